@@ -1,0 +1,200 @@
+"""What to do where the fit is not at the optimum (appendix B, equation 11).
+
+At fitted parameters theta~ with G = grad F(theta~) != 0 a Newton step moves by
+
+    N         = -H^-1 G                                                       for F itself
+    N_eps,z   = -[H/S + eps hess L(z)]^-1 [G/S + eps grad L(z)]     after upweighting z
+
+`polish` repeats the first one, damped, until F has no lower value that rounding can tell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.objective import Objective
+
+__all__ = [
+    "Polished",
+    "convergence_ratio",
+    "gradient_shift",
+    "newton_correction",
+    "newton_decrement",
+    "newton_step",
+    "polish",
+]
+
+# Armijo's constant: a step is accepted when F falls by at least this share of what its
+# gradient promises.
+_SUFFICIENT_DECREASE = 1e-4
+
+
+def newton_correction(point, factor):
+    """Return N = -H^-1 G, shape (K, D)."""
+    return -factor.solve(point.gradient[None])[0]
+
+
+def newton_decrement(point, correction):
+    """Return sqrt(G' H^-1 G) from N."""
+    return float(np.sqrt(max(0.0, -np.sum(point.gradient * correction))))
+
+
+def gradient_shift(point, correction):
+    """Return ||(h_i x~_i'N)_i|| / ||(g_i)_i||, how much the rows' gradients still move.
+
+    Both norms are at rounding for a model that fits perfectly; the ratio is then 0.
+    """
+    objective = point.objective
+    moved = point.curvature_product(objective.design.predict(correction))
+    weighted = objective.sample_weight[:, None] * point.rows.raw_gradient
+    moved, size = np.linalg.norm(moved), np.linalg.norm(weighted)
+    # The raw prediction is known to eps |eta|, so g_i to h_i eps |eta|.
+    raw = np.abs(point.raw_prediction)
+    rounding = np.finfo(np.float64).eps * np.linalg.norm(point.curvature_product(raw))
+    if moved <= 64 * rounding:
+        return 0.0
+    return float(moved / size) if size > 0 else np.inf
+
+
+def convergence_ratio(point, factor, correction, *, n_jobs=None):
+    """Return ||N||_H over the median ||H^-1 v_i||_H of the rows with v_i != 0.
+
+    The distance to the optimum in units of one row's removal: above 1, leave-one-out
+    changes are smaller than the error of the fit itself.
+    """
+    w = point.objective.sample_weight
+
+    def one(block):
+        V = point.rows.take(block).toarray()
+        V *= w[block, None, None]
+        return factor.quadratic(V)
+
+    blocks = row_blocks(len(w), 5 * point.rows.row_bytes, n_jobs=n_jobs)
+    norms = np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+    norms = np.sqrt(norms[norms > 0])
+    decrement = newton_decrement(point, correction)
+    if len(norms) == 0:
+        return 0.0 if decrement == 0 else np.inf
+    return float(decrement / np.median(norms))
+
+
+def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
+    """Fill out (m, p) with equation (11) in full for each sample.
+
+    (H + t X_z' C X_z)^-1 b with t = eps S, X_z = I_K (x) x~', C the K x K curvature of
+    L(z) and b = G + t grad L(z), by Woodbury's identity on one factorisation:
+
+        Z = H^-1 X_z',  M = X_z Z,   x = H^-1 b - Z t C (I + M t C)^-1 X_z H^-1 b
+
+    In mean form hess L(z) also holds the share of the penalty, the same for every z:
+    `factor` is then that of H + t share.
+
+    Parameters
+    ----------
+    point : Point
+        Training objective at the fitted parameters.
+    factor : Factor
+        Factor of H, in mean form of H + t share.
+    epsilon : float
+        Weight added to z in the mean objective.
+    rows : GradientRows
+        grad L(z) of the samples.
+    target : ndarray
+        Encoded targets of the samples.
+    out : ndarray of shape (m, p)
+        Filled in place.
+    n_jobs : int or None, default=None
+        Number of joblib threads.
+    """
+    K, D = point.theta.shape
+    form = point.objective.formulation
+    t = epsilon * point.objective.weight_sum
+
+    def fill(block):
+        part = rows.take(block)
+        m, x = len(part), part.design.rows()
+        C = t * form.weight_curvature(part.design, target[block], point.theta)
+        step = factor.solve(point.gradient + t * part.toarray())
+        raw = np.einsum("md,mkd->mk", x, step)
+        V = np.zeros((m, K, K, D))
+        V[:, np.arange(K), np.arange(K)] = x[:, None, :]
+        Z = factor.solve(V.reshape(m * K, K, D)).reshape(m, K, K, D)
+        M = np.einsum("md,mlkd->mkl", x, Z)
+        inner = np.linalg.solve(np.eye(K) + M @ C, raw[:, :, None])
+        step -= np.einsum("ml,mlkd->mkd", (C @ inner)[:, :, 0], Z)
+        out[block] = form.layout.to_public(-step)
+
+    blocks = row_blocks(len(rows), (3 * K + 6) * rows.row_bytes, n_jobs=n_jobs)
+    run_blocks(fill, blocks, n_jobs=n_jobs)
+    return out
+
+
+@dataclass(frozen=True)
+class Polished:
+    """Outcome of `polish`.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (K, D)
+        The best parameters found.
+    n_iter : int
+        Newton steps taken.
+    decrement : float
+        Newton decrement at `theta`.
+    converged : bool
+        Whether the stopping rule was met.
+    """
+
+    theta: np.ndarray
+    n_iter: int
+    decrement: float
+    converged: bool
+
+
+def polish(objective: Objective, theta, solver, *, tol, max_iter):
+    """Return the optimum of F by damped Newton from theta.
+
+    Stops when the Newton decrement is at most tol sqrt(F), or when a full step no longer
+    lowers it although F is flat to rounding: then the optimum is as close as doubles get.
+    """
+    point = objective.at(theta)
+    correction, decrement = _newton(point, solver)
+    for n_iter in range(max_iter + 1):
+        scale = np.sqrt(abs(point.value))
+        if decrement <= tol * scale:
+            # The last correction is already there and squares the error once more. A
+            # point that needed no step stays as it is: polishing twice changes nothing.
+            theta = point.theta + correction if n_iter else point.theta
+            return Polished(theta, n_iter, decrement, True)
+        if n_iter == max_iter:
+            break
+        following = _line_search(point, correction, decrement)
+        if following is None:
+            at_rounding = decrement**2 <= 1e3 * np.finfo(float).eps * abs(point.value)
+            return Polished(point.theta, n_iter, decrement, at_rounding)
+        next_correction, next_decrement = _newton(following, solver)
+        if next_decrement >= decrement and decrement <= 1e-6 * scale:
+            return Polished(point.theta, n_iter, decrement, True)
+        point, correction, decrement = following, next_correction, next_decrement
+    return Polished(point.theta, max_iter, decrement, False)
+
+
+def _newton(point, solver):
+    """Return (N, decrement) at a point."""
+    correction = newton_correction(point, solver.factorise(point))
+    return correction, newton_decrement(point, correction)
+
+
+def _line_search(point, correction, decrement):
+    """Return the point after the longest halved step that lowers F enough, or None."""
+    slope = -(decrement**2)
+    rounding = 64 * np.finfo(np.float64).eps * abs(point.value)
+    length = 1.0
+    while length > 1e-10:
+        candidate = point.objective.at(point.theta + length * correction)
+        bound = point.value + _SUFFICIENT_DECREASE * length * slope + rounding
+        if np.isfinite(candidate.value) and candidate.value <= bound:
+            return candidate
+        length /= 2
+    return None

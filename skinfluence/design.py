@@ -1,0 +1,218 @@
+"""What X is: rows x~_i = (x_i, 1) behind a handful of products.
+
+Dense and sparse data differ here and nowhere else. A design holds a reference to X in the
+dtype it came in and converts to float64 block by block, so uint8 images or a float32
+memmap cost no second copy. The intercept column is never stored.
+
+With n rows, D = n_features + fit_intercept columns:
+
+    predict(theta)   (..., D) -> (n, ...)     x~_i' theta
+    adjoint(weights) (n, ...) -> (..., D)     sum_i weights_i x~_i
+    gram(weights)    (n, M)   -> (M, D, D)    sum_i weights_im x~_i x~_i'
+    outer(weights)   (n, K)   -> (n, K, D)    weights_ik x~_i written out, for blocks only
+    take(rows)       a design of some rows; a slice of dense data stays a view
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy import sparse
+
+from skinfluence.blocks import row_blocks
+
+__all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
+
+
+def make_design(X, fit_intercept):
+    """Return the design for an array or a CSR matrix that has been validated."""
+    if sparse.issparse(X):
+        return SparseDesign(X, fit_intercept)
+    return DenseDesign(X, fit_intercept)
+
+
+class Design(ABC):
+    """Rows x~_i = (x_i, 1), or x_i without intercept.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        The data, kept by reference.
+    fit_intercept : bool
+        Whether a column of ones is appended.
+    """
+
+    def __init__(self, X, fit_intercept):
+        self.X = X
+        self.fit_intercept = bool(fit_intercept)
+
+    #: Whether a block of rows can be written out at no more cost than reading it.
+    is_dense = False
+
+    @property
+    def n_rows(self):
+        """Number of rows, n."""
+        return self.X.shape[0]
+
+    @property
+    def n_features(self):
+        """Number of features, d."""
+        return self.X.shape[1]
+
+    @property
+    def n_columns(self):
+        """Number of columns with the intercept, D."""
+        return self.n_features + int(self.fit_intercept)
+
+    def take(self, rows):
+        """Return the design of some rows, given as a slice or an index array."""
+        return type(self)(self.X[rows], self.fit_intercept)
+
+    def predict(self, theta):
+        """Return x~_i' theta for theta (..., D), shape (n, ...)."""
+        flat = np.ascontiguousarray(theta, dtype=np.float64).reshape(-1, self.n_columns)
+        out = np.empty((self.n_rows, flat.shape[0]))
+        for rows in self._blocks(flat.shape[0]):
+            out[rows] = self._float(rows) @ flat[:, : self.n_features].T
+        if self.fit_intercept:
+            out += flat[:, -1]
+        return out.reshape(self.n_rows, *theta.shape[:-1])
+
+    def adjoint(self, weights):
+        """Return sum_i weights_i x~_i for weights (n, ...), shape (..., D)."""
+        flat = weights.reshape(self.n_rows, -1)
+        out = np.zeros((flat.shape[1], self.n_columns))
+        for rows in self._blocks(flat.shape[1]):
+            out[:, : self.n_features] += (self._float(rows).T @ flat[rows]).T
+        if self.fit_intercept:
+            out[:, -1] = flat.sum(axis=0)
+        return out.reshape(*weights.shape[1:], self.n_columns)
+
+    def centre(self):
+        """Return a shift of the features that keeps Gram matrices well conditioned.
+
+        The column means for dense data with an intercept; None where shifting would cost
+        sparsity or there is no intercept to absorb it.
+        """
+        return None
+
+    @abstractmethod
+    def shifted(self, shift):
+        """Return the design of the features x_i - shift in float64; for blocks only."""
+
+    @abstractmethod
+    def gram(self, weights, shift=None):
+        """Return sum_i weights_im x~_i x~_i' for weights (n, M) >= 0, (M, D, D).
+
+        With `shift` (d,), the features are replaced by x_i - shift.
+        """
+
+    @abstractmethod
+    def squared_adjoint(self, weights):
+        """Return sum_i weights_im x~_i^2, elementwise squares: (n, M) -> (M, D)."""
+
+    def outer(self, weights):
+        """Return weights_ik x~_i for weights (n, K), dense (n, K, D); for blocks only."""
+        X = self._float(slice(None))
+        X = X.toarray() if sparse.issparse(X) else X
+        out = np.empty((*weights.shape, self.n_columns))
+        for k in range(weights.shape[1]):
+            np.multiply(X, weights[:, k, None], out=out[:, k, : self.n_features])
+        if self.fit_intercept:
+            out[:, :, -1] = weights
+        return out
+
+    def rows(self):
+        """Return the rows x~_i as a dense float64 array (n, D); for blocks only."""
+        return self.outer(np.ones((self.n_rows, 1)))[:, 0]
+
+    @abstractmethod
+    def _float(self, rows):
+        """Return the features of a block in float64, without the intercept."""
+
+    @abstractmethod
+    def _blocks(self, width):
+        """Return row blocks for a product with `width` columns."""
+
+
+class DenseDesign(Design):
+    """Rows of an ndarray or memmap of any real dtype."""
+
+    is_dense = True
+
+    def _float(self, rows):
+        return self.X[rows].astype(np.float64, copy=False)
+
+    def _blocks(self, width):
+        if self.X.dtype == np.float64 and not isinstance(self.X, np.memmap):
+            return [slice(0, self.n_rows)]
+        return row_blocks(self.n_rows, 8 * (self.n_features + width))
+
+    def centre(self):
+        if not self.fit_intercept:
+            return None
+        return self.adjoint(np.ones(self.n_rows))[: self.n_features] / self.n_rows
+
+    def shifted(self, shift):
+        X = self._float(slice(None))
+        return DenseDesign(X if shift is None else X - shift, self.fit_intercept)
+
+    def gram(self, weights, shift=None):
+        D, d = self.n_columns, self.n_features
+        out = np.zeros((weights.shape[1], D, D))
+        for rows in row_blocks(self.n_rows, 16 * D):
+            X = self.take(rows).shifted(shift).X
+            root = np.sqrt(weights[rows])
+            scaled = np.empty((X.shape[0], D))
+            for m in range(weights.shape[1]):
+                # A'A of one buffer is a SYRK: half the work of a GEMM.
+                np.multiply(X, root[:, m, None], out=scaled[:, :d])
+                if self.fit_intercept:
+                    scaled[:, d] = root[:, m]
+                out[m] += scaled.T @ scaled
+        return out
+
+    def squared_adjoint(self, weights):
+        out = np.zeros((weights.shape[1], self.n_columns))
+        for rows in row_blocks(self.n_rows, 16 * self.n_columns):
+            out[:, : self.n_features] += weights[rows].T @ self._float(rows) ** 2
+        if self.fit_intercept:
+            out[:, -1] = weights.sum(axis=0)
+        return out
+
+
+class SparseDesign(Design):
+    """Rows of a CSR matrix or array; never densified beyond a block of rows."""
+
+    def _float(self, rows):
+        return self.X[rows].astype(np.float64, copy=False)
+
+    def _blocks(self, width):
+        if self.X.dtype == np.float64:
+            return [slice(0, self.n_rows)]
+        row_bytes = 12 * self.X.nnz // max(1, self.n_rows) + 8 * width
+        return row_blocks(self.n_rows, row_bytes)
+
+    def shifted(self, shift):
+        if shift is not None:
+            raise ValueError("A sparse design cannot be shifted without densifying it.")
+        return SparseDesign(self._float(slice(None)), self.fit_intercept)
+
+    def gram(self, weights, shift=None):
+        D, d = self.n_columns, self.n_features
+        X = self.shifted(shift).X
+        out = np.zeros((weights.shape[1], D, D))
+        for m in range(weights.shape[1]):
+            scaled = X.multiply(weights[:, m, None]).tocsr()
+            out[m, :d, :d] = (X.T @ scaled).toarray()
+            if self.fit_intercept:
+                out[m, :d, d] = out[m, d, :d] = X.T @ weights[:, m]
+                out[m, d, d] = weights[:, m].sum()
+        return out
+
+    def squared_adjoint(self, weights):
+        X = self._float(slice(None))
+        out = np.empty((weights.shape[1], self.n_columns))
+        out[:, : self.n_features] = (X.multiply(X).T @ weights).T
+        if self.fit_intercept:
+            out[:, -1] = weights.sum(axis=0)
+        return out

@@ -1,0 +1,51 @@
+"""Errors and warnings of skinfluence, each a full sentence with a remedy."""
+
+import numpy as np
+
+__all__ = [
+    "InfluenceWarning",
+    "SingularHessianError",
+    "TrainingDataMissingError",
+    "UnsupportedEstimatorError",
+]
+
+
+class UnsupportedEstimatorError(ValueError):
+    """A configuration that has no influence function of the kind offered here.
+
+    The message names the parameter that rules influence out and an alternative.
+    `fit`, `predict` and `score` never raise it; the influence methods do.
+    """
+
+
+class SingularHessianError(np.linalg.LinAlgError):
+    """The Hessian of the objective has no inverse where one is needed.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do about it.
+    direction : ndarray or None, default=None
+        A parameter direction along which the objective is flat.
+
+    Attributes
+    ----------
+    direction : ndarray or None
+        The null direction, of shape (n_outputs, n_columns) as raised by a solver
+        and of shape (p,), laid out as `params_`, as raised by an estimator.
+    """
+
+    def __init__(self, message, direction=None):
+        super().__init__(message)
+        self.direction = direction
+
+
+class TrainingDataMissingError(ValueError):
+    """The training data are needed and the estimator does not hold them.
+
+    `set_training_data` brings them back.
+    """
+
+
+class InfluenceWarning(UserWarning):
+    """A number may not be what it seems; the message carries by how much."""

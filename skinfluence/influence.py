@@ -1,0 +1,211 @@
+"""Derivatives of the fit in the weight of a sample (equation 10).
+
+    I_up,params(z)  = -(H/S)^-1 grad L(z)
+    I_up,loss(z, q) = grad l(q)' I_up,params(z)
+
+Everything here is -S times products of `GradientRows` with H^-1 times `GradientRows`;
+the functions differ in which rows stand on which side and in what they keep. They take a
+`Point` (the training objective at the fitted parameters) and a `Factor` of its Hessian,
+and return arrays in the internal layout (K, D).
+"""
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks, run_blocks
+
+__all__ = [
+    "ORDERS",
+    "influence_blocks",
+    "influence_loss",
+    "influence_on",
+    "influence_params",
+    "most_influential",
+    "most_influential_queries",
+    "output_influence",
+    "self_influence",
+]
+
+#: What ranks first: a function of influence whose largest values are wanted.
+ORDERS = {"absolute": np.abs, "helpful": np.negative, "harmful": np.positive}
+
+
+def influence_params(point, factor, rows, out, *, n_jobs=None):
+    """Fill out (m, p) with I_up,params of each of the given rows grad L(z)."""
+    S, layout = point.objective.weight_sum, point.objective.formulation.layout
+
+    def fill(block):
+        solved = factor.solve(rows.take(block).toarray())
+        solved *= -S
+        out[block] = layout.to_public(solved)
+
+    blocks = row_blocks(len(rows), 4 * rows.row_bytes, n_jobs=n_jobs)
+    run_blocks(fill, blocks, n_jobs=n_jobs)
+    return out
+
+
+def influence_on(point, factor, V, out=None):
+    """Return -S V H^-1 grad L(z_j) for gradients V (m, K, D), shape (m, n).
+
+    The influence of every training row on the m scalars whose gradients are V.
+    """
+    solved = factor.solve(V)
+    solved *= -point.objective.weight_sum
+    return point.rows.dot(solved, out=out)
+
+
+def influence_blocks(query, *, n_jobs=None, working_memory=None, row_bytes=0):
+    """Return blocks of query rows for `influence_on`.
+
+    A query takes its gradient, the solution and the copies the solver makes; `row_bytes`
+    is what the caller keeps for each query beside that.
+    """
+    return row_blocks(
+        len(query),
+        6 * query.row_bytes + row_bytes,
+        n_jobs=n_jobs,
+        working_memory=working_memory,
+        largest=np.inf,
+    )
+
+
+def influence_loss(point, factor, query, out, *, n_jobs=None, verbose=0):
+    """Fill out (q, n) with I_up,loss of every training row on every query row."""
+
+    def fill(block):
+        influence_on(point, factor, query.take(block).toarray(), out=out[block])
+
+    blocks = influence_blocks(query, n_jobs=n_jobs)
+    run_blocks(fill, blocks, n_jobs=n_jobs, verbose=verbose)
+    return out
+
+
+def output_influence(point, factor, design, out, *, jacobian=None, n_jobs=None):
+    """Fill out (q, n, R) with the derivative of R responses of every query row.
+
+    Parameters
+    ----------
+    point, factor : Point, Factor
+        The fitted problem.
+    design : Design
+        Query rows.
+    out : ndarray of shape (q, n, R)
+        Filled in place.
+    jacobian : callable or None, default=None
+        Maps a slice of queries to d response / d raw prediction, shape (m, R, K); None
+        where the response is the raw prediction itself.
+    n_jobs : int or None, default=None
+        Number of joblib threads.
+    """
+    K, D = point.theta.shape
+    n = point.objective.n_rows
+
+    def fill(block):
+        x = design.take(block).rows()
+        raw = np.empty((K, len(x), n)) if jacobian is not None else None
+        for k in range(K):
+            V = np.zeros((len(x), K, D))
+            V[:, k] = x
+            if raw is None:
+                out[block, :, k] = influence_on(point, factor, V)
+            else:
+                influence_on(point, factor, V, out=raw[k])
+        if raw is not None:
+            # (m, R, K) x (K, m, n): the few outputs are contracted row by row.
+            for q, J in enumerate(jacobian(block)):
+                out[block.start + q] = (J @ raw[:, q]).T
+
+    blocks = row_blocks(
+        design.n_rows, 8 * (6 * K * D + (K + 1) * n), n_jobs=n_jobs, largest=np.inf
+    )
+    run_blocks(fill, blocks, n_jobs=n_jobs)
+    return out
+
+
+def self_influence(point, factor, *, n_jobs=None):
+    """Return I_up,loss of every training row on itself, shape (n,).
+
+    -S grad l(z_i)' H^-1 grad L(z_i). Where grad L = c grad l with one class weight c for
+    all outputs this is -S c grad l' H^-1 grad l, half a solve.
+    """
+    objective = point.objective
+    S, form = objective.weight_sum, objective.formulation
+    plain = form.query_gradients(objective.design, objective.target, point.theta)
+    c = objective.loss_weight
+    symmetric = point.rows.shift is None and (c is None or c.shape[1] == 1)
+
+    def one(block):
+        V = plain.take(block).toarray()
+        if symmetric:
+            value = factor.quadratic(V)
+            return value if c is None else value * c[block, 0]
+        other = factor.solve(point.rows.take(block).toarray())
+        return np.einsum("mkd,mkd->m", V, other)
+
+    blocks = row_blocks(len(plain), 5 * plain.row_bytes, n_jobs=n_jobs)
+    return -S * np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+
+
+def most_influential_queries(point, factor, query, n_influential, order, *, n_jobs=None):
+    """Return `most_influential` for the loss of each query row, block by block."""
+    shape = (len(query), n_influential)
+    values, indices = np.empty(shape), np.empty(shape, dtype=np.intp)
+
+    def fill(block):
+        V = query.take(block).toarray()
+        values[block], indices[block] = most_influential(
+            point, factor, V, n_influential, order
+        )
+
+    # Beside its gradient a query keeps its share of a block of influences: 1,000 columns
+    # are enough for GEMM and for a partition that is worth its call.
+    blocks = influence_blocks(query, n_jobs=n_jobs, row_bytes=64 * 1000)
+    run_blocks(fill, blocks, n_jobs=n_jobs)
+    return values, indices
+
+
+def most_influential(point, factor, V, n_influential, order):
+    """Return the training rows with the largest influence on scalars, streaming.
+
+    Parameters
+    ----------
+    point, factor : Point, Factor
+        The fitted problem.
+    V : ndarray of shape (m, K, D)
+        Gradients of the scalars.
+    n_influential : int
+        How many training rows to return for each.
+    order : {"absolute", "helpful", "harmful"}
+        What ranks first: largest magnitude, most negative, most positive.
+
+    Returns
+    -------
+    influence, indices : ndarray of shape (m, n_influential)
+        Best first; ties by the smaller index.
+    """
+    rank = ORDERS[order]
+    solved = factor.solve(V)
+    solved *= -point.objective.weight_sum
+    best = np.empty((len(V), 0))
+    index = np.empty((len(V), 0), dtype=np.intp)
+    for block in row_blocks(point.objective.n_rows, 64 * len(V)):
+        part = point.rows.take(block).dot(solved)
+        columns = np.broadcast_to(np.arange(block.start, block.stop), part.shape)
+        best, index = _keep_best(
+            np.hstack([best, part]), np.hstack([index, columns]), n_influential, rank
+        )
+    return best, index
+
+
+def _keep_best(values, index, k, rank):
+    """Return the k best columns of each row, best first."""
+    key = -rank(values)
+    if key.shape[1] > k:
+        at = np.argpartition(key, k - 1, axis=1)[:, :k]
+        # argpartition splits ties at random: among equals the smaller index stays.
+        last = np.take_along_axis(key, at, axis=1).max(axis=1, keepdims=True)
+        for row in np.flatnonzero((key <= last).sum(axis=1) > k):
+            at[row] = np.lexsort((index[row], key[row]))[:k]
+        values, index = (np.take_along_axis(a, at, axis=1) for a in (values, index))
+        key = -rank(values)
+    by = np.lexsort((index, key), axis=1)
+    return tuple(np.take_along_axis(a, by, axis=1) for a in (values, index))

@@ -1,0 +1,64 @@
+"""Between the public parameter vector and the array the mathematics works on.
+
+Public, laid out as scikit-learn's attributes: `coef_.ravel()` then `intercept_`, (p,).
+Inside, theta has shape (K, D): one row an output, D = n_features (+ 1 with an intercept,
+which comes last), so that raw_prediction = X~ theta' with X~ = (X, 1).
+Gradients and directions are laid out alike. Leading axes are kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ParameterLayout"]
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Shapes of a linear model with K outputs.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of rows of `coef_`, K.
+    n_features : int
+        Number of features, d.
+    fit_intercept : bool
+        Whether each output has an intercept.
+    """
+
+    n_outputs: int
+    n_features: int
+    fit_intercept: bool
+
+    @property
+    def n_columns(self):
+        """Parameters of one output, D."""
+        return self.n_features + int(self.fit_intercept)
+
+    @property
+    def shape(self):
+        """Shape of theta, (K, D)."""
+        return (self.n_outputs, self.n_columns)
+
+    @property
+    def size(self):
+        """Number of parameters, p = K D."""
+        return self.n_outputs * self.n_columns
+
+    def to_public(self, theta):
+        """Return (..., K, D) as (..., p)."""
+        if not self.fit_intercept:
+            return theta.reshape(*theta.shape[:-2], self.size)
+        d = self.n_features
+        coef = theta[..., :d].reshape(*theta.shape[:-2], self.n_outputs * d)
+        return np.concatenate([coef, theta[..., d]], axis=-1)
+
+    def from_public(self, params):
+        """Return (..., p) as (..., K, D)."""
+        K, d = self.n_outputs, self.n_features
+        theta = np.empty((*params.shape[:-1], K, self.n_columns))
+        theta[..., :d] = params[..., : K * d].reshape(*params.shape[:-1], K, d)
+        if self.fit_intercept:
+            theta[..., d] = params[..., K * d :]
+        return theta

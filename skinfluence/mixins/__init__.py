@@ -1,0 +1,20 @@
+"""The public methods, one mixin for each chapter.
+
+A mixin validates, calls the mathematics and shapes the output; it holds no formula. An
+estimator inherits `InfluenceEstimatorMixin` before its scikit-learn class.
+"""
+
+from skinfluence.mixins.convergence import ConvergenceMixin
+from skinfluence.mixins.influence import InfluenceMixin
+from skinfluence.mixins.problem import ProblemMixin
+
+__all__ = [
+    "ConvergenceMixin",
+    "InfluenceEstimatorMixin",
+    "InfluenceMixin",
+    "ProblemMixin",
+]
+
+
+class InfluenceEstimatorMixin(InfluenceMixin, ConvergenceMixin, ProblemMixin):
+    """All chapters on top of the fitted problem."""

@@ -1,0 +1,41 @@
+"""Checks of plain arguments, each error naming the value and the remedy."""
+
+from numbers import Integral
+
+import numpy as np
+
+__all__ = ["check_count", "check_option", "prepare_out"]
+
+
+def prepare_out(out, shape, dtype):
+    """Return the array a result goes into: `out` if given, else a new one."""
+    if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
+    if out is None:
+        return np.empty(shape, dtype=np.float64 if dtype is None else dtype)
+    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
+        found = getattr(out, "dtype", type(out).__name__)
+        raise ValueError(
+            f"out must be an array or memmap of float32 or float64, not {found}."
+        )
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}.")
+    if dtype is not None and out.dtype != dtype:
+        raise ValueError(f"out has dtype {out.dtype}, but dtype={dtype!r} was asked for.")
+    return out
+
+
+def check_option(name, value, options):
+    """Raise unless the value is one of the options."""
+    if value not in options:
+        allowed = ", ".join(repr(option) for option in options)
+        raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
+
+
+def check_count(name, value, largest):
+    """Raise unless 1 <= value <= largest."""
+    if not isinstance(value, Integral) or not 1 <= value <= largest:
+        raise ValueError(
+            f"{name}={value!r} must be an integer from 1 to {largest}, the number of "
+            "training samples."
+        )

@@ -1,0 +1,263 @@
+"""Chapter B: fits that stopped before the optimum."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+
+from skinfluence import convergence
+from skinfluence.mixins.checks import prepare_out
+from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
+from skinfluence.solvers import get_solver
+
+__all__ = ["ConvergenceMixin"]
+
+
+class ConvergenceMixin:
+    """Newton correction, report and polish (Koh & Liang 2017, appendix B)."""
+
+    def newton_correction(self, *, hessian_solver="auto"):
+        """Return the Newton step from the fitted parameters, ``N = -H^-1 G``.
+
+        G and H are gradient and Hessian of the whole objective at the fitted parameters.
+        To first order ``params_ + N`` is the optimum; at an optimum N is zero.
+
+        Parameters
+        ----------
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        correction : ndarray of shape (p,)
+            Laid out as `params_`.
+
+        References
+        ----------
+        Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017,
+        appendix B.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge().fit(*load_diabetes(return_X_y=True))
+        >>> bool(np.abs(reg.newton_correction()).max() < 1e-9)
+        True
+        """
+        state = self._get_state(hessian_solver)
+        return state.point.objective.formulation.layout.to_public(state.correction)
+
+    def newton_step(
+        self,
+        epsilon,
+        X=None,
+        y=None,
+        *,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        """Return the Newton step after each sample gets weight epsilon.
+
+        ``N_eps,z = -[H/S + eps hess L(z)]^-1 [G/S + eps grad L(z)]``, in full: every
+        sample updates one factorisation. It is `newton_correction` plus epsilon times
+        `influence_params` up to terms of second order. ``epsilon = -w_i/S`` on training
+        sample i is the Newton step of the objective without it.
+
+        Parameters
+        ----------
+        epsilon : float
+            Weight that the sample gets in the mean objective.
+        X : {array-like, sparse matrix} of shape (m, n_features), default=None
+            Samples; None for the training samples.
+        y : array-like of shape (m,) or (m, n_targets), default=None
+            Their targets or labels.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of samples.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (m, p), default=None
+            Array or memmap to fill.
+
+        Returns
+        -------
+        step : ndarray of shape (m, p)
+            Laid out as `params_`.
+
+        References
+        ----------
+        Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017,
+        equation (11).
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> clf.newton_step(-1 / 150).shape
+        (150, 15)
+        """
+        if not isinstance(epsilon, Real) or not np.isfinite(epsilon):
+            raise ValueError(f"epsilon={epsilon!r} must be a finite number.")
+        state = self._get_state(hessian_solver)
+        point, factor = state.point, state.factor
+        form, objective = point.objective.formulation, point.objective
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X: pass both, or neither.")
+            design, target, rows = objective.design, objective.target, point.rows
+        else:
+            design, target = self._check_samples(form, X, y)
+            rows = form.weight_gradients(design, target, point.theta)
+        if form.penalty_share is not None:
+            extra = epsilon * objective.weight_sum
+            heavier = objective.with_penalty_weight(extra).at(point.theta)
+            factor = get_solver(hessian_solver, objective).factorise(heavier)
+        out = prepare_out(out, (len(rows), form.layout.size), dtype)
+        return convergence.newton_step(
+            point, factor, epsilon, rows, target, out, n_jobs=n_jobs
+        )
+
+    def convergence_report(self, *, hessian_solver="auto", n_jobs=None):
+        """Say how far the fitted parameters are from the optimum.
+
+        Parameters
+        ----------
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of training samples.
+
+        Returns
+        -------
+        report : Bunch
+            gradient_norm : float
+                Largest entry of the gradient of the mean objective, max|G|/S.
+            newton_decrement : float
+                sqrt(G' H^-1 G); half its square estimates F(params_) - min F.
+            gradient_shift : float
+                By how much one Newton step changes the rows' gradients, relative to
+                them; it tracks the relative error of influence values.
+            convergence_ratio : float
+                Distance to the optimum in units of one row's removal, the median over
+                rows: above 1 leave-one-out changes need the correction.
+            correction : ndarray of shape (p,)
+                `newton_correction`.
+            converged : bool
+                Whether gradient_shift <= 0.05.
+            message : str
+                The verdict in a sentence, with the remedy.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.preprocessing import scale
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> report = LogisticRegression().fit(scale(X), y).convergence_report()
+        >>> report.converged, bool(report.gradient_shift < 0.01)
+        (True, True)
+        """
+        state = self._get_state(hessian_solver)
+        point, factor, correction = state.point, state.factor, state.correction
+        S = point.objective.weight_sum
+        decrement = convergence.newton_decrement(point, correction)
+        shift = state.gradient_shift
+        ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
+        converged = shift <= GRADIENT_SHIFT_LIMIT
+        return Bunch(
+            gradient_norm=float(np.abs(point.gradient).max() / S),
+            newton_decrement=decrement,
+            gradient_shift=shift,
+            convergence_ratio=ratio,
+            correction=point.objective.formulation.layout.to_public(correction),
+            converged=converged,
+            message=_verdict(converged, shift, ratio, decrement),
+        )
+
+    def polish(self, *, tol=1e-10, max_iter=50, hessian_solver="auto"):
+        """Move the parameters to the optimum of the objective, in place.
+
+        Damped Newton on the objective that `fit` minimised, with a line search on its
+        value. Stops when the Newton decrement is at most ``tol sqrt(F)`` or when it no
+        longer falls; `coef_` and `intercept_` are then float64 whatever the data were.
+
+        Parameters
+        ----------
+        tol : float, default=1e-10
+            Newton decrement to reach, relative to the square root of the objective.
+        max_iter : int, default=50
+            Largest number of Newton steps. The parameters reached are kept either way,
+            with a `ConvergenceWarning` when they are not the optimum.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        self : object
+            The estimator, with `n_newton_iter_` and `newton_decrement_` set.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")  # unscaled features: no convergence
+        ...     clf = LogisticRegression().fit(X, y)
+        >>> clf.convergence_report().converged
+        False
+        >>> clf.polish().convergence_report().converged
+        True
+        """
+        if not isinstance(tol, Real) or not 0 <= tol < 1:
+            raise ValueError(f"tol={tol!r} must be a number from 0 to 1.")
+        if int(max_iter) != max_iter or max_iter < 1:
+            raise ValueError(f"max_iter={max_iter!r} must be a positive integer.")
+        objective = self._get_objective()
+        solver = get_solver(hessian_solver, objective)
+        with self._naming_directions():
+            polished = convergence.polish(
+                objective, self._theta(), solver, tol=tol, max_iter=max_iter
+            )
+        self._set_theta(polished.theta)
+        self.n_newton_iter_ = polished.n_iter
+        self.newton_decrement_ = polished.decrement
+        if not polished.converged:
+            warnings.warn(
+                f"polish stopped after {polished.n_iter} Newton steps at a Newton "
+                f"decrement of {polished.decrement:.3g}. Raise max_iter; or the "
+                "objective has no minimum, as for separable classes without a penalty.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+
+def _verdict(converged, shift, ratio, decrement):
+    """Return the report's message."""
+    if not converged:
+        return (
+            f"Not converged: one Newton step would change the rows' gradients by "
+            f"{shift:.3g} of their size, and influence values are wrong by about as "
+            "much. Call polish(), or refit with a smaller tol or a larger max_iter."
+        )
+    message = (
+        f"Converged well enough for influence: one Newton step would change the rows' "
+        f"gradients by {shift:.2g} of their size (Newton decrement {decrement:.2g})."
+    )
+    if ratio > 1:
+        message += (
+            f" The optimum is {ratio:.2g} times the effect of a median row away: "
+            "leave-one-out changes need the Newton correction."
+        )
+    return message

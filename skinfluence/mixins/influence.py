@@ -1,0 +1,567 @@
+"""Chapter A: derivatives of the fit in the weight of a training sample."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import influence
+from skinfluence.mixins.checks import check_count, check_option, prepare_out
+
+__all__ = ["InfluenceMixin"]
+
+
+class InfluenceMixin:
+    """Influence functions of Koh & Liang (2017), section 2.
+
+    Every number is the derivative of scikit-learn's own `fit` in the weight of a sample,
+    in the paper's sign and scale: with S the sum of the sample weights,
+    ``I_up,params(z_i) = S d params / d w_i``. Frozen: class weights and hyperparameters
+    as fitted. Evaluated at the fitted parameters; where these are not the optimum an
+    `InfluenceWarning` says by how much.
+    """
+
+    def sample_loss(self, X, y):
+        """Return the plain loss l(z) of each sample, without weights or penalty.
+
+        Log loss for logistic regression, squared error (without 1/2) for ridge, summed
+        over targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            Samples.
+        y : array-like of shape (m,) or (m, n_targets)
+            Targets, or labels seen in `fit`.
+
+        Returns
+        -------
+        loss : ndarray of shape (m,)
+            Loss of each sample.
+
+        Examples
+        --------
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge(alpha=1.0).fit([[0.0], [2.0]], [0.0, 3.0])
+        >>> reg.predict([[4.0]])
+        array([4.5])
+        >>> reg.sample_loss([[4.0]], [5.0])
+        array([0.25])
+        """
+        check_is_fitted(self)
+        formulation = self._get_formulation()
+        design, target = self._check_samples(formulation, X, y)
+        return formulation.loss.loss(target, design.predict(self._theta()))
+
+    def loss_gradient(self, X, y):
+        """Return the gradient of the plain loss of each sample in the parameters.
+
+        ``grad l(z) = l'(y, eta) (x, 1)``, without weights or penalty.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            Samples.
+        y : array-like of shape (m,) or (m, n_targets)
+            Targets, or labels seen in `fit`.
+
+        Returns
+        -------
+        gradient : ndarray of shape (m, p)
+            Laid out as `params_`.
+
+        Examples
+        --------
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge(alpha=1.0).fit([[0.0], [2.0]], [0.0, 3.0])
+        >>> reg.loss_gradient([[4.0]], [5.0])
+        array([[-4., -1.]])
+        """
+        rows = self._check_query(X, y)
+        return self._get_formulation().layout.to_public(rows.toarray())
+
+    def solve_hessian(self, V, *, hessian_solver="auto"):
+        """Return rows times the inverse Hessian, ``H^-1 v`` for each row v.
+
+        H is the Hessian of the objective in sum form, ``F = sum_i s_i l + penalty`` (the
+        paper's is H / S). Where a multinomial model with free intercepts leaves H
+        singular, the Moore-Penrose inverse of H along that one direction.
+
+        Parameters
+        ----------
+        V : array-like of shape (k, p)
+            Right-hand sides, laid out as `params_`.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1: "auto", a name in `skinfluence.solvers.SOLVERS`, or a
+            solver instance. Results do not depend on it.
+
+        Returns
+        -------
+        solution : ndarray of shape (k, p)
+            Laid out as `params_`.
+
+        Examples
+        --------
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge(alpha=1.0, fit_intercept=False).fit([[0.0], [2.0]], [0.0, 3.0])
+        >>> reg.solve_hessian([[10.0]])  # H = 2 (0 + 4) + 2 alpha
+        array([[1.]])
+        """
+        state = self._get_state(hessian_solver)
+        layout = state.point.objective.formulation.layout
+        V = check_array(V, dtype=np.float64, input_name="V")
+        if V.shape[1] != layout.size:
+            raise ValueError(
+                f"V has {V.shape[1]} columns, but the model has {layout.size} parameters."
+            )
+        return layout.to_public(state.factor.solve(layout.from_public(V)))
+
+    def influence_params(
+        self,
+        X=None,
+        y=None,
+        *,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        """Return the influence of samples on the parameters.
+
+        ``I_up,params(z) = -(H/S)^-1 grad L(z)``: the derivative of the fitted parameters
+        when sample z gets weight epsilon in the mean objective, at epsilon = 0. For a
+        training sample it is ``S d params / d w_i``, so ``-w_i/S`` times it is the first
+        order change when the sample is left out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features), default=None
+            Samples; None for the training samples.
+        y : array-like of shape (m,) or (m, n_targets), default=None
+            Their targets or labels.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of samples.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (m, p), default=None
+            Array or memmap to fill.
+
+        Returns
+        -------
+        influence : ndarray of shape (m, p)
+            Laid out as `params_`; `split_params` gives the shapes of `coef_` and
+            `intercept_`.
+
+        References
+        ----------
+        Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017,
+        equation (10).
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.preprocessing import scale
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> clf = LogisticRegression(tol=1e-8).fit(scale(X), y)
+        >>> clf.influence_params().shape
+        (569, 31)
+        """
+        state = self._get_influence_state(hessian_solver)
+        objective = state.point.objective
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X: pass both, or neither.")
+            rows = state.point.rows
+        else:
+            formulation = objective.formulation
+            design, target = self._check_samples(formulation, X, y)
+            rows = formulation.weight_gradients(design, target, state.point.theta)
+        shape = (len(rows), objective.formulation.layout.size)
+        out = prepare_out(out, shape, dtype)
+        return influence.influence_params(
+            state.point, state.factor, rows, out, n_jobs=n_jobs
+        )
+
+    def influence_loss(
+        self,
+        X,
+        y,
+        *,
+        average=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        """Return the influence of every training sample on the loss of query samples.
+
+        ``I_up,loss(z_j, q_i) = grad l(q_i)' I_up,params(z_j)``. Negative: more weight on
+        training sample j lowers the loss at query i, the sample helps.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        y : array-like of shape (q,) or (q, n_targets)
+            Their targets or labels.
+        average : bool, default=False
+            Return the influence on the mean loss of the queries, from one solve.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of queries.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (q, n), default=None
+            Array or memmap to fill; (n,) with `average`.
+        verbose : int, default=0
+            Progress as joblib reports it, with more than one job.
+
+        Returns
+        -------
+        influence : ndarray of shape (q, n) or (n,)
+            Rows are the queries, columns the training samples.
+
+        References
+        ----------
+        Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017,
+        section 2.1.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X[::2], y[::2])
+        >>> clf.influence_loss(X[1::2], y[1::2]).shape
+        (75, 75)
+        """
+        state = self._get_influence_state(hessian_solver)
+        query = self._check_query(X, y)
+        n = state.point.objective.n_rows
+        if average:
+            out = prepare_out(out, (n,), dtype)
+            V = query.sum()[None] / len(query)
+            influence.influence_on(state.point, state.factor, V, out=out[None])
+            return out
+        out = prepare_out(out, (len(query), n), dtype)
+        return influence.influence_loss(
+            state.point, state.factor, query, out, n_jobs=n_jobs, verbose=verbose
+        )
+
+    def influence_loss_chunked(
+        self,
+        X,
+        y,
+        *,
+        reduce_func=None,
+        working_memory=None,
+        hessian_solver="auto",
+    ):
+        """Generate `influence_loss` in blocks of queries that fit into memory.
+
+        Like `sklearn.metrics.pairwise_distances_chunked`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        y : array-like of shape (q,) or (q, n_targets)
+            Their targets or labels.
+        reduce_func : callable, default=None
+            Called as ``reduce_func(chunk, start)`` with a block of rows of
+            `influence_loss` and the index of its first query; what it returns is
+            generated instead of the block.
+        working_memory : float, default=None
+            MiB for a block and its temporaries; None takes scikit-learn's setting.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Yields
+        ------
+        chunk : ndarray of shape (m, n), or what `reduce_func` returns
+            Consecutive rows of `influence_loss`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> sum(len(chunk) for chunk in clf.influence_loss_chunked(X, y))
+        150
+        """
+        state = self._get_influence_state(hessian_solver)
+        query = self._check_query(X, y)
+        return _chunks(state.point, state.factor, query, reduce_func, working_memory)
+
+    def influence_prediction(
+        self,
+        X,
+        *,
+        response_method="auto",
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        """Return the influence of every training sample on predictions.
+
+        ``S d response(q_i) / d w_j``, the derivative of the response in the weight of
+        training sample j, in the scale of `influence_loss`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        response_method : {"auto", "decision_function", "predict_proba", "predict"}, \
+default="auto"
+            Which response; "auto" is `decision_function` if there is one, else
+            `predict`. Class labels have no derivative: "predict" is for regressors.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of queries.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray, default=None
+            Array or memmap to fill.
+
+        Returns
+        -------
+        influence : ndarray of shape (q, n) or (q, n, n_responses)
+            Trailing axes are those of the response: none for a single output, K for K
+            outputs, the number of classes for `predict_proba`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> clf.influence_prediction(X[:5], response_method="predict_proba").shape
+        (5, 150, 3)
+        """
+        method = self._response_method(response_method)
+        state = self._get_influence_state(hessian_solver)
+        objective = state.point.objective
+        design = self._check_X(objective.formulation, X)
+        loss, theta = objective.formulation.loss, state.point.theta
+        jacobian = None
+        trailing = () if self._response_is_flat() else theta.shape[:1]
+        if method == "predict_proba":
+            trailing = self.classes_.shape
+
+            def jacobian(block):
+                return loss.probability_jacobian(design.take(block).predict(theta))
+
+        out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype)
+        influence.output_influence(
+            state.point,
+            state.factor,
+            design,
+            out if trailing else out[:, :, None],
+            jacobian=jacobian,
+            n_jobs=n_jobs,
+        )
+        return out
+
+    def influence_functional(
+        self, gradient, *, hessian_solver="auto", dtype=None, out=None
+    ):
+        """Return the influence of every training sample on differentiable scalars.
+
+        ``grad f' I_up,params(z_j)`` for scalars f of the parameters: a coefficient, a
+        difference of two groups, a metric with a smooth surrogate.
+
+        Parameters
+        ----------
+        gradient : array-like of shape (p,) or (m, p), or callable
+            Gradient of the scalar, or of m of them, in the parameters, laid out as
+            `params_`; or a function of the parameter vector that returns it.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray, default=None
+            Array or memmap to fill.
+
+        Returns
+        -------
+        influence : ndarray of shape (n,) or (m, n)
+            Influence of each training sample on each scalar.
+
+        Examples
+        --------
+        Which rows pull the first coefficient up most?
+
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = Ridge(alpha=0.1).fit(X, y)
+        >>> first = np.eye(reg.params_.size)[0]
+        >>> np.argsort(-reg.influence_functional(first))[:3].tolist()
+        [328, 102, 265]
+        """
+        state = self._get_influence_state(hessian_solver)
+        layout = state.point.objective.formulation.layout
+        if callable(gradient):
+            gradient = gradient(self.params_)
+        V = check_array(
+            gradient, dtype=np.float64, ensure_2d=False, input_name="gradient"
+        )
+        if V.ndim not in (1, 2) or V.shape[-1] != layout.size:
+            raise ValueError(
+                f"gradient has shape {V.shape}, but must be ({layout.size},) or "
+                f"(m, {layout.size}), laid out as params_."
+            )
+        n = state.point.objective.n_rows
+        out = prepare_out(out, (*V.shape[:-1], n), dtype)
+        influence.influence_on(
+            state.point,
+            state.factor,
+            layout.from_public(np.atleast_2d(V)),
+            out=out if V.ndim == 2 else out[None],
+        )
+        return out
+
+    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
+        """Return the influence of every training sample on its own loss.
+
+        The diagonal of `influence_loss` on the training set, without forming it. Never
+        positive: more weight on a sample cannot raise its own loss. Large magnitudes
+        mark samples that the model fits only because they are there.
+
+        Parameters
+        ----------
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of samples.
+
+        Returns
+        -------
+        influence : ndarray of shape (n,)
+            Self-influence of each training sample.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> int(clf.self_influence().argmin())
+        106
+        """
+        state = self._get_influence_state(hessian_solver)
+        return influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
+
+    def influential_samples(
+        self,
+        X,
+        y,
+        n_influential=10,
+        *,
+        order="absolute",
+        average=False,
+        return_influence=True,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        """Return the training samples with the largest influence on query losses.
+
+        The array of all influences is never held: blocks are merged as they come.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        y : array-like of shape (q,) or (q, n_targets)
+            Their targets or labels.
+        n_influential : int, default=10
+            How many training samples to return for each query.
+        order : {"absolute", "helpful", "harmful"}, default="absolute"
+            Rank by magnitude, by how much weight on the sample lowers the loss (most
+            negative first), or by how much it raises it (most positive first).
+        average : bool, default=False
+            Rank by the influence on the mean loss of the queries.
+        return_influence : bool, default=True
+            Return the influences with the indices.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of queries.
+
+        Returns
+        -------
+        influence : ndarray of shape (q, n_influential)
+            I_up,loss, best first; (n_influential,) with `average`. Only if
+            `return_influence`.
+        indices : ndarray of shape (q, n_influential)
+            Indices of the training samples.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> influence, indices = clf.influential_samples(X[:1], y[:1], n_influential=3)
+        >>> indices
+        array([[41, 24, 44]])
+        """
+        check_option("order", order, influence.ORDERS)
+        state = self._get_influence_state(hessian_solver)
+        n = state.point.objective.n_rows
+        check_count("n_influential", n_influential, n)
+        query = self._check_query(X, y)
+        if average:
+            V = query.sum()[None] / len(query)
+            values, indices = influence.most_influential(
+                state.point, state.factor, V, n_influential, order
+            )
+            values, indices = values[0], indices[0]
+        else:
+            values, indices = influence.most_influential_queries(
+                state.point, state.factor, query, n_influential, order, n_jobs=n_jobs
+            )
+        return (values, indices) if return_influence else indices
+
+    def _response_method(self, response_method):
+        """Return the response that is meant, or say why it has no influence."""
+        options = ("auto", "decision_function", "predict_proba", "predict")
+        check_option("response_method", response_method, options)
+        if response_method == "auto":
+            return "decision_function" if is_classifier(self) else "predict"
+        if response_method == "predict" and is_classifier(self):
+            raise ValueError(
+                "response_method='predict' gives class labels, which have no derivative: "
+                "use 'decision_function' or 'predict_proba'."
+            )
+        if not hasattr(self, response_method):
+            raise ValueError(
+                f"{type(self).__name__} has no {response_method}: use 'auto'."
+            )
+        return response_method
+
+    def _response_is_flat(self):
+        """Whether decision_function or predict returns one number for a sample."""
+        if is_classifier(self):
+            return len(self.classes_) == 2
+        return np.ndim(self.coef_) == 1
+
+
+def _chunks(point, factor, query, reduce_func, working_memory):
+    """Generate blocks of `influence_loss`, see there."""
+    n = point.objective.n_rows
+    for block in influence.influence_blocks(
+        query, working_memory=working_memory, row_bytes=8 * n
+    ):
+        V = query.take(block).toarray()
+        chunk = influence.influence_on(point, factor, V)
+        yield chunk if reduce_func is None else reduce_func(chunk, block.start)

@@ -1,0 +1,333 @@
+"""What scikit-learn's `fit` minimises, and that objective evaluated at a point.
+
+    F(theta) = sum_i s_i l(y_i, eta_i) + 1/2 theta' Lam theta,     eta_i = x~_i' theta'
+
+in sum form, with s_i = w_i c_i: sample weight times loss weight (class weight, for SVMs
+also C). Lam is diagonal and stored as `penalty`, shape (K, D) like theta. In mean form
+(Poisson family, Lasso) the penalty grows with the weights, Lam = S share, S = sum_i w_i,
+so each unit of sample weight owns `penalty_share`.
+
+Three objects, each immutable:
+
+    Formulation   what fit resolved: loss, labels, penalty, class weights; no data
+    Objective     a formulation together with data and sample weights
+    Point         an objective evaluated at theta: gradient, curvature, Hessian
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks
+from skinfluence.design import Design
+from skinfluence.gradients import GradientRows
+from skinfluence.layout import ParameterLayout
+from skinfluence.losses import Loss
+
+__all__ = ["Formulation", "Objective", "Point"]
+
+
+@dataclass(frozen=True, eq=False)
+class Formulation:
+    """The objective without its data, frozen at `fit`.
+
+    Parameters
+    ----------
+    loss : Loss
+        Loss of a row in the raw prediction.
+    target : object
+        Encoder of `y`, from `targets.py`.
+    layout : ParameterLayout
+        Shapes of the parameters.
+    penalty : ndarray of shape (K, D)
+        Diagonal of the penalty Hessian Lam that does not depend on the weights.
+    penalty_share : ndarray of shape (K, D) or None, default=None
+        Diagonal of the penalty Hessian per unit of sample weight (mean form).
+    class_weight : ndarray of shape (n_classes, 1) or (n_classes, K) or None, default=None
+        Loss weight c of a row by its class, resolved at fit and frozen.
+    """
+
+    loss: Loss
+    target: Any
+    layout: ParameterLayout
+    penalty: np.ndarray
+    penalty_share: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
+
+    def loss_weight(self, target):
+        """Return c_i of encoded rows, shape (n, 1) or (n, K), or None for ones."""
+        if self.class_weight is None:
+            return None
+        return self.class_weight[self.target.class_codes(target)]
+
+    def query_gradients(self, design, target, theta):
+        """Return gradients of the plain loss l(q), as `GradientRows`."""
+        return GradientRows(design, self.loss.gradient(target, design.predict(theta)))
+
+    def weight_gradients(self, design, target, theta):
+        """Return gradients of L(z), a row's term of F per unit of sample weight.
+
+        L = c l, plus the row's share of the penalty in mean form.
+        """
+        gradient = self.loss.gradient(target, design.predict(theta))
+        c = self.loss_weight(target)
+        if c is not None:
+            gradient = c * gradient
+        return GradientRows(design, gradient, self.share_gradient(theta))
+
+    def weight_curvature(self, design, target, theta):
+        """Return the curvature of L(z) in the raw prediction, always (n, K, K).
+
+        For blocks only; the share of the penalty is not in it.
+        """
+        curvature = self.loss.curvature(target, design.predict(theta))
+        c = self.loss_weight(target)
+        if curvature.ndim == 2:
+            curvature = curvature if c is None else c * curvature
+            return curvature[:, :, None] * np.eye(curvature.shape[1])
+        return curvature if c is None else c[:, :, None] * curvature
+
+    def share_gradient(self, theta):
+        """Return the gradient of one weight unit's share of the penalty, or None."""
+        return None if self.penalty_share is None else self.penalty_share * theta
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A formulation with its training data.
+
+    Parameters
+    ----------
+    formulation : Formulation
+        What is minimised.
+    design : Design
+        Rows x~_i.
+    target : ndarray
+        Encoded y.
+    sample_weight : ndarray of shape (n,)
+        Weights w_i; ones where fit had none.
+    """
+
+    formulation: Formulation
+    design: Design
+    target: np.ndarray
+    sample_weight: np.ndarray
+
+    @property
+    def n_rows(self):
+        """Number of training rows, n."""
+        return self.design.n_rows
+
+    @cached_property
+    def weight_sum(self):
+        """S = sum_i w_i."""
+        return float(self.sample_weight.sum())
+
+    @cached_property
+    def penalty(self):
+        """Diagonal of Lam at the present weights, shape (K, D)."""
+        form = self.formulation
+        if form.penalty_share is None:
+            return form.penalty
+        return form.penalty + self.weight_sum * form.penalty_share
+
+    @cached_property
+    def loss_weight(self):
+        """Class weight c_i of each row, (n, 1) or (n, K), or None."""
+        return self.formulation.loss_weight(self.target)
+
+    @cached_property
+    def row_weight(self):
+        """s_i = w_i c_i, shape (n, 1) or (n, K)."""
+        w = self.sample_weight[:, None]
+        return w if self.loss_weight is None else w * self.loss_weight
+
+    @property
+    def coupled(self):
+        """Whether the Hessian mixes outputs."""
+        return self.formulation.loss.coupled
+
+    @cached_property
+    def gauge(self):
+        """Columns along which one shift of all outputs leaves F as it is, (D,) bool.
+
+        A softmax prediction does not change when a number is added to every output, so
+        the Hessian is singular along each column that no penalty holds.
+        """
+        if not self.coupled:
+            return np.zeros(self.design.n_columns, dtype=bool)
+        return np.all(self.penalty == 0.0, axis=0)
+
+    def remove_gauge(self, V):
+        """Project V (..., K, D) in place off the gauge directions and return it.
+
+        H^+ = P (H + pin)^-1 P with this projection P: the solution keeps the shift that
+        the fitted parameters have.
+        """
+        if self.gauge.any():
+            V[..., self.gauge] -= V[..., self.gauge].mean(axis=-2, keepdims=True)
+        return V
+
+    def with_penalty_weight(self, extra):
+        """Return this objective with the penalty of `extra` more units of weight."""
+        form = self.formulation
+        penalty = form.penalty + extra * form.penalty_share
+        return replace(self, formulation=replace(form, penalty=penalty))
+
+    def value(self, theta, raw_prediction=None):
+        """Return F(theta)."""
+        raw = self.design.predict(theta) if raw_prediction is None else raw_prediction
+        penalty = 0.5 * np.sum(self.penalty * theta**2)
+        loss, s = self.formulation.loss, self.row_weight
+        if s.shape[1] == 1:
+            return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
+        by_output = [
+            s[:, k] @ loss.loss(self.target[:, [k]], raw[:, [k]])
+            for k in range(raw.shape[1])
+        ]
+        return float(sum(by_output) + penalty)
+
+    def at(self, theta):
+        """Return this objective evaluated at theta (K, D)."""
+        return Point(self, np.array(theta, dtype=np.float64))
+
+
+class Point:
+    """An objective evaluated at theta.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective F.
+    theta : ndarray of shape (K, D)
+        Where.
+
+    Attributes
+    ----------
+    raw_prediction : ndarray of shape (n, K)
+        eta.
+    rows : GradientRows
+        Gradient of every training row's term per unit of sample weight, grad L(z_i);
+        v_i = w_i grad L(z_i).
+    gradient : ndarray of shape (K, D)
+        G = grad F.
+    """
+
+    def __init__(self, objective, theta):
+        self.objective = objective
+        self.theta = theta
+        form = objective.formulation
+        self.raw_prediction = objective.design.predict(theta)
+        gradient = form.loss.gradient(objective.target, self.raw_prediction)
+        if objective.loss_weight is not None:
+            gradient *= objective.loss_weight
+        self.rows = GradientRows(objective.design, gradient, form.share_gradient(theta))
+        weighted = objective.sample_weight[:, None] * gradient
+        self.gradient = objective.design.adjoint(weighted) + objective.penalty * theta
+
+    @cached_property
+    def value(self):
+        """F(theta)."""
+        return self.objective.value(self.theta, self.raw_prediction)
+
+    def curvature(self, rows=slice(None)):
+        """Return s_i l''_i of some rows: (m, K), or W_i (m, K, K) where coupled."""
+        return self._weighted(rows, self._of_loss("curvature", rows))
+
+    def curvature_diagonal(self):
+        """Return the diagonal of s_i l''_i, shape (n, K)."""
+        rows = slice(None)
+        return self._weighted(rows, self._of_loss("curvature_diagonal", rows))
+
+    def curvature_product(self, direction, rows=slice(None)):
+        """Return s_i l''_i times directions of the raw prediction (m, ..., K)."""
+        product = self.objective.formulation.loss.curvature_product(
+            self.objective.target[rows], self.raw_prediction[rows], direction
+        )
+        s = self.objective.row_weight[rows]
+        return np.expand_dims(s, tuple(range(1, direction.ndim - 1))) * product
+
+    def hessian_product(self, V):
+        """Return H V for V (m, K, D), without forming H."""
+        objective = self.objective
+        out = objective.penalty * V
+        for rows in row_blocks(objective.n_rows, 24 * V.shape[0] * V.shape[1]):
+            part = objective.design.take(rows)
+            out += part.adjoint(self.curvature_product(part.predict(V), rows))
+        return out
+
+    def hessian_diagonal(self):
+        """Return the diagonal of H, shape (K, D)."""
+        diagonal = self.objective.design.squared_adjoint(self.curvature_diagonal())
+        return diagonal + self.objective.penalty
+
+    def hessian_blocks(self, shift=None):
+        """Return the diagonal blocks of H and which outputs each one serves.
+
+        A coupled loss has one block of order K D, laid out as theta. Otherwise every
+        output has a block of order D; outputs with equal curvature and penalty share it.
+
+        Parameters
+        ----------
+        shift : ndarray of shape (d,) or None, default=None
+            Subtracted from the features, see `Design.gram`.
+
+        Returns
+        -------
+        list of (outputs, block)
+            `outputs` an index array, `block` a square array whose upper triangle counts.
+        """
+        if self.objective.coupled:
+            outputs = np.arange(self.theta.shape[0])
+            return [(outputs, self._coupled_hessian(shift))]
+        penalty, s = self.objective.penalty, self.objective.row_weight
+        if self.objective.formulation.loss.constant_curvature and s.shape[1] == 1:
+            gram = self.objective.design.gram(self.curvature()[:, :1], shift)[0]
+            distinct, group = np.unique(penalty, axis=0, return_inverse=True)
+            group = group.ravel()
+            return [
+                (np.flatnonzero(group == g), _add_diagonal(gram.copy(), distinct[g]))
+                for g in range(len(distinct))
+            ]
+        grams = self.objective.design.gram(self.curvature(), shift)
+        return [
+            (np.array([k]), _add_diagonal(gram, penalty[k]))
+            for k, gram in enumerate(grams)
+        ]
+
+    def _coupled_hessian(self, shift):
+        """Return H of order K D with its upper triangle filled.
+
+        Block (k, l) is X~' diag(W_kl) X~. Off the diagonal W_kl <= 0 for softmax, so
+        every one of the K (K + 1) / 2 blocks is a SYRK of sqrt(|W_kl|) x~.
+        """
+        K, D = self.theta.shape
+        design = self.objective.design
+        hessian = np.zeros((K, D, K, D))
+        upper = [(k, l) for k in range(K) for l in range(k, K)]
+        for rows in row_blocks(self.objective.n_rows, 16 * (K * K + D)):
+            part, W = design.take(rows).shifted(shift), self.curvature(rows)
+            for k, l in upper:
+                gram = part.gram(np.abs(W[:, k, l, None]))[0]
+                if k == l:
+                    hessian[k, :, l] += gram
+                else:
+                    hessian[k, :, l] -= gram
+        hessian = hessian.reshape(K * D, K * D)
+        return _add_diagonal(hessian, self.objective.penalty.ravel())
+
+    def _of_loss(self, name, rows):
+        function = getattr(self.objective.formulation.loss, name)
+        return function(self.objective.target[rows], self.raw_prediction[rows])
+
+    def _weighted(self, rows, values):
+        s = self.objective.row_weight[rows]
+        return values * (s[:, :, None] if values.ndim == 3 else s)
+
+
+def _add_diagonal(matrix, diagonal):
+    order = np.arange(matrix.shape[0])
+    matrix[order, order] += diagonal
+    return matrix

@@ -1,0 +1,87 @@
+"""H^-1: one file for each way to apply it, and the choice among them.
+
+====================  =============================================================
+`hessian_solver`      what it is
+====================  =============================================================
+"cholesky"            dense H, factorised once; exact, the fastest while H fits
+"cg"                  conjugate gradients on products with H; nothing p x p is formed
+"auto"                the table below
+====================  =============================================================
+
+The automatic choice, first line that holds:
+
+====================================================  =============
+condition                                             solver
+====================================================  =============
+H and its factor fit into `working_memory`            "cholesky"
+otherwise                                             "cg"
+====================================================  =============
+"""
+
+from skinfluence.blocks import memory_budget
+from skinfluence.solvers.base import Factor, HessianSolver
+from skinfluence.solvers.cg import ConjugateGradientSolver
+from skinfluence.solvers.cholesky import CholeskySolver
+
+__all__ = [
+    "SOLVERS",
+    "CholeskySolver",
+    "ConjugateGradientSolver",
+    "Factor",
+    "HessianSolver",
+    "get_solver",
+    "select_solver",
+]
+
+#: Every registered solver by name, in one place that every test runs over.
+SOLVERS = {
+    solver.name: solver for solver in (CholeskySolver(), ConjugateGradientSolver())
+}
+
+
+def select_solver(objective):
+    """Return the solver that "auto" takes for an objective, by the table above.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective whose Hessian is to be inverted.
+
+    Returns
+    -------
+    HessianSolver
+        One of the registered solvers.
+    """
+    K, D = objective.penalty.shape
+    hessian_bytes = 8 * ((K * D) ** 2 if objective.coupled else K * D**2)
+    if hessian_bytes <= memory_budget():
+        return SOLVERS["cholesky"]
+    return SOLVERS["cg"]
+
+
+def get_solver(hessian_solver, objective):
+    """Return the solver for the value of a `hessian_solver` keyword.
+
+    Parameters
+    ----------
+    hessian_solver : str or HessianSolver
+        "auto", a registered name, or an instance.
+    objective : Objective
+        The objective that "auto" decides for.
+
+    Returns
+    -------
+    HessianSolver
+        The solver.
+    """
+    if isinstance(hessian_solver, HessianSolver):
+        return hessian_solver
+    if hessian_solver == "auto":
+        return select_solver(objective)
+    if hessian_solver in SOLVERS:
+        return SOLVERS[hessian_solver]
+    names = ", ".join(repr(name) for name in ("auto", *SOLVERS))
+    raise ValueError(
+        f"hessian_solver={hessian_solver!r} is not known: use one of {names}, or an "
+        "instance of skinfluence.solvers.HessianSolver."
+    )

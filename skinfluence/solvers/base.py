@@ -1,0 +1,56 @@
+"""What a solver of H x = v promises.
+
+A solver is a small immutable description (a name and options). `factorise` does the work
+that is shared by all right-hand sides, once; the factor it returns then solves as many as
+asked. H is symmetric and, off the gauge directions, positive definite: anything else is
+refused with `SingularHessianError`.
+
+The one primitive is v_a' H^-1 v_b. `solve` gives it for pairs, `quadratic` for one row
+against itself, where half a solve is enough.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+__all__ = ["Factor", "HessianSolver"]
+
+
+class Factor(ABC):
+    """H at one point, ready to solve.
+
+    Parameters
+    ----------
+    point : Point
+        The point whose Hessian this is.
+    """
+
+    def __init__(self, point):
+        self.point = point
+
+    @abstractmethod
+    def solve(self, V):
+        """Return H^-1 V for V (m, K, D), a new array; H^+ along gauge directions."""
+
+    def quadratic(self, V):
+        """Return v' H^-1 v of each row of V (m, K, D), shape (m,)."""
+        return np.einsum("mkd,mkd->m", V, self.solve(V))
+
+
+class HessianSolver(ABC):
+    """A way to apply H^-1.
+
+    Attributes
+    ----------
+    name : str
+        Name that `hessian_solver` takes.
+    """
+
+    name = None
+
+    @abstractmethod
+    def factorise(self, point):
+        """Return the `Factor` of the Hessian at a point."""
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
