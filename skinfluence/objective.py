@@ -184,8 +184,7 @@ class Objective:
         if s.shape[1] == 1:
             return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
         by_output = [
-            s[:, k] @ loss.loss(self.target[:, [k]], raw[:, [k]])
-            for k in range(raw.shape[1])
+            s[:, k] @ loss.loss(self.target[:, [k]], raw[:, [k]]) for k in range(raw.shape[1])
         ]
         return float(sum(by_output) + penalty)
 
@@ -293,8 +292,7 @@ class Point:
             ]
         grams = self.objective.design.gram(self.curvature(), shift)
         return [
-            (np.array([k]), _add_diagonal(gram, penalty[k]))
-            for k, gram in enumerate(grams)
+            (np.array([k]), _add_diagonal(gram, penalty[k])) for k, gram in enumerate(grams)
         ]
 
     def _coupled_hessian(self, shift):

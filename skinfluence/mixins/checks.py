@@ -15,9 +15,7 @@ def prepare_out(out, shape, dtype):
         return np.empty(shape, dtype=np.float64 if dtype is None else dtype)
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         found = getattr(out, "dtype", type(out).__name__)
-        raise ValueError(
-            f"out must be an array or memmap of float32 or float64, not {found}."
-        )
+        raise ValueError(f"out must be an array or memmap of float32 or float64, not {found}.")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}.")
     if dtype is not None and out.dtype != dtype:

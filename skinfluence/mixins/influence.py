@@ -181,9 +181,7 @@ class InfluenceMixin:
             rows = formulation.weight_gradients(design, target, state.point.theta)
         shape = (len(rows), objective.formulation.layout.size)
         out = prepare_out(out, shape, dtype)
-        return influence.influence_params(
-            state.point, state.factor, rows, out, n_jobs=n_jobs
-        )
+        return influence.influence_params(state.point, state.factor, rows, out, n_jobs=n_jobs)
 
     def influence_loss(
         self,
@@ -370,9 +368,7 @@ default="auto"
         )
         return out
 
-    def influence_functional(
-        self, gradient, *, hessian_solver="auto", dtype=None, out=None
-    ):
+    def influence_functional(self, gradient, *, hessian_solver="auto", dtype=None, out=None):
         """Return the influence of every training sample on differentiable scalars.
 
         ``grad f' I_up,params(z_j)`` for scalars f of the parameters: a coefficient, a
@@ -412,9 +408,7 @@ default="auto"
         layout = state.point.objective.formulation.layout
         if callable(gradient):
             gradient = gradient(self.params_)
-        V = check_array(
-            gradient, dtype=np.float64, ensure_2d=False, input_name="gradient"
-        )
+        V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
         if V.ndim not in (1, 2) or V.shape[-1] != layout.size:
             raise ValueError(
                 f"gradient has shape {V.shape}, but must be ({layout.size},) or "
@@ -544,9 +538,7 @@ default="auto"
                 "use 'decision_function' or 'predict_proba'."
             )
         if not hasattr(self, response_method):
-            raise ValueError(
-                f"{type(self).__name__} has no {response_method}: use 'auto'."
-            )
+            raise ValueError(f"{type(self).__name__} has no {response_method}: use 'auto'.")
         return response_method
 
     def _response_is_flat(self):

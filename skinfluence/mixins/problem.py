@@ -238,9 +238,7 @@ class ProblemMixin:
             for feature in features
         ]
         if layout.fit_intercept:
-            names += [
-                f"intercept[{output}]" if output else "intercept" for output in outputs
-            ]
+            names += [f"intercept[{output}]" if output else "intercept" for output in outputs]
         return names
 
     def _output_names(self, n_outputs):
@@ -368,9 +366,7 @@ class ProblemMixin:
             names = self.param_names()
             largest = np.argsort(-np.abs(direction), kind="stable")[:4]
             terms = ", ".join(
-                f"{direction[i]:+.2g} {names[i]}"
-                for i in largest
-                if abs(direction[i]) > 0.01
+                f"{direction[i]:+.2g} {names[i]}" for i in largest if abs(direction[i]) > 0.01
             )
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None

@@ -34,9 +34,7 @@ __all__ = [
 ]
 
 #: Every registered solver by name, in one place that every test runs over.
-SOLVERS = {
-    solver.name: solver for solver in (CholeskySolver(), ConjugateGradientSolver())
-}
+SOLVERS = {solver.name: solver for solver in (CholeskySolver(), ConjugateGradientSolver())}
 
 
 def select_solver(objective):

@@ -105,10 +105,7 @@ class ConjugateGradientFactor(Factor):
             rz_next = _row_dot(residual, z)
             p = (
                 z
-                + np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)[
-                    :, None, None
-                ]
-                * p
+                + np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)[:, None, None] * p
             )
             rz = rz_next
         worst = np.sqrt(np.max(rz * self.tol**2 / np.where(goal > 0, goal, 1.0)))

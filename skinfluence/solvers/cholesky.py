@@ -129,9 +129,7 @@ class CholeskyFactor(Factor):
         if np.all(np.isfinite(block)):
             size = np.sqrt(np.maximum(block.diagonal(), 0.0))
             scale = 1.0 / np.where(size > 0, size, 1.0)
-            _, vectors = linalg.eigh(
-                block * scale[:, None] * scale, subset_by_index=[0, 0]
-            )
+            _, vectors = linalg.eigh(block * scale[:, None] * scale, subset_by_index=[0, 0])
             vector = vectors[:, 0] * scale
             vector /= np.abs(vector).max()
             if objective.coupled:

@@ -1,0 +1,191 @@
+"""Influence is the derivative of scikit-learn's own fit in a sample's weight.
+
+The oracle is the central difference of two refits with the weight moved by 1e-4, times S,
+the sum of the weights.
+"""
+
+import numpy as np
+import pytest
+
+from skinfluence.linear_model import LogisticRegression, Ridge
+from tests.cases import CASES, NEWTON, data, each_case, relative_error
+
+STEP = 1e-4
+
+# "balanced" weights are frozen by the definition, so a refit must be told their values.
+FROZEN = {"binary-balanced", "softmax-balanced"}
+
+
+def frozen(case):
+    """Return the case's estimator class and parameters with class weights as numbers."""
+    fitted = case.fit()
+    params = fitted.get_params()
+    if case.name in FROZEN:
+        weight = fitted._influence_problem.formulation.class_weight[:, 0]
+        params["class_weight"] = dict(zip(fitted.classes_, weight, strict=True))
+    return fitted, type(fitted)(**params)
+
+
+def refit_derivative(estimator, case, row, statistic):
+    """Return S d statistic / d w_row by the central difference of two refits."""
+    X, y, w = case.data()
+    values = []
+    for sign in (1, -1):
+        moved = w.copy()
+        moved[row] += sign * STEP
+        values.append(statistic(estimator.fit(X, y, sample_weight=moved)))
+    return w.sum() * (values[0] - values[1]) / (2 * STEP)
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_influence_params_is_the_derivative_of_the_refit(case):
+    fitted, estimator = frozen(case)
+    influence = fitted.influence_params()
+    for row in (3, 11):
+        expected = refit_derivative(estimator, case, row, lambda e: e.params_)
+        assert relative_error(influence[row], expected) < 1e-5
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_influence_loss_is_the_derivative_of_the_refits_loss(case):
+    fitted, estimator = frozen(case)
+    X, y, _ = case.data()
+    queries = slice(0, 20)
+    influence = fitted.influence_loss(X[queries], y[queries])
+    for row in (3, 11):
+        expected = refit_derivative(
+            estimator, case, row, lambda e: e.sample_loss(X[queries], y[queries])
+        )
+        assert relative_error(influence[:, row], expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name in ("binary", "softmax", "ridge", "ridge-alphas")]
+)
+@pytest.mark.parametrize("response", ["decision_function", "predict", "predict_proba"])
+def test_influence_prediction_is_the_derivative_of_the_refits_prediction(case, response):
+    fitted, estimator = frozen(case)
+    classifier = isinstance(fitted, LogisticRegression)
+    if classifier == (response == "predict"):
+        pytest.skip("classes have no derivative, regressors no decision function")
+    X, _, _ = case.data()
+    influence = fitted.influence_prediction(X[:9], response_method=response)
+    expected = refit_derivative(estimator, case, 3, lambda e: getattr(e, response)(X[:9]))
+    assert influence[:, 3].shape == expected.shape
+    assert relative_error(influence[:, 3], expected) < 1e-5
+
+
+def test_a_row_of_weight_zero_has_the_derivative_at_zero():
+    X, y, w = data("cancer")
+    w = w.copy()
+    w[4] = 0.0
+    make = LogisticRegression(**NEWTON)
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    values = []
+    for weight in (STEP, 2 * STEP):
+        w[4] = weight
+        values.append(make.fit(X, y, w).params_)
+    w[4] = 0.0
+    # One-sided difference of second order: there are no weights below zero.
+    forward = (4 * values[0] - values[1] - 3 * clf.params_) / (2 * STEP) * w.sum()
+    influence = clf.influence_params()
+    assert relative_error(influence[4], forward) < 1e-5
+    # The row changes nothing else.
+    without = LogisticRegression(**NEWTON).fit(
+        np.delete(X, 4, 0), np.delete(y, 4), np.delete(w, 4)
+    )
+    np.testing.assert_allclose(
+        np.delete(influence, 4, 0), without.influence_params(), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_average_is_the_influence_on_the_mean_loss():
+    X, y, w = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    influence = clf.influence_loss(X[:30], y[:30])
+    average = clf.influence_loss(X[:30], y[:30], average=True)
+    np.testing.assert_allclose(average, influence.mean(axis=0), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_self_influence_is_the_diagonal(case):
+    fitted = case.fit()
+    X, y, _ = case.data()
+    diagonal = np.diag(fitted.influence_loss(X, y))
+    np.testing.assert_allclose(fitted.self_influence(), diagonal, rtol=1e-9, atol=1e-13)
+    assert np.all(fitted.self_influence() <= 0)
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_influence_functional_covers_params_and_losses(case):
+    fitted = case.fit()
+    X, y, _ = case.data()
+    params = fitted.influence_params()
+    np.testing.assert_allclose(
+        fitted.influence_functional(np.eye(params.shape[1])[:4]),
+        params.T[:4],
+        rtol=1e-8,
+        atol=1e-11,
+    )
+    gradient = fitted.loss_gradient(X[:3], y[:3])
+    expected = fitted.influence_loss(X[:3], y[:3])
+    np.testing.assert_allclose(
+        fitted.influence_functional(gradient), expected, rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        fitted.influence_functional(lambda p: gradient[0]), expected[0], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_influence_of_training_rows_given_by_hand(case):
+    fitted = case.fit()
+    X, y, _ = case.data()
+    np.testing.assert_allclose(
+        fitted.influence_params(X[:7], y[:7]),
+        fitted.influence_params()[:7],
+        rtol=1e-10,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_weighted_influences_sum_to_the_pull_of_the_penalty(case):
+    # sum_i (w_i/S) I_up,params(z_i) = H^-1 (Lam theta - G), with G = 0 at the optimum.
+    fitted = case.fit().polish()
+    _, _, w = case.data()
+    form = fitted._influence_problem.formulation
+    pull = form.layout.to_public(form.penalty * fitted._theta())
+    expected = fitted.solve_hessian(pull[None])[0]
+    found = w @ fitted.influence_params() / w.sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_loss_gradient_is_the_derivative_of_sample_loss(case):
+    fitted = case.fit()
+    X, y, _ = case.data()
+    gradient = fitted.loss_gradient(X[:4], y[:4])
+    theta, layout = fitted._theta(), fitted._influence_problem.formulation.layout
+    for j in (0, len(fitted.params_) // 2, len(fitted.params_) - 1):
+        losses = []
+        for sign in (1, -1):
+            moved = fitted.params_
+            moved[j] += sign * 1e-6
+            fitted._set_theta(layout.from_public(moved))
+            losses.append(fitted.sample_loss(X[:4], y[:4]))
+            fitted._set_theta(theta)
+        difference = (losses[0] - losses[1]) / 2e-6
+        np.testing.assert_allclose(gradient[:, j], difference, rtol=1e-6, atol=1e-7)
+
+
+def test_sample_loss_is_scikit_learns_metric():
+    from sklearn.metrics import log_loss, mean_squared_error
+
+    X, y, w = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    np.testing.assert_allclose(clf.sample_loss(X, y).mean(), log_loss(y, clf.predict_proba(X)))
+    X, y, w = data("linnerud")
+    reg = Ridge().fit(X, y, w)
+    error = mean_squared_error(y, reg.predict(X), multioutput="raw_values").sum()
+    np.testing.assert_allclose(reg.sample_loss(X, y).mean(), error)

@@ -1,0 +1,110 @@
+"""Equation (11): one Newton step after upweighting a sample, from anywhere."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from skinfluence.linear_model import LogisticRegression, Ridge
+from tests.cases import data, relative_error
+
+EPSILON = 0.003
+
+
+def far_from_the_optimum(dataset):
+    X, y, w = data(dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if dataset == "linnerud":
+            fitted = Ridge(alpha=[0.2, 1.0, 3.0]).fit(X, y, w)
+            fitted.coef_ = fitted.coef_ + 0.3
+        else:
+            fitted = LogisticRegression(C=0.5, max_iter=2).fit(X, y, w)
+    assert not fitted.convergence_report().converged
+    return fitted, X, y, w
+
+
+def dense_derivatives(fitted, X, y, w):
+    """Return gradient and Hessian of each row's loss, G and H, written out densely."""
+    x = np.hstack([X, np.ones((len(X), 1))])
+    coef, intercept = np.atleast_2d(fitted.coef_), np.ravel(fitted.intercept_)
+    eta = X @ coef.T + intercept
+    K, D = coef.shape[0], x.shape[1]
+    if isinstance(fitted, Ridge):
+        first, second = 2 * (eta - y), np.broadcast_to(2 * np.eye(K), (len(X), K, K))
+        lam = 2 * np.reshape(fitted.alpha, (-1, 1))
+    else:
+        lam = 1 / fitted.C
+        if K == 1:
+            p = 1 / (1 + np.exp(-eta))
+            first = p - (y == fitted.classes_[1])[:, None]
+            second = (p * (1 - p))[:, :, None]
+        else:
+            p = np.exp(eta) / np.exp(eta).sum(axis=1, keepdims=True)
+            first = p - (y[:, None] == fitted.classes_)
+            second = p[:, :, None] * np.eye(K) - p[:, :, None] * p[:, None, :]
+    gradients = (first[:, :, None] * x[:, None, :]).reshape(len(X), -1)
+    hessians = np.einsum("nkl,nd,ne->nkdle", second, x, x)
+    hessians = hessians.reshape(len(X), K * D, K * D)
+    penalty = np.zeros((K, D))
+    penalty[:, :-1] = lam
+    theta = np.column_stack([coef, intercept])
+    G = w @ gradients + (penalty * theta).ravel()
+    H = np.einsum("n,npq->pq", w, hessians) + np.diag(penalty.ravel())
+    order = np.arange(K * D).reshape(K, D)
+    public = np.concatenate([order[:, :-1].ravel(), order[:, -1]])
+    return gradients, hessians, G, H, public
+
+
+@pytest.mark.parametrize("dataset", ["cancer", "wine", "linnerud"])
+def test_newton_step_is_equation_11_written_out(dataset):
+    fitted, X, y, w = far_from_the_optimum(dataset)
+    gradients, hessians, G, H, public = dense_derivatives(fitted, X, y, w)
+    S = w.sum()
+    steps = fitted.newton_step(EPSILON)
+    for i in (0, 7, 19):
+        matrix = H / S + EPSILON * hessians[i]
+        # lstsq: with free intercepts a softmax Hessian is singular, and the step keeps
+        # the shift of the intercepts, as the solution of least norm does.
+        expected = -np.linalg.lstsq(matrix, G / S + EPSILON * gradients[i], rcond=1e-12)[0]
+        assert relative_error(steps[i], expected[public]) < 1e-10
+    expected = -np.linalg.lstsq(H, G, rcond=1e-12)[0]
+    assert relative_error(fitted.newton_correction(), expected[public]) < 1e-10
+
+
+@pytest.mark.parametrize("dataset", ["cancer", "wine", "linnerud"])
+def test_the_decomposition_holds_to_second_order(dataset):
+    # N_eps,z = N + eps I_up,params + eps H^-1 hess L H^-1 g + O(eps^2): what is left after
+    # the terms of first order falls with the square of eps.
+    fitted, X, y, w = far_from_the_optimum(dataset)
+    _, hessians, _, _, public = dense_derivatives(fitted, X, y, w)
+    S, N = w.sum(), fitted.newton_correction()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        influence = fitted.influence_params()[7]
+    bend = fitted.solve_hessian(-(hessians[7][np.ix_(public, public)] @ N)[None] * S)[0]
+
+    def rest(epsilon):
+        step = fitted.newton_step(epsilon, X[7:8], y[7:8])[0]
+        return np.linalg.norm(step - N - epsilon * (influence + bend))
+
+    assert rest(1e-3) < 0.02 * np.linalg.norm(1e-3 * (influence + bend))
+    np.testing.assert_allclose(rest(1e-3) / rest(1e-4), 100, rtol=0.1)
+
+
+def test_at_an_optimum_the_step_is_epsilon_times_influence():
+    X, y, w = data("wine")
+    clf = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(X, y, w)
+    step = clf.newton_step(1e-7)
+    assert relative_error(step, 1e-7 * clf.influence_params()) < 1e-4
+
+
+def test_removing_a_ridge_row_is_one_newton_step():
+    X, y, w = data("diabetes")
+    reg = Ridge(alpha=0.3, solver="cholesky").fit(X, y, w)
+    i = 5
+    step = reg.newton_step(-w[i] / w.sum(), X[i : i + 1], y[i : i + 1])[0]
+    refit = Ridge(alpha=0.3, solver="cholesky").fit(
+        np.delete(X, i, 0), np.delete(y, i), np.delete(w, i)
+    )
+    np.testing.assert_allclose(reg.params_ + step, refit.params_, rtol=1e-9, atol=1e-12)
