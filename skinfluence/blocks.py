@@ -8,9 +8,10 @@ among the blocks that run at the same time.
 import threading
 from contextlib import contextmanager
 
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from sklearn import get_config
 from sklearn.utils import gen_batches
+from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 __all__ = ["memory_budget", "row_blocks", "run_blocks"]
@@ -54,7 +55,7 @@ def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=N
         Consecutive slices.
     """
     jobs = effective_n_jobs(n_jobs)
-    budget = _SHARE * memory_budget(working_memory) / jobs
+    budget = _SHARE * memory_budget(working_memory) / (jobs * _Worker.siblings)
     budget = min(budget, _LARGEST_BLOCK if largest is None else largest)
     size = max(1, int(budget // max(1, row_bytes)))
     if jobs > 1:
@@ -69,12 +70,31 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0):
     thread has one BLAS thread: two BLAS threads in each of two busy workers were measured
     ten times slower than this.
     """
-    if effective_n_jobs(n_jobs) == 1 or len(blocks) < 2:
+    jobs = effective_n_jobs(n_jobs)
+    if jobs == 1 or len(blocks) < 2:
         return [function(block) for block in blocks]
+
+    def work(block):
+        _Worker.siblings = jobs
+        try:
+            return function(block)
+        finally:
+            _Worker.siblings = 1
+
+    # scikit-learn's Parallel hands the caller's working_memory on to the threads.
     with _one_blas_thread():
         return Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
-            delayed(function)(block) for block in blocks
+            delayed(work)(block) for block in blocks
         )
+
+
+class _Siblings(threading.local):
+    """How many blocks run beside this thread's, so that inner blocks share memory."""
+
+    siblings = 1
+
+
+_Worker = _Siblings()
 
 
 class _Limit:

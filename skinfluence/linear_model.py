@@ -41,7 +41,7 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
     >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
     >>> influence, indices = clf.influential_samples(X[:1], y[:1], n_influential=3)
     >>> indices
-    array([[41, 24, 44]])
+    array([[20, 98, 18]])
     """
 
     def _formulate(self, y, sample_weight):

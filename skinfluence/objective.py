@@ -14,7 +14,7 @@ Three objects, each immutable:
     Point         an objective evaluated at theta: gradient, curvature, Hessian
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -114,6 +114,10 @@ class Objective:
     design: Design
     target: np.ndarray
     sample_weight: np.ndarray
+
+    def __getstate__(self):
+        # What is cached follows from the fields and has no place in a pickle.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def n_rows(self):

@@ -7,7 +7,6 @@ which the model has never seen is refused by name, wherever it turns up.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_array, column_or_1d
 
 __all__ = ["ClassCodes", "RealTarget", "SignedLabels"]
@@ -31,6 +30,15 @@ class RealTarget:
         return target
 
 
+def _unique(y):
+    """Return the distinct labels as Python objects and where each row has its own."""
+    try:
+        labels, inverse = np.unique(y, return_inverse=True)
+    except TypeError:  # labels of mixed types have no order
+        labels, inverse = np.unique(y.astype(str), return_inverse=True)
+    return labels.tolist(), inverse
+
+
 class _Labels:
     """Labels known at fit; subclasses say how a class code becomes a target."""
 
@@ -38,17 +46,17 @@ class _Labels:
 
     def codes(self, y):
         """Return the position of each label in `classes`, shape (n,)."""
-        y = column_or_1d(y, warn=True)
-        if y.shape[0] == 0:
-            raise ValueError("y is empty: at least one label is required.")
-        encoder = LabelEncoder()
-        encoder.classes_ = self.classes
-        try:
-            return encoder.transform(y)
-        except (TypeError, ValueError) as error:
+        # Not LabelEncoder: it casts y to the type of the classes first, which cuts "abc"
+        # down to "a" where every class is one letter, and finds it.
+        labels, inverse = _unique(column_or_1d(y))
+        known = {label: code for code, label in enumerate(self.classes.tolist())}
+        unseen = [label for label in labels if label not in known]
+        if unseen:
             raise ValueError(
-                f"{error} The classes seen in fit are {self.classes.tolist()}."
-            ) from error
+                f"y contains labels that were not seen in fit: {unseen[:5]}. The classes "
+                f"seen in fit are {self.classes.tolist()}."
+            )
+        return np.array([known[label] for label in labels], dtype=np.intp)[inverse]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +82,7 @@ class ClassCodes(_Labels):
 
     def encode(self, y):
         """Return the target, shape (n,)."""
-        return self.codes(y).astype(np.intp)
+        return self.codes(y)
 
     def class_codes(self, target):
         """Return the class code of each encoded row, shape (n,)."""

@@ -139,6 +139,8 @@ class ConvergenceMixin:
         Returns
         -------
         report : Bunch
+            Measurements, as attributes:
+
             gradient_norm : float
                 Largest entry of the gradient of the mean objective, max|G|/S.
             newton_decrement : float

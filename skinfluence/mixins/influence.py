@@ -402,18 +402,19 @@ default="auto"
         >>> reg = Ridge(alpha=0.1).fit(X, y)
         >>> first = np.eye(reg.params_.size)[0]
         >>> np.argsort(-reg.influence_functional(first))[:3].tolist()
-        [328, 102, 265]
+        [204, 289, 331]
         """
         state = self._get_influence_state(hessian_solver)
         layout = state.point.objective.formulation.layout
         if callable(gradient):
             gradient = gradient(self.params_)
-        V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
-        if V.ndim not in (1, 2) or V.shape[-1] != layout.size:
+        shape = np.shape(gradient)
+        if len(shape) not in (1, 2) or shape[-1] != layout.size:
             raise ValueError(
-                f"gradient has shape {V.shape}, but must be ({layout.size},) or "
+                f"gradient has shape {shape}, but must be ({layout.size},) or "
                 f"(m, {layout.size}), laid out as params_."
             )
+        V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
         n = state.point.objective.n_rows
         out = prepare_out(out, (*V.shape[:-1], n), dtype)
         influence.influence_on(
@@ -507,7 +508,7 @@ default="auto"
         >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
         >>> influence, indices = clf.influential_samples(X[:1], y[:1], n_influential=3)
         >>> indices
-        array([[41, 24, 44]])
+        array([[20, 98, 18]])
         """
         check_option("order", order, influence.ORDERS)
         state = self._get_influence_state(hessian_solver)

@@ -112,12 +112,10 @@ class ProblemMixin:
         self._influence_state = None
         try:
             formulation = self._formulate(y, sample_weight)
+            objective = self._make_objective(formulation, given, y, sample_weight)
+            self._influence_problem = FittedProblem(formulation, objective)
         except UnsupportedEstimatorError as error:
             self._influence_problem = FittedProblem(refusal=str(error))
-            return self
-        self._influence_problem = FittedProblem(
-            formulation, self._make_objective(formulation, given, y, sample_weight)
-        )
         return self
 
     def drop_training_data(self):
@@ -289,9 +287,9 @@ class ProblemMixin:
         design, target = self._check_samples(formulation, X, y)
         weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
         if weights.min() < 0:
-            raise ValueError(
+            raise UnsupportedEstimatorError(
                 f"sample_weight holds {weights.min()}: influence is defined for weights "
-                "that are not negative."
+                "that are not negative. Use weights of at least 0."
             )
         return Objective(formulation, design, target, weights)
 

@@ -30,10 +30,32 @@ class Factor(ABC):
 
     @abstractmethod
     def solve(self, V):
-        """Return H^-1 V for V (m, K, D), a new array; H^+ along gauge directions."""
+        """Return H^-1 V, a new array; H^+ V where there are gauge directions.
+
+        Parameters
+        ----------
+        V : ndarray of shape (m, K, D)
+            Right-hand sides.
+
+        Returns
+        -------
+        ndarray of shape (m, K, D)
+            Solutions.
+        """
 
     def quadratic(self, V):
-        """Return v' H^-1 v of each row of V (m, K, D), shape (m,)."""
+        """Return v' H^-1 v of each row of V.
+
+        Parameters
+        ----------
+        V : ndarray of shape (m, K, D)
+            Rows v.
+
+        Returns
+        -------
+        ndarray of shape (m,)
+            Never negative.
+        """
         return np.einsum("mkd,mkd->m", V, self.solve(V))
 
 
@@ -50,7 +72,23 @@ class HessianSolver(ABC):
 
     @abstractmethod
     def factorise(self, point):
-        """Return the `Factor` of the Hessian at a point."""
+        """Return the Hessian at a point, ready to solve.
+
+        Parameters
+        ----------
+        point : Point
+            Objective and parameters.
+
+        Returns
+        -------
+        Factor
+            Solves for any number of right-hand sides.
+
+        Raises
+        ------
+        SingularHessianError
+            Where the Hessian has no inverse.
+        """
 
     def __repr__(self):
         return f"{type(self).__name__}()"

@@ -1,0 +1,251 @@
+"""Time and memory of `influence_loss` and of `influential_samples`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack
+from sklearn import config_context
+from sklearn.datasets import load_digits
+
+from benchmarks._data import labelled, measured
+from benchmarks._report import Table
+from benchmarks._timing import best_of, peak_memory
+from skinfluence.linear_model import LogisticRegression, Ridge
+
+__all__ = ["BENCHMARKS"]
+
+MIB = 2**20
+
+# Two levels: all BLAS threads on one block after the other, or two blocks side by side.
+JOBS = (None, 2)
+
+
+@dataclass
+class Case:
+    """A fitted model, queries, and the sizes of its linear algebra.
+
+    Parameters
+    ----------
+    name : str
+        What the table calls it.
+    model : estimator
+        Fitted on `X`.
+    X : ndarray of shape (n, d)
+        Training data.
+    X_query, y_query : ndarray
+        Queries.
+    n_grams : int
+        Number of weighted Gram matrices of (n, d) that the Hessian consists of.
+    n_params : int
+        Order of the Hessian.
+    """
+
+    name: str
+    model: object
+    X: np.ndarray
+    X_query: np.ndarray
+    y_query: np.ndarray
+    n_grams: int
+    n_params: int
+
+    @property
+    def sizes(self):
+        """Return (n, d, q)."""
+        return (*self.X.shape, len(self.X_query))
+
+    def influence_loss(self, n_jobs=None):
+        """Return all influences, the Hessian factorised anew."""
+        self.model._influence_state = None
+        return self.model.influence_loss(self.X_query, self.y_query, n_jobs=n_jobs)
+
+    def influential_samples(self, n_influential, n_jobs=None):
+        """Return the largest influences, the Hessian factorised anew."""
+        self.model._influence_state = None
+        return self.model.influential_samples(
+            self.X_query, self.y_query, n_influential, n_jobs=n_jobs
+        )
+
+
+def time_against_floor(repeats):
+    """influence_loss with its factorisation, against the BLAS calls it cannot avoid."""
+    table = Table(
+        "influence_loss, factorisation included, against its BLAS floor (ms)",
+        ["model", "n", "d", "q", "SYRK", "POTRF", "POTRS", "GEMM", "(into out)"]
+        + ["floor", "n_jobs", "method", "ratio"],
+        notes=[
+            "SYRK of the scaled rows (for softmax one for each pair of outputs), POTRF of",
+            "the Hessian, POTRS for the queries, GEMM of solutions and training gradients",
+            "into a fresh array, as the method returns one; (into out) is that GEMM into",
+            "an array that exists, not part of the floor. Target: ratio at most 2.",
+        ],
+    )
+    for make in (_logistic, _ridge, _logistic_square, _logistic_wide, _softmax):
+        table.rows += _rows_against_floor(make(), repeats)
+    return table
+
+
+def memory_of_influence_loss(repeats):
+    """Peak memory of influence_loss, against its output and working_memory."""
+    table = Table(
+        "Peak memory of influence_loss, factorisation included (MiB)",
+        ["model", "n", "d", "q", "n_jobs", "output", "peak", "peak - output"]
+        + ["working_memory"],
+        notes=[
+            "Peak beyond what was there before the call. Target: peak - output is at most",
+            "working_memory, the setting of scikit-learn.",
+        ],
+    )
+    for case in (_logistic(), _logistic_tall(500)):
+        n, d, q = case.sizes
+        output = 8 * q * n / MIB
+        for n_jobs in JOBS:
+            for memory in (64, 1024):
+                with config_context(working_memory=memory):
+                    peak = _peak_mib(case.influence_loss, n_jobs)
+                row = [case.name, n, d, q, str(n_jobs), output, peak, peak - output]
+                table.rows.append([*row, memory])
+    return table
+
+
+def streaming_influential_samples(repeats):
+    """influential_samples in blocks: time against its GEMM, and peak memory."""
+    n_influential = 10
+    table = Table(
+        f"influential_samples, n_influential={n_influential}, factorisation included",
+        ["model", "n", "d", "q", "working_memory", "GEMM ms", "n_jobs", "method ms"]
+        + ["ratio", "peak MiB", "all influences MiB"],
+        notes=[
+            "GEMM: all influences once, in blocks into one buffer, nothing selected.",
+            "The array of all influences is what the method does not hold.",
+        ],
+    )
+    case = _logistic_tall(1_000)
+    for memory in (64, 1024):
+        with config_context(working_memory=memory):
+            table.rows += _rows_streaming(case, n_influential, memory, repeats)
+    return table
+
+
+def _rows_against_floor(case, repeats):
+    floor = _blas_floor(case)
+    methods = {n_jobs: lambda n=n_jobs: case.influence_loss(n) for n_jobs in JOBS}
+    seconds = best_of(floor | methods, repeats)
+    ms = {name: 1e3 * value for name, value in seconds.items()}
+    total = sum(ms[name] for name in ("SYRK", "POTRF", "POTRS", "GEMM"))
+    left = [case.name, *case.sizes, *(_ms(ms[name]) for name in floor), _ms(total)]
+    return [
+        [*left, str(n_jobs), _ms(ms[n_jobs]), _ratio(ms[n_jobs] / total)] for n_jobs in JOBS
+    ]
+
+
+def _rows_streaming(case, n_influential, memory, repeats):
+    n, _, q = case.sizes
+    candidates = {"GEMM": _streaming_gemm(case)}
+    for n_jobs in JOBS:
+        candidates[n_jobs] = lambda m=n_jobs: case.influential_samples(n_influential, m)
+    seconds = best_of(candidates, min(repeats, 3))
+    rows = []
+    for n_jobs in JOBS:
+        ratio = _ratio(seconds[n_jobs] / seconds["GEMM"])
+        peak = _peak_mib(case.influential_samples, n_influential, n_jobs)
+        left = [case.name, *case.sizes, memory, 1e3 * seconds["GEMM"], str(n_jobs)]
+        rows.append([*left, 1e3 * seconds[n_jobs], ratio, peak, 8 * q * n / MIB])
+    return rows
+
+
+def _blas_floor(case):
+    """Return the BLAS and LAPACK calls that any implementation makes, by name."""
+    n, _, q = case.sizes
+    rng = np.random.default_rng(0)
+    scaled = case.X * rng.uniform(0.1, 1.0, (n, 1))
+    square = rng.standard_normal((case.n_params, case.n_params))
+    hessian = np.asfortranarray(square @ square.T + case.n_params * np.eye(len(square)))
+    factor, _ = lapack.dpotrf(hessian, lower=1)
+    V = rng.standard_normal((q, case.n_params))
+    gradients = rng.standard_normal((n, case.n_params))
+    out = np.empty((q, n))
+
+    def syrk():
+        for _ in range(case.n_grams):
+            # NumPy sees one array on both sides and calls SYRK.
+            scaled.T @ scaled
+
+    return {
+        "SYRK": syrk,
+        "POTRF": lambda: lapack.dpotrf(hessian, lower=1),
+        "POTRS": lambda: lapack.dpotrs(factor, V.T, lower=1),
+        "GEMM": lambda: V @ gradients.T,
+        "into out": lambda: np.matmul(V, gradients.T, out=out),
+    }
+
+
+def _streaming_gemm(case, n_columns=1_000):
+    """Return a function that forms all influences in blocks of columns, in one buffer."""
+    n, _, q = case.sizes
+    rng = np.random.default_rng(0)
+    V = rng.standard_normal((q, case.n_params))
+    gradients = rng.standard_normal((n, case.n_params))
+    buffer = np.empty((q, n_columns))
+
+    def gemm():
+        for start in range(0, n - n % n_columns, n_columns):
+            np.matmul(V, gradients[start : start + n_columns].T, out=buffer)
+
+    return gemm
+
+
+def _peak_mib(function, *arguments):
+    function(*arguments)  # what is imported or cached at the first call is not counted
+    return peak_memory(lambda: function(*arguments)) / MIB
+
+
+def _logistic(n=10_000, d=100, q=1_000):
+    # Newton reaches the optimum to rounding, where no warning asks for a better fit.
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-8)
+    X, y = labelled(n, d)
+    return _case("logistic", model.fit(X, y), X, labelled(q, d, seed=1))
+
+
+def _logistic_square():
+    return _logistic(5_000, 500, 500)
+
+
+def _logistic_wide():
+    return _logistic(20_000, 1_000, 200)
+
+
+def _logistic_tall(q):
+    return _logistic(100_000, 50, q)
+
+
+def _ridge(n=10_000, d=100, q=1_000):
+    X, y = measured(n, d)
+    return _case("ridge", Ridge().fit(X, y), X, measured(q, d, seed=1))
+
+
+def _softmax(q=200):
+    X, y = load_digits(return_X_y=True)
+    X = X / 16.0
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(X, y)
+    K = len(model.classes_)
+    return _case("softmax digits", model, X, (X[:q], y[:q]), K * (K + 1) // 2)
+
+
+def _case(name, model, X, queries, n_grams=1):
+    return Case(name, model, X, *queries, n_grams, model.params_.size)
+
+
+def _ms(value):
+    return f"{value:,.2f}"
+
+
+def _ratio(value):
+    return f"{value:.2f}"
+
+
+#: Benchmarks by the name the command line takes.
+BENCHMARKS = {
+    "influence_loss": time_against_floor,
+    "influence_loss_memory": memory_of_influence_loss,
+    "influential_samples": streaming_influential_samples,
+}

@@ -1,0 +1,176 @@
+"""
+=================================================
+Which training digits are behind a wrong answer?
+=================================================
+
+A classifier of handwritten digits gets some test digits wrong. Influence functions name
+the training digits that matter most to each of these errors, and predict how its loss
+would change without any one of them. Here scikit-learn then refits without each of them,
+and the predicted changes are compared with what really happens.
+
+Run it as ``python plot_quickstart.py [picture]``. The picture, ``quickstart.png`` by
+default, needs matplotlib; everything else does not.
+"""
+
+import sys
+
+import numpy as np
+from sklearn import linear_model
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from skinfluence.linear_model import LogisticRegression
+
+# %%
+# Fit. The class has the name, the parameters and the fit of scikit-learn's; influence is
+# a set of methods after `fit`. The tight tolerance is for the refits below: they move the
+# optimum only a little, and the error of a loose fit would hide that.
+
+settings = {"C": 0.1, "solver": "newton-cg", "tol": 1e-10, "max_iter": 1000}
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(
+    X / 16, y, test_size=0.3, stratify=y, random_state=0
+)
+clf = LogisticRegression(**settings).fit(X_train, y_train)
+n_train = len(y_train)
+
+print(f"{n_train} training digits, {len(y_test)} test digits")
+print(f"accuracy on the test digits: {clf.score(X_test, y_test):.3f}")
+print(clf.convergence_report().message)
+
+# %%
+# Take the four wrong answers with the largest loss, and for each of them the four training
+# digits that help it most and the four that harm it most. Influence has the sign of the
+# change of the loss when a training digit gets more weight: negative helps.
+
+n_shown = 4
+wrong = np.flatnonzero(clf.predict(X_test) != y_test)
+by_loss = np.argsort(-clf.sample_loss(X_test[wrong], y_test[wrong]))
+worst = wrong[by_loss[:n_shown]]
+X_query, y_query = X_test[worst], y_test[worst]
+loss = clf.sample_loss(X_query, y_query)
+probability = clf.predict_proba(X_query)
+predicted_label = clf.predict(X_query)
+
+influential = {
+    order: clf.influential_samples(X_query, y_query, n_shown, order=order)
+    for order in ("helpful", "harmful")
+}
+
+print(f"\nThe {n_shown} wrong answers with the largest loss, and the training digits behind")
+print("them as index (label) influence; negative influence helps, positive harms")
+for i, query in enumerate(worst):
+    label, answer = y_query[i], predicted_label[i]
+    print(
+        f"\ntest digit {query} is a {label}, predicted {answer} with probability "
+        f"{probability[i].max():.2f} ({label}: {probability[i, label]:.2f})"
+    )
+    for order, (values, indices) in influential.items():
+        samples = "  ".join(
+            f"{j:4d} ({y_train[j]}) {value:+6.1f}"
+            for value, j in zip(values[i], indices[i], strict=True)
+        )
+        print(f"  most {order}:  {samples}")
+
+# %%
+# Predict what happens without each of these training digits. The influence of j is the
+# derivative of the loss in the weight of j, times the sum of all weights, here n. Leaving
+# j out lowers its weight from 1 to 0, so to first order the loss changes by
+# -influence / n.
+
+removed = np.unique(np.hstack([indices.ravel() for _, indices in influential.values()]))
+predicted = -clf.influence_loss(X_query, y_query)[:, removed] / n_train
+
+# %%
+# Then do it: scikit-learn's own class refits without each of them.
+
+actual = np.empty_like(predicted)
+for column, j in enumerate(removed):
+    others = np.arange(n_train) != j
+    refit = linear_model.LogisticRegression(**settings)
+    refit.fit(X_train[others], y_train[others])
+    log_probability = refit.predict_log_proba(X_query)
+    actual[:, column] = -log_probability[np.arange(n_shown), y_query] - loss
+
+print(f"\nscikit-learn refits without each of these {len(removed)} training digits;")
+print("the largest rise and the largest fall of the loss of each test digit:")
+print("\n   test digit    loss    without        predicted   actual")
+for i, query in enumerate(worst):
+    for column in (actual[i].argmax(), actual[i].argmin()):
+        j = removed[column]
+        print(
+            f"   {query:5d} ({y_query[i]})   {loss[i]:.3f}   {j:4d} ({y_train[j]})"
+            f"        {predicted[i, column]:+.4f}  {actual[i, column]:+.4f}"
+        )
+
+# %%
+# The slope is that of the least-squares line through the origin.
+
+pearson_r = np.corrcoef(actual.ravel(), predicted.ravel())[0, 1]
+slope = np.sum(predicted * actual) / np.sum(actual**2)
+print(f"\nAll {actual.size} changes: Pearson r = {pearson_r:.4f}, slope = {slope:.3f}")
+print(
+    f"The slope means that first order predicts {slope:.1%} of the real change: it leaves "
+    "out the\nleverage of the removed row, that is, that the refit also loses the row's "
+    "curvature."
+)
+
+# %%
+# The same as a picture.
+
+
+def show_digit(ax, image, title, color="black"):
+    ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+    ax.set_title(title, fontsize=12, color=color, pad=4)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_color(color)
+
+
+def draw(plt):
+    colors = {"helpful": "tab:blue", "harmful": "tab:red"}
+    figure = plt.figure(figsize=(13.5, 5.6))
+    images, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
+    asked, *blocks = images.subfigures(1, 3, width_ratios=[1.25, n_shown, n_shown])
+
+    asked.suptitle("test digit", fontsize=13, y=0.985)
+    for i, ax in enumerate(asked.subplots(n_shown, 1)):
+        show_digit(ax, X_query[i], f"{y_query[i]}, not {predicted_label[i]}")
+    for block, (order, (values, indices)) in zip(blocks, influential.items(), strict=True):
+        block.suptitle(f"most {order} training digits", fontsize=13, y=0.985)
+        for i, axes in enumerate(block.subplots(n_shown, n_shown)):
+            for ax, value, j in zip(axes, values[i], indices[i], strict=True):
+                title = f"{y_train[j]}: {value:+.0f}".replace("-", "\N{MINUS SIGN}")
+                show_digit(ax, X_train[j], title, colors[order])
+    for part in (asked, *blocks):
+        part.subplots_adjust(
+            left=0.06, right=0.94, bottom=0.02, top=0.87, wspace=0.2, hspace=0.42
+        )
+
+    ax = right.subplots()
+    right.subplots_adjust(left=0.2, right=0.97, bottom=0.12, top=0.87)
+    ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
+    ax.plot(ends, ends, color="0.6", linewidth=1, label="predicted = actual")
+    for i in range(n_shown):
+        label = f"the {y_query[i]} predicted {predicted_label[i]}"
+        ax.scatter(actual[i], predicted[i], s=28, alpha=0.8, label=f"{i + 1}: {label}")
+    ax.set_title(
+        f"Loss of the test digits after leaving one\ntraining digit out: r = {pearson_r:.4f}",
+        fontsize=13,
+    )
+    ax.set_xlabel("actual change (scikit-learn refits)", fontsize=12)
+    ax.set_ylabel("predicted change (\N{MINUS SIGN}influence / n)", fontsize=12)
+    ax.legend(fontsize=11, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+picture = sys.argv[1] if len(sys.argv) > 1 else "quickstart.png"
+try:
+    import matplotlib.pyplot as plt
+except ImportError:
+    print(f"\nmatplotlib is not installed: {picture} is skipped")
+else:
+    draw(plt).savefig(picture, dpi=120)
+    print(f"\nThe picture is in {picture}")

@@ -1,0 +1,32 @@
+"""Our classes fail scikit-learn's own checks nowhere that their parents pass."""
+
+import warnings
+
+import pytest
+from sklearn.utils.estimator_checks import check_estimator
+
+from skinfluence import linear_model
+
+ESTIMATORS = [getattr(linear_model, name)() for name in linear_model.__all__]
+
+
+def outcomes(estimator):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(estimator, on_fail=None, on_skip=None)
+    counts = {}
+    for result in results:
+        counts.setdefault(result["check_name"], set()).add(result["status"])
+    return counts
+
+
+@pytest.mark.parametrize("ours", ESTIMATORS, ids=repr)
+def test_nothing_fails_that_passes_on_the_parent(ours):
+    parent = next(c for c in type(ours).__mro__ if c.__module__.startswith("sklearn."))
+    expected = outcomes(parent())
+    found = outcomes(ours)
+    failed = {name for name, status in found.items() if "failed" in status}
+    failed_before = {name for name, status in expected.items() if "failed" in status}
+    assert failed <= failed_before
+    assert set(found) >= set(expected)
+    assert sum("passed" in status for status in found.values()) > 40

@@ -1,0 +1,260 @@
+"""The fitted state: copies, threads, clone, pickles, refits and set_params after fit."""
+
+import copy
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence import (
+    InfluenceWarning,
+    TrainingDataMissingError,
+    UnsupportedEstimatorError,
+)
+from skinfluence.linear_model import LogisticRegression, Ridge
+from tests.cases import NEWTON, data, each_case
+
+
+@pytest.fixture
+def fitted():
+    X, y, w = data("wine")
+    return LogisticRegression(**NEWTON).fit(X, y, w)
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_fit_is_scikit_learns(case):
+    X, y, w = case.data()
+    ours = case.fit()
+    parent = next(c for c in type(ours).__mro__ if c.__module__.startswith("sklearn."))
+    theirs = parent(**case.estimator.get_params()).fit(X, y, sample_weight=w)
+    np.testing.assert_array_equal(ours.coef_, theirs.coef_)
+    np.testing.assert_array_equal(ours.intercept_, theirs.intercept_)
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    assert type(ours)().get_params() == parent().get_params()
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_params_split_into_the_fitted_attributes(case):
+    fitted = case.fit()
+    coef, intercept = fitted.split_params(fitted.params_)
+    np.testing.assert_array_equal(coef, fitted.coef_)
+    np.testing.assert_array_equal(intercept, fitted.intercept_)
+    assert coef.shape == fitted.coef_.shape
+    assert intercept.shape == np.shape(fitted.intercept_)
+    coef, intercept = fitted.split_params(np.tile(fitted.params_, (2, 5, 1)))
+    assert coef.shape == (2, 5, *fitted.coef_.shape)
+    assert intercept.shape == (2, 5, *np.shape(fitted.intercept_))
+    assert len(fitted.param_names()) == len(fitted.params_)
+
+
+def test_param_names():
+    X, y, _ = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X[:, :2], np.array(["a", "b", "c"])[y])
+    assert clf.param_names() == [
+        "coef[a, x0]",
+        "coef[a, x1]",
+        "coef[b, x0]",
+        "coef[b, x1]",
+        "coef[c, x0]",
+        "coef[c, x1]",
+        "intercept[a]",
+        "intercept[b]",
+        "intercept[c]",
+    ]
+    reg = Ridge().fit(X[:, :2], y)
+    assert reg.param_names() == ["coef[x0]", "coef[x1]", "intercept"]
+
+
+def test_fit_factorises_nothing(fitted):
+    assert fitted._influence_state is None
+
+
+def test_the_factorisation_is_made_once_and_shared_by_copies(fitted):
+    fitted.self_influence()
+    state = fitted._influence_state
+    fitted.influence_params()
+    assert fitted._influence_state is state
+    assert copy.copy(fitted)._influence_state is state
+
+
+def test_polishing_a_copy_leaves_the_original(fitted):
+    before, influence = fitted.params_, fitted.influence_params()
+    twin = copy.copy(fitted)
+    twin.coef_ = twin.coef_ + 0.1
+    twin.polish()
+    np.testing.assert_array_equal(fitted.params_, before)
+    np.testing.assert_array_equal(fitted.influence_params(), influence)
+
+
+def test_moved_parameters_are_seen(fitted):
+    before = fitted.influence_params()
+    fitted.coef_[0, 0] += 0.01  # in place
+    after = fitted.influence_params()
+    assert np.abs(after - before).max() > 0
+    fitted.coef_[0, 0] -= 0.01
+    np.testing.assert_allclose(fitted.influence_params(), before, rtol=1e-8, atol=1e-10)
+
+
+def test_refit_forgets_the_old_problem(fitted):
+    fitted.influence_params()
+    X, y, _ = data("cancer")
+    fitted.fit(X, y)
+    fresh = LogisticRegression(**NEWTON).fit(X, y)
+    np.testing.assert_array_equal(fitted.influence_params(), fresh.influence_params())
+
+
+def test_set_params_after_fit_changes_nothing(fitted):
+    X, y, _ = data("wine")
+    expected = fitted.influence_loss(X, y)
+    names = fitted.param_names()
+    fitted.set_params(C=1e-3, fit_intercept=False, class_weight="balanced", solver="sag")
+    fitted._influence_state = None
+    np.testing.assert_array_equal(fitted.influence_loss(X, y), expected)
+    assert fitted.param_names() == names
+    before = fitted.params_
+    np.testing.assert_array_equal(fitted.polish().params_, before)
+
+
+def test_clone_is_unfitted(fitted):
+    twin = clone(fitted)
+    assert twin.get_params() == fitted.get_params()
+    assert not hasattr(twin, "_influence_problem")
+
+
+def test_pickles_answer_the_same_and_carry_no_factor(fitted):
+    X, y, _ = data("wine")
+    small = len(pickle.dumps(fitted))
+    expected = fitted.influence_loss(X, y)
+    assert len(pickle.dumps(fitted)) == small
+    restored = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(restored.influence_loss(X, y), expected)
+    np.testing.assert_array_equal(copy.deepcopy(fitted).influence_loss(X, y), expected)
+
+
+def test_a_pickle_of_another_version_warns(fitted):
+    state = fitted.__getstate__()
+    state["_skinfluence_versions"] = ("0.0.1", "1.2.3")
+    with pytest.warns(InfluenceWarning, match=r"0\.0\.1.*1\.2\.3"):
+        LogisticRegression().__setstate__(state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pickle.loads(pickle.dumps(fitted))
+
+
+def test_read_only_methods_are_safe_from_threads(fitted):
+    X, y, _ = data("wine")
+    expected = fitted.influence_loss(X, y)
+
+    def call(i):
+        fitted._influence_state = None
+        return fitted.influence_loss(X, y, n_jobs=1 + i % 2)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(call, range(24)):
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-13)
+
+
+def test_training_data_are_kept_by_reference(fitted):
+    X, _, _ = data("wine")
+    assert np.shares_memory(fitted._influence_problem.objective.design.X, X)
+
+
+def test_copy_x_false_keeps_the_data_that_were_fitted():
+    X, y, w = data("diabetes")
+    mine = np.asfortranarray(X)
+    reg = Ridge(copy_X=False, solver="cholesky").fit(mine, y, w)
+    expected = Ridge(solver="cholesky").fit(X, y, w)
+    np.testing.assert_allclose(
+        reg.influence_params(), expected.influence_params(), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_dropped_training_data_are_missed_by_name_and_can_come_back(fitted):
+    X, y, w = data("wine")
+    expected = fitted.influence_loss(X, y)
+    loss, size = fitted.sample_loss(X, y), len(pickle.dumps(fitted))
+    assert fitted.drop_training_data() is fitted
+    assert len(pickle.dumps(fitted)) < size / 3
+    np.testing.assert_array_equal(fitted.sample_loss(X, y), loss)
+    assert fitted.predict(X).shape == y.shape
+    with pytest.raises(TrainingDataMissingError, match="set_training_data"):
+        fitted.influence_loss(X, y)
+    assert fitted.set_training_data(X, y, w) is fitted
+    np.testing.assert_array_equal(fitted.influence_loss(X, y), expected)
+
+
+def test_balanced_class_weights_stay_as_fitted_on_other_rows():
+    X, y, _ = data("wine")
+    clf = LogisticRegression(class_weight="balanced", **NEWTON).fit(X, y)
+    frozen = dict(zip(clf.classes_, len(y) / (3 * np.bincount(y)), strict=True))
+    given = LogisticRegression(class_weight=frozen, **NEWTON).fit(X, y)
+    rows = np.flatnonzero(y < 2)
+    clf.set_training_data(X[rows], y[rows])
+    given.set_training_data(X[rows], y[rows])
+    np.testing.assert_allclose(clf.newton_correction(), given.newton_correction())
+
+
+def test_fit_on_a_sample_and_polish_on_everything():
+    X, y, _ = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X[::2], y[::2])
+    clf.set_training_data(X, y).polish()
+    np.testing.assert_allclose(
+        clf.params_, LogisticRegression(**NEWTON).fit(X, y).params_, rtol=1e-7, atol=1e-9
+    )
+
+
+def test_in_a_scikit_learn_pipeline_and_search():
+    X, y, _ = data("wine")
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    search = GridSearchCV(pipe, {"logisticregression__C": [0.1, 1.0]}, cv=3).fit(X, y)
+    scaler, clf = search.best_estimator_
+    assert clf.influence_loss(scaler.transform(X[:2]), y[:2]).shape == (2, len(y))
+
+
+def test_metadata_routing_reaches_fit():
+    clf = LogisticRegression()
+    import sklearn
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf.set_fit_request(sample_weight=True)
+        assert clf.get_metadata_routing().fit.requests == {"sample_weight": True}
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Ridge(positive=True),
+        LogisticRegression(l1_ratio=1.0, solver="liblinear"),
+        LogisticRegression(l1_ratio=0.5, solver="saga", max_iter=10_000),
+    ],
+)
+def test_a_configuration_without_influence_fits_and_predicts(estimator):
+    X, y, _ = data("wine")
+    y = (y > 0).astype(int)
+    fitted = clone(estimator).fit(X, y)
+    fitted.predict(X)
+    fitted.score(X, y)
+    pickle.loads(pickle.dumps(fitted)).predict(X)
+    with pytest.raises(UnsupportedEstimatorError, match=r"use .*="):
+        fitted.influence_params()
+    with pytest.raises(UnsupportedEstimatorError, match=r"positive|l1_ratio"):
+        fitted.sample_loss(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_the_deprecated_penalty_parameter():
+    if "penalty" not in LogisticRegression().get_params():
+        pytest.skip("this scikit-learn has no penalty parameter any more")
+    X, y, w = data("cancer")
+    old = LogisticRegression(penalty=None, **NEWTON).fit(X, y, w)
+    new = LogisticRegression(C=np.inf, **NEWTON).fit(X, y, w)
+    np.testing.assert_allclose(
+        old.influence_params(), new.influence_params(), rtol=1e-6, atol=1e-8
+    )

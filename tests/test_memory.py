@@ -1,0 +1,60 @@
+"""Temporaries stay within `working_memory`, whatever the size of the data."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import sklearn
+
+from skinfluence.linear_model import LogisticRegression
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40_000, 30))
+    y = (X[:, 0] + rng.standard_normal(len(X)) > 0).astype(int)
+    return LogisticRegression(tol=1e-8).fit(X, y), X, y
+
+
+def peak(function):
+    """Return the largest number of bytes allocated at a time, and the result."""
+    tracemalloc.start()
+    try:
+        result = function()
+        return tracemalloc.get_traced_memory()[1], result
+    finally:
+        tracemalloc.stop()
+
+
+CALLS = {
+    "influence_loss": lambda e, X, y, jobs: e.influence_loss(X[:150], y[:150], n_jobs=jobs),
+    "influence_params": lambda e, X, y, jobs: e.influence_params(n_jobs=jobs),
+    "self_influence": lambda e, X, y, jobs: e.self_influence(n_jobs=jobs),
+    "prediction": lambda e, X, y, jobs: e.influence_prediction(X[:150], n_jobs=jobs),
+    "top": lambda e, X, y, jobs: e.influential_samples(X[:3000], y[:3000], 5, n_jobs=jobs)[0],
+    "step": lambda e, X, y, jobs: e.newton_step(0.1, n_jobs=jobs),
+}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("name", CALLS)
+def test_peak_is_the_output_plus_working_memory(problem, name, jobs):
+    fitted, X, y = problem
+    fitted._influence_state = None
+    with sklearn.config_context(working_memory=16):
+        used, result = peak(lambda: CALLS[name](fitted, X, y, jobs))
+    assert used <= result.nbytes + 16 * 2**20
+
+
+def test_chunks_stay_within_their_working_memory(problem):
+    fitted, X, y = problem
+
+    def run():
+        return sum(
+            len(c) for c in fitted.influence_loss_chunked(X[:800], y[:800], working_memory=16)
+        )
+
+    used, total = peak(run)
+    assert total == 800
+    assert used <= 16 * 2**20
