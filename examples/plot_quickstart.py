@@ -122,7 +122,7 @@ print(
 
 def show_digit(ax, image, title, color="black"):
     ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-    ax.set_title(title, fontsize=12, color=color, pad=4)
+    ax.set_title(title, fontsize=13, color=color, pad=4)
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_color(color)
@@ -130,38 +130,41 @@ def show_digit(ax, image, title, color="black"):
 
 def draw(plt):
     colors = {"helpful": "tab:blue", "harmful": "tab:red"}
-    figure = plt.figure(figsize=(13.5, 5.6))
+    figure = plt.figure(figsize=(13.5, 5.8))
     images, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
-    asked, *blocks = images.subfigures(1, 3, width_ratios=[1.25, n_shown, n_shown])
+    asked, *blocks = images.subfigures(1, 3, width_ratios=[1.15, n_shown, n_shown])
 
-    asked.suptitle("test digit", fontsize=13, y=0.985)
+    asked.suptitle("test digit", fontsize=14, y=0.985)
     for i, ax in enumerate(asked.subplots(n_shown, 1)):
         show_digit(ax, X_query[i], f"{y_query[i]}, not {predicted_label[i]}")
     for block, (order, (values, indices)) in zip(blocks, influential.items(), strict=True):
-        block.suptitle(f"most {order} training digits", fontsize=13, y=0.985)
+        block.suptitle(
+            f"most {order}, label: influence", fontsize=14, y=0.985, color=colors[order]
+        )
         for i, axes in enumerate(block.subplots(n_shown, n_shown)):
             for ax, value, j in zip(axes, values[i], indices[i], strict=True):
                 title = f"{y_train[j]}: {value:+.0f}".replace("-", "\N{MINUS SIGN}")
                 show_digit(ax, X_train[j], title, colors[order])
     for part in (asked, *blocks):
         part.subplots_adjust(
-            left=0.06, right=0.94, bottom=0.02, top=0.87, wspace=0.2, hspace=0.42
+            left=0.05, right=0.95, bottom=0.02, top=0.88, wspace=0.12, hspace=0.32
         )
 
     ax = right.subplots()
-    right.subplots_adjust(left=0.2, right=0.97, bottom=0.12, top=0.87)
+    right.subplots_adjust(left=0.2, right=0.97, bottom=0.12, top=0.88)
     ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
     ax.plot(ends, ends, color="0.6", linewidth=1, label="predicted = actual")
-    for i in range(n_shown):
-        label = f"the {y_query[i]} predicted {predicted_label[i]}"
-        ax.scatter(actual[i], predicted[i], s=28, alpha=0.8, label=f"{i + 1}: {label}")
+    for i, marker in enumerate("osD^"):
+        label = f"row {i + 1}: {y_query[i]}, not {predicted_label[i]}"
+        ax.scatter(actual[i], predicted[i], s=32, alpha=0.8, marker=marker, label=label)
     ax.set_title(
-        f"Loss of the test digits after leaving one\ntraining digit out: r = {pearson_r:.4f}",
-        fontsize=13,
+        f"Change of the test digit's loss without\none training digit: r = {pearson_r:.4f}",
+        fontsize=14,
     )
-    ax.set_xlabel("actual change (scikit-learn refits)", fontsize=12)
-    ax.set_ylabel("predicted change (\N{MINUS SIGN}influence / n)", fontsize=12)
-    ax.legend(fontsize=11, frameon=False)
+    ax.set_xlabel("actual (scikit-learn refits)", fontsize=13)
+    ax.set_ylabel("predicted (\N{MINUS SIGN}influence / n)", fontsize=13)
+    ax.tick_params(labelsize=11)
+    ax.legend(fontsize=12, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import Objective
+from skinfluence.solvers.update import GroupUpdate
 
 __all__ = [
     "Polished",
@@ -82,12 +83,8 @@ def convergence_ratio(point, factor, correction, *, n_jobs=None):
 def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
     """Fill out (m, p) with equation (11) in full for each sample.
 
-    (H + t X_z' C X_z)^-1 b with t = eps S, X_z = I_K (x) x~', C the K x K curvature of
-    L(z) and b = G + t grad L(z), by Woodbury's identity on one factorisation:
-
-        Z = H^-1 X_z',  M = X_z Z,   x = H^-1 b - Z t C (I + M t C)^-1 X_z H^-1 b
-
-    In mean form hess L(z) also holds the share of the penalty, the same for every z:
+    (H + x~_z' C x~_z)^-1 (G + t grad L(z)) with t = eps S and C the curvature of t L(z) in
+    the raw prediction: an update of one factorisation by each sample. In mean form hess L(z) also holds the share of the penalty, the same for every z:
     `factor` is then that of H + t share.
 
     Parameters
@@ -107,22 +104,16 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
     n_jobs : int or None, default=None
         Number of joblib threads.
     """
-    K, D = point.theta.shape
+    K = point.theta.shape[0]
     form = point.objective.formulation
     t = epsilon * point.objective.weight_sum
 
     def fill(block):
         part = rows.take(block)
-        m, x = len(part), part.design.rows()
-        C = t * form.weight_curvature(part.design, target[block], point.theta)
-        step = factor.solve(point.gradient + t * part.toarray())
-        raw = np.einsum("md,mkd->mk", x, step)
-        V = np.zeros((m, K, K, D))
-        V[:, np.arange(K), np.arange(K)] = x[:, None, :]
-        Z = factor.solve(V.reshape(m * K, K, D)).reshape(m, K, K, D)
-        M = np.einsum("md,mlkd->mkl", x, Z)
-        inner = np.linalg.solve(np.eye(K) + M @ C, raw[:, :, None])
-        step -= np.einsum("ml,mlkd->mkd", (C @ inner)[:, :, 0], Z)
+        raw = part.design.predict(point.theta)
+        C = t * form.weight_curvature(target[block], raw)
+        update = GroupUpdate(factor.solve, part.design.rows()[:, None], C[:, None])
+        step = update.correct(factor.solve(point.gradient + t * part.toarray()))
         out[block] = form.layout.to_public(-step)
 
     blocks = row_blocks(len(rows), (3 * K + 6) * rows.row_bytes, n_jobs=n_jobs)

@@ -96,6 +96,10 @@ class Design(ABC):
         return None
 
     @abstractmethod
+    def append(self, other):
+        """Return a design with the rows of another one behind these, a copy."""
+
+    @abstractmethod
     def shifted(self, shift):
         """Return the design of the features x_i - shift in float64; for blocks only."""
 
@@ -147,6 +151,10 @@ class DenseDesign(Design):
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width))
 
+    def append(self, other):
+        X = other.X.toarray() if sparse.issparse(other.X) else other.X
+        return DenseDesign(np.concatenate([self.X, X]), self.fit_intercept)
+
     def centre(self):
         if not self.fit_intercept:
             return None
@@ -191,6 +199,10 @@ class SparseDesign(Design):
             return [slice(0, self.n_rows)]
         row_bytes = 12 * self.X.nnz // max(1, self.n_rows) + 8 * width
         return row_blocks(self.n_rows, row_bytes)
+
+    def append(self, other):
+        X = sparse.vstack([self.X, sparse.csr_array(other.X)], format="csr")
+        return SparseDesign(X, self.fit_intercept)
 
     def shifted(self, shift):
         if shift is not None:

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from skinfluence.blocks import row_blocks
 from skinfluence.design import Design
@@ -27,6 +28,9 @@ from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
 
 __all__ = ["Formulation", "Objective", "Point"]
+
+# Raw predictions kept between two products, in numbers: 2 MiB, a share of a core's cache.
+_CACHED = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +81,15 @@ class Formulation:
             gradient = c * gradient
         return GradientRows(design, gradient, self.share_gradient(theta))
 
-    def weight_curvature(self, design, target, theta):
-        """Return the curvature of L(z) in the raw prediction, always (n, K, K).
+    def weight_curvature(self, target, raw_prediction):
+        """Return the curvature of L(z) in the raw prediction, (n, K) or (n, K, K).
 
-        For blocks only; the share of the penalty is not in it.
+        The share of the penalty is not in it.
         """
-        curvature = self.loss.curvature(target, design.predict(theta))
-        c = self.loss_weight(target)
-        if curvature.ndim == 2:
-            curvature = curvature if c is None else c * curvature
-            return curvature[:, :, None] * np.eye(curvature.shape[1])
-        return curvature if c is None else c[:, :, None] * curvature
+        curvature, c = self.loss.curvature(target, raw_prediction), self.loss_weight(target)
+        if c is None:
+            return curvature
+        return curvature * (c[:, :, None] if curvature.ndim == 3 else c)
 
     def share_gradient(self, theta):
         """Return the gradient of one weight unit's share of the penalty, or None."""
@@ -191,6 +193,46 @@ class Objective:
             s[:, k] @ loss.loss(self.target[:, [k]], raw[:, [k]]) for k in range(raw.shape[1])
         ]
         return float(sum(by_output) + penalty)
+
+    def gradients(self, theta):
+        """Return grad F at many parameter vectors (b, K, D), shape (b, K, D).
+
+        Two matrix products with X. The rows go by in chunks small enough that the raw
+        predictions of all b models stay in cache between the two.
+        """
+        b, K, _ = theta.shape
+        out = self.penalty * theta
+        loss = self.formulation.loss
+        for rows in gen_batches(self.n_rows, max(64, _CACHED // (b * K))):
+            part = self.design.take(rows)
+            gradient = loss.gradient(self.target[rows], part.predict(theta))
+            gradient *= self.row_weight[rows, None]
+            out += part.adjoint(gradient)
+        return out
+
+    def without(self, rows):
+        """Return this objective with the weights of some rows set to zero."""
+        weight = self.sample_weight.copy()
+        weight[rows] = 0.0
+        return replace(self, sample_weight=weight)
+
+    def take(self, rows):
+        """Return this objective with only some of its rows."""
+        return replace(
+            self,
+            design=self.design.take(rows),
+            target=self.target[rows],
+            sample_weight=self.sample_weight[rows],
+        )
+
+    def append(self, other):
+        """Return this objective with the rows of another one behind its own."""
+        return replace(
+            self,
+            design=self.design.append(other.design),
+            target=np.concatenate([self.target, other.target]),
+            sample_weight=np.concatenate([self.sample_weight, other.sample_weight]),
+        )
 
     def at(self, theta):
         """Return this objective evaluated at theta (K, D)."""

@@ -14,9 +14,13 @@ __all__ = ["ClassCodes", "RealTarget", "SignedLabels"]
 
 @dataclass(frozen=True)
 class RealTarget:
-    """Real targets: `y` of shape (n,) or (n, K) becomes float64 (n, K)."""
+    """Real targets: `y` of shape (n,) or (n, K) becomes float64 (n, K).
+
+    Targets below `minimum` are refused: counts are not negative.
+    """
 
     n_outputs: int
+    minimum: float = -np.inf
 
     def encode(self, y):
         """Return the target, shape (n, K)."""
@@ -27,6 +31,15 @@ class RealTarget:
                 f"y has shape {y.shape}, but the model was fitted with "
                 f"{self.n_outputs} target(s): pass one column for each."
             )
+        if target.size and target.min() < self.minimum:
+            raise ValueError(
+                f"y holds {target.min()}, but the loss is defined for targets of at least "
+                f"{self.minimum:g}."
+            )
+        return target
+
+    def decode(self, target):
+        """Return the targets, shape (n, K)."""
         return target
 
 
@@ -43,6 +56,10 @@ class _Labels:
     """Labels known at fit; subclasses say how a class code becomes a target."""
 
     classes: np.ndarray
+
+    def decode(self, target):
+        """Return the labels of encoded rows, shape (n,)."""
+        return self.classes[self.class_codes(target)]
 
     def codes(self, y):
         """Return the position of each label in `classes`, shape (n,)."""

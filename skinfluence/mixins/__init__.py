@@ -7,14 +7,16 @@ estimator inherits `InfluenceEstimatorMixin` before its scikit-learn class.
 from skinfluence.mixins.convergence import ConvergenceMixin
 from skinfluence.mixins.influence import InfluenceMixin
 from skinfluence.mixins.problem import ProblemMixin
+from skinfluence.mixins.removal import RemovalMixin
 
 __all__ = [
     "ConvergenceMixin",
     "InfluenceEstimatorMixin",
     "InfluenceMixin",
     "ProblemMixin",
+    "RemovalMixin",
 ]
 
 
-class InfluenceEstimatorMixin(InfluenceMixin, ConvergenceMixin, ProblemMixin):
+class InfluenceEstimatorMixin(InfluenceMixin, ConvergenceMixin, RemovalMixin, ProblemMixin):
     """All chapters on top of the fitted problem."""

@@ -6,7 +6,7 @@ present parameters, lazily, and can be thrown away at any time.
 
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,11 +49,14 @@ class FittedProblem:
         The same with the training data; None when they were dropped.
     refusal : str or None
         Why the configuration has no influence.
+    params : dict or None
+        Constructor parameters at the time of fit, for refits.
     """
 
     formulation: Formulation | None = None
     objective: Objective | None = None
     refusal: str | None = None
+    params: dict | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,9 @@ class ProblemMixin:
         try:
             formulation = self._formulate(y, sample_weight)
             objective = self._make_objective(formulation, given, y, sample_weight)
-            self._influence_problem = FittedProblem(formulation, objective)
+            self._influence_problem = FittedProblem(
+                formulation, objective, params=self.get_params(deep=False)
+            )
         except UnsupportedEstimatorError as error:
             self._influence_problem = FittedProblem(refusal=str(error))
         return self
@@ -130,8 +135,8 @@ class ProblemMixin:
             The estimator.
         """
         check_is_fitted(self)
-        self._influence_problem = FittedProblem(self._get_formulation())
-        self._influence_state = None
+        self._get_formulation()
+        self._replace_objective(None)
         return self
 
     def set_training_data(self, X, y, sample_weight=None):
@@ -160,10 +165,7 @@ class ProblemMixin:
         """
         check_is_fitted(self)
         formulation = self._get_formulation()
-        self._influence_problem = FittedProblem(
-            formulation, self._make_objective(formulation, X, y, sample_weight)
-        )
-        self._influence_state = None
+        self._replace_objective(self._make_objective(formulation, X, y, sample_weight))
         return self
 
     @property
@@ -282,6 +284,19 @@ class ProblemMixin:
                 "set_training_data(X, y, sample_weight) to bring them back."
             )
         return objective
+
+    def _replace_objective(self, objective):
+        """Remember other training data, after the parameters were moved."""
+        self._influence_problem = replace(self._influence_problem, objective=objective)
+        self._influence_state = None
+
+    def _refit_estimator(self):
+        """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
+        parent = next(
+            cls for cls in type(self).__mro__ if cls.__module__.startswith("sklearn.linear")
+        )
+        params = dict(self._influence_problem.params)
+        return parent(**(params | self._tight_params(params)))
 
     def _make_objective(self, formulation, X, y, sample_weight):
         design, target = self._check_samples(formulation, X, y)

@@ -1,0 +1,172 @@
+"""Which rows are removed together: from what users pass to index arrays.
+
+`groups` may be None (every row on its own), labels of all rows, or a list of index arrays;
+with `cv` the test folds of a splitter are the groups. Every error names the group and the
+value in it.
+"""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.model_selection import check_cv
+from sklearn.utils import column_or_1d
+
+__all__ = ["Groups", "check_indices", "resolve_groups"]
+
+
+class Groups:
+    """Groups of training rows, ready to be padded into rectangular stacks.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of training rows.
+    members : list of ndarray or None
+        Row indices of each group; None for every row on its own.
+    labels : array-like or None, default=None
+        What to call the groups in messages; None for their positions.
+    """
+
+    def __init__(self, n_rows, members=None, labels=None):
+        self.n_rows = n_rows
+        self.members = members
+        self.labels = labels
+
+    def __len__(self):
+        return self.n_rows if self.members is None else len(self.members)
+
+    def sizes(self):
+        """Return the number of rows of each group."""
+        if self.members is None:
+            return np.ones(self.n_rows, dtype=np.intp)
+        return np.array([len(rows) for rows in self.members], dtype=np.intp)
+
+    def rows(self, group):
+        """Return the row indices of one group."""
+        return np.array([group]) if self.members is None else self.members[group]
+
+    def padded(self, groups):
+        """Return rows of some groups as (b, a) indices, with -1 behind the shorter ones."""
+        groups = np.asarray(groups)
+        if self.members is None:
+            return groups[:, None]
+        rows = [self.members[group] for group in groups]
+        out = np.full((len(rows), max(1, *(len(r) for r in rows))), -1, dtype=np.intp)
+        for line, r in zip(out, rows, strict=True):
+            line[: len(r)] = r
+        return out
+
+    def name(self, group):
+        """Return what to call a group."""
+        if self.members is None:
+            return f"row {group}"
+        if self.labels is None:
+            return f"group {group}"
+        return f"group {self.labels[group]!r}"
+
+    def partition(self):
+        """Return the group of each row; every row must be in exactly one."""
+        if self.members is None:
+            return np.arange(self.n_rows)
+        counts = np.zeros(self.n_rows, dtype=np.intp)
+        owner = np.empty(self.n_rows, dtype=np.intp)
+        for group, rows in enumerate(self.members):
+            counts[rows] += 1
+            owner[rows] = group
+        wrong = np.flatnonzero(counts != 1)
+        if wrong.size:
+            raise ValueError(
+                f"Every training sample must be in exactly one group, but sample {wrong[0]} "
+                f"is in {counts[wrong[0]]}: pass groups or a cv splitter that partition "
+                "the training samples."
+            )
+        return owner
+
+
+def resolve_groups(groups, cv, *, X, y, classifier):
+    """Return the `Groups` that a user means.
+
+    Parameters
+    ----------
+    groups : None, array-like of shape (n,) or list of index arrays
+        As documented for the public methods.
+    cv : None, int, splitter or iterable
+        Where the groups are test folds; `groups` then goes to its `split`.
+    X : array-like or sparse matrix of shape (n, n_features)
+        Training data.
+    y : array-like of shape (n,) or (n, n_targets)
+        Training targets.
+    classifier : bool
+        Whether an integer `cv` is stratified.
+
+    Returns
+    -------
+    Groups
+        At least one group.
+    """
+    n = X.shape[0]
+    if cv is not None:
+        return _from_splitter(groups, cv, X, y, classifier)
+    if groups is None:
+        return Groups(n)
+    groups = list(groups) if isinstance(groups, tuple) else groups
+    if isinstance(groups, list) and any(np.ndim(group) for group in groups):
+        if not all(np.ndim(group) == 1 for group in groups):
+            raise ValueError(
+                "groups is a list in which not every entry is a 1-d array of row indices."
+            )
+        members = [
+            check_indices(rows, n, f"group {i} of groups") for i, rows in enumerate(groups)
+        ]
+        return Groups(n, members)
+    labels = column_or_1d(groups)
+    if len(labels) != n:
+        raise ValueError(
+            f"groups holds {len(labels)} labels, but there are {n} training samples. Pass "
+            "a label for each sample, or a list of index arrays."
+        )
+    names, owner = np.unique(labels, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
+    return Groups(n, members, names.tolist())
+
+
+def check_indices(indices, n_rows, name="indices"):
+    """Return row indices as an array, or say what is wrong with them."""
+    rows = np.asarray(indices)
+    if isinstance(indices, Integral):
+        rows = rows.reshape(1)
+    if rows.size == 0:
+        return np.empty(0, dtype=np.intp)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must hold integer row indices in one dimension, not an array of "
+            f"{rows.dtype} with shape {rows.shape}; np.flatnonzero turns a mask into them."
+        )
+    outside = rows[(rows < 0) | (rows >= n_rows)]
+    if outside.size:
+        raise ValueError(
+            f"{name} holds {outside[0]}, but the training samples are 0 to {n_rows - 1}."
+        )
+    values, counts = np.unique(rows, return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(f"{name} holds {values[counts.argmax()]} more than once.")
+    return rows.astype(np.intp)
+
+
+def _from_splitter(groups, cv, X, y, classifier):
+    n = X.shape[0]
+    splitter = check_cv(cv, y, classifier=classifier)
+    members = []
+    for fold, (train, test) in enumerate(splitter.split(X, y, groups)):
+        test = check_indices(test, n, f"test fold {fold}")
+        kept = np.ones(n, dtype=bool)
+        kept[test] = False
+        if not np.array_equal(np.flatnonzero(kept), np.sort(train)):
+            raise ValueError(
+                f"In fold {fold} of {cv!r} the training samples are not all the samples "
+                "outside the test fold, so leaving out the test fold is not the same as "
+                "fitting on the training fold. Use a splitter such as KFold."
+            )
+        members.append(test)
+    return Groups(n, members)

@@ -1,0 +1,66 @@
+"""An estimator that answers with predictions made beforehand, for scikit-learn's scorers."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+
+__all__ = ["pooled_predictions"]
+
+
+def pooled_predictions(estimator, loss, raw_prediction):
+    """Return an estimator whose responses come from raw predictions of known rows.
+
+    Parameters
+    ----------
+    estimator : object
+        The fitted estimator; its `score` and the shape of its responses are kept.
+    loss : Loss
+        Maps raw predictions to responses.
+    raw_prediction : ndarray of shape (n, K)
+        Raw predictions of the rows that will be asked for, in their order.
+
+    Returns
+    -------
+    object
+        A fitted classifier or regressor.
+    """
+    if is_classifier(estimator):
+        pooled = _PooledClassifier()
+        pooled.classes_ = estimator.classes_
+    else:
+        pooled = _PooledRegressor()
+        pooled.flat_ = np.ndim(estimator.coef_) == 1
+        if type(estimator).score is not RegressorMixin.score:
+            # D^2 of the Poisson family needs the estimator's own loss.
+            pooled.score = lambda X, y: type(estimator).score(_as(pooled, estimator), X, y)
+    pooled.loss_ = loss
+    pooled.raw_prediction_ = raw_prediction
+    return pooled
+
+
+class _PooledClassifier(ClassifierMixin, BaseEstimator):
+    def decision_function(self, X):
+        return self._response("decision_function")
+
+    def predict_proba(self, X):
+        return self._response("predict_proba")
+
+    def predict(self, X):
+        return self._response("predict")
+
+    def _response(self, method):
+        raw = self.raw_prediction_
+        if method == "predict_proba":
+            return self.loss_.response(raw)
+        if method == "decision_function":
+            return raw[:, 0] if raw.shape[1] == 1 else raw
+        code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
+        return self.classes_[code]
+
+
+class _PooledRegressor(RegressorMixin, BaseEstimator):
+    def predict(self, X):
+        return self._response("predict")
+
+    def _response(self, method):
+        response = self.loss_.response(self.raw_prediction_)
+        return response[:, 0] if self.flat_ else response

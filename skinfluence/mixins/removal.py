@@ -1,0 +1,619 @@
+"""Chapter C: the model without some of its training rows, without refitting."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from scipy.stats import linregress
+from sklearn.base import is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.utils import Bunch, check_random_state
+
+from skinfluence import convergence, removal
+from skinfluence.exceptions import InfluenceWarning
+from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.mixins.checks import check_count, check_option, prepare_out
+from skinfluence.mixins.pooled import pooled_predictions
+from skinfluence.solvers import get_solver
+
+__all__ = ["RemovalMixin"]
+
+
+class RemovalMixin:
+    """Leave-one-out and group removal at three accuracies.
+
+    "influence" is first order and additive over rows, "newton" one Newton step of the
+    reduced objective (exact for squared loss), "exact" scikit-learn's refit to rounding.
+    All three predict the converged refit, also from a fit that stopped early. Frozen:
+    class weights and hyperparameters as fitted; in a pipeline also the preprocessing.
+    """
+
+    def leave_out_params(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        return_bound=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        """Return the parameters of the model refitted without each group of rows.
+
+        ``argmin of F with w_i = 0 for i in the group``, all else frozen.
+
+        Parameters
+        ----------
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            None leaves out every training sample on its own; labels leave out the
+            samples of each label, in the order of `np.unique`; a list of 1-d index
+            arrays names the groups, which may overlap.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups; `groups` then goes to ``cv.split``.
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy.
+        refine : float, default=None
+            Share of the groups, those with the largest Newton decrement, recomputed
+            exactly. With "newton" only.
+        return_bound : bool, default=False
+            Also return a bound on the distance to the exact parameters,
+            ``|grad F without the group| / min diag(penalty)``. Needs a penalty on every
+            parameter, the intercept too.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over stacks of groups.
+        verbose : int, default=0
+            Progress as joblib reports it, with more than one job.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (G, p), default=None
+            Array or memmap to fill.
+
+        Returns
+        -------
+        params : ndarray of shape (G, p)
+            Parameters without each group, laid out as `params_`. NaN, with an
+            `InfluenceWarning` that names the group, where there is no such model.
+        bound : ndarray of shape (G,)
+            Bound on the error in the 2-norm. Only if `return_bound`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = Ridge(alpha=0.1).fit(X, y)
+        >>> params = reg.leave_out_params()
+        >>> refit = Ridge(alpha=0.1).fit(X[1:], y[1:])
+        >>> bool(np.allclose(params[0], refit.params_, rtol=1e-9))
+        True
+        """
+        base, groups = self._removal(groups, cv, method, hessian_solver)
+        layout = base.point.objective.formulation.layout
+        out = prepare_out(out, (len(groups), layout.size), dtype)
+        bound = np.full(len(groups), np.nan) if return_bound else None
+        if return_bound:
+            self._check_bounded(base.point.objective)
+
+        def emit(indices, rows, theta):
+            out[indices] = layout.to_public(theta)
+            if return_bound:
+                bound[indices] = removal.error_bound(base, rows, theta)
+
+        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        return (out, bound) if return_bound else out
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        """Return the loss of query samples under the model without each group of rows.
+
+        The plain loss at the moved parameters: evaluated, not linearised.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        y : array-like of shape (q,) or (q, n_targets)
+            Their targets or labels.
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Which rows leave together, see `leave_out_params`.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups.
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy.
+        refine : float, default=None
+            Share of the groups recomputed exactly, see `leave_out_params`.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over stacks of groups.
+        verbose : int, default=0
+            Progress as joblib reports it, with more than one job.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (q, G), default=None
+            Array or memmap to fill.
+
+        Returns
+        -------
+        loss : ndarray of shape (q, G)
+            Loss of each query without each group.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> clf.leave_out_loss(X[:3], y[:3]).shape
+        (3, 150)
+        """
+        formulation = self._get_objective().formulation
+        design, target = self._check_samples(formulation, X, y)
+        base, groups = self._removal(groups, cv, method, hessian_solver)
+        out = prepare_out(out, (design.n_rows, len(groups)), dtype)
+
+        def emit(indices, _rows, theta):
+            removal.losses_into(out, indices, formulation.loss, design, target, theta)
+
+        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        return out
+
+    def leave_out_predict(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        response_method="predict",
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        """Return for every training sample the prediction of a model that never saw it.
+
+        `sklearn.model_selection.cross_val_predict` without refitting.
+
+        Parameters
+        ----------
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Which rows leave together, see `leave_out_params`. Every training sample must
+            be in exactly one group.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups.
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy.
+        refine : float, default=None
+            Share of the groups recomputed exactly, see `leave_out_params`.
+        response_method : {"predict", "decision_function", "predict_proba"}, \
+default="predict"
+            Which response.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over stacks of groups.
+        verbose : int, default=0
+            Progress as joblib reports it, with more than one job.
+
+        Returns
+        -------
+        prediction : ndarray of shape (n,) or (n, n_responses)
+            As the response method gives it.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.preprocessing import scale
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> clf = LogisticRegression().fit(scale(X), y)
+        >>> round(float((clf.leave_out_predict(cv=5) == y).mean()), 2)
+        0.98
+        """
+        options = ("predict", "decision_function", "predict_proba")
+        check_option("response_method", response_method, options)
+        if not hasattr(self, response_method):
+            raise ValueError(f"{type(self).__name__} has no {response_method}.")
+        raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        return self._pooled(raw)._response(response_method)
+
+    def leave_out_score(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        scoring=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        """Return the score of the predictions of models that never saw their samples.
+
+        The predictions of `leave_out_predict` of all groups are pooled and scored once.
+
+        Parameters
+        ----------
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Which rows leave together, see `leave_out_params`. Every training sample must
+            be in exactly one group.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups.
+        scoring : str or callable, default=None
+            A scoring of scikit-learn, or a scorer; None for the estimator's own `score`
+            (accuracy or R^2; D^2 for the Poisson family).
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy.
+        refine : float, default=None
+            Share of the groups recomputed exactly, see `leave_out_params`.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over stacks of groups.
+        verbose : int, default=0
+            Progress as joblib reports it, with more than one job.
+
+        Returns
+        -------
+        score : float
+            Pooled score, without sample weights.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge(alpha=0.1).fit(*load_diabetes(return_X_y=True))
+        >>> round(reg.leave_out_score(scoring="neg_mean_absolute_error"), 1)
+        -44.3
+        """
+        raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        objective = self._get_objective()
+        pooled = self._pooled(raw)
+        y = self._decode(objective.target)
+        if scoring is None:
+            return float(pooled.score(objective.design.X, y))
+        scorer = check_scoring(pooled, scoring=scoring)
+        return float(scorer(pooled, objective.design.X, y))
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        """Really refit with scikit-learn without some groups, and compare.
+
+        Half of the checked groups are those with the largest predicted change of the
+        parameters, half are drawn at random from the others. Refits use the parent class
+        of scikit-learn with class weights frozen and its tolerance tight.
+
+        Parameters
+        ----------
+        n_checks : int, default=20
+            How many refits.
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Which rows leave together, see `leave_out_params`.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups.
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy to check.
+        refine : float, default=None
+            Share of the groups recomputed exactly, see `leave_out_params`.
+        random_state : int, RandomState instance or None, default=None
+            Draws the random half.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads.
+
+        Returns
+        -------
+        check : Bunch
+            Measurements, as attributes:
+
+            predicted, actual : ndarray of shape (n_checks, p)
+                Change of the parameters from the optimum of all rows.
+            indices : ndarray of shape (n_checks,)
+                Groups that were refitted.
+            pearson_r, slope : float
+                Of actual against predicted changes, over all entries.
+            max_relative_error : float
+                Largest ``|predicted - actual| / |actual|`` in the 2-norm.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge(alpha=0.1).fit(*load_diabetes(return_X_y=True))
+        >>> reg.leave_out_check(random_state=0).max_relative_error < 1e-9
+        True
+        """
+        random_state = check_random_state(random_state)
+        base, groups = self._removal(groups, cv, method, hessian_solver)
+        check_count("n_checks", n_checks, len(groups))
+        optimum = self._optimum(base)
+        layout = base.point.objective.formulation.layout
+        predicted = np.empty((len(groups), layout.size))
+
+        def emit(indices, _rows, theta):
+            predicted[indices] = layout.to_public(theta)
+
+        self._leave_out(base, groups, method, emit, refine, n_jobs, 0)
+        predicted -= optimum
+        size = np.linalg.norm(predicted, axis=1)
+        order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
+        order = order[np.isfinite(size[order])]
+        n_checks = min(n_checks, len(order))
+        half = -(-n_checks // 2)
+        others = random_state.permutation(order[half:])[: n_checks - half]
+        indices = np.concatenate([order[:half], others])
+        actual = np.array([self._refit_without(groups.rows(g)) for g in indices]) - optimum
+        predicted = predicted[indices]
+        error = np.linalg.norm(predicted - actual, axis=1)
+        fit = linregress(predicted.ravel(), actual.ravel())
+        return Bunch(
+            predicted=predicted,
+            actual=actual,
+            indices=indices,
+            pearson_r=float(fit.rvalue),
+            slope=float(fit.slope),
+            max_relative_error=float(np.max(error / np.linalg.norm(actual, axis=1))),
+        )
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        """Take training samples out of the fitted model, in place.
+
+        The parameters become those of `leave_out_params` for this group, and the samples
+        leave the training data.
+
+        Parameters
+        ----------
+        indices : array-like of shape (m,) or int
+            Rows of the training data.
+        method : {"influence", "newton", "exact"}, default="exact"
+            Accuracy.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = Ridge(alpha=0.1).fit(X, y).remove_samples([0, 1])
+        >>> refit = Ridge(alpha=0.1).fit(X[2:], y[2:])
+        >>> bool(np.allclose(reg.coef_, refit.coef_))
+        True
+        """
+        rows = check_indices(indices, self._get_objective().n_rows)
+        base, groups = self._removal([rows], None, method, hessian_solver)
+        result = []
+        outcome = removal.leave_out(
+            base, groups, method, lambda _i, _r, theta: result.append(theta[0])
+        )
+        for _, label in outcome.without_optimum:
+            raise ValueError(
+                f"indices holds the last samples of class {label!r}: without them the "
+                "model has no finite optimum. Keep at least one of them."
+            )
+        if outcome.unsolved.size:
+            raise ValueError(
+                "The objective without these samples has no optimum that Newton's method "
+                "can reach: the model was left as it is. Strengthen the penalty."
+            )
+        kept = np.delete(np.arange(base.point.objective.n_rows), rows)
+        objective = base.point.objective.take(kept)
+        self._set_theta(result[0])
+        self._replace_objective(objective)
+        return self
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        """Add samples to the training data and refit exactly, in place.
+
+        Damped Newton from the present parameters on the enlarged objective. Class weights
+        stay as fitted, and labels must be among those seen in `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            New training samples.
+        y : array-like of shape (m,) or (m, n_targets)
+            Their targets or labels.
+        sample_weight : array-like of shape (m,), default=None
+            Their weights; None for ones.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = Ridge(alpha=0.1).fit(X[:400], y[:400]).add_samples(X[400:], y[400:])
+        >>> bool(np.allclose(reg.coef_, Ridge(alpha=0.1).fit(X, y).coef_))
+        True
+        """
+        objective = self._get_objective()
+        more = self._make_objective(objective.formulation, X, y, sample_weight)
+        objective = objective.append(more)
+        with self._naming_directions():
+            polished = convergence.polish(
+                objective,
+                self._theta(),
+                get_solver(hessian_solver, objective),
+                tol=1e-11,
+                max_iter=100,
+            )
+        if not polished.converged:
+            raise ValueError(
+                "Newton's method did not reach the optimum of the enlarged objective: the "
+                "model was left as it is. Strengthen the penalty."
+            )
+        self._set_theta(polished.theta)
+        self._replace_objective(objective)
+        return self
+
+    def _removal(self, groups, cv, method, hessian_solver):
+        """Return (base, groups) for one call."""
+        check_option("method", method, removal.METHODS)
+        objective = self._get_objective()
+        groups = resolve_groups(
+            groups,
+            cv,
+            X=objective.design.X,
+            y=self._decode(objective.target),
+            classifier=is_classifier(self),
+        )
+        for group in np.flatnonzero(groups.sizes() >= np.sum(objective.sample_weight > 0)):
+            left = objective.sample_weight.copy()
+            left[groups.rows(group)] = 0.0
+            if not left.any():
+                raise ValueError(
+                    f"{groups.name(group)} holds every training sample with a weight: no "
+                    "model is left without it."
+                )
+        state = self._get_state(hessian_solver)
+        solver = get_solver(hessian_solver, objective)
+        point, factor = state.point, state.factor
+        if method == "exact":
+            with self._naming_directions():
+                polished = convergence.polish(
+                    objective, point.theta, solver, tol=1e-11, max_iter=100
+                )
+                if polished.n_iter:
+                    point = objective.at(polished.theta)
+                    factor = solver.factorise(point)
+        return removal.Base.at(point, factor, solver), groups
+
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
+        """Walk over the groups and say which have no result."""
+        if refine is not None:
+            if not isinstance(refine, Real) or not 0 < refine <= 1:
+                raise ValueError(f"refine={refine!r} must be a share, above 0, at most 1.")
+            if method != "newton":
+                raise ValueError(
+                    f"refine={refine!r} goes with method='newton', not {method!r}."
+                )
+        outcome = removal.leave_out(
+            base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose
+        )
+        if outcome.without_optimum:
+            named = ", ".join(
+                f"{groups.name(group)} (class {label!r})"
+                for group, label in outcome.without_optimum[:5]
+            )
+            warnings.warn(
+                f"{len(outcome.without_optimum)} group(s) hold the last samples of a class, "
+                "whose free intercept then has no finite optimum; their results are NaN: "
+                f"{named}.",
+                InfluenceWarning,
+                stacklevel=3,
+            )
+        if outcome.unsolved.size:
+            named = ", ".join(groups.name(group) for group in outcome.unsolved[:5])
+            warnings.warn(
+                f"{outcome.unsolved.size} group(s) leave an objective that is singular or "
+                f"did not converge; their results are NaN: {named}. A stronger penalty "
+                "helps.",
+                InfluenceWarning,
+                stacklevel=3,
+            )
+
+    def _leave_out_raw(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
+        """Return each training sample's raw prediction without its group, (n, K)."""
+        base, groups = self._removal(groups, cv, method, hessian_solver)
+        groups.partition()
+        design = base.point.objective.design
+        raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
+
+        def emit(_indices, rows, theta):
+            for line, one in zip(rows, theta, strict=True):
+                rows_of_group = line[line >= 0]
+                raw[rows_of_group] = design.take(rows_of_group).predict(one)
+
+        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        return raw
+
+    def _pooled(self, raw):
+        """Return an estimator that answers with these raw predictions."""
+        return pooled_predictions(self, self._get_formulation().loss, raw)
+
+    def _decode(self, target):
+        """Return the training targets as they were given to `fit`."""
+        y = self._get_formulation().target.decode(target)
+        return y[:, 0] if y.ndim == 2 and np.ndim(self.coef_) == 1 else y
+
+    def _optimum(self, base):
+        """Return the parameters at the optimum of all rows, laid out as `params_`."""
+        polished = convergence.polish(
+            base.point.objective, base.theta, base.solver, tol=1e-11, max_iter=100
+        )
+        return base.point.objective.formulation.layout.to_public(polished.theta)
+
+    def _refit_without(self, rows):
+        """Return the parameters of scikit-learn's own refit without some rows."""
+        objective = self._get_objective()
+        weight = objective.sample_weight
+        kept = np.delete(np.arange(objective.n_rows), rows)
+        kept = kept[weight[kept] > 0]
+        refit = self._refit_estimator()
+        refit.fit(
+            objective.design.X[kept],
+            self._decode(objective.target[kept]),
+            sample_weight=weight[kept],
+        )
+        coef = np.ravel(refit.coef_)
+        if not objective.design.fit_intercept:
+            return coef
+        return np.concatenate([coef, np.ravel(refit.intercept_)])
+
+    def _check_bounded(self, objective):
+        """Raise unless every parameter has a penalty."""
+        if np.all(objective.penalty > 0):
+            return
+        free = objective.formulation.layout.to_public(objective.penalty) == 0
+        names = [n for n, f in zip(self.param_names(), free, strict=True) if f]
+        raise ValueError(
+            "return_bound=True needs a penalty on every parameter, but these have none: "
+            f"{', '.join(names[:5])}. Use fit_intercept=False on centred data, or "
+            "solver='liblinear' for logistic regression."
+        )

@@ -1,0 +1,20 @@
+"""Finite removal: the model without some of its training rows, at three accuracies.
+
+    theta_-A = argmin of F with w_i = 0 for i in A, all else frozen
+
+    "influence"   theta~ + N + H^-1 sum_A v_i                first order, additive
+    "newton"      theta~ - (H - H_A)^-1 (G - sum_A v_i)      one Newton step of F without A
+    "exact"       damped Newton of F without A to rounding   scikit-learn's best refit
+
+All three predict the converged refit: from a fit that stopped early, N is inside.
+
+    leave_out.py   walks over all groups in stacks of a size that fits
+    stack.py       one stack of groups: its rows, its gradients, one step
+    exact.py       the iteration to rounding
+    evaluate.py    losses and bounds at the moved parameters
+"""
+
+from skinfluence.removal.evaluate import error_bound, losses_into
+from skinfluence.removal.leave_out import METHODS, Base, Outcome, leave_out
+
+__all__ = ["METHODS", "Base", "Outcome", "error_bound", "leave_out", "losses_into"]

@@ -1,0 +1,243 @@
+"""Walking over all groups: stacks of a size that fits, threads, what did not converge."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence import convergence
+from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.exceptions import SingularHessianError
+from skinfluence.removal.exact import refit, refit_stack
+from skinfluence.removal.stack import Stack
+from skinfluence.solvers.pencil import PencilFactor
+
+__all__ = ["METHODS", "Base", "Outcome", "leave_out"]
+
+METHODS = ("influence", "newton", "exact")
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """Where removal starts: a point, its Hessian and the solver that made it.
+
+    Parameters
+    ----------
+    point : Point
+        The training objective at the fitted parameters, for "exact" at its optimum.
+    factor : Factor
+        H^-1 at the point; a `PencilFactor` for objectives of mean form.
+    correction : ndarray of shape (K, D)
+        N = -H^-1 G.
+    solver : HessianSolver
+        For groups that need a Hessian of their own.
+    """
+
+    point: object
+    factor: object
+    correction: np.ndarray
+    solver: object
+
+    @classmethod
+    def at(cls, point, factor, solver):
+        """Return the base at a point with a factor of its Hessian."""
+        correction = convergence.newton_correction(point, factor)
+        if point.objective.formulation.penalty_share is not None:
+            factor = PencilFactor(point)
+        return cls(point, factor, correction, solver)
+
+    @property
+    def theta(self):
+        """Parameters of the point, (K, D)."""
+        return self.point.theta
+
+    @cached_property
+    def rounding(self):
+        """Newton decrement that rounding of the gradient alone can cause.
+
+        eta_j is known to eps |eta_j|, so row j's gradient to eps (|g_j| + h_j |eta_j|)
+        ||x~_j||_{H^-1}; the errors are independent and their squares add.
+        """
+        point = self.point
+        raw = np.abs(point.raw_prediction)
+        g = np.abs(point.objective.sample_weight[:, None] * point.rows.raw_gradient)
+        error = g + np.abs(point.curvature_product(raw))
+        # ||x~||_{H^-1}^2 <= 1/h, with h the curvature the row itself puts into H.
+        h = point.curvature_diagonal()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squares = np.where(h > 0, error**2 / h, 0.0)
+        return 4 * np.finfo(np.float64).eps * float(np.sqrt(squares.sum()))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a walk over the groups could not do.
+
+    Parameters
+    ----------
+    without_optimum : list of (group, class)
+        Groups whose removal leaves no sample of a class that a free intercept fits.
+    unsolved : ndarray
+        Other groups without a finite, converged result.
+    """
+
+    without_optimum: list
+    unsolved: np.ndarray
+
+
+def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0):
+    """Compute the parameters without each group, stack by stack.
+
+    Parameters
+    ----------
+    base : Base
+        Where to start.
+    groups : Groups
+        Which rows leave together.
+    method : {"influence", "newton", "exact"}
+        Accuracy.
+    emit : callable
+        Called as ``emit(indices, rows, theta)`` with group indices (b,), their rows
+        (b, a) padded by -1 and their parameters (b, K, D); from several threads, once
+        for a group, twice for a refined one.
+    refine : float or None, default=None
+        Share of the groups, those of the largest Newton decrement, that are computed
+        exactly after all.
+    n_jobs : int or None, default=None
+        Number of joblib threads.
+    verbose : int, default=0
+        Progress as joblib reports it.
+
+    Returns
+    -------
+    Outcome
+        What has been set to NaN.
+    """
+    empty = groups_without_optimum(base.point.objective, groups)
+    impossible = np.zeros(len(groups), dtype=bool)
+    impossible[[group for group, _ in empty]] = True
+    decrements = np.zeros(len(groups))
+    solved = np.ones(len(groups), dtype=bool)
+
+    def run(chosen, method):
+        def work(indices):
+            rows = groups.padded(indices)
+            theta, decrement, converged = _solve(base, rows, method)
+            converged = converged & np.isfinite(theta).all(axis=(1, 2))
+            solved[indices] = converged
+            decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
+            theta[~converged | impossible[indices]] = np.nan
+            emit(indices, rows, theta)
+
+        stacks = _stacks(base, groups, chosen, n_jobs)
+        run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose)
+
+    run(np.arange(len(groups)), method)
+    if refine is not None:
+        decrements[impossible] = -np.inf
+        largest = np.argsort(-decrements, kind="stable")[: _share(refine, len(groups))]
+        run(np.sort(largest), "exact")
+    return Outcome(empty, np.flatnonzero(~solved & ~impossible))
+
+
+def _share(refine, n_groups):
+    return int(np.ceil(refine * n_groups))
+
+
+def _solve(base, rows, method):
+    """Return (theta, decrement, converged) of one stack of rows (b, a)."""
+    b, a = rows.shape
+    decrement, converged = np.zeros(b), np.ones(b, dtype=bool)
+    large = a > base.point.objective.design.n_columns
+    if method == "influence":
+        theta = _first_order(base, rows) if large else Stack(base, rows).influence()
+    elif method == "newton" and not large:
+        theta, decrement = Stack(base, rows).newton()
+    elif method == "newton":
+        theta, decrement = _newton_large(base, rows)
+    elif not large:
+        theta, converged = refit_stack(Stack(base, rows))
+    else:
+        # Nothing is gained from a common factorisation: each has a Hessian of its own.
+        refits = [refit(base, line[line >= 0]) for line in rows]
+        theta = np.array([theta for theta, _ in refits])
+        converged = np.array([converged for _, converged in refits])
+    return theta, decrement, converged
+
+
+def _first_order(base, rows):
+    """Return theta~ + N + H^-1 sum_A v_i for groups too large to write out."""
+    w, gradients = base.point.objective.sample_weight, base.point.rows
+    total = [gradients.take(line[line >= 0]).sum(w[line[line >= 0]]) for line in rows]
+    return base.theta + base.correction + base.factor.solve(np.array(total))
+
+
+def _newton_large(base, rows):
+    """Return (theta, decrement) for groups of more rows than columns.
+
+    The Hessian without them is then the smaller system.
+    """
+    theta = np.full((len(rows), *base.theta.shape), np.nan)
+    decrement = np.zeros(len(rows))
+    for j, line in enumerate(rows):
+        reduced = base.point.objective.without(line[line >= 0]).at(base.theta)
+        try:
+            factor = base.solver.factorise(reduced)
+        except SingularHessianError:
+            continue
+        step = convergence.newton_correction(reduced, factor)
+        theta[j] = base.theta + step
+        decrement[j] = convergence.newton_decrement(reduced, step)
+    return theta, decrement
+
+
+def _stacks(base, groups, chosen, n_jobs):
+    """Return index arrays of groups of similar size, as many at a time as memory allows."""
+    K, D = base.theta.shape
+    sizes = groups.sizes()[chosen]
+    order = chosen[np.argsort(sizes, kind="stable")]
+    sizes = np.sort(sizes)
+    outputs = K if base.point.objective.coupled else 1
+    stacks, start = [], 0
+    while start < len(order):
+        # Groups of up to twice the smallest one's size share a stack, padded; single rows
+        # are never padded.
+        limit = 2 * sizes[start] if sizes[start] > 1 else 1
+        stop = int(np.searchsorted(sizes, limit, side="right"))
+        a = max(1, int(sizes[stop - 1]))
+        if a > D:
+            stacks += [order[i : i + 1] for i in range(start, stop)]
+        else:
+            # x, Z, the copies a solve makes, C, M and I + M C, and a few of theta's size.
+            row_bytes = 8 * (K * D * (4 * a * outputs + 12) + 4 * (a * outputs) ** 2)
+            blocks = row_blocks(stop - start, row_bytes, n_jobs=n_jobs)
+            stacks += [order[start + b.start : start + b.stop] for b in blocks]
+        start = stop
+    return stacks
+
+
+def groups_without_optimum(objective, groups):
+    """Return (group, class) where the last rows of a class leave and F has no minimum.
+
+    The free intercept of a class without rows runs off to minus infinity.
+    """
+    encoder = objective.formulation.target
+    free = objective.design.fit_intercept and not objective.penalty[:, -1].all()
+    if not free or not hasattr(encoder, "class_codes"):
+        return []
+    codes = encoder.class_codes(objective.target)
+    present = objective.sample_weight > 0
+    count = np.bincount(codes[present], minlength=len(encoder.classes))
+    found = []
+    for code in np.flatnonzero(count <= groups.sizes().max(initial=0)):
+        members = present & (codes == code)
+        if groups.members is None:
+            last = np.flatnonzero(members)
+        else:
+            last = [
+                g
+                for g, rows in enumerate(groups.members)
+                if members[rows].sum() == count[code]
+            ]
+        found += [(int(g), encoder.classes[code]) for g in last]
+    return found

@@ -1,0 +1,129 @@
+"""A stack of b groups of at most a rows each, and the objective without each group.
+
+Notation of one group A at a parameter point theta, all stacked along the first axis:
+
+    x (b, a, D)   rows x~_i, zero where padded      w (b, a)   their sample weights
+    t (b,)        weight that leaves, sum_A w_i     v_i = w_i (g_i x~_i + share theta)
+
+and F_-A(theta) = F(theta) - sum_A [w_i c_i l_i + w_i/2 theta' share theta].
+"""
+
+import copy
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence.solvers.update import GroupUpdate
+
+__all__ = ["Stack"]
+
+
+class Stack:
+    """Groups of rows leaving one objective.
+
+    Parameters
+    ----------
+    base : Base
+        The objective, the point where the work starts and its factor.
+    rows : ndarray of shape (b, a)
+        Row indices, -1 where a group is shorter.
+    """
+
+    def __init__(self, base, rows):
+        self.base = base
+        self.rows = rows
+        self.real = rows >= 0
+        objective = base.point.objective
+        b, a = rows.shape
+        flat = np.where(self.real, rows, 0).ravel()
+        self.target = objective.target[flat]
+        self.weight = np.where(self.real, objective.sample_weight[rows], 0.0)
+        self.t = self.weight.sum(axis=1)
+        x = objective.design.take(flat).rows().reshape(b, a, -1)
+        self.x = x * self.real[:, :, None]
+        s = objective.row_weight[flat] * self.real.reshape(-1, 1)
+        self.row_weight = s.reshape(b, a, -1)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, groups):
+        """Return the stack of some of the groups."""
+        part = copy.copy(self)
+        part.__dict__.pop("update", None)
+        for name in ("rows", "real", "weight", "t", "x", "row_weight"):
+            setattr(part, name, getattr(self, name)[groups])
+        b, a = self.rows.shape
+        part.target = self.target.reshape(b, a, *self.target.shape[1:])[groups]
+        part.target = part.target.reshape(-1, *self.target.shape[1:])
+        return part
+
+    @cached_property
+    def update(self):
+        """(H - H_A)^-1 at the base point, for each group."""
+        point = self.base.point
+        raw = point.raw_prediction[np.where(self.real, self.rows, 0).ravel()]
+        W = point.objective.formulation.weight_curvature(self.target, raw)
+        W = W.reshape(*self.rows.shape, *W.shape[1:])
+        W = W * np.expand_dims(self.weight, tuple(range(2, W.ndim)))
+        return GroupUpdate(self.solve, self.x, -W)
+
+    def solve(self, V):
+        """Return (H - t P)^-1 V, each group with the share of its own weight."""
+        factor = self.base.factor
+        if self.base.point.objective.formulation.penalty_share is None:
+            return factor.solve(V)
+        return factor.solve(V, np.repeat(self.t, len(V) // len(self.t)))
+
+    def raw_gradients(self, theta):
+        """Return s_i l' of the leaving rows at each group's own theta, (b, a, K)."""
+        b, a = self.rows.shape
+        raw = np.matmul(self.x, theta.transpose(0, 2, 1))
+        loss = self.base.point.objective.formulation.loss
+        gradient = loss.gradient(self.target, raw.reshape(b * a, -1))
+        return gradient.reshape(b, a, -1) * self.row_weight
+
+    def gradients(self, theta):
+        """Return grad F_-A at each group's own theta, both (b, K, D)."""
+        objective = self.base.point.objective
+        share = objective.formulation.penalty_share
+        gradients = objective.gradients(theta)
+        leaving = self.raw_gradients(theta).transpose(0, 2, 1)
+        gradients -= np.matmul(leaving, self.x)
+        if share is not None:
+            gradients -= self.t[:, None, None] * share * theta
+        return gradients
+
+    def influence(self):
+        """Return theta~ + N + H^-1 sum_A v_i, additive over the rows."""
+        pull = self.base.factor.solve(self._leaving())
+        return self.base.theta + self.base.correction + pull
+
+    def newton(self):
+        """Return theta after one Newton step of F_-A, and the decrement before it.
+
+        r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step.
+        """
+        base, update = self.base, self.update
+        residual = base.point.gradient - self._leaving()
+        if base.point.objective.formulation.penalty_share is None:
+            # H^-1 r = -N - Z g from what the update holds: no further solve.
+            solved = -base.correction - update.of_rows(self._base_gradients())
+        else:
+            solved = self.solve(residual)
+        step = -update.correct(solved)
+        decrement = np.sqrt(np.maximum(0.0, -np.einsum("bkd,bkd->b", residual, step)))
+        return base.theta + step, decrement
+
+    def _base_gradients(self):
+        """Return s_i l' of the leaving rows at the base point, zero where padded."""
+        rows = self.base.point.rows.raw_gradient[np.where(self.real, self.rows, 0)]
+        return rows * self.weight[:, :, None]
+
+    def _leaving(self):
+        """Return sum_A v_i at the base point, (b, K, D)."""
+        total = np.matmul(self._base_gradients().transpose(0, 2, 1), self.x)
+        shift = self.base.point.rows.shift
+        if shift is not None:
+            total += self.t[:, None, None] * shift
+        return total

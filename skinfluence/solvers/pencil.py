@@ -1,0 +1,58 @@
+"""(H - t P)^-1 for many t from one decomposition, for objectives of mean form.
+
+There the penalty grows with the weights: without a row of weight t the Hessian loses t P,
+P the share of the penalty that a unit of weight owns, beside the row's own curvature. With
+the eigenvectors B of P v = mu H v, normalised so that B'HB = I and B'PB = diag(mu),
+
+    (H - t P)^-1 = B diag(1 / (1 - t mu)) B'    for every t.
+"""
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.solvers.base import Factor
+
+__all__ = ["PencilFactor"]
+
+
+class PencilFactor(Factor):
+    """Simultaneous diagonalisation of the blocks of H and the penalty's share.
+
+    Parameters
+    ----------
+    point : Point
+        The point whose Hessian is decomposed; its outputs must not interact.
+    """
+
+    def __init__(self, point):
+        super().__init__(point)
+        share = point.objective.formulation.penalty_share
+        self.blocks = []
+        for outputs, block in point.hessian_blocks():
+            upper = np.triu(block)
+            H = upper + np.triu(block, 1).T
+            scale = 1.0 / np.sqrt(H.diagonal())
+            for k in outputs:
+                mu, B = linalg.eigh(np.diag(share[k] * scale**2), H * scale[:, None] * scale)
+                self.blocks.append((k, mu, B * scale[:, None]))
+
+    def solve(self, V, t=0.0):
+        """Return (H - t P)^-1 V.
+
+        Parameters
+        ----------
+        V : ndarray of shape (m, K, D)
+            Right-hand sides.
+        t : float or ndarray of shape (m,), default=0.0
+            Weight whose share of the penalty is gone, one for each right-hand side.
+
+        Returns
+        -------
+        ndarray of shape (m, K, D)
+            Solutions.
+        """
+        t = np.broadcast_to(t, V.shape[0])[:, None]
+        out = np.empty_like(V)
+        for k, mu, B in self.blocks:
+            out[:, k] = ((V[:, k] @ B) / (1.0 - t * mu)) @ B.T
+        return out
