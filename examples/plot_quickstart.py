@@ -1,7 +1,7 @@
 """
-=================================================
+================================================
 Which training digits are behind a wrong answer?
-=================================================
+================================================
 
 A classifier of handwritten digits gets some test digits wrong. Influence functions name
 the training digits that matter most to each of these errors, and predict how its loss
@@ -13,6 +13,7 @@ default, needs matplotlib; everything else does not.
 """
 
 import sys
+import textwrap
 
 import numpy as np
 from sklearn import linear_model
@@ -37,12 +38,12 @@ n_train = len(y_train)
 
 print(f"{n_train} training digits, {len(y_test)} test digits")
 print(f"accuracy on the test digits: {clf.score(X_test, y_test):.3f}")
-print(clf.convergence_report().message)
+print(textwrap.fill(clf.convergence_report().message, 85))
 
 # %%
-# Take the four wrong answers with the largest loss, and for each of them the four training
-# digits that help it most and the four that harm it most. Influence has the sign of the
-# change of the loss when a training digit gets more weight: negative helps.
+# Take the four wrong answers with the largest loss, and for each of them the four
+# training digits that help it most and the four that harm it most. Influence has the sign
+# of the change of the loss when a training digit gets more weight: negative helps.
 
 n_shown = 4
 wrong = np.flatnonzero(clf.predict(X_test) != y_test)
@@ -77,10 +78,13 @@ for i, query in enumerate(worst):
 # Predict what happens without each of these training digits. The influence of j is the
 # derivative of the loss in the weight of j, times the sum of all weights, here n. Leaving
 # j out lowers its weight from 1 to 0, so to first order the loss changes by
-# -influence / n.
+# -influence / n. `leave_out_loss` evaluates the loss after one Newton step of the
+# objective without j instead: finite, and still without a refit.
 
 removed = np.unique(np.hstack([indices.ravel() for _, indices in influential.values()]))
 predicted = -clf.influence_loss(X_query, y_query)[:, removed] / n_train
+newton = clf.leave_out_loss(X_query, y_query, groups=[[j] for j in removed])
+newton -= loss[:, None]
 
 # %%
 # Then do it: scikit-learn's own class refits without each of them.
@@ -93,27 +97,39 @@ for column, j in enumerate(removed):
     log_probability = refit.predict_log_proba(X_query)
     actual[:, column] = -log_probability[np.arange(n_shown), y_query] - loss
 
-print(f"\nscikit-learn refits without each of these {len(removed)} training digits;")
-print("the largest rise and the largest fall of the loss of each test digit:")
-print("\n   test digit    loss    without        predicted   actual")
+print(f"\nscikit-learn refits without each of these {len(removed)} training digits.")
+print("Largest rise and largest fall of the loss of each test digit:\n")
+print(
+    f"{'test digit':>12}{'loss':>8}{'without':>11}"
+    f"{'first order':>15}{'newton':>10}{'actual':>10}"
+)
 for i, query in enumerate(worst):
     for column in (actual[i].argmax(), actual[i].argmin()):
         j = removed[column]
         print(
-            f"   {query:5d} ({y_query[i]})   {loss[i]:.3f}   {j:4d} ({y_train[j]})"
-            f"        {predicted[i, column]:+.4f}  {actual[i, column]:+.4f}"
+            f"{query:8d} ({y_query[i]}){loss[i]:8.3f}{j:7d} ({y_train[j]})"
+            f"{predicted[i, column]:+15.4f}{newton[i, column]:+10.4f}"
+            f"{actual[i, column]:+10.4f}"
         )
 
 # %%
 # The slope is that of the least-squares line through the origin.
 
-pearson_r = np.corrcoef(actual.ravel(), predicted.ravel())[0, 1]
-slope = np.sum(predicted * actual) / np.sum(actual**2)
-print(f"\nAll {actual.size} changes: Pearson r = {pearson_r:.4f}, slope = {slope:.3f}")
+
+def agreement(found):
+    pearson_r = np.corrcoef(found.ravel(), actual.ravel())[0, 1]
+    return pearson_r, np.sum(found * actual) / np.sum(found**2)
+
+
+pearson_r, slope = agreement(predicted)
+newton_r, newton_slope = agreement(newton)
+print(f"\n{f'all {actual.size} changes':<28}Pearson r    slope of actual against predicted")
+print(f"  {'first order (influence)':<26}{pearson_r:9.5f}    {slope:.3f}")
+print(f"  {'newton (leave_out_loss)':<26}{newton_r:9.5f}    {newton_slope:.3f}")
 print(
-    f"The slope means that first order predicts {slope:.1%} of the real change: it leaves "
-    "out the\nleverage of the removed row, that is, that the refit also loses the row's "
-    "curvature."
+    f"The slope of {slope:.3f} means that the real changes are {slope - 1:.1%} larger than\n"
+    "first order predicts, mostly because it leaves out the leverage of the removed\n"
+    "digit, the curvature that leaves with it. The Newton step counts that."
 )
 
 # %%
@@ -153,16 +169,17 @@ def draw(plt):
     ax = right.subplots()
     right.subplots_adjust(left=0.2, right=0.97, bottom=0.12, top=0.88)
     ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
-    ax.plot(ends, ends, color="0.6", linewidth=1, label="predicted = actual")
-    for i, marker in enumerate("osD^"):
+    ax.plot(ends, ends, color="0.6", linewidth=1, label="actual = predicted")
+    for i in range(n_shown):
+        marker = "osD^v"[i % 5]
         label = f"row {i + 1}: {y_query[i]}, not {predicted_label[i]}"
-        ax.scatter(actual[i], predicted[i], s=32, alpha=0.8, marker=marker, label=label)
+        ax.scatter(predicted[i], actual[i], s=32, alpha=0.8, marker=marker, label=label)
     ax.set_title(
         f"Change of the test digit's loss without\none training digit: r = {pearson_r:.4f}",
         fontsize=14,
     )
-    ax.set_xlabel("actual (scikit-learn refits)", fontsize=13)
-    ax.set_ylabel("predicted (\N{MINUS SIGN}influence / n)", fontsize=13)
+    ax.set_xlabel("predicted (\N{MINUS SIGN}influence / n)", fontsize=13)
+    ax.set_ylabel("actual (scikit-learn refits)", fontsize=13)
     ax.tick_params(labelsize=11)
     ax.legend(fontsize=12, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)

@@ -84,8 +84,9 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
     """Fill out (m, p) with equation (11) in full for each sample.
 
     (H + x~_z' C x~_z)^-1 (G + t grad L(z)) with t = eps S and C the curvature of t L(z) in
-    the raw prediction: an update of one factorisation by each sample. In mean form hess L(z) also holds the share of the penalty, the same for every z:
-    `factor` is then that of H + t share.
+    the raw prediction: an update of one factorisation by each sample. In mean form
+    hess L(z) also holds the share of the penalty, the same for every z: `factor` is then
+    that of H + t share.
 
     Parameters
     ----------

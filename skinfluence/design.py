@@ -72,7 +72,7 @@ class Design(ABC):
         flat = np.ascontiguousarray(theta, dtype=np.float64).reshape(-1, self.n_columns)
         out = np.empty((self.n_rows, flat.shape[0]))
         for rows in self._blocks(flat.shape[0]):
-            out[rows] = self._float(rows) @ flat[:, : self.n_features].T
+            _product(self._float(rows), flat[:, : self.n_features].T, out[rows])
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1])
@@ -82,7 +82,7 @@ class Design(ABC):
         flat = weights.reshape(self.n_rows, -1)
         out = np.zeros((flat.shape[1], self.n_columns))
         for rows in self._blocks(flat.shape[1]):
-            out[:, : self.n_features] += (self._float(rows).T @ flat[rows]).T
+            out[:, : self.n_features] += flat[rows].T @ self._float(rows)
         if self.fit_intercept:
             out[:, -1] = flat.sum(axis=0)
         return out.reshape(*weights.shape[1:], self.n_columns)
@@ -228,3 +228,11 @@ class SparseDesign(Design):
         if self.fit_intercept:
             out[:, -1] = weights.sum(axis=0)
         return out
+
+
+def _product(a, b, out):
+    """Write a @ b into out, without a copy where a is dense."""
+    if sparse.issparse(a):
+        out[...] = a @ b
+    else:
+        np.matmul(a, b, out=out)

@@ -6,6 +6,7 @@ its `fit` minimises.
 
 import numpy as np
 from sklearn import linear_model
+from sklearn.metrics import d2_tweedie_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -159,6 +160,9 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
             penalty=np.zeros(layout.shape),
             penalty_share=share,
         )
+
+    def _score_predictions(self, pooled, y):
+        return d2_tweedie_score(y, pooled.predict(None), power=1)
 
     def _tight_params(self, params):
         return {

@@ -19,7 +19,7 @@ from sklearn.datasets import (
 )
 from sklearn.preprocessing import scale
 
-from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
 
 @cache
@@ -39,6 +39,10 @@ def data(name):
     elif name == "diabetes":
         X, y = load_diabetes(return_X_y=True)
         X, y = X[:150] * 20, y[:150] / 77
+    elif name == "counts":
+        X, _ = load_diabetes(return_X_y=True)
+        X = X[:150] * 20
+        y = rng.poisson(np.exp(0.4 * X[:, 2] + 0.3)).astype(float)
     elif name == "linnerud":
         X, y = load_linnerud(return_X_y=True)
         X, y = scale(X), scale(y)
@@ -128,7 +132,37 @@ CASES = [
         container=sparse.csr_array,
         gradient=1e-10,
     ),
+    Case("poisson", PoissonRegressor(alpha=0.1, **NEWTON), "counts"),
+    Case("poisson-unweighted", PoissonRegressor(alpha=1.0, **NEWTON), "counts", False),
+    Case(
+        "poisson-no-intercept",
+        PoissonRegressor(alpha=0.01, fit_intercept=False, **NEWTON),
+        "counts",
+    ),
+    Case(
+        "poisson-csr",
+        PoissonRegressor(alpha=0.1, **NEWTON),
+        "counts",
+        container=sparse.csr_array,
+    ),
 ]
+
+
+def frozen(case, fitted):
+    """Return the case's unfitted estimator with class weights as the numbers of a fit."""
+    estimator = clone(case.estimator)
+    if getattr(estimator, "class_weight", None) is not None:
+        weight = fitted._influence_problem.formulation.class_weight[:, 0]
+        estimator.set_params(class_weight=dict(zip(fitted.classes_, weight, strict=True)))
+    return estimator
+
+
+def refit_without(estimator, case, rows):
+    """Return scikit-learn's own refit without some rows."""
+    X, y, w = case.data()
+    kept = np.delete(np.arange(len(y)), rows)
+    return clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
+
 
 each_case = {"argvalues": CASES, "ids": [case.name for case in CASES]}
 

@@ -8,22 +8,9 @@ import numpy as np
 import pytest
 
 from skinfluence.linear_model import LogisticRegression, Ridge
-from tests.cases import CASES, NEWTON, data, each_case, relative_error
+from tests.cases import CASES, NEWTON, data, each_case, frozen, relative_error
 
 STEP = 1e-4
-
-# "balanced" weights are frozen by the definition, so a refit must be told their values.
-FROZEN = {"binary-balanced", "softmax-balanced"}
-
-
-def frozen(case):
-    """Return the case's estimator class and parameters with class weights as numbers."""
-    fitted = case.fit()
-    params = fitted.get_params()
-    if case.name in FROZEN:
-        weight = fitted._influence_problem.formulation.class_weight[:, 0]
-        params["class_weight"] = dict(zip(fitted.classes_, weight, strict=True))
-    return fitted, type(fitted)(**params)
 
 
 def refit_derivative(estimator, case, row, statistic):
@@ -39,7 +26,8 @@ def refit_derivative(estimator, case, row, statistic):
 
 @pytest.mark.parametrize("case", **each_case)
 def test_influence_params_is_the_derivative_of_the_refit(case):
-    fitted, estimator = frozen(case)
+    fitted = case.fit()
+    estimator = frozen(case, fitted)
     influence = fitted.influence_params()
     for row in (3, 11):
         expected = refit_derivative(estimator, case, row, lambda e: e.params_)
@@ -48,7 +36,8 @@ def test_influence_params_is_the_derivative_of_the_refit(case):
 
 @pytest.mark.parametrize("case", **each_case)
 def test_influence_loss_is_the_derivative_of_the_refits_loss(case):
-    fitted, estimator = frozen(case)
+    fitted = case.fit()
+    estimator = frozen(case, fitted)
     X, y, _ = case.data()
     queries = slice(0, 20)
     influence = fitted.influence_loss(X[queries], y[queries])
@@ -64,7 +53,8 @@ def test_influence_loss_is_the_derivative_of_the_refits_loss(case):
 )
 @pytest.mark.parametrize("response", ["decision_function", "predict", "predict_proba"])
 def test_influence_prediction_is_the_derivative_of_the_refits_prediction(case, response):
-    fitted, estimator = frozen(case)
+    fitted = case.fit()
+    estimator = frozen(case, fitted)
     classifier = isinstance(fitted, LogisticRegression)
     if classifier == (response == "predict"):
         pytest.skip("classes have no derivative, regressors no decision function")
@@ -155,6 +145,7 @@ def test_weighted_influences_sum_to_the_pull_of_the_penalty(case):
     fitted = case.fit().polish()
     _, _, w = case.data()
     form = fitted._influence_problem.formulation
+    # In mean form each row brings its share of the penalty, and the sum is zero.
     pull = form.layout.to_public(form.penalty * fitted._theta())
     expected = fitted.solve_hessian(pull[None])[0]
     found = w @ fitted.influence_params() / w.sum()

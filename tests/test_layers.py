@@ -13,7 +13,8 @@ ROOMS = [
     ["gradients"],
     ["objective"],
     ["solvers"],
-    ["influence", "convergence"],
+    ["groups", "influence", "convergence"],
+    ["removal"],
     ["mixins"],
     ["linear_model"],
 ]

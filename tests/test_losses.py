@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from skinfluence.losses import LOSSES, LogisticLoss, SoftmaxLoss, SquaredLoss
+from skinfluence.losses import LOSSES, LogisticLoss, PoissonLoss, SoftmaxLoss, SquaredLoss
 
 each_loss = pytest.mark.parametrize("loss_class", LOSSES)
 
 
 def example(loss_class, n=6, seed=0):
     rng = np.random.default_rng(seed)
-    raw = 2 * rng.standard_normal((n, 1 if loss_class is LogisticLoss else 4))
+    single = loss_class in (LogisticLoss, PoissonLoss)
+    raw = 2 * rng.standard_normal((n, 1 if single else 4))
+    if loss_class is PoissonLoss:
+        return rng.poisson(2.0, raw.shape).astype(float), raw
     if loss_class is SquaredLoss:
         return rng.standard_normal(raw.shape), raw
     if loss_class is SoftmaxLoss:
@@ -65,6 +68,19 @@ def test_short_cuts_of_the_curvature_agree_with_it(loss_class):
     )
 
 
+@each_loss
+def test_raw_predictions_of_many_models_at_once(loss_class):
+    loss = loss_class()
+    target, raw = example(loss_class)
+    many = np.stack([raw, raw + 0.5, -raw], axis=1)
+    for name in ("loss", "gradient"):
+        found = getattr(loss, name)(target, many)
+        for m in range(3):
+            expected = getattr(loss, name)(target, many[:, m])
+            np.testing.assert_allclose(found[:, m], expected, rtol=1e-14)
+    np.testing.assert_allclose(loss.response(many)[:, 1], loss.response(many[:, 1]))
+
+
 @pytest.mark.parametrize("loss_class", [LogisticLoss, SoftmaxLoss])
 def test_probability_jacobian_is_the_derivative_of_the_probabilities(loss_class):
     loss = loss_class()
@@ -85,7 +101,7 @@ def test_probability_jacobian_is_the_derivative_of_the_probabilities(loss_class)
         )
 
 
-@each_loss
+@pytest.mark.parametrize("loss_class", [l for l in LOSSES if l is not PoissonLoss])
 @pytest.mark.parametrize("size", [1e3, 1e10, 1e100])
 def test_huge_raw_predictions_neither_overflow_nor_become_nan(loss_class, size):
     loss = loss_class()
@@ -117,4 +133,14 @@ def test_softmax_of_two_outputs_is_logistic():
     np.testing.assert_allclose(
         SoftmaxLoss().loss(target, raw),
         LogisticLoss().loss(signed, raw[:, [1]] - raw[:, [0]]),
+    )
+
+
+def test_the_poisson_loss_is_half_the_deviance():
+    from sklearn.metrics import mean_poisson_deviance
+
+    target, raw = example(PoissonLoss)
+    np.testing.assert_allclose(
+        2 * PoissonLoss().loss(target, raw).mean(),
+        mean_poisson_deviance(target[:, 0], np.exp(raw[:, 0])),
     )

@@ -29,15 +29,17 @@ def pooled_predictions(estimator, loss, raw_prediction):
     else:
         pooled = _PooledRegressor()
         pooled.flat_ = np.ndim(estimator.coef_) == 1
-        if type(estimator).score is not RegressorMixin.score:
-            # D^2 of the Poisson family needs the estimator's own loss.
-            pooled.score = lambda X, y: type(estimator).score(_as(pooled, estimator), X, y)
     pooled.loss_ = loss
     pooled.raw_prediction_ = raw_prediction
     return pooled
 
 
-class _PooledClassifier(ClassifierMixin, BaseEstimator):
+class _Pooled(BaseEstimator):
+    def fit(self, X, y):
+        return self  # what scorers ask of an estimator; there is nothing to fit
+
+
+class _PooledClassifier(ClassifierMixin, _Pooled):
     def decision_function(self, X):
         return self._response("decision_function")
 
@@ -57,7 +59,7 @@ class _PooledClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[code]
 
 
-class _PooledRegressor(RegressorMixin, BaseEstimator):
+class _PooledRegressor(RegressorMixin, _Pooled):
     def predict(self, X):
         return self._response("predict")
 

@@ -329,7 +329,7 @@ class ProblemMixin:
         design, target = self._check_samples(formulation, X, y)
         return formulation.query_gradients(design, target, self._theta())
 
-    def _get_state(self, hessian_solver):
+    def _get_state(self, hessian_solver, stacklevel=3):
         """Return the state at the present parameters, factorised at most once.
 
         The state is keyed by the problem, the bytes of the parameters and the solver; it
@@ -350,11 +350,13 @@ class ProblemMixin:
                 factor = solver.factorise(point)
             state = _State(self._influence_problem, key, hessian_solver, point, factor)
             self._influence_state = state
+        if state.factor.doubt is not None:
+            warnings.warn(state.factor.doubt, InfluenceWarning, stacklevel=stacklevel)
         return state
 
     def _get_influence_state(self, hessian_solver):
         """Return the state, with a warning when the point is far from the optimum."""
-        state = self._get_state(hessian_solver)
+        state = self._get_state(hessian_solver, stacklevel=4)
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warnings.warn(
                 "The fit is not at its optimum: one Newton step would change the rows' "

@@ -292,7 +292,7 @@ default="predict"
         pooled = self._pooled(raw)
         y = self._decode(objective.target)
         if scoring is None:
-            return float(pooled.score(objective.design.X, y))
+            return float(self._score_predictions(pooled, y))
         scorer = check_scoring(pooled, scoring=scoring)
         return float(scorer(pooled, objective.design.X, y))
 
@@ -511,7 +511,7 @@ default="predict"
                     f"{groups.name(group)} holds every training sample with a weight: no "
                     "model is left without it."
                 )
-        state = self._get_state(hessian_solver)
+        state = self._get_state(hessian_solver, stacklevel=4)
         solver = get_solver(hessian_solver, objective)
         point, factor = state.point, state.factor
         if method == "exact":
@@ -581,6 +581,10 @@ default="predict"
         """Return the training targets as they were given to `fit`."""
         y = self._get_formulation().target.decode(target)
         return y[:, 0] if y.ndim == 2 and np.ndim(self.coef_) == 1 else y
+
+    def _score_predictions(self, pooled, y):
+        """Return what the estimator's own `score` makes of pooled predictions."""
+        return pooled.score(self._get_objective().design.X, y)
 
     def _optimum(self, base):
         """Return the parameters at the optimum of all rows, laid out as `params_`."""

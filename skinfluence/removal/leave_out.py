@@ -126,18 +126,20 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
             converged = converged & np.isfinite(theta).all(axis=(1, 2))
             solved[indices] = converged
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
-            theta[~converged | impossible[indices]] = np.nan
+            theta[~converged] = np.nan
             emit(indices, rows, theta)
 
         stacks = _stacks(base, groups, chosen, n_jobs)
         run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose)
 
-    run(np.arange(len(groups)), method)
+    for group in np.flatnonzero(impossible)[:, None]:
+        emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
+    run(np.flatnonzero(~impossible), method)
     if refine is not None:
         decrements[impossible] = -np.inf
         largest = np.argsort(-decrements, kind="stable")[: _share(refine, len(groups))]
         run(np.sort(largest), "exact")
-    return Outcome(empty, np.flatnonzero(~solved & ~impossible))
+    return Outcome(empty, np.flatnonzero(~solved))
 
 
 def _share(refine, n_groups):
@@ -225,7 +227,7 @@ def groups_without_optimum(objective, groups):
     free = objective.design.fit_intercept and not objective.penalty[:, -1].all()
     if not free or not hasattr(encoder, "class_codes"):
         return []
-    codes = encoder.class_codes(objective.target)
+    codes, labels = encoder.class_codes(objective.target), encoder.classes.tolist()
     present = objective.sample_weight > 0
     count = np.bincount(codes[present], minlength=len(encoder.classes))
     found = []
@@ -239,5 +241,5 @@ def groups_without_optimum(objective, groups):
                 for g, rows in enumerate(groups.members)
                 if members[rows].sum() == count[code]
             ]
-        found += [(int(g), encoder.classes[code]) for g in last]
+        found += [(int(g), labels[code]) for g in last]
     return found

@@ -23,7 +23,14 @@ class Factor(ABC):
     ----------
     point : Point
         The point whose Hessian this is.
+
+    Attributes
+    ----------
+    doubt : str or None
+        What a user should be told about the accuracy of the solutions.
     """
+
+    doubt = None
 
     def __init__(self, point):
         self.point = point

@@ -8,14 +8,12 @@ diagonal, which makes its condition number a property of the problem, not of the
 which the features are measured.
 """
 
-import warnings
-
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
 
 from skinfluence.blocks import row_blocks
-from skinfluence.exceptions import InfluenceWarning, SingularHessianError
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
 __all__ = ["CholeskySolver"]
@@ -59,13 +57,11 @@ class CholeskyFactor(Factor):
             self.blocks.append((outputs, scale, factor))
             worst = min(worst, rcond)
         if worst < _DOUBTFUL:
-            warnings.warn(
-                f"The Hessian is close to singular (reciprocal condition number "
-                f"{worst:.1e} after scaling to unit diagonal): about "
-                f"{max(0, int(16 + np.log10(worst)))} digits of the result are right. "
-                "Drop linearly dependent features or strengthen the penalty.",
-                InfluenceWarning,
-                stacklevel=2,
+            self.doubt = (
+                f"The Hessian is close to singular (reciprocal condition number {worst:.1e} "
+                "after scaling to unit diagonal): about "
+                f"{max(0, int(16 + np.log10(worst)))} digits of the result are right. Drop "
+                "linearly dependent features or strengthen the penalty."
             )
 
     def solve(self, V):

@@ -15,6 +15,8 @@ import numpy as np
 
 __all__ = ["GroupUpdate"]
 
+_SINGULAR = 1e-12
+
 
 class GroupUpdate:
     """A stack of b groups of a rows, each updating the same H by its own C.
@@ -48,13 +50,13 @@ class GroupUpdate:
             self.C = self.C.reshape(b, a * K, a * K)
             M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])  # (b, a K, K, a)
             M = M.transpose(0, 3, 2, 1).reshape(b, a * K, a * K)
-            self.inner = np.eye(a * K) + M @ self.C
+            self.inverse = _inverse(np.eye(a * K) + M @ self.C)
             return
         V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
         self.Z = solve(V).reshape(b, a, K, D).transpose(0, 2, 1, 3)
         self.C = C.transpose(0, 2, 1)
         M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])
-        self.inner = np.eye(a) + M * self.C[:, :, None]
+        self.inverse = _inverse(np.eye(a) + M * self.C[:, :, None])
 
     def of_rows(self, weights):
         """Return H^-1 sum_i weights_i (x) x_i of each group, from what is there.
@@ -81,30 +83,37 @@ class GroupUpdate:
         raw = np.matmul(self.x, Y.transpose(0, 2, 1))  # X_A y, (b, a, K)
         if self.coupled:
             raw = raw.reshape(b, -1, 1)
-            weights = np.matmul(self.C, self._solve_inner(raw)).transpose(0, 2, 1)
+            weights = np.matmul(self.C, self.inverse @ raw).transpose(0, 2, 1)
             return Y - np.matmul(weights, self.Z.reshape(b, -1, K * D)).reshape(b, K, D)
-        weights = self.C * self._solve_inner(raw.transpose(0, 2, 1)[..., None])[..., 0]
+        weights = self.C * (self.inverse @ raw.transpose(0, 2, 1)[..., None])[..., 0]
         return Y - np.matmul(weights[:, :, None], self.Z)[:, :, 0]
 
     def take(self, groups):
         """Return the update of some groups of the stack."""
         part = object.__new__(GroupUpdate)
         part.coupled = self.coupled
-        for name in ("x", "Z", "C", "inner"):
+        for name in ("x", "Z", "C", "inverse"):
             setattr(part, name, getattr(self, name)[groups])
         return part
 
-    def _solve_inner(self, raw):
-        """Return (I + M C)^-1 raw; inf or nan where a group takes all curvature away."""
-        if self.inner.shape[-1] == 1:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return raw / self.inner
-        try:
-            return np.linalg.solve(self.inner, raw)
-        except np.linalg.LinAlgError:
-            # One singular group of the stack spoils the call for all of them.
-            out = np.full(raw.shape, np.nan)
-            for at in np.ndindex(self.inner.shape[:-2]):
-                if np.linalg.matrix_rank(self.inner[at]) == self.inner.shape[-1]:
-                    out[at] = np.linalg.solve(self.inner[at], raw[at])
-            return out
+
+def _inverse(inner):
+    """Return the inverses of I + M C, NaN for a group that leaves no curvature behind.
+
+    The smallest eigenvalue is 1 less the largest leverage of the group. Below a share of
+    1e-12 what is left of the Hessian in that direction is rounding.
+    """
+    if inner.shape[-1] == 1:
+        left = np.where(np.abs(inner) < _SINGULAR, np.nan, inner)
+        return 1.0 / left
+    try:
+        inverse = np.linalg.inv(inner)
+    except np.linalg.LinAlgError:
+        # One singular group of the stack spoils the call for all of them.
+        inverse = np.full(inner.shape, np.nan)
+        for at in np.ndindex(inner.shape[:-2]):
+            if np.linalg.matrix_rank(inner[at]) == inner.shape[-1]:
+                inverse[at] = np.linalg.inv(inner[at])
+    norms = [np.abs(matrix).sum(axis=-2).max(axis=-1) for matrix in (inner, inverse)]
+    inverse[norms[0] * norms[1] * _SINGULAR > 1.0] = np.nan
+    return inverse

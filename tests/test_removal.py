@@ -1,0 +1,275 @@
+"""Removal without refitting equals scikit-learn's own refit without the rows.
+
+"exact" for every estimator and any group, "newton" for squared loss; what "newton" and
+"influence" mean otherwise is written out densely.
+"""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import scale
+
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from tests.cases import CASES, NEWTON, data, each_case, frozen, refit_without, relative_error
+
+METHODS = ["influence", "newton", "exact"]
+FAST = [case for case in CASES if case.dataset != "digits"]
+RIDGES = [case for case in CASES if case.name.startswith("ridge")]
+
+
+def some_groups(n, largest=0.2, seed=0):
+    """Return overlapping groups of one row to a fifth of all, more rows than parameters."""
+    rng = np.random.default_rng(seed)
+    sizes = [1, 1, 2, 3, 5, 8, int(0.1 * n), int(largest * n)]
+    return [rng.permutation(n)[:size] for size in sizes]
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_exact_is_the_refit_without_each_row(case):
+    fitted = case.fit()
+    estimator = frozen(case, fitted)
+    params = fitted.leave_out_params(method="exact")
+    for row in (0, 7, 12):
+        refit = refit_without(estimator, case, row)
+        # liblinear itself stops at 1e-8 or so of the optimum.
+        tolerance = 1e-6 if case.name == "liblinear" else 1e-7
+        assert relative_error(params[row], refit.params_) < tolerance
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.dataset != "digits"], ids=lambda c: c.name
+)
+def test_exact_is_the_refit_without_each_group(case):
+    fitted = case.fit()
+    estimator = frozen(case, fitted)
+    X, _, _ = case.data()
+    groups = some_groups(X.shape[0])
+    params = fitted.leave_out_params(groups, method="exact")
+    for found, rows in zip(params, groups, strict=True):
+        refit = refit_without(estimator, case, rows)
+        tolerance = 1e-6 if case.name == "liblinear" else 1e-7
+        assert relative_error(found, refit.params_) < tolerance
+
+
+@pytest.mark.parametrize("case", RIDGES, ids=lambda c: c.name)
+def test_newton_is_exact_for_squared_loss(case):
+    fitted = case.fit()
+    X, _, _ = case.data()
+    params = fitted.leave_out_params()
+    for row in range(0, X.shape[0], 3):
+        refit = refit_without(case.estimator, case, row)
+        np.testing.assert_allclose(params[row], refit.params_, rtol=1e-9, atol=1e-10)
+    groups = some_groups(X.shape[0])
+    for found, rows in zip(fitted.leave_out_params(groups), groups, strict=True):
+        refit = refit_without(case.estimator, case, rows)
+        np.testing.assert_allclose(found, refit.params_, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", RIDGES, ids=lambda c: c.name)
+def test_the_error_of_influence_on_squared_loss_is_the_leverage(case):
+    if case.dataset == "linnerud":
+        pytest.skip("one leverage for each target")
+    fitted = case.fit()
+    exact = fitted.leave_out_params() - fitted.params_
+    first_order = fitted.leave_out_params(method="influence") - fitted.params_
+    _, _, w = case.data()
+    s = 2 * w
+    layout = fitted._influence_problem.formulation.layout
+    x = fitted._get_objective().design.rows()
+    leverage = s * np.einsum(
+        "id,id->i",
+        x,
+        layout.from_public(fitted.solve_hessian(layout.to_public(x[:, None])))[:, 0],
+    )
+    found = np.linalg.norm(first_order - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    np.testing.assert_allclose(found, leverage, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dataset", ["cancer", "wine", "counts"])
+def test_newton_and_influence_are_their_formulas(dataset):
+    X, y, w = data(dataset)
+    if dataset == "counts":
+        fitted = PoissonRegressor(alpha=0.1, max_iter=3)
+    else:
+        fitted = LogisticRegression(max_iter=3)
+    with pytest.warns(UserWarning, match="converge"):
+        fitted.fit(X, y, w)
+    objective, theta = fitted._get_objective(), fitted._theta()
+    to_public = objective.formulation.layout.to_public
+    groups = [[3], [5, 9], [1, 2, 30]]
+    newton = fitted.leave_out_params(groups)
+    first_order = fitted.leave_out_params(groups, method="influence")
+    with pytest.warns(InfluenceWarning):
+        influence = fitted.influence_params()
+    for g, rows in enumerate(groups):
+        reduced = type(fitted)(**fitted.get_params())
+        reduced.__setstate__(fitted.__getstate__())
+        # The same parameters on the other rows: its Newton correction is the step.
+        kept = np.delete(np.arange(len(y)), rows)
+        if dataset == "counts" or len(np.unique(y[kept])) == len(np.unique(y)):
+            reduced.set_training_data(X[kept], y[kept], w[kept])
+        expected = fitted.params_ + reduced.newton_correction()
+        np.testing.assert_allclose(newton[g], expected, rtol=1e-8, atol=1e-10)
+        pull = -(w[rows] / w.sum()) @ influence[rows]
+        expected = fitted.params_ + fitted.newton_correction() + pull
+        np.testing.assert_allclose(first_order[g], expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(to_public(theta), fitted.params_)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", **each_case)
+def test_a_group_of_one_is_the_row(case, method):
+    fitted = case.fit()
+    rows = fitted.leave_out_params(method=method)
+    groups = fitted.leave_out_params([[4], [9], [0]], method=method)
+    np.testing.assert_allclose(groups, rows[[4, 9, 0]], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["binary", "softmax-3", "ridge-alphas", "poisson"])
+def test_results_do_not_depend_on_blocks_or_jobs(name, method):
+    import sklearn
+
+    case = next(case for case in CASES if case.name == name)
+    fitted = case.fit()
+    n = case.data()[0].shape[0]
+    groups = [*some_groups(n), []]
+    expected = fitted.leave_out_params(groups, method=method)
+    # Leaving nobody out gives the converged fit.
+    np.testing.assert_allclose(expected[-1], fitted.params_, rtol=1e-8, atol=1e-10)
+    found = fitted.leave_out_params(groups, method=method, n_jobs=2)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+    with sklearn.config_context(working_memory=0.1):
+        found = fitted.leave_out_params(groups, method=method, hessian_solver="cholesky")
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+    found = fitted.leave_out_params(groups, method=method, hessian_solver="cg")
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("C", [1.0, 1000.0])
+def test_exact_from_a_fit_of_five_iterations_nearly_separable(C):
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = scale(X)[:200], y[:200]
+    with pytest.warns(UserWarning, match="converge"):
+        fitted = LogisticRegression(C=C, max_iter=5).fit(X, y)
+    before = fitted.params_
+    params = fitted.leave_out_params(method="exact")
+    np.testing.assert_array_equal(fitted.params_, before)
+    size = np.linalg.norm(params - np.median(params, axis=0), axis=1)
+    for row in [*np.argsort(-size)[:8], 0, 50, 100, 150]:
+        refit = LogisticRegression(C=C, **NEWTON).fit(np.delete(X, row, 0), np.delete(y, row))
+        assert relative_error(params[row], refit.params_) < 1e-7
+
+
+def test_exact_at_a_leverage_of_nearly_one():
+    X, y, _ = data("cancer")
+    X = np.column_stack([X, np.zeros(len(X))])
+    X[3, -1] = 30.0  # the only row that says anything about the last coefficient
+    fitted = LogisticRegression(C=100.0, **NEWTON).fit(X, y)
+    params = fitted.leave_out_params(method="exact")
+    refit = LogisticRegression(C=100.0, **NEWTON).fit(np.delete(X, 3, 0), np.delete(y, 3))
+    assert relative_error(params[3], refit.params_) < 1e-7
+    assert abs(params[3, -2]) < 1e-12
+    assert abs(fitted.coef_[0, -1]) > 0.05
+
+
+@pytest.mark.parametrize("refine", [0.01, 0.1, 1.0])
+def test_refine_makes_the_largest_decrements_exact(refine):
+    X, y, w = data("cancer")
+    fitted = LogisticRegression(**NEWTON).fit(X, y, w)
+    newton = fitted.leave_out_params()
+    exact = fitted.leave_out_params(method="exact")
+    refined = fitted.leave_out_params(refine=refine)
+    changed = np.flatnonzero(np.abs(refined - newton).max(axis=1) > 0)
+    assert len(changed) == np.ceil(refine * len(y))
+    np.testing.assert_allclose(refined[changed], exact[changed], rtol=1e-7, atol=1e-9)
+    rest = np.setdiff1d(np.arange(len(y)), changed)
+    if len(rest):
+        # The decrement ranks by what a removal moves, which is what may go wrong.
+        error = np.linalg.norm(newton - exact, axis=1)
+        assert error[changed].min() > np.median(error)
+        assert error[rest].max() <= error.max()
+
+
+def test_labels_name_groups_in_sorted_order():
+    X, y, w = data("diabetes")
+    reg = Ridge(alpha=0.3, solver="cholesky").fit(X, y, w)
+    hospital = np.random.default_rng(0).choice(["north", "east", "south"], len(y))
+    params = reg.leave_out_params(hospital)
+    for found, name in zip(params, ["east", "north", "south"], strict=True):
+        kept = hospital != name
+        refit = Ridge(alpha=0.3, solver="cholesky").fit(X[kept], y[kept], w[kept])
+        np.testing.assert_allclose(found, refit.params_, rtol=1e-9, atol=1e-10)
+
+
+def test_rows_of_weight_zero_change_nothing():
+    X, y, w = data("wine")
+    w = w.copy()
+    w[[3, 50]] = 0.0
+    fitted = LogisticRegression(**NEWTON).fit(X, y, w)
+    for method in METHODS:
+        params = fitted.leave_out_params(method=method)
+        np.testing.assert_allclose(params[3], fitted.params_, rtol=1e-9, atol=1e-11)
+        assert np.all(np.isfinite(params))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_last_member_of_a_class_is_nan_and_named(method):
+    X, y, _ = data("wine")
+    keep = np.concatenate([np.flatnonzero(y < 2), [170]])
+    X, y = X[keep], np.array(["one", "two", "three"])[y[keep]]
+    fitted = LogisticRegression(**NEWTON).fit(X, y)
+    last = len(y) - 1
+    with pytest.warns(InfluenceWarning, match=f"row {last} .class 'three'") as caught:
+        params = fitted.leave_out_params(method=method)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert np.all(np.isnan(params[last]))
+    assert np.all(np.isfinite(params[:last]))
+    # A penalised intercept, or none, has an optimum.
+    fitted = LogisticRegression(fit_intercept=False, **NEWTON).fit(X, y)
+    assert np.all(np.isfinite(fitted.leave_out_params(method=method)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_group_with_a_whole_class_is_nan_and_named(method):
+    X, y, _ = data("wine")
+    fitted = LogisticRegression(**NEWTON).fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"group 1 \(class 1\)") as caught:
+        params = fitted.leave_out_params([[0, 1], np.flatnonzero(y == 1)], method=method)
+    assert len(caught) == 1
+    assert np.isnan(params).all(axis=1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_everything_is_refused_by_name(method):
+    X, y, w = data("wine")
+    fitted = LogisticRegression(**NEWTON).fit(X, y, w)
+    with pytest.raises(ValueError, match="group 'all' holds every training sample"):
+        fitted.leave_out_params(["all"] * len(y), method=method)
+    w = w.copy()
+    w[10:] = 0
+    reg = Ridge(alpha=1.0).fit(X, y, w)
+    with pytest.raises(ValueError, match="group 0 holds every"):
+        reg.leave_out_params([np.arange(10)], method=method)
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+def test_a_removal_that_lowers_the_rank_is_nan_and_named(method):
+    X, y, _ = data("diabetes")
+    X = np.column_stack([X, np.zeros(len(X))])
+    X[6, -1] = 1.0
+    reg = Ridge(alpha=0.0, solver="svd").fit(X, y)
+    with pytest.warns(InfluenceWarning, match="row 6"):
+        params = reg.leave_out_params(method=method)
+    assert np.isnan(params).all(axis=1).nonzero()[0].tolist() == [6]
+
+
+def test_unpenalised_poisson_and_logit_equal_the_refit():
+    for fitted in (
+        PoissonRegressor(alpha=0.0, **NEWTON).fit(*data("counts")),
+        LogisticRegression(C=np.inf, **NEWTON).fit(*data("cancer")),
+    ):
+        check = fitted.leave_out_check(8, method="exact", random_state=0)
+        assert check.max_relative_error < 1e-6
