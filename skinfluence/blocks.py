@@ -81,9 +81,10 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0):
         finally:
             _Worker.siblings = 1
 
-    # scikit-learn's Parallel hands the caller's working_memory on to the threads.
+    # Blocks write into shared results, so threads it is, whatever backend is configured.
+    # scikit-learn's Parallel hands the caller's working_memory on to them.
     with _one_blas_thread():
-        return Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
+        return Parallel(n_jobs=n_jobs, require="sharedmem", verbose=verbose)(
             delayed(work)(block) for block in blocks
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Objective
 from skinfluence.solvers.update import GroupUpdate
 
@@ -115,6 +116,10 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
         C = t * form.weight_curvature(target[block], raw)
         update = GroupUpdate(factor.solve, part.design.rows()[:, None], C[:, None])
         step = update.correct(factor.solve(point.gradient + t * part.toarray()))
+        if t < 0:
+            # Taking out more weight than a row has bends the objective down: the step to
+            # a saddle point is no Newton step.
+            step[~update.is_definite()] = np.nan
         out[block] = form.layout.to_public(-step)
 
     blocks = row_blocks(len(rows), (3 * K + 6) * rows.row_bytes, n_jobs=n_jobs)
@@ -151,10 +156,12 @@ def polish(objective: Objective, theta, solver, *, tol, max_iter):
     lowers it although F is flat to rounding: then the optimum is as close as doubles get.
     """
     point = objective.at(theta)
-    correction, decrement = _newton(point, solver)
+    correction, decrement, singular = _newton(point, solver)
     for n_iter in range(max_iter + 1):
         scale = np.sqrt(abs(point.value))
         if decrement <= tol * scale:
+            if singular is not None:
+                raise singular
             # The last correction is already there and squares the error once more. A
             # point that needed no step stays as it is: polishing twice changes nothing.
             theta = point.theta + correction if n_iter else point.theta
@@ -165,17 +172,38 @@ def polish(objective: Objective, theta, solver, *, tol, max_iter):
         if following is None:
             at_rounding = decrement**2 <= 1e3 * np.finfo(float).eps * abs(point.value)
             return Polished(point.theta, n_iter, decrement, at_rounding)
-        next_correction, next_decrement = _newton(following, solver)
-        if next_decrement >= decrement and decrement <= 1e-6 * scale:
+        ahead = _newton(following, solver)
+        if ahead[1] >= decrement and decrement <= 1e-6 * scale:
             return Polished(point.theta, n_iter, decrement, True)
-        point, correction, decrement = following, next_correction, next_decrement
+        point, (correction, decrement, singular) = following, ahead
+    if singular is not None:
+        raise singular
     return Polished(point.theta, max_iter, decrement, False)
 
 
 def _newton(point, solver):
-    """Return (N, decrement) at a point."""
-    correction = newton_correction(point, solver.factorise(point))
-    return correction, newton_decrement(point, correction)
+    """Return (N, decrement, error) at a point.
+
+    Where the Hessian has no inverse, as far out where a logistic loss is flat, a multiple of
+    the identity is added until it has: the step then still points downhill. The error is
+    what to raise should such a point be the last.
+    """
+    try:
+        correction = newton_correction(point, solver.factorise(point))
+        return correction, newton_decrement(point, correction), None
+    except SingularHessianError as error:
+        singular = error
+    shift = 1e-8 * max(1.0, point.hessian_diagonal().max())
+    for _ in range(8):
+        regular = point.objective.with_extra_penalty(shift).at(point.theta)
+        try:
+            factor = solver.factorise(regular)
+        except SingularHessianError:
+            shift *= 100.0
+            continue
+        correction = -factor.solve(point.gradient[None])[0]
+        return correction, newton_decrement(point, correction), singular
+    raise singular
 
 
 def _line_search(point, correction, decrement):

@@ -17,6 +17,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import blas
+from sklearn.utils import gen_batches
 
 from skinfluence.blocks import row_blocks
 
@@ -87,11 +89,11 @@ class Design(ABC):
             out[:, -1] = flat.sum(axis=0)
         return out.reshape(*weights.shape[1:], self.n_columns)
 
-    def centre(self):
+    def centre(self, weights):
         """Return a shift of the features that keeps Gram matrices well conditioned.
 
-        The column means for dense data with an intercept; None where shifting would cost
-        sparsity or there is no intercept to absorb it.
+        The means with the given weights (n,) for dense data with an intercept; None where
+        shifting would cost sparsity or there is no intercept to absorb it.
         """
         return None
 
@@ -129,9 +131,9 @@ class Design(ABC):
         """Return the rows x~_i as a dense float64 array (n, D); for blocks only."""
         return self.outer(np.ones((self.n_rows, 1)))[:, 0]
 
-    @abstractmethod
     def _float(self, rows):
         """Return the features of a block in float64, without the intercept."""
+        return self.X[rows].astype(np.float64, copy=False)
 
     @abstractmethod
     def _blocks(self, width):
@@ -143,11 +145,8 @@ class DenseDesign(Design):
 
     is_dense = True
 
-    def _float(self, rows):
-        return self.X[rows].astype(np.float64, copy=False)
-
     def _blocks(self, width):
-        if self.X.dtype == np.float64 and not isinstance(self.X, np.memmap):
+        if self.X.dtype == np.float64:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width))
 
@@ -155,10 +154,11 @@ class DenseDesign(Design):
         X = other.X.toarray() if sparse.issparse(other.X) else other.X
         return DenseDesign(np.concatenate([self.X, X]), self.fit_intercept)
 
-    def centre(self):
-        if not self.fit_intercept:
+    def centre(self, weights):
+        total = weights.sum()
+        if not self.fit_intercept or not total > 0:
             return None
-        return self.adjoint(np.ones(self.n_rows))[: self.n_features] / self.n_rows
+        return self.adjoint(weights)[: self.n_features] / total
 
     def shifted(self, shift):
         X = self._float(slice(None))
@@ -172,11 +172,13 @@ class DenseDesign(Design):
             root = np.sqrt(weights[rows])
             scaled = np.empty((X.shape[0], D))
             for m in range(weights.shape[1]):
-                # A'A of one buffer is a SYRK: half the work of a GEMM.
                 np.multiply(X, root[:, m, None], out=scaled[:, :d])
                 if self.fit_intercept:
                     scaled[:, d] = root[:, m]
-                out[m] += scaled.T @ scaled
+                # A'A of one buffer is half the work of a GEMM, added where it belongs.
+                blas.dsyrk(1.0, scaled.T, 1.0, out[m].T, lower=1, overwrite_c=1)
+        for block in out:
+            _mirror_upper(block)
         return out
 
     def squared_adjoint(self, weights):
@@ -191,14 +193,14 @@ class DenseDesign(Design):
 class SparseDesign(Design):
     """Rows of a CSR matrix or array; never densified beyond a block of rows."""
 
-    def _float(self, rows):
-        return self.X[rows].astype(np.float64, copy=False)
-
     def _blocks(self, width):
         if self.X.dtype == np.float64:
             return [slice(0, self.n_rows)]
-        row_bytes = 12 * self.X.nnz // max(1, self.n_rows) + 8 * width
-        return row_blocks(self.n_rows, row_bytes)
+        return row_blocks(self.n_rows, self._row_bytes() + 8 * width)
+
+    def _row_bytes(self):
+        """Return the mean bytes of a row's values and column indices in float64."""
+        return 8 + 16 * self.X.nnz // max(1, self.n_rows)
 
     def append(self, other):
         X = sparse.vstack([self.X, sparse.csr_array(other.X)], format="csr")
@@ -211,23 +213,38 @@ class SparseDesign(Design):
 
     def gram(self, weights, shift=None):
         D, d = self.n_columns, self.n_features
-        X = self.shifted(shift).X
+        if shift is not None:
+            raise ValueError("A sparse design cannot be shifted without densifying it.")
         out = np.zeros((weights.shape[1], D, D))
-        for m in range(weights.shape[1]):
-            scaled = X.multiply(weights[:, m, None]).tocsr()
-            out[m, :d, :d] = (X.T @ scaled).toarray()
-            if self.fit_intercept:
-                out[m, :d, d] = out[m, d, :d] = X.T @ weights[:, m]
-                out[m, d, d] = weights[:, m].sum()
+        for rows in row_blocks(self.n_rows, 3 * self._row_bytes()):
+            X = self._float(rows)
+            for m in range(weights.shape[1]):
+                w = weights[rows, m]
+                scaled = X.multiply(w[:, None]).tocsr()
+                out[m, :d, :d] += (X.T @ scaled).toarray()
+                if self.fit_intercept:
+                    out[m, :d, d] += X.T @ w
+                    out[m, d, d] += w.sum()
+        if self.fit_intercept:
+            out[:, d, :d] = out[:, :d, d]
         return out
 
     def squared_adjoint(self, weights):
-        X = self._float(slice(None))
-        out = np.empty((weights.shape[1], self.n_columns))
-        out[:, : self.n_features] = (X.multiply(X).T @ weights).T
+        out = np.zeros((weights.shape[1], self.n_columns))
+        for rows in row_blocks(self.n_rows, 3 * self._row_bytes()):
+            squares = self._float(rows).power(2)
+            out[:, : self.n_features] += (squares.T @ weights[rows]).T
         if self.fit_intercept:
             out[:, -1] = weights.sum(axis=0)
         return out
+
+
+def _mirror_upper(matrix):
+    """Copy the upper triangle of a square matrix to the lower one, without temporaries."""
+    for rows in gen_batches(len(matrix), 256):
+        square = matrix[rows, rows]
+        square[...] = np.triu(square) + np.triu(square, 1).T
+        matrix[rows.stop :, rows] = matrix[rows, rows.stop :].T
 
 
 def _product(a, b, out):

@@ -48,11 +48,10 @@ class GradientRows:
         """Return some of the rows, given as a slice or an index array."""
         return GradientRows(self.design.take(rows), self.raw_gradient[rows], self.shift)
 
-    def scaled(self, factor):
-        """Return the rows times a factor each, shape (n,)."""
-        if self.shift is not None:
-            raise ValueError("Rows with a common shift cannot be scaled one by one.")
-        return GradientRows(self.design, self.raw_gradient * factor[:, None])
+    def output(self, k):
+        """Return the part of the rows that belongs to one output, shape (n, 1, D)."""
+        shift = None if self.shift is None else self.shift[[k]]
+        return GradientRows(self.design, self.raw_gradient[:, [k]], shift)
 
     def toarray(self):
         """Return the rows written out, shape (n, K, D)."""

@@ -5,8 +5,8 @@
 
 Everything here is -S times products of `GradientRows` with H^-1 times `GradientRows`;
 the functions differ in which rows stand on which side and in what they keep. They take a
-`Point` (the training objective at the fitted parameters) and a `Factor` of its Hessian,
-and return arrays in the internal layout (K, D).
+`Point` (the training objective at the fitted parameters) and a `Factor` of its Hessian;
+parameters are in the internal layout (K, D) unless they go straight into a result.
 """
 
 import numpy as np
@@ -100,25 +100,36 @@ def output_influence(point, factor, design, out, *, jacobian=None, n_jobs=None):
     n = point.objective.n_rows
 
     def fill(block):
-        x = design.take(block).rows()
-        raw = np.empty((K, len(x), n)) if jacobian is not None else None
-        for k in range(K):
-            V = np.zeros((len(x), K, D))
-            V[:, k] = x
-            if raw is None:
-                out[block, :, k] = influence_on(point, factor, V)
-            else:
-                influence_on(point, factor, V, out=raw[k])
-        if raw is not None:
-            # (m, R, K) x (K, m, n): the few outputs are contracted row by row.
-            for q, J in enumerate(jacobian(block)):
-                out[block.start + q] = (J @ raw[:, q]).T
+        raw = _raw_influence(point, factor, design.take(block).rows())
+        if jacobian is None:
+            out[block] = raw.transpose(0, 2, 1)
+            return
+        # (m, R, K) x (m, K, n): the few outputs are contracted query by query.
+        for q, J in enumerate(jacobian(block)):
+            out[block.start + q] = (J @ raw[q]).T
 
-    blocks = row_blocks(
-        design.n_rows, 8 * (6 * K * D + (K + 1) * n), n_jobs=n_jobs, largest=np.inf
-    )
+    row_bytes = 8 * (6 * K * K * D + 3 * K * n)
+    blocks = row_blocks(design.n_rows, row_bytes, n_jobs=n_jobs, largest=np.inf)
     run_blocks(fill, blocks, n_jobs=n_jobs)
     return out
+
+
+def _raw_influence(point, factor, x):
+    """Return S d eta_k(q) / d w_j for dense query rows x (m, D), shape (m, K, n)."""
+    K, D = point.theta.shape
+    m, S = len(x), point.objective.weight_sum
+    if point.objective.coupled:
+        V = np.zeros((m, K, K, D))
+        V[:, np.arange(K), np.arange(K)] = x[:, None]
+        return influence_on(point, factor, V.reshape(m * K, K, D)).reshape(m, K, -1)
+    # Outputs do not interact: one solve gives H_k^-1 x for all of them, and the influence
+    # on output k comes from output k of the training rows alone.
+    solved = factor.solve(np.broadcast_to(x[:, None], (m, K, D)))
+    solved *= -S
+    raw = np.empty((m, K, point.objective.n_rows))
+    for k in range(K):
+        point.rows.output(k).dot(solved[:, [k]], out=raw[:, k])
+    return raw
 
 
 def self_influence(point, factor, *, n_jobs=None):

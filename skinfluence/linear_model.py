@@ -10,7 +10,6 @@ from sklearn.metrics import d2_tweedie_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.layout import ParameterLayout
 from skinfluence.losses import LogisticLoss, PoissonLoss, SoftmaxLoss, SquaredLoss
 from skinfluence.mixins import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
@@ -47,19 +46,19 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
 
     def _formulate(self, y, sample_weight):
         lam = self._penalty_strength()
-        n_classes, n_features = len(self.classes_), self.n_features_in_
-        layout = ParameterLayout(len(self.coef_), n_features, self.fit_intercept)
+        layout = self._layout()
         penalty = np.full(layout.shape, lam)
         if self.fit_intercept:
             free = self.solver != "liblinear"
             penalty[:, -1] = 0.0 if free else lam / self.intercept_scaling**2
-        binary = n_classes == 2
+        binary = len(self.classes_) == 2
+        target = (SignedLabels if binary else ClassCodes)(self.classes_)
         return Formulation(
             loss=LogisticLoss() if binary else SoftmaxLoss(),
-            target=(SignedLabels if binary else ClassCodes)(self.classes_),
+            target=target,
             layout=layout,
             penalty=penalty,
-            class_weight=_class_weight(self, y, sample_weight),
+            class_weight=_class_weight(self, target, y, sample_weight),
         )
 
     def _tight_params(self, params):
@@ -75,13 +74,16 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
     def _penalty_strength(self):
         """Return lambda = 1/C; 0 without penalty."""
         penalty = getattr(self, "penalty", "deprecated")
-        l1_ratio = self.l1_ratio if penalty == "deprecated" else 0.0
-        if penalty in ("l1", "elasticnet") or l1_ratio:
+        C = np.inf if penalty is None else self.C
+        l1_ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, self.l1_ratio)
+        if penalty == "deprecated" and np.isinf(C):
+            l1_ratio = 0.0  # no penalty at all
+        if l1_ratio:
             raise UnsupportedEstimatorError(
-                f"LogisticRegression(penalty={penalty!r}, l1_ratio={self.l1_ratio!r}) is "
-                "not smooth and has no influence function here: use l1_ratio=0."
+                f"LogisticRegression with an l1 penalty (l1_ratio={l1_ratio:g}) is not smooth "
+                "and has no influence function here: use l1_ratio=0."
             )
-        return 0.0 if penalty is None else 1.0 / self.C
+        return 1.0 / C
 
 
 class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
@@ -110,13 +112,12 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
                 "Ridge(positive=True) has coefficients at the bound of its constraint "
                 "and no influence function here: use positive=False."
             )
-        n_outputs = np.atleast_2d(self.coef_).shape[0]
-        layout = ParameterLayout(n_outputs, self.n_features_in_, self.fit_intercept)
+        layout = self._layout()
         penalty = np.zeros(layout.shape)
         penalty[:, : layout.n_features] = 2.0 * np.reshape(self.alpha, (-1, 1))
         return Formulation(
             loss=SquaredLoss(),
-            target=RealTarget(n_outputs),
+            target=RealTarget(layout.n_outputs),
             layout=layout,
             penalty=penalty,
         )
@@ -150,7 +151,7 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
     """
 
     def _formulate(self, y, sample_weight):
-        layout = ParameterLayout(1, self.n_features_in_, self.fit_intercept)
+        layout = self._layout()
         share = np.zeros(layout.shape)
         share[:, : layout.n_features] = self.alpha
         return Formulation(
@@ -174,14 +175,17 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
         }
 
 
-def _class_weight(estimator, y, sample_weight):
+def _class_weight(estimator, encoder, y, sample_weight):
     """Return the weight of each class as scikit-learn's fit used it, (n_classes, 1)."""
     if estimator.class_weight is None:
         return None
+    y = encoder.decode(encoder.encode(y))
+    if sample_weight is not None:
+        sample_weight = np.broadcast_to(sample_weight, y.shape)
     weight = compute_class_weight(
         estimator.class_weight,
         classes=estimator.classes_,
-        y=np.asarray(y),
+        y=y,
         sample_weight=sample_weight,
     )
     return np.asarray(weight, dtype=np.float64).reshape(-1, 1)

@@ -24,11 +24,23 @@ margin of 800 the log loss is exp(-800), not 0 and not nan.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, log_expit, logsumexp, softmax, xlogy
 
-__all__ = ["LOSSES", "LogisticLoss", "Loss", "PoissonLoss", "SoftmaxLoss", "SquaredLoss"]
+__all__ = [
+    "LOSSES",
+    "HingeLoss",
+    "LogisticLoss",
+    "Loss",
+    "PoissonLoss",
+    "SmoothHingeLoss",
+    "SoftmaxLoss",
+    "SquaredEpsilonInsensitiveLoss",
+    "SquaredHingeLoss",
+    "SquaredLoss",
+]
 
 
 class Loss(ABC):
@@ -71,9 +83,9 @@ class Loss(ABC):
         """Return the mean that is predicted, (n, ..., K), or class probabilities."""
         return raw_prediction
 
-    def probability_jacobian(self, raw_prediction):
-        """Return d predict_proba / d raw_prediction, shape (n, n_classes, K)."""
-        raise NotImplementedError(f"{type(self).__name__} predicts no probabilities.")
+    def response_jacobian(self, raw_prediction):
+        """Return d response / d raw_prediction, (n, R, K), or None for the identity."""
+        return None
 
 
 class SquaredLoss(Loss):
@@ -114,7 +126,7 @@ class LogisticLoss(Loss):
     def curvature(self, target, raw_prediction):
         return expit(raw_prediction) * expit(-raw_prediction)
 
-    def probability_jacobian(self, raw_prediction):
+    def response_jacobian(self, raw_prediction):
         slope = self.curvature(None, raw_prediction)
         return np.stack([-slope, slope], axis=1)
 
@@ -130,8 +142,13 @@ class SoftmaxLoss(Loss):
     coupled = True
 
     def loss(self, target, raw_prediction):
-        own = np.take_along_axis(raw_prediction, self._own(target, raw_prediction), -1)
-        return logsumexp(raw_prediction, axis=-1) - own[..., 0]
+        # log(1 + exp(z)) with z the log-odds against the own class keeps a loss of 1e-20.
+        own = self._own(target, raw_prediction)
+        others = raw_prediction.copy()
+        np.put_along_axis(others, own, -np.inf, axis=-1)
+        z = logsumexp(others, axis=-1)
+        z -= np.take_along_axis(raw_prediction, own, axis=-1)[..., 0]
+        return -log_expit(-z)
 
     def gradient(self, target, raw_prediction):
         gradient = softmax(raw_prediction, axis=-1)
@@ -154,13 +171,17 @@ class SoftmaxLoss(Loss):
         return curvature
 
     def curvature_product(self, target, raw_prediction, direction):
+        # Measured from the most likely class, so that p_k u_k sums over small p only.
+        top = np.expand_dims(raw_prediction.argmax(axis=1), tuple(range(1, direction.ndim)))
+        top = np.broadcast_to(top, (*direction.shape[:-1], 1))
+        u = direction - np.take_along_axis(direction, top, axis=-1)
         p = _like(softmax(raw_prediction, axis=1), direction)
-        return p * (direction - np.sum(p * direction, axis=-1, keepdims=True))
+        return p * (u - np.sum(p * u, axis=-1, keepdims=True))
 
     def curvature_diagonal(self, target, raw_prediction):
         return self._diagonal(softmax(raw_prediction, axis=1))
 
-    def probability_jacobian(self, raw_prediction):
+    def response_jacobian(self, raw_prediction):
         return self.curvature(None, raw_prediction)
 
     @staticmethod
@@ -171,7 +192,14 @@ class SoftmaxLoss(Loss):
 
     @staticmethod
     def _diagonal(p):
-        return p * (1.0 - p)
+        # 1 - p_k as the sum of the others where p_k is near one, so that every row of the
+        # curvature sums to zero.
+        rows, top = np.arange(len(p)), p.argmax(axis=1)
+        others = p.copy()
+        others[rows, top] = 0.0
+        complement = 1.0 - p
+        complement[rows, top] = others.sum(axis=1)
+        return p * complement
 
 
 class PoissonLoss(Loss):
@@ -191,6 +219,126 @@ class PoissonLoss(Loss):
     def response(self, raw_prediction):
         return _exp(raw_prediction)
 
+    def response_jacobian(self, raw_prediction):
+        return _exp(raw_prediction)[:, :, None]
+
+
+class HingeLoss(Loss):
+    """Hinge l = sum_k max(0, 1 - y_k eta_k) of labels y in {-1, +1}; target (n, K).
+
+    Not smooth: the gradient is that of the side of the kink where the loss is zero, and
+    the curvature is zero almost everywhere. `SmoothHingeLoss` tends to it.
+    """
+
+    def loss(self, target, raw_prediction):
+        return np.sum(np.maximum(0.0, _shortfall(target, raw_prediction)), axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        short = _shortfall(target, raw_prediction) > 0.0
+        return np.where(short, -_like(target, raw_prediction), 0.0)
+
+    def curvature(self, target, raw_prediction):
+        return np.zeros(raw_prediction.shape)
+
+
+@dataclass(frozen=True)
+class SmoothHingeLoss(Loss):
+    """Smooth hinge l = sum_k t log(1 + exp((1 - y_k eta_k)/t)), y in {-1, +1}.
+
+    Target (n, K). Above the hinge by at most t log 2, at the kink, and by t exp(-|z|/t) at
+    a distance |z| from it. Gradient and curvature are those of a logistic function of
+    width t: -y sigma(z/t) and sigma(z/t) sigma(-z/t)/t with z = 1 - y eta.
+
+    Parameters
+    ----------
+    temperature : float, default=0.1
+        t > 0.
+    """
+
+    temperature: float = 0.1
+
+    def loss(self, target, raw_prediction):
+        z, t = _shortfall(target, raw_prediction), self.temperature
+        with np.errstate(over="ignore"):
+            # |z|/t of inf: exp gives the right 0.
+            excess = t * np.log1p(np.exp(-np.abs(z) / t))
+        return np.sum(np.maximum(0.0, z) + excess, axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        return -_like(target, raw_prediction) * expit(self._scaled(target, raw_prediction))
+
+    def curvature(self, target, raw_prediction):
+        u = self._scaled(target, raw_prediction)
+        return expit(u) * expit(-u) / self.temperature
+
+    def temperature_slope(self, target, raw_prediction):
+        """Return d gradient / d temperature, shape (n, ..., K).
+
+        y sigma(u) sigma(-u) u/t with u = (1 - y eta)/t.
+        """
+        # Beyond 750 the product of the two logistic functions is 0.
+        u = np.clip(self._scaled(target, raw_prediction), -750.0, 750.0)
+        return _like(target, raw_prediction) * expit(u) * expit(-u) * u / self.temperature
+
+    def _scaled(self, target, raw_prediction):
+        """Return u = (1 - y eta)/t; inf, which expit takes, where that overflows."""
+        with np.errstate(over="ignore"):
+            return _shortfall(target, raw_prediction) / self.temperature
+
+
+class SquaredHingeLoss(Loss):
+    """Squared hinge l = sum_k max(0, 1 - y_k eta_k)^2, y in {-1, +1}; target (n, K).
+
+    Once differentiable; the curvature, 2 where the margin y eta is below 1 and 0 above,
+    is an element of the generalised second derivative at the kink.
+    """
+
+    def loss(self, target, raw_prediction):
+        return np.sum(np.maximum(0.0, _shortfall(target, raw_prediction)) ** 2, axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        short = np.maximum(0.0, _shortfall(target, raw_prediction))
+        return -2.0 * _like(target, raw_prediction) * short
+
+    def curvature(self, target, raw_prediction):
+        return np.where(_shortfall(target, raw_prediction) > 0.0, 2.0, 0.0)
+
+
+@dataclass(frozen=True)
+class SquaredEpsilonInsensitiveLoss(Loss):
+    """Loss l = sum_k max(0, |y_k - eta_k| - epsilon)^2; target (n, K).
+
+    Once differentiable; the curvature, 2 outside the tube of width epsilon around y and 0
+    inside, is an element of the generalised second derivative at its border.
+
+    Parameters
+    ----------
+    epsilon : float, default=0.0
+        Half the width of the tube; with 0 the loss is the squared error.
+    """
+
+    epsilon: float = 0.0
+
+    def loss(self, target, raw_prediction):
+        return np.sum(self._excess(target, raw_prediction) ** 2, axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        residual = raw_prediction - _like(target, raw_prediction)
+        return 2.0 * np.sign(residual) * self._excess(target, raw_prediction)
+
+    def curvature(self, target, raw_prediction):
+        residual = np.abs(raw_prediction - target)
+        return np.where(residual >= self.epsilon, 2.0, 0.0)
+
+    def _excess(self, target, raw_prediction):
+        residual = np.abs(raw_prediction - _like(target, raw_prediction))
+        return np.maximum(0.0, residual - self.epsilon)
+
+
+def _shortfall(target, raw_prediction):
+    """Return z = 1 - y eta, by how much a margin falls short of 1."""
+    return 1.0 - _like(target, raw_prediction) * raw_prediction
+
 
 def _exp(raw_prediction):
     """Return exp; inf where a line search tries a step that is far too long."""
@@ -204,4 +352,14 @@ def _like(values, direction):
 
 
 #: Every loss, in one list that every test runs over.
-LOSSES = [SquaredLoss, LogisticLoss, SoftmaxLoss, PoissonLoss]
+LOSSES = [
+    SquaredLoss(),
+    LogisticLoss(),
+    SoftmaxLoss(),
+    PoissonLoss(),
+    HingeLoss(),
+    *(SmoothHingeLoss(t) for t in (1.0, 0.1, 1e-3, 1e-6)),
+    SquaredHingeLoss(),
+    SquaredEpsilonInsensitiveLoss(),
+    SquaredEpsilonInsensitiveLoss(0.3),
+]

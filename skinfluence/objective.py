@@ -3,7 +3,7 @@
     F(theta) = sum_i s_i l(y_i, eta_i) + 1/2 theta' Lam theta,     eta_i = x~_i' theta'
 
 in sum form, with s_i = w_i c_i: sample weight times loss weight (class weight, for SVMs
-also C). Lam is diagonal and stored as `penalty`, shape (K, D) like theta. In mean form
+times C). Lam is diagonal and stored as `penalty`, shape (K, D) like theta. In mean form
 (Poisson family, Lasso) the penalty grows with the weights, Lam = S share, S = sum_i w_i,
 so each unit of sample weight owns `penalty_share`.
 
@@ -50,7 +50,9 @@ class Formulation:
     penalty_share : ndarray of shape (K, D) or None, default=None
         Diagonal of the penalty Hessian per unit of sample weight (mean form).
     class_weight : ndarray of shape (n_classes, 1) or (n_classes, K) or None, default=None
-        Loss weight c of a row by its class, resolved at fit and frozen.
+        Class weight of a row by its class, resolved at fit and frozen.
+    loss_scale : float, default=1.0
+        Factor of every row's loss: C of a support vector machine.
     """
 
     loss: Loss
@@ -59,12 +61,15 @@ class Formulation:
     penalty: np.ndarray
     penalty_share: np.ndarray | None = None
     class_weight: np.ndarray | None = None
+    loss_scale: float = 1.0
 
     def loss_weight(self, target):
         """Return c_i of encoded rows, shape (n, 1) or (n, K), or None for ones."""
-        if self.class_weight is None:
-            return None
-        return self.class_weight[self.target.class_codes(target)]
+        if self.class_weight is not None:
+            return self.loss_scale * self.class_weight[self.target.class_codes(target)]
+        if self.loss_scale != 1.0:
+            return np.full((len(target), 1), self.loss_scale)
+        return None
 
     def query_gradients(self, design, target, theta):
         """Return gradients of the plain loss l(q), as `GradientRows`."""
@@ -148,7 +153,10 @@ class Objective:
     def row_weight(self):
         """s_i = w_i c_i, shape (n, 1) or (n, K)."""
         w = self.sample_weight[:, None]
-        return w if self.loss_weight is None else w * self.loss_weight
+        if self.loss_weight is None:
+            return w
+        # A class whose rows all have weight zero has an infinite "balanced" weight.
+        return np.where(w > 0, w * self.loss_weight, 0.0)
 
     @property
     def coupled(self):
@@ -176,6 +184,11 @@ class Objective:
             V[..., self.gauge] -= V[..., self.gauge].mean(axis=-2, keepdims=True)
         return V
 
+    def with_extra_penalty(self, shift):
+        """Return this objective with a penalty added to every parameter."""
+        form = self.formulation
+        return replace(self, formulation=replace(form, penalty=form.penalty + shift))
+
     def with_penalty_weight(self, extra):
         """Return this objective with the penalty of `extra` more units of weight."""
         form = self.formulation
@@ -189,6 +202,8 @@ class Objective:
         loss, s = self.formulation.loss, self.row_weight
         if s.shape[1] == 1:
             return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
+        # Weights of their own for each output are for outputs that do not interact.
+        assert not loss.coupled
         by_output = [
             s[:, k] @ loss.loss(self.target[:, [k]], raw[:, [k]]) for k in range(raw.shape[1])
         ]
@@ -276,6 +291,15 @@ class Point:
     def value(self):
         """F(theta)."""
         return self.objective.value(self.theta, self.raw_prediction)
+
+    def is_current(self):
+        """Whether the training data are still those that this point was evaluated on.
+
+        They are kept by reference, and their owner may have changed them.
+        """
+        raw = self.objective.design.predict(self.theta)
+        tolerance = 1e-9 * np.abs(raw).max(initial=0.0)
+        return bool(np.all(np.abs(raw - self.raw_prediction) <= tolerance))
 
     def curvature(self, rows=slice(None)):
         """Return s_i l''_i of some rows: (m, K), or W_i (m, K, K) where coupled."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_array, column_or_1d
 
-__all__ = ["ClassCodes", "RealTarget", "SignedLabels"]
+__all__ = ["ClassCodes", "OneVsRestLabels", "RealTarget", "SignedLabels"]
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,19 @@ class ClassCodes(_Labels):
     def class_codes(self, target):
         """Return the class code of each encoded row, shape (n,)."""
         return target
+
+
+@dataclass(frozen=True, eq=False)
+class OneVsRestLabels(_Labels):
+    """One problem for each class: +1 for its rows, -1 for all others, (n, n_classes)."""
+
+    classes: np.ndarray
+
+    def encode(self, y):
+        """Return the target, shape (n, n_classes)."""
+        own = self.codes(y)[:, None] == np.arange(len(self.classes))
+        return np.where(own, 1.0, -1.0)
+
+    def class_codes(self, target):
+        """Return the class code of each encoded row, shape (n,)."""
+        return target.argmax(axis=1)

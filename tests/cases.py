@@ -124,7 +124,9 @@ CASES = [
     Case("ridge-unweighted", Ridge(alpha=0.7, solver="svd"), "diabetes", False),
     Case("ridge-no-intercept", Ridge(fit_intercept=False, solver="svd"), "diabetes"),
     Case("ridge-targets", Ridge(alpha=0.5, solver="cholesky"), "linnerud"),
-    Case("ridge-alphas", Ridge(alpha=[0.1, 1.0, 7.0], solver="cholesky"), "linnerud"),
+    Case(
+        "ridge-alphas", Ridge(alpha=np.array([0.1, 1.0, 7.0]), solver="cholesky"), "linnerud"
+    ),
     Case(
         "ridge-csr",
         Ridge(solver="sparse_cg", tol=1e-14),

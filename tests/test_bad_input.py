@@ -37,7 +37,7 @@ QUERIES = {
     "complex": (lambda: (X * 1j, LABELS), "Complex"),
     "label that starts like a class": (lambda: (X[:1], ["ab"]), "'ab'"),
     "labels of mixed types": (lambda: (X[:2], np.array(["a", 3], dtype=object)), "3"),
-    "text": (lambda: ([["x"] * X.shape[1]], LABELS[:1]), "numeric"),
+    "text": (lambda: ([["x"] * X.shape[1]], LABELS[:1]), "could not convert"),
 }
 METHODS = [
     "sample_loss",

@@ -62,7 +62,7 @@ def test_polish_leaves_an_optimum_as_it_is(case):
 
 def test_ridge_needs_one_step_from_anywhere():
     X, y, w = data("linnerud")
-    reg = Ridge(alpha=[0.1, 1.0, 7.0], solver="cholesky").fit(X, y, w)
+    reg = Ridge(alpha=np.array([0.1, 1.0, 7.0]), solver="cholesky").fit(X, y, w)
     params = reg.params_
     reg.coef_ = reg.coef_ + 5.0
     reg.intercept_ = reg.intercept_ - 3.0
@@ -168,9 +168,21 @@ def test_training_arrays_changed_since_fit_are_noticed():
     X, y, _ = data("diabetes")
     X = X.copy()
     reg = Ridge(solver="cholesky").fit(X, y)
+    expected = reg.influence_params()
     X[:, 0] *= -3.0
     with pytest.warns(InfluenceWarning, match="training arrays changed"):
         reg.influence_params()
+    X[:, 0] /= -3.0
+    np.testing.assert_allclose(reg.influence_params(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_polish_comes_back_from_where_the_loss_is_flat():
+    X, y, w = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    params = clf.params_
+    clf.coef_ = clf.coef_ + 300 * np.random.default_rng(0).standard_normal(clf.coef_.shape)
+    clf.coef_ -= clf.coef_.mean(axis=0)
+    assert relative_error(clf.polish().params_, params) < 1e-8
 
 
 @pytest.mark.parametrize(

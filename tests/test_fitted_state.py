@@ -242,6 +242,9 @@ def test_a_configuration_without_influence_fits_and_predicts(estimator):
     fitted.predict(X)
     fitted.score(X, y)
     pickle.loads(pickle.dumps(fitted)).predict(X)
+    fitted._repr_html_()
+    assert fitted.params_.shape == (len(fitted.param_names()),)
+    assert fitted.drop_training_data() is fitted
     with pytest.raises(UnsupportedEstimatorError, match=r"use .*="):
         fitted.influence_params()
     with pytest.raises(UnsupportedEstimatorError, match=r"positive|l1_ratio"):
@@ -258,3 +261,63 @@ def test_the_deprecated_penalty_parameter():
     np.testing.assert_allclose(
         old.influence_params(), new.influence_params(), rtol=1e-6, atol=1e-8
     )
+
+
+@pytest.mark.parametrize(
+    ("estimator", "change"),
+    [
+        (LogisticRegression(class_weight="balanced"), lambda X, y: (X, y, 2.0)),
+        (LogisticRegression(), lambda X, y: (X.astype(str), y, None)),
+        (LogisticRegression(), lambda X, y: (X.astype(str).tolist(), y, None)),
+        (LogisticRegression(), lambda X, y: (X.astype(object), y.astype(bool), None)),
+        (Ridge(copy_X=False), lambda X, y: (tuple(map(tuple, X)), y, 3.0)),
+        (Ridge(), lambda X, y: (X.astype(str), y[:, None], None)),
+        (Ridge(alpha=np.array([2.0])), lambda X, y: (X, y, None)),
+        (LogisticRegression(C=np.inf, l1_ratio=0.5, solver="saga", max_iter=9), None),
+        (LogisticRegression(max_iter=0), None),
+        (LogisticRegression(solver="liblinear", dual=True), None),
+        (LogisticRegression(warm_start=True), None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_scikit_learn_accepts_is_fitted_and_explained(estimator, change):
+    X, y, _ = data("wine")
+    y = (y > 0).astype(int)
+    given = (X, y, None) if change is None else change(X, y)
+    fitted = clone(estimator).fit(*given)
+    assert fitted.influence_params().shape == (len(y), 14)
+
+
+def test_weights_that_scikit_learn_takes_and_influence_does_not():
+    X, y, _ = data("wine")
+    y = (y > 0).astype(int)
+    balanced = LogisticRegression(solver="liblinear", class_weight={0: 1.0, 1: -0.1})
+    with pytest.raises(UnsupportedEstimatorError, match=r"class_weight .*-0\.1"):
+        balanced.fit(X, y).influence_params()
+    w = np.ones(len(y))
+    w[0] = -0.1
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    assert clf.sample_loss(X, y).shape == y.shape
+    clf.set_training_data(X, y).influence_params()  # other weights are fine
+
+
+def test_a_new_fit_forgets_the_polish_of_the_old_one():
+    X, y, _ = data("wine")
+    clf = LogisticRegression().fit(X, y).polish()
+    assert clf.n_newton_iter_ > 0
+    assert not hasattr(clf.fit(X, y), "n_newton_iter_")
+
+
+def test_sparsified_coefficients_are_read_and_polished():
+    X, y, _ = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X, y)
+    expected = clf.influence_params()
+    np.testing.assert_array_equal(clf.sparsify().influence_params(), expected)
+    clf.polish().predict(X)
+
+
+def test_equal_solvers_share_the_factorisation(fitted):
+    fitted.self_influence(hessian_solver="auto")
+    state = fitted._influence_state
+    fitted.self_influence(hessian_solver="cholesky")
+    assert fitted._influence_state is state

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
+from joblib import parallel_config
 from scipy import sparse
 
 from skinfluence.linear_model import LogisticRegression, Ridge
@@ -35,6 +36,15 @@ def test_number_of_jobs(case):
     np.testing.assert_allclose(
         report.convergence_ratio, fitted.convergence_report().convergence_ratio, rtol=1e-10
     )
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential"])
+def test_joblib_backend(backend):
+    fitted, (X, y, _) = CASES[0].fit(), CASES[0].data()
+    expected = everything(fitted, X, y)
+    n_jobs = None if backend == "sequential" else 2
+    with parallel_config(backend, n_jobs=n_jobs):
+        assert_same(everything(fitted, X, y), expected)
 
 
 @pytest.mark.parametrize("case", **each_case)

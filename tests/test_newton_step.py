@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.cases import data, relative_error
 
@@ -16,7 +17,7 @@ def far_from_the_optimum(dataset):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if dataset == "linnerud":
-            fitted = Ridge(alpha=[0.2, 1.0, 3.0]).fit(X, y, w)
+            fitted = Ridge(alpha=np.array([0.2, 1.0, 3.0])).fit(X, y, w)
             fitted.coef_ = fitted.coef_ + 0.3
         else:
             fitted = LogisticRegression(C=0.5, max_iter=2).fit(X, y, w)
@@ -108,3 +109,13 @@ def test_removing_a_ridge_row_is_one_newton_step():
         np.delete(X, i, 0), np.delete(y, i), np.delete(w, i)
     )
     np.testing.assert_allclose(reg.params_ + step, refit.params_, rtol=1e-9, atol=1e-12)
+
+
+def test_taking_more_weight_than_a_row_has_is_nan_and_named():
+    X, y, _ = data("diabetes")
+    X = np.column_stack([X, np.zeros(len(X))])
+    X[5, -1] = 10.0
+    reg = Ridge(alpha=1e-3, solver="cholesky").fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"not positive definite for 1 .*\[5\]"):
+        step = reg.newton_step(-2 / len(y))
+    assert np.isnan(step).all(axis=1).nonzero()[0].tolist() == [5]

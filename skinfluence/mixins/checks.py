@@ -9,8 +9,13 @@ __all__ = ["check_count", "check_option", "prepare_out"]
 
 def prepare_out(out, shape, dtype):
     """Return the array a result goes into: `out` if given, else a new one."""
-    if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
+    if dtype is not None:
+        try:
+            known = np.dtype(dtype) in (np.float32, np.float64)
+        except TypeError:
+            known = False
+        if not known:
+            raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
     if out is None:
         return np.empty(shape, dtype=np.float64 if dtype is None else dtype)
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
@@ -25,15 +30,18 @@ def prepare_out(out, shape, dtype):
 
 def check_option(name, value, options):
     """Raise unless the value is one of the options."""
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
 
 
-def check_count(name, value, largest):
-    """Raise unless 1 <= value <= largest."""
-    if not isinstance(value, Integral) or not 1 <= value <= largest:
-        raise ValueError(
-            f"{name}={value!r} must be an integer from 1 to {largest}, the number of "
-            "training samples."
-        )
+def check_count(name, value, largest=None, of="training samples"):
+    """Raise unless the value is an integer from 1 to the largest."""
+    integer = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+    if integer and value >= 1 and (largest is None or value <= largest):
+        return
+    if largest is None:
+        raise ValueError(f"{name}={value!r} must be a positive integer.")
+    raise ValueError(
+        f"{name}={value!r} must be an integer from 1 to {largest}, the number of {of}."
+    )

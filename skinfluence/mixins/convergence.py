@@ -8,7 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from skinfluence import convergence
-from skinfluence.mixins.checks import prepare_out
+from skinfluence.exceptions import InfluenceWarning
+from skinfluence.mixins.checks import check_count, prepare_out
 from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
 from skinfluence.solvers import get_solver
 
@@ -120,11 +121,20 @@ class ConvergenceMixin:
         if form.penalty_share is not None:
             extra = epsilon * objective.weight_sum
             heavier = objective.with_penalty_weight(extra).at(point.theta)
-            factor = get_solver(hessian_solver, objective).factorise(heavier)
+            with self._naming_directions():
+                factor = get_solver(hessian_solver, objective).factorise(heavier)
         out = prepare_out(out, (len(rows), form.layout.size), dtype)
-        return convergence.newton_step(
-            point, factor, epsilon, rows, target, out, n_jobs=n_jobs
-        )
+        convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
+        lost = np.flatnonzero(np.isnan(out).any(axis=1))
+        if lost.size:
+            warnings.warn(
+                f"With epsilon={epsilon:g} the Hessian is not positive definite for "
+                f"{lost.size} sample(s), whose step is NaN: {lost[:5].tolist()}. More weight "
+                "was taken than they have, or they alone determine a parameter.",
+                InfluenceWarning,
+                stacklevel=2,
+            )
+        return out
 
     def convergence_report(self, *, hessian_solver="auto", n_jobs=None):
         """Say how far the fitted parameters are from the optimum.
@@ -223,8 +233,7 @@ class ConvergenceMixin:
         """
         if not isinstance(tol, Real) or not 0 <= tol < 1:
             raise ValueError(f"tol={tol!r} must be a number from 0 to 1.")
-        if int(max_iter) != max_iter or max_iter < 1:
-            raise ValueError(f"max_iter={max_iter!r} must be a positive integer.")
+        check_count("max_iter", max_iter)
         objective = self._get_objective()
         solver = get_solver(hessian_solver, objective)
         with self._naming_directions():

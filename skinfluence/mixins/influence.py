@@ -84,8 +84,9 @@ class InfluenceMixin:
         """Return rows times the inverse Hessian, ``H^-1 v`` for each row v.
 
         H is the Hessian of the objective in sum form, ``F = sum_i s_i l + penalty`` (the
-        paper's is H / S). Where a multinomial model with free intercepts leaves H
-        singular, the Moore-Penrose inverse of H along that one direction.
+        paper's is H / S). A multinomial model leaves H singular along one direction for
+        each column without penalty, usually the intercept's; there the solution is the one
+        that keeps the mean over the classes.
 
         Parameters
         ----------
@@ -349,21 +350,19 @@ default="auto"
         objective = state.point.objective
         design = self._check_X(objective.formulation, X)
         loss, theta = objective.formulation.loss, state.point.theta
-        jacobian = None
+        response_jacobian = None
         trailing = () if self._response_is_flat() else theta.shape[:1]
         if method == "predict_proba":
             trailing = self.classes_.shape
-
-            def jacobian(block):
-                return loss.probability_jacobian(design.take(block).predict(theta))
-
+        if method != "decision_function":
+            response_jacobian = _jacobian(loss, design, theta)
         out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype)
         influence.output_influence(
             state.point,
             state.factor,
             design,
             out if trailing else out[:, :, None],
-            jacobian=jacobian,
+            jacobian=response_jacobian,
             n_jobs=n_jobs,
         )
         return out
@@ -428,9 +427,10 @@ default="auto"
     def self_influence(self, *, hessian_solver="auto", n_jobs=None):
         """Return the influence of every training sample on its own loss.
 
-        The diagonal of `influence_loss` on the training set, without forming it. Never
-        positive: more weight on a sample cannot raise its own loss. Large magnitudes
-        mark samples that the model fits only because they are there.
+        The diagonal of `influence_loss` on the training set, without forming it. Not
+        positive where the penalty does not depend on the weights: more weight on a sample
+        cannot raise its own loss. Large magnitudes mark samples that the model fits only
+        because they are there.
 
         Parameters
         ----------
@@ -547,6 +547,13 @@ default="auto"
         if is_classifier(self):
             return len(self.classes_) == 2
         return np.ndim(self.coef_) == 1
+
+
+def _jacobian(loss, design, theta):
+    """Return d response / d raw prediction as a function of a block, None for identity."""
+    if loss.response_jacobian(design.take(slice(0, 1)).predict(theta)) is None:
+        return None
+    return lambda block: loss.response_jacobian(design.take(block).predict(theta))
 
 
 def _chunks(point, factor, query, reduce_func, working_memory):

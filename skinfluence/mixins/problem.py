@@ -4,6 +4,7 @@
 present parameters, lazily, and can be thrown away at any time.
 """
 
+import copy
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
+from scipy.sparse import issparse
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -27,6 +29,7 @@ from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
+from skinfluence.layout import ParameterLayout
 from skinfluence.objective import Formulation, Objective
 from skinfluence.solvers import get_solver
 
@@ -49,6 +52,10 @@ class FittedProblem:
         The same with the training data; None when they were dropped.
     refusal : str or None
         Why the configuration has no influence.
+    data_refusal : str or None
+        Why the training data of the fit have none; other data may.
+    layout : ParameterLayout
+        Shapes of the fitted parameters.
     params : dict or None
         Constructor parameters at the time of fit, for refits.
     """
@@ -56,6 +63,8 @@ class FittedProblem:
     formulation: Formulation | None = None
     objective: Objective | None = None
     refusal: str | None = None
+    data_refusal: str | None = None
+    layout: ParameterLayout | None = None
     params: dict | None = None
 
 
@@ -65,7 +74,7 @@ class _State:
 
     problem: FittedProblem
     params: bytes
-    hessian_solver: Any
+    solver: Any
     point: Any
     factor: Any
 
@@ -106,22 +115,43 @@ class ProblemMixin:
         self : object
             The fitted estimator.
         """
-        given = X
-        if not getattr(self, "copy_X", True):
-            # With copy_X=False scikit-learn may centre and scale X in place, and the
-            # training data would no longer be what was fitted.
-            given = X.copy()
+        # With copy_X=False scikit-learn may centre and scale X in place, and the training
+        # data would no longer be what was fitted.
+        given = X if getattr(self, "copy_X", True) else copy.deepcopy(X)
+        self._forget_fit()
         super().fit(X, y, sample_weight=sample_weight)
+        self._influence_problem = self._remember(given, y, sample_weight)
+        return self
+
+    def _forget_fit(self):
+        """Drop what belongs to the fit before."""
+        self._influence_problem = None
         self._influence_state = None
+        for name in ("n_newton_iter_", "newton_decrement_"):
+            self.__dict__.pop(name, None)
+
+    def _remember(self, X, y, sample_weight):
+        """Return the problem of a finished fit, or why it has no influence.
+
+        fit refuses nothing that scikit-learn accepts: whatever this bookkeeping cannot
+        handle is said when influence is asked for.
+        """
+        problem = FittedProblem(layout=self._layout(), params=self.get_params(deep=False))
         try:
             formulation = self._formulate(y, sample_weight)
-            objective = self._make_objective(formulation, given, y, sample_weight)
-            self._influence_problem = FittedProblem(
-                formulation, objective, params=self.get_params(deep=False)
-            )
-        except UnsupportedEstimatorError as error:
-            self._influence_problem = FittedProblem(refusal=str(error))
-        return self
+        except (TypeError, ValueError) as error:
+            return replace(problem, refusal=str(error))
+        problem = replace(problem, formulation=formulation)
+        try:
+            objective = self._make_objective(formulation, X, y, sample_weight)
+        except (TypeError, ValueError) as error:
+            return replace(problem, data_refusal=str(error))
+        return replace(problem, objective=objective)
+
+    def _layout(self):
+        """Return the shapes of the fitted parameters."""
+        n_outputs = 1 if np.ndim(self.coef_) == 1 else self.coef_.shape[0]
+        return ParameterLayout(n_outputs, self.n_features_in_, self.fit_intercept)
 
     def drop_training_data(self):
         """Forget the training data, for a small pickle.
@@ -135,8 +165,8 @@ class ProblemMixin:
             The estimator.
         """
         check_is_fitted(self)
-        self._get_formulation()
-        self._replace_objective(None)
+        if self._influence_problem is not None:
+            self._replace_objective(None)
         return self
 
     def set_training_data(self, X, y, sample_weight=None):
@@ -172,8 +202,9 @@ class ProblemMixin:
     def params_(self):
         """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
         check_is_fitted(self)
-        coef = np.ravel(self.coef_)
-        if not self._get_formulation().layout.fit_intercept:
+        coef = self.coef_.toarray() if issparse(self.coef_) else self.coef_
+        coef = np.ravel(coef)
+        if not self._get_layout().fit_intercept:
             return coef.astype(np.float64)
         return np.concatenate([coef, np.ravel(self.intercept_)]).astype(np.float64)
 
@@ -203,7 +234,7 @@ class ProblemMixin:
         ((150, 3, 4), (150, 3))
         """
         check_is_fitted(self)
-        layout = self._get_formulation().layout
+        layout = self._get_layout()
         params = np.asarray(params)
         if params.ndim == 0 or params.shape[-1] != layout.size:
             raise ValueError(
@@ -227,7 +258,7 @@ class ProblemMixin:
             without the output where the model has only one.
         """
         check_is_fitted(self)
-        layout = self._get_formulation().layout
+        layout = self._get_layout()
         features = getattr(self, "feature_names_in_", None)
         if features is None:
             features = [f"x{j}" for j in range(layout.n_features)]
@@ -261,14 +292,22 @@ class ProblemMixin:
         """Parameters as the mathematics wants them, (K, D)."""
         return self._get_formulation().layout.from_public(self.params_)
 
-    def _get_formulation(self):
-        """Return the formulation, or say why there is none."""
+    def _get_problem(self):
+        """Return the fitted problem, or say that there is none."""
         problem = getattr(self, "_influence_problem", None)
         if problem is None:
             raise TrainingDataMissingError(
-                f"This {type(self).__name__} does not know what it was fitted on. Call "
-                "fit or set_training_data."
+                f"This {type(self).__name__} does not know what it was fitted on: call fit."
             )
+        return problem
+
+    def _get_layout(self):
+        """Return the shapes of the fitted parameters."""
+        return self._get_problem().layout
+
+    def _get_formulation(self):
+        """Return the formulation, or say why there is none."""
+        problem = self._get_problem()
         if problem.refusal is not None:
             raise UnsupportedEstimatorError(problem.refusal)
         return problem.formulation
@@ -277,7 +316,10 @@ class ProblemMixin:
         """Return the objective with the training data, or say that they are missing."""
         check_is_fitted(self)
         self._get_formulation()
-        objective = self._influence_problem.objective
+        problem = self._influence_problem
+        if problem.data_refusal is not None:
+            raise UnsupportedEstimatorError(problem.data_refusal)
+        objective = problem.objective
         if objective is None:
             raise TrainingDataMissingError(
                 f"This {type(self).__name__} was told to forget its training data. Call "
@@ -287,7 +329,9 @@ class ProblemMixin:
 
     def _replace_objective(self, objective):
         """Remember other training data, after the parameters were moved."""
-        self._influence_problem = replace(self._influence_problem, objective=objective)
+        self._influence_problem = replace(
+            self._influence_problem, objective=objective, data_refusal=None
+        )
         self._influence_state = None
 
     def _refit_estimator(self):
@@ -306,11 +350,26 @@ class ProblemMixin:
                 f"sample_weight holds {weights.min()}: influence is defined for weights "
                 "that are not negative. Use weights of at least 0."
             )
-        return Objective(formulation, design, target, weights)
+        # X is kept by reference; targets and weights are small and kept as they are now.
+        objective = Objective(formulation, design, target.copy(), weights.copy())
+        c = objective.row_weight
+        if not np.all(np.isfinite(c)) or c.min() < 0:
+            raise UnsupportedEstimatorError(
+                f"class_weight gives training samples weights from {c.min()} to {c.max()}: "
+                "influence is defined for finite weights that are not negative."
+            )
+        return objective
 
     def _check_X(self, formulation, X):
         """Return the design of samples that scikit-learn's own checks accept."""
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric")
+        text = np.asarray(X).dtype.kind in "SU" if isinstance(X, list | np.ndarray) else False
+        X = validate_data(
+            self,
+            X,
+            reset=False,
+            accept_sparse="csr",
+            dtype=np.float64 if text else "numeric",  # numbers as text, as scikit-learn does
+        )
         return make_design(X, formulation.layout.fit_intercept)
 
     def _check_samples(self, formulation, X, y):
@@ -337,18 +396,19 @@ class ProblemMixin:
         """
         objective = self._get_objective()
         key = self.params_.tobytes()
+        solver = get_solver(hessian_solver, objective)
         state = getattr(self, "_influence_state", None)
         if (
             state is None
             or state.problem is not self._influence_problem
             or state.params != key
-            or state.hessian_solver != hessian_solver
+            or state.solver != solver
+            or not state.point.is_current()
         ):
-            solver = get_solver(hessian_solver, objective)
             point = objective.at(self._theta())
             with self._naming_directions():
                 factor = solver.factorise(point)
-            state = _State(self._influence_problem, key, hessian_solver, point, factor)
+            state = _State(self._influence_problem, key, solver, point, factor)
             self._influence_state = state
         if state.factor.doubt is not None:
             warnings.warn(state.factor.doubt, InfluenceWarning, stacklevel=stacklevel)
@@ -377,7 +437,7 @@ class ProblemMixin:
         except SingularHessianError as error:
             if error.direction is None:
                 raise
-            direction = self._get_formulation().layout.to_public(error.direction)
+            direction = self._get_layout().to_public(error.direction)
             names = self.param_names()
             largest = np.argsort(-np.abs(direction), kind="stable")[:4]
             terms = ", ".join(

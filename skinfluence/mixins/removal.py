@@ -285,7 +285,7 @@ default="predict"
         >>> from skinfluence.linear_model import Ridge
         >>> reg = Ridge(alpha=0.1).fit(*load_diabetes(return_X_y=True))
         >>> round(reg.leave_out_score(scoring="neg_mean_absolute_error"), 1)
-        -44.3
+        -44.5
         """
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
         objective = self._get_objective()
@@ -357,7 +357,7 @@ default="predict"
         """
         random_state = check_random_state(random_state)
         base, groups = self._removal(groups, cv, method, hessian_solver)
-        check_count("n_checks", n_checks, len(groups))
+        check_count("n_checks", n_checks, len(groups), of="groups")
         optimum = self._optimum(base)
         layout = base.point.objective.formulation.layout
         predicted = np.empty((len(groups), layout.size))

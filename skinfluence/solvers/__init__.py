@@ -74,9 +74,9 @@ def get_solver(hessian_solver, objective):
     """
     if isinstance(hessian_solver, HessianSolver):
         return hessian_solver
-    if hessian_solver == "auto":
+    if isinstance(hessian_solver, str) and hessian_solver == "auto":
         return select_solver(objective)
-    if hessian_solver in SOLVERS:
+    if isinstance(hessian_solver, str) and hessian_solver in SOLVERS:
         return SOLVERS[hessian_solver]
     names = ", ".join(repr(name) for name in ("auto", *SOLVERS))
     raise ValueError(

@@ -10,6 +10,7 @@ against itself, where half a solve is enough.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class HessianSolver(ABC):
         Name that `hessian_solver` takes.
     """
 
-    name = None
+    name: ClassVar[str]
 
     @abstractmethod
     def factorise(self, point):
@@ -96,6 +97,3 @@ class HessianSolver(ABC):
         SingularHessianError
             Where the Hessian has no inverse.
         """
-
-    def __repr__(self):
-        return f"{type(self).__name__}()"

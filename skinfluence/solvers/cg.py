@@ -5,6 +5,8 @@ of a block iterate together, so that one iteration is one pass over the data.
 """
 
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from skinfluence.solvers.base import Factor, HessianSolver
 __all__ = ["ConjugateGradientSolver"]
 
 
+@dataclass(frozen=True)
 class ConjugateGradientSolver(HessianSolver):
     """Conjugate gradients with the diagonal of H as preconditioner.
 
@@ -27,17 +30,12 @@ class ConjugateGradientSolver(HessianSolver):
         Largest number of iterations; None for 20 p + 100.
     """
 
-    name = "cg"
-
-    def __init__(self, tol=1e-12, max_iter=None):
-        self.tol = tol
-        self.max_iter = max_iter
+    tol: float = 1e-12
+    max_iter: int | None = None
+    name: ClassVar[str] = "cg"
 
     def factorise(self, point):
         return ConjugateGradientFactor(point, self.tol, self.max_iter)
-
-    def __repr__(self):
-        return f"{type(self).__name__}(tol={self.tol}, max_iter={self.max_iter})"
 
 
 class ConjugateGradientFactor(Factor):
@@ -67,6 +65,7 @@ class ConjugateGradientFactor(Factor):
                 direction,
             )
         self.inverse_diagonal = 1.0 / diagonal
+        self._probe()
 
     def solve(self, V):
         V = np.array(V, dtype=np.float64)
@@ -77,46 +76,71 @@ class ConjugateGradientFactor(Factor):
             out[some] = self._solve(V[some])
         return out
 
+    def _probe(self):
+        """Raise where H is singular.
+
+        On consistent right-hand sides conjugate gradients never notice; on a random one
+        the residual stops at its part in the null space. Where only an intercept has no
+        penalty, H is positive definite and nothing needs to be tried.
+        """
+        objective = self.point.objective
+        free = (objective.penalty == 0) & ~objective.gauge
+        if objective.design.fit_intercept:
+            free[:, -1] = False
+        if not free.any():
+            return
+        V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
+        V /= np.sqrt(self.inverse_diagonal)
+        _, residual, size = self._iterate(V)
+        if size[0] > 1e-3:
+            direction = self.inverse_diagonal * residual[0]
+            raise SingularHessianError(
+                "The Hessian of the objective is not positive definite: drop linearly "
+                "dependent features or add a penalty.",
+                direction / np.abs(direction).max(),
+            )
+
     def _solve(self, V):
+        x, _, size = self._iterate(V)
+        if size.max() > self.tol and self.doubt is None:
+            self.doubt = (
+                f"Conjugate gradients stopped after {self.max_iter} iterations at a relative "
+                f"residual of {size.max():.1e} instead of {self.tol:.1e}. Scale the "
+                "features, or use hessian_solver='cholesky' where its p x p Hessian fits "
+                "into memory."
+            )
+            warnings.warn(self.doubt, InfluenceWarning, stacklevel=3)
+        return x
+
+    def _iterate(self, V):
+        """Return (solution, residual, relative size of the residual) for each row of V."""
         remove_gauge = self.point.objective.remove_gauge
         residual = remove_gauge(V.copy())
         x = np.zeros_like(V)
         z = remove_gauge(self.inverse_diagonal * residual)
         p = z.copy()
         rz = _row_dot(residual, z)
-        goal = self.tol**2 * rz
+        first = rz.copy()
+        goal = self.tol**2 * first
         for _ in range(self.max_iter):
             active = rz > goal
             if not active.any():
-                return remove_gauge(x)
+                break
             Hp = self.point.hessian_product(p)
             pHp = _row_dot(p, Hp)
-            alpha = np.where(active, rz / np.where(pHp > 0, pHp, 1.0), 0.0)
-            flat = active & (pHp <= 0)
-            if flat.any():
-                raise SingularHessianError(
-                    "The Hessian of the objective is not positive definite: drop "
-                    "linearly dependent features or add a penalty.",
-                    p[np.flatnonzero(flat)[0]],
-                )
+            active &= pHp > 0  # what is left is rounding
+            if not active.any():
+                break
+            alpha = np.where(active, rz / np.where(active, pHp, 1.0), 0.0)
             x += alpha[:, None, None] * p
             residual -= alpha[:, None, None] * Hp
             z = remove_gauge(self.inverse_diagonal * residual)
             rz_next = _row_dot(residual, z)
-            p = (
-                z
-                + np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)[:, None, None] * p
-            )
+            beta = np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)
+            p = z + beta[:, None, None] * p
             rz = rz_next
-        worst = np.sqrt(np.max(rz * self.tol**2 / np.where(goal > 0, goal, 1.0)))
-        warnings.warn(
-            f"Conjugate gradients stopped after {self.max_iter} iterations at a relative "
-            f"residual of {worst:.1e} instead of {self.tol:.1e}. Scale the features, or "
-            "use hessian_solver='cholesky' where its p x p Hessian fits into memory.",
-            InfluenceWarning,
-            stacklevel=2,
-        )
-        return remove_gauge(x)
+        size = np.sqrt(np.maximum(rz, 0.0) / np.where(first > 0, first, 1.0))
+        return remove_gauge(x), residual, size
 
 
 def _row_dot(a, b):

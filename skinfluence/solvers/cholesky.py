@@ -8,6 +8,8 @@ diagonal, which makes its condition number a property of the problem, not of the
 which the features are measured.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
@@ -24,6 +26,7 @@ _SINGULAR = 4 * np.finfo(np.float64).eps
 _DOUBTFUL = 1e4 * np.finfo(np.float64).eps
 
 
+@dataclass(frozen=True)
 class CholeskySolver(HessianSolver):
     """Dense Cholesky factorisation: n p^2 + p^3 / 3 once, 2 p^2 for a right-hand side."""
 
@@ -47,7 +50,9 @@ class CholeskyFactor(Factor):
         objective = point.objective
         self.shift = None
         if objective.design.fit_intercept and not objective.penalty[:, -1].any():
-            self.shift = objective.design.centre()
+            # With the mean of the rows as they count in H, the intercept decouples; a row
+            # without curvature, however far away, does not move it.
+            self.shift = objective.design.centre(point.curvature_diagonal().sum(axis=1))
         self.blocks = []
         worst = 1.0
         for outputs, block in point.hessian_blocks(self.shift):

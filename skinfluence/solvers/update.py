@@ -50,13 +50,15 @@ class GroupUpdate:
             self.C = self.C.reshape(b, a * K, a * K)
             M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])  # (b, a K, K, a)
             M = M.transpose(0, 3, 2, 1).reshape(b, a * K, a * K)
-            self.inverse = _inverse(np.eye(a * K) + M @ self.C)
+            self.system = np.eye(a * K) + M @ self.C
+            self.inverse = _inverse(self.system)
             return
         V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
         self.Z = solve(V).reshape(b, a, K, D).transpose(0, 2, 1, 3)
         self.C = C.transpose(0, 2, 1)
         M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])
-        self.inverse = _inverse(np.eye(a) + M * self.C[:, :, None])
+        self.system = np.eye(a) + M * self.C[:, :, None]
+        self.inverse = _inverse(self.system)
 
     def of_rows(self, weights):
         """Return H^-1 sum_i weights_i (x) x_i of each group, from what is there.
@@ -88,11 +90,19 @@ class GroupUpdate:
         weights = self.C * (self.inverse @ raw.transpose(0, 2, 1)[..., None])[..., 0]
         return Y - np.matmul(weights[:, :, None], self.Z)[:, :, 0]
 
+    def is_definite(self):
+        """Return for each group whether H + X' C X is positive definite, (b,) bool.
+
+        Its eigenvalues relative to H are those of I + M C, and ones.
+        """
+        values = np.linalg.eigvals(self.system).real.min(axis=-1)
+        return values.reshape(len(values), -1).min(axis=1) > _SINGULAR
+
     def take(self, groups):
         """Return the update of some groups of the stack."""
         part = object.__new__(GroupUpdate)
         part.coupled = self.coupled
-        for name in ("x", "Z", "C", "inverse"):
+        for name in ("x", "Z", "C", "system", "inverse"):
             setattr(part, name, getattr(self, name)[groups])
         return part
 
