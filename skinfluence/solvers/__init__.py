@@ -13,7 +13,7 @@ The automatic choice, first line that holds:
 ====================================================  =============
 condition                                             solver
 ====================================================  =============
-H and its factor fit into `working_memory`            "cholesky"
+H fits into half of `working_memory`                  "cholesky"
 otherwise                                             "cg"
 ====================================================  =============
 """
@@ -52,7 +52,7 @@ def select_solver(objective):
     """
     K, D = objective.penalty.shape
     hessian_bytes = 8 * ((K * D) ** 2 if objective.coupled else K * D**2)
-    if hessian_bytes <= memory_budget():
+    if 2 * hessian_bytes <= memory_budget():  # a Gram block is added to what is there
         return SOLVERS["cholesky"]
     return SOLVERS["cg"]
 
