@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 from sklearn import config_context
 from sklearn.datasets import load_digits
 
@@ -16,8 +16,11 @@ __all__ = ["BENCHMARKS"]
 
 MIB = 2**20
 
-# Two levels: all BLAS threads on one block after the other, or two blocks side by side.
+# All BLAS threads on one block after the other, or two blocks side by side.
 JOBS = (None, 2)
+
+SIZES = ("model", "n", "d", "q")
+FLOOR = ("SYRK", "POTRF", "POTRS", "GEMM")
 
 
 @dataclass
@@ -70,8 +73,7 @@ def time_against_floor(repeats):
     """influence_loss with its factorisation, against the BLAS calls it cannot avoid."""
     table = Table(
         "influence_loss, factorisation included, against its BLAS floor (ms)",
-        ["model", "n", "d", "q", "SYRK", "POTRF", "POTRS", "GEMM", "(into out)"]
-        + ["floor", "n_jobs", "method", "ratio"],
+        [*SIZES, *FLOOR, "(into out)", "floor", "n_jobs", "method", "ratio"],
         notes=[
             "SYRK of the scaled rows (for softmax one for each pair of outputs), POTRF of",
             "the Hessian, POTRS for the queries, GEMM of solutions and training gradients",
@@ -88,8 +90,7 @@ def memory_of_influence_loss(repeats):
     """Peak memory of influence_loss, against its output and working_memory."""
     table = Table(
         "Peak memory of influence_loss, factorisation included (MiB)",
-        ["model", "n", "d", "q", "n_jobs", "output", "peak", "peak - output"]
-        + ["working_memory"],
+        [*SIZES, "n_jobs", "output", "peak", "peak - output", "working_memory"],
         notes=[
             "Peak beyond what was there before the call. Target: peak - output is at most",
             "working_memory, the setting of scikit-learn.",
@@ -111,12 +112,12 @@ def streaming_influential_samples(repeats):
     """influential_samples in blocks: time against its GEMM, and peak memory."""
     n_influential = 10
     table = Table(
-        f"influential_samples, n_influential={n_influential}, factorisation included",
-        ["model", "n", "d", "q", "working_memory", "GEMM ms", "n_jobs", "method ms"]
-        + ["ratio", "peak MiB", "all influences MiB"],
+        f"influential_samples, n_influential={n_influential}, factorisation included "
+        "(ms, MiB)",
+        [*SIZES, "working_memory", "GEMM", "n_jobs", "method", "ratio", "peak", "array"],
         notes=[
-            "GEMM: all influences once, in blocks into one buffer, nothing selected.",
-            "The array of all influences is what the method does not hold.",
+            "GEMM: all influences once, in blocks into one buffer, nothing selected. Peak:",
+            "beyond what was there before. Array: all influences, which are never held.",
         ],
     )
     case = _logistic_tall(1_000)
@@ -131,7 +132,7 @@ def _rows_against_floor(case, repeats):
     methods = {n_jobs: lambda n=n_jobs: case.influence_loss(n) for n_jobs in JOBS}
     seconds = best_of(floor | methods, repeats)
     ms = {name: 1e3 * value for name, value in seconds.items()}
-    total = sum(ms[name] for name in ("SYRK", "POTRF", "POTRS", "GEMM"))
+    total = sum(ms[name] for name in FLOOR)
     left = [case.name, *case.sizes, *(_ms(ms[name]) for name in floor), _ms(total)]
     return [
         [*left, str(n_jobs), _ms(ms[n_jobs]), _ratio(ms[n_jobs] / total)] for n_jobs in JOBS
@@ -167,8 +168,7 @@ def _blas_floor(case):
 
     def syrk():
         for _ in range(case.n_grams):
-            # NumPy sees one array on both sides and calls SYRK.
-            scaled.T @ scaled
+            blas.dsyrk(1.0, scaled.T, lower=1)
 
     return {
         "SYRK": syrk,

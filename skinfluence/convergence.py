@@ -114,7 +114,7 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
         part = rows.take(block)
         raw = part.design.predict(point.theta)
         C = t * form.weight_curvature(target[block], raw)
-        update = GroupUpdate(factor.solve, part.design.rows()[:, None], C[:, None])
+        update = GroupUpdate(factor, part.design.rows()[:, None], C[:, None])
         step = update.correct(factor.solve(point.gradient + t * part.toarray()))
         if t < 0:
             # Taking out more weight than a row has bends the objective down: the step to

@@ -67,22 +67,22 @@ class Design(ABC):
         """Return the design of some rows, given as a slice or an index array."""
         return type(self)(self.X[rows], self.fit_intercept)
 
-    def predict(self, theta):
+    def predict(self, theta, dtype=np.float64):
         """Return x~_i' theta for theta (..., D), shape (n, ...)."""
-        flat = np.ascontiguousarray(theta, dtype=np.float64).reshape(-1, self.n_columns)
-        out = np.empty((self.n_rows, flat.shape[0]))
+        flat = np.ascontiguousarray(theta, dtype=dtype).reshape(-1, self.n_columns)
+        out = np.empty((self.n_rows, flat.shape[0]), dtype=dtype)
         for rows in self._blocks(flat.shape[0]):
-            _product(self._float(rows), flat[:, : self.n_features].T, out[rows])
+            _product(self._float(rows, dtype), flat[:, : self.n_features].T, out[rows])
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1])
 
-    def adjoint(self, weights):
+    def adjoint(self, weights, dtype=np.float64):
         """Return sum_i weights_i x~_i for weights (n, ...), shape (..., D)."""
-        flat = weights.reshape(self.n_rows, -1)
+        flat = weights.astype(dtype, copy=False).reshape(self.n_rows, -1)
         out = np.zeros((flat.shape[1], self.n_columns))
         for rows in self._blocks(flat.shape[1]):
-            out[:, : self.n_features] += flat[rows].T @ self._float(rows)
+            out[:, : self.n_features] += flat[rows].T @ self._float(rows, dtype)
         if self.fit_intercept:
             out[:, -1] = flat.sum(axis=0)
         return out.reshape(*weights.shape[1:], self.n_columns)
@@ -129,9 +129,9 @@ class Design(ABC):
         """Return the rows x~_i as a dense float64 array (n, D); for blocks only."""
         return self.outer(np.ones((self.n_rows, 1)))[:, 0]
 
-    def _float(self, rows):
+    def _float(self, rows, dtype=np.float64):
         """Return the features of a block in float64, without the intercept."""
-        return self.X[rows].astype(np.float64, copy=False)
+        return self.X[rows].astype(dtype, copy=False)
 
     @abstractmethod
     def _blocks(self, width):

@@ -7,7 +7,6 @@ its `fit` minimises.
 import numpy as np
 from sklearn import linear_model
 from sklearn.metrics import d2_tweedie_score
-from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import LogisticLoss, PoissonLoss, SoftmaxLoss, SquaredLoss
@@ -53,12 +52,13 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
             penalty[:, -1] = 0.0 if free else lam / self.intercept_scaling**2
         binary = len(self.classes_) == 2
         target = (SignedLabels if binary else ClassCodes)(self.classes_)
+        weight = target.class_weight(self.class_weight, y, sample_weight)
         return Formulation(
             loss=LogisticLoss() if binary else SoftmaxLoss(),
             target=target,
             layout=layout,
             penalty=penalty,
-            class_weight=_class_weight(self, target, y, sample_weight),
+            class_weight=None if weight is None else weight[:, None],
         )
 
     def _tight_params(self, params):
@@ -173,19 +173,3 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
             "warm_start": False,
             "verbose": 0,
         }
-
-
-def _class_weight(estimator, encoder, y, sample_weight):
-    """Return the weight of each class as scikit-learn's fit used it, (n_classes, 1)."""
-    if estimator.class_weight is None:
-        return None
-    y = encoder.decode(encoder.encode(y))
-    if sample_weight is not None:
-        sample_weight = np.broadcast_to(sample_weight, y.shape)
-    weight = compute_class_weight(
-        estimator.class_weight,
-        classes=estimator.classes_,
-        y=y,
-        sample_weight=sample_weight,
-    )
-    return np.asarray(weight, dtype=np.float64).reshape(-1, 1)

@@ -23,6 +23,7 @@ Every formula is written so that it neither overflows nor loses the small tail: 
 margin of 800 the log loss is exp(-800), not 0 and not nan.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -79,6 +80,18 @@ class Loss(ABC):
         """Return the diagonal of the curvature, shape (n, K)."""
         return self.curvature(target, raw_prediction)
 
+    def remainder(self, target, raw_prediction, delta):
+        """Return what a step of the raw prediction changes beyond first order.
+
+        gradient(eta + delta) - gradient(eta) - curvature(eta) delta for steps (n, ..., K).
+        Losses with a cheap series give it in the dtype of delta and to that precision
+        relative to the result, which is small; nothing cancels.
+        """
+        delta = delta.astype(np.float64)
+        moved = self.gradient(target, _like(raw_prediction, delta) + delta)
+        moved -= _like(self.gradient(target, raw_prediction), delta)
+        return moved - self.curvature_product(target, raw_prediction, delta)
+
     def response(self, raw_prediction):
         """Return the mean that is predicted, (n, ..., K), or class probabilities."""
         return raw_prediction
@@ -101,6 +114,9 @@ class SquaredLoss(Loss):
 
     def curvature(self, target, raw_prediction):
         return np.full(raw_prediction.shape, 2.0)
+
+    def remainder(self, target, raw_prediction, delta):
+        return np.zeros_like(delta)
 
 
 class LogisticLoss(Loss):
@@ -129,6 +145,26 @@ class LogisticLoss(Loss):
     def response_jacobian(self, raw_prediction):
         slope = self.curvature(None, raw_prediction)
         return np.stack([-slope, slope], axis=1)
+
+    def remainder(self, target, raw_prediction, delta):
+        largest = np.abs(delta).max(initial=0.0)
+        if largest > _LONGEST:
+            return super().remainder(target, raw_prediction, delta)
+        if largest > _SHORT:
+            # p moves by p q e / (1 + p e), e = exp(delta) - 1 = delta + b.
+            p, h = (
+                _like(a, delta).astype(delta.dtype)
+                for a in (expit(raw_prediction), self.curvature(target, raw_prediction))
+            )
+            bend = _bend(delta)
+            e = delta + bend
+            return h * (bend - p * e * e / (1 + p * e))
+        # Derivatives of expit from the third of the loss on, in h = p q and d = q - p.
+        p, q = expit(raw_prediction), expit(-raw_prediction)
+        h, d = p * q, q - p
+        third, fourth, fifth = h * d, h * (1 - 6 * h), h * d * (1 - 12 * h)
+        sixth = h * (1 - 30 * h + 120 * h**2)
+        return _series([third / 2, fourth / 6, fifth / 24, sixth / 120], delta)
 
 
 class SoftmaxLoss(Loss):
@@ -184,6 +220,23 @@ class SoftmaxLoss(Loss):
     def response_jacobian(self, raw_prediction):
         return self.curvature(None, raw_prediction)
 
+    def remainder(self, target, raw_prediction, delta):
+        if np.abs(delta).max(initial=0.0) > _LONGEST:
+            return super().remainder(target, raw_prediction, delta)
+        # p changes by p (e - s) / (1 + s), e = exp(delta) - 1, s = p'e. With e = delta + b
+        # the first order leaves p (b - p'b) - p (e - s) s / (1 + s).
+        p = softmax(raw_prediction, axis=1).astype(delta.dtype)
+        bend = _bend(delta)
+        p_column = _like(p, delta)[..., None]
+        mean_bend = np.matmul(bend[..., None, :], p_column)[..., 0]
+        s = np.matmul(delta[..., None, :], p_column)[..., 0] + mean_bend
+        share = s / (1 + s)
+        out = bend * (1 - share)  # b - e s / (1 + s) = b (1 - share) - delta share
+        out -= delta * share
+        out += s * share - mean_bend
+        out *= _like(p, delta)
+        return out
+
     @staticmethod
     def _own(target, raw_prediction):
         """Return the class codes with the axes of raw predictions (n, ..., 1)."""
@@ -221,6 +274,11 @@ class PoissonLoss(Loss):
 
     def response_jacobian(self, raw_prediction):
         return _exp(raw_prediction)[:, :, None]
+
+    def remainder(self, target, raw_prediction, delta):
+        if np.abs(delta).max(initial=0.0) > _LONGEST:
+            return super().remainder(target, raw_prediction, delta)
+        return _like(_exp(raw_prediction), delta).astype(delta.dtype) * _bend(delta)
 
 
 class HingeLoss(Loss):
@@ -338,6 +396,32 @@ class SquaredEpsilonInsensitiveLoss(Loss):
 def _shortfall(target, raw_prediction):
     """Return z = 1 - y eta, by how much a margin falls short of 1."""
     return 1.0 - _like(target, raw_prediction) * raw_prediction
+
+
+# Steps of the raw prediction up to which four terms of the logistic series, and six of the
+# exponential's, are right to 1e-6 of the remainder; and beyond which single precision loses it.
+_SHORT, _MEDIUM, _LONGEST = 0.1, 0.5, 8.0
+
+
+def _bend(delta):
+    """Return exp(delta) - 1 - delta, small steps by their series."""
+    if np.abs(delta).max(initial=0.0) > _MEDIUM:
+        return np.expm1(delta) - delta
+    return _series([1 / math.factorial(k) for k in range(2, 8)], delta)
+
+
+def _series(coefficients, delta):
+    """Return delta^2 (c_0 + c_1 delta + ...) for numbers or arrays (n, K) c."""
+    coefficients = [np.asarray(c, dtype=delta.dtype) for c in coefficients]
+    coefficients = [_like(c, delta) if c.ndim else c for c in coefficients]
+    total = delta * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        total += c
+        total *= delta
+    total += coefficients[0]
+    total *= delta
+    total *= delta
+    return total
 
 
 def _exp(raw_prediction):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
 
 __all__ = ["ClassCodes", "OneVsRestLabels", "RealTarget", "SignedLabels"]
 
@@ -60,6 +61,21 @@ class _Labels:
     def decode(self, target):
         """Return the labels of encoded rows, shape (n,)."""
         return self.classes[self.class_codes(target)]
+
+    def class_weight(self, given, y, sample_weight):
+        """Return the weight of each class as scikit-learn's fit uses it, (n_classes,).
+
+        None where `given`, the parameter of the estimator, is None.
+        """
+        if given is None:
+            return None
+        y = self.decode(self.encode(y))
+        if sample_weight is not None:
+            sample_weight = np.broadcast_to(sample_weight, y.shape)
+        weight = compute_class_weight(
+            given, classes=self.classes, y=y, sample_weight=sample_weight
+        )
+        return np.asarray(weight, dtype=np.float64)
 
     def codes(self, y):
         """Return the position of each label in `classes`, shape (n,)."""

@@ -20,6 +20,7 @@ from sklearn.datasets import (
 from sklearn.preprocessing import scale
 
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.svm import LinearSVC, LinearSVR, SmoothHingeLinearSVC
 
 
 @cache
@@ -65,6 +66,12 @@ class Case:
         Whether it is fitted with the data's random sample weights.
     gradient : float
         Largest entry of the gradient of the mean objective that its fit reaches.
+    refit : float
+        Relative error of the parameters that its own refits reach.
+    influence : float
+        Relative error of influence against differences of weighted refits.
+    rows : tuple of int
+        Training rows at which that is tested; each has a gradient.
     """
 
     name: str
@@ -73,6 +80,9 @@ class Case:
     weighted: bool = True
     gradient: float = 1e-13
     container: object = field(default=np.asarray)
+    refit: float = 1e-7
+    influence: float = 1e-5
+    rows: tuple = (3, 11)
 
     def data(self):
         X, y, w = data(self.dataset)
@@ -85,6 +95,9 @@ class Case:
 
 
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-14, "max_iter": 500}
+SMOOTH = {"tol": 1e-13, "max_iter": 1000}
+DUAL = {"dual": True, "tol": 1e-10, "max_iter": 1_000_000, "random_state": 0}
+SQUARED = {"loss": "squared_epsilon_insensitive", **DUAL}
 
 CASES = [
     Case("binary", LogisticRegression(**NEWTON), "cancer"),
@@ -104,6 +117,7 @@ CASES = [
         ),
         "cancer",
         gradient=1e-5,
+        refit=1e-6,  # liblinear itself stops at 1e-8 or so of the optimum
     ),
     Case("softmax", LogisticRegression(C=0.3, **NEWTON), "digits"),
     Case("softmax-3", LogisticRegression(**NEWTON), "wine", False),
@@ -147,6 +161,75 @@ CASES = [
         "counts",
         container=sparse.csr_array,
     ),
+    Case("smooth-hinge-1", SmoothHingeLinearSVC(temperature=1.0, **SMOOTH), "cancer"),
+    Case("smooth-hinge-0.1", SmoothHingeLinearSVC(**SMOOTH), "cancer", rows=(5, 22)),
+    Case(
+        "smooth-hinge-0.01",
+        SmoothHingeLinearSVC(temperature=0.01, **SMOOTH),
+        "cancer",
+        False,
+        rows=(5, 22),
+        influence=1e-4,
+    ),
+    Case(
+        "smooth-hinge-no-intercept",
+        SmoothHingeLinearSVC(C=0.3, fit_intercept=False, **SMOOTH),
+        "cancer",
+        rows=(5, 22),
+    ),
+    Case(
+        "smooth-hinge-classes",
+        SmoothHingeLinearSVC(class_weight={0: 2.0, 2: 0.3}, intercept_scaling=3, **SMOOTH),
+        "wine",
+        rows=(3, 25),
+    ),
+    Case(
+        "smooth-hinge-balanced",
+        SmoothHingeLinearSVC(class_weight="balanced", temperature=0.3, **SMOOTH),
+        "wine",
+        container=sparse.csr_array,
+    ),
+    Case(
+        "squared-hinge",
+        LinearSVC(intercept_scaling=3, **DUAL),
+        "cancer",
+        gradient=1e-10,
+        rows=(5, 22),
+        influence=1e-3,
+    ),
+    Case(
+        "squared-hinge-balanced",
+        LinearSVC(class_weight="balanced", fit_intercept=False, **DUAL),
+        "cancer",
+        container=sparse.csr_matrix,
+        gradient=1e-10,
+        rows=(5, 22),
+        influence=1e-3,
+    ),
+    Case(
+        "squared-hinge-classes",
+        LinearSVC(class_weight={0: 2.0, 2: 0.3}, **DUAL),
+        "wine",
+        gradient=1e-10,
+        rows=(3, 25),
+        influence=1e-3,
+    ),
+    Case(
+        "epsilon-insensitive",
+        LinearSVR(epsilon=0.3, **SQUARED),
+        "diabetes",
+        gradient=1e-10,
+        rows=(3, 6),
+        influence=1e-3,
+    ),
+    Case(
+        "epsilon-insensitive-csr",
+        LinearSVR(C=0.1, intercept_scaling=2, **SQUARED),
+        "diabetes",
+        False,
+        container=sparse.csr_array,
+        gradient=1e-10,
+    ),
 ]
 
 
@@ -154,9 +237,16 @@ def frozen(case, fitted):
     """Return the case's unfitted estimator with class weights as the numbers of a fit."""
     estimator = clone(case.estimator)
     if getattr(estimator, "class_weight", None) is not None:
-        weight = fitted._influence_problem.formulation.class_weight[:, 0]
-        estimator.set_params(class_weight=dict(zip(fitted.classes_, weight, strict=True)))
+        tight = fitted._tight_params(fitted.get_params())
+        estimator.set_params(class_weight=tight["class_weight"])
     return estimator
+
+
+def sklearn_parent(estimator):
+    """Return the class of scikit-learn that a class or an instance mirrors, or None."""
+    cls = estimator if isinstance(estimator, type) else type(estimator)
+    parents = [c for c in getattr(cls, "__mro__", ()) if c.__module__.startswith("sklearn.")]
+    return next((c for c in parents if hasattr(c, "fit")), None)
 
 
 def refit_without(estimator, case, rows):

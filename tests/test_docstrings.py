@@ -7,7 +7,15 @@ import pydoc
 import pytest
 from numpydoc.validate import validate
 
-MODULES = ["skinfluence", "skinfluence.linear_model", "skinfluence.solvers"]
+from tests.cases import sklearn_parent
+
+MODULES = [
+    "skinfluence",
+    "skinfluence.linear_model",
+    "skinfluence.solvers",
+    "skinfluence.svm",
+]
+ESTIMATORS = ("skinfluence.linear_model.", "skinfluence.svm.")
 # Not asked for: extended summaries and see-also sections where they would say nothing,
 # summaries starting on the second line, returned values without a name.
 IGNORED = {"ES01", "EX01", "GL01", "GL02", "GL03", "RT02", "RT03", "SA01", "SS05", "SS06"}
@@ -38,7 +46,7 @@ OBJECTS = sorted(set(public_objects()))
 def test_numpydoc(name):
     errors = dict(validate(name)["errors"])
     ignored = set(IGNORED)
-    if name.startswith("skinfluence.linear_model.") and name.count(".") == 2:
+    if name.startswith(ESTIMATORS) and sklearn_parent(pydoc.locate(name)):
         ignored.add("PR01")  # a mirror's parameters are documented by the class it mirrors
     if "Yields\n" in inspect.getdoc(pydoc.locate(name)):
         ignored.add("RT01")
@@ -48,7 +56,7 @@ def test_numpydoc(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in OBJECTS if ".linear_model." in n and n.count(".") == 3]
+    "name", [n for n in OBJECTS if n.startswith(ESTIMATORS) and n.count(".") == 3]
 )
 def test_public_methods_show_an_example(name):
     *module, cls, method = name.split(".")

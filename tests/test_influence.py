@@ -30,9 +30,9 @@ def test_influence_params_is_the_derivative_of_the_refit(case):
     fitted = case.fit()
     estimator = frozen(case, fitted)
     influence = fitted.influence_params()
-    for row in (3, 11):
+    for row in case.rows:
         expected = refit_derivative(estimator, case, row, lambda e: e.params_)
-        assert relative_error(influence[row], expected) < 1e-5
+        assert relative_error(influence[row], expected) < case.influence
 
 
 @pytest.mark.parametrize("case", **each_case)
@@ -40,13 +40,13 @@ def test_influence_loss_is_the_derivative_of_the_refits_loss(case):
     fitted = case.fit()
     estimator = frozen(case, fitted)
     X, y, _ = case.data()
-    queries = slice(0, 20)
+    queries = slice(0, None, 8)  # of every class
     influence = fitted.influence_loss(X[queries], y[queries])
-    for row in (3, 11):
+    for row in case.rows:
         expected = refit_derivative(
             estimator, case, row, lambda e: e.sample_loss(X[queries], y[queries])
         )
-        assert relative_error(influence[:, row], expected) < 1e-5
+        assert relative_error(influence[:, row], expected) < case.influence
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name in RESPONSES])

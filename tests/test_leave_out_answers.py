@@ -19,6 +19,8 @@ from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from tests.cases import CASES, NEWTON, data
 
 NAMES = ["binary", "liblinear", "softmax-3", "ridge", "ridge-alphas", "poisson"]
+NAMES += ["smooth-hinge-0.1", "smooth-hinge-classes", "squared-hinge", "squared-hinge-classes"]
+NAMES += ["epsilon-insensitive"]
 SOME = [case for case in CASES if case.name in NAMES]
 each = pytest.mark.parametrize("case", SOME, ids=lambda c: c.name)
 

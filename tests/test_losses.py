@@ -3,57 +3,78 @@
 import numpy as np
 import pytest
 
-from skinfluence.losses import LOSSES, LogisticLoss, PoissonLoss, SoftmaxLoss, SquaredLoss
+from skinfluence.losses import (
+    LOSSES,
+    HingeLoss,
+    LogisticLoss,
+    PoissonLoss,
+    SmoothHingeLoss,
+    SoftmaxLoss,
+    SquaredEpsilonInsensitiveLoss,
+    SquaredHingeLoss,
+    SquaredLoss,
+)
 
-each_loss = pytest.mark.parametrize("loss_class", LOSSES)
+
+def name(loss):
+    return repr(loss) if vars(loss) else type(loss).__name__
 
 
-def example(loss_class, n=6, seed=0):
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=name)
+SMOOTH_HINGES = [l for l in LOSSES if isinstance(l, SmoothHingeLoss)]
+# At a width of 1e-6 a raw prediction near 1 has too few digits for differences.
+WIDE = [l for l in LOSSES if l not in SMOOTH_HINGES or l.temperature >= 1e-3]
+each_wide_loss = pytest.mark.parametrize("loss", WIDE, ids=name)
+
+
+def example(loss, n=6, seed=0):
     rng = np.random.default_rng(seed)
-    single = loss_class in (LogisticLoss, PoissonLoss)
+    single = isinstance(loss, LogisticLoss | PoissonLoss)
     raw = 2 * rng.standard_normal((n, 1 if single else 4))
-    if loss_class is PoissonLoss:
+    if isinstance(loss, PoissonLoss):
         return rng.poisson(2.0, raw.shape).astype(float), raw
-    if loss_class is SquaredLoss:
+    if isinstance(loss, SquaredLoss | SquaredEpsilonInsensitiveLoss):
         return rng.standard_normal(raw.shape), raw
-    if loss_class is SoftmaxLoss:
+    if isinstance(loss, SoftmaxLoss):
         return rng.integers(0, 4, n), raw
-    return rng.choice([-1.0, 1.0], size=raw.shape), raw
+    target = rng.choice([-1.0, 1.0], size=raw.shape)
+    if isinstance(loss, SmoothHingeLoss):
+        # Within some widths of the kink, where there is something to see.
+        raw = target * (1 + loss.temperature * raw)
+    return target, raw
 
 
-def difference(function, raw, k, step=1e-6):
+def difference(function, raw, k, step=1e-7):
     shift = step * np.eye(raw.shape[1])[k]
     return (function(raw + shift) - function(raw - shift)) / (2 * step)
 
 
-@each_loss
-def test_gradient_is_the_derivative_of_the_loss(loss_class):
-    loss = loss_class()
-    target, raw = example(loss_class)
+@each_wide_loss
+def test_gradient_is_the_derivative_of_the_loss(loss):
+    target, raw = example(loss)
     for k in range(raw.shape[1]):
         expected = difference(lambda r: loss.loss(target, r), raw, k)
         np.testing.assert_allclose(
-            loss.gradient(target, raw)[:, k], expected, rtol=1e-7, atol=1e-8
+            loss.gradient(target, raw)[:, k], expected, rtol=1e-7, atol=1e-7
         )
 
 
-@each_loss
-def test_curvature_is_the_derivative_of_the_gradient(loss_class):
-    loss = loss_class()
-    target, raw = example(loss_class)
+@each_wide_loss
+def test_curvature_is_the_derivative_of_the_gradient(loss):
+    target, raw = example(loss)
     curvature = loss.curvature(target, raw)
     assert (curvature.ndim == 3) == loss.coupled
     if curvature.ndim == 2:
         curvature = curvature[:, :, None] * np.eye(raw.shape[1])
+    rounding = 1e-7 * max(1.0, np.abs(curvature).max())
     for k in range(raw.shape[1]):
         expected = difference(lambda r: loss.gradient(target, r), raw, k)
-        np.testing.assert_allclose(curvature[:, k], expected, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(curvature[:, k], expected, rtol=1e-7, atol=rounding)
 
 
 @each_loss
-def test_short_cuts_of_the_curvature_agree_with_it(loss_class):
-    loss = loss_class()
-    target, raw = example(loss_class)
+def test_short_cuts_of_the_curvature_agree_with_it(loss):
+    target, raw = example(loss)
     curvature = loss.curvature(target, raw)
     if curvature.ndim == 2:
         curvature = curvature[:, :, None] * np.eye(raw.shape[1])
@@ -69,9 +90,8 @@ def test_short_cuts_of_the_curvature_agree_with_it(loss_class):
 
 
 @each_loss
-def test_raw_predictions_of_many_models_at_once(loss_class):
-    loss = loss_class()
-    target, raw = example(loss_class)
+def test_raw_predictions_of_many_models_at_once(loss):
+    target, raw = example(loss)
     many = np.stack([raw, raw + 0.5, -raw], axis=1)
     for name in ("loss", "gradient"):
         found = getattr(loss, name)(target, many)
@@ -81,31 +101,32 @@ def test_raw_predictions_of_many_models_at_once(loss_class):
     np.testing.assert_allclose(loss.response(many)[:, 1], loss.response(many[:, 1]))
 
 
-@pytest.mark.parametrize("loss_class", [LogisticLoss, SoftmaxLoss])
-def test_probability_jacobian_is_the_derivative_of_the_probabilities(loss_class):
-    loss = loss_class()
-    _, raw = example(loss_class)
+@pytest.mark.parametrize("loss", [LogisticLoss(), SoftmaxLoss()], ids=name)
+def test_response_jacobian_is_the_derivative_of_the_probabilities(loss):
+    _, raw = example(loss)
 
     def probabilities(raw):
-        if loss_class is LogisticLoss:
+        if isinstance(loss, LogisticLoss):
             raw = np.column_stack([np.zeros(len(raw)), raw])
         exponential = np.exp(raw)
         return exponential / exponential.sum(axis=1, keepdims=True)
 
     for k in range(raw.shape[1]):
         np.testing.assert_allclose(
-            loss.probability_jacobian(raw)[:, :, k],
+            loss.response_jacobian(raw)[:, :, k],
             difference(probabilities, raw, k),
             rtol=1e-7,
-            atol=1e-9,
+            atol=1e-8,
         )
 
 
-@pytest.mark.parametrize("loss_class", [l for l in LOSSES if l is not PoissonLoss])
+BOUNDED = [l for l in LOSSES if not isinstance(l, PoissonLoss)]
+
+
+@pytest.mark.parametrize("loss", BOUNDED, ids=name)
 @pytest.mark.parametrize("size", [1e3, 1e10, 1e100])
-def test_huge_raw_predictions_neither_overflow_nor_become_nan(loss_class, size):
-    loss = loss_class()
-    target, raw = example(loss_class)
+def test_huge_raw_predictions_neither_overflow_nor_become_nan(loss, size):
+    target, raw = example(loss)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         for function in (loss.loss, loss.gradient, loss.curvature):
             assert np.all(np.isfinite(function(target, size * np.sign(raw))))
@@ -126,6 +147,18 @@ def test_the_softmax_gradient_sums_to_zero_and_keeps_the_small_tail():
     np.testing.assert_allclose(gradient[0, 0], -(np.exp(-50.0) + np.exp(-49.0)))
 
 
+def test_the_softmax_loss_and_curvature_keep_the_small_tail():
+    raw, target = np.array([[45.0, 0.0, -1.0]]), np.array([0])
+    tail = np.exp(-45.0) + np.exp(-46.0)
+    np.testing.assert_allclose(SoftmaxLoss().loss(target, raw), tail)
+    curvature = SoftmaxLoss().curvature(target, raw)[0]
+    np.testing.assert_allclose(curvature[0, 0], tail)
+    np.testing.assert_allclose(curvature.sum(axis=1), 0.0, atol=1e-12 * tail)
+    direction = np.array([[1.0, 0.0, 0.0]])
+    product = SoftmaxLoss().curvature_product(target, raw, direction)
+    np.testing.assert_allclose(product[0], curvature[:, 0], rtol=1e-12)
+
+
 def test_softmax_of_two_outputs_is_logistic():
     rng = np.random.default_rng(0)
     raw, target = rng.standard_normal((5, 2)), rng.integers(0, 2, 5)
@@ -139,8 +172,76 @@ def test_softmax_of_two_outputs_is_logistic():
 def test_the_poisson_loss_is_half_the_deviance():
     from sklearn.metrics import mean_poisson_deviance
 
-    target, raw = example(PoissonLoss)
+    target, raw = example(PoissonLoss())
     np.testing.assert_allclose(
         2 * PoissonLoss().loss(target, raw).mean(),
         mean_poisson_deviance(target[:, 0], np.exp(raw[:, 0])),
+    )
+
+
+@pytest.mark.parametrize("loss", SMOOTH_HINGES, ids=name)
+def test_the_temperature_is_a_scale(loss):
+    # With u = (1 - y eta)/t: l = t l_1(u), l' = l_1'(u), l'' = l_1''(u)/t.
+    t, one = loss.temperature, SmoothHingeLoss(1.0)
+    target = np.array([[1.0], [-1.0], [1.0], [-1.0], [1.0], [1.0]])
+    u = np.array([[0.0], [3.0], [-3.0], [-30.0], [-600.0], [700.0]])
+    raw, scaled = target * (1 - t * u), target * (1 - u)
+    # u is known to eps/t, and the tail to |u| times that.
+    accuracy = {"rtol": 1e-13 + 1e-15 / t, "atol": 0}
+    np.testing.assert_allclose(
+        loss.loss(target, raw), t * one.loss(target, scaled), **accuracy
+    )
+    np.testing.assert_allclose(
+        loss.gradient(target, raw), one.gradient(target, scaled), **accuracy
+    )
+    np.testing.assert_allclose(
+        loss.curvature(target, raw), one.curvature(target, scaled) / t, **accuracy
+    )
+    slope = (SmoothHingeLoss(1 + 1e-6), SmoothHingeLoss(1 - 1e-6))
+    slope = (slope[0].gradient(target, scaled) - slope[1].gradient(target, scaled)) / 2e-6
+    found = loss.temperature_slope(target, raw)[:4]
+    np.testing.assert_allclose(found, slope[:4] / t, rtol=1e-8 + 1e-15 / t, atol=1e-9 / t)
+
+
+@pytest.mark.parametrize("loss", SMOOTH_HINGES, ids=name)
+def test_the_smooth_hinge_is_above_the_hinge_and_tends_to_it(loss):
+    t = loss.temperature
+    target, raw = np.ones((201, 1)), np.linspace(-4, 6, 201)[:, None]
+    excess = loss.loss(target, raw) - HingeLoss().loss(target, raw)
+    assert np.all(excess >= 0)
+    np.testing.assert_allclose(excess.max(), t * np.log(2), rtol=1e-9)
+    far = np.abs(1 - raw) > 40 * t
+    np.testing.assert_allclose(
+        loss.gradient(target, raw)[far], HingeLoss().gradient(target, raw)[far], atol=1e-15
+    )
+
+
+def test_the_small_tail_of_the_smooth_hinge_is_kept():
+    loss, target, raw = SmoothHingeLoss(0.1), np.array([[-1.0]]), np.array([[-5.0]])
+    np.testing.assert_allclose(loss.loss(target, raw), 0.1 * np.exp(-40.0))
+    np.testing.assert_allclose(loss.gradient(target, raw), np.exp([[-40.0]]))
+    np.testing.assert_allclose(loss.curvature(target, raw), 10 * np.exp([[-40.0]]))
+
+
+@pytest.mark.parametrize("loss", SMOOTH_HINGES, ids=name)
+@pytest.mark.parametrize("raw", [1e-300, 1.0, 1e5, 1e300, np.finfo(float).max])
+def test_no_raw_prediction_is_too_large_for_the_smooth_hinge(loss, raw):
+    target, raw = np.array([[1.0], [-1.0]]), np.array([[raw], [raw]])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        value, gradient = loss.loss(target, raw), loss.gradient(target, raw)
+        curvature, slope = loss.curvature(target, raw), loss.temperature_slope(target, raw)
+    for found in (value, gradient, curvature, slope):
+        assert np.all(np.isfinite(found))
+    assert value[1] >= 1 + raw[1, 0]
+
+
+def test_the_squared_losses_are_those_of_their_definition():
+    target, raw = np.array([[1.0, -1.0]]), np.array([[0.25, -2.0]])
+    np.testing.assert_allclose(SquaredHingeLoss().loss(target, raw), 0.75**2)
+    target, raw = np.array([[3.0, -1.0]]), np.array([[2.0, -1.2]])
+    loss = SquaredEpsilonInsensitiveLoss(0.3)
+    np.testing.assert_allclose(loss.loss(target, raw), 0.7**2)
+    np.testing.assert_allclose(loss.gradient(target, raw), [[-1.4, 0.0]])
+    np.testing.assert_allclose(
+        SquaredEpsilonInsensitiveLoss().loss(target, raw), SquaredLoss().loss(target, raw)
     )

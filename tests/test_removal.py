@@ -32,9 +32,7 @@ def test_exact_is_the_refit_without_each_row(case):
     params = fitted.leave_out_params(method="exact")
     for row in (0, 7, 12):
         refit = refit_without(estimator, case, row)
-        # liblinear itself stops at 1e-8 or so of the optimum.
-        tolerance = 1e-6 if case.name == "liblinear" else 1e-7
-        assert relative_error(params[row], refit.params_) < tolerance
+        assert relative_error(params[row], refit.params_) < case.refit
 
 
 @pytest.mark.parametrize(
@@ -48,8 +46,7 @@ def test_exact_is_the_refit_without_each_group(case):
     params = fitted.leave_out_params(groups, method="exact")
     for found, rows in zip(params, groups, strict=True):
         refit = refit_without(estimator, case, rows)
-        tolerance = 1e-6 if case.name == "liblinear" else 1e-7
-        assert relative_error(found, refit.params_) < tolerance
+        assert relative_error(found, refit.params_) < case.refit
 
 
 @pytest.mark.parametrize("case", RIDGES, ids=lambda c: c.name)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.utils.metaestimators import available_if
 
 __all__ = ["pooled_predictions"]
 
@@ -30,6 +31,7 @@ def pooled_predictions(estimator, loss, raw_prediction):
         pooled = _PooledRegressor()
         pooled.flat_ = np.ndim(estimator.coef_) == 1
     pooled.loss_ = loss
+    pooled.has_probabilities_ = hasattr(estimator, "predict_proba")
     pooled.raw_prediction_ = raw_prediction
     return pooled
 
@@ -43,6 +45,7 @@ class _PooledClassifier(ClassifierMixin, _Pooled):
     def decision_function(self, X):
         return self._response("decision_function")
 
+    @available_if(lambda self: self.has_probabilities_)
     def predict_proba(self, X):
         return self._response("predict_proba")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import sklearn
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -336,9 +337,8 @@ class ProblemMixin:
 
     def _refit_estimator(self):
         """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
-        parent = next(
-            cls for cls in type(self).__mro__ if cls.__module__.startswith("sklearn.linear")
-        )
+        after = type(self).__mro__[type(self).__mro__.index(ProblemMixin) + 1 :]
+        parent = next(cls for cls in after if issubclass(cls, BaseEstimator))
         params = dict(self._influence_problem.params)
         return parent(**(params | self._tight_params(params)))
 

@@ -345,7 +345,8 @@ default="predict"
             pearson_r, slope : float
                 Of actual against predicted changes, over all entries.
             max_relative_error : float
-                Largest ``|predicted - actual| / |actual|`` in the 2-norm.
+                Largest ``|predicted - actual| / |actual|`` in the 2-norm, among groups
+                that move the parameters by more than 1e-6 of their size.
 
         Examples
         --------
@@ -376,7 +377,9 @@ default="predict"
         indices = np.concatenate([order[:half], others])
         actual = np.array([self._refit_without(groups.rows(g)) for g in indices]) - optimum
         predicted = predicted[indices]
-        error = np.linalg.norm(predicted - actual, axis=1)
+        size = np.linalg.norm(actual, axis=1)
+        moved = size > 1e-6 * np.linalg.norm(optimum)
+        error = np.linalg.norm(predicted - actual, axis=1)[moved] / size[moved]
         fit = linregress(predicted.ravel(), actual.ravel())
         return Bunch(
             predicted=predicted,
@@ -384,7 +387,7 @@ default="predict"
             indices=indices,
             pearson_r=float(fit.rvalue),
             slope=float(fit.slope),
-            max_relative_error=float(np.max(error / np.linalg.norm(actual, axis=1))),
+            max_relative_error=float(error.max(initial=0.0)),
         )
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):

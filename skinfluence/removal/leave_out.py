@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import convergence
-from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.blocks import memory_budget, row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.gradients import GradientRows
 from skinfluence.removal.exact import refit, refit_stack
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers.pencil import PencilFactor
@@ -27,6 +28,8 @@ class Base:
         The training objective at the fitted parameters, for "exact" at its optimum.
     factor : Factor
         H^-1 at the point; a `PencilFactor` for objectives of mean form.
+    plain_factor : Factor
+        H^-1 as the solver made it.
     correction : ndarray of shape (K, D)
         N = -H^-1 G.
     solver : HessianSolver
@@ -35,6 +38,7 @@ class Base:
 
     point: object
     factor: object
+    plain_factor: object
     correction: np.ndarray
     solver: object
 
@@ -42,9 +46,14 @@ class Base:
     def at(cls, point, factor, solver):
         """Return the base at a point with a factor of its Hessian."""
         correction = convergence.newton_correction(point, factor)
-        if point.objective.formulation.penalty_share is not None:
-            factor = PencilFactor(point)
-        return cls(point, factor, correction, solver)
+        share = point.objective.formulation.penalty_share
+        return cls(
+            point=point,
+            factor=factor if share is None else PencilFactor(point),
+            plain_factor=factor,
+            correction=correction,
+            solver=solver,
+        )
 
     @property
     def theta(self):
@@ -52,21 +61,44 @@ class Base:
         return self.point.theta
 
     @cached_property
+    def hessian(self):
+        """Blocks of H with the outputs they serve, filled; None where memory is short."""
+        K, D = self.theta.shape
+        order = K * D if self.point.objective.coupled else D
+        if 32 * order**2 > memory_budget():  # beside the factor and its inverse
+            return None
+        blocks = []
+        for outputs, block in self.point.hessian_blocks():
+            filled = np.triu(block)
+            filled += np.triu(block, 1).T
+            blocks.append((outputs, filled))
+        return blocks
+
+    def hessian_times(self, steps):
+        """Return H d for steps (b, K, D)."""
+        if self.point.objective.coupled:
+            return (steps.reshape(len(steps), -1) @ self.hessian[0][1]).reshape(steps.shape)
+        out = np.empty_like(steps)
+        for outputs, block in self.hessian:
+            out[:, outputs] = steps[:, outputs] @ block
+        return out
+
+    @cached_property
     def rounding(self):
         """Newton decrement that rounding of the gradient alone can cause.
 
-        eta_j is known to eps |eta_j|, so row j's gradient to eps (|g_j| + h_j |eta_j|)
-        ||x~_j||_{H^-1}; the errors are independent and their squares add.
+        eta_j is known to eps |eta_j|, so row j's gradient to e_j = eps (|g_j| + h_j |eta_j|).
+        The errors are independent, and the squares of ||e_j x~_j||_{H^-1} add.
         """
         point = self.point
         raw = np.abs(point.raw_prediction)
         g = np.abs(point.objective.sample_weight[:, None] * point.rows.raw_gradient)
-        error = g + np.abs(point.curvature_product(raw))
-        # ||x~||_{H^-1}^2 <= 1/h, with h the curvature the row itself puts into H.
-        h = point.curvature_diagonal()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            squares = np.where(h > 0, error**2 / h, 0.0)
-        return 4 * np.finfo(np.float64).eps * float(np.sqrt(squares.sum()))
+        error = GradientRows(point.objective.design, g + np.abs(point.curvature_product(raw)))
+        squares = sum(
+            self.plain_factor.quadratic(error.take(rows).toarray()).sum()
+            for rows in row_blocks(len(error), 5 * error.row_bytes)
+        )
+        return 4 * np.finfo(np.float64).eps * float(np.sqrt(squares))
 
 
 @dataclass(frozen=True)
@@ -120,6 +152,9 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
     solved = np.ones(len(groups), dtype=bool)
 
     def run(chosen, method):
+        if method == "exact":
+            _ = base.hessian, base.rounding  # once, before the threads want them
+
         def work(indices):
             rows = groups.padded(indices)
             theta, decrement, converged = _solve(base, rows, method)

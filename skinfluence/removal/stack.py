@@ -66,7 +66,7 @@ class Stack:
         W = point.objective.formulation.weight_curvature(self.target, raw)
         W = W.reshape(*self.rows.shape, *W.shape[1:])
         W = W * np.expand_dims(self.weight, tuple(range(2, W.ndim)))
-        return GroupUpdate(self.solve, self.x, -W)
+        return GroupUpdate(self.base.factor, self.x, -W, solve=self.solve)
 
     def solve(self, V):
         """Return (H - t P)^-1 V, each group with the share of its own weight."""
@@ -90,6 +90,23 @@ class Stack:
         gradients = objective.gradients(theta)
         leaving = self.raw_gradients(theta).transpose(0, 2, 1)
         gradients -= np.matmul(leaving, self.x)
+        if share is not None:
+            gradients -= self.t[:, None, None] * share * theta
+        return gradients
+
+    def approximate_gradients(self, theta):
+        """Return `gradients`, with what is beyond first order in single precision.
+
+        grad F_-A(theta) = G + H d + remainder(d) less the leaving rows, d = theta - theta~;
+        only the remainder takes a pass over all rows.
+        """
+        base = self.base
+        objective = base.point.objective
+        share = objective.formulation.penalty_share
+        steps = theta - base.theta
+        gradients = base.point.gradient + base.hessian_times(steps)
+        gradients += base.point.remainders(steps)
+        gradients -= np.matmul(self.raw_gradients(theta).transpose(0, 2, 1), self.x)
         if share is not None:
             gradients -= self.t[:, None, None] * share * theta
         return gradients

@@ -66,6 +66,27 @@ class Factor(ABC):
         """
         return np.einsum("mkd,mkd->m", V, self.solve(V))
 
+    def row_products(self, x):
+        """Return M = X_A H^-1 X_A' within groups of rows of a coupled loss.
+
+        Parameters
+        ----------
+        x : ndarray of shape (b, a, D)
+            Rows of b groups.
+
+        Returns
+        -------
+        ndarray of shape (b, a K, a K)
+            Entry (i k, j l) of a group is x~_i' (H^-1)_kl x~_j.
+        """
+        b, a, D = x.shape
+        K = self.point.theta.shape[0]
+        V = np.zeros((b, a, K, K, D))
+        V[:, :, np.arange(K), np.arange(K)] = x[:, :, None]
+        Z = self.solve(V.reshape(b * a * K, K, D)).reshape(b, a * K, K, D)
+        M = np.matmul(Z, x.transpose(0, 2, 1)[:, None])  # (b, a K, K, a)
+        return M.transpose(0, 3, 2, 1).reshape(b, a * K, a * K)
+
 
 class HessianSolver(ABC):
     """A way to apply H^-1.

@@ -10,12 +10,13 @@ which the features are measured.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
 
-from skinfluence.blocks import one_blas_thread, row_blocks
+from skinfluence.blocks import memory_budget, one_blas_thread, row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
@@ -98,6 +99,25 @@ class CholeskyFactor(Factor):
             squares = np.einsum("pm,pm->m", half, half)
             total += squares.reshape(V.shape[0], -1).sum(axis=1)
         return total
+
+    def row_products(self, x):
+        K, D = self.point.theta.shape
+        if not self.point.objective.coupled or memory_budget() < 24 * (K * D) ** 2:
+            return super().row_products(x)
+        # From the blocks of H^-1, a K-th of the work of K solves for each row.
+        b, a, _ = x.shape
+        M = np.empty((b, a, K, a, K))
+        for k, block in enumerate(self._inverse):
+            product = (x.reshape(b * a, D) @ block.reshape(D, K * D)).reshape(b, a * K, D)
+            product = np.matmul(product, x.transpose(0, 2, 1)).reshape(b, a, K, a)
+            M[:, :, k] = product.transpose(0, 1, 3, 2)
+        return M.reshape(b, a * K, a * K)
+
+    @cached_property
+    def _inverse(self):
+        """H^-1 written out, (K, D, K, D)."""
+        K, D = self.point.theta.shape
+        return self.solve(np.eye(K * D).reshape(K * D, K, D)).reshape(K, D, K, D)
 
     def _factorise(self, block, outputs):
         """Return (scale, lower factor, reciprocal condition number) of a block."""

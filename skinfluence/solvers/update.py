@@ -11,6 +11,8 @@ which is solved for a stack of groups at a time. Groups of unequal size are padd
 rows of zero curvature, which change nothing. One row is a group of one.
 """
 
+import copy
+
 import numpy as np
 
 __all__ = ["GroupUpdate"]
@@ -21,47 +23,46 @@ _SINGULAR = 1e-12
 class GroupUpdate:
     """A stack of b groups of a rows, each updating the same H by its own C.
 
+    Where outputs do not interact, Z is kept: one solve for a group and any number of steps.
+    A coupled loss would need K solves for each row, so there M comes from the factor's
+    `row_products` and every step takes a second solve instead.
+
     Parameters
     ----------
-    solve : callable
-        Maps right-hand sides (m, K, D) to H^-1 times them; rows of group j of the stack
-        are contiguous in m, so that a solver may treat each group differently.
+    factor : Factor
+        H^-1.
     x : ndarray of shape (b, a, D)
         Rows of each group.
     C : ndarray of shape (b, a, K) or (b, a, K, K)
         Change of curvature of each row; with one axis less where outputs do not interact.
+    solve : callable or None, default=None
+        Takes the place of ``factor.solve``: maps right-hand sides (m, K, D), those of a
+        group next to each other, to solutions that may differ between groups.
     """
 
-    def __init__(self, solve, x, C):
+    def __init__(self, factor, x, C, solve=None):
         self.x = x
         self.coupled = C.ndim == 4
+        self.solve = factor.solve if solve is None else solve
         b, a, D = x.shape
         K = C.shape[2]
         if self.coupled:
-            V = np.zeros((b, a, K, K, D))
-            outputs = np.arange(K)
-            V[:, :, outputs, outputs] = x[:, :, None]
-            # (b, a K, K, D): row (i, k) of Z is H^-1 (e_k (x) x_i).
-            self.Z = solve(V.reshape(b * a * K, K, D)).reshape(b, a * K, K, D)
             self.C = np.zeros((b, a, K, a, K))
             rows = np.arange(a)
             # Advanced indices around a slice come first: (a, b, K, K).
             self.C[:, rows, :, rows] = np.moveaxis(C, 1, 0)
             self.C = self.C.reshape(b, a * K, a * K)
-            M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])  # (b, a K, K, a)
-            M = M.transpose(0, 3, 2, 1).reshape(b, a * K, a * K)
-            self.system = np.eye(a * K) + M @ self.C
-            self.inverse = _inverse(self.system)
-            return
-        V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
-        self.Z = solve(V).reshape(b, a, K, D).transpose(0, 2, 1, 3)
-        self.C = C.transpose(0, 2, 1)
-        M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])
-        self.system = np.eye(a) + M * self.C[:, :, None]
+            self.system = np.eye(a * K) + factor.row_products(x) @ self.C
+        else:
+            V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
+            self.Z = self.solve(V).reshape(b, a, K, D).transpose(0, 2, 1, 3)
+            self.C = C.transpose(0, 2, 1)
+            M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])
+            self.system = np.eye(a) + M * self.C[:, :, None]
         self.inverse = _inverse(self.system)
 
     def of_rows(self, weights):
-        """Return H^-1 sum_i weights_i (x) x_i of each group, from what is there.
+        """Return H^-1 sum_i weights_i (x) x_i of each group.
 
         Parameters
         ----------
@@ -73,22 +74,20 @@ class GroupUpdate:
         ndarray of shape (b, K, D)
             Solutions.
         """
-        b, a, K = weights.shape
+        weights = weights.transpose(0, 2, 1)
         if self.coupled:
-            flat = self.Z.reshape(b, a * K, -1)
-            return np.matmul(weights.reshape(b, 1, a * K), flat).reshape(b, K, -1)
-        return np.matmul(weights.transpose(0, 2, 1)[:, :, None], self.Z)[:, :, 0]
+            return self.solve(np.matmul(weights, self.x))
+        return np.matmul(weights[:, :, None], self.Z)[:, :, 0]
 
     def correct(self, Y):
         """Return (H + X' C X)^-1 R given Y = H^-1 R, both (b, K, D)."""
-        b, K, D = Y.shape
+        b, a, _ = self.x.shape
         raw = np.matmul(self.x, Y.transpose(0, 2, 1))  # X_A y, (b, a, K)
         if self.coupled:
-            raw = raw.reshape(b, -1, 1)
-            weights = np.matmul(self.C, self.inverse @ raw).transpose(0, 2, 1)
-            return Y - np.matmul(weights, self.Z.reshape(b, -1, K * D)).reshape(b, K, D)
+            weights = self.C @ (self.inverse @ raw.reshape(b, -1, 1))
+            return Y - self.of_rows(weights.reshape(b, a, -1))
         weights = self.C * (self.inverse @ raw.transpose(0, 2, 1)[..., None])[..., 0]
-        return Y - np.matmul(weights[:, :, None], self.Z)[:, :, 0]
+        return Y - self.of_rows(weights.transpose(0, 2, 1))
 
     def is_definite(self):
         """Return for each group whether H + X' C X is positive definite, (b,) bool.
@@ -100,9 +99,8 @@ class GroupUpdate:
 
     def take(self, groups):
         """Return the update of some groups of the stack."""
-        part = object.__new__(GroupUpdate)
-        part.coupled = self.coupled
-        for name in ("x", "Z", "C", "system", "inverse"):
+        part = copy.copy(self)
+        for name in ("x", "C", "system", "inverse", *(() if self.coupled else ("Z",))):
             setattr(part, name, getattr(self, name)[groups])
         return part
 
