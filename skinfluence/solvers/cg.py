@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, lobpcg
 
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import InfluenceWarning, SingularHessianError
@@ -91,17 +92,33 @@ class ConjugateGradientFactor(Factor):
             return
         V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
         V /= np.sqrt(self.inverse_diagonal)
-        _, residual, size = self._iterate(V)
+        _, size = self._iterate(V)
         if size[0] > 1e-3:
-            direction = self.inverse_diagonal * residual[0]
             raise SingularHessianError(
                 "The Hessian of the objective is not positive definite: drop linearly "
                 "dependent features or add a penalty.",
-                direction / np.abs(direction).max(),
+                self._flattest(V),
             )
 
+    def _flattest(self, start):
+        """Return the direction in which H is smallest relative to its diagonal, (K, D)."""
+        scale = np.sqrt(self.inverse_diagonal)
+        shape = scale.shape
+
+        def scaled(columns):
+            V = scale * columns.T.reshape(-1, *shape)
+            return (scale * self.point.hessian_product(V)).reshape(len(V), -1).T
+
+        size = scale.size
+        operator = LinearOperator((size, size), scaled, matmat=scaled, dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a rough direction is good enough to name
+            _, vectors = lobpcg(operator, start.reshape(-1, 1), largest=False, maxiter=200)
+        direction = scale * vectors[:, 0].reshape(shape)
+        return direction / np.abs(direction).max()
+
     def _solve(self, V):
-        x, _, size = self._iterate(V)
+        x, size = self._iterate(V)
         if size.max() > self.tol and self.doubt is None:
             self.doubt = (
                 f"Conjugate gradients stopped after {self.max_iter} iterations at a relative "
@@ -113,7 +130,7 @@ class ConjugateGradientFactor(Factor):
         return x
 
     def _iterate(self, V):
-        """Return (solution, residual, relative size of the residual) for each row of V."""
+        """Return (solution, relative size of the residual) for each row of V."""
         remove_gauge = self.point.objective.remove_gauge
         residual = remove_gauge(V.copy())
         x = np.zeros_like(V)
@@ -140,7 +157,7 @@ class ConjugateGradientFactor(Factor):
             p = z + beta[:, None, None] * p
             rz = rz_next
         size = np.sqrt(np.maximum(rz, 0.0) / np.where(first > 0, first, 1.0))
-        return remove_gauge(x), residual, size
+        return remove_gauge(x), size
 
 
 def _row_dot(a, b):
