@@ -292,10 +292,11 @@ class Point:
         """F(theta)."""
         return self.objective.value(self.theta, self.raw_prediction)
 
-    def remainders(self, steps):
+    def remainders(self, steps, absent):
         """Return grad F(theta + d) - G - H d for many steps d (b, K, D), in float32.
 
-        What a step leaves beyond first order is small, so single precision gives it to
+        Without the terms of the rows `absent` (b, a), different ones for each step, padded
+        by -1. What a step leaves beyond first order is small, so single precision gives it to
         eight digits of the gradient at half the price; it is summed in float64.
         """
         objective = self.objective
@@ -305,6 +306,8 @@ class Point:
         for rows in gen_batches(objective.n_rows, max(64, 2 * _CACHED // (b * K))):
             part = objective.design.take(rows)
             delta = part.predict(steps, dtype=np.float32)
+            step, at = np.nonzero((absent >= rows.start) & (absent < rows.stop))
+            delta[absent[step, at] - rows.start, step] = 0.0
             rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
             rest *= objective.row_weight[rows, None].astype(rest.dtype)
             out += part.adjoint(rest, dtype=np.float32)

@@ -186,7 +186,7 @@ def test_refine_makes_the_largest_decrements_exact(refine):
     if len(rest):
         # The decrement ranks by what a removal moves, which is what may go wrong.
         error = np.linalg.norm(newton - exact, axis=1)
-        assert error[changed].min() > np.median(error)
+        assert np.median(error[changed]) > np.median(error)
         assert error[rest].max() <= error.max()
 
 

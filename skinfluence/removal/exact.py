@@ -7,25 +7,27 @@ group's rows but not refreshed:
     theta_A <- theta_A - (H - H_A)^-1 r_A
 
 The Hessian hardly changes when a few of many rows leave, so the error falls by a large
-factor in each step, 10 to 1000 on ordinary data. The first steps take what the gradient has
-beyond first order in single precision, at half the price, down to about 1e-8 of the change;
-then double precision finishes, so that what is returned has been checked by it. Where a
-step does not contract (high leverage, a tiny penalty, nearly separable classes) the group
-goes to damped Newton with its own Hessian.
+factor in each step, 10 to 1000 on ordinary data. What the gradient has beyond first order is
+as much smaller, so it is taken in single precision first, at half the price. That is enough
+where the rounding it brings is estimated below the tolerance; the other groups go on in
+double precision. Where a step does not contract (high leverage, a tiny penalty, nearly
+separable classes) the group goes to damped Newton with its own Hessian.
 """
 
 import numpy as np
 
 from skinfluence.convergence import polish
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.removal.stack import Stack
 
 __all__ = ["refit", "refit_stack"]
 
 # Error to reach relative to the first step, both in the metric of H - H_A.
-_TOL = 1e-9
-# The same where the remainder of the gradient is in single precision, and the relative
-# decrement at which its rounding may stop the fall.
-_ROUGH_TOL, _ROUGH_FLOOR = 1e-5, 1e-4
+# Groups that contract slowly lie in directions where the data say little, and an error that
+# is small in that metric need not be small in the parameters: they go on to rounding.
+_TOL, _TIGHT_TOL, _SLOW = 1e-9, 1e-13, 1e-2
+# Relative decrement at which the rounding of single precision may stop the fall.
+_ROUGH_FLOOR = 1e-4
 # A step that does not halve the decrement is no contraction to wait for.
 _CONTRACTION = 0.5
 _MAX_ITER = 40
@@ -33,52 +35,84 @@ _MAX_ITER = 40
 
 def refit_stack(stack):
     """Return (theta, converged) of each group of a stack, (b, K, D) and (b,)."""
-    theta, first = stack.newton()
-    finite = np.flatnonzero(np.isfinite(theta).all(axis=(1, 2)) & np.isfinite(first))
-    last = first.copy()
+    run = _Run(stack)
+    left = run.started
     if stack.base.hessian is not None:
-        floor = _ROUGH_FLOOR * first
-        rough = (first, "approximate_gradients", _ROUGH_TOL, floor)
-        _iterate(stack, theta, finite, last, *rough)
+        done = run.iterate(left, Stack.approximate_gradients, _ROUGH_FLOOR * run.first)
+        # The remainder is a share `slowest` of the gradient and grows with the square of
+        # the step, so an error of the step comes back doubled, by that share smaller.
+        error = 2.0 * stack.single_precision(run.theta) * run.slowest
+        enough = (error <= _TOL) & (run.slowest <= _SLOW)
+        left = np.setdiff1d(left, done[enough[done]])
     floor = np.full(len(stack), stack.base.rounding)
-    done = _iterate(stack, theta, finite, last, first, "gradients", _TOL, floor)
-    converged = np.zeros(len(stack), dtype=bool)
-    converged[done] = True
-    for j in np.flatnonzero(~converged):
-        theta[j], converged[j] = refit(stack.base, stack.rows[j][stack.real[j]], theta[j])
-    return theta, converged
+    run.converged[left] = False
+    run.iterate(left, Stack.gradients, floor)
+    for j in np.flatnonzero(~run.converged):
+        rows = stack.rows[j][stack.real[j]]
+        run.theta[j], run.converged[j] = refit(stack.base, rows, run.theta[j])
+    return run.theta, run.converged
 
 
-def _iterate(stack, theta, active, last, first, gradients, tol, floor):
-    """Move theta (b, K, D) of the active groups in place; return those that got there.
+class _Run:
+    """The groups of a stack on their way; every array has one entry for each group.
 
-    `last` (b,) holds the decrement of each group's last step and is kept up to date. A
-    decrement d after one of c shows a contraction by d/c, so the step that follows it
-    leaves d^2/c. A decrement below the floor that no longer falls is rounding.
+    Parameters
+    ----------
+    stack : Stack
+        The groups.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (b, K, D)
+        Where each group is; begins after one Newton step.
+    first, last : ndarray of shape (b,)
+        Decrement of that step and of the last one made.
+    slowest : ndarray of shape (b,)
+        Largest ratio of two decrements in a row.
+    converged : ndarray of shape (b,)
+        Which groups have arrived.
+    started : ndarray
+        Groups whose Newton step is finite.
     """
-    reached = []
-    part, update = stack.take(active), stack.update.take(active)
-    for _ in range(_MAX_ITER):
-        if not len(active):
-            break
-        residual = getattr(part, gradients)(theta[active])
-        step = -update.correct(part.solve(residual))
-        with np.errstate(invalid="ignore"):
-            decrement = np.sqrt(np.maximum(0.0, -np.einsum("bkd,bkd->b", residual, step)))
-        previous = last[active]
-        contracts = decrement <= _CONTRACTION * previous
-        left = decrement * np.divide(
-            decrement, previous, out=np.zeros_like(decrement), where=previous > 0
-        )
-        done = contracts & (left <= tol * first[active])
-        done |= ~contracts & (decrement <= floor[active])
-        theta[active[contracts]] += step[contracts]
-        last[active[contracts]] = decrement[contracts]
-        reached.append(active[done])
-        goes_on = contracts & ~done
-        active = active[goes_on]
-        part, update = part.take(goes_on), update.take(goes_on)
-    return np.concatenate(reached) if reached else active
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.theta, self.first = stack.newton()
+        self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
+        self.converged = np.zeros(len(stack), dtype=bool)
+        finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
+        self.started = np.flatnonzero(finite)
+
+    def iterate(self, active, gradients_of, floor):
+        """Move the active groups as far as steps contract; return those that arrived.
+
+        A decrement d after one of c shows a contraction by d/c, so the step that follows
+        leaves d^2/c. A decrement below the floor that no longer falls is rounding.
+        """
+        part, update = self.stack.take(active), self.stack.update.take(active)
+        for _ in range(_MAX_ITER):
+            if not len(active):
+                break
+            residual = gradients_of(part, self.theta[active])
+            step = -update.correct(part.solve(residual))
+            with np.errstate(invalid="ignore"):
+                decrement = np.sqrt(np.maximum(0.0, -np.einsum("bkd,bkd->b", residual, step)))
+            last = self.last[active]
+            ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
+            contracts = ratio <= _CONTRACTION
+            slowest = np.maximum(self.slowest[active], ratio)
+            goal = np.where(slowest > _SLOW, _TIGHT_TOL, _TOL) * self.first[active]
+            done = contracts & (decrement * ratio <= goal)
+            done |= ~contracts & (decrement <= floor[active])
+            moved = active[contracts]
+            self.theta[moved] += step[contracts]
+            self.last[moved] = decrement[contracts]
+            self.slowest[moved] = slowest[contracts]
+            self.converged[active[done]] = True
+            goes_on = contracts & ~done
+            active = active[goes_on]
+            part, update = part.take(goes_on), update.take(goes_on)
+        return np.flatnonzero(self.converged)
 
 
 def refit(base, rows, start=None):

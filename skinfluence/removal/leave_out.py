@@ -74,6 +74,17 @@ class Base:
             blocks.append((outputs, filled))
         return blocks
 
+    def prepare(self):
+        """Compute what "exact" shares, once, before several threads want it."""
+        _ = self.hessian, self.rounding, self.second_moments
+
+    @cached_property
+    def second_moments(self):
+        """Root mean squares of the columns, (D,), and mean of x~ x~', (D, D)."""
+        design = self.point.objective.design
+        gram = design.gram(np.full((design.n_rows, 1), 1.0 / design.n_rows))[0]
+        return np.sqrt(gram.diagonal()), gram
+
     def hessian_times(self, steps):
         """Return H d for steps (b, K, D)."""
         if self.point.objective.coupled:
@@ -153,7 +164,11 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
 
     def run(chosen, method):
         if method == "exact":
-            _ = base.hessian, base.rounding  # once, before the threads want them
+            _ = (
+                base.hessian,
+                base.rounding,
+                base.second_moments,
+            )  # once, before the threads want them
 
         def work(indices):
             rows = groups.padded(indices)

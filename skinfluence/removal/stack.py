@@ -51,6 +51,7 @@ class Stack:
         """Return the stack of some of the groups."""
         part = copy.copy(self)
         part.__dict__.pop("update", None)
+        part.curvature = self.curvature[groups]
         for name in ("rows", "real", "weight", "t", "x", "row_weight"):
             setattr(part, name, getattr(self, name)[groups])
         b, a = self.rows.shape
@@ -59,14 +60,18 @@ class Stack:
         return part
 
     @cached_property
-    def update(self):
-        """(H - H_A)^-1 at the base point, for each group."""
+    def curvature(self):
+        """W_i of the leaving rows at the base point, (b, a, K) or (b, a, K, K)."""
         point = self.base.point
         raw = point.raw_prediction[np.where(self.real, self.rows, 0).ravel()]
         W = point.objective.formulation.weight_curvature(self.target, raw)
         W = W.reshape(*self.rows.shape, *W.shape[1:])
-        W = W * np.expand_dims(self.weight, tuple(range(2, W.ndim)))
-        return GroupUpdate(self.base.factor, self.x, -W, solve=self.solve)
+        return W * np.expand_dims(self.weight, tuple(range(2, W.ndim)))
+
+    @cached_property
+    def update(self):
+        """(H - H_A)^-1 at the base point, for each group."""
+        return GroupUpdate(self.base.factor, self.x, -self.curvature, solve=self.solve)
 
     def solve(self, V):
         """Return (H - t P)^-1 V, each group with the share of its own weight."""
@@ -97,19 +102,37 @@ class Stack:
     def approximate_gradients(self, theta):
         """Return `gradients`, with what is beyond first order in single precision.
 
-        grad F_-A(theta) = G + H d + remainder(d) less the leaving rows, d = theta - theta~;
-        only the remainder takes a pass over all rows.
+            G - sum_A v_i + (H - H_A) d + remainder of the rows that stay,   d = theta - theta~
+
+        Only the remainder takes a pass over all rows. The leaving rows are kept out of it:
+        theirs may be large, and would not cancel in single precision.
         """
         base = self.base
-        objective = base.point.objective
-        share = objective.formulation.penalty_share
+        share = base.point.objective.formulation.penalty_share
         steps = theta - base.theta
-        gradients = base.point.gradient + base.hessian_times(steps)
-        gradients += base.point.remainders(steps)
-        gradients -= np.matmul(self.raw_gradients(theta).transpose(0, 2, 1), self.x)
+        gradients = base.point.gradient - self._leaving() + base.hessian_times(steps)
+        gradients += base.point.remainders(steps, self.rows)
+        own = np.matmul(self.x, steps.transpose(0, 2, 1))
+        W = self.curvature
+        own = np.matmul(W, own[..., None])[..., 0] if W.ndim == 4 else W * own
+        gradients -= np.matmul(own.transpose(0, 2, 1), self.x)
         if share is not None:
-            gradients -= self.t[:, None, None] * share * theta
+            gradients -= self.t[:, None, None] * share * steps
         return gradients
+
+    def single_precision(self, theta):
+        """Return the relative error of raw predictions of steps in single precision.
+
+        x~_j' d_A sums terms x~_jk d_Ak that are each rounded; both sizes as root mean
+        squares over the rows j, for the worst output, shape (b,). Four times what
+        independent roundings make of it.
+        """
+        size, gram = self.base.second_moments
+        steps = theta - self.base.theta
+        rounding = 2.0 * np.finfo(np.float32).eps * np.linalg.norm(steps * size, axis=-1)
+        moved = np.sqrt(np.maximum(0.0, np.sum((steps @ gram) * steps, axis=-1)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(rounding / moved, nan=0.0, posinf=np.inf).max(axis=1)
 
     def influence(self):
         """Return theta~ + N + H^-1 sum_A v_i, additive over the rows."""
