@@ -25,7 +25,7 @@ __all__ = ["refit", "refit_stack"]
 # Error to reach relative to the first step, both in the metric of H - H_A.
 # Groups that contract slowly lie in directions where the data say little, and an error that
 # is small in that metric need not be small in the parameters: they go on to rounding.
-_TOL, _TIGHT_TOL, _SLOW = 1e-9, 1e-13, 1e-2
+_TOL, _TIGHT_TOL, _SLOW = 1e-9, 1e-11, 1e-2
 # Relative decrement at which the rounding of single precision may stop the fall.
 _ROUGH_FLOOR = 1e-4
 # A step that does not halve the decrement is no contraction to wait for.
@@ -44,6 +44,9 @@ def refit_stack(stack):
         error = 2.0 * stack.single_precision(run.theta) * run.slowest
         enough = (error <= _TOL) & (run.slowest <= _SLOW)
         left = np.setdiff1d(left, done[enough[done]])
+        # What single precision took for a decrement says nothing about the contraction of
+        # the steps that follow.
+        run.last[left] = np.maximum(run.last[left], _ROUGH_FLOOR * run.first[left])
     floor = np.full(len(stack), stack.base.rounding)
     run.converged[left] = False
     run.iterate(left, Stack.gradients, floor)
