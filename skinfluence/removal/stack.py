@@ -144,16 +144,20 @@ class Stack:
 
         r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step.
         """
-        base, update = self.base, self.update
-        residual = base.point.gradient - self._leaving()
+        base = self.base
         if base.point.objective.formulation.penalty_share is None:
-            # H^-1 r = -N - Z g from what the update holds: no further solve.
-            solved = -base.correction - update.of_rows(self._base_gradients())
+            # H^-1 r = -N - Z g from what the update holds: no further solve, and r is
+            # never written out.
+            g = self._base_gradients()
+            step = self.update.correct(-base.correction - self.update.of_rows(g))
+            np.negative(step, out=step)
+            slope = np.tensordot(step, base.point.gradient, 2)
+            slope -= np.sum(g * np.matmul(self.x, step.transpose(0, 2, 1)), axis=(1, 2))
         else:
-            solved = self.solve(residual)
-        step = -update.correct(solved)
-        decrement = np.sqrt(np.maximum(0.0, -np.einsum("bkd,bkd->b", residual, step)))
-        return base.theta + step, decrement
+            residual = base.point.gradient - self._leaving()
+            step = -self.update.correct(self.solve(residual))
+            slope = np.einsum("bkd,bkd->b", residual, step)
+        return base.theta + step, np.sqrt(np.maximum(0.0, -slope))
 
     def _base_gradients(self):
         """Return s_i l' of the leaving rows at the base point, zero where padded."""
