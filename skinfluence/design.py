@@ -110,6 +110,19 @@ class Design(ABC):
         With `shift` (d,), the features are replaced by x_i - shift.
         """
 
+    def products(self, scale):
+        """Return x~_i' diag(scale) x~_j for scale (D,) >= 0, shape (n, n)."""
+        d = self.n_features
+        X = self._float(slice(None))
+        if sparse.issparse(X):
+            out = (X.multiply(scale[None, :d]).tocsr() @ X.T).toarray()
+        else:
+            scaled = X * np.sqrt(scale[:d])
+            out = scaled @ scaled.T
+        if self.fit_intercept:
+            out += scale[d]
+        return out
+
     @abstractmethod
     def squared_adjoint(self, weights):
         """Return sum_i weights_im x~_i^2, elementwise squares: (n, M) -> (M, D)."""

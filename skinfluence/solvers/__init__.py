@@ -4,6 +4,7 @@
 `hessian_solver`      what it is
 ====================  =============================================================
 "cholesky"            dense H, factorised once; exact, the fastest while H fits
+"woodbury"            a system of the order of the rows, for models wider than long
 "cg"                  conjugate gradients on products with H; nothing p x p is formed
 "auto"                the table below
 ====================  =============================================================
@@ -13,6 +14,9 @@ The automatic choice, first line that holds:
 ====================================================  =============
 condition                                             solver
 ====================================================  =============
+every coefficient has a penalty, and there are fewer
+rows (times outputs, for a coupled loss) than
+parameters in a block of H                            "woodbury"
 H fits into half of `working_memory`                  "cholesky"
 otherwise                                             "cg"
 ====================================================  =============
@@ -22,6 +26,7 @@ from skinfluence.blocks import memory_budget
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.cg import ConjugateGradientSolver
 from skinfluence.solvers.cholesky import CholeskySolver
+from skinfluence.solvers.woodbury import WoodburySolver
 
 __all__ = [
     "SOLVERS",
@@ -29,12 +34,16 @@ __all__ = [
     "ConjugateGradientSolver",
     "Factor",
     "HessianSolver",
+    "WoodburySolver",
     "get_solver",
     "select_solver",
 ]
 
 #: Every registered solver by name, in one place that every test runs over.
-SOLVERS = {solver.name: solver for solver in (CholeskySolver(), ConjugateGradientSolver())}
+SOLVERS = {
+    solver.name: solver
+    for solver in (CholeskySolver(), WoodburySolver(), ConjugateGradientSolver())
+}
 
 
 def select_solver(objective):
@@ -51,6 +60,11 @@ def select_solver(objective):
         One of the registered solvers.
     """
     K, D = objective.penalty.shape
+    outputs = K if objective.coupled else 1  # that share a block of H
+    rows, order = objective.n_rows * outputs, D * outputs
+    fits = 16 * rows**2 <= memory_budget()
+    if WoodburySolver.is_applicable(objective) and rows < order and fits:
+        return SOLVERS["woodbury"]
     hessian_bytes = 8 * ((K * D) ** 2 if objective.coupled else K * D**2)
     if 2 * hessian_bytes <= memory_budget():  # a Gram block is added to what is there
         return SOLVERS["cholesky"]
