@@ -43,7 +43,18 @@ class WoodburySolver(HessianSolver):
 
     @staticmethod
     def is_applicable(objective):
-        """Return whether every coefficient of an objective has a penalty."""
+        """Return whether every coefficient of an objective has a penalty.
+
+        Parameters
+        ----------
+        objective : Objective
+            The objective whose Hessian is to be inverted.
+
+        Returns
+        -------
+        bool
+            True where this solver can be used.
+        """
         free = objective.penalty[:, : objective.design.n_features] == 0
         return not free.any()
 
