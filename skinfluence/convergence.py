@@ -51,9 +51,9 @@ def gradient_shift(point, correction):
     moved = point.curvature_product(objective.design.predict(correction))
     weighted = objective.sample_weight[:, None] * point.rows.raw_gradient
     moved, size = np.linalg.norm(moved), np.linalg.norm(weighted)
-    # The raw prediction is known to eps |eta|, so g_i to h_i eps |eta|.
-    raw = np.abs(point.raw_prediction)
-    rounding = np.finfo(np.float64).eps * np.linalg.norm(point.curvature_product(raw))
+    # The raw prediction is known to eps |x~|'|theta|, so g_i to h_i times that.
+    known = point.curvature_product(point.magnitude)
+    rounding = np.finfo(np.float64).eps * np.linalg.norm(known)
     if moved <= 64 * rounding:
         return 0.0
     return float(moved / size) if size > 0 else np.inf

@@ -119,6 +119,11 @@ def resolve_groups(groups, cv, *, X, y, classifier):
             check_indices(rows, n, f"group {i} of groups") for i, rows in enumerate(groups)
         ]
         return Groups(n, members)
+    if np.ndim(groups) != 1:
+        raise ValueError(
+            f"groups has shape {np.shape(groups)}: pass a label for each sample in one "
+            "dimension, or a list of index arrays."
+        )
     labels = column_or_1d(groups)
     if len(labels) != n:
         raise ValueError(
@@ -134,7 +139,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
 def check_indices(indices, n_rows, name="indices"):
     """Return row indices as an array, or say what is wrong with them."""
     rows = np.asarray(indices)
-    if isinstance(indices, Integral):
+    if isinstance(indices, Integral) or rows.ndim == 0:
         rows = rows.reshape(1)
     if rows.size == 0:
         return np.empty(0, dtype=np.intp)

@@ -26,6 +26,7 @@ margin of 800 the log loss is exp(-800), not 0 and not nan.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import expit, log_expit, logsumexp, softmax, xlogy
@@ -54,10 +55,13 @@ class Loss(ABC):
     constant_curvature : bool
         Whether the curvature is the same everywhere, so that outputs with equal
         weights share one Gram matrix and one Newton step reaches the optimum.
+    has_kinks : bool
+        Whether the curvature jumps, so that one fast step does not promise the next.
     """
 
     coupled = False
     constant_curvature = False
+    has_kinks = False
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -351,6 +355,8 @@ class SquaredHingeLoss(Loss):
     is an element of the generalised second derivative at the kink.
     """
 
+    has_kinks = True
+
     def loss(self, target, raw_prediction):
         return np.sum(np.maximum(0.0, _shortfall(target, raw_prediction)) ** 2, axis=-1)
 
@@ -376,6 +382,7 @@ class SquaredEpsilonInsensitiveLoss(Loss):
     """
 
     epsilon: float = 0.0
+    has_kinks: ClassVar[bool] = True
 
     def loss(self, target, raw_prediction):
         return np.sum(self._excess(target, raw_prediction) ** 2, axis=-1)

@@ -155,8 +155,7 @@ class Objective:
         w = self.sample_weight[:, None]
         if self.loss_weight is None:
             return w
-        # A class whose rows all have weight zero has an infinite "balanced" weight.
-        return np.where(w > 0, w * self.loss_weight, 0.0)
+        return w * self.loss_weight
 
     @property
     def coupled(self):
@@ -311,6 +310,17 @@ class Point:
             rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
             rest *= objective.row_weight[rows, None].astype(rest.dtype)
             out += part.adjoint(rest, dtype=np.float32)
+        return out
+
+    @cached_property
+    def magnitude(self):
+        """sum_d |x~_id theta_kd|, (n, K): eta is known to eps times this."""
+        design = self.objective.design
+        out = np.empty(self.raw_prediction.shape)
+        for rows in row_blocks(len(out), 24 * design.n_columns):
+            part = design.take(rows)
+            sizes = type(design)(abs(part.X), design.fit_intercept)
+            out[rows] = sizes.predict(np.abs(self.theta))
         return out
 
     def is_current(self):

@@ -349,3 +349,32 @@ def test_nothing_warns_on_a_plain_problem(recwarn):
     X, y, _ = data("wine")
     LogisticRegression(**NEWTON).fit(X, y).leave_out_params(method="exact")
     assert not [w for w in recwarn if issubclass(w.category, InfluenceWarning)]
+
+
+def test_samples_without_a_model_have_no_predicted_class():
+    X, y, _ = data("wine")
+    keep = np.concatenate([np.flatnonzero(y < 2), [170]])
+    fitted = LogisticRegression(**NEWTON).fit(X[keep], y[keep])
+    with pytest.warns(InfluenceWarning) as caught:
+        raw = fitted.leave_out_predict(response_method="decision_function")
+    assert caught[0].filename == __file__
+    assert np.isnan(raw).all(axis=1).nonzero()[0].tolist() == [len(keep) - 1]
+    for call in (fitted.leave_out_predict, fitted.leave_out_score):
+        with pytest.warns(InfluenceWarning), pytest.raises(ValueError, match="no predicted"):
+            call()
+
+
+def test_changing_the_training_data_forgets_the_polish():
+    X, y, _ = data("wine")
+    fitted = LogisticRegression().fit(X, y).polish()
+    assert fitted.n_newton_iter_ > 0
+    assert not hasattr(fitted.remove_samples([0, 1], method="influence"), "n_newton_iter_")
+
+
+def test_a_class_that_liblinear_leaves_out_is_named():
+    from skinfluence.svm import LinearSVC
+
+    X, y, w = data("wine")
+    fitted = LinearSVC(dual=True).fit(X, y, np.where(y == 2, 0.0, w))
+    with pytest.raises(ValueError, match="weight zero"):
+        fitted.leave_out_params([[3]])

@@ -4,8 +4,13 @@
 "influence" mean otherwise is written out densely.
 """
 
+import copy
+import tracemalloc
+
 import numpy as np
 import pytest
+import sklearn
+from scipy import sparse
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
@@ -126,8 +131,6 @@ def test_a_group_of_one_is_the_row(case, method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["binary", "softmax-3", "ridge-alphas", "poisson"])
 def test_results_do_not_depend_on_blocks_or_jobs(name, method):
-    import sklearn
-
     case = next(case for case in CASES if case.name == name)
     fitted = case.fit()
     n = case.data()[0].shape[0]
@@ -271,3 +274,52 @@ def test_unpenalised_poisson_and_logit_equal_the_refit():
     ):
         check = fitted.leave_out_check(8, method="exact", random_state=0)
         assert check.max_relative_error < 1e-6
+
+
+@pytest.mark.parametrize("shift", [2000.0, 1e5])
+def test_exact_of_uncentred_features_is_that_of_centred_ones(shift):
+    # Only the intercept is free of the penalty, so shifting a feature changes nothing else.
+    X, y, w = data("cancer")
+    expected = LogisticRegression(**NEWTON).fit(X, y, w).leave_out_params(method="exact")
+    X = X.copy()
+    X[:, 0] += shift
+    fitted = LogisticRegression(max_iter=1).set_params(**NEWTON).fit(X, y, w)
+    found = fitted.leave_out_params(method="exact")
+    # X itself is known to 1e-16 shift, a share of the change of a row, about 1e-2.
+    assert relative_error(found[:, :-1], expected[:, :-1]) < 1e-13 * shift
+
+
+def test_refine_does_not_revive_a_group_without_optimum():
+    X, y, _ = data("wine")
+    fitted = LogisticRegression(**NEWTON).fit(X, y)
+    groups = [np.flatnonzero(y == 2), [0, 1]]
+    with pytest.warns(InfluenceWarning) as caught:
+        params = fitted.leave_out_params(groups, refine=1.0)
+    assert len(caught) == 1
+    assert np.isnan(params).all(axis=1).tolist() == [True, False]
+
+
+def test_rows_that_cross_one_margin_are_iterated_to_the_end():
+    from skinfluence.svm import LinearSVC
+
+    rng = np.random.default_rng(10)
+    X = rng.standard_normal((500, 3))
+    y = (X[:, 0] + 0.7 * rng.standard_normal(500) > 0).astype(int)
+    fitted = LinearSVC(dual=True, tol=1e-10, max_iter=1_000_000).fit(X, y).polish()
+    params = fitted.leave_out_params(method="exact")
+    for row in range(0, 500, 9):
+        without = copy.copy(fitted).remove_samples([row], method="newton").polish()
+        assert relative_error(params[row], without.params_) < 1e-9
+
+
+def test_exact_of_a_wide_sparse_model_needs_no_square_of_its_width():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((60, 3000), density=0.01, format="csr", rng=rng)
+    fitted = LogisticRegression(tol=1e-8).fit(X, rng.integers(0, 2, 60))
+    for solver in ("woodbury", "cg"):
+        with sklearn.config_context(working_memory=16):
+            tracemalloc.start()
+            fitted.leave_out_params([[0], [1]], method="exact", hessian_solver=solver)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < 16 * 2**20

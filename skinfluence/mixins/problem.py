@@ -127,6 +127,10 @@ class ProblemMixin:
     def _forget_fit(self):
         """Drop what belongs to the fit before."""
         self._influence_problem = None
+        self._forget_state()
+
+    def _forget_state(self):
+        """Drop what was computed for other parameters or training data."""
         self._influence_state = None
         for name in ("n_newton_iter_", "newton_decrement_"):
             self.__dict__.pop(name, None)
@@ -142,6 +146,13 @@ class ProblemMixin:
             formulation = self._formulate(y, sample_weight)
         except (TypeError, ValueError) as error:
             return replace(problem, refusal=str(error))
+        if formulation.layout.shape != problem.layout.shape:
+            return replace(
+                problem,
+                refusal=f"coef_ and intercept_ are those of {problem.layout.n_outputs} "
+                f"output(s), but {formulation.layout.n_outputs} are expected: scikit-learn "
+                "left out a class whose samples all have weight zero. Drop those samples.",
+            )
         problem = replace(problem, formulation=formulation)
         try:
             objective = self._make_objective(formulation, X, y, sample_weight)
@@ -333,7 +344,7 @@ class ProblemMixin:
         self._influence_problem = replace(
             self._influence_problem, objective=objective, data_refusal=None
         )
-        self._influence_state = None
+        self._forget_state()
 
     def _refit_estimator(self):
         """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
@@ -352,11 +363,13 @@ class ProblemMixin:
             )
         # X is kept by reference; targets and weights are small and kept as they are now.
         objective = Objective(formulation, design, target.copy(), weights.copy())
-        c = objective.row_weight
-        if not np.all(np.isfinite(c)) or c.min() < 0:
+        c = formulation.class_weight
+        if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
+            weights = dict(zip(formulation.target.classes.tolist(), c[:, 0], strict=True))
             raise UnsupportedEstimatorError(
-                f"class_weight gives training samples weights from {c.min()} to {c.max()}: "
-                "influence is defined for finite weights that are not negative."
+                f"class_weight comes to {weights}: influence is defined for finite class "
+                "weights that are not negative. Give weights as numbers, or drop the class "
+                "whose samples all have weight zero."
             )
         return objective
 

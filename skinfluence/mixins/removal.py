@@ -288,6 +288,7 @@ default="predict"
         -44.5
         """
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        self._check_labelled(raw)
         objective = self._get_objective()
         pooled = self._pooled(raw)
         y = self._decode(objective.target)
@@ -495,7 +496,7 @@ default="predict"
         self._replace_objective(objective)
         return self
 
-    def _removal(self, groups, cv, method, hessian_solver):
+    def _removal(self, groups, cv, method, hessian_solver, stacklevel=4):
         """Return (base, groups) for one call."""
         check_option("method", method, removal.METHODS)
         objective = self._get_objective()
@@ -514,7 +515,7 @@ default="predict"
                     f"{groups.name(group)} holds every training sample with a weight: no "
                     "model is left without it."
                 )
-        state = self._get_state(hessian_solver, stacklevel=4)
+        state = self._get_state(hessian_solver, stacklevel=stacklevel)
         solver = get_solver(hessian_solver, objective)
         point, factor = state.point, state.factor
         if method == "exact":
@@ -527,10 +528,10 @@ default="predict"
                     factor = solver.factorise(point)
         return removal.Base.at(point, factor, solver), groups
 
-    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, stacklevel=3):
         """Walk over the groups and say which have no result."""
         if refine is not None:
-            if not isinstance(refine, Real) or not 0 < refine <= 1:
+            if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
                 raise ValueError(f"refine={refine!r} must be a share, above 0, at most 1.")
             if method != "newton":
                 raise ValueError(
@@ -549,7 +550,7 @@ default="predict"
                 "whose free intercept then has no finite optimum; their results are NaN: "
                 f"{named}.",
                 InfluenceWarning,
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
         if outcome.unsolved.size:
             named = ", ".join(groups.name(group) for group in outcome.unsolved[:5])
@@ -558,12 +559,12 @@ default="predict"
                 f"did not converge; their results are NaN: {named}. A stronger penalty "
                 "helps.",
                 InfluenceWarning,
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
 
     def _leave_out_raw(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
         """Return each training sample's raw prediction without its group, (n, K)."""
-        base, groups = self._removal(groups, cv, method, hessian_solver)
+        base, groups = self._removal(groups, cv, method, hessian_solver, stacklevel=5)
         groups.partition()
         design = base.point.objective.design
         raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
@@ -573,8 +574,19 @@ default="predict"
                 rows_of_group = line[line >= 0]
                 raw[rows_of_group] = design.take(rows_of_group).predict(one)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose, stacklevel=4)
         return raw
+
+    def _check_labelled(self, raw):
+        """Raise where a classifier has no label for a sample: NaN would read as a class."""
+        missing = np.flatnonzero(np.isnan(raw).any(axis=1))
+        if missing.size and is_classifier(self):
+            raise ValueError(
+                f"There is no model without the groups of {missing.size} sample(s), so they "
+                f"have no predicted class: {missing[:5].tolist()}. Use groups that leave "
+                "members of every class, or response_method='decision_function', where "
+                "they are NaN."
+            )
 
     def _pooled(self, raw):
         """Return an estimator that answers with these raw predictions."""

@@ -22,10 +22,10 @@ from skinfluence.removal.stack import Stack
 
 __all__ = ["refit", "refit_stack"]
 
-# Error to reach relative to the first step, both in the metric of H - H_A.
-# Groups that contract slowly lie in directions where the data say little, and an error that
-# is small in that metric need not be small in the parameters: they go on to rounding.
-_TOL, _TIGHT_TOL, _SLOW = 1e-9, 1e-11, 1e-2
+# Error to reach relative to the first step, both in the metric of H - H_A: in single and in
+# double precision. What is small in that metric may be less so in the parameters, so double
+# precision goes on to rounding; single precision is for groups that contract fast.
+_SINGLE_TOL, _TOL, _SLOW = 1e-9, 1e-11, 1e-2
 # Relative decrement at which the rounding of single precision may stop the fall.
 _ROUGH_FLOOR = 1e-4
 # A step that does not halve the decrement is no contraction to wait for.
@@ -38,21 +38,25 @@ def refit_stack(stack):
     run = _Run(stack)
     left = run.started
     if stack.base.hessian is not None:
-        done = run.iterate(left, Stack.approximate_gradients, _ROUGH_FLOOR * run.first)
+        done = run.iterate(
+            left, Stack.approximate_gradients, _SINGLE_TOL, _ROUGH_FLOOR * run.first
+        )
         # The remainder is a share `slowest` of the gradient and grows with the square of
         # the step, so an error of the step comes back doubled, by that share smaller.
         error = 2.0 * stack.single_precision(run.theta) * run.slowest
-        enough = (error <= _TOL) & (run.slowest <= _SLOW)
+        enough = (error <= _SINGLE_TOL) & (run.slowest <= _SLOW)
         left = np.setdiff1d(left, done[enough[done]])
         # What single precision took for a decrement says nothing about the contraction of
         # the steps that follow.
         run.last[left] = np.maximum(run.last[left], _ROUGH_FLOOR * run.first[left])
     floor = np.full(len(stack), stack.base.rounding)
     run.converged[left] = False
-    run.iterate(left, Stack.gradients, floor)
+    run.iterate(left, Stack.gradients, _TOL, floor)
     for j in np.flatnonzero(~run.converged):
         rows = stack.rows[j][stack.real[j]]
-        run.theta[j], run.converged[j] = refit(stack.base, rows, run.theta[j])
+        run.theta[j], run.converged[j] = refit(
+            stack.base, rows, run.theta[j], first=run.first[j]
+        )
     return run.theta, run.converged
 
 
@@ -86,12 +90,14 @@ class _Run:
         finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
         self.started = np.flatnonzero(finite)
 
-    def iterate(self, active, gradients_of, floor):
+    def iterate(self, active, gradients_of, tol, floor):
         """Move the active groups as far as steps contract; return those that arrived.
 
         A decrement d after one of c shows a contraction by d/c, so the step that follows
-        leaves d^2/c. A decrement below the floor that no longer falls is rounding.
+        leaves d^2/c; not so where the curvature jumps, and there d itself has to be small.
+        A decrement below the floor that no longer falls is rounding.
         """
+        kinks = self.stack.base.point.objective.formulation.loss.has_kinks
         part, update = self.stack.take(active), self.stack.update.take(active)
         for _ in range(_MAX_ITER):
             if not len(active):
@@ -104,8 +110,8 @@ class _Run:
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
             contracts = ratio <= _CONTRACTION
             slowest = np.maximum(self.slowest[active], ratio)
-            goal = np.where(slowest > _SLOW, _TIGHT_TOL, _TOL) * self.first[active]
-            done = contracts & (decrement * ratio <= goal)
+            ahead = decrement if kinks else decrement * ratio
+            done = contracts & (ahead <= tol * self.first[active])
             done |= ~contracts & (decrement <= floor[active])
             moved = active[contracts]
             self.theta[moved] += step[contracts]
@@ -118,7 +124,7 @@ class _Run:
         return np.flatnonzero(self.converged)
 
 
-def refit(base, rows, start=None):
+def refit(base, rows, start=None, first=np.inf):
     """Return (theta, converged) of F without some rows, by damped Newton of its own.
 
     Parameters
@@ -129,6 +135,8 @@ def refit(base, rows, start=None):
         Indices of the rows that leave.
     start : ndarray of shape (K, D) or None, default=None
         Where to begin if F is lower there than at the base point.
+    first : float, default=np.inf
+        Decrement of the first step; what is left must be small beside it, or rounding.
     """
     objective = base.point.objective.without(rows)
     theta = base.theta
@@ -140,4 +148,5 @@ def refit(base, rows, start=None):
         polished = polish(objective, theta, base.solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
-    return polished.theta, polished.converged
+    enough = polished.decrement <= max(1e-6 * first, base.rounding)
+    return polished.theta, polished.converged and enough

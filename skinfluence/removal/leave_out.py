@@ -65,7 +65,8 @@ class Base:
         """Blocks of H with the outputs they serve, filled; None where memory is short."""
         K, D = self.theta.shape
         order = K * D if self.point.objective.coupled else D
-        if 32 * order**2 > memory_budget():  # beside the factor and its inverse
+        # Beside the factor and its inverse: H, its mirror image, and the second moments.
+        if 8 * (4 * order**2 + 2 * D**2) > memory_budget():
             return None
         blocks = []
         for outputs, block in self.point.hessian_blocks():
@@ -76,7 +77,9 @@ class Base:
 
     def prepare(self):
         """Compute what "exact" shares, once, before several threads want it."""
-        _ = self.hessian, self.rounding, self.second_moments
+        _ = self.rounding
+        if self.hessian is not None:
+            _ = self.second_moments
 
     @cached_property
     def second_moments(self):
@@ -98,13 +101,14 @@ class Base:
     def rounding(self):
         """Newton decrement that rounding of the gradient alone can cause.
 
-        eta_j is known to eps |eta_j|, so row j's gradient to e_j = eps (|g_j| + h_j |eta_j|).
-        The errors are independent, and the squares of ||e_j x~_j||_{H^-1} add.
+        eta_j is known to eps |x~_j|'|theta|, so row j's gradient to e_j = eps (|g_j| + h_j
+        |x~_j|'|theta|). The errors are independent, and the squares of ||e_j x~_j||_{H^-1}
+        add.
         """
         point = self.point
-        raw = np.abs(point.raw_prediction)
         g = np.abs(point.objective.sample_weight[:, None] * point.rows.raw_gradient)
-        error = GradientRows(point.objective.design, g + np.abs(point.curvature_product(raw)))
+        moved = np.abs(point.curvature_product(point.magnitude))
+        error = GradientRows(point.objective.design, g + moved)
         squares = sum(
             self.plain_factor.quadratic(error.take(rows).toarray()).sum()
             for rows in row_blocks(len(error), 5 * error.row_bytes)
@@ -164,11 +168,7 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
 
     def run(chosen, method):
         if method == "exact":
-            _ = (
-                base.hessian,
-                base.rounding,
-                base.second_moments,
-            )  # once, before the threads want them
+            base.prepare()
 
         def work(indices):
             rows = groups.padded(indices)
@@ -184,16 +184,12 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
 
     for group in np.flatnonzero(impossible)[:, None]:
         emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
-    run(np.flatnonzero(~impossible), method)
+    possible = np.flatnonzero(~impossible)
+    run(possible, method)
     if refine is not None:
-        decrements[impossible] = -np.inf
-        largest = np.argsort(-decrements, kind="stable")[: _share(refine, len(groups))]
-        run(np.sort(largest), "exact")
+        order = np.argsort(-decrements[possible], kind="stable")
+        run(np.sort(possible[order[: int(np.ceil(refine * len(possible)))]]), "exact")
     return Outcome(empty, np.flatnonzero(~solved))
-
-
-def _share(refine, n_groups):
-    return int(np.ceil(refine * n_groups))
 
 
 def _solve(base, rows, method):
@@ -280,8 +276,8 @@ def groups_without_optimum(objective, groups):
     codes, labels = encoder.class_codes(objective.target), encoder.classes.tolist()
     present = objective.sample_weight > 0
     count = np.bincount(codes[present], minlength=len(encoder.classes))
-    found = []
-    for code in np.flatnonzero(count <= groups.sizes().max(initial=0)):
+    found = {}
+    for code in np.flatnonzero((count > 0) & (count <= groups.sizes().max(initial=0))):
         members = present & (codes == code)
         if groups.members is None:
             last = np.flatnonzero(members)
@@ -291,5 +287,6 @@ def groups_without_optimum(objective, groups):
                 for g, rows in enumerate(groups.members)
                 if members[rows].sum() == count[code]
             ]
-        found += [(int(g), labels[code]) for g in last]
-    return found
+        for group in last:
+            found.setdefault(int(group), labels[code])
+    return sorted(found.items())
