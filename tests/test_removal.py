@@ -6,6 +6,7 @@
 
 import copy
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -283,10 +284,16 @@ def test_exact_of_uncentred_features_is_that_of_centred_ones(shift):
     expected = LogisticRegression(**NEWTON).fit(X, y, w).leave_out_params(method="exact")
     X = X.copy()
     X[:, 0] += shift
-    fitted = LogisticRegression(max_iter=1).set_params(**NEWTON).fit(X, y, w)
-    found = fitted.leave_out_params(method="exact")
-    # X itself is known to 1e-16 shift, a share of the change of a row, about 1e-2.
-    assert relative_error(found[:, :-1], expected[:, :-1]) < 1e-13 * shift
+    fitted = LogisticRegression(**NEWTON).fit(X, y, w)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InfluenceWarning)
+        found = fitted.leave_out_params(method="exact")
+    # What rounding of so far a feature keeps from converging is NaN and named, the rest
+    # is right to the digits that X has left.
+    solved = np.isfinite(found).all(axis=1)
+    assert len(caught) == (not solved.all())
+    assert solved.mean() > 0.9
+    assert relative_error(found[solved, :-1], expected[solved, :-1]) < 1e-12 * shift
 
 
 def test_refine_does_not_revive_a_group_without_optimum():

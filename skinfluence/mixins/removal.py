@@ -235,6 +235,8 @@ default="predict"
         if not hasattr(self, response_method):
             raise ValueError(f"{type(self).__name__} has no {response_method}.")
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        if response_method == "predict":
+            self._check_labelled(raw)
         return self._pooled(raw)._response(response_method)
 
     def leave_out_score(
@@ -557,7 +559,7 @@ default="predict"
             warnings.warn(
                 f"{outcome.unsolved.size} group(s) leave an objective that is singular or "
                 f"did not converge; their results are NaN: {named}. A stronger penalty "
-                "helps.",
+                "or centred features help.",
                 InfluenceWarning,
                 stacklevel=stacklevel,
             )
