@@ -23,7 +23,8 @@ class RemovalMixin:
     """Leave-one-out and group removal at three accuracies.
 
     "influence" is first order and additive over rows, "newton" one Newton step of the
-    reduced objective (exact for squared loss), "exact" scikit-learn's refit to rounding.
+    reduced objective (exact for squared loss), "exact" scikit-learn's refit, to about
+    1e-8 of the change.
     All three predict the converged refit, also from a fit that stopped early. Frozen:
     class weights and hyperparameters as fitted; in a pipeline also the preprocessing.
     """

@@ -4,13 +4,13 @@
 
     "influence"   theta~ + N + H^-1 sum_A v_i                first order, additive
     "newton"      theta~ - (H - H_A)^-1 (G - sum_A v_i)      one Newton step of F without A
-    "exact"       damped Newton of F without A to rounding   scikit-learn's best refit
+    "exact"       Newton of F without A until it stands      scikit-learn's best refit
 
 All three predict the converged refit: from a fit that stopped early, N is inside.
 
     leave_out.py   walks over all groups in stacks of a size that fits
     stack.py       one stack of groups: its rows, its gradients, one step
-    exact.py       the iteration to rounding
+    exact.py       the iteration to the refit
     evaluate.py    losses and bounds at the moved parameters
 """
 

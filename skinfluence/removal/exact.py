@@ -1,4 +1,4 @@
-"""Every refit to rounding, many at a time.
+"""Every refit, many at a time.
 
 The groups of a stack iterate together on the Hessian of the base point, corrected for each
 group's rows but not refreshed:
@@ -25,7 +25,7 @@ __all__ = ["refit", "refit_stack"]
 # Error to reach relative to the first step, both in the metric of H - H_A: in single and in
 # double precision. What is small in that metric may be less so in the parameters, so double
 # precision goes on to rounding; single precision is for groups that contract fast.
-_SINGLE_TOL, _TOL, _SLOW = 1e-9, 1e-11, 1e-2
+_SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 # Relative decrement at which the rounding of single precision may stop the fall.
 _ROUGH_FLOOR = 1e-4
 # A step that does not halve the decrement is no contraction to wait for.

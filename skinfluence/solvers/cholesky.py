@@ -8,7 +8,6 @@ diagonal, which makes its condition number a property of the problem, not of the
 which the features are measured.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +15,7 @@ import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
 
-from skinfluence.blocks import memory_budget, one_blas_thread, row_blocks
+from skinfluence.blocks import lapack_threads, memory_budget, row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
@@ -26,9 +25,6 @@ __all__ = ["CholeskySolver"]
 # between the two fewer than four are, and the user is told.
 _SINGULAR = 4 * np.finfo(np.float64).eps
 _DOUBTFUL = 1e4 * np.finfo(np.float64).eps
-
-# Work below which a second BLAS thread costs more than it brings, see `_threads`.
-_FEW_FLOPS = 5e9
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class CholeskyFactor(Factor):
         self._to_shifted(out)
         for outputs, scale, factor in self.blocks:
             flat = self._flat(out, outputs) * scale
-            with _threads(2 * flat.size * len(factor)):
+            with lapack_threads(2 * flat.size * len(factor)):
                 solved, _ = lapack.dpotrs(factor, flat.T, lower=1, overwrite_b=1)
             self._put(out, outputs, solved.T * scale)
         self._from_shifted(out)
@@ -94,7 +90,7 @@ class CholeskyFactor(Factor):
         total = np.zeros(V.shape[0])
         for outputs, scale, factor in self.blocks:
             flat = self._flat(V, outputs) * scale
-            with _threads(flat.size * len(factor)):
+            with lapack_threads(flat.size * len(factor)):
                 half = blas.dtrsm(1.0, factor, flat.T, lower=1, overwrite_b=1)
             squares = np.einsum("pm,pm->m", half, half)
             total += squares.reshape(V.shape[0], -1).sum(axis=1)
@@ -130,7 +126,7 @@ class CholeskyFactor(Factor):
         # LAPACK reads the upper triangle of a C-ordered array as the lower one of its
         # transpose, so the block is factorised in place.
         norm = _norm_from_upper(block)
-        with _threads(len(block) ** 3 / 3):
+        with lapack_threads(len(block) ** 3 / 3):
             factor, info = lapack.dpotrf(block.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
             raise self._singular(outputs)
@@ -193,17 +189,6 @@ class CholeskyFactor(Factor):
         """Apply T^-1 to parameters in place: intercept less mu' coefficients."""
         if self.shift is not None:
             V[..., -1] -= V[..., :-1] @ self.shift
-
-
-def _threads(flops):
-    """Keep SciPy's BLAS to one thread where it has little to do.
-
-    SciPy and NumPy bring a pool of BLAS threads each, and the threads of a pool spin for a
-    while after their work. Calling both in turn has each wait for the other: 100 ms instead
-    of 28 ms for order 1,000 and 200 right-hand sides on two cores, and the GEMM that
-    follows takes twice its time.
-    """
-    return one_blas_thread() if flops < _FEW_FLOPS else nullcontext()
 
 
 def _pin(block, gauge, n_outputs):

@@ -15,14 +15,13 @@ No term is a difference of large ones: z'M^-1 z is what 1'W1 - 1'WX (..)^-1 X'W1
 penalised intercept is a column like the others.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import lapack
 
-from skinfluence.blocks import one_blas_thread
+from skinfluence.blocks import lapack_threads
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
@@ -110,7 +109,7 @@ class WoodburyFactor(Factor):
             M = np.einsum("iac,ij,jcb->iajb", R, products, R, optimize=True)
             M = M.reshape(n * k, n * k)
         M[np.arange(n * k), np.arange(n * k)] += 1.0
-        with _threads(M.shape[0]):
+        with lapack_threads(M.shape[0] ** 3 / 3):
             factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
             raise SingularHessianError(
@@ -186,7 +185,7 @@ class _System:
     def solve(self, rows):
         """Return M^-1 times each row, (m, n k)."""
         rows = np.array(rows, dtype=np.float64, order="C")
-        with _threads(len(self.factor), rows.shape[0]):
+        with lapack_threads(2 * rows.size * len(self.factor)):
             solved, _ = lapack.dpotrs(self.factor, rows.T, lower=1, overwrite_b=1)
         return solved.T
 
@@ -202,9 +201,3 @@ def _root(W):
     values, vectors = np.linalg.eigh(W)
     values = np.sqrt(np.maximum(values, 0.0))
     return (vectors * values[:, None]) @ vectors.transpose(0, 2, 1)
-
-
-def _threads(order, n_rows=0):
-    """Keep SciPy's BLAS to one thread for small systems, see `cholesky._threads`."""
-    flops = order**3 / 3 + 2 * order**2 * n_rows
-    return one_blas_thread() if flops < 5e9 else nullcontext()
