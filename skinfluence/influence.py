@@ -23,10 +23,34 @@ __all__ = [
     "most_influential_queries",
     "output_influence",
     "self_influence",
+    "write_gradients",
+    "write_solutions",
 ]
 
 #: What ranks first: a function of influence whose largest values are wanted.
 ORDERS = {"absolute": np.abs, "helpful": np.negative, "harmful": np.positive}
+
+
+def write_gradients(rows, layout, out, *, n_jobs=None):
+    """Fill out (m, p) with gradient rows in the public layout."""
+
+    def fill(block):
+        out[block] = layout.to_public(rows.take(block).toarray())
+
+    blocks = row_blocks(len(rows), 3 * rows.row_bytes, n_jobs=n_jobs)
+    run_blocks(fill, blocks, n_jobs=n_jobs)
+    return out
+
+
+def write_solutions(factor, V, layout, out, *, n_jobs=None):
+    """Fill out (k, p) with H^-1 times each row of V, both in the public layout."""
+
+    def fill(block):
+        out[block] = layout.to_public(factor.solve(layout.from_public(V[block])))
+
+    blocks = row_blocks(len(V), 6 * 8 * layout.size, n_jobs=n_jobs)
+    run_blocks(fill, blocks, n_jobs=n_jobs)
+    return out
 
 
 def influence_params(point, factor, rows, out, *, n_jobs=None):

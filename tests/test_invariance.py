@@ -171,6 +171,11 @@ def test_dtype_and_out(dtype, tmp_path):
     out = np.empty(fitted.influence_params().shape, dtype=dtype)
     fitted.influence_params(out=out)
     np.testing.assert_allclose(out, fitted.influence_params(), rtol=1e-5, atol=1e-6)
+    gradient, out = fitted.loss_gradient(X, y), np.empty_like(out)
+    assert fitted.loss_gradient(X, y, out=out, n_jobs=2) is out
+    np.testing.assert_allclose(out, gradient, rtol=1e-5, atol=1e-6)
+    assert fitted.solve_hessian(gradient, out=out, n_jobs=2) is out
+    np.testing.assert_allclose(out, fitted.solve_hessian(gradient), rtol=1e-5, atol=1e-6)
     out = np.empty(len(y), dtype=dtype)
     fitted.influence_loss(X, y, average=True, out=out)
     np.testing.assert_allclose(out, expected.mean(axis=0), rtol=1e-4, atol=1e-7)

@@ -33,6 +33,7 @@ CALLS = {
     "self_influence": lambda e, X, y, jobs: e.self_influence(n_jobs=jobs),
     "prediction": lambda e, X, y, jobs: e.influence_prediction(X[:150], n_jobs=jobs),
     "top": lambda e, X, y, jobs: e.influential_samples(X[:3000], y[:3000], 5, n_jobs=jobs)[0],
+    "gradient": lambda e, X, y, jobs: e.loss_gradient(X, y, n_jobs=jobs),
     "step": lambda e, X, y, jobs: e.newton_step(0.1, n_jobs=jobs),
 }
 

@@ -53,7 +53,7 @@ class InfluenceMixin:
         design, target = self._check_samples(formulation, X, y)
         return formulation.loss.loss(target, design.predict(self._theta()))
 
-    def loss_gradient(self, X, y):
+    def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
         """Return the gradient of the plain loss of each sample in the parameters.
 
         ``grad l(z) = l'(y, eta) (x, 1)``, without weights or penalty.
@@ -64,6 +64,12 @@ class InfluenceMixin:
             Samples.
         y : array-like of shape (m,) or (m, n_targets)
             Targets, or labels seen in `fit`.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of samples.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (m, p), default=None
+            Array or memmap to fill.
 
         Returns
         -------
@@ -78,9 +84,11 @@ class InfluenceMixin:
         array([[-4., -1.]])
         """
         rows = self._check_query(X, y)
-        return self._get_formulation().layout.to_public(rows.toarray())
+        layout = self._get_formulation().layout
+        out = prepare_out(out, (len(rows), layout.size), dtype)
+        return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
 
-    def solve_hessian(self, V, *, hessian_solver="auto"):
+    def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
         """Return rows times the inverse Hessian, ``H^-1 v`` for each row v.
 
         H is the Hessian of the objective in sum form, ``F = sum_i s_i l + penalty`` (the
@@ -95,6 +103,12 @@ class InfluenceMixin:
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1: "auto", a name in `skinfluence.solvers.SOLVERS`, or a
             solver instance. Results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of right-hand sides.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (k, p), default=None
+            Array or memmap to fill.
 
         Returns
         -------
@@ -115,7 +129,8 @@ class InfluenceMixin:
             raise ValueError(
                 f"V has {V.shape[1]} columns, but the model has {layout.size} parameters."
             )
-        return layout.to_public(state.factor.solve(layout.from_public(V)))
+        out = prepare_out(out, V.shape, dtype)
+        return influence.write_solutions(state.factor, V, layout, out, n_jobs=n_jobs)
 
     def influence_params(
         self,
