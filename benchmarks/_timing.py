@@ -5,9 +5,10 @@ import tracemalloc
 
 __all__ = ["best_of", "peak_memory"]
 
-# BLAS and OpenMP threads spin for some ten milliseconds after their work, and would take
-# a core from the next candidate. After this pause (seconds) they are asleep.
-_SETTLE = 0.05
+# BLAS threads spin for a while after their work, OpenBLAS's for about 100 ms, and take a
+# core from the next candidate if it uses another library's threads: a GEMM of NumPy right
+# after LAPACK of SciPy took twice its time. After this pause (seconds) they are asleep.
+_SETTLE = 0.2
 
 
 def best_of(candidates, repeats):
