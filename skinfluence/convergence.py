@@ -39,7 +39,8 @@ def newton_correction(point, factor):
 
 def newton_decrement(point, correction):
     """Return sqrt(G' H^-1 G) from N."""
-    return float(np.sqrt(max(0.0, -np.sum(point.gradient * correction))))
+    readings = point.objective.design.readings(correction)
+    return float(np.sqrt(max(0.0, -np.sum(point.gradient * readings))))
 
 
 def gradient_shift(point, correction):

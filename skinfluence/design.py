@@ -11,6 +11,12 @@ With n rows, D = n_features + fit_intercept columns:
     gram(weights)    (n, M)   -> (M, D, D)    sum_i weights_im x~_i x~_i'
     outer(weights)   (n, K)   -> (n, K, D)    weights_ik x~_i written out, for blocks only
     take(rows)       a design of some rows; a slice of dense data stays a view
+
+A design may be written in coordinates where gradients and parameters pair through a metric M
+(`kernels.py`): predictions are x~_i' M theta, and M theta are the *readings* of theta:
+
+    readings(theta)  (..., D) -> (..., D)     M theta; theta itself for features
+    read(readings)   (..., D) -> (n, ...)     x~_i' readings, so predict = read of readings
 """
 
 from abc import ABC, abstractmethod
@@ -47,6 +53,8 @@ class Design(ABC):
 
     #: Whether a block of rows can be written out at no more cost than reading it.
     is_dense = False
+    #: Whether gradients and parameters pair through a metric, see above.
+    has_metric = False
 
     @property
     def n_rows(self):
@@ -76,6 +84,22 @@ class Design(ABC):
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1])
+
+    def readings(self, theta):
+        """Return M theta, what rows are multiplied with to predict; theta (..., D)."""
+        return theta
+
+    def read(self, readings):
+        """Return x~_i' readings for readings (..., D), shape (n, ...)."""
+        return self.predict(readings)
+
+    def magnitude(self, theta):
+        """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
+        out = np.empty((self.n_rows, len(theta)))
+        for rows in row_blocks(self.n_rows, 24 * self.n_columns):
+            sizes = type(self)(abs(self.X[rows]), self.fit_intercept)
+            out[rows] = sizes.predict(np.abs(theta))
+        return out
 
     def adjoint(self, weights, dtype=np.float64):
         """Return sum_i weights_i x~_i for weights (n, ...), shape (..., D)."""
@@ -122,6 +146,15 @@ class Design(ABC):
         if self.fit_intercept:
             out += scale[d]
         return out
+
+    def squared_norms(self, scale):
+        """Return x~_i' diag(scale) x~_i for scale (D,) >= 0, shape (n,)."""
+        out = np.empty(self.n_rows)
+        for rows in row_blocks(self.n_rows, 16 * self.n_columns):
+            X = self._float(rows)
+            squares = X.power(2) if sparse.issparse(X) else X**2
+            out[rows] = squares @ scale[: self.n_features]
+        return out + scale[-1] if self.fit_intercept else out
 
     @abstractmethod
     def squared_adjoint(self, weights):

@@ -104,10 +104,10 @@ class GradientRows:
 
     def _contract(self, V):
         """Return sum_k g_ik (x~_i' V_qk), shape (n, q)."""
-        total = self.design.predict(V[:, 0])
+        total = self.design.read(V[:, 0])
         total *= self.raw_gradient[:, 0, None]
         for k in range(1, V.shape[1]):
-            term = self.design.predict(V[:, k])
+            term = self.design.read(V[:, k])
             term *= self.raw_gradient[:, k, None]
             total += term
         return total

@@ -72,7 +72,7 @@ def influence_on(point, factor, V, out=None):
 
     The influence of every training row on the m scalars whose gradients are V.
     """
-    solved = factor.solve(V)
+    solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
     return point.rows.dot(solved, out=out)
 
@@ -148,7 +148,7 @@ def _raw_influence(point, factor, x):
         return influence_on(point, factor, V.reshape(m * K, K, D)).reshape(m, K, -1)
     # Outputs do not interact: one solve gives H_k^-1 x for all of them, and the influence
     # on output k comes from output k of the training rows alone.
-    solved = factor.solve(np.broadcast_to(x[:, None], (m, K, D)))
+    solved = factor.solve_transposed(np.broadcast_to(x[:, None], (m, K, D)))
     solved *= -S
     raw = np.empty((m, K, point.objective.n_rows))
     for k in range(K):
@@ -174,7 +174,7 @@ def self_influence(point, factor, *, n_jobs=None):
             value = factor.quadratic(V)
             return value if c is None else value * c[block, 0]
         other = factor.solve(point.rows.take(block).toarray())
-        return np.einsum("mkd,mkd->m", V, other)
+        return np.einsum("mkd,mkd->m", V, objective.design.readings(other))
 
     blocks = row_blocks(len(plain), 5 * plain.row_bytes, n_jobs=n_jobs)
     return -S * np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
@@ -218,7 +218,7 @@ def most_influential(point, factor, V, n_influential, order):
         Best first; ties by the smaller index.
     """
     rank = ORDERS[order]
-    solved = factor.solve(V)
+    solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
     best = np.empty((len(V), 0))
     index = np.empty((len(V), 0), dtype=np.intp)

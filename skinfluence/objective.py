@@ -197,7 +197,7 @@ class Objective:
     def value(self, theta, raw_prediction=None):
         """Return F(theta)."""
         raw = self.design.predict(theta) if raw_prediction is None else raw_prediction
-        penalty = 0.5 * np.sum(self.penalty * theta**2)
+        penalty = 0.5 * np.sum(self.penalty * theta * self.design.readings(theta))
         loss, s = self.formulation.loss, self.row_weight
         if s.shape[1] == 1:
             return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
@@ -315,13 +315,7 @@ class Point:
     @cached_property
     def magnitude(self):
         """sum_d |x~_id theta_kd|, (n, K): eta is known to eps times this."""
-        design = self.objective.design
-        out = np.empty(self.raw_prediction.shape)
-        for rows in row_blocks(len(out), 24 * design.n_columns):
-            part = design.take(rows)
-            sizes = type(design)(abs(part.X), design.fit_intercept)
-            out[rows] = sizes.predict(np.abs(self.theta))
-        return out
+        return self.objective.design.magnitude(self.theta)
 
     def is_current(self):
         """Whether the training data are still those that this point was evaluated on.

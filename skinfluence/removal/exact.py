@@ -105,7 +105,8 @@ class _Run:
             residual = gradients_of(part, self.theta[active])
             step = -update.correct(part.solve(residual))
             with np.errstate(invalid="ignore"):
-                decrement = np.sqrt(np.maximum(0.0, -np.einsum("bkd,bkd->b", residual, step)))
+                slope = np.einsum("bkd,bkd->b", residual, part.readings(step))
+                decrement = np.sqrt(np.maximum(0.0, -slope))
             last = self.last[active]
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
             contracts = ratio <= _CONTRACTION

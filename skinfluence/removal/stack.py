@@ -44,6 +44,10 @@ class Stack:
         s = objective.row_weight[flat] * self.real.reshape(-1, 1)
         self.row_weight = s.reshape(b, a, -1)
 
+    def readings(self, theta):
+        """Return what rows are multiplied with to predict, see `Design`."""
+        return self.base.point.objective.design.readings(theta)
+
     def __len__(self):
         return len(self.rows)
 
@@ -83,7 +87,7 @@ class Stack:
     def raw_gradients(self, theta):
         """Return s_i l' of the leaving rows at each group's own theta, (b, a, K)."""
         b, a = self.rows.shape
-        raw = np.matmul(self.x, theta.transpose(0, 2, 1))
+        raw = np.matmul(self.x, self.readings(theta).transpose(0, 2, 1))
         loss = self.base.point.objective.formulation.loss
         gradient = loss.gradient(self.target, raw.reshape(b * a, -1))
         return gradient.reshape(b, a, -1) * self.row_weight
@@ -151,12 +155,13 @@ class Stack:
             g = self._base_gradients()
             step = self.update.correct(-base.correction - self.update.of_rows(g))
             np.negative(step, out=step)
-            slope = np.tensordot(step, base.point.gradient, 2)
-            slope -= np.sum(g * np.matmul(self.x, step.transpose(0, 2, 1)), axis=(1, 2))
+            read = self.readings(step)
+            slope = np.tensordot(read, base.point.gradient, 2)
+            slope -= np.sum(g * np.matmul(self.x, read.transpose(0, 2, 1)), axis=(1, 2))
         else:
             residual = base.point.gradient - self._leaving()
             step = -self.update.correct(self.solve(residual))
-            slope = np.einsum("bkd,bkd->b", residual, step)
+            slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
         return base.theta + step, np.sqrt(np.maximum(0.0, -slope))
 
     def _base_gradients(self):

@@ -51,6 +51,25 @@ class Factor(ABC):
             Solutions.
         """
 
+    def solve_transposed(self, V):
+        """Return what training rows read of H^-1 applied to functionals of parameters.
+
+        ``rows @ solve_transposed(v)`` is the product v' H^-1 (rows). For features that is
+        `solve`; designs with a metric M write rows as u, their gradients being M u, and
+        H = M A: then `solve` is A^-1 and this A^-T, which no inverse of M is needed for.
+
+        Parameters
+        ----------
+        V : ndarray of shape (m, K, D)
+            Gradients of functionals in the parameters.
+
+        Returns
+        -------
+        ndarray of shape (m, K, D)
+            Readings, see `Design`.
+        """
+        return self.solve(V)
+
     def quadratic(self, V):
         """Return v' H^-1 v of each row of V.
 
@@ -64,7 +83,8 @@ class Factor(ABC):
         ndarray of shape (m,)
             Never negative.
         """
-        return np.einsum("mkd,mkd->m", V, self.solve(V))
+        readings = self.point.objective.design.readings(self.solve(V))
+        return np.einsum("mkd,mkd->m", V, readings)
 
     def row_products(self, x):
         """Return M = X_A H^-1 X_A' within groups of rows of a coupled loss.
@@ -84,6 +104,7 @@ class Factor(ABC):
         V = np.zeros((b, a, K, K, D))
         V[:, :, np.arange(K), np.arange(K)] = x[:, :, None]
         Z = self.solve(V.reshape(b * a * K, K, D)).reshape(b, a * K, K, D)
+        Z = self.point.objective.design.readings(Z)
         M = np.matmul(Z, x.transpose(0, 2, 1)[:, None])  # (b, a K, K, a)
         return M.transpose(0, 3, 2, 1).reshape(b, a * K, a * K)
 
@@ -95,9 +116,12 @@ class HessianSolver(ABC):
     ----------
     name : str
         Name that `hessian_solver` takes.
+    takes_kernels : bool
+        Whether it solves for designs with a metric, see `kernels.py`.
     """
 
     name: ClassVar[str]
+    takes_kernels: ClassVar[bool] = False
 
     @abstractmethod
     def factorise(self, point):

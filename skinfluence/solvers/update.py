@@ -44,6 +44,7 @@ class GroupUpdate:
         self.x = x
         self.coupled = C.ndim == 4
         self.solve = factor.solve if solve is None else solve
+        self.readings = factor.point.objective.design.readings
         b, a, D = x.shape
         K = C.shape[2]
         if self.coupled:
@@ -57,7 +58,7 @@ class GroupUpdate:
             V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
             self.Z = self.solve(V).reshape(b, a, K, D).transpose(0, 2, 1, 3)
             self.C = C.transpose(0, 2, 1)
-            M = np.matmul(self.Z, x.transpose(0, 2, 1)[:, None])
+            M = np.matmul(self.readings(self.Z), x.transpose(0, 2, 1)[:, None])
             self.system = np.eye(a) + M * self.C[:, :, None]
         self.inverse = _inverse(self.system)
 
@@ -82,7 +83,7 @@ class GroupUpdate:
     def correct(self, Y):
         """Return (H + X' C X)^-1 R given Y = H^-1 R, both (b, K, D)."""
         b, a, _ = self.x.shape
-        raw = np.matmul(self.x, Y.transpose(0, 2, 1))  # X_A y, (b, a, K)
+        raw = np.matmul(self.x, self.readings(Y).transpose(0, 2, 1))  # X_A y, (b, a, K)
         if self.coupled:
             weights = self.C @ (self.inverse @ raw.reshape(b, -1, 1))
             return Y - self.of_rows(weights.reshape(b, a, -1))

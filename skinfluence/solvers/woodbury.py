@@ -1,20 +1,26 @@
-"""H^-1 from a system of the order of the rows, for models wider than long.
+"""H^-1 from a system of the order of the rows: for models wider than long, and kernels.
 
 With a penalty Lam on every coefficient, H = Lam + X' W X has an inverse that needs nothing of
-order d x d. Write R = W^1/2 and M = I + R X Lam^-1 X' R, of order n (n K for a coupled loss,
-with W block diagonal in K x K). Then, for a right-hand side v of the coefficients,
+order d x d. Let P = W^-1 + X Lam^-1 X', of order n. For a right-hand side v of coefficients,
 
-    y = Lam^-1 v,   alpha = M^-1 R X y,   H^-1 v = y - Lam^-1 X' R alpha.
+    y = Lam^-1 v,   rho = P^-1 X y,   H^-1 v = y - Lam^-1 X' rho.
 
-An intercept without penalty has no Lam^-1. It is eliminated: with z = R 1, q = M^-1 z and
-S = z'q, the Schur complement of the coefficients in H,
+An intercept without penalty has no Lam^-1. With q = P^-1 1 and S = 1'q, the Schur complement
+of the coefficients in H, it is
 
-    b = (v_b - z'alpha) / S,   x = y - Lam^-1 X' R (alpha + q b).
+    b = (v_b - 1'rho) / S,   x = y - Lam^-1 X' (rho + q b).
 
-No term is a difference of large ones: z'M^-1 z is what 1'W1 - 1'WX (..)^-1 X'W1 comes to. A
+No term is a difference of large ones: 1'P^-1 1 is what 1'W1 - 1'WX (..)^-1 X'W1 comes to. A
 penalised intercept is a column like the others.
+
+Rows without curvature are not in P at all. Rows of infinite curvature, where a loss has a kink
+that holds the prediction in place, have W^-1 = 0 and need no other care.
+
+Of the features only products are used, so kernels K(x_i, x_j) take the place of X Lam^-1 X'.
+There gradients, parameters and readings are three things, see `kernels.py`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +33,10 @@ from skinfluence.solvers.base import Factor, HessianSolver
 
 __all__ = ["WoodburySolver"]
 
+# A row whose curvature adds no more than this to H, relative to the penalty along it, changes
+# no digit of a solution.
+_NO_CURVATURE = 1e-18
+
 
 @dataclass(frozen=True)
 class WoodburySolver(HessianSolver):
@@ -36,6 +46,7 @@ class WoodburySolver(HessianSolver):
     """
 
     name: ClassVar[str] = "woodbury"
+    takes_kernels: ClassVar[bool] = True
 
     def factorise(self, point):
         return WoodburyFactor(point)
@@ -59,7 +70,7 @@ class WoodburySolver(HessianSolver):
 
 
 class WoodburyFactor(Factor):
-    """Cholesky factors of M, one for each group of outputs that share it.
+    """Cholesky factors of P, one for each group of outputs that share it.
 
     Parameters
     ----------
@@ -75,124 +86,207 @@ class WoodburyFactor(Factor):
                 "hessian_solver='woodbury' needs a penalty on every coefficient: use "
                 "'cholesky' or 'cg' where there is none."
             )
-        design = objective.design
+        design, K = objective.design, len(objective.penalty)
         self.free_intercept = design.fit_intercept and not objective.penalty[:, -1].any()
+        self.inverse = np.divide(  # 1 / Lam, 0 for a free intercept
+            1.0,
+            objective.penalty,
+            out=np.zeros_like(objective.penalty),
+            where=objective.penalty > 0,
+        )
         W = point.curvature()
         if objective.coupled:
-            self.systems = [self._system(np.arange(W.shape[1]), _root(W))]
+            systems = [_CoupledSystem(np.arange(K), W, design, self.inverse[0])]
         else:
-            self.systems = [
-                self._system(np.array([k]), np.sqrt(W[:, k])[:, None, None])
-                for k in range(W.shape[1])
+            systems = [
+                _RowSystem(outputs, W[:, outputs[0]], design, self.inverse[outputs[0]])
+                for outputs in self._alike(W)
             ]
+        self.systems = systems
+        if self.free_intercept:
+            self.intercepts = [self._eliminate(system) for system in systems]
 
     def solve(self, V):
-        V = np.array(V, dtype=np.float64)
-        self.point.objective.remove_gauge(V)
-        out = np.empty_like(V)
-        for system in self.systems:
-            out[:, system.outputs] = self._solve(system, V[:, system.outputs])
-        return self.point.objective.remove_gauge(out)
+        return self._solve(V, transposed=False)
 
-    def _system(self, outputs, R):
-        """Return M of some outputs, factorised, with what eliminates the intercepts."""
+    def solve_transposed(self, V):
+        return self._solve(V, transposed=True)
+
+    def _alike(self, W):
+        """Return the outputs in groups of equal curvature and penalty."""
+        objective = self.point.objective
+        loss, K = objective.formulation.loss, W.shape[1]
+        if not loss.constant_curvature or objective.row_weight.shape[1] > 1:
+            return [np.array([k]) for k in range(K)]
+        _, group = np.unique(objective.penalty, axis=0, return_inverse=True)
+        return [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
+
+    def _eliminate(self, system):
+        """Return q = P^-1 1 and the Schur complement S of one system."""
+        k = system.n_coupled
+        ones = np.broadcast_to(np.eye(k)[:, None], (k, system.n_rows, k))
+        q = system.apply(ones)
+        schur = q.sum(axis=1)
+        if k > 1:  # a softmax is flat along a shift of all intercepts: pinned
+            schur += schur.diagonal().mean() / k
+        if not np.all(np.isfinite(schur)) or np.linalg.cond(schur) > 1e14:
+            direction = np.zeros(self.point.theta.shape)
+            direction[system.outputs, -1] = 1.0
+            raise SingularHessianError(
+                "The rows have no curvature left that could hold the intercept: every "
+                "prediction is saturated. Strengthen the penalty.",
+                direction,
+            )
+        return q, schur
+
+    def _solve(self, V, transposed):
+        """Return H^-1 V of gradients V, or, transposed, the readings for functionals V."""
         objective, design = self.point.objective, self.point.objective.design
-        n, k = len(R), len(outputs)
-        inverse = self._inverse_penalty(outputs)
-        # All outputs of a coupled loss have one penalty, so X Lam^-1 X' is the same n x n
-        # array for each of them.
-        products = design.products(inverse)
-        if k == 1:
-            root = R[:, 0, 0]
-            M = products * root[:, None] * root
-        else:
-            M = np.einsum("iac,ij,jcb->iajb", R, products, R, optimize=True)
-            M = M.reshape(n * k, n * k)
-        M[np.arange(n * k), np.arange(n * k)] += 1.0
+        out = objective.remove_gauge(np.array(V, dtype=np.float64))
+        last = out[:, :, -1].copy()
+        out *= self.inverse
+        for i, system in enumerate(self.systems):
+            part = design.take(system.rows)
+            for outputs in system.shared():
+                y = out[:, outputs]
+                raw = (part.read if transposed else part.predict)(y)  # (n, m, k)
+                rho = system.apply(raw.transpose(1, 0, 2))
+                if self.free_intercept:
+                    q, schur = self.intercepts[i]
+                    b = np.linalg.solve(schur, (last[:, outputs] - rho.sum(axis=1)).T).T
+                    rho += np.tensordot(b, q, axes=1)
+                weights = np.ascontiguousarray(rho.transpose(1, 0, 2))
+                change = part.adjoint(weights)
+                if transposed:
+                    change = design.readings(change)
+                y -= change * self.inverse[outputs]
+                if self.free_intercept:
+                    y[:, :, -1] = b
+                out[:, outputs] = y
+        return objective.remove_gauge(out)
+
+
+class _System(ABC):
+    """P of some outputs, factorised.
+
+    Attributes
+    ----------
+    outputs : ndarray
+        The outputs it serves.
+    rows : slice or ndarray
+        The rows in it.
+    n_rows : int
+        How many.
+    n_coupled : int
+        How many outputs interact, k.
+    """
+
+    n_coupled = 1
+
+    @abstractmethod
+    def apply(self, raw):
+        """Return P^-1 raw for raw predictions (m, n, k)."""
+
+    @abstractmethod
+    def shared(self):
+        """Return the outputs in the groups that `apply` takes at once."""
+
+    def _factorise(self, M):
         with lapack_threads(M.shape[0] ** 3 / 3):
             factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
             raise SingularHessianError(
                 "The Hessian of the objective is not finite or not positive definite: "
-                "rescale the features."
+                "rescale the features; a kernel has to be positive definite, and rows that "
+                "a kink holds in place must differ."
             )
-        system = _System(outputs, R, inverse, factor)
-        if self.free_intercept:
-            z = R.reshape(n * k, k)  # R (1 (x) I): row (i, a) is R_i[a]
-            system.q = system.solve(z.T).T
-            schur = z.T @ system.q
-            if objective.coupled:
-                schur += schur.diagonal().mean() / k
-            if not np.all(np.isfinite(schur)) or np.linalg.cond(schur) > 1e14:
-                direction = np.zeros(self.point.theta.shape)
-                direction[outputs, -1] = 1.0
-                raise SingularHessianError(
-                    "The rows have no curvature left that could hold the intercept: every "
-                    "prediction is saturated. Strengthen the penalty.",
-                    direction,
-                )
-            system.schur = schur
-        return system
+        self.factor = factor
 
-    def _inverse_penalty(self, outputs):
-        """Return 1 / Lam of one output, 0 for a free intercept, shape (D,)."""
-        penalty = self.point.objective.penalty[outputs[0]]
-        return np.divide(1.0, penalty, out=np.zeros_like(penalty), where=penalty > 0)
-
-    def _solve(self, system, V):
-        """Return H^-1 V for the outputs of one system, (m, k, D)."""
-        design = self.point.objective.design
-        m, k, _ = V.shape
-        y = V * system.inverse
-        raw = design.predict(y).transpose(1, 0, 2)  # X y, (m, n, k); 0 at a free intercept
-        alpha = system.solve(system.weigh(raw).reshape(m, -1))
-        if self.free_intercept:
-            z = system.R.reshape(-1, k)
-            b = np.linalg.solve(system.schur, (V[:, :, -1] - alpha @ z).T).T
-            alpha = alpha + b @ system.q.T
-        weights = system.weigh(alpha.reshape(m, -1, k)).transpose(1, 0, 2)
-        y -= design.adjoint(np.ascontiguousarray(weights)) * system.inverse
-        if self.free_intercept:
-            y[:, :, -1] = b
-        return y
-
-
-@dataclass
-class _System:
-    """M of some outputs, factorised.
-
-    Parameters
-    ----------
-    outputs : ndarray of shape (k,)
-        The outputs it serves.
-    R : ndarray of shape (n, k, k)
-        Square root of the curvature of each row.
-    inverse : ndarray of shape (D,)
-        1 / Lam, 0 for a free intercept.
-    factor : ndarray of shape (n k, n k)
-        Lower triangular factor of M.
-    q, schur : ndarray or None
-        M^-1 R 1 and the Schur complement, with a free intercept.
-    """
-
-    outputs: np.ndarray
-    R: np.ndarray
-    inverse: np.ndarray
-    factor: np.ndarray
-    q: np.ndarray | None = None
-    schur: np.ndarray | None = None
-
-    def solve(self, rows):
-        """Return M^-1 times each row, (m, n k)."""
+    def _substitute(self, rows):
+        """Return M^-1 times each row."""
         rows = np.array(rows, dtype=np.float64, order="C")
         with lapack_threads(2 * rows.size * len(self.factor)):
             solved, _ = lapack.dpotrs(self.factor, rows.T, lower=1, overwrite_b=1)
         return solved.T
 
-    def weigh(self, raw):
+
+class _RowSystem(_System):
+    """Pointwise curvature: P = diag(1/h) + X Lam^-1 X', scaled to unit diagonal.
+
+    Parameters
+    ----------
+    outputs : ndarray
+        Outputs with this curvature and penalty.
+    h : ndarray of shape (n,)
+        Curvature of each row, inf where a kink holds it.
+    design : Design
+        All rows.
+    inverse : ndarray of shape (D,)
+        1 / Lam, 0 for a free intercept.
+    """
+
+    def __init__(self, outputs, h, design, inverse):
+        self.outputs = outputs
+        with np.errstate(invalid="ignore"):  # inf * 0 of a row at the origin
+            counts = h * design.squared_norms(inverse) > _NO_CURVATURE
+        if design.fit_intercept and inverse[-1] == 0:
+            # What the penalty outweighs may still hold a free intercept.
+            counts |= h > _NO_CURVATURE * np.max(h, initial=0.0, where=np.isfinite(h))
+        self.rows = slice(None) if counts.all() else np.flatnonzero(counts)
+        part = design.take(self.rows)
+        self.n_rows = part.n_rows
+        M = part.products(inverse)
+        diagonal = M.diagonal() + 1.0 / h[self.rows]
+        self.scale = 1.0 / np.sqrt(diagonal)
+        M *= self.scale[:, None]
+        M *= self.scale
+        np.fill_diagonal(M, 1.0)
+        self._factorise(M)
+
+    def apply(self, raw):
+        return (self._substitute(raw[:, :, 0] * self.scale) * self.scale)[:, :, None]
+
+    def shared(self):
+        return [np.array([k]) for k in self.outputs]
+
+
+class _CoupledSystem(_System):
+    """Curvature W_i (k, k) of a coupled loss, which may be singular.
+
+    With R = W^1/2, P^-1 = R M^-1 R for M = I + R X Lam^-1 X' R of order n k.
+
+    Parameters
+    ----------
+    outputs : ndarray
+        All outputs.
+    W : ndarray of shape (n, k, k)
+        Curvature of each row.
+    design : Design
+        All rows.
+    inverse : ndarray of shape (D,)
+        1 / Lam, the same for every output, 0 for a free intercept.
+    """
+
+    def __init__(self, outputs, W, design, inverse):
+        self.outputs = outputs
+        self.rows = slice(None)
+        self.n_rows, self.n_coupled = len(W), len(outputs)
+        self.R = R = _root(W)
+        order = self.n_rows * self.n_coupled
+        M = np.einsum("iac,ij,jcb->iajb", R, design.products(inverse), R, optimize=True)
+        M = M.reshape(order, order)
+        M[np.arange(order), np.arange(order)] += 1.0
+        self._factorise(M)
+
+    def apply(self, raw):
+        alpha = self._weigh(raw).reshape(len(raw), -1)
+        return self._weigh(self._substitute(alpha).reshape(raw.shape))
+
+    def shared(self):
+        return [self.outputs]
+
+    def _weigh(self, raw):
         """Return R times raw predictions (m, n, k)."""
-        if raw.shape[2] == 1:
-            return raw * self.R[:, 0]
         return np.einsum("nab,mnb->mna", self.R, raw)
 
 
