@@ -89,6 +89,10 @@ class Design(ABC):
         """Return M theta, what rows are multiplied with to predict; theta (..., D)."""
         return theta
 
+    def is_unchanged(self):
+        """Whether what is cached of X still belongs to it; forgets it otherwise."""
+        return True
+
     def read(self, readings):
         """Return x~_i' readings for readings (..., D), shape (n, ...)."""
         return self.predict(readings)

@@ -322,6 +322,8 @@ class Point:
 
         They are kept by reference, and their owner may have changed them.
         """
+        if not self.objective.design.is_unchanged():
+            return False
         raw = self.objective.design.predict(self.theta)
         tolerance = 1e-9 * np.abs(raw).max(initial=0.0)
         return bool(np.all(np.abs(raw - self.raw_prediction) <= tolerance))

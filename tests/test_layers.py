@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_version", "_compat", "exceptions", "blocks"],
     ["losses", "targets", "layout"],
-    ["design"],
+    ["design", "kernels"],
     ["gradients"],
     ["objective"],
     ["solvers"],

@@ -111,13 +111,7 @@ class ConvergenceMixin:
         state = self._get_state(hessian_solver)
         point, factor = state.point, state.factor
         form, objective = point.objective.formulation, point.objective
-        if X is None:
-            if y is not None:
-                raise ValueError("y was given without X: pass both, or neither.")
-            design, target, rows = objective.design, objective.target, point.rows
-        else:
-            design, target = self._check_samples(form, X, y)
-            rows = form.weight_gradients(design, target, point.theta)
+        _, target, rows = self._given_rows(state, X, y)
         if form.penalty_share is not None:
             extra = epsilon * objective.weight_sum
             heavier = objective.with_penalty_weight(extra).at(point.theta)
@@ -180,13 +174,14 @@ class ConvergenceMixin:
         """
         state = self._get_state(hessian_solver)
         point, factor, correction = state.point, state.factor, state.correction
+        readings = point.objective.design.readings
         S = point.objective.weight_sum
         decrement = convergence.newton_decrement(point, correction)
         shift = state.gradient_shift
         ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
         converged = shift <= GRADIENT_SHIFT_LIMIT
         return Bunch(
-            gradient_norm=float(np.abs(point.gradient).max() / S),
+            gradient_norm=float(np.abs(readings(point.gradient)).max() / S),
             newton_decrement=decrement,
             gradient_shift=shift,
             convergence_ratio=ratio,

@@ -186,16 +186,8 @@ class InfluenceMixin:
         (569, 31)
         """
         state = self._get_influence_state(hessian_solver)
-        objective = state.point.objective
-        if X is None:
-            if y is not None:
-                raise ValueError("y was given without X: pass both, or neither.")
-            rows = state.point.rows
-        else:
-            formulation = objective.formulation
-            design, target = self._check_samples(formulation, X, y)
-            rows = formulation.weight_gradients(design, target, state.point.theta)
-        shape = (len(rows), objective.formulation.layout.size)
+        _, _, rows = self._given_rows(state, X, y)
+        shape = (len(rows), state.point.objective.formulation.layout.size)
         out = prepare_out(out, shape, dtype)
         return influence.influence_params(state.point, state.factor, rows, out, n_jobs=n_jobs)
 
@@ -561,7 +553,7 @@ default="auto"
         """Whether decision_function or predict returns one number for a sample."""
         if is_classifier(self):
             return len(self.classes_) == 2
-        return np.ndim(self.coef_) == 1
+        return self._has_flat_target()
 
 
 def _jacobian(loss, design, theta):

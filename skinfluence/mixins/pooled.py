@@ -29,7 +29,7 @@ def pooled_predictions(estimator, loss, raw_prediction):
         pooled.classes_ = estimator.classes_
     else:
         pooled = _PooledRegressor()
-        pooled.flat_ = np.ndim(estimator.coef_) == 1
+        pooled.flat_ = estimator._has_flat_target()
     pooled.loss_ = loss
     pooled.has_probabilities_ = hasattr(estimator, "predict_proba")
     pooled.raw_prediction_ = raw_prediction

@@ -160,10 +160,61 @@ class ProblemMixin:
             return replace(problem, data_refusal=str(error))
         return replace(problem, objective=objective)
 
+    # Where the parameters are and what X becomes; kernel models say otherwise.
+
+    #: What an entry of `params_` that multiplies a feature is called.
+    _coef_name = "coef"
+
     def _layout(self):
         """Return the shapes of the fitted parameters."""
         n_outputs = 1 if np.ndim(self.coef_) == 1 else self.coef_.shape[0]
         return ParameterLayout(n_outputs, self.n_features_in_, self.fit_intercept)
+
+    def _read_params(self, estimator):
+        """Return (coef, intercept) of a fitted estimator, this one or a refit of it."""
+        coef = estimator.coef_
+        return (coef.toarray() if issparse(coef) else coef), estimator.intercept_
+
+    def _write_params(self, coef, intercept):
+        """Store parameters in the shapes of `_read_params`, new arrays."""
+        self.coef_ = coef
+        if self._get_layout().fit_intercept:
+            self.intercept_ = intercept
+
+    def _make_design(self, formulation, X, training):
+        """Return the design of checked samples, of training data or of queries."""
+        return make_design(X, formulation.layout.fit_intercept)
+
+    def _take_rows(self, objective, theta, rows):
+        """Return (objective, theta) with only some of the training rows."""
+        return objective.take(rows), theta
+
+    def _append_rows(self, objective, theta, more):
+        """Return (objective, theta) with the rows of another objective behind its own."""
+        return objective.append(more), theta
+
+    def _given_rows(self, state, X, y):
+        """Return (design, target, grad L) of samples, or of the training data for None."""
+        objective = state.point.objective
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X: pass both, or neither.")
+            return objective.design, objective.target, state.point.rows
+        formulation = objective.formulation
+        design, target = self._check_samples(formulation, X, y)
+        return design, target, formulation.weight_gradients(design, target, state.point.theta)
+
+    def _evaluate(self, objective):
+        """Return the objective at the fitted parameters."""
+        return objective.at(self._theta())
+
+    def _refitted_params(self, refit, rows):
+        """Return the parameters of a refit on some of the training rows, as `params_`."""
+        return self._flat_params(refit)
+
+    def _has_flat_target(self):
+        """Whether the fit saw one target, as a vector."""
+        return np.ndim(self._read_params(self)[0]) == 1
 
     def drop_training_data(self):
         """Forget the training data, for a small pickle.
@@ -214,11 +265,14 @@ class ProblemMixin:
     def params_(self):
         """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
         check_is_fitted(self)
-        coef = self.coef_.toarray() if issparse(self.coef_) else self.coef_
-        coef = np.ravel(coef)
+        return self._flat_params(self)
+
+    def _flat_params(self, estimator):
+        """Return the parameters of a fitted estimator, this one or a refit of it, (p,)."""
+        coef, intercept = self._read_params(estimator)
         if not self._get_layout().fit_intercept:
-            return coef.astype(np.float64)
-        return np.concatenate([coef, np.ravel(self.intercept_)]).astype(np.float64)
+            return np.ravel(coef).astype(np.float64)
+        return np.concatenate([np.ravel(coef), np.ravel(intercept)]).astype(np.float64)
 
     def split_params(self, params):
         """Return parameter vectors in the shapes of `coef_` and `intercept_`.
@@ -254,8 +308,9 @@ class ProblemMixin:
                 f"{layout.size} parameters of the model."
             )
         lead, n_coef = params.shape[:-1], layout.n_outputs * layout.n_features
-        coef = params[..., :n_coef].reshape(*lead, *np.shape(self.coef_))
-        shape = (*lead, *np.shape(self.intercept_))
+        fitted_coef, fitted_intercept = self._read_params(self)
+        coef = params[..., :n_coef].reshape(*lead, *np.shape(fitted_coef))
+        shape = (*lead, *np.shape(fitted_intercept))
         if not layout.fit_intercept:
             return coef, np.zeros(shape)
         return coef, params[..., n_coef:].reshape(shape)
@@ -271,18 +326,19 @@ class ProblemMixin:
         """
         check_is_fitted(self)
         layout = self._get_layout()
-        features = getattr(self, "feature_names_in_", None)
-        if features is None:
-            features = [f"x{j}" for j in range(layout.n_features)]
-        outputs = self._output_names(layout.n_outputs)
+        outputs, coef = self._output_names(layout.n_outputs), self._coef_name
         names = [
-            f"coef[{output}, {feature}]" if output else f"coef[{feature}]"
+            f"{coef}[{output}, {feature}]" if output else f"{coef}[{feature}]"
             for output in outputs
-            for feature in features
+            for feature in self._column_names(layout.n_features)
         ]
         if layout.fit_intercept:
             names += [f"intercept[{output}]" if output else "intercept" for output in outputs]
         return names
+
+    def _column_names(self, n_features):
+        features = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(n_features)] if features is None else features
 
     def _output_names(self, n_outputs):
         if n_outputs == 1:
@@ -293,12 +349,11 @@ class ProblemMixin:
         return [str(k) for k in range(n_outputs)]
 
     def _set_theta(self, theta):
-        """Write parameters (K, D) into `coef_` and `intercept_`, as new arrays."""
+        """Write parameters (K, D) into the attributes they were read from."""
         layout = self._get_formulation().layout
         coef, intercept = self.split_params(layout.to_public(theta))
-        self.coef_ = np.array(coef)
-        if layout.fit_intercept:
-            self.intercept_ = np.array(intercept) if intercept.ndim else float(intercept)
+        intercept = np.array(intercept) if intercept.ndim else float(intercept)
+        self._write_params(np.array(coef), intercept)
 
     def _theta(self):
         """Parameters as the mathematics wants them, (K, D)."""
@@ -339,11 +394,15 @@ class ProblemMixin:
             )
         return objective
 
-    def _replace_objective(self, objective):
-        """Remember other training data, after the parameters were moved."""
-        self._influence_problem = replace(
-            self._influence_problem, objective=objective, data_refusal=None
-        )
+    def _replace_objective(self, objective, theta=None):
+        """Remember other training data, and the parameters that were moved to them."""
+        problem = replace(self._influence_problem, objective=objective, data_refusal=None)
+        if objective is not None:
+            form = objective.formulation
+            problem = replace(problem, formulation=form, layout=form.layout)
+        self._influence_problem = problem
+        if theta is not None:
+            self._set_theta(theta)
         self._forget_state()
 
     def _refit_estimator(self):
@@ -354,7 +413,7 @@ class ProblemMixin:
         return parent(**(params | self._tight_params(params)))
 
     def _make_objective(self, formulation, X, y, sample_weight):
-        design, target = self._check_samples(formulation, X, y)
+        design, target = self._check_samples(formulation, X, y, training=True)
         weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
         if weights.min() < 0:
             raise UnsupportedEstimatorError(
@@ -373,21 +432,23 @@ class ProblemMixin:
             )
         return objective
 
-    def _check_X(self, formulation, X):
+    def _check_X(self, formulation, X, training=False):
         """Return the design of samples that scikit-learn's own checks accept."""
+        return self._make_design(formulation, self._validate_X(X), training)
+
+    def _validate_X(self, X):
         text = np.asarray(X).dtype.kind in "SU" if isinstance(X, list | np.ndarray) else False
-        X = validate_data(
+        return validate_data(
             self,
             X,
             reset=False,
             accept_sparse="csr",
             dtype=np.float64 if text else "numeric",  # numbers as text, as scikit-learn does
         )
-        return make_design(X, formulation.layout.fit_intercept)
 
-    def _check_samples(self, formulation, X, y):
+    def _check_samples(self, formulation, X, y, training=False):
         """Return (design, target) of labelled samples."""
-        design = self._check_X(formulation, X)
+        design = self._check_X(formulation, X, training)
         if y is None:
             raise ValueError("y is required: it is None.")
         target = formulation.target.encode(y)
@@ -418,7 +479,7 @@ class ProblemMixin:
             or state.solver != solver
             or not state.point.is_current()
         ):
-            point = objective.at(self._theta())
+            point = self._evaluate(objective)
             with self._naming_directions():
                 factor = solver.factorise(point)
             state = _State(self._influence_problem, key, solver, point, factor)
@@ -430,6 +491,11 @@ class ProblemMixin:
     def _get_influence_state(self, hessian_solver):
         """Return the state, with a warning when the point is far from the optimum."""
         state = self._get_state(hessian_solver, stacklevel=4)
+        self._warn_of_misfit(state)
+        return state
+
+    def _warn_of_misfit(self, state):
+        """Warn where the derivatives are those at a point far from the optimum."""
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warnings.warn(
                 "The fit is not at its optimum: one Newton step would change the rows' "
@@ -438,9 +504,8 @@ class ProblemMixin:
                 "Call polish() or refit with a smaller tol or a larger max_iter; or the "
                 "training arrays changed since fit.",
                 InfluenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return state
 
     @contextmanager
     def _naming_directions(self):

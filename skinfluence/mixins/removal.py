@@ -442,9 +442,7 @@ default="predict"
                 "can reach: the model was left as it is. Strengthen the penalty."
             )
         kept = np.delete(np.arange(base.point.objective.n_rows), rows)
-        objective = base.point.objective.take(kept)
-        self._set_theta(result[0])
-        self._replace_objective(objective)
+        self._replace_objective(*self._take_rows(base.point.objective, result[0], kept))
         return self
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
@@ -481,11 +479,11 @@ default="predict"
         """
         objective = self._get_objective()
         more = self._make_objective(objective.formulation, X, y, sample_weight)
-        objective = objective.append(more)
+        objective, theta = self._append_rows(objective, self._theta(), more)
         with self._naming_directions():
             polished = convergence.polish(
                 objective,
-                self._theta(),
+                theta,
                 get_solver(hessian_solver, objective),
                 tol=1e-11,
                 max_iter=100,
@@ -495,8 +493,7 @@ default="predict"
                 "Newton's method did not reach the optimum of the enlarged objective: the "
                 "model was left as it is. Strengthen the penalty."
             )
-        self._set_theta(polished.theta)
-        self._replace_objective(objective)
+        self._replace_objective(objective, polished.theta)
         return self
 
     def _removal(self, groups, cv, method, hessian_solver, stacklevel=4):
@@ -598,7 +595,7 @@ default="predict"
     def _decode(self, target):
         """Return the training targets as they were given to `fit`."""
         y = self._get_formulation().target.decode(target)
-        return y[:, 0] if y.ndim == 2 and np.ndim(self.coef_) == 1 else y
+        return y[:, 0] if y.ndim == 2 and self._has_flat_target() else y
 
     def _score_predictions(self, pooled, y):
         """Return what the estimator's own `score` makes of pooled predictions."""
@@ -623,10 +620,7 @@ default="predict"
             self._decode(objective.target[kept]),
             sample_weight=weight[kept],
         )
-        coef = np.ravel(refit.coef_)
-        if not objective.design.fit_intercept:
-            return coef
-        return np.concatenate([coef, np.ravel(refit.intercept_)])
+        return self._refitted_params(refit, kept)
 
     def _check_bounded(self, objective):
         """Raise unless every parameter has a penalty."""

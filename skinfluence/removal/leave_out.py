@@ -63,6 +63,8 @@ class Base:
     @cached_property
     def hessian(self):
         """Blocks of H with the outputs they serve, filled; None where memory is short."""
+        if self.point.objective.design.has_metric:
+            return None
         K, D = self.theta.shape
         order = K * D if self.point.objective.coupled else D
         # Beside the factor and its inverse: H, its mirror image, and the second moments.

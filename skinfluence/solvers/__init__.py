@@ -14,6 +14,7 @@ The automatic choice, first line that holds:
 ====================================================  =============
 condition                                             solver
 ====================================================  =============
+the model is one of kernels                           "woodbury"
 every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
 parameters in a block of H                            "woodbury"
@@ -59,6 +60,8 @@ def select_solver(objective):
     HessianSolver
         One of the registered solvers.
     """
+    if objective.design.has_metric:
+        return SOLVERS["woodbury"]
     K, D = objective.penalty.shape
     outputs = K if objective.coupled else 1  # that share a block of H
     rows, order = objective.n_rows * outputs, D * outputs
@@ -86,12 +89,18 @@ def get_solver(hessian_solver, objective):
     HessianSolver
         The solver.
     """
-    if isinstance(hessian_solver, HessianSolver):
-        return hessian_solver
-    if isinstance(hessian_solver, str) and hessian_solver == "auto":
+    solver = hessian_solver
+    if isinstance(solver, str) and solver == "auto":
         return select_solver(objective)
-    if isinstance(hessian_solver, str) and hessian_solver in SOLVERS:
-        return SOLVERS[hessian_solver]
+    if isinstance(solver, str) and solver in SOLVERS:
+        solver = SOLVERS[solver]
+    if isinstance(solver, HessianSolver):
+        if objective.design.has_metric and not solver.takes_kernels:
+            raise ValueError(
+                f"hessian_solver={hessian_solver!r} needs features, and kernel models have "
+                "none: use 'auto' or 'woodbury'."
+            )
+        return solver
     names = ", ".join(repr(name) for name in ("auto", *SOLVERS))
     raise ValueError(
         f"hessian_solver={hessian_solver!r} is not known: use one of {names}, or an "

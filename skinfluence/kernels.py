@@ -1,0 +1,317 @@
+"""Kernel models: rows known through K(x, x_j) only.
+
+    f(x) = sum_j a_j K(x, x_j) + b,      theta = (a, b), one a_j for each training row
+
+with penalty lambda/2 a'K a. As a linear model its rows would be (K(x_i, x_1) .. K(x_i, x_n), 1)
+and its Hessian H = M A with M = diag(K, 1), as singular as K is to rounding; A is regular:
+
+    A = [[S K + lambda I, S 1], [1'S K, 1'S 1]]      for curvatures S = diag(h)
+
+So nothing is written in terms of H. Gradients of training rows lie in the range of M and
+are kept as u with v = M u: for row i, u is the i-th unit vector with a 1 for the intercept.
+Parameters stay what they are, and M turns them into their readings (K a, b): the values at
+the training rows, and the intercept. In these coordinates the formulas of a linear model
+with penalty lambda I hold as they stand:
+
+    raw prediction   u_i' M theta          gradient   sum_i g_i u_i + lambda a
+    A^-1 u           the solution for a gradient u = M^-1 v
+    A^-T v           the readings of the solution for any functional v of the parameters
+
+The last is what samples that are not in the training data need: their (k(x), 1) is not in
+the range of M, but what training rows read of H^-1 (k(x), 1) is (A^-T (k(x), 1)).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.metrics.pairwise import pairwise_kernels
+
+from skinfluence.blocks import row_blocks
+from skinfluence.design import Design
+
+__all__ = ["Basis", "Kernel", "KernelDesign", "KernelQueries"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel with its parameters resolved.
+
+    Parameters
+    ----------
+    metric : str or callable
+        A name that :func:`sklearn.metrics.pairwise.pairwise_kernels` knows, "precomputed", or
+        a function.
+    params : dict
+        Its parameters, such as gamma; those that the kernel does not have are ignored.
+    of_matrices : bool, default=False
+        Whether a function takes two matrices and returns all values at once, as support
+        vector machines have it, and not two rows.
+    """
+
+    metric: str | Callable
+    params: dict = field(default_factory=dict)
+    of_matrices: bool = False
+
+    @property
+    def is_precomputed(self):
+        """Whether X is K already."""
+        return isinstance(self.metric, str) and self.metric == "precomputed"
+
+    def __call__(self, X, Y):
+        """Return K(x_i, y_j), float64 (n, m)."""
+        if self.of_matrices and callable(self.metric):
+            K = self.metric(X, Y)
+        else:
+            K = pairwise_kernels(
+                X, Y, metric=self.metric, filter_params=True, **self.params
+            )
+        K = K.toarray() if sparse.issparse(K) else np.asarray(K)
+        return np.ascontiguousarray(K, dtype=np.float64)
+
+
+@dataclass(eq=False)
+class Basis:
+    """The training rows as the functions K(., x_j), and K between them once it is needed.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        The kernel.
+    X : ndarray or sparse matrix of shape (n, n_features)
+        Training rows, kept by reference; K itself where it is precomputed.
+    """
+
+    kernel: Kernel
+    X: Any
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    def __getstate__(self):
+        return {"kernel": self.kernel, "X": self.X}
+
+    @cached_property
+    def matrix(self):
+        """K between all training rows, (n, n)."""
+        self._seen = self._checksum()
+        if self.kernel.is_precomputed:
+            return np.ascontiguousarray(_dense(self.X), dtype=np.float64)
+        return self.kernel(self.X, self.X)
+
+    @cached_property
+    def diagonal(self):
+        """K(x_j, x_j), shape (n,)."""
+        return self.matrix.diagonal().copy()
+
+    def between(self, X):
+        """Return K(x, x_j) of other rows, (m, n)."""
+        if self.kernel.is_precomputed:
+            return np.ascontiguousarray(_dense(X), dtype=np.float64)
+        return self.kernel(X, self.X)
+
+    def take(self, rows):
+        """Return the basis of some of the rows."""
+        X = self.X[rows][:, rows] if self.kernel.is_precomputed else self.X[rows]
+        return Basis(self.kernel, X)
+
+    def append(self, X):
+        """Return the basis with more rows, a copy."""
+        if self.kernel.is_precomputed:
+            raise ValueError(
+                "kernel='precomputed' cannot take more samples: K between them and the "
+                "training samples is not known. Fit again on the larger K."
+            )
+        if sparse.issparse(self.X):
+            return Basis(self.kernel, sparse.vstack([self.X, sparse.csr_array(X)], "csr"))
+        return Basis(self.kernel, np.concatenate([self.X, _dense(X)]))
+
+    def is_unchanged(self):
+        """Whether X still holds what K was computed from; forgets K where it does not."""
+        if "matrix" not in self.__dict__ or self._seen == self._checksum():
+            return True
+        for name in ("matrix", "diagonal"):
+            self.__dict__.pop(name, None)
+        return False
+
+    def _checksum(self):
+        values = self.X.data if sparse.issparse(self.X) else np.asarray(self.X)
+        if values.dtype.kind not in "fiub":
+            return None
+        order = np.arange(1, values.shape[0] + 1, dtype=np.float64)
+        return (order @ values.astype(np.float64, copy=False)).tobytes()
+
+
+class KernelDesign(Design):
+    """Training rows in the coordinates of the module's head.
+
+    Parameters
+    ----------
+    basis : Basis
+        All training rows.
+    fit_intercept : bool
+        Whether there is an intercept b.
+    index : slice or ndarray, default=slice(None)
+        Which of the basis the rows of this design are.
+    """
+
+    has_metric = True
+
+    def __init__(self, basis, fit_intercept, index=slice(None)):
+        self.basis = basis
+        self.fit_intercept = bool(fit_intercept)
+        self.index = index
+
+    @property
+    def X(self):
+        """The features of the rows; rows of K where it is precomputed."""
+        return self.basis.X[self.index]
+
+    @property
+    def n_features(self):
+        return len(self.basis)
+
+    @cached_property
+    def n_rows(self):
+        if isinstance(self.index, slice):
+            return len(range(*self.index.indices(len(self.basis))))
+        return len(self.index)
+
+    def take(self, rows):
+        if isinstance(self.index, slice) and self.index == slice(None):
+            return KernelDesign(self.basis, self.fit_intercept, rows)
+        index = np.arange(len(self.basis))[self.index][rows]
+        return KernelDesign(self.basis, self.fit_intercept, index)
+
+    def append(self, other):
+        return KernelDesign(self.basis.append(other.X), self.fit_intercept)
+
+    def is_unchanged(self):
+        return self.basis.is_unchanged()
+
+    def readings(self, theta):
+        n = len(self.basis)
+        out = np.empty(theta.shape)
+        out[..., :n] = theta[..., :n] @ self.basis.matrix
+        out[..., n:] = theta[..., n:]
+        return out
+
+    def read(self, readings):
+        values = np.moveaxis(readings[..., : len(self.basis)][..., self.index], -1, 0)
+        return values + readings[..., -1] if self.fit_intercept else values.copy()
+
+    def predict(self, theta, dtype=np.float64):
+        n = len(self.basis)
+        flat = theta.reshape(-1, self.n_columns)
+        out = self.basis.matrix[self.index] @ flat[:, :n].T
+        if self.fit_intercept:
+            out += flat[:, -1]
+        return out.reshape(self.n_rows, *theta.shape[:-1]).astype(dtype, copy=False)
+
+    def adjoint(self, weights, dtype=np.float64):
+        out = np.zeros((*weights.shape[1:], self.n_columns))
+        moved = np.moveaxis(weights, 0, -1)
+        out[..., : len(self.basis)][..., self.index] = moved
+        if self.fit_intercept:
+            out[..., -1] = moved.sum(axis=-1)
+        return out
+
+    def magnitude(self, theta):
+        out = np.empty((self.n_rows, len(theta)))
+        for rows in row_blocks(self.n_rows, 16 * len(self.basis)):
+            sizes = np.abs(self.basis.matrix[self.take(rows).index])
+            out[rows] = sizes @ np.abs(theta[:, : len(self.basis)]).T
+        return out + np.abs(theta[:, -1]) if self.fit_intercept else out
+
+    def outer(self, weights):
+        out = np.zeros((*weights.shape, self.n_columns))
+        index = np.arange(len(self.basis))[self.index]
+        out[np.arange(len(index)), :, index] = weights
+        if self.fit_intercept:
+            out[:, :, -1] = weights
+        return out
+
+    def products(self, scale):
+        matrix = self.basis.matrix
+        if isinstance(self.index, slice) and self.index == slice(None):
+            out = matrix * scale[0]
+        else:
+            out = matrix[np.ix_(*2 * (np.arange(len(matrix))[self.index],))]
+            out *= scale[0]
+        if self.fit_intercept:
+            out += scale[-1]
+        return out
+
+    def squared_norms(self, scale):
+        norms = self.basis.diagonal[self.index] * scale[0]
+        return norms + scale[-1] if self.fit_intercept else norms
+
+    def squared_adjoint(self, weights):
+        return self.adjoint(weights * self.basis.diagonal[self.index][:, None])
+
+    def gram(self, weights, shift=None):
+        raise NotImplementedError("Kernel models have no matrix of second moments.")
+
+    def shifted(self, shift):
+        raise NotImplementedError("Kernel models have no features to shift.")
+
+    def _blocks(self, width):
+        return row_blocks(self.n_rows, 8 * (len(self.basis) + width))
+
+
+class KernelQueries(Design):
+    """Samples outside the training data: rows (K(x, x_1) .. K(x, x_n), 1), made in blocks.
+
+    Parameters
+    ----------
+    basis : Basis
+        The training rows.
+    X : ndarray or sparse matrix of shape (m, n_features)
+        The samples; K(x, x_j) itself where it is precomputed.
+    fit_intercept : bool
+        Whether there is an intercept.
+    """
+
+    def __init__(self, basis, X, fit_intercept):
+        super().__init__(X, fit_intercept)
+        self.basis = basis
+
+    @property
+    def n_features(self):
+        return len(self.basis)
+
+    def take(self, rows):
+        return KernelQueries(self.basis, self.X[rows], self.fit_intercept)
+
+    def append(self, other):
+        raise NotImplementedError("Queries are not put together.")
+
+    def outer(self, weights):
+        n = len(self.basis)
+        out = np.empty((*weights.shape, self.n_columns))
+        np.multiply(self._float(slice(None))[:, None], weights[:, :, None], out=out[:, :, :n])
+        if self.fit_intercept:
+            out[:, :, -1] = weights
+        return out
+
+    def squared_adjoint(self, weights):
+        raise NotImplementedError("Queries have no Hessian.")
+
+    def gram(self, weights, shift=None):
+        raise NotImplementedError("Queries have no Hessian.")
+
+    def shifted(self, shift):
+        raise NotImplementedError("Kernel models have no features to shift.")
+
+    def _float(self, rows, dtype=np.float64):
+        return self.basis.between(self.X[rows]).astype(dtype, copy=False)
+
+    def _blocks(self, width):
+        return row_blocks(self.n_rows, 8 * (len(self.basis) + width))
+
+
+def _dense(X):
+    return X.toarray() if sparse.issparse(X) else np.asarray(X)
