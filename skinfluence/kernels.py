@@ -2,8 +2,8 @@
 
     f(x) = sum_j a_j K(x, x_j) + b,      theta = (a, b), one a_j for each training row
 
-with penalty lambda/2 a'K a. As a linear model its rows would be (K(x_i, x_1) .. K(x_i, x_n), 1)
-and its Hessian H = M A with M = diag(K, 1), as singular as K is to rounding; A is regular:
+with penalty lambda/2 a'K a. As a linear model it has rows (K(x_i, x_1) .. K(x_i, x_n), 1)
+and the Hessian H = M A with M = diag(K, 1), as singular as K is to rounding; A is regular:
 
     A = [[S K + lambda I, S 1], [1'S K, 1'S 1]]      for curvatures S = diag(h)
 
@@ -66,9 +66,7 @@ class Kernel:
         if self.of_matrices and callable(self.metric):
             K = self.metric(X, Y)
         else:
-            K = pairwise_kernels(
-                X, Y, metric=self.metric, filter_params=True, **self.params
-            )
+            K = pairwise_kernels(X, Y, metric=self.metric, filter_params=True, **self.params)
         K = K.toarray() if sparse.issparse(K) else np.asarray(K)
         return np.ascontiguousarray(K, dtype=np.float64)
 

@@ -16,7 +16,7 @@ ROOMS = [
     ["groups", "influence", "convergence"],
     ["removal"],
     ["mixins"],
-    ["linear_model", "svm"],
+    ["linear_model", "svm", "kernel_ridge"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

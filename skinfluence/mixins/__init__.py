@@ -6,6 +6,7 @@ estimator inherits `InfluenceEstimatorMixin` before its scikit-learn class.
 
 from skinfluence.mixins.convergence import ConvergenceMixin
 from skinfluence.mixins.influence import InfluenceMixin
+from skinfluence.mixins.kernel import KernelProblemMixin
 from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
 
@@ -13,6 +14,8 @@ __all__ = [
     "ConvergenceMixin",
     "InfluenceEstimatorMixin",
     "InfluenceMixin",
+    "KernelEstimatorMixin",
+    "KernelProblemMixin",
     "ProblemMixin",
     "RemovalMixin",
 ]
@@ -20,3 +23,7 @@ __all__ = [
 
 class InfluenceEstimatorMixin(InfluenceMixin, ConvergenceMixin, RemovalMixin, ProblemMixin):
     """All chapters on top of the fitted problem."""
+
+
+class KernelEstimatorMixin(KernelProblemMixin, InfluenceEstimatorMixin):
+    """The same for models of kernels, whose parameters are dual coefficients."""

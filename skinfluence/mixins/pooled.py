@@ -1,6 +1,5 @@
 """An estimator that answers with predictions made beforehand, for scikit-learn's scorers."""
 
-import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils.metaestimators import available_if
 

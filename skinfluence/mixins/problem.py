@@ -208,6 +208,10 @@ class ProblemMixin:
         """Return the objective at the fitted parameters."""
         return objective.at(self._theta())
 
+    def _rows_of_X(self, objective, rows):
+        """Return some training rows as `fit` takes them."""
+        return objective.design.X[rows]
+
     def _refitted_params(self, refit, rows):
         """Return the parameters of a refit on some of the training rows, as `params_`."""
         return self._flat_params(refit)
@@ -351,9 +355,11 @@ class ProblemMixin:
     def _set_theta(self, theta):
         """Write parameters (K, D) into the attributes they were read from."""
         layout = self._get_formulation().layout
-        coef, intercept = self.split_params(layout.to_public(theta))
-        intercept = np.array(intercept) if intercept.ndim else float(intercept)
-        self._write_params(np.array(coef), intercept)
+        coef, intercept = self._read_params(self)
+        coef = theta[:, : layout.n_features].reshape(*np.shape(coef)[:-1], -1).copy()
+        if layout.fit_intercept:
+            intercept = theta[:, -1].copy() if np.ndim(intercept) else float(theta[0, -1])
+        self._write_params(coef, intercept)
 
     def _theta(self):
         """Parameters as the mathematics wants them, (K, D)."""

@@ -616,7 +616,7 @@ default="predict"
         kept = kept[weight[kept] > 0]
         refit = self._refit_estimator()
         refit.fit(
-            objective.design.X[kept],
+            self._rows_of_X(objective, kept),
             self._decode(objective.target[kept]),
             sample_weight=weight[kept],
         )

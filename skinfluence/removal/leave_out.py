@@ -179,6 +179,9 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
             solved[indices] = converged
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
             theta[~converged] = np.nan
+            if base.point.objective.design.has_metric and method != "influence":
+                for line, one in zip(rows, theta, strict=True):
+                    one[:, line[line >= 0]] = 0.0  # to the last bit
             emit(indices, rows, theta)
 
         stacks = _stacks(base, groups, chosen, n_jobs)

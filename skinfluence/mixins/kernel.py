@@ -1,0 +1,178 @@
+"""The fitted state of kernel models: parameters are dual coefficients.
+
+`params_` holds one coefficient for every training row and problem, zero off the support, then
+the intercepts. Results about predictions and losses are in function space and need nothing
+else; only `influence_params` and `newton_step` speak of coefficients, and therefore of
+training samples alone.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.kernels import Basis, KernelDesign, KernelQueries
+from skinfluence.layout import ParameterLayout
+from skinfluence.mixins.problem import ProblemMixin
+
+__all__ = ["KernelProblemMixin"]
+
+
+class KernelProblemMixin(ProblemMixin):
+    """Keeps the fitted problem of a kernel model.
+
+    Beside `_formulate`, an estimator adds `_kernel()`, which returns the `Kernel` of its
+    fit, `_read_dual(estimator, n)`, which returns (dual coefficients (K, n), intercepts) of a
+    fit on n rows, and `_write_dual(coef, intercept, objective)`.
+    """
+
+    _coef_name = "dual_coef"
+
+    def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
+        """Not available: the Hessian in dual coefficients is as singular as the kernel.
+
+        Parameters
+        ----------
+        V : array-like of shape (k, p)
+            Right-hand sides.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1.
+        n_jobs : int, default=None
+            Number of joblib threads.
+        dtype : numpy dtype, default=None
+            Type of the result.
+        out : ndarray of shape (k, p), default=None
+            Array to fill.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            Always.
+        """
+        raise UnsupportedEstimatorError(
+            f"solve_hessian of {type(self).__name__}: in dual coefficients the Hessian is "
+            "singular to rounding wherever the kernel matrix is. Use influence_functional, "
+            "which gives v' H^-1 times the gradients of the training samples."
+        )
+
+    def _layout(self):
+        n_outputs, intercept = self._problems()
+        return ParameterLayout(n_outputs, self._n_training_rows(), intercept)
+
+    def _read_params(self, estimator):
+        return self._read_dual(estimator, self._get_layout().n_features)
+
+    def _refitted_params(self, refit, rows):
+        part, intercept = self._read_dual(refit, len(rows))
+        coef = np.zeros((*part.shape[:-1], self._get_layout().n_features))
+        coef[..., rows] = part
+        if not self._get_layout().fit_intercept:
+            return coef.ravel()
+        return np.concatenate([coef.ravel(), np.ravel(intercept)])
+
+    def _write_params(self, coef, intercept):
+        self._write_dual(coef, intercept, self._get_objective())
+
+    def _column_names(self, n_features):
+        return [str(i) for i in range(n_features)]
+
+    def _make_design(self, formulation, X, training):
+        if training:
+            return KernelDesign(Basis(self._kernel(), X), formulation.layout.fit_intercept)
+        basis = self._get_objective().design.basis
+        if basis.kernel.is_precomputed and X.shape[1] != len(basis):
+            raise ValueError(
+                f"X has {X.shape[1]} columns, but with kernel='precomputed' it must hold "
+                f"K between the samples and the {len(basis)} training samples."
+            )
+        return KernelQueries(basis, X, formulation.layout.fit_intercept)
+
+    def _given_rows(self, state, X, y):
+        if X is not None:
+            raise ValueError(
+                "The parameters of a kernel model are coefficients of its training samples, "
+                "and any other sample would bring one of its own: leave out X and y, or use "
+                "influence_loss, influence_prediction or influence_functional."
+            )
+        return super()._given_rows(state, X, y)
+
+    def _take_rows(self, objective, theta, rows):
+        intercept = theta[:, objective.design.n_features :]
+        theta = np.concatenate([theta[:, rows], intercept], axis=1)
+        design = KernelDesign(
+            objective.design.basis.take(rows), objective.design.fit_intercept
+        )
+        objective = replace(
+            objective,
+            formulation=_resized(objective.formulation, len(rows)),
+            design=design,
+            target=objective.target[rows],
+            sample_weight=objective.sample_weight[rows],
+        )
+        return objective, theta
+
+    def _append_rows(self, objective, theta, more):
+        n, m = objective.n_rows, more.n_rows
+        theta = np.insert(theta, [n] * m, 0.0, axis=1)
+        appended = objective.append(more)
+        return replace(appended, formulation=_resized(objective.formulation, n + m)), theta
+
+    def _rows_of_X(self, objective, rows):
+        return objective.design.basis.take(rows).X
+
+    def set_training_data(self, X, y, sample_weight=None):
+        """Give the fitted model the data it was fitted on, after `drop_training_data`.
+
+        A kernel model is made of its training samples, so they must be the same rows; targets
+        and weights may differ.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The training data of the fit, kept by reference; K between them where the
+            kernel is precomputed.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values. Labels must be among those seen in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None for ones.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        check_is_fitted(self)
+        formulation = self._get_formulation()
+        objective = self._make_objective(formulation, X, y, sample_weight)
+        n = formulation.layout.n_features
+        if objective.n_rows != n:
+            raise ValueError(
+                f"X has {objective.n_rows} rows, but the model was fitted on {n}: a kernel "
+                "model takes the rows of its fit only."
+            )
+        own = self._kept_rows()
+        if own is not None:
+            index, rows = own
+            given = objective.design.X[index]
+            differs = given != rows
+            count = differs.nnz if issparse(differs) else int(np.sum(differs))
+            if count:
+                raise ValueError(
+                    f"X differs in {count} value(s) from the rows the model was fitted on: a "
+                    "kernel model takes the rows of its fit only. Fit again for other data."
+                )
+        self._replace_objective(objective)
+        return self
+
+
+def _resized(formulation, n):
+    """Return the formulation for n training rows."""
+    layout, penalty = formulation.layout, formulation.penalty
+    columns = np.repeat(penalty[:, :1], n, axis=1)
+    return replace(
+        formulation,
+        layout=replace(layout, n_features=n),
+        penalty=np.concatenate([columns, penalty[:, layout.n_features :]], axis=1),
+    )
