@@ -6,10 +6,72 @@ checked in one place.
 
 # Predictions of a linear classifier with scikit-learn's own checks and messages; every
 # public class that has them brings a `fit` of its own.
+import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.linear_model._base import LinearClassifierMixin
+
+# How scikit-learn makes one decision value a class out of those of all pairs.
+from sklearn.utils.multiclass import _ovr_decision_function as one_vs_one_decision
 
 # Broadcasts a scalar weight, checks length and finiteness, with scikit-learn's own
 # messages; there is no public spelling of it.
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-__all__ = ["LinearClassifierMixin", "check_sample_weight"]
+__all__ = [
+    "LinearClassifierMixin",
+    "check_sample_weight",
+    "one_vs_one_decision",
+    "write_libsvm",
+]
+
+
+def write_libsvm(estimator, coef, intercept, X, codes):
+    """Put other dual coefficients into a fitted SVC or SVR.
+
+    libsvm's attributes, public and private, are a model that its prediction code reads;
+    scikit-learn has no public way to change one.
+
+    Parameters
+    ----------
+    estimator : SVC or SVR
+        The fitted estimator.
+    coef : ndarray of shape (n_problems, n)
+        Dual coefficients of all training rows.
+    intercept : ndarray of shape (n_problems,)
+        Intercepts.
+    X : ndarray or sparse matrix of shape (n, n_features)
+        The training rows.
+    codes : ndarray of shape (n,) or None
+        Class codes of the rows; None for regression.
+    """
+    support = np.flatnonzero(coef.any(axis=0))
+    n_classes = 0 if codes is None else len(estimator.classes_)
+    if codes is not None:
+        support = support[np.argsort(codes[support], kind="stable")]
+    if n_classes <= 2:
+        dual = coef[:, support]
+    else:
+        dual = np.zeros((n_classes - 1, len(support)))
+        own = codes[support]
+        for k, (i, j) in enumerate(zip(*np.triu_indices(n_classes, 1), strict=True)):
+            dual[j - 1, own == i] = coef[k, support[own == i]]
+            dual[i, own == j] = coef[k, support[own == j]]
+    sign = -1.0 if n_classes == 2 else 1.0  # libsvm's first class is scikit-learn's second
+    estimator.support_ = support.astype(np.int32)
+    if estimator.kernel == "precomputed" or callable(estimator.kernel):
+        estimator.support_vectors_ = np.empty((0, 0))
+    else:
+        estimator.support_vectors_ = X[support]
+    as_fitted = csr_matrix if estimator._sparse else np.ascontiguousarray
+    estimator.dual_coef_, estimator._dual_coef_ = as_fitted(dual), as_fitted(sign * dual)
+    estimator.intercept_, estimator._intercept_ = intercept.copy(), sign * intercept
+    if n_classes:
+        counts = np.bincount(codes[support], minlength=n_classes)
+        estimator._n_support = counts.astype(np.int32)
+    else:
+        estimator._n_support = np.array([len(support), len(support)], dtype=np.int32)
+    estimator.shape_fit_ = (X.shape[0], *estimator.shape_fit_[1:])
+    if estimator.kernel == "precomputed":
+        estimator.shape_fit_ = X.shape
+    if callable(estimator.kernel):
+        estimator._BaseLibSVM__Xfit = X

@@ -51,7 +51,7 @@ class KernelRidge(KernelEstimatorMixin, kernel_ridge.KernelRidge):
             penalty=2.0 * np.broadcast_to(alpha, layout.shape),
         )
 
-    def _kernel(self):
+    def _kernel(self, X):
         if callable(self.kernel):
             return Kernel(self.kernel, dict(self.kernel_params or {}))
         params = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}

@@ -33,9 +33,11 @@ from scipy.special import expit, log_expit, logsumexp, softmax, xlogy
 
 __all__ = [
     "LOSSES",
+    "EpsilonInsensitiveLoss",
     "HingeLoss",
     "LogisticLoss",
     "Loss",
+    "PiecewiseLinearLoss",
     "PoissonLoss",
     "SmoothHingeLoss",
     "SoftmaxLoss",
@@ -57,11 +59,14 @@ class Loss(ABC):
         weights share one Gram matrix and one Newton step reaches the optimum.
     has_kinks : bool
         Whether the curvature jumps, so that one fast step does not promise the next.
+    is_piecewise_linear : bool
+        Whether there is no curvature but in kinks.
     """
 
     coupled = False
     constant_curvature = False
     has_kinks = False
+    is_piecewise_linear = False
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -285,11 +290,36 @@ class PoissonLoss(Loss):
         return _like(_exp(raw_prediction), delta).astype(delta.dtype) * _bend(delta)
 
 
-class HingeLoss(Loss):
+class PiecewiseLinearLoss(Loss):
+    """A convex loss made of straight pieces, so that kinks hold predictions in place.
+
+    The gradient is the slope of a row's piece, on a kink that of the piece nearer to a slope
+    of zero; the curvature is zero almost everywhere. Derivatives of an optimum come from
+    its active set instead, see `active_set.py`.
+    """
+
+    is_piecewise_linear = True
+
+    @abstractmethod
+    def kinks(self, target):
+        """Return where the kinks of m + 1 pieces are and how steep the pieces.
+
+        Returns
+        -------
+        positions : ndarray of shape (n, K, m)
+            Raw predictions at which the slope changes, ascending.
+        slopes : ndarray of shape (n, K, m + 1)
+            Slopes from the left to the right, ascending.
+        """
+
+    def curvature(self, target, raw_prediction):
+        return np.zeros(raw_prediction.shape)
+
+
+class HingeLoss(PiecewiseLinearLoss):
     """Hinge l = sum_k max(0, 1 - y_k eta_k) of labels y in {-1, +1}; target (n, K).
 
-    Not smooth: the gradient is that of the side of the kink where the loss is zero, and
-    the curvature is zero almost everywhere. `SmoothHingeLoss` tends to it.
+    Not smooth; `SmoothHingeLoss` tends to it. A label of 0 is no part of problem k.
     """
 
     def loss(self, target, raw_prediction):
@@ -299,8 +329,36 @@ class HingeLoss(Loss):
         short = _shortfall(target, raw_prediction) > 0.0
         return np.where(short, -_like(target, raw_prediction), 0.0)
 
-    def curvature(self, target, raw_prediction):
-        return np.zeros(raw_prediction.shape)
+    def kinks(self, target):
+        y = np.asarray(target, dtype=np.float64)
+        slopes = np.stack([np.minimum(-y, 0.0), np.maximum(-y, 0.0)], axis=-1)
+        return y[..., None], slopes
+
+
+@dataclass(frozen=True)
+class EpsilonInsensitiveLoss(PiecewiseLinearLoss):
+    """Loss l = sum_k max(0, |y_k - eta_k| - epsilon); target (n, K).
+
+    Parameters
+    ----------
+    epsilon : float, default=0.0
+        Half the width of the tube in which the loss is zero.
+    """
+
+    epsilon: float = 0.0
+
+    def loss(self, target, raw_prediction):
+        residual = np.abs(raw_prediction - _like(target, raw_prediction))
+        return np.sum(np.maximum(0.0, residual - self.epsilon), axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        residual = raw_prediction - _like(target, raw_prediction)
+        return np.where(np.abs(residual) > self.epsilon, np.sign(residual), 0.0)
+
+    def kinks(self, target):
+        y = np.asarray(target, dtype=np.float64)
+        positions = np.stack([y - self.epsilon, y + self.epsilon], axis=-1)
+        return positions, np.broadcast_to([-1.0, 0.0, 1.0], (*y.shape, 3))
 
 
 @dataclass(frozen=True)
@@ -401,8 +459,12 @@ class SquaredEpsilonInsensitiveLoss(Loss):
 
 
 def _shortfall(target, raw_prediction):
-    """Return z = 1 - y eta, by how much a margin falls short of 1."""
-    return 1.0 - _like(target, raw_prediction) * raw_prediction
+    """Return z = 1 - y eta, by how much a margin falls short of 1; -inf where y = 0."""
+    y = _like(target, raw_prediction)
+    short = 1.0 - y * raw_prediction
+    if np.all(target):
+        return short
+    return np.where(y == 0, -np.inf, short)
 
 
 # Steps of the raw prediction up to which four terms of the logistic series, and six of the
@@ -449,6 +511,7 @@ LOSSES = [
     SoftmaxLoss(),
     PoissonLoss(),
     HingeLoss(),
+    EpsilonInsensitiveLoss(0.3),
     *(SmoothHingeLoss(t) for t in (1.0, 0.1, 1e-3, 1e-6)),
     SquaredHingeLoss(),
     SquaredEpsilonInsensitiveLoss(),

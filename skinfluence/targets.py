@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
-__all__ = ["ClassCodes", "OneVsRestLabels", "RealTarget", "SignedLabels"]
+__all__ = ["ClassCodes", "OneVsOneLabels", "OneVsRestLabels", "RealTarget", "SignedLabels"]
 
 
 @dataclass(frozen=True)
@@ -136,3 +136,34 @@ class OneVsRestLabels(_Labels):
     def class_codes(self, target):
         """Return the class code of each encoded row, shape (n,)."""
         return target.argmax(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class OneVsOneLabels(_Labels):
+    """One problem for each pair of classes, (n, n_classes (n_classes - 1) / 2).
+
+    In the order (0, 1), (0, 2), ..., (1, 2), ...: +1 for rows of the first class of the
+    pair, -1 for those of the second, 0 for all that are in neither.
+    """
+
+    classes: np.ndarray
+
+    @property
+    def pairs(self):
+        """First and second class of each problem, two arrays of codes."""
+        return np.triu_indices(len(self.classes), 1)
+
+    def encode(self, y):
+        """Return the target, shape (n, n_pairs)."""
+        codes = self.codes(y)[:, None]
+        first, second = self.pairs
+        return np.where(codes == first, 1.0, np.where(codes == second, -1.0, 0.0))
+
+    def class_codes(self, target):
+        """Return the class code of each encoded row, shape (n,)."""
+        # A class wins all of its own pairs, and no other class does.
+        first, second = self.pairs
+        wins = np.zeros((len(target), len(self.classes)))
+        np.add.at(wins.T, first, target.T > 0)
+        np.add.at(wins.T, second, target.T < 0)
+        return wins.argmax(axis=1)

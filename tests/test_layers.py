@@ -13,7 +13,7 @@ ROOMS = [
     ["gradients"],
     ["objective"],
     ["solvers"],
-    ["groups", "influence", "convergence"],
+    ["groups", "influence", "convergence", "active_set"],
     ["removal"],
     ["mixins"],
     ["linear_model", "svm", "kernel_ridge"],

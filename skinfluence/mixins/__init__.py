@@ -11,6 +11,7 @@ from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
 
 __all__ = [
+    "ActiveSetEstimatorMixin",
     "ConvergenceMixin",
     "InfluenceEstimatorMixin",
     "InfluenceMixin",
@@ -27,3 +28,7 @@ class InfluenceEstimatorMixin(InfluenceMixin, ConvergenceMixin, RemovalMixin, Pr
 
 class KernelEstimatorMixin(KernelProblemMixin, InfluenceEstimatorMixin):
     """The same for models of kernels, whose parameters are dual coefficients."""
+
+
+class ActiveSetEstimatorMixin(KernelProblemMixin, InfluenceMixin, RemovalMixin):
+    """Kernel models with a piecewise linear loss: nothing that needs a Newton step."""

@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from skinfluence import convergence
-from skinfluence.exceptions import InfluenceWarning
+from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.mixins.checks import check_count, prepare_out
 from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
 from skinfluence.solvers import get_solver
@@ -49,6 +49,7 @@ class ConvergenceMixin:
         >>> bool(np.abs(reg.newton_correction()).max() < 1e-9)
         True
         """
+        self._check_curved()
         state = self._get_state(hessian_solver)
         return state.point.objective.formulation.layout.to_public(state.correction)
 
@@ -108,6 +109,7 @@ class ConvergenceMixin:
         """
         if not isinstance(epsilon, Real) or not np.isfinite(epsilon):
             raise ValueError(f"epsilon={epsilon!r} must be a finite number.")
+        self._check_curved()
         state = self._get_state(hessian_solver)
         point, factor = state.point, state.factor
         form, objective = point.objective.formulation, point.objective
@@ -172,6 +174,7 @@ class ConvergenceMixin:
         >>> report.converged, bool(report.gradient_shift < 0.01)
         (True, True)
         """
+        self._check_curved()
         state = self._get_state(hessian_solver)
         point, factor, correction = state.point, state.factor, state.correction
         readings = point.objective.design.readings
@@ -229,6 +232,7 @@ class ConvergenceMixin:
         if not isinstance(tol, Real) or not 0 <= tol < 1:
             raise ValueError(f"tol={tol!r} must be a number from 0 to 1.")
         check_count("max_iter", max_iter)
+        self._check_curved()
         objective = self._get_objective()
         solver = get_solver(hessian_solver, objective)
         with self._naming_directions():
@@ -247,6 +251,16 @@ class ConvergenceMixin:
                 stacklevel=2,
             )
         return self
+
+    def _check_curved(self):
+        """Raise where the loss has no curvature that Newton's method could use."""
+        if self._get_formulation().loss.is_piecewise_linear:
+            name, loss = type(self).__name__, self._get_problem().params["loss"]
+            raise UnsupportedEstimatorError(
+                f"{name}(loss={loss!r}) has no curvature but in its kinks, and no Newton "
+                f"step: use loss='squared_{loss}', or smooth() of a classifier for a smooth "
+                "model at the same parameters."
+            )
 
 
 def _verdict(converged, shift, ratio, decrement):

@@ -356,13 +356,15 @@ default="auto"
         state = self._get_influence_state(hessian_solver)
         objective = state.point.objective
         design = self._check_X(objective.formulation, X)
-        loss, theta = objective.formulation.loss, state.point.theta
-        response_jacobian = None
-        trailing = () if self._response_is_flat() else theta.shape[:1]
-        if method == "predict_proba":
-            trailing = self.classes_.shape
-        if method != "decision_function":
-            response_jacobian = _jacobian(loss, design, theta)
+        theta = state.point.theta
+        if method == "decision_function":
+            transform = self._decision_transform()
+            jacobian = None if transform is None else transform.jacobian
+        else:
+            jacobian = objective.formulation.loss.response_jacobian
+        response_jacobian, trailing = _jacobian(jacobian, design, theta)
+        if self._response_is_flat() and method != "predict_proba":
+            trailing = ()
         out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype)
         influence.output_influence(
             state.point,
@@ -547,6 +549,7 @@ default="auto"
             )
         if not hasattr(self, response_method):
             raise ValueError(f"{type(self).__name__} has no {response_method}: use 'auto'.")
+        self._check_response(response_method)
         return response_method
 
     def _response_is_flat(self):
@@ -556,11 +559,17 @@ default="auto"
         return self._has_flat_target()
 
 
-def _jacobian(loss, design, theta):
-    """Return d response / d raw prediction as a function of a block, None for identity."""
-    if loss.response_jacobian(design.take(slice(0, 1)).predict(theta)) is None:
-        return None
-    return lambda block: loss.response_jacobian(design.take(block).predict(theta))
+def _jacobian(jacobian, design, theta):
+    """Return d response / d raw prediction as a function of a block, and the response's shape.
+
+    None where the response is the raw prediction.
+    """
+    if jacobian is None:
+        return None, theta.shape[:1]
+    first = jacobian(design.take(slice(0, 1)).predict(theta))
+    if first is None:
+        return None, theta.shape[:1]
+    return lambda block: jacobian(design.take(block).predict(theta)), first.shape[1:2]
 
 
 def _chunks(point, factor, query, reduce_func, working_memory):

@@ -23,12 +23,22 @@ __all__ = ["KernelProblemMixin"]
 class KernelProblemMixin(ProblemMixin):
     """Keeps the fitted problem of a kernel model.
 
-    Beside `_formulate`, an estimator adds `_kernel()`, which returns the `Kernel` of its
-    fit, `_read_dual(estimator, n)`, which returns (dual coefficients (K, n), intercepts) of a
-    fit on n rows, and `_write_dual(coef, intercept, objective)`.
+    Beside `_formulate`, an estimator adds
+
+        _kernel(X)                   the `Kernel` of its fit on X
+        _problems()                  number of problems K, whether they have intercepts
+        _n_training_rows()           n
+        _kept_rows()                 (index, rows): the training rows it holds, or None
+        _read_dual(estimator, n)     dual coefficients (K, n) and intercepts of a fit
+        _write_dual(coef, intercept, objective)
     """
 
     _coef_name = "dual_coef"
+    _fitted_kernel = None
+
+    def _forget_fit(self):
+        super()._forget_fit()
+        self._fitted_kernel = None
 
     def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
         """Not available: the Hessian in dual coefficients is as singular as the kernel.
@@ -73,14 +83,20 @@ class KernelProblemMixin(ProblemMixin):
         return np.concatenate([coef.ravel(), np.ravel(intercept)])
 
     def _write_params(self, coef, intercept):
-        self._write_dual(coef, intercept, self._get_objective())
+        objective = self._get_objective()
+        self._write_dual(coef, intercept, objective)
+        if self._fitted_kernel.is_precomputed:
+            self.n_features_in_ = objective.n_rows
 
     def _column_names(self, n_features):
         return [str(i) for i in range(n_features)]
 
     def _make_design(self, formulation, X, training):
         if training:
-            return KernelDesign(Basis(self._kernel(), X), formulation.layout.fit_intercept)
+            if self._fitted_kernel is None:
+                self._fitted_kernel = self._kernel(X)
+            basis = Basis(self._fitted_kernel, X)
+            return KernelDesign(basis, formulation.layout.fit_intercept)
         basis = self._get_objective().design.basis
         if basis.kernel.is_precomputed and X.shape[1] != len(basis):
             raise ValueError(

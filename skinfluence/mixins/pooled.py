@@ -26,6 +26,8 @@ def pooled_predictions(estimator, loss, raw_prediction):
     if is_classifier(estimator):
         pooled = _PooledClassifier()
         pooled.classes_ = estimator.classes_
+        pooled.labels_ = estimator._labels
+        pooled.transform_ = estimator._decision_transform()
     else:
         pooled = _PooledRegressor()
         pooled.flat_ = estimator._has_flat_target()
@@ -56,9 +58,10 @@ class _PooledClassifier(ClassifierMixin, _Pooled):
         if method == "predict_proba":
             return self.loss_.response(raw)
         if method == "decision_function":
+            if self.transform_ is not None:
+                return self.transform_(raw)
             return raw[:, 0] if raw.shape[1] == 1 else raw
-        code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
-        return self.classes_[code]
+        return self.labels_(raw)
 
 
 class _PooledRegressor(RegressorMixin, _Pooled):

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinfluence import _version, convergence
+from skinfluence import _version, active_set, convergence
 from skinfluence._compat import check_sample_weight
 from skinfluence.design import make_design
 from skinfluence.exceptions import (
@@ -205,7 +205,9 @@ class ProblemMixin:
         return design, target, formulation.weight_gradients(design, target, state.point.theta)
 
     def _evaluate(self, objective):
-        """Return the objective at the fitted parameters."""
+        """Return the objective at the fitted parameters, or at the optimum beside them."""
+        if objective.formulation.loss.is_piecewise_linear:
+            return active_set.evaluate(objective, self._theta())
         return objective.at(self._theta())
 
     def _rows_of_X(self, objective, rows):
@@ -215,6 +217,18 @@ class ProblemMixin:
     def _refitted_params(self, refit, rows):
         """Return the parameters of a refit on some of the training rows, as `params_`."""
         return self._flat_params(refit)
+
+    def _decision_transform(self):
+        """Return what makes decision_function of raw predictions, None for the identity."""
+        return None
+
+    def _labels(self, raw):
+        """Return the classes that raw predictions (m, K) stand for."""
+        code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
+        return self.classes_[code]
+
+    def _check_response(self, response_method):
+        """Raise where a response is no function of the raw predictions of the objective."""
 
     def _has_flat_target(self):
         """Whether the fit saw one target, as a vector."""
@@ -352,14 +366,20 @@ class ProblemMixin:
             return [str(label) for label in classes]
         return [str(k) for k in range(n_outputs)]
 
-    def _set_theta(self, theta):
-        """Write parameters (K, D) into the attributes they were read from."""
+    def _set_theta(self, theta, ndims=None):
+        """Write parameters (K, D) into the attributes they were read from.
+
+        With as many axes as (coef, intercept) have there, or had before other training data.
+        """
         layout = self._get_formulation().layout
-        coef, intercept = self._read_params(self)
-        coef = theta[:, : layout.n_features].reshape(*np.shape(coef)[:-1], -1).copy()
-        if layout.fit_intercept:
-            intercept = theta[:, -1].copy() if np.ndim(intercept) else float(theta[0, -1])
-        self._write_params(coef, intercept)
+        if ndims is None:
+            ndims = [np.ndim(part) for part in self._read_params(self)]
+        coef = theta[:, : layout.n_features].copy()
+        intercept = theta[:, -1].copy() if layout.fit_intercept else np.zeros(len(theta))
+        self._write_params(
+            coef if ndims[0] == 2 else coef[0],
+            intercept if ndims[1] == 1 else float(intercept[0]),
+        )
 
     def _theta(self):
         """Parameters as the mathematics wants them, (K, D)."""
@@ -402,13 +422,14 @@ class ProblemMixin:
 
     def _replace_objective(self, objective, theta=None):
         """Remember other training data, and the parameters that were moved to them."""
+        ndims = [np.ndim(part) for part in self._read_params(self)]
         problem = replace(self._influence_problem, objective=objective, data_refusal=None)
         if objective is not None:
             form = objective.formulation
             problem = replace(problem, formulation=form, layout=form.layout)
         self._influence_problem = problem
         if theta is not None:
-            self._set_theta(theta)
+            self._set_theta(theta, ndims)
         self._forget_state()
 
     def _refit_estimator(self):
@@ -502,6 +523,18 @@ class ProblemMixin:
 
     def _warn_of_misfit(self, state):
         """Warn where the derivatives are those at a point far from the optimum."""
+        if state.point.objective.formulation.loss.is_piecewise_linear:
+            share = state.point.misfit / np.abs(state.point.raw_prediction).max()
+            if share > GRADIENT_SHIFT_LIMIT:
+                warnings.warn(
+                    "The fit is not at its optimum: predictions there differ by up to "
+                    f"{share:.3g} of the largest one, and which rows the loss holds in "
+                    "place may be wrong. Refit with a smaller tol or a larger max_iter; "
+                    "or the training arrays changed since fit.",
+                    InfluenceWarning,
+                    stacklevel=4,
+                )
+            return
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warnings.warn(
                 "The fit is not at its optimum: one Newton step would change the rows' "

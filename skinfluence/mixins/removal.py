@@ -9,8 +9,8 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 
-from skinfluence import convergence, removal
-from skinfluence.exceptions import InfluenceWarning
+from skinfluence import active_set, convergence, removal
+from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
@@ -235,6 +235,7 @@ default="predict"
         check_option("response_method", response_method, options)
         if not hasattr(self, response_method):
             raise ValueError(f"{type(self).__name__} has no {response_method}.")
+        self._check_response(response_method)
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
         if response_method == "predict":
             self._check_labelled(raw)
@@ -480,20 +481,22 @@ default="predict"
         objective = self._get_objective()
         more = self._make_objective(objective.formulation, X, y, sample_weight)
         objective, theta = self._append_rows(objective, self._theta(), more)
+        solver = get_solver(hessian_solver, objective)
         with self._naming_directions():
-            polished = convergence.polish(
-                objective,
-                theta,
-                get_solver(hessian_solver, objective),
-                tol=1e-11,
-                max_iter=100,
-            )
-        if not polished.converged:
+            if objective.formulation.loss.is_piecewise_linear:
+                point = active_set.evaluate(objective, theta)
+                theta, converged = point.theta, np.isfinite(point.misfit)
+            else:
+                polished = convergence.polish(
+                    objective, theta, solver, tol=1e-11, max_iter=100
+                )
+                theta, converged = polished.theta, polished.converged
+        if not converged:
             raise ValueError(
-                "Newton's method did not reach the optimum of the enlarged objective: the "
-                "model was left as it is. Strengthen the penalty."
+                "The optimum of the enlarged objective was not reached: the model was left "
+                "as it is. Strengthen the penalty."
             )
-        self._replace_objective(objective, polished.theta)
+        self._replace_objective(objective, theta)
         return self
 
     def _removal(self, groups, cv, method, hessian_solver, stacklevel=4):
@@ -518,6 +521,8 @@ default="predict"
         state = self._get_state(hessian_solver, stacklevel=stacklevel)
         solver = get_solver(hessian_solver, objective)
         point, factor = state.point, state.factor
+        if objective.formulation.loss.is_piecewise_linear:
+            return removal.ActiveSetBase(point, factor, self._refitted_theta), groups
         if method == "exact":
             with self._naming_directions():
                 polished = convergence.polish(
@@ -549,6 +554,13 @@ default="predict"
                 f"{len(outcome.without_optimum)} group(s) hold the last samples of a class, "
                 "whose free intercept then has no finite optimum; their results are NaN: "
                 f"{named}.",
+                InfluenceWarning,
+                stacklevel=stacklevel,
+            )
+        if getattr(base, "refitted", ()):
+            warnings.warn(
+                f"The active set could not be followed for {len(base.refitted)} of "
+                f"{len(groups)} group(s), which scikit-learn has refitted.",
                 InfluenceWarning,
                 stacklevel=stacklevel,
             )
@@ -603,10 +615,11 @@ default="predict"
 
     def _optimum(self, base):
         """Return the parameters at the optimum of all rows, laid out as `params_`."""
-        polished = convergence.polish(
-            base.point.objective, base.theta, base.solver, tol=1e-11, max_iter=100
-        )
-        return base.point.objective.formulation.layout.to_public(polished.theta)
+        return base.point.objective.formulation.layout.to_public(base.optimum())
+
+    def _refitted_theta(self, rows):
+        """Return the parameters (K, D) of scikit-learn's own refit without some rows."""
+        return self._get_formulation().layout.from_public(self._refit_without(rows))
 
     def _refit_without(self, rows):
         """Return the parameters of scikit-learn's own refit without some rows."""
@@ -623,7 +636,12 @@ default="predict"
         return self._refitted_params(refit, kept)
 
     def _check_bounded(self, objective):
-        """Raise unless every parameter has a penalty."""
+        """Raise unless every parameter has a penalty, and gradients are in them."""
+        if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {type(self).__name__}: the bound is one on coefficients of "
+                "features under a smooth loss. Leave it out; leave_out_check refits."
+            )
         if np.all(objective.penalty > 0):
             return
         free = objective.formulation.layout.to_public(objective.penalty) == 0

@@ -11,10 +11,20 @@ All three predict the converged refit: from a fit that stopped early, N is insid
     leave_out.py   walks over all groups in stacks of a size that fits
     stack.py       one stack of groups: its rows, its gradients, one step
     exact.py       the iteration to the refit
+    active_set.py  the same for losses whose kinks hold rows in place
     evaluate.py    losses and bounds at the moved parameters
 """
 
+from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.evaluate import error_bound, losses_into
 from skinfluence.removal.leave_out import METHODS, Base, Outcome, leave_out
 
-__all__ = ["METHODS", "Base", "Outcome", "error_bound", "leave_out", "losses_into"]
+__all__ = [
+    "METHODS",
+    "ActiveSetBase",
+    "Base",
+    "Outcome",
+    "error_bound",
+    "leave_out",
+    "losses_into",
+]

@@ -77,6 +77,16 @@ class Base:
             blocks.append((outputs, filled))
         return blocks
 
+    def remove(self, rows, method):
+        """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1."""
+        return _remove(self, rows, method)
+
+    def optimum(self):
+        """Return the optimum of all rows, (K, D)."""
+        return convergence.polish(
+            self.point.objective, self.theta, self.solver, tol=1e-11, max_iter=100
+        ).theta
+
     def prepare(self):
         """Compute what "exact" shares, once, before several threads want it."""
         _ = self.rounding
@@ -139,7 +149,7 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
 
     Parameters
     ----------
-    base : Base
+    base : Base or ActiveSetBase
         Where to start.
     groups : Groups
         Which rows leave together.
@@ -174,7 +184,7 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
 
         def work(indices):
             rows = groups.padded(indices)
-            theta, decrement, converged = _solve(base, rows, method)
+            theta, decrement, converged = base.remove(rows, method)
             converged = converged & np.isfinite(theta).all(axis=(1, 2))
             solved[indices] = converged
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
@@ -197,7 +207,7 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
     return Outcome(empty, np.flatnonzero(~solved))
 
 
-def _solve(base, rows, method):
+def _remove(base, rows, method):
     """Return (theta, decrement, converged) of one stack of rows (b, a)."""
     b, a = rows.shape
     decrement, converged = np.zeros(b), np.ones(b, dtype=bool)

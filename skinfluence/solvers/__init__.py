@@ -14,7 +14,7 @@ The automatic choice, first line that holds:
 ====================================================  =============
 condition                                             solver
 ====================================================  =============
-the model is one of kernels                           "woodbury"
+a kernel model, or a loss with kinks                  "woodbury"
 every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
 parameters in a block of H                            "woodbury"
@@ -60,7 +60,7 @@ def select_solver(objective):
     HessianSolver
         One of the registered solvers.
     """
-    if objective.design.has_metric:
+    if _needs_rows(objective):
         return SOLVERS["woodbury"]
     K, D = objective.penalty.shape
     outputs = K if objective.coupled else 1  # that share a block of H
@@ -95,10 +95,11 @@ def get_solver(hessian_solver, objective):
     if isinstance(solver, str) and solver in SOLVERS:
         solver = SOLVERS[solver]
     if isinstance(solver, HessianSolver):
-        if objective.design.has_metric and not solver.takes_kernels:
+        if _needs_rows(objective) and not solver.by_rows:
             raise ValueError(
-                f"hessian_solver={hessian_solver!r} needs features, and kernel models have "
-                "none: use 'auto' or 'woodbury'."
+                f"hessian_solver={hessian_solver!r} needs a Hessian in coefficients of "
+                "features, which kernel models and piecewise linear losses do not have: use "
+                "'auto' or 'woodbury'."
             )
         return solver
     names = ", ".join(repr(name) for name in ("auto", *SOLVERS))
@@ -106,3 +107,8 @@ def get_solver(hessian_solver, objective):
         f"hessian_solver={hessian_solver!r} is not known: use one of {names}, or an "
         "instance of skinfluence.solvers.HessianSolver."
     )
+
+
+def _needs_rows(objective):
+    """Whether H^-1 has to be applied without a Hessian of the features."""
+    return objective.design.has_metric or objective.formulation.loss.is_piecewise_linear

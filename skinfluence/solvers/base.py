@@ -116,12 +116,13 @@ class HessianSolver(ABC):
     ----------
     name : str
         Name that `hessian_solver` takes.
-    takes_kernels : bool
-        Whether it solves for designs with a metric, see `kernels.py`.
+    by_rows : bool
+        Whether it works with products of rows alone, as kernel models and losses whose
+        kinks hold rows in place need it.
     """
 
     name: ClassVar[str]
-    takes_kernels: ClassVar[bool] = False
+    by_rows: ClassVar[bool] = False
 
     @abstractmethod
     def factorise(self, point):

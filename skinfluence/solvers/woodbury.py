@@ -46,7 +46,7 @@ class WoodburySolver(HessianSolver):
     """
 
     name: ClassVar[str] = "woodbury"
-    takes_kernels: ClassVar[bool] = True
+    by_rows: ClassVar[bool] = True
 
     def factorise(self, point):
         return WoodburyFactor(point)

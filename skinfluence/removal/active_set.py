@@ -1,0 +1,97 @@
+"""Removal from models that kinks hold: the active set is followed, not a curvature.
+
+    "influence"   first order in the weights: rows held by a kink have no influence
+    "newton"      the optimum of the remaining rows as long as every other one stays on its
+                  piece or kink
+    "exact"       the path of optima as the weights of the leaving rows go to zero, with
+                  every row changing its place where the path says so
+
+Each optimum is that of its partition to rounding. Where a path does not get through, as with
+repeated rows, scikit-learn refits, and it is counted.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skinfluence import active_set
+
+__all__ = ["ActiveSetBase"]
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveSetBase:
+    """Where removal starts: an optimum with its partition.
+
+    Parameters
+    ----------
+    point : ActiveSetPoint
+        The optimum of all rows.
+    factor : Factor
+        H^-1 at the point.
+    refit : callable
+        Maps indices of rows to the parameters (K, D) of scikit-learn's refit without them.
+    refitted : list
+        Filled with the rows of every group that was left to it.
+    """
+
+    point: active_set.ActiveSetPoint
+    factor: object
+    refit: object
+    refitted: list = field(default_factory=list)
+
+    @property
+    def theta(self):
+        """Parameters of the point, (K, D)."""
+        return self.point.theta
+
+    def optimum(self):
+        """Return the optimum of all rows, (K, D)."""
+        return self.point.theta
+
+    def prepare(self):
+        """Nothing is shared beyond the point."""
+
+    def remove(self, rows, method):
+        """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
+
+        The decrement of a group is how many rows do not fit the places they had.
+        """
+        lines = [line[line >= 0] for line in rows]
+        if method == "influence":
+            theta = self.theta + self.factor.solve(self._pull(lines))
+            return theta, np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        removed = [self._remove_one(line, method) for line in lines]
+        theta = np.array([theta for theta, _ in removed])
+        misplaced = np.array([count for _, count in removed], dtype=np.float64)
+        return theta, misplaced, np.isfinite(theta).all(axis=(1, 2))
+
+    def _pull(self, lines):
+        """Return sum_A v_i of each group, (b, K, D)."""
+        w, gradients = self.point.objective.sample_weight, self.point.rows
+        return np.array([gradients.take(line).sum(w[line]) for line in lines])
+
+    def _remove_one(self, rows, method):
+        """Return (theta, number of misplaced rows) without some rows."""
+        point = self.point
+        reduced = point.objective.without(rows)
+        # Where no leaving row supports an output, nothing changes for it.
+        supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
+        supports &= point.objective.row_weight[rows] > 0
+        outputs = np.flatnonzero(supports.any(axis=0))
+        theta = point.theta.copy()
+        if method == "exact":
+            moved, partition, settled = active_set.follow(
+                reduced, point.partition, point.objective.row_weight, outputs
+            )
+        else:
+            moved, partition, settled = active_set.settle(
+                reduced, point.partition, outputs, max_steps=1
+            )
+        theta[outputs] = moved[outputs]
+        if method == "exact" and not settled[outputs].all():
+            self.refitted.append(rows)
+            return self.refit(rows), 0
+        misplaced = partition.kink != point.partition.kink
+        misplaced |= partition.slope != point.partition.slope
+        return theta, int(np.count_nonzero(misplaced[:, outputs]))

@@ -1,0 +1,175 @@
+"""Formulations that several support vector machines have in common."""
+
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.sparse import issparse
+
+from skinfluence.kernels import Kernel
+from skinfluence.layout import ParameterLayout
+from skinfluence.losses import SmoothHingeLoss
+from skinfluence.objective import Formulation
+from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels
+
+__all__ = [
+    "check_count",
+    "check_number",
+    "dual_penalty",
+    "frozen_class_weight",
+    "linear_classification",
+    "one_vs_one_classification",
+    "penalty_with_intercept",
+    "resolve_kernel",
+    "smoothed",
+]
+
+#: Kernels of scikit-learn's support vector machines.
+KERNELS = ("linear", "rbf", "poly", "sigmoid", "precomputed")
+
+
+def linear_classification(estimator, loss, y, sample_weight):
+    """Return the formulation of a linear classifier with penalised intercepts."""
+    classes = estimator.classes_
+    several = len(classes) > 2
+    encoder = (OneVsRestLabels if several else SignedLabels)(classes)
+    n_outputs = len(classes) if several else 1
+    layout = ParameterLayout(n_outputs, estimator.n_features_in_, estimator.fit_intercept)
+    weight = encoder.class_weight(estimator.class_weight, y, sample_weight)
+    if weight is not None and several:
+        # Problem k gives class k its weight, and all other rows 1.
+        weight = np.where(np.eye(n_outputs, dtype=bool), weight[:, None], 1.0)
+    elif weight is not None:
+        weight = weight[:, None]
+    return Formulation(
+        loss=loss,
+        target=encoder,
+        layout=layout,
+        penalty=penalty_with_intercept(estimator, layout),
+        class_weight=weight,
+        loss_scale=float(estimator.C),
+    )
+
+
+def penalty_with_intercept(estimator, layout):
+    """Return the diagonal of the penalty Hessian, shape (K, D)."""
+    penalty = np.ones(layout.shape)
+    if layout.fit_intercept:
+        penalty[:, -1] = 1.0 / estimator.intercept_scaling**2
+    return penalty
+
+
+def smoothed(estimator, smooth, temperature):
+    """Return a smooth model, given unfitted, at the parameters of a hinge fit.
+
+    Parameters
+    ----------
+    estimator : object
+        The fitted hinge model.
+    smooth : object
+        The smooth model; its class weights are set here.
+    temperature : float
+        Width of the smooth hinge.
+    """
+    problem = estimator._get_problem()
+    formulation = replace(estimator._get_formulation(), loss=SmoothHingeLoss(temperature))
+    smooth.set_params(class_weight=frozen_class_weight(formulation))
+    theta, layout = estimator._theta(), formulation.layout
+    objective = problem.objective
+    if objective is not None:
+        objective = replace(objective, formulation=formulation)
+    smooth._set_fitted(theta, layout, None if objective is None else objective.design.X)
+    smooth.n_iter_ = 0
+    kept = ("classes_", "n_features_in_", "feature_names_in_", "_fitted_kernel")
+    for name in kept:
+        if hasattr(estimator, name):
+            setattr(smooth, name, getattr(estimator, name))
+    smooth._influence_problem = replace(
+        problem,
+        formulation=formulation,
+        objective=objective,
+        params=smooth.get_params(deep=False),
+    )
+    smooth._influence_state = None
+    return smooth
+
+
+def frozen_class_weight(formulation):
+    """Return the class weights of a fit as the dict that gives the same ones again."""
+    weight = formulation.class_weight
+    if weight is None:
+        return None
+    weight = weight.diagonal() if weight.shape[1] > 1 else weight[:, 0]
+    labels = formulation.target.classes.tolist()
+    return dict(zip(labels, weight.tolist(), strict=True))
+
+
+def one_vs_one_classification(estimator, loss, y, n_rows):
+    """Return the formulation of a kernel classifier on n rows, a free intercept a pair."""
+    classes = estimator.classes_
+    encoder = (SignedLabels if len(classes) == 2 else OneVsOneLabels)(classes)
+    layout = ParameterLayout(len(classes) * (len(classes) - 1) // 2, n_rows, True)
+    # "balanced" goes by the numbers of samples, whatever their weights.
+    weight = encoder.class_weight(estimator.class_weight, y, None)
+    return Formulation(
+        loss=loss,
+        target=encoder,
+        layout=layout,
+        penalty=dual_penalty(layout),
+        class_weight=None if weight is None else weight[:, None],
+        loss_scale=float(estimator.C),
+    )
+
+
+def dual_penalty(layout):
+    """Return the penalty of dual coefficients, 1, with a free intercept, (K, n + 1)."""
+    penalty = np.ones(layout.shape)
+    penalty[:, -1] = 0.0
+    return penalty
+
+
+def resolve_kernel(estimator, X):
+    """Return the `Kernel` of a support vector machine fitted on X.
+
+    Raises ValueError for a kernel that scikit-learn's support vector machines do not have.
+    """
+    kernel = estimator.kernel
+    if callable(kernel):
+        return Kernel(kernel, of_matrices=True)
+    if kernel not in KERNELS:
+        raise ValueError(
+            f"kernel={kernel!r} is not known: use one of {', '.join(map(repr, KERNELS))}, "
+            "or a function of two matrices."
+        )
+    if kernel in ("linear", "precomputed"):
+        return Kernel(kernel)
+    gamma = _resolve_gamma(estimator.gamma, X)
+    return Kernel(
+        kernel, {"gamma": gamma, "degree": estimator.degree, "coef0": estimator.coef0}
+    )
+
+
+def _resolve_gamma(gamma, X):
+    """Return gamma as a number, by the rules of :class:`sklearn.svm.SVC`."""
+    if not isinstance(gamma, str):
+        return float(gamma)
+    if gamma == "auto":
+        return 1.0 / X.shape[1]
+    if gamma != "scale":
+        raise ValueError(f"gamma={gamma!r} is not known: use 'scale', 'auto' or a number.")
+    X = X.astype(np.float64, copy=False)
+    variance = X.multiply(X).mean() - X.mean() ** 2 if issparse(X) else X.var()
+    return 1.0 / (X.shape[1] * variance) if variance != 0 else 1.0
+
+
+def check_number(name, value, allow_zero=False):
+    """Raise unless the value is a positive, finite number, or zero where allowed."""
+    fits = isinstance(value, Real) and (0 < value < np.inf or (allow_zero and value == 0))
+    if not fits:
+        raise ValueError(f"{name}={value!r} must be a positive number.")
+
+
+def check_count(name, value):
+    """Raise unless the value is a positive integer."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a positive integer.")

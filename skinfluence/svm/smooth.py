@@ -1,0 +1,417 @@
+"""Support vector machines with a smooth hinge, our own estimators."""
+
+import warnings
+from abc import ABC, abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skinfluence._compat import LinearClassifierMixin, check_sample_weight
+from skinfluence.design import make_design
+from skinfluence.kernels import Basis, KernelDesign, KernelQueries
+from skinfluence.losses import SmoothHingeLoss
+from skinfluence.mixins import InfluenceEstimatorMixin, KernelEstimatorMixin
+from skinfluence.objective import Objective
+from skinfluence.svm.anneal import anneal
+from skinfluence.svm.decision import PairDecision
+from skinfluence.svm.shared import (
+    check_count,
+    check_number,
+    frozen_class_weight,
+    linear_classification,
+    one_vs_one_classification,
+    resolve_kernel,
+)
+
+__all__ = ["SmoothHingeLinearSVC", "SmoothHingeSVC"]
+
+# Parameters of refits as tight as rounding allows.
+_TIGHT = {"tol": 1e-11, "max_iter": 1000}
+
+
+class _SmoothHingeModel(BaseEstimator, ABC):
+    """Fit of a smooth hinge model, without influence: a template in six steps."""
+
+    def fit(self, X, y, sample_weight=None):
+        self._check_params()
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype="numeric")
+        check_classification_targets(y)
+        weight = check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "A classifier needs samples of at least 2 classes, but y holds only one "
+                f"class: {self.classes_[0]!r}."
+            )
+        design = self._training_design(X)
+        formulation = self._formulation(design, y, weight)
+        objective = Objective(formulation, design, formulation.target.encode(y), weight)
+        optimum = anneal(objective, self.tol, self.max_iter)
+        self.n_iter_ = optimum.n_iter
+        self._set_fitted(optimum.theta, formulation.layout, X)
+        if not optimum.converged:
+            warnings.warn(
+                f"{type(self).__name__} stopped after {optimum.n_iter} Newton steps at a "
+                f"Newton decrement of {optimum.decrement:.3g}. Raise max_iter, scale the "
+                "features, or choose a higher temperature.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    @abstractmethod
+    def _training_design(self, X):
+        """Return the design of checked training rows."""
+
+    @abstractmethod
+    def _formulation(self, design, y, sample_weight):
+        """Return what is minimised."""
+
+    @abstractmethod
+    def _set_fitted(self, theta, layout, X):
+        """Store the parameters in attributes."""
+
+    def _check_params(self):
+        for name in ("C", "temperature", "tol"):
+            check_number(name, getattr(self, name))
+        check_count("max_iter", self.max_iter)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class _SmoothHingeLinearModel(LinearClassifierMixin, _SmoothHingeModel):
+    """The linear estimator without influence: parameters, fit and predictions."""
+
+    def __init__(
+        self,
+        C=1.0,
+        temperature=0.1,
+        *,
+        fit_intercept=True,
+        intercept_scaling=1.0,
+        class_weight=None,
+        tol=1e-8,
+        max_iter=100,
+    ):
+        self.C = C
+        self.temperature = temperature
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.class_weight = class_weight
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def _check_params(self):
+        super()._check_params()
+        check_number("intercept_scaling", self.intercept_scaling)
+
+    def _training_design(self, X):
+        return make_design(X, self.fit_intercept)
+
+    def _formulation(self, design, y, sample_weight):
+        loss = SmoothHingeLoss(self.temperature)
+        return linear_classification(self, loss, y, sample_weight)
+
+    def _set_fitted(self, theta, layout, X):
+        d = layout.n_features
+        self.coef_ = theta[:, :d].copy()
+        self.intercept_ = np.zeros(layout.n_outputs)
+        if layout.fit_intercept:
+            self.intercept_ = theta[:, d].copy()
+
+
+class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
+    """Linear support vector classifier with a smooth hinge, and influence functions.
+
+    With temperature t, sample weights w, class weights c (frozen at fit, "balanced" ones
+    too) and labels y = +-1 of problem k:
+
+        F = sum_ik C w_i c_ik t log(1 + exp((1 - y_ik eta_ik)/t))
+            + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
+
+    As t goes to 0 this becomes the objective of ``LinearSVC(loss="hinge")``; at t > 0 it
+    has all derivatives. Two classes are one problem with the weights of both classes;
+    several are one problem for each, where c_ik is the weight of class k for its own rows
+    and 1 for the others, as in :class:`sklearn.svm.LinearSVC`.
+
+    The fit is a damped Newton method. It starts at zero with a temperature of 1 and
+    follows the optimum down to the temperature asked for.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Weight of the loss against the penalty.
+    temperature : float, default=0.1
+        Width t of the smooth hinge.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    intercept_scaling : float, default=1.0
+        The larger, the less the intercept is penalised.
+    class_weight : dict or "balanced", default=None
+        Weight of each class; "balanced" for weights inversely proportional to the sums of
+        the sample weights of the classes.
+    tol : float, default=1e-8
+        Newton decrement to reach, relative to the square root of the objective.
+    max_iter : int, default=100
+        Largest number of Newton steps over all temperatures.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts; zeros when `fit_intercept=False`.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    n_iter_ : int
+        Newton steps over all temperatures.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had names that are all strings.
+
+    See Also
+    --------
+    LinearSVC : The hinge and the squared hinge, fitted by liblinear.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.svm import SmoothHingeLinearSVC
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = SmoothHingeLinearSVC(temperature=0.1).fit(scale(X), y)
+    >>> round(clf.score(scale(X), y), 2)
+    0.99
+    >>> clf.influence_loss(scale(X)[:3], y[:3]).shape
+    (3, 569)
+    """
+
+    def _formulate(self, y, sample_weight):
+        return self._formulation(None, y, sample_weight)
+
+    def _tight_params(self, params):
+        weight = frozen_class_weight(self._influence_problem.formulation)
+        return _TIGHT | {"class_weight": weight}
+
+
+class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
+    """The kernel estimator without influence: parameters, fit and predictions."""
+
+    def __init__(
+        self,
+        C=1.0,
+        temperature=0.1,
+        *,
+        kernel="rbf",
+        gamma="scale",
+        degree=3,
+        coef0=0.0,
+        class_weight=None,
+        tol=1e-8,
+        max_iter=100,
+    ):
+        self.C = C
+        self.temperature = temperature
+        self.kernel = kernel
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.class_weight = class_weight
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def decision_function(self, X):
+        """Return the decision values of samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            Samples; K between them and the training samples where it is precomputed.
+
+        Returns
+        -------
+        decision : ndarray of shape (m,) or (m, n_classes)
+            Positive for the second of two classes. For several, the votes of the pairs,
+            with their summed confidences to break ties, as :class:`sklearn.svm.SVC` has it.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric")
+        queries = KernelQueries(Basis(self._fitted_kernel, self.X_fit_), X, True)
+        theta = np.column_stack([self.dual_coef_, self.intercept_])
+        return self._decision(queries.predict(theta))
+
+    def predict(self, X):
+        """Return the class of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            Samples; K between them and the training samples where it is precomputed.
+
+        Returns
+        -------
+        label : ndarray of shape (m,)
+            Class labels.
+        """
+        return self._labels_of_decision(self.decision_function(X))
+
+    def _check_params(self):
+        super()._check_params()
+        if self.kernel == "precomputed" or callable(self.kernel):
+            return
+        check_number("degree", self.degree, allow_zero=True)
+        if not isinstance(self.gamma, str):
+            check_number("gamma", self.gamma, allow_zero=True)
+
+    def _training_design(self, X):
+        self._fitted_kernel = resolve_kernel(self, X)
+        if self._fitted_kernel.is_precomputed and X.shape[0] != X.shape[1]:
+            raise ValueError(
+                f"X has shape {X.shape}, but with kernel='precomputed' it must be the square "
+                "matrix of K between the training samples."
+            )
+        return KernelDesign(Basis(self._fitted_kernel, X), True)
+
+    def _formulation(self, design, y, sample_weight):
+        loss = SmoothHingeLoss(self.temperature)
+        return one_vs_one_classification(self, loss, y, design.n_rows)
+
+    def _set_fitted(self, theta, layout, X):
+        self.dual_coef_ = theta[:, :-1].copy()
+        self.intercept_ = theta[:, -1].copy()
+        self.X_fit_ = X
+
+    def _decision(self, raw):
+        if len(self.classes_) == 2:
+            return raw[:, 0]
+        return PairDecision(len(self.classes_))(raw)
+
+    def _labels_of_decision(self, decision):
+        code = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
+        return self.classes_[code]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self.kernel == "precomputed"
+        return tags
+
+
+class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
+    """Kernel support vector classifier with a smooth hinge, and influence functions.
+
+    With temperature t, sample weights w, class weights c (frozen at fit; "balanced" ones
+    from the numbers of samples) and labels y = +-1, for each pair of classes
+
+        F = sum_i C w_i c_i t log(1 + exp((1 - y_i f(x_i))/t)) + 1/2 |f - b|^2_K
+        f = sum_j a_j K(., x_j) + b
+
+    over the rows of both classes, with a free intercept b. As t goes to 0 this becomes the
+    objective of :class:`sklearn.svm.SVC`; at t > 0 it has all derivatives.
+
+    The fit is a damped Newton method on functions. It starts at zero with a temperature of
+    1 and follows the optimum down to the temperature asked for.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Weight of the loss against the penalty.
+    temperature : float, default=0.1
+        Width t of the smooth hinge.
+    kernel : {"linear", "rbf", "poly", "sigmoid", "precomputed"} or callable, default="rbf"
+        The kernel; a function takes two matrices and returns K between their rows. It
+        has to be positive semidefinite, which a sigmoid need not be.
+    gamma : {"scale", "auto"} or float, default="scale"
+        Coefficient of "rbf", "poly" and "sigmoid"; "scale" is
+        1 / (n_features * X.var()), "auto" 1 / n_features.
+    degree : int, default=3
+        Degree of "poly".
+    coef0 : float, default=0.0
+        Constant of "poly" and "sigmoid".
+    class_weight : dict or "balanced", default=None
+        Weight of each class; "balanced" for weights inversely proportional to their numbers
+        of samples.
+    tol : float, default=1e-8
+        Newton decrement to reach, relative to the square root of the objective.
+    max_iter : int, default=100
+        Largest number of Newton steps over all temperatures.
+
+    Attributes
+    ----------
+    dual_coef_ : ndarray of shape (n_pairs, n_samples)
+        Coefficients a of the training samples, one row for each pair of classes in the order
+        (0, 1), (0, 2), ..., (1, 2), ...; positive for the second of two classes, and for
+        the first of a pair of several, as libsvm has it.
+    intercept_ : ndarray of shape (n_pairs,)
+        Intercepts b.
+    X_fit_ : {ndarray, sparse matrix} of shape (n_samples, n_features)
+        Training samples, which predictions need.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    n_iter_ : int
+        Newton steps over all temperatures.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had names that are all strings.
+
+    See Also
+    --------
+    SVC : The hinge itself, fitted by libsvm.
+    SmoothHingeLinearSVC : The linear model with a penalised intercept.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.svm import SmoothHingeSVC
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = SmoothHingeSVC(temperature=0.1).fit(scale(X), y)
+    >>> round(clf.score(scale(X), y), 2)
+    0.99
+    >>> clf.influence_loss(scale(X)[:3], y[:3]).shape
+    (3, 569)
+    """
+
+    def _formulate(self, y, sample_weight):
+        loss = SmoothHingeLoss(self.temperature)
+        return one_vs_one_classification(self, loss, y, self._n_training_rows())
+
+    def _kernel(self, X):
+        return resolve_kernel(self, X)
+
+    def _problems(self):
+        return len(self.dual_coef_), True
+
+    def _n_training_rows(self):
+        return self.dual_coef_.shape[1]
+
+    def _kept_rows(self):
+        return slice(None), self.X_fit_
+
+    def _read_dual(self, estimator, n):
+        return estimator.dual_coef_, estimator.intercept_
+
+    def _write_dual(self, coef, intercept, objective):
+        self.dual_coef_, self.intercept_ = coef, intercept
+        self.X_fit_ = objective.design.basis.X
+
+    def _decision_transform(self):
+        n_classes = len(self.classes_)
+        return None if n_classes == 2 else PairDecision(n_classes)
+
+    def _labels(self, raw):
+        return self._labels_of_decision(self._decision(raw))
+
+    def _tight_params(self, params):
+        kernel, weight = self._fitted_kernel, self._influence_problem.formulation
+        frozen = {"class_weight": frozen_class_weight(weight)}
+        return _TIGHT | frozen | kernel.params
