@@ -16,12 +16,11 @@ Once the partition is right this is the optimum to rounding; small changes of th
 other rows do not move the held predictions, so a held row has infinite curvature and no
 gradient of its own, and the formulas for influence apply as they stand.
 
-Two ways lead to the right partition. From a fit that is nearly there, `settle`: a row belongs
-to the kink or to the piece on which eta_i + gamma_i g_i falls, gamma_i = s_i x~_i'Lam^-1 x~_i,
-which is a semismooth Newton method on eta = prox(eta + gamma g). From an optimum at other
-weights, `follow`: as s moves to its new values in a straight line, predictions and dual
-coefficients move in straight lines until a row reaches the end of its piece or of its kink's
-range of slopes. It changes its place there, and so on; no step is a guess.
+From one optimum to another leads a path. As weights s and kinks kappa move in a straight line
+to their new values, predictions and dual coefficients move in straight lines too, until a row
+reaches the end of its piece, or of the range of slopes of its kink; there it changes its
+place, and so on to the end (`Path`). Removal moves weights to zero. A fit that stopped early
+is the optimum for kinks a little off the true ones, and the path leads from those to these.
 """
 
 from dataclasses import dataclass
@@ -33,12 +32,11 @@ from scipy import linalg
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Point
 
-__all__ = ["ActiveSetPoint", "Partition", "evaluate", "follow", "settle"]
+__all__ = ["ActiveSetPoint", "Partition", "evaluate", "first_step", "follow"]
 
-_MAX_STEPS = 60  # of `settle`
-_MAX_EVENTS = 2000  # of `follow`
+_MAX_EVENTS = 2000
 # Distance to a kink at which a fit without dual coefficients is taken to hold a row: the
-# tolerance of liblinear is of this size. Only the first guess depends on it.
+# tolerance of liblinear is of this size. Only the length of the path depends on it.
 _NEAR = 1e-3
 # How exactly conditions have to hold, relative to the sizes in them.
 _SLACK = 1e-9
@@ -87,7 +85,7 @@ class ActiveSetPoint(Point):
         self.partition = partition
         self.misfit = misfit
         self.raw_prediction = objective.design.predict(theta)
-        gradient = partition.slope.copy()
+        gradient = partition.slope
         if objective.loss_weight is not None:
             gradient = gradient * objective.loss_weight
         self.rows = GradientRows(objective.design, gradient)
@@ -107,85 +105,78 @@ class ActiveSetPoint(Point):
 
 def evaluate(objective, theta):
     """Return the `ActiveSetPoint` of the optimum that a fit has come close to."""
-    start = _fitted_partition(objective, theta)
-    optimum, partition, converged = settle(objective, start)
-    if not converged.all():
-        return ActiveSetPoint(objective, theta, start, np.inf)
-    fitted = objective.design.predict(theta)
-    misfit = np.abs(objective.design.predict(optimum) - fitted).max()
-    return ActiveSetPoint(objective, optimum, partition, float(misfit))
+    optimum, kinks, slopes, arrived = [], [], [], True
+    for k in range(len(theta)):
+        problem = _Problem.of(objective, k)
+        path = problem.from_fit(theta[k])
+        kinks.append(path.kink.copy())
+        slopes.append(path.slope.copy())
+        arrived = arrived and path.walk()
+        if arrived:
+            optimum.append(path.theta)
+            kinks[k], slopes[k] = path.kink, path.slope
+    partition = Partition(np.column_stack(kinks), np.column_stack(slopes))
+    if not arrived:
+        return ActiveSetPoint(objective, theta, partition, np.inf)
+    optimum = np.array(optimum)
+    moved = objective.design.predict(optimum) - objective.design.predict(theta)
+    return ActiveSetPoint(objective, optimum, partition, float(np.abs(moved).max()))
 
 
-def settle(objective, start, outputs=None, max_steps=_MAX_STEPS):
-    """Return (theta, partition, converged) of the optimum, from a guess of its partition.
+def follow(point, objective, outputs):
+    """Return (theta, arrived) of the optimum at other weights.
 
     Parameters
     ----------
+    point : ActiveSetPoint
+        The optimum at the weights of its own objective.
     objective : Objective
-        The objective.
-    start : Partition
-        First guess.
-    outputs : sequence of int or None, default=None
-        Outputs to solve for; the others are NaN.
-    max_steps : int
-        After one step theta is the optimum of `start`, whether or not it fits.
+        The same objective at other weights.
+    outputs : iterable of int
+        Outputs for which the weights differ in a way that matters.
 
     Returns
     -------
     theta : ndarray of shape (K, D)
-        The parameters.
-    partition : Partition
-        Where the rows belong according to them.
-    converged : ndarray of shape (K,)
-        Which outputs fulfil the optimality conditions.
+        The optimum; NaN for outputs where a path did not get through.
+    arrived : bool
+        Whether all did.
     """
-    return _by_output(
-        objective,
-        start,
-        outputs,
-        lambda problem, k, kink, slope: problem.settle(kink, slope, max_steps),
-    )
+    theta = point.theta.copy()
+    for k in outputs:
+        path = _Problem.of(objective, k).from_optimum(point, k)
+        theta[k] = path.theta if path.walk() else np.nan
+    return theta, bool(np.isfinite(theta).all())
 
 
-def follow(objective, start, weights, outputs=None):
-    """Return (theta, partition, converged) of the optimum, from that at other weights.
+def first_step(point, objective, outputs):
+    """Return (theta, misplaced): the end of the path if no row changed its place.
 
-    Parameters
-    ----------
-    objective : Objective
-        The objective.
-    start : Partition
-        The partition of the optimum at the other weights.
-    weights : ndarray of shape (n, 1) or (n, K)
-        The other weights s_i.
-    outputs : sequence of int or None, default=None
-        Outputs to solve for; the others are NaN.
-
-    Returns
-    -------
-    theta, partition, converged
-        As of `settle`.
+    `misplaced` is how many rows would have to.
     """
-    return _by_output(
-        objective,
-        start,
-        outputs,
-        lambda problem, k, kink, slope: problem.follow(
-            kink, slope, weights[:, min(k, weights.shape[1] - 1)]
-        ),
-    )
+    theta, misplaced = point.theta.copy(), 0
+    for k in outputs:
+        path = _Problem.of(objective, k).from_optimum(point, k)
+        end = path.end()
+        theta[k] = np.nan if end is None else end.theta
+        misplaced += 0 if end is None else int(np.sum(path.broken(end)))
+    return theta, misplaced
 
 
-def _by_output(objective, start, outputs, solve):
-    K, D = objective.penalty.shape
-    theta = np.full((K, D), np.nan)
-    kink, slope = start.kink.copy(), start.slope.copy()
-    converged = np.ones(K, dtype=bool)
-    for k in range(K) if outputs is None else outputs:
-        theta[k], kink[:, k], slope[:, k], converged[k] = solve(
-            _Problem.of(objective, k), k, kink[:, k].copy(), slope[:, k].copy()
-        )
-    return theta, Partition(kink, slope), converged
+@dataclass(frozen=True)
+class _State:
+    """Where a path is: weights, shift of the kinks, and the optimum for them."""
+
+    s: np.ndarray  # (n,)
+    shift: np.ndarray  # of every kink of a row, (n,)
+    beta: np.ndarray  # (n,)
+    eta: np.ndarray  # (n,)
+    theta: np.ndarray  # (D,)
+
+    def towards(self, end, share):
+        """Return the state a share of the straight way to another one."""
+        pairs = zip(vars(self).values(), vars(end).values(), strict=True)
+        return _State(*(a + share * (b - a) for a, b in pairs))
 
 
 @dataclass(frozen=True)
@@ -213,97 +204,60 @@ class _Problem:
 
     @property
     def free_intercept(self):
+        """Whether there is an intercept without penalty."""
         return self.design.fit_intercept and self.inverse[-1] == 0
 
     @cached_property
-    def gamma(self):
-        """The step of the optimality conditions, that of one coordinate's minimum."""
-        return self.s * self.design.squared_norms(self.inverse)
+    def edges(self):
+        """Kinks with infinity on either side: piece p is between edges p and p + 1."""
+        edge = np.full((len(self.positions), 1), np.inf)
+        return np.hstack([-edge, self.positions, edge])
 
-    def settle(self, kink, slope, max_steps):
-        """Return (theta, kink, slope, converged), all misplaced rows moving at once."""
-        for _ in range(max_steps):
-            theta, beta = self._answer(self.s, kink, slope)
-            if theta is None:
-                break
-            to_kink, to_slope = self._locate(self.design.predict(theta), beta)
-            moves = (to_kink != kink) | (to_slope != slope)
-            kink, slope = to_kink, to_slope
-            if not np.any(moves & self._matters(self.s)):
-                return theta, kink, slope, True
-        if theta is None:
-            theta = np.full(len(self.inverse), np.nan)
-        return theta, kink, slope, False
+    def from_optimum(self, point, k):
+        """Return the path from the optimum of the same output at other weights."""
+        s = point.objective.row_weight
+        s = s[:, min(k, s.shape[1] - 1)]
+        kink = point.partition.kink[:, k].copy()
+        slope = point.partition.slope[:, k].copy()
+        start = self.answer(s, np.zeros(len(s)), kink, slope)
+        return Path(self, start, kink, slope)
 
-    def follow(self, kink, slope, s):
-        """Return (theta, kink, slope, converged) from the optimum at weights s."""
-        theta, beta = self._answer(s, kink, slope)
-        if theta is None:
-            return np.full(len(self.inverse), np.nan), kink, slope, False
+    def from_fit(self, theta):
+        """Return the path from the parameters of a fit near the optimum."""
+        if self.design.has_metric:
+            beta = theta[: self.design.n_features] / self.inverse[0]
+            b = theta[-1] if self.free_intercept else 0.0
+            kink, slope = self._places(beta)
+        else:
+            # Only predictions are known; held rows are those next to a kink.
+            eta = self.design.predict(theta)
+            near = np.abs(eta[:, None] - self.positions) <= _NEAR
+            kink = np.where(near.any(axis=1), near.argmax(axis=1), -1)
+            piece = (eta[:, None] > self.positions).sum(axis=1)
+            slope = np.where(kink >= 0, 0.0, self.slopes[np.arange(len(piece)), piece])
+            guess = self.answer(self.s, np.zeros(len(eta)), kink, slope)
+            if guess is None:
+                return Path(self, None, kink, slope)
+            beta, b = guess.beta, (guess.theta[-1] if self.free_intercept else 0.0)
+            bounds = -self.s[:, None] * self.slopes[:, [-1, 0]]
+            beta = np.clip(beta, bounds[:, 0], bounds[:, 1])
+            kink, slope = self._places(beta)
+        theta = self.design.adjoint(beta) * self.inverse
+        if self.free_intercept:
+            theta[-1] = b
         eta = self.design.predict(theta)
-        for _ in range(_MAX_EVENTS):
-            theta, end = self._answer(self.s, kink, slope)
-            if theta is None:
-                break
-            ahead = self.design.predict(theta)
-            length, row, to_right = self._first_event(
-                kink, slope, (s, beta, eta), (self.s, end, ahead)
-            )
-            if length is None:
-                return theta, kink, slope, True
-            s = s + length * (self.s - s)
-            beta, eta = beta + length * (end - beta), eta + length * (ahead - eta)
-            if kink[row] >= 0:
-                slope[row] = self.slopes[row, kink[row] + to_right]
-                kink[row] = -1
-            else:
-                kink[row] = self._piece(slope)[row] - 1 + to_right
-                slope[row] = 0.0
-        return np.full(len(self.inverse), np.nan), kink, slope, False
+        # The kinks for which these dual coefficients are optimal.
+        rows, piece = np.arange(len(eta)), self._piece(slope)
+        on_piece = np.clip(eta, self.edges[rows, piece], self.edges[rows, piece + 1])
+        nearest = np.where(kink >= 0, self.positions[rows, kink], on_piece)
+        shift = np.where(self.matters(self.s), eta - nearest, 0.0)
+        return Path(self, _State(self.s, shift, beta, eta, theta), kink, slope)
 
-    def _first_event(self, kink, slope, now, end):
-        """Return how far the straight line is right, which row ends it and on which side.
+    def answer(self, s, shift, kink, slope):
+        """Return the state of a partition at weights s and shifted kinks, or None.
 
-        (None, None, None) where it is right to its end. Each row has two conditions, on
-        its left and on its right: a held row a dual coefficient between those of the
-        adjacent slopes, any other a prediction between the kinks of its piece.
+        None where there is no such optimum: the intercept has nothing to hold it.
         """
-        rows, held = np.arange(len(kink)), kink >= 0
-        piece = self._piece(slope)
-        edge = np.full((len(kink), 1), np.inf)
-        edges = np.hstack([-edge, self.positions, edge])
-        low, high = edges[rows, piece], edges[rows, piece + 1]
-        left, right = self.slopes[rows, kink], self.slopes[rows, kink + 1]
-
-        def conditions(s, beta, eta):
-            return np.stack(
-                [
-                    np.where(held, -beta - s * left, eta - low),
-                    np.where(held, beta + s * right, high - eta),
-                ]
-            )
-
-        before, after = conditions(*now), conditions(*end)
-        size = np.where(held, np.maximum(now[0], end[0]), np.maximum(1.0, np.abs(now[2])))
-        broken = (after < -_SLACK * size) & self._matters(now[0] + end[0])
-        if not broken.any():
-            return None, None, None
-        with np.errstate(invalid="ignore", divide="ignore"):
-            length = np.maximum(before, 0.0) / (np.maximum(before, 0.0) - after)
-        length = np.where(broken, length, np.inf)
-        side, row = np.unravel_index(np.argmin(length), length.shape)
-        return length[side, row], row, side
-
-    def _matters(self, s):
-        """Return which rows have a weight and a part in this output's problem."""
-        return (s > 0) & (self.slopes[:, 0] < self.slopes[:, -1])
-
-    def _piece(self, slope):
-        """Return which piece has each row's slope."""
-        return np.argmin(np.abs(self.slopes - slope[:, None]), axis=1)
-
-    def _answer(self, s, kink, slope):
-        """Return (theta, beta) of a partition at weights s, or (None, None)."""
         # A row without weight pulls at nothing, wherever its prediction lies.
         held = np.flatnonzero((kink >= 0) & (s > 0))
         beta = -s * slope
@@ -312,8 +266,8 @@ class _Problem:
         balance, b = -beta.sum(), 0.0
         if len(held):
             part = self.design.take(held)
-            gap = self.positions[held, kink[held]] - part.predict(rest)
-            sides = np.column_stack([gap, np.ones(len(held))])
+            kappa = self.positions[held, kink[held]] + shift[held]
+            sides = np.column_stack([kappa - part.predict(rest), np.ones(len(held))])
             solved = _solve_symmetric(part.products(self.inverse), sides)
             beta[held] = solved[:, 0]
             if self.free_intercept:
@@ -321,58 +275,157 @@ class _Problem:
                 beta[held] -= b * solved[:, 1]
         elif self.free_intercept:
             if abs(balance) > _SLACK * max(1.0, np.abs(beta).sum()):
-                return None, None
-            b = self._middle(self.design.predict(rest), s, beta)
+                return None
+            b = self._middle(self.design.predict(rest) - shift, s, slope)
         if not np.all(np.isfinite(beta)) or not np.isfinite(b):
-            return None, None
+            return None
         theta = self.design.adjoint(beta) * self.inverse
         if self.free_intercept:
             theta[-1] = b
-        return theta, beta
+        return _State(s, shift, beta, self.design.predict(theta), theta)
 
-    def _middle(self, raw, s, beta):
+    def conditions(self, state, kink, slope):
+        """Return how far each row is from the left and right end of its place, (2, n).
+
+        A held row's dual coefficient lies between those of the adjacent slopes, any other's
+        prediction between the kinks of its piece.
+        """
+        rows, held, piece = np.arange(len(kink)), kink >= 0, self._piece(slope)
+        low, high = self.edges[rows, piece], self.edges[rows, piece + 1]
+        left, right = self.slopes[rows, kink], self.slopes[rows, kink + 1]
+        s, beta, eta = state.s, state.beta, state.eta - state.shift
+        return np.stack(
+            [
+                np.where(held, -beta - s * left, eta - low),
+                np.where(held, beta + s * right, high - eta),
+            ]
+        )
+
+    def moved(self, kink, slope, row, side):
+        """Return the partition after a row has left its place on one side (0 or 1)."""
+        kink, slope = kink.copy(), slope.copy()
+        if kink[row] >= 0:
+            slope[row] = self.slopes[row, kink[row] + side]
+            kink[row] = -1
+        else:
+            kink[row] = self._piece(slope)[row] - 1 + side
+            slope[row] = 0.0
+        return kink, slope
+
+    def matters(self, s):
+        """Return which rows have a weight and a part in this output's problem."""
+        return (s > 0) & (self.slopes[:, 0] < self.slopes[:, -1])
+
+    def _places(self, beta):
+        """Return the (kink, slope) that dual coefficients within their bounds speak of.
+
+        Solvers of the dual set bounds to the last bit: what lies between is held.
+        """
+        g = np.divide(-beta, self.s, out=np.zeros_like(beta), where=self.s > 0)[:, None]
+        slack = _SLACK * np.abs(self.slopes).max()
+        held = (self.slopes[:, :-1] + slack < g) & (g < self.slopes[:, 1:] - slack)
+        kink = np.where(held.any(axis=1), held.argmax(axis=1), -1)
+        piece = np.argmin(np.abs(self.slopes - g), axis=1)
+        return kink, np.where(kink >= 0, 0.0, self.slopes[np.arange(len(piece)), piece])
+
+    def _piece(self, slope):
+        """Return which piece has each row's slope."""
+        return np.argmin(np.abs(self.slopes - slope[:, None]), axis=1)
+
+    def _middle(self, raw, s, slope):
         """Return the middle of the intercepts that leave every row on its piece."""
-        counts = self._matters(s)
-        g = -beta[counts] / s[counts]
-        positions = self.positions[counts]
-        edge = np.full((len(g), 1), np.inf)
-        edges = np.hstack([-edge, positions, edge])
-        piece = np.argmin(np.abs(self.slopes[counts] - g[:, None]), axis=1)[:, None]
-        low = (np.take_along_axis(edges, piece, axis=1)[:, 0] - raw[counts]).max()
-        high = (np.take_along_axis(edges, piece + 1, axis=1)[:, 0] - raw[counts]).min()
+        counts = self.matters(s)
+        rows, piece = np.flatnonzero(counts), self._piece(slope)[counts]
+        low = (self.edges[rows, piece] - raw[counts]).max()
+        high = (self.edges[rows, piece + 1] - raw[counts]).min()
         return (low + high) / 2 if low <= high else np.nan
 
-    def _locate(self, eta, beta):
-        """Return the (kink, slope) on which eta + gamma g falls."""
-        g = np.divide(-beta, self.s, out=np.zeros_like(beta), where=self.s > 0)
-        u = (eta + self.gamma * g)[:, None]
-        reach = self.gamma[:, None] * self.slopes
-        left, right = self.positions + reach[:, :-1], self.positions + reach[:, 1:]
-        inside = (left <= u) & (u <= right) & (right > left)
-        kink = np.where(inside.any(axis=1), inside.argmax(axis=1), -1)
-        piece = (u > right).sum(axis=1)
-        slope = np.take_along_axis(self.slopes, piece[:, None], axis=1)[:, 0]
-        return kink, np.where(kink >= 0, 0.0, slope)
 
+class Path:
+    """The way from one optimum of a problem to that at its own weights and kinks.
 
-def _fitted_partition(objective, theta):
-    """Return the partition that the parameters of a fit speak of."""
-    positions, slopes = objective.formulation.loss.kinks(objective.target)
-    eta = objective.design.predict(theta)[:, :, None]
-    s = np.broadcast_to(objective.row_weight, eta.shape[:2])
-    if objective.design.has_metric:
-        # Solvers of the dual set its bounds to the last bit: what lies between is held.
-        beta = theta[:, : objective.design.n_features].T * objective.penalty[:, 0]
-        g = np.divide(-beta, s, out=np.zeros_like(beta), where=s > 0)[:, :, None]
-        slack = 1e-9 * np.abs(slopes).max()
-        held = (slopes[:, :, :-1] + slack < g) & (g < slopes[:, :, 1:] - slack)
-        piece = np.argmin(np.abs(slopes - g), axis=2)
-    else:
-        held = np.abs(eta - positions) <= _NEAR
-        piece = (eta > positions).sum(axis=2)
-    kink = np.where(held.any(axis=2), held.argmax(axis=2), -1)
-    slope = np.take_along_axis(slopes, piece[:, :, None], axis=2)[:, :, 0]
-    return Partition(kink, np.where(kink >= 0, 0.0, slope))
+    Parameters
+    ----------
+    problem : _Problem
+        The problem.
+    start : _State or None
+        The optimum to start from; None where there is none.
+    kink, slope : ndarray of shape (n,)
+        Its partition; after `walk` that of the end.
+    """
+
+    def __init__(self, problem, start, kink, slope):
+        self.problem = problem
+        self.state = start
+        self.kink, self.slope = kink, slope
+
+    @property
+    def theta(self):
+        """Parameters where the path has come to, (D,)."""
+        return self.state.theta
+
+    def end(self):
+        """Return the state at the end if no row changes its place, or None."""
+        target = np.zeros(len(self.kink))
+        return self.problem.answer(self.problem.s, target, self.kink, self.slope)
+
+    def walk(self):
+        """Go to the end of the path and return whether that was reached."""
+        for _ in range(_MAX_EVENTS):
+            if self.state is None:
+                return False
+            end = self.end()
+            if end is None:
+                if not self._catch_intercept():
+                    return False
+                continue
+            broken = self.broken(end)
+            if not broken.any():
+                self.state = end
+                return True
+            self._to_first(broken, end)
+        return False
+
+    def broken(self, end):
+        """Return which conditions would not hold at the end, (2, n) bool."""
+        after = self.problem.conditions(end, self.kink, self.slope)
+        weights = np.maximum(self.state.s, end.s)
+        size = np.where(self.kink >= 0, weights, np.maximum(1.0, np.abs(end.eta)))
+        return (after < -_SLACK * size) & self.problem.matters(weights)
+
+    def _to_first(self, broken, end):
+        """Go to where the first condition ends to hold and move its row."""
+        problem = self.problem
+        before = np.maximum(problem.conditions(self.state, self.kink, self.slope), 0.0)
+        after = problem.conditions(end, self.kink, self.slope)
+        share = np.full(before.shape, np.inf)
+        share[broken] = before[broken] / (before[broken] - after[broken])
+        side, row = np.unravel_index(np.argmin(share), share.shape)
+        self.state = self.state.towards(end, share[side, row])
+        self.kink, self.slope = problem.moved(self.kink, self.slope, row, side)
+
+    def _catch_intercept(self):
+        """Move a free intercept that no held row catches to the first one that can.
+
+        Predictions move with it until a row meets a kink: upwards where dual coefficients
+        have to fall for their balance, downwards otherwise.
+        """
+        problem, state = self.problem, self.state
+        ahead = -problem.s * self.slope
+        if np.any((self.kink >= 0) & (problem.s > 0)) or not problem.free_intercept:
+            return False
+        side = int(ahead.sum() > 0)
+        room = problem.conditions(state, self.kink, self.slope)[side]
+        room = np.where(problem.matters(problem.s), np.maximum(room, 0.0), np.inf)
+        row = int(np.argmin(room))
+        if not np.isfinite(room[row]):
+            return False
+        jump = room[row] if side else -room[row]
+        theta = state.theta.copy()
+        theta[-1] += jump
+        self.state = _State(state.s, state.shift, state.beta, state.eta + jump, theta)
+        self.kink, self.slope = problem.moved(self.kink, self.slope, row, side)
+        return True
 
 
 def _solve_symmetric(P, sides):
@@ -381,9 +434,8 @@ def _solve_symmetric(P, sides):
     scaled = P * size[:, None] * size
     try:
         factor = linalg.cho_factor(scaled, lower=True, overwrite_a=False)
-        solved = linalg.cho_solve(factor, sides * size[:, None])
         if factor[0].diagonal().min() > 1e-7:
-            return solved * size[:, None]
+            return linalg.cho_solve(factor, sides * size[:, None]) * size[:, None]
     except linalg.LinAlgError:
         pass
     return linalg.lstsq(scaled, sides * size[:, None], cond=1e-12)[0] * size[:, None]

@@ -1,8 +1,7 @@
 """Removal from models that kinks hold: the active set is followed, not a curvature.
 
     "influence"   first order in the weights: rows held by a kink have no influence
-    "newton"      the optimum of the remaining rows as long as every other one stays on its
-                  piece or kink
+    "newton"      the optimum of the remaining rows if every one stays on its piece or kink
     "exact"       the path of optima as the weights of the leaving rows go to zero, with
                   every row changing its place where the path says so
 
@@ -79,19 +78,10 @@ class ActiveSetBase:
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
         outputs = np.flatnonzero(supports.any(axis=0))
-        theta = point.theta.copy()
-        if method == "exact":
-            moved, partition, settled = active_set.follow(
-                reduced, point.partition, point.objective.row_weight, outputs
-            )
-        else:
-            moved, partition, settled = active_set.settle(
-                reduced, point.partition, outputs, max_steps=1
-            )
-        theta[outputs] = moved[outputs]
-        if method == "exact" and not settled[outputs].all():
+        if method == "newton":
+            return active_set.first_step(point, reduced, outputs)
+        theta, arrived = active_set.follow(point, reduced, outputs)
+        if not arrived:
             self.refitted.append(rows)
-            return self.refit(rows), 0
-        misplaced = partition.kink != point.partition.kink
-        misplaced |= partition.slope != point.partition.slope
-        return theta, int(np.count_nonzero(misplaced[:, outputs]))
+            theta = self.refit(rows)
+        return theta, 0
