@@ -19,8 +19,9 @@ from sklearn.datasets import (
 )
 from sklearn.preprocessing import scale
 
+from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from skinfluence.svm import LinearSVC, LinearSVR, SmoothHingeLinearSVC
+from skinfluence.svm import LinearSVC, LinearSVR, SmoothHingeLinearSVC, SmoothHingeSVC
 
 
 @cache
@@ -72,6 +73,8 @@ class Case:
         Relative error of influence against differences of weighted refits.
     rows : tuple of int
         Training rows at which that is tested; each has a gradient.
+    kernel : bool
+        Whether the parameters are coefficients of the training rows.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Case:
     refit: float = 1e-7
     influence: float = 1e-5
     rows: tuple = (3, 11)
+    kernel: bool = False
 
     def data(self):
         X, y, w = data(self.dataset)
@@ -97,6 +101,7 @@ class Case:
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-14, "max_iter": 500}
 SMOOTH = {"tol": 1e-13, "max_iter": 1000}
 DUAL = {"dual": True, "tol": 1e-10, "max_iter": 1_000_000, "random_state": 0}
+RBF = {"kernel": "rbf", "gamma": 0.1}
 SQUARED = {"loss": "squared_epsilon_insensitive", **DUAL}
 
 CASES = [
@@ -230,6 +235,46 @@ CASES = [
         container=sparse.csr_array,
         gradient=1e-10,
     ),
+    Case("kernel-ridge", KernelRidge(alpha=0.3, **RBF), "diabetes", kernel=True),
+    Case(
+        "kernel-ridge-targets",
+        KernelRidge(alpha=[0.1, 1.0, 0.3], kernel="poly", degree=2),
+        "linnerud",
+        kernel=True,
+    ),
+    Case(
+        "kernel-ridge-csr",
+        KernelRidge(kernel="laplacian", gamma=0.05),
+        "diabetes",
+        False,
+        container=sparse.csr_array,
+        kernel=True,
+    ),
+    Case(
+        "smooth-svc-1", SmoothHingeSVC(temperature=1.0, **RBF, **SMOOTH), "cancer", kernel=True
+    ),
+    Case("smooth-svc-0.1", SmoothHingeSVC(C=3.0, **RBF, **SMOOTH), "cancer", kernel=True),
+    Case(
+        "smooth-svc-0.01",
+        SmoothHingeSVC(temperature=0.01, class_weight="balanced", **RBF, **SMOOTH),
+        "cancer",
+        False,
+        kernel=True,
+        influence=1e-4,
+    ),
+    Case(
+        "smooth-svc-classes",
+        SmoothHingeSVC(class_weight={0: 2.0, 2: 0.3}, **RBF, **SMOOTH),
+        "wine",
+        kernel=True,
+    ),
+    Case(
+        "smooth-svc-linear-csr",
+        SmoothHingeSVC(kernel="linear", temperature=0.3, **SMOOTH),
+        "wine",
+        container=sparse.csr_array,
+        kernel=True,
+    ),
 ]
 
 
@@ -249,14 +294,26 @@ def sklearn_parent(estimator):
     return next((c for c in parents if hasattr(c, "fit")), None)
 
 
-def refit_without(estimator, case, rows):
-    """Return scikit-learn's own refit without some rows."""
+def params_without(estimator, case, rows):
+    """Return the parameters of scikit-learn's own refit without some rows.
+
+    Those of a kernel model with zeros at the rows that it has not seen.
+    """
     X, y, w = case.data()
     kept = np.delete(np.arange(len(y)), rows)
-    return clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
+    refit = clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
+    if not case.kernel:
+        return refit.params_
+    layout = refit._get_layout()
+    coef = np.zeros((layout.n_outputs, len(y)))
+    n_coef = layout.n_outputs * len(kept)
+    coef[:, kept] = refit.params_[:n_coef].reshape(layout.n_outputs, -1)
+    return np.concatenate([coef.ravel(), refit.params_[n_coef:]])
 
 
 each_case = {"argvalues": CASES, "ids": [case.name for case in CASES]}
+LINEAR = [case for case in CASES if not case.kernel]
+each_linear_case = {"argvalues": LINEAR, "ids": [case.name for case in LINEAR]}
 
 
 def relative_error(found, expected):

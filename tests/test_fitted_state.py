@@ -18,7 +18,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
 )
 from skinfluence.linear_model import LogisticRegression, Ridge
-from tests.cases import NEWTON, data, each_case, sklearn_parent
+from tests.cases import NEWTON, data, each_case, each_linear_case, sklearn_parent
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def test_fit_is_scikit_learns(case):
     if parent is None:
         pytest.skip("no class of scikit-learn to compare with")
     theirs = parent(**case.estimator.get_params()).fit(X, y, sample_weight=w)
-    np.testing.assert_array_equal(ours.coef_, theirs.coef_)
-    np.testing.assert_array_equal(ours.intercept_, theirs.intercept_)
-    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+    for name in ("dual_coef_",) if case.kernel else ("coef_", "intercept_"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        assert np.shape(getattr(ours, name)) == np.shape(getattr(theirs, name))
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
     assert type(ours)().get_params() == parent().get_params()
 
 
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_params_split_into_the_fitted_attributes(case):
     fitted = case.fit()
     coef, intercept = fitted.split_params(fitted.params_)

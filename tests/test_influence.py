@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from skinfluence.linear_model import LogisticRegression, Ridge
-from tests.cases import CASES, NEWTON, data, each_case, frozen, relative_error
+from tests.cases import (
+    CASES,
+    NEWTON,
+    data,
+    each_case,
+    each_linear_case,
+    frozen,
+    relative_error,
+)
 
 STEP = 1e-4
 RESPONSES = ("binary", "softmax-3", "ridge", "ridge-alphas", "poisson")
@@ -137,7 +145,7 @@ def test_influence_functional_covers_params_and_losses(case):
     )
 
 
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_influence_of_training_rows_given_by_hand(case):
     fitted = case.fit()
     X, y, _ = case.data()
@@ -149,7 +157,7 @@ def test_influence_of_training_rows_given_by_hand(case):
     )
 
 
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_weighted_influences_sum_to_the_pull_of_the_penalty(case):
     # sum_i (w_i/S) I_up,params(z_i) = H^-1 (Lam theta - G), with G = 0 at the optimum.
     fitted = case.fit().polish()

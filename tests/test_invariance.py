@@ -5,20 +5,23 @@ import pytest
 import sklearn
 from joblib import parallel_config
 from scipy import sparse
+from sklearn.base import clone
 
 from skinfluence.linear_model import LogisticRegression, Ridge
-from tests.cases import CASES, NEWTON, data, each_case, relative_error
+from tests.cases import CASES, NEWTON, data, each_case, each_linear_case, relative_error
 
 
 def everything(fitted, X, y, **keywords):
     """Return a number for each thing that has one."""
+    # Of kernel models only training samples have an influence on the parameters.
+    given = (X[:9], y[:9]) if hasattr(fitted, "coef_") else ()
     return {
         "params": fitted.influence_params(**keywords),
-        "given": fitted.influence_params(X[:9], y[:9], **keywords),
+        "given": fitted.influence_params(*given, **keywords),
         "loss": fitted.influence_loss(X[:9], y[:9], **keywords),
         "prediction": fitted.influence_prediction(X[:9], **keywords),
         "self": fitted.self_influence(**keywords),
-        "step": fitted.newton_step(0.01, X[:9], y[:9], **keywords),
+        "step": fitted.newton_step(0.01, *given, **keywords),
         "top": fitted.influential_samples(X[:9], y[:9], **keywords)[0],
     }
 
@@ -50,19 +53,31 @@ def test_joblib_backend(backend):
 @pytest.mark.parametrize("case", **each_case)
 def test_size_of_blocks(case):
     fitted, (X, y, _) = case.fit(), case.data()
-    expected = everything(fitted, X, y, hessian_solver="cholesky")
+    solver = "woodbury" if case.kernel else "cholesky"
+    expected = everything(fitted, X, y, hessian_solver=solver)
     with sklearn.config_context(working_memory=0.05):
-        found = everything(case.fit(), X, y, hessian_solver="cholesky")
+        found = everything(case.fit(), X, y, hessian_solver=solver)
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_row_order(case):
     fitted, (X, y, w) = case.fit(), case.data()
     order = np.random.default_rng(0).permutation(len(y))
     shuffled = case.fit().set_training_data(X[order], y[order], w[order])
     np.testing.assert_allclose(
         shuffled.influence_params(), fitted.influence_params()[order], rtol=1e-7, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["kernel-ridge", "smooth-svc-0.1", "smooth-svc-classes"])
+def test_row_order_of_kernel_models(name):
+    case = next(case for case in CASES if case.name == name)
+    fitted, (X, y, w) = case.fit(), case.data()
+    order = np.random.default_rng(0).permutation(len(y))
+    shuffled = clone(fitted).fit(X[order], y[order], w[order])
+    np.testing.assert_allclose(
+        shuffled.influence_loss(X, y), fitted.influence_loss(X, y)[:, order], atol=1e-8
     )
 
 

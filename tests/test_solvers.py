@@ -20,7 +20,7 @@ from skinfluence.solvers import (
     get_solver,
     select_solver,
 )
-from tests.cases import CASES, NEWTON, data, each_case, relative_error
+from tests.cases import CASES, NEWTON, data, each_linear_case, relative_error
 
 each_solver = pytest.mark.parametrize("solver", SOLVERS)
 each_unpenalised_solver = pytest.mark.parametrize("solver", ["cholesky", "cg"])
@@ -50,7 +50,7 @@ def dense_hessian(fitted):
 
 
 @each_solver
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_solve_inverts_the_derivative_of_the_gradient(case, solver):
     fitted = fit_for(case, solver)
     H = dense_hessian(fitted)
@@ -61,7 +61,7 @@ def test_solve_inverts_the_derivative_of_the_gradient(case, solver):
 
 
 @each_solver
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_results_do_not_depend_on_the_solver(case, solver):
     fitted = fit_for(case, solver)
     X, y, _ = case.data()
@@ -73,7 +73,7 @@ def test_results_do_not_depend_on_the_solver(case, solver):
 
 
 @each_solver
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_quadratic_is_the_product_with_the_solution(case, solver):
     fitted = fit_for(case, solver)
     factor = fitted._get_state(solver).factor
