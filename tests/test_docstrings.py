@@ -11,11 +11,12 @@ from tests.cases import sklearn_parent
 
 MODULES = [
     "skinfluence",
+    "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
     "skinfluence.solvers",
     "skinfluence.svm",
 ]
-ESTIMATORS = ("skinfluence.linear_model.", "skinfluence.svm.")
+ESTIMATORS = ("skinfluence.linear_model.", "skinfluence.svm.", "skinfluence.kernel_ridge.")
 # Not asked for: extended summaries and see-also sections where they would say nothing,
 # summaries starting on the second line, returned values without a name.
 IGNORED = {"ES01", "EX01", "GL01", "GL02", "GL03", "RT02", "RT03", "SA01", "SS05", "SS06"}

@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_version", "_compat", "exceptions", "blocks"],
     ["losses", "targets", "layout"],
-    ["design", "kernels"],
+    ["design"],
+    ["kernels"],
     ["gradients"],
     ["objective"],
     ["solvers"],

@@ -32,7 +32,7 @@ def some_groups(n, largest=0.2, seed=0):
 
 
 @pytest.mark.parametrize("case", **each_case)
-def test_exact_is_the_params_without_each_row(case):
+def test_exact_is_the_refit_without_each_row(case):
     fitted = case.fit()
     estimator = frozen(case, fitted)
     params = fitted.leave_out_params(method="exact")
@@ -44,7 +44,7 @@ def test_exact_is_the_params_without_each_row(case):
 @pytest.mark.parametrize(
     "case", [c for c in CASES if c.dataset != "digits"], ids=lambda c: c.name
 )
-def test_exact_is_the_params_without_each_group(case):
+def test_exact_is_the_refit_without_each_group(case):
     fitted = case.fit()
     estimator = frozen(case, fitted)
     X, _, _ = case.data()

@@ -6,6 +6,7 @@ from numbers import Real
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import convergence
 from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
@@ -254,6 +255,7 @@ class ConvergenceMixin:
 
     def _check_curved(self):
         """Raise where the loss has no curvature that Newton's method could use."""
+        check_is_fitted(self)
         if self._get_formulation().loss.is_piecewise_linear:
             name, loss = type(self).__name__, self._get_problem().params["loss"]
             raise UnsupportedEstimatorError(

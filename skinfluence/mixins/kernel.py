@@ -10,14 +10,21 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout
 from skinfluence.mixins.problem import ProblemMixin
 
 __all__ = ["KernelProblemMixin"]
+
+
+def _has_regular_hessian(estimator):
+    raise AttributeError(
+        "In dual coefficients the Hessian is singular to rounding wherever the kernel "
+        "matrix is: use influence_functional."
+    )
 
 
 class KernelProblemMixin(ProblemMixin):
@@ -40,32 +47,23 @@ class KernelProblemMixin(ProblemMixin):
         super()._forget_fit()
         self._fitted_kernel = None
 
-    def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
+    @available_if(_has_regular_hessian)
+    def solve_hessian(self, V):
         """Not available: the Hessian in dual coefficients is as singular as the kernel.
+
+        `influence_functional` gives v' H^-1 times the gradients of the training samples.
 
         Parameters
         ----------
         V : array-like of shape (k, p)
             Right-hand sides.
-        hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1.
-        n_jobs : int, default=None
-            Number of joblib threads.
-        dtype : numpy dtype, default=None
-            Type of the result.
-        out : ndarray of shape (k, p), default=None
-            Array to fill.
 
-        Raises
-        ------
-        UnsupportedEstimatorError
-            Always.
+        Examples
+        --------
+        >>> from skinfluence.kernel_ridge import KernelRidge
+        >>> hasattr(KernelRidge(), "solve_hessian")
+        False
         """
-        raise UnsupportedEstimatorError(
-            f"solve_hessian of {type(self).__name__}: in dual coefficients the Hessian is "
-            "singular to rounding wherever the kernel matrix is. Use influence_functional, "
-            "which gives v' H^-1 times the gradients of the training samples."
-        )
 
     def _layout(self):
         n_outputs, intercept = self._problems()
@@ -90,6 +88,14 @@ class KernelProblemMixin(ProblemMixin):
 
     def _column_names(self, n_features):
         return [str(i) for i in range(n_features)]
+
+    def _output_names(self, n_outputs):
+        classes = getattr(self, "classes_", None)
+        if n_outputs == 1 or classes is None:
+            return super()._output_names(n_outputs)
+        first, second = np.triu_indices(len(classes), 1)
+        pairs = zip(classes[first], classes[second], strict=True)
+        return [f"{one} vs {other}" for one, other in pairs]
 
     def _make_design(self, formulation, X, training):
         if training:

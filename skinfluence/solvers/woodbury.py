@@ -192,6 +192,9 @@ class _System(ABC):
         """Return the outputs in the groups that `apply` takes at once."""
 
     def _factorise(self, M):
+        self.factor = M
+        if not len(M):
+            return
         with lapack_threads(M.shape[0] ** 3 / 3):
             factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
@@ -205,6 +208,8 @@ class _System(ABC):
     def _substitute(self, rows):
         """Return M^-1 times each row."""
         rows = np.array(rows, dtype=np.float64, order="C")
+        if not rows.size:
+            return rows
         with lapack_threads(2 * rows.size * len(self.factor)):
             solved, _ = lapack.dpotrs(self.factor, rows.T, lower=1, overwrite_b=1)
         return solved.T

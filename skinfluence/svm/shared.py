@@ -128,10 +128,11 @@ def dual_penalty(layout):
     return penalty
 
 
-def resolve_kernel(estimator, X):
+def resolve_kernel(estimator, X, sample_weight=None):
     """Return the `Kernel` of a support vector machine fitted on X.
 
-    Raises ValueError for a kernel that scikit-learn's support vector machines do not have.
+    scikit-learn's own leave the sample weights out of gamma="scale". Raises ValueError for a
+    kernel that they do not have.
     """
     kernel = estimator.kernel
     if callable(kernel):
@@ -143,13 +144,13 @@ def resolve_kernel(estimator, X):
         )
     if kernel in ("linear", "precomputed"):
         return Kernel(kernel)
-    gamma = _resolve_gamma(estimator.gamma, X)
+    gamma = _resolve_gamma(estimator.gamma, X, sample_weight)
     return Kernel(
         kernel, {"gamma": gamma, "degree": estimator.degree, "coef0": estimator.coef0}
     )
 
 
-def _resolve_gamma(gamma, X):
+def _resolve_gamma(gamma, X, sample_weight):
     """Return gamma as a number, by the rules of :class:`sklearn.svm.SVC`."""
     if not isinstance(gamma, str):
         return float(gamma)
@@ -158,7 +159,16 @@ def _resolve_gamma(gamma, X):
     if gamma != "scale":
         raise ValueError(f"gamma={gamma!r} is not known: use 'scale', 'auto' or a number.")
     X = X.astype(np.float64, copy=False)
-    variance = X.multiply(X).mean() - X.mean() ** 2 if issparse(X) else X.var()
+    if issparse(X):
+        rows, squares = X.mean(axis=1), X.multiply(X).mean(axis=1)
+        rows, squares = np.ravel(rows), np.ravel(squares)
+        mean = np.average(rows, weights=sample_weight)
+        variance = np.average(squares, weights=sample_weight) - mean**2
+    elif sample_weight is None:
+        variance = X.var()
+    else:
+        mean = np.average(X.mean(axis=1), weights=sample_weight)
+        variance = np.average(((X - mean) ** 2).mean(axis=1), weights=sample_weight)
     return 1.0 / (X.shape[1] * variance) if variance != 0 else 1.0
 
 

@@ -48,7 +48,7 @@ class _SmoothHingeModel(BaseEstimator, ABC):
                 "A classifier needs samples of at least 2 classes, but y holds only one "
                 f"class: {self.classes_[0]!r}."
             )
-        design = self._training_design(X)
+        design = self._training_design(X, weight)
         formulation = self._formulation(design, y, weight)
         objective = Objective(formulation, design, formulation.target.encode(y), weight)
         optimum = anneal(objective, self.tol, self.max_iter)
@@ -65,7 +65,7 @@ class _SmoothHingeModel(BaseEstimator, ABC):
         return self
 
     @abstractmethod
-    def _training_design(self, X):
+    def _training_design(self, X, sample_weight):
         """Return the design of checked training rows."""
 
     @abstractmethod
@@ -113,7 +113,7 @@ class _SmoothHingeLinearModel(LinearClassifierMixin, _SmoothHingeModel):
         super()._check_params()
         check_number("intercept_scaling", self.intercept_scaling)
 
-    def _training_design(self, X):
+    def _training_design(self, X, sample_weight):
         return make_design(X, self.fit_intercept)
 
     def _formulation(self, design, y, sample_weight):
@@ -242,6 +242,14 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         decision : ndarray of shape (m,) or (m, n_classes)
             Positive for the second of two classes. For several, the votes of the pairs,
             with their summed confidences to break ties, as :class:`sklearn.svm.SVC` has it.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.svm import SmoothHingeSVC
+        >>> X, y = load_iris(return_X_y=True)
+        >>> SmoothHingeSVC().fit(X, y).decision_function(X[:4]).shape
+        (4, 3)
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric")
@@ -261,6 +269,14 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         -------
         label : ndarray of shape (m,)
             Class labels.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.svm import SmoothHingeSVC
+        >>> X, y = load_iris(return_X_y=True)
+        >>> SmoothHingeSVC().fit(X, y).predict(X[::50])
+        array([0, 1, 2])
         """
         return self._labels_of_decision(self.decision_function(X))
 
@@ -272,8 +288,8 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         if not isinstance(self.gamma, str):
             check_number("gamma", self.gamma, allow_zero=True)
 
-    def _training_design(self, X):
-        self._fitted_kernel = resolve_kernel(self, X)
+    def _training_design(self, X, sample_weight):
+        self._fitted_kernel = resolve_kernel(self, X, sample_weight)
         if self._fitted_kernel.is_precomputed and X.shape[0] != X.shape[1]:
             raise ValueError(
                 f"X has shape {X.shape}, but with kernel='precomputed' it must be the square "
@@ -330,8 +346,9 @@ class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
         The kernel; a function takes two matrices and returns K between their rows. It
         has to be positive semidefinite, which a sigmoid need not be.
     gamma : {"scale", "auto"} or float, default="scale"
-        Coefficient of "rbf", "poly" and "sigmoid"; "scale" is
-        1 / (n_features * X.var()), "auto" 1 / n_features.
+        Coefficient of "rbf", "poly" and "sigmoid"; "auto" is 1 / n_features, "scale" is
+        1 / (n_features * X.var()) with the variance under the sample weights, so that a
+        weight of 2 is the same as the row twice.
     degree : int, default=3
         Degree of "poly".
     coef0 : float, default=0.0
@@ -386,7 +403,7 @@ class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
         return one_vs_one_classification(self, loss, y, self._n_training_rows())
 
     def _kernel(self, X):
-        return resolve_kernel(self, X)
+        return self._fitted_kernel
 
     def _problems(self):
         return len(self.dual_coef_), True

@@ -1,0 +1,354 @@
+"""The true hinge: derivatives and removal follow the active set, as libsvm's refits do.
+
+Oracles are refits of scikit-learn's own classes at tight tolerances: central differences in
+a row's weight, and fits without the row.
+"""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn import svm as sklearn_svm
+from sklearn.base import clone, is_classifier
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import cross_val_predict
+
+from skinfluence import (
+    InfluenceWarning,
+    SingularHessianError,
+    TrainingDataMissingError,
+    UnsupportedEstimatorError,
+    active_set,
+)
+from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
+from tests.cases import Case, relative_error, sklearn_parent
+
+RBF = {"gamma": 0.1, "tol": 1e-10}
+DUAL = {"dual": True, "tol": 1e-12, "max_iter": 10_000_000, "random_state": 0}
+
+
+def by_hand(A, B):
+    return rbf_kernel(A, B, gamma=0.1)
+
+
+HINGES = [
+    Case("svc", SVC(C=2.0, **RBF), "cancer"),
+    Case("svc-unweighted", SVC(C=0.5, **RBF), "cancer", False),
+    Case("svc-csr", SVC(C=2.0, **RBF), "cancer", container=sparse.csr_array),
+    Case("svc-callable", SVC(C=2.0, kernel=by_hand, tol=1e-10), "cancer"),
+    Case("svc-linear", SVC(C=0.3, kernel="linear", tol=1e-10), "cancer"),
+    Case("svc-classes", SVC(C=0.5, **RBF), "wine"),
+    Case(
+        "svc-ovo-class-weight",
+        SVC(class_weight={0: 2.0, 2: 0.3}, decision_function_shape="ovo", **RBF),
+        "wine",
+    ),
+    Case("svr", SVR(C=2.0, epsilon=0.2, **RBF), "diabetes"),
+    Case("svr-narrow", SVR(C=0.3, epsilon=0.0, **RBF), "diabetes", False),
+    Case("linear-svc", LinearSVC(loss="hinge", intercept_scaling=2, **DUAL), "cancer"),
+    Case(
+        "linear-svc-classes",
+        LinearSVC(loss="hinge", C=0.1, class_weight={0: 2.0}, **DUAL),
+        "wine",
+    ),
+    Case(
+        "linear-svr",
+        LinearSVR(loss="epsilon_insensitive", epsilon=0.3, C=0.3, **DUAL),
+        "diabetes",
+        container=sparse.csr_array,
+    ),
+]
+each_hinge = pytest.mark.parametrize("case", HINGES, ids=lambda case: case.name)
+DECISIONS = {"svr", "svr-narrow", "linear-svr"}
+
+
+def queries(case):
+    X, _, _ = case.data()
+    return X[3::17]
+
+
+def decisions(estimator, X):
+    return estimator.decision_function(X) if is_classifier(estimator) else estimator.predict(X)
+
+
+def tight_parent(fitted):
+    """Return scikit-learn's own estimator at the frozen values of a fit."""
+    max_iter = -1 if is_libsvm(fitted) else 10_000_000
+    return fitted._refit_estimator().set_params(tol=1e-10, max_iter=max_iter)
+
+
+def is_libsvm(fitted):
+    return isinstance(fitted, sklearn_svm.SVC | sklearn_svm.SVR)
+
+
+def rows_by_place(fitted):
+    """Return the rows on the bound of a problem, held by a kink of one, and neither."""
+    point = fitted._get_state("auto").point
+    bound = ((point.partition.slope != 0) & ~point.partition.held).any(axis=1)
+    held = point.partition.held.any(axis=1) & ~bound
+    return np.flatnonzero(bound), np.flatnonzero(held), np.flatnonzero(~bound & ~held)
+
+
+@each_hinge
+def test_influence_is_the_derivative_of_the_refit(case):
+    fitted, (X, y, w) = case.fit(), case.data()
+    influence = fitted.influence_prediction(queries(case))
+    refit = tight_parent(fitted)
+    # The derivative is constant until a row changes its place, and a longer step shows it
+    # better where liblinear's regression stops early.
+    step = 1e-3 if isinstance(fitted, LinearSVR) else 1e-4
+    bound, held, outside = rows_by_place(fitted)
+    for row in (*bound[:3], *held[:1], *outside[:1]):
+        values = []
+        for sign in (1, -1):
+            moved = w.copy()
+            moved[row] += sign * step
+            values.append(decisions(refit.fit(X, y, sample_weight=moved), queries(case)))
+        expected = w.sum() * (values[0] - values[1]) / (2 * step)
+        if row in bound:
+            assert relative_error(influence[:, row], expected) < 1e-2
+        else:
+            assert np.all(influence[:, row] == 0)
+            np.testing.assert_allclose(expected, 0, atol=1e-2 * np.abs(influence).max())
+
+
+@each_hinge
+def test_only_rows_on_the_bound_have_influence(case):
+    fitted, (X, y, _) = case.fit(), case.data()
+    bound, held, outside = rows_by_place(fitted)
+    assert len(bound) > 0
+    assert len(held) > 0
+    influence = fitted.influence_loss(X[:20], y[:20])
+    others = np.concatenate([held, outside])
+    assert np.all(influence[:, others] == 0)
+    assert np.all(fitted.influence_params()[others] == 0)
+    assert np.all(np.abs(fitted.influence_params()[bound]).max(axis=1) > 0)
+    np.testing.assert_allclose(
+        fitted.self_influence()[:20], np.diag(influence[:, :20]), rtol=1e-8, atol=1e-10
+    )
+
+
+@each_hinge
+def test_influence_on_loss_is_that_on_decisions_through_the_slope(case):
+    fitted, (X, y, _) = case.fit(), case.data()
+    if is_classifier(fitted) and len(fitted.classes_) > 2:
+        pytest.skip("decisions of several classes are not the raw predictions")
+    loss = fitted._get_formulation().loss
+    target = fitted._get_formulation().target.encode(y[:20])
+    raw = decisions(fitted, X[:20])[:, None]
+    slope = loss.gradient(target, raw)
+    expected = slope * fitted.influence_prediction(X[:20])
+    np.testing.assert_allclose(fitted.influence_loss(X[:20], y[:20]), expected, atol=1e-9)
+
+
+@each_hinge
+def test_exact_removal_decides_as_the_refit(case):
+    fitted, (X, y, w) = case.fit(), case.data()
+    groups = [[row] for row in range(0, len(y), 9)] + [list(range(0, len(y), 6))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InfluenceWarning)  # nothing was left to a refit
+        found = fitted.leave_out_params(groups, method="exact")
+    layout, design = fitted._get_layout(), fitted._get_objective().design
+    for params, rows in zip(found, groups, strict=True):
+        kept = np.delete(np.arange(len(y)), rows)
+        refit = tight_parent(fitted).fit(X[kept], y[kept], sample_weight=w[kept])
+        raw = design.predict(layout.from_public(params))
+        expected = decisions(refit, X)
+        if raw.shape[1] == 1:
+            np.testing.assert_allclose(raw[:, 0], expected, atol=1e-4)
+            assert np.array_equal(raw[:, 0] > 0, expected > 0)
+        if is_classifier(fitted):
+            np.testing.assert_array_equal(fitted._labels(raw), refit.predict(X))
+
+
+@each_hinge
+def test_leave_out_check_refits(case):
+    check = case.fit().leave_out_check(4, method="exact", random_state=0)
+    # liblinear stops at 1e-4 or so of the optimum of a loss that is not smooth.
+    libsvm = case.name.startswith("sv")
+    assert check.max_relative_error < (1e-3 if libsvm else 2e-2)
+    assert check.pearson_r > 0.9999
+
+
+@each_hinge
+def test_rows_off_the_support_change_nothing(case):
+    fitted = case.fit()
+    _, _, outside = rows_by_place(fitted)
+    params = fitted.leave_out_params(method="exact")
+    optimum = fitted._get_state("auto").point
+    optimum = optimum.objective.formulation.layout.to_public(optimum.theta)
+    np.testing.assert_array_equal(params[outside], np.tile(optimum, (len(outside), 1)))
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in HINGES if c.name != "svr-narrow"], ids=lambda case: case.name
+)
+def test_newton_is_exact_while_no_row_changes_its_place(case):
+    fitted = case.fit()
+    newton = fitted.leave_out_params()
+    exact = fitted.leave_out_params(method="exact")
+    point = fitted._get_state("auto").point
+    stays = 0
+    for row in range(0, len(newton), 3):
+        reduced = point.objective.without([row])
+        _, misplaced = active_set.first_step(point, reduced, range(len(point.theta)))
+        if misplaced == 0:
+            stays += 1
+            np.testing.assert_allclose(newton[row], exact[row], rtol=1e-6, atol=1e-8)
+    assert stays > 3
+
+
+def test_leave_one_out_predictions_are_those_of_refits():
+    case = HINGES[0]
+    fitted, (X, y, _) = case.fit(np.ones(200)), case.data()
+    expected = cross_val_predict(tight_parent(fitted), X, y, cv=10)
+    found = fitted.leave_out_predict(cv=10, method="exact")
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("make", [SVC, SVR])
+def test_precomputed_is_the_kernel(make):
+    case = HINGES[0] if make is SVC else HINGES[7]
+    fitted, (X, y, w) = case.fit(), case.data()
+    K = by_hand(X, X)
+    params = {k: v for k, v in case.estimator.get_params().items() if k in ("C", "tol")}
+    same = make(kernel="precomputed", **params)
+    if make is SVR:
+        same.set_params(epsilon=0.2)
+    same.fit(K, y, sample_weight=w)
+    query = by_hand(X[:9] + 0.1, X)
+    np.testing.assert_allclose(
+        same.influence_prediction(query), fitted.influence_prediction(X[:9] + 0.1), atol=1e-8
+    )
+    with pytest.raises(ValueError, match="precomputed"):
+        same.add_samples(K[:2], y[:2])
+    same.remove_samples([0, 3])
+    fitted.remove_samples([0, 3])
+    left = np.delete(np.arange(len(y)), [0, 3])
+    np.testing.assert_allclose(
+        decisions(same, query[:, left]), decisions(fitted, X[:9] + 0.1), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in HINGES if c.name.startswith("sv")], ids=lambda c: c.name
+)
+def test_removed_and_added_rows_leave_a_model_that_predicts(case):
+    fitted, (X, y, w) = case.fit(), case.data()
+    rows = [0, 5, 30, 60]
+    kept = np.delete(np.arange(len(y)), rows)
+    refit = tight_parent(fitted).fit(X[kept], y[kept], sample_weight=w[kept])
+    before = decisions(fitted, X)
+    fitted.remove_samples(rows)
+    np.testing.assert_allclose(decisions(fitted, X), decisions(refit, X), atol=1e-4)
+    if is_classifier(fitted):
+        np.testing.assert_array_equal(fitted.predict(X), refit.predict(X))
+    assert len(fitted.influence_prediction(X[:2])[0]) == len(kept)
+    fitted.add_samples(X[rows], y[rows], w[rows])
+    np.testing.assert_allclose(decisions(fitted, X), before, atol=1e-4)
+
+
+def test_an_early_fit_has_the_derivatives_of_the_optimum():
+    case = HINGES[0]
+    X, y, w = case.data()
+    tight, loose = case.fit(), SVC(C=2.0, gamma=0.1, tol=1e-2).fit(X, y, w)
+    np.testing.assert_allclose(
+        loose.influence_prediction(X[:9]), tight.influence_prediction(X[:9]), rtol=1e-6
+    )
+    with pytest.warns(InfluenceWarning, match="not at its optimum.*of the largest one"):
+        SVC(C=2.0, gamma=0.1, tol=1.0).fit(X, y, w).influence_prediction(X[:9])
+
+
+def test_without_a_held_row_nothing_holds_the_intercept():
+    X, y = np.array([[0.0], [0.1], [1.0], [1.1]]), [0, 0, 1, 1]
+    clf = SVC(C=1e-3, kernel="linear").fit(X, y)
+    np.testing.assert_array_equal(np.abs(clf.dual_coef_), clf.C)
+    with pytest.raises(SingularHessianError, match="intercept"):
+        clf.influence_prediction(X)
+
+
+def test_methods_of_newton_are_hidden_or_refused():
+    clf = HINGES[0].fit()
+    for name in ("polish", "newton_correction", "newton_step", "convergence_report"):
+        assert not hasattr(clf, name)
+    linear = HINGES[9].fit()
+    with pytest.raises(UnsupportedEstimatorError, match="loss='squared_hinge'"):
+        linear.polish()
+    with pytest.raises(UnsupportedEstimatorError, match="smooth"):
+        linear.newton_correction()
+    with pytest.raises(ValueError, match="use 'auto' or 'woodbury'"):
+        linear.influence_params(hessian_solver="cholesky")
+    with pytest.raises(UnsupportedEstimatorError, match="return_bound"):
+        linear.leave_out_params(return_bound=True)
+
+
+def test_calibrated_probabilities_have_no_influence():
+    X, y, _ = HINGES[0].data()
+    with pytest.warns(FutureWarning):
+        clf = SVC(probability=True, random_state=0).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="calibrated"):
+        clf.influence_prediction(X[:2], response_method="predict_proba")
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in HINGES if c.name.startswith("sv")], ids=lambda c: c.name
+)
+def test_the_training_data_of_a_kernel_model_are_its_own(case):
+    fitted, (X, y, w) = case.fit(), case.data()
+    expected = fitted.influence_prediction(X[:3])
+    fitted.drop_training_data()
+    decisions(fitted, X[:3])
+    with pytest.raises(TrainingDataMissingError):
+        fitted.influence_prediction(X[:3])
+    with pytest.raises(ValueError, match="rows of its fit only"):
+        fitted.set_training_data(X[1:], y[1:], w[1:])
+    if case.name != "svc-callable":  # which keeps its rows where nobody sees them
+        with pytest.raises(ValueError, match="differs in"):
+            fitted.set_training_data(X * 2, y, w)
+    again = pickle.loads(pickle.dumps(fitted)) if case.name != "svc-callable" else fitted
+    again.set_training_data(X, y, w)
+    np.testing.assert_allclose(again.influence_prediction(X[:3]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+@pytest.mark.parametrize("case", [HINGES[0], HINGES[5]], ids=lambda c: c.name)
+def test_smooth_keeps_the_parameters(case, temperature):
+    fitted, (X, y, _) = case.fit(), case.data()
+    smooth = fitted.smooth(temperature)
+    np.testing.assert_array_equal(smooth.params_, fitted.params_)
+    np.testing.assert_allclose(decisions(smooth, X), decisions(fitted, X), atol=1e-9)
+    assert not smooth.convergence_report().converged
+    refit = clone(smooth).fit(X, y, case.data()[2])
+    np.testing.assert_allclose(smooth.polish().params_, refit.params_, atol=1e-6)
+
+
+def test_the_gap_to_the_hinge_falls_with_the_temperature():
+    case = HINGES[0]
+    fitted, (X, y, w) = case.fit(), case.data()
+    gaps = []
+    for temperature in (1.0, 1e-1, 1e-2, 1e-3, 1e-4):
+        smooth = SmoothHingeSVC(C=2.0, gamma=0.1, temperature=temperature).fit(X, y, w)
+        gaps.append(np.abs(decisions(smooth, X) - decisions(fitted, X)).max())
+    assert np.all(np.diff(gaps) < 0)
+    assert gaps[-1] < 1e-3
+
+
+def test_copies_share_and_params_cover_all_rows():
+    fitted = HINGES[5].fit()
+    X, _, _ = HINGES[5].data()
+    n = X.shape[0]
+    assert fitted.params_.shape == (3 * n + 3,)
+    coef, intercept = fitted.split_params(fitted.params_)
+    assert coef.shape == (3, n)
+    np.testing.assert_array_equal(intercept, fitted.intercept_)
+    off = np.setdiff1d(np.arange(n), fitted.support_)
+    assert np.all(coef[:, off] == 0)
+    names = fitted.param_names()
+    assert names[0] == "dual_coef[0 vs 1, 0]"
+    assert names[-1] == "intercept[1 vs 2]"
+    fitted.influence_prediction(X[:2])
+    assert copy.copy(fitted)._influence_state is fitted._influence_state
+    assert sklearn_parent(fitted) is sklearn_svm.SVC
