@@ -69,6 +69,8 @@ class _Labels:
         """
         if given is None:
             return None
+        if not isinstance(given, str):  # numbers do not depend on the labels of the rows
+            y, sample_weight = self.classes, None
         y = self.decode(self.encode(y))
         if sample_weight is not None:
             sample_weight = np.broadcast_to(sample_weight, y.shape)

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout
@@ -165,10 +164,10 @@ class KernelProblemMixin(ProblemMixin):
         self : object
             The estimator.
         """
-        check_is_fitted(self)
-        formulation = self._get_formulation()
-        objective = self._make_objective(formulation, X, y, sample_weight)
-        n = formulation.layout.n_features
+        return super().set_training_data(X, y, sample_weight)
+
+    def _check_training_data(self, objective):
+        n = objective.formulation.layout.n_features
         if objective.n_rows != n:
             raise ValueError(
                 f"X has {objective.n_rows} rows, but the model was fitted on {n}: a kernel "
@@ -185,8 +184,6 @@ class KernelProblemMixin(ProblemMixin):
                     f"X differs in {count} value(s) from the rows the model was fitted on: a "
                     "kernel model takes the rows of its fit only. Fit again for other data."
                 )
-        self._replace_objective(objective)
-        return self
 
 
 def _resized(formulation, n):

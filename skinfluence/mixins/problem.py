@@ -48,7 +48,8 @@ class FittedProblem:
     Parameters
     ----------
     formulation : Formulation or None
-        The objective without data; None where the configuration has no influence.
+        The objective without data; None where the configuration has no influence, and
+        where it depends on training data that are not known yet.
     objective : Objective or None
         The same with the training data; None when they were dropped.
     refusal : str or None
@@ -143,22 +144,61 @@ class ProblemMixin:
         """
         problem = FittedProblem(layout=self._layout(), params=self.get_params(deep=False))
         try:
-            formulation = self._formulate(y, sample_weight)
+            formulation = self._formulate_fit(y, sample_weight)
         except (TypeError, ValueError) as error:
             return replace(problem, refusal=str(error))
-        if formulation.layout.shape != problem.layout.shape:
-            return replace(
-                problem,
-                refusal=f"coef_ and intercept_ are those of {problem.layout.n_outputs} "
-                f"output(s), but {formulation.layout.n_outputs} are expected: scikit-learn "
-                "left out a class whose samples all have weight zero. Drop those samples.",
-            )
         problem = replace(problem, formulation=formulation)
         try:
             objective = self._make_objective(formulation, X, y, sample_weight)
         except (TypeError, ValueError) as error:
             return replace(problem, data_refusal=str(error))
         return replace(problem, objective=objective)
+
+    def _adopt_fit(self, X, y, sample_weight):
+        """Remember a finished fit and data for it, or raise and change nothing.
+
+        For fits that did not go through `fit` here. Without X the training data stay
+        missing, and without y what depends on it: "balanced" class weights.
+        """
+        before = getattr(self, "_influence_problem", None)
+        problem = before or FittedProblem(
+            layout=self._layout(), params=self.get_params(deep=False)
+        )
+        if problem.refusal is not None:
+            raise UnsupportedEstimatorError(problem.refusal)
+        if X is not None and y is None:
+            raise ValueError("y is required: it is None.")
+        params = self.get_params(deep=False)
+        adopted = copy.copy(self).set_params(**problem.params)  # as they were at fit
+        if problem.formulation is None:
+            try:
+                formulation = adopted._formulate_fit(y, sample_weight)
+            except UnsupportedEstimatorError:
+                raise
+            except (TypeError, ValueError):
+                if y is not None:
+                    raise
+                formulation = None
+            problem = replace(problem, formulation=formulation)
+        if X is not None:
+            objective = adopted._make_objective(problem.formulation, X, y, sample_weight)
+            adopted._check_training_data(objective)
+            problem = replace(problem, objective=objective, data_refusal=None)
+        if problem is not before:
+            vars(self).update(vars(adopted) | params)
+            self._influence_problem = problem
+            self._forget_state()
+
+    def _formulate_fit(self, y, sample_weight):
+        """Return the formulation of a finished fit."""
+        formulation, layout = self._formulate(y, sample_weight), self._layout()
+        if formulation.layout.shape != layout.shape:
+            raise UnsupportedEstimatorError(
+                f"coef_ and intercept_ are those of {layout.n_outputs} output(s), but "
+                f"{formulation.layout.n_outputs} are expected: scikit-learn left out a "
+                "class whose samples all have weight zero. Drop those samples."
+            )
+        return formulation
 
     # Where the parameters are and what X becomes; kernel models say otherwise.
 
@@ -184,6 +224,9 @@ class ProblemMixin:
     def _make_design(self, formulation, X, training):
         """Return the design of checked samples, of training data or of queries."""
         return make_design(X, formulation.layout.fit_intercept)
+
+    def _check_training_data(self, objective):
+        """Raise where a fit cannot take other training data than its own."""
 
     def _take_rows(self, objective, theta, rows):
         """Return (objective, theta) with only some of the training rows."""
@@ -275,8 +318,10 @@ class ProblemMixin:
             The estimator.
         """
         check_is_fitted(self)
-        formulation = self._get_formulation()
-        self._replace_objective(self._make_objective(formulation, X, y, sample_weight))
+        if X is None:
+            raise ValueError("X is required: it is None.")
+        self._get_problem()
+        self._adopt_fit(X, y, sample_weight)
         return self
 
     @property
@@ -403,6 +448,12 @@ class ProblemMixin:
         problem = self._get_problem()
         if problem.refusal is not None:
             raise UnsupportedEstimatorError(problem.refusal)
+        if problem.formulation is None:
+            raise TrainingDataMissingError(
+                f"What this {type(self).__name__} minimised depends on its training data, "
+                "and it does not hold them. Call set_training_data(X, y, sample_weight) to "
+                "give them."
+            )
         return problem.formulation
 
     def _get_objective(self):
@@ -415,8 +466,8 @@ class ProblemMixin:
         objective = problem.objective
         if objective is None:
             raise TrainingDataMissingError(
-                f"This {type(self).__name__} was told to forget its training data. Call "
-                "set_training_data(X, y, sample_weight) to bring them back."
+                f"This {type(self).__name__} does not hold its training data. Call "
+                "set_training_data(X, y, sample_weight) to give them."
             )
         return objective
 
@@ -434,10 +485,14 @@ class ProblemMixin:
 
     def _refit_estimator(self):
         """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
-        after = type(self).__mro__[type(self).__mro__.index(ProblemMixin) + 1 :]
-        parent = next(cls for cls in after if issubclass(cls, BaseEstimator))
         params = dict(self._influence_problem.params)
-        return parent(**(params | self._tight_params(params)))
+        return self._parent_class()(**(params | self._tight_params(params)))
+
+    @classmethod
+    def _parent_class(cls):
+        """Return the class whose `fit` this one adds influence to."""
+        after = cls.__mro__[cls.__mro__.index(ProblemMixin) + 1 :]
+        return next(parent for parent in after if issubclass(parent, BaseEstimator))
 
     def _make_objective(self, formulation, X, y, sample_weight):
         design, target = self._check_samples(formulation, X, y, training=True)

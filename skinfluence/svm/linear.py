@@ -114,7 +114,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         check_is_fitted(self)
         check_number("temperature", temperature)
         problem = self._get_problem()
-        if problem.refusal is None and not isinstance(problem.formulation.loss, HingeLoss):
+        if not isinstance(self._get_formulation().loss, HingeLoss):
             raise UnsupportedEstimatorError(
                 f"LinearSVC(loss={problem.params['loss']!r}) has influence of its own and "
                 "is not made smooth: call its methods, or fit with loss='hinge'."
