@@ -7,6 +7,7 @@ from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
+from skinfluence.fitted import from_fitted
 
 __all__ = [
     "InfluenceWarning",
@@ -14,4 +15,5 @@ __all__ = [
     "TrainingDataMissingError",
     "UnsupportedEstimatorError",
     "__version__",
+    "from_fitted",
 ]

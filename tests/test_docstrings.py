@@ -12,7 +12,9 @@ from tests.cases import sklearn_parent
 MODULES = [
     "skinfluence",
     "skinfluence.kernel_ridge",
+    "skinfluence.fitted",
     "skinfluence.linear_model",
+    "skinfluence.pipeline",
     "skinfluence.solvers",
     "skinfluence.svm",
 ]

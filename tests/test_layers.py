@@ -18,6 +18,8 @@ ROOMS = [
     ["removal"],
     ["mixins"],
     ["linear_model", "svm", "kernel_ridge"],
+    ["pipeline"],
+    ["fitted"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,0 +1,244 @@
+"""From what scikit-learn has fitted to estimators with influence, without a new fit."""
+
+import copy
+
+import numpy as np
+from sklearn import pipeline
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import linear_model, svm
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.pipeline import Pipeline, transform
+
+__all__ = ["from_fitted"]
+
+# Modules whose public classes mirror those of scikit-learn.
+MIRROR_MODULES = (linear_model, svm)
+
+# Fitted objects that have no influence as a whole, while the models inside may. By the name
+# of the class, what to pass instead, i counting the models.
+PARTS = {
+    "BaggingClassifier": "estimators_[i], with the rows estimators_samples_[i]",
+    "BaggingRegressor": "estimators_[i], with the rows estimators_samples_[i]",
+    "CalibratedClassifierCV": "calibrated_classifiers_[i].estimator, with the rows it was "
+    "fitted on",
+    "ClassifierChain": "estimators_[i], with the features and labels before it in the chain",
+    "MultiOutputClassifier": "estimators_[i], with y[:, i]",
+    "MultiOutputRegressor": "estimators_[i], with y[:, i]",
+    "OneVsOneClassifier": "estimators_[i], with the rows of its two classes",
+    "OneVsRestClassifier": "estimators_[i], with column i of label_binarizer_.transform(y)",
+    "OutputCodeClassifier": "estimators_[i], with column i of the code",
+    "RegressorChain": "estimators_[i], with the features and targets before it in the chain",
+    "RFE": "estimator_, with the features of transform(X)",
+    "RFECV": "estimator_, with the features of transform(X)",
+    "StackingClassifier": "estimators_[i], or final_estimator_ with transform(X)",
+    "StackingRegressor": "estimators_[i], or final_estimator_ with transform(X)",
+    "VotingClassifier": "estimators_[i], with le_.transform(y)",
+    "VotingRegressor": "estimators_[i]",
+}
+
+
+def from_fitted(obj, X=None, y=None, sample_weight=None):
+    """Return an estimator with influence from one that scikit-learn has fitted.
+
+    Nothing is fitted again, and `obj` stays as it is. The result has the parameters and
+    fitted attributes of `obj`, the arrays shared, and answers as if it had been fitted with
+    this package in the first place.
+
+    - An estimator that this package has under the same name becomes that; so does one of a
+      subclass that changes nothing but the constructor. One of this package is copied.
+    - A pipeline that ends in any of these becomes a `skinfluence.pipeline.Pipeline` that
+      shares the other steps.
+    - A search gives what its `best_estimator_` does. `FrozenEstimator`,
+      `FixedThresholdClassifier` and `TunedThresholdClassifierCV` give what the estimator
+      inside does.
+    - `TransformedTargetRegressor` gives what its regressor does, which knows only
+      transformed targets.
+
+    Parameters
+    ----------
+    obj : object
+        Fitted estimator.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features), \
+default=None
+        What `obj` was fitted on, raw: it goes through the fitted transformers of a
+        pipeline. Without it, methods raise `TrainingDataMissingError` until
+        `set_training_data` is called.
+    y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+        What `obj` was fitted on; a `TransformedTargetRegressor` transforms it.
+    sample_weight : array-like of shape (n_samples,), default=None
+        The weights that `obj` was fitted with; None for ones.
+
+    Returns
+    -------
+    fitted : object
+        An estimator of this package, or a `skinfluence.pipeline.Pipeline`.
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        There is no influence for this estimator, or not with these parameters. Where the
+        models inside have some, as in ensembles, the message names what to pass.
+    sklearn.exceptions.NotFittedError
+        The estimator is not fitted.
+
+    Notes
+    -----
+    Frozen: transformers, class weights and the hyperparameters that a search has chosen.
+    "balanced" class weights are computed from `y` and `sample_weight`, as `fit` did.
+
+    The training data are those given here. Where they are not those of the fit, the
+    parameters are not at an optimum and `InfluenceWarning` says by how much. This is so
+    for transformers such as :class:`sklearn.preprocessing.TargetEncoder`, whose
+    `fit_transform`, which a pipeline is fitted with, gives other values than `transform`;
+    a `Pipeline` of this package keeps those that were fitted.
+
+    Of a `TransformedTargetRegressor`, results are on the transformed scale, and so are the
+    targets that methods take: ``transformer_.transform(y[:, None])[:, 0]``. Only the `y`
+    given here is raw.
+
+    ``LinearSVC(loss="hinge")`` has no influence itself, but comes back for its `smooth`.
+
+    Fitting the returned pipeline fits the shared transformers again: `clone` it first.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinfluence import from_fitted
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    >>> search = GridSearchCV(pipe, {"logisticregression__C": [0.1, 1.0]}).fit(X, y)
+    >>> from_fitted(search, X, y).influence_loss(X[:2], y[:2]).shape
+    (2, 569)
+    """
+    if X is None and (y is not None or sample_weight is not None):
+        raise ValueError("y or sample_weight was given without X: pass X too, or neither.")
+    return _from_fitted(obj, X, y, sample_weight, "obj")
+
+
+def _from_fitted(obj, X, y, sample_weight, path):
+    """Return `from_fitted` of what is found at `path`."""
+    if isinstance(obj, TransformedTargetRegressor):
+        check_is_fitted(obj)
+        y = y if y is None else _transform_target(obj.transformer_, y)
+        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_")
+    inner = _inside(obj, path)
+    if inner is not None:
+        attribute, inner = inner
+        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}")
+    if type(obj) in (pipeline.Pipeline, Pipeline):
+        X = X if X is None else transform(obj.steps, X)
+        name, last = obj.steps[-1]
+        last = _from_fitted(last, X, y, sample_weight, f"{path}[-1]")
+        return Pipeline(
+            [*obj.steps[:-1], (name, last)],
+            transform_input=obj.transform_input,
+            memory=obj.memory,
+            verbose=obj.verbose,
+        )
+    mirror = _mirror(obj, path)
+    mirror._adopt_fit(X, y, sample_weight)
+    return mirror
+
+
+def _inside(obj, path):
+    """Return (attribute, fitted estimator) of what obj wraps, None if it wraps nothing."""
+    if isinstance(obj, FrozenEstimator):
+        return "estimator", obj.estimator
+    if isinstance(obj, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        # FixedThresholdClassifier predicts with its estimator if that is fitted already.
+        attribute = "estimator_" if hasattr(obj, "estimator_") else "estimator"
+        return attribute, getattr(obj, attribute)
+    if hasattr(obj, "best_estimator_"):
+        return "best_estimator_", obj.best_estimator_
+    if getattr(obj, "refit", True) is False and hasattr(obj, "cv_results_"):
+        raise UnsupportedEstimatorError(
+            f"{path} is a {type(obj).__name__} with refit=False, which holds no fitted "
+            f"estimator: fit {path}.estimator with {path}.best_params_ and pass that, or use "
+            "refit=True."
+        )
+    return None
+
+
+def _transform_target(transformer, y):
+    """Return the targets that `TransformedTargetRegressor` fits its regressor to."""
+    y = check_array(y, ensure_2d=False, input_name="y")
+    columns = y.reshape(-1, 1) if y.ndim == 1 else y
+    transformed = np.asarray(transformer.transform(columns))
+    flat = y.ndim == 1 and transformed.ndim == 2 and transformed.shape[1] == 1
+    return transformed[:, 0] if flat else transformed
+
+
+def _mirror(obj, path):
+    """Return obj as an estimator of this package, with the same fitted attributes."""
+    if isinstance(obj, InfluenceEstimatorMixin):
+        check_is_fitted(obj)
+        return copy.copy(obj)
+    mirrors = _mirrors()
+    parent = next((cls for cls in type(obj).__mro__ if cls in mirrors), None)
+    if parent is None:
+        if hasattr(obj, "fit"):
+            check_is_fitted(obj)
+        raise UnsupportedEstimatorError(_no_mirror(obj, path, mirrors))
+    changed = _changes(type(obj), parent)
+    if changed:
+        raise UnsupportedEstimatorError(
+            f"{path} is a {type(obj).__name__}, which is not {parent.__name__}: it has "
+            f"{', '.join(changed)} of its own, and what it minimises is not known. Pass a "
+            f"{parent.__name__}, or a subclass that changes nothing but the constructor."
+        )
+    check_is_fitted(obj)
+    mirror = object.__new__(mirrors[parent])
+    vars(mirror).update(vars(obj))
+    return mirror
+
+
+def _mirrors():
+    """Return our class for each class of scikit-learn that has one."""
+    ours = [getattr(module, name) for module in MIRROR_MODULES for name in module.__all__]
+    mirrors = {cls._parent_class(): cls for cls in ours}
+    return {p: cls for p, cls in mirrors.items() if p.__module__.startswith("sklearn.")}
+
+
+def _changes(cls, parent):
+    """Return the methods of a parent, but its constructor, that a subclass defines again."""
+    above = cls.__mro__[: cls.__mro__.index(parent)]
+    names = {name for between in above for name in vars(between)}
+    return sorted(
+        name
+        for name in names
+        if callable(getattr(parent, name, None))
+        and not name.startswith("__")
+        and not name.endswith("_request")  # each class has a set_fit_request of its own
+    )
+
+
+def _no_mirror(obj, path, mirrors):
+    """Return the message for an object without influence."""
+    if isinstance(obj, pipeline.Pipeline):
+        return (
+            f"{path} is a pipeline of the class {type(obj).__qualname__}, whose steps may not "
+            f"only transform. Pass {path}[-1] with the samples that it was fitted on."
+        )
+    for cls in type(obj).__mro__:
+        if cls.__name__ in PARTS:
+            return (
+                f"There is no influence for a {type(obj).__name__} as a whole. Pass a model "
+                f"inside it: {path}.{PARTS[cls.__name__]}."
+            )
+    supported = ", ".join(sorted(cls.__name__ for cls in mirrors.values()))
+    named = repr(obj) if isinstance(obj, str | None) else type(obj).__name__
+    return (
+        f"{path} is a {named}, for which there is no influence here. Supported are "
+        f"{supported}, pipelines that end in one, searches over them and "
+        "TransformedTargetRegressor."
+    )

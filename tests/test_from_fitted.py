@@ -1,0 +1,550 @@
+"""from_fitted: what scikit-learn has fitted answers as if it had been fitted here."""
+
+import importlib
+import pickle
+import pkgutil
+import re
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn import ensemble, linear_model, multiclass, multioutput, svm
+from sklearn.base import TransformerMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import RFE
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.pipeline import Pipeline as PlainPipeline
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    PolynomialFeatures,
+    StandardScaler,
+    TargetEncoder,
+)
+
+import skinfluence
+from skinfluence import (
+    InfluenceWarning,
+    TrainingDataMissingError,
+    UnsupportedEstimatorError,
+    from_fitted,
+)
+from skinfluence import pipeline as our_pipeline
+from skinfluence.fitted import MIRROR_MODULES, PARTS
+from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.svm import LinearSVC, SmoothHingeLinearSVC
+from tests.cases import CASES, NEWTON, data, sklearn_parent
+
+MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]
+each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
+
+
+def plain_fit(case):
+    """Return the fit of scikit-learn's own class, and its data."""
+    X, y, w = case.data()
+    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+    return plain.fit(X, y, sample_weight=w), (X, y, w)
+
+
+@pytest.fixture
+def plain():
+    X, y, _ = data("cancer")
+    return linear_model.LogisticRegression(**NEWTON).fit(X, y)
+
+
+@pytest.mark.parametrize("case", **each_mirrored)
+def test_a_fit_of_scikit_learn_answers_like_ours(case):
+    plain, (X, y, w) = plain_fit(case)
+    found, ours = from_fitted(plain, X, y, w), case.fit()
+    assert type(found) is type(ours)
+    assert joblib.hash(found.get_params()) == joblib.hash(ours.get_params())
+    assert all(vars(found)[name] is value for name, value in vars(plain).items())
+    np.testing.assert_array_equal(found.influence_loss(X, y), ours.influence_loss(X, y))
+    np.testing.assert_array_equal(found.leave_out_params(), ours.leave_out_params())
+
+
+@pytest.mark.parametrize("case", **each_mirrored)
+def test_the_training_data_can_come_later(case):
+    plain, (X, y, w) = plain_fit(case)
+    found = from_fitted(plain)
+    with pytest.raises(TrainingDataMissingError, match="set_training_data"):
+        found.influence_loss(X, y)
+    assert found.set_training_data(X, y, w) is found
+    expected = from_fitted(plain, X, y, w).influence_params()
+    np.testing.assert_array_equal(found.influence_params(), expected)
+
+
+def test_methods_without_training_rows_work_without_training_data():
+    X, y, _ = data("cancer")
+    weights = {"benign": 3.0, "malignant": 0.5}
+    plain = linear_model.LogisticRegression(class_weight=weights, **NEWTON).fit(X, y)
+    ours = LogisticRegression(class_weight=weights, **NEWTON).fit(X, y)
+    found = from_fitted(plain)
+    np.testing.assert_array_equal(found.sample_loss(X, y), ours.sample_loss(X, y))
+    np.testing.assert_array_equal(found.params_, ours.params_)
+    assert found.param_names() == ours.param_names()
+
+
+def test_balanced_class_weights_come_with_the_training_data_and_then_stay():
+    X, y, w = data("wine")
+    settings = {"class_weight": "balanced", **NEWTON}
+    plain = linear_model.LogisticRegression(**settings).fit(X, y, w)
+    ours = LogisticRegression(**settings).fit(X, y, w)
+    found = from_fitted(plain)
+    with pytest.raises(TrainingDataMissingError, match="depends on its training data"):
+        found.sample_loss(X, y)
+    with pytest.raises(ValueError, match="13 features"):
+        found.set_training_data(X[:, 1:], y, w)
+    with pytest.raises(TrainingDataMissingError):  # the failed call has frozen nothing
+        found.sample_loss(X, y)
+    found.set_params(C=1e-3, class_weight=None)
+    found.set_training_data(X, y, w)
+    np.testing.assert_array_equal(found.influence_params(), ours.influence_params())
+    rows = np.flatnonzero(y < 2)
+    for estimator in (found, ours):
+        estimator.set_training_data(X[rows], y[rows])
+    np.testing.assert_array_equal(found.newton_correction(), ours.newton_correction())
+
+
+def test_influence_is_the_derivative_of_scikit_learns_refits(plain):
+    X, y, _ = data("cancer")
+    influence = from_fitted(plain, X, y).influence_params()
+    for row in (3, 11):
+        step, w = 1e-4, np.ones(len(y))
+        params = []
+        for sign in (1, -1):
+            w[row] = 1 + sign * step
+            refit = clone(plain).fit(X, y, sample_weight=w)
+            params.append(np.concatenate([refit.coef_.ravel(), refit.intercept_]))
+        derivative = len(y) * (params[0] - params[1]) / (2 * step)
+        np.testing.assert_allclose(influence[row], derivative, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fitted, X, y: fitted.polish(),
+        lambda fitted, X, y: fitted.remove_samples([0, 1]),
+        lambda fitted, X, y: fitted.add_samples(X[:3], y[:3]),
+        lambda fitted, X, y: fitted.drop_training_data(),
+        lambda fitted, X, y: fitted.set_params(C=3.0).fit(X[:50], y[:50]),
+        lambda fitted, X, y: fitted.influential_samples(X, y),
+    ],
+    ids=["polish", "remove", "add", "drop", "fit", "influence"],
+)
+def test_the_argument_is_never_changed(change):
+    X, y, _ = data("cancer")
+    plain = linear_model.LogisticRegression().fit(X, y)
+    for obj in (plain, LogisticRegression().fit(X, y)):
+        before = joblib.hash(obj), joblib.hash((X, y))
+        change(from_fitted(obj, X, y), X, y)
+        assert (joblib.hash(obj), joblib.hash((X, y))) == before
+
+
+def test_a_pipelines_argument_is_never_changed_and_its_steps_are_shared():
+    X, y, _ = data("cancer")
+    plain = make_pipeline(StandardScaler(), linear_model.LogisticRegression()).fit(X, y)
+    steps, before = plain.steps, joblib.hash(plain)
+    found = from_fitted(plain, X, y)
+    found.polish().remove_samples([0])
+    found.set_training_data(X[::2], y[::2])
+    found.steps.append(("more", None))
+    assert joblib.hash(plain) == before
+    assert plain.steps is steps
+    assert found[0] is plain[0]
+
+
+class Relabelled(linear_model.LogisticRegression):
+    """Another constructor and another method, the fit of scikit-learn."""
+
+    def __init__(self, strength=1.0):
+        super().__init__(C=1 / strength, **NEWTON)
+        self.strength = strength
+
+    def odds(self, X):
+        return np.exp(self.decision_function(X))
+
+
+class AlsoTransforms(TransformerMixin, linear_model.Ridge):
+    def transform(self, X):
+        return self.predict(X)[:, None]
+
+
+class OtherFit(linear_model.Ridge):
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, np.log(y), sample_weight)
+
+
+class Rounds:
+    def predict(self, X):
+        return np.round(super().predict(X))
+
+
+class OtherPredictions(Rounds, linear_model.PoissonRegressor):
+    pass
+
+
+def test_a_subclass_with_the_fit_of_its_parent_is_taken_for_its_parent():
+    X, y, _ = data("cancer")
+    found = from_fitted(Relabelled(strength=2.0).fit(X, y), X, y)
+    ours = LogisticRegression(C=0.5, **NEWTON).fit(X, y)
+    assert type(found) is LogisticRegression
+    np.testing.assert_array_equal(found.influence_loss(X, y), ours.influence_loss(X, y))
+    X, y, _ = data("diabetes")
+    assert type(from_fitted(AlsoTransforms().fit(X, y), X, y)) is Ridge
+
+
+@pytest.mark.parametrize(
+    ("estimator", "method"), [(OtherFit(), "fit"), (OtherPredictions(), "predict")]
+)
+def test_a_subclass_that_may_fit_something_else_is_refused(estimator, method):
+    X, y, _ = data("diabetes")
+    with pytest.raises(UnsupportedEstimatorError, match=f"{method} of its own"):
+        from_fitted(estimator.fit(X, y), X, y)
+
+
+def test_our_own_estimators_are_copied():
+    X, y, w = data("wine")
+    ours = LogisticRegression(**NEWTON).fit(X, y, w)
+    found = from_fitted(ours)
+    assert found is not ours
+    np.testing.assert_array_equal(found.influence_params(), ours.influence_params())
+    elsewhere = from_fitted(ours, X[::2], y[::2]).polish()
+    assert elsewhere.self_influence().shape == (len(y[::2]),)
+    assert ours.self_influence().shape == (len(y),)
+    smooth = SmoothHingeLinearSVC().fit(X, y)
+    assert type(from_fitted(smooth)) is SmoothHingeLinearSVC
+
+
+def test_three_ways_in_give_the_same_numbers():
+    X, y, _ = data("cancer")
+    train, test = slice(0, None, 2), slice(1, None, 2)
+    scaler = StandardScaler().fit(X[train])
+    settings = {"C": 0.3, "class_weight": "balanced"}
+    mirror = LogisticRegression(**settings).fit(scaler.transform(X[train]), y[train])
+    ours = our_pipeline.make_pipeline(StandardScaler(), LogisticRegression(**settings))
+    ours.fit(X[train], y[train])
+    plain = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**settings))
+    found = from_fitted(plain.fit(X[train], y[train]), X[train], y[train])
+    assert type(found) is our_pipeline.Pipeline
+    expected = mirror.influence_loss(scaler.transform(X[test]), y[test])
+    np.testing.assert_array_equal(ours.influence_loss(X[test], y[test]), expected)
+    np.testing.assert_array_equal(found.influence_loss(X[test], y[test]), expected)
+    expected = mirror.leave_out_loss(scaler.transform(X[test]), y[test])
+    np.testing.assert_array_equal(ours.leave_out_loss(X[test], y[test]), expected)
+    np.testing.assert_array_equal(found.leave_out_loss(X[test], y[test]), expected)
+
+
+def test_a_search_over_a_plain_pipeline():
+    X, y, _ = data("cancer")
+    grid = {"logisticregression__C": [0.01, 0.1, 1.0]}
+    plain = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**NEWTON))
+    search = GridSearchCV(plain, grid, cv=3).fit(X, y)
+    ours = our_pipeline.make_pipeline(StandardScaler(), LogisticRegression(**NEWTON))
+    ours.set_params(**search.best_params_).fit(X, y)
+    found = from_fitted(search, X, y)
+    before = pickle.dumps(search)
+    np.testing.assert_allclose(
+        found.influence_loss(X, y), ours.influence_loss(X, y), rtol=1e-10, atol=1e-14
+    )
+    assert found.leave_out_check(6, method="exact", random_state=0).max_relative_error < 1e-6
+    assert pickle.dumps(search) == before
+    our_search = GridSearchCV(ours, grid, cv=3).fit(X, y)
+    np.testing.assert_array_equal(
+        from_fitted(our_search).influence_loss(X, y), found.influence_loss(X, y)
+    )
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda clf, X, y: FrozenEstimator(clf.fit(X, y)),
+        lambda clf, X, y: FrozenEstimator(FrozenEstimator(clf.fit(X, y))),
+        lambda clf, X, y: FixedThresholdClassifier(clf).fit(X, y),
+        lambda clf, X, y: FixedThresholdClassifier(FrozenEstimator(clf.fit(X, y))),
+        lambda clf, X, y: TunedThresholdClassifierCV(clf, cv=2).fit(X, y),
+        lambda clf, X, y: GridSearchCV(clf, {"C": [1.0]}, cv=2).fit(X, y),
+        lambda clf, X, y: FrozenEstimator(GridSearchCV(clf, {"C": [1.0]}, cv=2).fit(X, y)),
+        lambda clf, X, y: PlainPipeline([("clf", clf)]).fit(X, y),
+        lambda clf, X, y: PlainPipeline([("no", None), ("clf", clf)]).fit(X, y),
+        lambda clf, X, y: make_pipeline("passthrough", make_pipeline(clf)).fit(X, y),
+        lambda clf, X, y: make_pipeline(FixedThresholdClassifier(clf)).fit(X, y),
+    ],
+)
+def test_what_is_inside(wrap):
+    X, y, _ = data("cancer")
+    y = (y == "malignant").astype(int)
+    obj = wrap(linear_model.LogisticRegression(**NEWTON), X, y)
+    expected = LogisticRegression(**NEWTON).fit(X, y).influence_loss(X, y)
+    found = from_fitted(obj, X, y)
+    np.testing.assert_array_equal(found.influence_loss(X, y), expected)
+    later = from_fitted(obj).set_training_data(X, y)
+    np.testing.assert_array_equal(later.influence_loss(X, y), expected)
+
+
+def on_log_scale(regressor):
+    return TransformedTargetRegressor(regressor, func=np.log1p, inverse_func=np.expm1)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        on_log_scale,
+        lambda reg: make_pipeline("passthrough", on_log_scale(reg)),
+        lambda reg: on_log_scale(make_pipeline("passthrough", reg)),
+        lambda reg: GridSearchCV(on_log_scale(reg), {"regressor__alpha": [0.7]}, cv=2),
+    ],
+)
+def test_transformed_targets_are_on_the_transformed_scale(wrap):
+    X, y, _ = data("diabetes")
+    obj = wrap(linear_model.Ridge(alpha=0.7, solver="cholesky")).fit(X, y)
+    ours = Ridge(alpha=0.7, solver="cholesky").fit(X, np.log1p(y))
+    found = from_fitted(obj, X, y)
+    np.testing.assert_array_equal(
+        found.influence_loss(X, np.log1p(y)), ours.influence_loss(X, np.log1p(y))
+    )
+    found = from_fitted(obj).set_training_data(X, np.log1p(y))
+    np.testing.assert_array_equal(found.influence_params(), ours.influence_params())
+
+
+def test_transformed_targets_of_several_columns():
+    X, y, _ = data("linnerud")
+    reg = TransformedTargetRegressor(linear_model.Ridge(), transformer=StandardScaler())
+    found = from_fitted(reg.fit(X, y), X, y)
+    assert found.influence_loss(X, reg.transformer_.transform(y)).shape == (len(X), len(X))
+    assert found.convergence_report().converged
+
+
+def test_data_that_cannot_be_those_of_the_fit_are_refused(plain):
+    X, y, _ = data("cancer")
+    with pytest.raises(ValueError, match="9 features"):
+        from_fitted(plain, X[:, 1:], y)
+    with pytest.raises(ValueError, match="unknown"):
+        from_fitted(plain, X, np.where(y == "benign", "unknown", y))
+    balanced = clone(plain).set_params(class_weight="balanced").fit(X, y)
+    for estimator in (plain, balanced):
+        with pytest.raises(ValueError, match="y is required"):
+            from_fitted(estimator, X)
+        with pytest.raises(ValueError, match="X is required"):
+            from_fitted(estimator).set_training_data(None, y)
+        with pytest.raises(ValueError, match="y is required"):
+            from_fitted(estimator).set_training_data(X, None)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        from_fitted(plain, X[1:], y)
+    with pytest.raises(ValueError, match="without X"):
+        from_fitted(plain, y=y)
+    with pytest.raises(ValueError, match="without X"):
+        from_fitted(plain, sample_weight=np.ones(len(y)))
+    with pytest.raises(UnsupportedEstimatorError, match="sample_weight holds -1"):
+        from_fitted(plain, X, y, -np.ones(len(y)))
+
+
+def test_data_other_than_those_of_the_fit_warn(plain):
+    X, y, _ = data("cancer")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_fitted(plain, X, y).influence_loss(X, y)
+    with pytest.warns(InfluenceWarning, match="gradient_shift"):
+        from_fitted(plain, X[::4], y[::4]).influence_loss(X, y)
+
+
+def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 60, (400, 2)).astype(str)
+    y = rng.uniform(size=400) < 0.3 + 0.4 * (X[:, 0].astype(int) > 30)
+    steps = [TargetEncoder(), FunctionTransformer()]
+    plain = make_pipeline(*steps, linear_model.LogisticRegression(**NEWTON)).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="gradient_shift"):
+        from_fitted(plain, X, y).influence_loss(X[:5], y[:5])
+    ours = our_pipeline.make_pipeline(*map(clone, steps), LogisticRegression(**NEWTON))
+    with warnings.catch_warnings():  # ours keeps the values that were fitted
+        warnings.simplefilter("error", InfluenceWarning)
+        ours.fit(X, y).influence_loss(X[:5], y[:5])
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        linear_model.Ridge(positive=True),
+        linear_model.LogisticRegression(l1_ratio=1.0, solver="liblinear"),
+        svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
+        svm.LinearSVR(max_iter=100_000),
+    ],
+)
+def test_a_configuration_without_influence_is_refused_at_once(estimator):
+    X, y, _ = data("cancer")
+    fitted = make_pipeline(estimator).fit(X, y == "benign")
+    for given in [(X, y == "benign"), ()]:
+        with pytest.raises(UnsupportedEstimatorError, match=r"use \w+="):
+            from_fitted(fitted, *given)
+        with pytest.raises(UnsupportedEstimatorError, match=r"use \w+="):
+            from_fitted(fitted[-1], *given)
+    ours = Ridge(positive=True).fit(X, y == "benign")
+    with pytest.raises(UnsupportedEstimatorError, match="positive=False"):
+        from_fitted(ours)
+
+
+def test_a_hinge_fit_comes_back_for_its_smooth_model():
+    X, y, _ = data("cancer")
+    plain = svm.LinearSVC(loss="hinge", random_state=0, max_iter=100_000).fit(X, y)
+    ours = LinearSVC(loss="hinge", random_state=0, max_iter=100_000).fit(X, y)
+    found = from_fitted(plain, X, y)
+    with pytest.raises(UnsupportedEstimatorError, match=r"smooth\(\)"):
+        found.influence_loss(X, y)
+    np.testing.assert_array_equal(
+        found.smooth().polish().influence_params(), ours.smooth().polish().influence_params()
+    )
+    plain.set_params(class_weight="balanced").fit(X, y)
+    found = from_fitted(plain)
+    with pytest.raises(TrainingDataMissingError, match="set_training_data"):
+        found.smooth()
+    assert found.set_training_data(X, y).smooth().polish().self_influence().shape == y.shape
+
+
+CLASSIFIER, REGRESSOR = linear_model.LogisticRegression(), linear_model.Ridge()
+FEW = {"n_estimators": 2, "random_state": 0}
+COMPOSED = [
+    (ensemble.BaggingClassifier(CLASSIFIER, **FEW), "estimators_[i]"),
+    (ensemble.BaggingRegressor(REGRESSOR, **FEW), "estimators_[i]"),
+    (CalibratedClassifierCV(CLASSIFIER, cv=2), "calibrated_classifiers_[i].estimator"),
+    (multiclass.OneVsRestClassifier(CLASSIFIER), "estimators_[i]"),
+    (multiclass.OneVsOneClassifier(CLASSIFIER), "estimators_[i]"),
+    (multiclass.OutputCodeClassifier(CLASSIFIER, random_state=0), "estimators_[i]"),
+    (RFE(CLASSIFIER, n_features_to_select=12), "estimator_"),
+    (ensemble.StackingClassifier([("clf", CLASSIFIER)], cv=2), "estimators_[i]"),
+    (ensemble.StackingRegressor([("reg", REGRESSOR)], cv=2), "estimators_[i]"),
+    (ensemble.VotingClassifier([("clf", CLASSIFIER)]), "estimators_[i]"),
+    (ensemble.VotingRegressor([("reg", REGRESSOR)]), "estimators_[i]"),
+]
+OF_SEVERAL_OUTPUTS = [
+    (multioutput.MultiOutputClassifier(CLASSIFIER), "estimators_[i]"),
+    (multioutput.ClassifierChain(CLASSIFIER), "estimators_[i]"),
+    (multioutput.MultiOutputRegressor(REGRESSOR), "estimators_[i]"),
+    (multioutput.RegressorChain(REGRESSOR), "estimators_[i]"),
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # lbfgs on few rows
+@pytest.mark.parametrize(("estimator", "inside"), COMPOSED + OF_SEVERAL_OUTPUTS, ids=repr)
+def test_an_object_of_several_models_is_refused_with_what_to_pass(estimator, inside):
+    X, y, _ = data("wine")
+    if (estimator, inside) in OF_SEVERAL_OUTPUTS:
+        y = np.column_stack([y > 0, y > 1]).astype(int)
+    pipe = make_pipeline(StandardScaler(), estimator).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError) as error:
+        from_fitted(pipe, X, y)
+    found = re.search(r"Pass a model inside it: ([\w.\[\]-]+\w\]?)", str(error.value))[1]
+    assert found == f"obj[-1].{inside}"
+    part = eval(found, {"obj": pipe, "i": 0})
+    assert from_fitted(part).params_.ndim == 1
+
+
+def test_every_refused_composition_is_tested():
+    tested = {type(e).__name__ for e, _ in COMPOSED + OF_SEVERAL_OUTPUTS}
+    assert tested | {"RFECV"} == set(PARTS)
+
+
+def test_a_search_without_a_refit_is_refused():
+    X, y, _ = data("cancer")
+    search = GridSearchCV(linear_model.LogisticRegression(), {"C": [1.0]}, refit=False)
+    with pytest.raises(UnsupportedEstimatorError, match=r"refit=False.*obj\.best_params_"):
+        from_fitted(search.fit(X, y), X, y)
+
+
+class Resampling(PlainPipeline):
+    """A pipeline whose fit may do more than transform X."""
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (DummyClassifier(), r"DummyClassifier, .*Supported are .*LogisticRegression.*Ridge"),
+        (ensemble.RandomForestClassifier(2), "RandomForestClassifier"),
+        (make_pipeline(StandardScaler()), r"obj\[-1\] is a StandardScaler"),
+        (make_pipeline(StandardScaler(), "passthrough"), "'passthrough'"),
+        (PlainPipeline([("scale", StandardScaler()), ("no", None)]), "None"),
+        (Resampling([("clf", linear_model.Ridge())]), r"Resampling.*obj\[-1\]"),
+    ],
+)
+def test_an_unsupported_estimator_is_named(estimator, message):
+    X, y, _ = data("wine")
+    with pytest.raises(UnsupportedEstimatorError, match=message):
+        from_fitted(estimator.fit(X, y), X, y)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        linear_model.Ridge(),
+        Ridge(),
+        make_pipeline(StandardScaler(), linear_model.Ridge()),
+        our_pipeline.make_pipeline(StandardScaler(), Ridge()),
+        GridSearchCV(linear_model.Ridge(), {"alpha": [1.0]}),
+        GridSearchCV(linear_model.Ridge(), {"alpha": [1.0]}, refit=False),
+        TransformedTargetRegressor(linear_model.Ridge()),
+        FixedThresholdClassifier(linear_model.LogisticRegression()),
+        TunedThresholdClassifierCV(linear_model.LogisticRegression()),
+        FrozenEstimator(linear_model.Ridge()),
+        CalibratedClassifierCV(linear_model.LogisticRegression()),
+        ensemble.RandomForestClassifier(),
+    ],
+    ids=repr,
+)
+def test_what_is_not_fitted_is_not_fitted_here_either(estimator):
+    X, y, _ = data("wine")
+    for given in [(), (X, y)]:
+        with pytest.raises(NotFittedError):
+            from_fitted(estimator, *given)
+
+
+def test_something_that_is_no_estimator():
+    with pytest.raises(TypeError, match="class, not an instance"):
+        from_fitted(linear_model.Ridge)
+    with pytest.raises(UnsupportedEstimatorError, match="'Ridge'"):
+        from_fitted("Ridge")
+
+
+def test_every_public_mirror_is_found():
+    found = set()
+    for module in pkgutil.iter_modules(skinfluence.__path__, "skinfluence."):
+        module = importlib.import_module(module.name)
+        for name in getattr(module, "__all__", []):
+            member = getattr(module, name)
+            if isinstance(member, type) and issubclass(member, InfluenceEstimatorMixin):
+                parent = sklearn_parent(member)
+                if parent is not None:
+                    assert parent.__name__ == name
+                    found.add(module)
+    assert found == set(MIRROR_MODULES)
+
+
+def test_every_mirror_is_among_the_cases():
+    mirrors = {
+        getattr(module, name)
+        for module in MIRROR_MODULES
+        for name in module.__all__
+        if sklearn_parent(getattr(module, name)) is not None
+    }
+    assert mirrors == {type(case.estimator) for case in MIRRORED}
+
+
+def test_sparse_training_data_and_transformers():
+    X, y, _ = data("diabetes")
+    X = sparse.csr_array(np.maximum(X[:, :4], 0.0))
+    plain = make_pipeline(PolynomialFeatures(2), linear_model.Ridge(solver="sparse_cg"))
+    ours = our_pipeline.make_pipeline(PolynomialFeatures(2), Ridge(solver="sparse_cg"))
+    found = from_fitted(plain.fit(X, y), X, y)
+    np.testing.assert_array_equal(
+        found.influence_loss(X, y), ours.fit(X, y).influence_loss(X, y)
+    )
