@@ -10,15 +10,15 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import linear_model, svm
+from skinfluence import kernel_ridge, linear_model, svm
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.mixins import ProblemMixin
 from skinfluence.pipeline import Pipeline, transform
 
 __all__ = ["from_fitted"]
 
 # Modules whose public classes mirror those of scikit-learn.
-MIRROR_MODULES = (linear_model, svm)
+MIRROR_MODULES = (kernel_ridge, linear_model, svm)
 
 # Fitted objects that have no influence as a whole, while the models inside may. By the name
 # of the class, what to pass instead, i counting the models.
@@ -102,8 +102,6 @@ default=None
     targets that methods take: ``transformer_.transform(y[:, None])[:, 0]``. Only the `y`
     given here is raw.
 
-    ``LinearSVC(loss="hinge")`` has no influence itself, but comes back for its `smooth`.
-
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
 
     Examples
@@ -180,7 +178,7 @@ def _transform_target(transformer, y):
 
 def _mirror(obj, path):
     """Return obj as an estimator of this package, with the same fitted attributes."""
-    if isinstance(obj, InfluenceEstimatorMixin):
+    if isinstance(obj, ProblemMixin):
         check_is_fitted(obj)
         return copy.copy(obj)
     mirrors = _mirrors()

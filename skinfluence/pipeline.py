@@ -12,7 +12,7 @@ from sklearn import pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -64,7 +64,7 @@ def _last_step_with(name, pipe):
     if hasattr(last, name):
         return last
     message = f"The last step of this pipeline, {last!r}, has no {name}."
-    if not isinstance(last, InfluenceEstimatorMixin):
+    if not isinstance(last, ProblemMixin):
         message += (
             " Use the estimator of skinfluence in its place; where the pipeline is fitted "
             "already, skinfluence.from_fitted(pipe, X, y) does so without a new fit."

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn import ensemble, linear_model, multiclass, multioutput, svm
+from sklearn import ensemble, kernel_ridge, linear_model, multiclass, multioutput, svm
 from sklearn.base import TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -41,12 +41,20 @@ from skinfluence import (
 )
 from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
+from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.mixins import InfluenceEstimatorMixin
-from skinfluence.svm import LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, NEWTON, data, sklearn_parent
+from skinfluence.mixins import ProblemMixin
+from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC
+from tests.cases import CASES, NEWTON, Case, data, sklearn_parent
 
-MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]
+KERNELS = [
+    Case("kernel-ridge", KernelRidge(alpha=0.3, kernel="rbf"), "diabetes"),
+    Case("kernel-ridge-targets", KernelRidge(alpha=0.3, kernel="poly"), "linnerud"),
+    Case("svc", SVC(tol=1e-9), "cancer"),
+    Case("svc-balanced", SVC(kernel="poly", class_weight="balanced", tol=1e-9), "wine"),
+    Case("svr", SVR(gamma="auto", tol=1e-9), "diabetes"),
+]
+MIRRORED = [c for c in [*CASES, *KERNELS] if sklearn_parent(c.estimator) is not None]
 each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
 
 
@@ -71,7 +79,10 @@ def test_a_fit_of_scikit_learn_answers_like_ours(case):
     assert joblib.hash(found.get_params()) == joblib.hash(ours.get_params())
     assert all(vars(found)[name] is value for name, value in vars(plain).items())
     np.testing.assert_array_equal(found.influence_loss(X, y), ours.influence_loss(X, y))
-    np.testing.assert_array_equal(found.leave_out_params(), ours.leave_out_params())
+    groups = [[0, 1, 2]]
+    np.testing.assert_array_equal(
+        found.leave_out_params(groups), ours.leave_out_params(groups)
+    )
 
 
 @pytest.mark.parametrize("case", **each_mirrored)
@@ -379,37 +390,74 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
         linear_model.Ridge(positive=True),
         linear_model.LogisticRegression(l1_ratio=1.0, solver="liblinear"),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
-        svm.LinearSVR(max_iter=100_000),
+        kernel_ridge.KernelRidge(alpha=0.0),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Singular matrix")
 def test_a_configuration_without_influence_is_refused_at_once(estimator):
     X, y, _ = data("cancer")
     fitted = make_pipeline(estimator).fit(X, y == "benign")
     for given in [(X, y == "benign"), ()]:
-        with pytest.raises(UnsupportedEstimatorError, match=r"use \w+="):
+        with pytest.raises(UnsupportedEstimatorError, match=r"use (\w+=|a positive alpha)"):
             from_fitted(fitted, *given)
-        with pytest.raises(UnsupportedEstimatorError, match=r"use \w+="):
+        with pytest.raises(UnsupportedEstimatorError, match=r"use (\w+=|a positive alpha)"):
             from_fitted(fitted[-1], *given)
     ours = Ridge(positive=True).fit(X, y == "benign")
     with pytest.raises(UnsupportedEstimatorError, match="positive=False"):
         from_fitted(ours)
 
 
-def test_a_hinge_fit_comes_back_for_its_smooth_model():
+def test_a_hinge_fit_has_a_smooth_model():
     X, y, _ = data("cancer")
-    plain = svm.LinearSVC(loss="hinge", random_state=0, max_iter=100_000).fit(X, y)
-    ours = LinearSVC(loss="hinge", random_state=0, max_iter=100_000).fit(X, y)
-    found = from_fitted(plain, X, y)
-    with pytest.raises(UnsupportedEstimatorError, match=r"smooth\(\)"):
-        found.influence_loss(X, y)
-    np.testing.assert_array_equal(
-        found.smooth().polish().influence_params(), ours.smooth().polish().influence_params()
-    )
+    settings = {"loss": "hinge", "random_state": 0, "tol": 1e-8, "max_iter": 1_000_000}
+    plain = svm.LinearSVC(**settings).fit(X, y)
+    smooth = LinearSVC(**settings).fit(X, y).smooth().polish()
+    found = from_fitted(plain, X, y).smooth().polish()
+    np.testing.assert_array_equal(found.influence_params(), smooth.influence_params())
     plain.set_params(class_weight="balanced").fit(X, y)
     found = from_fitted(plain)
     with pytest.raises(TrainingDataMissingError, match="set_training_data"):
         found.smooth()
     assert found.set_training_data(X, y).smooth().polish().self_influence().shape == y.shape
+
+
+@pytest.mark.parametrize("estimator", [svm.SVC(gamma="scale"), kernel_ridge.KernelRidge()])
+def test_kernel_models_take_the_rows_of_their_fit_only(estimator):
+    X, y, _ = data("cancer")
+    y = (y == "benign").astype(int)
+    plain = estimator.fit(X, y)
+    before = pickle.dumps(plain)
+    for later in (False, True):
+        found = from_fitted(plain)
+        give = found.set_training_data if later else lambda *data: from_fitted(plain, *data)
+        with pytest.raises(ValueError, match="190 rows"):
+            give(X[:190], y[:190])
+        with pytest.raises(ValueError, match="X differs in"):
+            give(X + 1.0, y)
+        found = give(X, y)
+        found.remove_samples([0, 1]).add_samples(X[:1], y[:1])
+        assert found.influence_loss(X[:3], y[:3]).shape == (3, len(y) - 1)
+    assert pickle.dumps(plain) == before
+
+
+def test_a_kernel_stays_as_fitted_until_its_data_come():
+    X, y, _ = data("cancer")
+    plain = svm.SVC(gamma="scale", tol=1e-9).fit(X, y)
+    found = from_fitted(plain).set_params(gamma=3.0, C=7.0)
+    found.set_training_data(X, y)
+    expected = SVC(gamma="scale", tol=1e-9).fit(X, y).influence_loss(X, y)
+    np.testing.assert_array_equal(found.influence_loss(X, y), expected)
+    assert (found.gamma, found.C) == (3.0, 7.0)
+
+
+def test_a_precomputed_kernel():
+    X, y, _ = data("cancer")
+    plain = svm.SVC(kernel="precomputed", tol=1e-9).fit(X @ X.T, y)
+    ours = SVC(kernel="precomputed", tol=1e-9).fit(X @ X.T, y)
+    np.testing.assert_array_equal(
+        from_fitted(plain, X @ X.T, y).influence_loss(X @ X.T, y),
+        ours.influence_loss(X @ X.T, y),
+    )
 
 
 CLASSIFIER, REGRESSOR = linear_model.LogisticRegression(), linear_model.Ridge()
@@ -521,7 +569,7 @@ def test_every_public_mirror_is_found():
         module = importlib.import_module(module.name)
         for name in getattr(module, "__all__", []):
             member = getattr(module, name)
-            if isinstance(member, type) and issubclass(member, InfluenceEstimatorMixin):
+            if isinstance(member, type) and issubclass(member, ProblemMixin):
                 parent = sklearn_parent(member)
                 if parent is not None:
                     assert parent.__name__ == name

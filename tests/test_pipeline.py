@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
-from sklearn import linear_model, pipeline
+from sklearn import kernel_ridge, linear_model, pipeline
 from sklearn.base import clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import load_iris
@@ -21,9 +21,11 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skinfluence import TrainingDataMissingError, from_fitted
+from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.mixins import InfluenceEstimatorMixin
 from skinfluence.pipeline import DELEGATES, Pipeline, make_pipeline
+from skinfluence.svm import SVC
 from tests.cases import NEWTON, data
 
 # Called once each below; other arguments than these have defaults.
@@ -319,16 +321,25 @@ def test_without_influence_in_the_last_step_the_methods_are_hidden(last):
 
 
 def test_a_method_that_the_last_step_does_not_have_is_hidden():
-    class Unpolished(Ridge):
-        @property
-        def polish(self):
-            raise AttributeError("Unpolished has no polish")
-
-    pipe = make_pipeline(Unpolished())
+    pipe = make_pipeline(SVC())
     assert hasattr(pipe, "influence_loss")
     with pytest.raises(AttributeError) as error:
         pipe.polish  # noqa: B018
     assert str(error.value.__cause__).endswith("has no polish.")
+
+
+def test_kernel_models():
+    X, y, _ = data("diabetes")
+    pipe = make_pipeline(StandardScaler(), KernelRidge(kernel="rbf", alpha=0.3)).fit(X, y)
+    last = KernelRidge(kernel="rbf", alpha=0.3).fit(StandardScaler().fit_transform(X), y)
+    expected = last.influence_loss(StandardScaler().fit_transform(X), y)
+    np.testing.assert_array_equal(pipe.influence_loss(X, y), expected)
+    assert pipe.param_names() == last.param_names()
+    pipe.drop_training_data().set_training_data(X, y)
+    np.testing.assert_array_equal(pipe.influence_loss(X, y), expected)
+    plain = pipeline.make_pipeline(StandardScaler(), kernel_ridge.KernelRidge(alpha=0.3))
+    plain.set_params(kernelridge__kernel="rbf").fit(X, y)
+    np.testing.assert_array_equal(from_fitted(plain, X, y).influence_loss(X, y), expected)
 
 
 def people(frame):
