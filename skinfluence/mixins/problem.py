@@ -175,7 +175,7 @@ class ProblemMixin:
                 formulation = adopted._formulate_fit(y, sample_weight)
             except UnsupportedEstimatorError:
                 raise
-            except (TypeError, ValueError):
+            except Exception:  # without y whatever needs it fails in its own way
                 if y is not None:
                     raise
                 formulation = None
