@@ -41,20 +41,17 @@ from skinfluence import (
 )
 from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
-from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.mixins import ProblemMixin
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC
 from tests.cases import CASES, NEWTON, Case, data, sklearn_parent
 
-KERNELS = [
-    Case("kernel-ridge", KernelRidge(alpha=0.3, kernel="rbf"), "diabetes"),
-    Case("kernel-ridge-targets", KernelRidge(alpha=0.3, kernel="poly"), "linnerud"),
+NOT_SMOOTH = [
     Case("svc", SVC(tol=1e-9), "cancer"),
     Case("svc-balanced", SVC(kernel="poly", class_weight="balanced", tol=1e-9), "wine"),
     Case("svr", SVR(gamma="auto", tol=1e-9), "diabetes"),
 ]
-MIRRORED = [c for c in [*CASES, *KERNELS] if sklearn_parent(c.estimator) is not None]
+MIRRORED = [c for c in [*CASES, *NOT_SMOOTH] if sklearn_parent(c.estimator) is not None]
 each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
 
 
