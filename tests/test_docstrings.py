@@ -11,8 +11,8 @@ from tests.cases import sklearn_parent
 
 MODULES = [
     "skinfluence",
-    "skinfluence.kernel_ridge",
     "skinfluence.fitted",
+    "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
     "skinfluence.pipeline",
     "skinfluence.solvers",
