@@ -123,6 +123,10 @@ class Design(ABC):
         """
         return None
 
+    def restrict(self, rows):
+        """Return the design of a model that has only some of the rows."""
+        return self.take(rows)
+
     @abstractmethod
     def append(self, other):
         """Return a design with the rows of another one behind these, a copy."""

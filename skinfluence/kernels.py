@@ -178,11 +178,19 @@ class KernelDesign(Design):
             return len(range(*self.index.indices(len(self.basis))))
         return len(self.index)
 
+    @cached_property
+    def _matrix(self):
+        """K between the rows and the basis; a view for a slice of rows."""
+        return self.basis.matrix[self.index]
+
     def take(self, rows):
         if isinstance(self.index, slice) and self.index == slice(None):
             return KernelDesign(self.basis, self.fit_intercept, rows)
         index = np.arange(len(self.basis))[self.index][rows]
         return KernelDesign(self.basis, self.fit_intercept, index)
+
+    def restrict(self, rows):
+        return KernelDesign(self.basis.take(rows), self.fit_intercept)
 
     def append(self, other):
         return KernelDesign(self.basis.append(other.X), self.fit_intercept)
@@ -192,10 +200,11 @@ class KernelDesign(Design):
 
     def readings(self, theta):
         n = len(self.basis)
-        out = np.empty(theta.shape)
-        out[..., :n] = theta[..., :n] @ self.basis.matrix
-        out[..., n:] = theta[..., n:]
-        return out
+        flat = theta.reshape(-1, self.n_columns)  # matmul of stacks is one product each
+        out = np.empty(flat.shape)
+        np.matmul(flat[:, :n], self.basis.matrix, out=out[:, :n])
+        out[:, n:] = flat[:, n:]
+        return out.reshape(theta.shape)
 
     def read(self, readings):
         values = np.moveaxis(readings[..., : len(self.basis)][..., self.index], -1, 0)
@@ -204,7 +213,7 @@ class KernelDesign(Design):
     def predict(self, theta, dtype=np.float64):
         n = len(self.basis)
         flat = theta.reshape(-1, self.n_columns)
-        out = self.basis.matrix[self.index] @ flat[:, :n].T
+        out = self._matrix @ flat[:, :n].T
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1]).astype(dtype, copy=False)
@@ -220,7 +229,7 @@ class KernelDesign(Design):
     def magnitude(self, theta):
         out = np.empty((self.n_rows, len(theta)))
         for rows in row_blocks(self.n_rows, 16 * len(self.basis)):
-            sizes = np.abs(self.basis.matrix[self.take(rows).index])
+            sizes = np.abs(self._matrix[rows])
             out[rows] = sizes @ np.abs(theta[:, : len(self.basis)]).T
         return out + np.abs(theta[:, -1]) if self.fit_intercept else out
 

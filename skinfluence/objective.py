@@ -194,10 +194,11 @@ class Objective:
         penalty = form.penalty + extra * form.penalty_share
         return replace(self, formulation=replace(form, penalty=penalty))
 
-    def value(self, theta, raw_prediction=None):
+    def value(self, theta, readings=None, raw_prediction=None):
         """Return F(theta)."""
-        raw = self.design.predict(theta) if raw_prediction is None else raw_prediction
-        penalty = 0.5 * np.sum(self.penalty * theta * self.design.readings(theta))
+        readings = self.design.readings(theta) if readings is None else readings
+        raw = self.design.read(readings) if raw_prediction is None else raw_prediction
+        penalty = 0.5 * np.sum(self.penalty * theta * readings)
         loss, s = self.formulation.loss, self.row_weight
         if s.shape[1] == 1:
             return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
@@ -239,6 +240,24 @@ class Objective:
             sample_weight=self.sample_weight[rows],
         )
 
+    def restrict(self, rows):
+        """Return the objective of a model that has only some of the rows.
+
+        The same as `take`, but for kernel models, which lose the parameters of the others.
+        """
+        design = self.design.restrict(rows)
+        form, n = self.formulation, design.n_features
+        if n != form.layout.n_features:
+            penalty = np.concatenate(
+                [
+                    np.repeat(form.penalty[:, :1], n, axis=1),
+                    form.penalty[:, form.layout.n_features :],
+                ],
+                axis=1,
+            )
+            form = replace(form, layout=replace(form.layout, n_features=n), penalty=penalty)
+        return replace(self.take(rows), formulation=form, design=design)
+
     def append(self, other):
         """Return this objective with the rows of another one behind its own."""
         return replace(
@@ -278,7 +297,8 @@ class Point:
         self.objective = objective
         self.theta = theta
         form = objective.formulation
-        self.raw_prediction = objective.design.predict(theta)
+        self.readings = objective.design.readings(theta)
+        self.raw_prediction = objective.design.read(self.readings)
         gradient = form.loss.gradient(objective.target, self.raw_prediction)
         if objective.loss_weight is not None:
             gradient *= objective.loss_weight
@@ -289,7 +309,7 @@ class Point:
     @cached_property
     def value(self):
         """F(theta)."""
-        return self.objective.value(self.theta, self.raw_prediction)
+        return self.objective.value(self.theta, self.readings, self.raw_prediction)
 
     def remainders(self, steps, absent):
         """Return grad F(theta + d) - G - H d for many steps d (b, K, D), in float32.
@@ -345,13 +365,14 @@ class Point:
         s = self.objective.row_weight[rows]
         return np.expand_dims(s, tuple(range(1, direction.ndim - 1))) * product
 
-    def hessian_product(self, V):
-        """Return H V for V (m, K, D), without forming H."""
+    def hessian_product(self, V, readings=None):
+        """Return H V for V (m, K, D), without forming H; `readings` of V where known."""
         objective = self.objective
+        readings = objective.design.readings(V) if readings is None else readings
         out = objective.penalty * V
         for rows in row_blocks(objective.n_rows, 24 * V.shape[0] * V.shape[1]):
             part = objective.design.take(rows)
-            out += part.adjoint(self.curvature_product(part.predict(V), rows))
+            out += part.adjoint(self.curvature_product(part.read(readings), rows))
         return out
 
     def hessian_diagonal(self):

@@ -6,8 +6,6 @@ else; only `influence_params` and `newton_step` speak of coefficients, and there
 training samples alone.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.metaestimators import available_if
@@ -122,23 +120,12 @@ class KernelProblemMixin(ProblemMixin):
     def _take_rows(self, objective, theta, rows):
         intercept = theta[:, objective.design.n_features :]
         theta = np.concatenate([theta[:, rows], intercept], axis=1)
-        design = KernelDesign(
-            objective.design.basis.take(rows), objective.design.fit_intercept
-        )
-        objective = replace(
-            objective,
-            formulation=_resized(objective.formulation, len(rows)),
-            design=design,
-            target=objective.target[rows],
-            sample_weight=objective.sample_weight[rows],
-        )
-        return objective, theta
+        return objective.restrict(rows), theta
 
     def _append_rows(self, objective, theta, more):
         n, m = objective.n_rows, more.n_rows
         theta = np.insert(theta, [n] * m, 0.0, axis=1)
-        appended = objective.append(more)
-        return replace(appended, formulation=_resized(objective.formulation, n + m)), theta
+        return objective.append(more).restrict(slice(None)), theta
 
     def _rows_of_X(self, objective, rows):
         return objective.design.basis.take(rows).X
@@ -184,14 +171,3 @@ class KernelProblemMixin(ProblemMixin):
                     f"X differs in {count} value(s) from the rows the model was fitted on: a "
                     "kernel model takes the rows of its fit only. Fit again for other data."
                 )
-
-
-def _resized(formulation, n):
-    """Return the formulation for n training rows."""
-    layout, penalty = formulation.layout, formulation.penalty
-    columns = np.repeat(penalty[:, :1], n, axis=1)
-    return replace(
-        formulation,
-        layout=replace(layout, n_features=n),
-        penalty=np.concatenate([columns, penalty[:, layout.n_features :]], axis=1),
-    )

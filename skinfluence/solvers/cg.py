@@ -20,7 +20,7 @@ __all__ = ["ConjugateGradientSolver"]
 
 @dataclass(frozen=True)
 class ConjugateGradientSolver(HessianSolver):
-    """Conjugate gradients with the diagonal of H as preconditioner.
+    """Conjugate gradients, preconditioned by the diagonal of H or by another solver.
 
     Parameters
     ----------
@@ -29,18 +29,30 @@ class ConjugateGradientSolver(HessianSolver):
         side's.
     max_iter : int or None, default=None
         Largest number of iterations; None for 20 p + 100.
+    preconditioner : HessianSolver or None, default=None
+        A solver for something close to H, such as `WoodburySolver` of the rows with most
+        curvature; None for the diagonal of H.
     """
 
     tol: float = 1e-12
     max_iter: int | None = None
+    preconditioner: HessianSolver | None = None
     name: ClassVar[str] = "cg"
 
+    @property
+    def by_rows(self):
+        """Whether the preconditioner works with products of rows alone."""
+        return self.preconditioner is not None and self.preconditioner.by_rows
+
     def factorise(self, point):
-        return ConjugateGradientFactor(point, self.tol, self.max_iter)
+        if self.preconditioner is None:
+            return ConjugateGradientFactor(point, self.tol, self.max_iter)
+        precondition = self.preconditioner.factorise(point).solve
+        return ConjugateGradientFactor(point, self.tol, self.max_iter, precondition)
 
 
 class ConjugateGradientFactor(Factor):
-    """The diagonal preconditioner of H at one point.
+    """A preconditioner of H at one point.
 
     Parameters
     ----------
@@ -50,12 +62,19 @@ class ConjugateGradientFactor(Factor):
         Relative residual to reach.
     max_iter : int or None
         Largest number of iterations.
+    precondition : callable or None, default=None
+        Solves for something close to H; None for the diagonal of H.
     """
 
-    def __init__(self, point, tol, max_iter):
+    def __init__(self, point, tol, max_iter, precondition=None):
         super().__init__(point)
         self.tol = tol
         self.max_iter = 20 * point.theta.size + 100 if max_iter is None else max_iter
+        self.precondition = precondition
+        if precondition is None:
+            self._use_diagonal(point)
+
+    def _use_diagonal(self, point):
         diagonal = point.hessian_diagonal()
         if not np.all(diagonal > 0):
             direction = (diagonal <= 0).astype(np.float64)
@@ -66,6 +85,7 @@ class ConjugateGradientFactor(Factor):
                 direction,
             )
         self.inverse_diagonal = 1.0 / diagonal
+        self.precondition = lambda V: self.inverse_diagonal * V
         self._probe()
 
     def solve(self, V):
@@ -130,31 +150,38 @@ class ConjugateGradientFactor(Factor):
         return x
 
     def _iterate(self, V):
-        """Return (solution, relative size of the residual) for each row of V."""
+        """Return (solution, relative size of the residual) for each row of V.
+
+        Residuals are gradients and pair with the readings of directions, which follow the
+        recurrence of the directions themselves: one product with the metric an iteration.
+        """
         remove_gauge = self.point.objective.remove_gauge
+        readings = self.point.objective.design.readings
         residual = remove_gauge(V.copy())
         x = np.zeros_like(V)
-        z = remove_gauge(self.inverse_diagonal * residual)
-        p = z.copy()
-        rz = _row_dot(residual, z)
+        p = remove_gauge(self.precondition(residual))
+        read = readings(p)
+        rz = _row_dot(residual, read)
         first = rz.copy()
         goal = self.tol**2 * first
         for _ in range(self.max_iter):
             active = rz > goal
             if not active.any():
                 break
-            Hp = self.point.hessian_product(p)
-            pHp = _row_dot(p, Hp)
+            Hp = self.point.hessian_product(p, read)
+            pHp = _row_dot(read, Hp)
             active &= pHp > 0  # what is left is rounding
             if not active.any():
                 break
             alpha = np.where(active, rz / np.where(active, pHp, 1.0), 0.0)
             x += alpha[:, None, None] * p
             residual -= alpha[:, None, None] * Hp
-            z = remove_gauge(self.inverse_diagonal * residual)
-            rz_next = _row_dot(residual, z)
-            beta = np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)
-            p = z + beta[:, None, None] * p
+            z = remove_gauge(self.precondition(residual))
+            read_z = readings(z)
+            rz_next = _row_dot(residual, read_z)
+            beta = np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)[:, None, None]
+            p = z + beta * p
+            read = p if read_z is z else read_z + beta * read
             rz = rz_next
         size = np.sqrt(np.maximum(rz, 0.0) / np.where(first > 0, first, 1.0))
         return remove_gauge(x), size

@@ -33,23 +33,27 @@ from skinfluence.solvers.base import Factor, HessianSolver
 
 __all__ = ["WoodburySolver"]
 
-# A row whose curvature adds no more than this to H, relative to the penalty along it, changes
-# no digit of a solution.
-_NO_CURVATURE = 1e-18
-
 
 @dataclass(frozen=True)
 class WoodburySolver(HessianSolver):
     """Cholesky factorisation of order n: n^2 d + n^3 / 3 once, 4 n d for a solution.
 
     Needs a penalty on every coefficient; an intercept may be free.
+
+    Parameters
+    ----------
+    cutoff : float, default=1e-18
+        Rows that add no more than this to H, relative to the penalty along them, are left
+        out. Up to the default that changes no digit of a solution; above, the factor is
+        that of a smaller system, for `ConjugateGradientSolver` to start from.
     """
 
+    cutoff: float = 1e-18
     name: ClassVar[str] = "woodbury"
     by_rows: ClassVar[bool] = True
 
     def factorise(self, point):
-        return WoodburyFactor(point)
+        return WoodburyFactor(point, self.cutoff)
 
     @staticmethod
     def is_applicable(objective):
@@ -76,9 +80,11 @@ class WoodburyFactor(Factor):
     ----------
     point : Point
         The point whose Hessian is applied.
+    cutoff : float
+        Rows that add no more than this to H, relative to the penalty, are left out.
     """
 
-    def __init__(self, point):
+    def __init__(self, point, cutoff):
         super().__init__(point)
         objective = point.objective
         if not WoodburySolver.is_applicable(objective):
@@ -99,7 +105,7 @@ class WoodburyFactor(Factor):
             systems = [_CoupledSystem(np.arange(K), W, design, self.inverse[0])]
         else:
             systems = [
-                _RowSystem(outputs, W[:, outputs[0]], design, self.inverse[outputs[0]])
+                _RowSystem(outputs, W[:, outputs[0]], design, self.inverse[outputs[0]], cutoff)
                 for outputs in self._alike(W)
             ]
         self.systems = systems
@@ -141,12 +147,12 @@ class WoodburyFactor(Factor):
 
     def _solve(self, V, transposed):
         """Return H^-1 V of gradients V, or, transposed, the readings for functionals V."""
-        objective, design = self.point.objective, self.point.objective.design
+        objective = self.point.objective
         out = objective.remove_gauge(np.array(V, dtype=np.float64))
         last = out[:, :, -1].copy()
         out *= self.inverse
         for i, system in enumerate(self.systems):
-            part = design.take(system.rows)
+            part = system.part
             for outputs in system.shared():
                 y = out[:, outputs]
                 raw = (part.read if transposed else part.predict)(y)  # (n, m, k)
@@ -158,7 +164,7 @@ class WoodburyFactor(Factor):
                 weights = np.ascontiguousarray(rho.transpose(1, 0, 2))
                 change = part.adjoint(weights)
                 if transposed:
-                    change = design.readings(change)
+                    change = part.readings(change)
                 y -= change * self.inverse[outputs]
                 if self.free_intercept:
                     y[:, :, -1] = b
@@ -173,7 +179,7 @@ class _System(ABC):
     ----------
     outputs : ndarray
         The outputs it serves.
-    rows : slice or ndarray
+    part : Design
         The rows in it.
     n_rows : int
         How many.
@@ -228,20 +234,22 @@ class _RowSystem(_System):
         All rows.
     inverse : ndarray of shape (D,)
         1 / Lam, 0 for a free intercept.
+    cutoff : float
+        Rows that add no more than this to H, relative to the penalty, are left out.
     """
 
-    def __init__(self, outputs, h, design, inverse):
+    def __init__(self, outputs, h, design, inverse, cutoff):
         self.outputs = outputs
         with np.errstate(invalid="ignore"):  # inf * 0 of a row at the origin
-            counts = h * design.squared_norms(inverse) > _NO_CURVATURE
+            counts = h * design.squared_norms(inverse) > cutoff
         if design.fit_intercept and inverse[-1] == 0:
             # What the penalty outweighs may still hold a free intercept.
-            counts |= h > _NO_CURVATURE * np.max(h, initial=0.0, where=np.isfinite(h))
-        self.rows = slice(None) if counts.all() else np.flatnonzero(counts)
-        part = design.take(self.rows)
-        self.n_rows = part.n_rows
-        M = part.products(inverse)
-        diagonal = M.diagonal() + 1.0 / h[self.rows]
+            counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
+        rows = slice(None) if counts.all() else np.flatnonzero(counts)
+        self.part = design.take(rows)
+        self.n_rows = self.part.n_rows
+        M = self.part.products(inverse)
+        diagonal = M.diagonal() + 1.0 / h[rows]
         self.scale = 1.0 / np.sqrt(diagonal)
         M *= self.scale[:, None]
         M *= self.scale
@@ -274,7 +282,7 @@ class _CoupledSystem(_System):
 
     def __init__(self, outputs, W, design, inverse):
         self.outputs = outputs
-        self.rows = slice(None)
+        self.part = design
         self.n_rows, self.n_coupled = len(W), len(outputs)
         self.R = R = _root(W)
         order = self.n_rows * self.n_coupled

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from skinfluence import convergence
-from skinfluence.solvers import get_solver
+from skinfluence.solvers import ConjugateGradientSolver, WoodburySolver, get_solver
 
 __all__ = ["anneal"]
 
@@ -14,6 +14,12 @@ __all__ = ["anneal"]
 _COOLING = 0.2
 # How exactly the stages before the last are solved, see `convergence.polish`.
 _STAGE_TOL = 1e-3
+# Kernel models of this many rows and more start from a sample, which keeps _FEW rows of a
+# small class, and at a temperature of at most about _COLD.
+_MANY, _FEW, _COLD = 1000, 50, 0.1
+# Their Newton steps are solved to this accuracy from the rows whose curvature adds more
+# than the cutoff, relative to the penalty.
+_INEXACT, _CUTOFF = 1e-3, 1.0
 
 
 def anneal(objective, tol, max_iter):
@@ -24,13 +30,24 @@ def anneal(objective, tol, max_iter):
     optimum is. So the temperature falls in stages, and each one starts where the optimum
     is going: d theta / d t = -H^-1 d G / d t keeps (1 - y eta)/t of the rows near the kink,
     on which their gradients depend, where it was.
+
+    A kernel model of many rows starts from that of a quarter of them, solved in the same
+    way, at a temperature at which it has most rows on flat pieces. Each of its Newton steps
+    is one of conjugate gradients, preconditioned by the rows that are not.
     """
     t = objective.formulation.loss.temperature
     stages = max(0, int(np.ceil(np.log(t) / np.log(_COOLING) - 1e-9)))
     theta, n_iter = np.zeros(objective.formulation.layout.shape), 0
+    solver = get_solver("auto", objective)
+    if objective.design.has_metric and objective.n_rows >= _MANY:
+        stages = max(0, int(np.ceil(np.log(t / _COLD) / np.log(_COOLING) - 1e-9)))
+        rows, part = _sample(objective)
+        coarse = anneal(_at_temperature(part, t / _COOLING**stages), _STAGE_TOL, max_iter)
+        n_iter = coarse.n_iter
+        theta[:, rows], theta[:, -1] = coarse.theta[:, :-1], coarse.theta[:, -1]
+        solver = ConjugateGradientSolver(_INEXACT, None, WoodburySolver(_CUTOFF))
     for stage in range(stages, -1, -1):
         warm = _at_temperature(objective, t / _COOLING**stage)
-        solver = get_solver("auto", warm)
         polished = convergence.polish(
             warm,
             theta,
@@ -44,6 +61,28 @@ def anneal(objective, tol, max_iter):
         if stage:
             theta = _follow(warm.at(polished.theta), solver, _COOLING)
     return replace(polished, n_iter=n_iter)
+
+
+def _sample(objective):
+    """Return (rows, objective) of a quarter of the rows, with the weight of all.
+
+    Every fourth row of each class at random, all of a small class.
+    """
+    codes = objective.formulation.target.class_codes(objective.target)
+    order = np.random.default_rng(0).permutation(objective.n_rows)
+    chosen = []
+    for code in np.unique(codes):
+        members = order[codes[order] == code]
+        chosen.append(members[: max(_FEW, len(members) // 4)])
+    rows = np.sort(np.concatenate(chosen))
+    part = objective.restrict(rows)
+    weight = part.sample_weight.copy()
+    for members in chosen:
+        own = np.isin(rows, members)
+        whole = objective.sample_weight[codes == codes[members[0]]].sum()
+        if weight[own].any():
+            weight[own] *= whole / weight[own].sum()
+    return rows, replace(part, sample_weight=weight)
 
 
 def _at_temperature(objective, t):
