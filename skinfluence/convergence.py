@@ -11,6 +11,7 @@ At fitted parameters theta~ with G = grad F(theta~) != 0 a Newton step moves by
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
@@ -30,6 +31,9 @@ __all__ = [
 # Armijo's constant: a step is accepted when F falls by at least this share of what its
 # gradient promises.
 _SUFFICIENT_DECREASE = 1e-4
+# A full step is taken as it is unless F rises at its end by this share of how it falls at
+# its beginning.
+_OVERSHOOT = 0.1
 
 
 def newton_correction(point, factor):
@@ -208,10 +212,10 @@ def _newton(point, solver):
 
 
 def _line_search(point, correction, decrement):
-    """Return the point after the longest halved step that lowers F enough, or None."""
+    """Return the point after a step along the correction that lowers F enough, or None."""
     slope = -(decrement**2)
     rounding = 64 * np.finfo(np.float64).eps * abs(point.value)
-    length = 1.0
+    length = _longest_good_step(point, correction, slope)
     while length > 1e-10:
         candidate = point.objective.at(point.theta + length * correction)
         bound = point.value + _SUFFICIENT_DECREASE * length * slope + rounding
@@ -219,3 +223,31 @@ def _line_search(point, correction, decrement):
             return candidate
         length /= 2
     return None
+
+
+def _longest_good_step(point, correction, slope):
+    """Return 1, or about the minimum of F along the correction where 1 is far beyond it.
+
+    Along a line raw predictions are linear, so that the slope of F there costs no product
+    with X. Where curvature comes and goes, as for a sharp hinge, full steps may lower F a
+    little and jump from one side of the kinks to the other for many steps.
+    """
+    objective = point.objective
+    loss, s = objective.formulation.loss, objective.row_weight
+    readings = objective.design.readings(correction)
+    step = objective.design.read(readings)
+    linear = np.sum(objective.penalty * point.theta * readings)
+    quadratic = np.sum(objective.penalty * correction * readings)
+
+    def slope_at(length):
+        with np.errstate(over="ignore", invalid="ignore"):
+            raw = point.raw_prediction + length * step
+            pull = np.sum(s * loss.gradient(objective.target, raw) * step)
+        return pull + linear + length * quadratic
+
+    length = 1.0
+    while not np.isfinite(slope_at(length)) and length > 1e-10:
+        length /= 2
+    if slope_at(length) <= _OVERSHOOT * abs(slope) or slope_at(0.0) >= 0:
+        return length
+    return brentq(slope_at, 0.0, length, xtol=1e-3, rtol=1e-2)

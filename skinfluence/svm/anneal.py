@@ -19,7 +19,7 @@ _STAGE_TOL = 1e-3
 _MANY, _FEW, _COLD = 1000, 50, 0.1
 # Their Newton steps are solved to this accuracy from the rows whose curvature adds more
 # than the cutoff, relative to the penalty.
-_INEXACT, _CUTOFF = 1e-3, 1.0
+_INEXACT, _CUTOFF = 1e-2, 1.0
 
 
 def anneal(objective, tol, max_iter):
