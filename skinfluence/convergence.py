@@ -250,4 +250,4 @@ def _longest_good_step(point, correction, slope):
         length /= 2
     if slope_at(length) <= _OVERSHOOT * abs(slope) or slope_at(0.0) >= 0:
         return length
-    return brentq(slope_at, 0.0, length, xtol=1e-3, rtol=1e-2)
+    return brentq(slope_at, 0.0, length, xtol=1e-12, rtol=1e-2)
