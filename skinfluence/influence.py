@@ -19,9 +19,11 @@ __all__ = [
     "influence_loss",
     "influence_on",
     "influence_params",
+    "kernel_perturbation",
     "most_influential",
     "most_influential_queries",
     "output_influence",
+    "perturbation",
     "self_influence",
     "write_gradients",
     "write_solutions",
@@ -154,6 +156,44 @@ def _raw_influence(point, factor, x):
     for k in range(K):
         point.rows.output(k).dot(solved[:, [k]], out=raw[:, k])
     return raw
+
+
+def perturbation(point, factor, query, index):
+    """Return I_pert,loss of training row `index` on every query row, shape (q, d).
+
+    -S grad l(q)' H^-1 d/dx [c g x~] with d/dx = c W (theta x~') + c g I: the row pulls
+    elsewhere because its prediction moves, and because it pulls along itself.
+    """
+    objective = point.objective
+    d, S = objective.design.n_features, objective.weight_sum
+    row = objective.take([index])
+    W = objective.formulation.weight_curvature(row.target, point.raw_prediction[[index]])[0]
+    solved = factor.solve(query.toarray())
+    moved = row.design.predict(solved)[0]  # x~' H^-1 v, (q, K)
+    moved = moved @ W if W.ndim == 2 else moved * W
+    along = np.tensordot(solved[:, :, :d], point.rows.raw_gradient[index], axes=(1, 0))
+    return -S * (moved @ point.theta[:, :d] + along)
+
+
+def kernel_perturbation(point, factor, query, index):
+    """Return `perturbation` of a kernel model, whose rows move through K(x, .).
+
+    With z = H^-1 grad l(q) as a function, -S [c W z(x) grad f(x) + c g grad z(x)]. Here
+    c W z(x) = rho/w, and z = (g_q K(., q) - sum_j rho_j K(., x_j)) / lambda + const.
+    """
+    objective = point.objective
+    basis = objective.design.basis
+    x, w = basis.X[[index]], objective.sample_weight[index]
+    to_rows, to_queries = (basis.kernel.gradient(x, X) for X in (basis.X, query.design.X))
+    n, penalty = len(basis), objective.penalty[:, 0]
+    gradient_of_f = point.theta[:, :n] @ to_rows  # (K, d)
+    # At an optimum a = -s g / lambda, which also holds where a kink sets g.
+    g = -penalty * point.theta[:, index] / w
+    rho = factor.multipliers(query.toarray())  # (q, K, n)
+    from_queries = query.raw_gradient[:, :, None] * to_queries[:, None]
+    gradient_of_z = (from_queries - rho @ to_rows) / penalty[:, None]
+    pull = np.einsum("qk,kd->qd", rho[:, :, index] / w, gradient_of_f)
+    return -objective.weight_sum * (pull + np.einsum("k,qkd->qd", g, gradient_of_z))
 
 
 def self_influence(point, factor, *, n_jobs=None):

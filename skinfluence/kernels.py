@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
 
 from skinfluence.blocks import row_blocks
 from skinfluence.design import Design
@@ -69,6 +69,18 @@ class Kernel:
             K = pairwise_kernels(X, Y, metric=self.metric, filter_params=True, **self.params)
         K = K.toarray() if sparse.issparse(K) else np.asarray(K)
         return np.ascontiguousarray(K, dtype=np.float64)
+
+    @property
+    def has_gradient(self):
+        """Whether `gradient` knows the derivative."""
+        return isinstance(self.metric, str) and self.metric in _GRADIENTS
+
+    def gradient(self, x, Y):
+        """Return dK(x, y_j) / dx for one row x (1, d), dense float64 (m, d)."""
+        gamma = self.params.get("gamma")
+        gamma = 1.0 / Y.shape[1] if gamma is None else gamma
+        x, Y = _dense(x).astype(np.float64), _dense(Y).astype(np.float64)
+        return _GRADIENTS[self.metric](x, Y, gamma, self.params)
 
 
 @dataclass(eq=False)
@@ -318,6 +330,24 @@ class KernelQueries(Design):
 
     def _blocks(self, width):
         return row_blocks(self.n_rows, 8 * (len(self.basis) + width))
+
+
+def _poly_gradient(x, Y, gamma, params):
+    degree = params.get("degree", 3)
+    inner = gamma * (Y @ x.T) + params.get("coef0", 1)
+    return degree * gamma * inner ** (degree - 1) * Y
+
+
+#: Derivatives in x of the kernels that have one in closed form.
+_GRADIENTS = {
+    "linear": lambda x, Y, gamma, params: Y,
+    "rbf": lambda x, Y, gamma, params: 2 * gamma * (Y - x) * rbf_kernel(Y, x, gamma=gamma),
+    "poly": _poly_gradient,
+    "polynomial": _poly_gradient,
+    "sigmoid": lambda x, Y, gamma, params: (
+        gamma * (1 - np.tanh(gamma * (Y @ x.T) + params.get("coef0", 1)) ** 2) * Y
+    ),
+}
 
 
 def _dense(X):

@@ -27,6 +27,7 @@ DELEGATES = {
     "influence_loss_chunked": ["X"],
     "influence_prediction": ["X"],
     "influence_functional": [],
+    "influence_perturbation": ["X"],
     "self_influence": [],
     "influential_samples": ["X"],
     "newton_correction": [],

@@ -39,6 +39,8 @@ ARGUMENTS = {
     "leave_out_check": lambda X, y: (1,),  # more would draw at random
     "influential_samples": lambda X, y: (X, y, 3),
 }
+# And these only by name.
+KEYWORDS = {"influence_perturbation": {"index": 3}}
 
 
 @pytest.fixture
@@ -88,8 +90,8 @@ def test_each_method_is_that_of_the_last_step(fitted, name):
     X, y = raw()
     arguments = ARGUMENTS.get(name, lambda X, y: (X, y) if DELEGATES[name] else ())
     theirs = getattr(last, name)
-    found = getattr(pipe, name)(*arguments(X, y))
-    expected = theirs(*arguments(scaler.transform(X), y))
+    found = getattr(pipe, name)(*arguments(X, y), **KEYWORDS.get(name, {}))
+    expected = theirs(*arguments(scaler.transform(X), y), **KEYWORDS.get(name, {}))
     assert (found is pipe) == (expected is last)
     np.testing.assert_array_equal(flat(found), flat(expected))
     assert inspect.signature(getattr(pipe, name)) == inspect.signature(theirs)
@@ -103,6 +105,7 @@ def test_samples_may_be_given_by_name(fitted, name):
     pipe, scaler, last = fitted
     X, y = raw()
     given = {"y": y} if name != "influence_prediction" else {}
+    given |= KEYWORDS.get(name, {})
     if name == "newton_step":
         given["epsilon"] = 0.01
     found = getattr(pipe, name)(X=X, **given)

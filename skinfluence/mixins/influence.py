@@ -6,6 +6,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import influence
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.groups import check_indices
 from skinfluence.mixins.checks import check_count, check_option, prepare_out
 
 __all__ = ["InfluenceMixin"]
@@ -433,6 +435,59 @@ default="auto"
         )
         return out
 
+    def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
+        """Return how moving one training sample changes the loss of query samples.
+
+        ``I_pert,loss(z, q) = -grad l(q)' (H/S)^-1 d/dx grad L(z)`` for z the training
+        sample `index`. The derivative of the loss at q in the features of that sample,
+        through the fit, is ``w/S`` times it. Columns with large values are features in which
+        a small change of the sample, an attack or an error of measurement, matters most.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        y : array-like of shape (q,) or (q, n_targets)
+            Their targets or labels.
+        index : int
+            Row of the training data. Kernel models take rows with a weight only.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        influence : ndarray of shape (q, n_features)
+            Rows are the queries, columns the features of the training sample.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            The kernel is a function, "precomputed" or another without a derivative here; or
+            a linear model holds the sample exactly at a kink of its loss.
+
+        References
+        ----------
+        Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017,
+        section 2.2.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.preprocessing import scale
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> clf = LogisticRegression().fit(scale(X), y)
+        >>> clf.influence_perturbation(scale(X)[:2], y[:2], index=7).shape
+        (2, 30)
+        """
+        self._check_perturbable()
+        state = self._get_influence_state(hessian_solver)
+        index = check_indices(index, state.point.objective.n_rows, "index")
+        if len(index) != 1:
+            raise ValueError(f"index must be one training sample, not {len(index)}.")
+        query = self._check_query(X, y)
+        return self._perturbation(state, query, int(index[0]))
+
     def self_influence(self, *, hessian_solver="auto", n_jobs=None):
         """Return the influence of every training sample on its own loss.
 
@@ -535,6 +590,19 @@ default="auto"
                 state.point, state.factor, query, n_influential, order, n_jobs=n_jobs
             )
         return (values, indices) if return_influence else indices
+
+    def _check_perturbable(self):
+        """Raise where predictions have no derivative in the features."""
+
+    def _perturbation(self, state, query, index):
+        """Return I_pert,loss of one training row on query rows, (q, d)."""
+        if np.isinf(state.point.curvature([index])).any():
+            raise UnsupportedEstimatorError(
+                f"Training sample {index} is held exactly at a kink of the loss, where "
+                f"{type(self).__name__} does not know how hard it pulls: use SVC or SVR "
+                "with kernel='linear', or a smooth loss."
+            )
+        return influence.perturbation(state.point, state.factor, query, index)
 
     def _response_method(self, response_method):
         """Return the response that is meant, or say why it has no influence."""

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.metaestimators import available_if
 
+from skinfluence import influence
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout
 from skinfluence.mixins.problem import ProblemMixin
@@ -126,6 +128,23 @@ class KernelProblemMixin(ProblemMixin):
         n, m = objective.n_rows, more.n_rows
         theta = np.insert(theta, [n] * m, 0.0, axis=1)
         return objective.append(more).restrict(slice(None)), theta
+
+    def _check_perturbable(self):
+        kernel = self._get_objective().design.basis.kernel
+        if not kernel.has_gradient:
+            raise UnsupportedEstimatorError(
+                "influence_perturbation needs the derivative of the kernel, which is not "
+                f"known for kernel={kernel.metric!r}: use 'linear', 'rbf', 'poly' or "
+                "'sigmoid'."
+            )
+
+    def _perturbation(self, state, query, index):
+        if state.point.objective.sample_weight[index] == 0:
+            raise ValueError(
+                f"Training sample {index} has weight 0 and no part in the fit: moving it "
+                "changes nothing. Give an index with a weight."
+            )
+        return influence.kernel_perturbation(state.point, state.factor, query, index)
 
     def _rows_of_X(self, objective, rows):
         return objective.design.basis.take(rows).X

@@ -145,6 +145,34 @@ class WoodburyFactor(Factor):
             )
         return q, schur
 
+    def multipliers(self, V):
+        """Return rho for functionals V (m, K, D), per row of the data, (m, K, n).
+
+        rho_i = W_i x~_i' H^-1 v, also where a kink makes W_i infinite.
+        """
+        V = self.point.objective.remove_gauge(np.array(V, dtype=np.float64))
+        out = np.zeros((*V.shape[:2], self.point.objective.n_rows))
+        for i, system in enumerate(self.systems):
+            for outputs in system.shared():
+                rho, _ = self._answer(i, outputs, V * self.inverse, V[:, :, -1], "read")
+                out[np.ix_(range(len(V)), outputs, system.rows)] = rho.transpose(0, 2, 1)
+        return out
+
+    def _answer(self, i, outputs, scaled, last, read):
+        """Return (rho, b) of some outputs for right-hand sides times Lam^-1.
+
+        `read` is how the rows predict from these: "predict", or "read" of readings.
+        """
+        system = self.systems[i]
+        raw = getattr(system.part, read)(scaled[:, outputs])  # (n, m, k)
+        rho = system.apply(raw.transpose(1, 0, 2))
+        if not self.free_intercept:
+            return rho, None
+        q, schur = self.intercepts[i]
+        b = np.linalg.solve(schur, (last[:, outputs] - rho.sum(axis=1)).T).T
+        rho += np.tensordot(b, q, axes=1)
+        return rho, b
+
     def _solve(self, V, transposed):
         """Return H^-1 V of gradients V, or, transposed, the readings for functionals V."""
         objective = self.point.objective
@@ -152,21 +180,15 @@ class WoodburyFactor(Factor):
         last = out[:, :, -1].copy()
         out *= self.inverse
         for i, system in enumerate(self.systems):
-            part = system.part
             for outputs in system.shared():
-                y = out[:, outputs]
-                raw = (part.read if transposed else part.predict)(y)  # (n, m, k)
-                rho = system.apply(raw.transpose(1, 0, 2))
-                if self.free_intercept:
-                    q, schur = self.intercepts[i]
-                    b = np.linalg.solve(schur, (last[:, outputs] - rho.sum(axis=1)).T).T
-                    rho += np.tensordot(b, q, axes=1)
+                read = "read" if transposed else "predict"
+                rho, b = self._answer(i, outputs, out, last, read)
                 weights = np.ascontiguousarray(rho.transpose(1, 0, 2))
-                change = part.adjoint(weights)
+                change = system.part.adjoint(weights)
                 if transposed:
-                    change = part.readings(change)
-                y -= change * self.inverse[outputs]
-                if self.free_intercept:
+                    change = system.part.readings(change)
+                y = out[:, outputs] - change * self.inverse[outputs]
+                if b is not None:
                     y[:, :, -1] = b
                 out[:, outputs] = y
         return objective.remove_gauge(out)
@@ -179,8 +201,10 @@ class _System(ABC):
     ----------
     outputs : ndarray
         The outputs it serves.
+    rows : ndarray
+        The rows in it, by their indices.
     part : Design
-        The rows in it.
+        The rows themselves.
     n_rows : int
         How many.
     n_coupled : int
@@ -246,6 +270,7 @@ class _RowSystem(_System):
             # What the penalty outweighs may still hold a free intercept.
             counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
         rows = slice(None) if counts.all() else np.flatnonzero(counts)
+        self.rows = np.arange(design.n_rows)[rows]
         self.part = design.take(rows)
         self.n_rows = self.part.n_rows
         M = self.part.products(inverse)
@@ -282,7 +307,7 @@ class _CoupledSystem(_System):
 
     def __init__(self, outputs, W, design, inverse):
         self.outputs = outputs
-        self.part = design
+        self.rows, self.part = np.arange(design.n_rows), design
         self.n_rows, self.n_coupled = len(W), len(outputs)
         self.R = R = _root(W)
         order = self.n_rows * self.n_coupled
