@@ -61,12 +61,16 @@ class Loss(ABC):
         Whether the curvature jumps, so that one fast step does not promise the next.
     is_piecewise_linear : bool
         Whether there is no curvature but in kinks.
+    has_dispersion : bool
+        Whether the loss is a deviance in units of a dispersion that nobody knows, as the
+        squared error is in units of the variance, rather than a log-likelihood.
     """
 
     coupled = False
     constant_curvature = False
     has_kinks = False
     is_piecewise_linear = False
+    has_dispersion = False
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -88,6 +92,15 @@ class Loss(ABC):
     def curvature_diagonal(self, target, raw_prediction):
         """Return the diagonal of the curvature, shape (n, K)."""
         return self.curvature(target, raw_prediction)
+
+    def chi_square(self, target, raw_prediction):
+        """Return Pearson's chi-square g'W^- g of each row by output, shape (n, K).
+
+        The square of the Pearson residual; only its sum over outputs has a meaning where
+        the loss is coupled.
+        """
+        gradient = self.gradient(target, raw_prediction)
+        return _share(gradient**2, self.curvature_diagonal(target, raw_prediction))
 
     def remainder(self, target, raw_prediction, delta):
         """Return what a step of the raw prediction changes beyond first order.
@@ -114,6 +127,7 @@ class SquaredLoss(Loss):
     """Squared error l = sum_k (y_k - eta_k)^2, without the 1/2; target (n, K)."""
 
     constant_curvature = True
+    has_dispersion = True
 
     def loss(self, target, raw_prediction):
         return np.sum((_like(target, raw_prediction) - raw_prediction) ** 2, axis=-1)
@@ -225,6 +239,11 @@ class SoftmaxLoss(Loss):
 
     def curvature_diagonal(self, target, raw_prediction):
         return self._diagonal(softmax(raw_prediction, axis=1))
+
+    def chi_square(self, target, raw_prediction):
+        # diag(p) - p p' maps g / p to g, because g sums to zero: g'W^- g = sum_k g_k^2 / p_k.
+        gradient = self.gradient(target, raw_prediction)
+        return _share(gradient**2, softmax(raw_prediction, axis=1))
 
     def response_jacobian(self, raw_prediction):
         return self.curvature(None, raw_prediction)
@@ -465,6 +484,14 @@ def _shortfall(target, raw_prediction):
     if np.all(target):
         return short
     return np.where(y == 0, -np.inf, short)
+
+
+def _share(numerator, denominator):
+    """Return numerator / denominator, 0 where both are 0."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.divide(
+            numerator, denominator, out=np.zeros_like(numerator), where=numerator > 0
+        )
 
 
 # Steps of the raw prediction up to which four terms of the logistic series, and six of the

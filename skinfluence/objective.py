@@ -115,12 +115,15 @@ class Objective:
         Encoded y.
     sample_weight : ndarray of shape (n,)
         Weights w_i; ones where fit had none.
+    index : pandas.Index or None, default=None
+        Names of the rows, for tables of them.
     """
 
     formulation: Formulation
     design: Design
     target: np.ndarray
     sample_weight: np.ndarray
+    index: Any = None
 
     def __getstate__(self):
         # What is cached follows from the fields and has no place in a pickle.
@@ -238,6 +241,7 @@ class Objective:
             design=self.design.take(rows),
             target=self.target[rows],
             sample_weight=self.sample_weight[rows],
+            index=None if self.index is None else self.index[rows],
         )
 
     def restrict(self, rows):
@@ -260,11 +264,13 @@ class Objective:
 
     def append(self, other):
         """Return this objective with the rows of another one behind its own."""
+        named = self.index is not None and other.index is not None
         return replace(
             self,
             design=self.design.append(other.design),
             target=np.concatenate([self.target, other.target]),
             sample_weight=np.concatenate([self.sample_weight, other.sample_weight]),
+            index=self.index.append(other.index) if named else None,
         )
 
     def at(self, theta):

@@ -16,6 +16,7 @@ ROOMS = [
     ["solvers"],
     ["groups", "influence", "convergence", "active_set"],
     ["removal"],
+    ["diagnostics"],
     ["mixins"],
     ["linear_model", "svm", "kernel_ridge"],
     ["pipeline"],

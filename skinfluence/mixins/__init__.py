@@ -5,6 +5,7 @@ estimator inherits `InfluenceEstimatorMixin` before its scikit-learn class.
 """
 
 from skinfluence.mixins.convergence import ConvergenceMixin
+from skinfluence.mixins.diagnostics import DiagnosticsMixin
 from skinfluence.mixins.influence import InfluenceMixin
 from skinfluence.mixins.kernel import KernelProblemMixin
 from skinfluence.mixins.problem import ProblemMixin
@@ -13,6 +14,7 @@ from skinfluence.mixins.removal import RemovalMixin
 __all__ = [
     "ActiveSetEstimatorMixin",
     "ConvergenceMixin",
+    "DiagnosticsMixin",
     "InfluenceEstimatorMixin",
     "InfluenceMixin",
     "KernelEstimatorMixin",
@@ -22,7 +24,9 @@ __all__ = [
 ]
 
 
-class InfluenceEstimatorMixin(InfluenceMixin, ConvergenceMixin, RemovalMixin, ProblemMixin):
+class InfluenceEstimatorMixin(
+    InfluenceMixin, ConvergenceMixin, RemovalMixin, DiagnosticsMixin, ProblemMixin
+):
     """All chapters on top of the fitted problem."""
 
 

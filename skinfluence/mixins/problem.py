@@ -503,7 +503,8 @@ class ProblemMixin:
                 "that are not negative. Use weights of at least 0."
             )
         # X is kept by reference; targets and weights are small and kept as they are now.
-        objective = Objective(formulation, design, target.copy(), weights.copy())
+        index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
+        objective = Objective(formulation, design, target.copy(), weights.copy(), index)
         c = formulation.class_weight
         if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
             weights = dict(zip(formulation.target.classes.tolist(), c[:, 0], strict=True))

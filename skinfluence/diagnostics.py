@@ -1,0 +1,228 @@
+"""What each training row does to the fit, in the measures that the field has names for.
+
+    d_i      theta_(i) - theta_hat, one Newton step without row i; exact for squared error
+    u_i      gradient of row i's term of F at theta_hat,   d_i = (H - H_i)^-1 u_i
+    leverage      h_i = tr(W_i x~_i H^-1 x~_i')            sums to the effective parameters p
+    decrement^2   u_i'd_i = d_i'(H - H_i) d_i              twice what F without i falls
+    distance      d_i'H d_i
+    chi-square    g_i'W_i^- g_i                            squared Pearson residual
+    phi           1, or sum of chi-squares / (n - p)       dispersion, of each output
+    phi_(i)       the same without row i
+
+For ordinary least squares F = sum w r^2 has the Hessian 2 X'WX, so phi = 2 s^2 and
+phi H^-1 = s^2 (X'WX)^-1, and every measure is the textbook's:
+
+    studentised residual   sqrt((chi-square_i + decrement_i^2) / phi_(i))
+    Cook's distance        distance_i / (p phi)
+    DFFITS                 sqrt(distance_i / phi_(i))
+    DFBETAS                -d_ij / sqrt(phi_(i) (H^-1)_jj)
+
+Arrays hold one column for each output: those of a model with several targets are separate
+regressions, each with its own dispersion. The outputs of a coupled loss only mean something
+as a sum.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks, run_blocks
+
+__all__ = [
+    "RemovalMeasures",
+    "covariance_factor",
+    "dispersion",
+    "inverse_diagonal",
+    "leverages",
+    "sandwich",
+]
+
+
+def leverages(point, factor, *, n_jobs=None):
+    """Return the leverage of every training row in each output, (n, K).
+
+    The diagonal of W_i x~_i H^-1 x~_i'; in the sum over the outputs the derivative of the
+    fitted values in the data, weighted by curvature. The share of the penalty that a row
+    owns in mean form is not in it, so leverages sum to rank(H) - tr(H^+ Lam).
+    """
+    design = point.objective.design
+    K, D = point.theta.shape
+
+    def one(block):
+        x, W = design.take(block).rows(), point.curvature(block)
+        if point.objective.coupled:
+            return np.einsum("bkl,blk->bk", W, factor.row_products(x[:, None]))
+        solved = factor.solve(np.broadcast_to(x[:, None], (len(x), K, D)))
+        return W * np.einsum("bd,bkd->bk", x, solved)
+
+    outputs = K if point.objective.coupled else 1
+    blocks = row_blocks(design.n_rows, 8 * 6 * outputs * K * D, n_jobs=n_jobs)
+    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+
+
+def chi_squares(point):
+    """Return the weighted chi-square of every training row in each output, (n, K)."""
+    objective = point.objective
+    loss = objective.formulation.loss
+    return objective.row_weight * loss.chi_square(objective.target, point.raw_prediction)
+
+
+def dispersion(point, leverage):
+    """Return phi of each output, (K,); NaN where no degree of freedom is left."""
+    if not point.objective.formulation.loss.has_dispersion:
+        return np.ones(point.theta.shape[0])
+    left = _n_present(point.objective) - leverage.sum(axis=0)
+    return _ratio(chi_squares(point).sum(axis=0), left)
+
+
+def inverse_diagonal(point, factor, *, n_jobs=None):
+    """Return the diagonal of H^-1, (K, D)."""
+    K, D = point.theta.shape
+
+    def one(block):
+        V = np.zeros((block.stop - block.start, K * D))
+        V[np.arange(len(V)), np.arange(block.start, block.stop)] = 1.0
+        return factor.quadratic(V.reshape(-1, K, D))
+
+    blocks = row_blocks(K * D, 8 * 5 * K * D, n_jobs=n_jobs)
+    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs)).reshape(K, D)
+
+
+class RemovalMeasures:
+    """Measures of single rows, filled as `removal.leave_out` brings the models without them.
+
+    Parameters
+    ----------
+    base : Base
+        Where removal starts.
+    leverage : ndarray of shape (n, K)
+        From `leverages`.
+
+    Attributes
+    ----------
+    decrement2, distance : ndarray of shape (n, K)
+        See the head of this module. NaN where there is no model without the row.
+    loss : ndarray of shape (n,)
+        Plain loss of each row under the model without it.
+    """
+
+    def __init__(self, base, leverage):
+        self.base = base
+        self.leverage = leverage
+        self.theta = base.theta + base.correction
+        shape = leverage.shape
+        self.decrement2, self.distance = np.empty(shape), np.empty(shape)
+        self.loss = np.empty(shape[0])
+        self._moved = np.empty(shape)
+        self._penalty_fall = np.empty(shape)
+
+    def add(self, indices, theta):
+        """Take in the parameters (b, K, D) without each of some rows; return their d."""
+        point = self.base.point
+        objective, form = point.objective, point.objective.formulation
+        design = objective.design.take(indices)
+        d = theta - self.theta
+        x = design.rows()
+        ahead = x @ self.base.correction.T
+        moved = np.einsum("bd,bkd->bk", x, d)
+        w = objective.sample_weight[indices, None]
+        u = w * point.rows.raw_gradient[indices] + point.curvature_product(ahead, indices)
+        bend = point.curvature_product(moved, indices)
+        penalty = np.broadcast_to(objective.penalty, d.shape)
+        self.decrement2[indices] = u * moved
+        if form.penalty_share is not None:
+            own = w[:, :, None] * form.penalty_share
+            self.decrement2[indices] += np.sum(own * self.theta * d, axis=-1)
+            self.distance[indices] = np.sum(own * d * d, axis=-1)
+            penalty = penalty - own
+        else:
+            self.distance[indices] = 0.0
+        self.distance[indices] += self.decrement2[indices] + bend * moved
+        self._moved[indices] = moved
+        self._penalty_fall[indices] = np.sum(penalty * (self.theta**2 - theta**2), axis=-1)
+        raw = point.raw_prediction[indices] + ahead + moved
+        self.loss[indices] = form.loss.loss(objective.target[indices], raw)
+        return d
+
+    @cached_property
+    def dispersion(self):
+        """phi, (K,)."""
+        return dispersion(self.base.point, self.leverage)
+
+    @cached_property
+    def deleted_dispersion(self):
+        """phi_(i), (n, K).
+
+        F without row i has the minimum F - (chi-square_i + decrement_i^2)/2 and its
+        penalty part has changed too; what is left is the squared error of the other rows
+        under the model without row i. The effective number of parameters is held.
+        """
+        point = self.base.point
+        if not point.objective.formulation.loss.has_dispersion:
+            return np.ones(self.leverage.shape)
+        chi2 = chi_squares(point)
+        others = chi2.sum(axis=0) - chi2 - self.decrement2 + self._penalty_fall
+        left = _n_present(point.objective) - 1 - self.leverage.sum(axis=0)
+        return _ratio(np.maximum(others, 0.0), left)
+
+    def studentized_residual(self):
+        """Return externally studentised residuals, (n,); norms over several outputs."""
+        squares = chi_squares(self.base.point) + self.decrement2
+        raw_gradient = self.base.point.rows.raw_gradient
+        return _signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
+
+    def cooks_distance(self):
+        """Return Cook's distance, (n,)."""
+        total = self.leverage.sum()
+        return _ratio(self.distance, self.dispersion).sum(axis=1) / total
+
+    def dffits(self):
+        """Return DFFITS, (n,); norms over several outputs."""
+        return _signed_root(_ratio(self.distance, self.deleted_dispersion), -self._moved)
+
+    def newton_decrement(self):
+        """Return the Newton decrement of F without each row at the optimum of F, (n,)."""
+        return np.sqrt(np.maximum(0.0, self.decrement2.sum(axis=1)))
+
+
+def sandwich(point, factor, groups, *, n_jobs=None):
+    """Return sum_A c_A c_A' with c_A = H^-1 sum_{i in A} v_i, shape (p, p).
+
+    The infinitesimal jackknife: (w_i/S) I_up,params(z_i) = -H^-1 v_i.
+    """
+    rows, w = point.rows, point.objective.sample_weight
+    layout = point.objective.formulation.layout
+
+    def one(block):
+        if groups.members is None:
+            V = rows.take(block).toarray() * w[block, None, None]
+        else:
+            members = groups.members[block]
+            V = np.array([rows.take(member).sum(w[member]) for member in members])
+        change = layout.to_public(factor.solve(V))
+        return change.T @ change
+
+    blocks = row_blocks(len(groups), 6 * rows.row_bytes, n_jobs=n_jobs)
+    return sum(run_blocks(one, blocks, n_jobs=n_jobs))
+
+
+def covariance_factor(phi, layout):
+    """Return sqrt(phi) of the output of each parameter, (p,)."""
+    return np.sqrt(layout.to_public(np.broadcast_to(phi[:, None], layout.shape)))
+
+
+def _n_present(objective):
+    """Return the number of rows that have weight."""
+    return int(np.sum(objective.sample_weight > 0))
+
+
+def _ratio(a, b):
+    """Return a / b, NaN where b is not positive."""
+    a, b = np.broadcast_arrays(a, b)
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
+
+
+def _signed_root(squares, direction):
+    """Return the root of the sum of squares; with one output with a sign."""
+    root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
+    return np.copysign(root, direction[:, 0]) if direction.shape[1] == 1 else root

@@ -1,0 +1,284 @@
+"""Case diagnostics against statsmodels, against refits and against their definitions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.preprocessing import scale
+
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.losses import LogisticLoss, SoftmaxLoss
+from tests.cases import NEWTON, data, each_case, frozen, refit_without, relative_error
+
+COLUMNS = [
+    "leverage",
+    "self_influence",
+    "cooks_distance",
+    "dffits",
+    "studentized_residual",
+    "leave_out_loss",
+    "newton_decrement",
+]
+TIGHT = 1e-8
+GROUPS = np.arange(442) % 37
+
+
+def with_ones(X):
+    return np.column_stack([X, np.ones(len(X))])
+
+
+def logit_data():
+    X, y = load_breast_cancer(return_X_y=True)
+    return scale(X)[:, :4], y
+
+
+@pytest.fixture(scope="module", params=["plain", "weighted"])
+def least_squares(request):
+    """Return (Ridge without penalty, OLS of the rows times the root of their weight)."""
+    X, y = load_diabetes(return_X_y=True)
+    w = np.ones(len(y))
+    if request.param == "weighted":
+        w = np.random.default_rng(0).uniform(0.2, 2.0, len(y))
+    root = np.sqrt(w)
+    ols = sm.OLS(root * y, root[:, None] * with_ones(X)).fit()
+    return Ridge(alpha=0.0, solver="cholesky").fit(X, y, w), ols
+
+
+def test_least_squares_diagnostics_are_those_of_statsmodels(least_squares):
+    reg, ols = least_squares
+    reference, summary = ols.get_influence(), reg.influence_summary()
+    assert relative_error(summary.leverage, reference.hat_matrix_diag) < TIGHT
+    assert relative_error(summary.cooks_distance, reference.cooks_distance[0]) < TIGHT
+    assert relative_error(summary.dffits, reference.dffits[0]) < TIGHT
+    external = reference.resid_studentized_external
+    assert relative_error(summary.studentized_residual, external) < TIGHT
+    assert relative_error(reg.dfbetas(), reference.dfbetas) < TIGHT
+
+
+def test_least_squares_covariances_are_those_of_statsmodels(least_squares):
+    reg, ols = least_squares
+    assert relative_error(reg.params_covariance("hessian"), ols.cov_params()) < TIGHT
+    for kind, name in [("infinitesimal_jackknife", "HC0"), ("jackknife", "HC3")]:
+        expected = ols.get_robustcov_results(name).cov_params()
+        assert relative_error(reg.params_covariance(kind), expected) < TIGHT
+    clustered = ols.get_robustcov_results("cluster", groups=GROUPS, use_correction=False)
+    found = reg.params_covariance(groups=GROUPS)
+    assert relative_error(found, clustered.cov_params()) < TIGHT
+
+
+def test_jackknife_of_groups_leaves_them_out_together(least_squares):
+    reg, _ = least_squares
+    change = reg.leave_out_params(GROUPS, method="exact") - reg.params_
+    found = reg.params_covariance("jackknife", GROUPS)
+    assert relative_error(found, change.T @ change) < TIGHT
+
+
+def reference_models():
+    X, y = logit_data()
+    clf = LogisticRegression(C=np.inf, **NEWTON).fit(X, y)
+    newton = {"disp": 0, "method": "newton", "tol": 1e-14}
+    yield clf, sm.Logit(y, with_ones(X)), newton
+    tight = {"tol": 1e-15, "tol_criterion": "params", "maxiter": 200}
+    yield clf, sm.GLM(y, with_ones(X), family=sm.families.Binomial()), tight
+    X, y, _ = data("counts")
+    reg = PoissonRegressor(alpha=0.0, **NEWTON).fit(X, y)
+    yield reg, sm.GLM(y, with_ones(X), family=sm.families.Poisson()), tight
+
+
+@pytest.mark.parametrize("which", range(3), ids=["Logit", "GLM-binomial", "GLM-poisson"])
+def test_unpenalised_likelihoods_agree_with_statsmodels(which):
+    ours, model, options = list(reference_models())[which]
+    fit = model.fit(**options)
+    reference, summary = fit.get_influence(), ours.influence_summary()
+    assert relative_error(summary.leverage, reference.hat_matrix_diag) < TIGHT
+    assert relative_error(summary.cooks_distance, reference.cooks_distance[0]) < TIGHT
+    # The dispersion is known, so internal and external are the same.
+    assert relative_error(summary.studentized_residual, reference.resid_studentized) < TIGHT
+    assert relative_error(ours.dfbetas(), reference.dfbetas) < TIGHT
+    assert relative_error(ours.params_covariance("hessian"), fit.cov_params()) < TIGHT
+    robust = model.fit(**options, cov_type="HC0")
+    assert relative_error(ours.params_covariance(), robust.cov_params()) < TIGHT
+    groups = np.arange(len(model.endog)) % 23
+    clusters = {"groups": groups, "use_correction": False}
+    clustered = model.fit(**options, cov_type="cluster", cov_kwds=clusters)
+    found = ours.params_covariance(groups=groups)
+    assert relative_error(found, clustered.cov_params()) < TIGHT
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_measures_meet_their_definitions(case):
+    fitted = case.fit().polish()
+    X, y, _ = case.data()
+    summary = fitted.influence_summary()
+    state = fitted._get_state("auto")
+    form, objective = state.point.objective.formulation, state.point.objective
+    layout = form.layout
+    identity = layout.from_public(np.eye(layout.size))
+    H = layout.to_public(state.point.hessian_product(identity))
+    d = fitted.leave_out_params() - fitted.params_
+
+    penalty = layout.to_public(objective.penalty)
+    rank = layout.size - objective.gauge.sum()
+    total = rank - np.sum(np.diag(fitted.solve_hessian(np.eye(layout.size))) * penalty)
+    np.testing.assert_allclose(summary.leverage.sum(), total, rtol=1e-9)
+    assert np.all(summary.leverage >= 0)
+
+    if not form.loss.has_dispersion:
+        distance = np.einsum("ip,pq,iq->i", d, H, d)
+        np.testing.assert_allclose(
+            summary.cooks_distance, distance / total, rtol=1e-5, atol=1e-12
+        )
+        np.testing.assert_allclose(summary.dffits**2, distance, rtol=1e-5, atol=1e-12)
+        se = np.sqrt(np.diag(fitted.params_covariance("hessian")))
+        np.testing.assert_allclose(fitted.dfbetas(), -d / se, rtol=1e-6, atol=1e-9)
+    own = fitted.leave_out_loss(X, y).diagonal()
+    np.testing.assert_allclose(summary.leave_out_loss, own, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(summary.self_influence, fitted.self_influence())
+
+    weights = objective.sample_weight
+    for row in case.rows:
+        reduced = objective.without([row]).at(state.point.theta)
+        gap = layout.to_public(reduced.gradient) @ d[row]
+        np.testing.assert_allclose(summary.newton_decrement[row] ** 2, -gap, rtol=1e-5)
+    change = weights[:, None] / weights.sum() * fitted.influence_params()
+    np.testing.assert_allclose(
+        fitted.params_covariance(), change.T @ change, rtol=1e-6, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        fitted.params_covariance("jackknife"), d.T @ d, rtol=1e-5, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("case", [c for c in each_case["argvalues"] if "ridge" in c.name])
+def test_deleted_dispersion_is_that_of_the_refit(case):
+    # By hand from scikit-learn's refits, target by target.
+    fitted = case.fit()
+    X, y, w = case.data()
+    dense = X.toarray() if hasattr(X, "toarray") else X
+    rows = with_ones(dense) if fitted.fit_intercept else dense
+    targets = y.reshape(len(y), -1)
+    alphas = np.broadcast_to(fitted.alpha, targets.shape[1:])
+    squares, distances, cook, p = np.zeros((2, 4)), np.zeros(2), np.zeros(2), 0.0
+    for k, alpha in enumerate(alphas):
+        ridge = np.full(rows.shape[1], alpha)
+        ridge[dense.shape[1] :] = 0.0
+        inverse = np.linalg.inv((rows.T * w) @ rows + np.diag(ridge))
+        leverage = w * np.einsum("ij,jk,ik->i", rows, inverse, rows)
+        p += leverage.sum()
+        theta = inverse @ (rows.T * w) @ targets[:, k]
+        residual = targets[:, k] - rows @ theta
+        s2 = w @ residual**2 / (len(y) - leverage.sum())
+        for at, row in enumerate(case.rows):
+            refit = refit_without(frozen(case, fitted), case, [row])
+            coef = np.reshape(refit.coef_, (len(alphas), -1))[k]
+            if fitted.fit_intercept:
+                coef = np.append(coef, np.ravel(refit.intercept_)[k])
+            others = np.delete(np.arange(len(y)), row)
+            deleted = targets[others, k] - rows[others] @ coef
+            deleted_s2 = w[others] @ deleted**2 / (len(y) - 1 - leverage.sum())
+            r2 = w[row] * residual[row] ** 2 / (1 - leverage[row])
+            distance = (coef - theta) @ np.linalg.solve(inverse, coef - theta)
+            squares[at, 0] += r2 / deleted_s2
+            distances[at] += distance / deleted_s2
+            cook[at] += distance / s2
+    rows = list(case.rows)
+    summary = fitted.influence_summary()
+    tolerance = 1e-8 if "csr" not in case.name else 1e-6  # refits by conjugate gradients
+    np.testing.assert_allclose(
+        summary.studentized_residual[rows] ** 2, squares[:, 0], rtol=tolerance
+    )
+    np.testing.assert_allclose(summary.dffits[rows] ** 2, distances, rtol=tolerance)
+    np.testing.assert_allclose(summary.cooks_distance[rows], cook / p, rtol=tolerance)
+
+
+def test_softmax_of_two_outputs_is_the_binary_model():
+    # Row by row the two are the same model, in other parameters.
+    eta = np.linspace(-30.0, 30.0, 13)[:, None]
+    for label in (0, 1):
+        signed, code = np.full((13, 1), 2.0 * label - 1), np.full(13, label)
+        two = np.hstack([np.zeros_like(eta), eta])
+        np.testing.assert_allclose(
+            SoftmaxLoss().chi_square(code, two).sum(axis=1),
+            LogisticLoss().chi_square(signed, eta)[:, 0],
+            rtol=1e-10,
+        )
+
+
+def test_residuals_have_the_sign_of_what_was_observed():
+    X, y, w = data("counts")
+    reg = PoissonRegressor(alpha=0.1, **NEWTON).fit(X, y, w)
+    summary = reg.influence_summary()
+    above = y > reg.predict(X)
+    np.testing.assert_array_equal(summary.studentized_residual > 0, above)
+    np.testing.assert_array_equal(summary.dffits > 0, above)
+
+
+def test_rows_of_weight_zero_do_not_count():
+    X, y, w = data("diabetes")
+    padded = np.append(w, [0.0, 0.0])
+    more = Ridge(solver="cholesky").fit(
+        np.vstack([X, X[:2] + 1]), np.append(y, [3, 4]), padded
+    )
+    less = Ridge(solver="cholesky").fit(X, y, w)
+    found, expected = more.influence_summary(), less.influence_summary()
+    for name in COLUMNS:
+        np.testing.assert_allclose(found[name][:-2], expected[name], rtol=1e-8, atol=1e-12)
+    assert np.all(found.leverage[-2:] == 0)
+    assert np.all(found.cooks_distance[-2:] == 0)
+
+
+@pytest.mark.parametrize("hessian_solver", ["cholesky", "woodbury", "cg"])
+def test_the_solver_does_not_matter(hessian_solver):
+    X, y, w = data("wine")
+    clf = LogisticRegression(fit_intercept=False, **NEWTON).fit(X, y, w)
+    expected = clf.influence_summary()
+    found = clf.influence_summary(hessian_solver=hessian_solver, n_jobs=2)
+    for name in COLUMNS:
+        assert relative_error(found[name], expected[name]) < 1e-6
+
+
+def test_a_frame_keeps_the_index():
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    X = X.set_axis([f"patient {i}" for i in range(len(y))])
+    reg = Ridge(alpha=0.1).fit(X, y)
+    table = reg.influence_summary(as_frame=True)
+    assert list(table.columns) == COLUMNS
+    pd.testing.assert_index_equal(table.index, X.index)
+    bunch = reg.influence_summary()
+    assert list(bunch) == COLUMNS
+    for name in COLUMNS:
+        np.testing.assert_array_equal(table[name], bunch[name])
+    reg.remove_samples([0, 2])
+    pd.testing.assert_index_equal(
+        reg.influence_summary(as_frame=True).index, X.index[[1, *range(3, 442)]]
+    )
+    reg.add_samples(X.iloc[[0]], y.iloc[[0]])
+    assert reg.influence_summary(as_frame=True).index[-1] == "patient 0"
+    reg = Ridge(alpha=0.1).fit(X.to_numpy(), y)
+    assert isinstance(reg.influence_summary(as_frame=True).index, pd.RangeIndex)
+
+
+def test_a_row_that_no_model_can_do_without_is_named():
+    X, y, _ = data("diabetes")
+    X = np.column_stack([X, np.arange(len(y)) == 5])
+    reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y)
+    with pytest.warns(InfluenceWarning, match="row 5"):
+        summary = reg.influence_summary()
+    np.testing.assert_allclose(summary.leverage[5], 1.0)
+    assert np.flatnonzero(np.isnan(summary.cooks_distance)).tolist() == [5]
+    with pytest.warns(InfluenceWarning, match="row 5"):
+        assert np.isnan(reg.params_covariance("jackknife")).all()
+
+
+def test_groups_must_partition_the_samples():
+    X, y, _ = data("diabetes")
+    reg = Ridge().fit(X, y)
+    for kind in ("infinitesimal_jackknife", "jackknife"):
+        with pytest.raises(ValueError, match="exactly one group"):
+            reg.params_covariance(kind, [[0, 1], [1, 2]])
+    with pytest.raises(ValueError, match="no groups"):
+        reg.params_covariance("hessian", np.arange(len(y)))
+    with pytest.raises(ValueError, match="kind='HC3' is not known"):
+        reg.params_covariance("HC3")
