@@ -12,6 +12,7 @@ parameters are in the internal layout (K, D) unless they go straight into a resu
 import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.gradients import GradientRows
 
 __all__ = [
     "ORDERS",
@@ -24,6 +25,7 @@ __all__ = [
     "most_influential_queries",
     "output_influence",
     "perturbation",
+    "relabel_rows",
     "self_influence",
     "write_gradients",
     "write_solutions",
@@ -69,14 +71,29 @@ def influence_params(point, factor, rows, out, *, n_jobs=None):
     return out
 
 
-def influence_on(point, factor, V, out=None):
+def influence_on(point, factor, V, out=None, rows=None):
     """Return -S V H^-1 grad L(z_j) for gradients V (m, K, D), shape (m, n).
 
-    The influence of every training row on the m scalars whose gradients are V.
+    The influence of every training row, or of other `rows`, on the m scalars whose
+    gradients are V.
     """
     solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
-    return point.rows.dot(solved, out=out)
+    return (point.rows if rows is None else rows).dot(solved, out=out)
+
+
+def relabel_rows(point, target):
+    """Return grad L((x_j, new target_j)) - grad L(z_j) of the training rows.
+
+    The share of the penalty does not depend on the label and cancels.
+    """
+    objective = point.objective
+    form = objective.formulation
+    changed = form.loss.gradient(target, point.raw_prediction)
+    c = form.loss_weight(target)
+    if c is not None:
+        changed *= c
+    return GradientRows(objective.design, changed - point.rows.raw_gradient)
 
 
 def influence_blocks(query, *, n_jobs=None, working_memory=None, row_bytes=0):
@@ -94,11 +111,14 @@ def influence_blocks(query, *, n_jobs=None, working_memory=None, row_bytes=0):
     )
 
 
-def influence_loss(point, factor, query, out, *, n_jobs=None, verbose=0):
-    """Fill out (q, n) with I_up,loss of every training row on every query row."""
+def influence_loss(point, factor, query, out, *, rows=None, n_jobs=None, verbose=0):
+    """Fill out (q, n) with I_up,loss of every training row on every query row.
+
+    Other `rows` may take the place of the training rows.
+    """
 
     def fill(block):
-        influence_on(point, factor, query.take(block).toarray(), out=out[block])
+        influence_on(point, factor, query.take(block).toarray(), out=out[block], rows=rows)
 
     blocks = influence_blocks(query, n_jobs=n_jobs)
     run_blocks(fill, blocks, n_jobs=n_jobs, verbose=verbose)

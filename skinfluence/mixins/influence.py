@@ -378,6 +378,80 @@ default="auto"
         )
         return out
 
+    def influence_relabel(
+        self,
+        X,
+        y,
+        *,
+        y_new,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        """Return the influence on query losses of giving training samples new labels.
+
+        ``I_up,loss((x_j, y_new_j), q_i) - I_up,loss(z_j, q_i)``: weight moves from training
+        sample j as it is to the same sample with label `y_new[j]`, which then has the class
+        weight of that label. ``w_j/S`` times it is the first-order change of the loss when
+        sample j is relabelled. Negative: the new label lowers the loss at query i.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, n_features)
+            Query samples.
+        y : array-like of shape (q,) or (q, n_targets)
+            Their targets or labels.
+        y_new : array-like of shape (n,) or (n, n_targets)
+            New target of each training sample, or label seen in `fit`. Where it is the old
+            one the influence is zero.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of queries.
+        dtype : numpy dtype, default=None
+            Type of the result, float64 by default. Computations are in float64.
+        out : ndarray of shape (q, n), default=None
+            Array or memmap to fill.
+        verbose : int, default=0
+            Progress as joblib reports it, with more than one job.
+
+        Returns
+        -------
+        influence : ndarray of shape (q, n)
+            Rows are the queries, columns the training samples.
+
+        Examples
+        --------
+        Would one other label among the training samples have helped the first query?
+
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.preprocessing import scale
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> X = scale(X)
+        >>> clf = LogisticRegression(tol=1e-8).fit(X[10:], y[10:])
+        >>> influence = clf.influence_relabel(X[:1], y[:1], y_new=1 - y[10:])
+        >>> influence.shape, int(influence[0].argmin())
+        ((1, 559), 411)
+        """
+        state = self._get_influence_state(hessian_solver)
+        query = self._check_query(X, y)
+        objective = state.point.objective
+        target = objective.formulation.target.encode(y_new)
+        if len(target) != objective.n_rows:
+            raise ValueError(
+                f"y_new holds {len(target)} targets, but there are {objective.n_rows} "
+                "training samples: give each of them one, the old one where nothing changes."
+            )
+        out = prepare_out(out, (len(query), objective.n_rows), dtype)
+        rows = influence.relabel_rows(state.point, target)
+        return influence.influence_loss(
+            state.point, state.factor, query, out, rows=rows, n_jobs=n_jobs, verbose=verbose
+        )
+
     def influence_functional(self, gradient, *, hessian_solver="auto", dtype=None, out=None):
         """Return the influence of every training sample on differentiable scalars.
 
