@@ -13,6 +13,7 @@ MODULES = [
     "skinfluence",
     "skinfluence.fitted",
     "skinfluence.kernel_ridge",
+    "skinfluence.functionals",
     "skinfluence.linear_model",
     "skinfluence.pipeline",
     "skinfluence.solvers",

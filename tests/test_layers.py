@@ -21,6 +21,9 @@ ROOMS = [
     ["linear_model", "svm", "kernel_ridge"],
     ["pipeline"],
     ["fitted"],
+    ["linear_model", "svm"],
+    ["steps"],
+    ["functionals"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,0 +1,25 @@
+"""What functions of a fitted model take: an estimator of ours, or a pipeline ending in one."""
+
+from sklearn.pipeline import Pipeline
+
+from skinfluence.mixins import InfluenceEstimatorMixin
+
+__all__ = ["final_estimator", "transform"]
+
+
+def final_estimator(estimator):
+    """Return the estimator that has the influence methods."""
+    final = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if not isinstance(final, InfluenceEstimatorMixin):
+        raise TypeError(
+            f"{type(final).__name__} has no influence methods: use the class of the same "
+            "name from skinfluence, alone or as the last step of a pipeline."
+        )
+    return final
+
+
+def transform(estimator, X):
+    """Return X as the final estimator sees it, after the fitted steps before it."""
+    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
+        return estimator[:-1].transform(X)
+    return X

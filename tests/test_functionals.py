@@ -1,0 +1,160 @@
+"""Functionals: values as scikit-learn has them, gradients by differences."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence import functionals
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.svm import LinearSVC
+from tests.cases import NEWTON, data, relative_error
+
+
+def fit(name):
+    X, y, w = data(name)
+    estimator = {
+        "cancer": LogisticRegression(**NEWTON),
+        "wine": LogisticRegression(**NEWTON),
+        "linnerud": Ridge(),
+        "counts": PoissonRegressor(alpha=0.1, **NEWTON),
+    }[name]
+    return estimator.fit(X, y, w), X, y
+
+
+def all_functionals():
+    clf, X, y = fit("cancer")
+    side = X[:, 3] > 0
+    yield "coefficient", clf, functionals.coefficient(clf, 2)
+    yield "mean", clf, functionals.mean_prediction(clf, X[:9])
+    yield "mean-sharp", clf, functionals.mean_prediction(clf, X[:9], temperature=0.3)
+    yield "probability", clf, functionals.probability(clf, X[:1], label="benign")
+    yield "parity", clf, functionals.demographic_parity(clf, X, side)
+    yield "opportunity", clf, functionals.equal_opportunity(clf, X, y, side, label="benign")
+    yield "auc", clf, functionals.auc_surrogate(clf, X, y, temperature=0.5)
+    yield "margin", clf, functionals.margin(clf, X[:1])
+    clf, X, y = fit("wine")
+    yield "softmax-mean", clf, functionals.mean_prediction(clf, X[:9], label=2)
+    yield "softmax-margin", clf, functionals.margin(clf, X[:1], label=1)
+    yield (
+        "softmax-opportunity",
+        clf,
+        functionals.equal_opportunity(clf, X, y, X[:, 3] > 0, label=1, temperature=2.0),
+    )
+    reg, X, _ = fit("linnerud")
+    yield "targets", reg, functionals.mean_prediction(reg, X, label=1)
+    reg, X, _ = fit("counts")
+    weights = np.arange(1.0, 10.0)
+    yield "log-link", reg, functionals.mean_prediction(reg, X[:9], sample_weight=weights)
+    clf = LinearSVC().fit(*data("wine")[:2])
+    X = data("wine")[0]
+    yield "one-vs-rest", clf, functionals.probability(clf, X[:1], label=0)
+
+
+EACH = [pytest.param(e, f, id=name) for name, e, f in all_functionals()]
+
+
+@pytest.mark.parametrize(("estimator", "functional"), EACH)
+def test_the_gradient_is_that_of_the_value(estimator, functional):
+    params = estimator.params_
+    differences = []
+    for j in range(len(params)):
+        step = np.zeros(len(params))
+        step[j] = 1e-5
+        ahead, behind = functional.value(params + step), functional.value(params - step)
+        differences.append((ahead - behind) / 2e-5)
+    assert relative_error(functional.gradient(params), np.array(differences)) < 1e-7
+    np.testing.assert_array_equal(functional(params), functional.gradient(params))
+
+
+@pytest.mark.parametrize(("estimator", "functional"), EACH)
+def test_influence_is_the_change_of_the_value_with_the_weight(estimator, functional):
+    estimator.polish()
+    influence = estimator.influence_functional(functional)
+    row = int(np.abs(influence).argmax())
+    step = 1e-5
+    values = [
+        functional.value(estimator.params_ + estimator.newton_step(sign * step)[row])
+        for sign in (1, -1)
+    ]
+    np.testing.assert_allclose(influence[row], (values[0] - values[1]) / (2 * step), rtol=1e-3)
+
+
+def test_values_are_those_of_scikit_learn():
+    clf, X, y = fit("cancer")
+    params, share = clf.params_, clf.predict_proba(X)
+    side, ill = X[:, 3] > 0, y == "malignant"
+
+    def value(functional):
+        return functional.value(params)
+
+    np.testing.assert_allclose(
+        value(functionals.mean_prediction(clf, X, label="benign")), share[:, 0].mean()
+    )
+    np.testing.assert_allclose(value(functionals.probability(clf, X[[3]])), share[3, 1])
+    np.testing.assert_allclose(
+        value(functionals.demographic_parity(clf, X, side)),
+        share[side, 1].mean() - share[~side, 1].mean(),
+    )
+    np.testing.assert_allclose(
+        value(functionals.equal_opportunity(clf, X, y, side)),
+        share[side & ill, 1].mean() - share[~side & ill, 1].mean(),
+    )
+    np.testing.assert_allclose(
+        value(functionals.margin(clf, X[[3]], label="benign")), -clf.decision_function(X[[3]])
+    )
+    assert value(functionals.margin(clf, X[[3]])) > 0
+    # Towards temperature 0: the share of labels, and the area under the curve.
+    sharp = functionals.mean_prediction(clf, X, temperature=1e-6)
+    np.testing.assert_allclose(value(sharp), (clf.predict(X) == "malignant").mean())
+    sharp = functionals.auc_surrogate(clf, X, y, temperature=1e-9)
+    np.testing.assert_allclose(value(sharp), roc_auc_score(ill, clf.decision_function(X)))
+
+
+def test_the_margin_of_several_classes_tells_the_prediction():
+    clf, X, _ = fit("wine")
+    for label in clf.classes_:
+        margins = [functionals.margin(clf, X[[i]], label=label) for i in range(0, 178, 9)]
+        positive = [m.value(clf.params_) > 0 for m in margins]
+        np.testing.assert_array_equal(positive, clf.predict(X[::9]) == label)
+
+
+def test_samples_go_through_the_steps_of_a_pipeline():
+    X, y, _ = data("cancer")
+    raw = 3 * X + 5
+    pipe = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(raw, y)
+    functional = functionals.mean_prediction(pipe, raw)
+    expected = pipe.predict_proba(raw)[:, 1].mean()
+    np.testing.assert_allclose(functional.value(pipe[-1].params_), expected)
+    assert (
+        functionals.coefficient(pipe, "intercept").value(pipe[-1].params_)
+        == pipe[-1].intercept_
+    )
+
+
+def test_what_makes_no_sense_is_named():
+    clf, X, y = fit("wine")
+    reg, _, _ = fit("linnerud")
+    with pytest.raises(ValueError, match="label is required"):
+        functionals.mean_prediction(clf, X)
+    with pytest.raises(ValueError, match=r"not seen in fit: \[9\]"):
+        functionals.mean_prediction(clf, X, label=9)
+    with pytest.raises(ValueError, match="two classes"):
+        functionals.auc_surrogate(clf, X, y)
+    with pytest.raises(ValueError, match="one of 3 targets"):
+        functionals.mean_prediction(reg, X)
+    with pytest.raises(ValueError, match="is none"):
+        functionals.probability(reg, X[:1])
+    with pytest.raises(ValueError, match="one sample"):
+        functionals.margin(clf, X[0])
+    with pytest.raises(ValueError, match="temperature=0"):
+        functionals.mean_prediction(clf, X, label=0, temperature=0)
+    with pytest.raises(ValueError, match="3 distinct values"):
+        functionals.demographic_parity(clf, X, y, label=0)
+    with pytest.raises(ValueError, match="param='coef' is not"):
+        functionals.coefficient(clf, "coef")
+    with pytest.raises(ValueError, match="param=99 is outside"):
+        functionals.coefficient(clf, 99)
+    with pytest.raises(TypeError, match="StandardScaler has no influence"):
+        functionals.coefficient(StandardScaler(), 0)
