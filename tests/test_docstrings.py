@@ -14,6 +14,7 @@ MODULES = [
     "skinfluence.fitted",
     "skinfluence.kernel_ridge",
     "skinfluence.functionals",
+    "skinfluence.inspection",
     "skinfluence.linear_model",
     "skinfluence.pipeline",
     "skinfluence.solvers",

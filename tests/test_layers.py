@@ -24,6 +24,7 @@ ROOMS = [
     ["linear_model", "svm"],
     ["steps"],
     ["functionals"],
+    ["inspection"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -17,7 +17,13 @@ All three predict the converged refit: from a fit that stopped early, N is insid
 
 from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.evaluate import error_bound, losses_into
-from skinfluence.removal.leave_out import METHODS, Base, Outcome, leave_out
+from skinfluence.removal.leave_out import (
+    METHODS,
+    Base,
+    Outcome,
+    groups_without_optimum,
+    leave_out,
+)
 
 __all__ = [
     "METHODS",
@@ -25,6 +31,7 @@ __all__ = [
     "Base",
     "Outcome",
     "error_bound",
+    "groups_without_optimum",
     "leave_out",
     "losses_into",
 ]
