@@ -17,6 +17,7 @@ MODULES = [
     "skinfluence.inspection",
     "skinfluence.linear_model",
     "skinfluence.pipeline",
+    "skinfluence.model_selection",
     "skinfluence.solvers",
     "skinfluence.svm",
 ]

@@ -24,6 +24,7 @@ ROOMS = [
     ["linear_model", "svm"],
     ["steps"],
     ["functionals"],
+    ["model_selection"],
     ["inspection"],
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}

@@ -1,0 +1,270 @@
+"""Searches against scikit-learn's with really refitted folds; intervals by counting."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    LeaveOneOut,
+    ParameterGrid,
+    cross_val_predict,
+    train_test_split,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
+from tests.cases import NEWTON, data
+
+
+def few():
+    X, y, _ = data("cancer")
+    return X[:80], y[:80]
+
+
+def test_exact_scores_are_those_of_grid_search():
+    X, y = few()
+    grid = {"C": [0.01, 0.1, 1.0, 10.0]}
+    ours = LeaveOneOutSearchCV(
+        LogisticRegression(**NEWTON), grid, scoring="accuracy", method="exact"
+    ).fit(X, y)
+    theirs = GridSearchCV(
+        LogisticRegression(**NEWTON), grid, scoring="accuracy", cv=LeaveOneOut()
+    ).fit(X, y)
+    np.testing.assert_allclose(
+        ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"]
+    )
+    assert ours.best_params_ == theirs.best_params_
+    assert ours.best_score_ == pytest.approx(theirs.best_score_)
+    np.testing.assert_allclose(
+        ours.best_estimator_.params_, theirs.best_estimator_.params_, rtol=1e-6
+    )
+
+
+def test_newton_scores_are_close_and_those_of_ridge_exact():
+    X, y = few()
+    grid = {"C": np.logspace(-2, 1, 4)}
+    results = {}
+    for options in ({"method": "exact"}, {"method": "newton"}, {"refine": 0.2}):
+        search = LeaveOneOutSearchCV(
+            LogisticRegression(**NEWTON), grid, scoring="neg_log_loss", **options
+        )
+        results[str(options)] = search.fit(X, y).cv_results_["mean_test_score"]
+    exact, newton, refined = results.values()
+    assert np.abs(newton - exact).max() < 0.02
+    assert np.abs(refined - exact).max() < np.abs(newton - exact).max()
+
+    X, y, _ = data("diabetes")
+    grid = {"alpha": np.logspace(-3, 3, 5)}
+    scores = LeaveOneOutSearchCV(Ridge(), grid, scoring="neg_mean_squared_error").fit(X, y)
+    for alpha, score in zip(grid["alpha"], scores.cv_results_["mean_test_score"], strict=True):
+        left_out = cross_val_predict(Ridge(alpha=alpha), X, y, cv=LeaveOneOut())
+        np.testing.assert_allclose(score, -np.mean((y - left_out) ** 2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cancer", "wine"])
+def test_newton_chooses_within_a_grid_step_of_exact(name):
+    X, y, _ = data(name)
+    grid = {"C": np.logspace(-3, 3, 13)}
+    best = [
+        LeaveOneOutSearchCV(
+            LogisticRegression(**NEWTON), grid, scoring="neg_log_loss", method=method
+        )
+        .fit(X, y)
+        .best_index_
+        for method in ("newton", "exact")
+    ]
+    assert 0 < best[1] < 12
+    assert abs(best[0] - best[1]) <= 1
+
+
+def test_candidates_without_a_score_come_last():
+    X, y, _ = data("diabetes")
+
+    def scorer(estimator, X, y):
+        # Strong penalties predict nearly the mean: no score for them.
+        return np.nan if np.ptp(estimator.predict(X)) < 0.1 else 1.0
+
+    for alphas, expected in [([1e9, 1.0], 1), ([1.0, 1e9], 0), ([1e9, 1.0, 2.0], 1)]:
+        search = LeaveOneOutSearchCV(Ridge(), {"alpha": alphas}, scoring=scorer).fit(X, y)
+        assert search.best_index_ == expected
+        assert search.best_estimator_.alpha == search.best_params_["alpha"] == 1.0
+        assert search.cv_results_["rank_test_score"].max() == 1 + np.sum(np.less(alphas, 9))
+
+
+def test_results_have_the_shape_of_scikit_learns():
+    X, y = few()
+    grid = [{"C": [0.1, 1.0]}, {"C": [2.0], "fit_intercept": [True, False]}]
+    ours = LeaveOneOutSearchCV(LogisticRegression(**NEWTON), grid).fit(X, y)
+    theirs = GridSearchCV(
+        LogisticRegression(**NEWTON), grid, cv=[(np.arange(60), np.arange(60, 80))]
+    ).fit(X, y)
+    assert set(ours.cv_results_) == set(theirs.cv_results_)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    assert ours.cv_results_["params"] == list(ParameterGrid(grid))
+    for name, theirs_column in theirs.cv_results_.items():
+        column = ours.cv_results_[name]
+        assert len(column) == len(theirs_column)
+        if name.startswith("param_"):
+            np.testing.assert_array_equal(np.ma.getmaskarray(column), theirs_column.mask)
+            assert column.tolist() == theirs_column.tolist()
+    rank = ours.cv_results_["rank_test_score"]
+    assert rank[ours.best_index_] == 1
+    assert ours.best_score_ == ours.cv_results_["mean_test_score"].max()
+
+
+class Counting(LogisticRegression):
+    """Counts fits and the iterations they take."""
+
+    iterations: list = []
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight=sample_weight)
+        Counting.iterations.append(int(self.n_iter_[0]))
+        return self
+
+
+def test_one_warm_fit_for_each_value():
+    X, y, _ = data("cancer")
+    grid = {"C": np.logspace(-1, 1, 9)}
+    counts = {}
+    for tol in (1e-8,):
+        Counting.iterations = []
+        search = LeaveOneOutSearchCV(Counting(tol=tol, max_iter=1000), grid).fit(X, y)
+        counts["warm"] = Counting.iterations
+        Counting.iterations = []
+        for params in ParameterGrid(grid):
+            Counting(tol=tol, max_iter=1000, **params).fit(X, y)
+        counts["cold"] = Counting.iterations
+    assert len(counts["warm"]) == 9
+    assert counts["warm"][0] == counts["cold"][0]
+    assert sum(counts["warm"]) < sum(counts["cold"])
+    # What comes out is as the user configured it, and is the model of its parameters.
+    assert search.best_estimator_.warm_start is False
+    alone = Counting(tol=1e-8, max_iter=1000, **search.best_params_).fit(X, y)
+    np.testing.assert_allclose(search.best_estimator_.params_, alone.params_, rtol=1e-3)
+
+
+def test_pipelines_keep_their_preprocessing():
+    X, y, _ = data("diabetes")
+    pipe = make_pipeline(PolynomialFeatures(), StandardScaler(), Ridge())
+    grid = {"ridge__alpha": [1.0, 30.0, 1000.0], "polynomialfeatures__degree": [1, 2]}
+    search = LeaveOneOutSearchCV(pipe, grid, scoring="neg_mean_squared_error").fit(X, y)
+    for params, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
+        candidate = clone(pipe).set_params(**params).fit(X, y)
+        Xt = candidate[:-1].transform(X)
+        left_out = cross_val_predict(clone(candidate[-1]), Xt, y, cv=LeaveOneOut())
+        np.testing.assert_allclose(score, -np.mean((y - left_out) ** 2), rtol=1e-8)
+    best = clone(pipe).set_params(**search.best_params_).fit(X, y)
+    np.testing.assert_allclose(search.predict(X), best.predict(X))
+    assert search.best_estimator_.get_params()["ridge__alpha"] == best[-1].alpha
+    assert search.best_estimator_[-1].influence_params().shape[0] == len(y)
+    assert search.n_features_in_ == X.shape[1]
+
+
+def test_the_search_is_an_estimator():
+    X, y = few()
+    search = LeaveOneOutSearchCV(
+        LogisticRegression(**NEWTON), {"C": [0.1, 1.0]}, scoring="f1_macro"
+    )
+    assert not hasattr(search, "best_estimator_")
+    search = clone(search).fit(X, y)
+    best = search.best_estimator_
+    np.testing.assert_array_equal(search.classes_, best.classes_)
+    for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        np.testing.assert_array_equal(getattr(search, name)(X), getattr(best, name)(X))
+    assert search.score(X, y) == search.scorer_(best, X, y)
+    assert not hasattr(LeaveOneOutSearchCV(Ridge(), {}), "predict_proba")
+    from sklearn.base import is_classifier, is_regressor
+
+    assert is_classifier(search)
+    assert is_regressor(LeaveOneOutSearchCV(Ridge(), {}))
+    with pytest.raises(TypeError, match="LinearRegression has no influence methods"):
+        LeaveOneOutSearchCV(LinearRegression(), {"fit_intercept": [True]}).fit(X, y)
+    with pytest.raises(ValueError, match="method='loo' is not known"):
+        LeaveOneOutSearchCV(Ridge(), {"alpha": [1.0]}, method="loo").fit(X, y)
+
+
+def test_sample_weights_reach_every_fit():
+    X, y, w = data("diabetes")
+    search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y, sample_weight=w)
+    expected = Ridge(**search.best_params_).fit(X, y, sample_weight=w)
+    np.testing.assert_allclose(search.best_estimator_.params_, expected.params_)
+    np.testing.assert_allclose(search.best_score_, expected.leave_out_score())
+
+
+# Jackknife+
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_intervals_are_those_of_refits(level):
+    X, y, _ = data("diabetes")
+    train, test = np.arange(60), np.arange(60, 80)
+    reg = Ridge(alpha=0.5).fit(X[train], y[train])
+    interval = jackknife_plus_interval(reg, X[test], confidence_level=level)
+    lower, upper = [], []
+    for fold, out in KFold(60).split(train):
+        refit = Ridge(alpha=0.5).fit(X[fold], y[fold])
+        residual = np.abs(y[out] - refit.predict(X[out]))
+        lower.append(refit.predict(X[test]) - residual)
+        upper.append(refit.predict(X[test]) + residual)
+    lower, upper = np.sort(lower, axis=0), np.sort(upper, axis=0)
+    np.testing.assert_allclose(interval[:, 0], lower[int((1 - level) * 61 + 1e-9) - 1])
+    np.testing.assert_allclose(interval[:, 1], upper[int(np.ceil(level * 61 - 1e-9)) - 1])
+
+
+def test_coverage_is_nominal_over_random_splits():
+    X, y = load_diabetes(return_X_y=True)
+    coverage = []
+    for seed in range(100):
+        X_train, X_test, y_train, y_test = train_test_split(
+            X, y, test_size=0.5, random_state=seed
+        )
+        reg = Ridge(alpha=0.1).fit(X_train, y_train)
+        lower, upper = jackknife_plus_interval(reg, X_test, confidence_level=0.9).T
+        coverage.append(np.mean((lower <= y_test) & (y_test <= upper)))
+    assert abs(np.mean(coverage) - 0.9) < 0.02
+
+
+def test_intervals_are_on_the_scale_of_the_prediction():
+    X, y, _ = data("counts")
+    reg = PoissonRegressor(alpha=0.1, **NEWTON).fit(X, y)
+    lower, upper = jackknife_plus_interval(reg, X).T
+    predicted = reg.predict(X)
+    assert np.all((lower < predicted) & (predicted < upper))
+    assert 0.85 < np.mean((lower <= y) & (y <= upper)) < 0.98
+
+
+def test_a_pipeline_predicts_through_its_steps():
+    X, y, _ = data("diabetes")
+    pipe = make_pipeline(StandardScaler(), Ridge()).fit(X[:100], y[:100])
+    alone = Ridge().fit(pipe[:-1].transform(X[:100]), y[:100])
+    np.testing.assert_allclose(
+        jackknife_plus_interval(pipe, X[100:]),
+        jackknife_plus_interval(alone, pipe[:-1].transform(X[100:])),
+    )
+
+
+def test_too_few_samples_give_infinite_ends():
+    X, y, _ = data("diabetes")
+    reg = Ridge().fit(X[:15], y[:15])
+    interval = jackknife_plus_interval(reg, X[20:22], confidence_level=0.95)
+    np.testing.assert_array_equal(np.abs(interval), np.inf)
+
+
+def test_intervals_are_for_one_target():
+    X, y, _ = data("linnerud")
+    with pytest.raises(ValueError, match="one target"):
+        jackknife_plus_interval(Ridge().fit(X, y), X)
+    X, y = few()
+    with pytest.raises(ValueError, match="regressors"):
+        jackknife_plus_interval(LogisticRegression().fit(X, y), X)
+    X, y, _ = data("diabetes")
+    with pytest.raises(ValueError, match="confidence_level=90"):
+        jackknife_plus_interval(Ridge().fit(X, y), X, confidence_level=90)
