@@ -1,9 +1,19 @@
-"""Verdicts about training samples: which labels are wrong, which rows a result hangs on."""
+"""Verdicts about training samples, and pictures of them."""
 
+from skinfluence.inspection.convergence_display import ConvergenceDisplay
+from skinfluence.inspection.influence_display import InfluenceDisplay
 from skinfluence.inspection.influential_set import most_influential_set
 from skinfluence.inspection.label_errors import rank_label_errors
+from skinfluence.inspection.leave_out_display import LeaveOutDisplay
+from skinfluence.inspection.leverage_display import LeverageDisplay
+from skinfluence.inspection.search_display import SearchDisplay
 
 __all__ = [
+    "ConvergenceDisplay",
+    "InfluenceDisplay",
+    "LeaveOutDisplay",
+    "LeverageDisplay",
+    "SearchDisplay",
     "most_influential_set",
     "rank_label_errors",
 ]

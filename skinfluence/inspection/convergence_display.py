@@ -1,0 +1,156 @@
+"""How far a fit is from its optimum, and how fast polishing gets there."""
+
+import copy
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, tidy
+from skinfluence.mixins.checks import check_count
+from skinfluence.steps import final_estimator
+
+__all__ = ["ConvergenceDisplay"]
+
+
+class ConvergenceDisplay:
+    """Newton decrement after each Newton step from the fitted parameters.
+
+    The decrement is the distance to the optimum in the metric of the Hessian. The line is
+    how far the removal of a median training sample moves the optimum in that metric: above
+    it, the fit's own error is larger than what leave-one-out is about.
+
+    Parameters
+    ----------
+    decrements : ndarray of shape (n_steps + 1,)
+        Newton decrement at the fitted parameters and after each step.
+    row_effect : float, default=None
+        Median over the training samples of ``|H^-1 v_i|_H``; None draws no line.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the plot.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    line_ : matplotlib Line2D
+        The decrements.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.inspection import ConvergenceDisplay
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = LogisticRegression().fit(scale(X), y)
+    >>> display = ConvergenceDisplay.from_estimator(clf)
+    >>> bool(display.decrements[-1] < 1e-6 * display.row_effect)
+    True
+    """
+
+    def __init__(self, decrements, *, row_effect=None):
+        self.decrements = decrements
+        self.row_effect = row_effect
+
+    @classmethod
+    def from_estimator(cls, estimator, *, max_iter=20, ax=None, **kwargs):
+        """Polish a copy of a fitted estimator step by step, and plot.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator of skinfluence, or a pipeline that ends in one. It stays as it
+            is.
+        max_iter : int, default=20
+            Largest number of Newton steps.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+            The plot.
+        """
+        check_count("max_iter", max_iter)
+        polished = copy.copy(final_estimator(estimator))
+        report = polished.convergence_report()
+        row_effect = None
+        if report.convergence_ratio > 0:
+            row_effect = report.newton_decrement / report.convergence_ratio
+        decrements = [report.newton_decrement]
+        while len(decrements) <= max_iter:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # one step is not all
+                polished.polish(tol=0.0, max_iter=1)
+            decrements.append(polished.newton_decrement_)
+            if not decrements[-1] < decrements[-2]:
+                break
+        return cls(np.array(decrements), row_effect=row_effect).plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(cls, decrements, *, row_effect=None, ax=None, **kwargs):
+        """Plot decrements computed before.
+
+        Parameters
+        ----------
+        decrements : array-like of shape (n_steps + 1,)
+            Newton decrements, the first one at the fitted parameters.
+        row_effect : float, default=None
+            Effect of a median training sample in the same metric.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+            The plot.
+        """
+        decrements = np.asarray(decrements, dtype=np.float64)
+        return cls(decrements, row_effect=row_effect).plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, **kwargs):
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to ``ax.plot``.
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+            The plot.
+        """
+        self.figure_, ax = make_axes(ax)
+        self.ax_ = ax
+        style = {"marker": "o", "color": BLUE} | kwargs
+        shown = np.where(self.decrements > 0, self.decrements, np.nan)
+        (self.line_,) = ax.plot(np.arange(len(shown)), shown, **style)
+        ax.set_yscale("log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if self.row_effect is not None:
+            ax.axhline(self.row_effect, color=ORANGE, linewidth=1.2)
+            ax.annotate(
+                "effect of removing a median training sample",
+                (1.0, self.row_effect),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="right",
+                color=ORANGE,
+                fontsize=9,
+            )
+        tidy(
+            ax,
+            title="Distance of the fit from its optimum",
+            xlabel="Newton steps after fit",
+            ylabel="Newton decrement (square root of loss units)",
+        )
+        return self

@@ -1,0 +1,280 @@
+"""The most helpful and the most harmful training samples of a query."""
+
+import textwrap
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, row_names, tidy
+from skinfluence.mixins.checks import check_count
+from skinfluence.steps import final_estimator, transform
+
+__all__ = ["InfluenceDisplay"]
+
+
+class InfluenceDisplay:
+    """The training samples that help and harm one query most.
+
+    Bars of influence with the name and the label of each sample, or its text, or its
+    picture. Negative influence: more weight on the sample lowers the loss at the query.
+
+    Parameters
+    ----------
+    influence : ndarray of shape (n,)
+        Influence of each training sample on the loss at the query.
+    labels : sequence of length n, default=None
+        Label or target of each training sample.
+    samples : sequence of length n, default=None
+        What to show of each training sample: texts, or images of shape (n, height, width)
+        or (n, height, width, 3).
+    names : sequence of length n, default=None
+        Names of the training samples; None for their positions.
+    query : object, default=None
+        What to show of the query: its text or image.
+    query_name : str, default="the query"
+        What to call the query in the title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the plot; images are in axes inset there.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    helpful_, harmful_ : ndarray of int
+        The training samples shown, the most helpful and the most harmful first.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skinfluence.inspection import InfluenceDisplay
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_digits(return_X_y=True)
+    >>> clf = LogisticRegression(C=0.01, max_iter=1000).fit(X[:300], y[:300])
+    >>> images = X[:300].reshape(-1, 8, 8)
+    >>> display = InfluenceDisplay.from_estimator(
+    ...     clf, X[[350]], y[[350]], samples=images, query=X[350].reshape(8, 8)
+    ... )
+    >>> display.helpful_.shape
+    (5,)
+    """
+
+    def __init__(
+        self,
+        influence,
+        *,
+        labels=None,
+        samples=None,
+        names=None,
+        query=None,
+        query_name="the query",
+    ):
+        self.influence = influence
+        self.labels = labels
+        self.samples = samples
+        self.names = names
+        self.query = query
+        self.query_name = query_name
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y, *, samples=None, query=None, query_name=None, ax=None, **kwargs
+    ):
+        """Plot the influence of training samples on the loss at one query.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator of skinfluence, or a pipeline that ends in one.
+        X : {array-like, sparse matrix} of shape (1, n_features)
+            The query.
+        y : array-like of shape (1,)
+            Its target or label.
+        samples : sequence of length n, default=None
+            Texts or images of the training samples.
+        query : object, default=None
+            Text or image of the query.
+        query_name : str, default=None
+            What to call the query; by default its label, with what is predicted.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The plot.
+        """
+        final = final_estimator(estimator)
+        Xt = transform(estimator, X)
+        if np.shape(Xt)[0] != 1:
+            raise ValueError(
+                f"X holds {np.shape(Xt)[0]} samples, but the display is of one query: X[[i]]."
+            )
+        influence = final.influence_loss(Xt, y)[0]
+        objective = final._get_objective()
+        if query_name is None:
+            kind = "class" if is_classifier(final) else "target"
+            query_name = f"a query of {kind} {_text(np.asarray(y)[0])}"
+            query_name += f", predicted {_text(final.predict(Xt)[0])}"
+        display = cls(
+            influence,
+            labels=final._decode(objective.target),
+            samples=samples,
+            names=objective.index,
+            query=query,
+            query_name=query_name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        influence,
+        *,
+        labels=None,
+        samples=None,
+        names=None,
+        query=None,
+        query_name="the query",
+        ax=None,
+        **kwargs,
+    ):
+        """Plot influences computed before.
+
+        Parameters
+        ----------
+        influence : array-like of shape (n,)
+            A row of `influence_loss`.
+        labels : sequence of length n, default=None
+            Labels or targets of the training samples.
+        samples : sequence of length n, default=None
+            Texts or images of the training samples.
+        names : sequence of length n, default=None
+            Names of the training samples.
+        query : object, default=None
+            Text or image of the query.
+        query_name : str, default="the query"
+            What to call the query in the title.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The plot.
+        """
+        display = cls(
+            np.asarray(influence),
+            labels=labels,
+            samples=samples,
+            names=names,
+            query=query,
+            query_name=query_name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, n_influential=5, width=60):
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        n_influential : int, default=5
+            How many helpful and how many harmful samples to show; fewer where not so many
+            help or harm.
+        width : int, default=60
+            Characters after which a text is cut.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The plot.
+        """
+        check_count("n_influential", n_influential, len(self.influence))
+        order = np.argsort(self.influence, kind="stable")
+        self.helpful_ = order[:n_influential][self.influence[order[:n_influential]] < 0]
+        last = order[::-1][:n_influential]
+        self.harmful_ = last[self.influence[last] > 0]
+        images = self.samples is not None and np.ndim(self.samples[0]) >= 2
+        size = (1.35 * n_influential + 1.6, 4.2)
+        if not images:
+            text = 0.0 if self.samples is None else 0.08 * width
+            size = (8.0 + text, 0.72 * n_influential + 1.6)
+        self.figure_, self.ax_ = make_axes(ax, size)
+        title = f"Training samples that help and harm\n{self.query_name}"
+        if images:
+            self._draw_images(n_influential)
+            self.ax_.set_title(title)
+        else:
+            self._draw_bars(width)
+            if isinstance(self.query, str):
+                title += ": " + textwrap.shorten(self.query, width, placeholder=" ...")
+            tidy(
+                self.ax_,
+                title=title,
+                xlabel="influence on the loss at the query (negative helps)",
+                ylabel="training sample" + ("" if self.labels is None else ": y"),
+            )
+        return self
+
+    def _draw_bars(self, width):
+        """Draw one bar for each sample, the most helpful at the top."""
+        rows = np.concatenate([self.helpful_, self.harmful_[::-1]])
+        values = self.influence[rows]
+        colors = np.where(values < 0, BLUE, ORANGE)
+        at = -np.arange(len(rows), dtype=float)
+        self.ax_.barh(at, values, color=colors, height=0.7)
+        self.ax_.axvline(0.0, color="black", linewidth=0.6)
+        self.ax_.set_yticks(at, self._captions(rows, width))
+        self.ax_.tick_params(axis="y", length=0)
+        self.ax_.margins(y=0.02)
+
+    def _draw_images(self, n_influential):
+        """Draw two rows of images, and the query left of them."""
+        ax = self.ax_
+        ax.set_axis_off()
+        with_query = self.query is not None
+        columns = n_influential + int(with_query)
+        wide = 1.0 / columns
+        if with_query:
+            self._draw_image(self.query, (0.0, 0.25, 0.92 * wide, 0.5), "query", "black")
+        for line, (rows, word, color) in enumerate(
+            [(self.helpful_, "helps", BLUE), (self.harmful_, "harms", ORANGE)]
+        ):
+            for column, row in enumerate(rows):
+                left = (column + int(with_query) + 0.08) * wide
+                caption = f"{word} {self.influence[row]:+.3g}\n{self._caption(row)}"
+                box = (left, 0.5 * (1 - line), 0.84 * wide, 0.36)
+                self._draw_image(self.samples[row], box, caption, color)
+
+    def _draw_image(self, image, box, caption, color):
+        inset = self.ax_.inset_axes(box)
+        inset.imshow(image, cmap="gray_r")
+        inset.set_title(caption.replace("-", "\N{MINUS SIGN}", 1), fontsize=9, color=color)
+        inset.set(xticks=[], yticks=[])
+        inset.spines[:].set_color(color)
+
+    def _captions(self, rows, width):
+        if self.samples is None:
+            return [self._caption(row) for row in rows]
+        texts = [
+            textwrap.shorten(str(self.samples[row]), width, placeholder=" ...") for row in rows
+        ]
+        return [
+            f"{text}  [{self._caption(row)}]" for text, row in zip(texts, rows, strict=True)
+        ]
+
+    def _caption(self, row):
+        name = row_names(self.names, [row])[0]
+        return name if self.labels is None else f"{name}: {_text(self.labels[row])}"
+
+
+def _text(label):
+    """Return a label or a target as text."""
+    if isinstance(label, np.ndarray):
+        return ", ".join(_text(value) for value in label)
+    return f"{label:.4g}" if isinstance(label, float | np.floating) else str(label)

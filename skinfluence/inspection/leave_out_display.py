@@ -1,0 +1,204 @@
+"""Predicted against refitted changes of the parameters."""
+
+import numpy as np
+
+from skinfluence.inspection.plotting import (
+    BLUE,
+    GREY,
+    label_points,
+    make_axes,
+    row_names,
+    tidy,
+)
+from skinfluence.mixins.checks import check_count
+from skinfluence.steps import final_estimator
+
+__all__ = ["LeaveOutDisplay"]
+
+
+class LeaveOutDisplay:
+    """Changes when groups of samples leave, as predicted and as scikit-learn refits them.
+
+    One point for each parameter and group; on the diagonal the prediction is right. The
+    groups with the largest errors are named.
+
+    Parameters
+    ----------
+    predicted, actual : ndarray of shape (n_checks, p)
+        Changes of the parameters.
+    names : sequence of length n_checks, default=None
+        Names of the groups; None for their positions.
+    unit : str, default=""
+        Unit of the changes, for the axes.
+    pearson_r, slope : float, default=None
+        Correlation of actual and predicted changes and slope of the line through them, for
+        the title; None leaves them out.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the plot.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    scatter_ : matplotlib PathCollection
+        The points.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.inspection import LeaveOutDisplay
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = LogisticRegression(tol=1e-8).fit(scale(X), y)
+    >>> display = LeaveOutDisplay.from_estimator(clf, method="influence", random_state=0)
+    >>> display.slope > 1  # first order understates
+    True
+    """
+
+    def __init__(self, predicted, actual, *, names=None, unit="", pearson_r=None, slope=None):
+        self.predicted = predicted
+        self.actual = actual
+        self.names = names
+        self.unit = unit
+        self.pearson_r = pearson_r
+        self.slope = slope
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        *,
+        n_checks=20,
+        groups=None,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Refit without some groups, see `leave_out_check`, and plot the comparison.
+
+        Changes are in standard errors of each parameter,
+        ``params_covariance("hessian")``, so that all share the axes.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator of skinfluence, or a pipeline that ends in one.
+        n_checks : int, default=20
+            How many refits.
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Which rows leave together, see `leave_out_params`.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups.
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy to check.
+        refine : float, default=None
+            Share of the groups recomputed exactly.
+        random_state : int, RandomState instance or None, default=None
+            Draws half of the groups.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : LeaveOutDisplay
+            The plot.
+        """
+        final = final_estimator(estimator)
+        check = final.leave_out_check(
+            n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
+        )
+        error = np.sqrt(np.diag(final.params_covariance("hessian")))
+        index = final._get_objective().index if groups is None and cv is None else None
+        return cls.from_predictions(
+            check.predicted / error,
+            check.actual / error,
+            names=row_names(index, check.indices),
+            unit="standard errors",
+            ax=ax,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(cls, predicted, actual, *, names=None, unit="", ax=None, **kwargs):
+        """Plot changes computed before.
+
+        Parameters
+        ----------
+        predicted, actual : array-like of shape (n_checks, p) or (n_checks,)
+            Changes of parameters, losses or anything else.
+        names : sequence of length n_checks, default=None
+            Names of the groups.
+        unit : str, default=""
+            Unit of the changes, for the axes.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : LeaveOutDisplay
+            The plot.
+        """
+        predicted, actual = (
+            np.reshape(np.asarray(a, dtype=np.float64), (len(a), -1))
+            for a in (predicted, actual)
+        )
+        x, y = predicted.ravel(), actual.ravel()
+        pearson_r, slope = None, None
+        if np.ptp(x) > 0 and np.ptp(y) > 0:
+            pearson_r, slope = float(np.corrcoef(x, y)[0, 1]), float(np.polyfit(x, y, 1)[0])
+        display = cls(
+            predicted, actual, names=names, unit=unit, pearson_r=pearson_r, slope=slope
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, n_labels=3, **kwargs):
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        n_labels : int, default=3
+            How many groups to name.
+        **kwargs : dict
+            Passed to ``ax.scatter``.
+
+        Returns
+        -------
+        display : LeaveOutDisplay
+            The plot.
+        """
+        check_count("n_labels", n_labels)
+        self.figure_, ax = make_axes(ax, (5.6, 5.2))
+        self.ax_ = ax
+        style = {"s": 16, "alpha": 0.6, "color": BLUE, "linewidths": 0} | kwargs
+        self.scatter_ = ax.scatter(self.predicted, self.actual, **style)
+        ends = [
+            min(self.predicted.min(), self.actual.min()),
+            max(self.predicted.max(), self.actual.max()),
+        ]
+        ax.plot(ends, ends, color=GREY, linewidth=0.8, zorder=0, label="refitted = predicted")
+        ax.legend(loc="upper left", frameon=False, fontsize=9)
+        title = "Changes when samples leave"
+        if self.pearson_r is not None:
+            title += f": r = {self.pearson_r:.4f}, slope = {self.slope:.3f}"
+        unit = f" ({self.unit})" if self.unit else ""
+        tidy(ax, title=title, xlabel=f"predicted{unit}", ylabel=f"refitted{unit}")
+        error = np.abs(self.predicted - self.actual)
+        worst = np.argsort(-error.max(axis=1), kind="stable")[:n_labels]
+        at = error[worst].argmax(axis=1)
+        label_points(
+            ax,
+            self.predicted[worst, at],
+            self.actual[worst, at],
+            row_names(self.names, worst),
+        )
+        return self

@@ -1,0 +1,214 @@
+"""Leverage against residual."""
+
+import numpy as np
+
+from skinfluence.inspection.plotting import (
+    BLUE,
+    GREY,
+    label_points,
+    make_axes,
+    row_names,
+    tidy,
+)
+from skinfluence.mixins.checks import check_count
+from skinfluence.steps import final_estimator
+
+__all__ = ["LeverageDisplay"]
+
+
+class LeverageDisplay:
+    """Leverage of the training samples against their studentised residuals.
+
+    A sample moves the fit if it has both; curves of equal Cook's distance join the samples
+    that move it equally far. The samples with the largest Cook's distance are named.
+
+    Parameters
+    ----------
+    leverage : ndarray of shape (n,)
+        Leverage of each training sample.
+    studentized_residual : ndarray of shape (n,)
+        Externally studentised residuals.
+    cooks_distance : ndarray of shape (n,)
+        Cook's distances.
+    dof : float, default=None
+        Degrees of freedom ``n - p`` of an estimated dispersion, for the curves; None where
+        the dispersion is known.
+    names : sequence of length n, default=None
+        Names of the samples; None for their positions.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the plot.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    scatter_ : matplotlib PathCollection
+        The samples.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.inspection import LeverageDisplay
+    >>> from skinfluence.linear_model import Ridge
+    >>> reg = Ridge(alpha=0.1).fit(*load_diabetes(return_X_y=True))
+    >>> display = LeverageDisplay.from_estimator(reg)
+    >>> display.ax_.get_xlabel()
+    'leverage'
+    """
+
+    def __init__(
+        self, leverage, studentized_residual, *, cooks_distance, dof=None, names=None
+    ):
+        self.leverage = leverage
+        self.studentized_residual = studentized_residual
+        self.cooks_distance = cooks_distance
+        self.dof = dof
+        self.names = names
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+        """Plot the training samples of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator of skinfluence, or a pipeline that ends in one.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : LeverageDisplay
+            The plot.
+        """
+        final = final_estimator(estimator)
+        summary = final.influence_summary()
+        objective = final._get_objective()
+        dof = None
+        if objective.formulation.loss.has_dispersion:
+            dof = np.sum(objective.sample_weight > 0) - summary.leverage.sum()
+        display = cls(
+            summary.leverage,
+            summary.studentized_residual,
+            cooks_distance=summary.cooks_distance,
+            dof=dof,
+            names=objective.index,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        leverage,
+        studentized_residual,
+        *,
+        cooks_distance,
+        dof=None,
+        names=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Plot measures computed before.
+
+        Parameters
+        ----------
+        leverage : array-like of shape (n,)
+            Leverage of each training sample.
+        studentized_residual : array-like of shape (n,)
+            Externally studentised residuals.
+        cooks_distance : array-like of shape (n,)
+            Cook's distances.
+        dof : float, default=None
+            Degrees of freedom of an estimated dispersion.
+        names : sequence of length n, default=None
+            Names of the samples.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : LeverageDisplay
+            The plot.
+        """
+        arrays = map(np.asarray, (leverage, studentized_residual, cooks_distance))
+        leverage, residual, cook = arrays
+        display = cls(leverage, residual, cooks_distance=cook, dof=dof, names=names)
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, n_labels=5, cook_levels=None, **kwargs):
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        n_labels : int, default=5
+            How many samples to name.
+        cook_levels : sequence of float, default=None
+            Cook's distances to draw curves for; by default three round numbers up to the
+            largest.
+        **kwargs : dict
+            Passed to ``ax.scatter``.
+
+        Returns
+        -------
+        display : LeverageDisplay
+            The plot.
+        """
+        known = np.flatnonzero(np.isfinite(self.cooks_distance))
+        check_count("n_labels", n_labels, len(self.cooks_distance))
+        self.figure_, ax = make_axes(ax)
+        self.ax_ = ax
+        style = {"s": 18, "alpha": 0.6, "color": BLUE, "linewidths": 0} | kwargs
+        h, t = self.leverage[known], self.studentized_residual[known]
+        self.scatter_ = ax.scatter(h, t, **style)
+        ax.axhline(0.0, color=GREY, linewidth=0.6)
+        signed = bool(np.any(t < 0))
+        ax.set_xlim(0.0, 1.12 * h.max())
+        low, high = ax.get_ylim()
+        tidy(
+            ax,
+            title="Leverage and residual of each training sample",
+            xlabel="leverage",
+            ylabel="studentised residual" + ("" if signed else ", norm"),
+        )
+        top = np.argsort(-self.cooks_distance[known], kind="stable")[:n_labels]
+        largest = self.cooks_distance[known][top[0]]
+        levels = _round_levels(largest) if cook_levels is None else cook_levels
+        for level in levels:
+            self._draw_curve(level, signed)
+        ax.set_ylim(low, high)
+        if len(levels):
+            listed = ", ".join(f"{level:g}" for level in levels)
+            ax.plot([], [], "--", color=GREY, linewidth=0.8, label=f"Cook's distance {listed}")
+            ax.legend(loc="lower right", frameon=False, fontsize=9)
+        label_points(ax, h[top], t[top], row_names(self.names, known[top]))
+        return self
+
+    def _draw_curve(self, level, signed):
+        """Draw where Cook's distance has a value: r^2 h / (p (1 - h)) = level."""
+        n_params = np.sum(self.leverage)
+        h = np.linspace(*self.ax_.get_xlim(), 400)[1:]
+        h = h[h < 1.0]
+        squares = level * n_params * (1.0 - h) / h
+        if self.dof is not None:
+            # From internally to externally studentised.
+            with np.errstate(divide="ignore"):
+                ratio = (self.dof - 1.0) / np.maximum(self.dof - squares, 0.0)
+            squares = squares * ratio
+        t = np.sqrt(squares)
+        for sign in (1.0, -1.0) if signed else (1.0,):
+            self.ax_.plot(h, sign * t, "--", color=GREY, linewidth=0.8)
+
+
+def _round_levels(largest):
+    """Return up to three of 1, 2, 5 times a power of ten, the largest below `largest`."""
+    if not largest > 0:
+        return []
+    power = np.floor(np.log10(largest))
+    steps = [m * 10.0 ** (power + e) for e in (-1, 0) for m in (1, 2, 5)]
+    return [float(f"{step:g}") for step in steps if step <= largest][-3:]

@@ -1,0 +1,77 @@
+"""What the displays share; matplotlib is imported inside, as scikit-learn does."""
+
+import numpy as np
+
+__all__ = ["label_points", "make_axes", "row_names", "tidy"]
+
+#: Helpful and harmful, good and doubtful: blue and orange read in every colour vision.
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.55"
+
+# Width of a character relative to the font size, height of a line, gap to the point.
+_WIDE, _HIGH, _GAP = 0.62, 1.25, 5.0
+
+
+def make_axes(ax, figsize=(6.4, 4.8)):
+    """Return (figure, axes): those of `ax`, or new ones."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "The displays need matplotlib: python -m pip install matplotlib."
+        ) from error
+    if ax is not None:
+        return ax.figure, ax
+    return plt.subplots(figsize=figsize, layout="constrained")
+
+
+def tidy(ax, *, title, xlabel, ylabel):
+    """Write titles and take away the lines that carry nothing."""
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def row_names(names, rows):
+    """Return what to call some rows: their names, or their positions."""
+    return [str(row if names is None else names[row]) for row in rows]
+
+
+def label_points(ax, x, y, labels, *, fontsize=9):
+    """Write labels beside points so that no two overlap.
+
+    A label stands to the right of its point, or to the left near the right border, and
+    moves up past the labelled points and labels that are there already, with a line back to
+    its point.
+    """
+    from matplotlib.patheffects import withStroke
+
+    ax.figure.canvas.draw()  # limits and layout are settled from here on
+    scale = ax.figure.dpi / 72.0
+    high, gap = _HIGH * fontsize * scale, _GAP * scale
+    right = ax.get_window_extent().x1
+    points = ax.transData.transform(np.column_stack([x, y]))
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    dot = 0.8 * gap
+    taken = [(px - dot, px + dot, py - dot, py + dot) for px, py in points]
+    for i in np.argsort(points[:, 1], kind="stable"):
+        px, py = points[i]
+        wide = _WIDE * fontsize * scale * len(labels[i])
+        left = px + gap + wide > right
+        x0 = px - gap - wide if left else px + gap
+        y0 = py - high / 2
+        for a0, a1, b0, b1 in sorted(taken, key=lambda box: box[2]):
+            if x0 < a1 and a0 < x0 + wide and y0 < b1 and b0 < y0 + high:
+                y0 = b1
+        taken.append((x0, x0 + wide, y0, y0 + high))
+        rise = (y0 + high / 2 - py) / scale
+        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
+        ax.annotate(
+            labels[i],
+            (x[i], y[i]),
+            xytext=(-_GAP if left else _GAP, rise),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=fontsize,
+            path_effects=halo,
+            arrowprops=line if rise > 2 else None,
+        )

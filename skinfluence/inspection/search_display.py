@@ -1,0 +1,218 @@
+"""Score of a search against the parameter."""
+
+from numbers import Real
+
+import numpy as np
+
+from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
+
+__all__ = ["SearchDisplay"]
+
+
+class SearchDisplay:
+    """Leave-one-out score of each value of a parameter, with the best one marked.
+
+    Parameters
+    ----------
+    values : sequence of length m
+        Values of the parameter.
+    scores : ndarray of shape (m,)
+        Their scores; higher is better.
+    lines : sequence of length m, default=None
+        Settings of the other parameters; the values of each are joined by a line of its
+        own.
+    param : str, default="parameter"
+        Name of the parameter.
+    score_name : str, default="leave-one-out score"
+        Name of the score.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the plot.
+    figure_ : matplotlib Figure
+        Figure that holds it.
+    lines_ : list of matplotlib Line2D
+        One for each setting of the other parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.inspection import SearchDisplay
+    >>> from skinfluence.linear_model import Ridge
+    >>> from skinfluence.model_selection import LeaveOneOutSearchCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> search = LeaveOneOutSearchCV(Ridge(), {"alpha": np.logspace(-4, 1, 11)}).fit(X, y)
+    >>> SearchDisplay.from_estimator(search).ax_.get_xlabel()
+    'alpha'
+    """
+
+    def __init__(
+        self,
+        values,
+        scores,
+        *,
+        lines=None,
+        param="parameter",
+        score_name="leave-one-out score",
+    ):
+        self.values = values
+        self.scores = scores
+        self.lines = lines
+        self.param = param
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(cls, search, *, param=None, ax=None, **kwargs):
+        """Plot the results of a search.
+
+        Parameters
+        ----------
+        search : object
+            Fitted `LeaveOneOutSearchCV`, or a search of scikit-learn.
+        param : str, default=None
+            Parameter on the horizontal axis; by default the one with the most values.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : SearchDisplay
+            The plot.
+        """
+        results = search.cv_results_
+        candidates = results["params"]
+        names = sorted({name for params in candidates for name in params})
+        if not names:
+            raise ValueError("The search has no parameter to plot against: its grid is empty.")
+        if param is None:
+            param = max(names, key=lambda n: len({repr(c.get(n)) for c in candidates}))
+        if param not in names:
+            raise ValueError(f"param={param!r} was not searched: use one of {names}.")
+        has = [i for i, params in enumerate(candidates) if param in params]
+        lines = [
+            ", ".join(
+                f"{n}={candidates[i][n]}" for n in names if n != param and n in candidates[i]
+            )
+            for i in has
+        ]
+        kind = "mean test" if hasattr(search, "cv") else "leave-one-out"
+        score = "score" if search.scoring is None else str(search.scoring)
+        return cls.from_predictions(
+            [candidates[i][param] for i in has],
+            results["mean_test_score"][has],
+            lines=lines if any(lines) else None,
+            param=param,
+            score_name=f"{kind} {score}",
+            ax=ax,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        values,
+        scores,
+        *,
+        lines=None,
+        param="parameter",
+        score_name="leave-one-out score",
+        ax=None,
+        **kwargs,
+    ):
+        """Plot scores computed before.
+
+        Parameters
+        ----------
+        values : sequence of length m
+            Values of the parameter.
+        scores : array-like of shape (m,)
+            Their scores.
+        lines : sequence of length m, default=None
+            Settings of the other parameters.
+        param : str, default="parameter"
+            Name of the parameter.
+        score_name : str, default="leave-one-out score"
+            Name of the score.
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : SearchDisplay
+            The plot.
+        """
+        display = cls(
+            list(values),
+            np.asarray(scores, dtype=np.float64),
+            lines=lines,
+            param=param,
+            score_name=score_name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, **kwargs):
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None for a new figure.
+        **kwargs : dict
+            Passed to ``ax.plot``.
+
+        Returns
+        -------
+        display : SearchDisplay
+            The plot.
+        """
+        self.figure_, ax = make_axes(ax)
+        self.ax_ = ax
+        x = self._positions(ax)
+        lines = [""] * len(x) if self.lines is None else list(self.lines)
+        self.lines_ = []
+        for name in dict.fromkeys(lines):
+            own = np.flatnonzero([line == name for line in lines])
+            own = own[np.argsort(x[own], kind="stable")]
+            style = {"marker": "o", "markersize": 4, "label": name} | kwargs
+            self.lines_ += ax.plot(x[own], self.scores[own], **style)
+        tidy(
+            ax,
+            title=f"Score for each value of {self.param}",
+            xlabel=self.param,
+            ylabel=self.score_name,
+        )
+        best = int(np.nanargmax(self.scores))
+        ax.plot(x[best], self.scores[best], "o", markersize=11, mfc="none", color=ORANGE)
+        ax.margins(y=0.12)
+        if self.lines is not None:
+            ax.legend(frameon=False, fontsize=9)
+        value = self.values[best]
+        value = f"{value:.3g}" if isinstance(value, Real) else str(value)
+        ax.annotate(
+            f"best: {value}",
+            (x[best], self.scores[best]),
+            xytext=(0, 10),
+            textcoords="offset points",
+            ha="center",
+            color=ORANGE,
+        )
+        return self
+
+    def _positions(self, ax):
+        """Return where the values go on the axis, and set its scale."""
+        numbers = all(isinstance(v, Real) and not isinstance(v, bool) for v in self.values)
+        if not numbers or not np.all(np.isfinite(self.values)):
+            names = [str(value) for value in self.values]
+            distinct = list(dict.fromkeys(names))
+            ax.set_xticks(np.arange(len(distinct)), distinct)
+            return np.array([distinct.index(name) for name in names], dtype=float)
+        x = np.array(self.values, dtype=np.float64)
+        if x.min() > 0 and x.max() >= 50 * x.min():
+            ax.set_xscale("log")
+        return x
