@@ -150,7 +150,7 @@ class LeverageDisplay:
             How many samples to name.
         cook_levels : sequence of float, default=None
             Cook's distances to draw curves for; by default three round numbers up to the
-            largest.
+            largest. A model with several outputs has none.
         **kwargs : dict
             Passed to ``ax.scatter``.
 
@@ -170,26 +170,26 @@ class LeverageDisplay:
         signed = bool(np.any(t < 0))
         ax.set_xlim(0.0, 1.12 * h.max())
         low, high = ax.get_ylim()
+        top = np.argsort(-self.cooks_distance[known], kind="stable")[:n_labels]
+        title = "Leverage and residual of each training sample"
+        # Norms over several outputs have no such curves: the leverage is a sum.
+        if signed:
+            largest = self.cooks_distance[known][top[0]]
+            levels = _round_levels(largest) if cook_levels is None else cook_levels
+            for level in levels:
+                self._draw_curve(level)
+            title += f"\ndashed: Cook's distance {', '.join(f'{v:g}' for v in levels)}"
+        ax.set_ylim(low, high)
         tidy(
             ax,
-            title="Leverage and residual of each training sample",
+            title=title,
             xlabel="leverage",
-            ylabel="studentised residual" + ("" if signed else ", norm"),
+            ylabel="studentised residual" + ("" if signed else ", norm over outputs"),
         )
-        top = np.argsort(-self.cooks_distance[known], kind="stable")[:n_labels]
-        largest = self.cooks_distance[known][top[0]]
-        levels = _round_levels(largest) if cook_levels is None else cook_levels
-        for level in levels:
-            self._draw_curve(level, signed)
-        ax.set_ylim(low, high)
-        if len(levels):
-            listed = ", ".join(f"{level:g}" for level in levels)
-            ax.plot([], [], "--", color=GREY, linewidth=0.8, label=f"Cook's distance {listed}")
-            ax.legend(loc="lower right", frameon=False, fontsize=9)
         label_points(ax, h[top], t[top], row_names(self.names, known[top]))
         return self
 
-    def _draw_curve(self, level, signed):
+    def _draw_curve(self, level):
         """Draw where Cook's distance has a value: r^2 h / (p (1 - h)) = level."""
         n_params = np.sum(self.leverage)
         h = np.linspace(*self.ax_.get_xlim(), 400)[1:]
@@ -201,7 +201,7 @@ class LeverageDisplay:
                 ratio = (self.dof - 1.0) / np.maximum(self.dof - squares, 0.0)
             squares = squares * ratio
         t = np.sqrt(squares)
-        for sign in (1.0, -1.0) if signed else (1.0,):
+        for sign in (1.0, -1.0):
             self.ax_.plot(h, sign * t, "--", color=GREY, linewidth=0.8)
 
 
