@@ -11,7 +11,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skinfluence.blocks import row_blocks
 from skinfluence.mixins.checks import check_option
@@ -130,6 +130,9 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             The search.
         """
         check_option("method", self.method, METHODS)
+        check_consistent_length(X, y)
+        if y is not None and len(np.asarray(y)) < 2:
+            raise ValueError("Leaving one out needs at least 2 samples, but n_samples=1.")
         candidates = list(ParameterGrid(self.param_grid))
         fits = _WarmFits(self.estimator, X, y, sample_weight)
         scoring = self.scoring

@@ -1,5 +1,7 @@
 """Searches against scikit-learn's with really refitted folds; intervals by counting."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -15,6 +17,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
 
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
@@ -72,7 +75,10 @@ def test_newton_chooses_within_a_grid_step_of_exact(name):
     grid = {"C": np.logspace(-3, 3, 13)}
     best = [
         LeaveOneOutSearchCV(
-            LogisticRegression(**NEWTON), grid, scoring="neg_log_loss", method=method
+            LogisticRegression(**NEWTON | {"tol": 1e-8}),
+            grid,
+            scoring="neg_log_loss",
+            method=method,
         )
         .fit(X, y)
         .best_index_
@@ -189,6 +195,20 @@ def test_the_search_is_an_estimator():
         LeaveOneOutSearchCV(LinearRegression(), {"fit_intercept": [True]}).fit(X, y)
     with pytest.raises(ValueError, match="method='loo' is not known"):
         LeaveOneOutSearchCV(Ridge(), {"alpha": [1.0]}, method="loo").fit(X, y)
+
+
+def test_scikit_learns_checks():
+    # GridSearchCV fails the first one, too; the others want samples of weight zero to be
+    # as if they were not there, but scores are without weights.
+    known = {
+        "check_supervised_y_2d": "no warning is passed on",
+        "check_sample_weight_equivalence_on_dense_data": "unweighted scores",
+        "check_sample_weight_equivalence_on_sparse_data": "unweighted scores",
+    }
+    search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(search, expected_failed_checks=known, on_skip=None)
 
 
 def test_sample_weights_reach_every_fit():

@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 
-from skinfluence import diagnostics, influence
-from skinfluence.groups import resolve_groups
+from skinfluence import diagnostics, influence, removal
+from skinfluence.groups import Groups, resolve_groups
 from skinfluence.mixins.checks import check_option, prepare_out
+from skinfluence.solvers import get_solver
 
 __all__ = ["DiagnosticsMixin"]
 
@@ -219,16 +220,16 @@ default="infinitesimal_jackknife"
         jackknife: 68.6
         """
         check_option("kind", kind, KINDS)
+        if kind == "hessian" and groups is not None:
+            raise ValueError(
+                "kind='hessian' takes the samples as independent and no groups: use "
+                "'infinitesimal_jackknife' or 'jackknife'."
+            )
+        state = self._get_influence_state(hessian_solver)
         if kind == "hessian":
-            if groups is not None:
-                raise ValueError(
-                    "kind='hessian' takes the samples as independent and no groups: use "
-                    "'infinitesimal_jackknife' or 'jackknife'."
-                )
-            return self._hessian_covariance(hessian_solver, n_jobs)
+            return self._hessian_covariance(state, n_jobs)
         if kind == "jackknife":
             return self._jackknife_covariance(groups, hessian_solver, n_jobs)
-        state = self._get_influence_state(hessian_solver)
         objective = state.point.objective
         groups = resolve_groups(
             groups,
@@ -242,7 +243,9 @@ default="infinitesimal_jackknife"
 
     def _measure(self, state, hessian_solver, n_jobs, write=None):
         """Return the `RemovalMeasures`; `write(indices, d)` gets the changes as they come."""
-        base, groups = self._removal(None, None, "newton", hessian_solver, stacklevel=5)
+        objective = state.point.objective
+        solver = get_solver(hessian_solver, objective)
+        base = removal.Base.at(state.point, state.factor, solver)
         leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
         measures = diagnostics.RemovalMeasures(base, leverage)
 
@@ -251,12 +254,12 @@ default="infinitesimal_jackknife"
             if write is not None:
                 write(indices, d)
 
+        groups = Groups(objective.n_rows)
         self._leave_out(base, groups, "newton", emit, None, n_jobs, 0, stacklevel=4)
         return measures
 
-    def _hessian_covariance(self, hessian_solver, n_jobs):
+    def _hessian_covariance(self, state, n_jobs):
         """Return phi H^-1."""
-        state = self._get_influence_state(hessian_solver)
         point, factor = state.point, state.factor
         layout = point.objective.formulation.layout
         covariance = np.empty((layout.size, layout.size))
@@ -272,7 +275,6 @@ default="infinitesimal_jackknife"
 
     def _jackknife_covariance(self, groups, hessian_solver, n_jobs):
         """Return sum d d' over the groups."""
-        self._get_influence_state(hessian_solver)
         base, groups = self._removal(groups, None, "newton", hessian_solver, stacklevel=5)
         groups.partition()
         layout = base.point.objective.formulation.layout
