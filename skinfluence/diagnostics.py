@@ -30,12 +30,16 @@ from skinfluence.blocks import row_blocks, run_blocks
 
 __all__ = [
     "RemovalMeasures",
+    "chi_squares",
     "covariance_factor",
+    "degrees_of_freedom",
     "dispersion",
     "inverse_diagonal",
     "leverages",
     "sandwich",
 ]
+
+_ROUNDING = 1e-10
 
 
 def leverages(point, factor, *, n_jobs=None):
@@ -71,8 +75,17 @@ def dispersion(point, leverage):
     """Return phi of each output, (K,); NaN where no degree of freedom is left."""
     if not point.objective.formulation.loss.has_dispersion:
         return np.ones(point.theta.shape[0])
-    left = _n_present(point.objective) - leverage.sum(axis=0)
-    return _ratio(chi_squares(point).sum(axis=0), left)
+    return _ratio(chi_squares(point).sum(axis=0), degrees_of_freedom(point, leverage))
+
+
+def degrees_of_freedom(point, leverage, n_deleted=0):
+    """Return n - p of each output, (K,), n the number of rows that have weight.
+
+    At least 0, where only rounding of the leverages is left, too.
+    """
+    n = np.sum(point.objective.sample_weight > 0) - n_deleted
+    left = n - leverage.sum(axis=0)
+    return np.where(left > _ROUNDING * n, left, 0.0)
 
 
 def inverse_diagonal(point, factor, *, n_jobs=None):
@@ -162,7 +175,7 @@ class RemovalMeasures:
             return np.ones(self.leverage.shape)
         chi2 = chi_squares(point)
         others = chi2.sum(axis=0) - chi2 - self.decrement2 + self._penalty_fall
-        left = _n_present(point.objective) - 1 - self.leverage.sum(axis=0)
+        left = degrees_of_freedom(point, self.leverage, n_deleted=1)
         return _ratio(np.maximum(others, 0.0), left)
 
     def studentized_residual(self):
@@ -209,11 +222,6 @@ def sandwich(point, factor, groups, *, n_jobs=None):
 def covariance_factor(phi, layout):
     """Return sqrt(phi) of the output of each parameter, (p,)."""
     return np.sqrt(layout.to_public(np.broadcast_to(phi[:, None], layout.shape)))
-
-
-def _n_present(objective):
-    """Return the number of rows that have weight."""
-    return int(np.sum(objective.sample_weight > 0))
 
 
 def _ratio(a, b):

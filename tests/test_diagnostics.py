@@ -272,6 +272,22 @@ def test_a_row_that_no_model_can_do_without_is_named():
         assert np.isnan(reg.params_covariance("jackknife")).all()
 
 
+def test_a_fit_that_leaves_no_degrees_of_freedom_is_named():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 80)), rng.standard_normal(30)
+    reg = Ridge(alpha=1.0).fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"leaves 0\.\d+ degrees of freedom"):
+        summary = reg.influence_summary()
+    assert np.isnan(summary.studentized_residual).all()
+    assert np.isfinite(summary.cooks_distance).all()
+    with pytest.warns(InfluenceWarning, match="degrees of freedom"):
+        assert np.isnan(reg.dfbetas()).all()
+    assert np.isfinite(reg.params_covariance("hessian")).all()
+    reg = Ridge(alpha=0.0).fit(X[:12, :11], y[:12])
+    with pytest.warns(InfluenceWarning, match="degrees of freedom"):
+        assert np.isnan(reg.params_covariance("hessian")).all()
+
+
 def test_groups_must_partition_the_samples():
     X, y, _ = data("diabetes")
     reg = Ridge().fit(X, y)

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from skinfluence import InfluenceWarning, functionals
 from skinfluence.inspection import most_influential_set, rank_label_errors
+from skinfluence.inspection.influential_set import _Removals, _SignificanceGoal
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.svm import LinearSVC
 from tests.cases import NEWTON, data
@@ -180,6 +181,30 @@ def test_significance_of_least_squares_is_that_of_statsmodels(j):
     np.testing.assert_allclose(result.target_before, before.tvalues[j], rtol=1e-8)
     np.testing.assert_allclose(result.target_after, after.tvalues[j], rtol=1e-8)
     assert (before.pvalues[j] < 0.05) != (after.pvalues[j] < 0.05)
+
+
+def test_the_linear_score_of_significance_is_a_derivative():
+    # Half a sample less, half a sample more: the change of the t value for each sample.
+    X, y, w = data("diabetes")
+    reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y, w)
+    removals = _Removals(reg, "auto", None)
+    goal = _SignificanceGoal(2, 0.05, removals.full)
+    found = goal.first_order(removals.full)
+    rows = np.arange(0, len(y), 15)
+    step = 1e-4
+    for row in rows:
+        values = []
+        for sign in (1, -1):
+            moved = w.copy()
+            moved[row] *= 1 + sign * step
+            moved = Ridge(alpha=0.0, solver="cholesky").fit(X, y, moved)
+            values.append(moved.params_[2] / moved.params_covariance("hessian")[2, 2] ** 0.5)
+        derivative = (values[1] - values[0]) / (2 * step)
+        # Weights do not move n, a removal does: one degree of freedom less.
+        dof = len(y) - X.shape[1] - 1
+        np.testing.assert_allclose(
+            found[row] + 0.5 * goal.before / dof, derivative, rtol=1e-5, atol=1e-7
+        )
 
 
 def test_significance_of_a_likelihood_is_that_of_statsmodels():

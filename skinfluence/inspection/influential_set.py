@@ -307,7 +307,7 @@ class _SignificanceGoal(_Goal):
         if not objective.formulation.loss.has_dispersion:
             return self.side * stats.norm.isf(self.level / 2)
         leverage = diagnostics.leverages(base.point, base.plain_factor)
-        left = np.sum(objective.sample_weight > 0) - leverage[:, self.output].sum()
+        left = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
         return self.side * stats.t.isf(self.level / 2, left)
 
     def flipped(self, base):
@@ -316,10 +316,12 @@ class _SignificanceGoal(_Goal):
         return bool(significant == (self.direction == self.side))
 
     def first_order(self, base):
-        # The parameter moves and its standard error does, too.
+        # The parameter moves, and the two factors of its standard error do, too.
         error, z = self._error(base), self.value(base)
         moved = _first_order(base, self.V) / error
-        return moved - 0.5 * z * self._relative_variance(base, 0.0)
+        return moved - 0.5 * z * (
+            self._relative_variance(base, 0.0) + self._relative_dispersion(base)
+        )
 
     def one_step(self, base, removals):
         point = base.point
@@ -345,6 +347,21 @@ class _SignificanceGoal(_Goal):
             leverage = diagnostics.leverages(base.point, base.plain_factor)
             variance *= diagnostics.dispersion(base.point, leverage)[self.output]
         return np.sqrt(variance)
+
+    def _relative_dispersion(self, base):
+        """Return by what share phi grows without each row, to first order, (n,).
+
+        (1 - chi-square_i / phi) / (n - p).
+        """
+        point = base.point
+        present = point.objective.sample_weight > 0
+        if not point.objective.formulation.loss.has_dispersion:
+            return np.zeros(len(present))
+        leverage = diagnostics.leverages(point, base.plain_factor)
+        phi = diagnostics.dispersion(point, leverage)[self.output]
+        left = diagnostics.degrees_of_freedom(point, leverage)[self.output]
+        chi_square = diagnostics.chi_squares(point)[:, self.output]
+        return present * (1.0 - chi_square / phi) / left
 
     def _relative_variance(self, base, leverage):
         """Return by what share (H^-1)_jj grows without each row, curvatures held, (n,).

@@ -1,12 +1,14 @@
 """Chapter D: case diagnostics and the uncertainty of the parameters."""
 
 import threading
+import warnings
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, influence, removal
+from skinfluence.exceptions import InfluenceWarning
 from skinfluence.groups import Groups, resolve_groups
 from skinfluence.mixins.checks import check_option, prepare_out
 from skinfluence.solvers import get_solver
@@ -247,6 +249,7 @@ default="infinitesimal_jackknife"
         solver = get_solver(hessian_solver, objective)
         base = removal.Base.at(state.point, state.factor, solver)
         leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
+        _check_dispersion(state.point, leverage, n_deleted=1)
         measures = diagnostics.RemovalMeasures(base, leverage)
 
         def emit(indices, _rows, theta):
@@ -268,6 +271,7 @@ default="infinitesimal_jackknife"
         )
         if point.objective.formulation.loss.has_dispersion:
             leverage = diagnostics.leverages(point, factor, n_jobs=n_jobs)
+            _check_dispersion(point, leverage)
             phi = diagnostics.dispersion(point, leverage)
             root = diagnostics.covariance_factor(phi, layout)
             covariance *= root[:, None] * root
@@ -289,3 +293,18 @@ default="infinitesimal_jackknife"
 
         self._leave_out(base, groups, "newton", emit, None, n_jobs, 0, stacklevel=4)
         return covariance
+
+
+def _check_dispersion(point, leverage, n_deleted=0):
+    """Say so where no degree of freedom is left to estimate a dispersion from."""
+    if not point.objective.formulation.loss.has_dispersion:
+        return
+    if not diagnostics.degrees_of_freedom(point, leverage, n_deleted).all():
+        left = diagnostics.degrees_of_freedom(point, leverage).min()
+        warnings.warn(
+            f"The fit leaves {left:.3g} degrees of freedom, the number of samples less the "
+            "effective number of parameters: there is no dispersion to estimate, and what is "
+            "in units of it is NaN. Strengthen the penalty or use fewer features.",
+            InfluenceWarning,
+            stacklevel=4,
+        )
