@@ -97,6 +97,8 @@ def test_unpenalised_likelihoods_agree_with_statsmodels(which):
     # The dispersion is known, so internal and external are the same.
     assert relative_error(summary.studentized_residual, reference.resid_studentized) < TIGHT
     assert relative_error(ours.dfbetas(), reference.dfbetas) < TIGHT
+    if isinstance(model, sm.GLM):
+        assert relative_error(summary.dffits, reference.d_linpred_scaled) < TIGHT
     assert relative_error(ours.params_covariance("hessian"), fit.cov_params()) < TIGHT
     robust = model.fit(**options, cov_type="HC0")
     assert relative_error(ours.params_covariance(), robust.cov_params()) < TIGHT
