@@ -57,7 +57,7 @@ def leverages(point, factor, *, n_jobs=None):
         if point.objective.coupled:
             return np.einsum("bkl,blk->bk", W, factor.row_products(x[:, None]))
         solved = factor.solve(np.broadcast_to(x[:, None], (len(x), K, D)))
-        return W * np.einsum("bd,bkd->bk", x, solved)
+        return W * np.einsum("bd,bkd->bk", x, design.readings(solved))
 
     outputs = K if point.objective.coupled else 1
     blocks = row_blocks(design.n_rows, 8 * 6 * outputs * K * D, n_jobs=n_jobs)
@@ -135,9 +135,8 @@ class RemovalMeasures:
         objective, form = point.objective, point.objective.formulation
         design = objective.design.take(indices)
         d = theta - self.theta
-        x = design.rows()
-        ahead = x @ self.base.correction.T
-        moved = np.einsum("bd,bkd->bk", x, d)
+        ahead = design.predict(self.base.correction)
+        moved = np.einsum("bd,bkd->bk", design.rows(), design.readings(d))
         w = objective.sample_weight[indices, None]
         u = w * point.rows.raw_gradient[indices] + point.curvature_product(ahead, indices)
         bend = point.curvature_product(moved, indices)
@@ -152,7 +151,8 @@ class RemovalMeasures:
             self.distance[indices] = 0.0
         self.distance[indices] += self.decrement2[indices] + bend * moved
         self._moved[indices] = moved
-        self._penalty_fall[indices] = np.sum(penalty * (self.theta**2 - theta**2), axis=-1)
+        before, after = (t * design.readings(t) for t in (self.theta, theta))
+        self._penalty_fall[indices] = np.sum(penalty * (before - after), axis=-1)
         raw = point.raw_prediction[indices] + ahead + moved
         self.loss[indices] = form.loss.loss(objective.target[indices], raw)
         return d

@@ -413,7 +413,7 @@ def jackknife_plus_interval(
     0.9
     """
     final = final_estimator(estimator)
-    if is_classifier(final) or np.ndim(final.coef_) != 1:
+    if is_classifier(final) or final._get_formulation().layout.n_outputs != 1:
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target: for a classifier use "
             "probabilities, for several targets a model for each."
@@ -427,9 +427,10 @@ def jackknife_plus_interval(
         method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
     )
     theta = formulation.layout.from_public(params)[:, 0]
+    readings = objective.design.readings(theta)
     own = np.concatenate(
         [
-            np.einsum("bd,bd->b", objective.design.take(block).rows(), theta[block])
+            np.einsum("bd,bd->b", objective.design.take(block).rows(), readings[block])
             for block in row_blocks(len(theta), 8 * 3 * theta.shape[1])
         ]
     )
