@@ -2,7 +2,7 @@
 
 from sklearn.pipeline import Pipeline
 
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.mixins import InfluenceMixin
 
 __all__ = ["final_estimator", "transform"]
 
@@ -10,7 +10,7 @@ __all__ = ["final_estimator", "transform"]
 def final_estimator(estimator):
     """Return the estimator that has the influence methods."""
     final = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    if not isinstance(final, InfluenceEstimatorMixin):
+    if not isinstance(final, InfluenceMixin):
         raise TypeError(
             f"{type(final).__name__} has no influence methods: use the class of the same "
             "name from skinfluence, alone or as the last step of a pipeline."

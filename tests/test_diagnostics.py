@@ -11,7 +11,7 @@ from sklearn.preprocessing import scale
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
-from tests.cases import NEWTON, data, each_case, relative_error
+from tests.cases import LINEAR, NEWTON, data, each_linear_case, relative_error
 
 COLUMNS = [
     "leverage",
@@ -110,7 +110,7 @@ def test_unpenalised_likelihoods_agree_with_statsmodels(which):
     assert relative_error(found, clustered.cov_params()) < TIGHT
 
 
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", **each_linear_case)
 def test_measures_meet_their_definitions(case):
     fitted = case.fit().polish()
     X, y, _ = case.data()
@@ -154,7 +154,7 @@ def test_measures_meet_their_definitions(case):
     )
 
 
-@pytest.mark.parametrize("case", [c for c in each_case["argvalues"] if "ridge" in c.name])
+@pytest.mark.parametrize("case", [c for c in LINEAR if "ridge" in c.name])
 def test_deleted_dispersion_is_that_of_the_refit(case):
     # By hand from scikit-learn's refits, target by target.
     fitted = case.fit()

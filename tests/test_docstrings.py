@@ -12,12 +12,12 @@ from tests.cases import sklearn_parent
 MODULES = [
     "skinfluence",
     "skinfluence.fitted",
-    "skinfluence.kernel_ridge",
     "skinfluence.functionals",
     "skinfluence.inspection",
+    "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
-    "skinfluence.pipeline",
     "skinfluence.model_selection",
+    "skinfluence.pipeline",
     "skinfluence.solvers",
     "skinfluence.svm",
 ]
@@ -41,7 +41,8 @@ def own_methods(cls):
     for name, member in inspect.getmembers(cls):
         function = member.fget if isinstance(member, property) else member
         module = getattr(function, "__module__", "") or ""
-        if not name.startswith("_") and module.startswith("skinfluence"):
+        hidden = not hasattr(cls, name)
+        if not hidden and not name.startswith("_") and module.startswith("skinfluence"):
             yield name
 
 

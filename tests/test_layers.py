@@ -21,7 +21,6 @@ ROOMS = [
     ["linear_model", "svm", "kernel_ridge"],
     ["pipeline"],
     ["fitted"],
-    ["linear_model", "svm"],
     ["steps"],
     ["functionals"],
     ["model_selection"],

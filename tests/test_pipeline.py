@@ -40,7 +40,10 @@ ARGUMENTS = {
     "influential_samples": lambda X, y: (X, y, 3),
 }
 # And these only by name.
-KEYWORDS = {"influence_perturbation": {"index": 3}}
+KEYWORDS = {
+    "influence_perturbation": {"index": 3},
+    "influence_relabel": {"y_new": np.array(["benign"] * 200)},
+}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ training samples alone.
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils.metaestimators import available_if
 
 from skinfluence import influence
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -19,11 +18,18 @@ from skinfluence.mixins.problem import ProblemMixin
 __all__ = ["KernelProblemMixin"]
 
 
-def _has_regular_hessian(estimator):
-    raise AttributeError(
-        "In dual coefficients the Hessian is singular to rounding wherever the kernel "
-        "matrix is: use influence_functional."
-    )
+class _NotInDualCoefficients:
+    """Stands for a method whose answer would be one about dual coefficients."""
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, instance, owner=None):
+        raise AttributeError(
+            f"{self.name} is a matter of coefficients of features. In dual coefficients "
+            "the Hessian is singular to rounding wherever the kernel matrix is: use "
+            "influence_functional, influence_summary or leave_out_params."
+        )
 
 
 class KernelProblemMixin(ProblemMixin):
@@ -46,23 +52,9 @@ class KernelProblemMixin(ProblemMixin):
         super()._forget_fit()
         self._fitted_kernel = None
 
-    @available_if(_has_regular_hessian)
-    def solve_hessian(self, V):
-        """Not available: the Hessian in dual coefficients is as singular as the kernel.
-
-        `influence_functional` gives v' H^-1 times the gradients of the training samples.
-
-        Parameters
-        ----------
-        V : array-like of shape (k, p)
-            Right-hand sides.
-
-        Examples
-        --------
-        >>> from skinfluence.kernel_ridge import KernelRidge
-        >>> hasattr(KernelRidge(), "solve_hessian")
-        False
-        """
+    solve_hessian = _NotInDualCoefficients()
+    dfbetas = _NotInDualCoefficients()
+    params_covariance = _NotInDualCoefficients()
 
     def _layout(self):
         n_outputs, intercept = self._problems()
