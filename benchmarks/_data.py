@@ -1,8 +1,11 @@
-"""Synthetic samples of any size."""
+"""Synthetic samples of any size, and larger data sets where they are found."""
+
+import os
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["labelled", "measured"]
+__all__ = ["labelled", "measured", "mnist_pair", "shared"]
 
 
 def labelled(n, d, seed=0):
@@ -21,3 +24,31 @@ def _linear(n, d, seed):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, d))
     return X, X @ rng.standard_normal(d) / np.sqrt(d), rng
+
+
+def shared(name):
+    """Return the path of a larger data set that does not come with the package.
+
+    Looked for in the directory that the environment variable SKINFLUENCE_DATA names, by
+    default ``shared/data`` beside the repository.
+    """
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get("SKINFLUENCE_DATA", beside)) / name
+    if not path.exists():
+        raise SystemExit(
+            f"This benchmark needs {name}, which is not in {path.parent}: set the "
+            "environment variable SKINFLUENCE_DATA to the directory that has it."
+        )
+    return path
+
+
+def mnist_pair(first, second, n_train=55_000):
+    """Return (X, y, X_test, y_test) of two MNIST digits, pixels from 0 to 1."""
+    with np.load(shared("mnist.npz")) as arrays:
+        train = arrays["x_train"][:n_train], arrays["y_train"][:n_train]
+        test = arrays["x_test"], arrays["y_test"]
+    pair = []
+    for images, labels in (train, test):
+        kept = np.isin(labels, (first, second))
+        pair += [images[kept].reshape(-1, 784) / 255.0, labels[kept]]
+    return tuple(pair)
