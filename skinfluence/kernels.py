@@ -139,6 +139,12 @@ class Basis:
             return Basis(self.kernel, sparse.vstack([self.X, sparse.csr_array(X)], "csr"))
         return Basis(self.kernel, np.concatenate([self.X, _dense(X)]))
 
+    def is_of(self, X):
+        """Whether this is the basis of the given rows."""
+        other = Basis(self.kernel, X)
+        same = type(X) is type(self.X) and X.shape == self.X.shape
+        return same and X.dtype == self.X.dtype and other._checksum() == self._checksum()
+
     def is_unchanged(self):
         """Whether X still holds what K was computed from; forgets K where it does not."""
         if "matrix" not in self.__dict__ or self._seen == self._checksum():

@@ -92,7 +92,10 @@ class KernelProblemMixin(ProblemMixin):
         if training:
             if self._fitted_kernel is None:
                 self._fitted_kernel = self._kernel(X)
-            basis = Basis(self._fitted_kernel, X)
+            # A fit of our own has computed K already.
+            basis = self.__dict__.pop("_fitted_basis", None)
+            if basis is None or not basis.is_of(X):
+                basis = Basis(self._fitted_kernel, X)
             return KernelDesign(basis, formulation.layout.fit_intercept)
         basis = self._get_objective().design.basis
         if basis.kernel.is_precomputed and X.shape[1] != len(basis):

@@ -33,6 +33,9 @@ from skinfluence.solvers.base import Factor, HessianSolver
 
 __all__ = ["WoodburySolver"]
 
+# Curvature relative to the penalty above which rho / h has lost no more than three digits.
+_STRONG = 1e-6
+
 
 @dataclass(frozen=True)
 class WoodburySolver(HessianSolver):
@@ -184,14 +187,27 @@ class WoodburyFactor(Factor):
                 read = "read" if transposed else "predict"
                 rho, b = self._answer(i, outputs, out, last, read)
                 weights = np.ascontiguousarray(rho.transpose(1, 0, 2))
-                change = system.part.adjoint(weights)
-                if transposed:
-                    change = system.part.readings(change)
-                y = out[:, outputs] - change * self.inverse[outputs]
+                change = system.part.adjoint(weights) * self.inverse[outputs]
+                y = out[:, outputs]
+                if transposed and objective.design.has_metric:
+                    self._read_into(y, system, rho[:, :, 0], b, change)
+                else:
+                    y -= change
                 if b is not None:
                     y[:, :, -1] = b
                 out[:, outputs] = y
         return objective.remove_gauge(out)
+
+    def _read_into(self, y, system, rho, b, change):
+        """Turn y = v / lambda into the readings y - K change in place.
+
+        rho_i = h_i z_i tells the value z_i of a row with enough curvature without a product;
+        the others take one, and those without any have no rho.
+        """
+        weak = self.point.objective.design.take(system.weak)
+        y[:, 0, system.weak] -= weak.predict(change[:, 0]).T
+        known = rho[:, system.strong] / system.h[system.strong]
+        y[:, 0, system.rows[system.strong]] = known if b is None else known - b
 
 
 class _System(ABC):
@@ -271,10 +287,15 @@ class _RowSystem(_System):
             counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
         rows = slice(None) if counts.all() else np.flatnonzero(counts)
         self.rows = np.arange(design.n_rows)[rows]
+        self.h = h[rows]
+        with np.errstate(invalid="ignore"):
+            self.strong = (h * design.squared_norms(inverse))[rows] > _STRONG
+        self.strong &= np.isfinite(self.h)
+        self.weak = np.setdiff1d(np.arange(design.n_rows), self.rows[self.strong])
         self.part = design.take(rows)
         self.n_rows = self.part.n_rows
         M = self.part.products(inverse)
-        diagonal = M.diagonal() + 1.0 / h[rows]
+        diagonal = M.diagonal() + 1.0 / self.h
         self.scale = 1.0 / np.sqrt(diagonal)
         M *= self.scale[:, None]
         M *= self.scale

@@ -295,7 +295,8 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
                 f"X has shape {X.shape}, but with kernel='precomputed' it must be the square "
                 "matrix of K between the training samples."
             )
-        return KernelDesign(Basis(self._fitted_kernel, X), True)
+        self._fitted_basis = Basis(self._fitted_kernel, X)
+        return KernelDesign(self._fitted_basis, True)
 
     def _formulation(self, design, y, sample_weight):
         loss = SmoothHingeLoss(self.temperature)
@@ -305,6 +306,11 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         self.dual_coef_ = theta[:, :-1].copy()
         self.intercept_ = theta[:, -1].copy()
         self.X_fit_ = X
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_fitted_basis", None)  # holds K; the parameters do without
+        return state
 
     def _decision(self, raw):
         if len(self.classes_) == 2:
