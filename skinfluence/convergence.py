@@ -175,7 +175,7 @@ def polish(objective: Objective, theta, solver, *, tol, max_iter):
             break
         following = _line_search(point, correction, decrement)
         if following is None:
-            at_rounding = decrement**2 <= 1e3 * np.finfo(float).eps * abs(point.value)
+            at_rounding = decrement**2 <= 1e3 * _rounding(point)
             return Polished(point.theta, n_iter, decrement, at_rounding)
         ahead = _newton(following, solver)
         if ahead[1] >= decrement and decrement <= 1e-6 * scale:
@@ -211,6 +211,17 @@ def _newton(point, solver):
     raise singular
 
 
+def _rounding(point):
+    """Return how exactly F is known.
+
+    Beside eps |F| what eps |x~|'|theta|, the rounding of eta, makes of it to second order:
+    that is all where every row is fitted perfectly and F is 0.
+    """
+    eps = np.finfo(np.float64).eps
+    known = eps * point.magnitude
+    return eps * abs(point.value) + float(np.sum(known * point.curvature_product(known)))
+
+
 def _line_search(point, correction, decrement):
     """Return the point after a step along the correction that lowers F enough, or None."""
     slope = -(decrement**2)
@@ -236,8 +247,8 @@ def _longest_good_step(point, correction, slope):
     loss, s = objective.formulation.loss, objective.row_weight
     readings = objective.design.readings(correction)
     step = objective.design.read(readings)
-    linear = np.sum(objective.penalty * point.theta * readings)
-    quadratic = np.sum(objective.penalty * correction * readings)
+    linear = np.sum(objective.penalty_gradient(point.theta) * readings)
+    quadratic = np.sum(objective.penalty_product(correction) * readings)
 
     def slope_at(length):
         with np.errstate(over="ignore", invalid="ignore"):

@@ -5,7 +5,8 @@
     leverage      h_i = tr(W_i x~_i H^-1 x~_i')            sums to the effective parameters p
     decrement^2   u_i'd_i = d_i'(H - H_i) d_i              twice what F without i falls
     distance      d_i'H d_i
-    chi-square    g_i'W_i^- g_i                            squared Pearson residual
+    chi-square    g_i'W_i^- g_i                            squared Pearson residual; for
+                  Tweedie deviances with the expected W_i, which makes it (y - mu)^2 / mu^p
     phi           1, or sum of chi-squares / (n - p)       dispersion, of each output
     phi_(i)       the same without row i
 
@@ -95,7 +96,8 @@ def inverse_diagonal(point, factor, *, n_jobs=None):
     def one(block):
         V = np.zeros((block.stop - block.start, K * D))
         V[np.arange(len(V)), np.arange(block.start, block.stop)] = 1.0
-        return factor.quadratic(V.reshape(-1, K, D))
+        V = point.objective.make_consistent(V.reshape(-1, K, D))
+        return factor.quadratic(V)
 
     blocks = row_blocks(K * D, 8 * 5 * K * D, n_jobs=n_jobs)
     return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs)).reshape(K, D)
@@ -144,7 +146,8 @@ class RemovalMeasures:
         self.decrement2[indices] = u * moved
         if form.penalty_share is not None:
             own = w[:, :, None] * form.penalty_share
-            self.decrement2[indices] += np.sum(own * self.theta * d, axis=-1)
+            share = w[:, :, None] * form.share_gradient(self.theta)
+            self.decrement2[indices] += np.sum(share * d, axis=-1)
             self.distance[indices] = np.sum(own * d * d, axis=-1)
             penalty = penalty - own
         else:
@@ -153,6 +156,10 @@ class RemovalMeasures:
         self._moved[indices] = moved
         before, after = (t * design.readings(t) for t in (self.theta, theta))
         self._penalty_fall[indices] = np.sum(penalty * (before - after), axis=-1)
+        support = form.l1_support
+        if support is not None:  # the same for 2 l |theta|
+            l1 = support.total(objective.weight_sum - w[:, :, None]) * support.sign
+            self._penalty_fall[indices] -= 2.0 * np.sum(l1 * d, axis=-1)
         raw = point.raw_prediction[indices] + ahead + moved
         self.loss[indices] = form.loss.loss(objective.target[indices], raw)
         return d
@@ -168,7 +175,8 @@ class RemovalMeasures:
 
         F without row i has the minimum F - (chi-square_i + decrement_i^2)/2 and its
         penalty part has changed too; what is left is the squared error of the other rows
-        under the model without row i. The effective number of parameters is held.
+        under the model without row i. The effective number of parameters is held. Exact for
+        squared error; for other deviances to the order of the Newton step.
         """
         point = self.base.point
         if not point.objective.formulation.loss.has_dispersion:

@@ -48,9 +48,11 @@ def write_gradients(rows, layout, out, *, n_jobs=None):
 
 def write_solutions(factor, V, layout, out, *, n_jobs=None):
     """Fill out (k, p) with H^-1 times each row of V, both in the public layout."""
+    make_consistent = factor.point.objective.make_consistent
 
     def fill(block):
-        out[block] = layout.to_public(factor.solve(layout.from_public(V[block])))
+        rows = make_consistent(layout.from_public(V[block]))
+        out[block] = layout.to_public(factor.solve(rows))
 
     blocks = row_blocks(len(V), 6 * 8 * layout.size, n_jobs=n_jobs)
     run_blocks(fill, blocks, n_jobs=n_jobs)

@@ -34,9 +34,12 @@ from scipy.special import expit, log_expit, logsumexp, softmax, xlogy
 __all__ = [
     "LOSSES",
     "EpsilonInsensitiveLoss",
+    "HalfHuberLoss",
     "HingeLoss",
+    "HalfSquaredLoss",
     "LogisticLoss",
     "Loss",
+    "ModifiedHuberLoss",
     "PiecewiseLinearLoss",
     "PoissonLoss",
     "SmoothHingeLoss",
@@ -44,6 +47,8 @@ __all__ = [
     "SquaredEpsilonInsensitiveLoss",
     "SquaredHingeLoss",
     "SquaredLoss",
+    "TweedieIdentityLoss",
+    "TweedieLoss",
 ]
 
 
@@ -64,6 +69,8 @@ class Loss(ABC):
     has_dispersion : bool
         Whether the loss is a deviance in units of a dispersion that nobody knows, as the
         squared error is in units of the variance, rather than a log-likelihood.
+    convex : bool
+        Whether the curvature is nowhere negative.
     """
 
     coupled = False
@@ -71,6 +78,7 @@ class Loss(ABC):
     has_kinks = False
     is_piecewise_linear = False
     has_dispersion = False
+    convex = True
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -97,7 +105,8 @@ class Loss(ABC):
         """Return Pearson's chi-square g'W^- g of each row by output, shape (n, K).
 
         The square of the Pearson residual; only its sum over outputs has a meaning where
-        the loss is coupled.
+        the loss is coupled. Where W depends on the target beyond labels, in Tweedie
+        deviances, it is the one expected at the prediction.
         """
         gradient = self.gradient(target, raw_prediction)
         return _share(gradient**2, self.curvature_diagonal(target, raw_prediction))
@@ -142,8 +151,61 @@ class SquaredLoss(Loss):
         return np.zeros_like(delta)
 
 
-class LogisticLoss(Loss):
-    """Log loss l = log(1 + exp(-y eta)) of labels y in {-1, +1}; target (n, 1)."""
+class HalfSquaredLoss(SquaredLoss):
+    """Half the squared error l = 1/2 sum_k (y_k - eta_k)^2; target (n, K)."""
+
+    def loss(self, target, raw_prediction):
+        return 0.5 * super().loss(target, raw_prediction)
+
+    def gradient(self, target, raw_prediction):
+        return raw_prediction - _like(target, raw_prediction)
+
+    def curvature(self, target, raw_prediction):
+        return np.ones(raw_prediction.shape)
+
+
+class LabelLoss(Loss):
+    """Base class of losses whose raw predictions of labels have probabilities.
+
+    One output has the probability of the positive class. Several, each one class against the
+    rest, share it in proportion, equally where all are 0.
+    """
+
+    @abstractmethod
+    def probability(self, raw_prediction):
+        """Return the probability of the positive side of each output, (n, ..., K)."""
+
+    @abstractmethod
+    def probability_slope(self, raw_prediction):
+        """Return its derivative in the raw prediction, (n, K)."""
+
+    def response(self, raw_prediction):
+        probability = self.probability(raw_prediction)
+        if probability.shape[-1] == 1:
+            return np.concatenate([1.0 - probability, probability], axis=-1)
+        return self._share(probability)
+
+    def response_jacobian(self, raw_prediction):
+        slope = self.probability_slope(raw_prediction)
+        K = slope.shape[1]
+        if K == 1:
+            return np.stack([-slope, slope], axis=1)
+        # d (p_r / t) / d eta_k = (1[r = k] - p_r / t) slope_k / t with t the total.
+        probability = self.probability(raw_prediction)
+        total = probability.sum(axis=1)[:, None, None]
+        jacobian = np.eye(K) - self._share(probability)[:, :, None]
+        jacobian = jacobian * slope[:, None]
+        return np.divide(jacobian, total, out=np.zeros_like(jacobian), where=total > 0)
+
+    @staticmethod
+    def _share(probability):
+        total = probability.sum(axis=-1, keepdims=True)
+        equal = np.full_like(probability, 1.0 / probability.shape[-1])
+        return np.divide(probability, total, out=equal, where=total > 0)
+
+
+class LogisticLoss(LabelLoss):
+    """Log loss l = sum_k log(1 + exp(-y_k eta_k)), y in {-1, +1}; target (n, K)."""
 
     def loss(self, target, raw_prediction):
         margin = _like(target, raw_prediction) * raw_prediction
@@ -158,16 +220,14 @@ class LogisticLoss(Loss):
         gradient += 1.0
         return np.divide(-target, gradient, out=gradient)
 
-    def response(self, raw_prediction):
-        probability = expit(raw_prediction)
-        return np.concatenate([1.0 - probability, probability], axis=-1)
-
     def curvature(self, target, raw_prediction):
         return expit(raw_prediction) * expit(-raw_prediction)
 
-    def response_jacobian(self, raw_prediction):
-        slope = self.curvature(None, raw_prediction)
-        return np.stack([-slope, slope], axis=1)
+    def probability(self, raw_prediction):
+        return expit(raw_prediction)
+
+    def probability_slope(self, raw_prediction):
+        return self.curvature(None, raw_prediction)
 
     def remainder(self, target, raw_prediction, delta):
         largest = np.abs(delta).max(initial=0.0)
@@ -309,6 +369,128 @@ class PoissonLoss(Loss):
         return _like(_exp(raw_prediction), delta).astype(delta.dtype) * _bend(delta)
 
 
+@dataclass(frozen=True)
+class TweedieLoss(Loss):
+    """Half Tweedie deviance with the log link, mu = exp(eta); target (n, 1).
+
+        l = y^(2-p)/((1-p)(2-p)) - y mu^(1-p)/(1-p) + mu^(2-p)/(2-p)
+
+    and its limits y log(y/mu) - y + mu at p = 1 (Poisson) and y/mu - log(y/mu) - 1 at p = 2
+    (Gamma). Convex for 1 <= p <= 2. Below p = 0 targets may be negative, and count as 0 in the
+    first term.
+
+    Parameters
+    ----------
+    power : float
+        p.
+    """
+
+    power: float
+
+    @property
+    def convex(self):
+        """Whether the curvature (2-p) mu^(2-p) - (1-p) y mu^(1-p) is nowhere negative."""
+        return 1 <= self.power <= 2
+
+    @property
+    def has_dispersion(self):
+        """Whether the deviance is in units of a dispersion; that of Poisson, p = 1, is not."""
+        return self.power != 1
+
+    def loss(self, target, raw_prediction):
+        target, p = _like(target, raw_prediction), self.power
+        # The terms are those of logarithms where an exponent is 0.
+        own = _saturated(target, p)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if p == 1:
+                pull, push = target * raw_prediction, _exp(raw_prediction)
+            else:
+                pull = target * np.exp((1 - p) * raw_prediction) / (1 - p)
+                push = raw_prediction if p == 2 else np.exp((2 - p) * raw_prediction) / (2 - p)
+            return np.sum(own - pull + push, axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        # mu^(2-p) - y mu^(1-p)
+        pull, push = self._powers(target, raw_prediction)
+        with np.errstate(invalid="ignore"):
+            return push - pull
+
+    def curvature(self, target, raw_prediction):
+        pull, push = self._powers(target, raw_prediction)
+        with np.errstate(invalid="ignore"):
+            return (2 - self.power) * push - (1 - self.power) * pull
+
+    def chi_square(self, target, raw_prediction):
+        # (y - mu)^2 / mu^p
+        mean, p = _exp(raw_prediction), self.power
+        return (_like(target, raw_prediction) - mean) ** 2 * _exp(-p * raw_prediction)
+
+    def response(self, raw_prediction):
+        return _exp(raw_prediction)
+
+    def response_jacobian(self, raw_prediction):
+        return _exp(raw_prediction)[:, :, None]
+
+    def _powers(self, target, raw_prediction):
+        """Return y mu^(1-p) and mu^(2-p)."""
+        pull = _like(target, raw_prediction) * _exp((1 - self.power) * raw_prediction)
+        return pull, _exp((2 - self.power) * raw_prediction)
+
+
+@dataclass(frozen=True)
+class TweedieIdentityLoss(Loss):
+    """Half Tweedie deviance of `TweedieLoss` with the identity link, mu = eta > 0.
+
+    Target (n, 1). Infinite where eta is not positive. At p = 0, where eta may be any number,
+    it is `HalfSquaredLoss`. Convex at p = 1; elsewhere the curvature
+    (1-p) mu^-p + p y mu^(-p-1) has both signs.
+
+    Parameters
+    ----------
+    power : float
+        p, not 0.
+    """
+
+    power: float
+
+    @property
+    def convex(self):
+        """Whether the curvature is nowhere negative."""
+        return self.power == 1
+
+    @property
+    def has_dispersion(self):
+        """Whether the deviance is in units of a dispersion; that of Poisson, p = 1, is not."""
+        return self.power != 1
+
+    def loss(self, target, raw_prediction):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_mean = np.log(raw_prediction)
+        value = TweedieLoss(self.power).loss(target, log_mean)
+        return np.where(np.all(raw_prediction > 0, axis=-1), value, np.inf)
+
+    def gradient(self, target, raw_prediction):
+        # mu^-p (mu - y)
+        target = _like(target, raw_prediction)
+        return self._power(raw_prediction, -self.power) * (raw_prediction - target)
+
+    def curvature(self, target, raw_prediction):
+        p = self.power
+        slope = self._power(raw_prediction, -p - 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return slope * ((1 - p) * raw_prediction + p * _like(target, raw_prediction))
+
+    def chi_square(self, target, raw_prediction):
+        residual = _like(target, raw_prediction) - raw_prediction
+        return residual**2 * self._power(raw_prediction, -self.power)
+
+    @staticmethod
+    def _power(mean, exponent):
+        """Return mu^exponent, NaN where mu is not positive."""
+        with np.errstate(over="ignore"):
+            return np.where(mean > 0, mean, np.nan) ** exponent
+
+
 class PiecewiseLinearLoss(Loss):
     """A convex loss made of straight pieces, so that kinks hold predictions in place.
 
@@ -445,6 +627,66 @@ class SquaredHingeLoss(Loss):
         return np.where(_shortfall(target, raw_prediction) > 0.0, 2.0, 0.0)
 
 
+class ModifiedHuberLoss(LabelLoss):
+    """Squared hinge with a straight tail, of labels y in {-1, +1}; target (n, K).
+
+        l = sum_k max(0, 1 - m_k)^2 where m_k = y_k eta_k >= -1, -4 m_k below
+
+    Once differentiable; the curvature, 2 between the margins -1 and 1 and 0 elsewhere, is an
+    element of the generalised second derivative at them.
+    """
+
+    has_kinks = True
+
+    def loss(self, target, raw_prediction):
+        short = np.maximum(0.0, _shortfall(target, raw_prediction))
+        inner = np.minimum(short, 2.0)
+        return np.sum(inner * (2.0 * short - inner), axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        short = np.clip(_shortfall(target, raw_prediction), 0.0, 2.0)
+        return -2.0 * _like(target, raw_prediction) * short
+
+    def curvature(self, target, raw_prediction):
+        short = _shortfall(target, raw_prediction)
+        return np.where((short > 0.0) & (short <= 2.0), 2.0, 0.0)
+
+    def probability(self, raw_prediction):
+        return (np.clip(raw_prediction, -1.0, 1.0) + 1.0) / 2.0
+
+    def probability_slope(self, raw_prediction):
+        return np.where(np.abs(raw_prediction) < 1.0, 0.5, 0.0)
+
+
+@dataclass(frozen=True)
+class HalfHuberLoss(Loss):
+    """Half the squared error up to a residual of epsilon, straight beyond; target (n, K).
+
+        l = sum_k 1/2 r_k^2 where |r_k| = |y_k - eta_k| <= epsilon,
+                  epsilon |r_k| - epsilon^2/2 beyond
+
+    Parameters
+    ----------
+    epsilon : float
+        Residual at which the loss becomes straight.
+    """
+
+    epsilon: float
+    has_kinks: ClassVar[bool] = True
+
+    def loss(self, target, raw_prediction):
+        size = np.abs(raw_prediction - _like(target, raw_prediction))
+        inner = np.minimum(size, self.epsilon)
+        return np.sum(inner * (size - inner / 2), axis=-1)
+
+    def gradient(self, target, raw_prediction):
+        residual = raw_prediction - _like(target, raw_prediction)
+        return np.clip(residual, -self.epsilon, self.epsilon)
+
+    def curvature(self, target, raw_prediction):
+        return np.where(np.abs(raw_prediction - target) <= self.epsilon, 1.0, 0.0)
+
+
 @dataclass(frozen=True)
 class SquaredEpsilonInsensitiveLoss(Loss):
     """Loss l = sum_k max(0, |y_k - eta_k| - epsilon)^2; target (n, K).
@@ -520,6 +762,17 @@ def _series(coefficients, delta):
     return total
 
 
+def _saturated(target, power):
+    """Return what makes the half Tweedie deviance of a perfect prediction 0."""
+    if power == 1:
+        return xlogy(target, target) - target
+    if power == 2:
+        return -np.log(target) - 1
+    if power == 0:
+        return target**2 / 2
+    return np.maximum(target, 0.0) ** (2 - power) / ((1 - power) * (2 - power))
+
+
 def _exp(raw_prediction):
     """Return exp; inf where a line search tries a step that is far too long."""
     with np.errstate(over="ignore"):
@@ -534,13 +787,18 @@ def _like(values, direction):
 #: Every loss, in one list that every test runs over.
 LOSSES = [
     SquaredLoss(),
+    HalfSquaredLoss(),
     LogisticLoss(),
     SoftmaxLoss(),
     PoissonLoss(),
+    *(TweedieLoss(power) for power in (-1, 0, 1, 1.5, 2, 3)),
+    *(TweedieIdentityLoss(power) for power in (-1, 1, 1.5, 2, 3)),
     HingeLoss(),
     EpsilonInsensitiveLoss(0.3),
     *(SmoothHingeLoss(t) for t in (1.0, 0.1, 1e-3, 1e-6)),
     SquaredHingeLoss(),
+    ModifiedHuberLoss(),
+    HalfHuberLoss(0.5),
     SquaredEpsilonInsensitiveLoss(),
     SquaredEpsilonInsensitiveLoss(0.3),
 ]

@@ -24,6 +24,7 @@ from sklearn.utils import gen_batches
 from skinfluence.blocks import row_blocks
 from skinfluence.design import Design
 from skinfluence.gradients import GradientRows
+from skinfluence.l1_support import L1Support
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
 
@@ -53,6 +54,11 @@ class Formulation:
         Class weight of a row by its class, resolved at fit and frozen.
     loss_scale : float, default=1.0
         Factor of every row's loss: C of a support vector machine.
+    minimum_norm : float or None, default=None
+        Where the coefficients are those of least norm among many: the largest singular
+        value, relative to the first, of a direction of the features that counts as none.
+    l1_support : L1Support or None, default=None
+        Which parameters an l1 penalty lets move. The others stay at 0.
     """
 
     loss: Loss
@@ -62,6 +68,8 @@ class Formulation:
     penalty_share: np.ndarray | None = None
     class_weight: np.ndarray | None = None
     loss_scale: float = 1.0
+    minimum_norm: float | None = None
+    l1_support: L1Support | None = None
 
     def loss_weight(self, target):
         """Return c_i of encoded rows, shape (n, 1) or (n, K), or None for ones."""
@@ -70,6 +78,17 @@ class Formulation:
         if self.loss_scale != 1.0:
             return np.full((len(target), 1), self.loss_scale)
         return None
+
+    def frozen_class_weight(self):
+        """Return the class weights as the dict that gives the same ones again, or None.
+
+        Where outputs have weights of their own, output k holds that of class k.
+        """
+        if self.class_weight is None:
+            return None
+        own = self.class_weight
+        own = own.diagonal() if own.shape[1] > 1 else own[:, 0]
+        return dict(zip(self.target.classes.tolist(), own.tolist(), strict=True))
 
     def query_gradients(self, design, target, theta):
         """Return gradients of the plain loss l(q), as `GradientRows`."""
@@ -98,7 +117,11 @@ class Formulation:
 
     def share_gradient(self, theta):
         """Return the gradient of one weight unit's share of the penalty, or None."""
-        return None if self.penalty_share is None else self.penalty_share * theta
+        if self.penalty_share is None:
+            return None
+        share = self.penalty_share * theta
+        support = self.l1_support
+        return share if support is None else share + support.share * support.sign
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,14 +197,108 @@ class Objective:
         """
         if not self.coupled:
             return np.zeros(self.design.n_columns, dtype=bool)
-        return np.all(self.penalty == 0.0, axis=0)
+        return np.all((self.penalty == 0.0) & self.free, axis=0)
+
+    @property
+    def free(self):
+        """Parameters that move, (K, D) bool."""
+        support = self.formulation.l1_support
+        return np.ones(self.penalty.shape, dtype=bool) if support is None else support.free
+
+    @cached_property
+    def dependence(self):
+        """Combinations of features without variance, where they make many minima, or None.
+
+        Returns
+        -------
+        null : ndarray of shape (r, d)
+            Orthonormal directions N of the coefficients along which no prediction changes
+            once the intercept follows.
+        level : ndarray of shape (r,)
+            What the rows have in common along them: by how much the intercept follows.
+        scale : float
+            Mean variance of the features.
+        """
+        tol = self.formulation.minimum_norm
+        if tol is None:
+            return None
+        design, w = self.design, self.sample_weight
+        d, centre = design.n_features, design.centre(w)
+        moments = design.gram(w[:, None], centre)[0]
+        variances, mean = moments[:d, :d], np.zeros(d)
+        if design.fit_intercept:
+            mean = moments[:d, d] / moments[d, d]
+            variances = variances - np.outer(mean, moments[:d, d])
+            mean = mean if centre is None else mean + centre
+        values, vectors = np.linalg.eigh(variances)
+        least = max(tol**2, 10 * d * np.finfo(np.float64).eps)
+        null = vectors[:, values <= least * max(values[-1], 0.0)].T
+        if not len(null):
+            return None
+        scale = variances.trace() / d
+        return null, null @ mean, scale if scale > 0 else 1.0
+
+    @cached_property
+    def pin(self):
+        """Rows P (r, d) such that 1/2 |P coef|^2 belongs to F, or None.
+
+        Least squares has one minimum for each combination of features without variance, the
+        directions N in which no prediction changes once the intercept follows. That of least
+        norm has N coef = 0, and so is the minimum of F + tau/2 |N coef|^2 for any tau > 0,
+        whose Hessian is regular. Gradients of rows have no part along N, so neither has
+        H^-1 times one, and results do not depend on tau.
+        """
+        if self.dependence is None:
+            return None
+        null, _, scale = self.dependence
+        return np.sqrt(scale) * null
+
+    def make_consistent(self, V):
+        """Return right-hand sides V (..., K, D) whose solution has no part along N.
+
+        Among coefficients with N coef = 0 a product with V does not see the part of V that
+        is taken away here. What is left is in the range of the Hessian without the pin, as
+        gradients of rows are by themselves.
+        """
+        if self.dependence is None:
+            return V
+        null, level, _ = self.dependence
+        V = np.array(V, dtype=np.float64)
+        coef = V[..., : self.design.n_features]
+        excess = coef @ null.T
+        if self.design.fit_intercept:
+            excess -= V[..., -1:] * level
+        coef -= excess @ null
+        return V
+
+    def penalty_product(self, V):
+        """Return the Hessian of the penalty times V (..., K, D)."""
+        out = self.penalty * V
+        if self.pin is not None:
+            coef = V[..., : self.design.n_features]
+            out[..., : self.design.n_features] += (coef @ self.pin.T) @ self.pin
+        return out
+
+    def penalty_gradient(self, theta):
+        """Return the gradient of the penalty at theta (..., K, D)."""
+        out = self.penalty_product(theta)
+        support = self.formulation.l1_support
+        if support is not None:
+            out += support.total(self.weight_sum) * support.sign
+        return out
+
+    def freeze(self, V):
+        """Set V (..., K, D) to zero, in place, where parameters do not move."""
+        support = self.formulation.l1_support
+        return V if support is None else support.freeze(V)
 
     def remove_gauge(self, V):
         """Project V (..., K, D) in place off the gauge directions and return it.
 
         H^+ = P (H + pin)^-1 P with this projection P: the solution keeps the shift that
-        the fitted parameters have.
+        the fitted parameters have, and stays at 0 where a support says so.
         """
+        self.freeze(V)
         if self.gauge.any():
             V[..., self.gauge] -= V[..., self.gauge].mean(axis=-2, keepdims=True)
         return V
@@ -201,7 +318,9 @@ class Objective:
         """Return F(theta)."""
         readings = self.design.readings(theta) if readings is None else readings
         raw = self.design.read(readings) if raw_prediction is None else raw_prediction
-        penalty = 0.5 * np.sum(self.penalty * theta * readings)
+        # Of two terms: the quadratic one, counted half, and the linear one of a support.
+        quadratic = self.penalty_product(theta)
+        penalty = np.sum(readings * (self.penalty_gradient(theta) - 0.5 * quadratic))
         loss, s = self.formulation.loss, self.row_weight
         if s.shape[1] == 1:
             return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
@@ -215,11 +334,13 @@ class Objective:
     def gradients(self, theta):
         """Return grad F at many parameter vectors (b, K, D), shape (b, K, D).
 
+        Where a support holds parameters at 0, that of the smooth part of F.
+
         Two matrix products with X. The rows go by in chunks small enough that the raw
         predictions of all b models stay in cache between the two.
         """
         b, K, _ = theta.shape
-        out = self.penalty * theta
+        out = self.penalty_gradient(theta)
         loss = self.formulation.loss
         for rows in gen_batches(self.n_rows, max(64, _CACHED // (b * K))):
             part = self.design.take(rows)
@@ -310,7 +431,8 @@ class Point:
             gradient *= objective.loss_weight
         self.rows = GradientRows(objective.design, gradient, form.share_gradient(theta))
         weighted = objective.sample_weight[:, None] * gradient
-        self.gradient = objective.design.adjoint(weighted) + objective.penalty * theta
+        gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
+        self.gradient = objective.freeze(gradient)
 
     @cached_property
     def value(self):
@@ -375,16 +497,21 @@ class Point:
         """Return H V for V (m, K, D), without forming H; `readings` of V where known."""
         objective = self.objective
         readings = objective.design.readings(V) if readings is None else readings
-        out = objective.penalty * V
+        out = objective.penalty_product(V)
         for rows in row_blocks(objective.n_rows, 24 * V.shape[0] * V.shape[1]):
             part = objective.design.take(rows)
             out += part.adjoint(self.curvature_product(part.read(readings), rows))
-        return out
+        return objective.freeze(out)
 
     def hessian_diagonal(self):
         """Return the diagonal of H, shape (K, D)."""
         diagonal = self.objective.design.squared_adjoint(self.curvature_diagonal())
-        return diagonal + self.objective.penalty
+        diagonal += self.objective.penalty
+        pin = self.objective.pin
+        if pin is not None:
+            diagonal[:, : pin.shape[1]] += np.sum(pin**2, axis=0)
+        diagonal[~self.objective.free] = 1.0
+        return diagonal
 
     def hessian_blocks(self, shift=None):
         """Return the diagonal blocks of H and which outputs each one serves.
@@ -402,22 +529,46 @@ class Point:
         list of (outputs, block)
             `outputs` an index array, `block` a square array whose upper triangle counts.
         """
+        support = self.objective.formulation.l1_support
+        blocks = self._hessian_blocks(shift)
+        if support is not None:
+            for outputs, block in blocks:
+                free = support.free if self.objective.coupled else support.free[outputs[0]]
+                support.freeze_hessian(block, free.ravel())
+        return blocks
+
+    def _hessian_blocks(self, shift):
+        """Return `hessian_blocks` as if all parameters moved."""
         if self.objective.coupled:
             outputs = np.arange(self.theta.shape[0])
             return [(outputs, self._coupled_hessian(shift))]
         penalty, s = self.objective.penalty, self.objective.row_weight
         if self.objective.formulation.loss.constant_curvature and s.shape[1] == 1:
-            gram = self.objective.design.gram(self.curvature()[:, :1], shift)[0]
-            distinct, group = np.unique(penalty, axis=0, return_inverse=True)
-            group = group.ravel()
+            gram = self._gram(self.curvature()[:, :1], shift)[0]
+            kinds = np.hstack([penalty, self.objective.free])
+            distinct, group = np.unique(kinds, axis=0, return_inverse=True)
+            groups = [np.flatnonzero(group.ravel() == g) for g in range(len(distinct))]
             return [
-                (np.flatnonzero(group == g), _add_diagonal(gram.copy(), distinct[g]))
-                for g in range(len(distinct))
+                (outputs, _add_diagonal(gram.copy(), penalty[outputs[0]]))
+                for outputs in groups
             ]
-        grams = self.objective.design.gram(self.curvature(), shift)
+        grams = self._gram(self.curvature(), shift)
         return [
             (np.array([k]), _add_diagonal(gram, penalty[k])) for k, gram in enumerate(grams)
         ]
+
+    def _gram(self, curvature, shift):
+        """Return sum_i h_im x~_i x~_i' for curvatures (n, M), with the pin, (M, D, D)."""
+        design, pin = self.objective.design, self.objective.pin
+        if self.objective.formulation.loss.convex:
+            gram = design.gram(curvature, shift)
+        else:
+            # A Gram matrix takes square roots of its weights: one for each sign.
+            gram = design.gram(np.maximum(curvature, 0.0), shift)
+            gram -= design.gram(np.maximum(-curvature, 0.0), shift)
+        if pin is not None:
+            gram[:, : pin.shape[1], : pin.shape[1]] += pin.T @ pin
+        return gram
 
     def _coupled_hessian(self, shift):
         """Return H of order K D with its upper triangle filled.

@@ -17,11 +17,13 @@ __all__ = ["ClassCodes", "OneVsOneLabels", "OneVsRestLabels", "RealTarget", "Sig
 class RealTarget:
     """Real targets: `y` of shape (n,) or (n, K) becomes float64 (n, K).
 
-    Targets below `minimum` are refused: counts are not negative.
+    Targets below `minimum` are refused: counts are not negative. Neither is zero itself
+    allowed where they must be `positive`.
     """
 
     n_outputs: int
     minimum: float = -np.inf
+    positive: bool = False
 
     def encode(self, y):
         """Return the target, shape (n, K)."""
@@ -36,6 +38,10 @@ class RealTarget:
             raise ValueError(
                 f"y holds {target.min()}, but the loss is defined for targets of at least "
                 f"{self.minimum:g}."
+            )
+        if self.positive and target.size and not target.min() > 0:
+            raise ValueError(
+                f"y holds {target.min()}, but the loss is defined for targets above 0 only."
             )
         return target
 
@@ -108,6 +114,11 @@ class SignedLabels(_Labels):
         """Return the class code of each encoded row, shape (n,)."""
         return (target[:, 0] > 0).astype(np.intp)
 
+    @staticmethod
+    def one_sided(weight):
+        """Return the class weights (2,) of the one problem, (2, 1)."""
+        return weight[:, None]
+
 
 @dataclass(frozen=True, eq=False)
 class ClassCodes(_Labels):
@@ -138,6 +149,14 @@ class OneVsRestLabels(_Labels):
     def class_codes(self, target):
         """Return the class code of each encoded row, shape (n,)."""
         return target.argmax(axis=1)
+
+    @staticmethod
+    def one_sided(weight):
+        """Return class weights (n_classes,) as problem k has them, (n_classes, n_classes).
+
+        Class k has its weight, and all other rows 1.
+        """
+        return np.where(np.eye(len(weight), dtype=bool), weight[:, None], 1.0)
 
 
 @dataclass(frozen=True, eq=False)

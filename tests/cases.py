@@ -4,6 +4,7 @@ Every case is fitted as tightly as scikit-learn's solver allows: influence is co
 differences of such fits.
 """
 
+import copy
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -20,8 +21,32 @@ from sklearn.datasets import (
 from sklearn.preprocessing import scale
 
 from skinfluence.kernel_ridge import KernelRidge
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from skinfluence.svm import LinearSVC, LinearSVR, SmoothHingeLinearSVC, SmoothHingeSVC
+from skinfluence.linear_model import (
+    ElasticNet,
+    ElasticNetCV,
+    GammaRegressor,
+    Lasso,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+    SGDClassifier,
+    SGDRegressor,
+    TweedieRegressor,
+)
+from skinfluence.svm import (
+    SVC,
+    SVR,
+    LinearSVC,
+    LinearSVR,
+    SmoothHingeLinearSVC,
+    SmoothHingeSVC,
+)
 
 
 @cache
@@ -45,6 +70,14 @@ def data(name):
         X, _ = load_diabetes(return_X_y=True)
         X = X[:150] * 20
         y = rng.poisson(np.exp(0.4 * X[:, 2] + 0.3)).astype(float)
+    elif name == "amounts":
+        X, _ = load_diabetes(return_X_y=True)
+        X = X[:150] * 20
+        y = rng.gamma(8.0, (3 + 0.4 * X[:, 2]) / 8)
+    elif name == "dependent":
+        X, y = load_diabetes(return_X_y=True)
+        X, y = X[:150] * 20, y[:150] / 77
+        X = np.column_stack([X, X[:, 0] + 2 * X[:, 1] + 5, np.full(150, 3.0)])
     elif name == "linnerud":
         X, y = load_linnerud(return_X_y=True)
         X, y = scale(X), scale(y)
@@ -75,6 +108,9 @@ class Case:
         Training rows at which that is tested; each has a gradient.
     kernel : bool
         Whether the parameters are coefficients of the training rows.
+    polished : bool
+        Whether fits are polished, because their own solver stops far from the optimum. The
+        penalty then counts samples, and rows leave by getting weight zero.
     """
 
     name: str
@@ -87,21 +123,44 @@ class Case:
     influence: float = 1e-5
     rows: tuple = (3, 11)
     kernel: bool = False
+    polished: bool = False
 
     def data(self):
         X, y, w = data(self.dataset)
         return self.container(X), y, (w if self.weighted else np.ones(len(y)))
 
     def fit(self, sample_weight=None):
-        X, y, w = self.data()
-        w = w if sample_weight is None else sample_weight
-        return clone(self.estimator).fit(X, y, sample_weight=w)
+        """Return a fit; with the case's own weights a copy of one that is kept."""
+        if sample_weight is None:
+            return copy.deepcopy(_fitted(self))
+        return self.fit_to(clone(self.estimator), sample_weight)
+
+    def fit_to(self, estimator, sample_weight):
+        X, y, _ = self.data()
+        estimator.fit(X, y, sample_weight=sample_weight)
+        return estimator.polish(tol=1e-13) if self.polished else estimator
+
+
+@cache
+def _fitted(case):
+    return case.fit_to(clone(case.estimator), case.data()[2])
 
 
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-14, "max_iter": 500}
+SEARCH = {
+    "l1_ratios": (0,),
+    "scoring": "neg_log_loss",
+    "use_legacy_attributes": False,
+    "cv": 3,
+}
 SMOOTH = {"tol": 1e-13, "max_iter": 1000}
 DUAL = {"dual": True, "tol": 1e-10, "max_iter": 1_000_000, "random_state": 0}
+SAGA = {"solver": "saga", "tol": 1e-13, "max_iter": 200_000, "random_state": 0}
+DESCENT = {"tol": 1e-14, "max_iter": 1_000_000}
+SGD = {"alpha": 0.01, "tol": None, "max_iter": 30, "random_state": 0}
 RBF = {"kernel": "rbf", "gamma": 0.1}
+LIBSVM = {"gamma": 0.1, "tol": 1e-10}
+LIBLINEAR = {"dual": True, "tol": 1e-12, "max_iter": 10_000_000, "random_state": 0}
 SQUARED = {"loss": "squared_epsilon_insensitive", **DUAL}
 
 CASES = [
@@ -139,6 +198,29 @@ CASES = [
     Case("softmax-no-intercept", LogisticRegression(fit_intercept=False, **NEWTON), "wine"),
     Case("binary-csr", LogisticRegression(**NEWTON), "cancer", container=sparse.csr_array),
     Case("softmax-csr", LogisticRegression(**NEWTON), "wine", container=sparse.csr_matrix),
+    Case(
+        "logistic-cv", LogisticRegressionCV(Cs=[0.03, 0.1, 100], **SEARCH, **NEWTON), "cancer"
+    ),
+    Case(
+        "logistic-cv-softmax",
+        LogisticRegressionCV(Cs=[1e-3, 0.1, 1], class_weight="balanced", **(SEARCH | NEWTON)),
+        "wine",
+    ),
+    Case(
+        "logistic-cv-liblinear",
+        LogisticRegressionCV(
+            Cs=[0.1, 1],
+            solver="liblinear",
+            tol=1e-12,
+            max_iter=10_000,
+            intercept_scaling=3,
+            **SEARCH,
+        ),
+        "cancer",
+        gradient=1e-5,
+        refit=1e-6,
+        influence=1e-4,  # what it stops at, over a step of 1e-4
+    ),
     Case("ridge", Ridge(alpha=0.7, solver="cholesky"), "diabetes"),
     Case("ridge-unweighted", Ridge(alpha=0.7, solver="svd"), "diabetes", False),
     Case("ridge-no-intercept", Ridge(fit_intercept=False, solver="svd"), "diabetes"),
@@ -153,6 +235,39 @@ CASES = [
         container=sparse.csr_array,
         gradient=1e-10,
     ),
+    Case("ridge-cv", RidgeCV(alphas=[0.1, 0.7, 7.0]), "diabetes"),
+    Case("ridge-cv-folds", RidgeCV(alphas=[0.1, 0.7, 7.0], cv=3), "linnerud", False),
+    Case("least-squares", LinearRegression(), "diabetes"),
+    Case("least-squares-targets", LinearRegression(fit_intercept=False), "linnerud"),
+    Case("least-squares-dependent", LinearRegression(), "dependent"),
+    Case(
+        "least-squares-csr",
+        LinearRegression(tol=1e-14),
+        "dependent",
+        False,
+        container=sparse.csr_array,
+        gradient=1e-10,
+    ),
+    Case("ridge-classifier", RidgeClassifier(solver="cholesky"), "cancer"),
+    Case(
+        "ridge-classifier-balanced",
+        RidgeClassifier(class_weight="balanced", solver="svd"),
+        "wine",
+    ),
+    Case(
+        "ridge-classifier-csr",
+        RidgeClassifier(
+            class_weight={0: 2.0, 2: 0.3}, solver="sparse_cg", tol=1e-14, fit_intercept=False
+        ),
+        "wine",
+        container=sparse.csr_array,
+        gradient=1e-10,
+    ),
+    Case(
+        "ridge-classifier-cv",
+        RidgeClassifierCV(alphas=[0.1, 0.7, 7.0], class_weight="balanced"),
+        "wine",
+    ),
     Case("poisson", PoissonRegressor(alpha=0.1, **NEWTON), "counts"),
     Case("poisson-unweighted", PoissonRegressor(alpha=1.0, **NEWTON), "counts", False),
     Case(
@@ -165,6 +280,123 @@ CASES = [
         PoissonRegressor(alpha=0.1, **NEWTON),
         "counts",
         container=sparse.csr_array,
+    ),
+    Case("gamma", GammaRegressor(alpha=0.1, **NEWTON), "amounts"),
+    Case(
+        "gamma-csr",
+        GammaRegressor(alpha=0.01, **NEWTON),
+        "amounts",
+        False,
+        container=sparse.csr_array,
+    ),
+    Case("tweedie", TweedieRegressor(alpha=0.1, **NEWTON), "diabetes"),
+    Case("tweedie-1.5", TweedieRegressor(power=1.5, alpha=0.1, **NEWTON), "counts"),
+    Case(
+        "tweedie-identity",
+        TweedieRegressor(power=1, link="identity", alpha=0.1, **NEWTON),
+        "amounts",
+    ),
+    Case("tweedie-3", TweedieRegressor(power=3, alpha=0.1, **NEWTON), "amounts"),
+    Case(
+        "tweedie-normal-log",
+        TweedieRegressor(power=0, link="log", alpha=0.1, **NEWTON),
+        "amounts",
+    ),
+    Case(
+        "tweedie-gamma-identity",
+        TweedieRegressor(power=2, link="identity", alpha=0.1, **NEWTON),
+        "amounts",
+        False,
+    ),
+    Case("lasso", Lasso(alpha=0.05, **DESCENT), "diabetes"),
+    Case(
+        "lasso-csr",
+        Lasso(alpha=0.15, **DESCENT),
+        "diabetes",
+        False,
+        container=sparse.csc_array,
+        gradient=1e-12,
+    ),
+    Case("elastic-net", ElasticNet(alpha=0.2, **DESCENT), "diabetes"),
+    Case(
+        "elastic-net-targets",
+        ElasticNet(alpha=0.2, l1_ratio=0.7, fit_intercept=False, **DESCENT),
+        "linnerud",
+    ),
+    Case("lasso-cv", LassoCV(alphas=[0.01, 0.05, 0.5], cv=3, **DESCENT), "diabetes"),
+    Case(
+        "elastic-net-cv",
+        ElasticNetCV(alphas=[0.02, 0.2], l1_ratio=0.4, cv=3, **DESCENT),
+        "diabetes",
+    ),
+    Case("l1-logistic", LogisticRegression(l1_ratio=0.5, C=0.1, **SAGA), "cancer"),
+    Case(
+        "l1-liblinear",
+        LogisticRegression(
+            l1_ratio=1,
+            C=0.1,
+            solver="liblinear",
+            tol=1e-12,
+            max_iter=100_000,
+            intercept_scaling=3,
+            random_state=0,
+        ),
+        "cancer",
+        gradient=1e-12,
+    ),
+    Case(
+        "l1-softmax",
+        LogisticRegression(l1_ratio=1, C=0.2, class_weight="balanced", **SAGA),
+        "wine",
+    ),
+    Case(
+        "l1-logistic-cv",
+        LogisticRegressionCV(Cs=[0.1, 0.3], **SEARCH | SAGA | {"l1_ratios": (0.5,)}),
+        "cancer",
+        False,
+    ),
+    Case("sgd-log", SGDClassifier(loss="log_loss", **SGD), "cancer", polished=True),
+    Case(
+        "sgd-log-balanced",
+        SGDClassifier(loss="log_loss", class_weight="balanced", average=True, **SGD),
+        "wine",
+        container=sparse.csr_array,
+        polished=True,
+    ),
+    Case(
+        "sgd-modified-huber",
+        SGDClassifier(loss="modified_huber", fit_intercept=False, **SGD),
+        "cancer",
+        polished=True,
+        rows=(5, 22),
+    ),
+    Case(
+        "sgd-squared-hinge",
+        SGDClassifier(loss="squared_hinge", class_weight={0: 2.0, 2: 0.3}, **SGD),
+        "wine",
+        polished=True,
+        rows=(25, 38),
+    ),
+    Case("sgd-squared", SGDRegressor(**SGD), "diabetes", polished=True),
+    Case(
+        "sgd-squared-unpenalised",
+        SGDRegressor(penalty=None, **SGD),
+        "diabetes",
+        False,
+        polished=True,
+    ),
+    Case(
+        "sgd-huber",
+        SGDRegressor(loss="huber", epsilon=0.5, **SGD),
+        "diabetes",
+        polished=True,
+    ),
+    Case(
+        "sgd-epsilon",
+        SGDRegressor(loss="squared_epsilon_insensitive", epsilon=0.2, **SGD),
+        "diabetes",
+        polished=True,
+        rows=(3, 6),
     ),
     Case("smooth-hinge-1", SmoothHingeLinearSVC(temperature=1.0, **SMOOTH), "cancer"),
     Case("smooth-hinge-0.1", SmoothHingeLinearSVC(**SMOOTH), "cancer", rows=(5, 22)),
@@ -274,13 +506,49 @@ CASES = [
         "wine",
         container=sparse.csr_array,
         kernel=True,
+        rows=(11, 25),
+    ),
+]
+
+# Losses with kinks that hold rows in place have no Newton step, and tests of their own.
+HINGES = [
+    Case("svc", SVC(C=2.0, **LIBSVM), "cancer"),
+    Case("svc-unweighted", SVC(C=0.5, **LIBSVM), "cancer", False),
+    Case("svc-csr", SVC(C=2.0, **LIBSVM), "cancer", container=sparse.csr_array),
+    Case("svc-linear", SVC(C=0.3, kernel="linear", tol=1e-10), "cancer"),
+    Case("svc-classes", SVC(C=0.5, **LIBSVM), "wine"),
+    Case(
+        "svc-ovo-class-weight",
+        SVC(class_weight={0: 2.0, 2: 0.3}, decision_function_shape="ovo", **LIBSVM),
+        "wine",
+    ),
+    Case("svr", SVR(C=2.0, epsilon=0.2, **LIBSVM), "diabetes"),
+    Case("svr-narrow", SVR(C=0.3, epsilon=0.0, **LIBSVM), "diabetes", False),
+    Case("linear-svc", LinearSVC(loss="hinge", intercept_scaling=2, **LIBLINEAR), "cancer"),
+    Case(
+        "linear-svc-classes",
+        LinearSVC(loss="hinge", C=0.1, class_weight={0: 2.0}, **LIBLINEAR),
+        "wine",
+    ),
+    Case(
+        "linear-svr",
+        LinearSVR(loss="epsilon_insensitive", epsilon=0.3, C=0.3, **LIBLINEAR),
+        "diabetes",
+        container=sparse.csr_array,
     ),
 ]
 
 
 def frozen(case, fitted):
-    """Return the case's unfitted estimator with class weights as the numbers of a fit."""
+    """Return the case's unfitted estimator with what a fit chose as numbers.
+
+    Class weights, and the strength of the penalty where it was searched for.
+    """
     estimator = clone(case.estimator)
+    if hasattr(fitted, "alpha_"):
+        estimator.set_params(alphas=[fitted.alpha_])
+    if hasattr(fitted, "C_"):
+        estimator.set_params(Cs=[fitted.C_], l1_ratios=(fitted.l1_ratio_,))
     if getattr(estimator, "class_weight", None) is not None:
         tight = fitted._tight_params(fitted.get_params())
         estimator.set_params(class_weight=tight["class_weight"])
@@ -300,6 +568,10 @@ def params_without(estimator, case, rows):
     Those of a kernel model with zeros at the rows that it has not seen.
     """
     X, y, w = case.data()
+    if case.polished:
+        w = w.copy()
+        w[rows] = 0.0
+        return case.fit_to(clone(estimator), w).params_
     kept = np.delete(np.arange(len(y)), rows)
     refit = clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
     if not case.kernel:

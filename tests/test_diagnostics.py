@@ -9,9 +9,25 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceWarning
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeCV,
+)
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
-from tests.cases import LINEAR, NEWTON, data, each_linear_case, relative_error
+from tests.cases import (
+    DESCENT,
+    LINEAR,
+    NEWTON,
+    data,
+    each_linear_case,
+    frozen,
+    relative_error,
+)
 
 COLUMNS = [
     "leverage",
@@ -110,6 +126,59 @@ def test_unpenalised_likelihoods_agree_with_statsmodels(which):
     assert relative_error(found, clustered.cov_params()) < TIGHT
 
 
+def test_gamma_regression_agrees_with_statsmodels():
+    X, y, _ = data("amounts")
+    reg = GammaRegressor(alpha=0.0, **NEWTON).fit(X, y)
+    family = sm.families.Gamma(sm.families.links.Log())
+    # By Newton's method its curvature is the observed one, as here.
+    model = sm.GLM(y, with_ones(X), family=family)
+    fit = model.fit(method="newton", tol=1e-15, maxiter=200)
+    reference, summary = fit.get_influence(observed=True), reg.influence_summary()
+    assert relative_error(summary.leverage, reference.hat_matrix_diag) < TIGHT
+    assert relative_error(reg.params_covariance("hessian"), fit.cov_params()) < TIGHT
+    robust = model.fit(method="newton", tol=1e-15, maxiter=200, cov_type="HC0")
+    assert relative_error(reg.params_covariance(), robust.cov_params()) < TIGHT
+
+
+def test_dispersion_of_an_l1_penalty_is_that_of_the_refit():
+    # On the support: its coefficients count, and the penalty falls with its signs.
+    X, y, w = data("diabetes")
+    reg = ElasticNet(alpha=0.2, **DESCENT).fit(X, y, w)
+    summary, n = reg.influence_summary(), len(y)
+    residual = y - reg.predict(X)
+    support = np.append(reg.coef_ != 0, True)
+    assert 2 < support.sum() < 11
+    for row in (0, 3, 11):
+        kept = np.delete(np.arange(n), row)
+        refit = ElasticNet(alpha=0.2, **DESCENT).fit(X[kept], y[kept], w[kept])
+        assert np.array_equal(np.append(refit.coef_ != 0, True), support)
+        deleted = w[kept] @ (y[kept] - refit.predict(X[kept])) ** 2
+        deleted /= n - 1 - summary.leverage.sum()
+        # An own share of the penalty moves the fit too: r is what it adds to the decrement.
+        squares = w[row] * residual[row] ** 2 + summary.newton_decrement[row] ** 2
+        found = summary.studentized_residual[row] ** 2
+        np.testing.assert_allclose(found, squares / deleted, rtol=1e-6)
+    moves = summary.dffits != 0
+    assert moves.all()
+    dfbetas = reg.dfbetas()
+    np.testing.assert_array_equal((dfbetas != 0).all(axis=0), support)
+    assert np.isfinite(dfbetas).all()
+
+
+def test_the_covariance_of_a_solution_of_least_norm_is_that_of_its_formula():
+    X, y, w = data("dependent")
+    reg = LinearRegression().fit(X, y, w)
+    centred = X - np.average(X, axis=0, weights=w)
+    inverse = np.linalg.pinv((centred.T * w) @ centred, rcond=1e-10, hermitian=True)
+    residual = y - reg.predict(X)
+    s2 = w @ residual**2 / (len(y) - 11)
+    found = reg.params_covariance("hessian")
+    assert relative_error(found[:-1, :-1], s2 * inverse) < TIGHT
+    mean = np.average(X, axis=0, weights=w)
+    intercept = s2 * (mean @ inverse @ mean + 1 / w.sum())
+    np.testing.assert_allclose(found[-1, -1], intercept, rtol=TIGHT)
+
+
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_measures_meet_their_definitions(case):
     fitted = case.fit().polish()
@@ -123,10 +192,12 @@ def test_measures_meet_their_definitions(case):
     d = fitted.leave_out_params() - fitted.params_
 
     penalty = layout.to_public(objective.penalty)
-    rank = layout.size - objective.gauge.sum()
+    pinned = 0 if objective.pin is None else len(objective.pin) * layout.n_outputs
+    rank = objective.free.sum() - objective.gauge.sum() - pinned
     total = rank - np.sum(np.diag(fitted.solve_hessian(np.eye(layout.size))) * penalty)
     np.testing.assert_allclose(summary.leverage.sum(), total, rtol=1e-9)
-    assert np.all(summary.leverage >= 0)
+    # A row whose loss bends down pulls the fit away from itself.
+    assert np.all(summary.leverage >= 0) or not form.loss.convex
 
     if not form.loss.has_dispersion:
         distance = np.einsum("ip,pq,iq->i", d, H, d)
@@ -135,7 +206,12 @@ def test_measures_meet_their_definitions(case):
         )
         np.testing.assert_allclose(summary.dffits**2, distance, rtol=1e-5, atol=1e-12)
         se = np.sqrt(np.diag(fitted.params_covariance("hessian")))
-        np.testing.assert_allclose(fitted.dfbetas(), -d / se, rtol=1e-6, atol=1e-9)
+        moves = se > 0
+        dfbetas = fitted.dfbetas()
+        np.testing.assert_allclose(
+            dfbetas[:, moves], -d[:, moves] / se[moves], rtol=1e-6, atol=1e-9
+        )
+        assert not dfbetas[:, ~moves].any()
     own = fitted.leave_out_loss(X, y).diagonal()
     np.testing.assert_allclose(summary.leave_out_loss, own, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(summary.self_influence, fitted.self_influence())
@@ -154,7 +230,12 @@ def test_measures_meet_their_definitions(case):
     )
 
 
-@pytest.mark.parametrize("case", [c for c in LINEAR if "ridge" in c.name])
+SQUARED_ERROR = [
+    c for c in LINEAR if isinstance(c.estimator, Ridge | RidgeCV | LinearRegression)
+]
+
+
+@pytest.mark.parametrize("case", SQUARED_ERROR, ids=lambda case: case.name)
 def test_deleted_dispersion_is_that_of_the_refit(case):
     # By hand from scikit-learn's refits, target by target.
     fitted = case.fit()
@@ -162,12 +243,15 @@ def test_deleted_dispersion_is_that_of_the_refit(case):
     dense = X.toarray() if hasattr(X, "toarray") else X
     rows = with_ones(dense) if fitted.fit_intercept else dense
     targets = y.reshape(len(y), -1)
-    alphas = np.broadcast_to(fitted.alpha, targets.shape[1:])
+    estimator = frozen(case, fitted)
+    alphas = getattr(fitted, "alpha_", getattr(fitted, "alpha", 0.0))
+    alphas = np.broadcast_to(alphas, targets.shape[1:])
     squares, distances, cook, p = np.zeros((2, 4)), np.zeros(2), np.zeros(2), 0.0
     for k, alpha in enumerate(alphas):
         ridge = np.full(rows.shape[1], alpha)
         ridge[dense.shape[1] :] = 0.0
-        inverse = np.linalg.inv((rows.T * w) @ rows + np.diag(ridge))
+        bend = (rows.T * w) @ rows + np.diag(ridge)
+        inverse = np.linalg.pinv(bend, rcond=1e-10, hermitian=True)
         leverage = w * np.einsum("ij,jk,ik->i", rows, inverse, rows)
         p += leverage.sum()
         theta = inverse @ (rows.T * w) @ targets[:, k]
@@ -175,14 +259,14 @@ def test_deleted_dispersion_is_that_of_the_refit(case):
         s2 = w @ residual**2 / (len(y) - leverage.sum())
         for at, row in enumerate(case.rows):
             kept = np.delete(np.arange(len(y)), row)
-            refit = clone(case.estimator).fit(X[kept], y[kept], sample_weight=w[kept])
+            refit = clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
             coef = np.reshape(refit.coef_, (len(alphas), -1))[k]
             if fitted.fit_intercept:
                 coef = np.append(coef, np.ravel(refit.intercept_)[k])
             deleted = targets[kept, k] - rows[kept] @ coef
             deleted_s2 = w[kept] @ deleted**2 / (len(y) - 1 - leverage.sum())
             r2 = w[row] * residual[row] ** 2 / (1 - leverage[row])
-            distance = (coef - theta) @ np.linalg.solve(inverse, coef - theta)
+            distance = (coef - theta) @ bend @ (coef - theta)
             squares[at, 0] += r2 / deleted_s2
             distances[at] += distance / deleted_s2
             cook[at] += distance / s2

@@ -43,15 +43,10 @@ from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.mixins import ProblemMixin
-from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, NEWTON, Case, data, sklearn_parent
+from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
+from tests.cases import CASES, HINGES, NEWTON, SEARCH, data, sklearn_parent
 
-NOT_SMOOTH = [
-    Case("svc", SVC(tol=1e-9), "cancer"),
-    Case("svc-balanced", SVC(kernel="poly", class_weight="balanced", tol=1e-9), "wine"),
-    Case("svr", SVR(gamma="auto", tol=1e-9), "diabetes"),
-]
-MIRRORED = [c for c in [*CASES, *NOT_SMOOTH] if sklearn_parent(c.estimator) is not None]
+MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
 each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
 
 
@@ -386,7 +381,9 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     "estimator",
     [
         linear_model.Ridge(positive=True),
-        linear_model.LogisticRegression(l1_ratio=1.0, solver="liblinear"),
+        linear_model.Lasso(alpha=0.01, positive=True),
+        linear_model.SGDClassifier(loss="log_loss", penalty="l1"),
+        linear_model.LogisticRegressionCV(refit=False, **SEARCH),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
         kernel_ridge.KernelRidge(alpha=0.0),
     ],
@@ -517,6 +514,9 @@ class Resampling(PlainPipeline):
     [
         (DummyClassifier(), r"DummyClassifier, .*Supported are .*LogisticRegression.*Ridge"),
         (ensemble.RandomForestClassifier(2), "RandomForestClassifier"),
+        (svm.NuSVC(nu=0.2), "obj is a NuSVC, .*Supported are .*SVC"),
+        (svm.NuSVR(), "obj is a NuSVR, .*Supported are .*SVR"),
+        (svm.OneClassSVM(), "obj is a OneClassSVM"),
         (make_pipeline(StandardScaler()), r"obj\[-1\] is a StandardScaler"),
         (make_pipeline(StandardScaler(), "passthrough"), "'passthrough'"),
         (PlainPipeline([("scale", StandardScaler()), ("no", None)]), "None"),

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_version", "_compat", "exceptions", "blocks"],
-    ["losses", "targets", "layout"],
+    ["losses", "targets", "layout", "l1_support"],
     ["design"],
     ["kernels"],
     ["gradients"],
@@ -65,7 +65,7 @@ def test_only_compat_touches_private_names_of_scikit_learn(path):
             assert not private, f"{path.name}: {module}.{name}"
 
 
-@pytest.mark.parametrize("name", ["losses", "layout"])
+@pytest.mark.parametrize("name", ["losses", "layout", "l1_support"])
 def test_the_ground_floor_is_plain_numpy_and_scipy(name):
     roots = {module.split(".")[0] for module, _ in imports(PACKAGE / f"{name}.py")}
-    assert roots <= {"abc", "dataclasses", "math", "typing", "numpy", "scipy"}
+    assert roots <= {"abc", "dataclasses", "functools", "math", "typing", "numpy", "scipy"}

@@ -20,7 +20,8 @@ from tests.cases import CASES, NEWTON, data
 
 NAMES = ["binary", "liblinear", "softmax-3", "ridge", "ridge-alphas", "poisson"]
 NAMES += ["smooth-hinge-0.1", "smooth-hinge-classes", "squared-hinge", "squared-hinge-classes"]
-NAMES += ["epsilon-insensitive"]
+NAMES += ["epsilon-insensitive", "ridge-classifier", "ridge-classifier-csr"]
+NAMES += ["gamma", "tweedie-1.5", "tweedie-3"]
 SOME = [case for case in CASES if case.name in NAMES]
 each = pytest.mark.parametrize("case", SOME, ids=lambda c: c.name)
 

@@ -5,14 +5,18 @@ import pytest
 
 from skinfluence.losses import (
     LOSSES,
+    HalfHuberLoss,
     HingeLoss,
     LogisticLoss,
+    ModifiedHuberLoss,
     PoissonLoss,
     SmoothHingeLoss,
     SoftmaxLoss,
     SquaredEpsilonInsensitiveLoss,
     SquaredHingeLoss,
     SquaredLoss,
+    TweedieIdentityLoss,
+    TweedieLoss,
 )
 
 
@@ -27,13 +31,19 @@ WIDE = [l for l in LOSSES if l not in SMOOTH_HINGES or l.temperature >= 1e-3]
 each_wide_loss = pytest.mark.parametrize("loss", WIDE, ids=name)
 
 
+DEVIANCES = PoissonLoss | TweedieLoss | TweedieIdentityLoss
+
+
 def example(loss, n=6, seed=0):
     rng = np.random.default_rng(seed)
-    single = isinstance(loss, LogisticLoss | PoissonLoss)
+    single = isinstance(loss, LogisticLoss | DEVIANCES)
     raw = 2 * rng.standard_normal((n, 1 if single else 4))
-    if isinstance(loss, PoissonLoss):
-        return rng.poisson(2.0, raw.shape).astype(float), raw
-    if isinstance(loss, SquaredLoss | SquaredEpsilonInsensitiveLoss):
+    if isinstance(loss, TweedieIdentityLoss):
+        raw = np.exp(raw / 2)
+    if isinstance(loss, DEVIANCES):
+        positive = getattr(loss, "power", 1) >= 2
+        return rng.poisson(2.0, raw.shape) + 0.5 * positive, raw
+    if isinstance(loss, SquaredLoss | HalfHuberLoss | SquaredEpsilonInsensitiveLoss):
         return rng.standard_normal(raw.shape), raw
     if isinstance(loss, SoftmaxLoss):
         return rng.integers(0, 4, n), raw
@@ -101,26 +111,24 @@ def test_raw_predictions_of_many_models_at_once(loss):
     np.testing.assert_allclose(loss.response(many)[:, 1], loss.response(many[:, 1]))
 
 
-@pytest.mark.parametrize("loss", [LogisticLoss(), SoftmaxLoss()], ids=name)
-def test_response_jacobian_is_the_derivative_of_the_probabilities(loss):
-    _, raw = example(loss)
-
-    def probabilities(raw):
-        if isinstance(loss, LogisticLoss):
-            raw = np.column_stack([np.zeros(len(raw)), raw])
-        exponential = np.exp(raw)
-        return exponential / exponential.sum(axis=1, keepdims=True)
-
-    for k in range(raw.shape[1]):
+@pytest.mark.parametrize("n_outputs", [1, 4])
+@pytest.mark.parametrize(
+    "loss", [LogisticLoss(), SoftmaxLoss(), ModifiedHuberLoss()], ids=name
+)
+def test_response_jacobian_is_the_derivative_of_the_probabilities(loss, n_outputs):
+    raw = np.random.default_rng(0).standard_normal((6, n_outputs))
+    probabilities = loss.response(raw)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
+    for k in range(n_outputs):
         np.testing.assert_allclose(
             loss.response_jacobian(raw)[:, :, k],
-            difference(probabilities, raw, k),
+            difference(loss.response, raw, k),
             rtol=1e-7,
             atol=1e-8,
         )
 
 
-BOUNDED = [l for l in LOSSES if not isinstance(l, PoissonLoss)]
+BOUNDED = [l for l in LOSSES if not isinstance(l, DEVIANCES)]
 
 
 @pytest.mark.parametrize("loss", BOUNDED, ids=name)
@@ -179,6 +187,52 @@ def test_the_poisson_loss_is_half_the_deviance():
     )
 
 
+@pytest.mark.parametrize(
+    "loss", [l for l in LOSSES if isinstance(l, TweedieLoss | TweedieIdentityLoss)], ids=name
+)
+def test_the_tweedie_losses_are_half_the_deviance(loss):
+    from sklearn.metrics import mean_tweedie_deviance
+
+    target, raw = example(loss)
+    if loss.power < 0:
+        target = target - 3  # of either sign
+    np.testing.assert_allclose(
+        2 * loss.loss(target, raw).mean(),
+        mean_tweedie_deviance(
+            target[:, 0],
+            raw[:, 0] if isinstance(loss, TweedieIdentityLoss) else np.exp(raw[:, 0]),
+            power=loss.power,
+        ),
+    )
+
+
+def test_tweedie_at_power_one_is_poisson():
+    target, raw = example(PoissonLoss())
+    for function in ("loss", "gradient", "curvature"):
+        np.testing.assert_allclose(
+            getattr(TweedieLoss(1), function)(target, raw),
+            getattr(PoissonLoss(), function)(target, raw),
+            rtol=1e-13,
+        )
+
+
+def test_convex_losses_have_no_negative_curvature_and_others_have():
+    for loss in LOSSES:
+        if loss.coupled:
+            continue
+        target, raw = example(loss, n=500)
+        raw = raw if isinstance(loss, TweedieIdentityLoss) else 2 * raw
+        assert (loss.curvature(target, raw).min() >= 0) == loss.convex
+
+
+@pytest.mark.parametrize("power", [-1, 1, 1.5, 2, 3])
+def test_identity_links_are_infinite_where_the_mean_is_not_positive(power):
+    raw, target = np.array([[-1.0], [0.0], [1.0]]), np.full((3, 1), 2.0)
+    value = TweedieIdentityLoss(power).loss(target, raw)
+    assert not np.isfinite(value[:2]).any()
+    assert np.isfinite(value[2])
+
+
 @pytest.mark.parametrize("loss", SMOOTH_HINGES, ids=name)
 def test_the_temperature_is_a_scale(loss):
     # With u = (1 - y eta)/t: l = t l_1(u), l' = l_1'(u), l'' = l_1''(u)/t.
@@ -233,6 +287,15 @@ def test_no_raw_prediction_is_too_large_for_the_smooth_hinge(loss, raw):
     for found in (value, gradient, curvature, slope):
         assert np.all(np.isfinite(found))
     assert value[1] >= 1 + raw[1, 0]
+
+
+def test_the_huber_losses_are_those_of_their_definition():
+    target, raw = np.ones((3, 1)), np.array([[1.5], [0.25], [-2.0]])
+    np.testing.assert_allclose(ModifiedHuberLoss().loss(target, raw), [0, 0.75**2, 8])
+    target = np.zeros((3, 1))
+    expected = [0.5**2 / 2, 0.25**2 / 2, 0.5 * 2 - 0.5**2 / 2]
+    raw = np.array([[0.5], [0.25], [-2.0]])
+    np.testing.assert_allclose(HalfHuberLoss(0.5).loss(target, raw), expected)
 
 
 def test_the_squared_losses_are_those_of_their_definition():

@@ -11,8 +11,9 @@ from sklearn.base import clone
 
 from skinfluence import UnsupportedEstimatorError
 from skinfluence.kernel_ridge import KernelRidge
+from skinfluence.linear_model import Lasso, LinearRegression
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeSVC
-from tests.cases import CASES, Case, data, frozen, relative_error
+from tests.cases import CASES, DESCENT, Case, data, frozen, relative_error
 
 NAMES = {
     "binary-balanced",
@@ -21,6 +22,12 @@ NAMES = {
     "ridge",
     "ridge-targets",
     "poisson",
+    "least-squares",
+    "ridge-classifier-balanced",
+    "gamma",
+    "tweedie-gamma-identity",
+    "lasso",
+    "elastic-net-targets",
     "smooth-hinge-1",
     "squared-hinge",
     "squared-hinge-classes",
@@ -115,6 +122,26 @@ def test_a_row_held_by_a_linear_model_is_refused():
     held = np.flatnonzero(clf._get_state("auto").point.partition.held)[0]
     with pytest.raises(UnsupportedEstimatorError, match=f"sample {held} is held"):
         clf.influence_perturbation(X[:2], y[:2], index=held)
+
+
+def test_dependent_features_are_refused():
+    X, y, w = data("dependent")
+    reg = LinearRegression().fit(X, y, w)
+    with pytest.raises(UnsupportedEstimatorError, match="depend on each other"):
+        reg.influence_perturbation(X[:2], y[:2], index=0)
+
+
+def test_a_feature_off_the_support_does_nothing():
+    X, y, w = data("diabetes")
+    reg = Lasso(alpha=0.15, **DESCENT).fit(X, y, w)
+    found = reg.influence_perturbation(X[:9], y[:9], index=3)
+    np.testing.assert_array_equal((found != 0).any(axis=0), reg.coef_ != 0)
+    off = np.flatnonzero(reg.coef_ == 0)
+    assert 0 < len(off) < 10
+    moved = X.copy()
+    moved[3, off] += 1e-3
+    refit = Lasso(alpha=0.15, **DESCENT).fit(moved, y, w)
+    assert relative_error(refit.params_, reg.params_) < 1e-10
 
 
 @pytest.mark.parametrize("index", [-201, 200, 1.5, [0, 1], True])

@@ -3,13 +3,41 @@
 Same names, same parameters, same `fit`: each class adds methods and says which objective
 its `fit` minimises.
 
+    search.py          estimators that choose a hyperparameter inside `fit`
     logistic.py        logistic regression
-    ridge.py           least squares with a squared penalty
+    ridge.py           least squares with a squared penalty or none, for targets and for labels
+    lasso.py           least squares with an l1 penalty
     glm.py             generalised linear models
+    sgd.py             smooth losses by stochastic gradient descent
 """
 
-from skinfluence.linear_model.glm import PoissonRegressor
-from skinfluence.linear_model.logistic import LogisticRegression
-from skinfluence.linear_model.ridge import Ridge
+from skinfluence.linear_model.glm import GammaRegressor, PoissonRegressor, TweedieRegressor
+from skinfluence.linear_model.lasso import ElasticNet, ElasticNetCV, Lasso, LassoCV
+from skinfluence.linear_model.logistic import LogisticRegression, LogisticRegressionCV
+from skinfluence.linear_model.ridge import (
+    LinearRegression,
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+)
+from skinfluence.linear_model.sgd import SGDClassifier, SGDRegressor
 
-__all__ = ["LogisticRegression", "PoissonRegressor", "Ridge"]
+__all__ = [
+    "ElasticNet",
+    "ElasticNetCV",
+    "GammaRegressor",
+    "Lasso",
+    "LassoCV",
+    "LinearRegression",
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "PoissonRegressor",
+    "Ridge",
+    "RidgeCV",
+    "RidgeClassifier",
+    "RidgeClassifierCV",
+    "SGDClassifier",
+    "SGDRegressor",
+    "TweedieRegressor",
+]

@@ -1,29 +1,38 @@
-"""Logistic regression."""
+"""Logistic regression, with and without a search for C."""
 
 import numpy as np
 from sklearn import linear_model
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.l1_support import L1Support
+from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.mixins import InfluenceEstimatorMixin, L1SupportMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import ClassCodes, SignedLabels
 
-__all__ = ["LogisticRegression"]
+__all__ = ["LogisticRegression", "LogisticRegressionCV"]
 
 
-class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegression):
+class LogisticRegression(
+    L1SupportMixin, InfluenceEstimatorMixin, linear_model.LogisticRegression
+):
     """Logistic regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.LogisticRegression`. The objective, with sample weights w
-    and class weights c (frozen at fit, "balanced" ones too):
+    :class:`sklearn.linear_model.LogisticRegression`. The objective, with sample weights w,
+    class weights c (frozen at fit, "balanced" ones too) and r = l1_ratio, 0 by default:
 
-        F = sum_i w_i c_i log_loss(y_i, eta_i) + 1/(2 C) |coef|^2
+        F = sum_i w_i c_i log_loss(y_i, eta_i) + 1/C ((1-r)/2 |coef|^2 + r |coef|_1)
 
-    with a free intercept; solver="liblinear" penalises it by 1/(C intercept_scaling^2).
+    with a free intercept; solver="liblinear" penalises the intercept too, at r = 0 by
+    1/(2 C) (intercept/intercept_scaling)^2, at r = 1 by 1/C |intercept|/intercept_scaling.
     Two classes have one output, more have one for each class (softmax). ``C=inf`` is no
-    penalty. l1 and elastic-net penalties fit and predict, but have no influence here.
+    penalty.
+
+    With r > 0 influence is the derivative on the support: coefficients at zero stay there,
+    and signs are kept. "exact" removal lets scikit-learn refit the groups that change the
+    support, and says how many.
 
     Examples
     --------
@@ -39,43 +48,110 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
     """
 
     def _formulate(self, y, sample_weight):
-        lam = self._penalty_strength()
-        layout = self._layout()
-        penalty = np.full(layout.shape, lam)
-        if self.fit_intercept:
-            free = self.solver != "liblinear"
-            penalty[:, -1] = 0.0 if free else lam / self.intercept_scaling**2
-        binary = len(self.classes_) == 2
-        target = (SignedLabels if binary else ClassCodes)(self.classes_)
-        weight = target.class_weight(self.class_weight, y, sample_weight)
-        return Formulation(
-            loss=LogisticLoss() if binary else SoftmaxLoss(),
-            target=target,
-            layout=layout,
-            penalty=penalty,
-            class_weight=None if weight is None else weight[:, None],
-        )
-
-    def _tight_params(self, params):
-        form = self._influence_problem.formulation
-        tight = {"tol": 1e-12, "max_iter": 100_000, "warm_start": False, "verbose": 0}
-        if form.class_weight is not None:
-            weights = form.class_weight[:, 0].tolist()
-            tight["class_weight"] = dict(zip(self.classes_.tolist(), weights, strict=True))
-        if params["solver"] != "liblinear":
-            tight["solver"] = "newton-cholesky"
-        return tight
-
-    def _penalty_strength(self):
-        """Return lambda = 1/C; 0 without penalty."""
         penalty = getattr(self, "penalty", "deprecated")
         C = np.inf if penalty is None else self.C
         l1_ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, self.l1_ratio)
-        if penalty == "deprecated" and np.isinf(C):
-            l1_ratio = 0.0  # no penalty at all
-        if l1_ratio:
+        return _formulate(self, y, sample_weight, C, l1_ratio, self.intercept_scaling)
+
+    def _tight_params(self, params):
+        return _tight_params(self, params["solver"])
+
+
+class LogisticRegressionCV(
+    L1SupportMixin, SearchInfluenceMixin, linear_model.LogisticRegressionCV
+):
+    """Logistic regression with a search for C, with influence functions.
+
+    Parameters, attributes and fit are those of
+    :class:`sklearn.linear_model.LogisticRegressionCV`. The objective is that of
+    `LogisticRegression` at ``C_``, which is frozen as class weights are: influence and
+    removal are those of the model at the chosen C. scikit-learn's last fit with
+    solver="liblinear" has an intercept_scaling of 1, whatever the parameter says.
+    ``refit=False``, a mean of the models of the folds, fits and predicts, but has no
+    influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.linear_model import LogisticRegressionCV
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = LogisticRegressionCV(
+    ...     Cs=[0.1, 1], l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+    ... ).fit(scale(X), y)
+    >>> clf.influence_loss(scale(X)[:2], y[:2]).shape
+    (2, 569)
+    """
+
+    _plain = linear_model.LogisticRegression
+
+    def _formulate(self, y, sample_weight):
+        if not self.refit:
             raise UnsupportedEstimatorError(
-                f"LogisticRegression with an l1 penalty (l1_ratio={l1_ratio:g}) is not smooth "
-                "and has no influence function here: use l1_ratio=0."
+                "LogisticRegressionCV(refit=False) averages the models of the folds, which "
+                "is the minimum of no objective: use refit=True."
             )
-        return 1.0 / C
+        C, l1_ratio = self._chosen()
+        return _formulate(self, y, sample_weight, C, l1_ratio, intercept_scaling=1.0)
+
+    def _chosen(self):
+        """Return (C, l1_ratio), scikit-learn's choice for all classes."""
+        penalty = getattr(self, "penalty", "deprecated")
+        l1_ratio = np.ravel(self.l1_ratio_)[0]
+        l1_ratio = {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio or 0.0)
+        return float(np.ravel(self.C_)[0]), float(l1_ratio)
+
+    def _chosen_params(self):
+        C, l1_ratio = self._chosen()
+        params = self._influence_problem.params
+        kept = ("fit_intercept", "solver", "random_state")
+        return {"C": C, "l1_ratio": l1_ratio, **{name: params[name] for name in kept}}
+
+    def _tight_params(self, params):
+        return _tight_params(self, params["solver"])
+
+
+def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
+    """Return the formulation of log loss with a penalty of strength 1/C."""
+    layout, lam = estimator._layout(), 1.0 / C
+    on_params = np.full(layout.shape, lam)
+    l1_ratio = l1_ratio if lam else 0.0
+    if layout.fit_intercept:
+        # liblinear penalises its intercept as it does coefficients.
+        free = estimator.solver != "liblinear"
+        power = 1 if l1_ratio else 2
+        on_params[:, -1] = 0.0 if free else lam / intercept_scaling**power
+    support = None
+    if l1_ratio:
+        sign = np.zeros(layout.shape)
+        coef, intercept = estimator._read_params(estimator)
+        sign[:, : layout.n_features] = np.sign(coef)
+        if layout.fit_intercept:
+            sign[:, -1] = np.sign(intercept)
+        support = L1Support(sign, l1_ratio * on_params, np.zeros(layout.shape))
+    binary = len(estimator.classes_) == 2
+    target = (SignedLabels if binary else ClassCodes)(estimator.classes_)
+    weight = target.class_weight(estimator.class_weight, y, sample_weight)
+    return Formulation(
+        loss=LogisticLoss() if binary else SoftmaxLoss(),
+        target=target,
+        layout=layout,
+        penalty=(1.0 - l1_ratio) * on_params,
+        class_weight=None if weight is None else weight[:, None],
+        l1_support=support,
+    )
+
+
+def _tight_params(estimator, solver):
+    """Return parameters of a refit that is as exact as the solver goes."""
+    form = estimator._influence_problem.formulation
+    tight = {
+        "tol": 1e-12,
+        "max_iter": 100_000,
+        "warm_start": False,
+        "verbose": 0,
+        "class_weight": form.frozen_class_weight(),
+    }
+    if solver != "liblinear" and form.l1_support is None:
+        tight["solver"] = "newton-cholesky"
+    return tight

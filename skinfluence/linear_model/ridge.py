@@ -1,15 +1,18 @@
-"""Least squares with a squared penalty."""
+"""Least squares with a squared penalty or none, for real targets and for labels."""
+
+from dataclasses import replace
 
 import numpy as np
 from sklearn import linear_model
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
 from skinfluence.mixins import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
-from skinfluence.targets import RealTarget
+from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
 
-__all__ = ["Ridge"]
+__all__ = ["LinearRegression", "Ridge", "RidgeCV", "RidgeClassifier", "RidgeClassifierCV"]
 
 
 class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
@@ -33,22 +36,184 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
     """
 
     def _formulate(self, y, sample_weight):
-        if self.positive:
-            raise UnsupportedEstimatorError(
-                "Ridge(positive=True) has coefficients at the bound of its constraint "
-                "and no influence function here: use positive=False."
-            )
+        _check_free(self)
         layout = self._layout()
-        penalty = np.zeros(layout.shape)
-        penalty[:, : layout.n_features] = 2.0 * np.reshape(self.alpha, (-1, 1))
-        return Formulation(
-            loss=SquaredLoss(),
-            target=RealTarget(layout.n_outputs),
-            layout=layout,
-            penalty=penalty,
-        )
+        return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
 
     def _tight_params(self, params):
         # The direct solvers do not take every input; the iterative one for sparse data
         # with an intercept is as exact at this tolerance.
         return {"tol": 1e-14, "max_iter": None, "copy_X": True}
+
+
+class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
+    """Least squares of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of
+    :class:`sklearn.linear_model.LinearRegression`. The objective, with sample weights w and
+    targets k:
+
+        F = sum_i w_i sum_k (y_ik - eta_ik)^2
+
+    with free intercepts. Where features depend on each other, the coefficients are those of
+    least norm, and so are all results: a combination of features without variance moves
+    neither predictions nor coefficients. A sample whose removal takes such a combination's
+    last variance away has no Newton step; "exact" removal goes to the new solution of least
+    norm. ``positive=True`` fits and predicts, but has no influence here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), [0.0, 1.0, 2.0, 5.0]
+    >>> reg = LinearRegression().fit(X, y)
+    >>> reg.leave_out_predict().round(2)
+    array([-1.33,  1.29,  3.14,  3.  ])
+    """
+
+    def _formulate(self, y, sample_weight):
+        _check_free(self)
+        layout = self._layout()
+        form = _least_squares(layout, RealTarget(layout.n_outputs), 0.0)
+        return replace(form, minimum_norm=float(self.tol))
+
+    def _tight_params(self, params):
+        # Dense data are solved directly, and tol only says what counts as rank deficient.
+        dense = self._get_objective().design.is_dense
+        return {"tol": params["tol"] if dense else 1e-14, "copy_X": True}
+
+
+class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
+    """Ridge classifier of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of
+    :class:`sklearn.linear_model.RidgeClassifier`. The objective, with sample weights w,
+    class weights c (frozen at fit) and labels y = +-1 of problem k:
+
+        F = sum_i w_i c_i sum_k (y_ik - eta_ik)^2 + alpha sum_k |coef_k|^2
+
+    with free intercepts. Two classes are one problem, several are one problem for each, in
+    all of which a row has the weight of its own class; "balanced" weights come from the
+    numbers of samples, whatever their sample weights. ``positive=True`` and targets of
+    several labels a sample fit and predict, but have no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.linear_model import RidgeClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = RidgeClassifier().fit(X, y)
+    >>> clf.leave_out_score() == clf.leave_out_score(method="exact")
+    True
+    """
+
+    _refits_on_all_rows = True
+
+    def _formulate(self, y, sample_weight):
+        _check_free(self)
+        return _labelled(self, y, self.alpha)
+
+    def _tight_params(self, params):
+        return {"tol": 1e-14, "max_iter": None, "copy_X": True, **_frozen(self)}
+
+
+class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
+    """Ridge regression with a search for alpha, with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.RidgeCV`. The
+    objective is that of `Ridge` at ``alpha_``, which is frozen: influence and removal are
+    those of the model at the chosen alpha, and say nothing about another choice.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import RidgeCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = RidgeCV(alphas=[1e-3, 1e-2, 1e-1]).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _plain = linear_model.Ridge
+
+    def _formulate(self, y, sample_weight):
+        layout = self._layout()
+        return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
+
+    def _chosen_params(self):
+        return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
+
+    def _tight_params(self, params):
+        return {"tol": 1e-14}
+
+
+class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
+    """Ridge classifier with a search for alpha, with influence functions.
+
+    Parameters, attributes and fit are those of
+    :class:`sklearn.linear_model.RidgeClassifierCV`. The objective is that of
+    `RidgeClassifier` at ``alpha_``, which is frozen as class weights are: influence and
+    removal are those of the model at the chosen alpha.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.linear_model import RidgeClassifierCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = RidgeClassifierCV(alphas=[1e-3, 1e-2, 1e-1]).fit(X, y)
+    >>> clf.influence_params().shape
+    (150, 15)
+    """
+
+    _refits_on_all_rows = True
+    _plain = linear_model.RidgeClassifier
+
+    def _formulate(self, y, sample_weight):
+        return _labelled(self, y, self.alpha_)
+
+    def _chosen_params(self):
+        return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
+
+    def _tight_params(self, params):
+        return {"tol": 1e-14, **_frozen(self)}
+
+
+def _check_free(estimator):
+    """Raise where coefficients are constrained."""
+    if estimator.positive:
+        raise UnsupportedEstimatorError(
+            f"{type(estimator).__name__}(positive=True) has coefficients at the bound of "
+            "its constraint and no influence function here: use positive=False."
+        )
+
+
+def _least_squares(layout, target, alpha, class_weight=None):
+    """Return the formulation of squared error with the penalty alpha |coef|^2."""
+    penalty = np.zeros(layout.shape)
+    penalty[:, : layout.n_features] = 2.0 * np.reshape(alpha, (-1, 1))
+    return Formulation(
+        loss=SquaredLoss(),
+        target=target,
+        layout=layout,
+        penalty=penalty,
+        class_weight=class_weight,
+    )
+
+
+def _labelled(estimator, y, alpha):
+    """Return the formulation of squared error to labels of -1 and +1."""
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise UnsupportedEstimatorError(
+            f"{type(estimator).__name__} with several labels for each sample has no influence "
+            "function here: fit Ridge on targets of -1 and +1, which has the same objective."
+        )
+    layout, classes = estimator._layout(), estimator.classes_
+    encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
+    weight = encoder.class_weight(estimator.class_weight, y, None)
+    weight = None if weight is None else weight[:, None]
+    return _least_squares(layout, encoder, alpha, weight)
+
+
+def _frozen(estimator):
+    """Return the class weights of a fit as the parameter that gives the same ones again."""
+    return {"class_weight": estimator._influence_problem.formulation.frozen_class_weight()}

@@ -8,6 +8,7 @@ from skinfluence.mixins.convergence import ConvergenceMixin
 from skinfluence.mixins.diagnostics import DiagnosticsMixin
 from skinfluence.mixins.influence import InfluenceMixin
 from skinfluence.mixins.kernel import KernelProblemMixin
+from skinfluence.mixins.l1_support import L1SupportMixin
 from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
 
@@ -19,6 +20,7 @@ __all__ = [
     "InfluenceMixin",
     "KernelEstimatorMixin",
     "KernelProblemMixin",
+    "L1SupportMixin",
     "ProblemMixin",
     "RemovalMixin",
 ]

@@ -240,6 +240,7 @@ class ConvergenceMixin:
             polished = convergence.polish(
                 objective, self._theta(), solver, tol=tol, max_iter=max_iter
             )
+        self._check_optimum(objective, polished.theta)
         self._set_theta(polished.theta)
         self.n_newton_iter_ = polished.n_iter
         self.newton_decrement_ = polished.decrement

@@ -41,13 +41,15 @@ class DiagnosticsMixin:
         - dffits: ``sqrt(d_i' H d_i / phi_(i))``, with the sign of the fall of the
           prediction of i when it leaves
         - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))`` with the Pearson residual
-          ``r_i = -g_i / sqrt(W_i)``; external
+          ``r_i = -g_i / sqrt(W_i)``, for Gamma and Tweedie deviances
+          ``(y_i - mu_i) / mu_i^(power/2)``; external
         - leave_out_loss: plain loss of sample i under the model without it
         - newton_decrement: ``sqrt(d_i' (H - H_i) d_i)``, half its square is how far the
           objective of the others falls when they are fitted alone
 
         The dispersion phi is 1 for losses that are log-likelihoods. For squared error it is
-        ``2 s^2`` with ``s^2 = sum w r^2 / (n - p)``; phi_(i) is that of the other samples
+        ``2 s^2`` with ``s^2 = sum w r^2 / (n - p)``, for half of it ``s^2``, for Gamma and
+        Tweedie deviances ``sum w r^2 / (n - p)``; phi_(i) is that of the other samples
         under the model without sample i, with ``n - 1 - p`` degrees of freedom. Samples of
         weight zero do not count.
 
@@ -149,7 +151,9 @@ class DiagnosticsMixin:
         scale = np.sqrt(layout.to_public(scale))
 
         def write(indices, d):
-            out[indices] = -layout.to_public(d) / scale
+            # What the penalty holds at 0 has no standard error, and does not move.
+            moves = -layout.to_public(d)
+            out[indices] = np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
 
         measures = self._measure(state, hessian_solver, n_jobs, write)
         deleted = np.sqrt(measures.deleted_dispersion)

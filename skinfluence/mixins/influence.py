@@ -537,7 +537,8 @@ default="auto"
         ------
         UnsupportedEstimatorError
             The kernel is a function, "precomputed" or another without a derivative here; or
-            a linear model holds the sample exactly at a kink of its loss.
+            a linear model holds the sample exactly at a kink of its loss; or least squares
+            without a penalty has dependent features.
 
         References
         ----------
@@ -675,6 +676,12 @@ default="auto"
                 f"Training sample {index} is held exactly at a kink of the loss, where "
                 f"{type(self).__name__} does not know how hard it pulls: use SVC or SVR "
                 "with kernel='linear', or a smooth loss."
+            )
+        if state.point.objective.pin is not None:
+            raise UnsupportedEstimatorError(
+                f"The features of this {type(self).__name__} depend on each other, and moving "
+                "one sample may make its solution of least norm jump: drop features, or use "
+                "Ridge."
             )
         return influence.perturbation(state.point, state.factor, query, index)
 

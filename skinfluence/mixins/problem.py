@@ -117,11 +117,15 @@ class ProblemMixin:
         self : object
             The fitted estimator.
         """
+        return self._fit_and_remember(X, y, sample_weight)
+
+    def _fit_and_remember(self, X, y, sample_weight, **params):
+        """Fit with whatever else scikit-learn's `fit` takes, and remember the data."""
         # With copy_X=False scikit-learn may centre and scale X in place, and the training
         # data would no longer be what was fitted.
         given = X if getattr(self, "copy_X", True) else copy.deepcopy(X)
         self._forget_fit()
-        super().fit(X, y, sample_weight=sample_weight)
+        super().fit(X, y, sample_weight=sample_weight, **params)
         self._influence_problem = self._remember(given, y, sample_weight)
         return self
 
@@ -425,6 +429,9 @@ class ProblemMixin:
             coef if ndims[0] == 2 else coef[0],
             intercept if ndims[1] == 1 else float(intercept[0]),
         )
+
+    def _check_optimum(self, objective, theta):
+        """Raise where theta, found on what moves, is no optimum of the whole objective."""
 
     def _theta(self):
         """Parameters as the mathematics wants them, (K, D)."""

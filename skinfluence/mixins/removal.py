@@ -29,6 +29,10 @@ class RemovalMixin:
     class weights and hyperparameters as fitted; in a pipeline also the preprocessing.
     """
 
+    #: Whether rows that leave stay in refits with a weight of zero: where the penalty counts
+    #: samples, or an optimum exists without the last sample of a class.
+    _refits_on_all_rows = False
+
     def leave_out_params(
         self,
         groups=None,
@@ -443,7 +447,9 @@ default="predict"
                 "can reach: the model was left as it is. Strengthen the penalty."
             )
         kept = np.delete(np.arange(base.point.objective.n_rows), rows)
-        self._replace_objective(*self._take_rows(base.point.objective, result[0], kept))
+        objective, theta = self._take_rows(base.point.objective, result[0], kept)
+        self._check_optimum(objective, theta)
+        self._replace_objective(objective, theta)
         return self
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
@@ -496,6 +502,7 @@ default="predict"
                 "The optimum of the enlarged objective was not reached: the model was left "
                 "as it is. Strengthen the penalty."
             )
+        self._check_optimum(objective, theta)
         self._replace_objective(objective, theta)
         return self
 
@@ -623,10 +630,10 @@ default="predict"
 
     def _refit_without(self, rows):
         """Return the parameters of scikit-learn's own refit without some rows."""
-        objective = self._get_objective()
-        weight = objective.sample_weight
-        kept = np.delete(np.arange(objective.n_rows), rows)
-        kept = kept[weight[kept] > 0]
+        objective = self._get_objective().without(rows)
+        weight, kept = objective.sample_weight, np.arange(objective.n_rows)
+        if not self._refits_on_all_rows:
+            kept = kept[weight > 0]
         refit = self._refit_estimator()
         refit.fit(
             self._rows_of_X(objective, kept),

@@ -149,5 +149,6 @@ def refit(base, rows, start=None, first=np.inf):
         polished = polish(objective, theta, base.solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
+    first = first if np.isfinite(first) else np.inf  # there was no step to compare with
     enough = polished.decrement <= max(1e-6 * first, base.rounding)
     return polished.theta, polished.converged and enough

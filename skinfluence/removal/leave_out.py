@@ -282,8 +282,11 @@ def _stacks(base, groups, chosen, n_jobs):
 def groups_without_optimum(objective, groups):
     """Return (group, class) where the last rows of a class leave and F has no minimum.
 
-    The free intercept of a class without rows runs off to minus infinity.
+    The free intercept of a class without rows runs off to minus infinity, unless the loss
+    grows on both sides of the label, as the squared error does.
     """
+    if objective.formulation.loss.constant_curvature:
+        return []
     encoder = objective.formulation.target
     free = objective.design.fit_intercept and not objective.penalty[:, -1].all()
     if not free or not hasattr(encoder, "class_codes"):

@@ -95,12 +95,12 @@ class Stack:
     def gradients(self, theta):
         """Return grad F_-A at each group's own theta, both (b, K, D)."""
         objective = self.base.point.objective
-        share = objective.formulation.penalty_share
+        share = objective.formulation.share_gradient(theta)
         gradients = objective.gradients(theta)
         leaving = self.raw_gradients(theta).transpose(0, 2, 1)
         gradients -= np.matmul(leaving, self.x)
         if share is not None:
-            gradients -= self.t[:, None, None] * share * theta
+            gradients -= self.t[:, None, None] * share
         return gradients
 
     def approximate_gradients(self, theta):

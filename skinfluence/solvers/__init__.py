@@ -15,6 +15,7 @@ The automatic choice, first line that holds:
 condition                                             solver
 ====================================================  =============
 a kernel model, or a loss with kinks                  "woodbury"
+the loss is not convex                                "cholesky"
 every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
 parameters in a block of H                            "woodbury"
@@ -62,6 +63,8 @@ def select_solver(objective):
     """
     if _needs_rows(objective):
         return SOLVERS["woodbury"]
+    if not objective.formulation.loss.convex:
+        return SOLVERS["cholesky"]
     K, D = objective.penalty.shape
     outputs = K if objective.coupled else 1  # that share a block of H
     rows, order = objective.n_rows * outputs, D * outputs
@@ -100,6 +103,11 @@ def get_solver(hessian_solver, objective):
                 f"hessian_solver={hessian_solver!r} needs a Hessian in coefficients of "
                 "features, which kernel models and piecewise linear losses do not have: use "
                 "'auto' or 'woodbury'."
+            )
+        if solver.needs_convex and not objective.formulation.loss.convex:
+            raise ValueError(
+                f"hessian_solver={hessian_solver!r} is for convex losses: use 'cholesky', "
+                "which finds out whether the Hessian is positive definite all the same."
             )
         return solver
     names = ", ".join(repr(name) for name in ("auto", *SOLVERS))

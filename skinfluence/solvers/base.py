@@ -119,10 +119,13 @@ class HessianSolver(ABC):
     by_rows : bool
         Whether it works with products of rows alone, as kernel models and losses whose
         kinks hold rows in place need it.
+    needs_convex : bool
+        Whether it takes a curvature of every row that is not negative for granted.
     """
 
     name: ClassVar[str]
     by_rows: ClassVar[bool] = False
+    needs_convex: ClassVar[bool] = False
 
     @abstractmethod
     def factorise(self, point):

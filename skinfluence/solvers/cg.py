@@ -38,6 +38,7 @@ class ConjugateGradientSolver(HessianSolver):
     max_iter: int | None = None
     preconditioner: HessianSolver | None = None
     name: ClassVar[str] = "cg"
+    needs_convex: ClassVar[bool] = True
 
     @property
     def by_rows(self):
@@ -105,7 +106,7 @@ class ConjugateGradientFactor(Factor):
         penalty, H is positive definite and nothing needs to be tried.
         """
         objective = self.point.objective
-        free = (objective.penalty == 0) & ~objective.gauge
+        free = (objective.penalty == 0) & ~objective.gauge & objective.free
         if objective.design.fit_intercept:
             free[:, -1] = False
         if not free.any():

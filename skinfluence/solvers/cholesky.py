@@ -50,7 +50,8 @@ class CholeskyFactor(Factor):
         super().__init__(point)
         objective = point.objective
         self.shift = None
-        if objective.design.fit_intercept and not objective.penalty[:, -1].any():
+        free_intercept = objective.free[:, -1].all() and not objective.penalty[:, -1].any()
+        if objective.design.fit_intercept and free_intercept:
             # With the mean of the rows as they count in H, the intercept decouples; a row
             # without curvature, however far away, does not move it.
             self.shift = objective.design.centre(point.curvature_diagonal().sum(axis=1))
@@ -184,6 +185,7 @@ class CholeskyFactor(Factor):
         """Apply T^-T to gradients in place: coefficient part less mu times intercept."""
         if self.shift is not None:
             V[..., :-1] -= V[..., -1:] * self.shift
+            self.point.objective.freeze(V)
 
     def _from_shifted(self, V):
         """Apply T^-1 to parameters in place: intercept less mu' coefficients."""

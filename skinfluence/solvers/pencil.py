@@ -55,4 +55,4 @@ class PencilFactor(Factor):
         out = np.empty_like(V)
         for k, mu, B in self.blocks:
             out[:, k] = ((V[:, k] @ B) / (1.0 - t * mu)) @ B.T
-        return out
+        return self.point.objective.freeze(out)

@@ -124,5 +124,6 @@ def _inverse(inner):
             if np.linalg.matrix_rank(inner[at]) == inner.shape[-1]:
                 inverse[at] = np.linalg.inv(inner[at])
     norms = [np.abs(matrix).sum(axis=-2).max(axis=-1) for matrix in (inner, inverse)]
-    inverse[norms[0] * norms[1] * _SINGULAR > 1.0] = np.nan
+    # Small as a whole is singular too: it is to be compared with the I of I + M C.
+    inverse[np.maximum(norms[0], 1.0) * norms[1] * _SINGULAR > 1.0] = np.nan
     return inverse

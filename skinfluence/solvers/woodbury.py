@@ -54,13 +54,14 @@ class WoodburySolver(HessianSolver):
     cutoff: float = 1e-18
     name: ClassVar[str] = "woodbury"
     by_rows: ClassVar[bool] = True
+    needs_convex: ClassVar[bool] = True
 
     def factorise(self, point):
         return WoodburyFactor(point, self.cutoff)
 
     @staticmethod
     def is_applicable(objective):
-        """Return whether every coefficient of an objective has a penalty.
+        """Return whether every coefficient of an objective has a penalty and moves.
 
         Parameters
         ----------
@@ -73,7 +74,7 @@ class WoodburySolver(HessianSolver):
             True where this solver can be used.
         """
         free = objective.penalty[:, : objective.design.n_features] == 0
-        return not free.any()
+        return not free.any() and objective.formulation.l1_support is None
 
 
 class WoodburyFactor(Factor):
@@ -92,8 +93,8 @@ class WoodburyFactor(Factor):
         objective = point.objective
         if not WoodburySolver.is_applicable(objective):
             raise ValueError(
-                "hessian_solver='woodbury' needs a penalty on every coefficient: use "
-                "'cholesky' or 'cg' where there is none."
+                "hessian_solver='woodbury' needs a penalty on every coefficient, and none "
+                "of l1: use 'cholesky' or 'cg'."
             )
         design, K = objective.design, len(objective.penalty)
         self.free_intercept = design.fit_intercept and not objective.penalty[:, -1].any()

@@ -21,7 +21,6 @@ from skinfluence.svm.decision import PairDecision
 from skinfluence.svm.shared import (
     check_number,
     dual_penalty,
-    frozen_class_weight,
     one_vs_one_classification,
     resolve_kernel,
     smoothed,
@@ -192,8 +191,8 @@ class SVC(_LibSVMMixin, svm.SVC):
         return self.classes_[values.argmax(axis=1)]
 
     def _tight_params(self, params):
-        weight = frozen_class_weight(self._influence_problem.formulation)
-        return _TIGHT | self._frozen() | {"class_weight": weight}
+        form = self._influence_problem.formulation
+        return _TIGHT | self._frozen() | {"class_weight": form.frozen_class_weight()}
 
 
 class SVR(_LibSVMMixin, svm.SVR):

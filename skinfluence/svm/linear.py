@@ -23,7 +23,6 @@ from skinfluence.mixins import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.svm.shared import (
     check_number,
-    frozen_class_weight,
     linear_classification,
     penalty_with_intercept,
     smoothed,
@@ -140,7 +139,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
 
     def _tight_params(self, params):
         form = self._influence_problem.formulation
-        return _TIGHT | {"class_weight": frozen_class_weight(form)}
+        return _TIGHT | {"class_weight": form.frozen_class_weight()}
 
 
 class LinearSVR(InfluenceEstimatorMixin, svm.LinearSVR):

@@ -16,7 +16,6 @@ __all__ = [
     "check_count",
     "check_number",
     "dual_penalty",
-    "frozen_class_weight",
     "linear_classification",
     "one_vs_one_classification",
     "penalty_with_intercept",
@@ -36,17 +35,12 @@ def linear_classification(estimator, loss, y, sample_weight):
     n_outputs = len(classes) if several else 1
     layout = ParameterLayout(n_outputs, estimator.n_features_in_, estimator.fit_intercept)
     weight = encoder.class_weight(estimator.class_weight, y, sample_weight)
-    if weight is not None and several:
-        # Problem k gives class k its weight, and all other rows 1.
-        weight = np.where(np.eye(n_outputs, dtype=bool), weight[:, None], 1.0)
-    elif weight is not None:
-        weight = weight[:, None]
     return Formulation(
         loss=loss,
         target=encoder,
         layout=layout,
         penalty=penalty_with_intercept(estimator, layout),
-        class_weight=weight,
+        class_weight=None if weight is None else encoder.one_sided(weight),
         loss_scale=float(estimator.C),
     )
 
@@ -73,7 +67,7 @@ def smoothed(estimator, smooth, temperature):
     """
     problem = estimator._get_problem()
     formulation = replace(estimator._get_formulation(), loss=SmoothHingeLoss(temperature))
-    smooth.set_params(class_weight=frozen_class_weight(formulation))
+    smooth.set_params(class_weight=formulation.frozen_class_weight())
     theta, layout = estimator._theta(), formulation.layout
     objective = problem.objective
     if objective is not None:
@@ -92,16 +86,6 @@ def smoothed(estimator, smooth, temperature):
     )
     smooth._influence_state = None
     return smooth
-
-
-def frozen_class_weight(formulation):
-    """Return the class weights of a fit as the dict that gives the same ones again."""
-    weight = formulation.class_weight
-    if weight is None:
-        return None
-    weight = weight.diagonal() if weight.shape[1] > 1 else weight[:, 0]
-    labels = formulation.target.classes.tolist()
-    return dict(zip(labels, weight.tolist(), strict=True))
 
 
 def one_vs_one_classification(estimator, loss, y, n_rows):

@@ -20,7 +20,6 @@ from skinfluence.svm.decision import PairDecision
 from skinfluence.svm.shared import (
     check_count,
     check_number,
-    frozen_class_weight,
     linear_classification,
     one_vs_one_classification,
     resolve_kernel,
@@ -60,7 +59,7 @@ class _SmoothHingeModel(BaseEstimator, ABC):
                 f"Newton decrement of {optimum.decrement:.3g}. Raise max_iter, scale the "
                 "features, or choose a higher temperature.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
 
@@ -199,8 +198,8 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
         return self._formulation(None, y, sample_weight)
 
     def _tight_params(self, params):
-        weight = frozen_class_weight(self._influence_problem.formulation)
-        return _TIGHT | {"class_weight": weight}
+        form = self._influence_problem.formulation
+        return _TIGHT | {"class_weight": form.frozen_class_weight()}
 
 
 class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
@@ -435,6 +434,6 @@ class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
         return self._labels_of_decision(self._decision(raw))
 
     def _tight_params(self, params):
-        kernel, weight = self._fitted_kernel, self._influence_problem.formulation
-        frozen = {"class_weight": frozen_class_weight(weight)}
+        kernel, form = self._fitted_kernel, self._influence_problem.formulation
+        frozen = {"class_weight": form.frozen_class_weight()}
         return _TIGHT | frozen | kernel.params

@@ -1,0 +1,187 @@
+"""Least squares with an l1 penalty, by coordinate descent, with and without a search."""
+
+import numpy as np
+from sklearn import linear_model
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.l1_support import L1Support
+from skinfluence.linear_model.search import SearchInfluenceMixin
+from skinfluence.losses import HalfSquaredLoss
+from skinfluence.mixins import InfluenceEstimatorMixin, L1SupportMixin
+from skinfluence.objective import Formulation
+from skinfluence.targets import RealTarget
+
+__all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
+
+
+class CoordinateDescentMixin(L1SupportMixin, InfluenceEstimatorMixin):
+    """All chapters for `ElasticNet` and its special case."""
+
+    def fit(self, X, y, sample_weight=None, check_input=True):
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Weights of the samples; None for ones.
+        check_input : bool, default=True
+            Whether scikit-learn checks and converts X and y.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, sample_weight, check_input=check_input)
+
+    def _formulate(self, y, sample_weight):
+        return _formulate(self, self.alpha, self.l1_ratio)
+
+    def _tight_params(self, params):
+        return _TIGHT
+
+
+class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
+    """Elastic net of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNet`. The
+    objective, with sample weights w, S their sum, targets k and r = l1_ratio:
+
+        F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2
+            + S alpha sum_k (r |coef_k|_1 + (1-r)/2 |coef_k|^2)
+
+    with free intercepts. A row owns the share w_i/S of the penalty. Influence is the
+    derivative on the support: coefficients at zero stay there, and signs are kept. So does
+    removal by "influence" and "newton"; "exact" removal lets scikit-learn refit the groups
+    that change the support, and says how many. ``positive=True`` fits and predicts, but
+    has no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import ElasticNet
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = ElasticNet(alpha=0.01, tol=1e-10).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+
+class Lasso(CoordinateDescentMixin, linear_model.Lasso):
+    """Lasso of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.Lasso`. The
+    objective is that of `ElasticNet` with l1_ratio = 1: with sample weights w and S their sum,
+
+        F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2 + S alpha sum_k |coef_k|_1
+
+    with free intercepts. Influence is the derivative on the support; "exact" removal lets
+    scikit-learn refit the groups that change it, and says how many. ``positive=True`` fits and
+    predicts, but has no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import Lasso
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = Lasso(alpha=0.5, tol=1e-10).fit(X, y)
+    >>> moves = (reg.influence_params() != 0).any(axis=0)[:10]
+    >>> bool((moves == (reg.coef_ != 0)).all())
+    True
+    """
+
+
+class ElasticNetCV(L1SupportMixin, SearchInfluenceMixin, linear_model.ElasticNetCV):
+    """Elastic net with a search for alpha and l1_ratio, with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNetCV`.
+    The objective is that of `ElasticNet` at ``alpha_`` and ``l1_ratio_``, which are frozen.
+    ``positive=True`` fits and predicts, but has no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import ElasticNetCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = ElasticNetCV(alphas=[0.001, 0.01], tol=1e-10).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _plain = linear_model.ElasticNet
+
+    def _formulate(self, y, sample_weight):
+        return _formulate(self, self.alpha_, self.l1_ratio_)
+
+    def _chosen_params(self):
+        return {
+            "alpha": self.alpha_,
+            "l1_ratio": self.l1_ratio_,
+            "fit_intercept": self._get_layout().fit_intercept,
+        }
+
+    def _tight_params(self, params):
+        return _TIGHT
+
+
+class LassoCV(L1SupportMixin, SearchInfluenceMixin, linear_model.LassoCV):
+    """Lasso with a search for alpha, with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoCV`. The
+    objective is that of `Lasso` at ``alpha_``, which is frozen. ``positive=True`` fits and
+    predicts, but has no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import LassoCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = LassoCV(alphas=[0.1, 1.0], tol=1e-10).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _plain = linear_model.Lasso
+
+    def _formulate(self, y, sample_weight):
+        return _formulate(self, self.alpha_, 1.0)
+
+    def _chosen_params(self):
+        return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
+
+    def _tight_params(self, params):
+        return _TIGHT
+
+
+# Parameters of refits by coordinate descent, which goes to rounding.
+_TIGHT = {"tol": 1e-14, "max_iter": 1_000_000, "warm_start": False, "copy_X": True}
+
+
+def _formulate(estimator, alpha, l1_ratio):
+    """Return the formulation of squared error with an elastic-net penalty in mean form."""
+    if estimator.positive:
+        raise UnsupportedEstimatorError(
+            f"{type(estimator).__name__}(positive=True) has coefficients at the bound of its "
+            "constraint and no influence function here: use positive=False."
+        )
+    layout = estimator._layout()
+    sign, on_coef = np.zeros(layout.shape), np.zeros(layout.shape)
+    sign[:, : layout.n_features] = np.sign(estimator._read_params(estimator)[0])
+    on_coef[:, : layout.n_features] = alpha
+    support = None
+    if l1_ratio and alpha:
+        support = L1Support(sign, np.zeros(layout.shape), l1_ratio * on_coef)
+    return Formulation(
+        loss=HalfSquaredLoss(),
+        target=RealTarget(layout.n_outputs),
+        layout=layout,
+        penalty=np.zeros(layout.shape),
+        penalty_share=(1 - l1_ratio) * on_coef,
+        l1_support=support,
+    )

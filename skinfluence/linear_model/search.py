@@ -1,0 +1,43 @@
+"""What the estimators share that choose a hyperparameter inside `fit`."""
+
+from skinfluence.mixins import InfluenceEstimatorMixin
+
+__all__ = ["SearchInfluenceMixin"]
+
+
+class SearchInfluenceMixin(InfluenceEstimatorMixin):
+    """All chapters for a model refitted at the hyperparameters that its search chose.
+
+    These are frozen: influence and removal are those of the model at the choice, and say
+    nothing about another one. An estimator adds `_chosen_params()`, and in `_plain` the
+    scikit-learn class without the search, which is refitted at them.
+    """
+
+    _plain: type
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None for ones.
+        **params : dict
+            Passed on to the splitter and the scorer, where scikit-learn takes them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, sample_weight, **params)
+
+    def _refit_estimator(self):
+        params = self._influence_problem.params
+        return self._plain(**(self._chosen_params() | self._tight_params(params)))

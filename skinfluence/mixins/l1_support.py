@@ -1,0 +1,82 @@
+"""Estimators with an l1 penalty: what holds as long as their support does."""
+
+import warnings
+
+import numpy as np
+
+from skinfluence.exceptions import InfluenceWarning
+from skinfluence.mixins.problem import ProblemMixin
+from skinfluence.mixins.removal import RemovalMixin
+from skinfluence.removal.stack import Stack
+
+__all__ = ["L1SupportMixin"]
+
+
+class L1SupportMixin(RemovalMixin, ProblemMixin):
+    """What an l1 penalty adds; stands before `InfluenceEstimatorMixin`.
+
+    Derivatives are those on the support: parameters at 0 stay there, and signs are kept.
+    "exact" removal asks the optimality conditions of every result whether both are true, and
+    leaves the groups to scikit-learn's own refit for which they are not.
+    """
+
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, stacklevel=3):
+        form = base.point.objective.formulation
+        if form.l1_support is None:
+            return super()._leave_out(
+                base, groups, method, emit, refine, n_jobs, verbose, stacklevel + 1
+            )
+        # With `refine` a group comes twice, and is exact the second time.
+        times = np.zeros(len(groups), dtype=int)
+        refitted = np.zeros(len(groups), dtype=bool)
+
+        def certified(indices, rows, theta):
+            times[indices] += 1
+            exact = times[indices] == (1 if method == "exact" else 2)
+            exact &= np.isfinite(theta).all(axis=(1, 2))
+            for j in np.flatnonzero(exact & ~_hold(base, rows, theta)):
+                leaving = rows[j][rows[j] >= 0]
+                theta[j] = form.layout.from_public(self._refit_without(leaving))
+                refitted[indices[j]] = True
+            emit(indices, rows, theta)
+
+        super()._leave_out(
+            base, groups, method, certified, refine, n_jobs, verbose, stacklevel + 1
+        )
+        if refitted.any():
+            warnings.warn(
+                f"{refitted.sum()} of {len(groups)} group(s), a share of "
+                f"{refitted.mean():.2g}, change which coefficients are zero, or their "
+                "signs: scikit-learn refitted them.",
+                InfluenceWarning,
+                stacklevel=stacklevel,
+            )
+
+    def _check_optimum(self, objective, theta):
+        support = objective.formulation.l1_support
+        if support is None:
+            return
+        gradient = objective.gradients(theta[None])[0]
+        if not support.holds(theta, gradient, objective.weight_sum):
+            raise ValueError(
+                "At the new optimum other coefficients are zero, or have other signs: the "
+                "model was left as it is. Refit it; if that is what you have done, with a "
+                "smaller tol or a larger max_iter."
+            )
+
+    def _check_bounded(self, objective):
+        if objective.formulation.l1_support is not None:
+            raise ValueError(
+                "return_bound=True needs a penalty that is smooth, and this one has an l1 "
+                "part: use method='exact' instead."
+            )
+        super()._check_bounded(objective)
+
+
+def _hold(base, rows, theta):
+    """Return whether optima on the support, without rows (b, a) each, are optima, (b,)."""
+    objective, stack = base.point.objective, Stack(base, rows)
+    gradients = stack.gradients(theta)
+    sums = objective.weight_sum - stack.t
+    holds = objective.formulation.l1_support.holds
+    return np.array([holds(*one) for one in zip(theta, gradients, sums, strict=True)])

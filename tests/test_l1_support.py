@@ -1,0 +1,176 @@
+"""l1 penalties: derivatives on the support, refits by scikit-learn where it changes."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+from sklearn.base import clone
+from sklearn.model_selection import KFold, cross_val_predict
+
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
+from tests.cases import CASES, DESCENT, SAGA, data, frozen, params_without, relative_error
+
+SPARSE = [c for c in CASES if c.name in ("lasso", "elastic-net-targets", "l1-logistic")]
+each = pytest.mark.parametrize("case", SPARSE, ids=lambda c: c.name)
+
+
+def signs(fitted, params=None):
+    """Return the signs of the coefficients, or of others laid out like them."""
+    params = fitted.params_ if params is None else params
+    return np.sign(params[: np.size(fitted.coef_)])
+
+
+@each
+def test_what_is_zero_stays_zero(case):
+    fitted = case.fit()
+    moves = (fitted.influence_params() != 0).any(axis=0)[: fitted.coef_.size]
+    np.testing.assert_array_equal(moves, signs(fitted) != 0)
+    assert 0 < moves.sum() < moves.size
+
+
+@each
+def test_exact_removal_is_the_refit_of_every_row_and_counts_the_changes(case):
+    fitted = case.fit()
+    estimator = frozen(case, fitted)
+    n = len(case.data()[1])
+    with pytest.warns(InfluenceWarning, match="scikit-learn refitted them") as caught:
+        params = fitted.leave_out_params(method="exact")
+    refits = [params_without(estimator, case, row) for row in range(n)]
+    for found, refit in zip(params, refits, strict=True):
+        assert relative_error(found, refit) < case.refit
+    changed = sum(not np.array_equal(signs(fitted, refit), signs(fitted)) for refit in refits)
+    assert 0 < changed < n / 2
+    assert re.match(rf"{changed} of {n} group", str(caught[0].message))
+    assert caught[0].filename == __file__
+
+
+def test_only_groups_that_change_the_support_are_refitted(monkeypatch):
+    X, y, w = data("diabetes")
+    reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
+    refitted = []
+    refit = reg._refit_without
+
+    def counted(rows):
+        refitted.append(rows)
+        return refit(rows)
+
+    monkeypatch.setattr(reg, "_refit_without", counted)
+    with pytest.warns(InfluenceWarning, match="refitted"):
+        reg.leave_out_params(method="exact")
+    everything = len(refitted)
+    assert everything < 30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reg.leave_out_params()  # a Newton step takes the support as it is
+    assert len(refitted) == everything
+    with pytest.warns(InfluenceWarning, match="refitted"):
+        reg.leave_out_params(refine=0.1)
+    assert everything < len(refitted) <= everything + 15
+
+
+def test_more_features_than_samples():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 300))
+    y = X[:, :3].sum(axis=1) + rng.standard_normal(40)
+    reg = Lasso(alpha=0.2, **DESCENT).fit(X, y)
+    assert 3 <= np.count_nonzero(reg.coef_) < 40
+    influence = reg.influence_params()
+    assert relative_error(reg.influence_params(hessian_solver="cg"), influence) < 1e-9
+    values = []
+    for sign in (1, -1):
+        w = np.ones(40)
+        w[5] += sign * 1e-5
+        refit = linear_model.Lasso(alpha=0.2, **DESCENT).fit(X, y, w)
+        values.append(np.append(refit.coef_, refit.intercept_))
+    assert relative_error(influence[5], 40 * (values[0] - values[1]) / 2e-5) < 1e-5
+
+
+def test_predictions_are_those_of_cross_val_predict():
+    X, y, _ = data("diabetes")
+    estimator = ElasticNet(alpha=0.3, **DESCENT)
+    cv = KFold(5, shuffle=True, random_state=0)
+    with pytest.warns(InfluenceWarning, match="refitted"):
+        found = clone(estimator).fit(X, y).leave_out_predict(cv=cv, method="exact")
+    np.testing.assert_allclose(found, cross_val_predict(estimator, X, y, cv=cv), atol=1e-8)
+
+
+def test_removal_in_place_refuses_another_support_and_leaves_the_model():
+    X, y, w = data("diabetes")
+    reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
+    before = reg.params_
+    changes = [
+        row
+        for row in range(150)
+        if not np.array_equal(signs(reg, params_without(reg, SPARSE[0], row)), signs(reg))
+    ]
+    with pytest.raises(ValueError, match="other coefficients are zero"):
+        reg.remove_samples(changes[:1])
+    np.testing.assert_array_equal(reg.params_, before)
+    assert reg.influence_params().shape == (150, 11)
+    kept = np.delete(np.arange(150), 3)
+    refit = Lasso(alpha=0.05, **DESCENT).fit(X[kept], y[kept], w[kept])
+    assert relative_error(reg.remove_samples([3]).params_, refit.params_) < 1e-9
+    assert relative_error(reg.add_samples(X[[3]], y[[3]], w[[3]]).params_, before) < 1e-9
+
+
+def test_polish_refuses_another_support_that_is_not_that_of_the_optimum():
+    X, y, w = data("diabetes")
+    loose = Lasso(alpha=0.05, tol=0.5).fit(X, y, w)
+    assert not np.array_equal(signs(loose), signs(Lasso(alpha=0.05, **DESCENT).fit(X, y, w)))
+    with pytest.raises(ValueError, match="smaller tol"):
+        loose.polish()
+
+
+def test_the_intercept_of_liblinear_may_be_zero_too():
+    X, y, w = data("cancer")
+    params = {"l1_ratio": 1, "solver": "liblinear", "tol": 1e-12, "random_state": 0}
+    clf = LogisticRegression(C=0.03, max_iter=100_000, **params).fit(X, y, w)
+    assert clf.intercept_[0] == 0
+    assert clf.convergence_report().gradient_norm < 1e-10
+    influence = clf.influence_params()
+    assert not influence[:, -1].any()
+    values = []
+    for sign in (1, -1):
+        moved = w.copy()
+        moved[11] += sign * 1e-3
+        refit = linear_model.LogisticRegression(C=0.03, max_iter=100_000, **params)
+        values.append(refit.fit(X, y, moved).coef_[0])
+    expected = w.sum() * (values[0] - values[1]) / 2e-3
+    assert relative_error(influence[11, :-1], expected) < 1e-4
+
+
+def test_weak_l1_penalties_tend_to_none():
+    X, y, w = data("cancer")
+    smooth = LogisticRegression(C=0.5, **SAGA).fit(X, y, w)
+    almost = LogisticRegression(C=0.5, l1_ratio=1e-9, **SAGA).fit(X, y, w)
+    assert almost._get_formulation().l1_support is not None
+    assert relative_error(almost.influence_loss(X, y), smooth.influence_loss(X, y)) < 1e-6
+
+
+def test_without_an_l1_part_there_is_no_l1_support():
+    X, y, w = data("diabetes")
+    reg = ElasticNet(alpha=0.1, l1_ratio=0, fit_intercept=False, **DESCENT).fit(X, y, w)
+    ridge = Ridge(alpha=0.1 * w.sum(), fit_intercept=False).fit(X, y, w)
+    np.testing.assert_allclose(reg.coef_, ridge.coef_, rtol=1e-6)
+    params, bound = reg.leave_out_params(method="exact", return_bound=True)
+    assert np.isfinite(params).all()
+    assert bound.max() < 1e-6
+
+
+def test_no_bound_for_a_penalty_with_a_kink():
+    X, y, _ = data("diabetes")
+    reg = ElasticNet(alpha=0.1, fit_intercept=False).fit(X, y)
+    with pytest.raises(ValueError, match="method='exact'"):
+        reg.leave_out_params(return_bound=True)
+
+
+@pytest.mark.parametrize("estimator", [Lasso(positive=True), ElasticNet(positive=True)])
+def test_constraints_are_refused(estimator):
+    X, y, _ = data("diabetes")
+    fitted = estimator.fit(X, y)
+    assert fitted.predict(X).shape == y.shape
+    with pytest.raises(UnsupportedEstimatorError, match="positive=False"):
+        fitted.influence_params()

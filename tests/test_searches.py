@@ -1,0 +1,89 @@
+"""Estimators that choose a hyperparameter inside `fit`: everything is at their choice."""
+
+import numpy as np
+import pytest
+import sklearn
+
+from skinfluence import UnsupportedEstimatorError
+from skinfluence.linear_model import (
+    ElasticNetCV,
+    LassoCV,
+    LogisticRegressionCV,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+)
+from tests.cases import NEWTON, SEARCH, data
+
+LEGACY = {**SEARCH, "use_legacy_attributes": True}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "dataset"),
+    [
+        (RidgeCV(), "diabetes"),
+        (RidgeCV(cv=3, fit_intercept=False), "linnerud"),
+        (RidgeCV(alpha_per_target=True, alphas=[1e-3, 0.1, 10, 1e3]), "linnerud"),
+        (RidgeClassifierCV(class_weight="balanced"), "wine"),
+        (RidgeClassifierCV(cv=3), "cancer"),
+        (LassoCV(alphas=[0.01, 0.1], tol=1e-12), "diabetes"),
+        (ElasticNetCV(alphas=[0.1, 1], l1_ratio=[0.2, 0.9], tol=1e-12), "diabetes"),
+        (LogisticRegressionCV(Cs=[0.01, 0.3], **(LEGACY | NEWTON)), "wine"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_refits_are_at_the_values_chosen(estimator, dataset):
+    estimator.fit(*data(dataset))
+    check = estimator.leave_out_check(6, method="exact", random_state=0)
+    assert check.max_relative_error < 1e-5
+    assert np.abs(check.actual).max() > 0
+
+
+def test_targets_may_have_a_choice_each():
+    X, Y, w = data("linnerud")
+    alphas = [1e-3, 0.1, 10, 1e3]
+    reg = RidgeCV(alpha_per_target=True, alphas=alphas).fit(X, Y, w)
+    assert len(set(reg.alpha_)) > 1
+    assert reg.convergence_report().gradient_norm < 1e-13
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_squared_errors_left_out_are_those_of_ridge_cv(weighted):
+    X, y, w = data("diabetes")
+    w = w if weighted else np.ones(len(y))
+    reg = RidgeCV(alphas=[0.7], store_cv_results=True).fit(X, y, sample_weight=w)
+    error = y - reg.leave_out_predict()
+    np.testing.assert_allclose(w * error**2, reg.cv_results_[:, 0], rtol=1e-11)
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+def test_ridge_classifiers_share_one_objective(cv):
+    X, y, w = data("wine")
+    searched = RidgeClassifierCV(alphas=[0.3], class_weight="balanced", cv=cv).fit(X, y, w)
+    plain = RidgeClassifier(alpha=0.3, class_weight="balanced").fit(X, y, w)
+    np.testing.assert_allclose(
+        searched.influence_loss(X, y), plain.influence_loss(X, y), rtol=1e-8, atol=1e-11
+    )
+
+
+def test_a_mean_over_folds_has_no_objective():
+    X, y, _ = data("cancer")
+    clf = LogisticRegressionCV(Cs=[0.1, 1], refit=False, **SEARCH).fit(X, y)
+    assert clf.predict(X).shape == y.shape
+    with pytest.raises(UnsupportedEstimatorError, match="refit=True"):
+        clf.influence_params()
+
+
+def test_several_labels_for_each_sample_are_refused():
+    X, y, _ = data("wine")
+    clf = RidgeClassifier().fit(X, np.column_stack([y == 0, X[:, 0] > 0]).astype(int))
+    with pytest.raises(UnsupportedEstimatorError, match="fit Ridge on targets"):
+        clf.influence_params()
+
+
+@pytest.mark.parametrize("estimator", [RidgeCV(), LassoCV(), LogisticRegressionCV(**SEARCH)])
+def test_metadata_routing_reaches_fit(estimator):
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator.set_fit_request(sample_weight=True)
+        requests = estimator.get_metadata_routing()._self_request.fit.requests
+        assert requests == {"sample_weight": True}
