@@ -1,0 +1,194 @@
+"""Write doc/supported_models.md: which estimators of scikit-learn have influence.
+
+What is supported comes from the lists that the tests run over, in tests/cases.py, and its
+objectives from the docstrings; what is not, and why, is said here. Run from the root of
+the repository:
+
+    python -m doc.make_supported_models
+"""
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+from sklearn.utils import all_estimators
+
+from tests.cases import CASES, HINGES, sklearn_parent
+
+PAGE = Path(__file__).parent / "supported_models.md"
+
+#: Estimators whose fit minimises a convex objective, but which have no class here: the
+#: objective, why there is none, and what to use instead.
+UNSUPPORTED = {
+    "ARDRegression": (
+        "evidence of a Gaussian prior",
+        "precisions are parameters too",
+        "Ridge",
+    ),
+    "BayesianRidge": (
+        "evidence of a Gaussian prior",
+        "precisions are parameters too",
+        "Ridge",
+    ),
+    "GaussianProcessClassifier": (
+        "Laplace approximation, kernel parameters by evidence",
+        "the kernel is fitted too",
+        "LogisticRegression",
+    ),
+    "GaussianProcessRegressor": (
+        "squared error and RKHS norm, kernel parameters by evidence",
+        "the kernel is fitted too",
+        "Ridge",
+    ),
+    "HuberRegressor": (
+        "w (sigma + H_epsilon((y - eta)/sigma) sigma) and alpha |coef|^2",
+        "the scale sigma is a parameter of its own; not yet",
+        "SGDRegressor(loss='huber')",
+    ),
+    "IsotonicRegression": (
+        "w (y - f)^2 with f monotone",
+        "a projection without parameters",
+        None,
+    ),
+    "LassoLars": ("as Lasso, by least angles", "the path is not converged to", "Lasso"),
+    "LassoLarsCV": ("as Lasso, by least angles", "the path is not converged to", "Lasso"),
+    "LassoLarsIC": ("as Lasso, by least angles", "the path is not converged to", "Lasso"),
+    "MultiTaskElasticNet": (
+        "squared error and the norm of each feature's coefficients",
+        "norms of groups are curved on their support, where no fixed signs make them linear",
+        "ElasticNet",
+    ),
+    "MultiTaskElasticNetCV": ("as MultiTaskElasticNet", "the same", "ElasticNet"),
+    "MultiTaskLasso": ("as MultiTaskElasticNet", "the same", "Lasso"),
+    "MultiTaskLassoCV": ("as MultiTaskElasticNet", "the same", "Lasso"),
+    "NuSVC": (
+        "hinge at a margin of free width, and the RKHS norm",
+        "nu bounds sums over the rows, which tie the multipliers of all rows together",
+        "SVC",
+    ),
+    "NuSVR": (
+        "tube of free width, and the RKHS norm",
+        "nu bounds sums over the rows, which tie the multipliers of all rows together",
+        "SVR",
+    ),
+    "OneClassSVM": (
+        "hinge at an offset of its own, and the RKHS norm",
+        "no targets; nu ties the multipliers of all rows together",
+        None,
+    ),
+    "PassiveAggressiveClassifier": (
+        "none: one pass of updates",
+        "depends on the order of the samples",
+        "SGDClassifier",
+    ),
+    "PassiveAggressiveRegressor": (
+        "none: one pass of updates",
+        "depends on the order of the samples",
+        "SGDRegressor",
+    ),
+    "Perceptron": ("perceptron loss", "not smooth", "SGDClassifier(loss='squared_hinge')"),
+    "QuantileRegressor": ("pinball loss and alpha |coef|_1", "a linear programme", None),
+}
+
+#: Everything else that classifies or regresses, by what it is.
+NOT_CONVEX = {
+    "trees and their ensembles": (
+        "AdaBoostClassifier AdaBoostRegressor DecisionTreeClassifier DecisionTreeRegressor "
+        "ExtraTreeClassifier ExtraTreeRegressor ExtraTreesClassifier ExtraTreesRegressor "
+        "GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier "
+        "HistGradientBoostingRegressor RandomForestClassifier RandomForestRegressor"
+    ),
+    "neighbours and graphs": (
+        "KNeighborsClassifier KNeighborsRegressor LabelPropagation LabelSpreading "
+        "NearestCentroid RadiusNeighborsClassifier RadiusNeighborsRegressor"
+    ),
+    "moments and counts": (
+        "BernoulliNB CategoricalNB ComplementNB DummyClassifier DummyRegressor GaussianNB "
+        "LinearDiscriminantAnalysis MultinomialNB QuadraticDiscriminantAnalysis"
+    ),
+    "searches among features, samples or directions": (
+        "CCA Lars LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
+        "PLSRegression RANSACRegressor TheilSenRegressor"
+    ),
+    "neural networks": "MLPClassifier MLPRegressor",
+    "estimators around others": (
+        "BaggingClassifier BaggingRegressor CalibratedClassifierCV ClassifierChain "
+        "FixedThresholdClassifier MultiOutputClassifier MultiOutputRegressor "
+        "OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier RegressorChain "
+        "SelfTrainingClassifier StackingClassifier StackingRegressor "
+        "TransformedTargetRegressor TunedThresholdClassifierCV VotingClassifier "
+        "VotingRegressor"
+    ),
+}
+
+
+def supported():
+    """Return the cases of each mirrored class, by its name."""
+    found = {}
+    for case in [*CASES, *HINGES]:
+        if sklearn_parent(case.estimator) is not None:
+            found.setdefault(type(case.estimator).__name__, []).append(case)
+    return dict(sorted(found.items()))
+
+
+def unclassified():
+    """Return the classifiers and regressors of scikit-learn that this page forgets."""
+    listed = {*supported(), *UNSUPPORTED}
+    listed.update(name for names in NOT_CONVEX.values() for name in names.split())
+    known = all_estimators(type_filter=["classifier", "regressor"])
+    return sorted({name for name, _ in known} - listed)
+
+
+def objective(cls):
+    """Return what the docstring says of the objective: its formula, or whose it is."""
+    doc = inspect.getdoc(cls)
+    formula = re.search(r"^    F = .*?(?=\n\n)", doc, flags=re.MULTILINE | re.DOTALL)
+    if formula:
+        return f"```\n{textwrap.dedent(formula[0])}\n```"
+    return re.search(r"The objective is .*?\.(?=\s)", " ".join(doc.split()))[0]
+
+
+def shown(case):
+    """Return the line that shows the parameters of a case."""
+    line = f"- `{' '.join(repr(case.estimator).split())}`"
+    loss = getattr(case.estimator, "loss", None)
+    if case in HINGES:
+        line += ", on the active set" + (f" of `loss={loss!r}`" if loss else "")
+    return line
+
+
+def render():
+    """Return the page."""
+    lines = [
+        "# Supported models",
+        "",
+        "Written by `python -m doc.make_supported_models` from the lists that the tests run",
+        "over. w are sample weights and S their sum, c class weights, eta the raw prediction.",
+        "",
+        "## With influence",
+    ]
+    for name, cases in supported().items():
+        cls = type(cases[0].estimator)
+        module = ".".join(cls.__module__.split(".")[:2])
+        lines += ["", f"### {name}", "", f"`{module}.{name}`", "", objective(cls), ""]
+        lines += ["Tested as:", ""]
+        lines += dict.fromkeys(shown(case) for case in cases)
+    lines += [
+        "",
+        "## Convex, without influence here",
+        "",
+        "| estimator | objective | why not | instead |",
+        "|---|---|---|---|",
+    ]
+    for name, (what, why, instead) in UNSUPPORTED.items():
+        what = what.replace("|", "\\|")
+        lines.append(f"| {name} | {what} | {why} | {instead or ''} |")
+    lines += ["", "## No convex objective of their own", ""]
+    for kind, names in NOT_CONVEX.items():
+        lines.append(f"- {kind}: {', '.join(names.split())}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
