@@ -41,11 +41,6 @@ UNSUPPORTED = {
         "the kernel is fitted too",
         "Ridge",
     ),
-    "HuberRegressor": (
-        "w (sigma + H_epsilon((y - eta)/sigma) sigma) and alpha |coef|^2",
-        "the scale sigma is a parameter of its own; not yet",
-        "SGDRegressor(loss='huber')",
-    ),
     "IsotonicRegression": (
         "w (y - f)^2 with f monotone",
         "a projection without parameters",

@@ -4,13 +4,15 @@ Public, laid out as scikit-learn's attributes: `coef_.ravel()` then `intercept_`
 Inside, theta has shape (K, D): one row an output, D = n_features (+ 1 with an intercept,
 which comes last), so that raw_prediction = X~ theta' with X~ = (X, 1).
 Gradients and directions are laid out alike. Leading axes are kept.
+
+A scale that is fitted too is a second output whose only parameter is its intercept.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ParameterLayout"]
+__all__ = ["ParameterLayout", "ScaleLayout"]
 
 
 @dataclass(frozen=True)
@@ -61,4 +63,47 @@ class ParameterLayout:
         theta[..., :d] = params[..., : K * d].reshape(*params.shape[:-1], K, d)
         if self.fit_intercept:
             theta[..., d] = params[..., K * d :]
+        return theta
+
+
+@dataclass(frozen=True)
+class ScaleLayout(ParameterLayout):
+    """Shapes of a linear model of one output with a scale, public (coef, intercept, scale).
+
+    Parameters
+    ----------
+    n_outputs : int
+        2: the prediction and the scale.
+    n_features : int
+        Number of features, d.
+    fit_intercept : bool
+        True: the scale is the intercept of its output.
+    has_intercept : bool
+        Whether the prediction has an intercept too.
+    """
+
+    has_intercept: bool = True
+
+    @property
+    def size(self):
+        """Number of parameters, p = d + 1, or d + 2 with an intercept."""
+        return self.n_features + 1 + int(self.has_intercept)
+
+    @property
+    def free(self):
+        """Which of theta are parameters, (2, d + 1) bool."""
+        free = np.zeros(self.shape, dtype=bool)
+        free[0] = True
+        free[0, -1] = self.has_intercept
+        free[1, -1] = True
+        return free
+
+    def to_public(self, theta):
+        """Return (..., 2, d + 1) as (..., p)."""
+        return theta[..., self.free]
+
+    def from_public(self, params):
+        """Return (..., p) as (..., 2, d + 1)."""
+        theta = np.zeros((*params.shape[:-1], *self.shape))
+        theta[..., self.free] = params
         return theta

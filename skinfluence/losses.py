@@ -35,6 +35,7 @@ __all__ = [
     "LOSSES",
     "EpsilonInsensitiveLoss",
     "HalfHuberLoss",
+    "HuberLoss",
     "HingeLoss",
     "HalfSquaredLoss",
     "LogisticLoss",
@@ -59,6 +60,8 @@ class Loss(ABC):
     ----------
     coupled : bool
         Whether one row's curvature mixes its outputs.
+    shift_invariant : bool
+        Whether a number added to every output changes nothing.
     constant_curvature : bool
         Whether the curvature is the same everywhere, so that outputs with equal
         weights share one Gram matrix and one Newton step reaches the optimum.
@@ -74,6 +77,7 @@ class Loss(ABC):
     """
 
     coupled = False
+    shift_invariant = False
     constant_curvature = False
     has_kinks = False
     is_piecewise_linear = False
@@ -259,6 +263,7 @@ class SoftmaxLoss(Loss):
     """
 
     coupled = True
+    shift_invariant = True
 
     def loss(self, target, raw_prediction):
         # log(1 + exp(z)) with z the log-odds against the own class keeps a loss of 1e-20.
@@ -659,6 +664,64 @@ class ModifiedHuberLoss(LabelLoss):
 
 
 @dataclass(frozen=True)
+class HuberLoss(Loss):
+    """Huber's loss with its scale, l = sigma + H((y - eta)/sigma) sigma; target (n, 1).
+
+    H(u) = u^2 up to |u| = epsilon and 2 epsilon |u| - epsilon^2 beyond. Raw predictions are
+    (eta, sigma), two outputs: sigma is fitted too, one number for all rows. Inside, the
+    curvature is 2/sigma times that of u, (1, u)(1, u)'; beyond it is 0.
+
+    Parameters
+    ----------
+    epsilon : float, default=1.35
+        Where the square ends, in units of sigma.
+    """
+
+    epsilon: float = 1.35
+    coupled: ClassVar[bool] = True
+    has_kinks: ClassVar[bool] = True
+
+    def loss(self, target, raw_prediction):
+        u, sigma = self._scaled(target, raw_prediction)
+        size = np.abs(u)
+        bent = np.where(size <= self.epsilon, u**2, 2 * self.epsilon * size - self.epsilon**2)
+        return np.where(sigma > 0, sigma + bent * sigma, np.inf)
+
+    def gradient(self, target, raw_prediction):
+        u, sigma = self._scaled(target, raw_prediction)
+        cut = np.clip(u, -self.epsilon, self.epsilon)
+        gradient = np.stack([-2 * cut, 1 - cut**2], axis=-1)
+        return np.where(sigma[..., None] > 0, gradient, np.nan)
+
+    def curvature(self, target, raw_prediction):
+        u, sigma = self._scaled(target, raw_prediction)
+        inside = np.where(np.abs(u) <= self.epsilon, 2 / sigma, 0.0)
+        direction = np.stack([np.ones_like(u), u], axis=-1)
+        return inside[:, None, None] * direction[:, :, None] * direction[:, None]
+
+    def curvature_product(self, target, raw_prediction, direction):
+        curvature = self.curvature(target, raw_prediction)
+        curvature = np.expand_dims(curvature, tuple(range(1, direction.ndim - 1)))
+        return np.matmul(curvature, direction[..., None])[..., 0]
+
+    def curvature_diagonal(self, target, raw_prediction):
+        return np.einsum("nkk->nk", self.curvature(target, raw_prediction))
+
+    def response(self, raw_prediction):
+        return raw_prediction[..., :1]
+
+    def response_jacobian(self, raw_prediction):
+        return np.broadcast_to([[1.0, 0.0]], (len(raw_prediction), 1, 2))
+
+    @staticmethod
+    def _scaled(target, raw_prediction):
+        """Return u = (y - eta)/sigma and sigma, (n, ...)."""
+        eta, sigma = raw_prediction[..., 0], raw_prediction[..., 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (_like(target, raw_prediction)[..., 0] - eta) / sigma, sigma
+
+
+@dataclass(frozen=True)
 class HalfHuberLoss(Loss):
     """Half the squared error up to a residual of epsilon, straight beyond; target (n, K).
 
@@ -799,6 +862,7 @@ LOSSES = [
     SquaredHingeLoss(),
     ModifiedHuberLoss(),
     HalfHuberLoss(0.5),
+    HuberLoss(),
     SquaredEpsilonInsensitiveLoss(),
     SquaredEpsilonInsensitiveLoss(0.3),
 ]

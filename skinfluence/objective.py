@@ -195,7 +195,7 @@ class Objective:
         A softmax prediction does not change when a number is added to every output, so
         the Hessian is singular along each column that no penalty holds.
         """
-        if not self.coupled:
+        if not self.formulation.loss.shift_invariant:
             return np.zeros(self.design.n_columns, dtype=bool)
         return np.all((self.penalty == 0.0) & self.free, axis=0)
 
@@ -573,8 +573,9 @@ class Point:
     def _coupled_hessian(self, shift):
         """Return H of order K D with its upper triangle filled.
 
-        Block (k, l) is X~' diag(W_kl) X~. Off the diagonal W_kl <= 0 for softmax, so
-        every one of the K (K + 1) / 2 blocks is a SYRK of sqrt(|W_kl|) x~.
+        Block (k, l) is X~' diag(W_kl) X~. On the diagonal W_kk >= 0, and off it W_kl <= 0
+        for softmax, so that each of the K (K + 1) / 2 blocks is a SYRK of sqrt(|W_kl|) x~;
+        where signs are mixed, it is two.
         """
         K, D = self.theta.shape
         design = self.objective.design
@@ -583,11 +584,10 @@ class Point:
         for rows in row_blocks(self.objective.n_rows, 16 * (K * K + D)):
             part, W = design.take(rows).shifted(shift), self.curvature(rows)
             for k, l in upper:
-                gram = part.gram(np.abs(W[:, k, l, None]))[0]
-                if k == l:
-                    hessian[k, :, l] += gram
-                else:
-                    hessian[k, :, l] -= gram
+                for sign in (1.0, -1.0):
+                    weights = np.maximum(0.0, sign * W[:, k, l, None])
+                    if weights.any():
+                        hessian[k, :, l] += sign * part.gram(weights)[0]
         hessian = hessian.reshape(K * D, K * D)
         return _add_diagonal(hessian, self.objective.penalty.ravel())
 

@@ -25,6 +25,7 @@ from skinfluence.linear_model import (
     ElasticNet,
     ElasticNetCV,
     GammaRegressor,
+    HuberRegressor,
     Lasso,
     LassoCV,
     LinearRegression,
@@ -158,6 +159,7 @@ DUAL = {"dual": True, "tol": 1e-10, "max_iter": 1_000_000, "random_state": 0}
 SAGA = {"solver": "saga", "tol": 1e-13, "max_iter": 200_000, "random_state": 0}
 DESCENT = {"tol": 1e-14, "max_iter": 1_000_000}
 SGD = {"alpha": 0.01, "tol": None, "max_iter": 30, "random_state": 0}
+HUBER = {"tol": 1e-9, "max_iter": 10_000}
 RBF = {"kernel": "rbf", "gamma": 0.1}
 LIBSVM = {"gamma": 0.1, "tol": 1e-10}
 LIBLINEAR = {"dual": True, "tol": 1e-12, "max_iter": 10_000_000, "random_state": 0}
@@ -354,6 +356,21 @@ CASES = [
         LogisticRegressionCV(Cs=[0.1, 0.3], **SEARCH | SAGA | {"l1_ratios": (0.5,)}),
         "cancer",
         False,
+    ),
+    Case("huber", HuberRegressor(alpha=0.1, **HUBER), "diabetes", polished=True),
+    Case(
+        "huber-unweighted-csr",
+        HuberRegressor(epsilon=2.0, **HUBER),
+        "diabetes",
+        False,
+        container=sparse.csr_array,
+        polished=True,
+    ),
+    Case(
+        "huber-no-intercept",
+        HuberRegressor(fit_intercept=False, **HUBER),
+        "diabetes",
+        polished=True,
     ),
     Case("sgd-log", SGDClassifier(loss="log_loss", **SGD), "cancer", polished=True),
     Case(

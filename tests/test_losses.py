@@ -7,6 +7,7 @@ from skinfluence.losses import (
     LOSSES,
     HalfHuberLoss,
     HingeLoss,
+    HuberLoss,
     LogisticLoss,
     ModifiedHuberLoss,
     PoissonLoss,
@@ -38,6 +39,8 @@ def example(loss, n=6, seed=0):
     rng = np.random.default_rng(seed)
     single = isinstance(loss, LogisticLoss | DEVIANCES)
     raw = 2 * rng.standard_normal((n, 1 if single else 4))
+    if isinstance(loss, HuberLoss):
+        return rng.standard_normal((n, 1)), np.column_stack([raw[:, 0], np.exp(raw[:, 1] / 2)])
     if isinstance(loss, TweedieIdentityLoss):
         raw = np.exp(raw / 2)
     if isinstance(loss, DEVIANCES):

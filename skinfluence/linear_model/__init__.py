@@ -8,10 +8,12 @@ its `fit` minimises.
     ridge.py           least squares with a squared penalty or none, for targets and for labels
     lasso.py           least squares with an l1 penalty
     glm.py             generalised linear models
+    huber.py           a loss that outliers do not dominate, with its scale
     sgd.py             smooth losses by stochastic gradient descent
 """
 
 from skinfluence.linear_model.glm import GammaRegressor, PoissonRegressor, TweedieRegressor
+from skinfluence.linear_model.huber import HuberRegressor
 from skinfluence.linear_model.lasso import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from skinfluence.linear_model.logistic import LogisticRegression, LogisticRegressionCV
 from skinfluence.linear_model.ridge import (
@@ -27,6 +29,7 @@ __all__ = [
     "ElasticNet",
     "ElasticNetCV",
     "GammaRegressor",
+    "HuberRegressor",
     "Lasso",
     "LassoCV",
     "LinearRegression",
