@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def write_libsvm(estimator, coef, intercept, X, codes):
+def write_libsvm(estimator, coef, intercept, X, codes, kernel):
     """Put other dual coefficients into a fitted SVC or SVR.
 
     libsvm's attributes, public and private, are a model that its prediction code reads;
@@ -43,6 +43,8 @@ def write_libsvm(estimator, coef, intercept, X, codes):
         The training rows.
     codes : ndarray of shape (n,) or None
         Class codes of the rows; None for regression.
+    kernel : str or callable
+        The kernel of the fit.
     """
     support = np.flatnonzero(coef.any(axis=0))
     n_classes = 0 if codes is None else len(estimator.classes_)
@@ -58,11 +60,13 @@ def write_libsvm(estimator, coef, intercept, X, codes):
             dual[i, own == j] = coef[k, support[own == j]]
     sign = -1.0 if n_classes == 2 else 1.0  # libsvm's first class is scikit-learn's second
     estimator.support_ = support.astype(np.int32)
-    if estimator.kernel == "precomputed" or callable(estimator.kernel):
+    if kernel == "precomputed" or callable(kernel):
         estimator.support_vectors_ = np.empty((0, 0))
+    elif estimator._sparse:
+        estimator.support_vectors_ = csr_matrix(X[support], dtype=np.float64)
     else:
-        estimator.support_vectors_ = X[support]
-    as_fitted = csr_matrix if estimator._sparse else np.ascontiguousarray
+        estimator.support_vectors_ = np.array(X[support], dtype=np.float64, order="C")
+    as_fitted = _full_csr if estimator._sparse else np.ascontiguousarray
     estimator.dual_coef_, estimator._dual_coef_ = as_fitted(dual), as_fitted(sign * dual)
     estimator.intercept_, estimator._intercept_ = intercept.copy(), sign * intercept
     if n_classes:
@@ -71,7 +75,14 @@ def write_libsvm(estimator, coef, intercept, X, codes):
     else:
         estimator._n_support = np.array([len(support), len(support)], dtype=np.int32)
     estimator.shape_fit_ = (X.shape[0], *estimator.shape_fit_[1:])
-    if estimator.kernel == "precomputed":
+    if kernel == "precomputed":
         estimator.shape_fit_ = X.shape
-    if callable(estimator.kernel):
+    if callable(kernel):
         estimator._BaseLibSVM__Xfit = X
+
+
+def _full_csr(dense):
+    """Return a CSR matrix that stores every entry, zeros too, as libsvm reads it."""
+    k, n = dense.shape
+    columns, ends = np.tile(np.arange(n), k), np.arange(k + 1) * n
+    return csr_matrix((dense.ravel(), columns, ends), shape=(k, n))

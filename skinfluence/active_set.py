@@ -38,8 +38,8 @@ _MAX_EVENTS = 2000
 # Distance to a kink at which a fit without dual coefficients is taken to hold a row: the
 # tolerance of liblinear is of this size. Only the length of the path depends on it.
 _NEAR = 1e-3
-# How exactly conditions have to hold, relative to the sizes in them.
-_SLACK = 1e-9
+# How exactly conditions have to hold, relative to the sizes in them, and held predictions.
+_SLACK, _HELD = 1e-9, 1e-7
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,8 @@ class _Problem:
     def answer(self, s, shift, kink, slope):
         """Return the state of a partition at weights s and shifted kinks, or None.
 
-        None where there is no such optimum: the intercept has nothing to hold it.
+        None where there is no such optimum: the intercept has nothing to hold it, or rows
+        are held that cannot all be.
         """
         # A row without weight pulls at nothing, wherever its prediction lies.
         held = np.flatnonzero((kink >= 0) & (s > 0))
@@ -267,12 +268,18 @@ class _Problem:
         if len(held):
             part = self.design.take(held)
             kappa = self.positions[held, kink[held]] + shift[held]
-            sides = np.column_stack([kappa - part.predict(rest), np.ones(len(held))])
-            solved = _solve_symmetric(part.products(self.inverse), sides)
-            beta[held] = solved[:, 0]
+            gap = kappa - part.predict(rest)
+            P, lift = part.products(self.inverse), 0.0
             if self.free_intercept:
-                b = (solved[:, 0].sum() - balance) / solved[:, 1].sum()
-                beta[held] -= b * solved[:, 1]
+                # d + 1 held rows make P singular, but not what the balance adds to it:
+                # (P + lift 1 1') beta_M + (b - lift balance) 1 = gap.
+                lift = P.diagonal().mean()
+                P += lift
+            x, z = _solve_symmetric(P, np.column_stack([gap, np.ones(len(held))])).T
+            if self.free_intercept:
+                b = (x.sum() - balance) / z.sum()
+                x, b = x - b * z, b + lift * balance
+            beta[held] = x
         elif self.free_intercept:
             if abs(balance) > _SLACK * max(1.0, np.abs(beta).sum()):
                 return None
@@ -282,7 +289,10 @@ class _Problem:
         theta = self.design.adjoint(beta) * self.inverse
         if self.free_intercept:
             theta[-1] = b
-        return _State(s, shift, beta, self.design.predict(theta), theta)
+        eta = self.design.predict(theta)
+        if len(held) and np.abs(eta[held] - kappa).max() > _HELD * max(1, np.abs(eta).max()):
+            return None
+        return _State(s, shift, beta, eta, theta)
 
     def conditions(self, state, kink, slope):
         """Return how far each row is from the left and right end of its place, (2, n).
@@ -311,6 +321,13 @@ class _Problem:
             kink[row] = self._piece(slope)[row] - 1 + side
             slope[row] = 0.0
         return kink, slope
+
+    def place_weightless(self, kink, slope, eta):
+        """Return the partition with rows of weight 0 on the piece of their prediction."""
+        piece = (eta[:, None] > self.positions).sum(axis=1)
+        own = self.slopes[np.arange(len(piece)), piece]
+        weightless = self.s == 0
+        return np.where(weightless, -1, kink), np.where(weightless, own, slope)
 
     def matters(self, s):
         """Return which rows have a weight and a part in this output's problem."""
@@ -382,6 +399,9 @@ class Path:
             broken = self.broken(end)
             if not broken.any():
                 self.state = end
+                self.kink, self.slope = self.problem.place_weightless(
+                    self.kink, self.slope, end.eta
+                )
                 return True
             self._to_first(broken, end)
         return False

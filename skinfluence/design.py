@@ -107,8 +107,9 @@ class Design(ABC):
 
     def adjoint(self, weights, dtype=np.float64):
         """Return sum_i weights_i x~_i for weights (n, ...), shape (..., D)."""
-        flat = weights.astype(dtype, copy=False).reshape(self.n_rows, -1)
-        out = np.zeros((flat.shape[1], self.n_columns))
+        width = int(np.prod(weights.shape[1:]))
+        flat = weights.astype(dtype, copy=False).reshape(self.n_rows, width)
+        out = np.zeros((width, self.n_columns))
         for rows in self._blocks(flat.shape[1]):
             out[:, : self.n_features] += flat[rows].T @ self._float(rows, dtype)
         if self.fit_intercept:

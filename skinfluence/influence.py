@@ -204,17 +204,23 @@ def kernel_perturbation(point, factor, query, index):
     c W z(x) = rho/w, and z = (g_q K(., q) - sum_j rho_j K(., x_j)) / lambda + const.
     """
     objective = point.objective
-    basis = objective.design.basis
-    x, w = basis.X[[index]], objective.sample_weight[index]
+    basis, n = objective.design.basis, objective.design.n_features
+    penalty = objective.penalty[:, 0]
+    x, V = basis.X[[index]], query.toarray()
     to_rows, to_queries = (basis.kernel.gradient(x, X) for X in (basis.X, query.design.X))
-    n, penalty = len(basis), objective.penalty[:, 0]
     gradient_of_f = point.theta[:, :n] @ to_rows  # (K, d)
-    # At an optimum a = -s g / lambda, which also holds where a kink sets g.
-    g = -penalty * point.theta[:, index] / w
-    rho = factor.multipliers(query.toarray())  # (q, K, n)
+    rho = factor.multipliers(V)  # (q, K, n)
     from_queries = query.raw_gradient[:, :, None] * to_queries[:, None]
     gradient_of_z = (from_queries - rho @ to_rows) / penalty[:, None]
-    pull = np.einsum("qk,kd->qd", rho[:, :, index] / w, gradient_of_f)
+    # Where a kink holds the row, a = -s g / lambda tells g, and rho/w is what W z tends to.
+    held = np.isinf(point.curvature([index])[0])
+    w = np.where(held, objective.sample_weight[index], 1.0)
+    g = np.where(held, -penalty * point.theta[:, index] / w, point.rows.raw_gradient[index])
+    row = objective.take([index])
+    W = objective.formulation.weight_curvature(row.target, point.raw_prediction[[index]])[0]
+    value = row.design.read(factor.solve_transposed(V))[0]  # z(x), (q, K)
+    bend = np.where(held, rho[:, :, index] / w, W * value)
+    pull = bend @ gradient_of_f
     return -objective.weight_sum * (pull + np.einsum("k,qkd->qd", g, gradient_of_z))
 
 

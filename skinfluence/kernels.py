@@ -340,6 +340,8 @@ class KernelQueries(Design):
 
 def _poly_gradient(x, Y, gamma, params):
     degree = params.get("degree", 3)
+    if degree == 0:
+        return np.zeros_like(Y)
     inner = gamma * (Y @ x.T) + params.get("coef0", 1)
     return degree * gamma * inner ** (degree - 1) * Y
 

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn import svm as sklearn_svm
 from sklearn.base import clone, is_classifier
 from sklearn.metrics.pairwise import rbf_kernel
@@ -22,7 +23,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
     active_set,
 )
-from skinfluence.svm import SVC, SVR, LinearSVR, SmoothHingeSVC
+from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
 from tests.cases import HINGES, Case, relative_error, sklearn_parent
 
 
@@ -323,3 +324,133 @@ def test_copies_share_and_params_cover_all_rows():
     fitted.influence_prediction(X[:2])
     assert copy.copy(fitted)._influence_state is fitted._influence_state
     assert sklearn_parent(fitted) is sklearn_svm.SVC
+
+
+# Corners: few features, repeated rows, rows without weight, other containers.
+
+
+def few_features():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 2))
+    return X, np.where(X[:, 0] + 0.5 * rng.normal(size=60) > 0, 1, 0)
+
+
+def repeated_rows():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (90, 3)).astype(float)
+    return X, (X[:, 0] + rng.normal(size=90) > 1).astype(int)
+
+
+@pytest.mark.parametrize("problem", [few_features, repeated_rows])
+@pytest.mark.parametrize("kernel", ["linear", "rbf", "poly"])
+def test_more_rows_may_be_held_than_a_kernel_has_directions(problem, kernel):
+    X, y = problem()
+    options = {"kernel": kernel, "gamma": 0.1, "degree": 1, "tol": 1e-10}
+    fitted = SVC(**options).fit(X, y)
+    assert fitted._get_state("auto").point.misfit < 1e-4
+    K = fitted._fitted_kernel(X, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InfluenceWarning)  # some paths go to a refit
+        params = fitted.leave_out_params(method="exact")
+
+    def objective(f, a, rows):
+        return 0.5 * a @ K @ a + np.maximum(0, 1 - (2 * y - 1) * f)[rows].sum()
+
+    for row in range(0, len(y), 4):
+        kept = np.delete(np.arange(len(y)), row)
+        refit = sklearn_svm.SVC(**options).fit(X[kept], y[kept])
+        a, f = params[row, :-1], K @ params[row, :-1] + params[row, -1]
+        theirs = np.zeros(len(y))
+        theirs[kept[refit.support_]] = refit.dual_coef_[0]
+        # The intercept, and how repeated rows share a coefficient, need not be unique.
+        best = objective(refit.decision_function(X), theirs, kept)
+        np.testing.assert_allclose(objective(f, a, kept), best, rtol=1e-6)
+        np.testing.assert_allclose(K @ a, K @ theirs, atol=1e-4)
+
+
+def test_influence_among_repeated_rows_is_the_derivative():
+    X, y = repeated_rows()
+    fitted = SVC(gamma=0.1, tol=1e-10).fit(X, y)
+    queries = X[::9] + 0.1
+    influence = fitted.influence_prediction(queries)
+    for row in rows_by_place(fitted)[0][:3]:
+        values = []
+        for sign in (1, -1):
+            w = np.ones(len(y))
+            w[row] += sign * 1e-4
+            refit = sklearn_svm.SVC(gamma=0.1, tol=1e-10).fit(X, y, sample_weight=w)
+            values.append(refit.decision_function(queries))
+        expected = len(y) * (values[0] - values[1]) / 2e-4
+        assert np.abs(influence[:, row] - expected).max() < 1e-2 * np.abs(influence).max()
+
+
+@pytest.mark.parametrize("make", [SVC, SVR])
+def test_rows_without_weight_are_counted(make):
+    name = "svc" if make is SVC else "svr"
+    case = next(case for case in HINGES if case.name == name)
+    X, y, w = case.data()
+    w = w.copy()
+    w[[3, 9, len(y) - 1]] = 0.0
+    fitted = clone(case.estimator).fit(X, y, w)
+    raw = fitted._get_objective().design.predict(fitted._theta())[:, 0]
+    np.testing.assert_allclose(raw, decisions(fitted, X), atol=1e-9)
+    fitted.drop_training_data().set_training_data(X, y, w)
+    queries = X[::17] + 0.1
+    influence = fitted.influence_prediction(queries)
+    for row in (3, 9, len(y) - 1):
+        values = []
+        for weight in (1e-4, 0.0):
+            moved = w.copy()
+            moved[row] = weight
+            values.append(decisions(tight_parent(fitted).fit(X, y, moved), queries))
+        expected = w.sum() * (values[0] - values[1]) / 1e-4
+        atol = 1e-3 * max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(influence[:, row], expected, atol=atol)
+    np.testing.assert_allclose(
+        fitted.self_influence(), np.diag(fitted.influence_loss(X, y)), atol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    "container", [np.float32, np.asfortranarray, sparse.csr_array, sparse.csr_matrix]
+)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_changed_model_predicts_whatever_held_the_data(container, n_classes):
+    rng = np.random.default_rng(0)
+    X = container(rng.normal(size=(60, 4)))
+    y = np.array(["a", "b", "c"])[np.arange(60) % n_classes]
+    fitted = SVC(gamma=0.3, tol=1e-8).fit(X, y).remove_samples([0, 7])
+    kept = np.delete(np.arange(60), [0, 7])
+    refit = sklearn_svm.SVC(gamma=0.3, tol=1e-8).fit(X[kept], y[kept])
+    np.testing.assert_allclose(decisions(fitted, X), decisions(refit, X), atol=1e-4)
+    fitted.add_samples(X[[0, 7]], y[[0, 7]])
+    whole = sklearn_svm.SVC(gamma=0.3, tol=1e-8).fit(X, y)
+    np.testing.assert_allclose(decisions(fitted, X), decisions(whole, X), atol=1e-4)
+
+
+def test_a_fit_that_stopped_far_away_says_so_and_is_refitted():
+    case = next(case for case in HINGES if case.name == "linear-svc")
+    X, y, w = case.data()
+    fitted = LinearSVC(loss="hinge", C=100.0, max_iter=3, random_state=0)
+    with pytest.warns(UserWarning, match="converge"):
+        fitted.fit(X, y, w)
+    if np.isfinite(fitted._evaluate(fitted._get_objective()).misfit):
+        with pytest.warns(InfluenceWarning, match="not at its optimum"):
+            fitted.leave_out_params([[0]], method="newton")
+    else:
+        with pytest.warns(InfluenceWarning, match="no optimum was found"):
+            fitted.leave_out_params([[0]], method="newton")
+
+
+def test_perturbation_at_the_parameters_of_the_hinge_is_that_of_the_linear_model():
+    X, y = few_features()
+    kernel = SVC(kernel="linear", C=0.5).fit(X, y).smooth(0.5)
+    linear = LinearSVC(loss="hinge", C=0.5, intercept_scaling=1e5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # neither is at an optimum, which is the point
+        linear = linear.fit(X, y)
+        linear.coef_, linear.intercept_ = kernel.dual_coef_ @ X, kernel.intercept_.copy()
+        arguments = (X[:5] + 0.1, y[:5])
+        found = kernel.influence_perturbation(*arguments, index=5)
+        expected = linear.smooth(0.5).influence_perturbation(*arguments, index=5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)

@@ -262,3 +262,20 @@ def test_the_hinge_of_liblinear_is_that_of_libsvm_with_a_constant():
     np.testing.assert_allclose(
         linear.influence_prediction(X[:9]), kernel.influence_prediction(X[:9]), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("labels", ["kernel", "one class"])
+def test_a_failed_fit_leaves_the_model_as_it_was(labels):
+    X, y, _ = data("cancer")
+    clf = SmoothHingeSVC(gamma=0.1).fit(X, y)
+    decision = clf.decision_function(X)
+    influence = clf.influence_loss(X[:3], y[:3])
+    if labels == "kernel":
+        clf.set_params(kernel="sigmoid", gamma=1.0, coef0=-1.0)
+        with pytest.raises(SingularHessianError):
+            clf.fit(X, y)
+    else:
+        with pytest.raises(ValueError, match="only one class: 'benign'"):
+            clf.fit(X, np.full(len(y), "benign"))
+    np.testing.assert_array_equal(clf.decision_function(X), decision)
+    np.testing.assert_array_equal(clf.influence_loss(X[:3], y[:3]), influence)

@@ -524,7 +524,7 @@ default="auto"
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         index : int
-            Row of the training data. Kernel models take rows with a weight only.
+            Row of the training data.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1; results do not depend on it.
 

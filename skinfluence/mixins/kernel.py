@@ -76,6 +76,7 @@ class KernelProblemMixin(ProblemMixin):
         self._write_dual(coef, intercept, objective)
         if self._fitted_kernel.is_precomputed:
             self.n_features_in_ = objective.n_rows
+            self.__dict__.pop("feature_names_in_", None)  # they named columns that are gone
 
     def _column_names(self, n_features):
         return [str(i) for i in range(n_features)]
@@ -134,11 +135,6 @@ class KernelProblemMixin(ProblemMixin):
             )
 
     def _perturbation(self, state, query, index):
-        if state.point.objective.sample_weight[index] == 0:
-            raise ValueError(
-                f"Training sample {index} has weight 0 and no part in the fit: moving it "
-                "changes nothing. Give an index with a weight."
-            )
         return influence.kernel_perturbation(state.point, state.factor, query, index)
 
     def _rows_of_X(self, objective, rows):

@@ -124,9 +124,15 @@ class ProblemMixin:
         # With copy_X=False scikit-learn may centre and scale X in place, and the training
         # data would no longer be what was fitted.
         given = X if getattr(self, "copy_X", True) else copy.deepcopy(X)
-        self._forget_fit()
-        super().fit(X, y, sample_weight=sample_weight, **params)
-        self._influence_problem = self._remember(given, y, sample_weight)
+        before = vars(self).copy()
+        try:
+            self._forget_fit()
+            super().fit(X, y, sample_weight=sample_weight, **params)
+            self._influence_problem = self._remember(given, y, sample_weight)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
         return self
 
     def _forget_fit(self):
@@ -285,7 +291,8 @@ class ProblemMixin:
         """Forget the training data, for a small pickle.
 
         Predictions stay available, and so do methods that need no training row, such as
-        `sample_loss`. `set_training_data` brings the data back.
+        `sample_loss` of models that are not made of them, as kernel models are.
+        `set_training_data` brings the data back.
 
         Returns
         -------
@@ -587,16 +594,7 @@ class ProblemMixin:
     def _warn_of_misfit(self, state):
         """Warn where the derivatives are those at a point far from the optimum."""
         if state.point.objective.formulation.loss.is_piecewise_linear:
-            share = state.point.misfit / np.abs(state.point.raw_prediction).max()
-            if share > GRADIENT_SHIFT_LIMIT:
-                warnings.warn(
-                    "The fit is not at its optimum: predictions there differ by up to "
-                    f"{share:.3g} of the largest one, and which rows the loss holds in "
-                    "place may be wrong. Refit with a smaller tol or a larger max_iter; "
-                    "or the training arrays changed since fit.",
-                    InfluenceWarning,
-                    stacklevel=4,
-                )
+            self._warn_of_lost_path(state.point, stacklevel=5)
             return
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warnings.warn(
@@ -608,6 +606,25 @@ class ProblemMixin:
                 InfluenceWarning,
                 stacklevel=4,
             )
+
+    def _warn_of_lost_path(self, point, stacklevel):
+        """Warn where a fit is far from the optimum that its held rows belong to."""
+        largest = np.abs(point.raw_prediction).max()
+        if np.isfinite(point.misfit) and point.misfit <= GRADIENT_SHIFT_LIMIT * largest:
+            return
+        found = "no optimum was found from it"
+        if np.isfinite(point.misfit):
+            found = (
+                f"predictions there differ by up to {point.misfit / largest:.3g} of the "
+                "largest one"
+            )
+        warnings.warn(
+            f"The fit is not at its optimum: {found}, and which rows the loss holds in place "
+            "may be wrong. Refit with a smaller tol or a larger max_iter; or the training "
+            "arrays changed since fit.",
+            InfluenceWarning,
+            stacklevel=stacklevel,
+        )
 
     @contextmanager
     def _naming_directions(self):

@@ -525,11 +525,13 @@ default="predict"
                     f"{groups.name(group)} holds every training sample with a weight: no "
                     "model is left without it."
                 )
-        state = self._get_state(hessian_solver, stacklevel=stacklevel)
         solver = get_solver(hessian_solver, objective)
-        point, factor = state.point, state.factor
         if objective.formulation.loss.is_piecewise_linear:
-            return removal.ActiveSetBase(point, factor, self._refitted_theta), groups
+            point = self._evaluate(objective)
+            self._warn_of_lost_path(point, stacklevel)
+            return removal.ActiveSetBase(point, solver, self._refitted_theta), groups
+        state = self._get_state(hessian_solver, stacklevel=stacklevel)
+        point, factor = state.point, state.factor
         if method == "exact":
             with self._naming_directions():
                 polished = convergence.polish(

@@ -10,6 +10,7 @@ repeated rows, scikit-learn refits, and it is counted.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -26,8 +27,8 @@ class ActiveSetBase:
     ----------
     point : ActiveSetPoint
         The optimum of all rows.
-    factor : Factor
-        H^-1 at the point.
+    solver : HessianSolver
+        What "influence" factorises H with.
     refit : callable
         Maps indices of rows to the parameters (K, D) of scikit-learn's refit without them.
     refitted : list
@@ -35,7 +36,7 @@ class ActiveSetBase:
     """
 
     point: active_set.ActiveSetPoint
-    factor: object
+    solver: object
     refit: object
     refitted: list = field(default_factory=list)
 
@@ -43,6 +44,11 @@ class ActiveSetBase:
     def theta(self):
         """Parameters of the point, (K, D)."""
         return self.point.theta
+
+    @cached_property
+    def factor(self):
+        """H^-1 at the point."""
+        return self.solver.factorise(self.point)
 
     def optimum(self):
         """Return the optimum of all rows, (K, D)."""
@@ -78,6 +84,9 @@ class ActiveSetBase:
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
         outputs = np.flatnonzero(supports.any(axis=0))
+        if not np.isfinite(point.misfit) and method == "exact":
+            self.refitted.append(rows)
+            return self.refit(rows), 0
         if method == "newton":
             return active_set.first_step(point, reduced, outputs)
         theta, arrived = active_set.follow(point, reduced, outputs)

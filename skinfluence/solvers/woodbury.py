@@ -175,7 +175,7 @@ class WoodburyFactor(Factor):
         q, schur = self.intercepts[i]
         b = np.linalg.solve(schur, (last[:, outputs] - rho.sum(axis=1)).T).T
         rho += np.tensordot(b, q, axes=1)
-        return rho, b
+        return rho, b - system.lift * last[:, outputs]
 
     def _solve(self, V, transposed):
         """Return H^-1 V of gradients V, or, transposed, the readings for functionals V."""
@@ -226,9 +226,14 @@ class _System(ABC):
         How many.
     n_coupled : int
         How many outputs interact, k.
+    lift : float
+        What has been added to every entry of P. With a free intercept the sum of rho is
+        given, v_b, and (P + lift 1 1') rho = raw + (b + lift v_b) 1 says the same as
+        P rho = raw + b 1: as many held rows as features and one more leave P singular.
     """
 
     n_coupled = 1
+    lift = 0.0
 
     @abstractmethod
     def apply(self, raw):
@@ -287,6 +292,8 @@ class _RowSystem(_System):
             # What the penalty outweighs may still hold a free intercept.
             counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
         rows = slice(None) if counts.all() else np.flatnonzero(counts)
+        if np.isinf(h).any():
+            rows = self._independent(design, np.flatnonzero(counts), inverse)
         self.rows = np.arange(design.n_rows)[rows]
         self.h = h[rows]
         with np.errstate(invalid="ignore"):
@@ -296,12 +303,28 @@ class _RowSystem(_System):
         self.part = design.take(rows)
         self.n_rows = self.part.n_rows
         M = self.part.products(inverse)
+        M += self.lift
         diagonal = M.diagonal() + 1.0 / self.h
         self.scale = 1.0 / np.sqrt(diagonal)
         M *= self.scale[:, None]
         M *= self.scale
         np.fill_diagonal(M, 1.0)
         self._factorise(M)
+
+    def _independent(self, design, rows, inverse):
+        """Return held rows none of which repeats what the others say together.
+
+        The rest are held with them, and P would be singular.
+        """
+        P = design.take(rows).products(inverse)
+        if design.fit_intercept and inverse[-1] == 0 and len(rows):
+            self.lift = P.diagonal().mean()
+            P += self.lift
+        scale = 1.0 / np.sqrt(np.where(P.diagonal() > 0, P.diagonal(), 1.0))
+        if not len(rows):
+            return rows
+        _, order, rank, _ = lapack.dpstrf(P * scale[:, None] * scale, tol=1e-10, lower=1)
+        return rows[np.sort(order[:rank] - 1)]
 
     def apply(self, raw):
         return (self._substitute(raw[:, :, 0] * self.scale) * self.scale)[:, :, None]

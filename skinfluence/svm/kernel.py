@@ -37,6 +37,25 @@ _TIGHT = {"tol": 1e-9, "max_iter": -1, "verbose": False}
 class _LibSVMMixin(ActiveSetEstimatorMixin):
     """Where libsvm keeps its dual coefficients."""
 
+    # Rows with a weight at the time of fit: libsvm counts these only.
+    _counted_rows = None
+
+    def _forget_fit(self):
+        super()._forget_fit()
+        self._counted_rows = None
+
+    def _make_objective(self, formulation, X, y, sample_weight):
+        objective = super()._make_objective(formulation, X, y, sample_weight)
+        if self._counted_rows is None:
+            self._counted_rows = np.flatnonzero(objective.sample_weight > 0)
+        return objective
+
+    def _support(self, estimator):
+        """Return the rows of the support vectors of this fit or of a refit."""
+        if estimator is self and self._counted_rows is not None:
+            return self._counted_rows[self.support_]
+        return estimator.support_
+
     def _kernel(self, X):
         return resolve_kernel(self, X)
 
@@ -46,10 +65,11 @@ class _LibSVMMixin(ActiveSetEstimatorMixin):
     def _kept_rows(self):
         if not self.support_vectors_.size:  # where the kernel is not scikit-learn's
             return None
-        return self.support_, self.support_vectors_
+        return self._support(self), self.support_vectors_
 
     def _validate_X(self, X):
-        if callable(self.kernel):
+        fitted = self._fitted_kernel
+        if callable(self.kernel if fitted is None else fitted.metric):
             return np.asarray(X)  # libsvm leaves the samples to the function
         return super()._validate_X(X)
 
@@ -59,7 +79,9 @@ class _LibSVMMixin(ActiveSetEstimatorMixin):
             encoder = objective.formulation.target
             labels = encoder.class_codes(objective.target)
         coef, X = np.atleast_2d(coef), objective.design.basis.X
-        write_libsvm(self, coef, np.ravel(intercept), X, labels)
+        kernel = self._fitted_kernel.metric
+        write_libsvm(self, coef, np.ravel(intercept), X, labels, kernel)
+        self._counted_rows = np.arange(X.shape[0])
 
     def _frozen(self):
         """Return the constructor parameters that a refit has to take over as numbers."""
@@ -153,7 +175,7 @@ class SVC(_LibSVMMixin, svm.SVC):
         return len(self.classes_) * (len(self.classes_) - 1) // 2, True
 
     def _read_dual(self, estimator, n):
-        dual, support = estimator.dual_coef_, estimator.support_
+        dual, support = estimator.dual_coef_, self._support(estimator)
         dual = dual.toarray() if issparse(dual) else dual
         n_classes = len(estimator.classes_)
         coef = np.zeros((n_classes * (n_classes - 1) // 2, n))
@@ -233,7 +255,7 @@ class SVR(_LibSVMMixin, svm.SVR):
     def _read_dual(self, estimator, n):
         dual = estimator.dual_coef_
         coef = np.zeros(n)
-        coef[estimator.support_] = (dual.toarray() if issparse(dual) else dual)[0]
+        coef[self._support(estimator)] = (dual.toarray() if issparse(dual) else dual)[0]
         return coef, estimator.intercept_
 
     def _tight_params(self, params):

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -45,7 +46,7 @@ class _SmoothHingeModel(BaseEstimator, ABC):
         if len(self.classes_) < 2:
             raise ValueError(
                 "A classifier needs samples of at least 2 classes, but y holds only one "
-                f"class: {self.classes_[0]!r}."
+                f"class: {self.classes_.tolist()[0]!r}."
             )
         design = self._training_design(X, weight)
         formulation = self._formulation(design, y, weight)
@@ -283,7 +284,8 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         super()._check_params()
         if self.kernel == "precomputed" or callable(self.kernel):
             return
-        check_number("degree", self.degree, allow_zero=True)
+        if not isinstance(self.degree, Integral) or self.degree < 0:
+            raise ValueError(f"degree={self.degree!r} must be an integer of at least 0.")
         if not isinstance(self.gamma, str):
             check_number("gamma", self.gamma, allow_zero=True)
 
