@@ -149,7 +149,8 @@ class ConvergenceMixin:
             Measurements, as attributes:
 
             gradient_norm : float
-                Largest entry of the gradient of the mean objective, max|G|/S.
+                Largest entry of the gradient of the mean objective, max|G|/S, of kernel
+                models in their dual coefficients.
             newton_decrement : float
                 sqrt(G' H^-1 G); half its square estimates F(params_) - min F.
             gradient_shift : float

@@ -25,6 +25,7 @@ class RemovalMixin:
     "influence" is first order and additive over rows, "newton" one Newton step of the
     reduced objective (exact for squared loss), "exact" scikit-learn's refit, to about
     1e-8 of the change.
+    Groups that scikit-learn itself refits, as a warning then says, are as exact as its solver.
     All three predict the converged refit, also from a fit that stopped early. Frozen:
     class weights and hyperparameters as fitted; in a pipeline also the preprocessing.
     """
@@ -352,7 +353,9 @@ default="predict"
             indices : ndarray of shape (n_checks,)
                 Groups that were refitted.
             pearson_r, slope : float
-                Of actual against predicted changes, over all entries.
+                Of actual against predicted changes, over all entries; of kernel models
+                over predictions for the training samples, since dual coefficients need
+                not be unique.
             max_relative_error : float
                 Largest ``|predicted - actual| / |actual|`` in the 2-norm, among groups
                 that move the parameters by more than 1e-6 of their size.
@@ -386,10 +389,16 @@ default="predict"
         indices = np.concatenate([order[:half], others])
         actual = np.array([self._refit_without(groups.rows(g)) for g in indices]) - optimum
         predicted = predicted[indices]
-        size = np.linalg.norm(actual, axis=1)
-        moved = size > 1e-6 * np.linalg.norm(optimum)
-        error = np.linalg.norm(predicted - actual, axis=1)[moved] / size[moved]
-        fit = linregress(predicted.ravel(), actual.ravel())
+
+        def read(params):
+            """Return what the rows read of parameters, for all but kernels themselves."""
+            readings = base.point.objective.design.readings(layout.from_public(params))
+            return readings.reshape(*params.shape[:-1], -1)
+
+        size = np.linalg.norm(read(actual), axis=1)
+        moved = size > 1e-6 * np.linalg.norm(read(optimum))
+        error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
+        fit = linregress(read(predicted).ravel(), read(actual).ravel())
         return Bunch(
             predicted=predicted,
             actual=actual,
