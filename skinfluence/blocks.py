@@ -84,10 +84,11 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0):
         finally:
             _Worker.siblings = 1
 
-    # Blocks write into shared results, so threads it is, whatever backend is configured.
+    # Blocks write into shared results, so threads it is, whatever backend is configured; as
+    # many as that one would run, which joblib forgets when it falls back on threads.
     # scikit-learn's Parallel hands the caller's working_memory on to them.
     with one_blas_thread():
-        return Parallel(n_jobs=n_jobs, require="sharedmem", verbose=verbose)(
+        return Parallel(n_jobs=jobs, require="sharedmem", verbose=verbose)(
             delayed(work)(block) for block in blocks
         )
 

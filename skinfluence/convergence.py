@@ -52,16 +52,23 @@ def gradient_shift(point, correction):
 
     Both norms are at rounding for a model that fits perfectly; the ratio is then 0.
     """
+    moved, size, known = np.sqrt(point.total(_squares_of_shift, correction))
+    if moved <= 64 * np.finfo(np.float64).eps * known:
+        return 0.0
+    return float(moved / size) if size > 0 else np.inf
+
+
+def _squares_of_shift(point, correction):
+    """Return the squared norms of (h_i x~_i'N)_i, of (g_i)_i and of what g_i is known to.
+
+    The raw prediction is known to eps |x~|'|theta|, so g_i to h_i times that; here without
+    the eps.
+    """
     objective = point.objective
     moved = point.curvature_product(objective.design.predict(correction))
     weighted = objective.sample_weight[:, None] * point.rows.raw_gradient
-    moved, size = np.linalg.norm(moved), np.linalg.norm(weighted)
-    # The raw prediction is known to eps |x~|'|theta|, so g_i to h_i times that.
     known = point.curvature_product(point.magnitude)
-    rounding = np.finfo(np.float64).eps * np.linalg.norm(known)
-    if moved <= 64 * rounding:
-        return 0.0
-    return float(moved / size) if size > 0 else np.inf
+    return np.array([np.linalg.norm(a) ** 2 for a in (moved, weighted, known)])
 
 
 def convergence_ratio(point, factor, correction, *, n_jobs=None):
@@ -70,6 +77,16 @@ def convergence_ratio(point, factor, correction, *, n_jobs=None):
     The distance to the optimum in units of one row's removal: above 1, leave-one-out
     changes are smaller than the error of the fit itself.
     """
+    norms = np.asarray(point.per_row(_squares_of_removal, factor, n_jobs))
+    norms = np.sqrt(norms[norms > 0])
+    decrement = newton_decrement(point, correction)
+    if len(norms) == 0:
+        return 0.0 if decrement == 0 else np.inf
+    return float(decrement / np.median(norms))
+
+
+def _squares_of_removal(point, factor, n_jobs):
+    """Return ||H^-1 v_i||_H^2 of every row, shape (n,)."""
     w = point.objective.sample_weight
 
     def one(block):
@@ -78,12 +95,7 @@ def convergence_ratio(point, factor, correction, *, n_jobs=None):
         return factor.quadratic(V)
 
     blocks = row_blocks(len(w), 5 * point.rows.row_bytes, n_jobs=n_jobs)
-    norms = np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
-    norms = np.sqrt(norms[norms > 0])
-    decrement = newton_decrement(point, correction)
-    if len(norms) == 0:
-        return 0.0 if decrement == 0 else np.inf
-    return float(decrement / np.median(norms))
+    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
 
 
 def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
@@ -218,8 +230,12 @@ def _rounding(point):
     that is all where every row is fitted perfectly and F is 0.
     """
     eps = np.finfo(np.float64).eps
-    known = eps * point.magnitude
-    return eps * abs(point.value) + float(np.sum(known * point.curvature_product(known)))
+    return eps * abs(point.value) + float(eps**2 * point.total(_square_of_magnitude))
+
+
+def _square_of_magnitude(point):
+    """Return sum_i m_i' s_i l''_i m_i with m_i = |x~_i|'|theta|."""
+    return np.sum(point.magnitude * point.curvature_product(point.magnitude))
 
 
 def _line_search(point, correction, decrement):
@@ -239,23 +255,10 @@ def _line_search(point, correction, decrement):
 def _longest_good_step(point, correction, slope):
     """Return 1, or about the minimum of F along the correction where 1 is far beyond it.
 
-    Along a line raw predictions are linear, so that the slope of F there costs no product
-    with X. Where curvature comes and goes, as for a sharp hinge, full steps may lower F a
-    little and jump from one side of the kinks to the other for many steps.
+    Where curvature comes and goes, as for a sharp hinge, full steps may lower F a little and
+    jump from one side of the kinks to the other for many steps.
     """
-    objective = point.objective
-    loss, s = objective.formulation.loss, objective.row_weight
-    readings = objective.design.readings(correction)
-    step = objective.design.read(readings)
-    linear = np.sum(objective.penalty_gradient(point.theta) * readings)
-    quadratic = np.sum(objective.penalty_product(correction) * readings)
-
-    def slope_at(length):
-        with np.errstate(over="ignore", invalid="ignore"):
-            raw = point.raw_prediction + length * step
-            pull = np.sum(s * loss.gradient(objective.target, raw) * step)
-        return pull + linear + length * quadratic
-
+    slope_at = point.slope_along(correction)
     length = 1.0
     while not np.isfinite(slope_at(length)) and length > 1e-10:
         length /= 2

@@ -1,6 +1,7 @@
 """From what scikit-learn has fitted to estimators with influence, without a new fit."""
 
 import copy
+from functools import partial
 
 import numpy as np
 from sklearn import pipeline
@@ -11,6 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import kernel_ridge, linear_model, svm
+from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
 from skinfluence.pipeline import Pipeline, transform
@@ -64,8 +66,8 @@ def from_fitted(obj, X=None, y=None, sample_weight=None):
     ----------
     obj : object
         Fitted estimator.
-    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features), \
-default=None
+    X : {array-like, sparse matrix, dataframe, dask array} of shape \
+(n_samples, n_features), default=None
         What `obj` was fitted on, raw: it goes through the fitted transformers of a
         pipeline. Without it, methods raise `TrainingDataMissingError` until
         `set_training_data` is called.
@@ -169,6 +171,8 @@ def _inside(obj, path):
 
 def _transform_target(transformer, y):
     """Return the targets that `TransformedTargetRegressor` fits its regressor to."""
+    if is_dask(y):
+        return map_rows(partial(_transform_target, transformer), y)
     y = check_array(y, ensure_2d=False, input_name="y")
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
     transformed = np.asarray(transformer.transform(columns))

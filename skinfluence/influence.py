@@ -20,7 +20,9 @@ __all__ = [
     "influence_loss",
     "influence_on",
     "influence_params",
+    "keep_largest",
     "kernel_perturbation",
+    "largest_products",
     "most_influential",
     "most_influential_queries",
     "output_influence",
@@ -227,11 +229,19 @@ def kernel_perturbation(point, factor, query, index):
 def self_influence(point, factor, *, n_jobs=None):
     """Return I_up,loss of every training row on itself, shape (n,).
 
-    -S grad l(z_i)' H^-1 grad L(z_i). Where grad L = c grad l with one class weight c for
-    all outputs this is -S c grad l' H^-1 grad l, half a solve.
+    -S grad l(z_i)' H^-1 grad L(z_i).
+    """
+    return -point.objective.weight_sum * point.per_row(_self_products, factor, n_jobs)
+
+
+def _self_products(point, factor, n_jobs):
+    """Return grad l(z_i)' H^-1 grad L(z_i) of every row, shape (n,).
+
+    Where grad L = c grad l with one class weight c for all outputs this is
+    c grad l' H^-1 grad l, half a solve.
     """
     objective = point.objective
-    S, form = objective.weight_sum, objective.formulation
+    form = objective.formulation
     plain = form.query_gradients(objective.design, objective.target, point.theta)
     c = objective.loss_weight
     symmetric = point.rows.shift is None and (c is None or c.shape[1] == 1)
@@ -245,7 +255,7 @@ def self_influence(point, factor, *, n_jobs=None):
         return np.einsum("mkd,mkd->m", V, objective.design.readings(other))
 
     blocks = row_blocks(len(plain), 5 * plain.row_bytes, n_jobs=n_jobs)
-    return -S * np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
 
 
 def most_influential_queries(point, factor, query, n_influential, order, *, n_jobs=None):
@@ -285,22 +295,27 @@ def most_influential(point, factor, V, n_influential, order):
     influence, indices : ndarray of shape (m, n_influential)
         Best first; ties by the smaller index.
     """
-    rank = ORDERS[order]
     solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
+    return largest_products(point.rows, solved, n_influential, order)
+
+
+def largest_products(rows, V, k, order):
+    """Return (products, indices) of the k best of <V_q, v_i> for each q, (m, k), streaming."""
     best = np.empty((len(V), 0))
     index = np.empty((len(V), 0), dtype=np.intp)
-    for block in row_blocks(point.objective.n_rows, 64 * len(V)):
-        part = point.rows.take(block).dot(solved)
+    for block in row_blocks(len(rows), 64 * len(V)):
+        part = rows.take(block).dot(V)
         columns = np.broadcast_to(np.arange(block.start, block.stop), part.shape)
-        best, index = _keep_best(
-            np.hstack([best, part]), np.hstack([index, columns]), n_influential, rank
+        best, index = keep_largest(
+            np.hstack([best, part]), np.hstack([index, columns]), k, order
         )
     return best, index
 
 
-def _keep_best(values, index, k, rank):
-    """Return the k best columns of each row, best first."""
+def keep_largest(values, index, k, order):
+    """Return the k best columns of each row, best first; ties by the smaller index."""
+    rank = ORDERS[order]
     key = -rank(values)
     if key.shape[1] > k:
         at = np.argpartition(key, k - 1, axis=1)[:, :k]

@@ -413,6 +413,7 @@ def jackknife_plus_interval(
     0.9
     """
     final = final_estimator(estimator)
+    final._refuse_dask("jackknife_plus_interval", X)
     if is_classifier(final) or final._get_formulation().layout.n_outputs != 1:
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target: for a classifier use "

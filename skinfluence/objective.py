@@ -28,7 +28,7 @@ from skinfluence.l1_support import L1Support
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
 
-__all__ = ["Formulation", "Objective", "Point"]
+__all__ = ["Formulation", "Objective", "Point", "hessian_blocks", "null_directions"]
 
 # Raw predictions kept between two products, in numbers: 2 MiB, a share of a core's cache.
 _CACHED = 2**18
@@ -148,6 +148,9 @@ class Objective:
     sample_weight: np.ndarray
     index: Any = None
 
+    #: Whether solvers can have nothing but sums over the rows.
+    is_distributed = False
+
     def __getstate__(self):
         # What is cached follows from the fields and has no place in a pickle.
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -223,19 +226,12 @@ class Objective:
         if tol is None:
             return None
         design, w = self.design, self.sample_weight
-        d, centre = design.n_features, design.centre(w)
+        centre = design.centre(w)
         moments = design.gram(w[:, None], centre)[0]
-        variances, mean = moments[:d, :d], np.zeros(d)
-        if design.fit_intercept:
-            mean = moments[:d, d] / moments[d, d]
-            variances = variances - np.outer(mean, moments[:d, d])
-            mean = mean if centre is None else mean + centre
-        values, vectors = np.linalg.eigh(variances)
-        least = max(tol**2, 10 * d * np.finfo(np.float64).eps)
-        null = vectors[:, values <= least * max(values[-1], 0.0)].T
+        null, mean, scale = null_directions(moments, design, tol)
         if not len(null):
             return None
-        scale = variances.trace() / d
+        mean = mean if centre is None or not design.fit_intercept else mean + centre
         return null, null @ mean, scale if scale > 0 else 1.0
 
     @cached_property
@@ -348,6 +344,12 @@ class Objective:
             gradient *= self.row_weight[rows, None]
             out += part.adjoint(gradient)
         return out
+
+    def without_rows(self):
+        """Return an objective of no rows that keeps the penalty of all of them."""
+        # What depends on the rows beside their sums is left out: no solve asks for it.
+        form = replace(self.formulation, penalty=self.penalty, minimum_norm=None)
+        return replace(self, formulation=form).take(slice(0, 0))
 
     def without(self, rows):
         """Return this objective with the weights of some rows set to zero."""
@@ -513,6 +515,48 @@ class Point:
         diagonal[~self.objective.free] = 1.0
         return diagonal
 
+    def centre(self):
+        """Return the mean of the features with the rows as they count in H, or None.
+
+        A row without curvature, however far away, does not move it. See `Design.centre`.
+        """
+        return self.objective.design.centre(self.curvature_diagonal().sum(axis=1))
+
+    def without_rows(self):
+        """Return this point without its rows, for solves alone."""
+        return self.objective.without_rows().at(self.theta)
+
+    def slope_along(self, direction):
+        """Return the function of t that is the slope of F at theta + t `direction`.
+
+        Along a line raw predictions are linear: the slope costs no product with X.
+        """
+        objective = self.objective
+        loss, s = objective.formulation.loss, objective.row_weight
+        readings = objective.design.readings(direction)
+        step = objective.design.read(readings)
+        linear = np.sum(objective.penalty_gradient(self.theta) * readings)
+        quadratic = np.sum(objective.penalty_product(direction) * readings)
+
+        def slope_at(t):
+            with np.errstate(over="ignore", invalid="ignore"):
+                raw = self.raw_prediction + t * step
+                pull = np.sum(s * loss.gradient(objective.target, raw) * step)
+            return pull + linear + t * quadratic
+
+        return slope_at
+
+    def total(self, function, *arguments):
+        """Return function(point, *arguments), an array that adds up over the rows.
+
+        With `per_row` the way to ask something of all rows, wherever they are.
+        """
+        return function(self, *arguments)
+
+    def per_row(self, function, *arguments):
+        """Return function(point, *arguments), an array with an entry for each row, (n,)."""
+        return function(self, *arguments)
+
     def hessian_blocks(self, shift=None):
         """Return the diagonal blocks of H and which outputs each one serves.
 
@@ -529,49 +573,30 @@ class Point:
         list of (outputs, block)
             `outputs` an index array, `block` a square array whose upper triangle counts.
         """
-        support = self.objective.formulation.l1_support
-        blocks = self._hessian_blocks(shift)
-        if support is not None:
-            for outputs, block in blocks:
-                free = support.free if self.objective.coupled else support.free[outputs[0]]
-                support.freeze_hessian(block, free.ravel())
-        return blocks
+        return hessian_blocks(self.objective, self.curvature_grams(shift))
 
-    def _hessian_blocks(self, shift):
-        """Return `hessian_blocks` as if all parameters moved."""
+    def curvature_grams(self, shift=None):
+        """Return the blocks of H without the penalty, sums over the rows.
+
+        One of order K D for a coupled loss, shape (1, K D, K D); one for all outputs where
+        they have the same curvature, (1, D, D); else one for each output, (K, D, D).
+        """
         if self.objective.coupled:
-            outputs = np.arange(self.theta.shape[0])
-            return [(outputs, self._coupled_hessian(shift))]
-        penalty, s = self.objective.penalty, self.objective.row_weight
-        if self.objective.formulation.loss.constant_curvature and s.shape[1] == 1:
-            gram = self._gram(self.curvature()[:, :1], shift)[0]
-            kinds = np.hstack([penalty, self.objective.free])
-            distinct, group = np.unique(kinds, axis=0, return_inverse=True)
-            groups = [np.flatnonzero(group.ravel() == g) for g in range(len(distinct))]
-            return [
-                (outputs, _add_diagonal(gram.copy(), penalty[outputs[0]]))
-                for outputs in groups
-            ]
-        grams = self._gram(self.curvature(), shift)
-        return [
-            (np.array([k]), _add_diagonal(gram, penalty[k])) for k, gram in enumerate(grams)
-        ]
-
-    def _gram(self, curvature, shift):
-        """Return sum_i h_im x~_i x~_i' for curvatures (n, M), with the pin, (M, D, D)."""
-        design, pin = self.objective.design, self.objective.pin
+            return self._coupled_gram(shift)[None]
+        curvature = self.curvature()
+        same = self.objective.formulation.loss.constant_curvature
+        if same and self.objective.row_weight.shape[1] == 1:
+            curvature = curvature[:, :1]
+        gram = self.objective.design.gram
         if self.objective.formulation.loss.convex:
-            gram = design.gram(curvature, shift)
-        else:
-            # A Gram matrix takes square roots of its weights: one for each sign.
-            gram = design.gram(np.maximum(curvature, 0.0), shift)
-            gram -= design.gram(np.maximum(-curvature, 0.0), shift)
-        if pin is not None:
-            gram[:, : pin.shape[1], : pin.shape[1]] += pin.T @ pin
-        return gram
+            return gram(curvature, shift)
+        # A Gram matrix takes square roots of its weights: one for each sign.
+        grams = gram(np.maximum(curvature, 0.0), shift)
+        grams -= gram(np.maximum(-curvature, 0.0), shift)
+        return grams
 
-    def _coupled_hessian(self, shift):
-        """Return H of order K D with its upper triangle filled.
+    def _coupled_gram(self, shift):
+        """Return H of order K D without the penalty, its upper triangle filled.
 
         Block (k, l) is X~' diag(W_kl) X~. On the diagonal W_kk >= 0, and off it W_kl <= 0
         for softmax, so that each of the K (K + 1) / 2 blocks is a SYRK of sqrt(|W_kl|) x~;
@@ -588,8 +613,7 @@ class Point:
                     weights = np.maximum(0.0, sign * W[:, k, l, None])
                     if weights.any():
                         hessian[k, :, l] += sign * part.gram(weights)[0]
-        hessian = hessian.reshape(K * D, K * D)
-        return _add_diagonal(hessian, self.objective.penalty.ravel())
+        return hessian.reshape(K * D, K * D)
 
     def _of_loss(self, name, rows):
         function = getattr(self.objective.formulation.loss, name)
@@ -598,6 +622,49 @@ class Point:
     def _weighted(self, rows, values):
         s = self.objective.row_weight[rows]
         return values * (s[:, :, None] if values.ndim == 3 else s)
+
+
+def null_directions(moments, design, tol):
+    """Return directions of the features without variance (r, d), mean, mean variance.
+
+    From weighted second moments (D, D) of the rows of a design, at any scale.
+    """
+    d = design.n_features
+    variances, mean = moments[:d, :d], np.zeros(d)
+    if design.fit_intercept:
+        mean = moments[:d, d] / moments[d, d]
+        variances = variances - np.outer(mean, moments[:d, d])
+    values, vectors = np.linalg.eigh(variances)
+    least = max(tol**2, 10 * d * np.finfo(np.float64).eps)
+    null = vectors[:, values <= least * max(values[-1], 0.0)].T
+    return null, mean, variances.trace() / d
+
+
+def hessian_blocks(objective, grams):
+    """Return `Point.hessian_blocks` from `Point.curvature_grams`, which it overwrites."""
+    penalty, free, pin = objective.penalty, objective.free, objective.pin
+    support = objective.formulation.l1_support
+    if objective.coupled:
+        outputs = np.arange(len(penalty))
+        blocks = [(outputs, _add_diagonal(grams[0], penalty.ravel()))]
+    else:
+        if pin is not None:
+            grams[:, : pin.shape[1], : pin.shape[1]] += pin.T @ pin
+        if len(grams) == len(penalty):
+            parts = [(np.array([k]), gram) for k, gram in enumerate(grams)]
+        else:
+            kinds = np.hstack([penalty, free])
+            distinct, group = np.unique(kinds, axis=0, return_inverse=True)
+            groups = [np.flatnonzero(group.ravel() == g) for g in range(len(distinct))]
+            parts = [(outputs, grams[0].copy()) for outputs in groups]
+        blocks = [
+            (outputs, _add_diagonal(gram, penalty[outputs[0]])) for outputs, gram in parts
+        ]
+    if support is not None:
+        for outputs, block in blocks:
+            moves = free if objective.coupled else free[outputs[0]]
+            support.freeze_hessian(block, moves.ravel())
+    return blocks
 
 
 def _add_diagonal(matrix, diagonal):

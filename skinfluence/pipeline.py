@@ -12,6 +12,7 @@ from sklearn import pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence.distributed import is_dask, map_rows
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
 
 __all__ = ["Pipeline", "make_pipeline"]
@@ -58,7 +59,14 @@ def transformers(steps):
 
 def transform(steps, X):
     """Return raw samples as the last of some fitted steps sees them."""
-    for _, transformer in transformers(steps):
+    before = transformers(steps)
+    if before and is_dask(X):
+        return map_rows(partial(_transform, before), X, steps[-1][1].n_features_in_)
+    return _transform(before, X)
+
+
+def _transform(transformers, X):
+    for _, transformer in transformers:
         X = transformer.transform(X)
     return X
 

@@ -15,7 +15,7 @@ ROOMS = [
     ["objective"],
     ["solvers"],
     ["groups", "influence", "convergence", "active_set"],
-    ["removal"],
+    ["removal", "distributed"],
     ["diagnostics"],
     ["mixins"],
     ["linear_model", "svm", "kernel_ridge"],

@@ -106,6 +106,7 @@ class InfluenceDisplay:
             The plot.
         """
         final = final_estimator(estimator)
+        final._refuse_dask("InfluenceDisplay", X, y)
         Xt = transform(estimator, X)
         if np.shape(Xt)[0] != 1:
             raise ValueError(

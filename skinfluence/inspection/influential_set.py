@@ -125,6 +125,7 @@ def most_influential_set(
     """
     check_option("search", search, SEARCHES)
     final = final_estimator(estimator)
+    final._refuse_dask("most_influential_set")
     n = final._get_objective().n_rows
     if max_samples is None:
         max_samples = max(1, n // 2)

@@ -76,6 +76,7 @@ def rank_label_errors(
     """
     check_option("strategy", strategy, STRATEGIES)
     final = final_estimator(estimator)
+    final._refuse_dask("rank_label_errors")
     if strategy == "self_influence":
         scores = -final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
     else:

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.layout import ScaleLayout
 from skinfluence.losses import HuberLoss
@@ -119,6 +120,13 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
             penalty=penalty,
             # What is no parameter stays at 0 like what an l1 penalty holds there.
             l1_support=L1Support(sign=nothing, strength=1.0 - layout.free, share=nothing),
+        )
+
+    def _check_takes_dask(self, formulation):
+        raise UnsupportedEstimatorError(
+            f"{type(self).__name__} takes no dask arrays: its scale, and which rows are "
+            "outliers, are found on rows in memory. Call compute() on a part of the rows and "
+            "pass that, or use SGDRegressor(loss='huber')."
         )
 
     def _tight_params(self, params):

@@ -4,20 +4,25 @@ from numbers import Integral
 
 import numpy as np
 
-__all__ = ["check_count", "check_option", "prepare_out"]
+__all__ = ["check_count", "check_dtype", "check_option", "prepare_out"]
+
+
+def check_dtype(dtype):
+    """Return the type of a result, float64 for None."""
+    try:
+        known = dtype is None or np.dtype(dtype) in (np.float32, np.float64)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
+    return np.dtype(np.float64 if dtype is None else dtype)
 
 
 def prepare_out(out, shape, dtype):
     """Return the array a result goes into: `out` if given, else a new one."""
-    if dtype is not None:
-        try:
-            known = np.dtype(dtype) in (np.float32, np.float64)
-        except TypeError:
-            known = False
-        if not known:
-            raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
+    result_dtype = check_dtype(dtype)
     if out is None:
-        return np.empty(shape, dtype=np.float64 if dtype is None else dtype)
+        return np.empty(shape, dtype=result_dtype)
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         found = getattr(out, "dtype", type(out).__name__)
         raise ValueError(f"out must be an array or memmap of float32 or float64, not {found}.")

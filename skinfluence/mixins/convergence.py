@@ -110,6 +110,7 @@ class ConvergenceMixin:
         """
         if not isinstance(epsilon, Real) or not np.isfinite(epsilon):
             raise ValueError(f"epsilon={epsilon!r} must be a finite number.")
+        self._refuse_dask("newton_step", X, y)
         self._check_curved()
         state = self._get_state(hessian_solver)
         point, factor = state.point, state.factor

@@ -86,6 +86,7 @@ class DiagnosticsMixin:
         >>> table.cooks_distance.nlargest(2).round(3).to_dict()
         {123: 0.023, 382: 0.02}
         """
+        self._refuse_dask("influence_summary")
         state = self._get_influence_state(hessian_solver)
         measures = self._measure(state, hessian_solver, n_jobs)
         columns = {
@@ -144,6 +145,7 @@ class DiagnosticsMixin:
         >>> int(row), reg.param_names()[param], round(float(dfbetas[row, param]), 2)
         (256, 'coef[x2]', 0.3)
         """
+        self._refuse_dask("dfbetas")
         state = self._get_influence_state(hessian_solver)
         layout = state.point.objective.formulation.layout
         out = prepare_out(out, (state.point.objective.n_rows, layout.size), dtype)
@@ -225,6 +227,7 @@ default="infinitesimal_jackknife"
         infinitesimal_jackknife: 66.5
         jackknife: 68.6
         """
+        self._refuse_dask("params_covariance", groups)
         check_option("kind", kind, KINDS)
         if kind == "hessian" and groups is not None:
             raise ValueError(

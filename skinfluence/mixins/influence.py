@@ -5,10 +5,10 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import influence
+from skinfluence import distributed, influence
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices
-from skinfluence.mixins.checks import check_count, check_option, prepare_out
+from skinfluence.mixins.checks import check_count, check_dtype, check_option, prepare_out
 
 __all__ = ["InfluenceMixin"]
 
@@ -52,6 +52,8 @@ class InfluenceMixin:
         """
         check_is_fitted(self)
         formulation = self._get_formulation()
+        if distributed.is_dask(X, y):
+            return distributed.sample_loss(self._dask_queries(formulation, X, y))
         design, target = self._check_samples(formulation, X, y)
         return formulation.loss.loss(target, design.predict(self._theta()))
 
@@ -85,6 +87,7 @@ class InfluenceMixin:
         >>> reg.loss_gradient([[4.0]], [5.0])
         array([[-4., -1.]])
         """
+        self._refuse_dask("loss_gradient", X, y, training=False)
         rows = self._check_query(X, y)
         layout = self._get_formulation().layout
         out = prepare_out(out, (len(rows), layout.size), dtype)
@@ -124,6 +127,7 @@ class InfluenceMixin:
         >>> reg.solve_hessian([[10.0]])  # H = 2 (0 + 4) + 2 alpha
         array([[1.]])
         """
+        self._refuse_dask("solve_hessian", V)
         state = self._get_state(hessian_solver)
         layout = state.point.objective.formulation.layout
         V = check_array(V, dtype=np.float64, input_name="V")
@@ -187,6 +191,7 @@ class InfluenceMixin:
         >>> clf.influence_params().shape
         (569, 31)
         """
+        self._refuse_dask("influence_params", X, y)
         state = self._get_influence_state(hessian_solver)
         _, _, rows = self._given_rows(state, X, y)
         shape = (len(rows), state.point.objective.formulation.layout.size)
@@ -232,7 +237,8 @@ class InfluenceMixin:
         Returns
         -------
         influence : ndarray of shape (q, n) or (n,)
-            Rows are the queries, columns the training samples.
+            Rows are the queries, columns the training samples. A lazy dask array where
+            the training samples or the queries are dask arrays.
 
         References
         ----------
@@ -250,6 +256,8 @@ class InfluenceMixin:
         """
         state = self._get_influence_state(hessian_solver)
         query = self._check_query(X, y)
+        if distributed.is_distributed(state.point, query):
+            return self._lazy_influence_loss(state, query, average, dtype, out)
         n = state.point.objective.n_rows
         if average:
             out = prepare_out(out, (n,), dtype)
@@ -303,6 +311,7 @@ class InfluenceMixin:
         >>> sum(len(chunk) for chunk in clf.influence_loss_chunked(X, y))
         150
         """
+        self._refuse_dask("influence_loss_chunked", X, y)
         state = self._get_influence_state(hessian_solver)
         query = self._check_query(X, y)
         return _chunks(state.point, state.factor, query, reduce_func, working_memory)
@@ -354,6 +363,7 @@ default="auto"
         >>> clf.influence_prediction(X[:5], response_method="predict_proba").shape
         (5, 150, 3)
         """
+        self._refuse_dask("influence_prediction", X)
         method = self._response_method(response_method)
         state = self._get_influence_state(hessian_solver)
         objective = state.point.objective
@@ -437,6 +447,7 @@ default="auto"
         >>> influence.shape, int(influence[0].argmin())
         ((1, 559), 411)
         """
+        self._refuse_dask("influence_relabel", X, y, y_new)
         state = self._get_influence_state(hessian_solver)
         query = self._check_query(X, y)
         objective = state.point.objective
@@ -488,6 +499,7 @@ default="auto"
         >>> np.argsort(-reg.influence_functional(first))[:3].tolist()
         [204, 289, 331]
         """
+        self._refuse_dask("influence_functional", gradient)
         state = self._get_influence_state(hessian_solver)
         layout = state.point.objective.formulation.layout
         if callable(gradient):
@@ -555,6 +567,7 @@ default="auto"
         >>> clf.influence_perturbation(scale(X)[:2], y[:2], index=7).shape
         (2, 30)
         """
+        self._refuse_dask("influence_perturbation", X, y)
         self._check_perturbable()
         state = self._get_influence_state(hessian_solver)
         index = check_indices(index, state.point.objective.n_rows, "index")
@@ -581,7 +594,7 @@ default="auto"
         Returns
         -------
         influence : ndarray of shape (n,)
-            Self-influence of each training sample.
+            Self-influence of each training sample; a lazy dask array where these are.
 
         Examples
         --------
@@ -654,7 +667,11 @@ default="auto"
         n = state.point.objective.n_rows
         check_count("n_influential", n_influential, n)
         query = self._check_query(X, y)
-        if average:
+        if distributed.is_distributed(state.point, query):
+            values, indices = distributed.most_influential(
+                state.point, state.factor, query, n_influential, order, average=average
+            )
+        elif average:
             V = query.sum()[None] / len(query)
             values, indices = influence.most_influential(
                 state.point, state.factor, V, n_influential, order
@@ -684,6 +701,18 @@ default="auto"
                 "Ridge."
             )
         return influence.perturbation(state.point, state.factor, query, index)
+
+    def _lazy_influence_loss(self, state, query, average, dtype, out):
+        """Return `influence_loss` as a dask array."""
+        if out is not None:
+            raise ValueError(
+                "out cannot be filled where samples are dask arrays, for its memory need not "
+                "be that of the workers: store the result, as with its to_zarr or "
+                "dask.array.store."
+            )
+        return distributed.influence_loss(
+            state.point, state.factor, query, average=average, dtype=check_dtype(dtype)
+        )
 
     def _response_method(self, response_method):
         """Return the response that is meant, or say why it has no influence."""

@@ -163,6 +163,13 @@ class KernelProblemMixin(ProblemMixin):
         """
         return super().set_training_data(X, y, sample_weight)
 
+    def _check_takes_dask(self, formulation):
+        raise UnsupportedEstimatorError(
+            f"{type(self).__name__} takes no dask arrays: a kernel model needs the kernel "
+            "between all of its training rows. Call compute() on a part of the rows and pass "
+            "that, or use a linear model."
+        )
+
     def _check_training_data(self, objective):
         n = objective.formulation.layout.n_features
         if objective.n_rows != n:

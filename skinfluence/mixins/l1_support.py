@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from skinfluence.exceptions import InfluenceWarning
+from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
 from skinfluence.removal.stack import Stack
@@ -51,6 +51,15 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
                 InfluenceWarning,
                 stacklevel=stacklevel,
             )
+
+    def _check_takes_dask(self, formulation):
+        if formulation.l1_support is not None:
+            raise UnsupportedEstimatorError(
+                f"{type(self).__name__} with an l1 penalty takes no dask arrays: whether its "
+                "zeros stay zeros is asked of rows in memory. Use a squared penalty, or call "
+                "compute() on a part of the rows and pass that."
+            )
+        super()._check_takes_dask(formulation)
 
     def _check_optimum(self, objective, theta):
         support = objective.formulation.l1_support

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinfluence import _version, active_set, convergence
+from skinfluence import _version, active_set, convergence, distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.design import make_design
 from skinfluence.exceptions import (
@@ -34,7 +34,19 @@ from skinfluence.layout import ParameterLayout
 from skinfluence.objective import Formulation, Objective
 from skinfluence.solvers import get_solver
 
-__all__ = ["FittedProblem", "ProblemMixin"]
+__all__ = ["DASK_METHODS", "FittedProblem", "ProblemMixin"]
+
+#: What takes dask arrays, as training data or as samples.
+DASK_METHODS = (
+    "convergence_report",
+    "influence_loss",
+    "influential_samples",
+    "newton_correction",
+    "polish",
+    "sample_loss",
+    "self_influence",
+    "set_training_data",
+)
 
 # Above this share of change in the rows' gradients, influence values are off by more than
 # a few per cent (0.07 of shift was measured to go with 0.13 of error).
@@ -201,6 +213,8 @@ class ProblemMixin:
 
     def _formulate_fit(self, y, sample_weight):
         """Return the formulation of a finished fit."""
+        if distributed.is_dask(y, sample_weight):
+            return self._formulate_dask(y, sample_weight)
         formulation, layout = self._formulate(y, sample_weight), self._layout()
         if formulation.layout.shape != layout.shape:
             raise UnsupportedEstimatorError(
@@ -209,6 +223,15 @@ class ProblemMixin:
                 "class whose samples all have weight zero. Drop those samples."
             )
         return formulation
+
+    def _formulate_dask(self, y, sample_weight):
+        """Return the formulation, reading y only where it depends on y."""
+        try:
+            return self._formulate_fit(None, None)
+        except UnsupportedEstimatorError:
+            raise
+        except Exception:  # without y whatever needs it fails in its own way
+            return self._formulate_fit(*distributed.in_memory(y, sample_weight))
 
     # Where the parameters are and what X becomes; kernel models say otherwise.
 
@@ -237,6 +260,31 @@ class ProblemMixin:
 
     def _check_training_data(self, objective):
         """Raise where a fit cannot take other training data than its own."""
+
+    def _check_takes_dask(self, formulation):
+        """Raise where a model cannot have its rows in dask arrays."""
+        if formulation.loss.is_piecewise_linear:
+            name, loss = type(self).__name__, self.loss
+            raise UnsupportedEstimatorError(
+                f"{name}(loss={loss!r}) takes no dask arrays: the kinks of its loss hold rows "
+                f"one by one. Use loss='squared_{loss}', or call compute() on a part of the "
+                "rows and pass that."
+            )
+
+    def _refuse_dask(self, method, *arguments, training=True):
+        """Raise where a method meets dask arrays that it does not take.
+
+        With `training` as its training data too.
+        """
+        problem = getattr(self, "_influence_problem", None)
+        objective = problem.objective if training and problem is not None else None
+        held = objective is not None and objective.is_distributed
+        if held or distributed.is_dask(*arguments):
+            remedy = "give that to set_training_data" if held else "pass that"
+            raise UnsupportedEstimatorError(
+                f"{method} does not take dask arrays: call compute() on a part of the rows "
+                f"and {remedy}. What takes them: {', '.join(DASK_METHODS)}."
+            )
 
     def _take_rows(self, objective, theta, rows):
         """Return (objective, theta) with only some of the training rows."""
@@ -316,8 +364,8 @@ class ProblemMixin:
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, kept by reference.
+        X : {array-like, sparse matrix, dask array} of shape (n_samples, n_features)
+            Training data, kept by reference. Dask arrays are read once, for checks.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values. Labels must be among those seen in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -509,16 +557,21 @@ class ProblemMixin:
         return next(parent for parent in after if issubclass(parent, BaseEstimator))
 
     def _make_objective(self, formulation, X, y, sample_weight):
-        design, target = self._check_samples(formulation, X, y, training=True)
-        weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
-        if weights.min() < 0:
+        if distributed.is_dask(X, y, sample_weight):
+            samples = self._dask_samples(formulation, X, y, sample_weight)
+            objective, smallest = distributed.make_objective(formulation, samples)
+        else:
+            design, target = self._check_samples(formulation, X, y, training=True)
+            weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
+            smallest = weights.min()
+            # X is kept by reference; targets and weights are small and kept as they are now.
+            index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
+            objective = Objective(formulation, design, target.copy(), weights.copy(), index)
+        if smallest < 0:
             raise UnsupportedEstimatorError(
-                f"sample_weight holds {weights.min()}: influence is defined for weights "
+                f"sample_weight holds {smallest}: influence is defined for weights "
                 "that are not negative. Use weights of at least 0."
             )
-        # X is kept by reference; targets and weights are small and kept as they are now.
-        index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
-        objective = Objective(formulation, design, target.copy(), weights.copy(), index)
         c = formulation.class_weight
         if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
             weights = dict(zip(formulation.target.classes.tolist(), c[:, 0], strict=True))
@@ -552,10 +605,27 @@ class ProblemMixin:
         check_consistent_length(design.X, target)
         return design, target
 
+    def _dask_samples(self, formulation, X, y, sample_weight=None):
+        """Return labelled samples of dask arrays, whose chunks are checked when read."""
+        self._check_takes_dask(formulation)
+        samples = distributed.Samples.of(X, y, sample_weight)
+        self._validate_X(np.zeros((1, samples.X.shape[1])))  # the number of features
+        return samples
+
+    def _dask_queries(self, formulation, X, y):
+        """Return query samples of dask arrays at the fitted parameters."""
+        samples = self._dask_samples(formulation, X, y)
+        return distributed.make_queries(formulation, samples, self._theta())
+
     def _check_query(self, X, y):
-        """Return gradients of the plain loss of query samples, as `GradientRows`."""
+        """Return gradients of the plain loss of query samples, as `GradientRows`.
+
+        Of dask arrays the `DistributedPoint` that has them.
+        """
         check_is_fitted(self)
         formulation = self._get_formulation()
+        if distributed.is_dask(X, y):
+            return self._dask_queries(formulation, X, y)
         design, target = self._check_samples(formulation, X, y)
         return formulation.query_gradients(design, target, self._theta())
 

@@ -100,6 +100,7 @@ class RemovalMixin:
         >>> bool(np.allclose(params[0], refit.params_, rtol=1e-9))
         True
         """
+        self._refuse_dask("leave_out_params")
         base, groups = self._removal(groups, cv, method, hessian_solver)
         layout = base.point.objective.formulation.layout
         out = prepare_out(out, (len(groups), layout.size), dtype)
@@ -173,6 +174,7 @@ class RemovalMixin:
         >>> clf.leave_out_loss(X[:3], y[:3]).shape
         (3, 150)
         """
+        self._refuse_dask("leave_out_loss", X, y)
         formulation = self._get_objective().formulation
         design, target = self._check_samples(formulation, X, y)
         base, groups = self._removal(groups, cv, method, hessian_solver)
@@ -236,6 +238,7 @@ default="predict"
         >>> round(float((clf.leave_out_predict(cv=5) == y).mean()), 2)
         0.98
         """
+        self._refuse_dask("leave_out_predict")
         options = ("predict", "decision_function", "predict_proba")
         check_option("response_method", response_method, options)
         if not hasattr(self, response_method):
@@ -296,6 +299,7 @@ default="predict"
         >>> round(reg.leave_out_score(scoring="neg_mean_absolute_error"), 1)
         -44.5
         """
+        self._refuse_dask("leave_out_score")
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
         self._check_labelled(raw)
         objective = self._get_objective()
@@ -368,6 +372,7 @@ default="predict"
         >>> reg.leave_out_check(random_state=0).max_relative_error < 1e-9
         True
         """
+        self._refuse_dask("leave_out_check")
         random_state = check_random_state(random_state)
         base, groups = self._removal(groups, cv, method, hessian_solver)
         check_count("n_checks", n_checks, len(groups), of="groups")
@@ -439,6 +444,7 @@ default="predict"
         >>> bool(np.allclose(reg.coef_, refit.coef_))
         True
         """
+        self._refuse_dask("remove_samples", indices)
         rows = check_indices(indices, self._get_objective().n_rows)
         base, groups = self._removal([rows], None, method, hessian_solver)
         result = []
@@ -493,6 +499,7 @@ default="predict"
         >>> bool(np.allclose(reg.coef_, Ridge(alpha=0.1).fit(X, y).coef_))
         True
         """
+        self._refuse_dask("add_samples", X, y, sample_weight)
         objective = self._get_objective()
         more = self._make_objective(objective.formulation, X, y, sample_weight)
         objective, theta = self._append_rows(objective, self._theta(), more)

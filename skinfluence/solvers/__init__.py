@@ -16,6 +16,7 @@ condition                                             solver
 ====================================================  =============
 a kernel model, or a loss with kinks                  "woodbury"
 the loss is not convex                                "cholesky"
+rows in dask arrays                                   "cholesky"
 every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
 parameters in a block of H                            "woodbury"
@@ -63,7 +64,7 @@ def select_solver(objective):
     """
     if _needs_rows(objective):
         return SOLVERS["woodbury"]
-    if not objective.formulation.loss.convex:
+    if objective.is_distributed or not objective.formulation.loss.convex:
         return SOLVERS["cholesky"]
     K, D = objective.penalty.shape
     outputs = K if objective.coupled else 1  # that share a block of H
@@ -108,6 +109,11 @@ def get_solver(hessian_solver, objective):
             raise ValueError(
                 f"hessian_solver={hessian_solver!r} is for convex losses: use 'cholesky', "
                 "which finds out whether the Hessian is positive definite all the same."
+            )
+        if objective.is_distributed and not solver.by_sums:
+            raise ValueError(
+                f"hessian_solver={hessian_solver!r} needs the training rows, which are in a "
+                "dask array: use 'auto' or 'cholesky', or compute() the rows."
             )
         return solver
     names = ", ".join(repr(name) for name in ("auto", *SOLVERS))

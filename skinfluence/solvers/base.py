@@ -51,6 +51,16 @@ class Factor(ABC):
             Solutions.
         """
 
+    def without_rows(self):
+        """Return a factor to be sent where the training rows are not.
+
+        Returns
+        -------
+        Factor
+            With the same solutions; this one, rows and all, where solving needs them.
+        """
+        return self
+
     def solve_transposed(self, V):
         """Return what training rows read of H^-1 applied to functionals of parameters.
 
@@ -121,11 +131,15 @@ class HessianSolver(ABC):
         kinks hold rows in place need it.
     needs_convex : bool
         Whether it takes a curvature of every row that is not negative for granted.
+    by_sums : bool
+        Whether it asks a point for sums over the rows alone, the centre and the blocks of
+        H: all that is known of rows in dask arrays.
     """
 
     name: ClassVar[str]
     by_rows: ClassVar[bool] = False
     needs_convex: ClassVar[bool] = False
+    by_sums: ClassVar[bool] = False
 
     @abstractmethod
     def factorise(self, point):

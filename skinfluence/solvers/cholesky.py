@@ -8,6 +8,7 @@ diagonal, which makes its condition number a property of the problem, not of the
 which the features are measured.
 """
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,7 @@ class CholeskySolver(HessianSolver):
     """Dense Cholesky factorisation: n p^2 + p^3 / 3 once, 2 p^2 for a right-hand side."""
 
     name = "cholesky"
+    by_sums = True
 
     def factorise(self, point):
         return CholeskyFactor(point)
@@ -52,9 +54,8 @@ class CholeskyFactor(Factor):
         self.shift = None
         free_intercept = objective.free[:, -1].all() and not objective.penalty[:, -1].any()
         if objective.design.fit_intercept and free_intercept:
-            # With the mean of the rows as they count in H, the intercept decouples; a row
-            # without curvature, however far away, does not move it.
-            self.shift = objective.design.centre(point.curvature_diagonal().sum(axis=1))
+            # With the mean of the rows as they count in H, the intercept decouples.
+            self.shift = point.centre()
         self.blocks = []
         worst = 1.0
         for outputs, block in point.hessian_blocks(self.shift):
@@ -70,6 +71,11 @@ class CholeskyFactor(Factor):
                 f"{max(0, int(16 + np.log10(worst)))} digits of the result are right. Drop "
                 "linearly dependent features or strengthen the penalty."
             )
+
+    def without_rows(self):
+        light = copy.copy(self)
+        light.point = self.point.without_rows()
+        return light
 
     def solve(self, V):
         out = np.array(V, dtype=np.float64, order="C")
