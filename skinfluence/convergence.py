@@ -262,6 +262,8 @@ def _longest_good_step(point, correction, slope):
     length = 1.0
     while not np.isfinite(slope_at(length)) and length > 1e-10:
         length /= 2
+    if not np.isfinite(slope_at(length)):
+        return length  # the search by values ends here too
     if slope_at(length) <= _OVERSHOOT * abs(slope) or slope_at(0.0) >= 0:
         return length
     return brentq(slope_at, 0.0, length, xtol=1e-12, rtol=1e-2)

@@ -97,7 +97,7 @@ def test_predictions_are_those_of_cross_val_predict():
     np.testing.assert_allclose(found, cross_val_predict(estimator, X, y, cv=cv), atol=1e-8)
 
 
-def test_removal_in_place_refuses_another_support_and_leaves_the_model():
+def test_removal_in_place_goes_to_another_support_and_back():
     X, y, w = data("diabetes")
     reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
     before = reg.params_
@@ -106,22 +106,42 @@ def test_removal_in_place_refuses_another_support_and_leaves_the_model():
         for row in range(150)
         if not np.array_equal(signs(reg, params_without(reg, SPARSE[0], row)), signs(reg))
     ]
-    with pytest.raises(ValueError, match="other coefficients are zero"):
-        reg.remove_samples(changes[:1])
-    np.testing.assert_array_equal(reg.params_, before)
-    assert reg.influence_params().shape == (150, 11)
-    kept = np.delete(np.arange(150), 3)
-    refit = Lasso(alpha=0.05, **DESCENT).fit(X[kept], y[kept], w[kept])
-    assert relative_error(reg.remove_samples([3]).params_, refit.params_) < 1e-9
-    assert relative_error(reg.add_samples(X[[3]], y[[3]], w[[3]]).params_, before) < 1e-9
+    for row in (changes[0], 3):
+        kept = np.delete(np.arange(150), row)
+        refit = Lasso(alpha=0.05, **DESCENT).fit(X[kept], y[kept], w[kept])
+        assert relative_error(reg.remove_samples([row]).params_, refit.params_) < 1e-9
+        np.testing.assert_allclose(
+            reg.influence_params(), refit.influence_params(), rtol=1e-6, atol=1e-9
+        )
+        reg.add_samples(X[[row]], y[[row]], w[[row]])
+        assert relative_error(reg.params_, before) < 1e-9
+        reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
 
 
-def test_polish_refuses_another_support_that_is_not_that_of_the_optimum():
+def test_a_support_that_is_not_that_of_the_optimum_is_told_and_mended():
     X, y, w = data("diabetes")
+    tight = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
     loose = Lasso(alpha=0.05, tol=0.5).fit(X, y, w)
-    assert not np.array_equal(signs(loose), signs(Lasso(alpha=0.05, **DESCENT).fit(X, y, w)))
-    with pytest.raises(ValueError, match="smaller tol"):
-        loose.polish()
+    assert not np.array_equal(signs(loose), signs(tight))
+    report = loose.convergence_report()
+    assert not report.converged
+    assert "other coefficients are zero" in report.message
+    for call in (loose.influence_params, loose.leave_out_params):
+        with pytest.warns(InfluenceWarning, match="other coefficients are zero"):
+            call()
+    assert relative_error(loose.polish().params_, tight.params_) < 1e-9
+    assert loose.convergence_report().converged
+    np.testing.assert_allclose(
+        loose.influence_params(), tight.influence_params(), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_a_gram_matrix_of_all_rows_is_not_used_for_refits():
+    X, y, _ = data("diabetes")
+    X, y = X - X.mean(axis=0), y - y.mean()
+    reg = Lasso(alpha=0.2, precompute=X.T @ X, fit_intercept=False, tol=1e-12).fit(X, y)
+    check = reg.leave_out_check(4, method="exact", random_state=0)
+    assert check.max_relative_error < 1e-9
 
 
 def test_the_intercept_of_liblinear_may_be_zero_too():

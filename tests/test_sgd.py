@@ -163,3 +163,17 @@ def test_starting_values_and_routing_reach_fit():
     with sklearn.config_context(enable_metadata_routing=True):
         ours.set_fit_request(sample_weight=True, coef_init=False)
         assert ours.get_metadata_routing().fit.requests["sample_weight"] is True
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_checks_polish_refits_that_stop_early(loss):
+    X, y, _ = data("cancer")
+    clf = SGDClassifier(loss=loss, alpha=0.01, random_state=0).fit(X, y)
+    check = clf.leave_out_check(4, method="exact", random_state=0)
+    assert check.max_relative_error < 1e-6
+
+
+def test_a_check_without_a_penalty_runs():
+    X, y, _ = data("diabetes")
+    reg = SGDRegressor(penalty=None, random_state=0).fit(X, y)
+    assert reg.leave_out_check(4, random_state=0).max_relative_error < 1e-6

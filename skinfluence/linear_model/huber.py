@@ -42,6 +42,8 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
     (2, 442)
     """
 
+    _refits_stop_early = True
+
     def split_params(self, params):
         """Return parameter vectors in the shapes of `coef_` and `intercept_`.
 

@@ -160,7 +160,13 @@ class LassoCV(L1SupportMixin, SearchInfluenceMixin, linear_model.LassoCV):
 
 
 # Parameters of refits by coordinate descent, which goes to rounding.
-_TIGHT = {"tol": 1e-14, "max_iter": 1_000_000, "warm_start": False, "copy_X": True}
+_TIGHT = {
+    "tol": 1e-14,
+    "max_iter": 1_000_000,
+    "warm_start": False,
+    "copy_X": True,
+    "precompute": False,  # a Gram matrix given would be that of all rows
+}
 
 
 def _formulate(estimator, alpha, l1_ratio):

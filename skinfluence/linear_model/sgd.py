@@ -27,6 +27,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
     """All chapters for stochastic gradient descent on a smooth objective."""
 
     _refits_on_all_rows = True
+    _refits_stop_early = True
 
     def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None):
         """Fit the model as scikit-learn does, and remember the training data.
@@ -92,10 +93,12 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         return losses[self.loss]
 
     def _tight_params(self, params):
-        objective = self._get_objective()
-        return {
+        objective, alpha = self._get_objective(), params["alpha"]
+        if params["penalty"] is not None:
             # The penalty stays as it was for the samples of `fit`, whatever has left since.
-            "alpha": objective.penalty.max() / objective.n_rows,
+            alpha = objective.penalty.max() / objective.n_rows
+        return {
+            "alpha": alpha,  # without a penalty, what the length of steps goes by
             "tol": None,
             "max_iter": max(1000, params["max_iter"]),
             "warm_start": False,

@@ -185,7 +185,8 @@ class ConvergenceMixin:
         decrement = convergence.newton_decrement(point, correction)
         shift = state.gradient_shift
         ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
-        converged = shift <= GRADIENT_SHIFT_LIMIT
+        holds = self._support_holds(state)
+        converged = shift <= GRADIENT_SHIFT_LIMIT and holds
         return Bunch(
             gradient_norm=float(np.abs(readings(point.gradient)).max() / S),
             newton_decrement=decrement,
@@ -193,7 +194,7 @@ class ConvergenceMixin:
             convergence_ratio=ratio,
             correction=point.objective.formulation.layout.to_public(correction),
             converged=converged,
-            message=_verdict(converged, shift, ratio, decrement),
+            message=_verdict(converged, holds, shift, ratio, decrement),
         )
 
     def polish(self, *, tol=1e-10, max_iter=50, hessian_solver="auto"):
@@ -242,8 +243,11 @@ class ConvergenceMixin:
             polished = convergence.polish(
                 objective, self._theta(), solver, tol=tol, max_iter=max_iter
             )
-        self._check_optimum(objective, polished.theta)
-        self._set_theta(polished.theta)
+        settled, theta = self._settle(objective, polished.theta)
+        if settled is objective:
+            self._set_theta(theta)
+        else:
+            self._replace_objective(settled, theta)
         self.n_newton_iter_ = polished.n_iter
         self.newton_decrement_ = polished.decrement
         if not polished.converged:
@@ -268,8 +272,13 @@ class ConvergenceMixin:
             )
 
 
-def _verdict(converged, shift, ratio, decrement):
+def _verdict(converged, holds, shift, ratio, decrement):
     """Return the report's message."""
+    if not holds:
+        return (
+            "Not converged: at the optimum other coefficients are zero, or have other signs. "
+            "Call polish(), or refit with a smaller tol or a larger max_iter."
+        )
     if not converged:
         return (
             f"Not converged: one Newton step would change the rows' gradients by "

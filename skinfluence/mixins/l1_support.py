@@ -1,6 +1,7 @@
 """Estimators with an l1 penalty: what holds as long as their support does."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,17 +62,34 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
             )
         super()._check_takes_dask(formulation)
 
-    def _check_optimum(self, objective, theta):
-        support = objective.formulation.l1_support
-        if support is None:
-            return
-        gradient = objective.gradients(theta[None])[0]
-        if not support.holds(theta, gradient, objective.weight_sum):
+    def _settle(self, objective, theta):
+        form = objective.formulation
+        support = form.l1_support
+        if support is None or self._is_optimum(objective, theta):
+            return objective, theta
+        theta = form.layout.from_public(self._refit_on(objective))
+        support = replace(support, sign=np.sign(theta) * support.penalised)
+        objective = replace(objective, formulation=replace(form, l1_support=support))
+        if not self._is_optimum(objective, theta):
             raise ValueError(
-                "At the new optimum other coefficients are zero, or have other signs: the "
-                "model was left as it is. Refit it; if that is what you have done, with a "
-                "smaller tol or a larger max_iter."
+                "At the new optimum other coefficients are zero, or have other signs, and "
+                "scikit-learn's refit did not reach it: the model was left as it is. Scale "
+                "the features, or strengthen the penalty."
             )
+        return objective, theta
+
+    def _support_holds(self, state):
+        objective = state.point.objective
+        if objective.formulation.l1_support is None:
+            return True
+        return self._is_optimum(objective, state.point.theta + state.correction)
+
+    @staticmethod
+    def _is_optimum(objective, theta):
+        """Whether the optimum on a support is one of the whole objective."""
+        gradient = objective.gradients(theta[None])[0]
+        holds = objective.formulation.l1_support.holds
+        return holds(theta, gradient, objective.weight_sum)
 
     def _check_bounded(self, objective):
         if objective.formulation.l1_support is not None:

@@ -485,8 +485,24 @@ class ProblemMixin:
             intercept if ndims[1] == 1 else float(intercept[0]),
         )
 
-    def _check_optimum(self, objective, theta):
-        """Raise where theta, found on what moves, is no optimum of the whole objective."""
+    def _settle(self, objective, theta):
+        """Return (objective, theta) at the optimum, where theta is one of what moves only."""
+        return objective, theta
+
+    def _support_holds(self, state):
+        """Whether the optimum near a fit has what moves in common with it."""
+        return True
+
+    def _warn_of_support(self, state, stacklevel):
+        """Warn where it has not."""
+        if not self._support_holds(state):
+            warnings.warn(
+                "The fit is not at its optimum: there other coefficients are zero, or have "
+                "other signs, and results on the support of the fit are wrong. Call polish() "
+                "or refit with a smaller tol or a larger max_iter.",
+                InfluenceWarning,
+                stacklevel=stacklevel,
+            )
 
     def _theta(self):
         """Parameters as the mathematics wants them, (K, D)."""
@@ -497,7 +513,8 @@ class ProblemMixin:
         problem = getattr(self, "_influence_problem", None)
         if problem is None:
             raise TrainingDataMissingError(
-                f"This {type(self).__name__} does not know what it was fitted on: call fit."
+                f"This {type(self).__name__} does not know what it was fitted on: call fit, "
+                "or skinfluence.from_fitted(estimator, X, y)."
             )
         return problem
 
@@ -574,7 +591,9 @@ class ProblemMixin:
             )
         c = formulation.class_weight
         if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
-            weights = dict(zip(formulation.target.classes.tolist(), c[:, 0], strict=True))
+            weights = dict(
+                zip(formulation.target.classes.tolist(), c[:, 0].tolist(), strict=True)
+            )
             raise UnsupportedEstimatorError(
                 f"class_weight comes to {weights}: influence is defined for finite class "
                 "weights that are not negative. Give weights as numbers, or drop the class "
@@ -666,6 +685,7 @@ class ProblemMixin:
         if state.point.objective.formulation.loss.is_piecewise_linear:
             self._warn_of_lost_path(state.point, stacklevel=5)
             return
+        self._warn_of_support(state, stacklevel=5)
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warnings.warn(
                 "The fit is not at its optimum: one Newton step would change the rows' "

@@ -30,6 +30,9 @@ class RemovalMixin:
     class weights and hyperparameters as fitted; in a pipeline also the preprocessing.
     """
 
+    # Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
+    _refits_stop_early = False
+
     #: Whether rows that leave stay in refits with a weight of zero: where the penalty counts
     #: samples, or an optimum exists without the last sample of a class.
     _refits_on_all_rows = False
@@ -463,8 +466,7 @@ default="predict"
             )
         kept = np.delete(np.arange(base.point.objective.n_rows), rows)
         objective, theta = self._take_rows(base.point.objective, result[0], kept)
-        self._check_optimum(objective, theta)
-        self._replace_objective(objective, theta)
+        self._replace_objective(*self._settle(objective, theta))
         return self
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
@@ -518,8 +520,7 @@ default="predict"
                 "The optimum of the enlarged objective was not reached: the model was left "
                 "as it is. Strengthen the penalty."
             )
-        self._check_optimum(objective, theta)
-        self._replace_objective(objective, theta)
+        self._replace_objective(*self._settle(objective, theta))
         return self
 
     def _removal(self, groups, cv, method, hessian_solver, stacklevel=4):
@@ -548,7 +549,9 @@ default="predict"
             return removal.ActiveSetBase(point, solver, self._refitted_theta), groups
         state = self._get_state(hessian_solver, stacklevel=stacklevel)
         point, factor = state.point, state.factor
-        if method == "exact":
+        if method != "exact":
+            self._warn_of_support(state, stacklevel)
+        else:
             with self._naming_directions():
                 polished = convergence.polish(
                     objective, point.theta, solver, tol=1e-11, max_iter=100
@@ -648,7 +651,10 @@ default="predict"
 
     def _refit_without(self, rows):
         """Return the parameters of scikit-learn's own refit without some rows."""
-        objective = self._get_objective().without(rows)
+        return self._refit_on(self._get_objective().without(rows))
+
+    def _refit_on(self, objective):
+        """Return the parameters of scikit-learn's own refit on an objective's rows."""
         weight, kept = objective.sample_weight, np.arange(objective.n_rows)
         if not self._refits_on_all_rows:
             kept = kept[weight > 0]
@@ -658,7 +664,18 @@ default="predict"
             self._decode(objective.target[kept]),
             sample_weight=weight[kept],
         )
-        return self._refitted_params(refit, kept)
+        params = self._refitted_params(refit, kept)
+        return self._polish_refit(objective, params) if self._refits_stop_early else params
+
+    def _polish_refit(self, objective, params):
+        """Return the optimum that a solver which stops far from it was going to."""
+        layout, present = objective.formulation.layout, self._theta()
+        start = layout.from_public(params)
+        if not np.isfinite(start).all() or objective.value(start) > objective.value(present):
+            start = present
+        solver = get_solver("auto", objective)
+        polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
+        return layout.to_public(polished.theta)
 
     def _check_bounded(self, objective):
         """Raise unless every parameter has a penalty, and gradients are in them."""
