@@ -2,11 +2,13 @@
 
 import copy
 import time
+import warnings
 from numbers import Real
 
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
@@ -35,8 +37,8 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
 
     Each candidate is fitted once, on all samples, beginning at the parameters of the one
     before where the estimator has ``warm_start``; its score is that of the predictions of
-    the models without each sample, pooled (`leave_out_score`). The best one is kept as
-    fitted: there is no refit.
+    the models without each sample, pooled (`leave_out_score`), from the optimum that the fit
+    was going to. The best one is kept as fitted: there is no refit.
 
     In a pipeline the preprocessing is fitted once for every setting of its own parameters,
     on all samples, and frozen: a left-out sample stays in the means of a scaler. Class
@@ -145,7 +147,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             fitted = fits.fit(params)
             fit_times.append(time.perf_counter() - started)
             started = time.perf_counter()
-            score = final_estimator(fitted).leave_out_score(
+            score = self._at_optimum(final_estimator(fitted)).leave_out_score(
                 scoring=scoring, method=self.method, refine=self.refine, n_jobs=self.n_jobs
             )
             score_times.append(time.perf_counter() - started)
@@ -163,6 +165,21 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             if hasattr(best, name):
                 setattr(self, name, getattr(best, name))
         return self
+
+    def _at_optimum(self, final):
+        """Return a copy at its optimum, where one can be reached; `final` stays as fitted.
+
+        The removals predict the converged model. From a fit that stopped early one Newton
+        step need not come near it, and candidates would be compared by that.
+        """
+        if self.method == "exact" or not hasattr(final, "polish"):
+            return final
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                return copy.copy(final).polish(tol=1e-4, max_iter=20)
+        except (ValueError, np.linalg.LinAlgError):
+            return final  # leave_out_score says what is wrong with it
 
     @property
     def classes_(self):

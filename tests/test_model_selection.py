@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_wine
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -16,7 +16,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
 from sklearn.utils.estimator_checks import check_estimator
 
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
@@ -288,3 +288,17 @@ def test_intervals_are_for_one_target():
     X, y, _ = data("diabetes")
     with pytest.raises(ValueError, match="confidence_level=90"):
         jackknife_plus_interval(Ridge().fit(X, y), X, confidence_level=90)
+
+
+def test_fits_that_stopped_early_are_compared_at_their_optima():
+    X, y = load_wine(return_X_y=True)
+    X, grid = scale(X), {"C": np.logspace(-4, 4, 25)}
+    chosen = []
+    for method in ("newton", "exact"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lbfgs at its default tol, for large C
+            search = LeaveOneOutSearchCV(
+                LogisticRegression(), grid, scoring="neg_log_loss", method=method
+            )
+            chosen.append(search.fit(X, y).best_index_)
+    assert abs(chosen[0] - chosen[1]) <= 1
