@@ -193,11 +193,11 @@ class _Problem:
     def of(cls, objective, k):
         """Return the problem of output k."""
         positions, slopes = objective.formulation.loss.kinks(objective.target)
-        penalty, s = objective.penalty[k], objective.row_weight
+        penalty = objective.penalty[k]
         return cls(
             design=objective.design,
             inverse=np.divide(1.0, penalty, out=np.zeros_like(penalty), where=penalty > 0),
-            s=s[:, min(k, s.shape[1] - 1)],
+            s=_weights(objective, k),
             positions=positions[:, k],
             slopes=slopes[:, k],
         )
@@ -215,8 +215,7 @@ class _Problem:
 
     def from_optimum(self, point, k):
         """Return the path from the optimum of the same output at other weights."""
-        s = point.objective.row_weight
-        s = s[:, min(k, s.shape[1] - 1)]
+        s = _weights(point.objective, k)
         kink = point.partition.kink[:, k].copy()
         slope = point.partition.slope[:, k].copy()
         start = self.answer(s, np.zeros(len(s)), kink, slope)
@@ -446,6 +445,12 @@ class Path:
         self.state = _State(state.s, state.shift, state.beta, state.eta + jump, theta)
         self.kink, self.slope = problem.moved(self.kink, self.slope, row, side)
         return True
+
+
+def _weights(objective, k):
+    """Return s_i of output k, (n,); outputs may share one column of weights."""
+    s = objective.row_weight
+    return s[:, min(k, s.shape[1] - 1)]
 
 
 def _solve_symmetric(P, sides):

@@ -3,6 +3,7 @@
 from sklearn.pipeline import Pipeline
 
 from skinfluence.mixins import InfluenceMixin
+from skinfluence.pipeline import transform as through_steps
 
 __all__ = ["final_estimator", "transform"]
 
@@ -20,6 +21,4 @@ def final_estimator(estimator):
 
 def transform(estimator, X):
     """Return X as the final estimator sees it, after the fitted steps before it."""
-    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
-        return estimator[:-1].transform(X)
-    return X
+    return through_steps(estimator.steps, X) if isinstance(estimator, Pipeline) else X

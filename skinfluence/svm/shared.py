@@ -1,7 +1,7 @@
 """Formulations that several support vector machines have in common."""
 
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import issparse
@@ -13,7 +13,6 @@ from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels
 
 __all__ = [
-    "check_count",
     "check_number",
     "dual_penalty",
     "linear_classification",
@@ -161,9 +160,3 @@ def check_number(name, value, allow_zero=False):
     fits = isinstance(value, Real) and (0 < value < np.inf or (allow_zero and value == 0))
     if not fits:
         raise ValueError(f"{name}={value!r} must be a positive number.")
-
-
-def check_count(name, value):
-    """Raise unless the value is a positive integer."""
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a positive integer.")

@@ -15,11 +15,11 @@ from skinfluence.design import make_design
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.losses import SmoothHingeLoss
 from skinfluence.mixins import InfluenceEstimatorMixin, KernelEstimatorMixin
+from skinfluence.mixins.checks import check_count
 from skinfluence.objective import Objective
 from skinfluence.svm.anneal import anneal
 from skinfluence.svm.decision import PairDecision
 from skinfluence.svm.shared import (
-    check_count,
     check_number,
     linear_classification,
     one_vs_one_classification,
