@@ -48,6 +48,11 @@ class GradientRows:
         """Return some of the rows, given as a slice or an index array."""
         return GradientRows(self.design.take(rows), self.raw_gradient[rows], self.shift)
 
+    def scaled(self, factor):
+        """Return the rows times a number."""
+        shift = None if self.shift is None else factor * self.shift
+        return GradientRows(self.design, factor * self.raw_gradient, shift)
+
     def output(self, k):
         """Return the part of the rows that belongs to one output, shape (n, 1, D)."""
         shift = None if self.shift is None else self.shift[[k]]

@@ -80,3 +80,33 @@ def test_dense_float64_data_are_not_copied():
     X = np.zeros((4, 3))
     design = make_design(X, True)
     assert np.shares_memory(design.take(slice(1, 3)).X, X)
+
+
+@each_container
+@each_design
+def test_products_of_rows_with_rows(container, fit_intercept):
+    design, x = example(container, fit_intercept)
+    rng = np.random.default_rng(1)
+    scale = rng.uniform(0, 2, x.shape[1])
+    np.testing.assert_allclose(design.products(scale), x * scale @ x.T, atol=1e-12)
+    others, y = design.take(np.array([4, 4, 0])), x[[4, 4, 0]]
+    expected = y * scale @ x.T
+    np.testing.assert_allclose(design.products_with(others, scale), expected, atol=1e-12)
+    for same in (sparse.csr_array, np.asarray):
+        others = make_design(same(y[:, :5]), fit_intercept)
+        np.testing.assert_allclose(design.products_with(others, scale), expected, atol=1e-12)
+
+
+def test_sparse_products_have_rare_and_frequent_features():
+    rng = np.random.default_rng(0)
+    X = (rng.random((300, 900)) < rng.uniform(0, 0.35, 900) ** 2) * rng.uniform(1, 2, 900)
+    design, scale = make_design(sparse.csr_array(X), False), rng.uniform(0, 2, 900)
+    counts = design._counts()
+    assert counts.max() > 0.05 * 300  # dense columns
+    assert np.any((counts > 1) & (counts < 5))  # the others
+    np.testing.assert_allclose(design.products(scale), X * scale @ X.T, atol=1e-12)
+    np.testing.assert_allclose(
+        design.products_with(design.take(slice(5)), scale), X[:5] * scale @ X.T, atol=1e-12
+    )
+    with sklearn.config_context(working_memory=0.1):
+        np.testing.assert_allclose(design.products(scale), X * scale @ X.T, atol=1e-12)

@@ -250,9 +250,44 @@ def test_wide_models(kind, container, fit_intercept):
         expected = getattr(fitted, name)(hessian_solver="cholesky")
         found = getattr(fitted, name)(hessian_solver="woodbury")
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+    expected = fitted.influence_loss(X[:9], y[:9], hessian_solver="cholesky")
+    for given in (X, X.toarray() if sparse.issparse(X) else sparse.csr_array(X)):
+        found = fitted.influence_loss(given[:9], y[:9], hessian_solver="woodbury")
+        assert relative_error(found, expected) < 1e-9
     expected = fitted.leave_out_params(method="exact", hessian_solver="cholesky")
     found = fitted.leave_out_params(method="exact")
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("C", [1.0, 1e3, 1e8])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_rows_that_hardly_bend_the_loss_keep_their_digits(C, fit_intercept):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 90)) * rng.uniform(0.1, 30.0, (60, 1))
+    y = (X[:, 0] + rng.standard_normal(60) > 0).astype(int)
+    clf = LogisticRegression(C=C, fit_intercept=fit_intercept, **NEWTON).fit(X, y)
+    curvature = clf._get_state("woodbury").point.curvature()[:, 0]
+    assert curvature.min() < 1e-6 * curvature.max()
+    # Of the parameters, from coefficients; of the loss, from products of rows.
+    expected = clf.loss_gradient(X, y) @ clf.influence_params(hessian_solver="woodbury").T
+    found = clf.influence_loss(X, y, hessian_solver="woodbury")
+    scale = np.abs(expected).max(axis=0)
+    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-9)
+
+
+def test_wide_text_takes_no_array_with_a_column_for_each_feature():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((200, 100_000), density=5e-4, format="csr", rng=rng)
+    y = rng.integers(0, 2, 200)
+    clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
+    clf.influence_loss(X[:2], y[:2])
+    for call in (clf.influence_loss, lambda X, y: clf.influential_samples(X, y, 5)):
+        clf._influence_state = None
+        tracemalloc.start()
+        call(X, y)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 30 * 2**20  # gradients of the 200 queries would take 153 MiB
 
 
 def test_a_wide_sparse_model_is_never_dense():

@@ -754,8 +754,7 @@ def _chunks(point, factor, query, reduce_func, working_memory):
     """Generate blocks of `influence_loss`, see there."""
     n = point.objective.n_rows
     for block in influence.influence_blocks(
-        query, working_memory=working_memory, row_bytes=8 * n
+        point, factor, query, working_memory=working_memory, row_bytes=8 * n
     ):
-        V = query.take(block).toarray()
-        chunk = influence.influence_on(point, factor, V)
+        chunk = influence.influence_of(point, factor, query.take(block))
         yield chunk if reduce_func is None else reduce_func(chunk, block.start)

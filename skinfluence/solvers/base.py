@@ -80,6 +80,34 @@ class Factor(ABC):
         """
         return self.solve(V)
 
+    def has_products(self, queries, rows):
+        """Whether `products` of these takes no solution, and so less time and memory."""
+        return False
+
+    def products(self, queries, rows, out=None):
+        """Return v_q' H^-1 v_j for every query and every training row.
+
+        Parameters
+        ----------
+        queries : GradientRows
+            The rows v_q, q of them.
+        rows : GradientRows
+            The rows v_j, of the training rows; gradients of other labels, say, will do.
+        out : ndarray of shape (q, n), default=None
+            Array to fill.
+
+        Returns
+        -------
+        ndarray of shape (q, n)
+            `out`, or a new array.
+        """
+        return rows.dot(self.solve_transposed(queries.toarray()), out=out)
+
+    def query_bytes(self, queries, rows):
+        """Return the bytes that one query takes in `products` beside its share of `out`."""
+        # Its gradient, the solution and the copies the solver makes.
+        return 6 * queries.row_bytes
+
     def quadratic(self, V):
         """Return v' H^-1 v of each row of V.
 

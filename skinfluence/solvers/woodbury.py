@@ -16,6 +16,11 @@ penalised intercept is a column like the others.
 Rows without curvature are not in P at all. Rows of infinite curvature, where a loss has a kink
 that holds the prediction in place, have W^-1 = 0 and need no other care.
 
+Products with rows of the data need no coefficients at all: rho = W X H^-1 v tells what every
+row of P predicts from the solution, and for the gradient v = g x of another row X y above is
+g X Lam^-1 x. So v_q' H^-1 v_j of q queries and all rows costs products of rows with rows and
+the solves, 2 n^2 q, and no array has a column for each feature.
+
 Of the features only products are used, so kernels K(x_i, x_j) take the place of X Lam^-1 X'.
 There gradients, parameters and readings are three things, see `kernels.py`.
 """
@@ -27,7 +32,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import lapack
 
-from skinfluence.blocks import lapack_threads
+from skinfluence.blocks import lapack_threads, row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
@@ -40,6 +45,8 @@ _STRONG = 1e-6
 @dataclass(frozen=True)
 class WoodburySolver(HessianSolver):
     """Cholesky factorisation of order n: n^2 d + n^3 / 3 once, 4 n d for a solution.
+
+    Of sparse rows n^2 d counts the features that many rows have, see `SparseDesign`.
 
     Needs a penalty on every coefficient; an intercept may be free.
 
@@ -122,6 +129,71 @@ class WoodburyFactor(Factor):
     def solve_transposed(self, V):
         return self._solve(V, transposed=True)
 
+    def has_products(self, queries, rows):
+        objective = self.point.objective
+        return (
+            not objective.coupled
+            and not objective.design.has_metric
+            and rows.design is objective.design
+            and queries.shift is None
+        )
+
+    def products(self, queries, rows, out=None):
+        if not self.has_products(queries, rows):
+            return super().products(queries, rows, out)
+        design = self.point.objective.design
+        out = np.empty((len(queries), len(rows))) if out is None else out
+        scale = None
+        for i, system in enumerate(self.systems):
+            outputs = system.outputs
+            if not np.array_equal(scale, self.inverse[outputs[0]]):
+                scale = self.inverse[outputs[0]]
+                inner = design.products_with(queries.design, scale)
+            values = self._values(i, inner)
+            ours, theirs = (v.raw_gradient[:, outputs] for v in (queries, rows))
+            if len(outputs) == 1:
+                values *= ours
+                values *= theirs.T
+            else:
+                values *= ours @ theirs.T
+            if i == 0:
+                out[...] = values
+            else:
+                out += values
+        if rows.shift is not None:
+            common = queries.design.predict(self.solve(rows.shift[None])[0])
+            out += np.sum(queries.raw_gradient * common, axis=1, keepdims=True)
+        return out
+
+    def query_bytes(self, queries, rows):
+        if not self.has_products(queries, rows):
+            return super().query_bytes(queries, rows)
+        return 5 * 8 * len(rows)
+
+    def _values(self, i, inner):
+        """Return x~_j' H^-1 x~_q for one of the outputs of a system, (q, n).
+
+        `inner` is x~_j' Lam^-1 x~_q.
+        """
+        system, design = self.systems[i], self.point.objective.design
+        raw = np.ascontiguousarray(inner[:, system.rows])
+        rho, b = self._answer(i, raw[:, :, None], np.ones((len(raw), 1)))
+        rho = rho[:, :, 0]
+        if not len(system.weak):
+            rho /= system.h
+            return rho
+        values = np.empty(inner.shape)
+        strong = system.strong
+        values[:, system.rows[strong]] = rho[:, strong] / system.h[strong]
+        weak = design.take(system.weak)
+        scale = self.inverse[system.outputs[0]]
+        for some in row_blocks(len(inner), 40 * design.n_columns):
+            change = system.part.adjoint(rho[some].T) * scale
+            values[some, system.weak] = inner[some, system.weak] - weak.predict(change).T
+        if b is not None:
+            values[:, system.weak] += b
+        return values
+
     def _alike(self, W):
         """Return the outputs in groups of equal curvature and penalty."""
         objective = self.point.objective
@@ -158,24 +230,26 @@ class WoodburyFactor(Factor):
         out = np.zeros((*V.shape[:2], self.point.objective.n_rows))
         for i, system in enumerate(self.systems):
             for outputs in system.shared():
-                rho, _ = self._answer(i, outputs, V * self.inverse, V[:, :, -1], "read")
+                raw = self._raw(system.part.read, outputs, V * self.inverse)
+                rho, _ = self._answer(i, raw, V[:, outputs, -1])
                 out[np.ix_(range(len(V)), outputs, system.rows)] = rho.transpose(0, 2, 1)
         return out
 
-    def _answer(self, i, outputs, scaled, last, read):
-        """Return (rho, b) of some outputs for right-hand sides times Lam^-1.
+    @staticmethod
+    def _raw(read, outputs, scaled):
+        """Return what rows read of some outputs of V Lam^-1, (m, n, k)."""
+        return read(scaled[:, outputs]).transpose(1, 0, 2)
 
-        `read` is how the rows predict from these: "predict", or "read" of readings.
-        """
+    def _answer(self, i, raw, last):
+        """Return (rho, b) of a system for X y (m, n, k) and v_b (m, k)."""
         system = self.systems[i]
-        raw = getattr(system.part, read)(scaled[:, outputs])  # (n, m, k)
-        rho = system.apply(raw.transpose(1, 0, 2))
+        rho = system.apply(raw)
         if not self.free_intercept:
             return rho, None
         q, schur = self.intercepts[i]
-        b = np.linalg.solve(schur, (last[:, outputs] - rho.sum(axis=1)).T).T
+        b = np.linalg.solve(schur, (last - rho.sum(axis=1)).T).T
         rho += np.tensordot(b, q, axes=1)
-        return rho, b - system.lift * last[:, outputs]
+        return rho, b - system.lift * last
 
     def _solve(self, V, transposed):
         """Return H^-1 V of gradients V, or, transposed, the readings for functionals V."""
@@ -185,8 +259,8 @@ class WoodburyFactor(Factor):
         out *= self.inverse
         for i, system in enumerate(self.systems):
             for outputs in system.shared():
-                read = "read" if transposed else "predict"
-                rho, b = self._answer(i, outputs, out, last, read)
+                read = system.part.read if transposed else system.part.predict
+                rho, b = self._answer(i, self._raw(read, outputs, out), last[:, outputs])
                 weights = np.ascontiguousarray(rho.transpose(1, 0, 2))
                 change = system.part.adjoint(weights) * self.inverse[outputs]
                 y = out[:, outputs]
@@ -287,7 +361,8 @@ class _RowSystem(_System):
     def __init__(self, outputs, h, design, inverse, cutoff):
         self.outputs = outputs
         with np.errstate(invalid="ignore"):  # inf * 0 of a row at the origin
-            counts = h * design.squared_norms(inverse) > cutoff
+            weight = h * design.squared_norms(inverse)
+        counts = weight > cutoff
         if design.fit_intercept and inverse[-1] == 0:
             # What the penalty outweighs may still hold a free intercept.
             counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
@@ -296,14 +371,14 @@ class _RowSystem(_System):
             rows = self._independent(design, np.flatnonzero(counts), inverse)
         self.rows = np.arange(design.n_rows)[rows]
         self.h = h[rows]
-        with np.errstate(invalid="ignore"):
-            self.strong = (h * design.squared_norms(inverse))[rows] > _STRONG
+        self.strong = weight[rows] > _STRONG
         self.strong &= np.isfinite(self.h)
         self.weak = np.setdiff1d(np.arange(design.n_rows), self.rows[self.strong])
         self.part = design.take(rows)
         self.n_rows = self.part.n_rows
         M = self.part.products(inverse)
-        M += self.lift
+        if self.lift:
+            M += self.lift
         diagonal = M.diagonal() + 1.0 / self.h
         self.scale = 1.0 / np.sqrt(diagonal)
         M *= self.scale[:, None]
