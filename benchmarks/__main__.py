@@ -5,11 +5,19 @@ from contextlib import nullcontext
 
 from threadpoolctl import threadpool_limits
 
-from benchmarks import dask_influence, diagnostics, influence_loss, removal, svm
+from benchmarks import (
+    dask_influence,
+    diagnostics,
+    influence_loss,
+    removal,
+    streaming,
+    svm,
+    wide,
+)
 from benchmarks._report import format_table, machine
 
 #: Every module with benchmarks; a new one is added here and nowhere else.
-MODULES = [influence_loss, removal, svm, diagnostics, dask_influence]
+MODULES = [influence_loss, wide, streaming, removal, svm, diagnostics, dask_influence]
 
 BENCHMARKS = {
     name: function for module in MODULES for name, function in module.BENCHMARKS.items()

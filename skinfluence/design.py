@@ -32,8 +32,8 @@ __all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
 
 # Share of the rows from which on a feature's products are faster as a dense column. Such a
 # column of n entries adds n^2 operations to a SYRK, of which there are 50 in a nanosecond; as
-# a sparse one with m entries it adds m^2 at 10 ns each. On text of 5,430 rows every share
-# from 1/50 to 1/20 took 0.6 s, 1/100 half as long again, and all features sparse 9 s.
+# a sparse one with m entries it adds m^2 at 5 ns each. On text of 5,430 rows every share
+# from 1/50 to 1/20 took 0.6 s, 1/100 half as long again, and all features sparse 3.2 s.
 _FREQUENT = 1 / 30
 
 

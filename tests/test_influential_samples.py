@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import sklearn
 
-from skinfluence.linear_model import LogisticRegression
+from skinfluence.design import make_design
+from skinfluence.gradients import GradientRows
+from skinfluence.influence import largest_products
+from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.cases import NEWTON, data
+from tests.test_memory import peak
 
 ORDERS = {"absolute": lambda a: -np.abs(a), "helpful": lambda a: a, "harmful": lambda a: -a}
 
@@ -59,6 +63,79 @@ def test_ties_go_to_the_smaller_index():
     _, indices = clf.influential_samples(X[:10], y[:10], 4)
     first = indices[:, :3] % n
     np.testing.assert_array_equal(first, first[:, :1].repeat(3, axis=1))
+
+
+def whole_numbers(n, q, kind):
+    """Return rows and queries whose products are exact, most of them many times there."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(-2, 3, (n, 6)).astype(np.float64)
+    if kind == "rising":  # every block has better ones than all before
+        X *= np.arange(1, n + 1)[:, None]
+    gradient = rng.integers(1, 3, (n, 2)).astype(np.float64)
+    V = rng.integers(-2, 3, (q, 2, 7)).astype(np.float64)
+    return GradientRows(make_design(X, True), gradient), V
+
+
+@pytest.mark.parametrize("kind", ["random", "rising"])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("k", [1, 10, 700])
+def test_equals_across_blocks_are_the_first_of_them(k, order, kind):
+    rows, V = whole_numbers(2_500, 30, kind)
+    products = rows.dot(V)
+    expected = np.argsort(ORDERS[order](products), axis=1, kind="stable")[:, :k]
+    values, indices = largest_products(rows, V, k, order)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(products, expected, axis=1))
+
+
+def test_fewer_rows_than_asked_for_are_all_of_them():
+    rows, V = whole_numbers(5, 3, "random")
+    values, indices = largest_products(rows, V, 8, "harmful")
+    assert values.shape == indices.shape == (3, 5)
+
+
+def test_what_is_not_a_number_comes_last():
+    rows, V = whole_numbers(1_500, 4, "random")
+    rows.raw_gradient[[3, 600, 1_400]] = np.nan
+    values, indices = largest_products(rows, V, 1_500, "absolute")
+    assert np.isfinite(values[:, :-3]).all()
+    np.testing.assert_array_equal(indices[:, -3:], [[3, 600, 1_400]] * 4)
+    assert np.isfinite(largest_products(rows, V, 1_400, "absolute")[0]).all()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+@pytest.mark.parametrize("wide", [False, True])
+def test_neither_threads_nor_blocks_change_them(n_jobs, wide):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((900, 1_000 if wide else 8))
+    solver = "woodbury" if wide else "cholesky"
+    reg = Ridge(alpha=10.0).fit(X, X[:, 0] + rng.standard_normal(len(X)))
+    y = reg.predict(X) + 1.0
+    influence = reg.influence_loss(X[:50], y[:50])
+    expected = np.argsort(-np.abs(influence), axis=1)[:, :5]
+    for working_memory in (1, 64):
+        with sklearn.config_context(working_memory=working_memory):
+            values, indices = reg.influential_samples(
+                X[:50], y[:50], 5, n_jobs=n_jobs, hessian_solver=solver
+            )
+        np.testing.assert_array_equal(indices, expected)
+        np.testing.assert_allclose(
+            values, np.take_along_axis(influence, expected, axis=1), rtol=1e-9
+        )
+
+
+def test_memory_does_not_grow_with_the_rows():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80_000, 10))
+    y = (X[:, 0] + rng.standard_normal(len(X)) > 0).astype(int)
+    used = []
+    for n in (40_000, 80_000):
+        clf = LogisticRegression(**NEWTON).fit(X[:n], y[:n])
+        clf.self_influence()
+        with sklearn.config_context(working_memory=16):
+            used.append(peak(lambda c=clf: c.influential_samples(X[:2_000], y[:2_000]))[0])
+    assert max(used) < 16 * 2**20  # all influences would take 1.2 GiB
+    assert used[1] < 1.1 * used[0] + 2**20
 
 
 def test_all_rows_may_be_asked_for(fitted):
