@@ -16,7 +16,7 @@ GIB = 2**30
 N_ROWS, N_FEATURES = 1_000_000, 100
 N_QUERIES, N_INFLUENTIAL = 10_000, 10
 # Rows of a block, and queries, of which influences are formed at a time.
-COLUMNS, QUERIES = 512, 1024
+COLUMNS, QUERIES = 512, 2048
 # Of the rows, for the growth with their number, and of its queries.
 SIZES = (125_000, 250_000, 500_000, 1_000_000)
 FEW_QUERIES, A_FEW = 100, 10

@@ -46,7 +46,7 @@ _BEST = {
 }
 
 # Training rows, and bytes of their products with some queries, that are looked at together.
-_COLUMNS, _TILE = 512, 4 * 2**20
+_COLUMNS, _TILE = 512, 8 * 2**20
 
 
 def write_gradients(rows, layout, out, *, n_jobs=None):
@@ -327,10 +327,14 @@ def largest_products(rows, V, k, order):
     """Return (products, indices) of the k best of <V_q, v_i> for each q, (m, k), streaming."""
     queries = row_blocks(len(V), 8 * _COLUMNS, largest=_TILE)
     best = [_Largest(k, order) for _ in queries]
+    # One buffer for all blocks: fresh pages for each would take as long as the selection.
+    buffer = np.empty(_COLUMNS * max((q.stop - q.start for q in queries), default=0))
     for block in row_blocks(len(rows), 1, largest=_COLUMNS):
         part = rows.take(block)
         for some, largest in zip(queries, best, strict=True):
-            largest.add(part.dot(V[some]), block.start)
+            shape = (some.stop - some.start, len(part))
+            out = buffer[: shape[0] * shape[1]].reshape(shape)
+            largest.add(part.dot(V[some], out=out), block.start)
     return tuple(
         np.concatenate(a) for a in zip(*((b.values, b.index) for b in best), strict=True)
     )
