@@ -6,7 +6,7 @@ among the blocks that run at the same time.
 """
 
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from joblib import effective_n_jobs
 from sklearn import get_config
@@ -14,7 +14,13 @@ from sklearn.utils import gen_batches
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["lapack_threads", "memory_budget", "one_blas_thread", "row_blocks", "run_blocks"]
+__all__ = [
+    "blas_is_limited",
+    "memory_budget",
+    "one_blas_thread",
+    "row_blocks",
+    "run_blocks",
+]
 
 # Temporaries above this size only evict each other from cache: on two cores GEMM and SYRK
 # reach full speed from about 1 MiB on, and page faults show from about 64 MiB.
@@ -23,9 +29,6 @@ _LARGEST_BLOCK = 32 * 2**20
 # A computation may hold two levels of blocks (queries, then training rows) and the copy
 # that a BLAS or LAPACK wrapper makes; a quarter each keeps the sum below the whole.
 _SHARE = 0.25
-
-# Work below which a second thread of SciPy's BLAS costs more than it brings.
-_FEW_FLOPS = 5e9
 
 
 def memory_budget(working_memory=None):
@@ -102,17 +105,6 @@ class _Siblings(threading.local):
 _Worker = _Siblings()
 
 
-def lapack_threads(flops):
-    """Return a context that keeps SciPy's BLAS to one thread where it has little to do.
-
-    SciPy and NumPy bring a pool of BLAS threads each, and the threads of a pool spin for a
-    while after their work. Calling both in turn has each wait for the other: 100 ms instead
-    of 28 ms for order 1,000 and 200 right-hand sides on two cores, and the GEMM that
-    follows takes twice its time.
-    """
-    return one_blas_thread() if flops < _FEW_FLOPS else nullcontext()
-
-
 class _Limit:
     """BLAS thread limit shared by all callers in this process.
 
@@ -125,6 +117,11 @@ class _Limit:
     holders = 0
     limits = None
     controller = None  # finding the libraries takes 0.3 ms, a limit 0.1 us
+
+
+def blas_is_limited():
+    """Return whether every BLAS is limited to one thread at present."""
+    return _Limit.holders > 0
 
 
 @contextmanager

@@ -34,6 +34,8 @@ _SUFFICIENT_DECREASE = 1e-4
 # A full step is taken as it is unless F rises at its end by this share of how it falls at
 # its beginning.
 _OVERSHOOT = 0.1
+# Rows from which the rounding of a gradient is estimated.
+_ENOUGH_ROWS = 1000
 
 
 def newton_correction(point, factor):
@@ -62,13 +64,16 @@ def _squares_of_shift(point, correction):
     """Return the squared norms of (h_i x~_i'N)_i, of (g_i)_i and of what g_i is known to.
 
     The raw prediction is known to eps |x~|'|theta|, so g_i to h_i times that; here without
-    the eps.
+    the eps. That is no more than an order of magnitude, for which some of the rows do.
     """
     objective = point.objective
     moved = point.curvature_product(objective.design.predict(correction))
     weighted = objective.sample_weight[:, None] * point.rows.raw_gradient
-    known = point.curvature_product(point.magnitude)
-    return np.array([np.linalg.norm(a) ** 2 for a in (moved, weighted, known)])
+    some = slice(None, None, 1 + objective.n_rows // _ENOUGH_ROWS)
+    magnitude = objective.design.take(some).magnitude(point.theta)
+    known = point.curvature_product(magnitude, some)
+    squares = [np.linalg.norm(a) ** 2 for a in (moved, weighted, known)]
+    return np.array(squares) * [1.0, 1.0, len(moved) / max(1, len(known))]
 
 
 def convergence_ratio(point, factor, correction, *, n_jobs=None):

@@ -24,11 +24,15 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import blas
+from sklearn.utils import gen_batches
 
-from skinfluence.blocks import lapack_threads, row_blocks
+from skinfluence.blocks import row_blocks
+from skinfluence.products import add_gram, fill_lower, multiply
 
 __all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
+
+# Bytes of rows that are shifted, scaled and written while they stay in a core's cache.
+_IN_CACHE = 2**18
 
 # Share of the rows from which on a feature's products are faster as a dense column. Such a
 # column of n entries adds n^2 operations to a SYRK, of which there are 50 in a nanosecond; as
@@ -88,7 +92,7 @@ class Design(ABC):
         flat = np.ascontiguousarray(theta, dtype=dtype).reshape(-1, self.n_columns)
         out = np.empty((self.n_rows, flat.shape[0]), dtype=dtype)
         for rows in self._blocks(flat.shape[0]):
-            _product(self._float(rows, dtype), flat[:, : self.n_features].T, out[rows])
+            self._predict(rows, flat[:, : self.n_features], out[rows])
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1])
@@ -105,6 +109,10 @@ class Design(ABC):
         """Return x~_i' readings for readings (..., D), shape (n, ...)."""
         return self.predict(readings)
 
+    def read_into(self, readings, out):
+        """Write x~_i' readings for readings (q, D) into out (q, n)."""
+        out[...] = self.read(readings).T
+
     def magnitude(self, theta):
         """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
         out = np.empty((self.n_rows, len(theta)))
@@ -119,7 +127,7 @@ class Design(ABC):
         flat = weights.astype(dtype, copy=False).reshape(self.n_rows, width)
         out = np.zeros((width, self.n_columns))
         for rows in self._blocks(flat.shape[1]):
-            out[:, : self.n_features] += flat[rows].T @ self._float(rows, dtype)
+            out[:, : self.n_features] += self._adjoint(rows, flat[rows])
         if self.fit_intercept:
             out[:, -1] = flat.sum(axis=0)
         return out.reshape(*weights.shape[1:], self.n_columns)
@@ -141,10 +149,6 @@ class Design(ABC):
         """Return a design with the rows of another one behind these, a copy."""
 
     @abstractmethod
-    def shifted(self, shift):
-        """Return the design of the features x_i - shift in float64; for blocks only."""
-
-    @abstractmethod
     def gram(self, weights, shift=None):
         """Return sum_i weights_im x~_i x~_i' for weights (n, M) >= 0, (M, D, D).
 
@@ -153,16 +157,12 @@ class Design(ABC):
 
     def products(self, scale):
         """Return x~_i' diag(scale) x~_j for scale (D,) >= 0, shape (n, n)."""
-        root, n = np.sqrt(scale[: self.n_features]), self.n_rows
-        out, columns = self._start_products(root)
+        out, columns = self._start_products(np.sqrt(scale[: self.n_features]))
         for block in columns:
-            a, transposed = _fortran(block)
-            # The lower triangle of the transpose, added to in place.
-            with lapack_threads(n * block.size):
-                blas.dsyrk(1.0, a, 1.0, out.T, trans=transposed, lower=1, overwrite_c=1)
+            add_gram(block.T, out)
         if self.fit_intercept:
             out += scale[-1]
-        return _mirrored(out)
+        return fill_lower(out)
 
     def products_with(self, other, scale):
         """Return x~_i' diag(scale) x~_j of rows i of another design, shape (m, n).
@@ -172,19 +172,7 @@ class Design(ABC):
         root = np.sqrt(scale[: self.n_features])
         out, pairs = self._start_products(root, other)
         for ours, theirs in pairs:
-            a, a_transposed = _fortran(ours)
-            b, b_transposed = _fortran(theirs)
-            with lapack_threads(2 * len(out) * ours.size):
-                blas.dgemm(
-                    1.0,
-                    a,
-                    b,
-                    1.0,
-                    out.T,
-                    trans_a=a_transposed,
-                    trans_b=1 - b_transposed,
-                    overwrite_c=1,
-                )
+            multiply(theirs, ours.T, out, add=True)
         if self.fit_intercept:
             out += scale[-1]
         return out
@@ -229,6 +217,15 @@ class Design(ABC):
         """Return the features of a block in float64, without the intercept."""
         return self.X[rows].astype(dtype, copy=False)
 
+    def _predict(self, rows, coef, out):
+        """Write x_i' coef of a block for coef (L, d) into out (m, L)."""
+        multiply(self._float(rows, coef.dtype), coef.T, out)
+
+    def _adjoint(self, rows, weights):
+        """Return sum_i weights_i x_i of a block for weights (m, L), shape (L, d)."""
+        out = np.empty((weights.shape[1], self.n_features), dtype=weights.dtype)
+        return multiply(weights.T, self._float(rows, weights.dtype), out)
+
     @abstractmethod
     def _blocks(self, width):
         """Return row blocks for a product with `width` columns."""
@@ -240,7 +237,7 @@ class DenseDesign(Design):
     is_dense = True
 
     def _blocks(self, width):
-        if self.X.dtype == np.float64:
+        if self.X.dtype == np.float64 and self.X.flags.forc:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width))
 
@@ -254,9 +251,13 @@ class DenseDesign(Design):
             return None
         return self.adjoint(weights)[: self.n_features] / total
 
-    def shifted(self, shift):
-        X = self._float(slice(None))
-        return DenseDesign(X if shift is None else X - shift, self.fit_intercept)
+    def read_into(self, readings, out):
+        d = self.n_features
+        for rows in self._blocks(len(readings)):
+            multiply(readings[:, :d], self._float(rows).T, out[:, rows])
+        if self.fit_intercept:
+            for some in gen_batches(len(out), max(1, _IN_CACHE // (8 * self.n_rows))):
+                out[some] += readings[some, d:]
 
     def _start_products(self, root, other=None):
         n, m = self.n_rows, 0 if other is None else other.n_rows
@@ -273,21 +274,31 @@ class DenseDesign(Design):
         )
 
     def gram(self, weights, shift=None):
-        D, d = self.n_columns, self.n_features
+        D = self.n_columns
         out = np.zeros((weights.shape[1], D, D))
-        for rows in row_blocks(self.n_rows, 16 * D):
-            X = self.take(rows).shifted(shift).X
+        blocks = row_blocks(self.n_rows, 16 * D)
+        scaled = np.empty((blocks[0].stop if blocks else 0, D))
+        for rows in blocks:
             root = np.sqrt(weights[rows])
-            scaled = np.empty((X.shape[0], D))
             for m in range(weights.shape[1]):
-                np.multiply(X, root[:, m, None], out=scaled[:, :d])
-                if self.fit_intercept:
-                    scaled[:, d] = root[:, m]
-                # NumPy makes A'A of one buffer a SYRK, half the work of a GEMM. SciPy's
-                # own could add in place, but brings a second pool of threads: whichever
-                # works waits for the other to stop spinning, thirty times longer here.
-                out[m] += scaled.T @ scaled
+                part = scaled[: len(root)]
+                self._scale(self.X[rows], shift, root[:, m, None], part)
+                add_gram(part, out[m])
+        for square in out:
+            fill_lower(square)
         return out
+
+    def _scale(self, X, shift, root, out):
+        """Write root_i (x~_i - shift) into out (m, D), by pieces that stay in cache."""
+        d = self.n_features
+        shifted = np.empty((max(1, _IN_CACHE // (8 * self.n_columns)), d))
+        for piece in gen_batches(len(X), len(shifted)):
+            features = X[piece]
+            if shift is not None:
+                features = np.subtract(features, shift, out=shifted[: len(features)])
+            np.multiply(features, root[piece], out=out[piece, :d])
+        if self.fit_intercept:
+            out[:, d:] = root
 
     def squared_adjoint(self, weights):
         out = np.zeros((weights.shape[1], self.n_columns))
@@ -305,6 +316,12 @@ class SparseDesign(Design):
         if self.X.dtype == np.float64:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, self._row_bytes() + 8 * width)
+
+    def _predict(self, rows, coef, out):
+        out[...] = self._float(rows, coef.dtype) @ coef.T
+
+    def _adjoint(self, rows, weights):
+        return weights.T @ self._float(rows, weights.dtype)
 
     def _row_bytes(self):
         """Return the mean bytes of a row's values and column indices in float64."""
@@ -344,11 +361,6 @@ class SparseDesign(Design):
         X = sparse.vstack([self.X, sparse.csr_array(other.X)], format="csr")
         return SparseDesign(X, self.fit_intercept)
 
-    def shifted(self, shift):
-        if shift is not None:
-            raise ValueError("A sparse design cannot be shifted without densifying it.")
-        return SparseDesign(self._float(slice(None)), self.fit_intercept)
-
     def gram(self, weights, shift=None):
         D, d = self.n_columns, self.n_features
         if shift is not None:
@@ -375,26 +387,3 @@ class SparseDesign(Design):
         if self.fit_intercept:
             out[:, -1] = weights.sum(axis=0)
         return out
-
-
-def _product(a, b, out):
-    """Write a @ b into out, without a copy where a is dense."""
-    if sparse.issparse(a):
-        out[...] = a @ b
-    else:
-        np.matmul(a, b, out=out)
-
-
-def _fortran(block):
-    """Return a dense block as BLAS takes it without a copy, and 1 if that transposes it."""
-    return (block, 0) if block.flags.f_contiguous else (block.T, 1)
-
-
-def _mirrored(upper):
-    """Fill what is below the diagonal of an array in place from above, and return it."""
-    n = len(upper)
-    for rows in row_blocks(n, 8 * n, largest=2**20):
-        corner = upper[rows, rows]
-        corner[...] = np.triu(corner) + np.triu(corner, 1).T
-        upper[rows.stop :, rows] = upper[rows, rows.stop :].T
-    return upper

@@ -33,6 +33,7 @@ from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
 
 from skinfluence.blocks import row_blocks
 from skinfluence.design import Design
+from skinfluence.products import multiply
 
 __all__ = ["Basis", "Kernel", "KernelDesign", "KernelQueries"]
 
@@ -226,7 +227,7 @@ class KernelDesign(Design):
             # waits for memory.
             out[0, :n] = blas.dsymv(1.0, self.basis.matrix.T, flat[0, :n], lower=1)
         else:
-            np.matmul(flat[:, :n], self.basis.matrix, out=out[:, :n])
+            out[:, :n] = multiply(flat[:, :n], self.basis.matrix, np.empty((len(flat), n)))
         out[:, n:] = flat[:, n:]
         return out.reshape(theta.shape)
 
@@ -237,7 +238,7 @@ class KernelDesign(Design):
     def predict(self, theta, dtype=np.float64):
         n = len(self.basis)
         flat = theta.reshape(-1, self.n_columns)
-        out = self._matrix @ flat[:, :n].T
+        out = multiply(self._matrix, flat[:, :n].T, np.empty((self.n_rows, len(flat))))
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1]).astype(dtype, copy=False)
@@ -286,9 +287,6 @@ class KernelDesign(Design):
     def gram(self, weights, shift=None):
         raise NotImplementedError("Kernel models have no matrix of second moments.")
 
-    def shifted(self, shift):
-        raise NotImplementedError("Kernel models have no features to shift.")
-
     def _blocks(self, width):
         return row_blocks(self.n_rows, 8 * (len(self.basis) + width))
 
@@ -333,9 +331,6 @@ class KernelQueries(Design):
 
     def gram(self, weights, shift=None):
         raise NotImplementedError("Queries have no Hessian.")
-
-    def shifted(self, shift):
-        raise NotImplementedError("Kernel models have no features to shift.")
 
     def _float(self, rows, dtype=np.float64):
         return self.basis.between(self.X[rows]).astype(dtype, copy=False)

@@ -16,6 +16,7 @@ Three objects, each immutable:
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -587,32 +588,28 @@ class Point:
         same = self.objective.formulation.loss.constant_curvature
         if same and self.objective.row_weight.shape[1] == 1:
             curvature = curvature[:, :1]
-        gram = self.objective.design.gram
-        if self.objective.formulation.loss.convex:
-            return gram(curvature, shift)
-        # A Gram matrix takes square roots of its weights: one for each sign.
-        grams = gram(np.maximum(curvature, 0.0), shift)
-        grams -= gram(np.maximum(-curvature, 0.0), shift)
-        return grams
+        return _signed_gram(self.objective.design, curvature, shift)
 
     def _coupled_gram(self, shift):
-        """Return H of order K D without the penalty, its upper triangle filled.
+        """Return H of order K D without the penalty.
 
-        Block (k, l) is X~' diag(W_kl) X~. On the diagonal W_kk >= 0, and off it W_kl <= 0
-        for softmax, so that each of the K (K + 1) / 2 blocks is a SYRK of sqrt(|W_kl|) x~;
-        where signs are mixed, it is two.
+        Block (k, l) is X~' diag(W_kl) X~. Where a shift of all outputs leaves predictions as
+        they are, the W_kl of a row add up to 0 over l, and so do the blocks: those on the
+        diagonal follow from the others, which share one sign and lose no digit.
         """
         K, D = self.theta.shape
-        design = self.objective.design
+        objective = self.objective
         hessian = np.zeros((K, D, K, D))
-        upper = [(k, l) for k in range(K) for l in range(k, K)]
-        for rows in row_blocks(self.objective.n_rows, 16 * (K * K + D)):
-            part, W = design.take(rows).shifted(shift), self.curvature(rows)
-            for k, l in upper:
-                for sign in (1.0, -1.0):
-                    weights = np.maximum(0.0, sign * W[:, k, l, None])
-                    if weights.any():
-                        hessian[k, :, l] += sign * part.gram(weights)[0]
+        implied = int(objective.formulation.loss.shift_invariant)
+        for rows in row_blocks(objective.n_rows, 16 * K * K, largest=np.inf):
+            part, W = objective.design.take(rows), self.curvature(rows)
+            for k in range(K - implied):
+                grams = _signed_gram(part, W[:, k, k + implied :], shift)
+                hessian[k, :, k + implied :] += grams.transpose(1, 0, 2)
+        if implied:
+            for k, l in combinations(range(K), 2):
+                hessian[k, :, k] -= hessian[k, :, l]
+                hessian[l, :, l] -= hessian[k, :, l]
         return hessian.reshape(K * D, K * D)
 
     def _of_loss(self, name, rows):
@@ -622,6 +619,21 @@ class Point:
     def _weighted(self, rows, values):
         s = self.objective.row_weight[rows]
         return values * (s[:, :, None] if values.ndim == 3 else s)
+
+
+def _signed_gram(design, weights, shift):
+    """Return sum_i weights_im x~_i x~_i' for weights (n, M) of any sign, (M, D, D).
+
+    A Gram matrix takes square roots of its weights: one for each sign that occurs.
+    """
+    grams = None
+    for sign in (1.0, -1.0):
+        part = np.maximum(0.0, sign * weights)
+        if part.any():
+            gram = design.gram(part, shift)
+            gram *= sign
+            grams = gram if grams is None else grams + gram
+    return design.gram(part, shift) if grams is None else grams
 
 
 def null_directions(moments, design, tol):

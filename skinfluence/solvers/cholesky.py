@@ -15,8 +15,9 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
+from sklearn.utils import gen_batches
 
-from skinfluence.blocks import lapack_threads, memory_budget, row_blocks
+from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
@@ -83,8 +84,7 @@ class CholeskyFactor(Factor):
         self._to_shifted(out)
         for outputs, scale, factor in self.blocks:
             flat = self._flat(out, outputs) * scale
-            with lapack_threads(2 * flat.size * len(factor)):
-                solved, _ = lapack.dpotrs(factor, flat.T, lower=1, overwrite_b=1)
+            solved, _ = lapack.dpotrs(factor, flat.T, lower=1, overwrite_b=1)
             self._put(out, outputs, solved.T * scale)
         self._from_shifted(out)
         return self.point.objective.remove_gauge(out)
@@ -97,8 +97,7 @@ class CholeskyFactor(Factor):
         total = np.zeros(V.shape[0])
         for outputs, scale, factor in self.blocks:
             flat = self._flat(V, outputs) * scale
-            with lapack_threads(flat.size * len(factor)):
-                half = blas.dtrsm(1.0, factor, flat.T, lower=1, overwrite_b=1)
+            half = blas.dtrsm(1.0, factor, flat.T, lower=1, overwrite_b=1)
             squares = np.einsum("pm,pm->m", half, half)
             total += squares.reshape(V.shape[0], -1).sum(axis=1)
         return total
@@ -133,8 +132,7 @@ class CholeskyFactor(Factor):
         # LAPACK reads the upper triangle of a C-ordered array as the lower one of its
         # transpose, so the block is factorised in place.
         norm = _norm_from_upper(block)
-        with lapack_threads(len(block) ** 3 / 3):
-            factor, info = lapack.dpotrf(block.T, lower=1, overwrite_a=1, clean=0)
+        factor, info = lapack.dpotrf(block.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
             raise self._singular(outputs)
         rcond, _ = lapack.dpocon(factor, norm, uplo="L")
@@ -214,9 +212,11 @@ def _pin(block, gauge, n_outputs):
 
 def _norm_from_upper(block):
     """Return the 1-norm of a symmetric matrix with unit diagonal from its upper part."""
-    sums = np.full(block.shape[0], -1.0)
-    for rows in row_blocks(block.shape[0], 16 * block.shape[1]):
-        upper = np.abs(np.triu(block[rows], rows.start))
-        sums[rows] += upper.sum(axis=1)
-        sums += upper.sum(axis=0)
+    sums = np.full(len(block), -1.0)
+    for rows in gen_batches(len(block), max(1, 2**17 // (8 * len(block)))):
+        size = np.abs(block[rows, rows.start :])
+        inside = rows.stop - rows.start
+        size[:, :inside] = np.triu(size[:, :inside])
+        sums[rows] += size.sum(axis=1)
+        sums[rows.start :] += size.sum(axis=0)
     return sums.max()

@@ -32,7 +32,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import lapack
 
-from skinfluence.blocks import lapack_threads, row_blocks
+from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 
@@ -321,8 +321,7 @@ class _System(ABC):
         self.factor = M
         if not len(M):
             return
-        with lapack_threads(M.shape[0] ** 3 / 3):
-            factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
+        factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
             raise SingularHessianError(
                 "The Hessian of the objective is not finite or not positive definite: "
@@ -336,8 +335,7 @@ class _System(ABC):
         rows = np.array(rows, dtype=np.float64, order="C")
         if not rows.size:
             return rows
-        with lapack_threads(2 * rows.size * len(self.factor)):
-            solved, _ = lapack.dpotrs(self.factor, rows.T, lower=1, overwrite_b=1)
+        solved, _ = lapack.dpotrs(self.factor, rows.T, lower=1, overwrite_b=1)
         return solved.T
 
 
