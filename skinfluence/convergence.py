@@ -72,7 +72,7 @@ def _squares_of_shift(point, correction):
     some = slice(None, None, 1 + objective.n_rows // _ENOUGH_ROWS)
     magnitude = objective.design.take(some).magnitude(point.theta)
     known = point.curvature_product(magnitude, some)
-    squares = [np.linalg.norm(a) ** 2 for a in (moved, weighted, known)]
+    squares = [np.sum(a * a) for a in (moved, weighted, known)]
     return np.array(squares) * [1.0, 1.0, len(moved) / max(1, len(known))]
 
 

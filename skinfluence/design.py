@@ -274,19 +274,33 @@ class DenseDesign(Design):
         )
 
     def gram(self, weights, shift=None):
-        D = self.n_columns
-        out = np.zeros((weights.shape[1], D, D))
-        blocks = row_blocks(self.n_rows, 16 * D)
-        scaled = np.empty((blocks[0].stop if blocks else 0, D))
+        D, M = self.n_columns, weights.shape[1]
+        out = np.zeros((M, D, D))
+        blocks = row_blocks(self.n_rows, (16 if M == 1 else 32) * D)
+        buffer = np.empty((blocks[0].stop if blocks else 0) * D)
         for rows in blocks:
-            root = np.sqrt(weights[rows])
-            for m in range(weights.shape[1]):
-                part = scaled[: len(root)]
-                self._scale(self.X[rows], shift, root[:, m, None], part)
-                add_gram(part, out[m])
+            m, root = rows.stop - rows.start, np.sqrt(weights[rows])
+            scaled = buffer[: m * D]
+            if M == 1:
+                self._scale(self.X[rows], shift, root, scaled.reshape(m, D))
+                add_gram(scaled.reshape(m, D), out[0])
+                continue
+            # Scaled many times, columns are better each in one piece: rows of a few features
+            # take NumPy as long to step to as to multiply.
+            columns = self._by_column(self.X[rows], shift)
+            for k in range(M):
+                np.multiply(columns, root[:, k], out=scaled.reshape(D, m))
+                add_gram(scaled.reshape(D, m).T, out[k])
         for square in out:
             fill_lower(square)
         return out
+
+    def _by_column(self, X, shift):
+        """Return the columns of x~_i - shift of a block, C-contiguous of shape (D, m)."""
+        columns = np.empty((self.n_columns, len(X)))
+        np.subtract(X.T, 0.0 if shift is None else shift[:, None], out=columns[: X.shape[1]])
+        columns[X.shape[1] :] = 1.0
+        return columns
 
     def _scale(self, X, shift, root, out):
         """Write root_i (x~_i - shift) into out (m, D), by pieces that stay in cache."""

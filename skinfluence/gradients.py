@@ -105,7 +105,10 @@ class GradientRows:
 
     def _dot_written_out(self, V, out):
         flat = np.ascontiguousarray(V).reshape(len(V), -1)
-        for rows in row_blocks(len(self), 2 * self.row_bytes + 8 * len(V)):
+        blocks = row_blocks(len(self), 2 * self.row_bytes)
+        if len(blocks) > 1:  # a column block of out takes a copy
+            blocks = row_blocks(len(self), 2 * self.row_bytes + 8 * len(V))
+        for rows in blocks:
             v = self.take(rows).toarray().reshape(-1, flat.shape[1])
             multiply(flat, v.T, out[:, rows])
 

@@ -16,13 +16,13 @@ Three objects, each immutable:
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.design import Design
 from skinfluence.gradients import GradientRows
 from skinfluence.l1_support import L1Support
@@ -33,6 +33,9 @@ __all__ = ["Formulation", "Objective", "Point", "hessian_blocks", "null_directio
 
 # Raw predictions kept between two products, in numbers: 2 MiB, a share of a core's cache.
 _CACHED = 2**18
+
+# Rows from which the spread of features is estimated.
+_ENOUGH_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -519,9 +522,20 @@ class Point:
     def centre(self):
         """Return the mean of the features with the rows as they count in H, or None.
 
+        None also where the features are as good as centred: the shift would improve the
+        condition of H by less than a factor of two.
+
         A row without curvature, however far away, does not move it. See `Design.centre`.
         """
-        return self.objective.design.centre(self.curvature_diagonal().sum(axis=1))
+        design = self.objective.design
+        mean = design.centre(self.curvature_diagonal().sum(axis=1))
+        if mean is None:
+            return None
+        # An order of magnitude of the spread tells whether anything is gained.
+        some = design.take(slice(None, None, 1 + design.n_rows // _ENOUGH_ROWS)).rows()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = mean / some[:, : len(mean)].std(axis=0)
+        return None if np.sum(ratio**2) < 1 else mean
 
     def without_rows(self):
         """Return this point without its rows, for solves alone."""
@@ -600,12 +614,16 @@ class Point:
         K, D = self.theta.shape
         objective = self.objective
         hessian = np.zeros((K, D, K, D))
-        implied = int(objective.formulation.loss.shift_invariant)
-        for rows in row_blocks(objective.n_rows, 16 * K * K, largest=np.inf):
-            part, W = objective.design.take(rows), self.curvature(rows)
-            for k in range(K - implied):
-                grams = _signed_gram(part, W[:, k, k + implied :], shift)
-                hessian[k, :, k + implied :] += grams.transpose(1, 0, 2)
+        implied = objective.formulation.loss.shift_invariant
+        pairs = combinations if implied else combinations_with_replacement
+        first, second = np.array(list(pairs(range(K), 2))).reshape(-1, 2).T
+        at_once = max(1, int(memory_budget() // (32 * D * D)))
+        for rows in row_blocks(objective.n_rows, 24 * K * K, largest=np.inf):
+            part, W = objective.design.take(rows), self.curvature(rows)[:, first, second]
+            for some in gen_batches(W.shape[1], at_once):
+                grams = _signed_gram(part, W[:, some], shift)
+                for k, l, gram in zip(first[some], second[some], grams, strict=True):
+                    hessian[k, :, l] += gram
         if implied:
             for k, l in combinations(range(K), 2):
                 hessian[k, :, k] -= hessian[k, :, l]
@@ -626,14 +644,12 @@ def _signed_gram(design, weights, shift):
 
     A Gram matrix takes square roots of its weights: one for each sign that occurs.
     """
-    grams = None
-    for sign in (1.0, -1.0):
-        part = np.maximum(0.0, sign * weights)
-        if part.any():
-            gram = design.gram(part, shift)
-            gram *= sign
-            grams = gram if grams is None else grams + gram
-    return design.gram(part, shift) if grams is None else grams
+    if not (weights < 0).any():
+        return design.gram(weights, shift)
+    grams = -design.gram(np.maximum(-weights, 0.0), shift)
+    if (weights > 0).any():
+        grams += design.gram(np.maximum(weights, 0.0), shift)
+    return grams
 
 
 def null_directions(moments, design, tol):

@@ -194,7 +194,7 @@ class CholeskyFactor(Factor):
     def _from_shifted(self, V):
         """Apply T^-1 to parameters in place: intercept less mu' coefficients."""
         if self.shift is not None:
-            V[..., -1] -= V[..., :-1] @ self.shift
+            V[..., -1] -= np.einsum("mkd,d->mk", V[..., :-1], self.shift)
 
 
 def _pin(block, gauge, n_outputs):
