@@ -40,6 +40,10 @@ _IN_CACHE = 2**18
 # from 1/50 to 1/20 took 0.6 s, 1/100 half as long again, and all features sparse 3.2 s.
 _FREQUENT = 1 / 30
 
+# Bytes of rows that stay in cache from one product to the next: of 0.25 to 32 MiB the
+# fastest for 55,000 x 784 rows and ten columns, in a quarter of the time of two passes.
+_CACHED = 4 * 2**20
+
 
 def make_design(X, fit_intercept):
     """Return the design for an array or a CSR matrix that has been validated."""
@@ -226,6 +230,14 @@ class Design(ABC):
         out = np.empty((weights.shape[1], self.n_features), dtype=weights.dtype)
         return multiply(weights.T, self._float(rows, weights.dtype), out)
 
+    def loaded(self):
+        """Return this design with features in float64, to be read more than once."""
+        return self
+
+    def pass_blocks(self, width):
+        """Return row blocks for `predict` and then `adjoint`, of `width` columns each."""
+        return row_blocks(self.n_rows, 24 * width)
+
     @abstractmethod
     def _blocks(self, width):
         """Return row blocks for a product with `width` columns."""
@@ -240,6 +252,16 @@ class DenseDesign(Design):
         if self.X.dtype == np.float64 and self.X.flags.forc:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width))
+
+    def loaded(self):
+        return self.shifted(None)
+
+    def pass_blocks(self, width):
+        # What the first product has read is still in cache for the second one; many columns
+        # take longer than reading, and more rows at once save passes over the result.
+        d = self.n_features
+        largest = max(_CACHED, 64 * width * d)
+        return row_blocks(self.n_rows, 8 * d + 24 * width, largest=largest)
 
     def append(self, other):
         X = other.X.toarray() if sparse.issparse(other.X) else other.X
@@ -374,6 +396,9 @@ class SparseDesign(Design):
     def append(self, other):
         X = sparse.vstack([self.X, sparse.csr_array(other.X)], format="csr")
         return SparseDesign(X, self.fit_intercept)
+
+    def loaded(self):
+        return SparseDesign(self._float(slice(None)), self.fit_intercept)
 
     def gram(self, weights, shift=None):
         D, d = self.n_columns, self.n_features

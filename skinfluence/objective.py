@@ -504,8 +504,8 @@ class Point:
         objective = self.objective
         readings = objective.design.readings(V) if readings is None else readings
         out = objective.penalty_product(V)
-        for rows in row_blocks(objective.n_rows, 24 * V.shape[0] * V.shape[1]):
-            part = objective.design.take(rows)
+        for rows in objective.design.pass_blocks(V.shape[0] * V.shape[1]):
+            part = objective.design.take(rows).loaded()
             out += part.adjoint(self.curvature_product(part.read(readings), rows))
         return objective.freeze(out)
 

@@ -2,6 +2,11 @@
 
 Nothing of order p x p is formed: for models too wide for a Hessian. All right-hand sides
 of a block iterate together, so that one iteration is one pass over the data.
+
+A softmax has no curvature along one shift of all outputs. With the same penalty for every
+output H leaves that mean over the outputs and what differs from it apart: the mean is
+solved by dividing by the penalty, and the rest iterates without it. A preconditioner that
+knows each output by itself would take the curvature of the mean for that of the rest.
 """
 
 import warnings
@@ -14,13 +19,24 @@ from scipy.sparse.linalg import LinearOperator, lobpcg
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import InfluenceWarning, SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
+from skinfluence.solvers.preconditioners import (
+    DiagonalSolver,
+    positive_diagonal,
+    select_preconditioner,
+)
 
 __all__ = ["ConjugateGradientSolver"]
+
+# The recurrence of the residual leaves the residual itself by rounding: where it is to fall
+# below this share, the residual is computed anew at the end.
+_DRIFT = 1e-6
+# How often conjugate gradients start again from the residual computed anew.
+_RESTARTS = 3
 
 
 @dataclass(frozen=True)
 class ConjugateGradientSolver(HessianSolver):
-    """Conjugate gradients, preconditioned by the diagonal of H or by another solver.
+    """Conjugate gradients from a preconditioner, checked against the residual itself.
 
     Parameters
     ----------
@@ -31,7 +47,7 @@ class ConjugateGradientSolver(HessianSolver):
         Largest number of iterations; None for 20 p + 100.
     preconditioner : HessianSolver or None, default=None
         A solver for something close to H, such as `WoodburySolver` of the rows with most
-        curvature; None for the diagonal of H.
+        curvature; None for what `select_preconditioner` takes.
     """
 
     tol: float = 1e-12
@@ -46,10 +62,7 @@ class ConjugateGradientSolver(HessianSolver):
         return self.preconditioner is not None and self.preconditioner.by_rows
 
     def factorise(self, point):
-        if self.preconditioner is None:
-            return ConjugateGradientFactor(point, self.tol, self.max_iter)
-        precondition = self.preconditioner.factorise(point).solve
-        return ConjugateGradientFactor(point, self.tol, self.max_iter, precondition)
+        return ConjugateGradientFactor(point, self.tol, self.max_iter, self.preconditioner)
 
 
 class ConjugateGradientFactor(Factor):
@@ -63,40 +76,27 @@ class ConjugateGradientFactor(Factor):
         Relative residual to reach.
     max_iter : int or None
         Largest number of iterations.
-    precondition : callable or None, default=None
-        Solves for something close to H; None for the diagonal of H.
+    preconditioner : HessianSolver or None, default=None
+        Solves for something close to H; None for what `select_preconditioner` takes.
     """
 
-    def __init__(self, point, tol, max_iter, precondition=None):
+    def __init__(self, point, tol, max_iter, preconditioner=None):
         super().__init__(point)
         self.tol = tol
         self.max_iter = 20 * point.theta.size + 100 if max_iter is None else max_iter
-        self.precondition = precondition
-        if precondition is None:
-            self._use_diagonal(point)
-
-    def _use_diagonal(self, point):
-        diagonal = point.hessian_diagonal()
-        if not np.all(diagonal > 0):
-            direction = (diagonal <= 0).astype(np.float64)
-            raise SingularHessianError(
-                "The Hessian of the objective has a zero on its diagonal: some "
-                "parameters do not matter to any prediction and have no penalty. Drop "
-                "the features concerned or add a penalty.",
-                direction,
-            )
-        self.inverse_diagonal = 1.0 / diagonal
-        self.precondition = lambda V: self.inverse_diagonal * V
-        self._probe()
+        self.mean_penalty = _mean_penalty(point.objective)
+        solver = select_preconditioner(point) if preconditioner is None else preconditioner
+        self.precondition = solver.factorise(point).solve
+        if preconditioner is None:
+            self._probe()
 
     def solve(self, V):
         V = np.array(V, dtype=np.float64)
-        out = np.empty_like(V)
         # Residual, direction, product and solution: four arrays like a right-hand side,
         # beside the blocks that a product with H takes by itself.
-        for some in row_blocks(V.shape[0], 48 * self.point.theta.size):
-            out[some] = self._solve(V[some])
-        return out
+        for some in row_blocks(V.shape[0], 64 * self.point.theta.size):
+            V[some] = self._solve(V[some])
+        return V
 
     def _probe(self):
         """Raise where H is singular.
@@ -111,19 +111,20 @@ class ConjugateGradientFactor(Factor):
             free[:, -1] = False
         if not free.any():
             return
+        scale = 1.0 / np.sqrt(positive_diagonal(self.point))
         V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
-        V /= np.sqrt(self.inverse_diagonal)
+        V /= scale
+        self._project(V)
         _, size = self._iterate(V)
         if size[0] > 1e-3:
             raise SingularHessianError(
                 "The Hessian of the objective is not positive definite: drop linearly "
                 "dependent features or add a penalty.",
-                self._flattest(V),
+                self._flattest(V, scale),
             )
 
-    def _flattest(self, start):
+    def _flattest(self, start, scale):
         """Return the direction in which H is smallest relative to its diagonal, (K, D)."""
-        scale = np.sqrt(self.inverse_diagonal)
         shape = scale.shape
 
         def scaled(columns):
@@ -139,8 +140,19 @@ class ConjugateGradientFactor(Factor):
         return direction / np.abs(direction).max()
 
     def _solve(self, V):
-        x, size = self._iterate(V)
-        if size.max() > self.tol and self.doubt is None:
+        """Return H^-1 V; V is overwritten."""
+        objective = self.point.objective
+        objective.remove_gauge(V)
+        mean = None
+        if self.mean_penalty is not None:
+            mean = V.mean(axis=1, keepdims=True)
+            V -= mean
+            held = self.mean_penalty > 0
+            mean = np.divide(mean, self.mean_penalty, out=np.zeros_like(mean), where=held)
+        x, size = self._refine(V)
+        if mean is not None:
+            x += mean
+        if size.max(initial=0.0) > self.tol and self.doubt is None:
             self.doubt = (
                 f"Conjugate gradients stopped after {self.max_iter} iterations at a relative "
                 f"residual of {size.max():.1e} instead of {self.tol:.1e}. Scale the "
@@ -148,44 +160,108 @@ class ConjugateGradientFactor(Factor):
                 "into memory."
             )
             warnings.warn(self.doubt, InfluenceWarning, stacklevel=3)
-        return x
+        return objective.remove_gauge(x)
 
-    def _iterate(self, V):
+    def _refine(self, V):
+        """Return (solution, relative size of the residual) for each row of V.
+
+        Conjugate gradients again from the residual computed anew, until that is as small as
+        asked or rounding keeps it from falling.
+        """
+        x, size = self._iterate(V)
+        if self.tol > _DRIFT:
+            return x, size
+        readings = self.point.objective.design.readings
+        first = _row_dot(V, readings(self._precondition(V)))
+        best = None
+        for _ in range(_RESTARTS + 1):
+            residual = self._project(V - self.point.hessian_product(x))
+            size = _relative(_row_dot(residual, readings(self._precondition(residual))), first)
+            # print("true", size.max(), "its", self.n_iter)
+            if best is not None:
+                keep = size < best[1]
+                x, size = (
+                    np.where(keep[:, None, None], x, best[0]),
+                    np.where(keep, size, best[1]),
+                )
+                if not np.any(keep & (size > self.tol)):
+                    break
+            if not np.any(size > self.tol):
+                break
+            best = x, size
+            change, _ = self._iterate(residual, self.tol**2 * first)
+            x = x + change
+        return x, size
+
+    def _iterate(self, V, goal=None):
         """Return (solution, relative size of the residual) for each row of V.
 
         Residuals are gradients and pair with the readings of directions, which follow the
         recurrence of the directions themselves: one product with the metric an iteration.
+        Rows that are done leave.
         """
-        remove_gauge = self.point.objective.remove_gauge
         readings = self.point.objective.design.readings
-        residual = remove_gauge(V.copy())
-        x = np.zeros_like(V)
-        p = remove_gauge(self.precondition(residual))
+        x, size = np.zeros_like(V), np.zeros(len(V))
+        residual, at, done = V.copy(), np.arange(len(V)), x
+        p = self._precondition(residual)
         read = readings(p)
         rz = _row_dot(residual, read)
         first = rz.copy()
-        goal = self.tol**2 * first
-        for _ in range(self.max_iter):
-            active = rz > goal
-            if not active.any():
-                break
-            Hp = self.point.hessian_product(p, read)
-            pHp = _row_dot(read, Hp)
-            active &= pHp > 0  # what is left is rounding
-            if not active.any():
-                break
-            alpha = np.where(active, rz / np.where(active, pHp, 1.0), 0.0)
-            x += alpha[:, None, None] * p
-            residual -= alpha[:, None, None] * Hp
-            z = remove_gauge(self.precondition(residual))
+        goal = self.tol**2 * first if goal is None else goal
+        for self.n_iter in range(self.max_iter + 1):
+            Hp = None
+            go = rz > goal[at]
+            if go.any() and self.n_iter < self.max_iter:
+                Hp = self.point.hessian_product(p, read)
+                pHp = _row_dot(read, Hp)
+                go &= pHp > 0  # what is left is rounding
+            else:
+                go[:] = False
+            if not go.all():
+                leaving = at[~go]
+                size[leaving] = _relative(rz[~go], first[leaving])
+                if not go.any():
+                    break
+                at, p, rz, residual, Hp, pHp = (a[go] for a in (at, p, rz, residual, Hp, pHp))
+                read = readings(p) if read is None else read[go]
+            alpha = (rz / pHp)[:, None, None]
+            x[at] += alpha * p
+            residual -= alpha * Hp
+            z = self._precondition(residual)
             read_z = readings(z)
             rz_next = _row_dot(residual, read_z)
-            beta = np.where(active, rz_next / np.where(rz > 0, rz, 1.0), 0.0)[:, None, None]
-            p = z + beta * p
-            read = p if read_z is z else read_z + beta * read
+            beta = (rz_next / rz)[:, None, None]
             rz = rz_next
-        size = np.sqrt(np.maximum(rz, 0.0) / np.where(first > 0, first, 1.0))
-        return remove_gauge(x), size
+            if read_z is z:
+                p *= beta
+                p += z
+                read = p
+            else:
+                p = z + beta * p
+                read = read_z + beta * read
+        return x, size
+
+    def _precondition(self, V):
+        return self._project(self.precondition(V))
+
+    def _project(self, V):
+        """Take from V in place what does not iterate."""
+        if self.mean_penalty is not None:
+            V -= V.mean(axis=1, keepdims=True)
+            return self.point.objective.freeze(V)
+        return self.point.objective.remove_gauge(V)
+
+
+def _mean_penalty(objective):
+    """Return the penalty (D,) of the mean over the outputs where it is apart, or None."""
+    penalty, free = objective.penalty, objective.free
+    alike = np.all(penalty == penalty[0]) and free.all()
+    return penalty[0] if alike and objective.formulation.loss.shift_invariant else None
+
+
+def _relative(squared, first):
+    """Return the size of residuals from their squares, relative to the first ones."""
+    return np.sqrt(np.maximum(squared, 0.0) / np.where(first > 0, first, 1.0))
 
 
 def _row_dot(a, b):

@@ -52,6 +52,7 @@ class CholeskyFactor(Factor):
     def __init__(self, point):
         super().__init__(point)
         objective = point.objective
+        self.coupled = self._is_coupled()
         self.shift = None
         free_intercept = objective.free[:, -1].all() and not objective.penalty[:, -1].any()
         if objective.design.fit_intercept and free_intercept:
@@ -59,8 +60,8 @@ class CholeskyFactor(Factor):
             self.shift = point.centre()
         self.blocks = []
         worst = 1.0
-        for outputs, block in point.hessian_blocks(self.shift):
-            if objective.coupled:
+        for outputs, block in self._hessian_blocks(self.shift):
+            if self.coupled:
                 _pin(block, objective.gauge, len(outputs))
             scale, factor, rcond = self._factorise(block, outputs)
             self.blocks.append((outputs, scale, factor))
@@ -121,6 +122,14 @@ class CholeskyFactor(Factor):
         K, D = self.point.theta.shape
         return self.solve(np.eye(K * D).reshape(K * D, K, D)).reshape(K, D, K, D)
 
+    def _is_coupled(self):
+        """Return whether outputs share a block of H."""
+        return self.point.objective.coupled
+
+    def _hessian_blocks(self, shift):
+        """Return what is factorised, see `Point.hessian_blocks`."""
+        return self.point.hessian_blocks(shift)
+
     def _factorise(self, block, outputs):
         """Return (scale, lower factor, reciprocal condition number) of a block."""
         diagonal = block.diagonal().copy()
@@ -143,10 +152,10 @@ class CholeskyFactor(Factor):
     def _singular(self, outputs):
         """Return the error for a block without inverse, with its null direction."""
         objective = self.point.objective
-        blocks = self.point.hessian_blocks(None)
+        blocks = self._hessian_blocks(None)
         block = next(b for o, b in blocks if np.array_equal(o, outputs))
         block = np.triu(block) + np.triu(block, 1).T
-        if objective.coupled:
+        if self.coupled:
             _pin(block, objective.gauge, len(outputs))
         direction = np.zeros(self.point.theta.shape)
         message = (
@@ -161,7 +170,7 @@ class CholeskyFactor(Factor):
             _, vectors = linalg.eigh(block * scale[:, None] * scale, subset_by_index=[0, 0])
             vector = vectors[:, 0] * scale
             vector /= np.abs(vector).max()
-            if objective.coupled:
+            if self.coupled:
                 direction[:] = vector.reshape(direction.shape)
             else:
                 direction[outputs[0]] = vector
@@ -174,13 +183,13 @@ class CholeskyFactor(Factor):
 
     def _flat(self, V, outputs):
         """Return the right-hand sides of one block as rows."""
-        if self.point.objective.coupled:
+        if self.coupled:
             return V.reshape(V.shape[0], -1)
         return V[:, outputs].reshape(-1, V.shape[2])
 
     def _put(self, V, outputs, flat):
         """Write the rows of `_flat` back."""
-        if self.point.objective.coupled:
+        if self.coupled:
             V[...] = flat.reshape(V.shape)
         else:
             V[:, outputs] = flat.reshape(V.shape[0], len(outputs), V.shape[2])
