@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from threadpoolctl import threadpool_limits
 
 from benchmarks import (
+    conjugate_gradients,
     dask_influence,
     diagnostics,
     influence_loss,
@@ -17,7 +18,16 @@ from benchmarks import (
 from benchmarks._report import format_table, machine
 
 #: Every module with benchmarks; a new one is added here and nowhere else.
-MODULES = [influence_loss, wide, streaming, removal, svm, diagnostics, dask_influence]
+MODULES = [
+    influence_loss,
+    conjugate_gradients,
+    wide,
+    streaming,
+    removal,
+    svm,
+    diagnostics,
+    dask_influence,
+]
 
 BENCHMARKS = {
     name: function for module in MODULES for name, function in module.BENCHMARKS.items()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["labelled", "measured", "mnist_pair", "shared"]
+__all__ = ["labelled", "measured", "mnist_digits", "mnist_pair", "shared"]
 
 
 def labelled(n, d, seed=0):
@@ -40,6 +40,14 @@ def shared(name):
             "environment variable SKINFLUENCE_DATA to the directory that has it."
         )
     return path
+
+
+def mnist_digits(n_train=55_000):
+    """Return (X, y, X_test, y_test) of MNIST, pixels as bytes from 0 to 255."""
+    with np.load(shared("mnist.npz")) as arrays:
+        X, y = arrays["x_train"][:n_train], arrays["y_train"][:n_train]
+        X_test, y_test = arrays["x_test"], arrays["y_test"]
+    return X.reshape(-1, 784), y, X_test.reshape(-1, 784), y_test
 
 
 def mnist_pair(first, second, n_train=55_000):

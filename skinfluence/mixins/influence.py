@@ -254,7 +254,7 @@ class InfluenceMixin:
         >>> clf.influence_loss(X[1::2], y[1::2]).shape
         (75, 75)
         """
-        state = self._get_influence_state(hessian_solver)
+        state = self._get_influence_state(hessian_solver, _n_solves(X, average))
         query = self._check_query(X, y)
         if distributed.is_distributed(state.point, query):
             return self._lazy_influence_loss(state, query, average, dtype, out)
@@ -663,7 +663,7 @@ default="auto"
         array([[20, 98, 18]])
         """
         check_option("order", order, influence.ORDERS)
-        state = self._get_influence_state(hessian_solver)
+        state = self._get_influence_state(hessian_solver, _n_solves(X, average))
         n = state.point.objective.n_rows
         check_count("n_influential", n_influential, n)
         query = self._check_query(X, y)
@@ -735,6 +735,14 @@ default="auto"
         if is_classifier(self):
             return len(self.classes_) == 2
         return self._has_flat_target()
+
+
+def _n_solves(X, average):
+    """Return how many right-hand sides queries make, None where X does not tell."""
+    if average:
+        return 1
+    shape = getattr(X, "shape", ())
+    return shape[0] if shape else None
 
 
 def _jacobian(jacobian, design, theta):

@@ -99,8 +99,14 @@ class _State:
 
     @cached_property
     def gradient_shift(self):
-        """How much one Newton step would change the rows' gradients."""
-        return convergence.gradient_shift(self.point, self.correction)
+        """How much one Newton step would change the rows' gradients.
+
+        To a few digits is enough, unless N is there already.
+        """
+        correction = vars(self).get("correction")
+        if correction is None:
+            correction = -self.factor.rough_solve(self.point.gradient[None])[0]
+        return convergence.gradient_shift(self.point, correction)
 
 
 class ProblemMixin:
@@ -648,21 +654,25 @@ class ProblemMixin:
         design, target = self._check_samples(formulation, X, y)
         return formulation.query_gradients(design, target, self._theta())
 
-    def _get_state(self, hessian_solver, stacklevel=3):
+    def _get_state(self, hessian_solver, stacklevel=3, n_solves=None):
         """Return the state at the present parameters, factorised at most once.
 
         The state is keyed by the problem, the bytes of the parameters and the solver; it
-        is replaced and never changed, so copies and threads may share it.
+        is replaced and never changed, so copies and threads may share it. `n_solves` is how
+        many right-hand sides are asked for, None where many: see `select_solver`.
         """
         objective = self._get_objective()
         key = self.params_.tobytes()
-        solver = get_solver(hessian_solver, objective)
+        # Few right-hand sides take the factor for many where it is there.
+        solvers = [get_solver(hessian_solver, objective)]
+        solvers.append(get_solver(hessian_solver, objective, n_solves))
+        solver = solvers[-1]
         state = getattr(self, "_influence_state", None)
         if (
             state is None
             or state.problem is not self._influence_problem
             or state.params != key
-            or state.solver != solver
+            or state.solver not in solvers
             or not state.point.is_current()
         ):
             point = self._evaluate(objective)
@@ -674,9 +684,9 @@ class ProblemMixin:
             warnings.warn(state.factor.doubt, InfluenceWarning, stacklevel=stacklevel)
         return state
 
-    def _get_influence_state(self, hessian_solver):
+    def _get_influence_state(self, hessian_solver, n_solves=None):
         """Return the state, with a warning when the point is far from the optimum."""
-        state = self._get_state(hessian_solver, stacklevel=4)
+        state = self._get_state(hessian_solver, stacklevel=4, n_solves=n_solves)
         self._warn_of_misfit(state)
         return state
 

@@ -20,6 +20,9 @@ rows in dask arrays                                   "cholesky"
 every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
 parameters in a block of H                            "woodbury"
+a softmax with a penalty on every coefficient and
+dense rows, of which so few right-hand sides are
+asked for that iterating costs less than forming H    "cg"
 H fits into half of `working_memory`                  "cholesky"
 otherwise                                             "cg"
 ====================================================  =============
@@ -29,6 +32,7 @@ from skinfluence.blocks import memory_budget
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.cg import ConjugateGradientSolver
 from skinfluence.solvers.cholesky import CholeskySolver
+from skinfluence.solvers.preconditioners import has_blocks, sketch_flops
 from skinfluence.solvers.woodbury import WoodburySolver
 
 __all__ = [
@@ -48,14 +52,23 @@ SOLVERS = {
     for solver in (CholeskySolver(), WoodburySolver(), ConjugateGradientSolver())
 }
 
+# What a solve by conjugate gradients is counted as: products with H, the rough solve for the
+# distance to the optimum included, and how many times longer one takes than the same number
+# of operations in a Gram matrix. See `python -m benchmarks solver_choice`.
+_PRODUCTS, _SLOWER = 45, 2.5
+# Factorising at this many operations takes a second or two: nothing to be saved below.
+_FEW_FLOPS = 1e11
 
-def select_solver(objective):
+
+def select_solver(objective, n_solves=None):
     """Return the solver that "auto" takes for an objective, by the table above.
 
     Parameters
     ----------
     objective : Objective
         The objective whose Hessian is to be inverted.
+    n_solves : int or None, default=None
+        How many right-hand sides are asked for; None for as many as rows, or more later.
 
     Returns
     -------
@@ -72,13 +85,31 @@ def select_solver(objective):
     fits = 16 * rows**2 <= memory_budget()
     if WoodburySolver.is_applicable(objective) and rows < order and fits:
         return SOLVERS["woodbury"]
+    if n_solves is not None and _iterating_pays(objective, n_solves):
+        return SOLVERS["cg"]
     hessian_bytes = 8 * ((K * D) ** 2 if objective.coupled else K * D**2)
     if 2 * hessian_bytes <= memory_budget():  # a Gram block is added to what is there
         return SOLVERS["cholesky"]
     return SOLVERS["cg"]
 
 
-def get_solver(hessian_solver, objective):
+def _iterating_pays(objective, n_solves):
+    """Whether a few solutions by conjugate gradients cost less than a factor of H.
+
+    Only where the preconditioner is known to be good whatever the features are like.
+    """
+    K, D = objective.penalty.shape
+    n, design = objective.n_rows, objective.design
+    if not (objective.formulation.loss.shift_invariant and design.is_dense):
+        return False
+    if not WoodburySolver.is_applicable(objective) or not has_blocks(objective):
+        return False
+    direct = n * D**2 * K * (K + 1) / 2 + (K * D) ** 3 / 3
+    products = _SLOWER * _PRODUCTS * (n_solves + 1) * 4 * n * K * D
+    return direct > _FEW_FLOPS and sketch_flops(objective) + products < direct
+
+
+def get_solver(hessian_solver, objective, n_solves=None):
     """Return the solver for the value of a `hessian_solver` keyword.
 
     Parameters
@@ -87,6 +118,8 @@ def get_solver(hessian_solver, objective):
         "auto", a registered name, or an instance.
     objective : Objective
         The objective that "auto" decides for.
+    n_solves : int or None, default=None
+        How many right-hand sides are asked for, see `select_solver`.
 
     Returns
     -------
@@ -95,7 +128,7 @@ def get_solver(hessian_solver, objective):
     """
     solver = hessian_solver
     if isinstance(solver, str) and solver == "auto":
-        return select_solver(objective)
+        return select_solver(objective, n_solves)
     if isinstance(solver, str) and solver in SOLVERS:
         solver = SOLVERS[solver]
     if isinstance(solver, HessianSolver):

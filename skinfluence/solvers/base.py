@@ -51,6 +51,10 @@ class Factor(ABC):
             Solutions.
         """
 
+    def rough_solve(self, V):
+        """Return H^-1 V to a few digits where that costs less, see `solve`."""
+        return self.solve(V)
+
     def without_rows(self):
         """Return a factor to be sent where the training rows are not.
 

@@ -20,7 +20,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import InfluenceWarning, SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.preconditioners import (
-    DiagonalSolver,
     positive_diagonal,
     select_preconditioner,
 )
@@ -32,6 +31,10 @@ __all__ = ["ConjugateGradientSolver"]
 _DRIFT = 1e-6
 # How often conjugate gradients start again from the residual computed anew.
 _RESTARTS = 3
+# Where a residual stops falling at rounding below this nobody needs to be told.
+_NOTABLE = 1e-9
+# The relative residual of a rough solution.
+_ROUGH = 1e-6
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class ConjugateGradientFactor(Factor):
         V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
         V /= scale
         self._project(V)
-        _, size = self._iterate(V)
+        _, size = self._iterate(V, self.tol)
         if size[0] > 1e-3:
             raise SingularHessianError(
                 "The Hessian of the objective is not positive definite: drop linearly "
@@ -139,28 +142,39 @@ class ConjugateGradientFactor(Factor):
         direction = scale * vectors[:, 0].reshape(shape)
         return direction / np.abs(direction).max()
 
-    def _solve(self, V):
+    def rough_solve(self, V):
+        return self._solve(np.array(V, dtype=np.float64), rough=True)
+
+    def _solve(self, V, rough=False):
         """Return H^-1 V; V is overwritten."""
         objective = self.point.objective
         objective.remove_gauge(V)
-        mean = None
+        mean = 0.0
         if self.mean_penalty is not None:
             mean = V.mean(axis=1, keepdims=True)
             V -= mean
             held = self.mean_penalty > 0
             mean = np.divide(mean, self.mean_penalty, out=np.zeros_like(mean), where=held)
-        x, size = self._refine(V)
-        if mean is not None:
-            x += mean
-        if size.max(initial=0.0) > self.tol and self.doubt is None:
-            self.doubt = (
-                f"Conjugate gradients stopped after {self.max_iter} iterations at a relative "
-                f"residual of {size.max():.1e} instead of {self.tol:.1e}. Scale the "
-                "features, or use hessian_solver='cholesky' where its p x p Hessian fits "
-                "into memory."
-            )
-            warnings.warn(self.doubt, InfluenceWarning, stacklevel=3)
+        if rough:
+            x, _ = self._iterate(V, max(_ROUGH, self.tol))
+        else:
+            x, size = self._refine(V)
+            self._warn_of(size.max(initial=0.0))
+        x += mean
         return objective.remove_gauge(x)
+
+    def _warn_of(self, size):
+        """Warn where the largest relative residual is not as small as asked."""
+        small = size <= max(self.tol, _NOTABLE)
+        if small or self.doubt is not None:
+            return
+        self.doubt = (
+            f"Conjugate gradients reached a relative residual of {size:.1e} instead of "
+            f"{self.tol:.1e}. Scale the features, allow more than {self.max_iter} "
+            "iterations, or use hessian_solver='cholesky' where its p x p Hessian fits into "
+            "memory."
+        )
+        warnings.warn(self.doubt, InfluenceWarning, stacklevel=4)
 
     def _refine(self, V):
         """Return (solution, relative size of the residual) for each row of V.
@@ -168,63 +182,62 @@ class ConjugateGradientFactor(Factor):
         Conjugate gradients again from the residual computed anew, until that is as small as
         asked or rounding keeps it from falling.
         """
-        x, size = self._iterate(V)
+        x, size = self._iterate(V, self.tol)
         if self.tol > _DRIFT:
             return x, size
-        readings = self.point.objective.design.readings
-        first = _row_dot(V, readings(self._precondition(V)))
-        best = None
-        for _ in range(_RESTARTS + 1):
-            residual = self._project(V - self.point.hessian_product(x))
-            size = _relative(_row_dot(residual, readings(self._precondition(residual))), first)
-            # print("true", size.max(), "its", self.n_iter)
-            if best is not None:
-                keep = size < best[1]
-                x, size = (
-                    np.where(keep[:, None, None], x, best[0]),
-                    np.where(keep, size, best[1]),
-                )
-                if not np.any(keep & (size > self.tol)):
-                    break
-            if not np.any(size > self.tol):
+        first, goal = self._squares(V), np.full(len(V), self.tol)
+        residual, size = self._residual(V, x, first)
+        for _ in range(_RESTARTS):
+            left = np.flatnonzero(size > goal)
+            if not len(left):
                 break
-            best = x, size
-            change, _ = self._iterate(residual, self.tol**2 * first)
-            x = x + change
+            ratio = goal[left] / size[left]
+            closer = x[left] + self._iterate(residual[left], ratio)[0]
+            anew, smaller = self._residual(V[left], closer, first[left])
+            fell = smaller < size[left]
+            x[left[fell]], residual[left[fell]] = closer[fell], anew[fell]
+            # What has not halved is at rounding.
+            goal[left[smaller > 0.5 * size[left]]] = np.inf
+            size[left[fell]] = smaller[fell]
         return x, size
 
-    def _iterate(self, V, goal=None):
+    def _residual(self, V, x, first):
+        """Return V - H x and its size relative to `first`, the square of that of V."""
+        residual = self._project(V - self.point.hessian_product(x))
+        return residual, _relative(self._squares(residual), first)
+
+    def _squares(self, residual):
+        """Return the squared sizes of residuals as the preconditioner measures them."""
+        read = self.point.objective.design.readings(self._precondition(residual))
+        return _row_dot(residual, read)
+
+    def _iterate(self, V, tol):
         """Return (solution, relative size of the residual) for each row of V.
 
-        Residuals are gradients and pair with the readings of directions, which follow the
-        recurrence of the directions themselves: one product with the metric an iteration.
-        Rows that are done leave.
+        `tol` is one number or one for each row; rows that are done leave. Residuals are
+        gradients and pair with the readings of directions, which follow the recurrence of
+        the directions themselves: one product with the metric an iteration.
         """
         readings = self.point.objective.design.readings
         x, size = np.zeros_like(V), np.zeros(len(V))
-        residual, at, done = V.copy(), np.arange(len(V)), x
+        residual, at = V.copy(), np.arange(len(V))
         p = self._precondition(residual)
         read = readings(p)
         rz = _row_dot(residual, read)
         first = rz.copy()
-        goal = self.tol**2 * first if goal is None else goal
-        for self.n_iter in range(self.max_iter + 1):
-            Hp = None
+        goal = tol**2 * first
+        for _ in range(self.max_iter):
             go = rz > goal[at]
-            if go.any() and self.n_iter < self.max_iter:
-                Hp = self.point.hessian_product(p, read)
-                pHp = _row_dot(read, Hp)
-                go &= pHp > 0  # what is left is rounding
-            else:
-                go[:] = False
             if not go.all():
-                leaving = at[~go]
-                size[leaving] = _relative(rz[~go], first[leaving])
-                if not go.any():
-                    break
-                at, p, rz, residual, Hp, pHp = (a[go] for a in (at, p, rz, residual, Hp, pHp))
-                read = readings(p) if read is None else read[go]
-            alpha = (rz / pHp)[:, None, None]
+                size[at] = _relative(rz, first[at])
+                at, p, read, rz, residual = (a[go] for a in (at, p, read, rz, residual))
+                if not len(at):
+                    return x, size
+            Hp = self.point.hessian_product(p, read)
+            pHp = _row_dot(read, Hp)
+            rising = pHp > 0  # what is left elsewhere is rounding
+            goal[at[~rising]] = np.inf
+            alpha = np.divide(rz, pHp, out=np.zeros_like(rz), where=rising)[:, None, None]
             x[at] += alpha * p
             residual -= alpha * Hp
             z = self._precondition(residual)
@@ -232,13 +245,9 @@ class ConjugateGradientFactor(Factor):
             rz_next = _row_dot(residual, read_z)
             beta = (rz_next / rz)[:, None, None]
             rz = rz_next
-            if read_z is z:
-                p *= beta
-                p += z
-                read = p
-            else:
-                p = z + beta * p
-                read = read_z + beta * read
+            p = z + beta * p
+            read = p if read_z is z else read_z + beta * read
+        size[at] = _relative(rz, first[at])
         return x, size
 
     def _precondition(self, V):

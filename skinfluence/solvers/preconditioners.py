@@ -5,16 +5,14 @@ are wrong. `ConjugateGradientSolver` takes any of them and corrects for the diff
 
     DiagonalSolver        the diagonal of H
     BlockDiagonalSolver   one block of order D for each output of a coupled loss
-    NystromSolver         the penalty and the directions in which H is largest
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import linalg
 
-from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.cholesky import CholeskyFactor
@@ -22,9 +20,16 @@ from skinfluence.solvers.cholesky import CholeskyFactor
 __all__ = [
     "BlockDiagonalSolver",
     "DiagonalSolver",
-    "NystromSolver",
+    "has_blocks",
+    "positive_diagonal",
     "select_preconditioner",
+    "sketch_flops",
 ]
+
+# Rows drawn for each block, as a multiple of D. On 55,000 images of 784 pixels and ten
+# classes, C = 1, blocks of four times as many rows as pixels take a twentieth of the time of
+# exact ones and 42 iterations instead of 38.
+_SKETCH = 4.0
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,18 @@ def positive_diagonal(point):
 
 @dataclass(frozen=True)
 class BlockDiagonalSolver(HessianSolver):
-    """Cholesky factors of the K diagonal blocks of order D of a coupled H.
+    """Cholesky factors of the K diagonal blocks of order D of a coupled H, or of a sketch.
 
-    n K D^2 instead of n K^2 D^2 / 2 for all of H, and a K-th of its memory.
+    Block k is X~' diag(h_k) X~ with the penalty, h_k the curvature of each row in output k.
+    From all rows the blocks take n K D^2 operations, all of H (K + 1) / 2 times as many. A
+    sketch draws `sketch` D rows for each block, row i with a chance proportional to h_ik and
+    the inverse chance as its weight, so that the block is the right one on average.
 
     Parameters
     ----------
     sketch : float or None, default=None
-        Rows drawn for each block, as a multiple of D; None for all of them.
+        Rows drawn for each block, as a multiple of D; None for all of them. For penalised
+        coefficients: without a penalty the rows that were not drawn may be needed.
     """
 
     sketch: float | None = None
@@ -95,109 +104,57 @@ class BlockDiagonalFactor(CholeskyFactor):
     ----------
     point : Point
         The point whose Hessian has these blocks.
-    sketch : float or None
+    sketch : float or None, default=None
         Rows drawn for each block, as a multiple of D; None for all of them.
     """
 
     def __init__(self, point, sketch=None):
-        self.sketch = sketch
+        self.n_drawn = np.inf if sketch is None else sketch * point.theta.shape[1]
         super().__init__(point)
 
     def _is_coupled(self):
         return False
 
     def _hessian_blocks(self, shift):
-        point = self.point
-        penalty = point.objective.penalty
-        weights = point.curvature_diagonal()
-        size = point.objective.n_rows
-        if self.sketch is not None:
-            size = int(self.sketch * penalty.shape[1])
-        for k in range(len(penalty)):
-            block = self._gram(weights[:, [k]], size, shift)
-            block[np.diag_indices_from(block)] += penalty[k]
+        objective = self.point.objective
+        curvature = self.point.curvature_diagonal()
+        for k, penalty in enumerate(objective.penalty):
+            block = self._gram(curvature[:, k], shift)
+            block[np.diag_indices_from(block)] += penalty
+            if objective.formulation.l1_support is not None:
+                objective.formulation.l1_support.freeze_hessian(block, objective.free[k])
             yield np.array([k]), block
 
-    def _gram(self, weights, size, shift):
-        design = self.point.objective.design
-        total = weights.sum()
-        if size >= np.count_nonzero(weights) or not total > 0:
-            return design.gram(weights, shift)[0]
-        rng = np.random.default_rng(0)
-        chance = np.minimum(1.0, 0.0 + size * weights[:, 0] / total)
-        rows = np.flatnonzero(rng.random(len(weights)) < chance)
-        return design.take(rows).gram(weights[rows] / chance[rows, None], shift)[0]
-
-
-@dataclass(frozen=True)
-class NystromSolver(HessianSolver):
-    """The diagonal of H, and the directions in which H is largest relative to it.
-
-    A randomised Nystroem approximation of H scaled to unit diagonal: `rank` products with H
-    side by side, and as many vectors of p numbers.
-
-    Parameters
-    ----------
-    rank : int, default=64
-        Number of random directions.
-    """
-
-    rank: int = 64
-    name: ClassVar[str] = "nystrom"
-    needs_convex: ClassVar[bool] = True
-
-    def factorise(self, point):
-        return NystromFactor(point, self.rank)
-
-
-class NystromFactor(Factor):
-    """S^-1 (I + U (diag(values) - I) U') S^-1 for S = diag(H)^-1/2.
-
-    Parameters
-    ----------
-    point : Point
-        The point whose Hessian is approximated.
-    rank : int
-        Number of random directions.
-    """
-
-    def __init__(self, point, rank):
-        super().__init__(point)
-        objective = point.objective
-        self.scale = 1.0 / np.sqrt(positive_diagonal(point))
-        shape, size = self.scale.shape, self.scale.size
-        rng = np.random.default_rng(0)
-        draws = rng.standard_normal((min(rank, size), *shape))
-        objective.remove_gauge(draws)
-        basis = linalg.qr(draws.reshape(len(draws), size).T, mode="economic")[0].T
-        image = np.empty_like(basis)
-        for some in row_blocks(len(basis), 64 * size):
-            V = self.scale * basis[some].reshape(-1, *shape)
-            image[some] = (self.scale * point.hessian_product(V)).reshape(-1, size)
-        # H ~ Y (O'Y)^-1 Y' for Y = H O, from Y with a little of O so that O'Y has a root.
-        shift = np.finfo(np.float64).eps * np.linalg.norm(image)
-        image += shift * basis
-        inner = basis @ image.T
-        root = linalg.cholesky((inner + inner.T) / 2, lower=True)
-        half = linalg.solve_triangular(root, image, lower=True)
-        _, values, directions = linalg.svd(half, full_matrices=False)
-        values = values**2 - shift
-        large = values > 1.0  # the mean eigenvalue
-        self.values, self.directions = values[large], directions[large]
-
-    def solve(self, V):
-        scaled = (self.scale * V).reshape(len(V), -1)
-        parts = scaled @ self.directions.T
-        scaled += (parts * (1.0 / self.values - 1.0)) @ self.directions
-        out = scaled.reshape(V.shape)
-        out *= self.scale
-        return self.point.objective.remove_gauge(out)
+    def _gram(self, weights, shift):
+        """Return the Gram matrix of the rows with weights (n,), or of some of them."""
+        design, total = self.point.objective.design, weights.sum()
+        if self.n_drawn >= np.count_nonzero(weights) or not total > 0:
+            return design.gram(weights[:, None], shift)[0]
+        chance = np.minimum(1.0, self.n_drawn / total * weights)
+        rows = np.flatnonzero(np.random.default_rng(0).random(len(weights)) < chance)
+        return design.take(rows).gram((weights[rows] / chance[rows])[:, None], shift)[0]
 
 
 def select_preconditioner(point):
-    """Return the preconditioner that conjugate gradients take by themselves."""
+    """Return the preconditioner that conjugate gradients take by themselves.
+
+    The blocks of a coupled loss where they fit into `working_memory`, else the diagonal.
+    """
     objective = point.objective
+    if not has_blocks(objective):
+        return DiagonalSolver()
+    penalised = objective.penalty[:, : objective.design.n_features].all()
+    return BlockDiagonalSolver(_SKETCH if penalised else None)
+
+
+def has_blocks(objective):
+    """Whether `select_preconditioner` takes blocks."""
     K, D = objective.penalty.shape
-    if objective.coupled and 2 * 8 * K * D**2 <= memory_budget():
-        return BlockDiagonalSolver()
-    return DiagonalSolver()
+    # Beside the factors there are a block that is being formed and a copy in LAPACK.
+    return objective.coupled and memory_budget() >= 8 * (K + 2) * D**2
+
+
+def sketch_flops(objective):
+    """Return the operations that sketched blocks of a coupled loss take."""
+    K, D = objective.penalty.shape
+    return K * D**2 * (min(objective.n_rows, _SKETCH * D) + D / 3)
