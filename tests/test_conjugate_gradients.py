@@ -1,0 +1,132 @@
+"""Conjugate gradients: numbers from any preconditioner, and when "auto" takes them."""
+
+import numpy as np
+import pytest
+import sklearn
+from scipy import sparse
+from sklearn.datasets import load_digits
+
+import skinfluence.solvers
+from skinfluence import InfluenceWarning, SingularHessianError
+from skinfluence.linear_model import LogisticRegression
+from skinfluence.solvers import SOLVERS, ConjugateGradientSolver, select_solver
+from skinfluence.solvers.preconditioners import (
+    BlockDiagonalSolver,
+    DiagonalSolver,
+    select_preconditioner,
+)
+from tests.cases import NEWTON, relative_error
+
+PRECONDITIONERS = {
+    "default": None,
+    "diagonal": DiagonalSolver(),
+    "blocks": BlockDiagonalSolver(),
+    "few-rows": BlockDiagonalSolver(sketch=0.5),
+    "other-solver": SOLVERS["cholesky"],
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.uint8)
+    return LogisticRegression(C=0.01, **NEWTON).fit(X, y), X, y
+
+
+@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
+def test_results_do_not_depend_on_the_preconditioner(digits, preconditioner):
+    clf, X, y = digits
+    solver = ConjugateGradientSolver(preconditioner=PRECONDITIONERS[preconditioner])
+    expected = clf.influence_loss(X[:5], y[:5], hessian_solver="cholesky")
+    found = clf.influence_loss(X[:5], y[:5], hessian_solver=solver)
+    assert relative_error(found, expected) < 1e-9
+
+
+def test_blocks_take_fewer_iterations_than_the_diagonal(digits):
+    clf, X, y = digits
+    point = clf._get_objective().at(clf._theta())
+    V = clf._check_query(X[:3], y[:3]).toarray()
+    calls = dict.fromkeys(("diagonal", "blocks", "default"), 0)
+    for name in calls:
+        factor = ConjugateGradientSolver(preconditioner=PRECONDITIONERS[name]).factorise(point)
+        product = point.hessian_product
+
+        def count(*arguments, name=name, product=product):
+            calls[name] += 1
+            return product(*arguments)
+
+        point.hessian_product = count
+        factor.solve(V)
+        point.hessian_product = product
+    assert isinstance(select_preconditioner(point), BlockDiagonalSolver)
+    assert 2 * calls["default"] < calls["diagonal"]
+    assert calls["blocks"] <= calls["default"]
+
+
+def test_results_do_not_depend_on_rows_blocks_and_arrays(digits):
+    clf, X, y = digits
+    expected = clf.influence_loss(X[:5], y[:5], hessian_solver="cg")
+    order = np.random.default_rng(0).permutation(len(y))
+    for given in (X[order], sparse.csr_array(X[order]), X[order].astype(np.float32)):
+        other = LogisticRegression(C=0.01, **NEWTON).fit(X, y)
+        other.set_training_data(given, y[order])
+        with sklearn.config_context(working_memory=1):
+            found = other.influence_loss(X[:5], y[:5], hessian_solver="cg")
+        assert relative_error(found, expected[:, order]) < 1e-9
+
+
+def test_a_shift_of_all_outputs_is_divided_by_its_penalty(digits):
+    clf, *_ = digits
+    layout = clf._influence_problem.formulation.layout
+    V = np.zeros((1, *clf._theta().shape))
+    V[0, :, 3] = 2.0
+    found = clf.solve_hessian(layout.to_public(V), hessian_solver="cg")
+    np.testing.assert_allclose(found, layout.to_public(V) * clf.C, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("preconditioner", ["default", "blocks"])
+def test_dependent_features_of_a_softmax_are_a_singular_hessian(preconditioner):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 4)), rng.integers(0, 3, 200)
+    X = np.column_stack([X, X[:, 1] - X[:, 2]])
+    clf = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(X, y)
+    solver = ConjugateGradientSolver(preconditioner=PRECONDITIONERS[preconditioner])
+    with pytest.raises(SingularHessianError, match=r"coef\[\d, x4\]"):
+        clf.influence_params(hessian_solver=solver)
+
+
+def test_the_residual_that_is_told_is_that_of_the_solution(digits):
+    clf, X, y = digits
+    solver = ConjugateGradientSolver(max_iter=6, preconditioner=DiagonalSolver())
+    point = clf._get_objective().at(clf._theta())
+    factor = solver.factorise(point)
+    V = clf._check_query(X[:1], y[:1]).toarray()
+    with pytest.warns(InfluenceWarning) as caught:
+        x = factor.solve(V)
+    told = float(str(caught[0].message).split("residual of ")[1].split()[0])
+    project = point.objective.remove_gauge
+    residual, first = V - point.hessian_product(x), project(V.copy())
+    size = [np.sum(r * project(r / point.hessian_diagonal())) for r in (residual, first)]
+    assert told > 1e-9
+    assert told == pytest.approx(np.sqrt(size[0] / size[1]), rel=0.1)
+
+
+def test_the_automatic_choice_counts_right_hand_sides(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((900, 300)), rng.integers(0, 10, 900)
+    clf = LogisticRegression(C=0.01, **NEWTON).fit(X, y)
+    objective = clf._get_objective()
+    assert select_solver(objective, 1) is SOLVERS["cholesky"]  # nothing to be saved
+    monkeypatch.setattr(skinfluence.solvers, "_FEW_FLOPS", 0.0)
+    assert select_solver(objective, 1) is SOLVERS["cg"]
+    assert select_solver(objective, 1000) is SOLVERS["cholesky"]
+    assert select_solver(objective) is SOLVERS["cholesky"]
+    one = clf.influence_loss(X[:1], y[:1])
+    assert clf._influence_state.solver is SOLVERS["cg"]
+    clf.influence_loss(X, y, average=True)
+    assert clf._influence_state.solver is SOLVERS["cg"]
+    clf.self_influence()
+    assert clf._influence_state.solver is SOLVERS["cholesky"]
+    again = clf.influence_loss(X[:1], y[:1])
+    assert clf._influence_state.solver is SOLVERS["cholesky"]  # it is there
+    assert relative_error(one, again) < 1e-9
