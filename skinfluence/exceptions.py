@@ -1,5 +1,8 @@
 """Errors and warnings of skinfluence, each a full sentence with a remedy."""
 
+import sys
+import warnings
+
 import numpy as np
 
 __all__ = [
@@ -7,7 +10,11 @@ __all__ = [
     "SingularHessianError",
     "TrainingDataMissingError",
     "UnsupportedEstimatorError",
+    "warn",
 ]
+
+# Packages whose code stands between the line that a user wrote and a warning.
+_BETWEEN = {"skinfluence", "sklearn", "joblib", "pickle"}
 
 
 class UnsupportedEstimatorError(ValueError):
@@ -49,3 +56,24 @@ class TrainingDataMissingError(ValueError):
 
 class InfluenceWarning(UserWarning):
     """A number may not be what it seems; the message carries by how much."""
+
+
+def warn(message, category=InfluenceWarning):
+    """Warn at the line that called the package, however deep the call has gone.
+
+    Parameters
+    ----------
+    message : str
+        What is doubtful, by how much, and what to do about it.
+    category : type of Warning, default=InfluenceWarning
+        Its class.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame is not None and _root(frame) in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _root(frame):
+    """Return the top package of a frame's code."""
+    return frame.f_globals.get("__name__", "").partition(".")[0]

@@ -21,7 +21,7 @@ from skinfluence.inspection import (
     SearchDisplay,
 )
 from skinfluence.inspection.plotting import label_points
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.linear_model import Lasso, LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
 from tests.cases import NEWTON, data
 
@@ -220,6 +220,17 @@ def test_leave_out_display_compares_with_refits(clf):
     flat = LeaveOutDisplay.from_predictions([1.0, 2.0], [1.0, 2.5], unit="loss")
     assert flat.slope == pytest.approx(1.5)
     assert flat.ax_.get_xlabel() == "predicted (loss)"
+
+
+def test_leave_out_display_has_no_parameters_that_are_held_at_zero():
+    reg = Lasso(alpha=0.5, tol=1e-10, max_iter=100_000).fit(*data("diabetes")[:2])
+    free = np.append(reg.coef_ != 0, True)
+    assert not free.all()
+    display = LeaveOutDisplay.from_estimator(reg, n_checks=4, random_state=0)
+    check = reg.leave_out_check(4, random_state=0)
+    error = np.sqrt(np.diag(reg.params_covariance("hessian")))
+    np.testing.assert_allclose(display.actual, check.actual[:, free] / error[free])
+    assert np.isfinite(display.slope)
 
 
 def test_convergence_display_leaves_the_estimator_alone():

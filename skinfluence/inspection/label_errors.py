@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from skinfluence.mixins.checks import check_option
+from skinfluence.removal import METHODS
 from skinfluence.steps import final_estimator
 
 __all__ = ["rank_label_errors"]
@@ -15,6 +16,8 @@ def rank_label_errors(
     estimator,
     *,
     strategy="relabel",
+    method="newton",
+    refine=None,
     return_scores=False,
     hessian_solver="auto",
     n_jobs=None,
@@ -32,9 +35,8 @@ def rank_label_errors(
       high for samples that are right and unusual.
     - "loss": plain loss under the fitted model, which a sample of high leverage keeps low.
 
-    None of them wins everywhere: see the table in the documentation. The model without a
-    sample is one Newton step away; where there is none the fitted model takes its place.
-    Class weights are not in the scores.
+    None of them wins everywhere: see the table in the documentation. Where there is no model
+    without a sample, the fitted model takes its place. Class weights are not in the scores.
 
     Parameters
     ----------
@@ -42,6 +44,11 @@ def rank_label_errors(
         Fitted estimator of skinfluence, or a pipeline that ends in one.
     strategy : {"relabel", "leave_out_loss", "self_influence", "loss"}, default="relabel"
         What makes a label suspicious.
+    method : {"influence", "newton", "exact"}, default="newton"
+        Accuracy of the models without each sample, for "relabel" and "leave_out_loss".
+    refine : float, default=None
+        Share of the samples, those with the largest Newton decrement, that are left out
+        exactly. With "newton" only.
     return_scores : bool, default=False
         Return the scores with the ranking.
     hessian_solver : str or HessianSolver, default="auto"
@@ -75,24 +82,26 @@ def rank_label_errors(
     [50, 297, 213, 150, 100]
     """
     check_option("strategy", strategy, STRATEGIES)
+    check_option("method", method, METHODS)
     final = final_estimator(estimator)
     final._refuse_dask("rank_label_errors")
     if strategy == "self_influence":
         scores = -final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
     else:
-        scores = _loss_scores(final, strategy, hessian_solver, n_jobs)
+        accuracy = {"method": method, "refine": refine}
+        scores = _loss_scores(final, strategy, accuracy, hessian_solver, n_jobs)
     indices = np.argsort(-scores, kind="stable")
     return (indices, scores) if return_scores else indices
 
 
-def _loss_scores(final, strategy, hessian_solver, n_jobs):
+def _loss_scores(final, strategy, accuracy, hessian_solver, n_jobs):
     """Return losses of the training samples, with or without them in the fit."""
     objective = final._get_objective()
     formulation = objective.formulation
     raw = objective.design.predict(final._theta())
     if strategy != "loss":
         left_out = final._leave_out_raw(
-            None, None, "newton", None, hessian_solver, n_jobs, verbose=0
+            None, None, **accuracy, hessian_solver=hessian_solver, n_jobs=n_jobs, verbose=0
         )
         raw = np.where(np.isnan(left_out), raw, left_out)
     loss = formulation.loss.loss(objective.target, raw)

@@ -81,7 +81,8 @@ class LeaveOutDisplay:
         """Refit without some groups, see `leave_out_check`, and plot the comparison.
 
         Changes are in standard errors of each parameter,
-        ``params_covariance("hessian")``, so that all share the axes.
+        ``params_covariance("hessian")``, so that all share the axes. Parameters that an l1
+        penalty holds at zero have none and are left out.
 
         Parameters
         ----------
@@ -114,10 +115,11 @@ class LeaveOutDisplay:
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )
         error = np.sqrt(np.diag(final.params_covariance("hessian")))
+        free = error > 0
         index = final._get_objective().index if groups is None and cv is None else None
         return cls.from_predictions(
-            check.predicted / error,
-            check.actual / error,
+            check.predicted[:, free] / error[free],
+            check.actual[:, free] / error[free],
             names=row_names(index, check.indices),
             unit="standard errors",
             ax=ax,

@@ -1,6 +1,5 @@
 """Chapter B: fits that stopped before the optimum."""
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -9,7 +8,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import convergence
-from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.mixins.checks import check_count, prepare_out
 from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
 from skinfluence.solvers import get_solver
@@ -125,12 +124,10 @@ class ConvergenceMixin:
         convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
         lost = np.flatnonzero(np.isnan(out).any(axis=1))
         if lost.size:
-            warnings.warn(
+            warn(
                 f"With epsilon={epsilon:g} the Hessian is not positive definite for "
                 f"{lost.size} sample(s), whose step is NaN: {lost[:5].tolist()}. More weight "
                 "was taken than they have, or they alone determine a parameter.",
-                InfluenceWarning,
-                stacklevel=2,
             )
         return out
 
@@ -251,12 +248,11 @@ class ConvergenceMixin:
         self.n_newton_iter_ = polished.n_iter
         self.newton_decrement_ = polished.decrement
         if not polished.converged:
-            warnings.warn(
+            warn(
                 f"polish stopped after {polished.n_iter} Newton steps at a Newton "
                 f"decrement of {polished.decrement:.3g}. Raise max_iter; or the "
                 "objective has no minimum, as for separable classes without a penalty.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 

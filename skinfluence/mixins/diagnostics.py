@@ -1,14 +1,13 @@
 """Chapter D: case diagnostics and the uncertainty of the parameters."""
 
 import threading
-import warnings
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, influence, removal
-from skinfluence.exceptions import InfluenceWarning
+from skinfluence.exceptions import warn
 from skinfluence.groups import Groups, resolve_groups
 from skinfluence.mixins.checks import check_option, prepare_out
 from skinfluence.solvers import get_solver
@@ -265,7 +264,7 @@ default="infinitesimal_jackknife"
                 write(indices, d)
 
         groups = Groups(objective.n_rows)
-        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0, stacklevel=4)
+        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0)
         return measures
 
     def _hessian_covariance(self, state, n_jobs):
@@ -286,7 +285,7 @@ default="infinitesimal_jackknife"
 
     def _jackknife_covariance(self, groups, hessian_solver, n_jobs):
         """Return sum d d' over the groups."""
-        base, groups = self._removal(groups, None, "newton", hessian_solver, stacklevel=5)
+        base, groups = self._removal(groups, None, "newton", hessian_solver)
         groups.partition()
         layout = base.point.objective.formulation.layout
         full = base.theta + base.correction
@@ -298,7 +297,7 @@ default="infinitesimal_jackknife"
             with lock:
                 covariance[...] += product
 
-        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0, stacklevel=4)
+        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0)
         return covariance
 
 
@@ -308,10 +307,8 @@ def _check_dispersion(point, leverage, n_deleted=0):
         return
     if not diagnostics.degrees_of_freedom(point, leverage, n_deleted).all():
         left = diagnostics.degrees_of_freedom(point, leverage).min()
-        warnings.warn(
+        warn(
             f"The fit leaves {left:.3g} degrees of freedom, the number of samples less the "
             "effective number of parameters: there is no dispersion to estimate, and what is "
             "in units of it is NaN. Strengthen the penalty or use fewer features.",
-            InfluenceWarning,
-            stacklevel=4,
         )

@@ -1,11 +1,10 @@
 """Estimators with an l1 penalty: what holds as long as their support does."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 
-from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
 from skinfluence.removal.stack import Stack
@@ -21,12 +20,10 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
     leaves the groups to scikit-learn's own refit for which they are not.
     """
 
-    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, stacklevel=3):
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
         form = base.point.objective.formulation
         if form.l1_support is None:
-            return super()._leave_out(
-                base, groups, method, emit, refine, n_jobs, verbose, stacklevel + 1
-            )
+            return super()._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
         # With `refine` a group comes twice, and is exact the second time.
         times = np.zeros(len(groups), dtype=int)
         refitted = np.zeros(len(groups), dtype=bool)
@@ -41,16 +38,12 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
                 refitted[indices[j]] = True
             emit(indices, rows, theta)
 
-        super()._leave_out(
-            base, groups, method, certified, refine, n_jobs, verbose, stacklevel + 1
-        )
+        super()._leave_out(base, groups, method, certified, refine, n_jobs, verbose)
         if refitted.any():
-            warnings.warn(
+            warn(
                 f"{refitted.sum()} of {len(groups)} group(s), a share of "
                 f"{refitted.mean():.2g}, change which coefficients are zero, or their "
                 "signs: scikit-learn refitted them.",
-                InfluenceWarning,
-                stacklevel=stacklevel,
             )
 
     def _check_takes_dask(self, formulation):

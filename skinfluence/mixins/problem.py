@@ -5,7 +5,6 @@ present parameters, lazily, and can be thrown away at any time.
 """
 
 import copy
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,10 +24,10 @@ from skinfluence import _version, active_set, convergence, distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.design import make_design
 from skinfluence.exceptions import (
-    InfluenceWarning,
     SingularHessianError,
     TrainingDataMissingError,
     UnsupportedEstimatorError,
+    warn,
 )
 from skinfluence.layout import ParameterLayout
 from skinfluence.objective import Formulation, Objective
@@ -499,15 +498,13 @@ class ProblemMixin:
         """Whether the optimum near a fit has what moves in common with it."""
         return True
 
-    def _warn_of_support(self, state, stacklevel):
+    def _warn_of_support(self, state):
         """Warn where it has not."""
         if not self._support_holds(state):
-            warnings.warn(
+            warn(
                 "The fit is not at its optimum: there other coefficients are zero, or have "
                 "other signs, and results on the support of the fit are wrong. Call polish() "
                 "or refit with a smaller tol or a larger max_iter.",
-                InfluenceWarning,
-                stacklevel=stacklevel,
             )
 
     def _theta(self):
@@ -654,7 +651,7 @@ class ProblemMixin:
         design, target = self._check_samples(formulation, X, y)
         return formulation.query_gradients(design, target, self._theta())
 
-    def _get_state(self, hessian_solver, stacklevel=3, n_solves=None):
+    def _get_state(self, hessian_solver, n_solves=None):
         """Return the state at the present parameters, factorised at most once.
 
         The state is keyed by the problem, the bytes of the parameters and the solver; it
@@ -681,33 +678,31 @@ class ProblemMixin:
             state = _State(self._influence_problem, key, solver, point, factor)
             self._influence_state = state
         if state.factor.doubt is not None:
-            warnings.warn(state.factor.doubt, InfluenceWarning, stacklevel=stacklevel)
+            warn(state.factor.doubt)
         return state
 
     def _get_influence_state(self, hessian_solver, n_solves=None):
         """Return the state, with a warning when the point is far from the optimum."""
-        state = self._get_state(hessian_solver, stacklevel=4, n_solves=n_solves)
+        state = self._get_state(hessian_solver, n_solves)
         self._warn_of_misfit(state)
         return state
 
     def _warn_of_misfit(self, state):
         """Warn where the derivatives are those at a point far from the optimum."""
         if state.point.objective.formulation.loss.is_piecewise_linear:
-            self._warn_of_lost_path(state.point, stacklevel=5)
+            self._warn_of_lost_path(state.point)
             return
-        self._warn_of_support(state, stacklevel=5)
+        self._warn_of_support(state)
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
-            warnings.warn(
+            warn(
                 "The fit is not at its optimum: one Newton step would change the rows' "
                 f"gradients by {state.gradient_shift:.3g} of their size "
                 "(gradient_shift), and influence values are wrong by about as much. "
                 "Call polish() or refit with a smaller tol or a larger max_iter; or the "
                 "training arrays changed since fit.",
-                InfluenceWarning,
-                stacklevel=4,
             )
 
-    def _warn_of_lost_path(self, point, stacklevel):
+    def _warn_of_lost_path(self, point):
         """Warn where a fit is far from the optimum that its held rows belong to."""
         largest = np.abs(point.raw_prediction).max()
         if np.isfinite(point.misfit) and point.misfit <= GRADIENT_SHIFT_LIMIT * largest:
@@ -718,12 +713,10 @@ class ProblemMixin:
                 f"predictions there differ by up to {point.misfit / largest:.3g} of the "
                 "largest one"
             )
-        warnings.warn(
+        warn(
             f"The fit is not at its optimum: {found}, and which rows the loss holds in place "
             "may be wrong. Refit with a smaller tol or a larger max_iter; or the training "
             "arrays changed since fit.",
-            InfluenceWarning,
-            stacklevel=stacklevel,
         )
 
     @contextmanager
@@ -761,11 +754,9 @@ class ProblemMixin:
         saved = state.pop("_skinfluence_versions", None)
         present = (_version.__version__, sklearn.__version__)
         if saved is not None and tuple(saved) != present:
-            warnings.warn(
+            warn(
                 f"This {type(self).__name__} was pickled with skinfluence {saved[0]} and "
                 f"scikit-learn {saved[1]} and is read with skinfluence {present[0]} and "
                 f"scikit-learn {present[1]}: results may differ. Fit it again.",
-                InfluenceWarning,
-                stacklevel=2,
             )
         super().__setstate__(state)

@@ -1,6 +1,5 @@
 """Chapter C: the model without some of its training rows, without refitting."""
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 
 from skinfluence import active_set, convergence, removal
-from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
@@ -523,7 +522,7 @@ default="predict"
         self._replace_objective(*self._settle(objective, theta))
         return self
 
-    def _removal(self, groups, cv, method, hessian_solver, stacklevel=4):
+    def _removal(self, groups, cv, method, hessian_solver):
         """Return (base, groups) for one call."""
         check_option("method", method, removal.METHODS)
         objective = self._get_objective()
@@ -545,12 +544,12 @@ default="predict"
         solver = get_solver(hessian_solver, objective)
         if objective.formulation.loss.is_piecewise_linear:
             point = self._evaluate(objective)
-            self._warn_of_lost_path(point, stacklevel)
+            self._warn_of_lost_path(point)
             return removal.ActiveSetBase(point, solver, self._refitted_theta), groups
-        state = self._get_state(hessian_solver, stacklevel=stacklevel)
+        state = self._get_state(hessian_solver)
         point, factor = state.point, state.factor
         if method != "exact":
-            self._warn_of_support(state, stacklevel)
+            self._warn_of_support(state)
         else:
             with self._naming_directions():
                 polished = convergence.polish(
@@ -561,7 +560,7 @@ default="predict"
                     factor = solver.factorise(point)
         return removal.Base.at(point, factor, solver), groups
 
-    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, stacklevel=3):
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
         """Walk over the groups and say which have no result."""
         if refine is not None:
             if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
@@ -578,33 +577,27 @@ default="predict"
                 f"{groups.name(group)} (class {label!r})"
                 for group, label in outcome.without_optimum[:5]
             )
-            warnings.warn(
+            warn(
                 f"{len(outcome.without_optimum)} group(s) hold the last samples of a class, "
                 "whose free intercept then has no finite optimum; their results are NaN: "
                 f"{named}.",
-                InfluenceWarning,
-                stacklevel=stacklevel,
             )
         if getattr(base, "refitted", ()):
-            warnings.warn(
+            warn(
                 f"The active set could not be followed for {len(base.refitted)} of "
                 f"{len(groups)} group(s), which scikit-learn has refitted.",
-                InfluenceWarning,
-                stacklevel=stacklevel,
             )
         if outcome.unsolved.size:
             named = ", ".join(groups.name(group) for group in outcome.unsolved[:5])
-            warnings.warn(
+            warn(
                 f"{outcome.unsolved.size} group(s) leave an objective that is singular or "
                 f"did not converge; their results are NaN: {named}. A stronger penalty "
                 "or centred features help.",
-                InfluenceWarning,
-                stacklevel=stacklevel,
             )
 
     def _leave_out_raw(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
         """Return each training sample's raw prediction without its group, (n, K)."""
-        base, groups = self._removal(groups, cv, method, hessian_solver, stacklevel=5)
+        base, groups = self._removal(groups, cv, method, hessian_solver)
         groups.partition()
         design = base.point.objective.design
         raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
@@ -614,7 +607,7 @@ default="predict"
                 rows_of_group = line[line >= 0]
                 raw[rows_of_group] = design.take(rows_of_group).predict(one)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose, stacklevel=4)
+        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
         return raw
 
     def _check_labelled(self, raw):

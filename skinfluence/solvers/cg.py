@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, lobpcg
 
 from skinfluence.blocks import row_blocks
-from skinfluence.exceptions import InfluenceWarning, SingularHessianError
+from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.preconditioners import (
     positive_diagonal,
@@ -174,7 +174,7 @@ class ConjugateGradientFactor(Factor):
             "iterations, or use hessian_solver='cholesky' where its p x p Hessian fits into "
             "memory."
         )
-        warnings.warn(self.doubt, InfluenceWarning, stacklevel=4)
+        warn(self.doubt)
 
     def _refine(self, V):
         """Return (solution, relative size of the residual) for each row of V.

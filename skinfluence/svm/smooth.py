@@ -1,6 +1,5 @@
 """Support vector machines with a smooth hinge, our own estimators."""
 
-import warnings
 from abc import ABC, abstractmethod
 from numbers import Integral
 
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._compat import LinearClassifierMixin, check_sample_weight
 from skinfluence.design import make_design
+from skinfluence.exceptions import warn
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.losses import SmoothHingeLoss
 from skinfluence.mixins import InfluenceEstimatorMixin, KernelEstimatorMixin
@@ -55,12 +55,11 @@ class _SmoothHingeModel(BaseEstimator, ABC):
         self.n_iter_ = optimum.n_iter
         self._set_fitted(optimum.theta, formulation.layout, X)
         if not optimum.converged:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} stopped after {optimum.n_iter} Newton steps at a "
                 f"Newton decrement of {optimum.decrement:.3g}. Raise max_iter, scale the "
                 "features, or choose a higher temperature.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         return self
 
