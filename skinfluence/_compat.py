@@ -4,6 +4,8 @@ Each of them is listed here with the reason, so that a new scikit-learn release 
 checked in one place.
 """
 
+from inspect import signature
+
 # Predictions of a linear classifier with scikit-learn's own checks and messages; every
 # public class that has them brings a `fit` of its own.
 import numpy as np
@@ -21,8 +23,16 @@ __all__ = [
     "LinearClassifierMixin",
     "check_sample_weight",
     "one_vs_one_decision",
+    "scores_with_weights",
     "write_libsvm",
 ]
+
+
+def scores_with_weights(scorer):
+    """Return whether a scorer takes sample_weight, which only the scorer knows."""
+    if hasattr(scorer, "_accept_sample_weight"):
+        return scorer._accept_sample_weight()
+    return "sample_weight" in signature(scorer).parameters
 
 
 def write_libsvm(estimator, coef, intercept, X, codes, kernel):

@@ -7,15 +7,20 @@ from numbers import Real
 
 import numpy as np
 from scipy.stats import rankdata
+from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skinfluence._compat import scores_with_weights
 from skinfluence.blocks import row_blocks
+from skinfluence.exceptions import warn
 from skinfluence.mixins.checks import check_option
 from skinfluence.removal import METHODS
 from skinfluence.steps import final_estimator, transform
@@ -77,8 +82,8 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         ``param_*``, ``split0_test_score``, ``mean_test_score``, ``std_test_score`` (zero),
         ``rank_test_score``, ``mean_fit_time``, ``std_fit_time``, ``mean_score_time``,
         ``std_score_time``, times in seconds.
-    scorer_ : callable or None
-        The scorer; None for the estimator's own score.
+    scorer_ : callable
+        The scorer.
     n_splits_ : int
         1.
 
@@ -114,7 +119,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.refine = refine
         self.n_jobs = n_jobs
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, *, groups=None, **params):
         """Fit and score every candidate.
 
         Parameters
@@ -123,8 +128,13 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             Training data.
         y : array-like of shape (n,) or (n, n_targets)
             Targets or labels.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the samples in every fit, not in the scores.
+        groups : array-like of shape (n,), default=None
+            Samples that leave together, as with scikit-learn's ``LeaveOneGroupOut``.
+        **params : dict of str -> object
+            Passed to the `fit` of the estimator and to the scorer, as by
+            :class:`sklearn.model_selection.GridSearchCV`: `sample_weight` goes to both, for
+            a step of a pipeline it is ``step__sample_weight`` and goes to that step; with
+            metadata routing what was requested goes to whom requested it.
 
         Returns
         -------
@@ -132,29 +142,33 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             The search.
         """
         check_option("method", self.method, METHODS)
-        check_consistent_length(X, y)
+        check_consistent_length(X, y, groups)
         if y is not None and len(np.asarray(y)) < 2:
             raise ValueError("Leaving one out needs at least 2 samples, but n_samples=1.")
         candidates = list(ParameterGrid(self.param_grid))
-        fits = _WarmFits(self.estimator, X, y, sample_weight)
-        scoring = self.scoring
-        if scoring is not None:
-            scoring = check_scoring(self.estimator, scoring=scoring)
+        scorer = self._get_scorer()
+        routed = self._route(scorer, params)
+        fits = _WarmFits(self.estimator, X, y, routed.estimator.fit)
         scores, fit_times, score_times = [], [], []
         best, best_score = None, -np.inf
-        for params in candidates:
+        for candidate in candidates:
             started = time.perf_counter()
-            fitted = fits.fit(params)
+            fitted = fits.fit(candidate)
             fit_times.append(time.perf_counter() - started)
             started = time.perf_counter()
-            score = self._at_optimum(final_estimator(fitted)).leave_out_score(
-                scoring=scoring, method=self.method, refine=self.refine, n_jobs=self.n_jobs
+            score = self._at_optimum(final_estimator(fitted))._leave_out_score(
+                groups,
+                scoring=None if self.scoring is None else scorer,
+                method=self.method,
+                refine=self.refine,
+                n_jobs=self.n_jobs,
+                metadata=routed.scorer.score,
             )
             score_times.append(time.perf_counter() - started)
             scores.append(score)
             if best is None or score > best_score:
                 best, best_score = fitted, np.nan_to_num(score, nan=-np.inf)
-        self.scorer_ = scoring
+        self.scorer_ = scorer
         self.n_splits_ = 1
         self.cv_results_ = _tabulate(candidates, scores, fit_times, score_times)
         self.best_estimator_ = best
@@ -165,6 +179,49 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             if hasattr(best, name):
                 setattr(self, name, getattr(best, name))
         return self
+
+    def _get_scorer(self):
+        """Return the scorer, for None one that asks the estimator."""
+        return check_scoring(self.estimator, scoring=self.scoring)
+
+    def _route(self, scorer, params):
+        """Return what `fit` was given, for the fits and for the scorer."""
+        if _routing():
+            routed = process_routing(self, "fit", **params)
+            if self.scoring is None and isinstance(self.estimator, Pipeline):
+                # The score of a pipeline routes once more, to that of the last step.
+                asked = process_routing(self.estimator, "score", **routed.scorer.score)
+                routed.scorer.score = asked[self.estimator.steps[-1][0]].score
+            return routed
+        score, weight = {}, params.get("sample_weight")
+        if weight is not None:
+            if scores_with_weights(scorer):
+                score = {"sample_weight": weight}
+            else:
+                warn(f"scoring={self.scoring!r} takes no sample_weight: scores are without.")
+        return Bunch(estimator=Bunch(fit=params), scorer=Bunch(score=score))
+
+    def get_metadata_routing(self):
+        """Return which metadata go where.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            As scikit-learn's meta-estimators do.
+        """
+        fit_to_score = MethodMapping().add(caller="score", callee="score")
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                estimator=self.estimator,
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+            .add(
+                scorer=self._get_scorer(),
+                method_mapping=fit_to_score.add(caller="fit", callee="score"),
+            )
+        )
 
     def _at_optimum(self, final):
         """Return a copy at its optimum, where one can be reached; `final` stays as fitted.
@@ -253,7 +310,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X)
 
-    def score(self, X, y):
+    def score(self, X, y, **params):
         """Return the score of the best estimator on other samples.
 
         Parameters
@@ -262,6 +319,8 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             Samples.
         y : array-like of shape (m,) or (m, n_targets)
             Their targets or labels.
+        **params : dict of str -> object
+            Passed to the scorer, with metadata routing only.
 
         Returns
         -------
@@ -269,9 +328,13 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
             By `scoring`; by the estimator's own score where that is None.
         """
         check_is_fitted(self)
-        if self.scorer_ is None:
-            return self.best_estimator_.score(X, y)
-        return self.scorer_(self.best_estimator_, X, y)
+        if params and not _routing():
+            raise ValueError(
+                f"score takes {', '.join(params)} with metadata routing only: "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        routed = process_routing(self, "score", **params)
+        return self.scorer_(self.best_estimator_, X, y, **routed.scorer.score)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -290,14 +353,16 @@ class _WarmFits:
     ----------
     estimator : object
         What to clone.
-    X, y, sample_weight : array-like
+    X, y : array-like
         Training data.
+    metadata : dict
+        What else `fit` of the estimator is given.
     """
 
-    def __init__(self, estimator, X, y, sample_weight):
+    def __init__(self, estimator, X, y, metadata):
         final_estimator(estimator)
         self.estimator = estimator
-        self.X, self.y, self.sample_weight = X, y, sample_weight
+        self.X, self.y, self.metadata = X, y, metadata
         self.steps, self.prepared = None, None
         self.last = None
 
@@ -305,23 +370,26 @@ class _WarmFits:
         """Return a fitted copy of the estimator with these parameters."""
         candidate = clone(self.estimator).set_params(**clone(params, safe=False))
         final = final_estimator(candidate)
-        X = self._prepare(candidate)
-        self._warm(final).fit(X, self.y, sample_weight=self.sample_weight)
+        X, metadata = self._prepare(candidate)
+        self._warm(final).fit(X, self.y, **metadata)
         if hasattr(final, "warm_start"):
             final.warm_start = final_estimator(self.estimator).warm_start
         self.last = final
         return candidate
 
     def _prepare(self, candidate):
-        """Give a pipeline its fitted steps and return what the last one is fitted on."""
-        if not isinstance(candidate, Pipeline) or len(candidate.steps) == 1:
-            return self.X
+        """Give a pipeline its fitted steps; return what the last one is fitted on."""
+        if not isinstance(candidate, Pipeline):
+            return self.X, self.metadata
+        before, own = _of_steps(candidate, self.metadata)
+        if len(candidate.steps) == 1:
+            return self.X, own
         steps = candidate[:-1]
         if self.steps is None or repr(_settings(steps)) != repr(_settings(self.steps)):
             self.steps = steps
-            self.prepared = steps.fit_transform(self.X, self.y)
+            self.prepared = steps.fit_transform(self.X, self.y, **before)
         candidate.steps[:-1] = self.steps.steps
-        return self.prepared
+        return self.prepared, own
 
     def _warm(self, final):
         """Return the estimator with the last parameters, to start from."""
@@ -331,6 +399,38 @@ class _WarmFits:
             final.coef_ = copy.copy(self.last.coef_)
             final.intercept_ = copy.copy(self.last.intercept_)
         return final
+
+
+def _routing():
+    """Whether scikit-learn's metadata routing is on."""
+    return get_config()["enable_metadata_routing"]
+
+
+def _of_steps(pipe, metadata):
+    """Return the metadata of a pipeline's `fit`, those of the steps before the last and its.
+
+    With the names that the steps before it, as a pipeline, know them by.
+    """
+    last = pipe.steps[-1][0]
+    if _routing():
+        own = process_routing(pipe, "fit", **metadata)[last].fit
+        known = []
+        if len(pipe.steps) > 1:
+            known = pipe[:-1].get_metadata_routing().consumes("fit_transform", metadata)
+        return {name: metadata[name] for name in known}, own
+    before, own = {}, {}
+    for name, value in metadata.items():
+        step, _, param = name.partition("__")
+        if not param or step not in pipe.named_steps:
+            raise ValueError(
+                f"{name} does not say which step of the pipeline it is for: use the form "
+                f"step__name, such as {last}__{name}."
+            )
+        if step == last:
+            own[param] = value
+        else:
+            before[name] = value
+    return before, own
 
 
 def _settings(steps):

@@ -4,22 +4,34 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LinearRegression
+from sklearn.metrics import d2_tweedie_score, get_scorer, log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
+    LeaveOneGroupOut,
     LeaveOneOut,
     ParameterGrid,
     cross_val_predict,
+    cross_validate,
     train_test_split,
 )
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
 from sklearn.utils.estimator_checks import check_estimator
 
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
 from tests.cases import NEWTON, data
 
@@ -198,13 +210,8 @@ def test_the_search_is_an_estimator():
 
 
 def test_scikit_learns_checks():
-    # GridSearchCV fails the first one, too; the others want samples of weight zero to be
-    # as if they were not there, but scores are without weights.
-    known = {
-        "check_supervised_y_2d": "no warning is passed on",
-        "check_sample_weight_equivalence_on_dense_data": "unweighted scores",
-        "check_sample_weight_equivalence_on_sparse_data": "unweighted scores",
-    }
+    # GridSearchCV fails it, too.
+    known = {"check_supervised_y_2d": "no warning is passed on"}
     search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -216,7 +223,208 @@ def test_sample_weights_reach_every_fit():
     search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y, sample_weight=w)
     expected = Ridge(**search.best_params_).fit(X, y, sample_weight=w)
     np.testing.assert_allclose(search.best_estimator_.params_, expected.params_)
-    np.testing.assert_allclose(search.best_score_, expected.leave_out_score())
+    np.testing.assert_allclose(search.best_score_, expected.leave_out_score(sample_weight=w))
+
+
+def test_sample_weights_count_in_the_scores():
+    X, y, w = data("cancer")
+    X, y, w = X[:80], y[:80], w[:80]
+    grid = {"C": [0.1, 1.0]}
+    search = LeaveOneOutSearchCV(
+        LogisticRegression(**NEWTON), grid, scoring="neg_log_loss", method="exact"
+    ).fit(X, y, sample_weight=w)
+    for C, score in zip(grid["C"], search.cv_results_["mean_test_score"], strict=True):
+        left_out = cross_val_predict(
+            LogisticRegression(C=C, **NEWTON),
+            X,
+            y,
+            cv=LeaveOneOut(),
+            method="predict_proba",
+            params={"sample_weight": w},
+        )
+        np.testing.assert_allclose(score, -log_loss(y, left_out, sample_weight=w), rtol=1e-7)
+    fitted = search.best_estimator_
+    expected = fitted.leave_out_score(sample_weight=w)
+    correct = fitted.leave_out_predict() == y
+    np.testing.assert_allclose(expected, np.average(correct, weights=w))
+
+    def unweighted(estimator, X, y):
+        return estimator.score(X, y)
+
+    search = LeaveOneOutSearchCV(LogisticRegression(**NEWTON), grid, scoring=unweighted)
+    with pytest.warns(InfluenceWarning, match="takes no sample_weight"):
+        search.fit(X, y, sample_weight=w)
+    assert search.best_score_ == search.best_estimator_.leave_out_score()
+
+
+@pytest.mark.parametrize(
+    "regressor", [PoissonRegressor(), GammaRegressor(), TweedieRegressor(power=1.5)]
+)
+def test_scores_of_deviances_are_weighted(regressor):
+    X, y, w = data("amounts")
+    fitted = regressor.fit(X, y)
+    predicted, power = fitted.leave_out_predict(), {"P": 1, "G": 2, "T": 1.5}
+    power = power[type(fitted).__name__[0]]
+    np.testing.assert_allclose(
+        fitted.leave_out_score(sample_weight=w),
+        d2_tweedie_score(y, predicted, power=power, sample_weight=w),
+    )
+
+
+def test_groups_leave_together():
+    X, y, _ = data("cancer")
+    groups = np.arange(len(y)) % 20
+    grid = {"C": [0.01, 0.1, 1.0]}
+    options = {"scoring": "neg_log_loss"}
+    ours = LeaveOneOutSearchCV(
+        LogisticRegression(**NEWTON), grid, method="exact", **options
+    ).fit(X, y, groups=groups)
+    theirs = GridSearchCV(
+        LogisticRegression(**NEWTON), grid, cv=LeaveOneGroupOut(), **options
+    ).fit(X, y, groups=groups)
+    # Groups of one size: the mean of the folds is the pooled loss.
+    np.testing.assert_allclose(
+        ours.cv_results_["mean_test_score"],
+        theirs.cv_results_["mean_test_score"],
+        rtol=1e-6,
+    )
+
+
+def test_metadata_of_pipelines_go_to_the_steps_that_they_name():
+    X, y, w = data("cancer")
+    search, reference = searches_of_pipelines()
+    for names in (["model"], ["scale"], ["scale", "model"]):
+        params = {f"{name}__sample_weight": w for name in names}
+        search.fit(X, y, **params)
+        reference.fit(X, y, **params)
+        same_fit(search, reference)
+    with pytest.raises(ValueError, match="such as model__sample_weight"):
+        search.fit(X, y, sample_weight=w)
+    with pytest.raises(ValueError, match="scaler__sample_weight does not say which step"):
+        search.fit(X, y, scaler__sample_weight=w)
+
+
+def searches_of_pipelines(scale=None, model=None):
+    """Return ours and scikit-learn's search, with what the steps request if anything."""
+    scaler, last = StandardScaler(), LogisticRegression(**NEWTON)
+    scoring = get_scorer("accuracy")
+    if scale is not None:
+        scaler.set_fit_request(sample_weight=scale)
+        last.set_fit_request(sample_weight=model)
+        scoring.set_score_request(sample_weight=False)
+    pipe, grid = Pipeline([("scale", scaler), ("model", last)]), {"model__C": [0.3]}
+    return [one(pipe, grid, scoring=scoring) for one in (LeaveOneOutSearchCV, GridSearchCV)]
+
+
+def same_fit(search, reference):
+    for name in ("coef_", "intercept_"):
+        ours = getattr(search.best_estimator_[-1], name)
+        theirs = getattr(reference.best_estimator_[-1], name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    np.testing.assert_allclose(
+        search.best_estimator_[0].mean_, reference.best_estimator_[0].mean_
+    )
+
+
+@pytest.fixture
+def routing():
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+def test_routed_metadata_go_where_they_are_requested(routing):
+    X, y, w = data("cancer")
+    for requests in [(True, False), (False, True), (True, True), ("heavy", True)]:
+        searches = searches_of_pipelines(*requests)
+        params = {"sample_weight": w}
+        if "heavy" in requests:
+            params["heavy"] = w**2
+        for one in searches:
+            one.fit(X, y, **params)
+        same_fit(*searches)
+    alone = LogisticRegression(**NEWTON).set_fit_request(sample_weight="mine")
+    one = LeaveOneOutSearchCV(alone, {"C": [0.3]}).fit(X, y, mine=w).best_estimator_
+    expected = LogisticRegression(C=0.3, **NEWTON).fit(X, y, w)
+    np.testing.assert_allclose(one.params_, expected.params_)
+
+
+def test_routed_weights_reach_the_scorer_that_requests_them(routing):
+    X, y, w = data("cancer")
+    last = LogisticRegression(**NEWTON)
+    for weigh_fit, weigh_score in [(True, False), (False, True), (True, True)]:
+        last.set_fit_request(sample_weight=weigh_fit)
+        scoring = get_scorer("neg_log_loss").set_score_request(sample_weight=weigh_score)
+        search = LeaveOneOutSearchCV(last, {"C": [1.0]}, scoring=scoring)
+        search.fit(X, y, sample_weight=w)
+        fitted = LogisticRegression(**NEWTON).fit(X, y, w if weigh_fit else None)
+        weight = w if weigh_score else None
+        probability = fitted.leave_out_predict(response_method="predict_proba")
+        expected = -log_loss(y, probability, sample_weight=weight)
+        np.testing.assert_allclose(search.best_score_, expected)
+        if weigh_score:
+            probability = fitted.predict_proba(X)
+            expected = -log_loss(y, probability, sample_weight=weight)
+            np.testing.assert_allclose(search.score(X, y, sample_weight=w), expected)
+
+
+def test_weights_reach_the_own_score_that_requests_them(routing):
+    X, y, w = data("cancer")
+    last = LogisticRegression(**NEWTON).set_fit_request(sample_weight=False)
+    expected = LogisticRegression(**NEWTON).fit(X, y).leave_out_score(sample_weight=w)
+    grids = [(last, {"C": [1.0]}), (Pipeline([("model", last)]), {"model__C": [1.0]})]
+    for estimator, grid in grids:
+        search = LeaveOneOutSearchCV(estimator, grid)
+        with pytest.raises(UnsetMetadataPassedError, match="set_score_request"):
+            search.fit(X, y, sample_weight=w)
+        last.set_score_request(sample_weight=True)
+        search.fit(X, y, sample_weight=w)
+        np.testing.assert_allclose(search.best_score_, expected)
+        last.set_score_request(sample_weight=None)
+
+
+def test_routing_refuses_what_nobody_requests(routing):
+    X, y, w = data("cancer")
+    searches = [
+        LeaveOneOutSearchCV(LogisticRegression(), {"C": [1.0]}),
+        GridSearchCV(LogisticRegression(), {"C": [1.0]}),
+    ]
+    for search in searches:
+        with pytest.raises(UnsetMetadataPassedError, match="set_fit_request"):
+            search.fit(X, y, sample_weight=w)
+        with pytest.raises(TypeError, match="height"):
+            search.fit(X, y, height=w)
+
+
+def test_searches_route_inside_searches(routing):
+    X, y, w = data("cancer")
+    last = LogisticRegression(**NEWTON).set_fit_request(sample_weight=True)
+    last.set_score_request(sample_weight=False)
+    search = LeaveOneOutSearchCV(last, {"C": [0.1, 1.0]}).set_fit_request(groups=True)
+    groups = np.arange(len(y)) % 20
+    result = cross_validate(
+        search,
+        X,
+        y,
+        cv=2,
+        params={"sample_weight": w, "groups": groups},
+        return_estimator=True,
+        return_indices=True,
+    )
+    for one, train in zip(result["estimator"], result["indices"]["train"], strict=True):
+        alone = clone(search).fit(
+            X[train], y[train], sample_weight=w[train], groups=groups[train]
+        )
+        assert one.best_score_ == alone.best_score_
+        np.testing.assert_array_equal(
+            one.best_estimator_.params_, alone.best_estimator_.params_
+        )
+
+
+def test_weights_in_score_need_routing():
+    X, y = few()
+    search = LeaveOneOutSearchCV(LogisticRegression(**NEWTON), {"C": [1.0]}).fit(X, y)
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        search.score(X, y, sample_weight=np.ones(len(y)))
 
 
 # Jackknife+

@@ -42,8 +42,8 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
     def _formulate(self, y, sample_weight):
         return _deviance(self, PoissonLoss(), RealTarget(1, minimum=0.0))
 
-    def _score_predictions(self, pooled, y):
-        return d2_tweedie_score(y, pooled.predict(None), power=1)
+    def _score_predictions(self, pooled, y, **metadata):
+        return d2_tweedie_score(y, pooled.predict(None), power=1, **metadata)
 
     def _tight_params(self, params):
         return _TIGHT
@@ -73,8 +73,8 @@ class GammaRegressor(InfluenceEstimatorMixin, linear_model.GammaRegressor):
     def _formulate(self, y, sample_weight):
         return _deviance(self, TweedieLoss(2), RealTarget(1, positive=True))
 
-    def _score_predictions(self, pooled, y):
-        return d2_tweedie_score(y, pooled.predict(None), power=2)
+    def _score_predictions(self, pooled, y, **metadata):
+        return d2_tweedie_score(y, pooled.predict(None), power=2, **metadata)
 
     def _tight_params(self, params):
         return _TIGHT
@@ -116,9 +116,9 @@ class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
         loss = HalfSquaredLoss() if power == 0 else TweedieIdentityLoss(power)
         return _deviance(self, loss, target)
 
-    def _score_predictions(self, pooled, y):
+    def _score_predictions(self, pooled, y, **metadata):
         power = self._influence_problem.params["power"]
-        return d2_tweedie_score(y, pooled.predict(None), power=power)
+        return d2_tweedie_score(y, pooled.predict(None), power=power, **metadata)
 
     def _tight_params(self, params):
         return _TIGHT

@@ -257,6 +257,7 @@ default="predict"
         *,
         cv=None,
         scoring=None,
+        sample_weight=None,
         method="newton",
         refine=None,
         hessian_solver="auto",
@@ -277,6 +278,9 @@ default="predict"
         scoring : str or callable, default=None
             A scoring of scikit-learn, or a scorer; None for the estimator's own `score`
             (accuracy or R^2; D^2 for the Poisson family).
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the samples in the score; None counts each once, whatever their
+            weights in the fit.
         method : {"influence", "newton", "exact"}, default="newton"
             Accuracy.
         refine : float, default=None
@@ -291,7 +295,7 @@ default="predict"
         Returns
         -------
         score : float
-            Pooled score, without sample weights.
+            Pooled score.
 
         Examples
         --------
@@ -301,16 +305,18 @@ default="predict"
         >>> round(reg.leave_out_score(scoring="neg_mean_absolute_error"), 1)
         -44.5
         """
-        self._refuse_dask("leave_out_score")
-        raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
-        self._check_labelled(raw)
-        objective = self._get_objective()
-        pooled = self._pooled(raw)
-        y = self._decode(objective.target)
-        if scoring is None:
-            return float(self._score_predictions(pooled, y))
-        scorer = check_scoring(pooled, scoring=scoring)
-        return float(scorer(pooled, objective.design.X, y))
+        self._refuse_dask("leave_out_score", sample_weight)
+        return self._leave_out_score(
+            groups,
+            cv=cv,
+            scoring=scoring,
+            method=method,
+            refine=refine,
+            hessian_solver=hessian_solver,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            metadata={} if sample_weight is None else {"sample_weight": sample_weight},
+        )
 
     def leave_out_check(
         self,
@@ -610,6 +616,30 @@ default="predict"
         self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
         return raw
 
+    def _leave_out_score(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        scoring=None,
+        method,
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        metadata,
+    ):
+        """Return the pooled score, the scorer given more than predictions and targets."""
+        raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        self._check_labelled(raw)
+        objective = self._get_objective()
+        pooled = self._pooled(raw)
+        y = self._decode(objective.target)
+        if scoring is None:
+            return float(self._score_predictions(pooled, y, **metadata))
+        scorer = check_scoring(pooled, scoring=scoring)
+        return float(scorer(pooled, objective.design.X, y, **metadata))
+
     def _check_labelled(self, raw):
         """Raise where a classifier has no label for a sample: NaN would read as a class."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
@@ -630,9 +660,9 @@ default="predict"
         y = self._get_formulation().target.decode(target)
         return y[:, 0] if y.ndim == 2 and self._has_flat_target() else y
 
-    def _score_predictions(self, pooled, y):
+    def _score_predictions(self, pooled, y, **metadata):
         """Return what the estimator's own `score` makes of pooled predictions."""
-        return pooled.score(self._get_objective().design.X, y)
+        return pooled.score(self._get_objective().design.X, y, **metadata)
 
     def _optimum(self, base):
         """Return the parameters at the optimum of all rows, laid out as `params_`."""
