@@ -9,7 +9,6 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
@@ -18,6 +17,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skinfluence import convergence
 from skinfluence._compat import scores_with_weights
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import warn
@@ -26,6 +26,9 @@ from skinfluence.removal import METHODS
 from skinfluence.steps import final_estimator, transform
 
 __all__ = ["LeaveOneOutSearchCV", "jackknife_plus_interval"]
+
+# Newton decrement, relative to sqrt(F), that is near enough for one more Newton step.
+_NEAR = 1e-4
 
 
 def _best_has(name):
@@ -231,12 +234,14 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         """
         if self.method == "exact" or not hasattr(final, "polish"):
             return final
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                return copy.copy(final).polish(tol=1e-4, max_iter=20)
-        except (ValueError, np.linalg.LinAlgError):
-            return final  # leave_out_score says what is wrong with it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # leave_out_score says what is wrong with it
+            try:
+                if _is_near_optimum(final):
+                    return final  # its factorisation serves the removals, too
+                return copy.copy(final).polish(tol=_NEAR, max_iter=20)
+            except (ValueError, np.linalg.LinAlgError):
+                return final
 
     @property
     def classes_(self):
@@ -344,6 +349,16 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         tags.regressor_tags = inner.regressor_tags
         tags.input_tags = copy.copy(inner.input_tags)
         return tags
+
+
+def _is_near_optimum(final):
+    """Whether a fitted estimator is where `polish` would stop at once."""
+    try:
+        state = final._get_state("auto")
+    except np.linalg.LinAlgError:
+        return False  # flat where it is, which need not be so at the optimum
+    decrement = convergence.newton_decrement(state.point, state.correction)
+    return decrement <= _NEAR * np.sqrt(abs(state.point.value))
 
 
 class _WarmFits:

@@ -609,6 +609,11 @@ default="predict"
         raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
 
         def emit(_indices, rows, theta):
+            if rows.shape[1] == 1:  # row by row, products would be most of the work
+                single = rows[:, 0] >= 0
+                alone, readings = rows[single, 0], design.readings(theta[single])
+                raw[alone] = np.einsum("bd,bkd->bk", design.take(alone).rows(), readings)
+                return
             for line, one in zip(rows, theta, strict=True):
                 rows_of_group = line[line >= 0]
                 raw[rows_of_group] = design.take(rows_of_group).predict(one)
