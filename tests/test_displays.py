@@ -112,6 +112,45 @@ def test_labels_of_points_in_one_place_are_told_apart():
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
+def test_labels_stay_below_the_top():
+    figure, ax = plt.subplots()
+    x, y = np.full(4, 0.5), np.full(4, 1.0)
+    ax.scatter([0.0, 0.5, 1.0], [0.0, 1.0, 0.0])
+    ax.set_ylim(0.0, 1.0)
+    label_points(ax, x, y, [f"number {i}" for i in range(4)])
+    figure.canvas.draw()
+    boxes = [mpl.text.Text.get_window_extent(t) for t in texts(ax)]
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    assert max(box.y1 for box in boxes) <= ax.get_window_extent().y1 + 1.0
+
+
+def test_long_texts_do_not_leave_the_figure(clf):
+    X, y, _ = data("cancer")
+    words = ["word " * 60] * len(y)
+    for width in (30, 60, 120):
+        display = InfluenceDisplay.from_estimator(
+            clf, X[[3]], y[[3]], samples=words, query=words[0], width=width
+        )
+        display.figure_.canvas.draw()
+        title = display.ax_.title.get_window_extent()
+        assert display.figure_.bbox.x0 <= title.x0
+        assert title.x1 <= display.figure_.bbox.x1
+
+
+@pytest.mark.parametrize("n_steps", [2, 5, 9])
+def test_the_line_of_decrements_does_not_cross_the_words(n_steps):
+    decrements = np.append(np.geomspace(10.0, 0.1, n_steps), [1e-5, 1e-14, 1e-14])
+    display = ConvergenceDisplay.from_predictions(decrements, row_effect=3e-3)
+    display.figure_.canvas.draw()
+    (words,) = texts(display.ax_)
+    box = words.get_window_extent()
+    steps = np.linspace(0, len(decrements) - 1, 2000)
+    values = 10 ** np.interp(steps, np.arange(len(decrements)), np.log10(decrements))
+    line = display.ax_.transData.transform(np.column_stack([steps, values]))
+    assert not any(box.contains(*point) for point in line)
+
+
 def test_leverage_display_shows_the_summary(clf):
     display = LeverageDisplay.from_estimator(clf, n_labels=3, color="k")
     summary = clf.influence_summary()
@@ -189,7 +228,7 @@ def test_influence_display_of_texts_and_images():
     first = display.ax_.get_yticklabels()[0].get_text()
     assert first.startswith(f"text number {display.helpful_[0]} ")
     assert "..." in first
-    assert "text number 0" in display.ax_.get_title()
+    assert "text number 0" in display.ax_.get_title().replace("\n", " ")
     display = InfluenceDisplay.from_estimator(
         clf,
         X[[0]],

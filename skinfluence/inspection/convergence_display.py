@@ -137,13 +137,17 @@ class ConvergenceDisplay:
         ax.xaxis.get_major_locator().set_params(integer=True)
         if self.row_effect is not None:
             ax.axhline(self.row_effect, color=ORANGE, linewidth=1.2)
+            # The line falls: right of where it passes the effect the space above is free,
+            # left of it the space below.
+            above = np.mean(self.decrements > self.row_effect) > 0.4
             ax.annotate(
-                "effect of removing a median training sample",
-                (1.0, self.row_effect),
+                "effect of a median training sample",
+                (0.01 if above else 1.0, self.row_effect),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 4),
+                xytext=(0, -4 if above else 4),
                 textcoords="offset points",
-                ha="right",
+                ha="left" if above else "right",
+                va="top" if above else "bottom",
                 color=ORANGE,
                 fontsize=9,
             )

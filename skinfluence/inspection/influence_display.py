@@ -11,6 +11,9 @@ from skinfluence.steps import final_estimator, transform
 
 __all__ = ["InfluenceDisplay"]
 
+# Characters of a line of title that are as wide as the bars.
+_TITLE_WIDTH = 60
+
 
 class InfluenceDisplay:
     """The training samples that help and harm one query most.
@@ -206,14 +209,15 @@ class InfluenceDisplay:
             text = 0.0 if self.samples is None else 0.08 * width
             size = (8.0 + text, 0.72 * n_influential + 1.6)
         self.figure_, self.ax_ = make_axes(ax, size)
-        title = f"Training samples that help and harm\n{self.query_name}"
+        title = f"Influence of training samples on the loss at\n{self.query_name}"
         if images:
             self._draw_images(n_influential)
             self.ax_.set_title(title)
         else:
             self._draw_bars(width)
             if isinstance(self.query, str):
-                title += ": " + textwrap.shorten(self.query, width, placeholder=" ...")
+                shown = textwrap.shorten(self.query, width, placeholder=" ...")
+                title += ":\n" + textwrap.fill(shown, _TITLE_WIDTH)
             tidy(
                 self.ax_,
                 title=title,
@@ -248,7 +252,7 @@ class InfluenceDisplay:
         ):
             for column, row in enumerate(rows):
                 left = (column + int(with_query) + 0.08) * wide
-                caption = f"{word} {self.influence[row]:+.3g}\n{self._caption(row)}"
+                caption = f"{word} {self.influence[row]:+.3g}\n{self._caption(row, 'y = ')}"
                 box = (left, 0.5 * (1 - line), 0.84 * wide, 0.36)
                 self._draw_image(self.samples[row], box, caption, color)
 
@@ -269,9 +273,9 @@ class InfluenceDisplay:
             f"{text}  [{self._caption(row)}]" for text, row in zip(texts, rows, strict=True)
         ]
 
-    def _caption(self, row):
+    def _caption(self, row, symbol=""):
         name = row_names(self.names, [row])[0]
-        return name if self.labels is None else f"{name}: {_text(self.labels[row])}"
+        return name if self.labels is None else f"{name}: {symbol}{_text(self.labels[row])}"
 
 
 def _text(label):

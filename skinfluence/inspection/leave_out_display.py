@@ -191,7 +191,7 @@ class LeaveOutDisplay:
         ax.legend(loc="upper left", frameon=False, fontsize=9)
         title = "Changes when samples leave"
         if self.pearson_r is not None:
-            title += f": r = {self.pearson_r:.4f}, slope = {self.slope:.3f}"
+            title += f"\nr = {self.pearson_r:.4f}, slope = {self.slope:.3f}"
         unit = f" ({self.unit})" if self.unit else ""
         tidy(ax, title=title, xlabel=f"predicted{unit}", ylabel=f"refitted{unit}")
         error = np.abs(self.predicted - self.actual)

@@ -40,14 +40,14 @@ def label_points(ax, x, y, labels, *, fontsize=9):
 
     A label stands to the right of its point, or to the left near the right border, and
     moves up past the labelled points and labels that are there already, with a line back to
-    its point.
+    its point; down where it would leave the axes at the top.
     """
     from matplotlib.patheffects import withStroke
 
     ax.figure.canvas.draw()  # limits and layout are settled from here on
     scale = ax.figure.dpi / 72.0
     high, gap = _HIGH * fontsize * scale, _GAP * scale
-    right = ax.get_window_extent().x1
+    frame = ax.get_window_extent()
     points = ax.transData.transform(np.column_stack([x, y]))
     halo = [withStroke(linewidth=2.5, foreground="white")]
     dot = 0.8 * gap
@@ -55,12 +55,18 @@ def label_points(ax, x, y, labels, *, fontsize=9):
     for i in np.argsort(points[:, 1], kind="stable"):
         px, py = points[i]
         wide = _WIDE * fontsize * scale * len(labels[i])
-        left = px + gap + wide > right
+        left = px + gap + wide > frame.x1
         x0 = px - gap - wide if left else px + gap
+        beside = [(b0, b1) for a0, a1, b0, b1 in taken if x0 < a1 and a0 < x0 + wide]
         y0 = py - high / 2
-        for a0, a1, b0, b1 in sorted(taken, key=lambda box: box[2]):
-            if x0 < a1 and a0 < x0 + wide and y0 < b1 and b0 < y0 + high:
+        for b0, b1 in sorted(beside):
+            if y0 < b1 and b0 < y0 + high:
                 y0 = b1
+        if y0 + high > frame.y1:
+            y0 = min(py - high / 2, frame.y1 - high)
+            for b0, b1 in sorted(beside, key=lambda span: -span[1]):
+                if y0 < b1 and b0 < y0 + high:
+                    y0 = b0 - high
         taken.append((x0, x0 + wide, y0, y0 + high))
         rise = (y0 + high / 2 - py) / scale
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
@@ -73,5 +79,5 @@ def label_points(ax, x, y, labels, *, fontsize=9):
             va="center",
             fontsize=fontsize,
             path_effects=halo,
-            arrowprops=line if rise > 2 else None,
+            arrowprops=line if abs(rise) > 2 else None,
         )

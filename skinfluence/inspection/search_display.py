@@ -195,7 +195,7 @@ class SearchDisplay:
         value = self.values[best]
         value = f"{value:.3g}" if isinstance(value, Real) else str(value)
         ax.annotate(
-            f"best: {value}",
+            f"best: {value}" + (f", {lines[best]}" if lines[best] else ""),
             (x[best], self.scores[best]),
             xytext=(0, 10),
             textcoords="offset points",
