@@ -17,6 +17,7 @@ from skinfluence.gradients import GradientRows
 __all__ = [
     "ORDERS",
     "influence_blocks",
+    "influence_functional",
     "influence_loss",
     "influence_of",
     "influence_on",
@@ -96,6 +97,16 @@ def influence_on(point, factor, V, out=None, rows=None):
     solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
     return (point.rows if rows is None else rows).dot(solved, out=out)
+
+
+def influence_functional(point, factor, V, out, *, n_jobs=None):
+    """Fill out (m, n) with `influence_on` gradients V (m, K, D), block by block."""
+
+    def fill(block):
+        influence_on(point, factor, V[block], out=out[block])
+
+    blocks = row_blocks(len(V), 6 * V[:1].nbytes, n_jobs=n_jobs, largest=np.inf)
+    run_blocks(fill, blocks, n_jobs=n_jobs)
 
 
 def relabel_rows(point, target):

@@ -20,6 +20,7 @@ def everything(fitted, X, y, **keywords):
         "given": fitted.influence_params(*given, **keywords),
         "loss": fitted.influence_loss(X[:9], y[:9], **keywords),
         "prediction": fitted.influence_prediction(X[:9], **keywords),
+        "functional": fitted.influence_functional(np.eye(9, fitted.params_.size), **keywords),
         "self": fitted.self_influence(**keywords),
         "step": fitted.newton_step(0.01, *given, **keywords),
         "top": fitted.influential_samples(X[:9], y[:9], **keywords)[0],

@@ -34,6 +34,9 @@ CALLS = {
     "prediction": lambda e, X, y, jobs: e.influence_prediction(X[:150], n_jobs=jobs),
     "top": lambda e, X, y, jobs: e.influential_samples(X[:3000], y[:3000], 5, n_jobs=jobs)[0],
     "gradient": lambda e, X, y, jobs: e.loss_gradient(X, y, n_jobs=jobs),
+    "functional": lambda e, X, y, jobs: e.influence_functional(
+        np.eye(150, e.params_.size), n_jobs=jobs
+    ),
     "step": lambda e, X, y, jobs: e.newton_step(0.1, n_jobs=jobs),
 }
 

@@ -463,7 +463,9 @@ default="auto"
             state.point, state.factor, query, out, rows=rows, n_jobs=n_jobs, verbose=verbose
         )
 
-    def influence_functional(self, gradient, *, hessian_solver="auto", dtype=None, out=None):
+    def influence_functional(
+        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
         """Return the influence of every training sample on differentiable scalars.
 
         ``grad f' I_up,params(z_j)`` for scalars f of the parameters: a coefficient, a
@@ -476,6 +478,8 @@ default="auto"
             `params_`; or a function of the parameter vector that returns it.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads over blocks of scalars.
         dtype : numpy dtype, default=None
             Type of the result, float64 by default. Computations are in float64.
         out : ndarray, default=None
@@ -513,11 +517,12 @@ default="auto"
         V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
         n = state.point.objective.n_rows
         out = prepare_out(out, (*V.shape[:-1], n), dtype)
-        influence.influence_on(
+        influence.influence_functional(
             state.point,
             state.factor,
             layout.from_public(np.atleast_2d(V)),
-            out=out if V.ndim == 2 else out[None],
+            out if V.ndim == 2 else out[None],
+            n_jobs=n_jobs,
         )
         return out
 
