@@ -1,4 +1,4 @@
-"""Diagnostics: wrong labels found, signs flipped by few samples, and the search for C."""
+"""Diagnostics: measures of rows, wrong labels, signs flipped by few samples, the search."""
 
 import numpy as np
 from sklearn import linear_model as reference
@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import PolynomialFeatures, scale
 
-from benchmarks._data import labelled, shared
+from benchmarks._data import labelled, measured, shared
 from benchmarks._report import Table
 from benchmarks._timing import best_of
 from skinfluence.inspection import most_influential_set, rank_label_errors
@@ -29,6 +29,57 @@ _N_SEEDS = 20
 _N_NEAREST = 8
 _GRID = np.logspace(-4, 4, 25)
 _WITHOUT_EXACT = ("SMS spam",)  # takes minutes
+
+
+def case_diagnostics(repeats):
+    """Leverage, Cook's distance and their kin of all rows, against statsmodels."""
+    import statsmodels.api as sm
+
+    table = Table(
+        "Seconds for all measures of all rows, 50 features, no penalty",
+        ["model", "n", "summary", "with DFBETAS", "statsmodels", "difference"],
+        notes=[
+            "summary: influence_summary(); with DFBETAS: dfbetas() after it, too; both with",
+            "the factorisation. statsmodels: summary_frame() of get_influence().",
+            "difference: the largest in Cook's distance, relative to the largest distance.",
+            "~: not run; n times the time of one of the n regressions that it does.",
+        ],
+    )
+    for n in (1_000, 2_000, 100_000):
+        X, y = measured(n, 50)
+        model = sm.OLS(y, sm.add_constant(X, prepend=False))
+        _add_case_row(table, "least squares", LinearRegression().fit(X, y), model, repeats)
+    logistic = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
+    for n in (10_000, 100_000):
+        X, y = labelled(n, 50)
+        model = sm.GLM(y, sm.add_constant(X, prepend=False), family=sm.families.Binomial())
+        _add_case_row(table, "logistic", clone(logistic).fit(X, y), model, repeats)
+    return table
+
+
+def _add_case_row(table, name, fitted, model, repeats):
+    """Measure one fit with both and append a row."""
+    training = model.exog[:, :-1], model.endog
+    reference_fit = model.fit(tol=1e-15) if name == "logistic" else model.fit()
+
+    def summary():
+        return fitted.set_training_data(*training).influence_summary()  # factorised anew
+
+    def with_dfbetas():
+        return summary(), fitted.dfbetas()
+
+    ours = best_of({"summary": summary, "dfbetas": with_dfbetas}, min(repeats, 3))
+    n, cooks_distance = len(model.endog), summary().cooks_distance
+    if name == "least squares" and n > 10_000:
+        seconds = n * best_of({"one": lambda: type(model)(*training[::-1]).fit()}, 1)["one"]
+        theirs = f"~{seconds / 3600:.0f} h"
+    else:
+        seconds = best_of({"theirs": lambda: reference_fit.get_influence().summary_frame()}, 1)
+        theirs = f"{seconds['theirs']:.2f}"
+    expected = reference_fit.get_influence().cooks_distance[0]
+    difference = np.abs(cooks_distance - expected).max() / expected.max()
+    cells = [f"{ours[key]:.2f}" for key in ("summary", "dfbetas")]
+    table.rows.append([name, f"{n:,}", *cells, theirs, f"{difference:.0e}"])
 
 
 def label_errors(repeats):
@@ -237,4 +288,9 @@ def _fit(one, X, y):
     return lambda: one.fit(X, y)
 
 
-BENCHMARKS = {"label_errors": label_errors, "sign_flips": sign_flips, "search": search}
+BENCHMARKS = {
+    "case_diagnostics": case_diagnostics,
+    "label_errors": label_errors,
+    "sign_flips": sign_flips,
+    "search": search,
+}
