@@ -14,7 +14,8 @@ def final_estimator(estimator):
     if not isinstance(final, InfluenceMixin):
         raise TypeError(
             f"{type(final).__name__} has no influence methods: use the class of the same "
-            "name from skinfluence, alone or as the last step of a pipeline."
+            "name from skinfluence, alone or as the last step of a pipeline. What is fitted "
+            "already needs no new fit: skinfluence.from_fitted(estimator, X, y)."
         )
     return final
 

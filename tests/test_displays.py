@@ -8,6 +8,7 @@ from itertools import combinations
 import matplotlib as mpl
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,8 +22,10 @@ from skinfluence.inspection import (
     SearchDisplay,
 )
 from skinfluence.inspection.plotting import label_points
+from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Lasso, LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
+from skinfluence.svm import SVC
 from tests.cases import NEWTON, data
 
 mpl.use("Agg")
@@ -270,6 +273,23 @@ def test_leave_out_display_has_no_parameters_that_are_held_at_zero():
     error = np.sqrt(np.diag(reg.params_covariance("hessian")))
     np.testing.assert_allclose(display.actual, check.actual[:, free] / error[free])
     assert np.isfinite(display.slope)
+
+
+@pytest.mark.parametrize("model", [KernelRidge(kernel="rbf", gamma=0.05), SVC(tol=1e-10)])
+def test_leave_out_display_of_kernels_shows_predictions(model):
+    X, y, _ = data("cancer")
+    y = np.where(y == "benign", 1.0, -1.0)
+    fitted = model.fit(X, y)
+    display = LeaveOutDisplay.from_estimator(
+        fitted, n_checks=3, method="exact", random_state=0
+    )
+    check = fitted.leave_out_check(3, method="exact", random_state=0)
+    assert "prediction" in display.ax_.get_xlabel()
+    kept = np.delete(np.arange(len(y)), check.indices[0])
+    refit = clone(model).fit(X[kept], y[kept])
+    function = "predict" if isinstance(model, KernelRidge) else "decision_function"
+    change = getattr(refit, function)(X) - getattr(fitted, function)(X)
+    np.testing.assert_allclose(display.actual[0], change, atol=1e-3 * np.abs(change).max())
 
 
 def test_convergence_display_leaves_the_estimator_alone():

@@ -19,8 +19,8 @@ __all__ = ["LeaveOutDisplay"]
 class LeaveOutDisplay:
     """Changes when groups of samples leave, as predicted and as scikit-learn refits them.
 
-    One point for each parameter and group; on the diagonal the prediction is right. The
-    groups with the largest errors are named.
+    One point for each parameter, or prediction, and group; on the diagonal what was
+    predicted is right. The groups with the largest errors are named.
 
     Parameters
     ----------
@@ -82,7 +82,9 @@ class LeaveOutDisplay:
 
         Changes are in standard errors of each parameter,
         ``params_covariance("hessian")``, so that all share the axes. Parameters that an l1
-        penalty holds at zero have none and are left out.
+        penalty holds at zero have none and are left out. Of kernel models the changes
+        are those of the decision function, or of the prediction, at the training samples:
+        dual coefficients need not be unique.
 
         Parameters
         ----------
@@ -114,14 +116,29 @@ class LeaveOutDisplay:
         check = final.leave_out_check(
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )
-        error = np.sqrt(np.diag(final.params_covariance("hessian")))
-        free = error > 0
-        index = final._get_objective().index if groups is None and cv is None else None
+        objective = final._get_objective()
+        index = objective.index if groups is None and cv is None else None
+        if objective.design.has_metric:
+            layout = objective.formulation.layout
+            predicted, actual = (
+                objective.design.predict(np.concatenate(layout.from_public(change))).T.reshape(
+                    len(change), -1
+                )
+                for change in (check.predicted, check.actual)
+            )
+            unit = "prediction at a training sample"
+        else:
+            error = np.sqrt(np.diag(final.params_covariance("hessian")))
+            free = error > 0
+            predicted, actual = (
+                change[:, free] / error[free] for change in (check.predicted, check.actual)
+            )
+            unit = "standard errors"
         return cls.from_predictions(
-            check.predicted[:, free] / error[free],
-            check.actual[:, free] / error[free],
+            predicted,
+            actual,
             names=row_names(index, check.indices),
-            unit="standard errors",
+            unit=unit,
             ax=ax,
             **kwargs,
         )
