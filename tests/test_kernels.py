@@ -279,3 +279,14 @@ def test_a_failed_fit_leaves_the_model_as_it_was(labels):
             clf.fit(X, np.full(len(y), "benign"))
     np.testing.assert_array_equal(clf.decision_function(X), decision)
     np.testing.assert_array_equal(clf.influence_loss(X[:3], y[:3]), influence)
+
+
+@pytest.mark.parametrize("estimator", [SVC(), KernelRidge()], ids=lambda e: type(e).__name__)
+def test_what_dual_coefficients_cannot_say_names_what_there_is(estimator):
+    for name in ("solve_hessian", "dfbetas", "params_covariance"):
+        with pytest.raises(AttributeError, match=f"{name} is a matter") as caught:
+            getattr(estimator, name)
+        advice = str(caught.value).partition(": use ")[2].rstrip(".")
+        named = advice.replace(" or ", ", ").split(", ")
+        assert len(named) >= 2
+        assert all(hasattr(estimator, remedy) for remedy in named)

@@ -25,10 +25,12 @@ class _NotInDualCoefficients:
         self.name = name
 
     def __get__(self, instance, owner=None):
+        others = ("influence_summary", "influence_functional", "leave_out_params")
+        held = [name for name in others if hasattr(owner, name)]
         raise AttributeError(
             f"{self.name} is a matter of coefficients of features. In dual coefficients "
             "the Hessian is singular to rounding wherever the kernel matrix is: use "
-            "influence_functional, influence_summary or leave_out_params."
+            f"{', '.join(held[:-1])} or {held[-1]}."
         )
 
 
