@@ -8,13 +8,13 @@ the training digits that matter most to each of these errors, and predict how it
 would change without any one of them. Here scikit-learn then refits without each of them,
 and the predicted changes are compared with what really happens.
 
-Run it as ``python plot_quickstart.py [picture]``. The picture, ``quickstart.png`` by
-default, needs matplotlib; everything else does not.
+``python plot_quickstart.py quickstart.png`` writes the picture to a file.
 """
 
 import sys
 import textwrap
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn import linear_model
 from sklearn.datasets import load_digits
@@ -24,7 +24,7 @@ from skinfluence.linear_model import LogisticRegression
 
 # %%
 # Fit. The class has the name, the parameters and the fit of scikit-learn's; influence is
-# a set of methods after `fit`. The tight tolerance is for the refits below: they move the
+# a set of methods after ``fit``. The tight tolerance is for the refits below: they move the
 # optimum only a little, and the error of a loose fit would hide that.
 
 settings = {"C": 0.1, "solver": "newton-cg", "tol": 1e-10, "max_iter": 1000}
@@ -78,7 +78,7 @@ for i, query in enumerate(worst):
 # Predict what happens without each of these training digits. The influence of j is the
 # derivative of the loss in the weight of j, times the sum of all weights, here n. Leaving
 # j out lowers its weight from 1 to 0, so to first order the loss changes by
-# -influence / n. `leave_out_loss` evaluates the loss after one Newton step of the
+# ``-influence / n``. ``leave_out_loss`` evaluates the loss after one Newton step of the
 # objective without j instead: finite, and still without a refit.
 
 removed = np.unique(np.hstack([indices.ravel() for _, indices in influential.values()]))
@@ -144,53 +144,45 @@ def show_digit(ax, image, title, color="black"):
         spine.set_color(color)
 
 
-def draw(plt):
-    colors = {"helpful": "tab:blue", "harmful": "tab:red"}
-    figure = plt.figure(figsize=(13.5, 5.8))
-    images, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
-    asked, *blocks = images.subfigures(1, 3, width_ratios=[1.15, n_shown, n_shown])
+colors = {"helpful": "tab:blue", "harmful": "tab:red"}
+figure = plt.figure(figsize=(13.5, 5.8))
+images, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
+asked, *blocks = images.subfigures(1, 3, width_ratios=[1.15, n_shown, n_shown])
 
-    asked.suptitle("test digit", fontsize=14, y=0.985)
-    for i, ax in enumerate(asked.subplots(n_shown, 1)):
-        show_digit(ax, X_query[i], f"{y_query[i]}, not {predicted_label[i]}")
-    for block, (order, (values, indices)) in zip(blocks, influential.items(), strict=True):
-        block.suptitle(
-            f"most {order}, label: influence", fontsize=14, y=0.985, color=colors[order]
-        )
-        for i, axes in enumerate(block.subplots(n_shown, n_shown)):
-            for ax, value, j in zip(axes, values[i], indices[i], strict=True):
-                title = f"{y_train[j]}: {value:+.0f}".replace("-", "\N{MINUS SIGN}")
-                show_digit(ax, X_train[j], title, colors[order])
-    for part in (asked, *blocks):
-        part.subplots_adjust(
-            left=0.05, right=0.95, bottom=0.02, top=0.88, wspace=0.12, hspace=0.32
-        )
-
-    ax = right.subplots()
-    right.subplots_adjust(left=0.2, right=0.97, bottom=0.12, top=0.88)
-    ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
-    ax.plot(ends, ends, color="0.6", linewidth=1, label="actual = predicted")
-    for i in range(n_shown):
-        marker = "osD^v"[i % 5]
-        label = f"row {i + 1}: {y_query[i]}, not {predicted_label[i]}"
-        ax.scatter(predicted[i], actual[i], s=32, alpha=0.8, marker=marker, label=label)
-    ax.set_title(
-        f"Change of the test digit's loss without\none training digit: r = {pearson_r:.4f}",
-        fontsize=14,
+asked.suptitle("test digit", fontsize=14, y=0.985)
+for i, ax in enumerate(asked.subplots(n_shown, 1)):
+    show_digit(ax, X_query[i], f"{y_query[i]}, not {predicted_label[i]}")
+for block, (order, (values, indices)) in zip(blocks, influential.items(), strict=True):
+    block.suptitle(
+        f"most {order}, label: influence", fontsize=14, y=0.985, color=colors[order]
     )
-    ax.set_xlabel("predicted (\N{MINUS SIGN}influence / n)", fontsize=13)
-    ax.set_ylabel("actual (scikit-learn refits)", fontsize=13)
-    ax.tick_params(labelsize=11)
-    ax.legend(fontsize=12, frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure
+    for i, axes in enumerate(block.subplots(n_shown, n_shown)):
+        for ax, value, j in zip(axes, values[i], indices[i], strict=True):
+            title = f"{y_train[j]}: {value:+.0f}".replace("-", "\N{MINUS SIGN}")
+            show_digit(ax, X_train[j], title, colors[order])
+for part in (asked, *blocks):
+    part.subplots_adjust(
+        left=0.05, right=0.95, bottom=0.02, top=0.88, wspace=0.12, hspace=0.32
+    )
 
+ax = right.subplots()
+right.subplots_adjust(left=0.2, right=0.97, bottom=0.12, top=0.88)
+ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
+ax.plot(ends, ends, color="0.6", linewidth=1, label="actual = predicted")
+for i in range(n_shown):
+    marker = "osD^v"[i % 5]
+    label = f"row {i + 1}: {y_query[i]}, not {predicted_label[i]}"
+    ax.scatter(predicted[i], actual[i], s=32, alpha=0.8, marker=marker, label=label)
+ax.set_title(
+    f"Change of the test digit's loss without\none training digit: r = {pearson_r:.4f}",
+    fontsize=14,
+)
+ax.set_xlabel("predicted (\N{MINUS SIGN}influence / n)", fontsize=13)
+ax.set_ylabel("actual (scikit-learn refits)", fontsize=13)
+ax.tick_params(labelsize=11)
+ax.legend(fontsize=12, frameon=False)
+ax.spines[["top", "right"]].set_visible(False)
 
-picture = sys.argv[1] if len(sys.argv) > 1 else "quickstart.png"
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    print(f"\nmatplotlib is not installed: {picture} is skipped")
-else:
-    draw(plt).savefig(picture, dpi=120)
-    print(f"\nThe picture is in {picture}")
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+plt.show()
