@@ -56,6 +56,23 @@ def hospital(example):
     assert wrong > 1.4 * np.mean(example.digit_left_out != example.y)
 
 
+def label_errors(example):
+    assert example.score_error < 0.05 < 0.5 < example.scores[example.suspects[11]]
+    k = len(example.wrong)
+    assert example.found["relabel"][k - 1] >= 0.92 * k
+    assert all(counts[2 * k - 1] >= 0.98 * k for counts in example.found.values())
+    assert abs(example.by_rank[5, 0] - example.best[0]) < 0.005
+    assert example.by_chance[5, 0] > example.best[0] + 0.08
+
+
+def fragile_coefficient(example):
+    assert all(sign.flipped for sign in example.signs)
+    assert np.all(np.sign(example.refits) == -np.sign(example.reg.coef_))
+    assert example.largest < 1e-9
+    assert_array_equal(example.counts, [1, 39, 58, 39, 7, 4, 2, 5, 26, 6])
+    assert example.at_random.min() > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_shows_what_it_says(path, monkeypatch):

@@ -1,0 +1,121 @@
+"""
+============================
+Is this coefficient fragile?
+============================
+
+A regression on 442 patients says that a coefficient is positive. Would it still be so
+without three of them? ``most_influential_set`` looks for a small set of samples that
+carries a conclusion. Its answer is a list of samples, so anybody can check it: leave them
+out and fit again. Here scikit-learn does that for each answer.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn import linear_model
+from sklearn.datasets import load_diabetes
+from sklearn.preprocessing import scale
+
+from skinfluence.inspection import most_influential_set
+from skinfluence.linear_model import LinearRegression
+
+# %%
+# The progress of diabetes after a year on ten measurements, by least squares. The features
+# are scaled to standard deviation one.
+
+X, y = load_diabetes(return_X_y=True, as_frame=True)
+names = X.columns
+X, y = scale(X), y.to_numpy()
+reg = LinearRegression().fit(X, y)
+error = np.sqrt(np.diag(reg.params_covariance("hessian")))
+n = len(y)
+
+# %%
+# For each coefficient: how many patients have to go until its sign changes? ``significance``
+# asks another question: until it is significantly different from zero no more, or becomes
+# so.
+
+signs, levels, refits = [], [], []
+print("           coefficient    t      sign flips without   significance changes without")
+for j, name in enumerate(names):
+    sign = most_influential_set(reg, j)
+    level = most_influential_set(reg, j, significance=0.05)
+    signs.append(sign)
+    levels.append(level)
+    others = np.delete(np.arange(n), sign.indices)
+    refits.append(linear_model.LinearRegression().fit(X[others], y[others]).coef_[j])
+    print(
+        f"  {name:<9}{reg.coef_[j]:+9.2f}  {reg.coef_[j] / error[j]:+6.2f}"
+        f"    {len(sign.indices):4d} patients ({refits[j]:+.3f})"
+        f"  {len(level.indices):5d} patients (t {level.target_after:+.2f})"
+    )
+
+# %%
+# In brackets is what scikit-learn finds without them. Every sign is another one, and every
+# coefficient is the one that was promised:
+
+promised = np.array([sign.target_after for sign in signs])
+largest = np.abs(promised - refits).max()
+print(f"largest difference between promised and refitted coefficients: {largest:.1e}")
+
+# %%
+# ``bmi`` and ``s2`` have about the same coefficient. That of ``bmi`` stands on many patients;
+# that of ``s2`` hangs on four of them. ``s1`` to ``s4`` are measures of blood fats that
+# nearly determine each other, so it takes few patients to shift the effect from one to
+# another. ``s1`` is not significant, and it takes one patient to make it so.
+#
+# Are four patients few? Leave out four at random, a thousand times, and the sign stays. It
+# takes these four.
+
+j = list(names).index("s2")
+chosen = signs[j].indices
+rng = np.random.default_rng(0)
+at_random = []
+for _ in range(1000):
+    others = rng.permutation(n)[len(chosen) :]
+    at_random.append(linear_model.LinearRegression().fit(X[others], y[others]).coef_[j])
+at_random = np.array(at_random)
+print(f"{names[j]} without {len(chosen)} random patients, 1000 times: ", end="")
+print(f"from {at_random.min():+.1f} to {at_random.max():+.1f}")
+print(f"{names[j]} without patients {sorted(chosen.tolist())}: {refits[j]:+.2f}")
+
+# %%
+# Who are they? ``dfbetas`` tells how each patient moves each coefficient, in standard errors.
+
+dfbetas = reg.dfbetas()[:, j]
+print("\npatient   DFBETAS      s1      s2      s3      s4   progress   predicted")
+for i in chosen:
+    values = "".join(f"{X[i, list(names).index(s)]:+8.2f}" for s in ("s1", "s2", "s3", "s4"))
+    print(
+        f"{i:7d}    {dfbetas[i]:+.2f}  {values}   {y[i]:8.0f}   {reg.predict(X[[i]])[0]:9.0f}"
+    )
+
+# %%
+# The picture. Left, the number of patients that each sign hangs on. Right, the coefficients
+# while these patients leave one after the other: each point is a refit of scikit-learn.
+
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+counts = np.array([len(sign.indices) for sign in signs])
+order = np.argsort(counts)[::-1]
+bars = axes[0].barh(names[order], counts[order], color="tab:blue")
+axes[0].bar_label(bars, padding=3)
+axes[0].set(
+    xlabel=f"patients, of {n}",
+    title="Patients to leave out until the sign flips",
+)
+for name in ("s2", "s5", "bmi", "sex"):
+    j = list(names).index(name)
+    path = []
+    for k in range(len(signs[j].indices) + 1):
+        others = np.delete(np.arange(n), signs[j].indices[:k])
+        path.append(linear_model.LinearRegression().fit(X[others], y[others]).coef_[j])
+    axes[1].plot(path, marker=".", label=name)
+axes[1].axhline(0, color="black", linewidth=0.8)
+axes[1].set(
+    xlabel="patients left out",
+    ylabel="coefficient (scikit-learn refits)",
+    title="Coefficients without the patients they hang on",
+)
+axes[1].legend(frameon=False)
+for ax in axes:
+    ax.spines[["top", "right"]].set_visible(False)
+plt.show()
