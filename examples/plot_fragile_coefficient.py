@@ -82,12 +82,12 @@ print(f"{names[j]} without patients {sorted(chosen.tolist())}: {refits[j]:+.2f}"
 # Who are they? ``dfbetas`` tells how each patient moves each coefficient, in standard errors.
 
 dfbetas = reg.dfbetas()[:, j]
+fats = [list(names).index(name) for name in ("s1", "s2", "s3", "s4")]
 print("\npatient   DFBETAS      s1      s2      s3      s4   progress   predicted")
 for i in chosen:
-    values = "".join(f"{X[i, list(names).index(s)]:+8.2f}" for s in ("s1", "s2", "s3", "s4"))
-    print(
-        f"{i:7d}    {dfbetas[i]:+.2f}  {values}   {y[i]:8.0f}   {reg.predict(X[[i]])[0]:9.0f}"
-    )
+    values = "".join(f"{value:+8.2f}" for value in X[i, fats])
+    fitted = reg.predict(X[[i]])[0]
+    print(f"{i:7d}     {dfbetas[i]:+.2f}  {values}   {y[i]:8.0f}   {fitted:9.0f}")
 
 # %%
 # The picture. Left, the number of patients that each sign hangs on. Right, the coefficients

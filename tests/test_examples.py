@@ -73,6 +73,19 @@ def fragile_coefficient(example):
     assert example.at_random.min() > 0
 
 
+def text(example):
+    # The texts are those of the scikit-learn that is installed: which one it is may change.
+    assert example.pipe.score(example.X_test, example.y_test) > 0.7
+    assert example.newton_r > 0.999
+    first, step, true = (
+        abs(change) for change in (example.first_order, example.newton, example.actual)
+    )
+    assert np.abs(step - true).max() < 0.1 * np.abs(first - true).max()
+    assert_array_equal(np.sign(example.actual), np.sign(example.first_order))
+    label = example.label
+    assert example.probability[30, label] > 2 * example.probability[0, label]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_shows_what_it_says(path, monkeypatch):
