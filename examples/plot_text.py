@@ -61,9 +61,8 @@ pipe = make_pipeline(
 )
 pipe.fit(X_train, y_train)
 print(f"{n} texts to learn from, {len(y_test)} to read, {pipe[-1].params_.size} parameters")
-print(
-    f"right: {pipe.score(X_test, y_test):.1%} (training texts {pipe.score(X_train, y_train):.1%})"
-)
+scores = pipe.score(X_test, y_test), pipe.score(X_train, y_train)
+print(f"right: {scores[0]:.1%} (training texts {scores[1]:.1%})")
 
 # %%
 # Among the texts that are misread we take the one that suffers most from a single training

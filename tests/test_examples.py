@@ -86,6 +86,26 @@ def text(example):
     assert example.probability[30, label] > 2 * example.probability[0, label]
 
 
+def smooth_hinge(example):
+    assert np.all(np.diff(example.gaps) < 0)
+    assert example.exact_error < 1e-5 < 0.1 < np.abs(example.actual).max()
+    influence, newton, exact = example.smooth.T
+    assert np.all(np.diff(exact) > 0)
+    assert exact[-1] > 0.999
+    assert 0 < newton.argmax() < len(newton) - 1
+    assert newton.max() > example.active["newton"] + 0.05
+    assert influence.max() > example.active["influence"] + 0.05
+
+
+def kernels(example):
+    assert 3 < len(example.moved_by) < len(example.clf.support_)
+    assert example.slope_error < 1e-4
+    assert example.border_error < 1e-4
+    flipped = example.without.decision_function(example.query)[0]
+    assert flipped < -0.1 < 0 < example.clf.decision_function(example.query)[0]
+    assert example.ridge_error < 1e-10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_shows_what_it_says(path, monkeypatch):
