@@ -106,6 +106,29 @@ def kernels(example):
     assert example.ridge_error < 1e-10
 
 
+def pipelines(example):
+    assert example.frozen_error < 1e-8
+    assert example.whole_r > 0.9999
+    assert np.abs(example.predicted - example.first_order).min() > 10
+    assert np.abs(example.predicted - example.whole).max() < 2
+
+
+def choosing_c(example):
+    # What is left is the scaler, which has seen the left-out sample.
+    assert_allclose(example.exact_scores, example.actual, atol=4e-4)
+    assert_allclose(example.refined_scores, example.exact_scores, atol=2e-4)
+    best = example.values[example.actual.argmax()]
+    assert example.best == best == example.refined.best_params_["logisticregression__C"]
+    assert len(example.counts) > 1
+
+
+def jackknife_plus(example):
+    assert example.difference < 1e-9
+    plus, naive = (np.mean(shares, axis=1) for shares in example.coverage.values())
+    assert np.all(np.abs(plus - 0.9) < 0.02)
+    assert np.all(naive < 0.85)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_shows_what_it_says(path, monkeypatch):
