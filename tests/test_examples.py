@@ -129,6 +129,27 @@ def jackknife_plus(example):
     assert np.all(naive < 0.85)
 
 
+def fairness(example):
+    assert example.before > 0.1 > abs(example.informed_gap)
+    assert example.pearson_r > 0.998
+    assert example.result.flipped
+    assert len(example.result.indices) <= 13
+    assert_allclose(example.confirmed, example.result.target_after, atol=1e-8)
+    assert example.confirmed < example.before / 2 < 0.1 < example.at_random.min()
+
+
+def attack(example):
+    assert example.gradient_error < 1e-5
+    assert example.clf.predict(example.x)[0] == example.label[0] != example.answer
+    changed = np.flatnonzero((example.poisoned != example.X_train).any(axis=1))
+    assert_array_equal(changed, [example.edited])
+    assert example.moved < 0.2
+    assert example.expected_error < 1e-3
+    assert example.harm_rank == example.self_rank == 1 < example.self_rank_before
+    assert_allclose(example.without, example.loss(example.restored), rtol=1e-7)
+    assert example.restored.predict(example.x)[0] == example.label[0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_shows_what_it_says(path, monkeypatch):
