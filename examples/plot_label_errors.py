@@ -32,6 +32,7 @@ clean = LogisticRegression(**settings).fit(X_train, y_train)
 suspects, scores = rank_label_errors(clean, return_scores=True)
 
 figure, axes = plt.subplots(2, 6, figsize=(9, 3.9), layout="constrained")
+figure.suptitle("The most suspicious labels of the data as they are")
 read_as = clean.leave_out_predict()
 for ax, j in zip(axes.flat, suspects, strict=False):
     ax.imshow(X_train[j].reshape(8, 8), cmap="gray_r")
@@ -39,7 +40,6 @@ for ax, j in zip(axes.flat, suspects, strict=False):
     ax.set_title(
         f"label {y_train[j]}\nread as {read_as[j]}, score {scores[j]:.1f}", fontsize=9
     )
-figure.suptitle("The most suspicious labels of the data as they are")
 
 # %%
 # The score of the default strategy, ``"relabel"``: how much the loss of the digit would fall
