@@ -61,7 +61,7 @@ print(f"answers that are those of the refits: {same:.2%}")
 
 # %%
 # Leaving out single digits flatters the model: the other digits by the same hand stay. For
-# a new hand the error is half as large again, and twice as large on some forms.
+# a new hand there are half as many errors again, and twice as many on some forms.
 
 by_digit = np.array([np.mean((digit_left_out != y)[form == f]) for f in forms])
 by_form = np.array([np.mean((form_left_out != y)[form == f]) for f in forms])
