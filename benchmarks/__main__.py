@@ -1,7 +1,13 @@
-"""Run benchmarks and print a table for each: `python -m benchmarks [name ...]`."""
+"""Run benchmarks and print a table for each: `python -m benchmarks [name ...]`.
+
+Without names all benchmarks run, and their tables go into the documentation; with names
+they do with `--write`.
+"""
 
 import argparse
+import textwrap
 from contextlib import nullcontext
+from datetime import date
 
 from threadpoolctl import threadpool_limits
 
@@ -10,16 +16,19 @@ from benchmarks import (
     dask_influence,
     diagnostics,
     influence_loss,
+    peers,
     removal,
     streaming,
     svm,
     wide,
 )
-from benchmarks._report import format_table, machine
+from benchmarks._pages import store
+from benchmarks._report import MissingError, format_markdown, format_table, machine
 
 #: Every module with benchmarks; a new one is added here and nowhere else.
 MODULES = [
     influence_loss,
+    peers,
     conjugate_gradients,
     wide,
     streaming,
@@ -44,10 +53,31 @@ def main(arguments=None):
         limit = threadpool_limits(limits=options.blas_threads, user_api="blas")
     with limit:
         for name in options.names or BENCHMARKS:
-            table = BENCHMARKS[name](repeats=options.repeats)
-            print(format_table(table))
-            print(f"Measured on {machine()}.")
-            print(f"Again: {_command(name, options)}\n", flush=True)
+            _run(name, options)
+
+
+def _run(name, options):
+    """Run one benchmark, print its table and store it where that was asked for."""
+    try:
+        table = BENCHMARKS[name](repeats=options.repeats)
+    except MissingError as missing:
+        print(f"{name} skipped: {missing}.\n", flush=True)
+        return
+    print(format_table(table))
+    print(f"Measured on {machine()}.")
+    print(f"Again: {_command(name, options)}\n", flush=True)
+    if table.missing:
+        print(f"Not stored, not installed: {', '.join(table.missing)}.\n", flush=True)
+    elif options.write or not options.names:
+        _store(name, table, options)
+
+
+def _store(name, table, options):
+    """Put the table into the documentation, with what it was measured on."""
+    measured = textwrap.fill(f"Measured on {machine()}; {date.today():%d %B %Y}.", 95)
+    again = f"Again: `{_command(name, options)}`"
+    body = f"{format_markdown(table)}\n\n{measured}\n{again}"
+    store(name, _summary(BENCHMARKS[name]), body)
 
 
 def _parse(arguments):
@@ -59,6 +89,11 @@ def _parse(arguments):
         "names", nargs="*", metavar="name", help="benchmarks to run; all by default"
     )
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="store the tables in doc/benchmarks and doc/performance.md, as without names",
+    )
     parser.add_argument(
         "--repeats", type=int, default=9, help="runs of which the best counts (%(default)s)"
     )
@@ -79,9 +114,12 @@ def _parse(arguments):
 def _summaries():
     width = max(map(len, BENCHMARKS))
     return "\n".join(
-        f"{name:<{width}}  {function.__doc__.splitlines()[0]}"
-        for name, function in BENCHMARKS.items()
+        f"{name:<{width}}  {_summary(function)}" for name, function in BENCHMARKS.items()
     )
+
+
+def _summary(function):
+    return function.__doc__.splitlines()[0]
 
 
 def _command(name, options):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks._report import MissingError
+
 __all__ = ["labelled", "measured", "mnist_digits", "mnist_pair", "shared"]
 
 
@@ -35,9 +37,9 @@ def shared(name):
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     path = Path(os.environ.get("SKINFLUENCE_DATA", beside)) / name
     if not path.exists():
-        raise SystemExit(
-            f"This benchmark needs {name}, which is not in {path.parent}: set the "
-            "environment variable SKINFLUENCE_DATA to the directory that has it."
+        raise MissingError(
+            f"{name} is not in {path.parent}: set the environment variable "
+            "SKINFLUENCE_DATA to the directory that has it"
         )
     return path
 

@@ -1,7 +1,8 @@
-"""Tables as text, and what they were measured on."""
+"""Tables as text and as Markdown, and what they were measured on."""
 
 import os
 import platform
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from threadpoolctl import threadpool_info
 
 import skinfluence
 
-__all__ = ["Table", "format_table", "machine"]
+__all__ = ["MissingError", "Table", "format_markdown", "format_table", "machine"]
+
+
+class MissingError(Exception):
+    """What a benchmark needs is not installed or not there; says what."""
 
 
 @dataclass
@@ -29,19 +34,21 @@ class Table:
         Cells; floats are shown with one digit, unless formatted already.
     notes : list of str
         How to read the columns.
+    missing : list of str
+        What was not installed, so that rows are missing; such a table is not stored.
     """
 
     title: str
     header: list
     rows: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    missing: list = field(default_factory=list)
 
 
 def format_table(table):
     """Return the table as aligned text: words to the left, numbers to the right."""
-    cells = [table.header, *([_text(cell) for cell in row] for row in table.rows)]
+    cells, words = _cells(table)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    words = [isinstance(cell, str) and not _is_number(cell) for cell in table.rows[0]]
     lines = [
         "  ".join(
             f"{cell:<{width}}" if word else f"{cell:>{width}}"
@@ -51,6 +58,15 @@ def format_table(table):
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([table.title, "", lines[0], rule, *lines[1:], "", *table.notes])
+
+
+def format_markdown(table):
+    """Return the table as Markdown: its title, the table, how to read it."""
+    (header, *rows), words = _cells(table)
+    rule = [":--" if word else "--:" for word in words]
+    lines = ["| " + " | ".join(_escape(row)) + " |" for row in (header, rule, *rows)]
+    notes = textwrap.fill(" ".join(" ".join(table.notes).split()), 95)
+    return "\n\n".join([f"**{table.title}**", "\n".join(lines), notes]).rstrip()
 
 
 def machine():
@@ -63,6 +79,17 @@ def machine():
         f"{_processor()}, {os.cpu_count()} cores; {_blas()}; "
         f"Python {platform.python_version()}, {versions}"
     )
+
+
+def _cells(table):
+    """Return header and rows as text, and of each column whether it holds words."""
+    cells = [table.header, *([_text(cell) for cell in row] for row in table.rows)]
+    words = [isinstance(cell, str) and not _is_number(cell) for cell in table.rows[0]]
+    return cells, words
+
+
+def _escape(row):
+    return [cell.replace("|", "\\|") for cell in row]
 
 
 def _processor():

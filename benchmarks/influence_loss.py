@@ -7,7 +7,7 @@ from scipy.linalg import blas, lapack
 from sklearn import config_context
 from sklearn.datasets import load_digits
 
-from benchmarks._data import labelled, measured
+from benchmarks._data import labelled, measured, shared
 from benchmarks._report import Table
 from benchmarks._timing import best_of, peak_memory
 from skinfluence.linear_model import LogisticRegression, Ridge
@@ -78,11 +78,38 @@ def time_against_floor(repeats):
             "SYRK of the scaled rows (for softmax one for each pair of outputs), POTRF of",
             "the Hessian, POTRS for the queries, GEMM of solutions and training gradients",
             "into a fresh array, as the method returns one; (into out) is that GEMM into",
-            "an array that exists, not part of the floor. Target: ratio at most 2.",
+            "an array that exists, not part of the floor. Ratio: time of the method over the",
+            "sum of these calls with the same threads; at 1 nothing else would take time.",
         ],
     )
     for make in (_logistic, _ridge, _logistic_square, _logistic_wide, _softmax):
         table.rows += _rows_against_floor(make(), repeats)
+    return table
+
+
+def mnist_against_floor(repeats):
+    """influence_loss on all of MNIST: 7,850 parameters, and its Hessian formed."""
+    case = _mnist()
+    gemm, syrk = _blocked_floor(case)
+    n, _, q = case.sizes
+    table = Table(
+        "influence_loss on MNIST, factorisation included, against its BLAS floor (s)",
+        [*SIZES, *FLOOR, "floor", "influence_loss", "ratio", "peak - output (MiB)"],
+        notes=[
+            "SYRK of scaled row blocks for each of the 55 pairs of ten outputs, POTRF and",
+            "POTRS of order 7,850, GEMM of the solutions with all images by row blocks. No",
+            "copy of the images larger than a block is made on either side. Ratio: time of",
+            "the method over the sum of these calls, same threads. Peak beyond what was",
+            "there before the call, less its result.",
+        ],
+    )
+    candidates = {"SYRK": syrk, "GEMM": gemm, "ours": case.influence_loss}
+    seconds = best_of(_factorisation(case) | candidates, min(repeats, 2))
+    floor = sum(seconds[name] for name in FLOOR)
+    beyond = peak_memory(case.influence_loss) / MIB - 8 * q * n / MIB
+    left = [case.name, *case.sizes, *(f"{seconds[name]:.2f}" for name in FLOOR)]
+    times = [f"{floor:.2f}", f"{seconds['ours']:.2f}", _ratio(seconds["ours"] / floor)]
+    table.rows.append([*left, *times, beyond])
     return table
 
 
@@ -92,7 +119,7 @@ def memory_of_influence_loss(repeats):
         "Peak memory of influence_loss, factorisation included (MiB)",
         [*SIZES, "n_jobs", "output", "peak", "peak - output", "working_memory"],
         notes=[
-            "Peak beyond what was there before the call. Target: peak - output is at most",
+            "Peak beyond what was there before the call. peak - output stays within",
             "working_memory, the setting of scikit-learn.",
         ],
     )
@@ -159,9 +186,6 @@ def _blas_floor(case):
     n, _, q = case.sizes
     rng = np.random.default_rng(0)
     scaled = case.X * rng.uniform(0.1, 1.0, (n, 1))
-    square = rng.standard_normal((case.n_params, case.n_params))
-    hessian = np.asfortranarray(square @ square.T + case.n_params * np.eye(len(square)))
-    factor, _ = lapack.dpotrf(hessian, lower=1)
     V = rng.standard_normal((q, case.n_params))
     gradients = rng.standard_normal((n, case.n_params))
     out = np.empty((q, n))
@@ -172,11 +196,51 @@ def _blas_floor(case):
 
     return {
         "SYRK": syrk,
-        "POTRF": lambda: lapack.dpotrf(hessian, lower=1),
-        "POTRS": lambda: lapack.dpotrs(factor, V.T, lower=1),
+        **_factorisation(case),
         "GEMM": lambda: V @ gradients.T,
         "into out": lambda: np.matmul(V, gradients.T, out=out),
     }
+
+
+def _factorisation(case):
+    """Return the LAPACK calls on a Hessian of the case's order, by name."""
+    p, q = case.n_params, len(case.X_query)
+    # Positive definite by its diagonal; the time does not depend on the entries.
+    hessian = np.full((p, p), 0.5, order="F")
+    np.fill_diagonal(hessian, p)
+    V = np.random.default_rng(0).standard_normal((q, p))
+    factor, _ = lapack.dpotrf(hessian, lower=1)
+    return {
+        "POTRF": lambda: lapack.dpotrf(hessian, lower=1),
+        "POTRS": lambda: lapack.dpotrs(factor, V.T, lower=1),
+    }
+
+
+def _blocked_floor(case, n_rows=5_000):
+    """Return GEMM and SYRK of the case by row blocks: a gradient is an outer product."""
+    n, d, q = case.sizes
+    K = case.n_params // (d + 1)
+    rng = np.random.default_rng(0)
+    V = rng.standard_normal((q * K, d))
+    scaled, buffer = np.empty((n_rows, d)), np.empty((q * K, n_rows))
+    gram = np.zeros((d, d), order="F")
+    weights = rng.uniform(0.1, 1.0, (n, 1))
+    blocks = [slice(start, start + n_rows) for start in range(0, n, n_rows)]
+
+    def syrk():
+        for block in blocks:
+            rows = np.multiply(
+                case.X[block], weights[block], out=scaled[: len(weights[block])]
+            )
+            for _ in range(case.n_grams):
+                blas.dsyrk(1.0, rows.T, beta=1.0, c=gram, overwrite_c=1, lower=1)
+
+    def gemm():
+        for block in blocks:
+            rows = case.X[block]
+            np.matmul(V, rows.T, out=buffer[:, : len(rows)])
+
+    return gemm, syrk
 
 
 def _streaming_gemm(case, n_columns=1_000):
@@ -231,6 +295,16 @@ def _softmax(q=200):
     return _case("softmax digits", model, X, (X[:q], y[:q]), K * (K + 1) // 2)
 
 
+def _mnist(q=200):
+    with np.load(shared("mnist.npz")) as arrays:
+        X = arrays["x_train"][:55_000].reshape(-1, 784) / 255.0
+        y = arrays["y_train"][:55_000]
+        queries = arrays["x_test"][:q].reshape(-1, 784) / 255.0, arrays["y_test"][:q]
+    # The penalty of Koh & Liang, 0.01 in units of the mean loss.
+    model = LogisticRegression(C=1 / (0.01 * len(X)), tol=1e-4, max_iter=1000).fit(X, y)
+    return _case("softmax MNIST", model, X, queries, 55)
+
+
 def _case(name, model, X, queries, n_grams=1):
     return Case(name, model, X, *queries, n_grams, model.params_.size)
 
@@ -246,6 +320,7 @@ def _ratio(value):
 #: Benchmarks by the name the command line takes.
 BENCHMARKS = {
     "influence_loss": time_against_floor,
+    "influence_loss_mnist": mnist_against_floor,
     "influence_loss_memory": memory_of_influence_loss,
     "influential_samples": streaming_influential_samples,
 }

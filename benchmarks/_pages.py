@@ -1,0 +1,71 @@
+"""Measured tables in the documentation: one file for each benchmark, and the page of them."""
+
+import re
+from pathlib import Path
+
+__all__ = ["NOT_STORED", "PAGE", "TABLES", "render", "store", "stored"]
+
+_DOC = Path(__file__).resolve().parents[1] / "doc"
+#: Where the table of each benchmark is stored.
+TABLES = _DOC / "benchmarks"
+#: The page that shows tables in its regions.
+PAGE = _DOC / "performance.md"
+
+#: Benchmarks without a stored table, and why.
+NOT_STORED = {}
+
+_REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def stored(name):
+    """Return the file of a benchmark's table."""
+    return TABLES / f"{name}.md"
+
+
+def store(name, summary, body):
+    """Write the table of a benchmark, and the page anew.
+
+    Parameters
+    ----------
+    name : str
+        The benchmark.
+    summary : str
+        What it measures, in one line.
+    body : str
+        Its table as Markdown, with what it was measured on.
+    """
+    TABLES.mkdir(exist_ok=True)
+    stored(name).write_text(f"# {name}\n\n{summary}\n\n{body}\n", encoding="utf-8")
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def render(page):
+    """Return the page with its regions filled from the stored tables.
+
+    A region runs from ``<!-- table NAME -->`` or ``<!-- tables -->`` to ``<!-- end -->``:
+    comments in Markdown, invisible on the page. The first kind holds one table, the second
+    a list of all.
+    """
+    return _REGION.sub(_fill, page)
+
+
+def _fill(region):
+    kind, _, name = region[1].partition(" ")
+    text = _body(stored(name)) if kind == "table" else _list()
+    return f"<!-- {region[1]} -->\n\n{text}\n\n<!-- end -->"
+
+
+def _body(path):
+    return _parts(path)[2].rstrip() if path.exists() else "Not measured."
+
+
+def _list():
+    return "\n".join(
+        f"- [{path.stem}](benchmarks/{path.name}): {_parts(path)[1]}"
+        for path in sorted(TABLES.glob("*.md"))
+    )
+
+
+def _parts(path):
+    """Return heading, summary and body of a stored table."""
+    return path.read_text(encoding="utf-8").split("\n\n", 2)
