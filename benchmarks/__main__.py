@@ -22,7 +22,7 @@ from benchmarks import (
     svm,
     wide,
 )
-from benchmarks._pages import store
+from benchmarks._pages import NOT_STORED, store
 from benchmarks._report import MissingError, format_markdown, format_table, machine
 
 #: Every module with benchmarks; a new one is added here and nowhere else.
@@ -68,7 +68,7 @@ def _run(name, options):
     print(f"Again: {_command(name, options)}\n", flush=True)
     if table.missing:
         print(f"Not stored, not installed: {', '.join(table.missing)}.\n", flush=True)
-    elif options.write or not options.names:
+    elif (options.write or not options.names) and name not in NOT_STORED:
         _store(name, table, options)
 
 

@@ -12,7 +12,15 @@ TABLES = _DOC / "benchmarks"
 PAGE = _DOC / "performance.md"
 
 #: Benchmarks without a stored table, and why.
-NOT_STORED = {}
+NOT_STORED = {
+    "removal_accuracy": "its table is in removal.md",
+    "removal_exact": "its table is in removal.md",
+    "hinge_on_mnist": "its table is in svm.md",
+    "label_errors": "its table is in diagnostics.md",
+    "sign_flips": "its table is in diagnostics.md",
+    "search": "its table is in diagnostics.md",
+    "dask_influence": "its table is in large_data.md",
+}
 
 _REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)
 
