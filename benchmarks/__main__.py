@@ -68,7 +68,7 @@ def _run(name, options):
     print(f"Again: {_command(name, options)}\n", flush=True)
     if table.missing:
         print(f"Not stored, not installed: {', '.join(table.missing)}.\n", flush=True)
-    elif (options.write or not options.names) and name not in NOT_STORED:
+    elif options.write or not (options.names or name in NOT_STORED):
         _store(name, table, options)
 
 

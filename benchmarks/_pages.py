@@ -20,6 +20,13 @@ NOT_STORED = {
     "sign_flips": "its table is in diagnostics.md",
     "search": "its table is in diagnostics.md",
     "dask_influence": "its table is in large_data.md",
+    "influence_loss": "awaits an idle machine",
+    "influential_samples": "awaits an idle machine",
+    "removal_newton": "awaits an idle machine",
+    "kernel_cost": "awaits an idle machine",
+    "peers": "awaits an idle machine",
+    "peers_diagnostics": "awaits an idle machine",
+    "influence_loss_mnist": "awaits an idle machine",
 }
 
 _REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)
@@ -64,7 +71,9 @@ def _fill(region):
 
 
 def _body(path):
-    return _parts(path)[2].rstrip() if path.exists() else "Not measured."
+    if path.exists():
+        return _parts(path)[2].rstrip()
+    return f"`python -m benchmarks {path.stem}` measures it."
 
 
 def _list():
