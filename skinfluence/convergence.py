@@ -15,7 +15,6 @@ from scipy.optimize import brentq
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
-from skinfluence.objective import Objective
 from skinfluence.solvers.update import GroupUpdate
 
 __all__ = [
@@ -171,7 +170,7 @@ class Polished:
     converged: bool
 
 
-def polish(objective: Objective, theta, solver, *, tol, max_iter):
+def polish(objective, theta, solver, *, tol, max_iter):
     """Return the optimum of F by damped Newton from theta.
 
     Stops when the Newton decrement is at most tol sqrt(F), or when a full step no longer

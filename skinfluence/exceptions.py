@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 
+from skinfluence._typing import Floats
+
 __all__ = [
     "InfluenceWarning",
     "SingularHessianError",
@@ -42,7 +44,7 @@ class SingularHessianError(np.linalg.LinAlgError):
         and of shape (p,), laid out as `params_`, as raised by an estimator.
     """
 
-    def __init__(self, message, direction=None):
+    def __init__(self, message: str, direction: Floats | None = None) -> None:
         super().__init__(message)
         self.direction = direction
 

@@ -4,6 +4,7 @@ import copy
 from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import pipeline
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
@@ -12,6 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import kernel_ridge, linear_model, svm
+from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
@@ -45,7 +47,12 @@ PARTS = {
 }
 
 
-def from_fitted(obj, X=None, y=None, sample_weight=None):
+def from_fitted(
+    obj: Estimator,
+    X: MatrixLike | None = None,
+    y: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> Estimator:
     """Return an estimator with influence from one that scikit-learn has fitted.
 
     Nothing is fitted again, and `obj` stays as it is. The result has the parameters and

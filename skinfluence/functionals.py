@@ -26,11 +26,13 @@ from abc import ABC, abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import is_classifier
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
@@ -55,7 +57,7 @@ class Functional(ABC):
     """
 
     @abstractmethod
-    def value(self, params):
+    def value(self, params: Floats) -> float:
         """Return f(params).
 
         Parameters
@@ -70,7 +72,7 @@ class Functional(ABC):
         """
 
     @abstractmethod
-    def gradient(self, params):
+    def gradient(self, params: Floats) -> Floats:
         """Return the gradient of f in the parameters.
 
         Parameters
@@ -84,7 +86,7 @@ class Functional(ABC):
             Laid out as `params_`.
         """
 
-    def __call__(self, params):
+    def __call__(self, params: Floats) -> Floats:
         """Return `gradient(params)`."""
         return self.gradient(params)
 
@@ -256,7 +258,7 @@ class _Margin(_OfPredictions):
         return gradient
 
 
-def coefficient(estimator, param):
+def coefficient(estimator: Estimator, param: str | int) -> Functional:
     """Return the functional that is one parameter.
 
     Parameters
@@ -299,7 +301,14 @@ def coefficient(estimator, param):
     return _Coefficient(names.index(param))
 
 
-def mean_prediction(estimator, X, *, label=None, sample_weight=None, temperature=1.0):
+def mean_prediction(
+    estimator: Estimator,
+    X: MatrixLike,
+    *,
+    label: object = None,
+    sample_weight: ArrayLike | None = None,
+    temperature: float = 1.0,
+) -> Functional:
     """Return the functional that is the mean prediction over some samples.
 
     Of a regressor the mean of `predict`, of a classifier the mean probability of a class,
@@ -336,14 +345,15 @@ def mean_prediction(estimator, X, *, label=None, sample_weight=None, temperature
     142.5
     """
     _check_temperature(temperature)
-    m = X.shape[0] if hasattr(X, "shape") else len(X)
-    weights = np.ones(m) if sample_weight is None else column_or_1d(sample_weight)
+    weights = np.ones(np.shape(X)[0]) if sample_weight is None else column_or_1d(sample_weight)
     weights = weights / weights.sum()
     loss, response = _smooth_response(estimator, label)
     return _WeightedResponse(estimator, X, loss, response, weights, temperature)
 
 
-def probability(estimator, x, *, label=None, temperature=1.0):
+def probability(
+    estimator: Estimator, x: MatrixLike, *, label: object = None, temperature: float = 1.0
+) -> Functional:
     """Return the functional that is the probability of a class for one sample.
 
     Parameters
@@ -378,7 +388,7 @@ def probability(estimator, x, *, label=None, temperature=1.0):
     return mean_prediction(estimator, x, label=label, temperature=temperature)
 
 
-def margin(estimator, x, *, label=None):
+def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Functional:
     """Return the functional whose sign tells whether one sample is given a class.
 
     ``eta_c - max_{k != c} eta_k``, positive where `predict` gives class c; with two classes
@@ -416,7 +426,14 @@ def margin(estimator, x, *, label=None):
     return _Margin(estimator, x, _code(final_estimator(estimator), label))
 
 
-def demographic_parity(estimator, X, sensitive, *, label=None, temperature=1.0):
+def demographic_parity(
+    estimator: Estimator,
+    X: MatrixLike,
+    sensitive: ArrayLike,
+    *,
+    label: object = None,
+    temperature: float = 1.0,
+) -> Functional:
     """Return the functional that is the gap of the mean prediction between two groups.
 
     Mean over the samples of the second group less mean over those of the first, of the
@@ -454,7 +471,15 @@ def demographic_parity(estimator, X, sensitive, *, label=None, temperature=1.0):
     return _gap(estimator, X, sensitive, None, label, temperature)
 
 
-def equal_opportunity(estimator, X, y, sensitive, *, label=None, temperature=1.0):
+def equal_opportunity(
+    estimator: Estimator,
+    X: MatrixLike,
+    y: ArrayLike,
+    sensitive: ArrayLike,
+    *,
+    label: object = None,
+    temperature: float = 1.0,
+) -> Functional:
     """Return the functional that is the gap of a true positive rate between two groups.
 
     The gap of `demographic_parity` among the samples whose class is `label`.
@@ -497,7 +522,9 @@ def equal_opportunity(estimator, X, y, sensitive, *, label=None, temperature=1.0
     return _gap(estimator, X, sensitive, among, label, temperature)
 
 
-def auc_surrogate(estimator, X, y, *, temperature=1.0):
+def auc_surrogate(
+    estimator: Estimator, X: MatrixLike, y: ArrayLike, *, temperature: float = 1.0
+) -> Functional:
     """Return the functional that is a smooth area under the ROC curve.
 
     ``mean over pairs of sigma((eta_i - eta_j) / t)``, i of the second class and j of the

@@ -76,13 +76,13 @@ class Loss(ABC):
         Whether the curvature is nowhere negative.
     """
 
-    coupled = False
-    shift_invariant = False
-    constant_curvature = False
-    has_kinks = False
-    is_piecewise_linear = False
-    has_dispersion = False
-    convex = True
+    coupled: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = False
+    constant_curvature: ClassVar[bool] = False
+    has_kinks: ClassVar[bool] = False
+    is_piecewise_linear: ClassVar[bool] = False
+    has_dispersion: ClassVar[bool] = False
+    convex: ClassVar[bool] = True
 
     @abstractmethod
     def loss(self, target, raw_prediction):

@@ -3,9 +3,12 @@
 import copy
 import time
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
@@ -19,10 +22,12 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skinfluence import convergence
 from skinfluence._compat import scores_with_weights
+from skinfluence._typing import Accuracy, Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import warn
 from skinfluence.mixins.checks import check_option
 from skinfluence.removal import METHODS
+from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator, transform
 
 __all__ = ["LeaveOneOutSearchCV", "jackknife_plus_interval"]
@@ -113,8 +118,15 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, estimator, param_grid, *, scoring=None, method="newton", refine=None, n_jobs=None
-    ):
+        self,
+        estimator: Estimator,
+        param_grid: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        scoring: str | Callable[..., Any] | None = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.estimator = estimator
         self.param_grid = param_grid
         self.scoring = scoring
@@ -122,7 +134,9 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.refine = refine
         self.n_jobs = n_jobs
 
-    def fit(self, X, y, *, groups=None, **params):
+    def fit(
+        self, X: MatrixLike, y: ArrayLike, *, groups: ArrayLike | None = None, **params: Any
+    ) -> Self:
         """Fit and score every candidate.
 
         Parameters
@@ -153,7 +167,8 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         routed = self._route(scorer, params)
         fits = _WarmFits(self.estimator, X, y, routed.estimator.fit)
         scores, fit_times, score_times = [], [], []
-        best, best_score = None, -np.inf
+        best: Estimator = None
+        best_score = -np.inf
         for candidate in candidates:
             started = time.perf_counter()
             fitted = fits.fit(candidate)
@@ -244,11 +259,11 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
                 return final
 
     @property
-    def classes_(self):
+    def classes_(self) -> NDArray[Any]:
         """Class labels of the best estimator."""
         return self.best_estimator_.classes_
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """Return the predictions of the best estimator.
 
         Parameters
@@ -265,7 +280,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         return self.best_estimator_.predict(X)
 
     @available_if(_best_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> Floats:
         """Return the class probabilities of the best estimator.
 
         Parameters
@@ -282,7 +297,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         return self.best_estimator_.predict_proba(X)
 
     @available_if(_best_has("predict_log_proba"))
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> Floats:
         """Return the logarithm of the class probabilities of the best estimator.
 
         Parameters
@@ -299,7 +314,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         return self.best_estimator_.predict_log_proba(X)
 
     @available_if(_best_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> Floats:
         """Return the decision function of the best estimator.
 
         Parameters
@@ -315,7 +330,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X)
 
-    def score(self, X, y, **params):
+    def score(self, X: MatrixLike, y: ArrayLike, **params: Any) -> float:
         """Return the score of the best estimator on other samples.
 
         Parameters
@@ -484,15 +499,15 @@ def _tabulate(candidates, scores, fit_times, score_times):
 
 
 def jackknife_plus_interval(
-    estimator,
-    X,
+    estimator: Estimator,
+    X: MatrixLike,
     *,
-    confidence_level=0.9,
-    method="newton",
-    refine=None,
-    hessian_solver="auto",
-    n_jobs=None,
-):
+    confidence_level: float = 0.9,
+    method: Accuracy = "newton",
+    refine: float | None = None,
+    hessian_solver: str | HessianSolver = "auto",
+    n_jobs: int | None = None,
+) -> Floats:
     """Return prediction intervals from leave-one-out residuals, without refitting.
 
     With mu_(i) the model without training sample i and r_i its absolute error on it,

@@ -6,12 +6,16 @@ the fitted transformers first, as in `predict`.
 
 import copy
 import inspect
+from collections.abc import Sequence
 from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Self
 
+from numpy.typing import ArrayLike
 from sklearn import pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
 
@@ -85,7 +89,13 @@ def _last_step_with(name, pipe):
     raise AttributeError(message)
 
 
-class Pipeline(pipeline.Pipeline):
+if TYPE_CHECKING:  # a checker cannot see what is set from DELEGATES
+    _Delegates = InfluenceEstimatorMixin
+else:
+    _Delegates = object
+
+
+class Pipeline(pipeline.Pipeline, _Delegates):
     """Pipeline of scikit-learn with the influence methods of its last step.
 
     Parameters, attributes and methods are those of :class:`sklearn.pipeline.Pipeline`.
@@ -127,14 +137,20 @@ class Pipeline(pipeline.Pipeline):
     (284, 285)
     """
 
+    if TYPE_CHECKING:
+
+        def fit(  # type: ignore[override]  # scikit-learn's, which routes metadata
+            self, X: MatrixLike, y: ArrayLike | None = None, **params: Any
+        ) -> Self: ...
+
     @property
-    def params_(self):
+    def params_(self) -> Floats:
         """Parameters of the last step as one vector, shape (p,)."""
         check_is_fitted(self)
         return _last_step_with("params_", self).params_
 
     @available_if(partial(_last_step_with, "param_names"))
-    def param_names(self):
+    def param_names(self) -> list[str]:
         """Return a name for each entry of `params_`.
 
         Returns
@@ -201,7 +217,12 @@ for _name, _rows in DELEGATES.items():
     setattr(Pipeline, _name, _delegate(_name, _rows))
 
 
-def make_pipeline(*steps, memory=None, transform_input=None, verbose=False):
+def make_pipeline(
+    *steps: Estimator,
+    memory: Any = None,
+    transform_input: Sequence[str] | None = None,
+    verbose: bool = False,
+) -> Pipeline:
     """Return a `Pipeline` of the given estimators, named after their types.
 
     Parameters

@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
+    ["_typing"],
     ["_version", "_compat", "exceptions", "blocks"],
     ["products"],
     ["losses", "targets", "layout", "l1_support"],

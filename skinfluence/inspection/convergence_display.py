@@ -2,10 +2,13 @@
 
 import copy
 import warnings
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, tidy
 from skinfluence.mixins.checks import check_count
 from skinfluence.steps import final_estimator
@@ -49,12 +52,19 @@ class ConvergenceDisplay:
     True
     """
 
-    def __init__(self, decrements, *, row_effect=None):
+    def __init__(self, decrements: Floats, *, row_effect: float | None = None) -> None:
         self.decrements = decrements
         self.row_effect = row_effect
 
     @classmethod
-    def from_estimator(cls, estimator, *, max_iter=20, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Estimator,
+        *,
+        max_iter: int = 20,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Polish a copy of a fitted estimator step by step, and plot.
 
         Parameters
@@ -91,7 +101,14 @@ class ConvergenceDisplay:
         return cls(np.array(decrements), row_effect=row_effect).plot(ax=ax, **kwargs)
 
     @classmethod
-    def from_predictions(cls, decrements, *, row_effect=None, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        decrements: ArrayLike,
+        *,
+        row_effect: float | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot decrements computed before.
 
         Parameters
@@ -113,7 +130,7 @@ class ConvergenceDisplay:
         decrements = np.asarray(decrements, dtype=np.float64)
         return cls(decrements, row_effect=row_effect).plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the plot.
 
         Parameters

@@ -1,10 +1,14 @@
 """The most helpful and the most harmful training samples of a query."""
 
 import textwrap
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 
+from skinfluence._typing import Axes, Estimator, Floats, MatrixLike
 from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, row_names, tidy
 from skinfluence.mixins.checks import check_count
 from skinfluence.steps import final_estimator, transform
@@ -63,14 +67,14 @@ class InfluenceDisplay:
 
     def __init__(
         self,
-        influence,
+        influence: Floats,
         *,
-        labels=None,
-        samples=None,
-        names=None,
-        query=None,
-        query_name="the query",
-    ):
+        labels: Sequence[Any] | None = None,
+        samples: Sequence[Any] | None = None,
+        names: Sequence[Any] | None = None,
+        query: object = None,
+        query_name: str = "the query",
+    ) -> None:
         self.influence = influence
         self.labels = labels
         self.samples = samples
@@ -80,8 +84,17 @@ class InfluenceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, *, samples=None, query=None, query_name=None, ax=None, **kwargs
-    ):
+        cls,
+        estimator: Estimator,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        samples: Sequence[Any] | None = None,
+        query: object = None,
+        query_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot the influence of training samples on the loss at one query.
 
         Parameters
@@ -134,16 +147,16 @@ class InfluenceDisplay:
     @classmethod
     def from_predictions(
         cls,
-        influence,
+        influence: ArrayLike,
         *,
-        labels=None,
-        samples=None,
-        names=None,
-        query=None,
-        query_name="the query",
-        ax=None,
-        **kwargs,
-    ):
+        labels: Sequence[Any] | None = None,
+        samples: Sequence[Any] | None = None,
+        names: Sequence[Any] | None = None,
+        query: object = None,
+        query_name: str = "the query",
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot influences computed before.
 
         Parameters
@@ -180,7 +193,7 @@ class InfluenceDisplay:
         )
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, n_influential=5, width=60):
+    def plot(self, ax: Axes | None = None, *, n_influential: int = 5, width: int = 60) -> Self:
         """Draw the plot.
 
         Parameters

@@ -2,17 +2,19 @@
 
 from abc import ABC, abstractmethod
 from numbers import Real
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 from sklearn.utils import Bunch
 
 from skinfluence import convergence, diagnostics, influence, removal
+from skinfluence._typing import Estimator
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.groups import Groups
 from skinfluence.mixins.checks import check_count, check_option
-from skinfluence.solvers import get_solver
+from skinfluence.solvers import HessianSolver, get_solver
 from skinfluence.steps import final_estimator
 
 __all__ = ["most_influential_set"]
@@ -24,16 +26,16 @@ _NEGLIGIBLE = 1e-12
 
 
 def most_influential_set(
-    estimator,
-    target,
+    estimator: Estimator,
+    target: str | int | Functional,
     *,
-    threshold=0.0,
-    significance=None,
-    search="greedy",
-    max_samples=None,
-    hessian_solver="auto",
-    n_jobs=None,
-):
+    threshold: float = 0.0,
+    significance: float | None = None,
+    search: Literal["greedy", "linear"] = "greedy",
+    max_samples: int | None = None,
+    hessian_solver: str | HessianSolver = "auto",
+    n_jobs: int | None = None,
+) -> Bunch:
     """Find a small set of training samples whose removal changes a conclusion.
 
     The conclusion is the side of `threshold` on which a number stands: the sign of a

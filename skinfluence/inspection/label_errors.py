@@ -1,27 +1,54 @@
 """Training samples whose labels are likely to be wrong."""
 
+from typing import Literal, TypeAlias, get_args, overload
+
 import numpy as np
 from sklearn.base import is_classifier
 
+from skinfluence._typing import Accuracy, Estimator, Floats, Indices
 from skinfluence.mixins.checks import check_option
 from skinfluence.removal import METHODS
+from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator
 
 __all__ = ["rank_label_errors"]
 
-STRATEGIES = ("relabel", "leave_out_loss", "self_influence", "loss")
+Strategy: TypeAlias = Literal["relabel", "leave_out_loss", "self_influence", "loss"]
+STRATEGIES = get_args(Strategy)
+
+
+@overload
+def rank_label_errors(
+    estimator: Estimator,
+    *,
+    strategy: Strategy = ...,
+    return_scores: Literal[False] = ...,
+    hessian_solver: str | HessianSolver = ...,
+    n_jobs: int | None = ...,
+) -> Indices: ...
+
+
+@overload
+def rank_label_errors(
+    estimator: Estimator,
+    *,
+    strategy: Strategy = ...,
+    return_scores: Literal[True],
+    hessian_solver: str | HessianSolver = ...,
+    n_jobs: int | None = ...,
+) -> tuple[Indices, Floats]: ...
 
 
 def rank_label_errors(
-    estimator,
+    estimator: Estimator,
     *,
-    strategy="relabel",
-    method="newton",
-    refine=None,
-    return_scores=False,
-    hessian_solver="auto",
-    n_jobs=None,
-):
+    strategy: Strategy = "relabel",
+    method: Accuracy = "newton",
+    refine: float | None = None,
+    return_scores: bool = False,
+    hessian_solver: str | HessianSolver = "auto",
+    n_jobs: int | None = None,
+) -> Indices | tuple[Indices, Floats]:
     """Rank the training samples by how suspicious their labels are.
 
     - "relabel": by how much the loss of the sample falls with the best other label,

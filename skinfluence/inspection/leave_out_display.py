@@ -1,7 +1,20 @@
 """Predicted against refitted changes of the parameters."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skinfluence._typing import (
+    Accuracy,
+    Axes,
+    CrossValidation,
+    Estimator,
+    Floats,
+    GroupsLike,
+    RandomState,
+)
 from skinfluence.inspection.plotting import (
     BLUE,
     GREY,
@@ -56,7 +69,16 @@ class LeaveOutDisplay:
     True
     """
 
-    def __init__(self, predicted, actual, *, names=None, unit="", pearson_r=None, slope=None):
+    def __init__(
+        self,
+        predicted: Floats,
+        actual: Floats,
+        *,
+        names: Sequence[Any] | None = None,
+        unit: str = "",
+        pearson_r: float | None = None,
+        slope: float | None = None,
+    ) -> None:
         self.predicted = predicted
         self.actual = actual
         self.names = names
@@ -67,17 +89,17 @@ class LeaveOutDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Estimator,
         *,
-        n_checks=20,
-        groups=None,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        ax=None,
-        **kwargs,
-    ):
+        n_checks: int = 20,
+        groups: GroupsLike = None,
+        cv: CrossValidation = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        random_state: RandomState = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Refit without some groups, see `leave_out_check`, and plot the comparison.
 
         Changes are in standard errors of each parameter,
@@ -144,7 +166,16 @@ class LeaveOutDisplay:
         )
 
     @classmethod
-    def from_predictions(cls, predicted, actual, *, names=None, unit="", ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        predicted: ArrayLike,
+        actual: ArrayLike,
+        *,
+        names: Sequence[Any] | None = None,
+        unit: str = "",
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot changes computed before.
 
         Parameters
@@ -166,8 +197,8 @@ class LeaveOutDisplay:
             The plot.
         """
         predicted, actual = (
-            np.reshape(np.asarray(a, dtype=np.float64), (len(a), -1))
-            for a in (predicted, actual)
+            a.reshape(len(a), -1)
+            for a in (np.asarray(predicted, np.float64), np.asarray(actual, np.float64))
         )
         x, y = predicted.ravel(), actual.ravel()
         pearson_r, slope = None, None
@@ -178,7 +209,7 @@ class LeaveOutDisplay:
         )
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, n_labels=3, **kwargs):
+    def plot(self, ax: Axes | None = None, *, n_labels: int = 3, **kwargs: Any) -> Self:
         """Draw the plot.
 
         Parameters

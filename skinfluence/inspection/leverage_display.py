@@ -1,7 +1,12 @@
 """Leverage against residual."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.inspection.plotting import (
     BLUE,
     GREY,
@@ -57,8 +62,14 @@ class LeverageDisplay:
     """
 
     def __init__(
-        self, leverage, studentized_residual, *, cooks_distance, dof=None, names=None
-    ):
+        self,
+        leverage: Floats,
+        studentized_residual: Floats,
+        *,
+        cooks_distance: Floats,
+        dof: float | None = None,
+        names: Sequence[Any] | None = None,
+    ) -> None:
         self.leverage = leverage
         self.studentized_residual = studentized_residual
         self.cooks_distance = cooks_distance
@@ -66,7 +77,9 @@ class LeverageDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator: Estimator, *, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
         """Plot the training samples of a fitted estimator.
 
         Parameters
@@ -101,15 +114,15 @@ class LeverageDisplay:
     @classmethod
     def from_predictions(
         cls,
-        leverage,
-        studentized_residual,
+        leverage: ArrayLike,
+        studentized_residual: ArrayLike,
         *,
-        cooks_distance,
-        dof=None,
-        names=None,
-        ax=None,
-        **kwargs,
-    ):
+        cooks_distance: ArrayLike,
+        dof: float | None = None,
+        names: Sequence[Any] | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot measures computed before.
 
         Parameters
@@ -139,7 +152,14 @@ class LeverageDisplay:
         display = cls(leverage, residual, cooks_distance=cook, dof=dof, names=names)
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, n_labels=5, cook_levels=None, **kwargs):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        n_labels: int = 5,
+        cook_levels: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the plot.
 
         Parameters

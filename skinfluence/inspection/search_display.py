@@ -1,9 +1,13 @@
 """Score of a search against the parameter."""
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
 
 __all__ = ["SearchDisplay"]
@@ -50,13 +54,13 @@ class SearchDisplay:
 
     def __init__(
         self,
-        values,
-        scores,
+        values: Sequence[Any],
+        scores: Floats,
         *,
-        lines=None,
-        param="parameter",
-        score_name="leave-one-out score",
-    ):
+        lines: Sequence[Any] | None = None,
+        param: str = "parameter",
+        score_name: str = "leave-one-out score",
+    ) -> None:
         self.values = values
         self.scores = scores
         self.lines = lines
@@ -64,7 +68,14 @@ class SearchDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, search, *, param=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        search: Estimator,
+        *,
+        param: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot the results of a search.
 
         Parameters
@@ -114,15 +125,15 @@ class SearchDisplay:
     @classmethod
     def from_predictions(
         cls,
-        values,
-        scores,
+        values: Sequence[Any],
+        scores: ArrayLike,
         *,
-        lines=None,
-        param="parameter",
-        score_name="leave-one-out score",
-        ax=None,
-        **kwargs,
-    ):
+        lines: Sequence[Any] | None = None,
+        param: str = "parameter",
+        score_name: str = "leave-one-out score",
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Plot scores computed before.
 
         Parameters
@@ -156,7 +167,7 @@ class SearchDisplay:
         )
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the plot.
 
         Parameters

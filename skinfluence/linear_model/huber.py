@@ -1,9 +1,11 @@
 """Regression with Huber's loss, whose scale is fitted with the coefficients."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import linear_model
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._typing import Floats
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.layout import ScaleLayout
@@ -44,7 +46,7 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
 
     _refits_stop_early = True
 
-    def split_params(self, params):
+    def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
         """Return parameter vectors in the shapes of `coef_` and `intercept_`.
 
         The scale, their last entry, is left out.
@@ -80,7 +82,7 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
         theta = layout.from_public(params)
         return theta[..., 0, :-1], theta[..., 0, -1]
 
-    def param_names(self):
+    def param_names(self) -> list[str]:
         """Return a name for each entry of `params_`.
 
         Returns

@@ -1,8 +1,12 @@
 """Least squares with an l1 penalty, by coordinate descent, with and without a search."""
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import linear_model
 
+from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
@@ -17,7 +21,13 @@ __all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
 class CoordinateDescentMixin(L1SupportMixin, InfluenceEstimatorMixin):
     """All chapters for `ElasticNet` and its special case."""
 
-    def fit(self, X, y, sample_weight=None, check_input=True):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        check_input: bool = True,
+    ) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.

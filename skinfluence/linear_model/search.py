@@ -1,5 +1,10 @@
 """What the estimators share that choose a hyperparameter inside `fit`."""
 
+from typing import Any, Self
+
+from numpy.typing import ArrayLike
+
+from skinfluence._typing import MatrixLike
 from skinfluence.mixins import InfluenceEstimatorMixin
 
 __all__ = ["SearchInfluenceMixin"]
@@ -15,7 +20,13 @@ class SearchInfluenceMixin(InfluenceEstimatorMixin):
 
     _plain: type
 
-    def fit(self, X, y, sample_weight=None, **params):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.

@@ -4,9 +4,13 @@ Descent stops near the optimum, not at it: `convergence_report` says how near, `
 there, and removal is always from there.
 """
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import linear_model
 
+from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import (
     HalfHuberLoss,
@@ -29,7 +33,14 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
     _refits_on_all_rows = True
     _refits_stop_early = True
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None):
+    def fit(  # type: ignore[override]  # scikit-learn's order of the arguments
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.
@@ -140,7 +151,13 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
 
     _with_l1 = "LogisticRegression with l1_ratio"
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Go one epoch over some samples, and forget the training data.
 
         The parameters are then no longer those of `fit`.
@@ -223,7 +240,9 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
 
     _with_l1 = "ElasticNet"
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Go one epoch over some samples, and forget the training data.
 
         The parameters are then no longer those of `fit`.

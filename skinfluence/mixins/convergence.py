@@ -1,17 +1,20 @@
 """Chapter B: fits that stopped before the optimum."""
 
 from numbers import Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import convergence
+from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.mixins.checks import check_count, prepare_out
 from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
-from skinfluence.solvers import get_solver
+from skinfluence.solvers import HessianSolver, get_solver
 
 __all__ = ["ConvergenceMixin"]
 
@@ -19,7 +22,7 @@ __all__ = ["ConvergenceMixin"]
 class ConvergenceMixin:
     """Newton correction, report and polish (Koh & Liang 2017, appendix B)."""
 
-    def newton_correction(self, *, hessian_solver="auto"):
+    def newton_correction(self, *, hessian_solver: str | HessianSolver = "auto") -> Floats:
         """Return the Newton step from the fitted parameters, ``N = -H^-1 G``.
 
         G and H are gradient and Hessian of the whole objective at the fitted parameters.
@@ -55,15 +58,15 @@ class ConvergenceMixin:
 
     def newton_step(
         self,
-        epsilon,
-        X=None,
-        y=None,
+        epsilon: float,
+        X: MatrixLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return the Newton step after each sample gets weight epsilon.
 
         ``N_eps,z = -[H/S + eps hess L(z)]^-1 [G/S + eps grad L(z)]``, in full: every
@@ -131,7 +134,9 @@ class ConvergenceMixin:
             )
         return out
 
-    def convergence_report(self, *, hessian_solver="auto", n_jobs=None):
+    def convergence_report(
+        self, *, hessian_solver: str | HessianSolver = "auto", n_jobs: int | None = None
+    ) -> Bunch:
         """Say how far the fitted parameters are from the optimum.
 
         Parameters
@@ -194,7 +199,13 @@ class ConvergenceMixin:
             message=_verdict(converged, holds, shift, ratio, decrement),
         )
 
-    def polish(self, *, tol=1e-10, max_iter=50, hessian_solver="auto"):
+    def polish(
+        self,
+        *,
+        tol: float = 1e-10,
+        max_iter: int = 50,
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Self:
         """Move the parameters to the optimum of the objective, in place.
 
         Damped Newton on the objective that `fit` minimised, with a line search on its

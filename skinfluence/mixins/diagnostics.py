@@ -1,16 +1,19 @@
 """Chapter D: case diagnostics and the uncertainty of the parameters."""
 
 import threading
+from typing import Literal, overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, influence, removal
+from skinfluence._typing import DataFrame, Floats, GroupsLike
 from skinfluence.exceptions import warn
 from skinfluence.groups import Groups, resolve_groups
 from skinfluence.mixins.checks import check_option, prepare_out
-from skinfluence.solvers import get_solver
+from skinfluence.solvers import HessianSolver, get_solver
 
 __all__ = ["DiagnosticsMixin"]
 
@@ -27,7 +30,31 @@ class DiagnosticsMixin:
     hyperparameters as fitted.
     """
 
-    def influence_summary(self, *, as_frame=False, hessian_solver="auto", n_jobs=None):
+    @overload
+    def influence_summary(
+        self,
+        *,
+        as_frame: Literal[False] = ...,
+        hessian_solver: str | HessianSolver = ...,
+        n_jobs: int | None = ...,
+    ) -> Bunch: ...
+
+    @overload
+    def influence_summary(
+        self,
+        *,
+        as_frame: Literal[True],
+        hessian_solver: str | HessianSolver = ...,
+        n_jobs: int | None = ...,
+    ) -> DataFrame: ...
+
+    def influence_summary(
+        self,
+        *,
+        as_frame: bool = False,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+    ) -> Bunch | DataFrame:
         """Return the usual measures of what each training sample does to the fit.
 
         With d_i the change of the parameters when sample i leaves, H the Hessian of the
@@ -105,7 +132,14 @@ class DiagnosticsMixin:
 
         return pd.DataFrame(columns, index=state.point.objective.index)
 
-    def dfbetas(self, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
+    def dfbetas(
+        self,
+        *,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return how far each training sample moves each parameter, in standard errors.
 
         ``(theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)``, full minus deleted, with
@@ -165,12 +199,14 @@ class DiagnosticsMixin:
 
     def params_covariance(
         self,
-        kind="infinitesimal_jackknife",
-        groups=None,
+        kind: Literal[
+            "infinitesimal_jackknife", "jackknife", "hessian"
+        ] = "infinitesimal_jackknife",
+        groups: GroupsLike = None,
         *,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+    ) -> Floats:
         """Return an estimate of the covariance of the fitted parameters.
 
         - "infinitesimal_jackknife": ``sum_i (w_i/S)^2 I_i I_i'`` with I_i the

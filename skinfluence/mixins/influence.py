@@ -1,14 +1,20 @@
 """Chapter A: derivatives of the fit in the weight of a training sample."""
 
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, overload
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from sklearn.base import is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import distributed, influence
+from skinfluence._typing import Floats, Indices, MatrixLike, Order
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices
 from skinfluence.mixins.checks import check_count, check_dtype, check_option, prepare_out
+from skinfluence.solvers import HessianSolver
 
 __all__ = ["InfluenceMixin"]
 
@@ -23,7 +29,7 @@ class InfluenceMixin:
     `InfluenceWarning` says by how much.
     """
 
-    def sample_loss(self, X, y):
+    def sample_loss(self, X: MatrixLike, y: ArrayLike) -> Floats:
         """Return the plain loss l(z) of each sample, without weights or penalty.
 
         Log loss for logistic regression, squared error (without 1/2) for ridge, summed
@@ -57,7 +63,15 @@ class InfluenceMixin:
         design, target = self._check_samples(formulation, X, y)
         return formulation.loss.loss(target, design.predict(self._theta()))
 
-    def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
+    def loss_gradient(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return the gradient of the plain loss of each sample in the parameters.
 
         ``grad l(z) = l'(y, eta) (x, 1)``, without weights or penalty.
@@ -93,7 +107,15 @@ class InfluenceMixin:
         out = prepare_out(out, (len(rows), layout.size), dtype)
         return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
 
-    def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
+    def solve_hessian(
+        self,
+        V: ArrayLike,
+        *,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return rows times the inverse Hessian, ``H^-1 v`` for each row v.
 
         H is the Hessian of the objective in sum form, ``F = sum_i s_i l + penalty`` (the
@@ -140,14 +162,14 @@ class InfluenceMixin:
 
     def influence_params(
         self,
-        X=None,
-        y=None,
+        X: MatrixLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return the influence of samples on the parameters.
 
         ``I_up,params(z) = -(H/S)^-1 grad L(z)``: the derivative of the fitted parameters
@@ -200,16 +222,16 @@ class InfluenceMixin:
 
     def influence_loss(
         self,
-        X,
-        y,
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        average=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+        average: bool = False,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+        verbose: int = 0,
+    ) -> Floats:
         """Return the influence of every training sample on the loss of query samples.
 
         ``I_up,loss(z_j, q_i) = grad l(q_i)' I_up,params(z_j)``. Negative: more weight on
@@ -271,13 +293,13 @@ class InfluenceMixin:
 
     def influence_loss_chunked(
         self,
-        X,
-        y,
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        reduce_func=None,
-        working_memory=None,
-        hessian_solver="auto",
-    ):
+        reduce_func: Callable[[Floats, int], Any] | None = None,
+        working_memory: float | None = None,
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Iterator[Any]:
         """Generate `influence_loss` in blocks of queries that fit into memory.
 
         Like `sklearn.metrics.pairwise_distances_chunked`.
@@ -318,14 +340,16 @@ class InfluenceMixin:
 
     def influence_prediction(
         self,
-        X,
+        X: MatrixLike,
         *,
-        response_method="auto",
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+        response_method: Literal[
+            "auto", "decision_function", "predict_proba", "predict"
+        ] = "auto",
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return the influence of every training sample on predictions.
 
         ``S d response(q_i) / d w_j``, the derivative of the response in the weight of
@@ -390,16 +414,16 @@ default="auto"
 
     def influence_relabel(
         self,
-        X,
-        y,
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        y_new,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+        y_new: ArrayLike,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+        verbose: int = 0,
+    ) -> Floats:
         """Return the influence on query losses of giving training samples new labels.
 
         ``I_up,loss((x_j, y_new_j), q_i) - I_up,loss(z_j, q_i)``: weight moves from training
@@ -464,8 +488,14 @@ default="auto"
         )
 
     def influence_functional(
-        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+        self,
+        gradient: ArrayLike | Callable[[Floats], ArrayLike],
+        *,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return the influence of every training sample on differentiable scalars.
 
         ``grad f' I_up,params(z_j)`` for scalars f of the parameters: a coefficient, a
@@ -526,7 +556,14 @@ default="auto"
         )
         return out
 
-    def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
+    def influence_perturbation(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        index: int,
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Floats:
         """Return how moving one training sample changes the loss of query samples.
 
         ``I_pert,loss(z, q) = -grad l(q)' (H/S)^-1 d/dx grad L(z)`` for z the training
@@ -581,7 +618,9 @@ default="auto"
         query = self._check_query(X, y)
         return self._perturbation(state, query, int(index[0]))
 
-    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
+    def self_influence(
+        self, *, hessian_solver: str | HessianSolver = "auto", n_jobs: int | None = None
+    ) -> Floats:
         """Return the influence of every training sample on its own loss.
 
         The diagonal of `influence_loss` on the training set, without forming it. Not
@@ -613,18 +652,46 @@ default="auto"
         state = self._get_influence_state(hessian_solver)
         return influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
 
+    @overload
     def influential_samples(
         self,
-        X,
-        y,
-        n_influential=10,
+        X: MatrixLike,
+        y: ArrayLike,
+        n_influential: int = ...,
         *,
-        order="absolute",
-        average=False,
-        return_influence=True,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
+        order: Order = ...,
+        average: bool = ...,
+        return_influence: Literal[True] = ...,
+        hessian_solver: str | HessianSolver = ...,
+        n_jobs: int | None = ...,
+    ) -> tuple[Floats, Indices]: ...
+
+    @overload
+    def influential_samples(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        n_influential: int = ...,
+        *,
+        order: Order = ...,
+        average: bool = ...,
+        return_influence: Literal[False],
+        hessian_solver: str | HessianSolver = ...,
+        n_jobs: int | None = ...,
+    ) -> Indices: ...
+
+    def influential_samples(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        n_influential: int = 10,
+        *,
+        order: Order = "absolute",
+        average: bool = False,
+        return_influence: bool = True,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+    ) -> Indices | tuple[Floats, Indices]:
         """Return the training samples with the largest influence on query losses.
 
         The array of all influences is never held: blocks are merged as they come.

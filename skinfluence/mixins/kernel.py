@@ -6,10 +6,14 @@ else; only `influence_params` and `newton_step` speak of coefficients, and there
 training samples alone.
 """
 
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from skinfluence import influence
+from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout
@@ -48,7 +52,7 @@ class KernelProblemMixin(ProblemMixin):
     """
 
     _coef_name = "dual_coef"
-    _fitted_kernel = None
+    _fitted_kernel: Any = None
 
     def _forget_fit(self):
         super()._forget_fit()
@@ -142,7 +146,9 @@ class KernelProblemMixin(ProblemMixin):
     def _rows_of_X(self, objective, rows):
         return objective.design.basis.take(rows).X
 
-    def set_training_data(self, X, y, sample_weight=None):
+    def set_training_data(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Give the fitted model the data it was fitted on, after `drop_training_data`.
 
         A kernel model is made of its training samples, so they must be the same rows; targets

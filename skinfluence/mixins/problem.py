@@ -8,10 +8,11 @@ import copy
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import sklearn
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import (
@@ -22,6 +23,7 @@ from sklearn.utils.validation import (
 
 from skinfluence import _version, active_set, convergence, distributed
 from skinfluence._compat import check_sample_weight
+from skinfluence._typing import Floats, MatrixLike
 from skinfluence.design import make_design
 from skinfluence.exceptions import (
     SingularHessianError,
@@ -115,7 +117,7 @@ class ProblemMixin:
     its `fit` minimised, or raises `UnsupportedEstimatorError`.
     """
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.
@@ -340,7 +342,7 @@ class ProblemMixin:
         """Whether the fit saw one target, as a vector."""
         return np.ndim(self._read_params(self)[0]) == 1
 
-    def drop_training_data(self):
+    def drop_training_data(self) -> Self:
         """Forget the training data, for a small pickle.
 
         Predictions stay available, and so do methods that need no training row, such as
@@ -357,7 +359,9 @@ class ProblemMixin:
             self._replace_objective(None)
         return self
 
-    def set_training_data(self, X, y, sample_weight=None):
+    def set_training_data(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Give the fitted estimator the data that its influence is to be measured on.
 
         Usually the data it was fitted on, after `drop_training_data` or from a pickle.
@@ -389,7 +393,7 @@ class ProblemMixin:
         return self
 
     @property
-    def params_(self):
+    def params_(self) -> Floats:
         """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
         check_is_fitted(self)
         return self._flat_params(self)
@@ -401,7 +405,7 @@ class ProblemMixin:
             return np.ravel(coef).astype(np.float64)
         return np.concatenate([np.ravel(coef), np.ravel(intercept)]).astype(np.float64)
 
-    def split_params(self, params):
+    def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
         """Return parameter vectors in the shapes of `coef_` and `intercept_`.
 
         Parameters
@@ -442,7 +446,7 @@ class ProblemMixin:
             return coef, np.zeros(shape)
         return coef, params[..., n_coef:].reshape(shape)
 
-    def param_names(self):
+    def param_names(self) -> list[str]:
         """Return a name for each entry of `params_`.
 
         Returns

@@ -1,19 +1,30 @@
 """Chapter C: the model without some of its training rows, without refitting."""
 
+from collections.abc import Callable
 from numbers import Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.stats import linregress
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 
 from skinfluence import active_set, convergence, removal
+from skinfluence._typing import (
+    Accuracy,
+    CrossValidation,
+    Floats,
+    GroupsLike,
+    MatrixLike,
+    RandomState,
+)
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
-from skinfluence.solvers import get_solver
+from skinfluence.solvers import HessianSolver, get_solver
 
 __all__ = ["RemovalMixin"]
 
@@ -36,20 +47,52 @@ class RemovalMixin:
     #: samples, or an optimum exists without the last sample of a class.
     _refits_on_all_rows = False
 
+    @overload
     def leave_out_params(
         self,
-        groups=None,
+        groups: GroupsLike = ...,
         *,
-        cv=None,
-        method="newton",
-        refine=None,
-        return_bound=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
+        cv: CrossValidation = ...,
+        method: Accuracy = ...,
+        refine: float | None = ...,
+        return_bound: Literal[False] = ...,
+        hessian_solver: str | HessianSolver = ...,
+        n_jobs: int | None = ...,
+        verbose: int = ...,
+        dtype: DTypeLike | None = ...,
+        out: Floats | None = ...,
+    ) -> Floats: ...
+
+    @overload
+    def leave_out_params(
+        self,
+        groups: GroupsLike = ...,
+        *,
+        cv: CrossValidation = ...,
+        method: Accuracy = ...,
+        refine: float | None = ...,
+        return_bound: Literal[True],
+        hessian_solver: str | HessianSolver = ...,
+        n_jobs: int | None = ...,
+        verbose: int = ...,
+        dtype: DTypeLike | None = ...,
+        out: Floats | None = ...,
+    ) -> tuple[Floats, Floats]: ...
+
+    def leave_out_params(
+        self,
+        groups: GroupsLike = None,
+        *,
+        cv: CrossValidation = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        return_bound: bool = False,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats | tuple[Floats, Floats]:
         """Return the parameters of the model refitted without each group of rows.
 
         ``argmin of F with w_i = 0 for i in the group``, all else frozen.
@@ -106,7 +149,7 @@ class RemovalMixin:
         base, groups = self._removal(groups, cv, method, hessian_solver)
         layout = base.point.objective.formulation.layout
         out = prepare_out(out, (len(groups), layout.size), dtype)
-        bound = np.full(len(groups), np.nan) if return_bound else None
+        bound = np.full(len(groups), np.nan)
         if return_bound:
             self._check_bounded(base.point.objective)
 
@@ -120,19 +163,19 @@ class RemovalMixin:
 
     def leave_out_loss(
         self,
-        X,
-        y,
-        groups=None,
+        X: MatrixLike,
+        y: ArrayLike,
+        groups: GroupsLike = None,
         *,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
+        cv: CrossValidation = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        dtype: DTypeLike | None = None,
+        out: Floats | None = None,
+    ) -> Floats:
         """Return the loss of query samples under the model without each group of rows.
 
         The plain loss at the moved parameters: evaluated, not linearised.
@@ -190,16 +233,16 @@ class RemovalMixin:
 
     def leave_out_predict(
         self,
-        groups=None,
+        groups: GroupsLike = None,
         *,
-        cv=None,
-        method="newton",
-        refine=None,
-        response_method="predict",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+        cv: CrossValidation = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        response_method: Literal["predict", "decision_function", "predict_proba"] = "predict",
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> NDArray[Any]:
         """Return for every training sample the prediction of a model that never saw it.
 
         `sklearn.model_selection.cross_val_predict` without refitting.
@@ -253,17 +296,17 @@ default="predict"
 
     def leave_out_score(
         self,
-        groups=None,
+        groups: GroupsLike = None,
         *,
-        cv=None,
-        scoring=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+        cv: CrossValidation = None,
+        scoring: str | Callable[..., Any] | None = None,
+        sample_weight: ArrayLike | None = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> float:
         """Return the score of the predictions of models that never saw their samples.
 
         The predictions of `leave_out_predict` of all groups are pooled and scored once.
@@ -320,16 +363,16 @@ default="predict"
 
     def leave_out_check(
         self,
-        n_checks=20,
-        groups=None,
+        n_checks: int = 20,
+        groups: GroupsLike = None,
         *,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
+        cv: CrossValidation = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        random_state: RandomState = None,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+    ) -> Bunch:
         """Really refit with scikit-learn without some groups, and compare.
 
         Half of the checked groups are those with the largest predicted change of the
@@ -421,7 +464,13 @@ default="predict"
             max_relative_error=float(error.max(initial=0.0)),
         )
 
-    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+    def remove_samples(
+        self,
+        indices: ArrayLike,
+        *,
+        method: Accuracy = "exact",
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Self:
         """Take training samples out of the fitted model, in place.
 
         The parameters become those of `leave_out_params` for this group, and the samples
@@ -474,7 +523,14 @@ default="predict"
         self._replace_objective(*self._settle(objective, theta))
         return self
 
-    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+    def add_samples(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Self:
         """Add samples to the training data and refit exactly, in place.
 
         Damped Newton from the present parameters on the enlarged objective. Class weights

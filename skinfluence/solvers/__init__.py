@@ -29,6 +29,7 @@ otherwise                                             "cg"
 """
 
 from skinfluence.blocks import memory_budget
+from skinfluence.objective import Objective
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.cg import ConjugateGradientSolver
 from skinfluence.solvers.cholesky import CholeskySolver
@@ -60,7 +61,7 @@ _PRODUCTS, _SLOWER = 45, 4.0
 _FEW_FLOPS = 1e11
 
 
-def select_solver(objective, n_solves=None):
+def select_solver(objective: Objective, n_solves: int | None = None) -> HessianSolver:
     """Return the solver that "auto" takes for an objective, by the table above.
 
     Parameters
@@ -109,7 +110,9 @@ def _iterating_pays(objective, n_solves):
     return direct > _FEW_FLOPS and sketch_flops(objective) + products < direct
 
 
-def get_solver(hessian_solver, objective, n_solves=None):
+def get_solver(
+    hessian_solver: str | HessianSolver, objective: Objective, n_solves: int | None = None
+) -> HessianSolver:
     """Return the solver for the value of a `hessian_solver` keyword.
 
     Parameters

@@ -14,6 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from skinfluence._typing import Floats
+from skinfluence.gradients import GradientRows
+from skinfluence.objective import Point
+
 __all__ = ["Factor", "HessianSolver"]
 
 
@@ -33,11 +37,11 @@ class Factor(ABC):
 
     doubt = None
 
-    def __init__(self, point):
+    def __init__(self, point: Point) -> None:
         self.point = point
 
     @abstractmethod
-    def solve(self, V):
+    def solve(self, V: Floats) -> Floats:
         """Return H^-1 V, a new array; H^+ V where there are gauge directions.
 
         Parameters
@@ -51,11 +55,11 @@ class Factor(ABC):
             Solutions.
         """
 
-    def rough_solve(self, V):
+    def rough_solve(self, V: Floats) -> Floats:
         """Return H^-1 V to a few digits where that costs less, see `solve`."""
         return self.solve(V)
 
-    def without_rows(self):
+    def without_rows(self) -> "Factor":
         """Return a factor to be sent where the training rows are not.
 
         Returns
@@ -65,7 +69,7 @@ class Factor(ABC):
         """
         return self
 
-    def solve_transposed(self, V):
+    def solve_transposed(self, V: Floats) -> Floats:
         """Return what training rows read of H^-1 applied to functionals of parameters.
 
         ``rows @ solve_transposed(v)`` is the product v' H^-1 (rows). For features that is
@@ -84,11 +88,13 @@ class Factor(ABC):
         """
         return self.solve(V)
 
-    def has_products(self, queries, rows):
+    def has_products(self, queries: GradientRows, rows: GradientRows) -> bool:
         """Whether `products` of these takes no solution, and so less time and memory."""
         return False
 
-    def products(self, queries, rows, out=None):
+    def products(
+        self, queries: GradientRows, rows: GradientRows, out: Floats | None = None
+    ) -> Floats:
         """Return v_q' H^-1 v_j for every query and every training row.
 
         Parameters
@@ -107,12 +113,12 @@ class Factor(ABC):
         """
         return rows.dot(self.solve_transposed(queries.toarray()), out=out)
 
-    def query_bytes(self, queries, rows):
+    def query_bytes(self, queries: GradientRows, rows: GradientRows) -> int:
         """Return the bytes that one query takes in `products` beside its share of `out`."""
         # Its gradient, the solution and the copies the solver makes.
         return 6 * queries.row_bytes
 
-    def quadratic(self, V):
+    def quadratic(self, V: Floats) -> Floats:
         """Return v' H^-1 v of each row of V.
 
         Parameters
@@ -128,7 +134,7 @@ class Factor(ABC):
         readings = self.point.objective.design.readings(self.solve(V))
         return np.einsum("mkd,mkd->m", V, readings)
 
-    def row_products(self, x):
+    def row_products(self, x: Floats) -> Floats:
         """Return M = X_A H^-1 X_A' within groups of rows of a coupled loss.
 
         Parameters
@@ -174,7 +180,7 @@ class HessianSolver(ABC):
     by_sums: ClassVar[bool] = False
 
     @abstractmethod
-    def factorise(self, point):
+    def factorise(self, point: Point) -> Factor:
         """Return the Hessian at a point, ready to solve.
 
         Parameters

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, lobpcg
 
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.objective import Point
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.preconditioners import (
     positive_diagonal,
@@ -60,11 +61,11 @@ class ConjugateGradientSolver(HessianSolver):
     needs_convex: ClassVar[bool] = True
 
     @property
-    def by_rows(self):
+    def by_rows(self) -> bool:  # type: ignore[override]
         """Whether the preconditioner works with products of rows alone."""
         return self.preconditioner is not None and self.preconditioner.by_rows
 
-    def factorise(self, point):
+    def factorise(self, point: Point) -> Factor:
         return ConjugateGradientFactor(point, self.tol, self.max_iter, self.preconditioner)
 
 

@@ -19,6 +19,7 @@ from sklearn.utils import gen_batches
 
 from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.objective import Point
 from skinfluence.solvers.base import Factor, HessianSolver
 
 __all__ = ["CholeskySolver"]
@@ -36,7 +37,7 @@ class CholeskySolver(HessianSolver):
     name = "cholesky"
     by_sums = True
 
-    def factorise(self, point):
+    def factorise(self, point: Point) -> Factor:
         return CholeskyFactor(point)
 
 

@@ -34,6 +34,7 @@ from scipy.linalg import lapack
 
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.objective import Objective, Point
 from skinfluence.solvers.base import Factor, HessianSolver
 
 __all__ = ["WoodburySolver"]
@@ -63,11 +64,11 @@ class WoodburySolver(HessianSolver):
     by_rows: ClassVar[bool] = True
     needs_convex: ClassVar[bool] = True
 
-    def factorise(self, point):
+    def factorise(self, point: Point) -> Factor:
         return WoodburyFactor(point, self.cutoff)
 
     @staticmethod
-    def is_applicable(objective):
+    def is_applicable(objective: Objective) -> bool:
         """Return whether every coefficient of an objective has a penalty and moves.
 
         Parameters

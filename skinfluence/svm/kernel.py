@@ -123,7 +123,7 @@ class SVC(_LibSVMMixin, svm.SVC):
     ((3, 569), 119, 62)
     """
 
-    def smooth(self, temperature=0.1):
+    def smooth(self, temperature: float = 0.1) -> SmoothHingeSVC:
         """Return a smooth model at the parameters of this hinge fit, not refitted.
 
         Its objective is that of `SmoothHingeSVC` with the same C, kernel, class weights and

@@ -71,7 +71,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
     (3, 569)
     """
 
-    def smooth(self, temperature=0.1):
+    def smooth(self, temperature: float = 0.1) -> SmoothHingeLinearSVC:
         """Return a smooth model at the parameters of this hinge fit, not refitted.
 
         The hinge has no second derivative and with it no influence function of the usual

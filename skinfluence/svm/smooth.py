@@ -1,15 +1,19 @@
 """Support vector machines with a smooth hinge, our own estimators."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._compat import LinearClassifierMixin, check_sample_weight
+from skinfluence._typing import Floats, MatrixLike
 from skinfluence.design import make_design
 from skinfluence.exceptions import warn
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
@@ -35,7 +39,7 @@ _TIGHT = {"tol": 1e-11, "max_iter": 1000}
 class _SmoothHingeModel(BaseEstimator, ABC):
     """Fit of a smooth hinge model, without influence: a template in six steps."""
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         self._check_params()
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype="numeric")
         check_classification_targets(y)
@@ -91,15 +95,15 @@ class _SmoothHingeLinearModel(LinearClassifierMixin, _SmoothHingeModel):
 
     def __init__(
         self,
-        C=1.0,
-        temperature=0.1,
+        C: float = 1.0,
+        temperature: float = 0.1,
         *,
-        fit_intercept=True,
-        intercept_scaling=1.0,
-        class_weight=None,
-        tol=1e-8,
-        max_iter=100,
-    ):
+        fit_intercept: bool = True,
+        intercept_scaling: float = 1.0,
+        class_weight: Mapping[Any, float] | str | None = None,
+        tol: float = 1e-8,
+        max_iter: int = 100,
+    ) -> None:
         self.C = C
         self.temperature = temperature
         self.fit_intercept = fit_intercept
@@ -207,17 +211,17 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
 
     def __init__(
         self,
-        C=1.0,
-        temperature=0.1,
+        C: float = 1.0,
+        temperature: float = 0.1,
         *,
-        kernel="rbf",
-        gamma="scale",
-        degree=3,
-        coef0=0.0,
-        class_weight=None,
-        tol=1e-8,
-        max_iter=100,
-    ):
+        kernel: str | Callable[..., Any] = "rbf",
+        gamma: float | str = "scale",
+        degree: int = 3,
+        coef0: float = 0.0,
+        class_weight: Mapping[Any, float] | str | None = None,
+        tol: float = 1e-8,
+        max_iter: int = 100,
+    ) -> None:
         self.C = C
         self.temperature = temperature
         self.kernel = kernel
@@ -228,7 +232,7 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         self.tol = tol
         self.max_iter = max_iter
 
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> Floats:
         """Return the decision values of samples.
 
         Parameters
@@ -256,7 +260,7 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         theta = np.column_stack([self.dual_coef_, self.intercept_])
         return self._decision(queries.predict(theta))
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """Return the class of each sample.
 
         Parameters
