@@ -756,11 +756,17 @@ class ProblemMixin:
     def __setstate__(self, state):
         state = dict(state)
         saved = state.pop("_skinfluence_versions", None)
-        present = (_version.__version__, sklearn.__version__)
-        if saved is not None and tuple(saved) != present:
-            warn(
-                f"This {type(self).__name__} was pickled with skinfluence {saved[0]} and "
-                f"scikit-learn {saved[1]} and is read with skinfluence {present[0]} and "
-                f"scikit-learn {present[1]}: results may differ. Fit it again.",
-            )
         super().__setstate__(state)
+        present = (_version.__version__, sklearn.__version__)
+        if saved is None or tuple(saved) == present:
+            return
+        warn(
+            f"This {type(self).__name__} was pickled with skinfluence {saved[0]} and "
+            f"scikit-learn {saved[1]} and is read with skinfluence {present[0]} and "
+            f"scikit-learn {present[1]}: results may differ. Fit it again."
+        )
+        problem = getattr(self, "_influence_problem", None)
+        if problem is not None:
+            # scikit-learn may have taken away constructor parameters of the time of the fit.
+            known = {n: v for n, v in problem.params.items() if n in self._get_param_names()}
+            self._influence_problem = replace(problem, params=known)

@@ -1,0 +1,90 @@
+"""Keep fitted estimators of this release: ``python -m tests.pickles.make``.
+
+Run for each release with the oldest and the newest scikit-learn that it supports. One
+file for each class and version of scikit-learn: a pickled dict with the pickles of a fitted
+estimator, with training data and without, its answers, and the pickle of the same fit by
+scikit-learn itself, which tells whether scikit-learn reads its own.
+"""
+
+import lzma
+import pickle
+from functools import cache
+from pathlib import Path
+
+import sklearn
+from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
+
+import skinfluence
+from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.model_selection import LeaveOneOutSearchCV
+from skinfluence.pipeline import make_pipeline
+from tests.cases import CASES, HINGES, data, sklearn_parent
+
+HERE = Path(__file__).parent
+QUERIES = slice(0, 4)
+GROUPS = [[0], [5, 6]]
+
+
+def small(name):
+    """Return a few rows and columns of a data set of the tests."""
+    X, y, w = data(name)
+    return X[::6, :4].copy(), y[::6].copy(), w[::6].copy()
+
+
+@cache
+def examples():
+    """Return one small fitted estimator of every class with its data, by name."""
+    found = {}
+    for case in CASES + HINGES:
+        name = type(case.estimator).__name__
+        if name not in found:
+            X, y, w = small(case.dataset)
+            fitted = clone(case.estimator).fit(case.container(X), y, sample_weight=w)
+            found[name] = (fitted.polish() if case.polished else fitted), X, y, w
+    X, y, w = small("cancer")
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    pipe.fit(X, y, logisticregression__sample_weight=w)
+    found["Pipeline"] = pipe, X, y, w
+    X, y, w = small("diabetes")
+    search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y, w)
+    found["LeaveOneOutSearchCV"] = search, X, y, w
+    return found
+
+
+def answers(estimator, X, y):
+    """Return what an estimator says, by name of the method."""
+    explained = getattr(estimator, "best_estimator_", estimator)
+    return {
+        "predict": estimator.predict(X),
+        "params_": explained.params_,
+        "sample_loss": explained.sample_loss(X[QUERIES], y[QUERIES]),
+        "influence_loss": explained.influence_loss(X[QUERIES], y[QUERIES]),
+        "leave_out_loss": explained.leave_out_loss(X[QUERIES], y[QUERIES], GROUPS),
+    }
+
+
+def main():
+    folder = HERE / f"{skinfluence.__version__}-sklearn{sklearn.__version__}"
+    folder.mkdir(exist_ok=True)
+    for name, (fitted, X, y, w) in examples().items():
+        plain, parent = None, sklearn_parent(fitted)
+        if parent is not None and name != "Pipeline":
+            plain = parent(**fitted.get_params(deep=False)).fit(X, y, sample_weight=w)
+        kept = {
+            "fitted": pickle.dumps(fitted, protocol=4),
+            "plain": pickle.dumps(plain, protocol=4),
+            "X": X,
+            "y": y,
+            "sample_weight": w,
+            "answers": answers(fitted, X, y),
+        }
+        explained = getattr(fitted, "best_estimator_", fitted)
+        explained.drop_training_data()
+        kept["dropped"] = pickle.dumps(fitted, protocol=4)
+        path = folder / f"{name}.pkl.xz"
+        path.write_bytes(lzma.compress(pickle.dumps(kept, protocol=4)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What earlier releases pickled is read and answers the same; skops reads and writes all."""
+
+import lzma
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.utils.fixes import parse_version
+from skops import io as skops
+
+import skinfluence
+from skinfluence import (
+    InfluenceWarning,
+    TrainingDataMissingError,
+    kernel_ridge,
+    linear_model,
+    svm,
+)
+from tests.cases import sklearn_parent
+from tests.pickles.make import QUERIES, answers, examples
+
+FILES = sorted((Path(__file__).parent / "pickles").glob("*/*.pkl.xz"))
+CLASSES = {
+    *linear_model.__all__,
+    *svm.__all__,
+    *kernel_ridge.__all__,
+    "Pipeline",
+    "LeaveOneOutSearchCV",
+}
+
+
+def read(pickled):
+    """Return what a pickle holds, and its warnings where it is of other versions."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator = pickle.loads(pickled)
+    return estimator, [str(w.message) for w in caught if w.category is InfluenceWarning]
+
+
+def explained(estimator):
+    return getattr(estimator, "best_estimator_", estimator)
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if np.asarray(value).dtype.kind == "f":
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(found[name], value, 1e-9, 1e-11 * scale, err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], value)
+
+
+def test_every_class_is_kept():
+    folders = {path.parent for path in FILES}
+    assert any(folder.name.startswith(f"{skinfluence.__version__}-") for folder in folders)
+    for folder in folders:
+        assert {path.name.removesuffix(".pkl.xz") for path in folder.iterdir()} >= CLASSES
+    assert sum(path.stat().st_size for path in FILES) < 100_000 * len(folders)
+
+
+def unpack(path, saved):
+    """Return what a file holds; skip where scikit-learn cannot read a fit of its own."""
+    if parse_version(saved) > parse_version(sklearn.__version__):
+        pytest.skip("pickled with a later scikit-learn")
+    kept = pickle.loads(lzma.decompress(path.read_bytes()))
+    try:
+        pickle.loads(kept["plain"])
+    except ModuleNotFoundError as error:
+        pytest.skip(f"scikit-learn's own pickle: {error}")
+    return kept
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_pickle_of_a_release_answers_as_it_did(path):
+    versions = tuple(path.parent.name.split("-sklearn"))
+    kept = unpack(path, versions[1])
+    X, y, w = kept["X"], kept["y"], kept["sample_weight"]
+    fitted, told = read(kept["fitted"])
+    if versions == (skinfluence.__version__, sklearn.__version__):
+        assert not told
+    else:
+        assert told
+    assert all(f"{version} " in message for version in versions for message in told)
+    assert_same(answers(fitted, X, y), kept["answers"])
+
+    dropped, _ = read(kept["dropped"])
+    assert_same({"predict": dropped.predict(X)}, {"predict": kept["answers"]["predict"]})
+    with pytest.raises(TrainingDataMissingError):
+        explained(dropped).influence_loss(X[QUERIES], y[QUERIES])
+    explained(dropped).set_training_data(X, y, w)
+    assert_same(answers(dropped, X, y), kept["answers"])
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_skops_reads_what_it_wrote(name):
+    fitted, X, y, w = examples()[name]
+    dumped = skops.dumps(fitted)
+    untrusted = skops.get_untrusted_types(data=dumped)
+    foreign = {path for path in untrusted if not path.startswith("skinfluence.")}
+    parent = sklearn_parent(fitted)
+    if foreign:  # scikit-learn's own, which a user of skops has to trust there as well
+        plain = parent(**fitted.get_params(deep=False)).fit(X, y, sample_weight=w)
+        assert foreign <= set(skops.get_untrusted_types(data=skops.dumps(plain)))
+    restored = skops.loads(dumped, trusted=untrusted)
+    assert type(restored) is type(fitted)
+    assert_same(answers(restored, X, y), answers(fitted, X, y))
