@@ -8,10 +8,9 @@ among the blocks that run at the same time.
 import threading
 from contextlib import contextmanager
 
-from joblib import effective_n_jobs
-from sklearn import get_config
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import config_context, get_config
 from sklearn.utils import gen_batches
-from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 
 __all__ = [
@@ -80,16 +79,20 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0):
     if jobs == 1 or len(blocks) < 2:
         return [function(block) for block in blocks]
 
+    config = get_config()  # the caller's working_memory, which threads do not inherit
+
     def work(block):
         _Worker.siblings = jobs
         try:
-            return function(block)
+            with config_context(**config):
+                return function(block)
         finally:
             _Worker.siblings = 1
 
     # Blocks write into shared results, so threads it is, whatever backend is configured; as
     # many as that one would run, which joblib forgets when it falls back on threads.
-    # scikit-learn's Parallel hands the caller's working_memory on to them.
+    # scikit-learn's Parallel hands on the filters of warnings too, which are the process's:
+    # where several threads do so at once some find them empty, and they may stay so.
     with one_blas_thread():
         return Parallel(n_jobs=jobs, require="sharedmem", verbose=verbose)(
             delayed(work)(block) for block in blocks

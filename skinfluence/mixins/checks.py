@@ -1,5 +1,8 @@
 """Checks of plain arguments, each error naming the value and the remedy."""
 
+import errno
+import os
+import shutil
 from numbers import Integral
 
 import numpy as np
@@ -30,7 +33,36 @@ def prepare_out(out, shape, dtype):
         raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}.")
     if dtype is not None and out.dtype != dtype:
         raise ValueError(f"out has dtype {out.dtype}, but dtype={dtype!r} was asked for.")
+    if isinstance(out, np.memmap) and out.mode in ("r+", "w+"):
+        _reserve(out.filename)
     return out
+
+
+def _reserve(filename):
+    """Give the file of a memmap all its blocks, or say that the disk has not got them.
+
+    A new file is sparse and gets its blocks as it is written. Writing a mapped page that the
+    disk has no block for raises nothing: it ends the process with SIGBUS.
+    """
+    if not filename or not os.path.exists(filename) or not hasattr(os, "posix_fallocate"):
+        return
+    with open(filename, "r+b") as file:
+        status = os.fstat(file.fileno())
+        missing = status.st_size - 512 * status.st_blocks
+        try:
+            if missing > shutil.disk_usage(filename).free:  # before they are taken in vain
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.posix_fallocate(file.fileno(), 0, status.st_size)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP):
+                return  # not every file system can
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: out is a file of {status.st_size / 2**20:.3g} MiB, and "
+                f"{missing / 2**20:.3g} of it are not on its disk yet. Make room, or ask for "
+                "less: float32, or fewer queries at a time",
+                str(filename),
+            ) from None
 
 
 def check_option(name, value, options):
