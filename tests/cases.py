@@ -154,6 +154,8 @@ SEARCH = {
     "use_legacy_attributes": False,
     "cv": 3,
 }
+# As scikit-learn 1.8 needs it where penalties are not searched for, or fits not pooled.
+LEGACY = SEARCH | {"use_legacy_attributes": True}
 SMOOTH = {"tol": 1e-13, "max_iter": 1000}
 DUAL = {"dual": True, "tol": 1e-10, "max_iter": 1_000_000, "random_state": 0}
 SAGA = {"solver": "saga", "tol": 1e-13, "max_iter": 200_000, "random_state": 0}
@@ -237,7 +239,7 @@ CASES = [
         container=sparse.csr_array,
         gradient=1e-10,
     ),
-    Case("ridge-cv", RidgeCV(alphas=[0.1, 0.7, 7.0]), "diabetes"),
+    Case("ridge-cv", RidgeCV(alphas=[0.1, 0.7, 7.0]), "diabetes", gradient=1e-12),
     Case("ridge-cv-folds", RidgeCV(alphas=[0.1, 0.7, 7.0], cv=3), "linnerud", False),
     Case("least-squares", LinearRegression(), "diabetes"),
     Case("least-squares-targets", LinearRegression(fit_intercept=False), "linnerud"),
@@ -269,6 +271,7 @@ CASES = [
         "ridge-classifier-cv",
         RidgeClassifierCV(alphas=[0.1, 0.7, 7.0], class_weight="balanced"),
         "wine",
+        gradient=1e-12,
     ),
     Case("poisson", PoissonRegressor(alpha=0.1, **NEWTON), "counts"),
     Case("poisson-unweighted", PoissonRegressor(alpha=1.0, **NEWTON), "counts", False),

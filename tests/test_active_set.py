@@ -259,7 +259,8 @@ def test_methods_of_newton_are_hidden_or_refused():
 
 def test_calibrated_probabilities_have_no_influence():
     X, y, _ = CASE["svc"].data()
-    with pytest.warns(FutureWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # from scikit-learn 1.9 on
         clf = SVC(probability=True, random_state=0).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="calibrated"):
         clf.influence_prediction(X[:2], response_method="predict_proba")

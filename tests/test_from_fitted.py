@@ -44,7 +44,7 @@ from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.mixins import ProblemMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, HINGES, NEWTON, SEARCH, data, sklearn_parent
+from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, sklearn_parent
 
 MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
 each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
@@ -383,7 +383,7 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
         linear_model.Ridge(positive=True),
         linear_model.Lasso(alpha=0.01, positive=True),
         linear_model.SGDClassifier(loss="log_loss", penalty="l1"),
-        linear_model.LogisticRegressionCV(refit=False, **SEARCH),
+        linear_model.LogisticRegressionCV(refit=False, **LEGACY),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
         kernel_ridge.KernelRidge(alpha=0.0),
     ],

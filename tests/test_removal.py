@@ -324,7 +324,7 @@ def test_rows_that_cross_one_margin_are_iterated_to_the_end():
 
 def test_exact_of_a_wide_sparse_model_needs_no_square_of_its_width():
     rng = np.random.default_rng(0)
-    X = sparse.random_array((60, 3000), density=0.01, format="csr", rng=rng)
+    X = sparse.random_array((60, 3000), density=0.01, format="csr", random_state=rng)
     fitted = LogisticRegression(tol=1e-8).fit(X, rng.integers(0, 2, 60))
     for solver in ("woodbury", "cg"):
         with sklearn.config_context(working_memory=16):

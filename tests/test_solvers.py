@@ -292,7 +292,7 @@ def test_wide_text_takes_no_array_with_a_column_for_each_feature():
 
 def test_a_wide_sparse_model_is_never_dense():
     rng = np.random.default_rng(0)
-    X = sparse.random_array((300, 20_000), density=0.002, format="csr", rng=rng)
+    X = sparse.random_array((300, 20_000), density=0.002, format="csr", random_state=rng)
     y = rng.integers(0, 2, 300)
     clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
     tracemalloc.start()
