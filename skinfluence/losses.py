@@ -685,7 +685,8 @@ class HuberLoss(Loss):
         u, sigma = self._scaled(target, raw_prediction)
         size = np.abs(u)
         bent = np.where(size <= self.epsilon, u**2, 2 * self.epsilon * size - self.epsilon**2)
-        return np.where(sigma > 0, sigma + bent * sigma, np.inf)
+        with np.errstate(invalid="ignore"):  # inf * 0 where sigma is 0
+            return np.where(sigma > 0, sigma + bent * sigma, np.inf)
 
     def gradient(self, target, raw_prediction):
         u, sigma = self._scaled(target, raw_prediction)
