@@ -34,7 +34,7 @@ _SUFFICIENT_DECREASE = 1e-4
 # its beginning.
 _OVERSHOOT = 0.1
 # Rows from which the rounding of a gradient is estimated.
-_ENOUGH_ROWS = 1000
+_ENOUGH_ROWS = 256
 
 
 def newton_correction(point, factor):

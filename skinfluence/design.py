@@ -114,9 +114,11 @@ class Design(ABC):
         """Return x~_i' readings for readings (..., D), shape (n, ...)."""
         return self.predict(readings)
 
-    def read_into(self, readings, out):
-        """Write x~_i' readings for readings (q, D) into out (q, n)."""
+    def read_into(self, readings, out, scale=None):
+        """Write x~_i' readings, times scale_i, for readings (q, D) into out (q, n)."""
         out[...] = self.read(readings).T
+        if scale is not None:
+            out *= scale
 
     def magnitude(self, theta):
         """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
@@ -203,10 +205,14 @@ class Design(ABC):
     def squared_adjoint(self, weights):
         """Return sum_i weights_im x~_i^2, elementwise squares: (n, M) -> (M, D)."""
 
-    def outer(self, weights):
-        """Return weights_ik x~_i for weights (n, K), dense (n, K, D); for blocks only."""
+    def outer(self, weights, shift=None):
+        """Return weights_ik x~_i for weights (n, K), dense (n, K, D); for blocks only.
+
+        With `shift` (d,), the features are replaced by x_i - shift.
+        """
         X = self._float(slice(None))
         X = X.toarray() if sparse.issparse(X) else X
+        X = X if shift is None else X - shift
         out = np.empty((*weights.shape, self.n_columns))
         for k in range(weights.shape[1]):
             np.multiply(X, weights[:, k, None], out=out[:, k, : self.n_features])
@@ -274,13 +280,15 @@ class DenseDesign(Design):
             return None
         return self.adjoint(weights)[: self.n_features] / total
 
-    def read_into(self, readings, out):
+    def read_into(self, readings, out, scale=None):
         d = self.n_features
         for rows in self._blocks(len(readings)):
             multiply(readings[:, :d], self._float(rows).T, out[:, rows])
-        if self.fit_intercept:
-            for some in gen_batches(len(out), max(1, _IN_CACHE // (8 * self.n_rows))):
+        for some in gen_batches(len(out), max(1, _IN_CACHE // (8 * self.n_rows))):
+            if self.fit_intercept:
                 out[some] += readings[some, d:]
+            if scale is not None:
+                out[some] *= scale
 
     def _start_products(self, root, other=None):
         n, m = self.n_rows, 0 if other is None else other.n_rows

@@ -6,7 +6,6 @@ these few methods are all that the chapters need.
 """
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from skinfluence.blocks import row_blocks
 from skinfluence.products import multiply
@@ -117,12 +116,9 @@ class GradientRows:
         whole = out.dtype == np.float64 and out.flags.c_contiguous and self.design.is_dense
         for rows in [slice(0, len(self))] if whole else row_blocks(len(self), 24 * len(V)):
             raw = out if whole else np.empty((len(V), rows.stop - rows.start))
-            self.design.take(rows).read_into(V, raw)
-            offset = None if self.shift is None else V @ self.shift[0]
-            for some in gen_batches(len(V), max(1, _IN_CACHE // (8 * raw.shape[1]))):
-                raw[some] *= self.raw_gradient[rows, 0]
-                if offset is not None:
-                    raw[some] += offset[some, None]
+            self.design.take(rows).read_into(V, raw, self.raw_gradient[rows, 0])
+            if self.shift is not None:
+                raw += (V @ self.shift[0])[:, None]
             if not whole:
                 out[:, rows] = raw
 
@@ -133,10 +129,8 @@ class GradientRows:
         for rows in row_blocks(len(self), 24 * q, largest=8 * _IN_CACHE):
             part, g = self.design.take(rows), self.raw_gradient[rows].T
             total, term = np.empty((2, q, part.n_rows))
-            part.read_into(V[:, 0], total)
-            total *= g[0]
+            part.read_into(V[:, 0], total, g[0])
             for k in range(1, K):
-                part.read_into(V[:, k], term)
-                term *= g[k]
+                part.read_into(V[:, k], term, g[k])
                 total += term
             np.add(total, offset, out=out[:, rows], casting="same_kind")

@@ -96,6 +96,10 @@ class Loss(ABC):
     def curvature(self, target, raw_prediction):
         """Return the second derivative, shape (n, K), or (n, K, K) where coupled."""
 
+    def curvature_factor(self, target, raw_prediction):
+        """Return r (n, K) with second derivatives -r_k r_l of two outputs, or None."""
+        return None
+
     def curvature_product(self, target, raw_prediction, direction):
         """Return curvature times directions (n, ..., K) of the raw prediction."""
         curvature = self.curvature(target, raw_prediction)
@@ -293,6 +297,9 @@ class SoftmaxLoss(Loss):
         outputs = np.arange(p.shape[1])
         curvature[:, outputs, outputs] = self._diagonal(p)
         return curvature
+
+    def curvature_factor(self, target, raw_prediction):
+        return softmax(raw_prediction, axis=1)
 
     def curvature_product(self, target, raw_prediction, direction):
         # Measured from the most likely class, so that p_k u_k sums over small p only.

@@ -223,7 +223,7 @@ def _pin(block, gauge, n_outputs):
 def _norm_from_upper(block):
     """Return the 1-norm of a symmetric matrix with unit diagonal from its upper part."""
     sums = np.full(len(block), -1.0)
-    for rows in gen_batches(len(block), max(1, 2**17 // (8 * len(block)))):
+    for rows in gen_batches(len(block), max(1, 2**19 // (8 * len(block)))):
         size = np.abs(block[rows, rows.start :])
         inside = rows.stop - rows.start
         size[:, :inside] = np.triu(size[:, :inside])
