@@ -17,7 +17,7 @@ class KernelRidge(KernelEstimatorMixin, kernel_ridge.KernelRidge):
     """Kernel ridge regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.kernel_ridge.KernelRidge`. The
-    objective, for f = sum_j a_j K(., x_j), sample weights w and targets k:
+    objective, for f = sum_j a_j K(., x_j), sample weights w and targets k::
 
         F = sum_i w_i sum_k (y_ik - f_k(x_i))^2 + sum_k alpha_k a_k' K a_k
 

@@ -22,12 +22,12 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.PoissonRegressor`. The objective, with sample weights w and
-    S their sum:
+    S their sum::
 
         F = sum_i w_i (half Poisson deviance of y_i and exp(eta_i)) + S alpha/2 |coef|^2
 
     with a free intercept. The penalty moves with the weights: a row owns the share
-    w_i alpha/2 |coef|^2 of it, which its influence and its removal include.
+    ``w_i alpha/2 |coef|^2`` of it, which its influence and its removal include.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class GammaRegressor(InfluenceEstimatorMixin, linear_model.GammaRegressor):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.GammaRegressor`. The objective, with sample weights w and
-    S their sum:
+    S their sum::
 
         F = sum_i w_i (half Gamma deviance of y_i and exp(eta_i)) + S alpha/2 |coef|^2
 
@@ -85,7 +85,7 @@ class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.TweedieRegressor`. The objective, with sample weights w, S
-    their sum, and mu_i = exp(eta_i), or mu_i = eta_i with the identity link:
+    their sum, and mu_i = exp(eta_i), or mu_i = eta_i with the identity link::
 
         F = sum_i w_i (half Tweedie deviance of y_i and mu_i) + S alpha/2 |coef|^2
 

@@ -22,12 +22,12 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.HuberRegressor`. The objective, with sample weights w and
-    the scale sigma a parameter like the others:
+    the scale sigma a parameter like the others::
 
         F = sum_i w_i (sigma + H((y_i - eta_i)/sigma) sigma) + alpha |coef|^2
 
-    with H(u) = u^2 up to |u| = epsilon and 2 epsilon |u| - epsilon^2 beyond, and a free
-    intercept. `params_` ends with `scale_`. Outliers, rows beyond epsilon, pull with a
+    with ``H(u) = u^2`` up to ``|u| = epsilon`` and ``2 epsilon |u| - epsilon^2`` beyond, and
+    a free intercept. `params_` ends with `scale_`. Outliers, rows beyond epsilon, pull with a
     constant force and have no curvature; results are derivatives as long as no row becomes
     one or ceases to be one.
 

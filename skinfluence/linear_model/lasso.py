@@ -61,7 +61,7 @@ class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
     """Elastic net of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNet`. The
-    objective, with sample weights w, S their sum, targets k and r = l1_ratio:
+    objective, with sample weights w, S their sum, targets k and r = l1_ratio::
 
         F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2
             + S alpha sum_k (r |coef_k|_1 + (1-r)/2 |coef_k|^2)
@@ -87,7 +87,7 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
     """Lasso of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.Lasso`. The
-    objective is that of `ElasticNet` with l1_ratio = 1: with sample weights w and S their sum,
+    objective is that of `ElasticNet` with l1_ratio = 1: with sample weights w, S their sum::
 
         F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2 + S alpha sum_k |coef_k|_1
 

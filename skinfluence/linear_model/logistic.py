@@ -21,14 +21,14 @@ class LogisticRegression(
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.LogisticRegression`. The objective, with sample weights w,
-    class weights c (frozen at fit, "balanced" ones too) and r = l1_ratio, 0 by default:
+    class weights c (frozen at fit, "balanced" ones too) and r = l1_ratio, 0 by default::
 
         F = sum_i w_i c_i log_loss(y_i, eta_i) + 1/C ((1-r)/2 |coef|^2 + r |coef|_1)
 
-    with a free intercept; solver="liblinear" penalises the intercept too, at r = 0 by
-    1/(2 C) (intercept/intercept_scaling)^2, at r = 1 by 1/C |intercept|/intercept_scaling.
-    Two classes have one output, more have one for each class (softmax). ``C=inf`` is no
-    penalty.
+    with a free intercept; ``solver="liblinear"`` penalises the intercept too, at r = 0 by
+    ``1/(2 C) (intercept/intercept_scaling)^2``, at r = 1 by
+    ``1/C |intercept|/intercept_scaling``. Two classes have one output, more have one for
+    each class (softmax). ``C=inf`` is no penalty.
 
     With r > 0 influence is the derivative on the support: coefficients at zero stay there,
     and signs are kept. "exact" removal lets scikit-learn refit the groups that change the

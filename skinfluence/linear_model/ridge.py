@@ -19,7 +19,7 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
     """Ridge regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.Ridge`. The
-    objective, with sample weights w and targets k:
+    objective, with sample weights w and targets k::
 
         F = sum_i w_i sum_k (y_ik - eta_ik)^2 + sum_k alpha_k |coef_k|^2
 
@@ -51,7 +51,7 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.LinearRegression`. The objective, with sample weights w and
-    targets k:
+    targets k::
 
         F = sum_i w_i sum_k (y_ik - eta_ik)^2
 
@@ -88,7 +88,7 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.RidgeClassifier`. The objective, with sample weights w,
-    class weights c (frozen at fit) and labels y = +-1 of problem k:
+    class weights c (frozen at fit) and labels y = +-1 of problem k::
 
         F = sum_i w_i c_i sum_k (y_ik - eta_ik)^2 + alpha sum_k |coef_k|^2
 

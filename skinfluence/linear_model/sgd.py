@@ -122,7 +122,7 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.SGDClassifier`. The objective with a smooth loss l, n
-    samples with weights w, class weights c (frozen at fit) and labels y = +-1 of problem k:
+    samples with weights w, class weights c (frozen at fit) and labels y = +-1 of problem k::
 
         F = sum_ik w_i c_ik l(y_ik, eta_ik) + n alpha/2 |coef|^2
 
@@ -217,7 +217,7 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
 
     Parameters, attributes and fit are those of
     :class:`sklearn.linear_model.SGDRegressor`. The objective with a smooth loss l and n
-    samples with weights w:
+    samples with weights w::
 
         F = sum_i w_i l(y_i, eta_i) + n alpha/2 |coef|^2
 

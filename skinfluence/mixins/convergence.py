@@ -152,10 +152,10 @@ class ConvergenceMixin:
             Measurements, as attributes:
 
             gradient_norm : float
-                Largest entry of the gradient of the mean objective, max|G|/S, of kernel
+                Largest entry of the gradient of the mean objective, ``max |G| / S``, of kernel
                 models in their dual coefficients.
             newton_decrement : float
-                sqrt(G' H^-1 G); half its square estimates F(params_) - min F.
+                ``sqrt(G' H^-1 G)``; half its square estimates ``F(params_) - min F``.
             gradient_shift : float
                 By how much one Newton step changes the rows' gradients, relative to
                 them; it tracks the relative error of influence values.

@@ -415,10 +415,10 @@ class ProblemMixin:
 
         Returns
         -------
-        coef : ndarray of shape (..., *coef_.shape)
-            Coefficients.
-        intercept : ndarray of shape (..., *intercept_.shape)
-            Intercepts; zeros when `fit_intercept=False`.
+        coef : ndarray
+            Coefficients, the leading axes of `params` before those of `coef_`.
+        intercept : ndarray
+            Intercepts, likewise; zeros when `fit_intercept=False`.
 
         Examples
         --------

@@ -16,9 +16,9 @@ def losses_into(out, indices, loss, design, target, theta):
 
 
 def error_bound(base, rows, theta):
-    """Return ||theta - theta_-A|| <= ||grad F_-A(theta)|| / min diag Lam, shape (b,).
+    """Return ``||grad F_-A(theta)|| / min diag Lam`` >= ``||theta - theta_-A||``, shape (b,).
 
-    F_-A is strongly convex with the smallest penalty as modulus, so a gradient that small
+    ``F_-A`` is strongly convex with the smallest penalty as modulus, so a gradient that small
     can be no further from the optimum. Lam is the penalty after removal.
     """
     objective = base.point.objective

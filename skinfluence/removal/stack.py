@@ -144,7 +144,7 @@ class Stack:
         return self.base.theta + self.base.correction + pull
 
     def newton(self):
-        """Return theta after one Newton step of F_-A, and the decrement before it.
+        """Return theta after one Newton step without the rows, and the decrement before it.
 
         r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step.
         """

@@ -94,7 +94,7 @@ class SVC(_LibSVMMixin, svm.SVC):
 
     Parameters, attributes and fit are those of :class:`sklearn.svm.SVC`. The objective of
     each pair of classes, with sample weights w, class weights c (frozen at fit; "balanced"
-    ones from the numbers of samples), labels y = +-1 and f = sum_j a_j K(., x_j) + b:
+    ones from the numbers of samples), labels y = +-1 and f = sum_j a_j K(., x_j) + b::
 
         F = sum_i C w_i c_i max(0, 1 - y_i f(x_i)) + 1/2 |f - b|^2_K
 
@@ -221,7 +221,7 @@ class SVR(_LibSVMMixin, svm.SVR):
     """Kernel support vector regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.svm.SVR`. The objective, with
-    sample weights w and f = sum_j a_j K(., x_j) + b:
+    sample weights w and f = sum_j a_j K(., x_j) + b::
 
         F = sum_i C w_i max(0, |y_i - f(x_i)| - epsilon) + 1/2 |f - b|^2_K
 

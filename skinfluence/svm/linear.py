@@ -43,7 +43,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
 
     Parameters, attributes and fit are those of :class:`sklearn.svm.LinearSVC`. The
     objective with ``loss="squared_hinge"``, sample weights w, class weights c (frozen at
-    fit, "balanced" ones too) and labels y = +-1 of problem k:
+    fit, "balanced" ones too) and labels y = +-1 of problem k::
 
         F = sum_ik C w_i c_ik max(0, 1 - y_ik eta_ik)^2
             + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
@@ -146,7 +146,7 @@ class LinearSVR(InfluenceEstimatorMixin, svm.LinearSVR):
     """Linear support vector regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.svm.LinearSVR`. The
-    objective with ``loss="squared_epsilon_insensitive"`` and sample weights w:
+    objective with ``loss="squared_epsilon_insensitive"`` and sample weights w::
 
         F = sum_i C w_i max(0, |y_i - eta_i| - epsilon)^2
             + 1/2 |coef|^2 + 1/2 (intercept / intercept_scaling)^2

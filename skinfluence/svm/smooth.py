@@ -135,7 +135,7 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
     """Linear support vector classifier with a smooth hinge, and influence functions.
 
     With temperature t, sample weights w, class weights c (frozen at fit, "balanced" ones
-    too) and labels y = +-1 of problem k:
+    too) and labels y = +-1 of problem k::
 
         F = sum_ik C w_i c_ik t log(1 + exp((1 - y_ik eta_ik)/t))
             + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
@@ -178,7 +178,7 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
         Newton steps over all temperatures.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X had names that are all strings.
 
     See Also
@@ -335,7 +335,7 @@ class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
     """Kernel support vector classifier with a smooth hinge, and influence functions.
 
     With temperature t, sample weights w, class weights c (frozen at fit; "balanced" ones
-    from the numbers of samples) and labels y = +-1, for each pair of classes
+    from the numbers of samples) and labels y = +-1, for each pair of classes::
 
         F = sum_i C w_i c_i t log(1 + exp((1 - y_i f(x_i))/t)) + 1/2 |f - b|^2_K
         f = sum_j a_j K(., x_j) + b
@@ -387,7 +387,7 @@ class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
         Newton steps over all temperatures.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X had names that are all strings.
 
     See Also
