@@ -55,6 +55,7 @@ suppress_warnings = ["config.cache"]
 autosummary_generate = True
 autosummary_context = {"own_members": own_members}
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 intersphinx_mapping = inventories.write(ROOT / "doc" / "_build" / "inventories")
@@ -89,7 +90,21 @@ mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "changelog": []}
+# Pages without pages below them have nothing to navigate in.
+html_sidebars = dict.fromkeys(
+    [
+        "index",
+        "installation",
+        "getting_started",
+        "supported_models",
+        "mathematics",
+        "internals",
+        "performance",
+        "comparison",
+        "changelog",
+    ],
+    [],
+)
 html_theme_options = {
     "logo": {"text": "skinfluence"},
     "show_prev_next": True,
@@ -98,7 +113,8 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
-    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "header_links_before_dropdown": 5,
     "pygments_light_style": "friendly",
     "pygments_dark_style": "monokai",
 }

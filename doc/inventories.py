@@ -8,6 +8,7 @@ of scikit-learn from the installed package, of others by hand.
 import zlib
 from importlib import import_module
 
+from sklearn import exceptions
 from sklearn.utils.discovery import all_displays, all_estimators, all_functions
 
 __all__ = ["UNDOCUMENTED", "write"]
@@ -50,6 +51,8 @@ def sklearn_names():
     ]:
         for name, value in objects:
             yield f"{public_module(value)}.{name}", kind
+    for name in exceptions.__all__:
+        yield f"sklearn.exceptions.{name}", "class"
 
 
 def public_module(value):

@@ -586,7 +586,7 @@ class Point:
         Parameters
         ----------
         shift : ndarray of shape (d,) or None, default=None
-            Subtracted from the features, see `Design.gram`.
+            Subtracted from the features, see ``Design.gram``.
 
         Returns
         -------
