@@ -35,7 +35,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates", "benchmarks", "**/GALLERY_HEADER.rst"]
+exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 
 # `name` in a docstring is a link where there is such an object, and code where not.
@@ -48,7 +48,8 @@ nitpick_ignore_regex = inventories.UNDOCUMENTED
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["config.cache"]
+# Tables of benchmarks are pages of their own where they have been stored.
+suppress_warnings = ["toc.glob"]
 
 # -- Reference -----------------------------------------------------------------------------
 
@@ -91,20 +92,8 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 # Pages without pages below them have nothing to navigate in.
-html_sidebars = dict.fromkeys(
-    [
-        "index",
-        "installation",
-        "getting_started",
-        "supported_models",
-        "mathematics",
-        "internals",
-        "performance",
-        "comparison",
-        "changelog",
-    ],
-    [],
-)
+PLAIN = "index installation getting_started supported_models mathematics internals changelog"
+html_sidebars = {page: [] for page in PLAIN.split()}
 html_theme_options = {
     "logo": {"text": "skinfluence"},
     "show_prev_next": True,

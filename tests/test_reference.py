@@ -1,6 +1,7 @@
 """The API reference lists every public name, and the pages of the site refer to each other."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -45,4 +46,5 @@ def test_every_page_is_reached(page):
         for other in PAGES
         for line in other.read_text(encoding="utf-8").splitlines()
     }
-    assert page.stem == "index" or page.stem in entries or page.name.startswith("sg_")
+    reached = any(fnmatch(page.stem, entry) for entry in entries)
+    assert reached or page.stem == "index" or page.name.startswith("sg_")
