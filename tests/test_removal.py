@@ -208,6 +208,13 @@ def test_labels_name_groups_in_sorted_order():
         np.testing.assert_allclose(found, refit.params_, rtol=1e-9, atol=1e-10)
 
 
+def test_missing_labels_among_text_are_named():
+    X, y, _ = data("wine")
+    labels = np.array(["a", "b", None] * len(y), dtype=object)[: len(y)]
+    with pytest.raises(ValueError, match="Give missing labels a name"):
+        LogisticRegression().fit(X, y).leave_out_params(labels)
+
+
 def test_rows_of_weight_zero_change_nothing():
     X, y, w = data("wine")
     w = w.copy()
