@@ -166,7 +166,7 @@ def render():
     for name, cases in supported().items():
         cls = type(cases[0].estimator)
         module = ".".join(cls.__module__.split(".")[:2])
-        lines += ["", f"### {name}", "", f"`{module}.{name}`", "", objective(cls), ""]
+        lines += ["", f"### {name}", "", f"{{class}}`{module}.{name}`", "", objective(cls), ""]
         lines += ["Tested as:", ""]
         lines += dict.fromkeys(shown(case) for case in cases)
     lines += [

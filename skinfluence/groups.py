@@ -134,8 +134,8 @@ def resolve_groups(groups, cv, *, X, y, classifier):
         names, owner = np.unique(labels, return_inverse=True)
     except TypeError as error:  # text beside None or nan
         raise ValueError(
-            f"groups holds labels of kinds that have no order ({error}). Give missing labels a "
-            "name, as fillna('missing') of a pandas Series does."
+            f"groups holds labels of kinds that have no order ({error}). Give missing labels "
+            "a name, as fillna('missing') of a pandas Series does."
         ) from None
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
