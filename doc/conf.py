@@ -48,8 +48,9 @@ nitpick_ignore_regex = inventories.UNDOCUMENTED
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-# Tables of benchmarks are pages of their own where they have been stored.
-suppress_warnings = ["toc.glob"]
+# A function in autosummary_context is not cached, and tables of benchmarks are pages of their
+# own where they have been stored.
+suppress_warnings = ["config.cache", "toc.empty_glob"]
 
 # -- Reference -----------------------------------------------------------------------------
 
