@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "show_memory": False,
     "min_reported_time": 1,
+    "write_computation_times": False,
     "plot_gallery": "True",
     "remove_config_comments": True,
     "capture_repr": ("_repr_html_", "__repr__"),
