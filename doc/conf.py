@@ -48,9 +48,8 @@ nitpick_ignore_regex = inventories.UNDOCUMENTED
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-# A function in autosummary_context is not cached, and tables of benchmarks are pages of their
-# own where they have been stored.
-suppress_warnings = ["config.cache", "toc.empty_glob"]
+# A function in autosummary_context is not cached.
+suppress_warnings = ["config.cache"]
 
 # -- Reference -----------------------------------------------------------------------------
 
