@@ -32,22 +32,32 @@ def test_predictions_outside_the_features_seen_follow_the_refit(fit_intercept):
     assert relative_error(found, expected) < 1e-7
 
 
+@pytest.mark.parametrize("method", ["newton", "exact"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_exact_removal_that_lowers_the_rank_is_the_refit_of_least_norm(fit_intercept):
+def test_removal_that_lowers_the_rank_is_the_refit_of_least_norm(fit_intercept, method):
     X, y, w = wide()
     reg = LinearRegression(fit_intercept=fit_intercept).fit(X, y, w)
-    found = reg.leave_out_params([[0], [3], [1, 6]], method="exact")
+    found = reg.leave_out_params([[0], [3], [1, 6]], method=method)
     for params, rows in zip(found, [[0], [3], [1, 6]], strict=True):
         kept = np.delete(np.arange(8), rows)
         refit = LinearRegression(fit_intercept=fit_intercept).fit(X[kept], y[kept], w[kept])
         assert relative_error(params, refit.params_) < 1e-8
 
 
-def test_newton_says_where_removal_lowers_the_rank():
-    reg = LinearRegression().fit(*wide())
-    with pytest.warns(InfluenceWarning, match="NaN"):
-        params = reg.leave_out_params()
-    assert np.isnan(params).all()
+@pytest.mark.parametrize("method", ["newton", "exact"])
+@pytest.mark.parametrize("rank", [11, 12])
+def test_a_leverage_of_one_is_not_told_by_rounding(rank, method):
+    # As many parameters as rows: every leverage is 1, and 1 - h is rounding, larger than any
+    # fixed bound where the features nearly depend on each other.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12, rank)) @ rng.standard_normal((rank, 12)) + 1.0
+    y = rng.standard_normal(12)
+    params = LinearRegression(fit_intercept=False).fit(X, y).leave_out_params(method=method)
+    for row, found in enumerate(params):
+        refit = LinearRegression(fit_intercept=False).fit(
+            np.delete(X, row, 0), np.delete(y, row)
+        )
+        assert relative_error(found, refit.params_) < 1e-8
 
 
 def test_statsmodels_agrees_on_the_change_without_each_row():

@@ -216,8 +216,12 @@ def _remove(base, rows, method):
         theta = _first_order(base, rows) if large else Stack(base, rows).influence()
     elif method == "newton" and not large:
         theta, decrement = Stack(base, rows).newton()
+        # Rows that take nearly all of a direction's curvature leave a difference of roundings
+        # to divide by; the Hessian without them knows better.
+        alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
+        theta[alone], decrement[alone] = _newton_alone(base, rows[alone])
     elif method == "newton":
-        theta, decrement = _newton_large(base, rows)
+        theta, decrement = _newton_alone(base, rows)
     elif not large:
         theta, converged = refit_stack(Stack(base, rows))
     else:
@@ -235,10 +239,10 @@ def _first_order(base, rows):
     return base.theta + base.correction + base.factor.solve(np.array(total))
 
 
-def _newton_large(base, rows):
-    """Return (theta, decrement) for groups of more rows than columns.
+def _newton_alone(base, rows):
+    """Return (theta, decrement) of groups, each with a Hessian of its own.
 
-    The Hessian without them is then the smaller system.
+    For groups of more rows than columns it is the smaller system.
     """
     theta = np.full((len(rows), *base.theta.shape), np.nan)
     decrement = np.zeros(len(rows))

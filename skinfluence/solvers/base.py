@@ -33,9 +33,13 @@ class Factor(ABC):
     ----------
     doubt : str or None
         What a user should be told about the accuracy of the solutions.
+    rcond : float
+        Reciprocal condition number of what was factorised: solutions have a relative error
+        of about eps / rcond.
     """
 
     doubt = None
+    rcond = 1.0
 
     def __init__(self, point: Point) -> None:
         self.point = point

@@ -60,18 +60,17 @@ class CholeskyFactor(Factor):
             # With the mean of the rows as they count in H, the intercept decouples.
             self.shift = point.centre()
         self.blocks = []
-        worst = 1.0
         for outputs, block in self._hessian_blocks(self.shift):
             if self.coupled:
                 _pin(block, objective.gauge, len(outputs))
             scale, factor, rcond = self._factorise(block, outputs)
             self.blocks.append((outputs, scale, factor))
-            worst = min(worst, rcond)
-        if worst < _DOUBTFUL:
+            self.rcond = min(self.rcond, rcond)
+        if self.rcond < _DOUBTFUL:
             self.doubt = (
-                f"The Hessian is close to singular (reciprocal condition number {worst:.1e} "
-                "after scaling to unit diagonal): about "
-                f"{max(0, int(16 + np.log10(worst)))} digits of the result are right. Drop "
+                "The Hessian is close to singular (reciprocal condition number "
+                f"{self.rcond:.1e} after scaling to unit diagonal): about "
+                f"{max(0, int(16 + np.log10(self.rcond)))} digits of the result are right. Drop "
                 "linearly dependent features or strengthen the penalty."
             )
 

@@ -34,6 +34,8 @@ class PencilFactor(Factor):
             scale = 1.0 / np.sqrt(H.diagonal())
             for k in outputs:
                 mu, B = linalg.eigh(np.diag(share[k] * scale**2), H * scale[:, None] * scale)
+                # The scaled H has a unit diagonal, and B B' is its inverse.
+                self.rcond = min(self.rcond, 1.0 / (len(B) * np.sum(B**2)))
                 self.blocks.append((k, mu, B * scale[:, None]))
 
     def solve(self, V, t=0.0):

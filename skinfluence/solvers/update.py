@@ -17,7 +17,10 @@ import numpy as np
 
 __all__ = ["GroupUpdate"]
 
-_SINGULAR = 1e-12
+# The smallest eigenvalue of I + M C, 1 less the largest leverage of a group, is known to about
+# eps / rcond of the Hessian. Where that leaves it fewer than four digits there is no update, up
+# to a leverage of 0.99: beyond, the Hessian itself is in doubt.
+_LEAST, _DIGITS, _MOST = 1e-12, 1e4 * np.finfo(np.float64).eps, 1e-2
 
 
 class GroupUpdate:
@@ -43,6 +46,7 @@ class GroupUpdate:
     def __init__(self, factor, x, C, solve=None):
         self.x = x
         self.coupled = C.ndim == 4
+        self.least = np.clip(_DIGITS / factor.rcond, _LEAST, _MOST)
         self.solve = factor.solve if solve is None else solve
         self.readings = factor.point.objective.design.readings
         b, a, D = x.shape
@@ -60,7 +64,7 @@ class GroupUpdate:
             self.C = C.transpose(0, 2, 1)
             M = np.matmul(self.readings(self.Z), x.transpose(0, 2, 1)[:, None])
             self.system = np.eye(a) + M * self.C[:, :, None]
-        self.inverse = _inverse(self.system)
+        self.inverse = _inverse(self.system, self.least)
 
     def of_rows(self, weights):
         """Return H^-1 sum_i weights_i (x) x_i of each group.
@@ -96,7 +100,7 @@ class GroupUpdate:
         Its eigenvalues relative to H are those of I + M C, and ones.
         """
         values = np.linalg.eigvals(self.system).real.min(axis=-1)
-        return values.reshape(len(values), -1).min(axis=1) > _SINGULAR
+        return values.reshape(len(values), -1).min(axis=1) > self.least
 
     def take(self, groups):
         """Return the update of some groups of the stack."""
@@ -106,14 +110,14 @@ class GroupUpdate:
         return part
 
 
-def _inverse(inner):
+def _inverse(inner, least):
     """Return the inverses of I + M C, NaN for a group that leaves no curvature behind.
 
-    The smallest eigenvalue is 1 less the largest leverage of the group. Below a share of
-    1e-12 what is left of the Hessian in that direction is rounding.
+    The smallest eigenvalue is 1 less the largest leverage of the group. Below `least` what is
+    left of the Hessian in that direction is rounding.
     """
     if inner.shape[-1] == 1:
-        left = np.where(np.abs(inner) < _SINGULAR, np.nan, inner)
+        left = np.where(np.abs(inner) < least, np.nan, inner)
         return 1.0 / left
     try:
         inverse = np.linalg.inv(inner)
@@ -125,5 +129,5 @@ def _inverse(inner):
                 inverse[at] = np.linalg.inv(inner[at])
     norms = [np.abs(matrix).sum(axis=-2).max(axis=-1) for matrix in (inner, inverse)]
     # Small as a whole is singular too: it is to be compared with the I of I + M C.
-    inverse[np.maximum(norms[0], 1.0) * norms[1] * _SINGULAR > 1.0] = np.nan
+    inverse[np.maximum(norms[0], 1.0) * norms[1] * least > 1.0] = np.nan
     return inverse
