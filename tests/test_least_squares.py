@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn import linear_model
 
-from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LinearRegression
 from tests.cases import data, relative_error
 

@@ -84,3 +84,15 @@ def test_metadata_routing_reaches_fit(estimator):
         estimator.set_fit_request(sample_weight=True)
         requests = estimator.get_metadata_routing()._self_request.fit.requests
         assert requests == {"sample_weight": True}
+
+
+@pytest.mark.parametrize("estimator", [LassoCV, ElasticNetCV])
+@pytest.mark.parametrize("frame", [False, True])
+def test_the_samples_stay_as_they_are_where_scikit_learn_would_weight_them(estimator, frame):
+    X, y, w = data("diabetes")
+    mine = np.asfortranarray(X)
+    if frame:
+        mine = pytest.importorskip("pandas").DataFrame(mine)
+    reg = estimator(alphas=[0.05], cv=2, fit_intercept=False, tol=1e-12).fit(mine, y, w)
+    np.testing.assert_array_equal(np.asarray(mine), X)
+    assert reg.convergence_report().gradient_norm < 1e-12

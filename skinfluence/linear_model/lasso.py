@@ -1,5 +1,6 @@
 """Least squares with an l1 penalty, by coordinate descent, with and without a search."""
 
+import copy
 from typing import Self
 
 import numpy as np
@@ -107,7 +108,20 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
     """
 
 
-class ElasticNetCV(L1SupportMixin, SearchInfluenceMixin, linear_model.ElasticNetCV):
+class CoordinateDescentSearchMixin(L1SupportMixin, SearchInfluenceMixin):
+    """What searches share whose scikit-learn class fits along a path of alphas."""
+
+    def _lend(self, X, sample_weight):
+        # Whatever copy_X says, without an intercept weights are multiplied into X in place
+        # where no conversion has made a copy of it before.
+        written = sample_weight is not None and not self.fit_intercept and self.copy_X
+        return copy.deepcopy(X) if written else X
+
+    def _tight_params(self, params):
+        return _TIGHT
+
+
+class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
     """Elastic net with a search for alpha and l1_ratio, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNetCV`.
@@ -136,11 +150,8 @@ class ElasticNetCV(L1SupportMixin, SearchInfluenceMixin, linear_model.ElasticNet
             "fit_intercept": self._get_layout().fit_intercept,
         }
 
-    def _tight_params(self, params):
-        return _TIGHT
 
-
-class LassoCV(L1SupportMixin, SearchInfluenceMixin, linear_model.LassoCV):
+class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
     """Lasso with a search for alpha, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoCV`. The
@@ -164,9 +175,6 @@ class LassoCV(L1SupportMixin, SearchInfluenceMixin, linear_model.LassoCV):
 
     def _chosen_params(self):
         return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
-
-    def _tight_params(self, params):
-        return _TIGHT
 
 
 # Parameters of refits by coordinate descent, which goes to rounding.

@@ -146,13 +146,17 @@ class ProblemMixin:
         before = vars(self).copy()
         try:
             self._forget_fit()
-            super().fit(X, y, sample_weight=sample_weight, **params)
+            super().fit(self._lend(X, sample_weight), y, sample_weight=sample_weight, **params)
             self._influence_problem = self._remember(given, y, sample_weight)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
             raise
         return self
+
+    def _lend(self, X, sample_weight):
+        """Return X for scikit-learn's `fit`: a copy where it would write into it unasked."""
+        return X
 
     def _forget_fit(self):
         """Drop what belongs to the fit before."""

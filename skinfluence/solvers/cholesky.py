@@ -70,8 +70,8 @@ class CholeskyFactor(Factor):
             self.doubt = (
                 "The Hessian is close to singular (reciprocal condition number "
                 f"{self.rcond:.1e} after scaling to unit diagonal): about "
-                f"{max(0, int(16 + np.log10(self.rcond)))} digits of the result are right. Drop "
-                "linearly dependent features or strengthen the penalty."
+                f"{max(0, int(16 + np.log10(self.rcond)))} digits of the result are right. "
+                "Drop linearly dependent features or strengthen the penalty."
             )
 
     def without_rows(self):

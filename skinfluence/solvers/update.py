@@ -18,8 +18,8 @@ import numpy as np
 __all__ = ["GroupUpdate"]
 
 # The smallest eigenvalue of I + M C, 1 less the largest leverage of a group, is known to about
-# eps / rcond of the Hessian. Where that leaves it fewer than four digits there is no update, up
-# to a leverage of 0.99: beyond, the Hessian itself is in doubt.
+# eps / rcond of the Hessian. Where that leaves it fewer than four digits, there is no update;
+# up to a leverage of 0.99, for beyond that the Hessian itself is in doubt.
 _LEAST, _DIGITS, _MOST = 1e-12, 1e4 * np.finfo(np.float64).eps, 1e-2
 
 

@@ -1,0 +1,15 @@
+"""How many examples property tests try: `pytest --hypothesis-profile=deep` tries many more.
+
+The default profile draws the same examples in every run.
+"""
+
+from hypothesis import HealthCheck, settings
+
+_SHARED = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("quick", max_examples=25, derandomize=True, **_SHARED)
+settings.register_profile("deep", max_examples=1000, print_blob=True, **_SHARED)
+settings.load_profile("quick")

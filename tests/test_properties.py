@@ -1,0 +1,377 @@
+"""What holds for every estimator on every problem, tried on random ones.
+
+Each test draws problems of all `FAMILIES` that it is about: dense and sparse features of
+any units, rank and memory layout, more features than samples, weights of any kind, with
+and without intercept. A violation is printed as the `Problem` it was shrunk to.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from skinfluence import from_fitted
+from skinfluence.fitted import MIRROR_MODULES
+from skinfluence.solvers import WoodburySolver
+from tests.problems import CONTAINERS, FAMILIES, SCALES, WEIGHTS, Problem, consistent_problem
+
+METHODS = ("influence", "newton", "exact")
+
+
+def families(condition=lambda traits: True):
+    return [name for name, traits in FAMILIES.items() if condition(traits)]
+
+
+@st.composite
+def problems(draw, names=tuple(FAMILIES)):
+    """Draw a problem of some families; it shrinks to few samples of simple features."""
+    return consistent_problem(
+        family=draw(st.sampled_from(list(names))),
+        n_samples=draw(st.integers(12, 40)),
+        n_features=draw(st.integers(1, 15)),
+        rank=draw(st.integers(1, 15)),
+        scale=draw(st.sampled_from(sorted(SCALES, key=lambda s: abs(np.log10(s))))),
+        offset=draw(st.sampled_from((0.0, 1.0, 30.0))),
+        weights=draw(st.sampled_from(WEIGHTS)),
+        intercept=draw(st.booleans()),
+        strength=draw(st.sampled_from((1.0, 10.0, 100.0, 0.1, 0.01, 1e-3))),
+        container=draw(st.sampled_from(list(CONTAINERS))),
+        seed=draw(st.integers(0, 2**31 - 1)),
+    )
+
+
+ALL = families()
+SMOOTH = families(lambda t: "hinge" not in t.kind)
+WITH_COEF = families(lambda t: "kernel" not in t.kind)
+SMOOTH_WITH_COEF = families(lambda t: t.kind in ("smooth", "l1"))
+PLAIN = families(lambda t: t.kind == "smooth")
+SQUARED = families(lambda t: t.squared)
+
+
+def assert_close(found, expected, tolerance, scale=None, name=None):
+    """Assert a largest difference relative to the largest entry, NaN and inf in place."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    found, expected = found[finite], expected[finite]
+    difference = np.abs(found - expected).max(initial=0.0)
+    largest = np.abs(expected).max(initial=0.0)
+    largest = max(largest, 0.0 if scale is None else scale)
+    assert difference <= tolerance * largest, name
+
+
+def rows_of(X, rows):
+    return X.tocsr()[rows] if sparse.issparse(X) else X[rows]
+
+
+def change(params, fitted):
+    """Return changes of the parameters, of kernel models of what the rows read of them."""
+    layout = fitted._get_objective().formulation.layout
+    moved = layout.from_public(params) - fitted._theta()
+    readings = fitted._get_objective().design.readings(moved)
+    return readings.reshape(*np.shape(params)[:-1], -1)
+
+
+def test_every_exported_estimator_has_a_family():
+    exported = {getattr(module, name) for module in MIRROR_MODULES for name in module.__all__}
+    drawn = {type(Problem(family=name).unfitted()) for name in FAMILIES}
+    assert {cls for cls in exported if isinstance(cls, type)} <= drawn
+
+
+# Sums over the training samples.
+
+
+@given(problem=problems(SMOOTH_WITH_COEF))
+def test_influence_sums_to_the_pull_of_the_penalty(problem):
+    """sum_i (w_i/S) I_up,params(z_i) = H^-1 Lam theta at an optimum, 0 in mean form."""
+    fitted, w = problem.fit(), problem.w
+    contributions = (w / w.sum())[:, None] * fitted.influence_params()
+    objective = fitted._get_objective()
+    pull = objective.penalty_gradient(fitted._theta())
+    form = objective.formulation
+    if form.penalty_share is not None:
+        pull = pull - w.sum() * form.share_gradient(fitted._theta())
+    expected = fitted.solve_hessian(form.layout.to_public(pull)[None])[0]
+    size = np.abs(contributions).max()
+    assert_close(contributions.sum(axis=0), expected, 1e-7, scale=size)
+
+
+@given(problem=problems(PLAIN))
+def test_leverages_sum_to_the_effective_number_of_parameters(problem):
+    """sum_i h_i = rank(H) - tr(H^+ Lam)."""
+    fitted = problem.fit()
+    objective = fitted._get_objective()
+    p = len(fitted.params_)
+    inverse = fitted.solve_hessian(np.eye(p))
+    penalty = objective.formulation.layout.to_public(objective.penalty)
+    rank = p - objective.gauge.sum()
+    if objective.dependence is not None:
+        rank -= len(objective.dependence[0]) * objective.penalty.shape[0]
+    leverage = fitted.influence_summary().leverage
+    assert leverage.min() > -1e-9
+    np.testing.assert_allclose(leverage.sum(), rank - inverse.diagonal() @ penalty, atol=1e-6)
+
+
+# One array in several readings.
+
+
+@given(problem=problems())
+def test_influence_on_losses_is_that_on_parameters_times_gradients(problem):
+    fitted, (X, y) = problem.fit(), problem.queries()
+    influence = fitted.influence_loss(X, y)
+    if problem.has_coef:
+        expected = fitted.loss_gradient(X, y) @ fitted.influence_params().T
+        assert_close(influence, expected, 1e-8)
+    functional = fitted.influence_functional(fitted.loss_gradient(X, y))
+    assert_close(functional, influence, 1e-8)
+    assert_close(fitted.influence_loss(X, y, average=True), influence.mean(axis=0), 1e-9)
+    chunks = fitted.influence_loss_chunked(X, y, working_memory=1e-4)
+    assert_close(np.concatenate(list(chunks)), influence, 1e-9)
+    values, indices = fitted.influential_samples(X, y, 5, order="helpful")
+    np.testing.assert_allclose(values, np.sort(influence, axis=1)[:, :5], rtol=1e-9)
+    found = np.take_along_axis(influence, indices, axis=1)
+    assert_close(found, values, 1e-9)
+
+
+@given(problem=problems())
+def test_self_influence_is_the_diagonal(problem):
+    fitted = problem.fit()
+    influence = fitted.influence_loss(problem.X, problem.y)
+    assert_close(fitted.self_influence(), influence.diagonal(), 1e-8)
+    if not problem.traits.mean_form:
+        assert fitted.self_influence().max() <= 1e-8 * np.abs(influence).max()
+
+
+@given(problem=problems(families(lambda t: t.target in ("binary", "classes"))))
+def test_relabelling_is_a_difference_of_two_influences(problem):
+    fitted, (X, y) = problem.fit(), problem.queries()
+    new = np.roll(problem.y, 1)
+    found = fitted.influence_relabel(X, y, y_new=new)
+    same = fitted.influence_relabel(X, y, y_new=problem.y)
+    assert np.abs(same).max() == 0
+    if problem.has_coef:
+        before = fitted.influence_params()
+        after = fitted.influence_params(problem.X, new)
+        gradient = fitted.loss_gradient(X, y)
+        size = np.abs(gradient @ before.T).max()
+        assert_close(found, gradient @ (after - before).T, 1e-8, scale=size)
+
+
+# Derivatives against the refits they are derivatives of.
+
+
+@given(problem=problems(SMOOTH), row=st.integers(0, 11))
+def test_influence_is_the_derivative_of_the_optimum(problem, row):
+    """By central differences of optima with the weight of a row moved."""
+    fitted, (X, y) = problem.fit(), problem.queries()
+    w = problem.w
+    if w[row] == 0:
+        return
+    step = 1e-4 * w[row]
+    losses = []
+    for sign in (1, -1):
+        moved = w.copy()
+        moved[row] += sign * step
+        other = from_fitted(fitted, problem.X, problem.y, moved).polish(tol=1e-13)
+        losses.append(other.sample_loss(X, y))
+    expected = w.sum() * (losses[0] - losses[1]) / (2 * step)
+    influence = fitted.influence_loss(X, y)
+    assert_close(influence[:, row], expected, 1e-4, scale=1e-3 * np.abs(influence).max())
+
+
+# Removal.
+
+
+@given(problem=problems(), method=st.sampled_from(METHODS), row=st.integers(0, 11))
+def test_a_group_of_one_is_the_row(problem, method, row):
+    fitted = problem.fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = change(fitted.leave_out_params(method=method), fitted)
+        group = change(fitted.leave_out_params([[row]], method=method), fitted)
+    size = np.nanmax(np.abs(rows))
+    assert_close(group[0], rows[row], 1e-7, scale=size)
+
+
+@given(problem=problems(SQUARED), rows=st.sets(st.integers(0, 11), min_size=1, max_size=5))
+def test_newton_is_exact_for_squared_loss(problem, rows):
+    fitted, rows = problem.fit(), sorted(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        newton = change(fitted.leave_out_params([rows]), fitted)
+        exact = change(fitted.leave_out_params([rows], method="exact"), fitted)
+    if problem.kind != "l1":
+        assert_close(newton, exact, 1e-7, scale=np.abs(fitted.params_).max())
+
+
+@given(problem=problems(SMOOTH_WITH_COEF), row=st.integers(0, 11))
+def test_newton_step_with_the_weight_of_a_row_taken_is_its_removal(problem, row):
+    fitted, w = problem.fit(), problem.w
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        step = fitted.newton_step(-w[row] / w.sum())[row]
+        removed = fitted.leave_out_params()
+    removed = removed - fitted.params_
+    size = np.nanmax(np.abs(removed))
+    if np.isfinite(step).all() and np.isfinite(removed[row]).all():
+        assert_close(step, removed[row], 1e-7, scale=size)
+
+
+@given(problem=problems(), row=st.integers(0, 11))
+def test_removing_a_sample_in_place_is_leaving_it_out(problem, row):
+    fitted = problem.fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = fitted.leave_out_params([[row]], method="exact")[0]
+        if np.isnan(expected).any():
+            return
+        loss = fitted.leave_out_loss(*problem.queries(), [[row]], method="exact")[:, 0]
+        removed = fitted.remove_samples([row])
+    if problem.has_coef:
+        assert_close(removed.params_, expected, 1e-8)
+    assert removed._get_objective().n_rows == problem.n_samples - 1
+    assert_close(removed.sample_loss(*problem.queries()), loss, 1e-7, scale=1e-6)
+
+
+@given(problem=problems(SMOOTH), row=st.integers(0, 11))
+def test_a_sample_added_again_brings_the_model_back(problem, row):
+    fitted = problem.fit()
+    before = fitted.sample_loss(*problem.queries())
+    if problem.w[row] == 0:
+        return
+    try:
+        fitted.remove_samples([row])
+    except ValueError as error:
+        if "no finite optimum" not in str(error):
+            raise
+        return
+    X = rows_of(problem.X, [row])
+    fitted.add_samples(X, problem.y[[row]], problem.w[[row]])
+    assert_close(fitted.sample_loss(*problem.queries()), before, 1e-6, scale=1e-6)
+
+
+# Weights.
+
+
+@given(problem=problems(WITH_COEF), row=st.integers(0, 11))
+def test_weight_two_is_a_duplicated_row(problem, row):
+    problem = problem.but(weights="none", container="C order")
+    fitted, (X, y) = problem.fit(), problem.queries()
+    w = problem.w
+    w[row] = 2.0
+    order = np.append(np.arange(problem.n_samples), row)
+    weighted = from_fitted(fitted, problem.X, problem.y, w)
+    doubled = from_fitted(fitted, problem.X[order], problem.y[order])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = weighted.influence_loss(X, y)
+        assert_close(doubled.influence_loss(X, y), expected[:, order], 1e-8)
+        if problem.is_smooth:
+            size = np.abs(expected).max()
+            kwargs = {"method": "newton"}
+            expected = weighted.leave_out_loss(X, y, [[row]], **kwargs)
+            found = doubled.leave_out_loss(X, y, [[row, len(order) - 1]], **kwargs)
+            assert_close(found, expected, 1e-7, scale=size)
+
+
+@given(problem=problems(families(lambda t: t.mean_form)), factor=st.sampled_from((1e-3, 7.0)))
+def test_the_unit_of_weights_does_not_matter_in_mean_form(problem, factor):
+    fitted, (X, y) = problem.fit(), problem.queries()
+    other = from_fitted(fitted, problem.X, problem.y, factor * problem.w)
+    assert_close(other.influence_loss(X, y), fitted.influence_loss(X, y), 1e-9)
+
+
+@given(problem=problems())
+def test_the_samples_stay_as_they_are(problem):
+    X, y, w = problem.X, problem.y, problem.w
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = problem.fit(X=X, y=y, w=w)
+        answers(fitted, problem)
+        fitted.remove_samples([10]) if problem.is_smooth else None
+    assert abs(X - problem.X).max() == 0
+    np.testing.assert_array_equal(y, problem.y)
+    np.testing.assert_array_equal(w, problem.w)
+
+
+# How the work is done and the data are held.
+
+
+def answers(fitted, problem, **keywords):
+    X, y = problem.queries()
+    found = {
+        "influence_loss": fitted.influence_loss(X, y, **keywords),
+        "self_influence": fitted.self_influence(**keywords),
+        "leave_out_loss": fitted.leave_out_loss(X, y, **keywords),
+        "leave_out_params": change(fitted.leave_out_params(**keywords), fitted),
+    }
+    if problem.is_smooth:
+        found["newton_step"] = fitted.newton_step(0.01, **keywords)
+        for name, measure in fitted.influence_summary(**keywords).items():
+            found[f"summary: {name}"] = measure
+    return found
+
+
+def assert_same_answers(found, expected, tolerance):
+    for name in expected:
+        largest = np.nanmax(np.abs(expected[name]), initial=0.0)
+        assert_close(
+            found[name], expected[name], tolerance, scale=max(largest, 1e-12), name=name
+        )
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
+@given(problem=problems())
+def test_jobs_and_blocks(problem):
+    fitted = problem.fit()
+    expected = answers(fitted, problem)
+    assert_same_answers(answers(fitted, problem, n_jobs=2), expected, 1e-7)
+    with sklearn.config_context(working_memory=0.01):
+        solver = fitted._influence_state.solver
+        found = answers(fitted, problem, hessian_solver=solver)
+    assert_same_answers(found, expected, 1e-7)
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
+@given(problem=problems(SMOOTH), solver=st.sampled_from(("cholesky", "woodbury", "cg")))
+def test_solver(problem, solver):
+    fitted = problem.fit()
+    expected = answers(fitted, problem)
+    loss, objective = fitted._get_formulation().loss, fitted._get_objective()
+    if solver != "woodbury" and (not problem.has_coef or not loss.convex):
+        return
+    coef = solver == "woodbury" and problem.has_coef
+    if coef and not WoodburySolver.is_applicable(objective):
+        return
+    found = answers(fitted, problem, hessian_solver=solver)
+    assert_same_answers(found, expected, 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
+@given(problem=problems(), container=st.sampled_from(list(CONTAINERS)))
+def test_container(problem, container):
+    fitted = problem.fit()
+    if problem.kind == "kernel hinge":
+        return  # libsvm keeps its rows in the container of the fit
+    same = from_fitted(fitted, CONTAINERS[container](problem.samples[0]), problem.y, problem.w)
+    found = answers(same, problem)
+    assert_same_answers(found, answers(fitted, problem), 1e-7)
+
+
+@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
+@given(problem=problems(WITH_COEF))
+def test_row_order(problem):
+    fitted = problem.fit()
+    order = np.random.default_rng(problem.seed).permutation(problem.n_samples)
+    X = rows_of(problem.X, order)
+    shuffled = from_fitted(fitted, X, problem.y[order], problem.w[order])
+    expected = answers(fitted, problem)
+    for name, array in expected.items():
+        by_columns = name in ("influence_loss", "leave_out_loss")
+        expected[name] = array[:, order] if by_columns else array[order]
+    assert_same_answers(answers(shuffled, problem), expected, 1e-7)
