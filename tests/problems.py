@@ -390,16 +390,16 @@ class Problem:
 
     @property
     def X(self):
-        return CONTAINERS[self.container](self.samples[0])
+        return CONTAINERS[self.container](self.samples[0].copy())
 
     @property
     def y(self):
-        return self.samples[1]
+        return self.samples[1].copy()
 
     @property
     def w(self):
         """Weights, ones where there are none."""
-        return self.samples[2]
+        return self.samples[2].copy()
 
     def queries(self, n=4):
         """Return (X, y) of samples that were not trained on."""
