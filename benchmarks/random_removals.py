@@ -38,10 +38,10 @@ def random_removals(repeats):
         notes=[
             "One row to a third of the rows leave models of every estimator, of 12 to 40 rows",
             "and 1 to 15 features of any rank, units 1e-6 to 1e6, weights and penalty.",
-            "within: predictions of the training samples differ from those of the refit by at",
-            f"most {ACCURACY:g} of the largest. Where scikit-learn's own solver stops earlier,",
-            "its refit is polished by Newton's method first. newton: squared error only, where",
-            "it is exact.",
+            "within: predictions of the training samples differ from those of the refit by",
+            f"at most {ACCURACY:g} of the largest. Where scikit-learn's own solver stops",
+            "earlier, its refit is polished by Newton's method first. newton: squared error",
+            "only, where it is exact.",
         ],
     )
     for method in ("exact", "newton"):

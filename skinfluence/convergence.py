@@ -192,6 +192,8 @@ def polish(objective, theta, solver, *, tol, max_iter):
         following = _line_search(point, correction, decrement)
         if following is None:
             at_rounding = decrement**2 <= 1e3 * _rounding(point)
+            if at_rounding and singular is not None:
+                raise singular  # flat to rounding along a direction that is not known
             return Polished(point.theta, n_iter, decrement, at_rounding)
         ahead = _newton(following, solver)
         if ahead[1] >= decrement and decrement <= 1e-6 * scale:

@@ -132,11 +132,19 @@ def resolve_groups(groups, cv, *, X, y, classifier):
         )
     try:
         names, owner = np.unique(labels, return_inverse=True)
-    except TypeError as error:  # text beside None or nan
+        missing = np.flatnonzero(names != names)
+    except TypeError:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels.tolist()}))
         raise ValueError(
-            f"groups holds labels of kinds that have no order ({error}). Give missing labels "
-            "a name, as fillna('missing') of a pandas Series does."
+            f"groups holds labels of types that have no order among them: {kinds}. Give "
+            "every sample a label of one type, missing ones a name, as fillna('missing') of a "
+            "pandas Series does."
         ) from None
+    if missing.size:
+        raise ValueError(
+            f"groups holds {names[missing[0]]}: give every sample a label, one of its own to "
+            "a sample that belongs to no group."
+        )
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     return Groups(n, members, names.tolist())

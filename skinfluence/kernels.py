@@ -183,6 +183,10 @@ class KernelDesign(Design):
         self.fit_intercept = bool(fit_intercept)
         self.index = index
 
+    def __getstate__(self):
+        # K is computed again where it is wanted: it has no place in a pickle.
+        return {name: vars(self)[name] for name in ("basis", "fit_intercept", "index")}
+
     @property
     def X(self):
         """The features of the rows; rows of K where it is precomputed."""

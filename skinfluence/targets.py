@@ -55,7 +55,9 @@ def _unique(y):
     try:
         labels, inverse = np.unique(y, return_inverse=True)
     except TypeError:  # labels of mixed types have no order
-        labels, inverse = np.unique(y.astype(str), return_inverse=True)
+        place = {}
+        inverse = np.array([place.setdefault(label, len(place)) for label in y.tolist()])
+        return list(place), inverse
     return labels.tolist(), inverse
 
 

@@ -290,3 +290,15 @@ def test_what_dual_coefficients_cannot_say_names_what_there_is(estimator):
         named = advice.replace(" or ", ", ").split(", ")
         assert len(named) >= 2
         assert all(hasattr(estimator, remedy) for remedy in named)
+
+
+@pytest.mark.parametrize("name", ["kernel-ridge", "smooth-svc-0.1"])
+def test_a_pickle_does_not_hold_the_kernel_matrix(name):
+    case = next(case for case in CASES if case.name == name)
+    X, y, w = case.data()
+    fitted = clone(case.estimator).fit(X, y, w)
+    before = len(pickle.dumps(fitted))
+    influence = fitted.influence_loss(X[:3], y[:3])
+    assert len(pickle.dumps(fitted)) == before
+    copied = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_allclose(copied.influence_loss(X[:3], y[:3]), influence, rtol=1e-12)

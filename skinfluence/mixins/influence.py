@@ -1,6 +1,7 @@
 """Chapter A: derivatives of the fit in the weight of a training sample."""
 
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -334,6 +335,12 @@ class InfluenceMixin:
         150
         """
         self._refuse_dask("influence_loss_chunked", X, y)
+        if working_memory is not None and (
+            not isinstance(working_memory, Real) or not working_memory > 0
+        ):
+            raise ValueError(
+                f"working_memory={working_memory!r} must be a positive number of MiB."
+            )
         state = self._get_influence_state(hessian_solver)
         query = self._check_query(X, y)
         return _chunks(state.point, state.factor, query, reduce_func, working_memory)

@@ -15,6 +15,7 @@ import sklearn
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -436,7 +437,13 @@ class ProblemMixin:
         """
         check_is_fitted(self)
         layout = self._get_layout()
-        params = np.asarray(params)
+        params = check_array(
+            params,
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_all_finite=False,
+            input_name="params",
+        )
         if params.ndim == 0 or params.shape[-1] != layout.size:
             raise ValueError(
                 f"params has shape {params.shape}, but the last axis must hold the "
@@ -617,13 +624,14 @@ class ProblemMixin:
         return self._make_design(formulation, self._validate_X(X), training)
 
     def _validate_X(self, X):
-        text = np.asarray(X).dtype.kind in "SU" if isinstance(X, list | np.ndarray) else False
+        kind = np.asarray(X).dtype.kind if isinstance(X, list | np.ndarray) else ""
         return validate_data(
             self,
             X,
             reset=False,
             accept_sparse="csr",
-            dtype=np.float64 if text else "numeric",  # numbers as text, as scikit-learn does
+            # Numbers as text, and dates as numbers, as scikit-learn's fit reads them.
+            dtype=np.float64 if kind and kind in "SUMm" else "numeric",
         )
 
     def _check_samples(self, formulation, X, y, training=False):
