@@ -201,7 +201,9 @@ def polish(objective, theta, solver, *, tol, max_iter):
         point, (correction, decrement, singular) = following, ahead
     if singular is not None:
         raise singular
-    return Polished(point.theta, max_iter, decrement, False)
+    # Where F is 0, as in a perfect fit, steps from rounding to rounding never end.
+    at_rounding = decrement**2 <= 1e3 * _rounding(point)
+    return Polished(point.theta, max_iter, decrement, at_rounding)
 
 
 def _newton(point, solver):

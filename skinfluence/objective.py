@@ -328,11 +328,12 @@ class Objective:
         penalty = np.sum(readings * (self.penalty_gradient(theta) - 0.5 * quadratic))
         loss, s = self.formulation.loss, self.row_weight
         if s.shape[1] == 1:
-            return float(s[:, 0] @ loss.loss(self.target, raw) + penalty)
+            return float(_weighted_sum(s[:, 0], loss.loss(self.target, raw)) + penalty)
         # Weights of their own for each output are for outputs that do not interact.
         assert not loss.coupled
         by_output = [
-            s[:, k] @ loss.loss(self.target[:, [k]], raw[:, [k]]) for k in range(raw.shape[1])
+            _weighted_sum(s[:, k], loss.loss(self.target[:, [k]], raw[:, [k]]))
+            for k in range(raw.shape[1])
         ]
         return float(sum(by_output) + penalty)
 
@@ -730,6 +731,13 @@ def hessian_blocks(objective, grams):
             moves = free if objective.coupled else free[outputs[0]]
             support.freeze_hessian(block, moves.ravel())
     return blocks
+
+
+def _weighted_sum(weight, values):
+    """Return sum_i w_i v_i, in which rows of weight zero do not count, infinite or not."""
+    with np.errstate(invalid="ignore"):
+        total = weight @ values
+    return weight[weight > 0] @ values[weight > 0] if np.isnan(total) else total
 
 
 def _add_diagonal(matrix, diagonal):

@@ -76,7 +76,8 @@ class DiagnosticsMixin:
         ``2 s^2`` with ``s^2 = sum w r^2 / (n - p)``, for half of it ``s^2``, for Gamma and
         Tweedie deviances ``sum w r^2 / (n - p)``; phi_(i) is that of the other samples
         under the model without sample i, with ``n - 1 - p`` degrees of freedom. Samples of
-        weight zero do not count.
+        weight zero do not count. A residual of a sample whose loss has no curvature, as beyond
+        epsilon of `HuberRegressor`, is infinite.
 
         With several outputs dffits and studentized_residual are norms without a sign:
         ``sqrt((g_i' W_i^- g_i + decrement_i^2) / phi_(i))`` for the latter, and the
@@ -191,9 +192,11 @@ class DiagnosticsMixin:
 
         measures = self._measure(state, hessian_solver, n_jobs, write)
         deleted = np.sqrt(measures.deleted_dispersion)
-        out /= layout.to_public(
+        deleted = layout.to_public(
             np.broadcast_to(deleted[:, :, None], (*deleted.shape, layout.n_columns))
         )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out[...] = np.where(deleted > 0, out / deleted, np.nan)
         return out
 
     def params_covariance(
@@ -300,6 +303,13 @@ default="infinitesimal_jackknife"
 
         groups = Groups(objective.n_rows)
         self._leave_out(base, groups, "newton", emit, None, n_jobs, 0)
+        perfect = np.flatnonzero((measures.deleted_dispersion == 0).any(axis=1))
+        if perfect.size:
+            warn(
+                f"Without {perfect.size} of {objective.n_rows} sample(s) the others are "
+                f"fitted with a dispersion of 0: {perfect[:5].tolist()}. What is in units of "
+                "it is NaN."
+            )
         return measures
 
     def _hessian_covariance(self, state, n_jobs):

@@ -439,6 +439,10 @@ default="predict"
         size = np.linalg.norm(predicted, axis=1)
         order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
         order = order[np.isfinite(size[order])]
+        if not len(order):
+            raise ValueError(
+                f"There is nothing to check: of {len(groups)} group(s) none leaves a model."
+            )
         n_checks = min(n_checks, len(order))
         half = -(-n_checks // 2)
         others = random_state.permutation(order[half:])[: n_checks - half]
@@ -454,13 +458,13 @@ default="predict"
         size = np.linalg.norm(read(actual), axis=1)
         moved = size > 1e-6 * np.linalg.norm(read(optimum))
         error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
-        fit = linregress(read(predicted).ravel(), read(actual).ravel())
+        pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
         return Bunch(
             predicted=predicted,
             actual=actual,
             indices=indices,
-            pearson_r=float(fit.rvalue),
-            slope=float(fit.slope),
+            pearson_r=pearson_r,
+            slope=slope,
             max_relative_error=float(error.max(initial=0.0)),
         )
 
@@ -620,6 +624,14 @@ default="predict"
                 if polished.n_iter:
                     point = objective.at(polished.theta)
                     factor = solver.factorise(point)
+            if not polished.converged:
+                warnings.warn(
+                    f"No optimum was reached from the fit: after {polished.n_iter} Newton "
+                    f"steps the Newton decrement is {polished.decrement:.3g}, and refits may "
+                    "have no optimum either, as for separable classes without a penalty.",
+                    InfluenceWarning,
+                    stacklevel=stacklevel,
+                )
         return removal.Base.at(point, factor, solver), groups
 
     def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
@@ -777,3 +789,17 @@ default="predict"
             f"{', '.join(names[:5])}. Use fit_intercept=False on centred data, or "
             "solver='liblinear' for logistic regression."
         )
+
+
+def _line(predicted, actual):
+    """Return correlation and slope, NaN with a warning where there is no line."""
+    if len(predicted) < 2 or not np.ptp(predicted):
+        warnings.warn(
+            f"All {len(predicted)} predicted changes are {np.mean(predicted):g}: there is no "
+            "correlation and no slope, which are NaN.",
+            InfluenceWarning,
+            stacklevel=3,
+        )
+        return np.nan, np.nan
+    fit = linregress(predicted, actual)
+    return float(fit.rvalue), float(fit.slope)

@@ -1,0 +1,344 @@
+"""Problems at the edge: the right answer, a warning that says what is wrong, or an error.
+
+Never NaN in silence. `OUTCOMES` says for each problem what its methods come to; the tests
+behind it compare what is finite with refits and formulas.
+"""
+
+import pickle
+import re
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+
+from skinfluence import InfluenceWarning, SingularHessianError
+from skinfluence.kernel_ridge import KernelRidge
+from skinfluence.linear_model import (
+    HuberRegressor,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+    TweedieRegressor,
+)
+from skinfluence.svm import SVC, SVR, SmoothHingeLinearSVC, SmoothHingeSVC
+from tests.cases import NEWTON, relative_error
+
+RNG = np.random.default_rng(0)
+N = 24
+X = RNG.standard_normal((N, 3))
+RAW = X @ [1.0, -2.0, 0.5]
+NOISY = RAW + RNG.standard_normal(N)
+LABELS = (NOISY > 0).astype(int)
+COUNTS = RNG.poisson(np.exp(0.3 * RAW)) + 0.5
+SEPARABLE = (RAW > 0).astype(int)
+STEPS = np.where(RAW < -1, 0, np.where(RAW < 1, 1, 2))
+TWICE = np.column_stack([X, X[:, 0]])
+CONSTANT = np.column_stack([X, np.ones(N)])
+EMPTY = np.column_stack([X, np.zeros(N)])
+ALONE = np.column_stack([X, np.arange(N) == 5])  # row 5 alone has the last feature
+ONE = (np.arange(N) == 7).astype(int)
+FEW = np.isin(np.arange(N), [0, 1, 2, 5, 9, 11]).astype(float)
+SMALL = RNG.standard_normal((6, 5)), RNG.standard_normal(6)
+WIDE = RNG.standard_normal((5, 9)), RNG.standard_normal(5)
+FREE = {"C": np.inf, **NEWTON}
+FLAT = {"solver": "svd", "alpha": 0.0}
+
+FITS = {
+    "separable": lambda: LogisticRegression(**FREE).fit(X, SEPARABLE),
+    "separable, lbfgs": lambda: LogisticRegression(C=np.inf).fit(X, SEPARABLE),
+    "separable classes": lambda: LogisticRegression(**FREE).fit(X, STEPS),
+    "separable, descent": lambda: SGDClassifier("log_loss", penalty=None, random_state=0).fit(
+        X, SEPARABLE
+    ),
+    "repeated feature, logistic": lambda: LogisticRegression(C=np.inf).fit(TWICE, LABELS),
+    "repeated feature, poisson": lambda: PoissonRegressor(alpha=0).fit(TWICE, COUNTS),
+    "repeated feature, ridge": lambda: Ridge(**FLAT).fit(TWICE, NOISY),
+    "repeated feature, least squares": lambda: LinearRegression().fit(TWICE, NOISY),
+    "constant feature, ridge": lambda: Ridge(**FLAT).fit(CONSTANT, NOISY),
+    "constant feature, least squares": lambda: LinearRegression().fit(CONSTANT, NOISY),
+    "empty feature, huber": lambda: HuberRegressor(alpha=0).fit(EMPTY, NOISY),
+    "empty feature, tweedie": lambda: TweedieRegressor(alpha=0).fit(EMPTY, NOISY),
+    "leverage 1, ridge": lambda: Ridge(**FLAT).fit(ALONE, NOISY),
+    "leverage 1, least squares": lambda: LinearRegression().fit(ALONE, NOISY),
+    "leverage 1, poisson": lambda: PoissonRegressor(alpha=0, **NEWTON).fit(ALONE, COUNTS),
+    "one sample of a class": lambda: LogisticRegression(**NEWTON).fit(X, ONE),
+    "one sample of three classes": lambda: LogisticRegression(**NEWTON).fit(
+        X, np.where(ONE, 2, LABELS)
+    ),
+    "one sample of a class, ridge": lambda: RidgeClassifier().fit(X, ONE),
+    "one sample of a class, svc": lambda: SVC(tol=1e-10).fit(X, ONE),
+    "one sample of a class, smooth": lambda: SmoothHingeLinearSVC().fit(X, ONE),
+    "perfect fit, no penalty": lambda: Ridge(alpha=0.0, solver="cholesky").fit(X, RAW),
+    "perfect fit": lambda: Ridge(alpha=1e-8).fit(X, RAW),
+    "perfect fit, huber": lambda: HuberRegressor().fit(X, RAW),
+    "perfect fit, kernel": lambda: KernelRidge(kernel="rbf", alpha=1e-12).fit(X, RAW),
+    "targets of zero": lambda: Ridge().fit(X, np.zeros(N)),
+    "targets of three": lambda: Ridge().fit(X, np.full(N, 3.0)),
+    "p = n": lambda: LinearRegression().fit(*SMALL),
+    "p = n, ridge": lambda: Ridge(**FLAT).fit(*SMALL),
+    "p > n": lambda: LinearRegression().fit(*WIDE),
+    "few weights": lambda: LogisticRegression(**NEWTON).fit(X, LABELS, FEW),
+    "few weights, least squares": lambda: LinearRegression().fit(X, NOISY, FEW),
+    "few weights, poisson": lambda: PoissonRegressor(**NEWTON).fit(X, COUNTS, FEW),
+    "one weight": lambda: Ridge().fit(X, NOISY, np.eye(N)[3]),
+    "cold": lambda: SmoothHingeLinearSVC(temperature=1e-6).fit(X, LABELS),
+    "cold and separable": lambda: SmoothHingeLinearSVC(C=100, temperature=1e-6).fit(
+        X, SEPARABLE
+    ),
+    "cold, kernel": lambda: SmoothHingeSVC(temperature=1e-6).fit(X, LABELS),
+    "no coefficient": lambda: Lasso(alpha=100.0).fit(X, NOISY),
+    "no support vector": lambda: SVR(epsilon=100.0).fit(X, NOISY),
+    "one row": lambda: Ridge().fit(X[:1], NOISY[:1]),
+    "two rows": lambda: LogisticRegression(**NEWTON).fit(X[:2], [0, 1]),
+}
+
+#: Words in what is said: an error, a warning, or both; "" where all is as usual.
+OUTCOMES = {
+    "separable": {"warns": "Newton decrement|close to singular|not at its optimum|group"},
+    "separable, lbfgs": {
+        "warns": "Newton decrement|not at its optimum|close to singular|group"
+    },
+    "separable classes": {
+        "warns": "Newton decrement|close to singular|not at its optimum|group|positive definite",
+        "raises": "no optimum",
+    },
+    "separable, descent": {
+        "warns": "Newton decrement|not at its optimum|close to singular|group"
+    },
+    "repeated feature, logistic": {"raises": r"flat along .1 coef\[x[03]\], .1 coef\[x[03]\]"},
+    "repeated feature, poisson": {"raises": r"flat along .1 coef\[x[03]\], .1 coef\[x[03]\]"},
+    "repeated feature, ridge": {"raises": r"flat along .1 coef\[x[03]\], .1 coef\[x[03]\]"},
+    "constant feature, ridge": {"raises": r"flat along .1 intercept, .1 coef\[x3\]"},
+    "empty feature, huber": {"raises": r"flat along .1 coef\[x3\]"},
+    "empty feature, tweedie": {"raises": r"flat along .1 coef\[x3\]"},
+    "leverage 1, ridge": {"warns": r"row 5|NaN.*\[5\]", "raises": "NaN"},
+    "leverage 1, least squares": {"warns": r"\[5\]"},
+    "leverage 1, poisson": {"warns": r"row 5|NaN.*\[5\]", "raises": "NaN"},
+    "one sample of a class": {"warns": "class 1|7", "raises": r"class 1|\[7\]"},
+    "one sample of three classes": {"warns": "class 2|7", "raises": r"class 2|\[7\]"},
+    "one sample of a class, svc": {"warns": "class 1|7", "raises": r"class 1|\[7\]"},
+    "perfect fit, no penalty": {"warns": "group|degrees|NaN|fitted"},
+    "perfect fit, huber": {
+        "warns": "singular|optimum|decrement|group|positive definite",
+        "raises": "no optimum|nothing to check",
+    },
+    "perfect fit, kernel": {"warns": "close to singular|degrees of freedom|positive definite"},
+    "targets of zero": {"warns": "dispersion of 0|no correlation"},
+    "targets of three": {"warns": "dispersion of 0|no correlation"},
+    "p = n": {"warns": "degrees of freedom|not positive definite"},
+    "p = n, ridge": {
+        "warns": "degrees of freedom|group|not positive definite",
+        "raises": "NaN|nothing to check|no optimum",
+    },
+    "p > n": {"warns": "degrees of freedom|not positive definite"},
+    "few weights": {"warns": "not positive definite"},
+    "few weights, least squares": {"warns": "not positive definite"},
+    "few weights, poisson": {"warns": "not positive definite"},
+    "one weight": {
+        "warns": "degrees of freedom|not positive definite|R.2|group",
+        "raises": "holds every training sample with a weight",
+    },
+    "cold": {"warns": "not positive definite"},
+    "no support vector": {
+        "raises": "flat along .1 intercept|every prediction is saturated",
+        "warns": "no correlation",
+    },
+    "one row": {
+        "warns": "degrees of freedom|not positive definite|R.2|group",
+        "raises": "holds every training sample|0 to 0",
+    },
+    "two rows": {
+        "warns": "class|not positive definite",
+        "raises": "class|nothing to check|no model",
+    },
+}
+
+
+def samples(estimator):
+    """Return three of the training samples."""
+    objective = estimator._get_objective()
+    rows = np.arange(min(3, objective.n_rows))
+    return estimator._rows_of_X(objective, rows), estimator._decode(objective.target[rows])
+
+
+def summary(estimator):
+    """Return all measures; residuals are infinite where the loss has no curvature."""
+    measures = dict(estimator.influence_summary())
+    residual = measures.pop("studentized_residual")
+    return np.array([*measures.values(), np.where(np.isinf(residual), 0.0, residual)])
+
+
+def predictions(estimator):
+    response = "decision_function" if is_classifier(estimator) else "predict"
+    return estimator.leave_out_predict(response_method=response)
+
+
+def weight_of_a_row(estimator):
+    return 1 / estimator._get_objective().weight_sum
+
+
+def report(estimator):
+    found = estimator.convergence_report()
+    names = ("gradient_norm", "newton_decrement", "gradient_shift", "convergence_ratio")
+    return np.array([found[name] for name in names])
+
+
+def checked(estimator):
+    found = estimator.leave_out_check(2, method="exact", random_state=0)
+    return np.array([found.pearson_r, found.slope, found.max_relative_error])
+
+
+METHODS = {
+    "influence_loss": lambda e: e.influence_loss(*samples(e)),
+    "influence_params": lambda e: e.influence_params(),
+    "influence_prediction": lambda e: e.influence_prediction(samples(e)[0]),
+    "influential_samples": lambda e: e.influential_samples(*samples(e), 1)[0],
+    "self_influence": lambda e: e.self_influence(),
+    "solve_hessian": lambda e: e.solve_hessian(np.eye(len(e.params_))[:2]),
+    "influence_summary": summary,
+    "dfbetas": lambda e: e.dfbetas(),
+    "params_covariance": lambda e: e.params_covariance(),
+    "params_covariance, jackknife": lambda e: e.params_covariance("jackknife"),
+    "params_covariance, hessian": lambda e: e.params_covariance("hessian"),
+    "newton_correction": lambda e: e.newton_correction(),
+    "newton_step, more weight": lambda e: e.newton_step(0.01),
+    "newton_step, less weight": lambda e: e.newton_step(-weight_of_a_row(e)),
+    "convergence_report": report,
+    "leave_out_params, influence": lambda e: e.leave_out_params(method="influence"),
+    "leave_out_params, newton": lambda e: e.leave_out_params(),
+    "leave_out_params, exact": lambda e: e.leave_out_params(method="exact"),
+    "leave_out_loss": lambda e: e.leave_out_loss(*samples(e)),
+    "leave_out_predict": predictions,
+    "leave_out_score": lambda e: np.array(e.leave_out_score()),
+    "leave_out_check": checked,
+    "polish": lambda e: e.polish().params_,
+    "remove_samples": lambda e: e.remove_samples([1]).params_,
+}
+
+
+@cache
+def fitted(problem):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return FITS[problem]()
+
+
+def own(problem):
+    return pickle.loads(pickle.dumps(fitted(problem)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("problem", FITS)
+def test_no_nan_in_silence(problem, method):
+    estimator, expected = own(problem), OUTCOMES.get(problem, {})
+    if not hasattr(estimator, method.split(",")[0]):
+        pytest.skip("no such method")
+    found = error = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = METHODS[method](estimator)
+        except (ValueError, np.linalg.LinAlgError) as raised:
+            error = raised
+    told = [w for w in caught if issubclass(w.category, InfluenceWarning | ConvergenceWarning)]
+    assert not any(issubclass(w.category, RuntimeWarning) for w in caught)
+    for warning in told:
+        assert re.search(expected.get("warns", "nothing"), str(warning.message))
+    if error is not None:
+        assert re.search(expected.get("raises", "nothing"), str(error))
+        if isinstance(error, SingularHessianError):
+            assert error.direction is not None
+    else:
+        assert told or np.all(np.isfinite(found))
+
+
+# What is finite is right.
+
+
+def refits_without_each_row(estimator, X, y):
+    rows = range(len(y))
+    return [estimator.fit(np.delete(X, i, 0), np.delete(y, i)).params_ for i in rows]
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+@pytest.mark.parametrize(
+    ("problem", "data"),
+    [
+        ("repeated feature, least squares", (TWICE, NOISY)),
+        ("constant feature, least squares", (CONSTANT, NOISY)),
+        ("leverage 1, least squares", (ALONE, NOISY)),
+        ("p = n", SMALL),
+        ("p > n", WIDE),
+        ("perfect fit", (X, RAW)),
+        ("targets of three", (X, np.full(N, 3.0))),
+        ("one sample of a class, ridge", (X, np.where(ONE, 2, 0))),
+    ],
+)
+def test_removal_is_the_refit(problem, data, method):
+    if "class" in problem:
+        data = (X, 2.0 * ONE - 1.0)  # a regression of the signs, which has a refit without it
+    refit = LinearRegression() if isinstance(own(problem), LinearRegression) else Ridge()
+    if not isinstance(refit, LinearRegression):
+        refit.set_params(alpha=own(problem).alpha)
+    expected = np.array(refits_without_each_row(refit, *data))
+    found = own(problem).leave_out_params(method=method)
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-8 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("problem", ["few weights", "few weights, least squares"])
+def test_rows_of_weight_zero_are_as_if_absent(problem):
+    estimator, kept = own(problem), FEW > 0
+    y = LABELS if is_classifier(estimator) else NOISY
+    without = type(estimator)(**estimator.get_params()).fit(X[kept], y[kept])
+    expected = without.influence_loss(X[:4], y[:4])
+    found = estimator.influence_loss(X[:4], y[:4])[:, kept]
+    assert relative_error(found, expected) < 1e-9
+    removed = estimator.leave_out_params()
+    np.testing.assert_allclose(removed[kept], without.leave_out_params(), atol=1e-9)
+    np.testing.assert_allclose(removed[~kept], np.tile(estimator.params_, (18, 1)), atol=1e-9)
+
+
+def test_the_only_sample_of_a_class_has_an_influence():
+    # By differences of refits with its weight moved.
+    estimator, step, values = own("one sample of a class"), 1e-4, []
+    for sign in (1, -1):
+        w = np.ones(N)
+        w[7] += sign * step
+        values.append(LogisticRegression(**NEWTON).fit(X, ONE, w).params_)
+    expected = N * (values[0] - values[1]) / (2 * step)
+    assert relative_error(estimator.influence_params()[7], expected) < 1e-6
+    with pytest.warns(InfluenceWarning, match=r"row 7 .class 1"):
+        removed = estimator.leave_out_params()
+    assert np.flatnonzero(np.isnan(removed).any(axis=1)).tolist() == [7]
+
+
+def test_a_perfect_fit_has_no_influence():
+    assert np.abs(own("perfect fit, no penalty").influence_loss(X, RAW)).max() < 1e-20
+    assert np.abs(own("targets of zero").influence_params()).max() == 0.0
+    assert np.abs(own("targets of zero").leave_out_params(method="exact")).max() == 0.0
+
+
+def test_cold_hinges_are_refits_too():
+    estimator = own("cold").polish(tol=1e-13)
+    params = estimator.leave_out_params(method="exact")
+    for row in range(0, N, 5):
+        refit = SmoothHingeLinearSVC(temperature=1e-6, tol=1e-12, max_iter=1000)
+        refit.fit(np.delete(X, row, 0), np.delete(LABELS, row))
+        assert relative_error(params[row], refit.params_) < 1e-6
+
+
+def test_a_row_that_left_does_not_count_however_far_it_lies():
+    # Its squared error overflows, and zero times infinity is no number.
+    far = np.vstack([X, np.full(3, 1e200)])
+    w = np.append(np.ones(N), 0.0)
+    objective = Ridge().fit(far, np.append(NOISY, 0.0), w)._get_objective()
+    expected = Ridge().fit(X, NOISY)._get_objective()
+    theta = np.array([[1.0, 2.0, 3.0, 4.0]])
+    np.testing.assert_allclose(objective.value(theta), expected.value(theta))
