@@ -106,7 +106,7 @@ OUTCOMES = {
         "warns": "Newton decrement|not at its optimum|close to singular|group"
     },
     "separable classes": {
-        "warns": "Newton decrement|close to singular|not at its optimum|group|positive definite",
+        "warns": "Newton decrement|close to singular|not at its opt|group|positive definite",
         "raises": "no optimum",
     },
     "separable, descent": {

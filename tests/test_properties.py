@@ -28,17 +28,21 @@ def families(condition=lambda traits: True):
 
 @st.composite
 def problems(draw, names=tuple(FAMILIES)):
-    """Draw a problem of some families; it shrinks to few samples of simple features."""
+    """Draw a problem of some families; it shrinks to few samples of simple features.
+
+    Without an intercept the offset of the features, and everywhere the penalty, set the
+    condition of the Hessian: up to 1e7 or so, which leaves the digits that are asked for.
+    """
     return consistent_problem(
         family=draw(st.sampled_from(list(names))),
         n_samples=draw(st.integers(12, 40)),
         n_features=draw(st.integers(1, 15)),
         rank=draw(st.integers(1, 15)),
         scale=draw(st.sampled_from(sorted(SCALES, key=lambda s: abs(np.log10(s))))),
-        offset=draw(st.sampled_from((0.0, 1.0, 30.0))),
+        offset=draw(st.sampled_from((0.0, 1.0, 10.0))),
         weights=draw(st.sampled_from(WEIGHTS)),
         intercept=draw(st.booleans()),
-        strength=draw(st.sampled_from((1.0, 10.0, 100.0, 0.1, 0.01, 1e-3))),
+        strength=draw(st.sampled_from((1.0, 10.0, 100.0, 0.1, 0.01))),
         container=draw(st.sampled_from(list(CONTAINERS))),
         seed=draw(st.integers(0, 2**31 - 1)),
     )
