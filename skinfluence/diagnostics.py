@@ -69,7 +69,9 @@ def chi_squares(point):
     """Return the weighted chi-square of every training row in each output, (n, K)."""
     objective = point.objective
     loss = objective.formulation.loss
-    return objective.row_weight * loss.chi_square(objective.target, point.raw_prediction)
+    chi2, s = loss.chi_square(objective.target, point.raw_prediction), objective.row_weight
+    # Infinite where the loss has no curvature; rows of weight zero do not count even then.
+    return np.multiply(s, chi2, out=np.zeros_like(chi2), where=s > 0)
 
 
 def dispersion(point, leverage):

@@ -85,6 +85,7 @@ class _Run:
     def __init__(self, stack):
         self.stack = stack
         self.theta, self.first = stack.newton()
+        stack.release(self.theta)
         self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
         self.converged = np.zeros(len(stack), dtype=bool)
         finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
@@ -97,7 +98,11 @@ class _Run:
         leaves d^2/c; not so where the curvature jumps, and there d itself has to be small.
         A decrement below the floor that no longer falls is rounding.
         """
-        kinks = self.stack.base.point.objective.formulation.loss.has_kinks
+        objective = self.stack.base.point.objective
+        # Nor does a step promise what follows where setting coefficients to 0 comes after it.
+        jumps = objective.formulation.loss.has_kinks or objective.design.has_metric
+        if objective.design.has_metric:
+            tol = max(tol, 1e-9)  # more than dual coefficients can have under a weak penalty
         part, update = self.stack.take(active), self.stack.update.take(active)
         for _ in range(_MAX_ITER):
             if not len(active):
@@ -111,11 +116,14 @@ class _Run:
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
             contracts = ratio <= _CONTRACTION
             slowest = np.maximum(self.slowest[active], ratio)
-            ahead = decrement if kinks else decrement * ratio
+            ahead = decrement if jumps else decrement * ratio
             done = contracts & (ahead <= tol * self.first[active])
             done |= ~contracts & (decrement <= floor[active])
             moved = active[contracts]
             self.theta[moved] += step[contracts]
+            arrived = self.theta[moved]
+            part.take(contracts).release(arrived)
+            self.theta[moved] = arrived
             self.last[moved] = decrement[contracts]
             self.slowest[moved] = slowest[contracts]
             self.converged[active[done]] = True

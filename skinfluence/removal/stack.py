@@ -44,6 +44,16 @@ class Stack:
         s = objective.row_weight[flat] * self.real.reshape(-1, 1)
         self.row_weight = s.reshape(b, a, -1)
 
+    def release(self, theta):
+        """Set dual coefficients of the leaving rows to 0, in place, in theta (b, K, D).
+
+        They are 0 but for rounding, which counts: the kernel matrix multiplies it, and the
+        coefficients of the other rows have made up for it.
+        """
+        if self.base.point.objective.design.has_metric:
+            for line, real, one in zip(self.rows, self.real, theta, strict=True):
+                one[:, line[real]] = 0.0
+
     def readings(self, theta):
         """Return what rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
