@@ -625,12 +625,10 @@ default="predict"
                     point = objective.at(polished.theta)
                     factor = solver.factorise(point)
             if not polished.converged:
-                warnings.warn(
+                warn(
                     f"No optimum was reached from the fit: after {polished.n_iter} Newton "
                     f"steps the Newton decrement is {polished.decrement:.3g}, and refits may "
                     "have no optimum either, as for separable classes without a penalty.",
-                    InfluenceWarning,
-                    stacklevel=stacklevel,
                 )
         return removal.Base.at(point, factor, solver), groups
 
@@ -794,11 +792,9 @@ default="predict"
 def _line(predicted, actual):
     """Return correlation and slope, NaN with a warning where there is no line."""
     if len(predicted) < 2 or not np.ptp(predicted):
-        warnings.warn(
+        warn(
             f"All {len(predicted)} predicted changes are {np.mean(predicted):g}: there is no "
             "correlation and no slope, which are NaN.",
-            InfluenceWarning,
-            stacklevel=3,
         )
         return np.nan, np.nan
     fit = linregress(predicted, actual)
