@@ -6,6 +6,7 @@ import sklearn
 from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.cases import CASES, NEWTON, data, each_case, each_linear_case, relative_error
@@ -206,9 +207,9 @@ def test_a_float32_model_is_explained_at_its_own_parameters():
 
 
 def test_blas_threads_are_restored():
-    from threadpoolctl import threadpool_info
-
-    before = [pool["num_threads"] for pool in threadpool_info()]
     fitted, (X, y, _) = CASES[0].fit(), CASES[0].data()
-    fitted.influence_loss(X, y, n_jobs=2)
-    assert [pool["num_threads"] for pool in threadpool_info()] == before
+    with threadpool_limits(2, "blas"):
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        assert max(before) == 2
+        fitted.influence_loss(X, y, n_jobs=2)
+        assert [pool["num_threads"] for pool in threadpool_info()] == before
