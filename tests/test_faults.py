@@ -154,7 +154,7 @@ def nothing_left_behind(folder, monkeypatch):
     threads, before = set(threading.enumerate()), settings()
     yield
     for thread in set(threading.enumerate()) - threads:
-        thread.join(5.0)  # a pool that is told to stop ends after the block at hand
+        thread.join(60.0)  # a pool that is told to stop ends after the block at hand
     assert set(threading.enumerate()) <= threads
     assert settings() == before
     assert blocks._Limit.holders == 0
