@@ -219,7 +219,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
                 warn(f"scoring={self.scoring!r} takes no sample_weight: scores are without.")
         return Bunch(estimator=Bunch(fit=params), scorer=Bunch(score=score))
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Return which metadata go where.
 
         Returns

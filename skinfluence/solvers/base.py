@@ -60,7 +60,18 @@ class Factor(ABC):
         """
 
     def rough_solve(self, V: Floats) -> Floats:
-        """Return H^-1 V to a few digits where that costs less, see `solve`."""
+        """Return H^-1 V to a few digits where that costs less.
+
+        Parameters
+        ----------
+        V : ndarray of shape (m, K, D)
+            Right-hand sides.
+
+        Returns
+        -------
+        ndarray of shape (m, K, D)
+            Solutions.
+        """
         return self.solve(V)
 
     def without_rows(self) -> "Factor":
@@ -93,7 +104,18 @@ class Factor(ABC):
         return self.solve(V)
 
     def has_products(self, queries: GradientRows, rows: GradientRows) -> bool:
-        """Whether `products` of these takes no solution, and so less time and memory."""
+        """Return whether `products` of these takes no solution: less time and memory.
+
+        Parameters
+        ----------
+        queries, rows : GradientRows
+            What `products` would be given.
+
+        Returns
+        -------
+        bool
+            Whether it does.
+        """
         return False
 
     def products(
@@ -118,7 +140,18 @@ class Factor(ABC):
         return rows.dot(self.solve_transposed(queries.toarray()), out=out)
 
     def query_bytes(self, queries: GradientRows, rows: GradientRows) -> int:
-        """Return the bytes that one query takes in `products` beside its share of `out`."""
+        """Return the bytes that one query takes in `products` beside its share of `out`.
+
+        Parameters
+        ----------
+        queries, rows : GradientRows
+            What `products` is given.
+
+        Returns
+        -------
+        int
+            Bytes of temporaries for each query.
+        """
         # Its gradient, the solution and the copies the solver makes.
         return 6 * queries.row_bytes
 

@@ -47,7 +47,7 @@ def examples():
     pipe.fit(X, y, logisticregression__sample_weight=w)
     found["Pipeline"] = pipe, X, y, w
     X, y, w = small("diabetes")
-    search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y, w)
+    search = LeaveOneOutSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y, sample_weight=w)
     found["LeaveOneOutSearchCV"] = search, X, y, w
     return found
 
