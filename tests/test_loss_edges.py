@@ -45,7 +45,9 @@ def test_which_side_a_kink_belongs_to(loss, targets, raw, gradient, curvature):
 
 
 @pytest.mark.parametrize(
-    "loss", [HingeLoss(), SmoothHingeLoss(0.1), SquaredHingeLoss()], ids=repr
+    "loss",
+    [HingeLoss(), SmoothHingeLoss(0.1), SquaredHingeLoss()],
+    ids=lambda loss: type(loss).__name__,
 )
 def test_a_row_that_a_problem_leaves_out_has_no_part_in_it(loss):
     y = np.array([[1.0, 0.0, -1.0]])
@@ -111,7 +113,7 @@ FAR = at(-1e300, -800.0, -1.0, 0.0, 1.0, 800.0, 1e300)
         (HuberLoss(), np.column_stack([FAR[1:-1], np.zeros(5)]), 1.0),
         *((SmoothHingeLoss(t), FAR, -1.0) for t in (1.0, 1e-6)),
     ],
-    ids=repr,
+    ids=lambda loss: type(loss).__name__,
 )
 def test_overflow_is_not_the_callers_to_hear_of(loss, raw, target):
     """A line search tries steps that are far too long; inf and NaN say so, not a warning."""
