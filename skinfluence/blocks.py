@@ -103,6 +103,7 @@ class _Siblings(threading.local):
     """How many blocks run beside this thread's, so that inner blocks share memory."""
 
     siblings = 1
+    limits = 0  # that this thread has set on BLAS
 
 
 _Worker = _Siblings()
@@ -123,8 +124,11 @@ class _Limit:
 
 
 def blas_is_limited():
-    """Return whether every BLAS is limited to one thread at present."""
-    return _Limit.holders > 0
+    """Return whether what this thread does has one BLAS thread, beside others that have one.
+
+    A limit that another thread has set does not count: results must not depend on it.
+    """
+    return _Worker.siblings > 1 or _Worker.limits > 0
 
 
 @contextmanager
@@ -136,9 +140,11 @@ def one_blas_thread():
                 _Limit.controller = ThreadpoolController()
             _Limit.limits = _Limit.controller.limit(limits=1, user_api="blas")
         _Limit.holders += 1
+    _Worker.limits += 1
     try:
         yield
     finally:
+        _Worker.limits -= 1
         with _Limit.lock:
             _Limit.holders -= 1
             if _Limit.holders == 0:

@@ -327,14 +327,15 @@ class Objective:
         quadratic = self.penalty_product(theta)
         penalty = np.sum(readings * (self.penalty_gradient(theta) - 0.5 * quadratic))
         loss, s = self.formulation.loss, self.row_weight
-        if s.shape[1] == 1:
-            return float(_weighted_sum(s[:, 0], loss.loss(self.target, raw)) + penalty)
-        # Weights of their own for each output are for outputs that do not interact.
-        assert not loss.coupled
-        by_output = [
-            _weighted_sum(s[:, k], loss.loss(self.target[:, [k]], raw[:, [k]]))
-            for k in range(raw.shape[1])
-        ]
+        with np.errstate(over="ignore"):  # of rows without weight, which count for nothing
+            if s.shape[1] == 1:
+                return float(_weighted_sum(s[:, 0], loss.loss(self.target, raw)) + penalty)
+            # Weights of their own for each output are for outputs that do not interact.
+            assert not loss.coupled
+            by_output = [
+                _weighted_sum(s[:, k], loss.loss(self.target[:, [k]], raw[:, [k]]))
+                for k in range(raw.shape[1])
+            ]
         return float(sum(by_output) + penalty)
 
     def gradients(self, theta):
@@ -539,7 +540,7 @@ class Point:
             return None
         # An order of magnitude of the spread tells whether anything is gained.
         some = design.take(slice(None, None, 1 + design.n_rows // _ENOUGH_ROWS)).rows()
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.where(mean == 0, 0.0, mean / some[:, : len(mean)].std(axis=0))
         return None if np.sum(ratio**2) < 1 else mean
 
