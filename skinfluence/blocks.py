@@ -14,12 +14,16 @@ from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
 __all__ = [
+    "IN_CACHE",
     "blas_is_limited",
     "memory_budget",
     "one_blas_thread",
     "row_blocks",
     "run_blocks",
 ]
+
+#: Bytes that stay in a core's cache from one pass to the next.
+IN_CACHE = 2**18
 
 # Temporaries above this size only evict each other from cache: on two cores GEMM and SYRK
 # reach full speed from about 1 MiB on, and page faults show from about 64 MiB.

@@ -26,13 +26,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import IN_CACHE, row_blocks
 from skinfluence.products import add_gram, fill_lower, multiply
 
 __all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
-
-# Bytes of rows that are shifted, scaled and written while they stay in a core's cache.
-_IN_CACHE = 2**18
 
 # Share of the rows from which on a feature's products are faster as a dense column. Such a
 # column of n entries adds n^2 operations to a SYRK, of which there are 50 in a nanosecond; as
@@ -284,7 +281,7 @@ class DenseDesign(Design):
         d = self.n_features
         for rows in self._blocks(len(readings)):
             multiply(readings[:, :d], self._float(rows).T, out[:, rows])
-        for some in gen_batches(len(out), max(1, _IN_CACHE // (8 * self.n_rows))):
+        for some in gen_batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
             if self.fit_intercept:
                 out[some] += readings[some, d:]
             if scale is not None:
@@ -336,7 +333,7 @@ class DenseDesign(Design):
     def _scale(self, X, shift, root, out):
         """Write root_i (x~_i - shift) into out (m, D), by pieces that stay in cache."""
         d = self.n_features
-        shifted = np.empty((max(1, _IN_CACHE // (8 * self.n_columns)), d))
+        shifted = np.empty((max(1, IN_CACHE // (8 * self.n_columns)), d))
         for piece in gen_batches(len(X), len(shifted)):
             features = X[piece]
             if shift is not None:

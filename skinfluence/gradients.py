@@ -7,13 +7,10 @@ these few methods are all that the chapters need.
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import IN_CACHE, row_blocks
 from skinfluence.products import multiply
 
 __all__ = ["GradientRows"]
-
-# Bytes that stay in a core's cache from one pass to the next.
-_IN_CACHE = 2**18
 
 # Queries per column of the design from which rows are written out, with one output and with
 # several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written out, 34 ms contracted;
@@ -126,7 +123,7 @@ class GradientRows:
         """Fill out with sum_k g_ik (x~_i' V_qk) + <V_q, shift>, block by block in cache."""
         q, K, _ = V.shape
         offset = 0.0 if self.shift is None else np.tensordot(V, self.shift, 2)[:, None]
-        for rows in row_blocks(len(self), 24 * q, largest=8 * _IN_CACHE):
+        for rows in row_blocks(len(self), 24 * q, largest=8 * IN_CACHE):
             part, g = self.design.take(rows), self.raw_gradient[rows].T
             total, term = np.empty((2, q, part.n_rows))
             part.read_into(V[:, 0], total, g[0])

@@ -97,8 +97,8 @@ class Loss(ABC):
         """Return the second derivative, shape (n, K), or (n, K, K) where coupled."""
 
     def curvature_factor(self, target, raw_prediction):
-        """Return r (n, K) with second derivatives -r_k r_l of two outputs, or None."""
-        return None
+        """Return r (n, K) with W_kl = -r_k r_l off the diagonal, where `shift_invariant`."""
+        raise NotImplementedError
 
     def curvature_product(self, target, raw_prediction, direction):
         """Return curvature times directions (n, ..., K) of the raw prediction."""

@@ -619,14 +619,9 @@ class Point:
         diagonal follow from the others, which share one sign and lose no digit.
         """
         K, D = self.theta.shape
-        loss = self.objective.formulation.loss
-        if not loss.shift_invariant:
+        if not self.objective.formulation.loss.shift_invariant:
             return self._gram_by_pairs(combinations_with_replacement(range(K), 2), shift)
-        if (
-            D <= _NARROW
-            and loss.curvature_factor(self.objective.target[:1], self.raw_prediction[:1])
-            is not None
-        ):
+        if D <= _NARROW:
             flat = self._gram_at_once(shift)
         else:
             flat = self._gram_by_pairs(combinations(range(K), 2), shift)
