@@ -84,9 +84,11 @@ class CholeskyFactor(Factor):
         self.point.objective.remove_gauge(out)
         self._to_shifted(out)
         for outputs, scale, factor in self.blocks:
-            flat = self._flat(out, outputs) * scale
+            flat = self._flat(out, outputs)
+            flat *= scale
             solved, _ = lapack.dpotrs(factor, flat.T, lower=1, overwrite_b=1)
-            self._put(out, outputs, solved.T * scale)
+            solved *= scale[:, None]
+            self._put(out, outputs, solved.T)
         self._from_shifted(out)
         return self.point.objective.remove_gauge(out)
 
@@ -97,7 +99,8 @@ class CholeskyFactor(Factor):
         self._to_shifted(V)
         total = np.zeros(V.shape[0])
         for outputs, scale, factor in self.blocks:
-            flat = self._flat(V, outputs) * scale
+            flat = self._flat(V, outputs)
+            flat *= scale
             half = blas.dtrsm(1.0, factor, flat.T, lower=1, overwrite_b=1)
             squares = np.einsum("pm,pm->m", half, half)
             total += squares.reshape(V.shape[0], -1).sum(axis=1)
@@ -182,16 +185,14 @@ class CholeskyFactor(Factor):
         return SingularHessianError(message, direction)
 
     def _flat(self, V, outputs):
-        """Return the right-hand sides of one block as rows."""
-        if self.coupled:
+        """Return the right-hand sides of one block as rows: V itself where it has no others."""
+        if self.coupled or V.shape[1] == 1:
             return V.reshape(V.shape[0], -1)
         return V[:, outputs].reshape(-1, V.shape[2])
 
     def _put(self, V, outputs, flat):
         """Write the rows of `_flat` back."""
-        if self.coupled:
-            V[...] = flat.reshape(V.shape)
-        else:
+        if not np.may_share_memory(flat, V):
             V[:, outputs] = flat.reshape(V.shape[0], len(outputs), V.shape[2])
 
     def _to_shifted(self, V):
