@@ -21,7 +21,7 @@ __all__ = ["BENCHMARKS"]
 MIB = 2**20
 
 # For Newton steps, which need not be exact.
-_ROUGH = ConjugateGradientSolver(tol=1e-3)
+_ROUGH = ConjugateGradientSolver(tol=1e-2)
 
 # Rows, features, classes (1: ridge, 2: logistic) and right-hand sides.
 GRID = [
@@ -34,7 +34,7 @@ def mnist_conjugate_gradients(repeats):
     """One MNIST digit against 55,000 images through conjugate gradients."""
     table = Table(
         "influence_loss of one digit on 55,000 x 784 images, ten classes, C = 1 (s, MiB)",
-        ["pixels", "preconditioner", "60 products", "method", "ratio", "peak"]
+        ["preconditioner", "60 products", "method", "ratio", "peak"]
         + ["cholesky", "difference"],
         notes=[
             "Preconditioner: the factors that the method starts from. Products: 60 of the",
@@ -47,12 +47,7 @@ def mnist_conjugate_gradients(repeats):
     )
     X, y, X_test, y_test = mnist_digits()
     model = _optimum(X / 255.0, y)
-    # float64 pixels from 0 to 1, and the same model of bytes: no copy of either is made.
-    table.rows.append(["float64", *_mnist_row(model, X_test[:1] / 255.0, y_test[:1], repeats)])
-    model.coef_ = model.coef_ / 255.0
-    model.C *= 255.0**2
-    raw = _at_parameters(model, X, y)
-    table.rows.append(["uint8", *_mnist_row(raw, X_test[:1], y_test[:1], repeats)])
+    table.rows.append(_mnist_row(model, X_test[:1] / 255.0, y_test[:1], repeats))
     return table
 
 
@@ -146,7 +141,7 @@ def _optimum(X, y, share=10):
         warnings.simplefilter("ignore")  # the start does not have to converge
         model = LogisticRegression(C=float(share), max_iter=50).fit(X[:n], y[:n])
     model.C = 1.0
-    return _at_parameters(model, X, y).polish(tol=1e-6, hessian_solver=_ROUGH)
+    return _at_parameters(model, X, y).polish(tol=1e-5, hessian_solver=_ROUGH)
 
 
 def _at_parameters(model, X, y):
