@@ -78,15 +78,17 @@ def _transform(transformers, X):
 def _last_step_with(name, pipe):
     """Return the last step, or say why it lacks a method and what to do."""
     last = pipe.steps[-1][1]
-    if hasattr(last, name):
-        return last
-    message = f"The last step of this pipeline, {last!r}, has no {name}."
-    if not isinstance(last, ProblemMixin):
-        message += (
-            " Use the estimator of skinfluence in its place; where the pipeline is fitted "
-            "already, skinfluence.from_fitted(pipe, X, y) does so without a new fit."
-        )
-    raise AttributeError(message)
+    try:
+        getattr(last, name)
+    except AttributeError:
+        if isinstance(last, ProblemMixin):  # says itself why
+            raise
+        raise AttributeError(
+            f"The last step of this pipeline, {last!r}, has no {name}. Use the estimator of "
+            "skinfluence in its place; where the pipeline is fitted already, "
+            "skinfluence.from_fitted(pipe, X, y) does so without a new fit."
+        ) from None
+    return last
 
 
 if TYPE_CHECKING:  # a checker cannot see what is set from DELEGATES

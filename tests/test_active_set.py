@@ -23,6 +23,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
     active_set,
 )
+from skinfluence.mixins import ConvergenceMixin
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
 from tests.cases import HINGES, Case, relative_error, sklearn_parent
 
@@ -255,6 +256,28 @@ def test_methods_of_newton_are_hidden_or_refused():
         linear.influence_params(hessian_solver="cholesky")
     with pytest.raises(UnsupportedEstimatorError, match="return_bound"):
         linear.leave_out_params(return_bound=True)
+
+
+@pytest.mark.parametrize("estimator", [SVC(), SVR()], ids=str)
+def test_what_is_hidden_names_a_smooth_model(estimator):
+    chapter = [name for name in vars(ConvergenceMixin) if not name.startswith("_")]
+    remedy = "Use smooth()" if isinstance(estimator, SVC) else "Use skinfluence.kernel_ridge"
+    for name in [*chapter, "influence_summary"]:
+        with pytest.raises(AttributeError, match=f"has no {name}: its loss") as caught:
+            getattr(estimator, name)
+        assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["linear-svc", "linear-svr"])
+def test_measures_of_linear_models_with_kinks(name):
+    case = CASE[name]
+    fitted = case.fit()
+    with pytest.raises(UnsupportedEstimatorError, match="no leverage: use loss='squared_"):
+        fitted.influence_summary()
+    groups = np.arange(fitted._get_objective().n_rows) % 40
+    moved = fitted.leave_out_params(groups) - fitted.params_
+    found = fitted.params_covariance("jackknife", groups)
+    np.testing.assert_allclose(found, moved.T @ moved, atol=1e-6 * np.abs(found).max())
 
 
 def test_calibrated_probabilities_have_no_influence():

@@ -25,7 +25,7 @@ from skinfluence.inspection.plotting import label_points
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Lasso, LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
-from skinfluence.svm import SVC
+from skinfluence.svm import SVC, SVR, LinearSVC
 from tests.cases import NEWTON, data
 
 mpl.use("Agg")
@@ -328,6 +328,23 @@ def test_search_display():
     assert [t.get_text() for t in other.ax_.get_xticklabels()] == ["True", "False"]
     with pytest.raises(ValueError, match="param='alpha' was not searched"):
         SearchDisplay.from_estimator(search, param="alpha")
+
+
+@pytest.mark.parametrize("estimator", [SVC(), SVR(), LinearSVC(loss="hinge")], ids=str)
+@pytest.mark.parametrize("display", [LeverageDisplay, ConvergenceDisplay])
+def test_what_needs_curvature_says_so_where_there_is_none(display, estimator):
+    X, y, _ = data("cancer")
+    fitted = make_pipeline(StandardScaler(), estimator).fit(X, y == y[0])
+    for model in (fitted, fitted[-1]):
+        with pytest.raises(
+            (AttributeError, ValueError), match="no curvature but in"
+        ):
+            display.from_estimator(model)
+
+
+def test_search_display_names_what_is_no_search(clf):
+    with pytest.raises(TypeError, match="LogisticRegression has no cv_results_"):
+        SearchDisplay.from_estimator(clf)
 
 
 def test_pipelines_are_taken():

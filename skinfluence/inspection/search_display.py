@@ -94,6 +94,11 @@ class SearchDisplay:
         display : SearchDisplay
             The plot.
         """
+        if not hasattr(search, "cv_results_"):
+            raise TypeError(
+                f"SearchDisplay takes a fitted search, and {type(search).__name__} has no "
+                "cv_results_: pass a LeaveOneOutSearchCV or a GridSearchCV after fit."
+            )
         results = search.cv_results_
         candidates = results["params"]
         names = sorted({name for params in candidates for name in params})

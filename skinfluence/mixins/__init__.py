@@ -7,7 +7,7 @@ estimator inherits `InfluenceEstimatorMixin` before its scikit-learn class.
 from skinfluence.mixins.convergence import ConvergenceMixin
 from skinfluence.mixins.diagnostics import DiagnosticsMixin
 from skinfluence.mixins.influence import InfluenceMixin
-from skinfluence.mixins.kernel import KernelProblemMixin
+from skinfluence.mixins.kernel import KernelProblemMixin, NotOfKinks
 from skinfluence.mixins.l1_support import L1SupportMixin
 from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
@@ -38,3 +38,9 @@ class KernelEstimatorMixin(KernelProblemMixin, InfluenceEstimatorMixin):
 
 class ActiveSetEstimatorMixin(KernelProblemMixin, InfluenceMixin, RemovalMixin):
     """Kernel models with a piecewise linear loss: nothing that needs a Newton step."""
+
+    newton_correction = NotOfKinks()
+    newton_step = NotOfKinks()
+    convergence_report = NotOfKinks()
+    polish = NotOfKinks()
+    influence_summary = NotOfKinks()

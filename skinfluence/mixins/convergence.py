@@ -267,15 +267,15 @@ class ConvergenceMixin:
             )
         return self
 
-    def _check_curved(self):
+    def _check_curved(self, lacks="Newton step"):
         """Raise where the loss has no curvature that Newton's method could use."""
         check_is_fitted(self)
         if self._get_formulation().loss.is_piecewise_linear:
             name, loss = type(self).__name__, self._get_problem().params["loss"]
             raise UnsupportedEstimatorError(
-                f"{name}(loss={loss!r}) has no curvature but in its kinks, and no Newton "
-                f"step: use loss='squared_{loss}', or smooth() of a classifier for a smooth "
-                "model at the same parameters."
+                f"{name}(loss={loss!r}) has no curvature but in its kinks, and no {lacks}: "
+                f"use loss='squared_{loss}', or smooth() of a classifier for a smooth model "
+                "at the same parameters."
             )
 
 

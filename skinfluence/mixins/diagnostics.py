@@ -113,6 +113,7 @@ class DiagnosticsMixin:
         {123: 0.023, 382: 0.02}
         """
         self._refuse_dask("influence_summary")
+        self._check_curved(lacks="leverage")
         state = self._get_influence_state(hessian_solver)
         measures = self._measure(state, hessian_solver, n_jobs)
         columns = {

@@ -19,22 +19,42 @@ from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout
 from skinfluence.mixins.problem import ProblemMixin
 
-__all__ = ["KernelProblemMixin"]
+__all__ = ["KernelProblemMixin", "NotOfKinks"]
 
 
-class _NotInDualCoefficients:
-    """Stands for a method whose answer would be one about dual coefficients."""
+class Absent:
+    """Stands for a method that a class does not have, and says why when asked for it."""
 
     def __set_name__(self, owner, name):
         self.name = name
 
     def __get__(self, instance, owner=None):
+        raise AttributeError(self._reason(owner))
+
+
+class _NotInDualCoefficients(Absent):
+    """A method whose answer would be one about dual coefficients."""
+
+    def _reason(self, owner):
         others = ("influence_summary", "influence_functional", "leave_out_params")
         held = [name for name in others if hasattr(owner, name)]
-        raise AttributeError(
+        return (
             f"{self.name} is a matter of coefficients of features. In dual coefficients "
             "the Hessian is singular to rounding wherever the kernel matrix is: use "
             f"{', '.join(held[:-1])} or {held[-1]}."
+        )
+
+
+class NotOfKinks(Absent):
+    """A method that needs a curvature where the loss has none."""
+
+    def _reason(self, owner):
+        remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
+        if hasattr(owner, "smooth"):
+            remedy = "smooth() for a smooth model at the same parameters"
+        return (
+            f"{owner.__name__} has no {self.name}: its loss has no curvature but in its "
+            f"kinks, and no Newton step. Use {remedy}."
         )
 
 

@@ -40,6 +40,9 @@ class ActiveSetBase:
     refit: object
     refitted: list = field(default_factory=list)
 
+    #: The step from the point to the optimum, which the point is.
+    correction = 0.0
+
     @property
     def theta(self):
         """Parameters of the point, (K, D)."""
