@@ -140,7 +140,7 @@ def objective(cls):
     doc = inspect.getdoc(cls)
     formula = re.search(r"^    F = .*?(?=\n\n)", doc, flags=re.MULTILINE | re.DOTALL)
     if formula:
-        return f"```\n{textwrap.dedent(formula[0])}\n```"
+        return f"```text\n{textwrap.dedent(formula[0])}\n```"
     return re.search(r"The objective is .*?\.(?=\s)", " ".join(doc.split()))[0]
 
 
@@ -158,8 +158,10 @@ def render():
     lines = [
         "# Supported models",
         "",
-        "Written by `python -m doc.make_supported_models` from the lists that the tests run",
-        "over. w are sample weights and S their sum, c class weights, eta the raw prediction.",
+        "The estimators of scikit-learn that have influence here, what `fit` minimises, and",
+        "the settings that the tests hold against refits; then the others, and why not. In the",
+        "objectives w are sample weights and S their sum, c class weights, eta the raw",
+        "prediction. Written by `python -m doc.make_supported_models`.",
         "",
         "## With influence",
     ]

@@ -336,9 +336,7 @@ def test_what_needs_curvature_says_so_where_there_is_none(display, estimator):
     X, y, _ = data("cancer")
     fitted = make_pipeline(StandardScaler(), estimator).fit(X, y == y[0])
     for model in (fitted, fitted[-1]):
-        with pytest.raises(
-            (AttributeError, ValueError), match="no curvature but in"
-        ):
+        with pytest.raises((AttributeError, ValueError), match="no curvature but in"):
             display.from_estimator(model)
 
 

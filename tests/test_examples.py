@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from doc.gallery import ORDER
+
 EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/plot_*.py"))
 
 
@@ -148,6 +150,11 @@ def attack(example):
     assert example.harm_rank == example.self_rank == 1 < example.self_rank_before
     assert_allclose(example.without, example.loss(example.restored), rtol=1e-7)
     assert example.restored.predict(example.x)[0] == example.label[0]
+
+
+def test_every_example_has_a_place_in_the_gallery():
+    names = [path.stem.removeprefix("plot_") for path in EXAMPLES]
+    assert sorted(ORDER) == names
 
 
 @pytest.mark.slow
