@@ -17,7 +17,7 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
-from skinfluence.pipeline import Pipeline, transform
+from skinfluence.pipeline import Pipeline, name_rows, row_names, transform
 
 __all__ = ["from_fitted"]
 
@@ -143,9 +143,10 @@ def _from_fitted(obj, X, y, sample_weight, path):
         attribute, inner = inner
         return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}")
     if type(obj) in (pipeline.Pipeline, Pipeline):
-        X = X if X is None else transform(obj.steps, X)
+        Xt = X if X is None else transform(obj.steps, X)
         name, last = obj.steps[-1]
-        last = _from_fitted(last, X, y, sample_weight, f"{path}[-1]")
+        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]")
+        name_rows(last, row_names(X))
         return Pipeline(
             [*obj.steps[:-1], (name, last)],
             transform_input=obj.transform_input,

@@ -75,6 +75,25 @@ def _transform(transformers, X):
     return X
 
 
+def row_names(X):
+    """Return the names of the rows of a DataFrame, None of anything else."""
+    return X.index if hasattr(X, "iloc") and not is_dask(X) else None
+
+
+def _final(last):
+    """Return the last step of pipelines within each other."""
+    while isinstance(last, pipeline.Pipeline):
+        last = last.steps[-1][1]
+    return last
+
+
+def name_rows(last, index):
+    """Give the training rows of a last step the names that transformers took away."""
+    last = _final(last)
+    if index is not None and isinstance(last, ProblemMixin):
+        last._name_rows(index)
+
+
 def _last_step_with(name, pipe):
     """Return the last step, or say why it lacks a method and what to do."""
     last = pipe.steps[-1][1]
@@ -145,6 +164,14 @@ class Pipeline(pipeline.Pipeline, _Delegates):
             self, X: MatrixLike, y: ArrayLike | None = None, **params: Any
         ) -> Self: ...
 
+    else:
+
+        @wraps(pipeline.Pipeline.fit)
+        def fit(self, X, y=None, **params):
+            super().fit(X, y, **params)
+            name_rows(self.steps[-1][1], row_names(X))
+            return self
+
     @property
     def params_(self) -> Floats:
         """Parameters of the last step as one vector, shape (p,)."""
@@ -197,6 +224,12 @@ def _feature_names_out(steps, names):
     return names
 
 
+def _enlarged(last, index):
+    """Return the names of the training rows and of more behind them, None if unknown."""
+    held = getattr(_final(last)._get_objective(), "index", None)
+    return None if held is None or index is None else held.append(index)
+
+
 def _delegate(name, rows):
     """Return the method of a pipeline that calls the last step's."""
 
@@ -206,10 +239,16 @@ def _delegate(name, rows):
         check_is_fitted(self)
         method = getattr(self.steps[-1][1], name)
         call = inspect.signature(method).bind(*args, **kwargs)
+        index = None
+        if name == "set_training_data":
+            index = row_names(call.arguments.get("X"))
+        elif name == "add_samples":
+            index = _enlarged(self.steps[-1][1], row_names(call.arguments.get("X")))
         for argument in rows:
             if call.arguments.get(argument) is not None:
                 call.arguments[argument] = transform(self.steps, call.arguments[argument])
         result = method(*call.args, **call.kwargs)
+        name_rows(self.steps[-1][1], index)
         return self if result is method.__self__ else result
 
     return delegate

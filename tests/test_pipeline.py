@@ -307,6 +307,28 @@ def test_a_pipeline_in_a_pipeline():
     assert found.param_names() == ["coef[ash]", "coef[hue]", "coef[alcohol]", "intercept"]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_rows_keep_the_names_that_transformers_take_away(nested):
+    pd = pytest.importorskip("pandas")
+    X, y, _ = data("wine")
+    X = pd.DataFrame(X[:, :3]).set_axis([f"bottle {i}" for i in range(len(y))])
+    last = make_pipeline(StandardScaler(), Ridge()) if nested else Ridge()
+    pipe = make_pipeline(StandardScaler(), last).fit(X[:90], y[:90])
+    plain = pipeline.make_pipeline(StandardScaler(), linear_model.Ridge()).fit(X, y)
+
+    def names(model):
+        return list(model.influence_summary(as_frame=True).index)
+
+    assert names(pipe) == list(X.index[:90])
+    assert names(pipe.add_samples(X[90:], y[90:])) == list(X.index)
+    assert names(pipe.remove_samples([0, 2])) == [X.index[1], *X.index[3:]]
+    assert names(pipe.set_training_data(X[::-1], y[::-1])) == list(X.index[::-1])
+    assert names(from_fitted(plain, X, y)) == list(X.index)
+    assert names(from_fitted(pipe, X, y)) == list(X.index)
+    # Rows without names among them leave none.
+    assert names(pipe.add_samples(X[:1].to_numpy(), y[:1])) == list(range(len(y) + 1))
+
+
 PLAIN = linear_model.LogisticRegression()
 
 

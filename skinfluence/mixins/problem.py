@@ -477,6 +477,14 @@ class ProblemMixin(Hooks):
             self._set_theta(theta, ndims)
         self._forget_state()
 
+    def _name_rows(self, index):
+        """Remember the names of the training rows where the X that was fitted had none."""
+        problem = self._influence_problem
+        objective = None if problem is None else problem.objective
+        if getattr(objective, "index", index) is None and len(index) == objective.n_rows:
+            objective = replace(objective, index=index)
+            self._influence_problem = replace(problem, objective=objective)
+
     def _refit_estimator(self):
         """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
         params = dict(self._influence_problem.params)
