@@ -19,6 +19,7 @@ from benchmarks import (
     peers,
     random_removals,
     removal,
+    reproduce_paper,
     streaming,
     svm,
     wide,
@@ -38,6 +39,7 @@ MODULES = [
     svm,
     diagnostics,
     dask_influence,
+    reproduce_paper,
 ]
 
 BENCHMARKS = {
@@ -94,7 +96,7 @@ def _parse(arguments):
     parser.add_argument(
         "--write",
         action="store_true",
-        help="store the tables in doc/benchmarks and doc/performance.md, as without names",
+        help="store the tables in doc/benchmarks and on the pages, as without names",
     )
     parser.add_argument(
         "--repeats", type=int, default=9, help="runs of which the best counts (%(default)s)"

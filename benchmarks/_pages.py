@@ -1,15 +1,15 @@
-"""Measured tables in the documentation: one file for each benchmark, and the page of them."""
+"""Measured tables in the documentation: one file for each benchmark, and pages of them."""
 
 import re
 from pathlib import Path
 
-__all__ = ["NOT_STORED", "PAGE", "TABLES", "render", "store", "stored"]
+__all__ = ["NOT_STORED", "PAGES", "TABLES", "render", "store", "stored"]
 
 _DOC = Path(__file__).resolve().parents[1] / "doc"
 #: Where the table of each benchmark is stored.
 TABLES = _DOC / "benchmarks"
-#: The page that shows tables in its regions.
-PAGE = _DOC / "performance.md"
+#: The pages that show tables in their regions.
+PAGES = (_DOC / "performance.md", _DOC / "reproductions.md")
 
 #: Benchmarks without a stored table, and why.
 NOT_STORED = {
@@ -43,7 +43,7 @@ def stored(name):
 
 
 def store(name, summary, body):
-    """Write the table of a benchmark, and the page anew.
+    """Write the table of a benchmark, and the pages anew.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def store(name, summary, body):
     """
     TABLES.mkdir(exist_ok=True)
     stored(name).write_text(f"# {name}\n\n{summary}\n\n{body}\n", encoding="utf-8")
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def render(page):
