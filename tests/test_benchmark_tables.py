@@ -29,21 +29,28 @@ def test_a_table_says_what_it_was_measured_on_and_how_to_measure_it_again(name):
     assert f"Again: `python -m benchmarks {name} --repeats " in text
 
 
-def test_the_page_is_what_the_stored_tables_make():
-    page = _pages.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", _pages.PAGES, ids=lambda path: path.name)
+def test_a_page_is_what_the_stored_tables_make(path):
+    page = path.read_text(encoding="utf-8")
     assert page == _pages.render(page), (
         "run python -m benchmarks --write with the name of any quick one"
     )
 
 
-def test_the_page_shows_stored_tables_and_leads_to_all():
-    page = _pages.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", _pages.PAGES, ids=lambda path: path.name)
+def test_a_page_shows_stored_tables(path):
+    page = path.read_text(encoding="utf-8")
     shown = re.findall(r"<!-- table (\w+) -->", page)
+    assert shown
     assert set(shown) <= set(BENCHMARKS)
     assert len(shown) == len(set(shown))
     assert page.count("Measured on ") == len(set(shown) & set(STORED))
+
+
+def test_a_page_leads_to_all_tables():
+    performance = _pages.PAGES[0].read_text(encoding="utf-8")
     for name in STORED:
-        assert f"](benchmarks/{name}.md)" in page
+        assert f"](benchmarks/{name}.md)" in performance
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def elsewhere(tmp_path, monkeypatch):
     page = tmp_path / "performance.md"
     page.write_text("A\n\n<!-- table instant -->\nold\n<!-- end -->\n\nB\n\n<!-- tables -->\n")
     page.write_text(page.read_text() + "<!-- end -->\n")
-    monkeypatch.setattr(_pages, "PAGE", page)
+    monkeypatch.setattr(_pages, "PAGES", (page,))
     monkeypatch.setattr(_pages, "TABLES", tmp_path / "benchmarks")
     monkeypatch.setitem(BENCHMARKS, "instant", instant)
     return page

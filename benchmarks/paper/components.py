@@ -57,13 +57,12 @@ def compare(table, problem, penalty, query, n_refits):
             + [f"{100 * harmful:.0f} %", "a curve"]
         )
     table.notes += [
-        "Scores, times n the change of the loss per unit of weight; r to influence: Pearson,",
-        "then Spearman, over all training images. r to refits: Pearson, of minus the score",
-        f"and the change of the loss in {len(actual)} refits without one image, taken evenly",
-        "from the order of influence. Harmful: share of the images of the query's digit with",
-        f"a score above 0. {problem.size()}, lambda = {penalty:g}, C = {common['C']:.3g}, no",
-        "intercept; fits by newton-cholesky, tol = 1e-10; changes in refits",
-        f"{actual.min():.1e} to {actual.max():.1e}.",
+        "r to influence: Pearson, then Spearman, over all training images. r to refits:",
+        f"Pearson, of minus the score and the change of the loss in {len(actual)} refits",
+        "without one image, taken evenly from the order of influence. Harmful: share of the",
+        f"images of the query's digit with a score above 0. {problem.size()}, lambda =",
+        f"{penalty:g}, C = {common['C']:.3g}, no intercept; fits by newton-cholesky, tol =",
+        f"1e-10; changes in refits {actual.min():.1e} to {actual.max():.1e}.",
     ]
 
 

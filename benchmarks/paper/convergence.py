@@ -21,7 +21,7 @@ def non_convergence(repeats):
     table = Table(
         "Digits 1 against 7, fits stopped early: error of predicted changes of the loss",
         ["lbfgs steps", "gradient_shift", "influence", "r"]
-        + ["influence + N", "r + N", "newton", "r newton", "polished, newton", "published"],
+        + ["influence + N", "r + N", "newton", "r newton", "exact", "published"],
     )
     compare(table, two_digits(), _PENALTY, _STEPS, _N_QUERIES, _N_REFITS)
     return table
@@ -62,17 +62,17 @@ def compare(table, problem, penalty, steps, n_queries, n_refits):
         )
         newton = stopped.leave_out_loss(X, y, groups) - start
         shift = stopped.convergence_report().gradient_shift
-        polished = stopped.polish().leave_out_loss(X, y, groups) - start
+        exact = stopped.leave_out_loss(X, y, groups, method="exact") - start
         table.rows.append(
             [str(n_steps), f"{shift:.1e}", *measure(influence), *measure(corrected)]
-            + [*measure(newton), measure(polished)[0], "none: a derivation"]
+            + [*measure(newton), measure(exact)[0], "none"]
         )
     table.notes += [
         "Change of the loss from the stopped fit to the converged refit without one image:",
         "error, root mean square relative to that of the changes by removal alone, and",
         f"Pearson r, median over the {len(y)} queries, the test images fitted worst. N:",
-        "newton_correction, times the gradient of the loss; newton: leave_out_loss, which",
-        f"has N inside; polished: the same after polish. {len(rows)} images, of the largest",
+        "newton_correction, times the gradient of the loss; newton, exact: leave_out_loss,",
+        f"which predicts the converged refit by itself. {len(rows)} images, of the largest",
         f"influence. {problem.size()}, lambda = {penalty:g}, C = {common['C']:.3g}, no",
         "intercept; refits by newton-cholesky, tol = 1e-10.",
     ]

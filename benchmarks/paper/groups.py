@@ -31,8 +31,8 @@ def groups(repeats):
         ],
     )
     digits, texts = few_digits(), messages()
-    compare(table, "MNIST", digits, 1e-3, 1790, 10)
-    compare(table, "SMS", texts, 1e-3, None, 30)
+    compare(table, "MNIST", digits, 1e-3, 1790, 20)
+    compare(table, "SMS", texts, 1e-3, None, 20)
     return table
 
 
