@@ -14,7 +14,7 @@ from skinfluence.linear_model import LogisticRegression
 __all__ = ["fix", "labels"]
 
 _PENALTY = 1e-4
-_N_SEEDS = 40
+_N_SEEDS = 20
 _STRATEGIES = {"influence": "self_influence", "loss": "loss", "relabel": "relabel"}
 _SHARE = 20  # flips and checks come in twentieths of the rows
 _FLIPPED, _CHECKED = 2, range(1, 7)
