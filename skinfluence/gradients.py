@@ -110,7 +110,7 @@ class GradientRows:
 
     def _dot_one_output(self, V, out):
         """Fill out with g_i (x~_i' V_q) + <V_q, shift>."""
-        whole = out.dtype == np.float64 and out.flags.c_contiguous and self.design.is_dense
+        whole = out.dtype == np.float64 and out.flags.carray and self.design.is_dense
         for rows in [slice(0, len(self))] if whole else row_blocks(len(self), 24 * len(V)):
             raw = out if whole else np.empty((len(V), rows.stop - rows.start))
             self.design.take(rows).read_into(V, raw, self.raw_gradient[rows, 0])

@@ -43,7 +43,7 @@ def multiply(a, b, out, *, add=False):
             out += a @ b
             return out
         return np.matmul(a, b, out=out)
-    if out.dtype != a.dtype or not out.flags.c_contiguous:
+    if out.dtype != a.dtype or not out.flags.carray:  # BLAS would write into a copy
         product = multiply(a, b, np.empty(out.shape, a.dtype))
         np.add(out, product, out=out) if add else np.copyto(out, product, casting="same_kind")
         return out

@@ -699,6 +699,10 @@ ARGUMENTS = {
         lambda e: e.influence_params(out=np.empty((45, 42), dtype=int)),
         "float32 or float64",
     ),
+    "read-only out": (
+        lambda e: e.influence_params(out=np.broadcast_to(0.0, (45, 42))),
+        "out is read-only.*'r\\+'",
+    ),
     "out against dtype": (
         lambda e: e.influence_params(out=np.empty((45, 42)), dtype=np.float32),
         "float64.*float32",

@@ -328,3 +328,9 @@ def test_files_that_are_there_are_filled(fitted, tmp_path, mode):
     fitted.influence_loss(X, Y, out=out[1:-1])
     np.testing.assert_array_equal(out[1:-1], expected)
     assert not out[[0, -1]].any()
+
+
+def test_a_file_with_a_header_of_any_length_is_filled(fitted, tmp_path):
+    out = np.memmap(tmp_path / "out", np.float64, "w+", offset=4, shape=(178, 178))
+    fitted.influence_loss(X, Y, out=out)
+    np.testing.assert_allclose(out, fitted.influence_loss(X, Y), rtol=1e-12)

@@ -62,6 +62,31 @@ def test_product_into_columns_of_something_larger():
     assert not out[:, [0, 1, 7, 8]].any()
 
 
+def unaligned(shape):
+    """Return an array off the boundaries of its numbers, as behind the header of a file."""
+    return np.zeros(8 * np.prod(shape) + 4, np.uint8)[4:].view(np.float64).reshape(shape)
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_product_into_memory_that_is_not_aligned(shape, add):
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b, out = rng.standard_normal((m, k)), rng.standard_normal((k, n)), unaligned((m, n))
+    out[...] = 1.0
+    assert not (out.size and out.flags.aligned)
+    multiply(a, b, out, add=add)
+    assert_allclose(out, a @ b + add, rtol=1e-13, atol=1e-14)
+
+
+def test_product_into_read_only_memory_is_refused():
+    out = np.zeros((5, 5))
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        multiply(np.ones((5, 3)), np.ones((3, 5)), out)
+    assert not out.any()
+
+
 @pytest.mark.parametrize("layout", ["C", "F"])
 @pytest.mark.parametrize("order", [1, 3, 130, 300])
 def test_gram_is_added_to_and_filled(order, layout):

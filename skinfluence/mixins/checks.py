@@ -31,6 +31,8 @@ def prepare_out(out, shape, dtype):
         raise ValueError(f"out must be an array or memmap of float32 or float64, not {found}.")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}.")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only: open a memmap with mode 'r+', or pass a copy.")
     if dtype is not None and out.dtype != dtype:
         raise ValueError(f"out has dtype {out.dtype}, but dtype={dtype!r} was asked for.")
     if isinstance(out, np.memmap) and out.mode in ("r+", "w+"):
