@@ -202,9 +202,14 @@ class KernelDesign(Design):
             return len(range(*self.index.indices(len(self.basis))))
         return len(self.index)
 
-    @cached_property
+    @property
     def _matrix(self):
-        """K between the rows and the basis; a view for a slice of rows."""
+        """K between the rows and the basis; a view, as old as K, for a slice of rows."""
+        return self.basis.matrix[self.index] if isinstance(self.index, slice) else self._picked
+
+    @cached_property
+    def _picked(self):
+        """K between some rows and the basis, a copy, for designs made for one factor."""
         return self.basis.matrix[self.index]
 
     def take(self, rows):

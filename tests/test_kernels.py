@@ -11,7 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
-from skinfluence import InfluenceWarning, SingularHessianError, TrainingDataMissingError
+from skinfluence import (
+    InfluenceWarning,
+    SingularHessianError,
+    TrainingDataMissingError,
+    from_fitted,
+)
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Ridge
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
@@ -151,6 +156,22 @@ def test_changed_training_arrays_are_noticed():
     X[7] += 3.0
     with pytest.warns(InfluenceWarning, match="training arrays changed"):
         reg.influence_loss(X[:3], y[:3])
+
+
+def test_no_kernel_value_outlives_the_rows_that_it_was_computed_from():
+    X, y, w = data("diabetes")
+    X = X.copy()
+    reg = KernelRidge(alpha=0.3, gamma=0.1, kernel="rbf").fit(X, y, w)
+    for _ in range(2):  # the second time asks whether the rows are still the same
+        reg.self_influence()
+    X[7] += 3.0
+    other = from_fitted(reg, X.copy(), y, w)
+    with pytest.warns(InfluenceWarning, match="training arrays changed"):
+        assert relative_error(reg.self_influence(), other.self_influence()) < 1e-12
+    state = reg._influence_state
+    with pytest.warns(InfluenceWarning, match="training arrays changed"):
+        reg.self_influence()
+    assert reg._influence_state is state
 
 
 def test_kernel_ridge_influence_is_the_derivative_to_1e_6():
