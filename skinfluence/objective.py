@@ -352,7 +352,7 @@ class Objective:
         for rows in gen_batches(self.n_rows, max(64, _CACHED // (b * K))):
             part = self.design.take(rows)
             gradient = loss.gradient(self.target[rows], part.predict(theta))
-            gradient *= self.row_weight[rows, None]
+            _weigh(self.row_weight[rows, None], gradient, out=gradient)
             out += part.adjoint(gradient)
         return out
 
@@ -443,7 +443,7 @@ class Point:
         if objective.loss_weight is not None:
             gradient *= objective.loss_weight
         self.rows = GradientRows(objective.design, gradient, form.share_gradient(theta))
-        weighted = objective.sample_weight[:, None] * gradient
+        weighted = _weigh(objective.sample_weight[:, None], gradient)
         gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
         self.gradient = objective.freeze(gradient)
 
@@ -469,7 +469,7 @@ class Point:
             step, at = np.nonzero((absent >= rows.start) & (absent < rows.stop))
             delta[absent[step, at] - rows.start, step] = 0.0
             rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
-            rest *= objective.row_weight[rows, None].astype(rest.dtype)
+            _weigh(objective.row_weight[rows, None].astype(rest.dtype), rest, out=rest)
             out += part.adjoint(rest, dtype=np.float32)
         return out
 
@@ -504,7 +504,7 @@ class Point:
             self.objective.target[rows], self.raw_prediction[rows], direction
         )
         s = self.objective.row_weight[rows]
-        return np.expand_dims(s, tuple(range(1, direction.ndim - 1))) * product
+        return _weigh(np.expand_dims(s, tuple(range(1, direction.ndim - 1))), product)
 
     def hessian_product(self, V, readings=None):
         """Return H V for V (m, K, D), without forming H; `readings` of V where known."""
@@ -563,7 +563,7 @@ class Point:
         def slope_at(t):
             with np.errstate(over="ignore", invalid="ignore"):
                 raw = self.raw_prediction + t * step
-                pull = np.sum(s * loss.gradient(objective.target, raw) * step)
+                pull = np.sum(_weigh(s, loss.gradient(objective.target, raw)) * step)
             return pull + linear + t * quadratic
 
         return slope_at
@@ -670,7 +670,7 @@ class Point:
 
     def _weighted(self, rows, values):
         s = self.objective.row_weight[rows]
-        return values * (s[:, :, None] if values.ndim == 3 else s)
+        return _weigh(s[:, :, None] if values.ndim == 3 else s, values)
 
 
 def _signed_gram(design, weights, shift):
@@ -727,6 +727,16 @@ def hessian_blocks(objective, grams):
             moves = free if objective.coupled else free[outputs[0]]
             support.freeze_hessian(block, moves.ravel())
     return blocks
+
+
+def _weigh(weight, values, out=None):
+    """Return w_i v_i, in which rows of weight zero are 0, infinite or not."""
+    if weight.all():
+        return np.multiply(weight, values, out=out)
+    out = np.empty_like(values) if out is None else out
+    np.multiply(weight, values, out=out, where=weight > 0)
+    np.copyto(out, 0.0, where=weight == 0)
+    return out
 
 
 def _weighted_sum(weight, values):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from skinfluence import SingularHessianError
-from skinfluence.linear_model import GammaRegressor, TweedieRegressor
+from skinfluence.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
 from tests.cases import NEWTON, data
 
 
@@ -47,3 +48,20 @@ def test_polish_goes_to_the_minimum_of_an_objective_that_is_not_convex():
     loose = TweedieRegressor(power=2, link="identity", alpha=0.1, tol=0.1).fit(X, y, w)
     assert np.abs(loose.params_ - tight.params_).max() > 1e-3
     np.testing.assert_allclose(loose.polish().params_, tight.params_, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_row_without_weight_may_overflow():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y = rng.poisson(np.exp(0.5 * X[:, 0])).astype(float)
+    far, one = np.vstack([X, [2000.0, 0.0]]), np.append(y, 1.0)
+    without = PoissonRegressor(alpha=1e-3, **NEWTON).fit(X, y)
+    assert far[-1] @ without.coef_ > 710  # exp of it is infinite
+    removed = clone(without).fit(far, one).leave_out_params([[60]], method="exact")
+    np.testing.assert_allclose(removed[0], without.params_, rtol=1e-7, atol=1e-9)
+    influence = without.influence_loss(X[:3], y[:3])
+    without.set_training_data(far, one, np.append(np.ones(60), 0.0))
+    again = without.influence_loss(X[:3], y[:3])
+    np.testing.assert_allclose(again[:, :60], influence, rtol=1e-9, atol=1e-12)
+    assert without.convergence_report().converged
