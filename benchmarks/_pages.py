@@ -20,18 +20,8 @@ NOT_STORED = {
     "sign_flips": "its table is in diagnostics.md",
     "search": "its table is in diagnostics.md",
     "dask_influence": "its table is in large_data.md",
-    "influential_samples": "takes minutes: not measured yet with this version",
-    "removal_newton": "takes minutes: not measured yet with this version",
-    "kernel_cost": "takes minutes: not measured yet with this version",
-    "peers": "takes minutes: not measured yet with this version",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
-    "mnist_cg": "takes minutes: not measured yet with this version",
-    "solver_choice": "takes minutes: not measured yet with this version",
-    "growth_in_rows": "takes minutes: not measured yet with this version",
-    "streaming_million": "takes minutes: not measured yet with this version",
-    "case_diagnostics": "takes minutes: not measured yet with this version",
     "random_removals": "takes minutes: not measured yet with this version",
-    "influence_loss_mnist": "takes minutes: not measured yet with this version",
 }
 
 _REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)

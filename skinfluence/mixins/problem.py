@@ -240,8 +240,6 @@ class ProblemMixin(Hooks):
         except Exception:  # without y whatever needs it fails in its own way
             return self._formulate_fit(*distributed.in_memory(y, sample_weight))
 
-    # Where the parameters are and what X becomes; kernel models say otherwise.
-
     #: What an entry of `params_` that multiplies a feature is called.
     _coef_name = "coef"
 
@@ -411,7 +409,7 @@ class ProblemMixin(Hooks):
         )
 
     def _warn_of_support(self, state):
-        """Warn where it has not."""
+        """Warn where the support of the fit is not that of the optimum."""
         if not self._support_holds(state):
             warn(
                 "The fit is not at its optimum: there other coefficients are zero, or have "

@@ -57,8 +57,10 @@ SOLVERS = {
 # 784 pixels and ten classes it took 42, and a product with one vector ran at 20 GFLOP/s, a
 # Gram matrix at 83.
 _PRODUCTS, _SLOWER = 45, 4.0
-# Factorising at this many operations takes a second or two: nothing to be saved below.
-_FEW_FLOPS = 1e11
+# Factorising at this many operations takes half a second: nothing to be saved below. With one
+# query and ten classes 4.7e10 of them (20,000 x 200) take 0.9 s and conjugate gradients 1.0,
+# 7e10 (2,000 x 500) take 1.0 s and conjugate gradients 0.45.
+_FEW_FLOPS = 5e10
 
 
 def select_solver(objective: Objective, n_solves: int | None = None) -> HessianSolver:
