@@ -17,7 +17,9 @@ from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.solvers.woodbury import WoodburyFactor
 from tests.cases import CASES, NEWTON, data, each_case, frozen, params_without, relative_error
+from tests.problems import Problem
 
 METHODS = ["influence", "newton", "exact"]
 FAST = [case for case in CASES if case.dataset != "digits"]
@@ -340,3 +342,32 @@ def test_exact_of_a_wide_sparse_model_needs_no_square_of_its_width():
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         assert peak < 16 * 2**20
+
+
+def test_rounding_that_turns_a_step_uphill_is_found_out(monkeypatch):
+    """A row of leverage 1 - 1e-10 under a weak penalty, whatever the factor says of itself."""
+    problem = Problem(
+        "smooth hinge, classes",
+        n_samples=14,
+        n_features=15,
+        rank=9,
+        scale=1e-6,
+        offset=30.0,
+        weights="random",
+        strength=1e-3,
+        container="csc_array",
+        seed=919209695,
+    )
+    fitted, kept = problem.fit(), np.delete(np.arange(problem.n_samples), 11)
+    estimator = problem.unfitted()
+    estimator.class_weight = fitted._get_formulation().frozen_class_weight()
+    refit = problem.fit(estimator, problem.X.tocsr()[kept], problem.y[kept], problem.w[kept])
+    monkeypatch.setattr(WoodburyFactor, "rcond", property(lambda self: 1.0, lambda *_: None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InfluenceWarning)
+        params = fitted.leave_out_params([[11]], method="exact")[0]
+    predict = fitted._get_objective().design.predict
+    found, expected = (
+        predict(fitted._get_layout().from_public(p)) for p in (params, refit.params_)
+    )
+    assert relative_error(found, expected) < 1e-7

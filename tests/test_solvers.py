@@ -4,11 +4,12 @@ Every registered solver runs over the same problems; a new one is tested by regi
 """
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 import sklearn
-from scipy import sparse
+from scipy import linalg, sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import InfluenceWarning, SingularHessianError
@@ -186,6 +187,37 @@ def test_a_hessian_close_to_singular_warns_with_the_number():
     reg = Ridge(alpha=0.0, solver="svd").fit(X, y)
     with pytest.warns(InfluenceWarning, match=r"condition number \d"):
         reg.influence_params()
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e-6, 1e-9, 1e-12, 1e-15])
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_a_weak_penalty_on_a_wide_model_is_right_or_told(alpha, offset):
+    """Without an intercept X'u with (X X' + alpha I) u = y; alpha bends nothing else."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 12)) + offset, rng.standard_normal(8)
+    reg = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(X, y)
+    u, s, vt = linalg.svd(X, full_matrices=False)
+    coef = [rest_coef(np.delete(X, i, 0), np.delete(y, i), alpha) for i in range(8)]
+    # d coef / d w_i = (X'X + alpha I)^-1 x_i (y_i - x_i'coef), residuals alpha u_i exactly.
+    dual = u @ ((u.T @ y) / (s**2 + alpha))
+    derivative = 8 * (alpha * dual)[:, None] * ((u * (s / (s**2 + alpha))) @ vt)
+    answers = {
+        "influence_params": (reg.influence_params, derivative),
+        "newton": (reg.leave_out_params, np.array(coef)),
+        "exact": (lambda: reg.leave_out_params(method="exact"), np.array(coef)),
+    }
+    for name, (answer, expected) in answers.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InfluenceWarning)
+            found = answer()
+        told = any("digits of the result" in str(w.message) for w in caught)
+        assert told or relative_error(found, expected) < 1e-4, name
+        assert told == (8 * X.shape[1] * (1 + offset**2) / alpha > 1e12), name
+
+
+def rest_coef(X, y, alpha):
+    u, s, vt = linalg.svd(X, full_matrices=False)
+    return (s / (s**2 + alpha) * (u.T @ y)) @ vt
 
 
 def test_conjugate_gradients_that_stop_early_say_their_residual():

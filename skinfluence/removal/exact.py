@@ -111,10 +111,12 @@ class _Run:
             step = -update.correct(part.solve(residual))
             with np.errstate(invalid="ignore"):
                 slope = np.einsum("bkd,bkd->b", residual, part.readings(step))
-                decrement = np.sqrt(np.maximum(0.0, -slope))
+                decrement = np.sqrt(np.abs(slope))
             last = self.last[active]
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
-            contracts = ratio <= _CONTRACTION
+            # A step uphill says that rounding has taken the sign of H - H_A, or the residual
+            # is rounding itself.
+            contracts = (ratio <= _CONTRACTION) & (slope <= 0)
             slowest = np.maximum(self.slowest[active], ratio)
             ahead = decrement if jumps else decrement * ratio
             done = contracts & (ahead <= tol * self.first[active])

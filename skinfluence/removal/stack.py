@@ -156,7 +156,8 @@ class Stack:
     def newton(self):
         """Return theta after one Newton step without the rows, and the decrement before it.
 
-        r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step.
+        r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step. NaN where the
+        step points uphill by more than rounding of r: H - H_A has lost its sign to rounding.
         """
         base = self.base
         if base.point.objective.formulation.penalty_share is None:
@@ -172,7 +173,10 @@ class Stack:
             residual = base.point.gradient - self._leaving()
             step = -self.update.correct(self.solve(residual))
             slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
-        return base.theta + step, np.sqrt(np.maximum(0.0, -slope))
+        if np.any(slope > 0):
+            lost = slope > base.rounding**2
+            step[lost] = slope[lost] = np.nan
+        return base.theta + step, np.sqrt(np.abs(slope))
 
     def _base_gradients(self):
         """Return s_i l' of the leaving rows at the base point, zero where padded."""

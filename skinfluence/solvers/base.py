@@ -169,7 +169,7 @@ class Factor(ABC):
             Never negative.
         """
         readings = self.point.objective.design.readings(self.solve(V))
-        return np.einsum("mkd,mkd->m", V, readings)
+        return np.maximum(0.0, np.einsum("mkd,mkd->m", V, readings))
 
     def row_products(self, x: Floats) -> Floats:
         """Return M = X_A H^-1 X_A' within groups of rows of a coupled loss.
