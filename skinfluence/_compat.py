@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import _ovr_decision_function as one_vs_one_decisi
 
 # Broadcasts a scalar weight, checks length and finiteness, with scikit-learn's own
 # messages; there is no public spelling of it.
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
     "LinearClassifierMixin",
@@ -26,6 +26,14 @@ __all__ = [
     "scores_with_weights",
     "write_libsvm",
 ]
+
+
+def check_sample_weight(sample_weight, X, **kwargs):
+    """Return scikit-learn's checked weights; before 1.9 it takes those that are all zero."""
+    weight = _check_sample_weight(sample_weight, X, **kwargs)
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
 
 
 def scores_with_weights(scorer):

@@ -224,7 +224,7 @@ def strided(a):
 def with_duplicates(X):
     """Return the same matrix with every entry in two halves."""
     half = sparse.coo_array(X / 2)
-    indices = [np.concatenate([part, part]) for part in half.coords]
+    indices = [np.concatenate([part, part]) for part in (half.row, half.col)]
     return sparse.coo_array((np.tile(half.data, 2), indices), shape=X.shape)
 
 
@@ -387,7 +387,7 @@ LABELS = {
     "number": (with_label(3), "3"),
     "nan": (with_label(np.nan), "nan"),
     "none": (with_label(None), "None"),
-    "pandas NA": (lambda y: pd.Series(with_label(pd.NA)(y)), "nan"),
+    "pandas NA": (lambda y: pd.Series(with_label(pd.NA)(y)), "nan|<NA>"),
     "missing category": (
         lambda y: pd.Series(y, dtype="category").where(np.arange(len(y)) > 1),
         "nan",

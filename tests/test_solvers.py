@@ -309,7 +309,7 @@ def test_rows_that_hardly_bend_the_loss_keep_their_digits(C, fit_intercept):
 
 def test_wide_text_takes_no_array_with_a_column_for_each_feature():
     rng = np.random.default_rng(0)
-    X = sparse.random_array((200, 100_000), density=5e-4, format="csr", rng=rng)
+    X = sparse.random_array((200, 100_000), density=5e-4, format="csr", random_state=rng)
     y = rng.integers(0, 2, 200)
     clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
     clf.influence_loss(X[:2], y[:2])
