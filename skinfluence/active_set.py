@@ -157,7 +157,8 @@ def first_step(point, objective, outputs):
     theta, misplaced = point.theta.copy(), 0
     for k in outputs:
         path = _Problem.of(objective, k).from_optimum(point, k)
-        end = path.end()
+        # No start: what the fit came close to is no optimum, and nothing is a step from there.
+        end = None if path.state is None else path.end()
         theta[k] = np.nan if end is None else end.theta
         misplaced += 0 if end is None else int(np.sum(path.broken(end)))
     return theta, misplaced

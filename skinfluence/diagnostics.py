@@ -195,9 +195,10 @@ class RemovalMeasures:
         return _signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
 
     def cooks_distance(self):
-        """Return Cook's distance, (n,)."""
+        """Return Cook's distance, (n,); 0 where no parameter is free to move."""
         total = self.leverage.sum()
-        return _ratio(self.distance, self.dispersion).sum(axis=1) / total
+        distance = _ratio(self.distance, self.dispersion).sum(axis=1)
+        return distance / total if total > 0 else np.zeros(len(distance))
 
     def dffits(self):
         """Return DFFITS, (n,); norms over several outputs."""

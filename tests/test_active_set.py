@@ -26,6 +26,7 @@ from skinfluence import (
 from skinfluence.mixins import ConvergenceMixin
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
 from tests.cases import HINGES, Case, relative_error, sklearn_parent
+from tests.problems import Problem
 
 
 def by_hand(A, B):
@@ -478,3 +479,13 @@ def test_perturbation_at_the_parameters_of_the_hinge_is_that_of_the_linear_model
         found = kernel.influence_perturbation(*arguments, index=5)
         expected = linear.smooth(0.5).influence_perturbation(*arguments, index=5)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_first_step_from_no_optimum_is_told_and_not_taken():
+    problem = Problem(
+        "linear svc", n_samples=31, n_features=1, rank=1, offset=1.0, intercept=False, seed=224
+    )
+    fitted = problem.fit()
+    with pytest.warns(InfluenceWarning):
+        params = fitted.leave_out_params(method="newton")
+    assert np.isnan(params).any()

@@ -94,6 +94,7 @@ FITS = {
     ),
     "cold, kernel": lambda: SmoothHingeSVC(temperature=1e-6).fit(X, LABELS),
     "no coefficient": lambda: Lasso(alpha=100.0).fit(X, NOISY),
+    "no parameter": lambda: Lasso(alpha=100.0, fit_intercept=False).fit(X, NOISY),
     "no support vector": lambda: SVR(epsilon=100.0).fit(X, NOISY),
     "one row": lambda: Ridge().fit(X[:1], NOISY[:1]),
     "two rows": lambda: LogisticRegression(**NEWTON).fit(X[:2], [0, 1]),
@@ -101,6 +102,7 @@ FITS = {
 
 #: Words in what is said: an error, a warning, or both; "" where all is as usual.
 OUTCOMES = {
+    "no parameter": {"warns": "predicted changes are 0"},
     "separable": {"warns": "Newton decrement|close to singular|not at its optimum|group"},
     "separable, lbfgs": {
         "warns": "Newton decrement|not at its optimum|close to singular|group"

@@ -32,7 +32,20 @@ def problems(draw, names=tuple(FAMILIES)):
 
     Without an intercept the offset of the features, and everywhere the penalty, set the
     condition of the Hessian: up to 1e7 or so, which leaves the digits that are asked for.
+    Features under an l1 penalty are independent, for a support of dependent ones has no
+    derivative; and least squares have samples left over, for influence on a perfect fit is
+    rounding. Both are told, see `test_degenerate`.
     """
+    problem = _drawn(draw, names)
+    if problem.kind == "l1":
+        problem = problem.but(rank=problem.n_features)
+    if "least squares" in problem.family:
+        rows = max(problem.n_samples, problem.n_features + 4)
+        problem = problem.but(n_samples=rows + rows // 2)  # a third may have no weight
+    return problem
+
+
+def _drawn(draw, names):
     return consistent_problem(
         family=draw(st.sampled_from(list(names))),
         n_samples=draw(st.integers(12, 40)),
@@ -157,7 +170,7 @@ def test_relabelling_is_a_difference_of_two_influences(problem):
     new = np.roll(problem.y, 1)
     found = fitted.influence_relabel(X, y, y_new=new)
     same = fitted.influence_relabel(X, y, y_new=problem.y)
-    assert np.abs(same).max() == 0
+    assert np.abs(same).max() <= 1e-12 * np.abs(found).max()
     if problem.has_coef:
         before = fitted.influence_params()
         after = fitted.influence_params(problem.X, new)
@@ -251,7 +264,7 @@ def test_a_sample_added_again_brings_the_model_back(problem, row):
     try:
         fitted.remove_samples([row])
     except ValueError as error:
-        if "no finite optimum" not in str(error):
+        if "optimum" not in str(error):
             raise
         return
     X = rows_of(problem.X, [row])
