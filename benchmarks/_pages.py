@@ -21,7 +21,7 @@ NOT_STORED = {
     "search": "its table is in diagnostics.md",
     "dask_influence": "its table is in large_data.md",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
-    "random_removals": "takes minutes: not measured yet with this version",
+    "random_removals": "its table is in removal.md",
 }
 
 _REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)

@@ -185,7 +185,7 @@ class CholeskyFactor(Factor):
         return SingularHessianError(message, direction)
 
     def _flat(self, V, outputs):
-        """Return the right-hand sides of one block as rows: V itself where it has no others."""
+        """Return the right-hand sides of a block as rows: V itself where it has only those."""
         if self.coupled or V.shape[1] == 1:
             return V.reshape(V.shape[0], -1)
         return V[:, outputs].reshape(-1, V.shape[2])
