@@ -1,5 +1,7 @@
 """Conjugate gradients: numbers from any preconditioner, and when "auto" takes them."""
 
+import warnings
+
 import numpy as np
 import pytest
 import sklearn
@@ -8,7 +10,7 @@ from sklearn.datasets import load_digits
 
 import skinfluence.solvers
 from skinfluence import InfluenceWarning, SingularHessianError
-from skinfluence.linear_model import LogisticRegression
+from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.solvers import SOLVERS, ConjugateGradientSolver, select_solver
 from skinfluence.solvers.preconditioners import (
     BlockDiagonalSolver,
@@ -130,3 +132,27 @@ def test_the_automatic_choice_counts_right_hand_sides(monkeypatch):
     again = clf.influence_loss(X[:1], y[:1])
     assert clf._influence_state.solver is SOLVERS["cholesky"]  # it is there
     assert relative_error(one, again) < 1e-9
+
+
+@pytest.mark.filterwarnings("ignore:The Hessian is close to singular .reciprocal")
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+@pytest.mark.parametrize("alpha", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("shape", [(60, 100), (40, 10)])
+def test_parameters_of_a_nearly_singular_hessian_come_with_a_warning(shape, alpha, offset):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal(shape) + offset, rng.standard_normal(shape[0])
+    model = Ridge(alpha=alpha, solver="svd").fit(X, y)
+    expected = model.influence_params(hessian_solver="cholesky")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = model.influence_params(hessian_solver="cg")
+    told = [str(w.message) for w in caught if "smallest eigenvalue about" in str(w.message)]
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert told or error <= 1e-4
+    if shape[0] > shape[1]:
+        assert not told  # the rows themselves hold every direction
+        assert error <= 1e-12
+    elif alpha == 1e-9 and offset == 0:  # the penalty alone holds what no row reaches
+        smallest = float(told[0].split("eigenvalue about ")[1].split()[0])
+        diagonal = np.sum(X**2, axis=0)
+        assert 0.5 * alpha / diagonal.max() < smallest < 10 * alpha / diagonal.min()
