@@ -155,8 +155,8 @@ class ConjugateGradientFactor(Factor):
             self.doubt = (
                 "The Hessian is close to singular (smallest eigenvalue about "
                 f"{smallest:.1e} after scaling to unit diagonal): about {digits} digits of "
-                "parameters from conjugate gradients are right. Strengthen the penalty, centre "
-                "the features, or use another hessian_solver."
+                "parameters from conjugate gradients are right. Strengthen the penalty, "
+                "centre the features, or use another hessian_solver."
             )
 
     def _flattest(self, start, scale):
