@@ -1,7 +1,10 @@
 """Losses where they bend, where they end, and where numbers overflow."""
 
+import warnings
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from skinfluence.losses import (
     EpsilonInsensitiveLoss,
@@ -143,3 +146,25 @@ def test_the_slope_in_the_temperature_ends_at_zero():
     loss = SmoothHingeLoss(1e-3)
     slope = loss.temperature_slope(np.ones((4, 1)), at(-1e300, -5.0, 7.0, 1e300))
     np.testing.assert_array_equal(slope, np.zeros((4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("power", "mean", "target"),
+    [(3, 1e-200, 1.0), (3, 1e-75, 1e20), (2, 1e-160, 0.5e-160)],
+    ids=["power", "product", "infinity times zero"],
+)
+def test_curvature_beyond_all_numbers_is_silent(power, mean, target):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = TweedieIdentityLoss(power).curvature(at(target), at(mean))
+    assert not np.isfinite(found).any()
+
+
+def test_classes_that_are_all_out_of_the_question_share_alike():
+    """As `predict_proba` of SGDClassifier(loss="modified_huber") does, whatever the axes."""
+    raw = np.array(
+        [[[-2.0, -3.0, -1.0], [1.0, -2.0, 1.0]], [[-1.0, -1.0, -9.0], [0.0, 0.0, 0.0]]]
+    )
+    found = ModifiedHuberLoss().response(raw)
+    assert_allclose(found[:, 0], 1 / 3)
+    assert_allclose(found[:, 1], [[0.5, 0.0, 0.5], [1 / 3, 1 / 3, 1 / 3]])
