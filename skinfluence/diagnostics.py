@@ -28,6 +28,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.objective import weigh
 
 __all__ = [
     "RemovalMeasures",
@@ -69,9 +70,8 @@ def chi_squares(point):
     """Return the weighted chi-square of every training row in each output, (n, K)."""
     objective = point.objective
     loss = objective.formulation.loss
-    chi2, s = loss.chi_square(objective.target, point.raw_prediction), objective.row_weight
     # Infinite where the loss has no curvature; rows of weight zero do not count even then.
-    return np.multiply(s, chi2, out=np.zeros_like(chi2), where=s > 0)
+    return weigh(objective.row_weight, loss.chi_square(objective.target, point.raw_prediction))
 
 
 def dispersion(point, leverage):

@@ -30,7 +30,14 @@ from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
 from skinfluence.products import add_gram
 
-__all__ = ["Formulation", "Objective", "Point", "hessian_blocks", "null_directions"]
+__all__ = [
+    "Formulation",
+    "Objective",
+    "Point",
+    "hessian_blocks",
+    "null_directions",
+    "weigh",
+]
 
 # Raw predictions kept between two products, in numbers: 2 MiB, a share of a core's cache.
 _CACHED = 2**18
@@ -352,7 +359,7 @@ class Objective:
         for rows in gen_batches(self.n_rows, max(64, _CACHED // (b * K))):
             part = self.design.take(rows)
             gradient = loss.gradient(self.target[rows], part.predict(theta))
-            _weigh(self.row_weight[rows, None], gradient, out=gradient)
+            weigh(self.row_weight[rows, None], gradient, out=gradient)
             out += part.adjoint(gradient)
         return out
 
@@ -443,7 +450,7 @@ class Point:
         if objective.loss_weight is not None:
             gradient *= objective.loss_weight
         self.rows = GradientRows(objective.design, gradient, form.share_gradient(theta))
-        weighted = _weigh(objective.sample_weight[:, None], gradient)
+        weighted = weigh(objective.sample_weight[:, None], gradient)
         gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
         self.gradient = objective.freeze(gradient)
 
@@ -469,7 +476,7 @@ class Point:
             step, at = np.nonzero((absent >= rows.start) & (absent < rows.stop))
             delta[absent[step, at] - rows.start, step] = 0.0
             rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
-            _weigh(objective.row_weight[rows, None].astype(rest.dtype), rest, out=rest)
+            weigh(objective.row_weight[rows, None].astype(rest.dtype), rest, out=rest)
             out += part.adjoint(rest, dtype=np.float32)
         return out
 
@@ -504,7 +511,7 @@ class Point:
             self.objective.target[rows], self.raw_prediction[rows], direction
         )
         s = self.objective.row_weight[rows]
-        return _weigh(np.expand_dims(s, tuple(range(1, direction.ndim - 1))), product)
+        return weigh(np.expand_dims(s, tuple(range(1, direction.ndim - 1))), product)
 
     def hessian_product(self, V, readings=None):
         """Return H V for V (m, K, D), without forming H; `readings` of V where known."""
@@ -563,7 +570,7 @@ class Point:
         def slope_at(t):
             with np.errstate(over="ignore", invalid="ignore"):
                 raw = self.raw_prediction + t * step
-                pull = np.sum(_weigh(s, loss.gradient(objective.target, raw)) * step)
+                pull = np.sum(weigh(s, loss.gradient(objective.target, raw)) * step)
             return pull + linear + t * quadratic
 
         return slope_at
@@ -670,7 +677,7 @@ class Point:
 
     def _weighted(self, rows, values):
         s = self.objective.row_weight[rows]
-        return _weigh(s[:, :, None] if values.ndim == 3 else s, values)
+        return weigh(s[:, :, None] if values.ndim == 3 else s, values)
 
 
 def _signed_gram(design, weights, shift):
@@ -729,12 +736,12 @@ def hessian_blocks(objective, grams):
     return blocks
 
 
-def _weigh(weight, values, out=None):
+def weigh(weight, values, out=None):
     """Return w_i v_i, in which rows of weight zero are 0, infinite or not."""
     if weight.all():
         return np.multiply(weight, values, out=out)
     out = np.empty_like(values) if out is None else out
-    np.multiply(weight, values, out=out, where=weight > 0)
+    np.multiply(weight, values, out=out, where=weight != 0)
     np.copyto(out, 0.0, where=weight == 0)
     return out
 
@@ -743,7 +750,7 @@ def _weighted_sum(weight, values):
     """Return sum_i w_i v_i, in which rows of weight zero do not count, infinite or not."""
     with np.errstate(invalid="ignore"):
         total = weight @ values
-    return weight[weight > 0] @ values[weight > 0] if np.isnan(total) else total
+    return weight[weight != 0] @ values[weight != 0] if np.isnan(total) else total
 
 
 def _add_diagonal(matrix, diagonal):

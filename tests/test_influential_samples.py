@@ -11,7 +11,7 @@ from skinfluence.gradients import GradientRows
 from skinfluence.influence import largest_products
 from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.cases import NEWTON, data
-from tests.test_memory import peak
+from tests.memory import peak
 
 ORDERS = {"absolute": lambda a: -np.abs(a), "helpful": lambda a: a, "harmful": lambda a: -a}
 
@@ -133,7 +133,7 @@ def test_memory_does_not_grow_with_the_rows():
         clf = LogisticRegression(**NEWTON).fit(X[:n], y[:n])
         clf.self_influence()
         with sklearn.config_context(working_memory=16):
-            used.append(peak(lambda c=clf: c.influential_samples(X[:2_000], y[:2_000]))[0])
+            used.append(peak(clf.influential_samples, X[:2_000], y[:2_000])[0])
     assert max(used) < 16 * 2**20  # all influences would take 1.2 GiB
     assert used[1] < 1.1 * used[0] + 2**20
 

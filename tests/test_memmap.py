@@ -1,7 +1,5 @@
 """Memory-mapped data go straight through: no method makes a full copy of them."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import sklearn
@@ -9,6 +7,7 @@ import sklearn
 from skinfluence import from_fitted
 from skinfluence.linear_model import LogisticRegression
 from tests.cases import relative_error
+from tests.memory import peak
 
 MEMORY = 12  # MiB, for `working_memory`; the smaller file has 23
 ROWS, FEATURES = 20_000, 300
@@ -27,16 +26,6 @@ def mapped(request, tmp_path_factory):
     return sample, np.load(path, mmap_mode="r"), y
 
 
-def peak(function):
-    """Return the largest number of bytes allocated at a time, and the result."""
-    tracemalloc.start()
-    try:
-        result = function()
-        return tracemalloc.get_traced_memory()[1], result
-    finally:
-        tracemalloc.stop()
-
-
 CALLS = {
     "polish": lambda e, X, y: e.polish().params_,
     "report": lambda e, X, y: e.convergence_report().correction,
@@ -52,8 +41,8 @@ CALLS = {
 def test_no_copy_is_made(mapped, name):
     sample, X, y = mapped
     with sklearn.config_context(working_memory=MEMORY):
-        setting_up, fitted = peak(lambda: from_fitted(sample, X, y))
-        used, result = peak(lambda: CALLS[name](fitted, X, y))
+        setting_up, fitted = peak(from_fitted, sample, X, y)
+        used, result = peak(CALLS[name], fitted, X, y)
     assert used <= result.nbytes + MEMORY * 2**20
     assert setting_up <= 100 * ROWS  # labels and weights are in memory
     assert min(X.nbytes - result.nbytes, X.nbytes / 1.9) > MEMORY * 2**20
@@ -64,7 +53,7 @@ def test_a_result_may_go_into_a_file(mapped, tmp_path):
     fitted = from_fitted(sample, X, y).polish()
     out = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", np.float64, (200, ROWS))
     with sklearn.config_context(working_memory=MEMORY):
-        used, result = peak(lambda: fitted.influence_loss(X[:200], y[:200], out=out))
+        used, result = peak(fitted.influence_loss, X[:200], y[:200], out=out)
     assert result is out
     assert used <= MEMORY * 2**20 < out.nbytes / 2
     out.flush()

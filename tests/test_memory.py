@@ -1,12 +1,11 @@
 """Temporaries stay within `working_memory`, whatever the size of the data."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import sklearn
 
 from skinfluence.linear_model import LogisticRegression
+from tests.memory import peak
 
 
 @pytest.fixture(scope="module")
@@ -15,16 +14,6 @@ def problem():
     X = rng.standard_normal((40_000, 30))
     y = (X[:, 0] + rng.standard_normal(len(X)) > 0).astype(int)
     return LogisticRegression(tol=1e-8).fit(X, y), X, y
-
-
-def peak(function):
-    """Return the largest number of bytes allocated at a time, and the result."""
-    tracemalloc.start()
-    try:
-        result = function()
-        return tracemalloc.get_traced_memory()[1], result
-    finally:
-        tracemalloc.stop()
 
 
 CALLS = {
@@ -47,7 +36,7 @@ def test_peak_is_the_output_plus_working_memory(problem, name, jobs):
     fitted, X, y = problem
     fitted._influence_state = None
     with sklearn.config_context(working_memory=16):
-        used, result = peak(lambda: CALLS[name](fitted, X, y, jobs))
+        used, result = peak(CALLS[name], fitted, X, y, jobs)
     assert used <= result.nbytes + 16 * 2**20
 
 

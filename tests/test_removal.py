@@ -5,7 +5,6 @@
 """
 
 import copy
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -19,6 +18,7 @@ from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.solvers.woodbury import WoodburyFactor
 from tests.cases import CASES, NEWTON, data, each_case, frozen, params_without, relative_error
+from tests.memory import peak
 from tests.problems import Problem
 
 METHODS = ["influence", "newton", "exact"]
@@ -337,11 +337,10 @@ def test_exact_of_a_wide_sparse_model_needs_no_square_of_its_width():
     fitted = LogisticRegression(tol=1e-8).fit(X, rng.integers(0, 2, 60))
     for solver in ("woodbury", "cg"):
         with sklearn.config_context(working_memory=16):
-            tracemalloc.start()
-            fitted.leave_out_params([[0], [1]], method="exact", hessian_solver=solver)
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-        assert peak < 16 * 2**20
+            held, _ = peak(
+                fitted.leave_out_params, [[0], [1]], method="exact", hessian_solver=solver
+            )
+        assert held < 16 * 2**20
 
 
 def test_rounding_that_turns_a_step_uphill_is_found_out(monkeypatch):

@@ -3,7 +3,6 @@
 Every registered solver runs over the same problems; a new one is tested by registering it.
 """
 
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -22,6 +21,7 @@ from skinfluence.solvers import (
     select_solver,
 )
 from tests.cases import CASES, NEWTON, data, each_linear_case, relative_error
+from tests.memory import peak
 
 each_solver = pytest.mark.parametrize("solver", SOLVERS)
 each_unpenalised_solver = pytest.mark.parametrize("solver", ["cholesky", "cg"])
@@ -315,11 +315,8 @@ def test_wide_text_takes_no_array_with_a_column_for_each_feature():
     clf.influence_loss(X[:2], y[:2])
     for call in (clf.influence_loss, lambda X, y: clf.influential_samples(X, y, 5)):
         clf._influence_state = None
-        tracemalloc.start()
-        call(X, y)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 30 * 2**20  # gradients of the 200 queries would take 153 MiB
+        held, _ = peak(call, X, y)
+        assert held < 30 * 2**20  # gradients of the 200 queries would take 153 MiB
 
 
 def test_a_wide_sparse_model_is_never_dense():
@@ -327,11 +324,8 @@ def test_a_wide_sparse_model_is_never_dense():
     X = sparse.random_array((300, 20_000), density=0.002, format="csr", random_state=rng)
     y = rng.integers(0, 2, 300)
     clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
-    tracemalloc.start()
-    influence = clf.influence_loss(X[:50], y[:50])
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100 * 2**20  # H would take 3 GiB, X written out 48 MiB
+    held, influence = peak(clf.influence_loss, X[:50], y[:50])
+    assert held < 100 * 2**20  # H would take 3 GiB, X written out 48 MiB
     state = clf._get_state("auto")
     v = state.point.rows.take(slice(0, 4)).toarray()
     back = state.point.hessian_product(state.factor.solve(v))

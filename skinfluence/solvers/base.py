@@ -18,7 +18,26 @@ from skinfluence._typing import Floats
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Point
 
-__all__ = ["Factor", "HessianSolver"]
+__all__ = ["DOUBTFUL", "Factor", "HessianSolver", "digits_left"]
+
+#: Reciprocal condition number below which fewer than four digits of a solution are right.
+DOUBTFUL = 1e4 * np.finfo(np.float64).eps
+
+
+def digits_left(rcond: float) -> int:
+    """Return about how many digits of a solution are right, its error being eps / rcond.
+
+    Parameters
+    ----------
+    rcond : float
+        Reciprocal condition number.
+
+    Returns
+    -------
+    int
+        Digits, 0 to 16.
+    """
+    return max(0, int(16 + np.log10(rcond)))
 
 
 class Factor(ABC):

@@ -120,16 +120,14 @@ class ConjugateGradientFactor(Factor):
             free[:, -1] = False
         if not free.any():
             return
-        scale = 1.0 / np.sqrt(positive_diagonal(self.point))
-        V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
-        V /= scale
-        self._project(V)
+        diagonal = positive_diagonal(self.point)
+        V = self._random(diagonal)
         _, size = self._iterate(V, self.tol)
         if size[0] > 1e-3:
             raise SingularHessianError(
                 "The Hessian of the objective is not positive definite: drop linearly "
                 "dependent features or add a penalty.",
-                self._flattest(V, scale),
+                self._flattest(V, 1.0 / np.sqrt(diagonal)),
             )
 
     def _examine(self):
@@ -145,9 +143,7 @@ class ConjugateGradientFactor(Factor):
         diagonal = positive_diagonal(self.point)
         if np.min(penalty[held] / diagonal[held]) > _DOUBTFUL:
             return
-        V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
-        V *= np.sqrt(diagonal)
-        self._project(V)
+        V = self._random(diagonal)
         x, _ = self._iterate(V, _ROUGH)
         smallest = np.sum(x * V) / np.sum(diagonal * x * x)
         if smallest < _DOUBTFUL:
@@ -158,6 +154,13 @@ class ConjugateGradientFactor(Factor):
                 "parameters from conjugate gradients are right. Strengthen the penalty, "
                 "centre the features, or use another hessian_solver."
             )
+
+    def _random(self, diagonal):
+        """Return a right-hand side (1, K, D), random in units where H has a unit diagonal."""
+        V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
+        V *= np.sqrt(diagonal)
+        self._project(V)
+        return V
 
     def _flattest(self, start, scale):
         """Return the direction in which H is smallest relative to its diagonal, (K, D)."""

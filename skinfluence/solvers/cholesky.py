@@ -20,14 +20,13 @@ from sklearn.utils import gen_batches
 from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Point
-from skinfluence.solvers.base import Factor, HessianSolver
+from skinfluence.solvers.base import DOUBTFUL, Factor, HessianSolver, digits_left
 
 __all__ = ["CholeskySolver"]
 
-# Relative error of a solve is about eps / rcond. Below the first bound no digit is left;
-# between the two fewer than four are, and the user is told.
+# Relative error of a solve is about eps / rcond. Below this bound no digit is left; between
+# it and `DOUBTFUL` fewer than four are, and the user is told.
 _SINGULAR = 4 * np.finfo(np.float64).eps
-_DOUBTFUL = 1e4 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ class CholeskyFactor(Factor):
             scale, factor, rcond = self._factorise(block, outputs)
             self.blocks.append((outputs, scale, factor))
             self.rcond = min(self.rcond, rcond)
-        if self.rcond < _DOUBTFUL:
+        if self.rcond < DOUBTFUL:
             self.doubt = (
                 "The Hessian is close to singular (reciprocal condition number "
                 f"{self.rcond:.1e} after scaling to unit diagonal): about "
-                f"{max(0, int(16 + np.log10(self.rcond)))} digits of the result are right. "
+                f"{digits_left(self.rcond)} digits of the result are right. "
                 "Drop linearly dependent features or strengthen the penalty."
             )
 

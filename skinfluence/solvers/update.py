@@ -15,12 +15,14 @@ import copy
 
 import numpy as np
 
+from skinfluence.solvers.base import DOUBTFUL
+
 __all__ = ["GroupUpdate"]
 
 # The smallest eigenvalue of I + M C, 1 less the largest leverage of a group, is known to about
 # eps / rcond of the Hessian. Where that leaves it fewer than four digits, there is no update;
 # up to a leverage of 0.99, for beyond that the Hessian itself is in doubt.
-_LEAST, _DIGITS, _MOST = 1e-12, 1e4 * np.finfo(np.float64).eps, 1e-2
+_LEAST, _MOST = 1e-12, 1e-2
 
 
 class GroupUpdate:
@@ -46,7 +48,7 @@ class GroupUpdate:
     def __init__(self, factor, x, C, solve=None):
         self.x = x
         self.coupled = C.ndim == 4
-        self.least = np.clip(_DIGITS / factor.rcond, _LEAST, _MOST)
+        self.least = np.clip(DOUBTFUL / factor.rcond, _LEAST, _MOST)
         self.solve = factor.solve if solve is None else solve
         self.readings = factor.point.objective.design.readings
         b, a, D = x.shape

@@ -35,12 +35,10 @@ from scipy.linalg import lapack
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Objective, Point
-from skinfluence.solvers.base import Factor, HessianSolver
+from skinfluence.solvers.base import DOUBTFUL, Factor, HessianSolver, digits_left
 
 __all__ = ["WoodburySolver"]
 
-# Below this reciprocal condition number fewer than four digits of a solution are right.
-_DOUBTFUL = 1e4 * np.finfo(np.float64).eps
 # Curvature relative to the penalty above which rho / h has lost no more than three digits.
 _STRONG = 1e-6
 
@@ -124,11 +122,11 @@ class WoodburyFactor(Factor):
             ]
         self.systems = systems
         self.rcond = 1.0 / max((1.0, *(system.size for system in systems)))
-        if self.rcond < _DOUBTFUL:
+        if self.rcond < DOUBTFUL:
             self.doubt = (
                 "The Hessian is close to singular beside the curvature of the rows "
                 f"(reciprocal condition number {self.rcond:.1e}): about "
-                f"{max(0, int(16 + np.log10(self.rcond)))} digits of the result are right. "
+                f"{digits_left(self.rcond)} digits of the result are right. "
                 "Strengthen the penalty or centre the features."
             )
         if self.free_intercept:
