@@ -86,10 +86,44 @@ def small_blocks():
         yield
 
 
+class Interrupts:
+    """Whether the last interrupt was taken by the main thread, and dropped by Python there."""
+
+    taken, dropped = threading.Event(), threading.Event()
+
+    @classmethod
+    def take(cls, *args):
+        cls.taken.set()
+        raise KeyboardInterrupt
+
+    @classmethod
+    def press(cls):
+        """Interrupt the main thread, wherever it is.
+
+        Python drops what is raised in a finaliser; who is at the keyboard presses again.
+        """
+        cls.dropped.set()
+        while cls.dropped.is_set():
+            cls.taken.clear()
+            cls.dropped.clear()
+            signal.raise_signal(signal.SIGINT)
+            assert cls.taken.wait(60.0)
+            cls.dropped.wait(0.05)
+
+
 @pytest.fixture(autouse=True)
-def interruptible():
+def interruptible(monkeypatch):
     """Take interrupts, which a process started in the background is told to ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    report = sys.unraisablehook
+
+    def drop(raised):
+        if raised.exc_type is KeyboardInterrupt:
+            Interrupts.dropped.set()
+        else:
+            report(raised)
+
+    monkeypatch.setattr(sys, "unraisablehook", drop)
+    before = signal.signal(signal.SIGINT, Interrupts.take)
     yield
     signal.signal(signal.SIGINT, before)
 
@@ -132,12 +166,10 @@ def fail():
     raise WorkerError
 
 
-def interrupt():
-    signal.raise_signal(signal.SIGINT)  # the main thread gets it, wherever it is
-    time.sleep(0.05)
-
-
-FAULTS = {"failing worker": (fail, WorkerError), "interrupt": (interrupt, KeyboardInterrupt)}
+FAULTS = {
+    "failing worker": (fail, WorkerError),
+    "interrupt": (Interrupts.press, KeyboardInterrupt),
+}
 
 
 @contextlib.contextmanager
