@@ -345,10 +345,12 @@ class Objective:
             ]
         return float(sum(by_output) + penalty)
 
-    def gradients(self, theta):
+    def gradients(self, theta, absent=None):
         """Return grad F at many parameter vectors (b, K, D), shape (b, K, D).
 
-        Where a support holds parameters at 0, that of the smooth part of F.
+        Without the terms of the rows `absent` (b, a), different ones for each vector, padded
+        by -1: to take them off afterwards would leave rounding in directions that no other
+        row holds. Where a support holds parameters at 0, that of the smooth part of F.
 
         Two matrix products with X. The rows go by in chunks small enough that the raw
         predictions of all b models stay in cache between the two.
@@ -360,6 +362,8 @@ class Objective:
             part = self.design.take(rows)
             gradient = loss.gradient(self.target[rows], part.predict(theta))
             weigh(self.row_weight[rows, None], gradient, out=gradient)
+            if absent is not None:
+                gradient[_absent_in(rows, absent)] = 0.0
             out += part.adjoint(gradient)
         return out
 
@@ -473,8 +477,7 @@ class Point:
         for rows in gen_batches(objective.n_rows, max(64, 2 * _CACHED // (b * K))):
             part = objective.design.take(rows)
             delta = part.predict(steps, dtype=np.float32)
-            step, at = np.nonzero((absent >= rows.start) & (absent < rows.stop))
-            delta[absent[step, at] - rows.start, step] = 0.0
+            delta[_absent_in(rows, absent)] = 0.0
             rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
             weigh(objective.row_weight[rows, None].astype(rest.dtype), rest, out=rest)
             out += part.adjoint(rest, dtype=np.float32)
@@ -734,6 +737,12 @@ def hessian_blocks(objective, grams):
             moves = free if objective.coupled else free[outputs[0]]
             support.freeze_hessian(block, moves.ravel())
     return blocks
+
+
+def _absent_in(rows, absent):
+    """Return (row, vector) of the rows `absent` (b, a) of each vector in a slice of rows."""
+    vector, at = np.nonzero((absent >= rows.start) & (absent < rows.stop))
+    return absent[vector, at] - rows.start, vector
 
 
 def weigh(weight, values, out=None):

@@ -28,6 +28,8 @@ __all__ = ["refit", "refit_stack"]
 _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 # Relative decrement at which the rounding of single precision may stop the fall.
 _ROUGH_FLOOR = 1e-4
+# Amplification of rounding above which the rows that leave must not enter a sum at all.
+_AMPLIFIED = 1e3
 # A step that does not halve the decrement is no contraction to wait for.
 _CONTRACTION = 0.5
 _MAX_ITER = 40
@@ -38,8 +40,10 @@ def refit_stack(stack):
     run = _Run(stack)
     left = run.started
     if stack.base.hessian is not None:
+        # Here the rows that leave are taken off a sum, which leaves rounding of theirs.
+        fit = left[stack.update.amplification()[left] <= _AMPLIFIED]
         done = run.iterate(
-            left, Stack.approximate_gradients, _SINGLE_TOL, _ROUGH_FLOOR * run.first
+            fit, Stack.approximate_gradients, _SINGLE_TOL, _ROUGH_FLOOR * run.first
         )
         # The remainder is a share `slowest` of the gradient and grows with the square of
         # the step, so an error of the step comes back doubled, by that share smaller.
@@ -104,6 +108,7 @@ class _Run:
         if objective.design.has_metric:
             tol = max(tol, 1e-9)  # more than dual coefficients can have under a weak penalty
         part, update = self.stack.take(active), self.stack.update.take(active)
+        rounding = self.stack.base.rounding
         for _ in range(_MAX_ITER):
             if not len(active):
                 break
@@ -115,12 +120,12 @@ class _Run:
             last = self.last[active]
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
             # A step uphill says that rounding has taken the sign of H - H_A, or the residual
-            # is rounding itself.
-            contracts = (ratio <= _CONTRACTION) & (slope <= 0)
+            # is rounding itself: a step would multiply it where H is nearly flat.
+            contracts = (ratio <= _CONTRACTION) & (slope <= 0) & (decrement > rounding)
             slowest = np.maximum(self.slowest[active], ratio)
             ahead = decrement if jumps else decrement * ratio
             done = contracts & (ahead <= tol * self.first[active])
-            done |= ~contracts & (decrement <= floor[active])
+            done |= ~contracts & (decrement <= np.maximum(floor[active], rounding))
             moved = active[contracts]
             self.theta[moved] += step[contracts]
             arrived = self.theta[moved]

@@ -41,8 +41,6 @@ class Stack:
         self.t = self.weight.sum(axis=1)
         x = objective.design.take(flat).rows().reshape(b, a, -1)
         self.x = x * self.real[:, :, None]
-        s = objective.row_weight[flat] * self.real.reshape(-1, 1)
-        self.row_weight = s.reshape(b, a, -1)
 
     def release(self, theta):
         """Set dual coefficients of the leaving rows to 0, in place, in theta (b, K, D).
@@ -66,7 +64,7 @@ class Stack:
         part = copy.copy(self)
         part.__dict__.pop("update", None)
         part.curvature = self.curvature[groups]
-        for name in ("rows", "real", "weight", "t", "x", "row_weight"):
+        for name in ("rows", "real", "weight", "t", "x"):
             setattr(part, name, getattr(self, name)[groups])
         b, a = self.rows.shape
         part.target = self.target.reshape(b, a, *self.target.shape[1:])[groups]
@@ -85,7 +83,9 @@ class Stack:
     @cached_property
     def update(self):
         """(H - H_A)^-1 at the base point, for each group."""
-        return GroupUpdate(self.base.factor, self.x, -self.curvature, solve=self.solve)
+        return GroupUpdate(
+            self.base.factor, self.x, -self.curvature, rows=self.rows, solve=self.solve
+        )
 
     def solve(self, V):
         """Return (H - t P)^-1 V, each group with the share of its own weight."""
@@ -94,21 +94,11 @@ class Stack:
             return factor.solve(V)
         return factor.solve(V, np.repeat(self.t, len(V) // len(self.t)))
 
-    def raw_gradients(self, theta):
-        """Return s_i l' of the leaving rows at each group's own theta, (b, a, K)."""
-        b, a = self.rows.shape
-        raw = np.matmul(self.x, self.readings(theta).transpose(0, 2, 1))
-        loss = self.base.point.objective.formulation.loss
-        gradient = loss.gradient(self.target, raw.reshape(b * a, -1))
-        return gradient.reshape(b, a, -1) * self.row_weight
-
     def gradients(self, theta):
         """Return grad F_-A at each group's own theta, both (b, K, D)."""
         objective = self.base.point.objective
         share = objective.formulation.share_gradient(theta)
-        gradients = objective.gradients(theta)
-        leaving = self.raw_gradients(theta).transpose(0, 2, 1)
-        gradients -= np.matmul(leaving, self.x)
+        gradients = objective.gradients(theta, self.rows)
         if share is not None:
             gradients -= self.t[:, None, None] * share
         return gradients

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skinfluence._typing import Floats
+from skinfluence._typing import Floats, Indices
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Point
 
@@ -173,6 +173,25 @@ class Factor(ABC):
         """
         # Its gradient, the solution and the copies the solver makes.
         return 6 * queries.row_bytes
+
+    def removal(self, rows: Indices) -> tuple[Floats, Floats] | None:
+        """Return what is left of the Hessian where groups of training rows leave.
+
+        Solutions tell it too, as 1 less a leverage; but rows that hold nearly all of the
+        curvature of a direction leave only rounding there.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (b, a)
+            Rows of b groups, -1 where a group is shorter.
+
+        Returns
+        -------
+        tuple of ndarrays, or None
+            Z = H^-1 X_A', of shape (b, a, K, D), and I - M W, of shape (b, K, a, a) and NaN
+            where solutions tell it as well; None for all of it.
+        """
+        return None
 
     def quadratic(self, V: Floats) -> Floats:
         """Return v' H^-1 v of each row of V.

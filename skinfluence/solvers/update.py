@@ -40,12 +40,14 @@ class GroupUpdate:
         Rows of each group.
     C : ndarray of shape (b, a, K) or (b, a, K, K)
         Change of curvature of each row; with one axis less where outputs do not interact.
+    rows : ndarray of shape (b, a) or None, default=None
+        Which training rows these are, -1 where padded; None where they do not leave.
     solve : callable or None, default=None
         Takes the place of ``factor.solve``: maps right-hand sides (m, K, D), those of a
         group next to each other, to solutions that may differ between groups.
     """
 
-    def __init__(self, factor, x, C, solve=None):
+    def __init__(self, factor, x, C, *, rows=None, solve=None):
         self.x = x
         self.coupled = C.ndim == 4
         self.least = np.clip(DOUBTFUL / factor.rcond, _LEAST, _MOST)
@@ -61,11 +63,19 @@ class GroupUpdate:
             self.C = self.C.reshape(b, a * K, a * K)
             self.system = np.eye(a * K) + factor.row_products(x) @ self.C
         else:
-            V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
-            self.Z = self.solve(V).reshape(b, a, K, D).transpose(0, 2, 1, 3)
+            known = None if rows is None else factor.removal(rows)
+            if known is None:
+                V = np.broadcast_to(x[:, :, None], (b, a, K, D)).reshape(b * a, K, D)
+                Z = self.solve(V).reshape(b, a, K, D)
+            else:
+                Z, left = known
+            self.Z = Z.transpose(0, 2, 1, 3)
             self.C = C.transpose(0, 2, 1)
             M = np.matmul(self.readings(self.Z), x.transpose(0, 2, 1)[:, None])
             self.system = np.eye(a) + M * self.C[:, :, None]
+            if known is not None:
+                self.system = np.where(np.isnan(left), self.system, left)
+                self.least = np.finfo(np.float64).tiny
         self.inverse = _inverse(self.system, self.least)
 
     def of_rows(self, weights):
@@ -95,6 +105,14 @@ class GroupUpdate:
             return Y - self.of_rows(weights.reshape(b, a, -1))
         weights = self.C * (self.inverse @ raw.transpose(0, 2, 1)[..., None])[..., 0]
         return Y - self.of_rows(weights.transpose(0, 2, 1))
+
+    def amplification(self):
+        """Return the largest entry of (I + M C)^-1 of each group, (b,).
+
+        About 1 / (1 - the largest leverage): what a gradient loses to rounding in directions
+        that few other rows hold comes back this much larger.
+        """
+        return np.abs(self.inverse).reshape(len(self.x), -1).max(axis=1)
 
     def is_definite(self):
         """Return for each group whether H + X' C X is positive definite, (b,) bool.

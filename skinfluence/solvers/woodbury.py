@@ -179,6 +179,58 @@ class WoodburyFactor(Factor):
             return super().query_bytes(queries, rows)
         return 5 * 8 * len(rows)
 
+    def removal(self, rows):
+        """Return Z = H^-1 X_A' and I - M W of groups of rows, without a cancellation.
+
+        Of the rows in P, and with Q = P^-1 less q q' / S of a free intercept,
+
+            Z W = Lam^-1 X' Q,   b W = q / S,   I - M W = W^-1 Q.
+        """
+        if any(np.isinf(system.h).any() for system in self.systems):
+            return None
+        (b, a), (K, D) = rows.shape, self.point.theta.shape
+        Z, left = np.zeros((b, a, K, D)), np.empty((b, K, a, a))
+        for i, system in enumerate(self.systems):
+            Z[:, :, system.outputs], inner = self._removal(i, rows)
+            left[:, system.outputs] = inner[:, None]
+        return Z, left
+
+    def _removal(self, i, rows):
+        """Return Z of the outputs of one system, (b, a, k, D), and I - M W, (b, a, a)."""
+        system, outputs = self.systems[i], self.systems[i].outputs
+        at = system.find(rows)
+        group, place = np.nonzero(at >= 0)
+        columns = np.zeros((len(group), system.n_rows, 1))
+        columns[np.arange(len(group)), at[group, place]] = 1.0
+        Q = system.apply(columns)[:, :, 0]
+        inner = np.broadcast_to(np.eye(rows.shape[1]), (*rows.shape, rows.shape[1])).copy()
+        inner[group, :, place] = np.where(
+            at[group] >= 0, np.take_along_axis(Q, at[group], axis=1), 0.0
+        )
+        h = np.full(rows.shape, np.nan)
+        h[group, place] = system.h[at[group, place]]
+        if self.free_intercept:
+            q, S = self.intercepts[i][0][0, :, 0], self.intercepts[i][1][0, 0]
+            own = np.zeros(rows.shape)
+            own[group, place] = q[at[group, place]]
+            # What is left of the rows that hold the intercept: nothing, or rounding.
+            held = np.sum(own * np.linalg.solve(inner, own[:, :, None])[:, :, 0], axis=1)
+            inner -= own[:, :, None] * own[:, None, :] / S
+            inner[1.0 - held / S <= DOUBTFUL] = 0.0
+            own = own[group, place, None] / S
+            Q -= own * q
+        z = system.part.adjoint(np.ascontiguousarray(Q.T)[:, :, None]) * self.inverse[outputs]
+        if self.free_intercept:
+            z[:, :, -1] = own
+        Z = np.zeros((*rows.shape, *z.shape[1:]))
+        Z[group, place] = z / h[group, place, None, None]
+        group, place = np.nonzero((at < 0) & (rows >= 0))
+        if len(group):
+            x = self.point.objective.design.take(rows[group, place]).rows()
+            V = np.broadcast_to(x[:, None], (len(x), *self.point.theta.shape))
+            Z[group, place] = self.solve(V)[:, outputs]
+        return Z, inner / h[:, :, None]
+
     def _values(self, i, inner):
         """Return x~_j' H^-1 x~_q for one of the outputs of a system, (q, n).
 
@@ -420,6 +472,12 @@ class _RowSystem(_System):
         largest = t.max(initial=1.0)
         t /= largest
         return largest * np.sqrt(np.einsum("i,ij,ij,j->", t, M, M, t))
+
+    def find(self, rows):
+        """Return where rows are in P, -1 for those that are not and for -1."""
+        place = np.searchsorted(self.rows, rows)
+        place[place == self.n_rows] = -1
+        return np.where(self.rows[place] == rows, place, -1) if self.n_rows else place
 
     def apply(self, raw):
         return (self._substitute(raw[:, :, 0] * self.scale) * self.scale)[:, :, None]
