@@ -89,7 +89,6 @@ class _Run:
     def __init__(self, stack):
         self.stack = stack
         self.theta, self.first = stack.newton()
-        stack.release(self.theta)
         self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
         self.converged = np.zeros(len(stack), dtype=bool)
         finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
@@ -107,13 +106,13 @@ class _Run:
         jumps = objective.formulation.loss.has_kinks or objective.design.has_metric
         if objective.design.has_metric:
             tol = max(tol, 1e-9)  # more than dual coefficients can have under a weak penalty
-        part, update = self.stack.take(active), self.stack.update.take(active)
+        part = self.stack.take(active)
         rounding = self.stack.base.rounding
         for _ in range(_MAX_ITER):
             if not len(active):
                 break
             residual = gradients_of(part, self.theta[active])
-            step = -update.correct(part.solve(residual))
+            step = -part.update.correct(part.solve(residual))
             with np.errstate(invalid="ignore"):
                 slope = np.einsum("bkd,bkd->b", residual, part.readings(step))
                 decrement = np.sqrt(np.abs(slope))
@@ -136,7 +135,7 @@ class _Run:
             self.converged[active[done]] = True
             goes_on = contracts & ~done
             active = active[goes_on]
-            part, update = part.take(goes_on), update.take(goes_on)
+            part = part.take(goes_on)
         return np.flatnonzero(self.converged)
 
 

@@ -217,9 +217,6 @@ def _remove(base, rows, method):
     elif method == "newton" and not large:
         stack = Stack(base, rows)
         theta, decrement = stack.newton()
-        rough = np.flatnonzero(_is_rough(stack, theta, decrement))
-        if rough.size:
-            theta[rough], _ = refit_stack(stack.take(rough))
         # Rows that take nearly all of a direction's curvature leave a difference of roundings
         # to divide by; the Hessian without them knows better.
         alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
@@ -234,23 +231,6 @@ def _remove(base, rows, method):
         theta = np.array([theta for theta, _ in refits])
         converged = np.array([converged for _, converged in refits])
     return theta, decrement, converged
-
-
-def _is_rough(stack, theta, decrement):
-    """Return which Newton steps of a kernel model are rounding to more than 1e-9, (b,) bool.
-
-    Dual coefficients are as large as residuals over the penalty. With a weak one they cancel
-    in predictions, and an update of one factor loses what is left. Asked where the loss is a
-    square, for there a second step from the first is nothing but rounding.
-    """
-    objective = stack.base.point.objective
-    if not (objective.design.has_metric and objective.formulation.loss.constant_curvature):
-        return np.zeros(len(theta), dtype=bool)
-    stack.release(theta)
-    residual = stack.gradients(theta)
-    step = stack.readings(stack.update.correct(stack.solve(residual)))
-    left = np.sqrt(np.abs(np.einsum("bkd,bkd->b", residual, step)))
-    return ~(left <= 1e-9 * decrement)
 
 
 def _first_order(base, rows):

@@ -43,14 +43,12 @@ class Stack:
         self.x = x * self.real[:, :, None]
 
     def release(self, theta):
-        """Set dual coefficients of the leaving rows to 0, in place, in theta (b, K, D).
+        """Bring dual coefficients of the leaving rows to 0, in place, in theta (b, K, D).
 
-        They are 0 but for rounding, which counts: the kernel matrix multiplies it, and the
-        coefficients of the other rows have made up for it.
+        They are 0 but for rounding, which counts: the kernel matrix multiplies it.
         """
         if self.base.point.objective.design.has_metric:
-            for line, real, one in zip(self.rows, self.real, theta, strict=True):
-                one[:, line[real]] = 0.0
+            self.update.release(theta, self.rows)
 
     def readings(self, theta):
         """Return what rows are multiplied with to predict, see `Design`."""
@@ -62,7 +60,7 @@ class Stack:
     def take(self, groups):
         """Return the stack of some of the groups."""
         part = copy.copy(self)
-        part.__dict__.pop("update", None)
+        part.update = self.update.take(groups)
         part.curvature = self.curvature[groups]
         for name in ("rows", "real", "weight", "t", "x"):
             setattr(part, name, getattr(self, name)[groups])
@@ -166,7 +164,9 @@ class Stack:
         if np.any(slope > 0):
             lost = slope > base.rounding**2
             step[lost] = slope[lost] = np.nan
-        return base.theta + step, np.sqrt(np.abs(slope))
+        theta = base.theta + step
+        self.release(theta)
+        return theta, np.sqrt(np.abs(slope))
 
     def _base_gradients(self):
         """Return s_i l' of the leaving rows at the base point, zero where padded."""

@@ -122,6 +122,32 @@ class GroupUpdate:
         values = np.linalg.eigvals(self.system).real.min(axis=-1)
         return values.reshape(len(values), -1).min(axis=1) > self.least
 
+    def release(self, theta, rows):
+        """Bring coefficients of the groups' own rows to 0, in place, in theta (b, K, n + 1).
+
+        For kernels, whose parameters belong to rows. Along Z no other row's condition
+        changes: what the coefficient had said, the others say, instead of no one.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (b, K, D)
+            Parameters without each group, which are right but for rounding.
+        rows : ndarray of shape (b, a)
+            The groups, -1 where padded.
+        """
+        real = rows >= 0
+        at, pairs = np.where(real, rows, 0)[:, None], real[:, :, None] & real[:, None]
+        own = np.where(
+            pairs[:, None],
+            np.take_along_axis(self.Z, at[:, :, None], axis=-1),
+            np.eye(rows.shape[1]),
+        )
+        held = np.take_along_axis(theta, at, axis=-1) * real[:, None]
+        moved = held[:, :, None] @ _inverse(own, np.finfo(np.float64).tiny)
+        theta -= np.matmul(moved, self.Z)[:, :, 0]
+        for line, one in zip(rows, theta, strict=True):
+            one[:, line[line >= 0]] = 0.0
+
     def take(self, groups):
         """Return the update of some groups of the stack."""
         part = copy.copy(self)
