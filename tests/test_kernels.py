@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn import svm as sklearn_svm
 from sklearn.base import clone
+from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
 from sklearn.model_selection import GridSearchCV, cross_val_predict
@@ -19,6 +20,7 @@ from skinfluence import (
 )
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Ridge
+from skinfluence.solvers import WoodburySolver
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
 from tests.cases import CASES, data, frozen, relative_error
 
@@ -338,3 +340,23 @@ def test_removal_under_a_weak_penalty_is_that_of_the_primal_model(method):
         without.fit(np.delete(X, row, 0), np.delete(y, row))
         assert params[row] == 0
         assert relative_error(X @ (X.T @ params), without.predict(X)) < 1e-7
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+@pytest.mark.parametrize(("alpha", "tolerance"), [(1e-3, 1e-9), (1e-6, 1e-7), (1e-8, 1e-5)])
+def test_removal_under_a_weak_penalty_shares_a_factor(method, alpha, tolerance, monkeypatch):
+    """Dual coefficients of up to 1e10, of which predictions of 1e2 are left."""
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:200], y[:200]
+    fitted = KernelRidge(alpha=alpha, kernel="rbf", gamma=1.0).fit(X, y)
+    factors, factorise = [], WoodburySolver.factorise
+    monkeypatch.setattr(
+        WoodburySolver, "factorise", lambda *args: factors.append(0) or factorise(*args)
+    )
+    found = fitted.leave_out_predict(method=method)
+    expected = [
+        clone(fitted).fit(np.delete(X, i, 0), np.delete(y, i)).predict(X[[i]])[0]
+        for i in range(20)
+    ]
+    np.testing.assert_allclose(found[:20], expected, atol=tolerance * np.abs(y).max())
+    assert len(factors) < 10  # of 200 removals: the optimum to start from takes a few

@@ -308,6 +308,26 @@ def test_exact_of_uncentred_features_is_that_of_centred_ones(shift):
     assert relative_error(found[solved, :-1], expected[solved, :-1]) < 1e-12 * shift
 
 
+@pytest.mark.parametrize("method", ["newton", "exact"])
+@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize(("offset", "intercept"), [(0, False), (1, False), (30, True)])
+def test_wide_data_under_a_weak_penalty(method, alpha, offset, intercept):
+    """Leverages up to 1 - 1e-9, of rows that have nearly the same direction."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((12, 15)) + offset
+    y = X @ rng.standard_normal(15) + rng.standard_normal(12)
+    groups = [[0], [1, 5], [2, 3, 11]]
+    fitted = Ridge(alpha=alpha, fit_intercept=intercept).fit(X, y)
+    expected = [
+        Ridge(alpha=alpha, fit_intercept=intercept, solver="svd")
+        .fit(np.delete(X, rows, 0), np.delete(y, rows))
+        .params_
+        for rows in groups
+    ]
+    found = fitted.leave_out_params(groups, method=method)
+    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
+
+
 def test_refine_does_not_revive_a_group_without_optimum():
     X, y, _ = data("wine")
     fitted = LogisticRegression(**NEWTON).fit(X, y)

@@ -102,10 +102,7 @@ class _Run:
         A decrement below the floor that no longer falls is rounding.
         """
         objective = self.stack.base.point.objective
-        # Nor does a step promise what follows where setting coefficients to 0 comes after it.
-        jumps = objective.formulation.loss.has_kinks or objective.design.has_metric
-        if objective.design.has_metric:
-            tol = max(tol, 1e-9)  # more than dual coefficients can have under a weak penalty
+        jumps = objective.formulation.loss.has_kinks
         part = self.stack.take(active)
         rounding = self.stack.base.rounding
         for _ in range(_MAX_ITER):
