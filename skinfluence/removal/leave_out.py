@@ -62,11 +62,15 @@ class Base:
 
     @cached_property
     def hessian(self):
-        """Blocks of H with the outputs they serve, filled; None where memory is short."""
+        """Blocks of H with the outputs they serve, filled; None where it does not pay."""
         if self.point.objective.design.has_metric:
             return None
         K, D = self.theta.shape
         order = K * D if self.point.objective.coupled else D
+        # A step times H and the moments take 4 order^2 for an output, and save half of the
+        # 4 n D that a gradient takes: 600 removals of 600 x 2,500 took 2.9 s with, 0.36 without.
+        if 2 * order > self.point.objective.n_rows:
+            return None
         # Beside the factor and its inverse: H, its mirror image, and the second moments.
         if 8 * (4 * order**2 + 2 * D**2) > memory_budget():
             return None
