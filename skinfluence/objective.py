@@ -474,7 +474,9 @@ class Point:
         loss, (b, K, _) = objective.formulation.loss, steps.shape
         out = np.zeros(steps.shape)
         steps = steps.astype(np.float32)
-        for rows in gen_batches(objective.n_rows, max(64, 2 * _CACHED // (b * K))):
+        # The rows are copied to single precision, which at few steps is the larger array.
+        size = 2 * _CACHED // max(b * K, objective.design.n_columns // 4)
+        for rows in gen_batches(objective.n_rows, max(64, size)):
             part = objective.design.take(rows)
             delta = part.predict(steps, dtype=np.float32)
             delta[_absent_in(rows, absent)] = 0.0

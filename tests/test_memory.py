@@ -27,6 +27,31 @@ CALLS = {
         np.eye(150, e.params_.size), n_jobs=jobs
     ),
     "step": lambda e, X, y, jobs: e.newton_step(0.1, n_jobs=jobs),
+    "relabel": lambda e, X, y, jobs: e.influence_relabel(
+        X[:150], y[:150], y_new=1 - y, n_jobs=jobs
+    ),
+    "report": lambda e, X, y, jobs: e.convergence_report(n_jobs=jobs).correction,
+    "leave out, influence": lambda e, X, y, jobs: e.leave_out_params(
+        method="influence", n_jobs=jobs
+    ),
+    "leave out, newton": lambda e, X, y, jobs: e.leave_out_params(n_jobs=jobs),
+    "leave a few out": lambda e, X, y, jobs: e.leave_out_params(
+        [[0], [1, 2]], method="exact", n_jobs=jobs
+    ),
+    "leave groups out": lambda e, X, y, jobs: e.leave_out_params(
+        np.arange(len(y)) % 200, method="exact", n_jobs=jobs
+    ),
+    "leave-out loss": lambda e, X, y, jobs: e.leave_out_loss(X[:150], y[:150], n_jobs=jobs),
+    "leave-out prediction": lambda e, X, y, jobs: e.leave_out_predict(
+        response_method="predict_proba", n_jobs=jobs
+    ),
+    "summary": lambda e, X, y, jobs: np.column_stack(
+        list(e.influence_summary(n_jobs=jobs).values())
+    ),
+    "dfbetas": lambda e, X, y, jobs: e.dfbetas(n_jobs=jobs),
+    "sandwich": lambda e, X, y, jobs: e.params_covariance(n_jobs=jobs),
+    "jackknife": lambda e, X, y, jobs: e.params_covariance("jackknife", n_jobs=jobs),
+    "perturbation": lambda e, X, y, jobs: e.influence_perturbation(X[:150], y[:150], index=3),
 }
 
 

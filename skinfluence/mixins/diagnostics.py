@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, influence, removal
 from skinfluence._typing import DataFrame, Floats, GroupsLike
+from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import warn
 from skinfluence.groups import Groups, resolve_groups
 from skinfluence.mixins.checks import check_option, prepare_out
@@ -192,12 +193,12 @@ class DiagnosticsMixin:
             out[indices] = np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
 
         measures = self._measure(state, hessian_solver, n_jobs, write)
-        deleted = np.sqrt(measures.deleted_dispersion)
-        deleted = layout.to_public(
-            np.broadcast_to(deleted[:, :, None], (*deleted.shape, layout.n_columns))
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            out[...] = np.where(deleted > 0, out / deleted, np.nan)
+        deleted = np.sqrt(measures.deleted_dispersion)[:, :, None]
+        for rows in row_blocks(len(out), 4 * 8 * layout.size):
+            part = np.broadcast_to(deleted[rows], (*deleted[rows].shape[:2], layout.n_columns))
+            part = layout.to_public(part)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                out[rows] = np.where(part > 0, out[rows] / part, np.nan)
         return out
 
     def params_covariance(

@@ -67,8 +67,8 @@ class Base:
             return None
         K, D = self.theta.shape
         order = K * D if self.point.objective.coupled else D
-        # A step times H and the moments take 4 order^2 for an output, and save half of the
-        # 4 n D that a gradient takes: 600 removals of 600 x 2,500 took 2.9 s with, 0.36 without.
+        # A step times H and the moments take 4 order^2, and save half of the 4 n D that a
+        # gradient takes: 600 removals of 600 x 2,500 took 2.9 s with and 0.36 without.
         if 2 * order > self.point.objective.n_rows:
             return None
         # Beside the factor and its inverse: H, its mirror image, and the second moments.

@@ -85,12 +85,15 @@ class Stack:
             self.base.factor, self.x, -self.curvature, rows=self.rows, solve=self.solve
         )
 
-    def solve(self, V):
-        """Return (H - t P)^-1 V, each group with the share of its own weight."""
-        factor = self.base.factor
+    @property
+    def solve(self):
+        """What maps V to (H - t P)^-1 V, each group with the share of its own weight."""
+        factor, t = self.base.factor, self.t
         if self.base.point.objective.formulation.penalty_share is None:
-            return factor.solve(V)
-        return factor.solve(V, np.repeat(self.t, len(V) // len(self.t)))
+            return factor.solve
+        # Of t alone: a stack that its own update refers to would live until the next
+        # collection of garbage, and many of them side by side.
+        return lambda V: factor.solve(V, np.repeat(t, len(V) // len(t)))
 
     def gradients(self, theta):
         """Return grad F_-A at each group's own theta, both (b, K, D)."""
