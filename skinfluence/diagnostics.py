@@ -29,6 +29,7 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import weigh
+from skinfluence.products import add_gram, fill_lower
 
 __all__ = [
     "RemovalMeasures",
@@ -223,11 +224,12 @@ def sandwich(point, factor, groups, *, n_jobs=None):
         else:
             members = groups.members[block]
             V = np.array([rows.take(member).sum(w[member]) for member in members])
-        change = layout.to_public(factor.solve(V))
-        return change.T @ change
+        return np.ascontiguousarray(layout.to_public(factor.solve(V)))
 
+    covariance = np.zeros((layout.size, layout.size))
     blocks = row_blocks(len(groups), 6 * rows.row_bytes, n_jobs=n_jobs)
-    return sum(run_blocks(one, blocks, n_jobs=n_jobs))
+    run_blocks(one, blocks, n_jobs=n_jobs, reduce=lambda change: add_gram(change, covariance))
+    return fill_lower(covariance)
 
 
 def covariance_factor(phi, layout):

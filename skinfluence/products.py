@@ -80,8 +80,9 @@ def add_gram(rows, out):
     out : ndarray of shape (D, D)
         C-contiguous float64.
     """
-    if blas_is_limited():
-        # NumPy makes A'A of one buffer a SYRK, half the work of a GEMM.
+    if blas_is_limited() and len(rows) >= len(out):
+        # NumPy makes A'A of one buffer a SYRK, half the work of a GEMM, and leaves the other
+        # threads the interpreter, for an array of out's size. Few rows add in place.
         out += rows.T @ rows
     elif rows.size:
         matrix, trans = _operand(rows.T)

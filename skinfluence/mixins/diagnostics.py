@@ -13,6 +13,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import warn
 from skinfluence.groups import Groups, resolve_groups
 from skinfluence.mixins.checks import check_option, prepare_out
+from skinfluence.products import add_gram, fill_lower
 from skinfluence.solvers import HessianSolver, get_solver
 
 __all__ = ["DiagnosticsMixin"]
@@ -336,15 +337,16 @@ default="infinitesimal_jackknife"
         groups.partition()
         layout = base.point.objective.formulation.layout
         full = base.theta + base.correction
-        products = {}
+        covariance = np.zeros((layout.size, layout.size))
 
-        def emit(indices, _rows, theta):
-            d = layout.to_public(theta - full)
-            products[indices[0]] = d.T @ d
+        def emit(_indices, _rows, theta):
+            return np.ascontiguousarray(layout.to_public(theta - full))
 
-        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0)
-        # In the order of the groups, not of the threads: repetition gives the same bits.
-        return sum(products[first] for first in sorted(products))
+        def add(change):
+            add_gram(change, covariance)
+
+        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0, reduce=add)
+        return fill_lower(covariance)
 
 
 def _check_dispersion(point, leverage, n_deleted=0):

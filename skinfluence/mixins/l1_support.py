@@ -20,10 +20,12 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
     leaves the groups to scikit-learn's own refit for which they are not.
     """
 
-    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
         form = base.point.objective.formulation
         if form.l1_support is None:
-            return super()._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+            return super()._leave_out(
+                base, groups, method, emit, refine, n_jobs, verbose, **how
+            )
         # With `refine` a group comes twice, and is exact the second time.
         times = np.zeros(len(groups), dtype=int)
         refitted = np.zeros(len(groups), dtype=bool)
@@ -36,9 +38,9 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
                 leaving = rows[j][rows[j] >= 0]
                 theta[j] = form.layout.from_public(self._refit_without(leaving))
                 refitted[indices[j]] = True
-            emit(indices, rows, theta)
+            return emit(indices, rows, theta)
 
-        super()._leave_out(base, groups, method, certified, refine, n_jobs, verbose)
+        super()._leave_out(base, groups, method, certified, refine, n_jobs, verbose, **how)
         if refitted.any():
             warn(
                 f"{refitted.sum()} of {len(groups)} group(s), a share of "

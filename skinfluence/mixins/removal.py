@@ -632,7 +632,7 @@ default="predict"
                 )
         return removal.Base.at(point, factor, solver), groups
 
-    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose):
+    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
         """Walk over the groups and say which have no result."""
         if refine is not None:
             if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
@@ -642,7 +642,7 @@ default="predict"
                     f"refine={refine!r} goes with method='newton', not {method!r}."
                 )
         outcome = removal.leave_out(
-            base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose
+            base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose, **how
         )
         if outcome.without_optimum:
             named = ", ".join(

@@ -148,7 +148,7 @@ class Outcome:
     unsolved: np.ndarray
 
 
-def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0):
+def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0, reduce=None):
     """Compute the parameters without each group, stack by stack.
 
     Parameters
@@ -170,6 +170,8 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
         Number of joblib threads.
     verbose : int, default=0
         Progress as joblib reports it.
+    reduce : callable or None, default=None
+        Called with what `emit` returned, one stack at a time and in their order.
 
     Returns
     -------
@@ -196,10 +198,10 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
             if base.point.objective.design.has_metric and method != "influence":
                 for line, one in zip(rows, theta, strict=True):
                     one[:, line[line >= 0]] = 0.0  # to the last bit
-            emit(indices, rows, theta)
+            return emit(indices, rows, theta)
 
         stacks = _stacks(base, groups, chosen, n_jobs)
-        run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose)
+        run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose, reduce=reduce)
 
     for group in np.flatnonzero(impossible)[:, None]:
         emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
