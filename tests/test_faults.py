@@ -310,6 +310,17 @@ def test_blocks_of_several_threads_keep_the_warning_filters():
         assert warnings.filters == before
 
 
+@pytest.mark.parametrize("n_jobs", [1, 4])
+def test_results_are_reduced_in_the_order_of_the_blocks(n_jobs):
+    def late(block):
+        time.sleep(1e-3 * (block % 3))
+        return block
+
+    found = []
+    blocks.run_blocks(late, range(50), n_jobs=n_jobs, reduce=found.append)
+    assert found == list(range(50))
+
+
 @pytest.fixture
 def wide_out(tmp_path):
     """Return a fit and a memmap for its influence that is larger than what the disk has."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn
 
-from skinfluence.linear_model import LogisticRegression
+from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.memory import peak
 
 
@@ -53,6 +53,18 @@ CALLS = {
     "jackknife": lambda e, X, y, jobs: e.params_covariance("jackknife", n_jobs=jobs),
     "perturbation": lambda e, X, y, jobs: e.influence_perturbation(X[:150], y[:150], index=3),
 }
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("kind", ["infinitesimal_jackknife", "jackknife"])
+def test_a_wide_covariance_is_the_only_one_of_its_size(kind, jobs):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 1500))
+    fitted = Ridge().fit(X, X[:, 0] + rng.standard_normal(400))
+    fitted.influence_loss(X[:1], X[:1, 0])  # the factor is kept
+    with sklearn.config_context(working_memory=8):
+        used, covariance = peak(fitted.params_covariance, kind, n_jobs=jobs)
+    assert used <= covariance.nbytes + 8 * 2**20
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
