@@ -5,6 +5,7 @@ import pytest
 import sklearn
 
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.svm import SVC
 from tests.memory import peak
 
 
@@ -53,6 +54,19 @@ CALLS = {
     "jackknife": lambda e, X, y, jobs: e.params_covariance("jackknife", n_jobs=jobs),
     "perturbation": lambda e, X, y, jobs: e.influence_perturbation(X[:150], y[:150], index=3),
 }
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("name", ["influence_loss", "prediction", "top", "functional"])
+def test_the_kernel_matrix_of_a_fit_is_not_copied(name, jobs):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1500, 10))
+    y = (X[:, 0] + rng.standard_normal(1500) > 0).astype(int)
+    fitted = SVC(gamma=0.1).fit(X, y)
+    fitted.influence_loss(X[:1], y[:1])  # the factor is kept
+    with sklearn.config_context(working_memory=12):
+        used, result = peak(CALLS[name], fitted, X, y, jobs)
+    assert used <= result.nbytes + 12 * 2**20 < 8 * 1500**2
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

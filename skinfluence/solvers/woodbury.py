@@ -338,10 +338,12 @@ class WoodburyFactor(Factor):
         """Turn y = v / lambda into the readings y - K change in place.
 
         rho_i = h_i z_i tells the value z_i of a row with enough curvature without a product;
-        the others take one, and those without any have no rho.
+        the others take one, and those without any have no rho. It is one with all of K: to
+        pick their rows of it would copy them.
         """
-        weak = self.point.objective.design.take(system.weak)
-        y[:, 0, system.weak] -= weak.predict(change[:, 0]).T
+        if len(system.weak):
+            values = self.point.objective.design.predict(change[:, 0])
+            y[:, 0, system.weak] -= values[system.weak].T
         known = rho[:, system.strong] / system.h[system.strong]
         y[:, 0, system.rows[system.strong]] = known if b is None else known - b
 
