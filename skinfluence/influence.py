@@ -120,7 +120,11 @@ def relabel_rows(point, target):
     c = form.loss_weight(target)
     if c is not None:
         changed *= c
-    return GradientRows(objective.design, changed - point.rows.raw_gradient)
+    changed -= point.rows.raw_gradient
+    # A prediction at a kink has the slope of either side, and the partition says which.
+    same = target == objective.target
+    changed[same.reshape(len(same), -1).all(axis=1)] = 0.0
+    return GradientRows(objective.design, changed)
 
 
 def influence_of(point, factor, query, out=None, rows=None):
@@ -266,13 +270,14 @@ def _self_products(point, factor, n_jobs):
     """Return grad l(z_i)' H^-1 grad L(z_i) of every row, shape (n,).
 
     Where grad L = c grad l with one class weight c for all outputs this is
-    c grad l' H^-1 grad l, half a solve.
+    c grad l' H^-1 grad l, half a solve. Rows that a kink holds have grad L = 0.
     """
     objective = point.objective
     form = objective.formulation
     plain = form.query_gradients(objective.design, objective.target, point.theta)
     c = objective.loss_weight
     symmetric = point.rows.shift is None and (c is None or c.shape[1] == 1)
+    symmetric &= not form.loss.is_piecewise_linear
 
     def one(block):
         V = plain.take(block).toarray()

@@ -99,6 +99,9 @@ def test_only_rows_on_the_bound_have_influence(case):
     others = np.concatenate([held, outside])
     assert np.all(influence[:, others] == 0)
     assert np.all(fitted.influence_params()[others] == 0)
+    assert np.all(fitted.self_influence()[others] == 0)
+    same = fitted.influence_relabel(X[:20], y[:20], y_new=y) if is_classifier(fitted) else 0
+    assert np.all(same == 0)
     assert np.all(np.abs(fitted.influence_params()[bound]).max(axis=1) > 0)
     np.testing.assert_allclose(
         fitted.self_influence()[:20], np.diag(influence[:, :20]), rtol=1e-8, atol=1e-10
@@ -240,8 +243,31 @@ def test_without_a_held_row_nothing_holds_the_intercept():
     X, y = np.array([[0.0], [0.1], [1.0], [1.1]]), [0, 0, 1, 1]
     clf = SVC(C=1e-3, kernel="linear").fit(X, y)
     np.testing.assert_array_equal(np.abs(clf.dual_coef_), clf.C)
-    with pytest.raises(SingularHessianError, match="intercept"):
+    with pytest.raises(SingularHessianError, match=r"intercept: no kink holds .* larger C"):
         clf.influence_prediction(X)
+
+
+def test_rows_that_hold_all_others_are_told_with_what_is_left():
+    # Two features and as many held rows, whatever the third says: the model cannot move.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 2))
+    X = np.column_stack([X, X.sum(axis=1)])
+    y = X[:, 0] + 0.3 * rng.standard_normal(30) > 0
+    how = {"loss": "hinge", "fit_intercept": False, "tol": 1e-10, "max_iter": 1_000_000}
+    fitted = LinearSVC(C=100.0, random_state=0, **how).fit(X, y)
+    bound, held, _ = rows_by_place(fitted)
+    assert len(held) == 2
+    assert len(bound) > 0
+    with pytest.warns(InfluenceWarning, match=r"share of \d\.\de-1\d is left, about [01] dig"):
+        influence = fitted.influence_loss(X, y)
+    alone = len(y) * fitted.C * np.sum(X**2, axis=1).max()
+    assert np.abs(influence).max() <= 1e-12 * alone
+    # One row more that may move, and what was rounding is a number.
+    fewer = LinearSVC(C=0.01, random_state=0, **how).fit(X, y)
+    assert len(rows_by_place(fewer)[1]) < 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InfluenceWarning)
+        assert np.abs(fewer.influence_loss(X, y)).max() > 1e-4
 
 
 def test_methods_of_newton_are_hidden_or_refused():

@@ -37,7 +37,7 @@ def digits_left(rcond: float) -> int:
     int
         Digits, 0 to 16.
     """
-    return max(0, int(16 + np.log10(rcond)))
+    return max(0, int(16 + np.log10(rcond))) if rcond > 0 else 0
 
 
 class Factor(ABC):

@@ -41,6 +41,8 @@ __all__ = ["WoodburySolver"]
 
 # Curvature relative to the penalty above which rho / h has lost no more than three digits.
 _STRONG = 1e-6
+# Rows by which it is told whether held rows hold all others, too.
+_ENOUGH_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,38 @@ class WoodburyFactor(Factor):
             )
         if self.free_intercept:
             self.intercepts = [self._eliminate(system) for system in systems]
+        if np.isinf(W).any():
+            self.rcond = min(self.rcond, self._freedom())
+            if self.rcond < DOUBTFUL:
+                self.doubt = (
+                    "The rows that kinks hold in place hold the others, too: of how these "
+                    f"would move alone a share of {self.rcond:.1e} is left, about "
+                    f"{digits_left(self.rcond)} digits of which are right. Where it is "
+                    "rounding, influence is 0: no row moves the model before one leaves "
+                    "its kink, which exact removal follows."
+                )
+
+    def _freedom(self):
+        """Return the largest share of x~'Lam^-1 x~ that held rows leave in x~'H^-1 x~.
+
+        Among rows with a gradient, some of them where there are many: one that moves tells
+        that the held rows do not hold everything. The difference is taken from what a row
+        would have alone, so the share is a reciprocal condition number.
+        """
+        point, design = self.point, self.point.objective.design
+        pulls = (point.rows.raw_gradient != 0) & (point.objective.row_weight > 0)
+        rows = np.flatnonzero(pulls.any(axis=1))
+        if not len(rows):
+            return 1.0
+        rows = rows[:: 1 + len(rows) // _ENOUGH_ROWS]
+        part = design.take(rows)
+        V = part.outer(np.ones((len(rows), len(self.inverse))))
+        left = np.einsum("mkd,mkd->mk", V, design.readings(self.solve(V)))
+        alone = np.column_stack([part.squared_norms(scale) for scale in self.inverse])
+        if self.free_intercept:
+            alone += alone.mean(axis=0)
+        share = np.divide(left, alone, out=np.zeros_like(left), where=alone > 0)
+        return float(np.clip(share[pulls[rows]].max(), 0.0, 1.0))
 
     def solve(self, V):
         return self._solve(V, transposed=False)
@@ -275,9 +309,11 @@ class WoodburyFactor(Factor):
         if not np.all(np.isfinite(schur)) or np.linalg.cond(schur) > 1e14:
             direction = np.zeros(self.point.theta.shape)
             direction[system.outputs, -1] = 1.0
+            reason = "every prediction is saturated. Strengthen the penalty."
+            if self.point.objective.formulation.loss.is_piecewise_linear:
+                reason = "no kink holds a row. Weaken the penalty, as by a larger C."
             raise SingularHessianError(
-                "The rows have no curvature left that could hold the intercept: every "
-                "prediction is saturated. Strengthen the penalty.",
+                f"The rows have no curvature left that could hold the intercept: {reason}",
                 direction,
             )
         return q, schur
