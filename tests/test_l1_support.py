@@ -12,6 +12,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 from tests.cases import CASES, DESCENT, SAGA, data, frozen, params_without, relative_error
+from tests.problems import Problem
 
 SPARSE = [c for c in CASES if c.name in ("lasso", "elastic-net-targets", "l1-logistic")]
 each = pytest.mark.parametrize("case", SPARSE, ids=lambda c: c.name)
@@ -69,6 +70,34 @@ def test_only_groups_that_change_the_support_are_refitted(monkeypatch):
     with pytest.warns(InfluenceWarning, match="refitted"):
         reg.leave_out_params(refine=0.1)
     assert everything < len(refitted) <= everything + 15
+
+
+def test_a_group_without_an_optimum_on_the_support_is_refitted():
+    problem = Problem(
+        "l1 logistic",
+        n_samples=12,
+        n_features=12,
+        rank=12,
+        scale=1e-3,
+        offset=10.0,
+        weights="some zero",
+        seed=3,
+    )
+    fitted = problem.fit()
+
+    def without(row):
+        kept = np.delete(np.arange(12), row)
+        refit = linear_model.LogisticRegression(**fitted.get_params())
+        refit.fit(problem.X[kept], problem.y[kept], problem.w[kept])
+        return np.append(refit.coef_, refit.intercept_)
+
+    with pytest.warns(InfluenceWarning, match="refitted them") as caught:
+        params = fitted.leave_out_params(method="exact")
+    assert len(caught) == 1
+    for row in np.flatnonzero(problem.w > 0):
+        assert relative_error(params[row], without(row)) < 1e-5
+    refit = without(10)
+    assert relative_error(fitted.remove_samples([10]).params_, refit) < 1e-5
 
 
 def test_more_features_than_samples():

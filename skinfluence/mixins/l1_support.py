@@ -1,9 +1,10 @@
 """Estimators with an l1 penalty: what holds as long as their support does."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from skinfluence import removal
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.mixins.problem import ProblemMixin
 from skinfluence.mixins.removal import RemovalMixin
@@ -20,32 +21,27 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
     leaves the groups to scikit-learn's own refit for which they are not.
     """
 
-    def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
-        form = base.point.objective.formulation
-        if form.l1_support is None:
-            return super()._leave_out(
-                base, groups, method, emit, refine, n_jobs, verbose, **how
+    def _removal(self, groups, cv, method, hessian_solver):
+        base, groups = super()._removal(groups, cv, method, hessian_solver)
+        if base.point.objective.formulation.l1_support is not None:
+            base = _SupportBase(
+                base.point,
+                base.factor,
+                base.plain_factor,
+                base.correction,
+                base.solver,
+                self._refitted_theta,
             )
-        # With `refine` a group comes twice, and is exact the second time.
-        times = np.zeros(len(groups), dtype=int)
-        refitted = np.zeros(len(groups), dtype=bool)
+        return base, groups
 
-        def certified(indices, rows, theta):
-            times[indices] += 1
-            exact = times[indices] == (1 if method == "exact" else 2)
-            exact &= np.isfinite(theta).all(axis=(1, 2))
-            for j in np.flatnonzero(exact & ~_hold(base, rows, theta)):
-                leaving = rows[j][rows[j] >= 0]
-                theta[j] = form.layout.from_public(self._refit_without(leaving))
-                refitted[indices[j]] = True
-            return emit(indices, rows, theta)
-
-        super()._leave_out(base, groups, method, certified, refine, n_jobs, verbose, **how)
-        if refitted.any():
+    def _leave_out(self, base, groups, *arguments, **how):
+        super()._leave_out(base, groups, *arguments, **how)
+        changed = getattr(base, "changed", ())
+        if changed:
             warn(
-                f"{refitted.sum()} of {len(groups)} group(s), a share of "
-                f"{refitted.mean():.2g}, change which coefficients are zero, or their "
-                "signs: scikit-learn refitted them.",
+                f"{len(changed)} of {len(groups)} group(s), a share of "
+                f"{len(changed) / len(groups):.2g}, change which coefficients are zero, or "
+                "their signs: scikit-learn refitted them.",
             )
 
     def _check_takes_dask(self, formulation):
@@ -95,10 +91,39 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
         super()._check_bounded(objective)
 
 
-def _hold(base, rows, theta):
-    """Return whether optima on the support, without rows (b, a) each, are optima, (b,)."""
-    objective, stack = base.point.objective, Stack(base, rows)
-    gradients = stack.gradients(theta)
-    sums = objective.weight_sum - stack.t
-    holds = objective.formulation.l1_support.holds
-    return np.array([holds(*one) for one in zip(theta, gradients, sums, strict=True)])
+@dataclass(frozen=True, eq=False)
+class _SupportBase(removal.Base):
+    """Where removal starts from a support, which "exact" may have to leave.
+
+    Parameters
+    ----------
+    refit : callable
+        Maps indices of rows to the parameters (K, D) of scikit-learn's refit without them.
+    changed : list
+        Filled with the rows of every group that was left to it.
+    """
+
+    refit: object
+    changed: list = field(default_factory=list)
+
+    def remove(self, rows, method):
+        """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
+
+        Without a group there may be no optimum on the support at all: past 0 the penalty
+        that keeps its slope pulls on.
+        """
+        theta, decrement, converged = super().remove(rows, method)
+        if method == "exact":
+            for j in np.flatnonzero(~(converged & self._hold(rows, theta))):
+                leaving = rows[j][rows[j] >= 0]
+                theta[j], converged[j] = self.refit(leaving), True
+                self.changed.append(leaving)
+        return theta, decrement, converged
+
+    def _hold(self, rows, theta):
+        """Return whether optima on the support, without rows each, are optima, (b,)."""
+        objective, stack = self.point.objective, Stack(self, rows)
+        gradients = stack.gradients(theta)
+        sums = objective.weight_sum - stack.t
+        holds = objective.formulation.l1_support.holds
+        return np.array([holds(*one) for one in zip(theta, gradients, sums, strict=True)])
