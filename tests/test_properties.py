@@ -5,20 +5,23 @@ any units, rank and memory layout, more features than samples, weights of any ki
 and without intercept. A violation is printed as the `Problem` it was shrunk to.
 """
 
+import re
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import sklearn
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skinfluence import from_fitted
+from skinfluence import InfluenceWarning, SingularHessianError, from_fitted
 from skinfluence.fitted import MIRROR_MODULES
 from skinfluence.solvers import WoodburySolver
 from tests.problems import CONTAINERS, FAMILIES, SCALES, WEIGHTS, Problem, consistent_problem
 
+EPS = np.finfo(np.float64).eps
 METHODS = ("influence", "newton", "exact")
 
 
@@ -79,7 +82,58 @@ def assert_close(found, expected, tolerance, scale=None, name=None):
     difference = np.abs(found - expected).max(initial=0.0)
     largest = np.abs(expected).max(initial=0.0)
     largest = max(largest, 0.0 if scale is None else scale)
-    assert difference <= tolerance * largest, name
+    assert tolerance == np.inf or difference <= tolerance * largest, name
+
+
+def digits(tolerance, fitted, *solvers):
+    """Return the tolerance, or 10 eps / rcond where H says itself that it is larger.
+
+    Any of some solvers may say so, "auto" without. None is left where held rows hold all
+    others, or no optimum is found that held rows belong to: a warning tells.
+    """
+    largest = tolerance
+    for solver in solvers or ("auto",):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = fitted._get_state(solver)
+        if state.factor.rcond == 0 or getattr(state.point, "misfit", 0.0) == np.inf:
+            with pytest.warns(InfluenceWarning):
+                fitted.self_influence()
+            return np.inf
+        largest = max(largest, 10 * EPS / state.factor.rcond)
+    return largest
+
+
+def fit(problem, derivatives=True):
+    """Return the fit of a problem, if it has an optimum, and that derivatives where asked.
+
+    Huber's scale goes to 0 where there are few rows for each feature; and a kernel machine
+    with all dual coefficients at their bounds has a constant that is anywhere in an
+    interval. Either is told.
+    """
+    fitted = problem.fit()
+    if problem.family == "huber" and fitted.scale_ < 1e-5 * np.abs(problem.y).max():
+        assert told(fitted, problem, "flat along .* scale|not at its optimum")
+        assume(False)
+    if derivatives and problem.kind == "kernel hinge":
+        dual, _ = fitted.split_params(fitted.params_)
+        bound = fitted.C * problem.w
+        inside = (np.abs(dual) > 1e-9 * bound) & (np.abs(dual) < (1 - 1e-9) * bound)
+        if not inside.reshape(-1, problem.n_samples).any(axis=1).all():
+            assert told(fitted, problem, "no kink holds a row")
+            assume(False)
+    return fitted
+
+
+def told(fitted, problem, what):
+    """Return whether influence is refused or comes with a warning, in these words."""
+    with warnings.catch_warnings(record=True) as words:
+        warnings.simplefilter("always")
+        try:
+            fitted.influence_loss(*problem.queries())
+        except SingularHessianError as error:
+            return re.search(what, str(error))
+    return any(re.search(what, str(word.message)) for word in words)
 
 
 def rows_of(X, rows):
@@ -106,7 +160,7 @@ def test_every_exported_estimator_has_a_family():
 @given(problem=problems(SMOOTH_WITH_COEF))
 def test_influence_sums_to_the_pull_of_the_penalty(problem):
     """sum_i (w_i/S) I_up,params(z_i) = H^-1 Lam theta at an optimum, 0 in mean form."""
-    fitted, w = problem.fit(), problem.w
+    fitted, w = fit(problem), problem.w
     contributions = (w / w.sum())[:, None] * fitted.influence_params()
     objective = fitted._get_objective()
     pull = objective.penalty_gradient(fitted._theta())
@@ -121,7 +175,7 @@ def test_influence_sums_to_the_pull_of_the_penalty(problem):
 @given(problem=problems(PLAIN))
 def test_leverages_sum_to_the_effective_number_of_parameters(problem):
     """sum_i h_i = rank(H) - tr(H^+ Lam)."""
-    fitted = problem.fit()
+    fitted = fit(problem)
     objective = fitted._get_objective()
     p = len(fitted.params_)
     inverse = fitted.solve_hessian(np.eye(p))
@@ -139,44 +193,50 @@ def test_leverages_sum_to_the_effective_number_of_parameters(problem):
 
 @given(problem=problems())
 def test_influence_on_losses_is_that_on_parameters_times_gradients(problem):
-    fitted, (X, y) = problem.fit(), problem.queries()
+    fitted, (X, y) = fit(problem), problem.queries()
     influence = fitted.influence_loss(X, y)
+    # v_q'H^-1 v_j is rounded by the lengths of both, not by the angle between them.
+    size = max(np.abs(influence).max(), np.abs(fitted.self_influence()).max())
+    wide, narrow = digits(1e-8, fitted), digits(1e-9, fitted)
     if problem.has_coef:
         expected = fitted.loss_gradient(X, y) @ fitted.influence_params().T
-        assert_close(influence, expected, 1e-8)
+        assert_close(influence, expected, wide, scale=size)
     functional = fitted.influence_functional(fitted.loss_gradient(X, y))
-    assert_close(functional, influence, 1e-8)
-    assert_close(fitted.influence_loss(X, y, average=True), influence.mean(axis=0), 1e-9)
+    assert_close(functional, influence, wide, scale=size)
+    mean = fitted.influence_loss(X, y, average=True)
+    assert_close(mean, influence.mean(axis=0), narrow, scale=size)
     chunks = fitted.influence_loss_chunked(X, y, working_memory=1e-4)
-    assert_close(np.concatenate(list(chunks)), influence, 1e-9)
+    assert_close(np.concatenate(list(chunks)), influence, narrow, scale=size)
     values, indices = fitted.influential_samples(X, y, 5, order="helpful")
-    np.testing.assert_allclose(values, np.sort(influence, axis=1)[:, :5], rtol=1e-9)
+    assert_close(values, np.sort(influence, axis=1)[:, :5], narrow, scale=size)
     found = np.take_along_axis(influence, indices, axis=1)
-    assert_close(found, values, 1e-9)
+    assert_close(found, values, narrow, scale=size)
 
 
 @given(problem=problems())
 def test_self_influence_is_the_diagonal(problem):
-    fitted = problem.fit()
+    fitted = fit(problem)
     influence = fitted.influence_loss(problem.X, problem.y)
-    assert_close(fitted.self_influence(), influence.diagonal(), 1e-8)
+    tolerance = digits(1e-8, fitted)
+    assert_close(fitted.self_influence(), influence.diagonal(), tolerance)
     if not problem.traits.mean_form:
-        assert fitted.self_influence().max() <= 1e-8 * np.abs(influence).max()
+        assert fitted.self_influence().max() <= tolerance * np.abs(influence).max()
 
 
 @given(problem=problems(families(lambda t: t.target in ("binary", "classes"))))
 def test_relabelling_is_a_difference_of_two_influences(problem):
-    fitted, (X, y) = problem.fit(), problem.queries()
+    fitted, (X, y) = fit(problem), problem.queries()
     new = np.roll(problem.y, 1)
     found = fitted.influence_relabel(X, y, y_new=new)
     same = fitted.influence_relabel(X, y, y_new=problem.y)
-    assert np.abs(same).max() <= 1e-12 * np.abs(found).max()
+    np.testing.assert_array_equal(same, 0.0)
     if problem.has_coef:
         before = fitted.influence_params()
         after = fitted.influence_params(problem.X, new)
         gradient = fitted.loss_gradient(X, y)
         size = np.abs(gradient @ before.T).max()
-        assert_close(found, gradient @ (after - before).T, 1e-8, scale=size)
+        expected = gradient @ (after - before).T
+        assert_close(found, expected, digits(1e-8, fitted), scale=size)
 
 
 # Derivatives against the refits they are derivatives of.
@@ -185,7 +245,7 @@ def test_relabelling_is_a_difference_of_two_influences(problem):
 @given(problem=problems(SMOOTH), row=st.integers(0, 11))
 def test_influence_is_the_derivative_of_the_optimum(problem, row):
     """By central differences of optima with the weight of a row moved."""
-    fitted, (X, y) = problem.fit(), problem.queries()
+    fitted, (X, y) = fit(problem), problem.queries()
     w = problem.w
     if w[row] == 0:
         return
@@ -206,7 +266,7 @@ def test_influence_is_the_derivative_of_the_optimum(problem, row):
 
 @given(problem=problems(), method=st.sampled_from(METHODS), row=st.integers(0, 11))
 def test_a_group_of_one_is_the_row(problem, method, row):
-    fitted = problem.fit()
+    fitted = fit(problem, derivatives=method == "influence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = change(fitted.leave_out_params(method=method), fitted)
@@ -217,7 +277,7 @@ def test_a_group_of_one_is_the_row(problem, method, row):
 
 @given(problem=problems(SQUARED), rows=st.sets(st.integers(0, 11), min_size=1, max_size=5))
 def test_newton_is_exact_for_squared_loss(problem, rows):
-    fitted, rows = problem.fit(), sorted(rows)
+    fitted, rows = fit(problem), sorted(rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         newton = change(fitted.leave_out_params([rows]), fitted)
@@ -228,7 +288,7 @@ def test_newton_is_exact_for_squared_loss(problem, rows):
 
 @given(problem=problems(SMOOTH_WITH_COEF), row=st.integers(0, 11))
 def test_newton_step_with_the_weight_of_a_row_taken_is_its_removal(problem, row):
-    fitted, w = problem.fit(), problem.w
+    fitted, w = fit(problem), problem.w
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         step = fitted.newton_step(-w[row] / w.sum())[row]
@@ -236,12 +296,12 @@ def test_newton_step_with_the_weight_of_a_row_taken_is_its_removal(problem, row)
     removed = removed - fitted.params_
     size = np.nanmax(np.abs(removed))
     if np.isfinite(step).all() and np.isfinite(removed[row]).all():
-        assert_close(step, removed[row], 1e-7, scale=size)
+        assert_close(step, removed[row], digits(1e-7, fitted), scale=size)
 
 
 @given(problem=problems(), row=st.integers(0, 11))
 def test_removing_a_sample_in_place_is_leaving_it_out(problem, row):
-    fitted = problem.fit()
+    fitted = fit(problem, derivatives=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = fitted.leave_out_params([[row]], method="exact")[0]
@@ -257,7 +317,7 @@ def test_removing_a_sample_in_place_is_leaving_it_out(problem, row):
 
 @given(problem=problems(SMOOTH), row=st.integers(0, 11))
 def test_a_sample_added_again_brings_the_model_back(problem, row):
-    fitted = problem.fit()
+    fitted = fit(problem)
     before = fitted.sample_loss(*problem.queries())
     if problem.w[row] == 0:
         return
@@ -278,7 +338,7 @@ def test_a_sample_added_again_brings_the_model_back(problem, row):
 @given(problem=problems(WITH_COEF), row=st.integers(0, 11))
 def test_weight_two_is_a_duplicated_row(problem, row):
     problem = problem.but(weights="none", container="C order")
-    fitted, (X, y) = problem.fit(), problem.queries()
+    fitted, (X, y) = fit(problem), problem.queries()
     w = problem.w
     w[row] = 2.0
     order = np.append(np.arange(problem.n_samples), row)
@@ -298,7 +358,7 @@ def test_weight_two_is_a_duplicated_row(problem, row):
 
 @given(problem=problems(families(lambda t: t.mean_form)), factor=st.sampled_from((1e-3, 7.0)))
 def test_the_unit_of_weights_does_not_matter_in_mean_form(problem, factor):
-    fitted, (X, y) = problem.fit(), problem.queries()
+    fitted, (X, y) = fit(problem), problem.queries()
     other = from_fitted(fitted, problem.X, problem.y, factor * problem.w)
     assert_close(other.influence_loss(X, y), fitted.influence_loss(X, y), 1e-9)
 
@@ -309,8 +369,10 @@ def test_the_samples_stay_as_they_are(problem):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = problem.fit(X=X, y=y, w=w)
-        answers(fitted, problem)
-        fitted.remove_samples([10]) if problem.is_smooth else None
+        with suppress(SingularHessianError):  # a refusal changes nothing, either
+            answers(fitted, problem)
+        with suppress(ValueError):
+            fitted.remove_samples([10]) if problem.is_smooth else None
     assert abs(X - problem.X).max() == 0
     np.testing.assert_array_equal(y, problem.y)
     np.testing.assert_array_equal(w, problem.w)
@@ -345,19 +407,20 @@ def assert_same_answers(found, expected, tolerance):
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @given(problem=problems())
 def test_jobs_and_blocks(problem):
-    fitted = problem.fit()
+    fitted = fit(problem)
     expected = answers(fitted, problem)
-    assert_same_answers(answers(fitted, problem, n_jobs=2), expected, 1e-7)
+    tolerance = digits(1e-7, fitted)
+    assert_same_answers(answers(fitted, problem, n_jobs=2), expected, tolerance)
     with sklearn.config_context(working_memory=0.01):
         solver = fitted._influence_state.solver
         found = answers(fitted, problem, hessian_solver=solver)
-    assert_same_answers(found, expected, 1e-7)
+    assert_same_answers(found, expected, tolerance)
 
 
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @given(problem=problems(SMOOTH), solver=st.sampled_from(("cholesky", "woodbury", "cg")))
 def test_solver(problem, solver):
-    fitted = problem.fit()
+    fitted = fit(problem)
     expected = answers(fitted, problem)
     loss, objective = fitted._get_formulation().loss, fitted._get_objective()
     if solver != "woodbury" and (not problem.has_coef or not loss.convex):
@@ -366,24 +429,24 @@ def test_solver(problem, solver):
     if coef and not WoodburySolver.is_applicable(objective):
         return
     found = answers(fitted, problem, hessian_solver=solver)
-    assert_same_answers(found, expected, 1e-6)
+    assert_same_answers(found, expected, digits(1e-6, fitted, "auto", solver))
 
 
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @given(problem=problems(), container=st.sampled_from(list(CONTAINERS)))
 def test_container(problem, container):
-    fitted = problem.fit()
+    fitted = fit(problem)
     if problem.kind == "kernel hinge":
         return  # libsvm keeps its rows in the container of the fit
     same = from_fitted(fitted, CONTAINERS[container](problem.samples[0]), problem.y, problem.w)
     found = answers(same, problem)
-    assert_same_answers(found, answers(fitted, problem), 1e-7)
+    assert_same_answers(found, answers(fitted, problem), digits(1e-7, fitted))
 
 
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @given(problem=problems(WITH_COEF))
 def test_row_order(problem):
-    fitted = problem.fit()
+    fitted = fit(problem)
     order = np.random.default_rng(problem.seed).permutation(problem.n_samples)
     X = rows_of(problem.X, order)
     shuffled = from_fitted(fitted, X, problem.y[order], problem.w[order])
@@ -391,4 +454,4 @@ def test_row_order(problem):
     for name, array in expected.items():
         by_columns = name in ("influence_loss", "leave_out_loss")
         expected[name] = array[:, order] if by_columns else array[order]
-    assert_same_answers(answers(shuffled, problem), expected, 1e-7)
+    assert_same_answers(answers(shuffled, problem), expected, digits(1e-7, fitted))
