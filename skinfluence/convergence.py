@@ -33,6 +33,8 @@ _SUFFICIENT_DECREASE = 1e-4
 # A full step is taken as it is unless F rises at its end by this share of how it falls at
 # its beginning.
 _OVERSHOOT = 0.1
+# A decrement of so many times sqrt(F) promises a fall that F does not have in it.
+_ABSURD = 1e4
 # Rows from which the rounding of a gradient is estimated.
 _ENOUGH_ROWS = 256
 
@@ -194,7 +196,10 @@ def polish(objective, theta, solver, *, tol, max_iter):
             at_rounding = decrement**2 <= 1e3 * _rounding(point)
             if at_rounding and singular is not None:
                 raise singular  # flat to rounding along a direction that is not known
-            return Polished(point.theta, n_iter, decrement, at_rounding)
+            if decrement > _ABSURD * scale:
+                following = _from_flat_land(point, solver)
+            if following is None:
+                return Polished(point.theta, n_iter, decrement, at_rounding)
         ahead = _newton(following, solver)
         if ahead[1] >= decrement and decrement <= 1e-6 * scale:
             return Polished(point.theta, n_iter, decrement, True)
@@ -217,18 +222,35 @@ def _newton(point, solver):
         correction = newton_correction(point, solver.factorise(point))
         return correction, newton_decrement(point, correction), None
     except SingularHessianError as error:
-        singular = error
+        for correction in _shifted_corrections(point, solver):
+            return correction, newton_decrement(point, correction), error
+        raise
+
+
+def _from_flat_land(point, solver):
+    """Return the point after a shifted step that lowers F enough, or None.
+
+    For a Hessian that has an inverse, but of nothing: the curvature of a few rows that are
+    not saturated to the last bit promises a minimum where the others are long past theirs.
+    """
+    for correction in _shifted_corrections(point, solver):
+        following = _line_search(point, correction, newton_decrement(point, correction))
+        if following is not None:
+            return following
+    return None
+
+
+def _shifted_corrections(point, solver):
+    """Generate -(H + shift)^-1 G for larger and larger multiples of the identity."""
     shift = 1e-8 * max(1.0, point.hessian_diagonal().max())
     for _ in range(8):
         regular = point.objective.with_extra_penalty(shift).at(point.theta)
+        shift *= 100.0
         try:
             factor = solver.factorise(regular)
         except SingularHessianError:
-            shift *= 100.0
             continue
-        correction = -factor.solve(point.gradient[None])[0]
-        return correction, newton_decrement(point, correction), singular
-    raise singular
+        yield -factor.solve(point.gradient[None])[0]
 
 
 def _rounding(point):

@@ -11,6 +11,7 @@ from sklearn.preprocessing import scale
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.cases import NEWTON, data, each_case, relative_error
+from tests.problems import Problem
 
 
 def stopped_after(max_iter, dataset, **params):
@@ -183,6 +184,26 @@ def test_polish_comes_back_from_where_the_loss_is_flat():
     clf.coef_ = clf.coef_ + 300 * np.random.default_rng(0).standard_normal(clf.coef_.shape)
     clf.coef_ -= clf.coef_.mean(axis=0)
     assert relative_error(clf.polish().params_, params) < 1e-8
+
+
+def test_polish_comes_back_from_where_next_to_nothing_curves():
+    # All rows but one are saturated to the last bit, and the intercept is free: the Hessian
+    # has an inverse, and its Newton step goes 1e15 and more beyond the optimum.
+    problem = Problem(
+        "sgd log",
+        n_samples=12,
+        n_features=12,
+        rank=4,
+        offset=10.0,
+        strength=0.1,
+        seed=200860923,
+    )
+    fitted = problem.unfitted().fit(problem.X, problem.y)
+    assert fitted.convergence_report().newton_decrement > 1e15
+    C = 1 / fitted._get_objective().penalty[0, 0]
+    tight = LogisticRegression(C=C, **NEWTON).fit(problem.X, problem.y)
+    assert relative_error(fitted.polish().params_, tight.params_) < 1e-8
+    assert fitted.n_newton_iter_ <= 20
 
 
 @pytest.mark.parametrize(
