@@ -66,7 +66,8 @@ class L1Support:
         Parameters
         ----------
         theta : ndarray of shape (K, D)
-            Minimum of the objective with linear penalties and the rest at 0.
+            Minimum of the objective with linear penalties and the rest at 0; one with
+            others than the free ones off 0 has another support.
         gradient : ndarray of shape (K, D)
             Gradient of the smooth part there; only where parameters are held at 0.
         weight_sum : float
@@ -80,4 +81,5 @@ class L1Support:
         held, moving = self.penalised & ~self.free, self.penalised & self.free
         limit = (1 + 1e-9) * self.total(weight_sum)
         kept = np.sign(theta[moving]) == self.sign[moving]
-        return bool(kept.all() and np.all(np.abs(gradient[held]) <= limit[held]))
+        kept = kept.all() and not theta[held].any()
+        return bool(kept and np.all(np.abs(gradient[held]) <= limit[held]))

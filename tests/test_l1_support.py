@@ -100,6 +100,28 @@ def test_a_group_without_an_optimum_on_the_support_is_refitted():
     assert relative_error(fitted.remove_samples([10]).params_, refit) < 1e-5
 
 
+def test_a_support_that_grew_with_a_removal_shrinks_again():
+    problem = Problem(
+        "lasso cv",
+        n_samples=12,
+        n_features=7,
+        rank=7,
+        scale=1e-3,
+        offset=10.0,
+        weights="integers",
+        intercept=False,
+        strength=10.0,
+        container="csc_array",
+        seed=9,
+    )
+    fitted = problem.fit()
+    before, X = fitted.params_, problem.X.tocsr()
+    removed = fitted.remove_samples([0]).params_
+    assert np.any((removed != 0) & (before == 0))
+    fitted.add_samples(X[[0]], problem.y[[0]], problem.w[[0]])
+    np.testing.assert_allclose(fitted.params_, before, rtol=1e-9)
+
+
 def test_more_features_than_samples():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 300))
