@@ -149,7 +149,7 @@ OUTCOMES = {
     },
     "cold": {"warns": "not positive definite"},
     "no support vector": {
-        "raises": "flat along .1 intercept|every prediction is saturated",
+        "raises": "flat along .1 intercept|no kink holds a row",
         "warns": "no correlation",
     },
     "one row": {

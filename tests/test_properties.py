@@ -219,7 +219,7 @@ def test_self_influence_is_the_diagonal(problem):
     influence = fitted.influence_loss(problem.X, problem.y)
     tolerance = digits(1e-8, fitted)
     assert_close(fitted.self_influence(), influence.diagonal(), tolerance)
-    if not problem.traits.mean_form:
+    if not problem.traits.mean_form and tolerance < np.inf:
         assert fitted.self_influence().max() <= tolerance * np.abs(influence).max()
 
 

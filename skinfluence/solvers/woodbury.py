@@ -145,11 +145,11 @@ class WoodburyFactor(Factor):
                 )
 
     def _freedom(self):
-        """Return the largest share of x~'Lam^-1 x~ that held rows leave in x~'H^-1 x~.
+        """Return the largest share that held rows leave of a row, a reciprocal condition.
 
-        Among rows with a gradient, some of them where there are many: one that moves tells
-        that the held rows do not hold everything. The difference is taken from what a row
-        would have alone, so the share is a reciprocal condition number.
+        H^-1 x~ is Lam^-1 of what is left of x~ less sum_i rho_i x~_i, of rows with a
+        gradient, some of them where there are many: one that moves tells that the held rows
+        do not hold everything. The share is of the squared sum of the lengths of the terms.
         """
         point, design = self.point, self.point.objective.design
         pulls = (point.rows.raw_gradient != 0) & (point.objective.row_weight > 0)
@@ -160,10 +160,16 @@ class WoodburyFactor(Factor):
         part = design.take(rows)
         V = part.outer(np.ones((len(rows), len(self.inverse))))
         left = np.einsum("mkd,mkd->mk", V, design.readings(self.solve(V)))
-        alone = np.column_stack([part.squared_norms(scale) for scale in self.inverse])
-        if self.free_intercept:
-            alone += alone.mean(axis=0)
-        share = np.divide(left, alone, out=np.zeros_like(left), where=alone > 0)
+        terms = np.empty(left.shape)
+        for i, system in enumerate(self.systems):
+            for k in system.outputs:
+                raw = self._raw(system.part.predict, [k], V * self.inverse)
+                rho, _ = self._answer(i, raw, V[:, [k], -1])
+                own, held = (
+                    np.sqrt(d.squared_norms(self.inverse[k])) for d in (part, system.part)
+                )
+                terms[:, k] = own + np.abs(rho[:, :, 0]) @ held
+        share = np.divide(left, terms**2, out=np.zeros_like(left), where=terms > 0)
         return float(np.clip(share[pulls[rows]].max(), 0.0, 1.0))
 
     def solve(self, V):
