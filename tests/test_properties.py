@@ -324,7 +324,8 @@ def test_a_sample_added_again_brings_the_model_back(problem, row):
     try:
         fitted.remove_samples([row])
     except ValueError as error:
-        if "optimum" not in str(error):
+        # Huber's scale may have to go to 0; of the other losses each has an optimum.
+        if problem.family != "huber" or "that Newton's method can reach" not in str(error):
             raise
         return
     X = rows_of(problem.X, [row])
