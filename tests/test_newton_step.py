@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skinfluence import InfluenceWarning
-from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from tests.cases import data, relative_error
 
 EPSILON = 0.003
@@ -19,6 +19,8 @@ def far_from_the_optimum(dataset):
         if dataset == "linnerud":
             fitted = Ridge(alpha=np.array([0.2, 1.0, 3.0])).fit(X, y, w)
             fitted.coef_ = fitted.coef_ + 0.3
+        elif dataset == "counts":
+            fitted = PoissonRegressor(max_iter=1).fit(X, y, w)
         else:
             fitted = LogisticRegression(C=0.5, max_iter=2).fit(X, y, w)
     assert not fitted.convergence_report().converged
@@ -26,16 +28,22 @@ def far_from_the_optimum(dataset):
 
 
 def dense_derivatives(fitted, X, y, w):
-    """Return gradient and Hessian of each row's loss, G and H, written out densely."""
+    """Return gradient and Hessian of each row's term, G and H, written out densely.
+
+    A penalty of the mean loss is a share of every row's term, any other a term of its own.
+    """
     x = np.hstack([X, np.ones((len(X), 1))])
     coef, intercept = np.atleast_2d(fitted.coef_), np.ravel(fitted.intercept_)
     eta = X @ coef.T + intercept
     K, D = coef.shape[0], x.shape[1]
     if isinstance(fitted, Ridge):
         first, second = 2 * (eta - y), np.broadcast_to(2 * np.eye(K), (len(X), K, K))
-        lam = 2 * np.reshape(fitted.alpha, (-1, 1))
+        lam, share = 2 * np.reshape(fitted.alpha, (-1, 1)), 0.0
+    elif isinstance(fitted, PoissonRegressor):
+        first, second = np.exp(eta) - y[:, None], np.exp(eta)[:, :, None]
+        lam, share = 0.0, fitted.alpha
     else:
-        lam = 1 / fitted.C
+        lam, share = 1 / fitted.C, 0.0
         if K == 1:
             p = 1 / (1 + np.exp(-eta))
             first = p - (y == fitted.classes_[1])[:, None]
@@ -47,9 +55,12 @@ def dense_derivatives(fitted, X, y, w):
     gradients = (first[:, :, None] * x[:, None, :]).reshape(len(X), -1)
     hessians = np.einsum("nkl,nd,ne->nkdle", second, x, x)
     hessians = hessians.reshape(len(X), K * D, K * D)
-    penalty = np.zeros((K, D))
-    penalty[:, :-1] = lam
     theta = np.column_stack([coef, intercept])
+    features = np.ones((K, D))
+    features[:, -1] = 0.0
+    gradients += share * (features * theta).ravel()
+    hessians += share * np.diag(features.ravel())
+    penalty = lam * features
     G = w @ gradients + (penalty * theta).ravel()
     H = np.einsum("n,npq->pq", w, hessians) + np.diag(penalty.ravel())
     order = np.arange(K * D).reshape(K, D)
@@ -57,7 +68,7 @@ def dense_derivatives(fitted, X, y, w):
     return gradients, hessians, G, H, public
 
 
-@pytest.mark.parametrize("dataset", ["cancer", "wine", "linnerud"])
+@pytest.mark.parametrize("dataset", ["cancer", "wine", "linnerud", "counts"])
 def test_newton_step_is_equation_11_written_out(dataset):
     fitted, X, y, w = far_from_the_optimum(dataset)
     gradients, hessians, G, H, public = dense_derivatives(fitted, X, y, w)
@@ -73,7 +84,7 @@ def test_newton_step_is_equation_11_written_out(dataset):
     assert relative_error(fitted.newton_correction(), expected[public]) < 1e-10
 
 
-@pytest.mark.parametrize("dataset", ["cancer", "wine", "linnerud"])
+@pytest.mark.parametrize("dataset", ["cancer", "wine", "linnerud", "counts"])
 def test_the_decomposition_holds_to_second_order(dataset):
     # N_eps,z = N + eps I_up,params + eps H^-1 hess L H^-1 g + O(eps^2): what is left after
     # the terms of first order falls with the square of eps.
