@@ -142,6 +142,20 @@ def test_exact_removal_decides_as_the_refit(case):
 
 
 @each_hinge
+def test_first_order_removal_adds_up_the_influence_of_the_rows(case):
+    fitted, (_, _, w) = case.fit(), case.data()
+    bound, held, outside = rows_by_place(fitted)
+    groups = [bound[:1], bound[1:4], [*bound[:2], held[0], *outside[:1]], held[:2], []]
+    found = fitted.leave_out_params(groups, method="influence")
+    point = fitted._get_state("auto").point
+    optimum = point.objective.formulation.layout.to_public(point.theta)
+    per_row = -(w / w.sum())[:, None] * fitted.influence_params()
+    expected = optimum + [per_row[np.array(rows, dtype=int)].sum(axis=0) for rows in groups]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert np.abs(found[0] - optimum).max() > 0
+
+
+@each_hinge
 def test_leave_out_check_refits(case):
     check = case.fit().leave_out_check(4, method="exact", random_state=0)
     # liblinear stops at 1e-4 or so of the optimum of a loss that is not smooth.

@@ -239,6 +239,14 @@ def test_the_bound_is_never_violated(estimator):
         assert np.median(error / (bound + 1e-12)) > 1e-4 or method == "newton"
 
 
+def test_the_bound_is_the_error_where_only_the_penalty_curves():
+    X, y, _ = data("diabetes")
+    reg = Ridge(alpha=20.0, fit_intercept=False, solver="cholesky").fit(1e-3 * X, y)
+    params, bound = reg.leave_out_params(method="influence", return_bound=True)
+    error = np.linalg.norm(params - reg.leave_out_params(method="exact"), axis=1)
+    np.testing.assert_allclose(error, bound, rtol=1e-3)
+
+
 def test_the_bound_needs_a_penalty_on_everything():
     X, y, _ = data("wine")
     fitted = LogisticRegression(**NEWTON).fit(X, y)

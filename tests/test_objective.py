@@ -6,10 +6,11 @@ direct ridge solvers to rounding, the iterative ones to what they stop at.
 
 import numpy as np
 import pytest
+import sklearn
 from scipy import sparse
 
 from skinfluence.linear_model import LogisticRegression, Ridge
-from tests.cases import data, each_case
+from tests.cases import data, each_case, each_linear_case
 
 # Largest entry of the gradient of the mean objective at each solver's tightest fit.
 LOGISTIC = {
@@ -130,6 +131,54 @@ def test_value_gradient_and_curvature_are_of_one_function(case):
     bend = (ahead.gradient - behind.gradient) / (2 * h)
     product = point.hessian_product(step[None])[0]
     assert np.linalg.norm(bend - product) <= 1e-7 * np.linalg.norm(product)
+
+
+def whole(objective, blocks):
+    """Return H (K D, K D) from its blocks."""
+    K, D = objective.penalty.shape
+    H = np.zeros((K, D, K, D))
+    for outputs, block in blocks:
+        filled = np.triu(block) + np.triu(block, 1).T
+        if objective.coupled:
+            return filled
+        for k in outputs:
+            H[k, :, k] = filled
+    return H.reshape(K * D, K * D)
+
+
+@pytest.mark.parametrize("working_memory", [1024, 0.01])
+@pytest.mark.parametrize("case", **each_linear_case)
+def test_the_forms_of_the_hessian_agree(case, working_memory):
+    fitted = case.fit()
+    objective, theta = fitted._get_objective(), 0.9 * fitted._theta()
+    point, size = objective.at(theta), theta.size
+    with sklearn.config_context(working_memory=working_memory):
+        H = whole(objective, point.hessian_blocks())
+        products = point.hessian_product(np.eye(size).reshape(size, *theta.shape))
+    moves = objective.free.ravel()
+    expected = products.reshape(size, size) * moves[:, None] + np.diag(~moves)
+    np.testing.assert_allclose(H, expected, rtol=1e-10, atol=1e-12 * np.abs(expected).max())
+    diagonal = point.hessian_diagonal()
+    np.testing.assert_allclose(diagonal.ravel(), expected.diagonal(), rtol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_features", [5, 250])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_hessian_of_a_softmax_in_shifted_features(fit_intercept, n_features):
+    # H in the features x - m is that in x, of coefficients b and intercepts c - m'b.
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, n_features)) + 2.0, rng.integers(3, size=60)
+    clf = LogisticRegression(fit_intercept=fit_intercept, max_iter=3).fit(X, y)
+    objective = clf._get_objective()
+    point, m = objective.at(clf._theta()), X.mean(axis=0)
+    H = whole(objective, point.hessian_blocks(m)) - np.diag(objective.penalty.ravel())
+    shifted = X - m
+    if fit_intercept:
+        shifted = np.column_stack([shifted, np.ones(60)])
+    expected = np.einsum("ikl,id,ie->kdle", point.curvature(), shifted, shifted)
+    expected = expected.reshape(H.shape)
+    np.testing.assert_allclose(H, expected, rtol=1e-9, atol=1e-12 * np.abs(H).max())
 
 
 def test_a_tight_fit_is_lower_than_its_neighbourhood():

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
-from skinfluence import InfluenceWarning
+from skinfluence import InfluenceWarning, objective
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.solvers.woodbury import WoodburyFactor
 from tests.cases import CASES, NEWTON, data, each_case, frozen, params_without, relative_error
@@ -151,6 +151,19 @@ def test_results_do_not_depend_on_blocks_or_jobs(name, method):
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
     found = fitted.leave_out_params(groups, method=method, hessian_solver="cg")
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["binary", "softmax-3", "poisson", "squared-hinge-classes"])
+def test_results_do_not_depend_on_what_stays_in_cache(name, method, monkeypatch):
+    # Chunks of 64 rows, so that groups have their rows in several.
+    case = next(case for case in CASES if case.name == name)
+    fitted = case.fit()
+    groups = some_groups(case.data()[0].shape[0])
+    expected = fitted.leave_out_params(groups, method=method)
+    monkeypatch.setattr(objective, "_CACHED", 1)
+    found = fitted.leave_out_params(groups, method=method)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("C", [1.0, 1000.0])
