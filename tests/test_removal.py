@@ -233,6 +233,39 @@ def test_refine_makes_the_largest_decrements_exact(refine):
         assert error[rest].max() <= error.max()
 
 
+@pytest.mark.parametrize("weights", [(1e-6, 1.0), (1.0, 1e-6)])
+def test_refine_ranks_groups_of_more_rows_than_columns(weights):
+    X, y, _ = data("counts")
+    groups = [np.arange(30), np.arange(30, 60)]
+    w = np.ones(len(y))
+    for rows, weight in zip(groups, weights, strict=True):
+        w[rows] = weight
+    fitted = PoissonRegressor(alpha=0.1, **NEWTON).fit(X, y, w)
+    heavy = int(np.argmax(weights))
+    refined = fitted.leave_out_params(groups, refine=0.5)
+    newton = fitted.leave_out_params(groups)
+    exact = fitted.leave_out_params(groups, method="exact")
+    np.testing.assert_array_equal(refined[1 - heavy], newton[1 - heavy])
+    np.testing.assert_array_equal(refined[heavy], exact[heavy])
+    assert relative_error(newton[heavy], exact[heavy]) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["binary", "softmax-3", "poisson", "ridge-alphas"])
+def test_first_order_removal_is_additive_wherever_the_fit_stopped(name):
+    case = next(case for case in CASES if case.name == name)
+    fitted = case.fit()
+    fitted.coef_ = 0.9 * fitted.coef_
+    half = np.arange(0, case.data()[0].shape[0], 2)
+    groups = [[], half[:2], half[2:], half]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InfluenceWarning)
+        none, *parts, both = fitted.leave_out_params(groups, method="influence")
+        optimum = fitted.params_ + fitted.newton_correction()
+    np.testing.assert_allclose(none, optimum, rtol=1e-9)
+    np.testing.assert_allclose(sum(parts) - none, both, rtol=1e-8, atol=1e-12)
+    assert relative_error(both, none) > 1e-3
+
+
 def test_labels_name_groups_in_sorted_order():
     X, y, w = data("diabetes")
     reg = Ridge(alpha=0.3, solver="cholesky").fit(X, y, w)
