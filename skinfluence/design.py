@@ -121,7 +121,10 @@ class Design(ABC):
         """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
         out = np.empty((self.n_rows, len(theta)))
         for rows in row_blocks(self.n_rows, 24 * self.n_columns):
-            sizes = type(self)(abs(self.X[rows]), self.fit_intercept)
+            block = self.X[rows]
+            if block.dtype.kind == "i":  # where the size of the lowest number overflows
+                block = block.astype(np.float64)
+            sizes = type(self)(abs(block), self.fit_intercept)
             out[rows] = sizes.predict(np.abs(theta))
         return out
 

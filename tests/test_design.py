@@ -110,3 +110,11 @@ def test_sparse_products_have_rare_and_frequent_features():
     )
     with sklearn.config_context(working_memory=0.1):
         np.testing.assert_allclose(design.products(scale), X * scale @ X.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_the_lowest_integer_has_a_magnitude(container):
+    X = np.array([[-128, 3], [127, -2]], np.int8)
+    theta = np.array([[1.0, -2.0, 0.5]])
+    design = make_design(container(X), fit_intercept=True)
+    np.testing.assert_array_equal(design.magnitude(theta), [[134.5], [131.5]])
