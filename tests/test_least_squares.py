@@ -31,6 +31,13 @@ def test_predictions_outside_the_features_seen_follow_the_refit(fit_intercept):
     assert relative_error(found, expected) < 1e-7
 
 
+def test_a_shift_of_dependent_features_is_taken_by_the_intercept():
+    X, y, w = data("dependent")
+    expected = LinearRegression().fit(X, y, w).influence_loss(X, y)
+    found = LinearRegression().fit(X + 100.0, y, w).influence_loss(X + 100.0, y)
+    assert relative_error(found, expected) < 1e-8
+
+
 @pytest.mark.parametrize("method", ["newton", "exact"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_removal_that_lowers_the_rank_is_the_refit_of_least_norm(fit_intercept, method):
