@@ -113,7 +113,8 @@ def fit(problem, derivatives=True, X=None):
     """
     fitted = problem.fit(X=X, y=problem.y)
     if problem.family == "huber" and fitted.scale_ < 1e-5 * np.abs(problem.y).max():
-        assert told(fitted, problem, "flat along .* scale|not at its optimum")
+        words = "flat along .* scale|close to singular|not at its optimum"
+        assert told(fitted, problem, words)
         assume(False)
     if derivatives and problem.kind == "kernel hinge":
         dual, _ = fitted.split_params(fitted.params_)
@@ -146,6 +147,14 @@ def change(params, fitted):
     moved = layout.from_public(params) - fitted._theta()
     readings = fitted._get_objective().design.readings(moved)
     return readings.reshape(*np.shape(params)[:-1], -1)
+
+
+def change_of_predictions(params, fitted):
+    """Return changes of the raw predictions of the training samples, shape (m, n K)."""
+    objective = fitted._get_objective()
+    moved = objective.formulation.layout.from_public(params) - fitted._theta()
+    raw = objective.design.predict(moved)
+    return np.moveaxis(raw, 0, 1).reshape(len(params), -1)
 
 
 def test_every_exported_estimator_has_a_family():
@@ -197,7 +206,9 @@ def test_influence_on_losses_is_that_on_parameters_times_gradients(problem):
     influence = fitted.influence_loss(X, y)
     # v_q'H^-1 v_j is rounded by the lengths of both, not by the angle between them.
     size = max(np.abs(influence).max(), np.abs(fitted.self_influence()).max())
-    wide, narrow = digits(1e-8, fitted), digits(1e-9, fitted)
+    # Influence of a hinge is what held rows leave of larger terms.
+    wide = digits(1e-8, fitted)
+    narrow = wide if problem.kind == "kernel hinge" else digits(1e-9, fitted)
     if problem.has_coef:
         expected = fitted.loss_gradient(X, y) @ fitted.influence_params().T
         assert_close(influence, expected, wide, scale=size)
@@ -266,11 +277,12 @@ def test_influence_is_the_derivative_of_the_optimum(problem, row):
 
 @given(problem=problems(), method=st.sampled_from(METHODS), row=st.integers(0, 11))
 def test_a_group_of_one_is_the_row(problem, method, row):
+    """In raw predictions, for exact removal ends by what is left in these."""
     fitted = fit(problem, derivatives=method == "influence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rows = change(fitted.leave_out_params(method=method), fitted)
-        group = change(fitted.leave_out_params([[row]], method=method), fitted)
+        rows = change_of_predictions(fitted.leave_out_params(method=method), fitted)
+        group = change_of_predictions(fitted.leave_out_params([[row]], method=method), fitted)
     size = np.nanmax(np.abs(rows))
     assert_close(group[0], rows[row], 1e-7, scale=size)
 
@@ -341,6 +353,8 @@ def test_weight_two_is_a_duplicated_row(problem, row):
     """All but libsvm's models, where either of two equal rows may be the one that is held."""
     problem = problem.but(weights="none", container="C order")
     fitted, (X, y) = fit(problem), problem.queries()
+    # scikit-learn's SVC balances numbers of samples, not weights.
+    assume(problem.has_coef or getattr(fitted, "class_weight", None) != "balanced")
     w = problem.w
     w[row] = 2.0
     order = np.append(np.arange(problem.n_samples), row)
@@ -452,7 +466,10 @@ def test_container(problem, container, dtype):
     X = problem.samples[0].astype(dtype)
     fitted = fit(problem, X=CONTAINERS[problem.container](X.astype(np.float64)))
     same = from_fitted(fitted, CONTAINERS[container](X), problem.y, problem.w)
-    assert_same_answers(answers(same, problem), answers(fitted, problem), digits(1e-7, fitted))
+    # scikit-learn computes kernels of single precision in single precision.
+    single = not problem.has_coef and dtype is np.float32
+    tolerance = digits(10 * np.finfo(np.float32).eps if single else 1e-7, fitted)
+    assert_same_answers(answers(same, problem), answers(fitted, problem), tolerance)
 
 
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
