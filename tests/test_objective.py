@@ -9,7 +9,8 @@ import pytest
 import sklearn
 from scipy import sparse
 
-from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.linear_model import LinearRegression, LogisticRegression, Ridge
+from skinfluence.objective import _absent_in, _signed_gram, null_directions, weigh
 from tests.cases import data, each_case, each_linear_case
 
 # Largest entry of the gradient of the mean objective at each solver's tightest fit.
@@ -188,3 +189,121 @@ def test_a_tight_fit_is_lower_than_its_neighbourhood():
     for seed in range(5):
         offset = np.random.default_rng(seed).normal(scale=1e-3, size=(3, 14))
         assert objective.value(clf._theta()) < objective.value(clf._theta() + offset)
+
+
+def test_rows_of_weight_zero_weigh_nothing_infinite_or_not():
+    weight = np.array([[0.0], [2.0]])
+    values = np.array([[np.inf, np.nan], [1.0, 3.0]])
+    expected = [[0.0, 0.0], [2.0, 6.0]]
+    np.testing.assert_array_equal(weigh(weight, values), expected)
+    np.testing.assert_array_equal(weigh(weight, values, out=values), expected)
+    np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("case", **each_linear_case)
+def test_an_extra_penalty_adds_its_multiple_of_the_parameters(case):
+    fitted = case.fit()
+    objective, theta = fitted._get_objective(), fitted._theta()
+    more = objective.with_extra_penalty(0.5)
+    np.testing.assert_allclose(more.penalty - objective.penalty, 0.5, atol=1e-9)
+    V = np.random.default_rng(0).standard_normal((2, *theta.shape))
+    found = more.penalty_product(V) - objective.penalty_product(V)
+    size = np.abs(objective.penalty_product(V)).max()
+    np.testing.assert_allclose(found, 0.5 * V, atol=1e-12 * max(size, 1.0))
+
+
+def test_an_extra_penalty_keeps_what_holds_dependent_features():
+    X, y, _ = data("diabetes")
+    X = np.column_stack([X, X[:, 0] + X[:, 1]])
+    objective = LinearRegression().fit(X, y)._get_objective()
+    assert objective.pin is not None
+    V = np.random.default_rng(0).standard_normal((1, *objective.penalty.shape))
+    found = objective.with_extra_penalty(0.5).penalty_product(V)
+    np.testing.assert_allclose(found, objective.penalty_product(V) + 0.5 * V, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", **each_case)
+def test_without_rows_the_penalty_of_all_of_them_is_left(case):
+    objective = case.fit()._get_objective()
+    bare = objective.without_rows()
+    assert bare.n_rows == len(bare.target) == len(bare.sample_weight) == 0
+    np.testing.assert_array_equal(bare.penalty, objective.penalty)
+    assert bare.pin is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12])
+def test_a_point_knows_data_that_changed_in_place(scale):
+    X, y, _ = data("diabetes")
+    X = scale * X
+    reg = Ridge(fit_intercept=False).fit(X, y)
+    objective = reg._get_objective()
+    point, still = (objective.at(size * reg._theta()) for size in (1.0, 0.0))
+    assert point.is_current()
+    assert still.is_current()
+    X *= 1.1
+    assert not point.is_current()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 4), slice(4, 8)])
+def test_absent_rows_belong_to_one_block(rows):
+    absent = np.array([[3, 4, -1], [0, 7, 8]])
+    at, vector = _absent_in(rows, absent)
+    found = {(int(v), int(row) + rows.start) for row, v in zip(at, vector, strict=True)}
+    expected = {(0, 3), (1, 0)} if rows.start == 0 else {(0, 4), (1, 7)}
+    assert found == expected
+
+
+def test_a_shift_keeps_the_gauge_only_where_all_outputs_follow():
+    # An l1 penalty is no part of Lam; where it holds a coefficient of one class at zero, the
+    # others cannot be shifted together.
+    X, y, _ = data("wine")
+    clf = LogisticRegression(
+        C=0.1, l1_ratio=1, solver="saga", tol=1e-10, max_iter=100_000, random_state=0
+    ).fit(X, y)
+    objective = clf._get_objective()
+    assert not objective.free.all()
+    np.testing.assert_array_equal(objective.gauge, objective.free.all(axis=0))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_weights_of_both_signs_make_a_gram_matrix_in_shifted_features(fit_intercept):
+    X, y, _ = data("diabetes")
+    design = Ridge(fit_intercept=fit_intercept).fit(X, y)._get_objective().design
+    weights = np.random.default_rng(0).standard_normal((len(X), 2))
+    shift = X.mean(axis=0) + 2.0
+    shifted = X - shift
+    if fit_intercept:
+        shifted = np.column_stack([shifted, np.ones(len(X))])
+    expected = np.einsum("im,ij,ik->mjk", weights, shifted, shifted)
+    found = _signed_gram(design, weights, shift)
+    filled = np.triu(found) + np.triu(found, 1).swapaxes(1, 2)
+    np.testing.assert_allclose(filled, expected, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", **each_linear_case)
+def test_outputs_of_one_curvature_share_a_block(case):
+    fitted = case.fit()
+    objective = fitted._get_objective()
+    grams = objective.at(fitted._theta()).curvature_grams()
+    K, D = objective.penalty.shape
+    if objective.coupled:
+        expected = (1, K * D)
+    elif objective.formulation.loss.constant_curvature and objective.row_weight.shape[1] == 1:
+        expected = (1, D)
+    else:
+        expected = (K, D)
+    assert grams.shape == (*expected, expected[1])
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e100])
+def test_directions_without_variance_are_found_at_any_scale(scale):
+    X, y, _ = data("diabetes")
+    X = scale * np.column_stack([X, X[:, 0] - X[:, 1]])
+    design = LinearRegression(fit_intercept=False).fit(X, y)._get_objective().design
+    moments = np.triu(design.gram(np.ones((len(X), 1)))[0])
+    moments += np.triu(moments, 1).T
+    null, mean, variance = null_directions(moments, design, 1e-6)
+    assert null.shape == (1, X.shape[1])
+    assert np.abs(X @ null[0]).max() < 1e-6 * np.abs(X).max()
+    assert not mean.any()
+    np.testing.assert_allclose(variance, np.sum(X**2) / X.shape[1], rtol=1e-12)

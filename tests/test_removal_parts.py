@@ -1,0 +1,147 @@
+"""What removal is made of, each part by itself: what it hands on, and to whom."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from skinfluence import InfluenceWarning, active_set
+from skinfluence.groups import Groups
+from skinfluence.kernel_ridge import KernelRidge
+from skinfluence.linear_model import LogisticRegression
+from skinfluence.removal import Base, exact
+from skinfluence.removal.leave_out import _newton_alone, _stacks
+from skinfluence.solvers import get_solver
+from skinfluence.svm import SVR, LinearSVR
+from tests.cases import NEWTON, data, relative_error, sklearn_parent
+
+
+@pytest.fixture
+def wine():
+    X, y, w = data("wine")
+    return LogisticRegression(**NEWTON).fit(X, y, w)
+
+
+def base_at(objective, theta):
+    """Return where removal starts, at given parameters."""
+    point, solver = objective.at(theta), get_solver("cholesky", objective)
+    return Base.at(point, solver.factorise(point), solver)
+
+
+def test_every_group_is_in_one_stack(wine):
+    rng = np.random.default_rng(0)
+    n, sizes = len(data("wine")[1]), [1, 1, 3, 5, 8, 14, 15, 40, 40, 1]
+    groups = Groups(n, [rng.choice(n, size, replace=False) for size in sizes])
+    chosen = np.array([0, 2, 3, 4, 5, 6, 7, 8, 9])
+    base = base_at(wine._get_objective(), wine._theta())
+    stacks = _stacks(base, groups, chosen, None)
+    np.testing.assert_array_equal(np.sort(np.concatenate(stacks)), chosen)
+
+
+def test_the_optimum_is_found_from_elsewhere(wine):
+    objective = wine._get_objective()
+    base = base_at(objective, 0.5 * wine._theta())
+    assert np.abs(base.point.gradient).max() > 1.0
+    assert np.abs(objective.at(base.optimum()).gradient).max() < 1e-9
+
+
+def test_a_group_without_an_inverse_leaves_the_others_theirs():
+    # Only row 0 says anything about the last coefficient, and nothing holds it.
+    X, y, _ = data("cancer")
+    X = np.column_stack([X[:, :3], np.zeros(len(X))])
+    X[0, 3] = 1.0
+    objective = LogisticRegression(C=1.0, **NEWTON).fit(X, y)._get_objective()
+    bare = objective.with_extra_penalty(-objective.penalty)
+    theta, decrement = _newton_alone(
+        base_at(bare, np.zeros(objective.penalty.shape)), np.array([[0], [5]])
+    )
+    assert np.isnan(theta[0]).all()
+    assert np.isfinite(theta[1]).all()
+    assert decrement[1] > 0
+
+
+@pytest.mark.parametrize("converged", [True, False])
+@pytest.mark.parametrize("decrement", [0.0, 1e-3])
+def test_a_refit_counts_where_it_converged_to_less_than_its_first_step(
+    wine, monkeypatch, converged, decrement
+):
+    base = base_at(wine._get_objective(), wine._theta())
+    end = SimpleNamespace(theta=base.theta, converged=converged, decrement=decrement)
+    monkeypatch.setattr(exact, "polish", lambda *_, **__: end)
+    assert exact.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
+    assert exact.refit(base, [3])[1] == converged
+
+
+def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatch):
+    # Nearly separable classes, for which steps on one Hessian do not contract.
+    X, y, _ = data("cancer")
+    fitted = LogisticRegression(C=1e5, **NEWTON).fit(X, y)
+    asked, refit = [], exact.refit
+
+    def measured(base, rows, *args, **kwargs):
+        asked.append((int(rows[0]), kwargs["first"]))
+        return refit(base, rows, *args, **kwargs)
+
+    monkeypatch.setattr(exact, "refit", measured)
+    fitted.leave_out_params(method="exact")
+    assert asked
+    base, groups = fitted._removal(None, None, "exact", "auto")
+    for row, first in asked:
+        decrement = base.remove(groups.padded([row]), "newton")[1]
+        np.testing.assert_allclose(first, decrement, rtol=1e-6)
+
+
+def test_a_dual_coefficient_without_its_row_is_zero_to_the_last_bit():
+    X, y, w = data("diabetes")
+    reg = KernelRidge(kernel="rbf", alpha=0.1).fit(X, y, w)
+    for method in ("newton", "exact"):
+        assert not reg.leave_out_params(method=method).diagonal().any()
+
+
+def test_a_row_of_weight_zero_does_not_keep_a_class():
+    X, y, _ = data("wine")
+    keep = np.concatenate([np.flatnonzero(y < 2), [169, 170]])
+    X, y, w = X[keep], y[keep], np.ones(len(keep))
+    w[-1] = 0.0
+    fitted = LogisticRegression(**NEWTON).fit(X, y, w)
+    last = len(y) - 2
+    with pytest.warns(InfluenceWarning, match=f"row {last} .class 2"):
+        params = fitted.leave_out_params()
+    assert np.flatnonzero(np.isnan(params).any(axis=1)).tolist() == [last]
+
+
+@pytest.mark.parametrize("decrement", [np.nan, np.inf])
+def test_refine_begins_where_the_newton_step_has_no_length(wine, monkeypatch, decrement):
+    remove = Base.remove
+
+    def without_length(base, rows, method):
+        theta, length, converged = remove(base, rows, method)
+        if method == "newton":
+            length[rows[:, 0] == 7] = decrement
+        return theta, length, converged
+
+    monkeypatch.setattr(Base, "remove", without_length)
+    exact, newton = (wine.leave_out_params(method=name) for name in ("exact", "newton"))
+    refined = wine.leave_out_params(refine=1 / len(exact))
+    assert relative_error(newton[7], exact[7]) > 1e-7
+    assert relative_error(refined[7], exact[7]) < 1e-8
+
+
+# Active sets that cannot be followed.
+
+
+@pytest.mark.parametrize(("cls", "fixed"), [(LinearSVR, {}), (SVR, {"gamma": 0.1})])
+def test_a_path_that_ends_early_is_refitted_and_counted(cls, fixed, monkeypatch):
+    X, y, _ = data("diabetes")
+    y = y / y.std()
+    options = {"tol": 1e-12, "max_iter": 10**7} | fixed
+    reg = cls(**options).fit(X, y)
+    lost = np.full(reg._theta().shape, np.nan)
+    monkeypatch.setattr(active_set, "follow", lambda *_: (lost, False))
+    rows = [3, 11]
+    with pytest.warns(InfluenceWarning, match=r"followed for 2 of 2 group\(s\)"):
+        loss = reg.leave_out_loss(X, y, [[row] for row in rows], method="exact")
+    for j, row in enumerate(rows):
+        refit = sklearn_parent(reg)(**options).fit(np.delete(X, row, 0), np.delete(y, row))
+        expected = np.maximum(0.0, np.abs(y - refit.predict(X)) - reg.epsilon)
+        np.testing.assert_allclose(loss[:, j], expected, atol=1e-6)
