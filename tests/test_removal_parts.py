@@ -145,3 +145,18 @@ def test_a_path_that_ends_early_is_refitted_and_counted(cls, fixed, monkeypatch)
         refit = sklearn_parent(reg)(**options).fit(np.delete(X, row, 0), np.delete(y, row))
         expected = np.maximum(0.0, np.abs(y - refit.predict(X)) - reg.epsilon)
         np.testing.assert_allclose(loss[:, j], expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:The fit is not at its optimum")
+def test_from_a_fit_without_an_optimum_every_removal_is_a_refit():
+    X, y, _ = data("diabetes")
+    y = y / y.std()
+    reg = LinearSVR(max_iter=2).fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"followed for 2 of 2 group\(s\)"):
+        loss = reg.leave_out_loss(X, y, [[3], [11]], method="exact")
+    for found, row in zip(loss.T, [3, 11], strict=True):
+        refit = LinearSVR(tol=1e-12, max_iter=10**7)
+        refit.fit(np.delete(X, row, 0), np.delete(y, row))
+        expected = np.maximum(0.0, np.abs(y - refit.predict(X)) - reg.epsilon)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
