@@ -5,11 +5,17 @@ direct ridge solvers to rounding, the iterative ones to what they stop at.
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from scipy import sparse
 
-from skinfluence.linear_model import LinearRegression, LogisticRegression, Ridge
+from skinfluence.linear_model import (
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+)
 from skinfluence.objective import _absent_in, _signed_gram, null_directions, weigh
 from tests.cases import data, each_case, each_linear_case
 
@@ -307,3 +313,59 @@ def test_directions_without_variance_are_found_at_any_scale(scale):
     assert np.abs(X @ null[0]).max() < 1e-6 * np.abs(X).max()
     assert not mean.any()
     np.testing.assert_allclose(variance, np.sum(X**2) / X.shape[1], rtol=1e-12)
+
+
+def test_the_centre_is_where_the_rows_count_in_the_hessian():
+    X, y, w = data("cancer")
+    clf = LogisticRegression(C=0.1, **LOGISTIC["newton-cholesky"][1]).fit(X + 3.0, y, w)
+    point = clf._get_objective().at(clf._theta())
+    counts = point.curvature_diagonal()[:, 0]
+    np.testing.assert_allclose(point.centre(), counts @ (X + 3.0) / counts.sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("offset", "shifts"), [(1.6, True), (0.6, False), (0.0, False)])
+def test_a_shift_by_less_than_the_spread_is_not_worth_it(offset, shifts):
+    # Of eight features, four of them constant and zero: sum of squares 4 offset^2 against 1,
+    # with the spread 2.5 of each.
+    rng = np.random.default_rng(0)
+    X = np.zeros((640, 8))
+    X[:, :4] = offset + 2.5 * rng.choice([-1.0, 1.0], (640, 4))
+    reg = Ridge().fit(X, rng.standard_normal(640))
+    centre = reg._get_objective().at(reg._theta()).centre()
+    assert (centre is not None) == shifts
+
+
+def test_the_hessian_of_a_scale_and_coefficients_in_shifted_features():
+    # A coupled loss with outputs that no shift of all of them leaves as they are.
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(tol=1e-10, max_iter=10_000).fit(X, y)
+    objective = reg._get_objective()
+    point, m = objective.at(reg._theta()), X.mean(axis=0) + 1.0
+    H, moves = whole(objective, point.hessian_blocks(m)), objective.free.ravel()
+    shifted = np.column_stack([X - m, np.ones(len(X))])
+    W = point.curvature() * objective.row_weight[:, :, None]
+    expected = np.einsum("ikl,id,ie->kdle", W, shifted, shifted).reshape(H.shape)
+    expected += np.diag(objective.penalty.ravel())
+    expected = np.where(np.outer(moves, moves), expected, np.diag(1.0 * ~moves))
+    np.testing.assert_allclose(H, expected, rtol=1e-9, atol=1e-12 * np.abs(H).max())
+
+
+@pytest.mark.parametrize("named", [(True, True), (True, False), (False, True)])
+def test_rows_have_names_where_all_of_them_have(named):
+    X, y, _ = data("diabetes")
+    parts = [slice(0, 100), slice(100, None)]
+    frames = [
+        pd.DataFrame(X[part], index=[f"r{i}" for i in range(*part.indices(len(X)))])
+        if has_names
+        else X[part]
+        for part, has_names in zip(parts, named, strict=True)
+    ]
+    objectives = [
+        Ridge().fit(frame, y[part])._get_objective()
+        for frame, part in zip(frames, parts, strict=True)
+    ]
+    index = objectives[0].append(objectives[1]).index
+    if all(named):
+        assert list(index) == [f"r{i}" for i in range(len(X))]
+    else:
+        assert index is None
