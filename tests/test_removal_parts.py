@@ -11,6 +11,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression
 from skinfluence.removal import Base, exact
 from skinfluence.removal.leave_out import _newton_alone, _stacks
+from skinfluence.removal.stack import Stack
 from skinfluence.solvers import get_solver
 from skinfluence.svm import SVR, LinearSVR
 from tests.cases import NEWTON, data, relative_error, sklearn_parent
@@ -160,3 +161,23 @@ def test_from_a_fit_without_an_optimum_every_removal_is_a_refit():
         refit.fit(np.delete(X, row, 0), np.delete(y, row))
         expected = np.maximum(0.0, np.abs(y - refit.predict(X)) - reg.epsilon)
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_what_single_precision_makes_of_predictions_is_estimated(offset):
+    # Far from the origin an intercept takes back what the coefficients bring.
+    X, y, _ = data("wine")
+    objective = LogisticRegression(**NEWTON).fit(X + offset, y)._get_objective()
+    stack = Stack(base_at(objective, np.ones(objective.penalty.shape)), np.arange(5)[:, None])
+    steps = np.random.default_rng(0).standard_normal((5, *objective.penalty.shape))
+    steps[:, :, -1] = -offset * steps[:, :, :-1].sum(axis=2)
+    steps *= 10.0 ** -np.arange(5)[:, None, None]
+    rows = np.column_stack([X + offset, np.ones(len(X))])
+    raw = np.einsum("id,bkd->ibk", rows, steps)
+    rounded = np.einsum("id,bkd->ibk", rows.astype(np.float32), steps.astype(np.float32))
+    error = np.sqrt(np.mean((rounded - raw) ** 2, axis=0) / np.mean(raw**2, axis=0)).max(
+        axis=1
+    )
+    found = stack.single_precision(stack.base.theta + steps)
+    assert np.all((found > error) & (found < 20 * error))
+    assert not stack.single_precision(np.repeat(stack.base.theta[None], 5, axis=0)).any()
