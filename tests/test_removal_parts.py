@@ -230,3 +230,15 @@ def test_a_group_without_a_result_leaves_the_others_theirs(monkeypatch):
         found = fitted.leave_out_params()
     assert np.isnan(found[0]).all()
     np.testing.assert_array_equal(found[1:], expected[1:])
+
+
+def test_a_newton_step_uphill_is_no_step(wine, monkeypatch):
+    stack = Stack(base_at(wine._get_objective(), wine._theta()), np.arange(3)[:, None])
+    expected, decrement = stack.newton()
+    correct, signs = stack.update.correct, np.array([1.0, -1.0, 1.0])[:, None, None]
+    monkeypatch.setattr(stack.update, "correct", lambda V: signs * correct(V))
+    found, length = stack.newton()
+    assert np.isnan(found[1]).all()
+    assert np.isnan(length[1])
+    np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])
+    np.testing.assert_array_equal(length[[0, 2]], decrement[[0, 2]])
