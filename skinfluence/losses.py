@@ -74,6 +74,10 @@ class Loss(ABC):
         squared error is in units of the variance, rather than a log-likelihood.
     convex : bool
         Whether the curvature is nowhere negative.
+    curvature_rate : float or None
+        The smallest rate with |h'| <= rate h for the curvature h along any line of raw
+        predictions of unit speed: over a step d it changes by a factor of at most
+        exp(rate |d|). 0 if it is constant, None if there is no such rate, as with kinks.
     """
 
     coupled: ClassVar[bool] = False
@@ -83,6 +87,7 @@ class Loss(ABC):
     is_piecewise_linear: ClassVar[bool] = False
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
+    curvature_rate: ClassVar[float | None] = None
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -144,6 +149,7 @@ class SquaredLoss(Loss):
     """Squared error l = sum_k (y_k - eta_k)^2, without the 1/2; target (n, K)."""
 
     constant_curvature = True
+    curvature_rate = 0.0
     has_dispersion = True
 
     def loss(self, target, raw_prediction):
@@ -215,6 +221,8 @@ class LabelLoss(Loss):
 class LogisticLoss(LabelLoss):
     """Log loss l = sum_k log(1 + exp(-y_k eta_k)), y in {-1, +1}; target (n, K)."""
 
+    curvature_rate = 1.0
+
     def loss(self, target, raw_prediction):
         margin = _like(target, raw_prediction) * raw_prediction
         return -np.sum(log_expit(margin), axis=-1)
@@ -268,6 +276,7 @@ class SoftmaxLoss(Loss):
 
     coupled = True
     shift_invariant = True
+    curvature_rate = math.sqrt(2.0)  # the range of d is at most sqrt(2) |d|
 
     def loss(self, target, raw_prediction):
         # log(1 + exp(z)) with z the log-odds against the own class keeps a loss of 1e-20.
@@ -358,6 +367,8 @@ class SoftmaxLoss(Loss):
 class PoissonLoss(Loss):
     """Half Poisson deviance l = y log(y/mu) - y + mu, mu = exp(eta); target (n, 1)."""
 
+    curvature_rate = 1.0
+
     def loss(self, target, raw_prediction):
         target = _like(target, raw_prediction)
         constant = xlogy(target, target) - target
@@ -398,6 +409,11 @@ class TweedieLoss(Loss):
     """
 
     power: float
+
+    @property
+    def curvature_rate(self):
+        """The faster of the two exponentials in the curvature, None if it has both signs."""
+        return max(2.0 - self.power, self.power - 1.0) if self.convex else None
 
     @property
     def convex(self):
@@ -589,6 +605,11 @@ class SmoothHingeLoss(Loss):
     """
 
     temperature: float = 0.1
+
+    @property
+    def curvature_rate(self):
+        """1/t."""
+        return 1.0 / self.temperature
 
     def loss(self, target, raw_prediction):
         z, t = _shortfall(target, raw_prediction), self.temperature

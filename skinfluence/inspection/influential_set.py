@@ -204,7 +204,7 @@ class _Removals:
         removal.leave_out(
             base,
             groups,
-            "newton",
+            removal.ONE_STEP,
             lambda indices, _rows, theta: emit(indices, theta),
             n_jobs=self.n_jobs,
         )

@@ -305,7 +305,7 @@ default="infinitesimal_jackknife"
                 write(indices, d)
 
         groups = Groups(objective.n_rows)
-        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0)
+        self._leave_out(base, groups, removal.ONE_STEP, emit, None, n_jobs, 0)
         perfect = np.flatnonzero((measures.deleted_dispersion == 0).any(axis=1))
         if perfect.size:
             warn(

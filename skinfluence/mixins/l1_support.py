@@ -35,7 +35,7 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
         return base, groups
 
     def _leave_out(self, base, groups, *arguments, **how):
-        super()._leave_out(base, groups, *arguments, **how)
+        outcome = super()._leave_out(base, groups, *arguments, **how)
         changed = getattr(base, "changed", ())
         if changed:
             warn(
@@ -43,6 +43,7 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
                 f"{len(changed) / len(groups):.2g}, change which coefficients are zero, or "
                 "their signs: scikit-learn refitted them.",
             )
+        return outcome
 
     def _check_takes_dask(self, formulation):
         if formulation.l1_support is not None:

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinfluence import _version, convergence, distributed
+from skinfluence import _version, convergence, distributed, removal
 from skinfluence._compat import check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import (
@@ -108,6 +108,11 @@ class _State:
         if correction is None:
             correction = -self.factor.rough_solve(self.point.gradient[None])[0]
         return convergence.gradient_shift(self.point, correction)
+
+    @cached_property
+    def optimum(self):
+        """The optimum of all rows near the point, from which removal starts."""
+        return removal.find_optimum(self.point, self.factor, self.solver)
 
 
 class ProblemMixin(Hooks):

@@ -20,7 +20,7 @@ from skinfluence._typing import (
     MatrixLike,
     RandomState,
 )
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
@@ -158,7 +158,11 @@ class RemovalMixin:
             if return_bound:
                 bound[indices] = removal.error_bound(base, rows, theta)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        outcome = self._leave_out(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in outcome.undetermined.items():
+            out[group, _lost(layout, directions)] = bound[group] = np.nan
         return (out, bound) if return_bound else out
 
     def leave_out_loss(
@@ -228,7 +232,11 @@ class RemovalMixin:
         def emit(indices, _rows, theta):
             removal.losses_into(out, indices, formulation.loss, design, target, theta)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        outcome = self._leave_out(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in outcome.undetermined.items():
+            out[removal.depends(directions, design), group] = np.nan
         return out
 
     def leave_out_predict(
@@ -612,28 +620,39 @@ default="predict"
             point = self._evaluate(objective)
             self._warn_of_lost_path(point)
             return removal.ActiveSetBase(point, solver, self._refitted_theta), groups
-        state = self._get_state(hessian_solver)
-        point, factor = state.point, state.factor
-        if method != "exact":
-            self._warn_of_support(state)
-        else:
-            with self._naming_directions():
-                polished = convergence.polish(
-                    objective, point.theta, solver, tol=1e-11, max_iter=100
-                )
-                if polished.n_iter:
-                    point = objective.at(polished.theta)
-                    factor = solver.factorise(point)
-            if not polished.converged:
-                warn(
-                    f"No optimum was reached from the fit: after {polished.n_iter} Newton "
-                    f"steps the Newton decrement is {polished.decrement:.3g}, and refits may "
-                    "have no optimum either, as for separable classes without a penalty.",
-                )
-        return removal.Base.at(point, factor, solver), groups
+        return self._removal_base(method, hessian_solver), groups
+
+    def _removal_base(self, method, hessian_solver):
+        """Return the base at the optimum of all rows, for "exact" to rounding."""
+        objective = self._get_objective()
+        solver = get_solver(hessian_solver, objective)
+        with self._naming_directions():
+            try:
+                optimum = self._get_state(hessian_solver).optimum
+            except SingularHessianError:
+                # A Hessian that is singular at the fit need not be so at the optimum.
+                optimum = removal.optimum_from(objective, self._theta(), solver)
+            if method == "exact":
+                optimum = removal.refine_optimum(optimum, solver)
+            point, factor = optimum.point, optimum.factor
+            try:
+                settled, theta = self._settle(objective, point.theta)
+            except ValueError as error:
+                settled = objective
+                warn(str(error))
+            if settled is not objective:
+                point = settled.at(theta)
+                factor = solver.factorise(point)
+        if not optimum.converged:
+            warn(
+                "No optimum was reached from the fit: Newton's method ended at a Newton "
+                f"decrement of {optimum.decrement:.3g}, and refits may have no optimum "
+                "either, as for separable classes without a penalty.",
+            )
+        return removal.Base.at(point, factor, solver)
 
     def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
-        """Walk over the groups and say which have no result."""
+        """Walk over the groups, warn of those without a result, return the outcome."""
         if refine is not None:
             if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
                 raise ValueError(f"refine={refine!r} must be a share, above 0, at most 1.")
@@ -644,6 +663,11 @@ default="predict"
         outcome = removal.leave_out(
             base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose, **how
         )
+        self._warn_of_outcome(base, groups, outcome)
+        return outcome
+
+    def _warn_of_outcome(self, base, groups, outcome):
+        """Warn of groups without a result, or with one that is not unique."""
         if outcome.without_optimum:
             named = ", ".join(
                 f"{groups.name(group)} (class {label!r})"
@@ -666,6 +690,17 @@ default="predict"
                 f"did not converge; their results are NaN: {named}. A stronger penalty "
                 "or centred features help.",
             )
+        if outcome.undetermined:
+            layout, names = base.point.objective.formulation.layout, self.param_names()
+            lost = [
+                f"{groups.name(group)} ({', '.join(np.array(names)[_lost(layout, V)][:4])})"
+                for group, V in sorted(outcome.undetermined.items())[:5]
+            ]
+            warn(
+                f"Without {len(outcome.undetermined)} group(s) the others do not determine "
+                f"every parameter: {', '.join(lost)}. These parameters are NaN, and so are "
+                "predictions and losses that depend on them. A penalty determines them.",
+            )
 
     def _leave_out_raw(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
         """Return each training sample's raw prediction without its group, (n, K)."""
@@ -684,7 +719,12 @@ default="predict"
                 rows_of_group = line[line >= 0]
                 raw[rows_of_group] = design.take(rows_of_group).predict(one)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        outcome = self._leave_out(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in outcome.undetermined.items():
+            rows = groups.rows(group)
+            raw[rows[removal.depends(directions, design.take(rows))]] = np.nan
         return raw
 
     def _leave_out_score(
@@ -787,6 +827,11 @@ default="predict"
             f"{', '.join(names[:5])}. Use fit_intercept=False on centred data, or "
             "solver='liblinear' for logistic regression."
         )
+
+
+def _lost(layout, directions):
+    """Return which entries of `params_` change along any of some directions, (p,) bool."""
+    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
 
 
 def _line(predicted, actual):

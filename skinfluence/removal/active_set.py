@@ -60,6 +60,9 @@ class ActiveSetBase:
     def prepare(self):
         """Nothing is shared beyond the point."""
 
+    def recover(self, rows):
+        """Return None: scikit-learn refits where no optimum is found."""
+
     def remove(self, rows, method):
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
 
