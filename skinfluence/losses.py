@@ -101,6 +101,23 @@ class Loss(ABC):
     def curvature(self, target, raw_prediction):
         """Return the second derivative, shape (n, K), or (n, K, K) where coupled."""
 
+    def falls_forever(self, target, n_outputs):
+        """Return the sign of the raw predictions along which each loss never rises, (n, K).
+
+        Towards sign * inf the loss falls and reaches no minimum. 0 marks an output that moves
+        the loss up in the end whichever way it goes, NaN one that the row has no part in. Of a
+        coupled loss the differences of an output of sign 1 and one of sign -1 are meant. None
+        if no row has such a side: then every objective of this loss has a minimum.
+        """
+        return None
+
+    def shortest_step(self):
+        """Return the least gradient / curvature, in size, on a side of `falls_forever`.
+
+        A Newton step moves no raw prediction by less if the objective has no minimum.
+        """
+        return 1.0
+
     def curvature_factor(self, target, raw_prediction):
         """Return r (n, K) with W_kl = -r_k r_l off the diagonal, where `shift_invariant`."""
         raise NotImplementedError
@@ -239,6 +256,9 @@ class LogisticLoss(LabelLoss):
     def curvature(self, target, raw_prediction):
         return expit(raw_prediction) * expit(-raw_prediction)
 
+    def falls_forever(self, target, n_outputs):
+        return target
+
     def probability(self, raw_prediction):
         return expit(raw_prediction)
 
@@ -306,6 +326,9 @@ class SoftmaxLoss(Loss):
         outputs = np.arange(p.shape[1])
         curvature[:, outputs, outputs] = self._diagonal(p)
         return curvature
+
+    def falls_forever(self, target, n_outputs):
+        return np.where(target[:, None] == np.arange(n_outputs), 1.0, -1.0)
 
     def curvature_factor(self, target, raw_prediction):
         return softmax(raw_prediction, axis=1)
@@ -380,6 +403,9 @@ class PoissonLoss(Loss):
     def curvature(self, target, raw_prediction):
         return _exp(raw_prediction)
 
+    def falls_forever(self, target, n_outputs):
+        return np.where(target > 0, 0.0, -1.0)
+
     def response(self, raw_prediction):
         return _exp(raw_prediction)
 
@@ -447,6 +473,15 @@ class TweedieLoss(Loss):
         pull, push = self._powers(target, raw_prediction)
         with np.errstate(invalid="ignore"):
             return (2 - self.power) * push - (1 - self.power) * pull
+
+    def falls_forever(self, target, n_outputs):
+        # Of y <= 0 both terms vanish with mu. A positive y has its minimum at mu = y: the loss
+        # rises beyond on either side, up to a limit at most where it is not convex.
+        return None if self.power >= 2 else np.where(target > 0, 0.0, -1.0)
+
+    def shortest_step(self):
+        # (mu^(2-p) - y mu^(1-p)) / ((2-p) mu^(2-p) - (1-p) y mu^(1-p)) where y <= 0.
+        return 1 / (2 - self.power)
 
     def chi_square(self, target, raw_prediction):
         # (y - mu)^2 / mu^p
@@ -624,6 +659,12 @@ class SmoothHingeLoss(Loss):
     def curvature(self, target, raw_prediction):
         u = self._scaled(target, raw_prediction)
         return expit(u) * expit(-u) / self.temperature
+
+    def falls_forever(self, target, n_outputs):
+        return np.where(target == 0, np.nan, target)
+
+    def shortest_step(self):
+        return self.temperature
 
     def temperature_slope(self, target, raw_prediction):
         """Return d gradient / d temperature, shape (n, ..., K).

@@ -15,7 +15,7 @@ ROOMS = [
     ["kernels"],
     ["gradients"],
     ["objective"],
-    ["solvers"],
+    ["solvers", "existence"],
     ["groups", "influence", "convergence", "active_set"],
     ["removal", "distributed"],
     ["diagnostics"],
