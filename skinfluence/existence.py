@@ -114,7 +114,7 @@ def may_lack_minimum(objective, correction, rows=None):
     bool
         False proves that there is no direction that `recession_direction` could find.
     """
-    if not _may_recede(objective):
+    if not may_recede(objective):
         return False
     moved = objective.design.predict(correction) if rows is None else rows
     moved = moved[objective.sample_weight > 0]
@@ -132,7 +132,7 @@ def find_recession(objective, theta=None):
     no longer hold back the direction of the next, because a long way along the first makes up
     for them.
     """
-    if not _may_recede(objective):
+    if not may_recede(objective):
         return None
     falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
     if objective.coupled:
@@ -158,7 +158,7 @@ def _unpenalised(objective):
     return free if support is None else free & ~support.penalised
 
 
-def _may_recede(objective):
+def may_recede(objective):
     """Return whether loss and penalties leave the question open."""
     if objective.is_distributed:
         return False

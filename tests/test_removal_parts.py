@@ -87,7 +87,7 @@ def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatc
     assert asked
     base, groups = fitted._removal(None, None, "exact", "auto")
     for row, first in asked:
-        decrement = base.remove(groups.padded([row]), "newton")[1]
+        decrement = base.remove(groups.padded([row]), ONE_STEP)[1]
         np.testing.assert_allclose(first, decrement, rtol=1e-6)
 
 

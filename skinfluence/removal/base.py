@@ -17,10 +17,9 @@ import numpy as np
 
 from skinfluence import convergence
 from skinfluence.blocks import memory_budget, row_blocks
-from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.removal import methods
-from skinfluence.removal.identified import hold, null_space
+from skinfluence.removal.identified import identified
 from skinfluence.solvers.pencil import PencilFactor
 
 __all__ = ["Base", "Optimum", "find_optimum", "optimum_from", "refine_optimum"]
@@ -118,18 +117,8 @@ class Base:
             One of the optima, (K, D), and the directions (r, K, D) to the others; None if
             there is no optimum, or only one.
         """
-        reduced = self.point.objective.without(rows)
-        directions, held = null_space(reduced)
-        if not len(directions):
-            return None
-        part = hold(reduced, held)
-        try:
-            polished = convergence.polish(
-                part, self.theta, self.solver, tol=1e-11, max_iter=100
-            )
-        except SingularHessianError:
-            return None
-        return (polished.theta, directions) if polished.converged else None
+        found = identified(self.point.objective.without(rows), self.theta, self.solver)
+        return None if found is None else (found.theta, found.directions)
 
     def optimum(self):
         """Return the optimum of all rows, (K, D)."""

@@ -16,7 +16,8 @@ separable classes) the group goes to damped Newton with its own Hessian.
 
 import numpy as np
 
-from skinfluence.convergence import polish
+from skinfluence import existence
+from skinfluence.convergence import newton_correction, polish
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.stack import Stack
 
@@ -160,6 +161,22 @@ def refit(base, rows, start=None, first=np.inf):
         polished = polish(objective, theta, base.solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
+    if polished.converged and _lacks_minimum(objective, polished.theta, base.solver):
+        return polished.theta, False
     first = first if np.isfinite(first) else np.inf  # there was no step to compare with
     enough = polished.decrement <= max(1e-6 * first, base.rounding)
     return polished.theta, polished.converged and enough
+
+
+def _lacks_minimum(objective, theta, solver):
+    """Whether F falls for ever near the end of Newton's method, as for separated classes."""
+    if not existence.may_recede(objective):
+        return False
+    point = objective.at(theta)
+    try:
+        correction = newton_correction(point, solver.factorise(point))
+    except SingularHessianError:
+        return True
+    if not existence.may_lack_minimum(objective, correction):
+        return False
+    return existence.recession_direction(objective, theta) is not None

@@ -5,20 +5,26 @@ directions V of the parameters,
 
     x~_i'V = 0 for every row that has a weight,   Lam V = 0,
 
-and the optimum is not one point but a flat. Every parameter, prediction and loss that is the
-same all over it is still determined. To find it, as many parameters as there are directions
-are held at their values, and the others move.
+and the optima form a flat. Every parameter, prediction and loss that is the same all over it
+is still determined. To find it, as many parameters as there are directions are held at their
+values, and the others move.
+
+If classes are separated, F falls for ever along a direction, see `existence.py`. In the limit
+the rows that move along it have no loss left. The other rows determine the rest, and the
+direction is then one of the above.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
 
+from skinfluence import convergence, existence
 from skinfluence.blocks import row_blocks
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.l1_support import L1Support
 
-__all__ = ["depends", "hold", "null_space"]
+__all__ = ["Identified", "depends", "hold", "identified", "null_space"]
 
 # Columns of a triangular factor, relative to the largest, that count as zero.
 _RANK_TOL = 1e-9
@@ -26,6 +32,49 @@ _RANK_TOL = 1e-9
 _ENTRY_TOL = 1e-7
 # Columns up to which a null space is looked for: it takes O(D^3).
 _LARGEST = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Identified:
+    """What an objective determines of its parameters.
+
+    Parameters
+    ----------
+    objective : Objective
+        With the rows that determine it, and with parameters held that are not determined.
+    theta : ndarray of shape (K, D)
+        One of its optima.
+    directions : ndarray of shape (r, K, D)
+        Along which nothing changes that is determined.
+    """
+
+    objective: object
+    theta: np.ndarray
+    directions: np.ndarray
+
+
+def identified(objective, theta, solver):
+    """Return the `Identified` part of an objective, starting at theta (K, D).
+
+    None if no direction is found along which the parameters are open, or no optimum. The
+    outputs of a coupled loss share their rows, and none of them is determined if one is not.
+    """
+    recession = existence.find_recession(objective, theta)
+    if recession is not None:
+        if objective.coupled:
+            return None
+        objective = objective.without(existence.moving_rows(objective, recession.direction))
+        if not objective.sample_weight.any():
+            return None
+    directions, held = null_space(objective)
+    if not len(directions):
+        return None
+    part = hold(objective, held)
+    try:
+        polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
+    except SingularHessianError:
+        return None
+    return Identified(part, polished.theta, directions) if polished.converged else None
 
 
 def null_space(objective):
