@@ -36,7 +36,7 @@ from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
-from skinfluence.steps import final_estimator, transform
+from skinfluence.steps import final_estimator, param_names, transform
 
 __all__ = [
     "Functional",
@@ -283,16 +283,14 @@ def coefficient(estimator: Estimator, param: str | int) -> Functional:
     >>> round(bmi.value(reg.params_), 1)
     306.4
     """
-    final = final_estimator(estimator)
-    names = final.param_names()
+    final_estimator(estimator)
+    names = param_names(estimator)
     if isinstance(param, Integral) and not isinstance(param, bool):
         if not 0 <= param < len(names):
             raise ValueError(
                 f"param={param} is outside the {len(names)} parameters, 0 to {len(names) - 1}."
             )
         return _Coefficient(int(param))
-    if hasattr(estimator, "param_names"):
-        names = estimator.param_names()
     if param not in names:
         raise ValueError(
             f"param={param!r} is not a parameter of this model: use a position or one of "
