@@ -599,17 +599,17 @@ def _smooth_response(estimator, label):
     """Return (loss, column): whose response stands for a label or target."""
     final = final_estimator(estimator)
     formulation = final._get_formulation()
-    K = formulation.layout.n_outputs
+    K = formulation.layout.n_predictions
     if is_classifier(final):
         code = _code(final, _default_label(final, label))
         return (LogisticLoss() if K == 1 else SoftmaxLoss()), code
     target = 0 if label is None and K == 1 else label
     if not isinstance(target, Integral) or not 0 <= target < K:
         raise ValueError(f"label={label!r} must be the position of one of {K} targets.")
+    # A scale among the outputs is no part of the response.
     loss = formulation.loss
-    return (
-        SquaredLoss() if loss.response_jacobian(np.zeros((1, K))) is None else loss
-    ), target
+    raw = np.zeros((1, formulation.layout.n_outputs))
+    return (SquaredLoss() if loss.response_jacobian(raw) is None else loss), target
 
 
 def _default_label(final, label):

@@ -7,7 +7,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import functionals
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.linear_model import (
+    HuberRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
 from skinfluence.svm import LinearSVC
 from tests.cases import NEWTON, data, relative_error
 
@@ -47,6 +52,10 @@ def all_functionals():
     reg, X, _ = fit("counts")
     weights = np.arange(1.0, 10.0)
     yield "log-link", reg, functionals.mean_prediction(reg, X[:9], sample_weight=weights)
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8).fit(X, y).polish()
+    yield "scale-mean", reg, functionals.mean_prediction(reg, X[:9])
+    yield "scale-parity", reg, functionals.demographic_parity(reg, X, X[:, 1] > 0)
     clf = LinearSVC().fit(*data("wine")[:2])
     X = data("wine")[0]
     yield "one-vs-rest", clf, functionals.probability(clf, X[:1], label=0)
@@ -131,6 +140,21 @@ def test_samples_go_through_the_steps_of_a_pipeline():
         functionals.coefficient(pipe, "intercept").value(pipe[-1].params_)
         == pipe[-1].intercept_
     )
+
+
+def test_a_scale_is_no_target():
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(max_iter=1000).fit(X, y)
+    side = X[:, 1] > 0
+    mean = functionals.mean_prediction(reg, X[:9])
+    gap = functionals.demographic_parity(reg, X, side)
+    predicted = reg.predict(X)
+    np.testing.assert_allclose(mean.value(reg.params_), predicted[:9].mean())
+    expected = predicted[side].mean() - predicted[~side].mean()
+    np.testing.assert_allclose(gap.value(reg.params_), expected)
+    assert not mean.gradient(reg.params_)[-1]
+    with pytest.raises(ValueError, match="one of 1 targets"):
+        functionals.mean_prediction(reg, X, label=1)
 
 
 def test_what_makes_no_sense_is_named():
