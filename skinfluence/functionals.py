@@ -20,6 +20,11 @@ which stay as they are: what moves is the model. Class labels have no derivative
 rate is meant, they are smoothed by a logistic function of the raw prediction divided by a
 temperature. At temperature 1 that is `predict_proba` of a logistic regression; towards 0 it
 tends to the share of samples that are given the class.
+
+Of a support vector classifier that decides between pairs of classes, the raw predictions are
+the decision values of each class, with ``decision_function_shape="ovr"``: votes, and a share
+of the confidences that breaks their ties. Gradients are those of the confidences, because
+votes are constant until one of them jumps.
 """
 
 from abc import ABC, abstractmethod
@@ -37,6 +42,8 @@ from skinfluence.blocks import row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
 from skinfluence.steps import final_estimator, param_names, transform
+from skinfluence.svm.decision import PairDecision
+from skinfluence.targets import OneVsOneLabels
 
 __all__ = [
     "Functional",
@@ -115,6 +122,9 @@ class _Coefficient(Functional):
 class _OfPredictions(Functional):
     """A function of the raw predictions of given samples.
 
+    Of models that decide between pairs of classes it is one of their decision values, one
+    for each class.
+
     Parameters
     ----------
     estimator : object
@@ -128,13 +138,22 @@ class _OfPredictions(Functional):
         formulation = final._get_formulation()
         self.layout = formulation.layout
         self.design = final._check_X(formulation, transform(estimator, X))
+        self.decide = None
+        if isinstance(formulation.target, OneVsOneLabels):
+            self.decide = PairDecision(len(final.classes_))
 
     def value(self, params):
-        return float(self._value(self._raw(params)))
+        raw = self._raw(params)
+        return float(self._value(raw if self.decide is None else self.decide(raw)))
 
     def gradient(self, params):
-        rows = GradientRows(self.design, self._raw_gradient(self._raw(params)))
-        return self.layout.to_public(rows.sum())
+        raw = self._raw(params)
+        if self.decide is None:
+            gradient = self._raw_gradient(raw)
+        else:
+            gradient = self._raw_gradient(self.decide(raw))
+            gradient = np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
+        return self.layout.to_public(GradientRows(self.design, gradient).sum())
 
     def _raw(self, params):
         theta = self.layout.from_public(np.asarray(params, dtype=np.float64))
@@ -391,7 +410,8 @@ def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Func
 
     ``eta_c - max_{k != c} eta_k``, positive where `predict` gives class c; with two classes
     plus or minus the decision function. Where two other classes tie the gradient is that of
-    one of them.
+    one of them. An `SVC` with several classes predicts so with ``break_ties=True``; by
+    default it gives a tie of votes to the first class.
 
     Parameters
     ----------
