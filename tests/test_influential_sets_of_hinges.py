@@ -144,3 +144,12 @@ def test_the_estimator_stays_as_it_was():
     most_influential_set(clf, margin, max_samples=2)
     np.testing.assert_array_equal(clf.params_, before)
     assert len(clf.influence_loss(X[:1], y[:1])[0]) == len(y)
+
+
+def test_if_no_optimum_is_found_a_smooth_model_will_do():
+    X, y = np.array([[1.0], [1.0 + 5e-7], [-1e-3]]), np.array([1, 1, 0])
+    clf = LinearSVC(loss="hinge", C=10.0, fit_intercept=False, tol=1e-8).fit(X, y)
+    with pytest.raises(ValueError, match=r"Use smooth\(\)\.polish\(\)"):
+        most_influential_set(clf, "coef[x0]")
+    result = most_influential_set(clf.smooth().polish(), "coef[x0]", max_samples=1)
+    assert result.target_before > result.target_after > 0
