@@ -193,7 +193,7 @@ class RemovalMeasures:
         """Return externally studentised residuals, (n,); norms over several outputs."""
         squares = chi_squares(self.base.point) + self.decrement2
         raw_gradient = self.base.point.rows.raw_gradient
-        return _signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
+        return self._signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
 
     def cooks_distance(self):
         """Return Cook's distance, (n,); 0 where no parameter is free to move."""
@@ -203,11 +203,18 @@ class RemovalMeasures:
 
     def dffits(self):
         """Return DFFITS, (n,); norms over several outputs."""
-        return _signed_root(_ratio(self.distance, self.deleted_dispersion), -self._moved)
+        squares = _ratio(self.distance, self.deleted_dispersion)
+        return self._signed_root(squares, -self._moved)
 
     def newton_decrement(self):
         """Return the Newton decrement of F without each row at the optimum of F, (n,)."""
         return np.sqrt(np.maximum(0.0, self.decrement2.sum(axis=1)))
+
+    def _signed_root(self, squares, direction):
+        """Return the root of the sum of squares; of one prediction with a sign."""
+        root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
+        one = self.base.point.objective.formulation.layout.n_predictions == 1
+        return np.copysign(root, direction[:, 0]) if one else root
 
 
 def sandwich(point, factor, groups, *, n_jobs=None):
@@ -241,9 +248,3 @@ def _ratio(a, b):
     """Return a / b, NaN where b is not positive."""
     a, b = np.broadcast_arrays(a, b)
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
-
-
-def _signed_root(squares, direction):
-    """Return the root of the sum of squares; with one output with a sign."""
-    root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
-    return np.copysign(root, direction[:, 0]) if direction.shape[1] == 1 else root

@@ -17,7 +17,8 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
-from skinfluence.pipeline import Pipeline, name_rows, row_names, transform
+from skinfluence.pipeline import Pipeline, name_rows
+from skinfluence.steps import row_names, steps_before, through
 
 __all__ = ["from_fitted"]
 
@@ -143,8 +144,13 @@ def _from_fitted(obj, X, y, sample_weight, path):
         attribute, inner = inner
         return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}")
     if type(obj) in (pipeline.Pipeline, Pipeline):
-        Xt = X if X is None else transform(obj.steps, X)
+        if not obj.steps:
+            raise UnsupportedEstimatorError(
+                f"{path} is a pipeline without steps: add steps, the last one an estimator of "
+                "scikit-learn, and fit it."
+            )
         name, last = obj.steps[-1]
+        Xt = X if X is None else through(steps_before(obj), X, last)
         last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]")
         name_rows(last, row_names(X))
         return Pipeline(

@@ -777,6 +777,12 @@ class HuberLoss(Loss):
     def curvature_diagonal(self, target, raw_prediction):
         return np.einsum("nkk->nk", self.curvature(target, raw_prediction))
 
+    def chi_square(self, target, raw_prediction):
+        # A scale has no residual.
+        found = super().chi_square(target, raw_prediction)
+        found[..., 1] = 0.0
+        return found
+
     def response(self, raw_prediction):
         return raw_prediction[..., :1]
 

@@ -561,7 +561,7 @@ def jackknife_plus_interval(
     """
     final = final_estimator(estimator)
     final._refuse_dask("jackknife_plus_interval", X)
-    if is_classifier(final) or final._get_formulation().layout.n_outputs != 1:
+    if is_classifier(final) or final._get_formulation().layout.n_predictions != 1:
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target: for a classifier use "
             "probabilities, for several targets a model for each."

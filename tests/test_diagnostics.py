@@ -12,6 +12,7 @@ from skinfluence import InfluenceWarning
 from skinfluence.linear_model import (
     ElasticNet,
     GammaRegressor,
+    HuberRegressor,
     LinearRegression,
     LogisticRegression,
     PoissonRegressor,
@@ -385,3 +386,18 @@ def test_groups_must_partition_the_samples():
         reg.params_covariance("hessian", np.arange(len(y)))
     with pytest.raises(ValueError, match="kind='HC3' is not known"):
         reg.params_covariance("HC3")
+
+
+def test_a_scale_has_no_residual():
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8).fit(X, y).polish()
+    summary = reg.influence_summary()
+    residual = y - reg.predict(X)
+    inside = ~reg.outliers_
+    assert inside.any()
+    np.testing.assert_array_equal(np.sign(summary.studentized_residual), np.sign(residual))
+    np.testing.assert_array_equal(np.isinf(summary.studentized_residual), reg.outliers_)
+    # Without the row's own pull on the fit: Pearson's residual by the curvature 2/sigma.
+    pearson = 2 * residual[inside] ** 2 / reg.scale_
+    expected = np.sqrt(pearson + summary.newton_decrement[inside] ** 2)
+    np.testing.assert_allclose(np.abs(summary.studentized_residual[inside]), expected)

@@ -119,7 +119,7 @@ class RemovalMixin:
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
         dtype : numpy dtype, default=None
             Type of the result, float64 by default. Computations are in float64.
         out : ndarray of shape (G, p), default=None
@@ -203,7 +203,7 @@ class RemovalMixin:
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
         dtype : numpy dtype, default=None
             Type of the result, float64 by default. Computations are in float64.
         out : ndarray of shape (q, G), default=None
@@ -274,7 +274,7 @@ default="predict"
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
 
         Returns
         -------
@@ -341,7 +341,7 @@ default="predict"
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
 
         Returns
         -------

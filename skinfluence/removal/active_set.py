@@ -1,7 +1,8 @@
 """Removal from models that kinks hold: the active set is followed, not a curvature.
 
     "influence"   first order in the weights: rows held by a kink have no influence
-    "newton"      the optimum of the remaining rows if every one stays on its piece or kink
+    "one-step"    the optimum of the remaining rows if every one stays on its piece or kink
+    "newton"      the same, and "exact" for the groups without which a row does not stay
     "exact"       the path of optima as the weights of the leaving rows go to zero, with
                   every row changing its place where the path says so
 
@@ -15,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import active_set
+from skinfluence.removal.methods import ONE_STEP
 
 __all__ = ["ActiveSetBase"]
 
@@ -93,10 +95,13 @@ class ActiveSetBase:
         if not np.isfinite(point.misfit) and method == "exact":
             self.refitted.append(rows)
             return self.refit(rows), 0
-        if method == "newton":
-            return active_set.first_step(point, reduced, outputs)
+        misplaced = 0
+        if method != "exact":
+            theta, misplaced = active_set.first_step(point, reduced, outputs)
+            if method == ONE_STEP or not misplaced:
+                return theta, misplaced
         theta, arrived = active_set.follow(point, reduced, outputs)
         if not arrived:
             self.refitted.append(rows)
             theta = self.refit(rows)
-        return theta, 0
+        return theta, misplaced

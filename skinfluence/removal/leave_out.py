@@ -63,7 +63,7 @@ def leave_out(
     n_jobs : int or None, default=None
         Number of joblib threads.
     verbose : int, default=0
-        Progress as joblib reports it.
+        Messages of joblib about progress; more of them for larger values.
     reduce : callable or None, default=None
         Called with what `emit` returned, one stack at a time and in their order.
 
