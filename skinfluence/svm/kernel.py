@@ -70,7 +70,8 @@ class _LibSVMMixin(ActiveSetEstimatorMixin):
     def _validate_X(self, X):
         fitted = self._fitted_kernel
         if callable(self.kernel if fitted is None else fitted.metric):
-            return np.asarray(X)  # libsvm leaves the samples to the function
+            # libsvm leaves the samples to the function.
+            return X.tocsr() if issparse(X) else np.asarray(X)
         return super()._validate_X(X)
 
     def _write_dual(self, coef, intercept, objective):
