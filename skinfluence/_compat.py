@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight
 __all__ = [
     "LinearClassifierMixin",
     "check_sample_weight",
+    "fitted_gamma",
     "one_vs_one_decision",
     "scores_with_weights",
     "write_libsvm",
@@ -41,6 +42,14 @@ def scores_with_weights(scorer):
     if hasattr(scorer, "_accept_sample_weight"):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters
+
+
+def fitted_gamma(estimator):
+    """Return gamma as a fitted SVC or SVR uses it, None before 'scale' is a number.
+
+    It is computed from the rows of `fit`, which the estimator may not have been given since.
+    """
+    return getattr(estimator, "_gamma", None)
 
 
 def write_libsvm(estimator, coef, intercept, X, codes, kernel):

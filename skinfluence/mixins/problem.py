@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import sklearn
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import (
@@ -147,7 +148,7 @@ class ProblemMixin(Hooks):
         """Fit with whatever else scikit-learn's `fit` takes, and remember the data."""
         # With copy_X=False scikit-learn may centre and scale X in place, and the training
         # data would no longer be what was fitted.
-        given = X if getattr(self, "copy_X", True) else copy.deepcopy(X)
+        given = X if getattr(self, "copy_X", True) else _copied(X)
         before = vars(self).copy()
         try:
             self._forget_fit()
@@ -173,20 +174,35 @@ class ProblemMixin(Hooks):
     def _remember(self, X, y, sample_weight):
         """Return the problem of a finished fit, or why it has no influence.
 
-        fit refuses nothing that scikit-learn accepts: whatever this bookkeeping cannot
-        handle is said when influence is asked for.
+        `fit` refuses nothing that scikit-learn accepts. So it catches every error of this
+        bookkeeping, whatever its type, and influence methods raise it later.
         """
-        problem = FittedProblem(layout=self._layout(), params=self.get_params(deep=False))
+        problem = FittedProblem()
         try:
-            formulation = self._formulate_fit(y, sample_weight)
-        except (TypeError, ValueError) as error:
-            return replace(problem, refusal=str(error))
-        problem = replace(problem, formulation=formulation)
+            problem = replace(problem, params=self.get_params(deep=False))
+            problem = replace(problem, layout=self._layout())
+            problem = replace(problem, formulation=self._formulate_fit(y, sample_weight))
+        except Exception as error:
+            return replace(problem, refusal=self._reason(error, "parameters"))
         try:
-            objective = self._make_objective(formulation, X, y, sample_weight)
-        except (TypeError, ValueError) as error:
-            return replace(problem, data_refusal=str(error))
+            if X is None:
+                raise MemoryError(
+                    "copy_X=False: X is overwritten, and there was no copy of it"
+                )
+            objective = self._make_objective(problem.formulation, X, y, sample_weight)
+        except Exception as error:
+            return replace(problem, data_refusal=self._reason(error, "training data"))
         return replace(problem, objective=objective)
+
+    def _reason(self, error, read):
+        """Return why a fit has no influence: the message of an error while reading it."""
+        if isinstance(error, ValueError):  # of our own checks or of scikit-learn's
+            return str(error)
+        return (
+            f"scikit-learn has fitted this {type(self).__name__}, but its {read} cannot be "
+            f"read for influence ({type(error).__name__}: {error}). Fit on a NumPy array or "
+            "a sparse matrix of numbers."
+        )
 
     def _adopt_fit(self, X, y, sample_weight):
         """Remember a finished fit and data for it, or raise and change nothing.
@@ -225,6 +241,7 @@ class ProblemMixin(Hooks):
 
     def _formulate_fit(self, y, sample_weight):
         """Return the formulation of a finished fit."""
+        self._check_arrays()
         if distributed.is_dask(y, sample_weight):
             return self._formulate_dask(y, sample_weight)
         formulation, layout = self._formulate(y, sample_weight), self._layout()
@@ -235,6 +252,18 @@ class ProblemMixin(Hooks):
                 "class whose samples all have weight zero. Drop those samples."
             )
         return formulation
+
+    def _check_arrays(self):
+        """Raise where `fit` kept the parameters in arrays of another library."""
+        coef = vars(self).get("coef_")
+        if not (coef is None or np.isscalar(coef) or isinstance(coef, np.ndarray)):
+            if issparse(coef):  # after `sparsify`
+                return
+            library = type(coef).__module__.partition(".")[0]
+            raise UnsupportedEstimatorError(
+                f"coef_ is a {type(coef).__name__} of {library}: influence is computed with "
+                "NumPy. Convert X, y and sample_weight to NumPy arrays and fit again."
+            )
 
     def _formulate_dask(self, y, sample_weight):
         """Return the formulation, reading y only where it depends on y."""
@@ -438,7 +467,8 @@ class ProblemMixin(Hooks):
 
     def _get_layout(self):
         """Return the shapes of the fitted parameters."""
-        return self._get_problem().layout
+        layout = self._get_problem().layout
+        return self._get_formulation().layout if layout is None else layout
 
     def _get_formulation(self):
         """Return the formulation, or say why there is none."""
@@ -533,14 +563,24 @@ class ProblemMixin(Hooks):
 
     def _validate_X(self, X):
         kind = np.asarray(X).dtype.kind if isinstance(X, list | np.ndarray) else ""
-        return validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr",
-            # Numbers as text, and dates as numbers, as scikit-learn's fit reads them.
-            dtype=np.float64 if kind and kind in "SUMm" else "numeric",
-        )
+        # Arrays of other libraries become those of NumPy.
+        with sklearn.config_context(array_api_dispatch=False):
+            X = validate_data(
+                self,
+                X,
+                reset=False,
+                accept_sparse="csr",
+                # Numbers as text, and dates as numbers, as scikit-learn's fit reads them.
+                dtype=np.float64 if kind and kind in "SUMm" else "numeric",
+            )
+        if not hasattr(self, "n_features_in_"):  # after fit(check_input=False)
+            expected = self._layout().n_features
+            if X.shape[1] != expected:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                    f"{expected} features as input."
+                )
+        return X
 
     def _check_samples(self, formulation, X, y, training=False):
         """Return (design, target) of labelled samples."""
@@ -690,3 +730,11 @@ class ProblemMixin(Hooks):
             # scikit-learn may have taken away constructor parameters of the time of the fit.
             known = {n: v for n, v in problem.params.items() if n in self._get_param_names()}
             self._influence_problem = replace(problem, params=known)
+
+
+def _copied(X):
+    """Return a copy of X, None where there is no memory for one."""
+    try:
+        return copy.deepcopy(X)
+    except Exception:
+        return None
