@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -238,6 +239,8 @@ def _delegate(name, rows):
     def delegate(self, *args, **kwargs):
         check_is_fitted(self)
         method = getattr(self.steps[-1][1], name)
+        if name.startswith("leave_out_"):
+            warn_of_leaks(self, name)
         call = inspect.signature(method).bind(*args, **kwargs)
         index = None
         if name == "set_training_data":
