@@ -19,6 +19,10 @@ __all__ = ["Mismatch", "check_data"]
 
 # Rows by which X and y are tried out of step.
 _SHIFTS = (1, -1)
+# Iterations before which a fit need not be better than a constant.
+_FEW = 5
+# Times the objective of a constant, beyond which descent has diverged on any data.
+_DIVERGED = 1e6
 # Factors within which another scale is looked for.
 _LARGEST_SCALE = 1e6
 
@@ -76,7 +80,7 @@ def check_data(objective, theta, fit):
         excess, rise = _excess(sizes, fit), None
         if fit.stopped_early:
             rise = _rise(sizes, fit)
-            if not rise > 1 + 1e-6:
+            if not 1 + 1e-6 < rise < (_DIVERGED if fit.has_no_rule else np.inf):
                 return None
         elif not excess.max(initial=0.0) > 1:
             return None
@@ -109,6 +113,8 @@ def _rise(sizes, fit):
     That is where a solver began that only descends, or for solvers without a rule the best
     constant prediction.
     """
+    if fit.has_no_rule and fit.n_iter is not None and fit.n_iter < _FEW:
+        return 0.0
     if fit.has_no_rule:
         reference = _constant(sizes.objective, fit)
     elif fit.descends:
@@ -223,7 +229,7 @@ def _rescaled(sizes):
         moved = objective.at(theta * scale)
         pull = moved.gradient - objective.penalty_gradient(moved.theta) * free
         yield (
-            f"another scale: X is {c:.3g} times the X of the fit",
+            f"another scale: X is about {c:.2g} times the X of the fit",
             np.abs((pull * scale + penalty) * free),
         )
     if hasattr(objective.formulation.target, "n_outputs"):  # real targets
@@ -234,11 +240,14 @@ def _rescaled(sizes):
         t = -np.sum(none * slope) / np.sum(slope * slope)
         if _is_scale(t, sizes):
             undone = replace(objective, target=t * objective.target).at(theta).gradient
-            yield f"another scale: y is {1 / t:.3g} times the y of the fit", np.abs(undone)
+            yield (
+                f"another scale: y is about {1 / t:.2g} times the y of the fit",
+                np.abs(undone),
+            )
     t = -np.sum(data * penalty * free) / np.sum(data * data)
     if _is_scale(t, sizes):
         yield (
-            f"another scale: sample_weight is {1 / t:.3g} times that of the fit",
+            f"another scale: sample_weight is about {1 / t:.2g} times that of the fit",
             np.abs(data + penalty * free / t),
         )
 

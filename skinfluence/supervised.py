@@ -42,6 +42,8 @@ def learned_from_y(transformer):
     """
     if isinstance(transformer, PLSSVD | PLSCanonical | PLSRegression | CCA):
         return True
+    if hasattr(transformer, "score_func"):  # SelectKBest and its kin, which may do without
+        return True
     chooser = getattr(transformer, "estimator", None)
     if chooser is not None and not isinstance(chooser, str):
         return _requires_y(chooser)
@@ -82,8 +84,8 @@ def warn_of_leaks(estimator, method):
             f"{method} leaves {len(names)} step(s) as fitted that learned from y: "
             f"{', '.join(names)}. They know the targets of the samples left out, so that the "
             "result is too optimistic, with many features by as much as the whole signal. "
-            "Cross-validate the pipeline with sklearn.model_selection.cross_val_score instead, "
-            "or choose features on other samples."
+            "Use sklearn.model_selection.cross_val_score on the pipeline instead, or choose "
+            "features on other samples."
         )
 
 
