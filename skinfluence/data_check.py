@@ -21,6 +21,8 @@ __all__ = ["Mismatch", "check_data"]
 _SHIFTS = (1, -1)
 # Iterations before which a fit need not be better than a constant.
 _FEW = 5
+# Beyond the targets by so much no constant prediction is looked for.
+_FAR = 20.0
 # Times the objective of a constant, beyond which descent has diverged on any data.
 _DIVERGED = 1e6
 # Factors within which another scale is looked for.
@@ -147,7 +149,9 @@ def _constant(objective, fit):
                 raw = np.full((len(own), 1), b)
                 return float(weigh(column, loss.loss(own, raw)).sum())
 
-            theta[k, -1] = minimize_scalar(value, bracket=(own.min(), own.max() + 1e-3)).x
+            # With a label that has no weight the best logit is infinite.
+            bounds = own.min() - _FAR, own.max() + _FAR
+            theta[k, -1] = minimize_scalar(value, bounds=bounds, method="bounded").x
     return theta
 
 
