@@ -19,6 +19,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
 from skinfluence.pipeline import Pipeline, name_rows
 from skinfluence.steps import row_names, steps_before, through
+from skinfluence.supervised import cross_fitted
 
 __all__ = ["from_fitted"]
 
@@ -102,8 +103,15 @@ def from_fitted(
     Frozen: transformers, class weights and the hyperparameters that a search has chosen.
     "balanced" class weights are computed from `y` and `sample_weight`, as `fit` did.
 
-    The training data are those given here. Where they are not those of the fit, the
-    parameters are not at an optimum and `InfluenceWarning` says by how much. This is so
+    The training data are those given here, and they are checked: a fit that met its solver's
+    stopping rule leaves a small gradient of its objective on its own data. If the gradient is
+    larger, an `InfluenceWarning` has the number, and says which mistake it looks like: another
+    order of rows, another scale, weights left out or other rows. A fit that ran out of
+    iterations is only known to be better than the parameters that its solver began with;
+    `HuberRegressor` and stochastic gradient descent, whose solvers have no rule for gradients,
+    than the best constant. Support vector machines with kinks and dask arrays are not checked.
+
+    The parameters are not at an optimum of other data. This is so
     for transformers such as :class:`sklearn.preprocessing.TargetEncoder`, whose
     `fit_transform`, which a pipeline is fitted with, gives other values than `transform`;
     a `Pipeline` of this package keeps those that were fitted.
@@ -133,16 +141,19 @@ def from_fitted(
     return _from_fitted(obj, X, y, sample_weight, "obj")
 
 
-def _from_fitted(obj, X, y, sample_weight, path):
-    """Return `from_fitted` of what is found at `path`."""
+def _from_fitted(obj, X, y, sample_weight, path, guess=None):
+    """Return `from_fitted` of what is found at `path`.
+
+    `guess` is why X may not be what was fitted, if something is known of it.
+    """
     if isinstance(obj, TransformedTargetRegressor):
         check_is_fitted(obj)
         y = y if y is None else _transform_target(obj.transformer_, y)
-        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_")
+        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_", guess)
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
-        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}")
+        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
     if type(obj) in (pipeline.Pipeline, Pipeline):
         if not obj.steps:
             raise UnsupportedEstimatorError(
@@ -151,7 +162,13 @@ def _from_fitted(obj, X, y, sample_weight, path):
             )
         name, last = obj.steps[-1]
         Xt = X if X is None else through(steps_before(obj), X, last)
-        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]")
+        others = cross_fitted(obj.steps)
+        if others:
+            guess = (
+                f"a step whose fit_transform, which the pipeline was fitted with, gives other "
+                f"values than transform: {', '.join(others)}"
+            )
+        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
         return Pipeline(
             [*obj.steps[:-1], (name, last)],
@@ -160,7 +177,7 @@ def _from_fitted(obj, X, y, sample_weight, path):
             verbose=obj.verbose,
         )
     mirror = _mirror(obj, path)
-    mirror._adopt_fit(X, y, sample_weight)
+    mirror._adopt_fit(X, y, sample_weight, guess)
     return mirror
 
 

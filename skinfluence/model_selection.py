@@ -29,6 +29,7 @@ from skinfluence.mixins.checks import check_option
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator, transform
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["LeaveOneOutSearchCV", "jackknife_plus_interval"]
 
@@ -190,6 +191,7 @@ class LeaveOneOutSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.n_splits_ = 1
         self.cv_results_ = _tabulate(candidates, scores, fit_times, score_times)
         self.best_estimator_ = best
+        warn_of_leaks(best, type(self).__name__)
         self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
         self.best_score_ = float(scores[self.best_index_])
         self.best_params_ = candidates[self.best_index_]
@@ -571,6 +573,7 @@ def jackknife_plus_interval(
     objective = final._get_objective()
     formulation = objective.formulation
     design = final._check_X(formulation, transform(estimator, X))
+    warn_of_leaks(estimator, "jackknife_plus_interval")
     params = final.leave_out_params(
         method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
     )

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
 from skinfluence.steps import innermost, param_names, row_names, transform
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -191,6 +192,8 @@ def _delegate(name, rows):
         check_is_fitted(self)
         final = innermost(self)
         method = getattr(final, name)
+        if name.startswith("leave_out_"):
+            warn_of_leaks(self, name)
         call = inspect.signature(method).bind(*args, **kwargs)
         index = None
         if name == "set_training_data":

@@ -25,6 +25,7 @@ from skinfluence.inspection.plotting import (
 )
 from skinfluence.mixins.checks import check_count
 from skinfluence.steps import final_estimator
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["LeaveOutDisplay"]
 
@@ -135,6 +136,7 @@ class LeaveOutDisplay:
             The plot.
         """
         final = final_estimator(estimator)
+        warn_of_leaks(estimator, "LeaveOutDisplay")
         check = final.leave_out_check(
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )

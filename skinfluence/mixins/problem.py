@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinfluence import _version, convergence, distributed, removal
+from skinfluence import _version, convergence, data_check, distributed, removal, stopping
 from skinfluence._compat import check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import (
@@ -116,6 +116,33 @@ class _State:
         return removal.find_optimum(self.point, self.factor, self.solver)
 
 
+def _other_data(mismatch, name, parameter):
+    """Return the warning that data are not those of a fit."""
+    doubt = f"X, y and sample_weight are not those that this {name} was fitted on"
+    if mismatch.excess is not None:
+        number = (
+            f"at its parameters the gradient of the objective is {mismatch.share:.2g} of the "
+            f"largest possible in {parameter}, which is {mismatch.excess:.2g} times what the "
+            "solver's stopping rule leaves"
+        )
+    elif mismatch.may_have_failed:
+        doubt += ", or its solver failed"
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as for "
+            "the best constant prediction"
+        )
+    else:
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as at "
+            "parameters of zero, where the solver began to descend"
+        )
+    return (
+        f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "
+        "other data are meant, call polish() first, because the parameters are no optimum on "
+        "these."
+    )
+
+
 class ProblemMixin(Hooks):
     """Keeps the fitted problem; reads parameters as one vector.
 
@@ -204,11 +231,12 @@ class ProblemMixin(Hooks):
             "a sparse matrix of numbers."
         )
 
-    def _adopt_fit(self, X, y, sample_weight):
+    def _adopt_fit(self, X, y, sample_weight, guess=None):
         """Remember a finished fit and data for it, or raise and change nothing.
 
         For fits that did not go through `fit` here. Without X the training data stay
-        missing, and without y what depends on it: "balanced" class weights.
+        missing, and without y what depends on it: "balanced" class weights. `guess` is the
+        likely reason for other data, if it is known.
         """
         before = getattr(self, "_influence_problem", None)
         problem = before or FittedProblem(
@@ -233,11 +261,35 @@ class ProblemMixin(Hooks):
         if X is not None:
             objective = adopted._make_objective(problem.formulation, X, y, sample_weight)
             adopted._check_training_data(objective)
+            adopted._warn_of_other_data(objective, problem, guess)
             problem = replace(problem, objective=objective, data_refusal=None)
         if problem is not before:
             vars(self).update(vars(adopted) | params)
             self._influence_problem = problem
             self._forget_state()
+
+    def _warn_of_other_data(self, objective, problem, guess):
+        """Warn if training data cannot be those that these parameters were fitted on.
+
+        Dask arrays are left out: they are read once, for checks of their values, and this
+        check would read them again.
+        """
+        if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
+            return
+        known = copy.copy(self)
+        known._influence_problem = problem
+        design = objective.design
+        name = self._parent_class().__name__.lstrip("_")
+        fit = stopping.Fit.of(self, name, problem.params, design.X.dtype)
+        mismatch = data_check.check_data(objective, known._theta(), fit)
+        if mismatch is None:
+            return
+        unit = np.zeros(objective.penalty.shape)
+        unit[mismatch.parameter] = 1.0
+        entry = objective.formulation.layout.to_public(unit).argmax()
+        if guess is not None:
+            mismatch = replace(mismatch, guess=guess)
+        warn(_other_data(mismatch, type(self).__name__, known.param_names()[entry]))
 
     def _formulate_fit(self, y, sample_weight):
         """Return the formulation of a finished fit."""
