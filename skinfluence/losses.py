@@ -74,6 +74,8 @@ class Loss(ABC):
         squared error is in units of the variance, rather than a log-likelihood.
     convex : bool
         Whether the curvature is nowhere negative.
+    description : str
+        The loss in the words of an error message.
     """
 
     coupled: ClassVar[bool] = False
@@ -83,6 +85,10 @@ class Loss(ABC):
     is_piecewise_linear: ClassVar[bool] = False
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
+
+    @property
+    def description(self):
+        return type(self).__name__
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -405,6 +411,10 @@ class TweedieLoss(Loss):
         return 1 <= self.power <= 2
 
     @property
+    def description(self):
+        return f"the Tweedie deviance of power={self.power:g} with link='log'"
+
+    @property
     def has_dispersion(self):
         """Whether the deviance is in units of a dispersion; that of Poisson, p = 1, is not."""
         return self.power != 1
@@ -469,6 +479,10 @@ class TweedieIdentityLoss(Loss):
     def convex(self):
         """Whether the curvature is nowhere negative."""
         return self.power == 1
+
+    @property
+    def description(self):
+        return f"the Tweedie deviance of power={self.power:g} with link='identity'"
 
     @property
     def has_dispersion(self):
