@@ -78,6 +78,8 @@ class Loss(ABC):
         The smallest rate with |h'| <= rate h for the curvature h along any line of raw
         predictions of unit speed: over a step d it changes by a factor of at most
         exp(rate |d|). 0 if it is constant, None if there is no such rate, as with kinks.
+    description : str
+        The loss in the words of an error message.
     """
 
     coupled: ClassVar[bool] = False
@@ -88,6 +90,10 @@ class Loss(ABC):
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
     curvature_rate: ClassVar[float | None] = None
+
+    @property
+    def description(self):
+        return type(self).__name__
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -447,6 +453,10 @@ class TweedieLoss(Loss):
         return 1 <= self.power <= 2
 
     @property
+    def description(self):
+        return f"the Tweedie deviance of power={self.power:g} with link='log'"
+
+    @property
     def has_dispersion(self):
         """Whether the deviance is in units of a dispersion; that of Poisson, p = 1, is not."""
         return self.power != 1
@@ -520,6 +530,10 @@ class TweedieIdentityLoss(Loss):
     def convex(self):
         """Whether the curvature is nowhere negative."""
         return self.power == 1
+
+    @property
+    def description(self):
+        return f"the Tweedie deviance of power={self.power:g} with link='identity'"
 
     @property
     def has_dispersion(self):

@@ -112,8 +112,8 @@ class RemovalMixin:
             exactly. With "newton" only.
         return_bound : bool, default=False
             Also return a bound on the distance to the exact parameters,
-            ``|grad F without the group| / min diag(penalty)``. Needs a penalty on every
-            parameter, the intercept too.
+            ``|grad F without the group| / min diag(penalty)``. Needs a convex loss
+            and a penalty on every parameter, the intercept too.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1; results do not depend on it.
         n_jobs : int, default=None
@@ -812,11 +812,18 @@ default="predict"
         return layout.to_public(polished.theta)
 
     def _check_bounded(self, objective):
-        """Raise unless every parameter has a penalty, and gradients are in them."""
-        if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
+        """Raise unless the objective is strongly convex in coefficients of features."""
+        loss = objective.formulation.loss
+        if objective.design.has_metric or loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(
                 f"return_bound of {type(self).__name__}: the bound is one on coefficients of "
                 "features under a smooth loss. Leave it out; leave_out_check refits."
+            )
+        if not loss.convex:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {type(self).__name__}: the bound needs a convex loss, and "
+                f"{loss.description} is not convex. Use method='exact', which needs no bound, "
+                "or leave_out_check, which refits."
             )
         if np.all(objective.penalty > 0):
             return
