@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
     "LinearClassifierMixin",
+    "WeightedScorer",
     "check_sample_weight",
     "one_vs_one_decision",
     "scores_with_weights",
@@ -41,6 +42,13 @@ def scores_with_weights(scorer):
     if hasattr(scorer, "_accept_sample_weight"):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters
+
+
+class WeightedScorer:
+    """A scorer that takes sample_weight; a search of several metrics asks each scorer."""
+
+    def _accept_sample_weight(self):
+        return True
 
 
 def write_libsvm(estimator, coef, intercept, X, codes, kernel):

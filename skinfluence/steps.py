@@ -10,7 +10,9 @@ __all__ = ["final_estimator", "transform"]
 
 def final_estimator(estimator):
     """Return the estimator that has the influence methods."""
-    final = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    final = estimator
+    while isinstance(final, Pipeline):
+        final = final.steps[-1][1]
     if not isinstance(final, InfluenceMixin):
         raise TypeError(
             f"{type(final).__name__} has no influence methods: use the class of the same "

@@ -24,7 +24,7 @@ ROOMS = [
     ["pipeline"],
     ["fitted"],
     ["steps"],
-    ["functionals"],
+    ["functionals", "leave_one_out"],
     ["model_selection"],
     ["inspection"],
 ]
