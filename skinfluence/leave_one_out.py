@@ -486,7 +486,7 @@ class LeaveOneOutSearchCV(GridSearchCV):
         super(LeaveOneOutSearchCV, search).fit(X, y, **params)
         search.cv_results_ |= train_scores
         search.scorer_ = self._plain_scorers()
-        vars(self).update(vars(search) | self.get_params(deep=False))
+        self.__dict__.update(vars(search) | self.get_params(deep=False))
         return self
 
     def _check(self, X, y, groups):
@@ -496,7 +496,12 @@ class LeaveOneOutSearchCV(GridSearchCV):
         check_consistent_length(X, y, groups)
         if y is not None and len(np.asarray(y)) < 2:
             raise ValueError("Leaving one out needs at least 2 samples, but n_samples=1.")
-        self.get_metadata_routing()  # refuses a refit that names none of several metrics
+        decides = self.refit is False or callable(self.refit)
+        if _is_multimetric(self.scoring) and not decides and self.refit not in self.scoring:
+            raise ValueError(
+                f"refit={self.refit!r} is none of the metrics {list(self.scoring)}: pass the "
+                "name of the one that decides, a callable, or False."
+            )
         for params in ParameterGrid(self.param_grid):
             candidate = clone(self.estimator).set_params(**clone(params, safe=False))
             final_estimator(candidate)
