@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
     "LinearClassifierMixin",
+    "WeightedScorer",
     "check_sample_weight",
     "fitted_gamma",
     "one_vs_one_decision",
@@ -50,6 +51,13 @@ def fitted_gamma(estimator):
     It is computed from the rows of `fit`, which the estimator may not have been given since.
     """
     return getattr(estimator, "_gamma", None)
+
+
+class WeightedScorer:
+    """A scorer that takes sample_weight; a search of several metrics asks each scorer."""
+
+    def _accept_sample_weight(self):
+        return True
 
 
 def write_libsvm(estimator, coef, intercept, X, codes, kernel):

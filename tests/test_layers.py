@@ -27,7 +27,7 @@ ROOMS = [
     ["supervised"],
     ["pipeline"],
     ["fitted"],
-    ["functionals"],
+    ["functionals", "leave_one_out"],
     ["model_selection"],
     ["inspection"],
 ]

@@ -107,7 +107,7 @@ def test_skops_reads_what_it_wrote(name):
     parent = sklearn_parent(fitted)
     if foreign:  # scikit-learn's own, which a user of skops has to trust there as well
         plain = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]})
-        if name != "LeaveOneOutSearchCV":
+        if name != "LeaveOneOutSearchCV":  # which takes more parameters than its parent
             plain = parent(**fitted.get_params(deep=False))
         plain.fit(X, y, sample_weight=w)
         assert foreign <= set(skops.get_untrusted_types(data=skops.dumps(plain)))

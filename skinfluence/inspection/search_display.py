@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
+from skinfluence.leave_one_out import is_leave_one_out, scoring_name
 
 __all__ = ["SearchDisplay"]
 
@@ -29,6 +30,8 @@ class SearchDisplay:
         Name of the parameter.
     score_name : str, default="leave-one-out score"
         Name of the score.
+    best : int, default=None
+        Index of the value to mark; None for the highest score.
 
     Attributes
     ----------
@@ -60,12 +63,14 @@ class SearchDisplay:
         lines: Sequence[Any] | None = None,
         param: str = "parameter",
         score_name: str = "leave-one-out score",
+        best: int | None = None,
     ) -> None:
         self.values = values
         self.scores = scores
         self.lines = lines
         self.param = param
         self.score_name = score_name
+        self.best = best
 
     @classmethod
     def from_estimator(
@@ -73,6 +78,7 @@ class SearchDisplay:
         search: Estimator,
         *,
         param: str | None = None,
+        metric: str | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -81,9 +87,12 @@ class SearchDisplay:
         Parameters
         ----------
         search : object
-            Fitted `LeaveOneOutSearchCV`, or a search of scikit-learn.
+            Fitted `LeaveOneOutSearchCV`, or any search of scikit-learn. Of a search by
+            successive halving each number of resources is a line.
         param : str, default=None
             Parameter on the horizontal axis; by default the one with the most values.
+        metric : str, default=None
+            Metric to plot if the search has several; by default the one of its `refit`.
         ax : matplotlib Axes, default=None
             Where to plot; None for a new figure.
         **kwargs : dict
@@ -108,21 +117,19 @@ class SearchDisplay:
             param = max(names, key=lambda n: len({repr(c.get(n)) for c in candidates}))
         if param not in names:
             raise ValueError(f"param={param!r} was not searched: use one of {names}.")
+        metric = _metric(search, metric)
         has = [i for i, params in enumerate(candidates) if param in params]
-        lines = [
-            ", ".join(
-                f"{n}={candidates[i][n]}" for n in names if n != param and n in candidates[i]
-            )
-            for i in has
-        ]
-        kind = "mean test" if hasattr(search, "cv") else "leave-one-out"
-        score = "score" if search.scoring is None else str(search.scoring)
+        lines = [_line(results, i, param) for i in has]
+        kind = "leave-one-out" if is_leave_one_out(search) else "mean test"
+        chosen = getattr(search, "best_index_", None)
+        ranked = metric == "score" or metric == search.refit or callable(search.refit)
         return cls.from_predictions(
             [candidates[i][param] for i in has],
-            results["mean_test_score"][has],
+            results[f"mean_test_{metric}"][has],
             lines=lines if any(lines) else None,
             param=param,
-            score_name=f"{kind} {score}",
+            score_name=f"{kind} {scoring_name(search) if metric == 'score' else metric}",
+            best=has.index(chosen) if ranked and chosen in has else None,
             ax=ax,
             **kwargs,
         )
@@ -136,6 +143,7 @@ class SearchDisplay:
         lines: Sequence[Any] | None = None,
         param: str = "parameter",
         score_name: str = "leave-one-out score",
+        best: int | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -153,6 +161,8 @@ class SearchDisplay:
             Name of the parameter.
         score_name : str, default="leave-one-out score"
             Name of the score.
+        best : int, default=None
+            Index of the value to mark; None for the highest score.
         ax : matplotlib Axes, default=None
             Where to plot; None for a new figure.
         **kwargs : dict
@@ -169,6 +179,7 @@ class SearchDisplay:
             lines=lines,
             param=param,
             score_name=score_name,
+            best=best,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -187,6 +198,8 @@ class SearchDisplay:
         display : SearchDisplay
             The plot.
         """
+        if np.isnan(self.scores).all():
+            raise ValueError(f"All {len(self.scores)} scores are NaN: no value has one.")
         self.figure_, ax = make_axes(ax)
         self.ax_ = ax
         x = self._positions(ax)
@@ -203,7 +216,7 @@ class SearchDisplay:
             xlabel=self.param,
             ylabel=self.score_name,
         )
-        best = int(np.nanargmax(self.scores))
+        best = int(np.nanargmax(self.scores)) if self.best is None else self.best
         ax.plot(x[best], self.scores[best], "o", markersize=11, mfc="none", color=ORANGE)
         ax.margins(y=0.12)
         if self.lines is not None:
@@ -232,3 +245,24 @@ class SearchDisplay:
         if x.min() > 0 and x.max() >= 50 * x.min():
             ax.set_xscale("log")
         return x
+
+
+def _metric(search, metric):
+    """Return the name of one of a search's metrics, "score" if it has one only."""
+    prefix = "mean_test_"
+    names = [key[len(prefix) :] for key in search.cv_results_ if key.startswith(prefix)]
+    if metric is None:
+        metric = search.refit if search.refit in names else names[0]
+        if len(names) > 1 and metric != search.refit:
+            raise ValueError(f"The search has several metrics: pass metric, one of {names}.")
+    if metric not in names:
+        raise ValueError(f"metric={metric!r} is none of the search: use one of {names}.")
+    return metric
+
+
+def _line(results, i, param):
+    """Return the name of the line that a candidate is on: its other settings."""
+    others = {name: value for name, value in results["params"][i].items() if name != param}
+    if "n_resources" in results:
+        others["n_resources"] = results["n_resources"][i]
+    return ", ".join(f"{name}={others[name]}" for name in sorted(others))

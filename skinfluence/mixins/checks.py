@@ -3,11 +3,11 @@
 import errno
 import os
 import shutil
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
-__all__ = ["check_count", "check_dtype", "check_option", "prepare_out"]
+__all__ = ["check_count", "check_dtype", "check_option", "check_refine", "prepare_out"]
 
 
 def check_dtype(dtype):
@@ -72,6 +72,16 @@ def check_option(name, value, options):
     if not isinstance(value, str) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
+
+
+def check_refine(refine, method):
+    """Raise unless the share of groups to refine is one that the method can use."""
+    if refine is None:
+        return
+    if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
+        raise ValueError(f"refine={refine!r} must be a share, above 0, at most 1.")
+    if method != "newton":
+        raise ValueError(f"refine={refine!r} goes with method='newton', not {method!r}.")
 
 
 def check_count(name, value, largest=None, of="training samples"):

@@ -1,7 +1,6 @@
 """Chapter C: the model without some of its training rows, without refitting."""
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -22,7 +21,7 @@ from skinfluence._typing import (
 )
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
-from skinfluence.mixins.checks import check_count, check_option, prepare_out
+from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
 from skinfluence.solvers import HessianSolver, get_solver
 
@@ -653,13 +652,7 @@ default="predict"
 
     def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
         """Walk over the groups, warn of those without a result, return the outcome."""
-        if refine is not None:
-            if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
-                raise ValueError(f"refine={refine!r} must be a share, above 0, at most 1.")
-            if method != "newton":
-                raise ValueError(
-                    f"refine={refine!r} goes with method='newton', not {method!r}."
-                )
+        check_refine(refine, method)
         outcome = removal.leave_out(
             base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose, **how
         )

@@ -69,7 +69,7 @@ def main():
     folder.mkdir(exist_ok=True)
     for name, (fitted, X, y, w) in examples().items():
         plain, parent = None, sklearn_parent(fitted)
-        if parent is not None and name != "Pipeline":
+        if parent is not None and name not in ("Pipeline", "LeaveOneOutSearchCV"):
             plain = parent(**fitted.get_params(deep=False)).fit(X, y, sample_weight=w)
         kept = {
             "fitted": pickle.dumps(fitted, protocol=4),
