@@ -35,7 +35,15 @@ from scipy.optimize import linprog
 
 from skinfluence.blocks import row_blocks
 
-__all__ = ["Recession", "find_recession", "may_lack_minimum", "recession_direction"]
+__all__ = [
+    "Recession",
+    "RemovalCheck",
+    "find_recession",
+    "may_lack_minimum",
+    "may_recede",
+    "moving_rows",
+    "recession_direction",
+]
 
 # How exactly HiGHS keeps constraints, the least that it takes, for rows with largest entry 1;
 # by how much a direction may break one; and from where on a row moves along it.
@@ -58,21 +66,13 @@ class Recession:
     ----------
     direction : ndarray of shape (K, D)
         One of them, with as many rows on the way as possible; its largest entry is 1.
-    weight : ndarray of shape (K, D)
-        How far each entry moves predictions, entries times the spread of their features.
     lost : ndarray of shape (K, D)
-        Parameters, bool, that have no finite value when F comes close to its infimum.
-    n_falling : int
-        Number of rows whose loss falls for ever along `direction`.
-    n_rows : int
-        Number of rows with a weight.
+        Parameters, bool, without a value: the rows that `direction` does not move leave them
+        open, and the others have theirs at infinity.
     """
 
     direction: np.ndarray
-    weight: np.ndarray
     lost: np.ndarray
-    n_falling: int
-    n_rows: int
 
 
 def recession_direction(objective, theta=None):
@@ -114,7 +114,7 @@ def may_lack_minimum(objective, correction, rows=None):
     bool
         False proves that there is no direction that `recession_direction` could find.
     """
-    if not _may_recede(objective):
+    if not may_recede(objective):
         return False
     moved = objective.design.predict(correction) if rows is None else rows
     moved = moved[objective.sample_weight > 0]
@@ -132,7 +132,7 @@ def find_recession(objective, theta=None):
     no longer hold back the direction of the next, because a long way along the first makes up
     for them.
     """
-    if not _may_recede(objective):
+    if not may_recede(objective):
         return None
     falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
     if objective.coupled:
@@ -143,12 +143,17 @@ def find_recession(objective, theta=None):
     found = [one for one in found if one is not None]
     if not found:
         return None
-    direction, weight = (sum(one[i] for one in found) for i in range(2))
-    lost = np.any([one[2] for one in found], axis=0)
-    falling = np.any([one[3] for one in found], axis=0)
-    weighted = int(np.sum(objective.sample_weight > 0))
-    size = np.abs(direction).max()
-    return Recession(direction / size, weight, lost, int(falling.sum()), weighted)
+    direction = sum(one[0] for one in found)
+    lost = np.any([one[1] for one in found], axis=0)
+    return Recession(direction / np.abs(direction).max(), lost)
+
+
+def moving_rows(objective, direction):
+    """Return which rows with a weight a direction (K, D) moves, (n,) bool."""
+    moved = objective.design.predict(direction)
+    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved).max(axis=1)
+    known = objective.design.magnitude(direction).max(axis=1)
+    return (size > _MOVES * known) & (objective.sample_weight > 0)
 
 
 def _unpenalised(objective):
@@ -158,13 +163,83 @@ def _unpenalised(objective):
     return free if support is None else free & ~support.penalised
 
 
-def _may_recede(objective):
+def may_recede(objective):
     """Return whether loss and penalties leave the question open."""
     if objective.is_distributed:
         return False
     falls = objective.formulation.loss.falls_forever
     some = objective.target[:1], len(objective.penalty)
     return falls(*some) is not None and bool(_unpenalised(objective).any())
+
+
+class RemovalCheck:
+    """Finds the groups of rows without which F has no minimum.
+
+    They are those that held back a direction, as the only sample that overlaps. The steps away
+    from an optimum of all rows are then long, as `may_lack_minimum` says of the first one.
+
+    Parameters
+    ----------
+    objective : Objective
+        F with all rows.
+    """
+
+    def __init__(self, objective):
+        self.objective = objective
+        self.is_needed = may_recede(objective)
+        if not self.is_needed:
+            return
+        design = objective.design
+        d = design.n_features
+        self.mean = np.zeros(d)
+        self.reach = np.ones(design.n_columns)
+        if design.has_metric:
+            self.reach[:] = np.inf  # every group is looked at
+            return
+        mean = design.centre(objective.sample_weight)
+        self.mean = self.mean if mean is None else mean
+        largest = np.zeros(d)
+        for rows in row_blocks(design.n_rows, 24 * design.n_columns):
+            X = design.X[rows].astype(np.float64)
+            if mean is None:
+                size = abs(X).max(axis=0)
+                size = size.toarray().ravel() if sparse.issparse(size) else size
+            else:
+                size = np.abs(X - mean).max(axis=0)
+            largest = np.maximum(largest, size)
+        self.reach[:d] = largest
+
+    def directions(self, theta, rows, moved):
+        """Return {j: direction} of groups whose removal leaves no minimum.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (K, D)
+            Parameters with all rows.
+        rows : ndarray of shape (b, a)
+            Rows of each group, padded by -1.
+        moved : ndarray of shape (b, K, D)
+            Parameters without them.
+        """
+        if not self.is_needed:
+            return {}
+        change, d = moved - theta, self.objective.design.n_features
+        with np.errstate(invalid="ignore"):
+            size = np.abs(change)
+            if self.objective.design.fit_intercept:
+                size[..., -1] = np.abs(change[..., -1] + change[..., :d] @ self.mean)
+            bound = np.where(size > 0, size * self.reach, 0.0).sum(axis=2).max(axis=1)
+        bound *= 2.0 if self.objective.coupled else 1.0
+        step = _SHARE * self.objective.formulation.loss.shortest_step()
+        found = {}
+        for j in np.flatnonzero(~(bound < step)):
+            reduced = self.objective.without(rows[j][rows[j] >= 0])
+            lost = not np.isfinite(moved[j]).all()
+            if lost or may_lack_minimum(reduced, change[j]):
+                direction = recession_direction(reduced, None if lost else moved[j])
+                if direction is not None:
+                    found[int(j)] = direction
+        return found
 
 
 class _Cone:
@@ -368,9 +443,9 @@ def _scaled_rows(rows, factor):
 
 
 def _search(cone, theta):
-    """Return (direction, weight, lost, falling rows) of a cone, None if nothing falls."""
+    """Return (direction, lost) of a cone, None if nothing falls."""
     left = np.arange(len(cone.sign))
-    total, falling = np.zeros(cone.n_variables), np.zeros(cone.objective.n_rows, dtype=bool)
+    total = np.zeros(cone.n_variables)
     gone, speed = np.zeros(0, dtype=int), np.zeros(0)
     v = None if theta is None else _as_it_is(cone, left, theta)
     while len(left):
@@ -389,9 +464,8 @@ def _search(cone, theta):
         left, v = left[~moves], None
     if not len(gone):
         return None
-    falling[cone.owner[gone]] = True
     direction = cone.to_theta(total)
-    return direction, cone.weight(direction), _lost(cone, left, direction), falling
+    return direction, _lost(cone, left, direction)
 
 
 def _as_it_is(cone, left, theta):

@@ -129,7 +129,8 @@ class RemovalMixin:
         -------
         params : ndarray of shape (G, p)
             Parameters without each group, laid out as `params_`. NaN, with an
-            `InfluenceWarning` that names the group, where there is no such model.
+            `InfluenceWarning` that names the group, where there is no such model. Without an
+            optimum of all rows, parameters without a value are NaN, with "exact" all are.
         bound : ndarray of shape (G,)
             Bound on the error in the 2-norm. Only if `return_bound`.
 
@@ -159,6 +160,7 @@ class RemovalMixin:
                 bound[indices] = removal.error_bound(base, rows, theta)
 
         self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        out[:, self._lost_params()] = np.nan
         return (out, bound) if return_bound else out
 
     def leave_out_loss(
@@ -517,6 +519,9 @@ default="predict"
                 f"indices holds the last samples of class {label!r}: without them the "
                 "model has no finite optimum. Keep at least one of them."
             )
+        for direction in outcome.separated.values():
+            told = self._describe_direction(direction, base.point.objective.without(rows))
+            raise ValueError(f"Without these samples: {told} The model was left as it was.")
         if outcome.unsolved.size:
             raise ValueError(
                 "The objective without these samples has no optimum that Newton's method "
@@ -616,7 +621,7 @@ default="predict"
         point, factor = state.point, state.factor
         if method != "exact":
             self._warn_of_support(state)
-        else:
+        elif state.recession is None:
             with self._naming_directions():
                 polished = convergence.polish(
                     objective, point.theta, solver, tol=1e-11, max_iter=100
@@ -641,9 +646,37 @@ default="predict"
                 raise ValueError(
                     f"refine={refine!r} goes with method='newton', not {method!r}."
                 )
+        has_minimum = self._known_recession() is None
+        if not has_minimum:
+            # Said by `_get_state`. No row more has to leave, and there is nothing exact.
+            refine = None
+            if method == "exact":
+                for group in range(len(groups)):
+                    indices = np.array([group])
+                    nothing = np.full((1, *base.theta.shape), np.nan)
+                    emit(indices, groups.padded(indices), nothing)
+                return
         outcome = removal.leave_out(
-            base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose, **how
+            base,
+            groups,
+            method,
+            emit,
+            refine=refine,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            has_minimum=has_minimum,
+            **how,
         )
+        if outcome.separated:
+            named = ", ".join(groups.name(group) for group in sorted(outcome.separated)[:5])
+            group = min(outcome.separated)
+            reduced = base.point.objective.without(groups.rows(group))
+            told = self._describe_direction(outcome.separated[group], reduced)
+            warn(
+                f"Without {len(outcome.separated)} of {len(groups)} group(s) the others have "
+                f"no optimum; their results are NaN: {named}. Without {groups.name(group)}: "
+                f"{told}"
+            )
         if outcome.without_optimum:
             named = ", ".join(
                 f"{groups.name(group)} (class {label!r})"

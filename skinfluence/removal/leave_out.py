@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence import convergence
+from skinfluence import convergence, existence
 from skinfluence.blocks import memory_budget, row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
@@ -142,13 +142,28 @@ class Outcome:
         Groups whose removal leaves no sample of a class that a free intercept fits.
     unsolved : ndarray
         Other groups without a finite, converged result.
+    separated : dict
+        Groups whose removal separates the others, and the direction (K, D) along which their
+        objective falls forever.
     """
 
     without_optimum: list
     unsolved: np.ndarray
+    separated: dict
 
 
-def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0, reduce=None):
+def leave_out(
+    base,
+    groups,
+    method,
+    emit,
+    *,
+    refine=None,
+    n_jobs=None,
+    verbose=0,
+    reduce=None,
+    has_minimum=True,
+):
     """Compute the parameters without each group, stack by stack.
 
     Parameters
@@ -172,6 +187,9 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
         Progress as joblib reports it.
     reduce : callable or None, default=None
         Called with what `emit` returned, one stack at a time and in their order.
+    has_minimum : bool, default=True
+        Whether the objective of all rows has a minimum. Groups without which there is none
+        are only looked for if so.
 
     Returns
     -------
@@ -183,6 +201,7 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
     impossible[[group for group, _ in empty]] = True
     decrements = np.zeros(len(groups))
     solved = np.ones(len(groups), dtype=bool)
+    check, separated = existence.RemovalCheck(base.point.objective), {}
 
     def run(chosen, method):
         if method == "exact":
@@ -191,7 +210,10 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
         def work(indices):
             rows = groups.padded(indices)
             theta, decrement, converged = base.remove(rows, method)
+            found = check.directions(base.theta, rows, theta) if has_minimum else {}
+            separated.update((int(indices[j]), direction) for j, direction in found.items())
             converged = converged & np.isfinite(theta).all(axis=(1, 2))
+            converged[list(found)] = False
             solved[indices] = converged
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
             theta[~converged] = np.nan
@@ -210,7 +232,8 @@ def leave_out(base, groups, method, emit, *, refine=None, n_jobs=None, verbose=0
     if refine is not None:
         order = np.argsort(-decrements[possible], kind="stable")
         run(np.sort(possible[order[: int(np.ceil(refine * len(possible)))]]), "exact")
-    return Outcome(empty, np.flatnonzero(~solved))
+    solved[list(separated)] = True
+    return Outcome(empty, np.flatnonzero(~solved), separated)
 
 
 def _remove(base, rows, method):
