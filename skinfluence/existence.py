@@ -35,7 +35,14 @@ from scipy.optimize import linprog
 
 from skinfluence.blocks import row_blocks
 
-__all__ = ["Recession", "find_recession", "may_lack_minimum", "recession_direction"]
+__all__ = [
+    "Recession",
+    "find_recession",
+    "may_lack_minimum",
+    "may_recede",
+    "moving_rows",
+    "recession_direction",
+]
 
 # How exactly HiGHS keeps constraints, the least that it takes, for rows with largest entry 1;
 # by how much a direction may break one; and from where on a row moves along it.
@@ -58,21 +65,13 @@ class Recession:
     ----------
     direction : ndarray of shape (K, D)
         One of them, with as many rows on the way as possible; its largest entry is 1.
-    weight : ndarray of shape (K, D)
-        How far each entry moves predictions, entries times the spread of their features.
     lost : ndarray of shape (K, D)
-        Parameters, bool, that have no finite value when F comes close to its infimum.
-    n_falling : int
-        Number of rows whose loss falls for ever along `direction`.
-    n_rows : int
-        Number of rows with a weight.
+        Parameters, bool, without a value: the rows that `direction` does not move leave them
+        open, and the others have theirs at infinity.
     """
 
     direction: np.ndarray
-    weight: np.ndarray
     lost: np.ndarray
-    n_falling: int
-    n_rows: int
 
 
 def recession_direction(objective, theta=None):
@@ -143,12 +142,17 @@ def find_recession(objective, theta=None):
     found = [one for one in found if one is not None]
     if not found:
         return None
-    direction, weight = (sum(one[i] for one in found) for i in range(2))
-    lost = np.any([one[2] for one in found], axis=0)
-    falling = np.any([one[3] for one in found], axis=0)
-    weighted = int(np.sum(objective.sample_weight > 0))
-    size = np.abs(direction).max()
-    return Recession(direction / size, weight, lost, int(falling.sum()), weighted)
+    direction = sum(one[0] for one in found)
+    lost = np.any([one[1] for one in found], axis=0)
+    return Recession(direction / np.abs(direction).max(), lost)
+
+
+def moving_rows(objective, direction):
+    """Return which rows with a weight a direction (K, D) moves, (n,) bool."""
+    moved = objective.design.predict(direction)
+    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved).max(axis=1)
+    known = objective.design.magnitude(direction).max(axis=1)
+    return (size > _MOVES * known) & (objective.sample_weight > 0)
 
 
 def _unpenalised(objective):
@@ -368,9 +372,9 @@ def _scaled_rows(rows, factor):
 
 
 def _search(cone, theta):
-    """Return (direction, weight, lost, falling rows) of a cone, None if nothing falls."""
+    """Return (direction, lost) of a cone, None if nothing falls."""
     left = np.arange(len(cone.sign))
-    total, falling = np.zeros(cone.n_variables), np.zeros(cone.objective.n_rows, dtype=bool)
+    total = np.zeros(cone.n_variables)
     gone, speed = np.zeros(0, dtype=int), np.zeros(0)
     v = None if theta is None else _as_it_is(cone, left, theta)
     while len(left):
@@ -389,9 +393,8 @@ def _search(cone, theta):
         left, v = left[~moves], None
     if not len(gone):
         return None
-    falling[cone.owner[gone]] = True
     direction = cone.to_theta(total)
-    return direction, cone.weight(direction), _lost(cone, left, direction), falling
+    return direction, _lost(cone, left, direction)
 
 
 def _as_it_is(cone, left, theta):

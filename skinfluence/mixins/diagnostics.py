@@ -164,7 +164,8 @@ class DiagnosticsMixin:
         -------
         dfbetas : ndarray of shape (n, p)
             Laid out as `params_`. NaN, with an `InfluenceWarning`, where there is no model
-            without the sample.
+            without the sample, and for parameters without a value because classes are
+            separated.
 
         References
         ----------
@@ -200,6 +201,7 @@ class DiagnosticsMixin:
             part = layout.to_public(part)
             with np.errstate(divide="ignore", invalid="ignore"):
                 out[rows] = np.where(part > 0, out[rows] / part, np.nan)
+        out[:, self._lost_params()] = np.nan
         return out
 
     def params_covariance(
@@ -246,7 +248,10 @@ default="infinitesimal_jackknife"
         -------
         covariance : ndarray of shape (p, p)
             Laid out as `params_`. All NaN, with an `InfluenceWarning` that names it, where
-            "jackknife" meets a sample or group that no model can do without.
+            "jackknife" meets a sample or group that no model can do without. Rows and columns
+            of parameters without a value are NaN, with an `InfluenceWarning` that names the
+            direction, if there is no optimum because classes are separated. The others are
+            those of the limit in which the separated samples are fitted perfectly.
 
         References
         ----------
@@ -274,11 +279,18 @@ default="infinitesimal_jackknife"
                 "kind='hessian' takes the samples as independent and no groups: use "
                 "'infinitesimal_jackknife' or 'jackknife'."
             )
+        covariance = self._covariance(kind, groups, hessian_solver, n_jobs)
+        lost = self._lost_params()
+        covariance[lost] = covariance[:, lost] = np.nan
+        return covariance
+
+    def _covariance(self, kind, groups, hessian_solver, n_jobs):
+        """Return `params_covariance`, whether or not there is an optimum."""
+        if kind == "jackknife":
+            return self._jackknife_covariance(groups, hessian_solver, n_jobs)
         state = self._get_influence_state(hessian_solver)
         if kind == "hessian":
             return self._hessian_covariance(state, n_jobs)
-        if kind == "jackknife":
-            return self._jackknife_covariance(groups, hessian_solver, n_jobs)
         objective = state.point.objective
         groups = resolve_groups(
             groups,
@@ -333,6 +345,7 @@ default="infinitesimal_jackknife"
 
     def _jackknife_covariance(self, groups, hessian_solver, n_jobs):
         """Return sum d d' over the groups."""
+        self._warn_of_misfit(self._get_state(hessian_solver, quiet=True))
         base, groups = self._removal(groups, None, "newton", hessian_solver)
         groups.partition()
         layout = base.point.objective.formulation.layout

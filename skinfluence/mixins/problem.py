@@ -22,7 +22,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinfluence import _version, convergence, data_check, distributed, removal, stopping
+from skinfluence import (
+    _version,
+    convergence,
+    data_check,
+    distributed,
+    existence,
+    removal,
+    stopping,
+)
 from skinfluence._compat import check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import (
@@ -105,10 +113,28 @@ class _State:
 
         To a few digits is enough, unless N is there already.
         """
+        return convergence.gradient_shift(self.point, self._rough_correction)
+
+    @cached_property
+    def recession(self):
+        """The `Recession` of an objective without a minimum, None where it has one.
+
+        A short Newton step shows that it has one, unless H is close to singular.
+        """
+        objective, doubt = self.point.objective, self.factor.doubt
+        if not existence.may_recede(objective):
+            return None
+        if doubt is None and not existence.may_lack_minimum(objective, self._rough_correction):
+            return None
+        return existence.find_recession(objective, self.point.theta)
+
+    @cached_property
+    def _rough_correction(self):
+        """N to a few digits, or to all where it is there already."""
         correction = vars(self).get("correction")
         if correction is None:
             correction = -self.factor.rough_solve(self.point.gradient[None])[0]
-        return convergence.gradient_shift(self.point, correction)
+        return correction
 
     @cached_property
     def optimum(self):
@@ -667,8 +693,11 @@ class ProblemMixin(Hooks):
         design, target = self._check_samples(formulation, X, y)
         return formulation.query_gradients(design, target, self._theta())
 
-    def _get_state(self, hessian_solver, n_solves=None):
+    def _get_state(self, hessian_solver, n_solves=None, *, quiet=False):
         """Return the state at the present parameters, factorised at most once.
+
+        With a warning where the numbers are no good because there is no optimum or the Hessian
+        is close to singular, unless `quiet`.
 
         The state is keyed by the problem, the bytes of the parameters and the solver; it
         is replaced and never changed, so copies and threads may share it. `n_solves` is how
@@ -693,7 +722,11 @@ class ProblemMixin(Hooks):
                 factor = solver.factorise(point)
             state = _State(self._influence_problem, key, solver, point, factor)
             self._influence_state = state
-        if state.factor.doubt is not None:
+        if quiet:
+            return state
+        if state.recession is not None:
+            warn(self._describe_direction(state.recession.direction))
+        elif state.factor.doubt is not None:
             warn(state.factor.doubt)
         return state
 
@@ -708,6 +741,8 @@ class ProblemMixin(Hooks):
         if state.point.objective.formulation.loss.is_piecewise_linear:
             self._warn_of_lost_path(state.point)
             return
+        if state.recession is not None:
+            return  # `_get_state` has said so: from no optimum every distance is infinite
         self._warn_of_support(state)
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warn(
@@ -737,20 +772,84 @@ class ProblemMixin(Hooks):
 
     @contextmanager
     def _naming_directions(self):
-        """Raise a solver's SingularHessianError again with the names of parameters."""
+        """Raise a solver's SingularHessianError again with the names of parameters.
+
+        It says so where the Hessian is singular because there is no optimum.
+        """
         try:
             yield
         except SingularHessianError as error:
+            found = existence.recession_direction(self._get_objective(), self._theta())
+            if found is not None:
+                public = self._get_layout().to_public(found)
+                raise SingularHessianError(self._describe_direction(found), public) from None
             if error.direction is None:
                 raise
             direction = self._get_layout().to_public(error.direction)
-            names = self.param_names()
-            largest = np.argsort(-np.abs(direction), kind="stable")[:4]
-            terms = ", ".join(
-                f"{direction[i]:+.2g} {names[i]}" for i in largest if abs(direction[i]) > 0.01
-            )
+            terms = self._name_terms(direction)
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
+
+    def _name_terms(self, direction, weight=None):
+        """Return the largest entries of a direction (p,) with the names of the parameters.
+
+        By size, or by weights (p,) where units differ.
+        """
+        weight = np.abs(direction) if weight is None else weight
+        weight = weight / max(weight.max(initial=0.0), np.finfo(np.float64).tiny)
+        names = self.param_names()
+        largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
+        return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
+
+    def _known_recession(self):
+        """Return the `Recession` of the fit after `_get_state`, None if it has an optimum."""
+        state = getattr(self, "_influence_state", None)
+        return None if state is None else state.recession
+
+    def _lost_params(self):
+        """Return which parameters have no value, (p,) bool, after `_get_state`.
+
+        They are those that a direction without an optimum leaves open.
+        """
+        recession, layout = self._known_recession(), self._get_layout()
+        if recession is None:
+            return np.zeros(layout.size, dtype=bool)
+        return layout.to_public(recession.lost)
+
+    def _describe_direction(self, direction, objective=None):
+        """Return the sentence that an objective has no minimum, for all who say so.
+
+        Parameters
+        ----------
+        direction : ndarray of shape (K, D)
+            From `existence.recession_direction`.
+        objective : Objective or None, default=None
+            The objective that falls along it, None for that of the fit.
+        """
+        consequence = ""
+        if objective is None:
+            objective = self._get_objective()
+            consequence = (
+                " The parameters in this direction are only where the solver stopped, and "
+                "results about them have no meaning."
+            )
+        layout, design = self._get_layout(), objective.design
+        weight = np.abs(direction)
+        if weight[:, : design.n_features].any():  # in units of the features
+            present = (objective.sample_weight > 0)[:, None].astype(np.float64)
+            weight = weight * np.sqrt(design.squared_adjoint(present)[0])
+        terms = self._name_terms(layout.to_public(direction), layout.to_public(weight))
+        moving = existence.moving_rows(objective, direction).sum()
+        total = np.sum(objective.sample_weight > 0)
+        remedy = "Add a penalty, or drop or merge the features in it"
+        if not direction[:, : design.n_features].any():
+            remedy = "Give weight to samples of other targets, or penalise the intercept"
+        return (
+            f"There is no optimum: the objective falls forever along {terms}, because the "
+            f"loss of {moving} of {total} samples does and that of the others stays "
+            "(separation)."
+            f"{consequence} {remedy}."
+        )
 
     def __copy__(self):
         # A shallow copy shares the factorisation; a pickle, which `copy` would otherwise

@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 
-from skinfluence import active_set, convergence, removal
+from skinfluence import active_set, convergence, existence, removal
 from skinfluence._typing import (
     Accuracy,
     CrossValidation,
@@ -128,7 +128,8 @@ class RemovalMixin:
         -------
         params : ndarray of shape (G, p)
             Parameters without each group, laid out as `params_`. NaN, with an
-            `InfluenceWarning` that names the group, where there is no such model.
+            `InfluenceWarning` that names the group, where there is no such model. Without an
+            optimum of all rows, parameters without a value are NaN, with "exact" all are.
         bound : ndarray of shape (G,)
             Bound on the error in the 2-norm. Only if `return_bound`.
 
@@ -160,7 +161,7 @@ class RemovalMixin:
         outcome = self._leave_out(
             base, groups, method, emit, refine, n_jobs, verbose, recover=True
         )
-        for group, directions in outcome.undetermined.items():
+        for group, directions in base.open_directions(outcome, len(groups)):
             out[group, _lost(layout, directions)] = bound[group] = np.nan
         return (out, bound) if return_bound else out
 
@@ -234,7 +235,7 @@ class RemovalMixin:
         outcome = self._leave_out(
             base, groups, method, emit, refine, n_jobs, verbose, recover=True
         )
-        for group, directions in outcome.undetermined.items():
+        for group, directions in base.open_directions(outcome, len(groups)):
             out[removal.depends(directions, design), group] = np.nan
         return out
 
@@ -516,15 +517,23 @@ default="predict"
         rows = check_indices(indices, self._get_objective().n_rows)
         base, groups = self._removal([rows], None, method, hessian_solver)
         result = []
+        if base.open is not None or not base.has_optimum:
+            raise ValueError(
+                "There is no optimum of all samples to remove some from: the model was left "
+                "as it is. Add a penalty, and fit again."
+            )
         outcome = removal.leave_out(
-            base, groups, method, lambda _i, _r, theta: result.append(theta[0])
+            base, groups, method, lambda _i, _r, theta: result.append(theta[0]), recover=True
         )
         for _, label in outcome.without_optimum:
             raise ValueError(
                 f"indices holds the last samples of class {label!r}: without them the "
                 "model has no finite optimum. Keep at least one of them."
             )
-        if outcome.unsolved.size:
+        for direction in outcome.separated.values():
+            told = self._describe_direction(direction, base.point.objective.without(rows))
+            raise ValueError(f"Without these samples: {told} The model was left as it was.")
+        if outcome.unsolved.size or outcome.undetermined:
             raise ValueError(
                 "The objective without these samples has no optimum that Newton's method "
                 "can reach: the model was left as it is. Strengthen the penalty."
@@ -622,14 +631,26 @@ default="predict"
         return self._removal_base(method, hessian_solver), groups
 
     def _removal_base(self, method, hessian_solver):
-        """Return the base at the optimum of all rows, for "exact" to rounding."""
+        """Return the base at the optimum of all rows, for "exact" to rounding.
+
+        If there is no optimum, at that of the part that has one.
+        """
         objective = self._get_objective()
         solver = get_solver(hessian_solver, objective)
+        try:
+            state = self._get_state(hessian_solver)  # warns if there is no optimum
+            recession = state.recession
+        except SingularHessianError:
+            # A Hessian that is singular at the fit need not be so at the optimum.
+            state, recession = None, existence.find_recession(objective, self._theta())
+            if recession is not None:
+                warn(self._describe_direction(recession.direction))
+        if recession is not None:
+            return removal.base_of_part(objective, self._theta(), solver, recession)
         with self._naming_directions():
-            try:
-                optimum = self._get_state(hessian_solver).optimum
-            except SingularHessianError:
-                # A Hessian that is singular at the fit need not be so at the optimum.
+            if state is not None:
+                optimum = state.optimum
+            else:
                 optimum = removal.optimum_from(objective, self._theta(), solver)
             if method == "exact":
                 optimum = removal.refine_optimum(optimum, solver)
@@ -645,8 +666,8 @@ default="predict"
         if not optimum.converged:
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
-                f"decrement of {optimum.decrement:.3g}, and refits may have no optimum "
-                "either, as for separable classes without a penalty.",
+                f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
+                "as it is from the optimum. Scale the features, or strengthen the penalty.",
             )
         return removal.Base.at(point, factor, solver)
 
@@ -654,13 +675,31 @@ default="predict"
         """Walk over the groups, warn of those without a result, return the outcome."""
         check_refine(refine, method)
         outcome = removal.leave_out(
-            base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose, **how
+            base,
+            groups,
+            method,
+            emit,
+            refine=refine,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            **how,
         )
         self._warn_of_outcome(base, groups, outcome)
         return outcome
 
     def _warn_of_outcome(self, base, groups, outcome):
         """Warn of groups without a result, or with one that is not unique."""
+        if outcome.separated:
+            named = ", ".join(groups.name(group) for group in sorted(outcome.separated)[:5])
+            group = min(outcome.separated)
+            reduced = base.point.objective.without(groups.rows(group))
+            told = self._describe_direction(outcome.separated[group], reduced)
+            warn(
+                f"Without {len(outcome.separated)} of {len(groups)} group(s) the others have "
+                f"no optimum: {named}. Without {groups.name(group)}: {told} Parameters in "
+                "such a direction are NaN, and so are predictions and losses that depend on "
+                "them."
+            )
         if outcome.without_optimum:
             named = ", ".join(
                 f"{groups.name(group)} (class {label!r})"
@@ -676,21 +715,23 @@ default="predict"
                 f"The active set could not be followed for {len(base.refitted)} of "
                 f"{len(groups)} group(s), which scikit-learn has refitted.",
             )
-        if outcome.unsolved.size:
-            named = ", ".join(groups.name(group) for group in outcome.unsolved[:5])
+        unsolved = [group for group in outcome.unsolved if group not in outcome.separated]
+        if unsolved and base.has_optimum:
+            named = ", ".join(groups.name(group) for group in unsolved[:5])
             warn(
-                f"{outcome.unsolved.size} group(s) leave an objective that is singular or "
+                f"{len(unsolved)} group(s) leave an objective that is singular or "
                 f"did not converge; their results are NaN: {named}. A stronger penalty "
                 "or centred features help.",
             )
-        if outcome.undetermined:
+        flat = {g: V for g, V in outcome.undetermined.items() if g not in outcome.separated}
+        if flat:
             layout, names = base.point.objective.formulation.layout, self.param_names()
             lost = [
                 f"{groups.name(group)} ({', '.join(np.array(names)[_lost(layout, V)][:4])})"
-                for group, V in sorted(outcome.undetermined.items())[:5]
+                for group, V in sorted(flat.items())[:5]
             ]
             warn(
-                f"Without {len(outcome.undetermined)} group(s) the others do not determine "
+                f"Without {len(flat)} group(s) the others do not determine "
                 f"every parameter: {', '.join(lost)}. These parameters are NaN, and so are "
                 "predictions and losses that depend on them. A penalty determines them.",
             )
@@ -715,7 +756,7 @@ default="predict"
         outcome = self._leave_out(
             base, groups, method, emit, refine, n_jobs, verbose, recover=True
         )
-        for group, directions in outcome.undetermined.items():
+        for group, directions in base.open_directions(outcome, len(groups)):
             rows = groups.rows(group)
             raw[rows[removal.depends(directions, design.take(rows))]] = np.nan
         return raw

@@ -10,6 +10,7 @@ All three predict the converged refit, because they start at the optimum theta* 
 
     base.py        the optimum near the fit, and what all groups share
     leave_out.py   walks over all groups in stacks of a size that fits
+    identified.py  what is determined where there is no single optimum
     methods.py     one stack of groups at one accuracy; whether a step is accurate
     stack.py       the rows of a stack, its gradients, one step
     exact.py       the iteration to the refit
@@ -21,6 +22,7 @@ from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.base import (
     Base,
     Optimum,
+    base_of_part,
     find_optimum,
     optimum_from,
     refine_optimum,
@@ -37,6 +39,7 @@ __all__ = [
     "Base",
     "Optimum",
     "Outcome",
+    "base_of_part",
     "depends",
     "error_bound",
     "find_optimum",

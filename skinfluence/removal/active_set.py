@@ -42,6 +42,10 @@ class ActiveSetBase:
     refit: object
     refitted: list = field(default_factory=list)
 
+    #: Directions that all rows leave undetermined: none, as every kink model has a penalty.
+    open = None
+    has_optimum = True
+
     #: The step from the point to the optimum, which the point is.
     correction = 0.0
 
@@ -64,6 +68,10 @@ class ActiveSetBase:
 
     def recover(self, rows):
         """Return None: scikit-learn refits where no optimum is found."""
+
+    def open_directions(self, outcome, n_groups):
+        """Return no group: a penalty determines every parameter."""
+        return ()
 
     def remove(self, rows, method):
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
@@ -92,13 +100,13 @@ class ActiveSetBase:
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
         outputs = np.flatnonzero(supports.any(axis=0))
-        if not np.isfinite(point.misfit) and method == "exact":
+        if not np.isfinite(point.misfit) and method != ONE_STEP:
             self.refitted.append(rows)
             return self.refit(rows), 0
         misplaced = 0
         if method != "exact":
             theta, misplaced = active_set.first_step(point, reduced, outputs)
-            if method == ONE_STEP or not misplaced:
+            if method == ONE_STEP or (not misplaced and np.isfinite(theta).all()):
                 return theta, misplaced
         theta, arrived = active_set.follow(point, reduced, outputs)
         if not arrived:

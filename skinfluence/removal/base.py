@@ -10,7 +10,7 @@ not come near the optimum without it. So every removal starts at the optimum:
 The fitted point is kept if its distance to the optimum is small beside the effect of a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,10 +19,10 @@ from skinfluence import convergence
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.removal import methods
-from skinfluence.removal.identified import identified
+from skinfluence.removal.identified import hold, identified
 from skinfluence.solvers.pencil import PencilFactor
 
-__all__ = ["Base", "Optimum", "find_optimum", "optimum_from", "refine_optimum"]
+__all__ = ["Base", "Optimum", "base_of_part", "find_optimum", "optimum_from", "refine_optimum"]
 
 # A fitted point is kept if the optimum is no further away than this share of a median row's
 # effect, and if the curvature of no row changes by more than this share on the way.
@@ -52,6 +52,10 @@ class Base:
         N = -H^-1 G, small beside the effect of a row.
     solver : HessianSolver
         For groups that need a Hessian of their own.
+    open : ndarray of shape (r, K, D) or None, default=None
+        Directions of the parameters that all rows together leave undetermined.
+    has_optimum : bool, default=True
+        Whether the point is an optimum of anything.
     """
 
     point: object
@@ -59,9 +63,11 @@ class Base:
     plain_factor: object
     correction: np.ndarray
     solver: object
+    open: np.ndarray | None = None
+    has_optimum: bool = True
 
     @classmethod
-    def at(cls, point, factor, solver):
+    def at(cls, point, factor, solver, **known):
         """Return the base at a point with a factor of its Hessian."""
         correction = convergence.newton_correction(point, factor)
         share = point.objective.formulation.penalty_share
@@ -71,6 +77,7 @@ class Base:
             plain_factor=factor,
             correction=correction,
             solver=solver,
+            **known,
         )
 
     @property
@@ -104,21 +111,16 @@ class Base:
         return methods.remove(self, rows, method)
 
     def recover(self, rows):
-        """Return the optimum without some rows where it determines not every parameter.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (a,)
-            Indices of the rows that leave.
-
-        Returns
-        -------
-        tuple or None
-            One of the optima, (K, D), and the directions (r, K, D) to the others; None if
-            there is no optimum, or only one.
-        """
+        """Return what the others determine without some rows (a,), see `identified`."""
         found = identified(self.point.objective.without(rows), self.theta, self.solver)
-        return None if found is None else (found.theta, found.directions)
+        if found is None or found.theta is None or self.open is None:
+            return found
+        return replace(found, directions=np.concatenate([self.open, found.directions]))
+
+    def open_directions(self, outcome, n_groups):
+        """Generate (group, directions) of the groups that leave parameters undetermined."""
+        for group in range(n_groups) if self.open is not None else outcome.undetermined:
+            yield group, outcome.undetermined.get(group, self.open)
 
     def optimum(self):
         """Return the optimum of all rows, (K, D)."""
@@ -298,3 +300,26 @@ def _follow(point, factor, correction, tol):
         if decrement <= tol * np.sqrt(abs(point.value)):
             break
     return point, decrement
+
+
+def base_of_part(objective, theta, solver, recession):
+    """Return the `Base` of the part of an objective that has an optimum.
+
+    Parameters
+    ----------
+    objective : Objective
+        F, which has no minimum.
+    theta : ndarray of shape (K, D)
+        Where to start.
+    solver : HessianSolver
+        Factorises H.
+    recession : Recession
+        Directions along which F falls forever.
+    """
+    found = identified(objective, theta, solver, recession)
+    if found is None or found.theta is None:
+        held = hold(objective, np.ones(theta.shape, dtype=bool))
+        point = held.at(theta)
+        return Base.at(point, solver.factorise(point), solver, has_optimum=False)
+    point = found.objective.at(found.theta)
+    return Base.at(point, solver.factorise(point), solver, open=found.directions)

@@ -15,6 +15,7 @@ direction is then one of the above.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -40,41 +41,58 @@ class Identified:
 
     Parameters
     ----------
-    objective : Objective
+    recession : ndarray of shape (K, D) or None
+        A direction along which F falls forever; None if it is flat along the directions.
+    objective : Objective or None, default=None
         With the rows that determine it, and with parameters held that are not determined.
-    theta : ndarray of shape (K, D)
-        One of its optima.
-    directions : ndarray of shape (r, K, D)
+    theta : ndarray of shape (K, D) or None, default=None
+        One of its optima; None if none was found.
+    directions : ndarray of shape (r, K, D) or None, default=None
         Along which nothing changes that is determined.
     """
 
-    objective: object
-    theta: np.ndarray
-    directions: np.ndarray
+    recession: np.ndarray | None
+    objective: Any = None
+    theta: np.ndarray | None = None
+    directions: np.ndarray | None = None
 
 
-def identified(objective, theta, solver):
-    """Return the `Identified` part of an objective, starting at theta (K, D).
+def identified(objective, theta, solver, recession=None):
+    """Return the `Identified` part of an objective, None if it has an optimum or is unknown.
 
-    None if no direction is found along which the parameters are open, or no optimum. The
-    outputs of a coupled loss share their rows, and none of them is determined if one is not.
+    Parameters
+    ----------
+    objective : Objective
+        F. If it is that of a coupled loss and falls forever, no part of it is looked for,
+        because its outputs share their rows.
+    theta : ndarray of shape (K, D)
+        Where to start.
+    solver : HessianSolver
+        Factorises H.
+    recession : Recession or None, default=None
+        Directions along which F falls forever, if they are known.
     """
-    recession = existence.find_recession(objective, theta)
-    if recession is not None:
+    if recession is None:
+        recession = existence.find_recession(objective, theta)
+    falls = None if recession is None else recession.direction
+    nothing = None if falls is None else Identified(falls)
+    if falls is not None:
         if objective.coupled:
-            return None
-        objective = objective.without(existence.moving_rows(objective, recession.direction))
+            return nothing
+        objective = objective.without(existence.moving_rows(objective, falls))
         if not objective.sample_weight.any():
-            return None
+            return nothing
     directions, held = null_space(objective)
     if not len(directions):
-        return None
+        return nothing
     part = hold(objective, held)
     try:
         polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
-        return None
-    return Identified(part, polished.theta, directions) if polished.converged else None
+        return nothing
+    if not polished.converged:
+        return nothing
+    return Identified(falls, part, polished.theta, directions)
 
 
 def null_space(objective):

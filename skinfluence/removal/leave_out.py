@@ -22,11 +22,15 @@ class Outcome:
     undetermined : dict of int to ndarray of shape (r, K, D)
         Directions of the parameters that nothing determines without a group. The result is
         one of many, and only numbers that are the same in all of them mean something.
+    separated : dict of int to ndarray of shape (K, D)
+        Groups without which the others are separated, and the direction along which their
+        objective falls forever.
     """
 
     without_optimum: list
     unsolved: np.ndarray
     undetermined: dict
+    separated: dict
 
 
 def leave_out(
@@ -75,9 +79,11 @@ def leave_out(
     empty = groups_without_optimum(base.point.objective, groups)
     impossible = np.zeros(len(groups), dtype=bool)
     impossible[[group for group, _ in empty]] = True
+    if not base.has_optimum:
+        impossible[:] = True
     decrements = np.zeros(len(groups))
     solved = np.ones(len(groups), dtype=bool)
-    undetermined = {}
+    undetermined, separated = {}, {}
 
     def run(chosen, method):
         if method == "exact":
@@ -89,8 +95,12 @@ def leave_out(
             converged = converged & np.isfinite(theta).all(axis=(1, 2))
             for j in np.flatnonzero(~converged) if recover else ():
                 found = base.recover(rows[j][rows[j] >= 0])
-                if found is not None:
-                    theta[j], undetermined[int(indices[j])] = found
+                if found is None:
+                    continue
+                if found.recession is not None:
+                    separated[int(indices[j])] = found.recession
+                if found.theta is not None:
+                    theta[j], undetermined[int(indices[j])] = found.theta, found.directions
                     converged[j] = True
             solved[indices] = converged
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
@@ -106,11 +116,12 @@ def leave_out(
     for group in np.flatnonzero(impossible)[:, None]:
         emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
     possible = np.flatnonzero(~impossible)
+    solved[impossible] = [group in dict(empty) for group in np.flatnonzero(impossible)]
     run(possible, method)
     if refine is not None:
         order = np.argsort(-decrements[possible], kind="stable")
         run(np.sort(possible[order[: int(np.ceil(refine * len(possible)))]]), "exact")
-    return Outcome(empty, np.flatnonzero(~solved), undetermined)
+    return Outcome(empty, np.flatnonzero(~solved), undetermined, separated)
 
 
 def _stacks(base, groups, chosen, n_jobs):
