@@ -27,6 +27,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import weigh
 from skinfluence.products import add_gram, fill_lower
@@ -166,6 +167,20 @@ class RemovalMeasures:
         raw = point.raw_prediction[indices] + ahead + moved
         self.loss[indices] = form.loss.loss(objective.target[indices], raw)
         return d
+
+    def refine_loss(self, indices, theta):
+        """Replace the losses of some rows by those under better parameters (b, K, D)."""
+        objective = self.base.point.objective
+        design = objective.design.take(indices)
+        raw = np.einsum("bd,bkd->bk", design.rows(), design.readings(theta))
+        loss = objective.formulation.loss.loss(objective.target[indices], raw)
+        self.loss[indices] = np.where(np.isnan(raw).any(axis=1), np.nan, loss)
+
+    def doubtful(self):
+        """Return the rows whose Newton step may not be the whole change, as indices."""
+        decrement = self.newton_decrement()
+        error = self.base.step_error(decrement, self.leverage.max(axis=1))
+        return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))
 
     @cached_property
     def dispersion(self):

@@ -70,7 +70,8 @@ class DiagnosticsMixin:
         - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))`` with the Pearson residual
           ``r_i = -g_i / sqrt(W_i)``, for Gamma and Tweedie deviances
           ``(y_i - mu_i) / mu_i^(power/2)``; external
-        - leave_out_loss: plain loss of sample i under the model without it
+        - leave_out_loss: plain loss of sample i under the model without it, as
+          `leave_out_loss` has it
         - newton_decrement: ``sqrt(d_i' (H - H_i) d_i)``, half its square is how far the
           objective of the others falls when they are fitted alone
 
@@ -118,6 +119,17 @@ class DiagnosticsMixin:
         self._check_curved(lacks="leverage")
         state = self._get_influence_state(hessian_solver)
         measures = self._measure(state, hessian_solver, n_jobs)
+        doubtful = measures.doubtful()
+        if len(doubtful):
+            self._leave_out(
+                measures.base,
+                Groups(state.point.objective.n_rows, [np.array([i]) for i in doubtful]),
+                "newton",
+                lambda indices, _rows, theta: measures.refine_loss(doubtful[indices], theta),
+                None,
+                n_jobs,
+                0,
+            )
         columns = {
             "leverage": measures.leverage.sum(axis=1),
             "self_influence": influence.self_influence(

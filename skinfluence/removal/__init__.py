@@ -30,9 +30,10 @@ from skinfluence.removal.base import (
 from skinfluence.removal.evaluate import error_bound, losses_into
 from skinfluence.removal.identified import depends
 from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
-from skinfluence.removal.methods import METHODS, ONE_STEP
+from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
 
 __all__ = [
+    "ACCURATE",
     "METHODS",
     "ONE_STEP",
     "ActiveSetBase",

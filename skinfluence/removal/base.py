@@ -110,6 +110,30 @@ class Base:
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1."""
         return methods.remove(self, rows, method)
 
+    def step_error(self, decrement, leverage):
+        """Return bounds on the relative errors of Newton steps, see `methods`.
+
+        Parameters
+        ----------
+        decrement : ndarray of shape (b,)
+            Newton decrements before the steps.
+        leverage : ndarray of shape (b,)
+            Largest leverages of the rows that leave.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            Infinite if the loss gives no bound.
+        """
+        rate = self.point.objective.formulation.loss.curvature_rate
+        if rate == 0:
+            return np.zeros(len(decrement))
+        if rate is None:
+            return np.where(decrement > 0, np.inf, 0.0)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            left = np.sqrt(np.maximum(1.0 - leverage, 0.0))
+            return np.where(decrement > 0, 0.5 * rate * self.spread * decrement / left, 0.0)
+
     def recover(self, rows):
         """Return what the others determine without some rows (a,), see `identified`."""
         found = identified(self.point.objective.without(rows), self.theta, self.solver)

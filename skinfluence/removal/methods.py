@@ -23,15 +23,15 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.exact import refit, refit_stack
 from skinfluence.removal.stack import Stack
 
-__all__ = ["METHODS", "ONE_STEP", "contraction", "remove"]
+__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "contraction", "remove"]
 
 #: Accuracies that users choose from.
 METHODS = ("influence", "newton", "exact")
 #: A Newton step whether or not it is accurate, for measures that are defined by it.
 ONE_STEP = "one-step"
 
-# Relative error of a Newton step that passes for accurate.
-_ACCURATE = 0.01
+#: Relative error of a Newton step that passes for accurate.
+ACCURATE = 0.01
 # Groups that are checked together.
 _BATCH = 64
 # If nothing bounds the error, groups are checked from the longest step down until so many
@@ -110,30 +110,26 @@ def contraction(stack, theta, decrement):
     with np.errstate(invalid="ignore", over="ignore"):
         left = np.sqrt(np.abs(np.einsum("bkd,bkd->b", residual, stack.readings(step))))
     ratio = np.divide(left, decrement, out=np.zeros_like(left), where=decrement > 0)
-    at_rounding = (ratio > _ACCURATE) & (left <= stack.base.rounding)
+    at_rounding = (ratio > ACCURATE) & (left <= stack.base.rounding)
     return np.where(np.isfinite(left), np.where(at_rounding, 0.0, ratio), np.inf)
 
 
 def _inaccurate(stack, theta, decrement):
     """Return the groups whose Newton step is not accurate, as indices."""
-    rate = stack.base.point.objective.formulation.loss.curvature_rate
-    finite = np.isfinite(theta).all(axis=(1, 2)) & (decrement > 0)
-    if rate == 0:
+    loss = stack.base.point.objective.formulation.loss
+    if loss.constant_curvature:
         return np.empty(0, dtype=np.intp)
-    suspects = np.flatnonzero(finite)
-    if rate is not None:
-        spread = stack.base.spread * np.sqrt(stack.update.amplification())
-        with np.errstate(invalid="ignore", over="ignore"):
-            error = 0.5 * rate * spread * decrement
-        suspects = suspects[~(error[suspects] <= _ACCURATE)]
+    finite = np.isfinite(theta).all(axis=(1, 2))
+    error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
+    suspects = np.flatnonzero(finite & ~(error <= ACCURATE))
     suspects = suspects[np.argsort(-decrement[suspects], kind="stable")]
     found, clean = [], 0
     for batch in gen_batches(len(suspects), _BATCH):
         some = suspects[batch]
-        bad = some[contraction(stack.take(some), theta[some], decrement[some]) > _ACCURATE]
+        bad = some[contraction(stack.take(some), theta[some], decrement[some]) > ACCURATE]
         found.append(bad)
         clean = 0 if len(bad) else clean + 1
-        if rate is None and clean == _CLEAN_BATCHES:
+        if loss.curvature_rate is None and clean == _CLEAN_BATCHES:
             break
     return np.sort(np.concatenate(found)) if found else np.empty(0, dtype=np.intp)
 
@@ -176,7 +172,7 @@ def _alone(base, rows, method):
     following = reduced.objective.at(theta)
     left = convergence.newton_correction(following, factor)
     left = convergence.newton_decrement(following, left)
-    if np.isfinite(left) and left <= max(_ACCURATE * decrement, base.rounding):
+    if np.isfinite(left) and left <= max(ACCURATE * decrement, base.rounding):
         return theta, decrement, True
     theta, converged = refit(base, rows, theta, first=decrement)
     return theta, decrement, converged
