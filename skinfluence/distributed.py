@@ -33,8 +33,8 @@ from skinfluence.objective import (
     Objective,
     Point,
     hessian_blocks,
-    null_directions,
 )
+from skinfluence.rank import null_directions
 from skinfluence.solvers import Factor
 
 __all__ = [

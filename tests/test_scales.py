@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn import svm
+from scipy import sparse
+from sklearn import linear_model, svm
 
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import LinearRegression
 from skinfluence.svm import LinearSVC, LinearSVR
 
 
@@ -49,3 +52,101 @@ def test_exact_removal_of_heavy_rows_leaves_the_tube_of_light_ones(seed, group):
     expected = refit.predict(X)
     error = np.abs(X @ params[:-1] + params[-1] - expected).max()
     assert error <= 1e-5 * np.abs(expected).max()
+
+
+def units(seed, n_targets=1):
+    """Return X in units from 1e-6 to 1e6, and targets."""
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(12, 60)), int(rng.integers(1, 6))
+    unit = 10.0 ** rng.uniform(-6, 6, p)
+    Z = rng.normal(size=(n, p))
+    return Z * unit, Z @ rng.normal(size=(p, n_targets)) + rng.normal(size=(n, n_targets)), rng
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_refit_decides_which_units_are_too_small_to_count(fit_intercept, method):
+    changed = 0
+    for seed in range(60):
+        X, y, _ = units(seed)
+        reg = LinearRegression(fit_intercept=fit_intercept).fit(X, y[:, 0])
+        params = reg.leave_out_params(method=method)
+        for row in range(3):
+            kept = np.arange(len(X)) != row
+            refit = linear_model.LinearRegression(fit_intercept=fit_intercept)
+            expected = refit.fit(X[kept], y[kept, 0]).predict(X)
+            coef, intercept = reg.split_params(params[row])
+            error = np.abs(X @ coef + intercept - expected).max()
+            assert error <= 1e-8 * np.abs(expected).max(), (seed, row)
+            changed += refit.rank_ < X.shape[1]
+    assert changed > 20  # there are directions that do not count
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+def test_groups_weights_and_targets_in_different_units_are_the_refit(method):
+    for seed in range(30):
+        X, y, rng = units(seed, n_targets=2)
+        w = rng.uniform(0.1, 3.0, len(X)) * (rng.random(len(X)) > 0.1)
+        groups = [rng.choice(len(X), 3, replace=False) for _ in range(2)]
+        groups.append(np.arange(len(X) // 2))  # more rows than columns
+        reg = LinearRegression().fit(X, y, w)
+        for group, params in zip(
+            groups, reg.leave_out_params(groups, method=method), strict=True
+        ):
+            kept = np.setdiff1d(np.arange(len(X)), group)
+            refit = linear_model.LinearRegression().fit(X[kept], y[kept], w[kept])
+            coef, intercept = reg.split_params(params)
+            error = np.abs(X @ coef.T + intercept - refit.predict(X)).max()
+            assert error <= 1e-8 * np.abs(refit.predict(X)).max(), seed
+
+
+def test_a_removal_carries_a_singular_value_across_the_tolerance():
+    # One row has nearly all of the small direction's variance: without it the direction is
+    # at half of the tolerance, with it at twice.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 2)) * [1.0, 0.5e-6]
+    X[0, 1] = 2e-6 * np.sqrt(30)
+    y = rng.standard_normal(30)
+    reg = LinearRegression().fit(X, y)
+    assert reg.rank_ == 2
+    for method in ("newton", "exact"):
+        params = reg.leave_out_params(method=method)
+        for row in (0, 1):
+            refit = linear_model.LinearRegression().fit(
+                np.delete(X, row, 0), np.delete(y, row)
+            )
+            assert refit.rank_ == 2 - (row == 0)
+            expected = [*refit.coef_, refit.intercept_]
+            np.testing.assert_allclose(params[row], expected, rtol=1e-7, atol=1e-12)
+
+
+def test_first_order_results_say_by_how_much_dropped_directions_turn():
+    X, y, _ = units(146)
+    reg = LinearRegression().fit(X, y[:, 0])
+    mixing = reg.singular_[reg.rank_] / reg.singular_[reg.rank_ - 1]
+    assert 0.02 < mixing < 1
+    with pytest.warns(InfluenceWarning, match=f"up to {mixing:.2g} of the smallest"):
+        influence = reg.influence_params()
+    with pytest.warns(InfluenceWarning, match=f"up to {mixing:.2g} of the smallest"):
+        reg.leave_out_params(method="influence")
+    values = []
+    for step in (1e-3, -1e-3):
+        weight = np.ones(len(X))
+        weight[0] += step
+        values.append(linear_model.LinearRegression().fit(X, y[:, 0], weight).predict(X))
+    expected = len(X) * (values[0] - values[1]) / 2e-3
+    error = np.abs(X @ influence[0, :-1] + influence[0, -1] - expected).max()
+    assert 0.02 < error / np.abs(expected).max() < 2 * mixing
+
+
+def test_sparse_least_squares_counts_every_direction():
+    # Iterations on sparse features know no tolerance for singular values: they go on to the
+    # small direction, which the same features as an array do not have.
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array(rng.standard_normal((30, 2)) * [1.0, 3e-7])
+    y = X @ [1.0, 1e7] + rng.standard_normal(30)
+    reg = LinearRegression(fit_intercept=False).fit(X, y)
+    params = reg.leave_out_params(method="exact")
+    refit = linear_model.LinearRegression(fit_intercept=False, tol=1e-14).fit(X[1:], y[1:])
+    np.testing.assert_allclose(params[0], refit.coef_, rtol=1e-6)
+    assert np.abs(params[:, 1]).min() > 1e6

@@ -614,6 +614,8 @@ default="predict"
             return removal.ActiveSetBase(point, solver, self._refitted_theta), groups
         state = self._get_state(hessian_solver)
         point, factor = state.point, state.factor
+        if method == "influence":
+            self._warn_of_mixing(state)
         if method != "exact":
             self._warn_of_support(state)
         else:

@@ -9,6 +9,7 @@ from skinfluence import convergence
 from skinfluence.blocks import memory_budget, row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
+from skinfluence.rank import least_norm
 from skinfluence.removal.exact import refit, refit_stack
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers.pencil import PencilFactor
@@ -83,7 +84,21 @@ class Base:
 
     def remove(self, rows, method):
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1."""
-        return _remove(self, rows, method)
+        objective = self.point.objective
+        spectrum = None if method == "influence" else objective.spectrum
+        if spectrum is None:
+            return _remove(self, rows, method)
+        own = spectrum.may_change(objective.design, objective.sample_weight, rows)
+        theta = np.empty((len(rows), *self.theta.shape))
+        decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        if not own.all():
+            rest = ~own
+            theta[rest], decrement[rest], converged[rest] = _remove(self, rows[rest], method)
+        for j in np.flatnonzero(own):
+            reduced = objective.without(rows[j][rows[j] >= 0])
+            weight, tol = reduced.sample_weight, spectrum.tol
+            theta[j] = least_norm(objective.design, objective.target, weight, tol)
+        return theta, decrement, converged
 
     def optimum(self):
         """Return the optimum of all rows, (K, D)."""
