@@ -260,6 +260,34 @@ class Objective:
         return null, null @ mean, scale if scale > 0 else 1.0
 
     @cached_property
+    def offset(self):
+        """Means of features that are far from 0, if a free intercept can take them, or None.
+
+        See `Design.offset`. Newton steps go in the features less this offset, see `centred`.
+        """
+        if not self.design.fit_intercept or self.design.has_metric:
+            return None
+        if self.penalty[:, -1].any() or not self.free[:, -1].all():
+            return None
+        return self.design.offset(self.sample_weight)
+
+    def centred(self):
+        """Return this objective in the features less the offset."""
+        return replace(self, design=self.design.less(self.offset))
+
+    def to_centred(self, theta):
+        """Return parameters (..., K, D) of `centred` with the same predictions."""
+        theta = np.array(theta, dtype=np.float64)
+        theta[..., -1] += theta[..., :-1] @ self.offset
+        return theta
+
+    def from_centred(self, theta):
+        """Return the parameters whose `to_centred` is theta (..., K, D)."""
+        theta = np.array(theta, dtype=np.float64)
+        theta[..., -1] -= theta[..., :-1] @ self.offset
+        return theta
+
+    @cached_property
     def spectrum(self):
         """Singular values of dense features, if they decide about the solution, or None."""
         tol = self.formulation.minimum_norm

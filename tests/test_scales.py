@@ -3,10 +3,22 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn import linear_model, svm
+from sklearn import config_context, linear_model, svm
+from sklearn.base import clone
 
 from skinfluence import InfluenceWarning
-from skinfluence.linear_model import LinearRegression
+from skinfluence.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    HuberRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    SGDRegressor,
+    TweedieRegressor,
+)
 from skinfluence.svm import LinearSVC, LinearSVR
 
 
@@ -150,3 +162,110 @@ def test_sparse_least_squares_counts_every_direction():
     refit = linear_model.LinearRegression(fit_intercept=False, tol=1e-14).fit(X[1:], y[1:])
     np.testing.assert_allclose(params[0], refit.coef_, rtol=1e-6)
     assert np.abs(params[:, 1]).min() > 1e6
+
+
+def near_zero():
+    """Return X that a shift does not round, and a linear predictor with its noise."""
+    rng = np.random.default_rng(0)
+    X = np.round(rng.normal(size=(60, 2)) * 1024) / 1024
+    eta = X @ [0.5, -0.3]
+    return X, eta, rng
+
+
+def problems():
+    """Return (estimator, targets) of every class with a free intercept."""
+    _, eta, rng = near_zero()
+    label = (rng.random(60) < 1 / (1 + np.exp(-eta))).astype(int)
+    labels = label + (rng.random(60) < 0.4)
+    real = eta + 0.3 * rng.normal(size=60)
+    count = rng.poisson(np.exp(eta))
+    positive = np.exp(eta) * rng.gamma(3, 1 / 3, 60) + 0.01
+    return {
+        "binary": (LogisticRegression(), label),
+        "softmax": (LogisticRegression(), labels),
+        "poisson": (PoissonRegressor(alpha=0.01), count),
+        "gamma": (GammaRegressor(alpha=0.01), positive),
+        "tweedie": (TweedieRegressor(power=1.5, alpha=0.01), count),
+        "huber": (HuberRegressor(), real),
+        "ridge": (Ridge(alpha=0.1), real),
+        "least-squares": (LinearRegression(), real),
+        "elastic-net": (ElasticNet(alpha=0.01), real),
+        "ridge-classifier": (RidgeClassifier(alpha=0.1), labels),
+        "sgd": (SGDRegressor(alpha=0.01, random_state=0), real),
+    }
+
+
+FAR = [(n, s) for n in problems() for s in (1e6, 1e9, 1e12) if n != "sgd"] + [("sgd", 1e3)]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("name", "shift"), FAR)
+def test_features_far_from_0_have_the_coefficients_of_those_near_it(name, shift):
+    X = near_zero()[0]
+    estimator, y = problems()[name]
+    groups = [[0], [1, 2, 3], np.arange(12)]
+
+    def results(X):
+        fitted = clone(estimator).fit(X, y).polish()
+        exact = fitted.leave_out_params(groups, method="exact")
+        newton = fitted.leave_out_params(groups)
+        return [fitted.split_params(p)[0] for p in (fitted.params_, exact, newton)]
+
+    expected, found = results(X), results(X + shift)
+    # The intercept of the fit, which "newton" starts from, is rounded to eps * shift.
+    for one, other, tol in zip(
+        found, expected, (1e-12, 1e-8, 1e-8 + 1e-17 * shift), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tol * np.abs(other).max())
+
+
+def test_sparse_features_far_from_0_stay_sparse():
+    X, _, rng = near_zero()
+    y = (rng.random(60) < 0.5).astype(int)
+    rare = sparse.random_array((60, 3), density=0.1, rng=rng)
+    far = sparse.csr_array(sparse.hstack([X[:, :1] + 1e9, rare]))
+    near = sparse.csr_array(sparse.hstack([X[:, :1], rare]))
+    objective = LogisticRegression().fit(far, y)._get_objective()
+    assert np.flatnonzero(objective.offset).tolist() == [0]
+    assert objective.centred().design.X.nnz == far.nnz
+    assert LogisticRegression().fit(rare, y)._get_objective().offset is None
+    found = LogisticRegression().fit(far, y).polish().leave_out_params(method="exact")
+    expected = LogisticRegression().fit(near, y).polish().leave_out_params(method="exact")
+    np.testing.assert_allclose(found[:, :-1], expected[:, :-1], rtol=1e-8, atol=1e-9)
+
+
+def test_an_offset_is_taken_off_as_rows_are_read_if_a_copy_is_too_large():
+    X, _, rng = near_zero()
+    X = np.repeat(X, 2000, axis=0) + 1e9
+    objective = LinearRegression().fit(X, rng.normal(size=len(X)))._get_objective()
+    with config_context(working_memory=1):
+        lazy = objective.centred()
+        assert not isinstance(lazy.design.X, np.ndarray)
+        theta = rng.normal(size=(1, 3))
+        found, weight = lazy.at(theta), rng.random((len(X), 1))
+        gram, size = lazy.design.gram(weight), lazy.design.magnitude(theta)
+    whole = objective.centred()
+    expected = whole.at(theta)
+    np.testing.assert_allclose(found.raw_prediction, expected.raw_prediction, rtol=1e-12)
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-9)
+    np.testing.assert_allclose(gram, whole.design.gram(weight), rtol=1e-9)
+    np.testing.assert_allclose(size, whole.design.magnitude(theta), rtol=1e-12)
+
+
+def test_ordinary_features_have_no_offset():
+    X, eta, _ = near_zero()
+    dummies = np.column_stack([X + 100.0, np.arange(60) == 59])
+    assert Ridge().fit(dummies, eta)._get_objective().offset is None
+    assert Ridge(fit_intercept=False).fit(X + 1e9, eta)._get_objective().offset is None
+
+
+def test_huber_polishes_on_a_timestamp():
+    rng = np.random.default_rng(0)
+    t = np.linspace(1.7e12, 1.7e12 + 20000, 40)[:, None]
+    y = 0.002 * (t[:, 0] - t[0, 0]) + 5 + rng.normal(0, 0.3, 40)
+    y[3] += 20
+    reg = HuberRegressor().fit(t, y).polish()
+    near = HuberRegressor(max_iter=10000).fit(t - t[0], y).polish()
+    np.testing.assert_allclose(reg.coef_, near.coef_, rtol=1e-10)
+    np.testing.assert_allclose(reg.coef_, 0.0020015, rtol=1e-4)
