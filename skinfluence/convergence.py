@@ -8,7 +8,7 @@ At fitted parameters theta~ with G = grad F(theta~) != 0 a Newton step moves by
 `polish` repeats the first one, damped, until F has no lower value that rounding can tell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -180,7 +180,21 @@ def polish(objective, theta, solver, *, tol, max_iter):
 
     Stops when the Newton decrement is at most tol sqrt(F), or when a full step no longer
     lowers it although F is flat to rounding: then the optimum is as close as doubles get.
+
+    Features far from 0 are taken less their means, which the intercept absorbs: raw
+    predictions and gradients would be rounding.
     """
+    if objective.is_distributed or objective.offset is None:
+        return _polish(objective, theta, solver, tol, max_iter)
+    start = objective.to_centred(theta)
+    polished = _polish(objective.centred(), start, solver, tol, max_iter)
+    # A point that needed no step stays as it is, to the last bit.
+    theta = objective.from_centred(polished.theta) if polished.n_iter else theta
+    return replace(polished, theta=theta)
+
+
+def _polish(objective, theta, solver, tol, max_iter):
+    """Return `polish` in the features as they are."""
     point = objective.at(theta)
     correction, decrement, singular = _newton(point, solver)
     for n_iter in range(max_iter + 1):

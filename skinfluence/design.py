@@ -26,7 +26,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from skinfluence.blocks import IN_CACHE, row_blocks
+from skinfluence.blocks import IN_CACHE, memory_budget, row_blocks
 from skinfluence.products import add_gram, fill_lower, multiply
 
 __all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
@@ -41,6 +41,11 @@ _FREQUENT = 1 / 30
 # 55,000 x 784 rows and ten columns, a quarter of the time of two passes; bytes, which are
 # converted, want small blocks.
 _CACHED = 4 * 2**20
+
+# Rows from which the spread of features is estimated, and how many times the spread a mean is
+# far from 0: products of two such rows have lost six of sixteen digits.
+_ENOUGH_ROWS = 64
+_FAR = 1e3
 
 
 def make_design(X, fit_intercept):
@@ -142,10 +147,23 @@ class Design(ABC):
     def centre(self, weights):
         """Return a shift of the features that keeps Gram matrices well conditioned.
 
-        The means with the given weights (n,) for dense data with an intercept; None where
-        shifting would cost sparsity or there is no intercept to absorb it.
+        The means with the given weights (n,) for dense data with an intercept, for sparse data
+        the `offset`; None where shifting would cost sparsity or there is no intercept to
+        absorb it.
         """
         return None
+
+    def offset(self, weights):
+        """Return the means of features that are far from 0 for their spread, or None.
+
+        Zeros for the other features. The products of such rows lose as many digits as the
+        mean has more than the spread; rows less this offset lose none. Weights (n,).
+        """
+        return None
+
+    def less(self, offset):
+        """Return this design with an `offset` (d,) taken off the features."""
+        raise NotImplementedError
 
     def restrict(self, rows):
         """Return the design of a model that has only some of the rows."""
@@ -280,6 +298,24 @@ class DenseDesign(Design):
             return None
         return self.adjoint(weights)[: self.n_features] / total
 
+    def offset(self, weights):
+        mean = self.centre(weights)
+        if mean is None:
+            return None
+        # A sample of the rows names the candidates.
+        some = self.X[:: 1 + self.n_rows // _ENOUGH_ROWS].astype(np.float64)
+        candidates = np.flatnonzero(_is_far(mean, _spread(some, mean)))
+        return _confirmed(mean, candidates, self._far_columns(candidates))
+
+    def _far_columns(self, candidates):
+        for rows in row_blocks(self.n_rows, 24 * max(1, len(candidates))):
+            yield self.X[rows][:, candidates].astype(np.float64)
+
+    def less(self, offset):
+        if 8 * self.X.size <= memory_budget():
+            return DenseDesign(self.X - offset, self.fit_intercept)
+        return DenseDesign(_Shifted(self.X, offset), self.fit_intercept)
+
     def read_into(self, readings, out, scale=None):
         d = self.n_features
         for rows in self._blocks(len(readings)):
@@ -402,6 +438,29 @@ class SparseDesign(Design):
         data = X.data * root[X.indices]
         return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape).T.tocsr()
 
+    def offset(self, weights):
+        # Only a feature without zeros can be far from 0, and taking its mean off leaves the
+        # pattern of the others as it is.
+        candidates = np.flatnonzero(self._counts() == self.n_rows)
+        if not len(candidates) or not self.fit_intercept or not weights.sum() > 0:
+            return None
+        if not self.X.has_canonical_format:  # an entry in two pieces
+            return None
+        mean = self.adjoint(weights)[: self.n_features] / weights.sum()
+        columns = self.X[:, candidates].toarray().astype(np.float64)
+        far = _is_far(mean[candidates], _spread(columns, mean[candidates]))
+        return _confirmed(mean, candidates[far], [columns[:, far]])
+
+    def centre(self, weights):
+        return self.offset(weights)
+
+    def less(self, offset):
+        X = self.X.astype(np.float64, copy=True)
+        if np.any(self._counts()[offset != 0] < self.n_rows):
+            raise ValueError("A sparse design cannot be shifted without densifying it.")
+        X.data -= offset[X.indices]
+        return SparseDesign(X, self.fit_intercept)
+
     def append(self, other):
         X = sparse.vstack([self.X, sparse.csr_array(other.X)], format="csr")
         return SparseDesign(X, self.fit_intercept)
@@ -412,7 +471,7 @@ class SparseDesign(Design):
     def gram(self, weights, shift=None):
         D, d = self.n_columns, self.n_features
         if shift is not None:
-            raise ValueError("A sparse design cannot be shifted without densifying it.")
+            return self.less(shift).gram(weights)
         out = np.zeros((weights.shape[1], D, D))
         for rows in row_blocks(self.n_rows, 3 * self._row_bytes()):
             X = self._float(rows)
@@ -435,3 +494,47 @@ class SparseDesign(Design):
         if self.fit_intercept:
             out[:, -1] = weights.sum(axis=0)
         return out
+
+
+class _Shifted:
+    """Rows of an array less an offset, taken off as they are read."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, X, offset):
+        self.X, self.offset = X, offset
+        self.shape, self.flags = X.shape, np.empty((4, 4))[::2, ::2].flags  # of no order
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, rows):
+        columns = rows[1] if isinstance(rows, tuple) else slice(None)
+        return self.X[rows] - self.offset[columns]
+
+
+def _spread(columns, mean):
+    """Return root mean squares about the mean, (d,)."""
+    with np.errstate(over="ignore"):
+        return np.sqrt(np.mean((columns - mean) ** 2, axis=0))
+
+
+def _is_far(mean, spread):
+    """Return which means are far from 0 for their spread, (d,) bool."""
+    return np.abs(mean) > _FAR * spread
+
+
+def _confirmed(mean, candidates, blocks):
+    """Return the offset of the candidates whose spread over all blocks is small, or None."""
+    if not len(candidates):
+        return None
+    squares, n = np.zeros(len(candidates)), 0
+    for block in blocks:
+        squares += len(block) * _spread(block, mean[candidates]) ** 2
+        n += len(block)
+    far = _is_far(mean[candidates], np.sqrt(squares / n))
+    if not far.any():
+        return None
+    offset = np.zeros(len(mean))
+    offset[candidates[far]] = mean[candidates[far]]
+    return offset

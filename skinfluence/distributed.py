@@ -33,8 +33,8 @@ from skinfluence.objective import (
     Objective,
     Point,
     hessian_blocks,
-    null_directions,
 )
+from skinfluence.rank import null_directions
 from skinfluence.solvers import Factor
 
 __all__ = [
@@ -604,7 +604,7 @@ def _first_order(point):
     """
     design = point.objective.design
     w = point.curvature_diagonal().sum(axis=1)
-    centre, weight = design.centre(w), w.sum()
+    centre, weight = design.centre(w) if design.is_dense else None, w.sum()
     if centre is None:
         centre, weight = np.zeros(design.n_features), 0.0
     return np.concatenate([[point.value, weight], weight * centre, point.gradient.ravel()])

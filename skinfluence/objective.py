@@ -29,13 +29,13 @@ from skinfluence.l1_support import L1Support
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
 from skinfluence.products import add_gram
+from skinfluence.rank import null_directions, spectrum
 
 __all__ = [
     "Formulation",
     "Objective",
     "Point",
     "hessian_blocks",
-    "null_directions",
     "weigh",
 ]
 
@@ -244,17 +244,56 @@ class Objective:
         scale : float
             Mean variance of the features.
         """
-        tol = self.formulation.minimum_norm
-        if tol is None:
+        if self.formulation.minimum_norm is None:
             return None
-        design, w = self.design, self.sample_weight
-        centre = design.centre(w)
-        moments = design.gram(w[:, None], centre)[0]
-        null, mean, scale = null_directions(moments, design, tol)
+        design, known = self.design, self.spectrum
+        if known is not None:
+            null, mean = known.vectors[~known.kept], known.mean
+            scale = np.sum(known.values**2) / max(self.weight_sum, 1e-300) / len(mean)
+        else:
+            # Iterations on sparse features end at a solution of least norm without a
+            # decision about singular values.
+            moments = design.gram(self.sample_weight[:, None])[0]
+            null, mean, scale = null_directions(moments, design, 0.0)
         if not len(null):
             return None
-        mean = mean if centre is None or not design.fit_intercept else mean + centre
         return null, null @ mean, scale if scale > 0 else 1.0
+
+    @cached_property
+    def offset(self):
+        """Means of features that are far from 0, if a free intercept can take them, or None.
+
+        See `Design.offset`. Newton steps go in the features less this offset, see `centred`.
+        """
+        if not self.design.fit_intercept or self.design.has_metric:
+            return None
+        if self.penalty[:, -1].any() or not self.free[:, -1].all():
+            return None
+        return self.design.offset(self.sample_weight)
+
+    def centred(self):
+        """Return this objective in the features less the offset."""
+        return replace(self, design=self.design.less(self.offset))
+
+    def to_centred(self, theta):
+        """Return parameters (..., K, D) of `centred` with the same predictions."""
+        theta = np.array(theta, dtype=np.float64)
+        theta[..., -1] += theta[..., :-1] @ self.offset
+        return theta
+
+    def from_centred(self, theta):
+        """Return the parameters whose `to_centred` is theta (..., K, D)."""
+        theta = np.array(theta, dtype=np.float64)
+        theta[..., -1] -= theta[..., :-1] @ self.offset
+        return theta
+
+    @cached_property
+    def spectrum(self):
+        """Singular values of dense features, if they decide about the solution, or None."""
+        tol = self.formulation.minimum_norm
+        if tol is None or not self.design.is_dense:
+            return None
+        return spectrum(self.design, self.sample_weight, tol)
 
     @cached_property
     def pin(self):
@@ -702,22 +741,6 @@ def _signed_gram(design, weights, shift):
     if (weights > 0).any():
         grams += design.gram(np.maximum(weights, 0.0), shift)
     return grams
-
-
-def null_directions(moments, design, tol):
-    """Return directions of the features without variance (r, d), mean, mean variance.
-
-    From weighted second moments (D, D) of the rows of a design, at any scale.
-    """
-    d = design.n_features
-    variances, mean = moments[:d, :d], np.zeros(d)
-    if design.fit_intercept:
-        mean = moments[:d, d] / moments[d, d]
-        variances = variances - np.outer(mean, moments[:d, d])
-    values, vectors = np.linalg.eigh(variances)
-    least = max(tol**2, 10 * d * np.finfo(np.float64).eps)
-    null = vectors[:, values <= least * max(values[-1], 0.0)].T
-    return null, mean, variances.trace() / d
 
 
 def hessian_blocks(objective, grams):

@@ -13,7 +13,7 @@ ROOMS = [
     ["losses", "targets", "layout", "l1_support"],
     ["design"],
     ["kernels"],
-    ["gradients"],
+    ["gradients", "rank"],
     ["objective"],
     ["solvers", "existence"],
     ["groups", "influence", "convergence", "active_set"],

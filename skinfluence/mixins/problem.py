@@ -61,6 +61,8 @@ DASK_METHODS = (
 # Above this share of change in the rows' gradients, influence values are off by more than
 # a few per cent (0.07 of shift was measured to go with 0.13 of error).
 GRADIENT_SHIFT_LIMIT = 0.05
+# Share by which directions that least squares drops turn into kept ones, to warn of.
+_MIXED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -730,9 +732,21 @@ class ProblemMixin(Hooks):
             warn(state.factor.doubt)
         return state
 
+    def _warn_of_mixing(self, state):
+        """Warn if directions that least squares drops have variance, which counts."""
+        spectrum = getattr(state.point.objective, "spectrum", None)
+        if spectrum is not None and spectrum.mixing > _MIXED:
+            warn(
+                "Least squares drops directions of the features whose singular values are up "
+                f"to {spectrum.mixing:.2g} of the smallest one above tol={spectrum.tol:g}: "
+                "first-order results, which keep the directions fixed, may be off by about "
+                "this share. Put the features in similar units, or lower tol.",
+            )
+
     def _get_influence_state(self, hessian_solver, n_solves=None):
         """Return the state, with a warning when the point is far from the optimum."""
         state = self._get_state(hessian_solver, n_solves)
+        self._warn_of_mixing(state)
         self._warn_of_misfit(state)
         return state
 

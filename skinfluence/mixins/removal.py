@@ -647,6 +647,8 @@ default="predict"
                 warn(self._describe_direction(recession.direction))
         if recession is not None:
             return removal.base_of_part(objective, self._theta(), solver, recession)
+        if method == "influence":
+            self._warn_of_mixing(state)
         with self._naming_directions():
             if state is not None:
                 optimum = state.optimum

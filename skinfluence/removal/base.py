@@ -18,6 +18,7 @@ import numpy as np
 from skinfluence import convergence
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.gradients import GradientRows
+from skinfluence.rank import least_norm
 from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
 from skinfluence.solvers.pencil import PencilFactor
@@ -108,7 +109,22 @@ class Base:
 
     def remove(self, rows, method):
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1."""
-        return methods.remove(self, rows, method)
+        objective = self.point.objective
+        spectrum = None if method == "influence" else objective.spectrum
+        if spectrum is None:
+            return methods.remove(self, rows, method)
+        own = spectrum.may_change(objective.design, objective.sample_weight, rows)
+        theta = np.empty((len(rows), *self.theta.shape))
+        decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        if not own.all():
+            rest = ~own
+            found = methods.remove(self, rows[rest], method)
+            theta[rest], decrement[rest], converged[rest] = found
+        for j in np.flatnonzero(own):
+            reduced = objective.without(rows[j][rows[j] >= 0])
+            weight, tol = reduced.sample_weight, spectrum.tol
+            theta[j] = least_norm(objective.design, objective.target, weight, tol)
+        return theta, decrement, converged
 
     def step_error(self, decrement, leverage):
         """Return bounds on the relative errors of Newton steps, see `methods`.

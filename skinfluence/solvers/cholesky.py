@@ -109,7 +109,11 @@ class CholeskyFactor(Factor):
         K, D = self.point.theta.shape
         if not self.point.objective.coupled or memory_budget() < 24 * (K * D) ** 2:
             return super().row_products(x)
-        # From the blocks of H^-1, a K-th of the work of K solves for each row.
+        # From the blocks of H_c^-1, a K-th of the work of K solves for each row. Those of H^-1
+        # would grow with the square of a distance from 0.
+        if self.shift is not None:
+            x = x.copy()
+            x[..., :-1] -= x[..., -1:] * self.shift
         b, a, _ = x.shape
         M = np.empty((b, a, K, a, K))
         for k, block in enumerate(self._inverse):
@@ -120,9 +124,11 @@ class CholeskyFactor(Factor):
 
     @cached_property
     def _inverse(self):
-        """H^-1 written out, (K, D, K, D)."""
+        """H_c^-1 written out, (K, D, K, D)."""
         K, D = self.point.theta.shape
-        return self.solve(np.eye(K * D).reshape(K * D, K, D)).reshape(K, D, K, D)
+        plain = copy.copy(self)
+        plain.shift = None
+        return plain.solve(np.eye(K * D).reshape(K * D, K, D)).reshape(K, D, K, D)
 
     def _is_coupled(self):
         """Return whether outputs share a block of H."""

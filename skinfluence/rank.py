@@ -1,0 +1,191 @@
+"""Which directions of the features count as none, as least squares of scikit-learn decides.
+
+Without a penalty, dense features go through ``scipy.linalg.lstsq``: of the features, centred
+and times the roots of the weights, directions whose singular value is at most ``tol`` times
+the largest count as none, and the coefficients have no part along them. Second moments square
+the singular values, so below ``sqrt(eps)`` they cannot tell; a triangular factor of the rows
+can.
+
+Rows that leave lower every sigma_j^2 by a factor between 1 - h and 1, with h the largest
+eigenvalue of their hat matrix. Only if that may carry a sigma_j / sigma_max across ``tol``
+is another decision possible.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.blocks import row_blocks
+
+__all__ = ["Spectrum", "least_norm", "null_directions", "spectrum"]
+
+_EPS = np.finfo(np.float64).eps
+# A singular value so many times the largest that second moments can or cannot tell.
+_CLEAR = 1e4
+# Relative margin for the rounding of singular values and leverages.
+_MARGIN = 1e-3
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values of the features, centred and times the roots of the weights.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (d,)
+        Weighted mean of the features; zeros without intercept.
+    values : ndarray of shape (d,)
+        Singular values in descending order.
+    vectors : ndarray of shape (d, d)
+        Directions of the features, one a row.
+    tol : float
+        Largest value, relative to the first, that counts as none.
+    rounding : float
+        Relative value that rounding alone can make of 0.
+    """
+
+    mean: np.ndarray
+    values: np.ndarray
+    vectors: np.ndarray
+    tol: float
+    rounding: float
+
+    @property
+    def kept(self):
+        """Which directions count, (d,) bool."""
+        return self.values > max(self.tol, self.rounding) * self.values.max(initial=0.0)
+
+    @property
+    def is_exact(self):
+        """Whether the directions that count as none have no variance at all."""
+        dropped = self.values[~self.kept]
+        return bool(np.all(dropped <= self.rounding * self.values.max(initial=0.0)))
+
+    @property
+    def mixing(self):
+        """Largest dropped singular value over the smallest kept one, 0 where these are none.
+
+        A change of the rows turns directions that are dropped, and have variance, into those
+        that are kept by about this share.
+        """
+        if self.is_exact or not self.kept.any():
+            return 0.0
+        return float(self.values[~self.kept][0] / self.values[self.kept][-1])
+
+    def may_change(self, design, weight, rows):
+        """Return whether another decision is possible without groups of rows, (b,) bool.
+
+        Parameters
+        ----------
+        design : Design
+            The features.
+        weight : ndarray of shape (n,)
+            Weights of the rows.
+        rows : ndarray of shape (b, a)
+            The groups, -1 where padded.
+        """
+        kept = self.kept
+        if not self.is_exact:
+            # Directions that are dropped turn into those that are kept.
+            return np.ones(len(rows), dtype=bool)
+        if not kept.any():
+            return np.zeros(len(rows), dtype=bool)
+        least = self.values[kept][-1] / self.values[0]
+        left = 1.0 - self._leverages(design, weight, rows, kept)
+        enough = max(self.tol, self.rounding) / least * (1.0 + _MARGIN)
+        return left - 1e3 * self.rounding <= enough**2
+
+    def _leverages(self, design, weight, rows, kept):
+        """Return the largest eigenvalue of each group's hat matrix, (b,)."""
+        b, a = rows.shape
+        d, basis = design.n_features, self.vectors[kept] / self.values[kept, None]
+        root = np.sqrt(np.where(rows >= 0, weight[rows], 0.0))
+        out = np.empty(b)
+        for some in row_blocks(b, 8 * a * (3 * d + a)):
+            chosen = np.where(rows[some] >= 0, rows[some], 0)
+            X = design.take(chosen.ravel()).rows()[:, :d] - self.mean
+            U = (X @ basis.T).reshape(*chosen.shape, -1) * root[some, :, None]
+            if design.fit_intercept:
+                U = np.concatenate([U, root[some, :, None] / np.sqrt(weight.sum())], axis=2)
+            gram = np.matmul(U, U.transpose(0, 2, 1))
+            if a > U.shape[2]:
+                gram = np.matmul(U.transpose(0, 2, 1), U)
+            out[some] = np.linalg.eigvalsh(gram)[:, -1]
+        return out
+
+
+def spectrum(design, weight, tol):
+    """Return the `Spectrum` of a dense design with weights (n,)."""
+    d, total = design.n_features, weight.sum()
+    shift = design.centre(weight)
+    moments = design.gram(weight[:, None], shift)[0]
+    mean = np.zeros(d) if shift is None else shift
+    rounding = 10 * max(d, np.sqrt(design.n_rows)) * _EPS
+    variances = moments[:d, :d]
+    if design.fit_intercept and total > 0:
+        variances = variances - np.outer(moments[:d, d], moments[:d, d]) / moments[d, d]
+    squares, vectors = np.linalg.eigh(variances)
+    if squares[0] > _CLEAR * max(tol**2, 10 * d * _EPS) * squares[-1]:
+        return Spectrum(mean, np.sqrt(squares[::-1]), vectors[:, ::-1].T, tol, rounding)
+    triangle = _triangle(design, weight, mean)
+    _, some, vectors = linalg.svd(triangle)
+    values = np.zeros(d)
+    values[: len(some)] = some
+    return Spectrum(mean, values, vectors, tol, rounding)
+
+
+def _triangle(design, weight, mean):
+    """Return R of the features, centred and times the roots of the weights, block by block."""
+    D, d = design.n_columns, design.n_features
+    R = np.empty((0, D))
+    for rows in row_blocks(design.n_rows, 32 * D):
+        present = np.flatnonzero(weight[rows]) + rows.start
+        block = design.take(present).rows()
+        block[:, :d] -= mean
+        # The intercept first: what is below its row is centred to the last bit.
+        block = np.roll(block, D - d, axis=1) * np.sqrt(weight[present])[:, None]
+        R = np.linalg.qr(np.concatenate([R, block]), mode="r")
+    return R[D - d :, D - d :]
+
+
+def least_norm(design, target, weight, tol):
+    """Return least squares of least norm as scikit-learn's refit computes it, (K, D).
+
+    Parameters
+    ----------
+    design : Design
+        The features, dense.
+    target : ndarray of shape (n, K)
+        What is predicted.
+    weight : ndarray of shape (n,)
+        Weights of the rows.
+    tol : float
+        Largest singular value, relative to the first, that counts as none.
+    """
+    present, d = np.flatnonzero(weight), design.n_features
+    X, y, w = design.take(present).rows()[:, :d], target[present], weight[present]
+    centre, level = np.zeros(d), np.zeros(y.shape[1])
+    if design.fit_intercept:
+        centre, level = np.average(X, axis=0, weights=w), np.average(y, axis=0, weights=w)
+    root = np.sqrt(w)[:, None]
+    coef = linalg.lstsq(root * (X - centre), root * (y - level), cond=tol)[0].T
+    if not design.fit_intercept:
+        return coef
+    return np.concatenate([coef, (level - coef @ centre)[:, None]], axis=1)
+
+
+def null_directions(moments, design, tol):
+    """Return directions of the features without variance (r, d), mean, mean variance.
+
+    From weighted second moments (D, D) of the rows of a design, at any scale.
+    """
+    d = design.n_features
+    variances, mean = moments[:d, :d], np.zeros(d)
+    if design.fit_intercept:
+        mean = moments[:d, d] / moments[d, d]
+        variances = variances - np.outer(mean, moments[:d, d])
+    values, vectors = np.linalg.eigh(variances)
+    least = max(tol**2, 10 * d * _EPS)
+    null = vectors[:, values <= least * max(values[-1], 0.0)].T
+    return null, mean, variances.trace() / d
