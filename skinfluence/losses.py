@@ -74,6 +74,8 @@ class Loss(ABC):
         squared error is in units of the variance, rather than a log-likelihood.
     convex : bool
         Whether the curvature is nowhere negative.
+    lower : float
+        Raw predictions of at most this have no finite loss.
     """
 
     coupled: ClassVar[bool] = False
@@ -83,6 +85,7 @@ class Loss(ABC):
     is_piecewise_linear: ClassVar[bool] = False
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
+    lower: ClassVar[float] = -np.inf
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -464,6 +467,7 @@ class TweedieIdentityLoss(Loss):
     """
 
     power: float
+    lower: ClassVar[float] = 0.0
 
     @property
     def convex(self):
