@@ -15,6 +15,7 @@ from sklearn import pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence import unsupported
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
@@ -102,6 +103,9 @@ def _last_step_with(name, pipe):
     except AttributeError:
         if isinstance(last, ProblemMixin):  # says itself why
             raise
+        listed = unsupported.why(_final(last))
+        if listed is not None:
+            raise AttributeError(f"This pipeline has no {name}. {listed}") from None
         raise AttributeError(
             f"The last step of this pipeline, {last!r}, has no {name}. Use the estimator of "
             "skinfluence in its place; where the pipeline is fitted already, "

@@ -2,6 +2,8 @@
 
 from sklearn.pipeline import Pipeline
 
+from skinfluence import unsupported
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import InfluenceMixin
 from skinfluence.pipeline import transform as through_steps
 
@@ -12,6 +14,9 @@ def final_estimator(estimator):
     """Return the estimator that has the influence methods."""
     final = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     if not isinstance(final, InfluenceMixin):
+        listed = unsupported.why(final)
+        if listed is not None:
+            raise UnsupportedEstimatorError(listed)
         raise TypeError(
             f"{type(final).__name__} has no influence methods: use the class of the same "
             "name from skinfluence, alone or as the last step of a pipeline. What is fitted "
