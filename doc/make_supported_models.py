@@ -1,8 +1,8 @@
 """Write doc/supported_models.md: which estimators of scikit-learn have influence.
 
 What is supported comes from the lists that the tests run over, in tests/cases.py, and its
-objectives from the docstrings; what is not, and why, is said here. Run from the root of
-the repository:
+objectives from the docstrings; what is not, and why, from `skinfluence.unsupported`, which
+errors are made from, too. Run from the root of the repository:
 
     python -m doc.make_supported_models
 """
@@ -14,108 +14,10 @@ from pathlib import Path
 
 from sklearn.utils import all_estimators
 
+from skinfluence.unsupported import NOT_CONVEX, UNSUPPORTED
 from tests.cases import CASES, HINGES, sklearn_parent
 
 PAGE = Path(__file__).parent / "supported_models.md"
-
-#: Estimators whose fit minimises a convex objective, but which have no class here: the
-#: objective, why there is none, and what to use instead.
-UNSUPPORTED = {
-    "ARDRegression": (
-        "evidence of a Gaussian prior",
-        "precisions are parameters too",
-        "Ridge",
-    ),
-    "BayesianRidge": (
-        "evidence of a Gaussian prior",
-        "precisions are parameters too",
-        "Ridge",
-    ),
-    "GaussianProcessClassifier": (
-        "Laplace approximation, kernel parameters by evidence",
-        "the kernel is fitted too",
-        "LogisticRegression",
-    ),
-    "GaussianProcessRegressor": (
-        "squared error and RKHS norm, kernel parameters by evidence",
-        "the kernel is fitted too",
-        "Ridge",
-    ),
-    "IsotonicRegression": (
-        "w (y - f)^2 with f monotone",
-        "a projection without parameters",
-        None,
-    ),
-    "LassoLars": ("as Lasso, by least angles", "the path is not converged to", "Lasso"),
-    "LassoLarsCV": ("as Lasso, by least angles", "the path is not converged to", "Lasso"),
-    "LassoLarsIC": ("as Lasso, by least angles", "the path is not converged to", "Lasso"),
-    "MultiTaskElasticNet": (
-        "squared error and the norm of each feature's coefficients",
-        "norms of groups are curved on their support, where no fixed signs make them linear",
-        "ElasticNet",
-    ),
-    "MultiTaskElasticNetCV": ("as MultiTaskElasticNet", "the same", "ElasticNet"),
-    "MultiTaskLasso": ("as MultiTaskElasticNet", "the same", "Lasso"),
-    "MultiTaskLassoCV": ("as MultiTaskElasticNet", "the same", "Lasso"),
-    "NuSVC": (
-        "hinge at a margin of free width, and the RKHS norm",
-        "nu bounds sums over the rows, which tie the multipliers of all rows together",
-        "SVC",
-    ),
-    "NuSVR": (
-        "tube of free width, and the RKHS norm",
-        "nu bounds sums over the rows, which tie the multipliers of all rows together",
-        "SVR",
-    ),
-    "OneClassSVM": (
-        "hinge at an offset of its own, and the RKHS norm",
-        "no targets; nu ties the multipliers of all rows together",
-        None,
-    ),
-    "PassiveAggressiveClassifier": (
-        "none: one pass of updates",
-        "depends on the order of the samples",
-        "SGDClassifier",
-    ),
-    "PassiveAggressiveRegressor": (
-        "none: one pass of updates",
-        "depends on the order of the samples",
-        "SGDRegressor",
-    ),
-    "Perceptron": ("perceptron loss", "not smooth", "SGDClassifier(loss='squared_hinge')"),
-    "QuantileRegressor": ("pinball loss and alpha |coef|_1", "a linear programme", None),
-}
-
-#: Everything else that classifies or regresses, by what it is.
-NOT_CONVEX = {
-    "trees and their ensembles": (
-        "AdaBoostClassifier AdaBoostRegressor DecisionTreeClassifier DecisionTreeRegressor "
-        "ExtraTreeClassifier ExtraTreeRegressor ExtraTreesClassifier ExtraTreesRegressor "
-        "GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier "
-        "HistGradientBoostingRegressor RandomForestClassifier RandomForestRegressor"
-    ),
-    "neighbours and graphs": (
-        "KNeighborsClassifier KNeighborsRegressor LabelPropagation LabelSpreading "
-        "NearestCentroid RadiusNeighborsClassifier RadiusNeighborsRegressor"
-    ),
-    "moments and counts": (
-        "BernoulliNB CategoricalNB ComplementNB DummyClassifier DummyRegressor GaussianNB "
-        "LinearDiscriminantAnalysis MultinomialNB QuadraticDiscriminantAnalysis"
-    ),
-    "searches among features, samples or directions": (
-        "CCA Lars LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
-        "PLSRegression RANSACRegressor TheilSenRegressor"
-    ),
-    "neural networks": "MLPClassifier MLPRegressor",
-    "estimators around others": (
-        "BaggingClassifier BaggingRegressor CalibratedClassifierCV ClassifierChain "
-        "FixedThresholdClassifier MultiOutputClassifier MultiOutputRegressor "
-        "OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier RegressorChain "
-        "SelfTrainingClassifier StackingClassifier StackingRegressor "
-        "TransformedTargetRegressor TunedThresholdClassifierCV VotingClassifier "
-        "VotingRegressor"
-    ),
-}
 
 
 def supported():

@@ -239,6 +239,8 @@ def _newton(point, solver):
         correction = newton_correction(point, solver.factorise(point))
         return correction, newton_decrement(point, correction), None
     except SingularHessianError as error:
+        if not np.all(np.isfinite(point.gradient)):
+            raise  # nothing points downhill
         for correction in _shifted_corrections(point, solver):
             return correction, newton_decrement(point, correction), error
         raise

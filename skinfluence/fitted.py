@@ -12,7 +12,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import kernel_ridge, linear_model, svm
+from skinfluence import kernel_ridge, linear_model, svm, unsupported
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -42,6 +42,8 @@ PARTS = {
     "RegressorChain": "estimators_[i], with the features and targets before it in the chain",
     "RFE": "estimator_, with the features of transform(X)",
     "RFECV": "estimator_, with the features of transform(X)",
+    "SelfTrainingClassifier": "estimator_, with the rows whose labeled_iter_ is not -1 and "
+    "their labels transduction_",
     "StackingClassifier": "estimators_[i], or final_estimator_ with transform(X)",
     "StackingRegressor": "estimators_[i], or final_estimator_ with transform(X)",
     "VotingClassifier": "estimators_[i], with le_.transform(y)",
@@ -223,6 +225,8 @@ def _mirror(obj, path):
             check_is_fitted(obj)
         raise UnsupportedEstimatorError(_no_mirror(obj, path, mirrors))
     changed = _changes(type(obj), parent)
+    if changed and unsupported.why(obj) is not None:  # MultiTaskLasso inherits from Lasso
+        raise UnsupportedEstimatorError(_no_mirror(obj, path, mirrors))
     if changed:
         raise UnsupportedEstimatorError(
             f"{path} is a {type(obj).__name__}, which is not {parent.__name__}: it has "
@@ -268,6 +272,9 @@ def _no_mirror(obj, path, mirrors):
                 f"There is no influence for a {type(obj).__name__} as a whole. Pass a model "
                 f"inside it: {path}.{PARTS[cls.__name__]}."
             )
+    listed = unsupported.why(obj)
+    if listed is not None:
+        return f"{path} is a {type(obj).__name__}. {listed}"
     supported = ", ".join(sorted(cls.__name__ for cls in mirrors.values()))
     named = repr(obj) if isinstance(obj, str | None) else type(obj).__name__
     return (

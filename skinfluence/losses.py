@@ -80,6 +80,8 @@ class Loss(ABC):
         exp(rate |d|). 0 if it is constant, None if there is no such rate, as with kinks.
     description : str
         The loss in the words of an error message.
+    lower : float
+        Raw predictions of at most this have no finite loss.
     """
 
     coupled: ClassVar[bool] = False
@@ -90,6 +92,7 @@ class Loss(ABC):
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
     curvature_rate: ClassVar[float | None] = None
+    lower: ClassVar[float] = -np.inf
 
     @property
     def description(self):
@@ -525,6 +528,7 @@ class TweedieIdentityLoss(Loss):
     """
 
     power: float
+    lower: ClassVar[float] = 0.0
 
     @property
     def convex(self):

@@ -14,6 +14,7 @@ from sklearn import pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence import unsupported
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
 from skinfluence.steps import innermost, param_names, row_names, transform
@@ -76,6 +77,9 @@ def _final_with(name, pipe):
     except AttributeError:
         if isinstance(final, ProblemMixin):  # says itself why
             raise
+        listed = unsupported.why(_final(last))
+        if listed is not None:
+            raise AttributeError(f"This pipeline has no {name}. {listed}") from None
         raise AttributeError(
             f"The last step of this pipeline, {final!r}, has no {name}. Use an estimator of "
             "skinfluence in its place; if the pipeline is fitted already, "

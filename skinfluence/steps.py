@@ -10,7 +10,9 @@ from functools import partial
 
 from sklearn.pipeline import Pipeline
 
+from skinfluence import unsupported
 from skinfluence.distributed import is_dask, map_rows
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import InfluenceMixin
 
 __all__ = [
@@ -40,6 +42,9 @@ def final_estimator(estimator):
             "estimator of skinfluence."
         )
     if not isinstance(final, InfluenceMixin):
+        listed = unsupported.why(final)
+        if listed is not None:
+            raise UnsupportedEstimatorError(listed)
         is_name = final is None or isinstance(final, str)  # "passthrough"
         named = repr(final) if is_name else type(final).__name__
         raise TypeError(

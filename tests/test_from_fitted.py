@@ -31,6 +31,7 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 import skinfluence
 from skinfluence import (
@@ -465,6 +466,7 @@ COMPOSED = [
     (multiclass.OneVsOneClassifier(CLASSIFIER), "estimators_[i]"),
     (multiclass.OutputCodeClassifier(CLASSIFIER, random_state=0), "estimators_[i]"),
     (RFE(CLASSIFIER, n_features_to_select=12), "estimator_"),
+    (SelfTrainingClassifier(CLASSIFIER), "estimator_"),
     (ensemble.StackingClassifier([("clf", CLASSIFIER)], cv=2), "estimators_[i]"),
     (ensemble.StackingRegressor([("reg", REGRESSOR)], cv=2), "estimators_[i]"),
     (ensemble.VotingClassifier([("clf", CLASSIFIER)]), "estimators_[i]"),
@@ -512,11 +514,12 @@ class Resampling(PlainPipeline):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (DummyClassifier(), r"DummyClassifier, .*Supported are .*LogisticRegression.*Ridge"),
-        (ensemble.RandomForestClassifier(2), "RandomForestClassifier"),
-        (svm.NuSVC(nu=0.2), "obj is a NuSVC, .*Supported are .*SVC"),
-        (svm.NuSVR(), "obj is a NuSVR, .*Supported are .*SVR"),
-        (svm.OneClassSVM(), "obj is a OneClassSVM"),
+        (DummyClassifier(), r"DummyClassifier.*moments and counts.*Use LogisticRegression"),
+        (ensemble.RandomForestRegressor(2), r"Regressor.*trees.*Use Ridge or KernelRidge"),
+        (svm.NuSVC(nu=0.2), r"obj is a NuSVC.*because nu .*Use SVC instead"),
+        (svm.NuSVR(), r"obj is a NuSVR.*because nu .*Use SVR instead"),
+        (svm.OneClassSVM(), r"obj is a OneClassSVM.*no targets.*refit it without"),
+        (linear_model.MultiTaskLasso(), r"norms of groups.*Use Lasso instead"),
         (make_pipeline(StandardScaler()), r"obj\[-1\] is a StandardScaler"),
         (make_pipeline(StandardScaler(), "passthrough"), "'passthrough'"),
         (PlainPipeline([("scale", StandardScaler()), ("no", None)]), "None"),
@@ -525,6 +528,7 @@ class Resampling(PlainPipeline):
 )
 def test_an_unsupported_estimator_is_named(estimator, message):
     X, y, _ = data("wine")
+    y = np.c_[y, y] if isinstance(estimator, linear_model.MultiTaskLasso) else y
     with pytest.raises(UnsupportedEstimatorError, match=message):
         from_fitted(estimator.fit(X, y), X, y)
 

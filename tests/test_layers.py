@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_typing"],
-    ["_version", "_compat", "exceptions", "blocks"],
+    ["_version", "_compat", "exceptions", "blocks", "unsupported"],
     ["products"],
     ["losses", "targets", "layout", "l1_support"],
     ["design"],

@@ -800,9 +800,10 @@ default="auto"
         if response_method == "auto":
             return "decision_function" if is_classifier(self) else "predict"
         if response_method == "predict" and is_classifier(self):
+            others = [repr(name) for name in options[1:3] if hasattr(self, name)]
             raise ValueError(
                 "response_method='predict' gives class labels, which have no derivative: "
-                "use 'decision_function' or 'predict_proba'."
+                f"use {' or '.join(others)}."
             )
         if not hasattr(self, response_method):
             raise ValueError(f"{type(self).__name__} has no {response_method}: use 'auto'.")

@@ -693,7 +693,15 @@ class ProblemMixin(Hooks):
         if distributed.is_dask(X, y):
             return self._dask_queries(formulation, X, y)
         design, target = self._check_samples(formulation, X, y)
-        return formulation.query_gradients(design, target, self._theta())
+        gradients = formulation.query_gradients(design, target, self._theta())
+        unknown = np.flatnonzero(~np.isfinite(gradients.raw_gradient).all(axis=1))
+        if len(unknown):
+            warn(
+                f"The loss of {len(unknown)} of {len(target)} sample(s), such as row "
+                f"{unknown[0]}, has no finite gradient at the model's prediction, and results "
+                "for them are not finite. Leave them out, or use influence_prediction."
+            )
+        return gradients
 
     def _get_state(self, hessian_solver, n_solves=None, *, quiet=False):
         """Return the state at the present parameters, factorised at most once.

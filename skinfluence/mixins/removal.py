@@ -865,10 +865,16 @@ default="predict"
             return
         free = objective.formulation.layout.to_public(objective.penalty) == 0
         names = [n for n, f in zip(self.param_names(), free, strict=True) if f]
+        remedy = "fit_intercept=False on centred data"
+        if not np.any(objective.penalty > 0):
+            remedy = "a penalty and fit_intercept=False"
+        elif (
+            "solver" in self.get_params(deep=False) and len(getattr(self, "classes_", ())) == 2
+        ):
+            remedy += ", or solver='liblinear' for logistic regression"
         raise ValueError(
             "return_bound=True needs a penalty on every parameter, but these have none: "
-            f"{', '.join(names[:5])}. Use fit_intercept=False on centred data, or "
-            "solver='liblinear' for logistic regression."
+            f"{', '.join(names[:5])}. Use {remedy}."
         )
 
 

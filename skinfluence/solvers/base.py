@@ -15,10 +15,11 @@ from typing import ClassVar
 import numpy as np
 
 from skinfluence._typing import Floats, Indices
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Point
 
-__all__ = ["DOUBTFUL", "Factor", "HessianSolver", "digits_left"]
+__all__ = ["DOUBTFUL", "Factor", "HessianSolver", "digits_left", "why_not_finite"]
 
 #: Reciprocal condition number below which fewer than four digits of a solution are right.
 DOUBTFUL = 1e4 * np.finfo(np.float64).eps
@@ -38,6 +39,45 @@ def digits_left(rcond: float) -> int:
         Digits, 0 to 16.
     """
     return max(0, int(16 + np.log10(rcond))) if rcond > 0 else 0
+
+
+def why_not_finite(point: Point) -> str:
+    """Return the message for a gradient or Hessian that is not finite, with its cause.
+
+    Parameters
+    ----------
+    point : Point
+        Objective and parameters.
+
+    Returns
+    -------
+    str
+        The cause and the remedy.
+    """
+    form = point.objective.formulation
+    start = "The Hessian of the objective is not finite: "
+    if not np.all(np.isfinite(point.theta)):
+        value = point.theta[~np.isfinite(point.theta)][0]
+        return f"{start}a fitted parameter is {value}. Scale the features and fit again."
+    if not point.objective.is_distributed:
+        raw = point.raw_prediction
+        outside = np.flatnonzero(np.any(raw <= form.loss.lower, axis=1))
+        if len(outside):
+            row = outside[0]
+            return (
+                f"{start}{len(outside)} of {len(raw)} predictions are outside the domain of "
+                f"the loss, such as {raw[row].min():.3g} for training row {row}. With "
+                f"link='identity' predictions must be above {form.loss.lower:g}. Fit with "
+                "link='log', or with an intercept, which starts at the mean of y."
+            )
+        wrong = ~np.isfinite(point.rows.raw_gradient) | ~np.isfinite(raw)
+        if wrong.any():
+            row, k = np.argwhere(wrong)[0]
+            return (
+                f"{start}the loss of training row {row} overflows at its prediction of "
+                f"{raw[row, k]:.3g}. Scale the features and fit again."
+            )
+    return f"{start}rescale the features, or the weights, whose products overflow."
 
 
 class Factor(ABC):
@@ -61,6 +101,8 @@ class Factor(ABC):
     rcond = 1.0
 
     def __init__(self, point: Point) -> None:
+        if not np.all(np.isfinite(point.gradient)):
+            raise SingularHessianError(why_not_finite(point))
         self.point = point
 
     @abstractmethod

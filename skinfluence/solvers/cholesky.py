@@ -20,7 +20,13 @@ from sklearn.utils import gen_batches
 from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Point
-from skinfluence.solvers.base import DOUBTFUL, Factor, HessianSolver, digits_left
+from skinfluence.solvers.base import (
+    DOUBTFUL,
+    Factor,
+    HessianSolver,
+    digits_left,
+    why_not_finite,
+)
 
 __all__ = ["CholeskySolver"]
 
@@ -182,12 +188,8 @@ class CholeskyFactor(Factor):
                 direction[:] = vector.reshape(direction.shape)
             else:
                 direction[outputs[0]] = vector
-        else:
-            message = (
-                "The Hessian of the objective is not finite: rescale the features, whose "
-                "squares overflow."
-            )
-        return SingularHessianError(message, direction)
+            return SingularHessianError(message, direction)
+        return SingularHessianError(why_not_finite(self.point))
 
     def _flat(self, V, outputs):
         """Return the right-hand sides of a block as rows: V itself where it has only those."""

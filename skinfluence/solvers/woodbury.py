@@ -35,7 +35,13 @@ from scipy.linalg import lapack
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Objective, Point
-from skinfluence.solvers.base import DOUBTFUL, Factor, HessianSolver, digits_left
+from skinfluence.solvers.base import (
+    DOUBTFUL,
+    Factor,
+    HessianSolver,
+    digits_left,
+    why_not_finite,
+)
 
 __all__ = ["WoodburySolver"]
 
@@ -312,7 +318,9 @@ class WoodburyFactor(Factor):
         schur = q.sum(axis=1)
         if k > 1:  # a softmax is flat along a shift of all intercepts: pinned
             schur += schur.diagonal().mean() / k
-        if not np.all(np.isfinite(schur)) or np.linalg.cond(schur) > 1e14:
+        if not np.all(np.isfinite(schur)):
+            raise SingularHessianError(why_not_finite(self.point))
+        if np.linalg.cond(schur) > 1e14:
             direction = np.zeros(self.point.theta.shape)
             direction[system.outputs, -1] = 1.0
             reason = "every prediction is saturated. Strengthen the penalty."
