@@ -21,6 +21,7 @@ from benchmarks import (
     removal,
     reproduce_paper,
     streaming,
+    stress,
     svm,
     wide,
 )
@@ -36,6 +37,7 @@ MODULES = [
     streaming,
     removal,
     random_removals,
+    stress,
     svm,
     diagnostics,
     dask_influence,

@@ -18,6 +18,7 @@ from skinfluence.linear_model import (
     PoissonRegressor,
     Ridge,
     RidgeCV,
+    TweedieRegressor,
 )
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
 from tests.cases import (
@@ -127,18 +128,50 @@ def test_unpenalised_likelihoods_agree_with_statsmodels(which):
     assert relative_error(found, clustered.cov_params()) < TIGHT
 
 
-def test_gamma_regression_agrees_with_statsmodels():
+@pytest.fixture(scope="module", params=["gamma", "tweedie"])
+def log_link(request):
+    """Return (ours, statsmodels' model, its fit): the log link is not the canonical one."""
     X, y, _ = data("amounts")
-    reg = GammaRegressor(alpha=0.0, **NEWTON).fit(X, y)
-    family = sm.families.Gamma(sm.families.links.Log())
-    # By Newton's method its curvature is the observed one, as here.
+    log = sm.families.links.Log()
+    if request.param == "gamma":
+        reg, family = GammaRegressor(alpha=0.0, **NEWTON), sm.families.Gamma(log)
+    else:
+        reg = TweedieRegressor(power=1.5, alpha=0.0, **NEWTON)
+        family = sm.families.Tweedie(log, var_power=1.5)
     model = sm.GLM(y, with_ones(X), family=family)
-    fit = model.fit(method="newton", tol=1e-15, maxiter=200)
-    reference, summary = fit.get_influence(observed=True), reg.influence_summary()
-    assert relative_error(summary.leverage, reference.hat_matrix_diag) < TIGHT
-    assert relative_error(reg.params_covariance("hessian"), fit.cov_params()) < TIGHT
-    robust = model.fit(method="newton", tol=1e-15, maxiter=200, cov_type="HC0")
+    return reg.fit(X, y), model, model.fit(tol=1e-15, maxiter=200)
+
+
+def test_a_log_link_has_the_leverages_and_covariances_of_statsmodels(log_link):
+    reg, model, fit = log_link
+    summary = reg.influence_summary()
+    assert relative_error(summary.leverage, fit.get_influence().hat_matrix_diag) < TIGHT
+    # By Newton's method statsmodels takes the observed information, as the Hessian is.
+    newton = {"method": "newton", "tol": 1e-15, "maxiter": 200}
+    observed = model.fit(**newton)
+    assert relative_error(reg.params_covariance("hessian"), observed.cov_params()) < TIGHT
+    robust = model.fit(**newton, cov_type="HC0")
     assert relative_error(reg.params_covariance(), robust.cov_params()) < TIGHT
+
+
+def test_cooks_distance_with_a_log_link_is_nearer_deletion_than_that_of_statsmodels(log_link):
+    reg, model, fit = log_link
+    y, X, tight = model.endog, model.exog, {"tol": 1e-15, "maxiter": 200}
+    refits = [
+        sm.GLM(np.delete(y, i), np.delete(X, i, axis=0), family=model.family).fit(**tight)
+        for i in range(len(y))
+    ]
+    d = np.array([refit.params for refit in refits]) - fit.params
+    ours = reg.influence_summary().cooks_distance
+    theirs = fit.get_influence().cooks_distance[0]
+    observed = np.linalg.inv(model.fit(method="newton", **tight).cov_params())
+    expected = np.linalg.inv(fit.cov_params())
+    by_observed, by_expected = (
+        np.einsum("ij,jk,ik->i", d, H, d) / d.shape[1] for H in (observed, expected)
+    )
+    # Whichever of the two deletion is measured by.
+    assert 5 * relative_error(ours, by_observed) < relative_error(theirs, by_observed)
+    assert relative_error(ours, by_expected) < relative_error(theirs, by_expected)
 
 
 def test_dispersion_of_an_l1_penalty_is_that_of_the_refit():

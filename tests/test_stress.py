@@ -1,0 +1,61 @@
+"""The stress benchmark: its oracle against scikit-learn, and a slice of it."""
+
+from itertools import count as counting
+
+import numpy as np
+import pytest
+
+from benchmarks import stress
+from benchmarks._stress_cases import FAMILIES, draw
+from skinfluence import from_fitted
+
+# The solvers of the others never get near the optimum.
+CONVERGING = [name for name in FAMILIES if not name.startswith("SGD")]
+
+
+def benign_case(family):
+    """Return the first aligned case of a family that scikit-learn fits to the optimum."""
+    first = list(FAMILIES).index(family)
+    for seed in counting(first, len(FAMILIES)):
+        case = draw(seed)
+        tame = case.settings["units"] == "one" and case.settings["shift"] == 0
+        if tame and case.tolerance == "tight" and 0.1 < case.settings["C"] < 100:
+            return case
+
+
+@pytest.mark.parametrize("family", CONVERGING)
+def test_the_oracle_finds_the_optimum_that_scikit_learn_finds(family):
+    case = benign_case(family)
+    case.estimator.fit(case.X, case.y, sample_weight=case.weight)
+    Xq, target, yq = case.queries
+    expected = from_fitted(case.estimator, case.X, case.y, case.weight).sample_loss(Xq, yq)
+    found = case.oracle.loss(case.oracle.solve(), Xq, target).astype(float)
+    # Huber's solver stops at a gradient of 7e-4.
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_influence_of_the_oracle_is_the_difference_of_its_optima(family):
+    case = benign_case(family)
+    oracle, w, (X, y, _) = case.oracle, case.oracle_weight, case.queries
+    optimum = oracle.solve()
+    for i in range(5):
+        found = oracle.loss_along(optimum, oracle.influence(optimum, i), X, y)
+        step = np.zeros_like(w)
+        step[i] = 1e-4 * w[i]
+        up, down = (oracle.loss(oracle.solve(v), X, y) for v in (w + step, w - step))
+        oracle.solve()
+        slope = (up - down) / (2 * step[i])
+        rounding = 1e-10 * np.abs(oracle.loss(optimum, X, y)).max()
+        error = np.abs(found - slope).max()
+        assert error <= max(1e-4 * np.abs(slope).max(), rounding)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_default_answer_is_off_without_a_warning(family):
+    first, step = list(FAMILIES).index(family), len(FAMILIES)
+    answers = [a for k in range(4) for a in stress.answers_of(first + k * step)]
+    assert [a for a in answers if a["outcome"] == "silent"] == []
+    counts = stress.count(answers)["all"]
+    assert counts["warned"] + counts["within 1 %"] + counts["refused"] > len(answers) / 2
