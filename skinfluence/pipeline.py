@@ -77,7 +77,7 @@ def _final_with(name, pipe):
     except AttributeError:
         if isinstance(final, ProblemMixin):  # says itself why
             raise
-        listed = unsupported.why(_final(last))
+        listed = unsupported.why(final)
         if listed is not None:
             raise AttributeError(f"This pipeline has no {name}. {listed}") from None
         raise AttributeError(
