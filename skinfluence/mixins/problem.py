@@ -741,8 +741,8 @@ class ProblemMixin(Hooks):
             remedy = "Give weight to samples of other targets, or penalise the intercept"
         return (
             f"There is no optimum: the objective falls forever along {terms}, because the "
-            f"loss of {moving} of {total} samples does and that of the others stays (separation)."
-            f"{consequence} {remedy}."
+            f"loss of {moving} of {total} samples does and that of the others stays "
+            f"(separation).{consequence} {remedy}."
         )
 
     def __copy__(self):
