@@ -869,8 +869,7 @@ class ProblemMixin(Hooks):
         return (
             f"There is no optimum: the objective falls forever along {terms}, because the "
             f"loss of {moving} of {total} samples does and that of the others stays "
-            "(separation)."
-            f"{consequence} {remedy}."
+            f"(separation).{consequence} {remedy}."
         )
 
     def __copy__(self):
