@@ -25,6 +25,7 @@ ROOMS = [
     ["fitted"],
     ["steps"],
     ["functionals", "leave_one_out"],
+    ["search"],
     ["model_selection"],
     ["inspection"],
 ]
