@@ -23,6 +23,7 @@ __all__ = [
     "LinearClassifierMixin",
     "WeightedScorer",
     "check_sample_weight",
+    "fitted_gamma",
     "one_vs_one_decision",
     "scores_with_weights",
     "write_libsvm",
@@ -42,6 +43,14 @@ def scores_with_weights(scorer):
     if hasattr(scorer, "_accept_sample_weight"):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters
+
+
+def fitted_gamma(estimator):
+    """Return gamma as a fitted SVC or SVR uses it, None before 'scale' is a number.
+
+    It is computed from the rows of `fit`, which the estimator may not have been given since.
+    """
+    return getattr(estimator, "_gamma", None)
 
 
 class WeightedScorer:

@@ -35,9 +35,10 @@ from skinfluence.objective import Point
 __all__ = ["ActiveSetPoint", "Partition", "evaluate", "first_step", "follow"]
 
 _MAX_EVENTS = 2000
-# Distance to a kink at which a fit without dual coefficients is taken to hold a row: the
-# tolerance of liblinear is of this size. Only the length of the path depends on it.
-_NEAR = 1e-3
+# Distances to a kink at which a fit without dual coefficients is taken to hold a row, in the
+# order in which they are tried: the tolerance of liblinear is of this size, and a row that is
+# as near without being held may be one more than can be. Only the path depends on it.
+_NEAR = (1e-3, 1e-4, 1e-5, 1e-6, 1e-2)
 # How exactly conditions have to hold, relative to the sizes in them, and held predictions.
 _SLACK, _HELD = 1e-9, 1e-7
 
@@ -108,13 +109,20 @@ def evaluate(objective, theta):
     optimum, kinks, slopes, arrived = [], [], [], True
     for k in range(len(theta)):
         problem = _Problem.of(objective, k)
-        path = problem.from_fit(theta[k])
-        kinks.append(path.kink.copy())
-        slopes.append(path.slope.copy())
-        arrived = arrived and path.walk()
-        if arrived:
-            optimum.append(path.theta)
-            kinks[k], slopes[k] = path.kink, path.slope
+        # Dual coefficients tell the held rows at once.
+        for near in _NEAR[:1] if objective.design.has_metric else _NEAR:
+            path = problem.from_fit(theta[k], near)
+            start = path.kink.copy(), path.slope.copy()
+            if arrived and path.walk():
+                optimum.append(path.theta)
+                start = path.kink, path.slope
+                break
+            if near == _NEAR[0]:
+                first = start
+        else:
+            arrived, start = False, first
+        kinks.append(start[0])
+        slopes.append(start[1])
     partition = Partition(np.column_stack(kinks), np.column_stack(slopes))
     if not arrived:
         return ActiveSetPoint(objective, theta, partition, np.inf)
@@ -222,8 +230,11 @@ class _Problem:
         start = self.answer(s, np.zeros(len(s)), kink, slope)
         return Path(self, start, kink, slope)
 
-    def from_fit(self, theta):
-        """Return the path from the parameters of a fit near the optimum."""
+    def from_fit(self, theta, near):
+        """Return the path from the parameters of a fit near the optimum.
+
+        Of a fit without dual coefficients, rows as `near` to a kink are taken to be held.
+        """
         if self.design.has_metric:
             beta = theta[: self.design.n_features] / self.inverse[0]
             b = theta[-1] if self.free_intercept else 0.0
@@ -231,8 +242,8 @@ class _Problem:
         else:
             # Only predictions are known; held rows are those next to a kink.
             eta = self.design.predict(theta)
-            near = np.abs(eta[:, None] - self.positions) <= _NEAR
-            kink = np.where(near.any(axis=1), near.argmax(axis=1), -1)
+            close = np.abs(eta[:, None] - self.positions) <= near
+            kink = np.where(close.any(axis=1), close.argmax(axis=1), -1)
             piece = (eta[:, None] > self.positions).sum(axis=1)
             slope = np.where(kink >= 0, 0.0, self.slopes[np.arange(len(piece)), piece])
             guess = self.answer(self.s, np.zeros(len(eta)), kink, slope)

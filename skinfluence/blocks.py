@@ -79,15 +79,17 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
     thread has one BLAS thread: two BLAS threads in each of two busy workers were measured
     ten times slower than this.
 
+    With `verbose` joblib writes its messages, the more the larger it is: about the square root
+    of the number of blocks at 1.
+
     With `reduce`, a callable, each result goes into it instead, one at a time and in the
     order of the blocks: sums have the same bits on repetition, and no result waits for the
     last one in memory.
     """
     jobs = effective_n_jobs(n_jobs)
-    turns = None if reduce is None else _Turns(reduce)
     if jobs == 1 or len(blocks) < 2:
-        results = (function(block) for block in blocks)
-        return list(results if reduce is None else map(reduce, results))
+        return _in_turn(function, blocks, verbose, reduce)
+    turns = None if reduce is None else _Turns(reduce)
 
     config = get_config()  # the caller's working_memory, which threads do not inherit
 
@@ -110,6 +112,21 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
         return Parallel(n_jobs=jobs, require="sharedmem", verbose=verbose)(
             delayed(work)(place, block) for place, block in enumerate(blocks)
         )
+
+
+def _in_turn(function, blocks, verbose, reduce):
+    """Run the blocks one after the other."""
+
+    def work(block):
+        result = function(block)
+        return result if reduce is None else reduce(result)
+
+    if not verbose:
+        return [work(block) for block in blocks]
+    # With one job joblib calls the function here, in this thread, and writes its messages.
+    return Parallel(n_jobs=1, require="sharedmem", verbose=verbose)(
+        delayed(work)(block) for block in blocks
+    )
 
 
 class _Turns:

@@ -164,12 +164,15 @@ class Polished:
         Newton decrement at `theta`.
     converged : bool
         Whether the stopping rule was met.
+    correction : ndarray of shape (K, D)
+        The last Newton step, from `theta` or to it.
     """
 
     theta: np.ndarray
     n_iter: int
     decrement: float
     converged: bool
+    correction: np.ndarray
 
 
 def polish(objective, theta, solver, *, tol, max_iter):
@@ -188,7 +191,7 @@ def polish(objective, theta, solver, *, tol, max_iter):
             # The last correction is already there and squares the error once more. A
             # point that needed no step stays as it is: polishing twice changes nothing.
             theta = point.theta + correction if n_iter else point.theta
-            return Polished(theta, n_iter, decrement, True)
+            return Polished(theta, n_iter, decrement, True, correction)
         if n_iter == max_iter:
             break
         following = _line_search(point, correction, decrement)
@@ -199,16 +202,16 @@ def polish(objective, theta, solver, *, tol, max_iter):
             if decrement > _ABSURD * scale:
                 following = _from_flat_land(point, solver)
             if following is None:
-                return Polished(point.theta, n_iter, decrement, at_rounding)
+                return Polished(point.theta, n_iter, decrement, at_rounding, correction)
         ahead = _newton(following, solver)
         if ahead[1] >= decrement and decrement <= 1e-6 * scale:
-            return Polished(point.theta, n_iter, decrement, True)
+            return Polished(point.theta, n_iter, decrement, True, correction)
         point, (correction, decrement, singular) = following, ahead
     if singular is not None:
         raise singular
     # Where F is 0, as in a perfect fit, steps from rounding to rounding never end.
     at_rounding = decrement**2 <= 1e3 * _rounding(point)
-    return Polished(point.theta, max_iter, decrement, at_rounding)
+    return Polished(point.theta, max_iter, decrement, at_rounding, correction)
 
 
 def _newton(point, solver):

@@ -27,6 +27,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import weigh
 from skinfluence.products import add_gram, fill_lower
@@ -167,6 +168,20 @@ class RemovalMeasures:
         self.loss[indices] = form.loss.loss(objective.target[indices], raw)
         return d
 
+    def refine_loss(self, indices, theta):
+        """Replace the losses of some rows by those under better parameters (b, K, D)."""
+        objective = self.base.point.objective
+        design = objective.design.take(indices)
+        raw = np.einsum("bd,bkd->bk", design.rows(), design.readings(theta))
+        loss = objective.formulation.loss.loss(objective.target[indices], raw)
+        self.loss[indices] = np.where(np.isnan(raw).any(axis=1), np.nan, loss)
+
+    def doubtful(self):
+        """Return the rows whose Newton step may not be the whole change, as indices."""
+        decrement = self.newton_decrement()
+        error = self.base.step_error(decrement, self.leverage.max(axis=1))
+        return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))
+
     @cached_property
     def dispersion(self):
         """phi, (K,)."""
@@ -193,7 +208,7 @@ class RemovalMeasures:
         """Return externally studentised residuals, (n,); norms over several outputs."""
         squares = chi_squares(self.base.point) + self.decrement2
         raw_gradient = self.base.point.rows.raw_gradient
-        return _signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
+        return self._signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
 
     def cooks_distance(self):
         """Return Cook's distance, (n,); 0 where no parameter is free to move."""
@@ -203,11 +218,18 @@ class RemovalMeasures:
 
     def dffits(self):
         """Return DFFITS, (n,); norms over several outputs."""
-        return _signed_root(_ratio(self.distance, self.deleted_dispersion), -self._moved)
+        squares = _ratio(self.distance, self.deleted_dispersion)
+        return self._signed_root(squares, -self._moved)
 
     def newton_decrement(self):
         """Return the Newton decrement of F without each row at the optimum of F, (n,)."""
         return np.sqrt(np.maximum(0.0, self.decrement2.sum(axis=1)))
+
+    def _signed_root(self, squares, direction):
+        """Return the root of the sum of squares; of one prediction with a sign."""
+        root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
+        one = self.base.point.objective.formulation.layout.n_predictions == 1
+        return np.copysign(root, direction[:, 0]) if one else root
 
 
 def sandwich(point, factor, groups, *, n_jobs=None):
@@ -241,9 +263,3 @@ def _ratio(a, b):
     """Return a / b, NaN where b is not positive."""
     a, b = np.broadcast_arrays(a, b)
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
-
-
-def _signed_root(squares, direction):
-    """Return the root of the sum of squares; with one output with a sign."""
-    root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
-    return np.copysign(root, direction[:, 0]) if direction.shape[1] == 1 else root

@@ -17,7 +17,9 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
-from skinfluence.pipeline import Pipeline, name_rows, row_names, transform
+from skinfluence.pipeline import Pipeline, name_rows
+from skinfluence.steps import row_names, steps_before, through
+from skinfluence.supervised import cross_fitted
 
 __all__ = ["from_fitted"]
 
@@ -101,8 +103,15 @@ def from_fitted(
     Frozen: transformers, class weights and the hyperparameters that a search has chosen.
     "balanced" class weights are computed from `y` and `sample_weight`, as `fit` did.
 
-    The training data are those given here. Where they are not those of the fit, the
-    parameters are not at an optimum and `InfluenceWarning` says by how much. This is so
+    The training data are those given here, and they are checked: a fit that met its solver's
+    stopping rule leaves a small gradient of its objective on its own data. If the gradient is
+    larger, an `InfluenceWarning` has the number, and says which mistake it looks like: another
+    order of rows, another scale, weights left out or other rows. A fit that ran out of
+    iterations is only known to be better than the parameters that its solver began with;
+    `HuberRegressor` and stochastic gradient descent, whose solvers have no rule for gradients,
+    than the best constant. Support vector machines with kinks and dask arrays are not checked.
+
+    The parameters are not at an optimum of other data. This is so
     for transformers such as :class:`sklearn.preprocessing.TargetEncoder`, whose
     `fit_transform`, which a pipeline is fitted with, gives other values than `transform`;
     a `Pipeline` of this package keeps those that were fitted.
@@ -132,20 +141,34 @@ def from_fitted(
     return _from_fitted(obj, X, y, sample_weight, "obj")
 
 
-def _from_fitted(obj, X, y, sample_weight, path):
-    """Return `from_fitted` of what is found at `path`."""
+def _from_fitted(obj, X, y, sample_weight, path, guess=None):
+    """Return `from_fitted` of what is found at `path`.
+
+    `guess` is why X may not be what was fitted, if something is known of it.
+    """
     if isinstance(obj, TransformedTargetRegressor):
         check_is_fitted(obj)
         y = y if y is None else _transform_target(obj.transformer_, y)
-        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_")
+        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_", guess)
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
-        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}")
+        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
     if type(obj) in (pipeline.Pipeline, Pipeline):
-        Xt = X if X is None else transform(obj.steps, X)
+        if not obj.steps:
+            raise UnsupportedEstimatorError(
+                f"{path} is a pipeline without steps: add steps, the last one an estimator of "
+                "scikit-learn, and fit it."
+            )
         name, last = obj.steps[-1]
-        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]")
+        Xt = X if X is None else through(steps_before(obj), X, last)
+        others = cross_fitted(obj.steps)
+        if others:
+            guess = (
+                f"a step whose fit_transform, which the pipeline was fitted with, gives other "
+                f"values than transform: {', '.join(others)}"
+            )
+        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
         return Pipeline(
             [*obj.steps[:-1], (name, last)],
@@ -154,7 +177,7 @@ def _from_fitted(obj, X, y, sample_weight, path):
             verbose=obj.verbose,
         )
     mirror = _mirror(obj, path)
-    mirror._adopt_fit(X, y, sample_weight)
+    mirror._adopt_fit(X, y, sample_weight, guess)
     return mirror
 
 

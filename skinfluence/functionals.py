@@ -20,6 +20,11 @@ which stay as they are: what moves is the model. Class labels have no derivative
 rate is meant, they are smoothed by a logistic function of the raw prediction divided by a
 temperature. At temperature 1 that is `predict_proba` of a logistic regression; towards 0 it
 tends to the share of samples that are given the class.
+
+Of a support vector classifier that decides between pairs of classes, the raw predictions are
+the decision values of each class, with ``decision_function_shape="ovr"``: votes, and a share
+of the confidences that breaks their ties. Gradients are those of the confidences, because
+votes are constant until one of them jumps.
 """
 
 from abc import ABC, abstractmethod
@@ -36,7 +41,9 @@ from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
-from skinfluence.steps import final_estimator, transform
+from skinfluence.steps import final_estimator, param_names, transform
+from skinfluence.svm.decision import PairDecision
+from skinfluence.targets import OneVsOneLabels
 
 __all__ = [
     "Functional",
@@ -115,6 +122,9 @@ class _Coefficient(Functional):
 class _OfPredictions(Functional):
     """A function of the raw predictions of given samples.
 
+    Of models that decide between pairs of classes it is one of their decision values, one
+    for each class.
+
     Parameters
     ----------
     estimator : object
@@ -128,13 +138,22 @@ class _OfPredictions(Functional):
         formulation = final._get_formulation()
         self.layout = formulation.layout
         self.design = final._check_X(formulation, transform(estimator, X))
+        self.decide = None
+        if isinstance(formulation.target, OneVsOneLabels):
+            self.decide = PairDecision(len(final.classes_))
 
     def value(self, params):
-        return float(self._value(self._raw(params)))
+        raw = self._raw(params)
+        return float(self._value(raw if self.decide is None else self.decide(raw)))
 
     def gradient(self, params):
-        rows = GradientRows(self.design, self._raw_gradient(self._raw(params)))
-        return self.layout.to_public(rows.sum())
+        raw = self._raw(params)
+        if self.decide is None:
+            gradient = self._raw_gradient(raw)
+        else:
+            gradient = self._raw_gradient(self.decide(raw))
+            gradient = np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
+        return self.layout.to_public(GradientRows(self.design, gradient).sum())
 
     def _raw(self, params):
         theta = self.layout.from_public(np.asarray(params, dtype=np.float64))
@@ -283,16 +302,14 @@ def coefficient(estimator: Estimator, param: str | int) -> Functional:
     >>> round(bmi.value(reg.params_), 1)
     306.4
     """
-    final = final_estimator(estimator)
-    names = final.param_names()
+    final_estimator(estimator)
+    names = param_names(estimator)
     if isinstance(param, Integral) and not isinstance(param, bool):
         if not 0 <= param < len(names):
             raise ValueError(
                 f"param={param} is outside the {len(names)} parameters, 0 to {len(names) - 1}."
             )
         return _Coefficient(int(param))
-    if hasattr(estimator, "param_names"):
-        names = estimator.param_names()
     if param not in names:
         raise ValueError(
             f"param={param!r} is not a parameter of this model: use a position or one of "
@@ -393,7 +410,8 @@ def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Func
 
     ``eta_c - max_{k != c} eta_k``, positive where `predict` gives class c; with two classes
     plus or minus the decision function. Where two other classes tie the gradient is that of
-    one of them.
+    one of them. An `SVC` with several classes predicts so with ``break_ties=True``; by
+    default it gives a tie of votes to the first class.
 
     Parameters
     ----------
@@ -601,17 +619,17 @@ def _smooth_response(estimator, label):
     """Return (loss, column): whose response stands for a label or target."""
     final = final_estimator(estimator)
     formulation = final._get_formulation()
-    K = formulation.layout.n_outputs
+    K = formulation.layout.n_predictions
     if is_classifier(final):
         code = _code(final, _default_label(final, label))
         return (LogisticLoss() if K == 1 else SoftmaxLoss()), code
     target = 0 if label is None and K == 1 else label
     if not isinstance(target, Integral) or not 0 <= target < K:
         raise ValueError(f"label={label!r} must be the position of one of {K} targets.")
+    # A scale among the outputs is no part of the response.
     loss = formulation.loss
-    return (
-        SquaredLoss() if loss.response_jacobian(np.zeros((1, K))) is None else loss
-    ), target
+    raw = np.zeros((1, formulation.layout.n_outputs))
+    return (SquaredLoss() if loss.response_jacobian(raw) is None else loss), target
 
 
 def _default_label(final, label):

@@ -124,6 +124,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
             f"groups has shape {np.shape(groups)}: pass a label for each sample in one "
             "dimension, or a list of index arrays."
         )
+    _refuse_mask(groups)
     labels = column_or_1d(groups)
     if len(labels) != n:
         raise ValueError(
@@ -148,6 +149,22 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     return Groups(n, members, names.tolist())
+
+
+def _refuse_mask(groups):
+    """Raise if labels are a boolean mask, which may mean one group or two."""
+    labels = np.asarray(groups)  # pandas' own booleans come as objects
+    if labels.dtype.kind == "O" and len(labels):
+        is_mask = all(isinstance(label, bool | np.bool_) for label in labels)
+    else:
+        is_mask = labels.dtype.kind == "b"
+    if is_mask:
+        mask = "mask" if hasattr(groups, "astype") else "np.asarray(mask)"
+        raise ValueError(
+            f"groups is a boolean mask of {len(labels)} values, {int(labels.sum())} of them "
+            "True. Pass groups=[np.flatnonzero(mask)] for one group of the marked samples, or "
+            f"groups={mask}.astype(int) for two groups, the unmarked samples first."
+        )
 
 
 def check_indices(indices, n_rows, name="indices"):

@@ -34,6 +34,11 @@ class ParameterLayout:
     fit_intercept: bool
 
     @property
+    def n_predictions(self):
+        """Outputs that predict something: all of them, but for a scale."""
+        return self.n_outputs
+
+    @property
     def n_columns(self):
         """Parameters of one output, D."""
         return self.n_features + int(self.fit_intercept)
@@ -83,6 +88,11 @@ class ScaleLayout(ParameterLayout):
     """
 
     has_intercept: bool = True
+
+    @property
+    def n_predictions(self):
+        """One: the scale predicts nothing."""
+        return self.n_outputs - 1
 
     @property
     def size(self):

@@ -23,6 +23,7 @@ from skinfluence.mixins.checks import check_option, check_refine
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = [
     "LeaveOneOutScorer",
@@ -166,6 +167,8 @@ class LeaveOneOutScorer(WeightedScorer):
         _check_rows(final, X, y, [*metadata, *(["groups"] if groups is not None else [])])
         # A pipeline of skinfluence has the method itself, scikit-learn's has not.
         explained = estimator if hasattr(estimator, "leave_out_score") else final
+        if explained is not estimator:
+            warn_of_leaks(estimator, "leave_one_out_scorer")
         score = partial(
             explained.leave_out_score,
             self.groups if groups is None else groups,

@@ -74,6 +74,12 @@ class Loss(ABC):
         squared error is in units of the variance, rather than a log-likelihood.
     convex : bool
         Whether the curvature is nowhere negative.
+    curvature_rate : float or None
+        The smallest rate with |h'| <= rate h for the curvature h along any line of raw
+        predictions of unit speed: over a step d it changes by a factor of at most
+        exp(rate |d|). 0 if it is constant, None if there is no such rate, as with kinks.
+    description : str
+        The loss in the words of an error message.
     """
 
     coupled: ClassVar[bool] = False
@@ -83,6 +89,11 @@ class Loss(ABC):
     is_piecewise_linear: ClassVar[bool] = False
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
+    curvature_rate: ClassVar[float | None] = None
+
+    @property
+    def description(self):
+        return type(self).__name__
 
     @abstractmethod
     def loss(self, target, raw_prediction):
@@ -95,6 +106,23 @@ class Loss(ABC):
     @abstractmethod
     def curvature(self, target, raw_prediction):
         """Return the second derivative, shape (n, K), or (n, K, K) where coupled."""
+
+    def falls_forever(self, target, n_outputs):
+        """Return the sign of the raw predictions along which each loss never rises, (n, K).
+
+        Towards sign * inf the loss falls and reaches no minimum. 0 marks an output that moves
+        the loss up in the end whichever way it goes, NaN one that the row has no part in. Of a
+        coupled loss the differences of an output of sign 1 and one of sign -1 are meant. None
+        if no row has such a side: then every objective of this loss has a minimum.
+        """
+        return None
+
+    def shortest_step(self):
+        """Return the least gradient / curvature, in size, on a side of `falls_forever`.
+
+        A Newton step moves no raw prediction by less if the objective has no minimum.
+        """
+        return 1.0
 
     def curvature_factor(self, target, raw_prediction):
         """Return r (n, K) with W_kl = -r_k r_l off the diagonal, where `shift_invariant`."""
@@ -144,6 +172,7 @@ class SquaredLoss(Loss):
     """Squared error l = sum_k (y_k - eta_k)^2, without the 1/2; target (n, K)."""
 
     constant_curvature = True
+    curvature_rate = 0.0
     has_dispersion = True
 
     def loss(self, target, raw_prediction):
@@ -215,6 +244,8 @@ class LabelLoss(Loss):
 class LogisticLoss(LabelLoss):
     """Log loss l = sum_k log(1 + exp(-y_k eta_k)), y in {-1, +1}; target (n, K)."""
 
+    curvature_rate = 1.0
+
     def loss(self, target, raw_prediction):
         margin = _like(target, raw_prediction) * raw_prediction
         return -np.sum(log_expit(margin), axis=-1)
@@ -230,6 +261,9 @@ class LogisticLoss(LabelLoss):
 
     def curvature(self, target, raw_prediction):
         return expit(raw_prediction) * expit(-raw_prediction)
+
+    def falls_forever(self, target, n_outputs):
+        return target
 
     def probability(self, raw_prediction):
         return expit(raw_prediction)
@@ -268,6 +302,7 @@ class SoftmaxLoss(Loss):
 
     coupled = True
     shift_invariant = True
+    curvature_rate = math.sqrt(2.0)  # the range of d is at most sqrt(2) |d|
 
     def loss(self, target, raw_prediction):
         # log(1 + exp(z)) with z the log-odds against the own class keeps a loss of 1e-20.
@@ -297,6 +332,9 @@ class SoftmaxLoss(Loss):
         outputs = np.arange(p.shape[1])
         curvature[:, outputs, outputs] = self._diagonal(p)
         return curvature
+
+    def falls_forever(self, target, n_outputs):
+        return np.where(target[:, None] == np.arange(n_outputs), 1.0, -1.0)
 
     def curvature_factor(self, target, raw_prediction):
         return softmax(raw_prediction, axis=1)
@@ -358,6 +396,8 @@ class SoftmaxLoss(Loss):
 class PoissonLoss(Loss):
     """Half Poisson deviance l = y log(y/mu) - y + mu, mu = exp(eta); target (n, 1)."""
 
+    curvature_rate = 1.0
+
     def loss(self, target, raw_prediction):
         target = _like(target, raw_prediction)
         constant = xlogy(target, target) - target
@@ -368,6 +408,9 @@ class PoissonLoss(Loss):
 
     def curvature(self, target, raw_prediction):
         return _exp(raw_prediction)
+
+    def falls_forever(self, target, n_outputs):
+        return np.where(target > 0, 0.0, -1.0)
 
     def response(self, raw_prediction):
         return _exp(raw_prediction)
@@ -400,9 +443,18 @@ class TweedieLoss(Loss):
     power: float
 
     @property
+    def curvature_rate(self):
+        """The faster of the two exponentials in the curvature, None if it has both signs."""
+        return max(2.0 - self.power, self.power - 1.0) if self.convex else None
+
+    @property
     def convex(self):
         """Whether the curvature (2-p) mu^(2-p) - (1-p) y mu^(1-p) is nowhere negative."""
         return 1 <= self.power <= 2
+
+    @property
+    def description(self):
+        return f"the Tweedie deviance of power={self.power:g} with link='log'"
 
     @property
     def has_dispersion(self):
@@ -431,6 +483,15 @@ class TweedieLoss(Loss):
         pull, push = self._powers(target, raw_prediction)
         with np.errstate(invalid="ignore"):
             return (2 - self.power) * push - (1 - self.power) * pull
+
+    def falls_forever(self, target, n_outputs):
+        # Of y <= 0 both terms vanish with mu. A positive y has its minimum at mu = y: the loss
+        # rises beyond on either side, up to a limit at most where it is not convex.
+        return None if self.power >= 2 else np.where(target > 0, 0.0, -1.0)
+
+    def shortest_step(self):
+        # (mu^(2-p) - y mu^(1-p)) / ((2-p) mu^(2-p) - (1-p) y mu^(1-p)) where y <= 0.
+        return 1 / (2 - self.power)
 
     def chi_square(self, target, raw_prediction):
         # (y - mu)^2 / mu^p
@@ -469,6 +530,10 @@ class TweedieIdentityLoss(Loss):
     def convex(self):
         """Whether the curvature is nowhere negative."""
         return self.power == 1
+
+    @property
+    def description(self):
+        return f"the Tweedie deviance of power={self.power:g} with link='identity'"
 
     @property
     def has_dispersion(self):
@@ -590,6 +655,11 @@ class SmoothHingeLoss(Loss):
 
     temperature: float = 0.1
 
+    @property
+    def curvature_rate(self):
+        """1/t."""
+        return 1.0 / self.temperature
+
     def loss(self, target, raw_prediction):
         z, t = _shortfall(target, raw_prediction), self.temperature
         with np.errstate(over="ignore"):
@@ -603,6 +673,12 @@ class SmoothHingeLoss(Loss):
     def curvature(self, target, raw_prediction):
         u = self._scaled(target, raw_prediction)
         return expit(u) * expit(-u) / self.temperature
+
+    def falls_forever(self, target, n_outputs):
+        return np.where(target == 0, np.nan, target)
+
+    def shortest_step(self):
+        return self.temperature
 
     def temperature_slope(self, target, raw_prediction):
         """Return d gradient / d temperature, shape (n, ..., K).
@@ -714,6 +790,12 @@ class HuberLoss(Loss):
 
     def curvature_diagonal(self, target, raw_prediction):
         return np.einsum("nkk->nk", self.curvature(target, raw_prediction))
+
+    def chi_square(self, target, raw_prediction):
+        # A scale has no residual.
+        found = super().chi_square(target, raw_prediction)
+        found[..., 1] = 0.0
+        return found
 
     def response(self, raw_prediction):
         return raw_prediction[..., :1]

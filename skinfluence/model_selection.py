@@ -11,6 +11,7 @@ from skinfluence.leave_one_out import leave_one_out_scorer
 from skinfluence.search import LeaveOneOutSearchCV
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator, transform
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["LeaveOneOutSearchCV", "jackknife_plus_interval", "leave_one_out_scorer"]
 
@@ -78,7 +79,7 @@ def jackknife_plus_interval(
     """
     final = final_estimator(estimator)
     final._refuse_dask("jackknife_plus_interval", X)
-    if is_classifier(final) or final._get_formulation().layout.n_outputs != 1:
+    if is_classifier(final) or final._get_formulation().layout.n_predictions != 1:
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target: for a classifier use "
             "probabilities, for several targets a model for each."
@@ -88,6 +89,7 @@ def jackknife_plus_interval(
     objective = final._get_objective()
     formulation = objective.formulation
     design = final._check_X(formulation, transform(estimator, X))
+    warn_of_leaks(estimator, "jackknife_plus_interval")
     params = final.leave_out_params(
         method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
     )

@@ -202,6 +202,12 @@ class Objective:
             return w
         return w * self.loss_weight
 
+    @cached_property
+    def weight_spread(self):
+        """Ratio of the largest to the smallest positive weight of a row in the objective."""
+        weight = self.row_weight[self.row_weight > 0]
+        return float(weight.max() / weight.min()) if weight.size else 1.0
+
     @property
     def coupled(self):
         """Whether the Hessian mixes outputs."""

@@ -4,7 +4,6 @@ The methods of the last step are methods of the pipeline: rows that they take go
 the fitted transformers first, as in `predict`.
 """
 
-import copy
 import inspect
 from collections.abc import Sequence
 from functools import partial, wraps
@@ -16,8 +15,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._typing import Estimator, Floats, MatrixLike
-from skinfluence.distributed import is_dask, map_rows
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
+from skinfluence.steps import innermost, param_names, row_names, transform
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -56,58 +56,32 @@ DELEGATES = {
 }
 
 
-def transformers(steps):
-    """Return the steps before the last one that do something."""
-    return [step for step in steps[:-1] if step[1] not in (None, "passthrough")]
+def name_rows(estimator, index):
+    """Give the training rows of the final estimator the names that transformers took away."""
+    final = innermost(estimator)
+    if index is not None and isinstance(final, ProblemMixin):
+        final._name_rows(index)
 
 
-def transform(steps, X):
-    """Return raw samples as the last of some fitted steps sees them."""
-    before = transformers(steps)
-    if before and is_dask(X):
-        return map_rows(partial(_transform, before), X, steps[-1][1].n_features_in_)
-    return _transform(before, X)
-
-
-def _transform(transformers, X):
-    for _, transformer in transformers:
-        X = transformer.transform(X)
-    return X
-
-
-def row_names(X):
-    """Return the names of the rows of a DataFrame, None of anything else."""
-    return X.index if hasattr(X, "iloc") and not is_dask(X) else None
-
-
-def _final(last):
-    """Return the last step of pipelines within each other."""
-    while isinstance(last, pipeline.Pipeline):
-        last = last.steps[-1][1]
-    return last
-
-
-def name_rows(last, index):
-    """Give the training rows of a last step the names that transformers took away."""
-    last = _final(last)
-    if index is not None and isinstance(last, ProblemMixin):
-        last._name_rows(index)
-
-
-def _last_step_with(name, pipe):
-    """Return the last step, or say why it lacks a method and what to do."""
-    last = pipe.steps[-1][1]
+def _final_with(name, pipe):
+    """Return the final estimator, or say why it lacks a method and what to do."""
+    final = innermost(pipe)
+    if isinstance(final, pipeline.Pipeline):
+        raise AttributeError(
+            f"A pipeline without steps has no {name}: add steps, the last one an estimator of "
+            "skinfluence."
+        )
     try:
-        getattr(last, name)
+        getattr(final, name)
     except AttributeError:
-        if isinstance(last, ProblemMixin):  # says itself why
+        if isinstance(final, ProblemMixin):  # says itself why
             raise
         raise AttributeError(
-            f"The last step of this pipeline, {last!r}, has no {name}. Use the estimator of "
-            "skinfluence in its place; where the pipeline is fitted already, "
+            f"The last step of this pipeline, {final!r}, has no {name}. Use an estimator of "
+            "skinfluence in its place; if the pipeline is fitted already, "
             "skinfluence.from_fitted(pipe, X, y) does so without a new fit."
         ) from None
-    return last
+    return final
 
 
 if TYPE_CHECKING:  # a checker cannot see what is set from DELEGATES
@@ -169,16 +143,16 @@ class Pipeline(pipeline.Pipeline, _Delegates):
         @wraps(pipeline.Pipeline.fit)
         def fit(self, X, y=None, **params):
             super().fit(X, y, **params)
-            name_rows(self.steps[-1][1], row_names(X))
+            name_rows(self, row_names(X))
             return self
 
     @property
     def params_(self) -> Floats:
         """Parameters of the last step as one vector, shape (p,)."""
         check_is_fitted(self)
-        return _last_step_with("params_", self).params_
+        return _final_with("params_", self).params_
 
-    @available_if(partial(_last_step_with, "param_names"))
+    @available_if(partial(_final_with, "param_names"))
     def param_names(self) -> list[str]:
         """Return a name for each entry of `params_`.
 
@@ -200,56 +174,38 @@ class Pipeline(pipeline.Pipeline, _Delegates):
         ['coef[x1]', 'coef[x0^2]', 'coef[x0 x1]', 'coef[x1^2]']
         """
         check_is_fitted(self)
-        return self._param_names(None)
-
-    def _param_names(self, features):
-        """Return the names of the parameters where the features have these names."""
-        features = _feature_names_out(self.steps, features)
-        last = self.steps[-1][1]
-        if isinstance(last, Pipeline):
-            return last._param_names(features)
-        if features is not None:
-            last = copy.copy(last)
-            last.feature_names_in_ = features
-        return last.param_names()
+        return param_names(self)
 
 
-def _feature_names_out(steps, names):
-    """Return the names of the features that the last step sees, None if unknown."""
-    for _, transformer in transformers(steps):
-        try:
-            names = transformer.get_feature_names_out(names)
-        except (AttributeError, ValueError):  # not every transformer knows them
-            return None
-    return names
-
-
-def _enlarged(last, index):
+def _enlarged(final, index):
     """Return the names of the training rows and of more behind them, None if unknown."""
-    held = getattr(_final(last)._get_objective(), "index", None)
+    held = getattr(final._get_objective(), "index", None)
     return None if held is None or index is None else held.append(index)
 
 
 def _delegate(name, rows):
     """Return the method of a pipeline that calls the last step's."""
 
-    @available_if(partial(_last_step_with, name))
+    @available_if(partial(_final_with, name))
     @wraps(getattr(InfluenceEstimatorMixin, name))
     def delegate(self, *args, **kwargs):
         check_is_fitted(self)
-        method = getattr(self.steps[-1][1], name)
+        final = innermost(self)
+        method = getattr(final, name)
+        if name.startswith("leave_out_"):
+            warn_of_leaks(self, name)
         call = inspect.signature(method).bind(*args, **kwargs)
         index = None
         if name == "set_training_data":
             index = row_names(call.arguments.get("X"))
         elif name == "add_samples":
-            index = _enlarged(self.steps[-1][1], row_names(call.arguments.get("X")))
+            index = _enlarged(final, row_names(call.arguments.get("X")))
         for argument in rows:
             if call.arguments.get(argument) is not None:
-                call.arguments[argument] = transform(self.steps, call.arguments[argument])
+                call.arguments[argument] = transform(self, call.arguments[argument])
         result = method(*call.args, **call.kwargs)
-        name_rows(self.steps[-1][1], index)
-        return self if result is method.__self__ else result
+        name_rows(final, index)
+        return self if result is final else result
 
     return delegate
 

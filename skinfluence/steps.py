@@ -1,27 +1,113 @@
-"""What functions of a fitted model take: an estimator of ours, or a pipeline ending in one."""
+"""Pipelines as methods and functions see them: a final estimator behind fitted steps.
+
+Pipelines may hold pipelines as their last steps, to any depth, ours or scikit-learn's. The
+final estimator is the last step of the innermost one, and raw samples go through the steps
+before it at every depth.
+"""
+
+import copy
+from functools import partial
 
 from sklearn.pipeline import Pipeline
 
+from skinfluence.distributed import is_dask, map_rows
 from skinfluence.mixins import InfluenceMixin
-from skinfluence.pipeline import transform as through_steps
 
-__all__ = ["final_estimator", "transform"]
+__all__ = [
+    "final_estimator",
+    "innermost",
+    "param_names",
+    "row_names",
+    "steps_before",
+    "through",
+    "transform",
+]
+
+
+def innermost(estimator):
+    """Return the last step of pipelines within each other, an empty pipeline itself."""
+    while isinstance(estimator, Pipeline) and estimator.steps:
+        estimator = estimator.steps[-1][1]
+    return estimator
 
 
 def final_estimator(estimator):
     """Return the estimator that has the influence methods."""
-    final = estimator
-    while isinstance(final, Pipeline):
-        final = final.steps[-1][1]
-    if not isinstance(final, InfluenceMixin):
+    final = innermost(estimator)
+    if isinstance(final, Pipeline):
         raise TypeError(
-            f"{type(final).__name__} has no influence methods: use the class of the same "
-            "name from skinfluence, alone or as the last step of a pipeline. What is fitted "
-            "already needs no new fit: skinfluence.from_fitted(estimator, X, y)."
+            "A pipeline without steps has no influence methods: add steps, the last one an "
+            "estimator of skinfluence."
+        )
+    if not isinstance(final, InfluenceMixin):
+        is_name = final is None or isinstance(final, str)  # "passthrough"
+        named = repr(final) if is_name else type(final).__name__
+        raise TypeError(
+            f"{named} has no influence methods: use an estimator of skinfluence, alone or as "
+            "the last step of a pipeline. What is fitted already needs no new fit: "
+            "skinfluence.from_fitted(estimator, X, y), which says what is supported."
         )
     return final
 
 
 def transform(estimator, X):
-    """Return X as the final estimator sees it, after the fitted steps before it."""
-    return through_steps(estimator.steps, X) if isinstance(estimator, Pipeline) else X
+    """Return raw samples as the final estimator sees them."""
+    before = []
+    last = estimator
+    while isinstance(last, Pipeline) and last.steps:
+        before += steps_before(last)
+        last = last.steps[-1][1]
+    return through(before, X, last)
+
+
+def steps_before(pipe):
+    """Return the transformers before the last step of one pipeline."""
+    held = [transformer for _, transformer in pipe.steps[:-1]]
+    return [transformer for transformer in held if transformer not in (None, "passthrough")]
+
+
+def through(transformers, X, last):
+    """Return samples after fitted transformers, as the step behind them sees them."""
+    if transformers and is_dask(X):
+        return map_rows(partial(_transform, transformers), X, last.n_features_in_)
+    return _transform(transformers, X)
+
+
+def _transform(transformers, X):
+    for transformer in transformers:
+        X = transformer.transform(X)
+    return X
+
+
+def param_names(estimator, features=None):
+    """Return the names of the parameters, the features named as the steps name them.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted estimator or pipeline.
+    features : array-like of str, default=None
+        Names of the raw features; None for those that each step has seen.
+
+    Returns
+    -------
+    list of str
+        One name for each entry of `params_`.
+    """
+    if not isinstance(estimator, Pipeline):
+        if features is not None:
+            estimator = copy.copy(estimator)
+            estimator.feature_names_in_ = features
+        return estimator.param_names()
+    for transformer in steps_before(estimator):
+        try:
+            features = transformer.get_feature_names_out(features)
+        except (AttributeError, ValueError):  # not every transformer knows them
+            features = None
+            break
+    return param_names(estimator.steps[-1][1], features)
+
+
+def row_names(X):
+    """Return the names of the rows of a DataFrame, None of anything else."""
+    return X.index if hasattr(X, "iloc") and not is_dask(X) else None

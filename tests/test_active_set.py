@@ -25,8 +25,7 @@ from skinfluence import (
 )
 from skinfluence.mixins import ConvergenceMixin
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
-from tests.cases import HINGES, Case, relative_error, sklearn_parent
-from tests.problems import Problem
+from tests.cases import HINGES, Case, data, relative_error, sklearn_parent
 
 
 def by_hand(A, B):
@@ -522,10 +521,23 @@ def test_perturbation_at_the_parameters_of_the_hinge_is_that_of_the_linear_model
 
 
 def test_a_first_step_from_no_optimum_is_told_and_not_taken():
-    problem = Problem(
-        "linear svc", n_samples=31, n_features=1, rank=1, offset=1.0, intercept=False, seed=224
-    )
-    fitted = problem.fit()
+    # One of the first two margins is held; no distance to the kink tells it from the other.
+    X, y = np.array([[1.0], [1.0 + 5e-7], [-1e-3]]), np.array([1, 1, 0])
+    fitted = LinearSVC(loss="hinge", C=10.0, fit_intercept=False, tol=1e-8).fit(X, y)
     with pytest.warns(InfluenceWarning):
         params = fitted.leave_out_params(method="newton")
     assert np.isnan(params).any()
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.3])
+def test_a_row_close_to_a_kink_need_not_be_held(epsilon):
+    # With 0.3 a residual lies 2.3e-4 beside the border of the tube, and no more can be held.
+    X, y, _ = data("diabetes")
+    reg = LinearSVR(epsilon=epsilon, tol=1e-8, max_iter=10_000_000).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        moved = reg.leave_out_params([[3], [7, 8]], method="exact")
+    for params, rows in zip(moved, ([3], [7, 8]), strict=True):
+        kept = np.delete(np.arange(len(y)), rows)
+        refit = tight_parent(reg).fit(X[kept], y[kept])
+        np.testing.assert_allclose(params[:-1], refit.coef_, atol=1e-5)

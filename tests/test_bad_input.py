@@ -567,7 +567,7 @@ GROUPS = {
     "nan": (np.where(np.arange(N) % 3, 1.0, np.nan), "NaN|nan"),
     "text": (np.array(["a", "b", "c"])[np.arange(N) % 3], AS(lambda _: np.arange(N) % 3)),
     "floats": ((np.arange(N) % 3) / 2, AS(lambda _: np.arange(N) % 3)),
-    "bool": (np.arange(N) % 3 == 1, AS(lambda _: (np.arange(N) % 3 == 1).astype(int))),
+    "bool": (np.arange(N) % 3 == 1, r"flatnonzero\(mask\).*mask.astype\(int\)"),
     "int8": ((np.arange(N) % 3 - 128).astype(np.int8), AS(lambda _: np.arange(N) % 3)),
     "list": ((np.arange(N) % 3).tolist(), AS(lambda _: np.arange(N) % 3)),
     "tuple": (tuple(np.arange(N) % 3), AS(lambda _: np.arange(N) % 3)),

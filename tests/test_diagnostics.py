@@ -12,6 +12,7 @@ from skinfluence import InfluenceWarning
 from skinfluence.linear_model import (
     ElasticNet,
     GammaRegressor,
+    HuberRegressor,
     LinearRegression,
     LogisticRegression,
     PoissonRegressor,
@@ -189,7 +190,12 @@ def test_measures_meet_their_definitions(case):
     layout = form.layout
     identity = layout.from_public(np.eye(layout.size))
     H = layout.to_public(state.point.hessian_product(identity))
+    weights = objective.sample_weight
+    share = weights / weights.sum()
     d = fitted.leave_out_params() - fitted.params_
+    if not form.loss.constant_curvature:  # the measures are those of one Newton step
+        d = [fitted.newton_step(-s, X[[i]], y[[i]])[0] for i, s in enumerate(share)]
+        d = np.array(d)
 
     penalty = layout.to_public(objective.penalty)
     pinned = 0 if objective.pin is None else len(objective.pin) * layout.n_outputs
@@ -216,7 +222,6 @@ def test_measures_meet_their_definitions(case):
     np.testing.assert_allclose(summary.leave_out_loss, own, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(summary.self_influence, fitted.self_influence())
 
-    weights = objective.sample_weight
     for row in case.rows:
         reduced = objective.without([row]).at(state.point.theta)
         gap = layout.to_public(reduced.gradient) @ d[row]
@@ -225,6 +230,7 @@ def test_measures_meet_their_definitions(case):
     np.testing.assert_allclose(
         fitted.params_covariance(), change.T @ change, rtol=1e-6, atol=1e-12
     )
+    d = fitted.leave_out_params() - fitted.params_
     np.testing.assert_allclose(
         fitted.params_covariance("jackknife"), d.T @ d, rtol=1e-5, atol=1e-12
     )
@@ -385,3 +391,18 @@ def test_groups_must_partition_the_samples():
         reg.params_covariance("hessian", np.arange(len(y)))
     with pytest.raises(ValueError, match="kind='HC3' is not known"):
         reg.params_covariance("HC3")
+
+
+def test_a_scale_has_no_residual():
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8).fit(X, y).polish()
+    summary = reg.influence_summary()
+    residual = y - reg.predict(X)
+    inside = ~reg.outliers_
+    assert inside.any()
+    np.testing.assert_array_equal(np.sign(summary.studentized_residual), np.sign(residual))
+    np.testing.assert_array_equal(np.isinf(summary.studentized_residual), reg.outliers_)
+    # Without the row's own pull on the fit: Pearson's residual by the curvature 2/sigma.
+    pearson = 2 * residual[inside] ** 2 / reg.scale_
+    expected = np.sqrt(pearson + summary.newton_decrement[inside] ** 2)
+    np.testing.assert_allclose(np.abs(summary.studentized_residual[inside]), expected)

@@ -1,5 +1,7 @@
 """Functionals: values as scikit-learn has them, gradients by differences."""
 
+import copy
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -7,8 +9,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import functionals
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from skinfluence.svm import LinearSVC
+from skinfluence.linear_model import (
+    HuberRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+from skinfluence.svm import SVC, LinearSVC
 from tests.cases import NEWTON, data, relative_error
 
 
@@ -47,6 +54,10 @@ def all_functionals():
     reg, X, _ = fit("counts")
     weights = np.arange(1.0, 10.0)
     yield "log-link", reg, functionals.mean_prediction(reg, X[:9], sample_weight=weights)
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8).fit(X, y).polish()
+    yield "scale-mean", reg, functionals.mean_prediction(reg, X[:9])
+    yield "scale-parity", reg, functionals.demographic_parity(reg, X, X[:, 1] > 0)
     clf = LinearSVC().fit(*data("wine")[:2])
     X = data("wine")[0]
     yield "one-vs-rest", clf, functionals.probability(clf, X[:1], label=0)
@@ -133,6 +144,21 @@ def test_samples_go_through_the_steps_of_a_pipeline():
     )
 
 
+def test_a_scale_is_no_target():
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(max_iter=1000).fit(X, y)
+    side = X[:, 1] > 0
+    mean = functionals.mean_prediction(reg, X[:9])
+    gap = functionals.demographic_parity(reg, X, side)
+    predicted = reg.predict(X)
+    np.testing.assert_allclose(mean.value(reg.params_), predicted[:9].mean())
+    expected = predicted[side].mean() - predicted[~side].mean()
+    np.testing.assert_allclose(gap.value(reg.params_), expected)
+    assert not mean.gradient(reg.params_)[-1]
+    with pytest.raises(ValueError, match="one of 1 targets"):
+        functionals.mean_prediction(reg, X, label=1)
+
+
 def test_what_makes_no_sense_is_named():
     clf, X, y = fit("wine")
     reg, _, _ = fit("linnerud")
@@ -158,3 +184,44 @@ def test_what_makes_no_sense_is_named():
         functionals.coefficient(clf, 99)
     with pytest.raises(TypeError, match="StandardScaler has no influence"):
         functionals.coefficient(StandardScaler(), 0)
+
+
+def hinges():
+    X, y, _ = data("wine")
+    yield "ovr-shape", SVC(C=2.0, tol=1e-10).fit(X, y), X, y
+    yield "ovo-shape", SVC(C=2.0, tol=1e-10, decision_function_shape="ovo").fit(X, y), X, y
+    yield "one-vs-rest", LinearSVC(loss="hinge", tol=1e-8, max_iter=1_000_000).fit(X, y), X, y
+    X, y, _ = data("cancer")
+    yield "binary", SVC(C=2.0, tol=1e-10).fit(X, y), X, y
+
+
+@pytest.mark.parametrize(
+    ("clf", "X", "y"), [pytest.param(*case, id=name) for name, *case in hinges()]
+)
+def test_functionals_of_hinges(clf, X, y):
+    several = len(clf.classes_) > 2
+    shaped = clf
+    if several and isinstance(clf, SVC):
+        params = {"decision_function_shape": "ovr", "break_ties": True}
+        shaped = copy.copy(clf).set_params(**params)
+    predicted = shaped.predict(X)
+    for label in clf.classes_:
+        rows = range(0, len(y), 9)
+        margins = [functionals.margin(clf, X[[i]], label=label) for i in rows]
+        positive = [m.value(clf.params_) > 0 for m in margins]
+        np.testing.assert_array_equal(positive, predicted[::9] == label)
+    label = clf.classes_[1]
+    sharp = functionals.mean_prediction(clf, X, label=label, temperature=1e-4)
+    np.testing.assert_allclose(sharp.value(clf.params_), np.mean(predicted == label))
+    # The derivative of the value in the weight of a row, by refits of scikit-learn.
+    mean = functionals.mean_prediction(clf, X[:30], label=label)
+    influence = clf.influence_functional(mean)
+    row, step = int(np.abs(influence).argmax()), 1e-4
+    values = []
+    for sign in (1, -1):
+        w = np.ones(len(y))
+        w[row] += sign * step
+        refit = clf._refit_estimator().set_params(tol=1e-10).fit(X, y, sample_weight=w)
+        values.append(mean.value(clf._refitted_params(refit, np.arange(len(y)))))
+    derivative = len(y) * (values[0] - values[1]) / (2 * step)
+    np.testing.assert_allclose(influence[row], derivative, rtol=1e-3)

@@ -15,7 +15,13 @@ from sklearn.model_selection import (
 )
 
 from skinfluence import InfluenceWarning
-from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.linear_model import (
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from tests.cases import CASES, NEWTON, data
 
 NAMES = ["binary", "liblinear", "softmax-3", "ridge", "ridge-alphas", "poisson"]
@@ -245,6 +251,45 @@ def test_the_bound_is_the_error_where_only_the_penalty_curves():
     params, bound = reg.leave_out_params(method="influence", return_bound=True)
     error = np.linalg.norm(params - reg.leave_out_params(method="exact"), axis=1)
     np.testing.assert_allclose(error, bound, rtol=1e-3)
+
+
+def tweedie_without_intercept(X, y, power, link):
+    """Fit from a start at which the first column, of ones, makes every mean positive."""
+    reg = TweedieRegressor(
+        power=power, link=link, alpha=0.01, fit_intercept=False, tol=1e-8, warm_start=True
+    )
+    reg.coef_ = np.zeros(X.shape[1])
+    reg.coef_[0] = 1.0
+    return reg.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("power", "link"),
+    [(p, "log") for p in (-1, 0, 3)] + [(p, "identity") for p in (-1, 1.5, 2)],
+)
+def test_no_bound_where_the_loss_is_not_convex(power, link):
+    X = np.column_stack([np.ones(12), np.linspace(0.0, 1.0, 12)])
+    y = np.array([2.0, 1.0, 3.0, 2.5, 2.0, 3.5, 3.0, 4.0, 2.0, 4.5, 5.0, 4.0])
+    fitted = tweedie_without_intercept(X, y, power, link)
+    words = f"power={power} with link='{link}' is not convex. Use method='exact'"
+    with pytest.raises(UnsupportedEstimatorError, match=words):
+        fitted.leave_out_params(return_bound=True)
+    assert np.isfinite(fitted.leave_out_params(method="exact")).all()
+
+
+@pytest.mark.parametrize(
+    ("power", "link"), [(1, "log"), (1.5, "log"), (2, "log"), (0, "identity"), (1, "identity")]
+)
+def test_the_bound_holds_for_every_convex_tweedie_deviance(power, link):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.ones(40), rng.uniform(0.0, 1.0, (40, 2))])
+    y = np.exp(X @ [0.5, 1.0, 0.3] + 0.3 * rng.standard_normal(40))
+    fitted = tweedie_without_intercept(X, y, power, link)
+    groups = [rng.choice(40, size=8, replace=False) for _ in range(20)]
+    params, bound = fitted.leave_out_params(groups, return_bound=True)
+    exact = fitted.leave_out_params(groups, method="exact")
+    assert np.all(np.linalg.norm(params - exact, axis=1) <= bound * (1 + 1e-9) + 1e-12)
+    assert np.isfinite(bound).all()
 
 
 def test_the_bound_needs_a_penalty_on_everything():

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.exceptions import UnsetMetadataPassedError
@@ -26,6 +27,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import (
     GammaRegressor,
+    HuberRegressor,
     LogisticRegression,
     PoissonRegressor,
     Ridge,
@@ -435,6 +437,23 @@ def test_a_pipeline_predicts_through_its_steps():
         jackknife_plus_interval(pipe, X[100:]),
         jackknife_plus_interval(alone, pipe[:-1].transform(X[100:])),
     )
+
+
+def test_a_scale_among_the_parameters_is_no_target():
+    X, y, _ = data("diabetes")
+    X, y = X[:60], y[:60]
+    reg = HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8).fit(X[:50], y[:50])
+    interval = jackknife_plus_interval(reg, X[50:], confidence_level=0.8, method="exact")
+    lower, upper = [], []
+    for fold, out in KFold(50).split(X[:50]):
+        refit = linear_model.HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8)
+        predicted = refit.fit(X[fold], y[fold]).predict(X)
+        residual = np.abs(y[out] - predicted[out])
+        lower.append(predicted[50:] - residual)
+        upper.append(predicted[50:] + residual)
+    lower, upper = np.sort(lower, axis=0), np.sort(upper, axis=0)
+    np.testing.assert_allclose(interval[:, 0], lower[9], rtol=1e-4)
+    np.testing.assert_allclose(interval[:, 1], upper[40], rtol=1e-4)
 
 
 def test_too_few_samples_give_infinite_ends():

@@ -9,7 +9,8 @@ from skinfluence import InfluenceWarning, active_set
 from skinfluence.groups import Groups
 from skinfluence.linear_model import LogisticRegression
 from skinfluence.removal import Base, exact
-from skinfluence.removal.leave_out import _newton_alone, _stacks
+from skinfluence.removal.leave_out import _stacks
+from skinfluence.removal.methods import ONE_STEP, _each_alone
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers import get_solver
 from skinfluence.svm import SVR, LinearSVC, LinearSVR, SmoothHingeSVC
@@ -52,9 +53,8 @@ def test_a_group_without_an_inverse_leaves_the_others_theirs():
     X[0, 3] = 1.0
     objective = LogisticRegression(C=1.0, **NEWTON).fit(X, y)._get_objective()
     bare = objective.with_extra_penalty(-objective.penalty)
-    theta, decrement = _newton_alone(
-        base_at(bare, np.zeros(objective.penalty.shape)), np.array([[0], [5]])
-    )
+    base = base_at(bare, np.zeros(objective.penalty.shape))
+    theta, decrement, _ = _each_alone(base, np.array([[0], [5]]), ONE_STEP)
     assert np.isnan(theta[0]).all()
     assert np.isfinite(theta[1]).all()
     assert decrement[1] > 0
@@ -87,7 +87,7 @@ def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatc
     assert asked
     base, groups = fitted._removal(None, None, "exact", "auto")
     for row, first in asked:
-        decrement = base.remove(groups.padded([row]), "newton")[1]
+        decrement = base.remove(groups.padded([row]), ONE_STEP)[1]
         np.testing.assert_allclose(first, decrement, rtol=1e-6)
 
 

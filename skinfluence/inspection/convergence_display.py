@@ -152,8 +152,11 @@ class ConvergenceDisplay:
         (self.line_,) = ax.plot(np.arange(len(shown)), shown, **style)
         ax.set_yscale("log")
         ax.xaxis.get_major_locator().set_params(integer=True)
+        if len(shown) == 1:
+            ax.set(xlim=(-0.5, 0.5), xticks=[0])
         if self.row_effect is not None:
             ax.axhline(self.row_effect, color=ORANGE, linewidth=1.2)
+            ax.margins(y=0.15)  # room for the words beyond the line
             # The line falls: right of where it passes the effect the space above is free,
             # left of it the space below.
             above = np.mean(self.decrements > self.row_effect) > 0.4

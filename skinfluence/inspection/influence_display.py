@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 
 from skinfluence._typing import Axes, Estimator, Floats, MatrixLike
-from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, row_names, tidy
+from skinfluence.inspection.plotting import (
+    BLUE,
+    ORANGE,
+    make_axes,
+    row_names,
+    shorten,
+    tidy,
+)
 from skinfluence.mixins.checks import check_count
 from skinfluence.steps import final_estimator, transform
 
@@ -17,6 +24,9 @@ __all__ = ["InfluenceDisplay"]
 
 # Characters of a line of title that are as wide as the bars.
 _TITLE_WIDTH = 60
+
+# Characters of a name and of a label, of both beside a picture.
+_CAPTION_WIDTH, _PICTURE_WIDTH = 24, 14
 
 
 class InfluenceDisplay:
@@ -217,17 +227,19 @@ class InfluenceDisplay:
         last = order[::-1][:n_influential]
         self.harmful_ = last[self.influence[last] > 0]
         images = self.samples is not None and np.ndim(self.samples[0]) >= 2
-        size = (1.35 * n_influential + 1.6, 4.2)
-        if not images:
-            text = 0.0 if self.samples is None else 0.08 * width
-            size = (8.0 + text, 0.72 * n_influential + 1.6)
-        self.figure_, self.ax_ = make_axes(ax, size)
-        title = f"Influence of training samples on the loss at\n{self.query_name}"
+        rows = np.concatenate([self.helpful_, self.harmful_[::-1]])
+        query_name = textwrap.fill(str(self.query_name), _TITLE_WIDTH)
+        title = f"Influence of training samples on the loss at\n{query_name}"
         if images:
-            self._draw_images(n_influential)
+            captions = dict(zip(rows, self._names(rows, _PICTURE_WIDTH, "y = "), strict=True))
+            self.figure_, self.ax_ = make_axes(ax, (1.35 * n_influential + 1.6, 4.2))
+            self._draw_images(n_influential, captions)
             self.ax_.set_title(title)
         else:
-            self._draw_bars(width)
+            captions = self._captions(rows, width)
+            wide = 8.0 + 0.08 * max(map(len, captions), default=0)
+            self.figure_, self.ax_ = make_axes(ax, (wide, 0.72 * n_influential + 1.6))
+            self._draw_bars(rows, captions)
             if isinstance(self.query, str):
                 shown = textwrap.shorten(self.query, width, placeholder=" ...")
                 title += ":\n" + textwrap.fill(shown, _TITLE_WIDTH)
@@ -239,19 +251,18 @@ class InfluenceDisplay:
             )
         return self
 
-    def _draw_bars(self, width):
+    def _draw_bars(self, rows, captions):
         """Draw one bar for each sample, the most helpful at the top."""
-        rows = np.concatenate([self.helpful_, self.harmful_[::-1]])
         values = self.influence[rows]
         colors = np.where(values < 0, BLUE, ORANGE)
         at = -np.arange(len(rows), dtype=float)
         self.ax_.barh(at, values, color=colors, height=0.7)
         self.ax_.axvline(0.0, color="black", linewidth=0.6)
-        self.ax_.set_yticks(at, self._captions(rows, width))
+        self.ax_.set_yticks(at, captions)
         self.ax_.tick_params(axis="y", length=0)
         self.ax_.margins(y=0.02)
 
-    def _draw_images(self, n_influential):
+    def _draw_images(self, n_influential, captions):
         """Draw two rows of images, and the query left of them."""
         ax = self.ax_
         ax.set_axis_off()
@@ -265,7 +276,7 @@ class InfluenceDisplay:
         ):
             for column, row in enumerate(rows):
                 left = (column + int(with_query) + 0.08) * wide
-                caption = f"{word} {self.influence[row]:+.3g}\n{self._caption(row, 'y = ')}"
+                caption = f"{word} {self.influence[row]:+.3g}\n{captions[row]}"
                 box = (left, 0.5 * (1 - line), 0.84 * wide, 0.36)
                 self._draw_image(self.samples[row], box, caption, color)
 
@@ -277,18 +288,23 @@ class InfluenceDisplay:
         inset.spines[:].set_color(color)
 
     def _captions(self, rows, width):
+        names = self._names(rows, 2 * _CAPTION_WIDTH)
         if self.samples is None:
-            return [self._caption(row) for row in rows]
+            return names
         texts = [
             textwrap.shorten(str(self.samples[row]), width, placeholder=" ...") for row in rows
         ]
-        return [
-            f"{text}  [{self._caption(row)}]" for text, row in zip(texts, rows, strict=True)
-        ]
+        return [f"{text}  [{name}]" for text, name in zip(texts, names, strict=True)]
 
-    def _caption(self, row, symbol=""):
-        name = row_names(self.names, [row])[0]
-        return name if self.labels is None else f"{name}: {symbol}{_text(self.labels[row])}"
+    def _names(self, rows, width, symbol=""):
+        """Return names and labels of some rows, together about `width` characters."""
+        names = row_names(self.names, rows)
+        if self.labels is None:
+            return shorten(names, width)
+        labels = shorten([_text(self.labels[row]) for row in rows], width // 2)
+        labels = [f": {symbol}{label}" for label in labels]
+        names = shorten(names, max(6, width - max(map(len, labels), default=0)))
+        return [name + label for name, label in zip(names, labels, strict=True)]
 
 
 def _text(label):

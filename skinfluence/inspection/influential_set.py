@@ -8,13 +8,12 @@ import numpy as np
 from scipy import stats
 from sklearn.utils import Bunch
 
-from skinfluence import convergence, diagnostics, influence, removal
+from skinfluence import diagnostics
 from skinfluence._typing import Estimator
-from skinfluence.exceptions import SingularHessianError
 from skinfluence.functionals import Functional, coefficient
-from skinfluence.groups import Groups
+from skinfluence.inspection.removals import make_removals
 from skinfluence.mixins.checks import check_count, check_option
-from skinfluence.solvers import HessianSolver, get_solver
+from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator
 
 __all__ = ["most_influential_set"]
@@ -49,6 +48,10 @@ def most_influential_set(
     - "greedy" removes the sample with the largest effect on the target, by one Newton step
       without it, refits, scores the others again, and so on. It never returns more samples
       than "linear", which it runs first.
+
+    A hinge or an epsilon-insensitive loss has no Newton step. There both searches take for
+    the effect of a sample that of its removal if all others keep their places on the active
+    set, and a refit is the end of the path of optima to the model without the samples.
 
     Every number reported comes from the refitted model without the samples, to rounding,
     with class weights and hyperparameters frozen, in a pipeline also the preprocessing.
@@ -132,8 +135,8 @@ def most_influential_set(
     if max_samples is None:
         max_samples = max(1, n // 2)
     check_count("max_samples", max_samples, n)
-    removals = _Removals(final, hessian_solver, n_jobs)
-    goal = _make_goal(estimator, target, threshold, significance, removals.full)
+    removals = make_removals(final, hessian_solver, n_jobs)
+    goal = _make_goal(estimator, target, threshold, significance, removals)
     result = _linear_search(removals, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None
     if search == "greedy":
@@ -142,7 +145,7 @@ def most_influential_set(
         if greedy.flipped or n_linear is None:
             result = greedy
     # Once more from the fit of all samples: what is reported does not hang on the path.
-    confirmed = removals.refit(result.rows, removals.full.theta)
+    confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
     return Bunch(
         indices=result.rows,
@@ -154,67 +157,6 @@ def most_influential_set(
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
     )
-
-
-class _Removals:
-    """Exact refits without growing sets of rows, as bases of further removal.
-
-    Parameters
-    ----------
-    final : object
-        The fitted estimator.
-    hessian_solver : str or HessianSolver
-        As users pass it.
-    n_jobs : int or None
-        Number of joblib threads for scoring.
-
-    Attributes
-    ----------
-    full : Base
-        The optimum of all rows.
-    """
-
-    def __init__(self, final, hessian_solver, n_jobs):
-        self.objective = final._get_objective()
-        self.solver = get_solver(hessian_solver, self.objective)
-        self.n_jobs = n_jobs
-        with final._naming_directions():
-            self.full = self._at_optimum(self.objective, final._theta())
-        if self.full is None:
-            raise ValueError(
-                "Newton's method did not reach the optimum of the training objective: call "
-                "polish(), or strengthen the penalty."
-            )
-
-    def refit(self, rows, start):
-        """Return the base at the optimum without some rows, None where there is none."""
-        group = Groups(self.objective.n_rows, [np.asarray(rows, dtype=np.intp)])
-        reduced = self.objective.without(group.members[0])
-        empty = removal.groups_without_optimum(self.objective, group)
-        if empty or not reduced.sample_weight.any():
-            return None
-        try:
-            return self._at_optimum(reduced, start)
-        except SingularHessianError:
-            return None
-
-    def newton(self, base, emit):
-        """Call `emit(indices, theta)` with the parameters without one more row."""
-        groups = Groups(self.objective.n_rows)
-        removal.leave_out(
-            base,
-            groups,
-            "newton",
-            lambda indices, _rows, theta: emit(indices, theta),
-            n_jobs=self.n_jobs,
-        )
-
-    def _at_optimum(self, objective, start):
-        polished = convergence.polish(objective, start, self.solver, tol=1e-11, max_iter=100)
-        if not polished.converged:
-            return None
-        point = objective.at(polished.theta)
-        return removal.Base.at(point, self.solver.factorise(point), self.solver)
 
 
 class _Goal(ABC):
@@ -237,7 +179,7 @@ class _Goal(ABC):
         """Return the threshold."""
 
     @abstractmethod
-    def first_order(self, base):
+    def first_order(self, base, removals):
         """Return the change of the number without each row, additive, (n,)."""
 
     @abstractmethod
@@ -268,19 +210,11 @@ class _FunctionalGoal(_Goal):
     def critical(self, base):
         return float(self.threshold)
 
-    def first_order(self, base):
-        return _first_order(base, self._gradient(base))
+    def first_order(self, base, removals):
+        return removals.first_order(base, self._gradient(base))
 
     def one_step(self, base, removals):
-        V = self._gradient(base)
-        full = base.theta + base.correction
-        change = np.empty(base.point.objective.n_rows)
-
-        def emit(indices, theta):
-            change[indices] = np.tensordot(theta - full, V, 2)
-
-        removals.newton(base, emit)
-        return change
+        return removals.change(base, self._gradient(base))
 
     def _gradient(self, base):
         layout = _layout(base)
@@ -318,10 +252,10 @@ class _SignificanceGoal(_Goal):
         significant = abs(self.value(base)) > abs(self.critical(base))
         return bool(significant == (self.direction == self.side))
 
-    def first_order(self, base):
+    def first_order(self, base, removals):
         # The parameter moves, and the two factors of its standard error do, too.
         error, z = self._error(base), self.value(base)
-        moved = _first_order(base, self.V) / error
+        moved = removals.first_order(base, self.V) / error
         return moved - 0.5 * z * (
             self._relative_variance(base, 0.0) + self._relative_dispersion(base)
         )
@@ -336,7 +270,7 @@ class _SignificanceGoal(_Goal):
             measures.add(indices, theta)
             param[indices] = np.tensordot(theta, self.V, 2)
 
-        removals.newton(base, emit)
+        removals.without_one_more(base, emit)
         grown = 1.0 + self._relative_variance(base, leverage)
         phi = measures.deleted_dispersion[:, self.output] / measures.dispersion[self.output]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -403,13 +337,13 @@ class _Search:
 def _linear_search(removals, goal, max_samples):
     """Return the shortest prefix of the linear ranking that flips, by bisection."""
     full = removals.full
-    pull = goal.direction * goal.first_order(full)
+    pull = goal.direction * goal.first_order(full, removals)
     order = np.argsort(-pull, kind="stable")
     order = order[pull[order] > 0][:max_samples]
     path = {0: goal.before}
 
     def flips(k):
-        base = removals.refit(order[:k], full.theta)
+        base = removals.refit(order[:k], full)
         if base is not None:
             path[k] = goal.value(base)
         return base is not None and goal.flipped(base)
@@ -446,7 +380,7 @@ def _greedy_search(removals, goal, max_samples):
         for row in np.argsort(-np.where(np.isnan(gain), -np.inf, gain), kind="stable"):
             if not gain[row] > least:
                 return _Search(rows, False, path)
-            following = removals.refit([*rows, row], base.theta)
+            following = removals.refit([*rows, row], base)
             if following is not None:
                 break
         if following is None:
@@ -458,8 +392,9 @@ def _greedy_search(removals, goal, max_samples):
     return _Search(rows, False, path)
 
 
-def _make_goal(estimator, target, threshold, significance, full):
+def _make_goal(estimator, target, threshold, significance, removals):
     """Return what is to be moved, or say what is wrong with the request."""
+    full = removals.full
     if not isinstance(threshold, Real) or not np.isfinite(threshold):
         raise ValueError(f"threshold={threshold!r} must be a finite number.")
     if isinstance(target, Functional):
@@ -475,15 +410,9 @@ def _make_goal(estimator, target, threshold, significance, full):
         raise ValueError(f"significance={significance!r} must be a level between 0 and 1.")
     if threshold != 0.0:
         raise ValueError("significance brings its own threshold: leave out threshold.")
+    removals.check_significance()
     return _SignificanceGoal(functional.position, significance, full)
 
 
 def _layout(base):
     return base.point.objective.formulation.layout
-
-
-def _first_order(base, V):
-    """Return -(w_i/S) I of each row on the scalar with gradient V (K, D), (n,)."""
-    objective = base.point.objective
-    change = influence.influence_on(base.point, base.plain_factor, V[None])[0]
-    return -objective.sample_weight / objective.weight_sum * change

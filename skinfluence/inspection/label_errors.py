@@ -10,6 +10,7 @@ from skinfluence.mixins.checks import check_option
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["rank_label_errors"]
 
@@ -115,6 +116,8 @@ def rank_label_errors(
     if strategy == "self_influence":
         scores = -final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
     else:
+        if strategy != "loss":
+            warn_of_leaks(estimator, "rank_label_errors")
         accuracy = {"method": method, "refine": refine}
         scores = _loss_scores(final, strategy, accuracy, hessian_solver, n_jobs)
     indices = np.argsort(-scores, kind="stable")

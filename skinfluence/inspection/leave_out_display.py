@@ -1,10 +1,12 @@
 """Predicted against refitted changes of the parameters."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
 
 from skinfluence._typing import (
     Accuracy,
@@ -15,6 +17,7 @@ from skinfluence._typing import (
     GroupsLike,
     RandomState,
 )
+from skinfluence.groups import resolve_groups
 from skinfluence.inspection.plotting import (
     BLUE,
     GREY,
@@ -25,8 +28,12 @@ from skinfluence.inspection.plotting import (
 )
 from skinfluence.mixins.checks import check_count
 from skinfluence.steps import final_estimator
+from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["LeaveOutDisplay"]
+
+# Refits, unless there are fewer groups.
+_N_CHECKS = 20
 
 
 class LeaveOutDisplay:
@@ -91,7 +98,7 @@ class LeaveOutDisplay:
         cls,
         estimator: Estimator,
         *,
-        n_checks: int = 20,
+        n_checks: int | None = None,
         groups: GroupsLike = None,
         cv: CrossValidation = None,
         method: Accuracy = "newton",
@@ -112,8 +119,8 @@ class LeaveOutDisplay:
         ----------
         estimator : object
             Fitted estimator of skinfluence, or a pipeline that ends in one.
-        n_checks : int, default=20
-            How many refits.
+        n_checks : int, default=None
+            How many refits; by default 20, or one for each group if there are fewer.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
             Which rows leave together, see `leave_out_params`.
         cv : int, splitter or iterable, default=None
@@ -135,11 +142,24 @@ class LeaveOutDisplay:
             The plot.
         """
         final = final_estimator(estimator)
+        warn_of_leaks(estimator, "LeaveOutDisplay")
+        final._refuse_dask("LeaveOutDisplay", groups)
+        objective = final._get_objective()
+        if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
+            cv = list(cv)  # it is read twice
+        resolved = resolve_groups(
+            groups,
+            cv,
+            X=objective.design.X,
+            y=final._decode(objective.target),
+            classifier=is_classifier(final),
+        )
+        if n_checks is None:
+            n_checks = min(_N_CHECKS, len(resolved))
         check = final.leave_out_check(
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )
-        objective = final._get_objective()
-        index = objective.index if groups is None and cv is None else None
+        names = objective.index if resolved.members is None else resolved.labels
         if objective.design.has_metric:
             layout = objective.formulation.layout
             predicted, actual = (
@@ -159,7 +179,7 @@ class LeaveOutDisplay:
         return cls.from_predictions(
             predicted,
             actual,
-            names=row_names(index, check.indices),
+            names=row_names(names, check.indices),
             unit=unit,
             ax=ax,
             **kwargs,
@@ -237,6 +257,7 @@ class LeaveOutDisplay:
         ]
         ax.plot(ends, ends, color=GREY, linewidth=0.8, zorder=0, label="refitted = predicted")
         ax.legend(loc="upper left", frameon=False, fontsize=9)
+        ax.locator_params(axis="x", nbins=5)  # signs and digits make wide labels
         title = "Changes when samples leave"
         if self.pearson_r is not None:
             title += f"\nr = {self.pearson_r:.4f}, slope = {self.slope:.3f}"

@@ -99,6 +99,8 @@ class LeverageDisplay:
         final = final_estimator(estimator)
         summary = final.influence_summary()
         objective = final._get_objective()
+        if objective.formulation.layout.n_outputs > 1:
+            kwargs.setdefault("cook_levels", ())  # with a scale, the curves are others
         dof = None
         if objective.formulation.loss.has_dispersion:
             dof = np.sum(objective.sample_weight > 0) - summary.leverage.sum()
@@ -170,7 +172,8 @@ class LeverageDisplay:
             How many samples to name.
         cook_levels : sequence of float, default=None
             Cook's distances to draw curves for; by default three round numbers up to the
-            largest. A model with several outputs has none.
+            largest. A model with several outputs, or with a scale among its parameters,
+            has none.
         **kwargs : dict
             Passed to ``ax.scatter``.
 
@@ -179,7 +182,8 @@ class LeverageDisplay:
         display : LeverageDisplay
             The plot.
         """
-        known = np.flatnonzero(np.isfinite(self.cooks_distance))
+        finite = np.isfinite(self.cooks_distance) & np.isfinite(self.studentized_residual)
+        known = np.flatnonzero(finite)
         check_count("n_labels", n_labels, len(self.cooks_distance))
         self.figure_, ax = make_axes(ax)
         self.ax_ = ax
@@ -198,7 +202,10 @@ class LeverageDisplay:
             levels = _round_levels(largest) if cook_levels is None else cook_levels
             for level in levels:
                 self._draw_curve(level)
-            title += f"\ndashed: Cook's distance {', '.join(f'{v:g}' for v in levels)}"
+            if len(levels):
+                title += f"\ndashed: Cook's distance {', '.join(f'{v:g}' for v in levels)}"
+        if not finite.all():
+            title += f"\n{np.sum(~finite)} without a finite residual are left out"
         ax.set_ylim(low, high)
         tidy(
             ax,

@@ -9,9 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import convergence
+from skinfluence import convergence, existence
 from skinfluence._typing import Floats, MatrixLike
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.mixins.checks import check_count, prepare_out
 from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
 from skinfluence.solvers import HessianSolver, get_solver
@@ -165,9 +165,12 @@ class ConvergenceMixin:
             correction : ndarray of shape (p,)
                 `newton_correction`.
             converged : bool
-                Whether gradient_shift <= 0.05.
+                Whether gradient_shift <= 0.05 and there is an optimum. There is none if
+                classes are separated and no penalty holds the parameters that do it.
             message : str
-                The verdict in a sentence, with the remedy.
+                The verdict in a sentence, with the remedy; without an optimum it names the
+                direction along which the objective falls forever. If the Hessian is singular
+                there, the numbers are NaN.
 
         Examples
         --------
@@ -180,7 +183,12 @@ class ConvergenceMixin:
         (True, True)
         """
         self._check_curved()
-        state = self._get_state(hessian_solver)
+        try:
+            state = self._get_state(hessian_solver, quiet=True)
+        except SingularHessianError as error:
+            return self._report_of_no_optimum(error)
+        if state.recession is None and state.factor.doubt is not None:
+            warn(state.factor.doubt)
         point, factor, correction = state.point, state.factor, state.correction
         readings = point.objective.design.readings
         S = point.objective.weight_sum
@@ -189,6 +197,10 @@ class ConvergenceMixin:
         ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
         holds = self._support_holds(state)
         converged = shift <= GRADIENT_SHIFT_LIMIT and holds
+        message = _verdict(converged, holds, shift, ratio, decrement)
+        if state.recession is not None:
+            converged = False
+            message = self._describe_direction(state.recession.direction)
         return Bunch(
             gradient_norm=float(np.abs(readings(point.gradient)).max() / S),
             newton_decrement=decrement,
@@ -196,7 +208,27 @@ class ConvergenceMixin:
             convergence_ratio=ratio,
             correction=point.objective.formulation.layout.to_public(correction),
             converged=converged,
-            message=_verdict(converged, holds, shift, ratio, decrement),
+            message=message,
+        )
+
+    def _report_of_no_optimum(self, error):
+        """Return the report where the Hessian is singular because there is no optimum.
+
+        Other errors are raised again.
+        """
+        objective, theta = self._get_objective(), self._theta()
+        direction = existence.recession_direction(objective, theta)
+        if direction is None:
+            raise error
+        point = objective.at(theta)
+        gradient = objective.design.readings(point.gradient)
+        names = ("newton_decrement", "gradient_shift", "convergence_ratio")
+        return Bunch(
+            gradient_norm=float(np.abs(gradient).max() / objective.weight_sum),
+            **dict.fromkeys(names, np.nan),
+            correction=np.full(objective.formulation.layout.size, np.nan),
+            converged=False,
+            message=self._describe_direction(direction),
         )
 
     def polish(
@@ -218,7 +250,8 @@ class ConvergenceMixin:
             Newton decrement to reach, relative to the square root of the objective.
         max_iter : int, default=50
             Largest number of Newton steps. The parameters reached are kept either way,
-            with a `ConvergenceWarning` when they are not the optimum.
+            with a `ConvergenceWarning` when they are not the optimum; if there is none, it
+            names the direction along which the objective falls forever.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1; results do not depend on it.
 
@@ -258,11 +291,15 @@ class ConvergenceMixin:
             self._replace_objective(settled, theta)
         self.n_newton_iter_ = polished.n_iter
         self.newton_decrement_ = polished.decrement
-        if not polished.converged:
+        direction = None
+        if existence.may_lack_minimum(settled, polished.correction):
+            direction = existence.recession_direction(settled, theta)
+        if direction is not None:
+            warn(self._describe_direction(direction), ConvergenceWarning)
+        elif not polished.converged:
             warn(
                 f"polish stopped after {polished.n_iter} Newton steps at a Newton "
-                f"decrement of {polished.decrement:.3g}. Raise max_iter; or the "
-                "objective has no minimum, as for separable classes without a penalty.",
+                f"decrement of {polished.decrement:.3g}. Raise max_iter.",
                 ConvergenceWarning,
             )
         return self

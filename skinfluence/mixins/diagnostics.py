@@ -70,7 +70,8 @@ class DiagnosticsMixin:
         - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))`` with the Pearson residual
           ``r_i = -g_i / sqrt(W_i)``, for Gamma and Tweedie deviances
           ``(y_i - mu_i) / mu_i^(power/2)``; external
-        - leave_out_loss: plain loss of sample i under the model without it
+        - leave_out_loss: plain loss of sample i under the model without it, as
+          `leave_out_loss` has it
         - newton_decrement: ``sqrt(d_i' (H - H_i) d_i)``, half its square is how far the
           objective of the others falls when they are fitted alone
 
@@ -118,6 +119,17 @@ class DiagnosticsMixin:
         self._check_curved(lacks="leverage")
         state = self._get_influence_state(hessian_solver)
         measures = self._measure(state, hessian_solver, n_jobs)
+        doubtful = measures.doubtful()
+        if len(doubtful):
+            self._leave_out(
+                measures.base,
+                Groups(state.point.objective.n_rows, [np.array([i]) for i in doubtful]),
+                "newton",
+                lambda indices, _rows, theta: measures.refine_loss(doubtful[indices], theta),
+                None,
+                n_jobs,
+                0,
+            )
         columns = {
             "leverage": measures.leverage.sum(axis=1),
             "self_influence": influence.self_influence(
@@ -164,7 +176,8 @@ class DiagnosticsMixin:
         -------
         dfbetas : ndarray of shape (n, p)
             Laid out as `params_`. NaN, with an `InfluenceWarning`, where there is no model
-            without the sample.
+            without the sample, and for parameters without a value because classes are
+            separated.
 
         References
         ----------
@@ -200,6 +213,7 @@ class DiagnosticsMixin:
             part = layout.to_public(part)
             with np.errstate(divide="ignore", invalid="ignore"):
                 out[rows] = np.where(part > 0, out[rows] / part, np.nan)
+        out[:, self._lost_params()] = np.nan
         return out
 
     def params_covariance(
@@ -246,7 +260,10 @@ default="infinitesimal_jackknife"
         -------
         covariance : ndarray of shape (p, p)
             Laid out as `params_`. All NaN, with an `InfluenceWarning` that names it, where
-            "jackknife" meets a sample or group that no model can do without.
+            "jackknife" meets a sample or group that no model can do without. Rows and columns
+            of parameters without a value are NaN, with an `InfluenceWarning` that names the
+            direction, if there is no optimum because classes are separated. The others are
+            those of the limit in which the separated samples are fitted perfectly.
 
         References
         ----------
@@ -274,11 +291,18 @@ default="infinitesimal_jackknife"
                 "kind='hessian' takes the samples as independent and no groups: use "
                 "'infinitesimal_jackknife' or 'jackknife'."
             )
+        covariance = self._covariance(kind, groups, hessian_solver, n_jobs)
+        lost = self._lost_params()
+        covariance[lost] = covariance[:, lost] = np.nan
+        return covariance
+
+    def _covariance(self, kind, groups, hessian_solver, n_jobs):
+        """Return `params_covariance`, whether or not there is an optimum."""
+        if kind == "jackknife":
+            return self._jackknife_covariance(groups, hessian_solver, n_jobs)
         state = self._get_influence_state(hessian_solver)
         if kind == "hessian":
             return self._hessian_covariance(state, n_jobs)
-        if kind == "jackknife":
-            return self._jackknife_covariance(groups, hessian_solver, n_jobs)
         objective = state.point.objective
         groups = resolve_groups(
             groups,
@@ -305,7 +329,7 @@ default="infinitesimal_jackknife"
                 write(indices, d)
 
         groups = Groups(objective.n_rows)
-        self._leave_out(base, groups, "newton", emit, None, n_jobs, 0)
+        self._leave_out(base, groups, removal.ONE_STEP, emit, None, n_jobs, 0)
         perfect = np.flatnonzero((measures.deleted_dispersion == 0).any(axis=1))
         if perfect.size:
             warn(
@@ -333,6 +357,7 @@ default="infinitesimal_jackknife"
 
     def _jackknife_covariance(self, groups, hessian_solver, n_jobs):
         """Return sum d d' over the groups."""
+        self._warn_of_misfit(self._get_state(hessian_solver, quiet=True))
         base, groups = self._removal(groups, None, "newton", hessian_solver)
         groups.partition()
         layout = base.point.objective.formulation.layout

@@ -25,8 +25,9 @@ class Hooks:
 
     def _layout(self):
         """Return the shapes of the fitted parameters."""
-        n_outputs = 1 if np.ndim(self.coef_) == 1 else self.coef_.shape[0]
-        return ParameterLayout(n_outputs, self.n_features_in_, self.fit_intercept)
+        # Not n_features_in_, which fit(check_input=False) leaves out.
+        *outputs, n_features = np.shape(self.coef_)
+        return ParameterLayout(*(outputs or [1]), n_features, self.fit_intercept)
 
     def _read_params(self, estimator):
         """Return (coef, intercept) of a fitted estimator, this one or a refit of it."""

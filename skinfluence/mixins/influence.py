@@ -255,7 +255,7 @@ class InfluenceMixin:
         out : ndarray of shape (q, n), default=None
             Array or memmap to fill; (n,) with `average`.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
 
         Returns
         -------
@@ -456,7 +456,7 @@ default="auto"
         out : ndarray of shape (q, n), default=None
             Array or memmap to fill.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Estimators with an l1 penalty: what holds as long as their support does."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -17,32 +17,29 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
     """What an l1 penalty adds; stands before `InfluenceEstimatorMixin`.
 
     Derivatives are those on the support: parameters at 0 stay there, and signs are kept.
-    "exact" removal asks the optimality conditions of every result whether both are true, and
-    leaves the groups to scikit-learn's own refit for which they are not.
+    "newton" and "exact" removal ask the optimality conditions of every result whether both
+    are true, and leave the groups to scikit-learn's own refit for which they are not.
     """
 
     def _removal(self, groups, cv, method, hessian_solver):
         base, groups = super()._removal(groups, cv, method, hessian_solver)
-        if base.point.objective.formulation.l1_support is not None:
+        if self._get_formulation().l1_support is not None:
             base = _SupportBase(
-                base.point,
-                base.factor,
-                base.plain_factor,
-                base.correction,
-                base.solver,
-                self._refitted_theta,
+                **{f.name: getattr(base, f.name) for f in fields(base)},
+                refit=self._refitted_theta,
             )
         return base, groups
 
     def _leave_out(self, base, groups, *arguments, **how):
-        super()._leave_out(base, groups, *arguments, **how)
+        outcome = super()._leave_out(base, groups, *arguments, **how)
         changed = getattr(base, "changed", ())
-        if changed:
+        if changed and "exact" in arguments:
             warn(
                 f"{len(changed)} of {len(groups)} group(s), a share of "
                 f"{len(changed) / len(groups):.2g}, change which coefficients are zero, or "
                 "their signs: scikit-learn refitted them.",
             )
+        return outcome
 
     def _check_takes_dask(self, formulation):
         if formulation.l1_support is not None:
@@ -103,7 +100,7 @@ class _SupportBase(removal.Base):
         Filled with the rows of every group that was left to it.
     """
 
-    refit: object
+    refit: object = None
     changed: list = field(default_factory=list)
 
     def remove(self, rows, method):
@@ -113,7 +110,7 @@ class _SupportBase(removal.Base):
         that keeps its slope pulls on.
         """
         theta, decrement, converged = super().remove(rows, method)
-        if method == "exact":
+        if method in ("newton", "exact"):
             for j in np.flatnonzero(~(converged & self._hold(rows, theta))):
                 leaving = rows[j][rows[j] >= 0]
                 theta[j], converged[j] = self.refit(leaving), True

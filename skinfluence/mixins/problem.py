@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import sklearn
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import (
@@ -21,7 +22,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinfluence import _version, convergence, distributed
+from skinfluence import (
+    _version,
+    convergence,
+    data_check,
+    distributed,
+    existence,
+    removal,
+    stopping,
+)
 from skinfluence._compat import check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import (
@@ -104,10 +113,60 @@ class _State:
 
         To a few digits is enough, unless N is there already.
         """
+        return convergence.gradient_shift(self.point, self._rough_correction)
+
+    @cached_property
+    def recession(self):
+        """The `Recession` of an objective without a minimum, None where it has one.
+
+        A short Newton step shows that it has one, unless H is close to singular.
+        """
+        objective, doubt = self.point.objective, self.factor.doubt
+        if not existence.may_recede(objective):
+            return None
+        if doubt is None and not existence.may_lack_minimum(objective, self._rough_correction):
+            return None
+        return existence.find_recession(objective, self.point.theta)
+
+    @cached_property
+    def _rough_correction(self):
+        """N to a few digits, or to all where it is there already."""
         correction = vars(self).get("correction")
         if correction is None:
             correction = -self.factor.rough_solve(self.point.gradient[None])[0]
-        return convergence.gradient_shift(self.point, correction)
+        return correction
+
+    @cached_property
+    def optimum(self):
+        """The optimum of all rows near the point, from which removal starts."""
+        return removal.find_optimum(self.point, self.factor, self.solver)
+
+
+def _other_data(mismatch, name, parameter):
+    """Return the warning that data are not those of a fit."""
+    doubt = f"X, y and sample_weight are not those that this {name} was fitted on"
+    if mismatch.excess is not None:
+        number = (
+            f"at its parameters the gradient of the objective is {mismatch.share:.2g} of the "
+            f"largest possible in {parameter}, which is {mismatch.excess:.2g} times what the "
+            "solver's stopping rule leaves"
+        )
+    elif mismatch.may_have_failed:
+        doubt += ", or its solver failed"
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as for "
+            "the best constant prediction"
+        )
+    else:
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as at "
+            "parameters of zero, where the solver began to descend"
+        )
+    return (
+        f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "
+        "other data are meant, call polish() first, because the parameters are no optimum on "
+        "these."
+    )
 
 
 class ProblemMixin(Hooks):
@@ -142,7 +201,7 @@ class ProblemMixin(Hooks):
         """Fit with whatever else scikit-learn's `fit` takes, and remember the data."""
         # With copy_X=False scikit-learn may centre and scale X in place, and the training
         # data would no longer be what was fitted.
-        given = X if getattr(self, "copy_X", True) else copy.deepcopy(X)
+        given = X if getattr(self, "copy_X", True) else _copied(X)
         before = vars(self).copy()
         try:
             self._forget_fit()
@@ -168,26 +227,42 @@ class ProblemMixin(Hooks):
     def _remember(self, X, y, sample_weight):
         """Return the problem of a finished fit, or why it has no influence.
 
-        fit refuses nothing that scikit-learn accepts: whatever this bookkeeping cannot
-        handle is said when influence is asked for.
+        `fit` refuses nothing that scikit-learn accepts. So it catches every error of this
+        bookkeeping, whatever its type, and influence methods raise it later.
         """
-        problem = FittedProblem(layout=self._layout(), params=self.get_params(deep=False))
+        problem = FittedProblem()
         try:
-            formulation = self._formulate_fit(y, sample_weight)
-        except (TypeError, ValueError) as error:
-            return replace(problem, refusal=str(error))
-        problem = replace(problem, formulation=formulation)
+            problem = replace(problem, params=self.get_params(deep=False))
+            problem = replace(problem, layout=self._layout())
+            problem = replace(problem, formulation=self._formulate_fit(y, sample_weight))
+        except Exception as error:
+            return replace(problem, refusal=self._reason(error, "parameters"))
         try:
-            objective = self._make_objective(formulation, X, y, sample_weight)
-        except (TypeError, ValueError) as error:
-            return replace(problem, data_refusal=str(error))
+            if X is None:
+                raise MemoryError(
+                    "copy_X=False: X is overwritten, and there was no copy of it"
+                )
+            objective = self._make_objective(problem.formulation, X, y, sample_weight)
+        except Exception as error:
+            return replace(problem, data_refusal=self._reason(error, "training data"))
         return replace(problem, objective=objective)
 
-    def _adopt_fit(self, X, y, sample_weight):
+    def _reason(self, error, read):
+        """Return why a fit has no influence: the message of an error while reading it."""
+        if isinstance(error, ValueError):  # of our own checks or of scikit-learn's
+            return str(error)
+        return (
+            f"scikit-learn has fitted this {type(self).__name__}, but its {read} cannot be "
+            f"read for influence ({type(error).__name__}: {error}). Fit on a NumPy array or "
+            "a sparse matrix of numbers."
+        )
+
+    def _adopt_fit(self, X, y, sample_weight, guess=None):
         """Remember a finished fit and data for it, or raise and change nothing.
 
         For fits that did not go through `fit` here. Without X the training data stay
-        missing, and without y what depends on it: "balanced" class weights.
+        missing, and without y what depends on it: "balanced" class weights. `guess` is the
+        likely reason for other data, if it is known.
         """
         before = getattr(self, "_influence_problem", None)
         problem = before or FittedProblem(
@@ -212,14 +287,39 @@ class ProblemMixin(Hooks):
         if X is not None:
             objective = adopted._make_objective(problem.formulation, X, y, sample_weight)
             adopted._check_training_data(objective)
+            adopted._warn_of_other_data(objective, problem, guess)
             problem = replace(problem, objective=objective, data_refusal=None)
         if problem is not before:
             vars(self).update(vars(adopted) | params)
             self._influence_problem = problem
             self._forget_state()
 
+    def _warn_of_other_data(self, objective, problem, guess):
+        """Warn if training data cannot be those that these parameters were fitted on.
+
+        Dask arrays are left out: they are read once, for checks of their values, and this
+        check would read them again.
+        """
+        if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
+            return
+        known = copy.copy(self)
+        known._influence_problem = problem
+        design = objective.design
+        name = self._parent_class().__name__.lstrip("_")
+        fit = stopping.Fit.of(self, name, problem.params, design.X.dtype)
+        mismatch = data_check.check_data(objective, known._theta(), fit)
+        if mismatch is None:
+            return
+        unit = np.zeros(objective.penalty.shape)
+        unit[mismatch.parameter] = 1.0
+        entry = objective.formulation.layout.to_public(unit).argmax()
+        if guess is not None:
+            mismatch = replace(mismatch, guess=guess)
+        warn(_other_data(mismatch, type(self).__name__, known.param_names()[entry]))
+
     def _formulate_fit(self, y, sample_weight):
         """Return the formulation of a finished fit."""
+        self._check_arrays()
         if distributed.is_dask(y, sample_weight):
             return self._formulate_dask(y, sample_weight)
         formulation, layout = self._formulate(y, sample_weight), self._layout()
@@ -230,6 +330,18 @@ class ProblemMixin(Hooks):
                 "class whose samples all have weight zero. Drop those samples."
             )
         return formulation
+
+    def _check_arrays(self):
+        """Raise where `fit` kept the parameters in arrays of another library."""
+        coef = vars(self).get("coef_")
+        if not (coef is None or np.isscalar(coef) or isinstance(coef, np.ndarray)):
+            if issparse(coef):  # after `sparsify`
+                return
+            library = type(coef).__module__.partition(".")[0]
+            raise UnsupportedEstimatorError(
+                f"coef_ is a {type(coef).__name__} of {library}: influence is computed with "
+                "NumPy. Convert X, y and sample_weight to NumPy arrays and fit again."
+            )
 
     def _formulate_dask(self, y, sample_weight):
         """Return the formulation, reading y only where it depends on y."""
@@ -433,7 +545,8 @@ class ProblemMixin(Hooks):
 
     def _get_layout(self):
         """Return the shapes of the fitted parameters."""
-        return self._get_problem().layout
+        layout = self._get_problem().layout
+        return self._get_formulation().layout if layout is None else layout
 
     def _get_formulation(self):
         """Return the formulation, or say why there is none."""
@@ -528,14 +641,24 @@ class ProblemMixin(Hooks):
 
     def _validate_X(self, X):
         kind = np.asarray(X).dtype.kind if isinstance(X, list | np.ndarray) else ""
-        return validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr",
-            # Numbers as text, and dates as numbers, as scikit-learn's fit reads them.
-            dtype=np.float64 if kind and kind in "SUMm" else "numeric",
-        )
+        # Arrays of other libraries become those of NumPy.
+        with sklearn.config_context(array_api_dispatch=False):
+            X = validate_data(
+                self,
+                X,
+                reset=False,
+                accept_sparse="csr",
+                # Numbers as text, and dates as numbers, as scikit-learn's fit reads them.
+                dtype=np.float64 if kind and kind in "SUMm" else "numeric",
+            )
+        if not hasattr(self, "n_features_in_"):  # after fit(check_input=False)
+            expected = self._layout().n_features
+            if X.shape[1] != expected:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                    f"{expected} features as input."
+                )
+        return X
 
     def _check_samples(self, formulation, X, y, training=False):
         """Return (design, target) of labelled samples."""
@@ -570,8 +693,11 @@ class ProblemMixin(Hooks):
         design, target = self._check_samples(formulation, X, y)
         return formulation.query_gradients(design, target, self._theta())
 
-    def _get_state(self, hessian_solver, n_solves=None):
+    def _get_state(self, hessian_solver, n_solves=None, *, quiet=False):
         """Return the state at the present parameters, factorised at most once.
+
+        With a warning where the numbers are no good because there is no optimum or the Hessian
+        is close to singular, unless `quiet`.
 
         The state is keyed by the problem, the bytes of the parameters and the solver; it
         is replaced and never changed, so copies and threads may share it. `n_solves` is how
@@ -596,7 +722,11 @@ class ProblemMixin(Hooks):
                 factor = solver.factorise(point)
             state = _State(self._influence_problem, key, solver, point, factor)
             self._influence_state = state
-        if state.factor.doubt is not None:
+        if quiet:
+            return state
+        if state.recession is not None:
+            warn(self._describe_direction(state.recession.direction))
+        elif state.factor.doubt is not None:
             warn(state.factor.doubt)
         return state
 
@@ -611,6 +741,8 @@ class ProblemMixin(Hooks):
         if state.point.objective.formulation.loss.is_piecewise_linear:
             self._warn_of_lost_path(state.point)
             return
+        if state.recession is not None:
+            return  # `_get_state` has said so: from no optimum every distance is infinite
         self._warn_of_support(state)
         if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
             warn(
@@ -640,20 +772,84 @@ class ProblemMixin(Hooks):
 
     @contextmanager
     def _naming_directions(self):
-        """Raise a solver's SingularHessianError again with the names of parameters."""
+        """Raise a solver's SingularHessianError again with the names of parameters.
+
+        It says so where the Hessian is singular because there is no optimum.
+        """
         try:
             yield
         except SingularHessianError as error:
+            found = existence.recession_direction(self._get_objective(), self._theta())
+            if found is not None:
+                public = self._get_layout().to_public(found)
+                raise SingularHessianError(self._describe_direction(found), public) from None
             if error.direction is None:
                 raise
             direction = self._get_layout().to_public(error.direction)
-            names = self.param_names()
-            largest = np.argsort(-np.abs(direction), kind="stable")[:4]
-            terms = ", ".join(
-                f"{direction[i]:+.2g} {names[i]}" for i in largest if abs(direction[i]) > 0.01
-            )
+            terms = self._name_terms(direction)
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
+
+    def _name_terms(self, direction, weight=None):
+        """Return the largest entries of a direction (p,) with the names of the parameters.
+
+        By size, or by weights (p,) where units differ.
+        """
+        weight = np.abs(direction) if weight is None else weight
+        weight = weight / max(weight.max(initial=0.0), np.finfo(np.float64).tiny)
+        names = self.param_names()
+        largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
+        return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
+
+    def _known_recession(self):
+        """Return the `Recession` of the fit after `_get_state`, None if it has an optimum."""
+        state = getattr(self, "_influence_state", None)
+        return None if state is None else state.recession
+
+    def _lost_params(self):
+        """Return which parameters have no value, (p,) bool, after `_get_state`.
+
+        They are those that a direction without an optimum leaves open.
+        """
+        recession, layout = self._known_recession(), self._get_layout()
+        if recession is None:
+            return np.zeros(layout.size, dtype=bool)
+        return layout.to_public(recession.lost)
+
+    def _describe_direction(self, direction, objective=None):
+        """Return the sentence that an objective has no minimum, for all who say so.
+
+        Parameters
+        ----------
+        direction : ndarray of shape (K, D)
+            From `existence.recession_direction`.
+        objective : Objective or None, default=None
+            The objective that falls along it, None for that of the fit.
+        """
+        consequence = ""
+        if objective is None:
+            objective = self._get_objective()
+            consequence = (
+                " The parameters in this direction are only where the solver stopped, and "
+                "results about them have no meaning."
+            )
+        layout, design = self._get_layout(), objective.design
+        weight = np.abs(direction)
+        if weight[:, : design.n_features].any():  # in units of the features
+            present = (objective.sample_weight > 0)[:, None].astype(np.float64)
+            weight = weight * np.sqrt(design.squared_adjoint(present)[0])
+        terms = self._name_terms(layout.to_public(direction), layout.to_public(weight))
+        moving = existence.moving_rows(objective, direction).sum()
+        total = np.sum(objective.sample_weight > 0)
+        remedy = "Add a penalty, or drop or merge the features in it"
+        if not direction[:, : design.n_features].any():
+            remedy = "Give weight to samples of other targets, or penalise the intercept"
+        return (
+            f"There is no optimum: the objective falls forever along {terms}, because the "
+            f"loss of {moving} of {total} samples does and that of the others stays "
+            "(separation)."
+            f"{consequence} {remedy}."
+        )
 
     def __copy__(self):
         # A shallow copy shares the factorisation; a pickle, which `copy` would otherwise
@@ -685,3 +881,11 @@ class ProblemMixin(Hooks):
             # scikit-learn may have taken away constructor parameters of the time of the fit.
             known = {n: v for n, v in problem.params.items() if n in self._get_param_names()}
             self._influence_problem = replace(problem, params=known)
+
+
+def _copied(X):
+    """Return a copy of X, None where there is no memory for one."""
+    try:
+        return copy.deepcopy(X)
+    except Exception:
+        return None

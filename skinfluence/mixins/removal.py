@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 
-from skinfluence import active_set, convergence, removal
+from skinfluence import active_set, convergence, existence, removal
 from skinfluence._typing import (
     Accuracy,
     CrossValidation,
@@ -19,7 +19,7 @@ from skinfluence._typing import (
     MatrixLike,
     RandomState,
 )
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
@@ -111,14 +111,14 @@ class RemovalMixin:
             exactly. With "newton" only.
         return_bound : bool, default=False
             Also return a bound on the distance to the exact parameters,
-            ``|grad F without the group| / min diag(penalty)``. Needs a penalty on every
-            parameter, the intercept too.
+            ``|grad F without the group| / min diag(penalty)``. Needs a convex loss
+            and a penalty on every parameter, the intercept too.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1; results do not depend on it.
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
         dtype : numpy dtype, default=None
             Type of the result, float64 by default. Computations are in float64.
         out : ndarray of shape (G, p), default=None
@@ -128,7 +128,8 @@ class RemovalMixin:
         -------
         params : ndarray of shape (G, p)
             Parameters without each group, laid out as `params_`. NaN, with an
-            `InfluenceWarning` that names the group, where there is no such model.
+            `InfluenceWarning` that names the group, where there is no such model. Without an
+            optimum of all rows, parameters without a value are NaN, with "exact" all are.
         bound : ndarray of shape (G,)
             Bound on the error in the 2-norm. Only if `return_bound`.
 
@@ -157,7 +158,11 @@ class RemovalMixin:
             if return_bound:
                 bound[indices] = removal.error_bound(base, rows, theta)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        outcome = self._leave_out(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            out[group, _lost(layout, directions)] = bound[group] = np.nan
         return (out, bound) if return_bound else out
 
     def leave_out_loss(
@@ -198,7 +203,7 @@ class RemovalMixin:
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
         dtype : numpy dtype, default=None
             Type of the result, float64 by default. Computations are in float64.
         out : ndarray of shape (q, G), default=None
@@ -227,7 +232,11 @@ class RemovalMixin:
         def emit(indices, _rows, theta):
             removal.losses_into(out, indices, formulation.loss, design, target, theta)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        outcome = self._leave_out(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            out[removal.depends(directions, design), group] = np.nan
         return out
 
     def leave_out_predict(
@@ -265,7 +274,7 @@ default="predict"
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
 
         Returns
         -------
@@ -332,7 +341,7 @@ default="predict"
         n_jobs : int, default=None
             Number of joblib threads over stacks of groups.
         verbose : int, default=0
-            Progress as joblib reports it, with more than one job.
+            Messages of joblib about progress; more of them for larger values.
 
         Returns
         -------
@@ -508,15 +517,23 @@ default="predict"
         rows = check_indices(indices, self._get_objective().n_rows)
         base, groups = self._removal([rows], None, method, hessian_solver)
         result = []
+        if base.open is not None or not base.has_optimum:
+            raise ValueError(
+                "There is no optimum of all samples to remove some from: the model was left "
+                "as it is. Add a penalty, and fit again."
+            )
         outcome = removal.leave_out(
-            base, groups, method, lambda _i, _r, theta: result.append(theta[0])
+            base, groups, method, lambda _i, _r, theta: result.append(theta[0]), recover=True
         )
         for _, label in outcome.without_optimum:
             raise ValueError(
                 f"indices holds the last samples of class {label!r}: without them the "
                 "model has no finite optimum. Keep at least one of them."
             )
-        if outcome.unsolved.size:
+        for direction in outcome.separated.values():
+            told = self._describe_direction(direction, base.point.objective.without(rows))
+            raise ValueError(f"Without these samples: {told} The model was left as it was.")
+        if outcome.unsolved.size or outcome.undetermined:
             raise ValueError(
                 "The objective without these samples has no optimum that Newton's method "
                 "can reach: the model was left as it is. Strengthen the penalty."
@@ -611,32 +628,78 @@ default="predict"
             point = self._evaluate(objective)
             self._warn_of_lost_path(point)
             return removal.ActiveSetBase(point, solver, self._refitted_theta), groups
-        state = self._get_state(hessian_solver)
-        point, factor = state.point, state.factor
-        if method != "exact":
-            self._warn_of_support(state)
-        else:
-            with self._naming_directions():
-                polished = convergence.polish(
-                    objective, point.theta, solver, tol=1e-11, max_iter=100
-                )
-                if polished.n_iter:
-                    point = objective.at(polished.theta)
-                    factor = solver.factorise(point)
-            if not polished.converged:
-                warn(
-                    f"No optimum was reached from the fit: after {polished.n_iter} Newton "
-                    f"steps the Newton decrement is {polished.decrement:.3g}, and refits may "
-                    "have no optimum either, as for separable classes without a penalty.",
-                )
-        return removal.Base.at(point, factor, solver), groups
+        return self._removal_base(method, hessian_solver), groups
+
+    def _removal_base(self, method, hessian_solver):
+        """Return the base at the optimum of all rows, for "exact" to rounding.
+
+        If there is no optimum, at that of the part that has one.
+        """
+        objective = self._get_objective()
+        solver = get_solver(hessian_solver, objective)
+        try:
+            state = self._get_state(hessian_solver)  # warns if there is no optimum
+            recession = state.recession
+        except SingularHessianError:
+            # A Hessian that is singular at the fit need not be so at the optimum.
+            state, recession = None, existence.find_recession(objective, self._theta())
+            if recession is not None:
+                warn(self._describe_direction(recession.direction))
+        if recession is not None:
+            return removal.base_of_part(objective, self._theta(), solver, recession)
+        with self._naming_directions():
+            if state is not None:
+                optimum = state.optimum
+            else:
+                optimum = removal.optimum_from(objective, self._theta(), solver)
+            if method == "exact":
+                optimum = removal.refine_optimum(optimum, solver)
+            point, factor = optimum.point, optimum.factor
+            try:
+                settled, theta = self._settle(objective, point.theta)
+            except ValueError as error:
+                settled = objective
+                warn(str(error))
+            if settled is not objective:
+                point = settled.at(theta)
+                factor = solver.factorise(point)
+        if not optimum.converged:
+            warn(
+                "No optimum was reached from the fit: Newton's method ended at a Newton "
+                f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
+                "as it is from the optimum. Scale the features, or strengthen the penalty.",
+            )
+        return removal.Base.at(point, factor, solver)
 
     def _leave_out(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
-        """Walk over the groups and say which have no result."""
+        """Walk over the groups, warn of those without a result, return the outcome."""
         check_refine(refine, method)
         outcome = removal.leave_out(
-            base, groups, method, emit, refine=refine, n_jobs=n_jobs, verbose=verbose, **how
+            base,
+            groups,
+            method,
+            emit,
+            refine=refine,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            **how,
         )
+        self._warn_of_outcome(base, groups, outcome)
+        return outcome
+
+    def _warn_of_outcome(self, base, groups, outcome):
+        """Warn of groups without a result, or with one that is not unique."""
+        if outcome.separated:
+            named = ", ".join(groups.name(group) for group in sorted(outcome.separated)[:5])
+            group = min(outcome.separated)
+            reduced = base.point.objective.without(groups.rows(group))
+            told = self._describe_direction(outcome.separated[group], reduced)
+            warn(
+                f"Without {len(outcome.separated)} of {len(groups)} group(s) the others have "
+                f"no optimum: {named}. Without {groups.name(group)}: {told} Parameters in "
+                "such a direction are NaN, and so are predictions and losses that depend on "
+                "them."
+            )
         if outcome.without_optimum:
             named = ", ".join(
                 f"{groups.name(group)} (class {label!r})"
@@ -652,12 +715,25 @@ default="predict"
                 f"The active set could not be followed for {len(base.refitted)} of "
                 f"{len(groups)} group(s), which scikit-learn has refitted.",
             )
-        if outcome.unsolved.size:
-            named = ", ".join(groups.name(group) for group in outcome.unsolved[:5])
+        unsolved = [group for group in outcome.unsolved if group not in outcome.separated]
+        if unsolved and base.has_optimum:
+            named = ", ".join(groups.name(group) for group in unsolved[:5])
             warn(
-                f"{outcome.unsolved.size} group(s) leave an objective that is singular or "
+                f"{len(unsolved)} group(s) leave an objective that is singular or "
                 f"did not converge; their results are NaN: {named}. A stronger penalty "
                 "or centred features help.",
+            )
+        flat = {g: V for g, V in outcome.undetermined.items() if g not in outcome.separated}
+        if flat:
+            layout, names = base.point.objective.formulation.layout, self.param_names()
+            lost = [
+                f"{groups.name(group)} ({', '.join(np.array(names)[_lost(layout, V)][:4])})"
+                for group, V in sorted(flat.items())[:5]
+            ]
+            warn(
+                f"Without {len(flat)} group(s) the others do not determine "
+                f"every parameter: {', '.join(lost)}. These parameters are NaN, and so are "
+                "predictions and losses that depend on them. A penalty determines them.",
             )
 
     def _leave_out_raw(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
@@ -677,7 +753,12 @@ default="predict"
                 rows_of_group = line[line >= 0]
                 raw[rows_of_group] = design.take(rows_of_group).predict(one)
 
-        self._leave_out(base, groups, method, emit, refine, n_jobs, verbose)
+        outcome = self._leave_out(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            rows = groups.rows(group)
+            raw[rows[removal.depends(directions, design.take(rows))]] = np.nan
         return raw
 
     def _leave_out_score(
@@ -765,11 +846,18 @@ default="predict"
         return layout.to_public(polished.theta)
 
     def _check_bounded(self, objective):
-        """Raise unless every parameter has a penalty, and gradients are in them."""
-        if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
+        """Raise unless the objective is strongly convex in coefficients of features."""
+        loss = objective.formulation.loss
+        if objective.design.has_metric or loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(
                 f"return_bound of {type(self).__name__}: the bound is one on coefficients of "
                 "features under a smooth loss. Leave it out; leave_out_check refits."
+            )
+        if not loss.convex:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {type(self).__name__}: the bound needs a convex loss, and "
+                f"{loss.description} is not convex. Use method='exact', which needs no bound, "
+                "or leave_out_check, which refits."
             )
         if np.all(objective.penalty > 0):
             return
@@ -780,6 +868,11 @@ default="predict"
             f"{', '.join(names[:5])}. Use fit_intercept=False on centred data, or "
             "solver='liblinear' for logistic regression."
         )
+
+
+def _lost(layout, directions):
+    """Return which entries of `params_` change along any of some directions, (p,) bool."""
+    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
 
 
 def _line(predicted, actual):

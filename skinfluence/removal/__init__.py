@@ -2,36 +2,51 @@
 
     theta_-A = argmin of F with w_i = 0 for i in A, all else frozen
 
-    "influence"   theta~ + N + H^-1 sum_A v_i                first order, additive
-    "newton"      theta~ - (H - H_A)^-1 (G - sum_A v_i)      one Newton step of F without A
-    "exact"       Newton of F without A until it stands      scikit-learn's best refit
+    "influence"   theta* + H^-1 sum_A v_i                  first order, additive
+    "newton"      theta* - (H - H_A)^-1 (G - sum_A v_i)    one Newton step of F without A
+    "exact"       Newton steps of F without A to the end   scikit-learn's best refit
 
-All three predict the converged refit: from a fit that stopped early, N is inside.
+All three predict the converged refit, because they start at the optimum theta* of all rows.
 
+    base.py        the optimum near the fit, and what all groups share
     leave_out.py   walks over all groups in stacks of a size that fits
-    stack.py       one stack of groups: its rows, its gradients, one step
+    identified.py  what is determined where there is no single optimum
+    methods.py     one stack of groups at one accuracy; whether a step is accurate
+    stack.py       the rows of a stack, its gradients, one step
     exact.py       the iteration to the refit
     active_set.py  the same for losses whose kinks hold rows in place
     evaluate.py    losses and bounds at the moved parameters
 """
 
 from skinfluence.removal.active_set import ActiveSetBase
-from skinfluence.removal.evaluate import error_bound, losses_into
-from skinfluence.removal.leave_out import (
-    METHODS,
+from skinfluence.removal.base import (
     Base,
-    Outcome,
-    groups_without_optimum,
-    leave_out,
+    Optimum,
+    base_of_part,
+    find_optimum,
+    optimum_from,
+    refine_optimum,
 )
+from skinfluence.removal.evaluate import error_bound, losses_into
+from skinfluence.removal.identified import depends
+from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
+from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
 
 __all__ = [
+    "ACCURATE",
     "METHODS",
+    "ONE_STEP",
     "ActiveSetBase",
     "Base",
+    "Optimum",
     "Outcome",
+    "base_of_part",
+    "depends",
     "error_bound",
+    "find_optimum",
     "groups_without_optimum",
     "leave_out",
     "losses_into",
+    "optimum_from",
+    "refine_optimum",
 ]

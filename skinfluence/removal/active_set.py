@@ -1,7 +1,8 @@
 """Removal from models that kinks hold: the active set is followed, not a curvature.
 
     "influence"   first order in the weights: rows held by a kink have no influence
-    "newton"      the optimum of the remaining rows if every one stays on its piece or kink
+    "one-step"    the optimum of the remaining rows if every one stays on its piece or kink
+    "newton"      the same, and "exact" for the groups without which a row does not stay
     "exact"       the path of optima as the weights of the leaving rows go to zero, with
                   every row changing its place where the path says so
 
@@ -15,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import active_set
+from skinfluence.removal.methods import ONE_STEP
 
 __all__ = ["ActiveSetBase"]
 
@@ -40,6 +42,10 @@ class ActiveSetBase:
     refit: object
     refitted: list = field(default_factory=list)
 
+    #: Directions that all rows leave undetermined: none, as every kink model has a penalty.
+    open = None
+    has_optimum = True
+
     #: The step from the point to the optimum, which the point is.
     correction = 0.0
 
@@ -59,6 +65,13 @@ class ActiveSetBase:
 
     def prepare(self):
         """Nothing is shared beyond the point."""
+
+    def recover(self, rows):
+        """Return None: scikit-learn refits where no optimum is found."""
+
+    def open_directions(self, outcome, n_groups):
+        """Return no group: a penalty determines every parameter."""
+        return ()
 
     def remove(self, rows, method):
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
@@ -87,13 +100,16 @@ class ActiveSetBase:
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
         outputs = np.flatnonzero(supports.any(axis=0))
-        if not np.isfinite(point.misfit) and method == "exact":
+        if not np.isfinite(point.misfit) and method != ONE_STEP:
             self.refitted.append(rows)
             return self.refit(rows), 0
-        if method == "newton":
-            return active_set.first_step(point, reduced, outputs)
+        misplaced = 0
+        if method != "exact":
+            theta, misplaced = active_set.first_step(point, reduced, outputs)
+            if method == ONE_STEP or (not misplaced and np.isfinite(theta).all()):
+                return theta, misplaced
         theta, arrived = active_set.follow(point, reduced, outputs)
         if not arrived:
             self.refitted.append(rows)
             theta = self.refit(rows)
-        return theta, 0
+        return theta, misplaced

@@ -16,7 +16,8 @@ separable classes) the group goes to damped Newton with its own Hessian.
 
 import numpy as np
 
-from skinfluence.convergence import polish
+from skinfluence import existence
+from skinfluence.convergence import newton_correction, polish
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.stack import Stack
 
@@ -28,10 +29,14 @@ __all__ = ["refit", "refit_stack"]
 _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 # Relative decrement at which the rounding of single precision may stop the fall.
 _ROUGH_FLOOR = 1e-4
+# Largest ratio of two weights for which single precision is tried.
+_WIDE = 1e4
 # Amplification of rounding above which the rows that leave must not enter a sum at all.
 _AMPLIFIED = 1e3
 # A step that does not halve the decrement is no contraction to wait for.
 _CONTRACTION = 0.5
+# Multiples of the rounding of a gradient, an estimate, at which a refit has arrived.
+_AT_ROUNDING = 4.0
 _MAX_ITER = 40
 
 
@@ -39,11 +44,17 @@ def refit_stack(stack):
     """Return (theta, converged) of each group of a stack, (b, K, D) and (b,)."""
     run = _Run(stack)
     left = run.started
-    if stack.base.hessian is not None:
+    # Tolerances are relative to the first step. If rows of little weight are left when heavy
+    # ones leave or cross a kink, their decrement is smaller by the ratio of the weights.
+    spread = stack.base.point.objective.weight_spread
+    if stack.base.hessian is not None and spread <= _WIDE:
         # Here the rows that leave are taken off a sum, which leaves rounding of theirs.
         fit = left[stack.update.amplification()[left] <= _AMPLIFIED]
         done = run.iterate(
-            fit, Stack.approximate_gradients, _SINGLE_TOL, _ROUGH_FLOOR * run.first
+            fit,
+            Stack.approximate_gradients,
+            _SINGLE_TOL / spread,
+            _ROUGH_FLOOR / spread * run.first,
         )
         # The remainder is a share `slowest` of the gradient and grows with the square of
         # the step, so an error of the step comes back doubled, by that share smaller.
@@ -160,6 +171,22 @@ def refit(base, rows, start=None, first=np.inf):
         polished = polish(objective, theta, base.solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
+    if polished.converged and _lacks_minimum(objective, polished.theta, base.solver):
+        return polished.theta, False
     first = first if np.isfinite(first) else np.inf  # there was no step to compare with
-    enough = polished.decrement <= max(1e-6 * first, base.rounding)
+    enough = polished.decrement <= max(1e-6 * first, _AT_ROUNDING * base.rounding)
     return polished.theta, polished.converged and enough
+
+
+def _lacks_minimum(objective, theta, solver):
+    """Whether F falls for ever near the end of Newton's method, as for separated classes."""
+    if not existence.may_recede(objective):
+        return False
+    point = objective.at(theta)
+    try:
+        correction = newton_correction(point, solver.factorise(point))
+    except SingularHessianError:
+        return True
+    if not existence.may_lack_minimum(objective, correction):
+        return False
+    return existence.recession_direction(objective, theta) is not None

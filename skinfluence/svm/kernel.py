@@ -7,12 +7,14 @@ intercept b. The optimum holds rows exactly on the margin, or on the border of t
 derivatives follow from which rows these are (`active_set.py`).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import svm
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence._compat import write_libsvm
+from skinfluence._compat import fitted_gamma, write_libsvm
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import EpsilonInsensitiveLoss, HingeLoss
 from skinfluence.mixins import ActiveSetEstimatorMixin
@@ -57,7 +59,10 @@ class _LibSVMMixin(ActiveSetEstimatorMixin):
         return estimator.support_
 
     def _kernel(self, X):
-        return resolve_kernel(self, X)
+        kernel, gamma = resolve_kernel(self, X), fitted_gamma(self)
+        if "gamma" not in kernel.params or gamma is None:
+            return kernel
+        return replace(kernel, params=kernel.params | {"gamma": float(gamma)})
 
     def _n_training_rows(self):
         return self.shape_fit_[0]
@@ -70,7 +75,8 @@ class _LibSVMMixin(ActiveSetEstimatorMixin):
     def _validate_X(self, X):
         fitted = self._fitted_kernel
         if callable(self.kernel if fitted is None else fitted.metric):
-            return np.asarray(X)  # libsvm leaves the samples to the function
+            # libsvm leaves the samples to the function.
+            return X.tocsr() if issparse(X) else np.asarray(X)
         return super()._validate_X(X)
 
     def _write_dual(self, coef, intercept, objective):

@@ -1,0 +1,481 @@
+"""Whether an objective has a minimum, and the direction along which it falls if not.
+
+A loss such as the logistic one falls for ever as its raw prediction goes to one side,
+`Loss.falls_forever`. If a direction d of the parameters without any penalty moves no row to
+another side, and some row to such a side, then F falls along d from everywhere and has no
+minimum: the classes are separated, completely or in part (quasi-separation). For a convex loss
+the converse is true as well: if there is no such d, F has a minimum. With signs s_ik from
+`falls_forever` the directions form a cone,
+
+    s_ik x~_i'd_k >= 0 if s_ik = -1 or 1,     x~_i'd_k = 0 if s_ik = 0
+
+(softmax, class y of row i: x~_i'(d_y - d_k) >= 0 for all k), and linear programming decides
+whether a row moves in it: the sum of the left-hand sides has a positive maximum over the cone
+within a box.
+
+The linear program is needed only if a Newton step is long. At any point of an objective
+without a minimum G + H N = 0 gives, as no penalty acts along d,
+
+    sum_i |g_i| |x~_i'd| = -G'd = d'H N <= max_i |x~_i'N| sum_i h_i |x~_i'd|
+
+so some |x~_i'N| is at least the least ratio |g_i| / h_i on the side where the loss falls,
+`Loss.shortest_step`: 1 for the logistic loss, softmax and Poisson. `may_lack_minimum`
+compares, and at an optimum the comparison is all that is paid.
+
+References: Albert & Anderson, Biometrika 71, 1984; Geyer, Electronic Journal of Statistics 3,
+2009; Correia, Guimaraes & Zylkin, "Verifying the existence of maximum likelihood estimates for
+generalized linear models", 2019.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linprog
+
+from skinfluence.blocks import row_blocks
+
+__all__ = [
+    "Recession",
+    "find_recession",
+    "may_lack_minimum",
+    "may_recede",
+    "moving_rows",
+    "recession_direction",
+]
+
+# How exactly HiGHS keeps constraints, the least that it takes, for rows with largest entry 1;
+# by how much a direction may break one; and from where on a row moves along it.
+_LP_TOL, _BROKEN, _MOVES = 1e-10, 1e-9, 1e-7
+# Eigenvalue, relative to a unit diagonal, of a direction along which no row moves.
+_FLAT = 1e-10
+# Share of a parameter in a direction from which on it is part of it.
+_OPEN = 1e-6
+# Share of the shortest Newton step that a step known to a few digits is held against.
+_SHARE = 0.9
+# Variables up to which the parameters that a direction leaves open are worked out.
+_MOST_VARIABLES = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Recession:
+    """Directions along which an objective falls for ever.
+
+    Parameters
+    ----------
+    direction : ndarray of shape (K, D)
+        One of them, with as many rows on the way as possible; its largest entry is 1.
+    lost : ndarray of shape (K, D)
+        Parameters, bool, without a value: the rows that `direction` does not move leave them
+        open, and the others have theirs at infinity.
+    """
+
+    direction: np.ndarray
+    lost: np.ndarray
+
+
+def recession_direction(objective, theta=None):
+    """Return a direction (K, D) of the parameters along which F falls for ever, or None.
+
+    Parameters
+    ----------
+    objective : Objective
+        F. Rows of weight zero do not count.
+    theta : ndarray of shape (K, D) or None, default=None
+        Parameters that may be such a direction themselves, as those of a fit to separated
+        classes are: that saves linear programs. Whether there is one does not depend on them.
+
+    Returns
+    -------
+    direction : ndarray of shape (K, D) or None
+        Its largest entry is 1. None if F has a minimum, and if its rows are distributed, so
+        that they cannot be asked. For losses that are not convex None only means that no
+        direction was found.
+    """
+    found = find_recession(objective, theta)
+    return None if found is None else found.direction
+
+
+def may_lack_minimum(objective, correction, rows=None):
+    """Return whether a Newton step is so long that F may have no minimum.
+
+    Parameters
+    ----------
+    objective : Objective
+        F.
+    correction : ndarray of shape (K, D)
+        N = -H^-1 G at any point, to a few digits.
+    rows : ndarray of shape (n, K) or None, default=None
+        Its raw predictions x~_i'N where known.
+
+    Returns
+    -------
+    bool
+        False proves that there is no direction that `recession_direction` could find.
+    """
+    if not may_recede(objective):
+        return False
+    moved = objective.design.predict(correction) if rows is None else rows
+    moved = moved[objective.sample_weight > 0]
+    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved)
+    loss = objective.formulation.loss
+    return not np.all(size < _SHARE * loss.shortest_step())
+
+
+def find_recession(objective, theta=None):
+    """Return the `Recession` of an objective, None if it has a minimum.
+
+    Arguments are those of `recession_direction`.
+
+    The largest set of rows that a direction can move is found in rounds: rows that move in one
+    no longer hold back the direction of the next, because a long way along the first makes up
+    for them.
+    """
+    if not may_recede(objective):
+        return None
+    falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
+    if objective.coupled:
+        found = [_search(_Softmax(objective, falls), theta)]
+    else:
+        outputs = np.flatnonzero(_unpenalised(objective).any(axis=1))
+        found = [_search(_Output(objective, falls, k), theta) for k in outputs]
+    found = [one for one in found if one is not None]
+    if not found:
+        return None
+    direction = sum(one[0] for one in found)
+    lost = np.any([one[1] for one in found], axis=0)
+    return Recession(direction / np.abs(direction).max(), lost)
+
+
+def moving_rows(objective, direction):
+    """Return which rows with a weight a direction (K, D) moves, (n,) bool."""
+    moved = objective.design.predict(direction)
+    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved).max(axis=1)
+    known = objective.design.magnitude(direction).max(axis=1)
+    return (size > _MOVES * known) & (objective.sample_weight > 0)
+
+
+def _unpenalised(objective):
+    """Return the parameters that neither a penalty nor a support holds, (K, D) bool."""
+    support = objective.formulation.l1_support
+    free = objective.penalty == 0
+    return free if support is None else free & ~support.penalised
+
+
+def may_recede(objective):
+    """Return whether loss and penalties leave the question open."""
+    if objective.is_distributed:
+        return False
+    falls = objective.formulation.loss.falls_forever
+    some = objective.target[:1], len(objective.penalty)
+    return falls(*some) is not None and bool(_unpenalised(objective).any())
+
+
+class _Cone:
+    """The directions of some parameters that move no row to the wrong side.
+
+    In variables v, one for each parameter without a penalty, in units of its feature's spread
+    and of centred dense features if a free intercept takes the shift: results do not depend on
+    units. A row of theirs is scaled to a largest entry of 1.
+
+    Attributes
+    ----------
+    sign : ndarray of shape (M,)
+        Of each constraint: 1 if c'v >= 0, 0 if c'v = 0.
+    owner : ndarray of shape (M,)
+        Row of the data that it belongs to.
+    n_variables : int
+        Length of v.
+    """
+
+    def __init__(self, objective, columns):
+        self.objective = objective
+        self.columns = columns  # of the design, ascending
+        design = objective.design
+        d = design.n_features
+        self.features = columns[columns < d]
+        self.has_intercept = bool(len(columns) > len(self.features))
+        self.rows = np.flatnonzero(objective.sample_weight > 0)
+        self.is_sparse = bool(len(self.features)) and sparse.issparse(design.X)
+        self.shift, self.spread = self._measure()
+
+    def _measure(self):
+        """Return the means to take off the features, and their spread."""
+        total, squares = np.zeros(len(self.features)), np.zeros(len(self.features))
+        for block in self._blocks(self.rows):
+            X = self._features(block)
+            total += np.asarray(X.sum(axis=0)).ravel()
+            squares += np.asarray(
+                (X.multiply(X) if self.is_sparse else X * X).sum(axis=0)
+            ).ravel()
+        n = max(1, len(self.rows))
+        mean, spread = total / n, np.sqrt(squares / n)
+        if self.is_sparse or not self.has_intercept:
+            mean = np.zeros_like(mean)
+        else:
+            squares = np.zeros_like(squares)
+            for block in self._blocks(self.rows):
+                squares += np.sum((self._features(block) - mean) ** 2, axis=0)
+            about = np.sqrt(squares / n)
+            constant = about <= 1e-9 * spread
+            mean[constant] = 0.0
+            spread = np.where(constant, spread, about)
+        return mean, np.where(spread > 0, spread, 1.0)
+
+    def _blocks(self, rows):
+        for some in row_blocks(len(rows), 32 * (len(self.columns) + 1)):
+            yield rows[some]
+
+    def _features(self, rows):
+        """Return the features of some rows in float64, (m, .), dense or sparse."""
+        X = self.objective.design.X
+        if not len(self.features):
+            return np.empty((len(rows), 0))
+        part = X[rows] if len(self.features) == X.shape[1] else X[rows][:, self.features]
+        return part.astype(np.float64)
+
+    def _columns_of(self, rows):
+        """Return the columns of some rows in units of the variables."""
+        X = self._features(rows)
+        ones = np.ones((len(rows), int(self.has_intercept)))
+        if self.is_sparse:
+            return sparse.hstack([X.multiply(1 / self.spread), ones], format="csr")
+        return np.hstack([(X - self.shift) / self.spread, ones])
+
+    def _to_theta(self, v):
+        """Return one output's direction (D,) of its variables."""
+        theta = np.zeros(self.objective.design.n_columns)
+        n = len(self.features)
+        theta[self.features] = v[:n] / self.spread
+        if self.has_intercept:
+            moved = theta[self.features] * self.shift
+            theta[-1] = v[n] - moved.sum()
+            if abs(theta[-1]) <= _BROKEN * (abs(v[n]) + np.abs(moved).sum()):
+                theta[-1] = 0.0
+        return theta
+
+    def _to_variables(self, theta):
+        """Return the variables of one output's direction (D,)."""
+        coef = theta[self.features]
+        v = coef * self.spread
+        return np.append(v, theta[-1] + coef @ self.shift) if self.has_intercept else v
+
+    def weight(self, direction):
+        """Return how far each entry of a direction (K, D) moves predictions."""
+        units = np.ones(self.objective.design.n_columns)
+        units[self.features] = self.spread
+        return np.abs(direction) * units
+
+    def matrix(self, chosen):
+        """Return the constraints with the given indices, (m, n_variables)."""
+        raise NotImplementedError
+
+    def blocks(self, chosen):
+        """Generate (indices, matrix) of constraints."""
+        for some in row_blocks(len(chosen), 32 * (self.n_variables + 1)):
+            yield chosen[some], self.matrix(chosen[some])
+
+    def total(self, chosen):
+        """Return the sum of constraints, (n_variables,)."""
+        parts = (np.asarray(part.sum(axis=0)).ravel() for _, part in self.blocks(chosen))
+        return sum(parts, np.zeros(self.n_variables))
+
+    def products(self, chosen, v):
+        """Return c'v of constraints, (m,)."""
+        parts = [part @ v for _, part in self.blocks(chosen)]
+        return np.concatenate([np.zeros(0), *parts])
+
+
+class _Output(_Cone):
+    """Directions of one output that others do not interact with."""
+
+    def __init__(self, objective, falls, output):
+        super().__init__(objective, np.flatnonzero(_unpenalised(objective)[output]))
+        weight = objective.row_weight
+        counts = weight[:, min(output, weight.shape[1] - 1)] > 0
+        falls = falls[:, output]
+        self.owner = np.flatnonzero(counts & ~np.isnan(falls))
+        self.turn = falls[self.owner]
+        self.sign = np.abs(self.turn)
+        self.output, self.n_variables = output, len(self.columns)
+
+    def matrix(self, chosen):
+        turn = np.where(self.sign[chosen] == 0, 1.0, self.turn[chosen])
+        return _scaled_rows(self._columns_of(self.owner[chosen]), turn)
+
+    def to_theta(self, v):
+        """Return the direction (K, D) of the variables."""
+        theta = np.zeros(self.objective.penalty.shape)
+        theta[self.output] = self._to_theta(v)
+        return theta
+
+    def to_variables(self, theta):
+        """Return the variables of a direction (K, D)."""
+        return self._to_variables(theta[self.output])
+
+
+class _Softmax(_Cone):
+    """Directions of outputs of which only the differences count: the first one stays.
+
+    One constraint for each row and class that is not its own.
+    """
+
+    def __init__(self, objective, falls):
+        super().__init__(objective, np.flatnonzero(_unpenalised(objective).all(axis=0)))
+        rows = np.flatnonzero(objective.row_weight[:, 0] > 0)
+        self.K = falls.shape[1]
+        self.own = falls[rows].argmax(axis=1).repeat(self.K - 1)
+        others = np.tile(np.arange(self.K - 1), len(rows))
+        self.other = others + (others >= self.own)
+        self.owner = rows.repeat(self.K - 1)
+        self.sign = np.ones(len(self.owner))
+        self.n_variables = (self.K - 1) * len(self.columns)
+
+    def matrix(self, chosen):
+        X = sparse.csr_array(_scaled_rows(self._columns_of(self.owner[chosen]), 1.0))
+        sides = []
+        for side, outputs in ((1.0, self.own[chosen]), (-1.0, self.other[chosen])):
+            placed = sparse.csr_array(
+                (side * X.data, X.indices + 0, X.indptr), shape=(len(chosen), X.shape[1])
+            )
+            counts = np.diff(placed.indptr)
+            indices = placed.indices + (outputs.repeat(counts) - 1) * X.shape[1]
+            keep = outputs.repeat(counts) > 0
+            rows = np.arange(len(chosen)).repeat(counts)
+            shape = (len(chosen), self.n_variables)
+            sides.append(
+                sparse.csr_array((placed.data[keep], (rows[keep], indices[keep])), shape=shape)
+            )
+        return sides[0] + sides[1]
+
+    def to_theta(self, v):
+        """Return the direction (K, D) of the variables, shifted as fits are."""
+        parts = [self._to_theta(part) for part in v.reshape(self.K - 1, -1)]
+        return self.objective.remove_gauge(np.stack([np.zeros_like(parts[0]), *parts]))
+
+    def to_variables(self, theta):
+        """Return the variables of a direction (K, D)."""
+        return np.concatenate([self._to_variables(part - theta[0]) for part in theta[1:]])
+
+
+def _scaled_rows(rows, factor):
+    """Return rows times factors, each with a largest entry of 1 in size."""
+    if sparse.issparse(rows):
+        largest = np.asarray(abs(rows).max(axis=1).todense()).ravel()
+    else:
+        largest = np.abs(rows).max(axis=1, initial=0.0)
+    factor = factor / np.where(largest > 0, largest, 1.0)
+    if sparse.issparse(rows):
+        return rows.multiply(factor[:, None]).tocsr()
+    rows *= factor[:, None]
+    return rows
+
+
+def _search(cone, theta):
+    """Return (direction, lost) of a cone, None if nothing falls."""
+    left = np.arange(len(cone.sign))
+    total = np.zeros(cone.n_variables)
+    gone, speed = np.zeros(0, dtype=int), np.zeros(0)
+    v = None if theta is None else _as_it_is(cone, left, theta)
+    while len(left):
+        v = _furthest(cone, left) if v is None else v
+        if v is None:
+            break
+        along = cone.products(left, v)
+        moves = (along > _MOVES) & (cone.sign[left] > 0)
+        # So far along what was found before that rows which moved there still do.
+        back = -cone.products(gone, v)
+        behind = back > 0
+        share = min(1.0, 0.5 * np.min(speed[behind] / back[behind], initial=2.0))
+        total += share * v
+        speed = np.concatenate([speed - share * back, share * along[moves]])
+        gone = np.concatenate([gone, left[moves]])
+        left, v = left[~moves], None
+    if not len(gone):
+        return None
+    direction = cone.to_theta(total)
+    return direction, _lost(cone, left, direction)
+
+
+def _as_it_is(cone, left, theta):
+    """Return the v of parameters if they are in the cone and move a row, else None."""
+    v = cone.to_variables(theta)
+    size = np.abs(v).max(initial=0.0)
+    if not 0 < size < np.inf:
+        return None
+    return v / size if _is_inside(cone, left, cone.products(left, v / size)) else None
+
+
+def _is_inside(cone, left, along):
+    """Return whether products with a v keep the constraints, and one more than that."""
+    fixed = cone.sign[left] == 0
+    broken = np.where(fixed, np.abs(along), -along) > _BROKEN
+    return not broken.any() and bool(np.any(along[~fixed] > _MOVES))
+
+
+def _furthest(cone, left):
+    """Return the v in a box whose rows fall most in all, None if none falls.
+
+    With constraints added as they are broken: most of many rows hold nothing back. What a
+    program of some of them cannot move, one of all cannot either.
+    """
+    inequalities = left[cone.sign[left] > 0]
+    aim = cone.total(inequalities)
+    size = np.abs(aim).max(initial=0.0)
+    if size == 0:
+        return None
+    step = 2 * cone.n_variables + 64
+    held = left[:: max(1, len(left) // step)]
+    while True:
+        A = cone.matrix(held)
+        fixed = cone.sign[held] == 0
+        result = linprog(
+            -aim / size,
+            A_ub=-A[~fixed] if not fixed.all() else None,
+            b_ub=np.zeros(int(np.sum(~fixed))) if not fixed.all() else None,
+            A_eq=A[fixed] if fixed.any() else None,
+            b_eq=np.zeros(int(fixed.sum())) if fixed.any() else None,
+            bounds=(-1.0, 1.0),
+            method="highs",
+            options={
+                "primal_feasibility_tolerance": _LP_TOL,
+                "dual_feasibility_tolerance": _LP_TOL,
+            },
+        )
+        # A cone has a maximum of 0 within a box, or one on its border.
+        if result.x is None or np.abs(result.x).max() < 0.5:
+            return None
+        along = cone.products(left, result.x)
+        fixed = cone.sign[left] == 0
+        broken = np.where(fixed, np.abs(along), -along)
+        wrong = np.flatnonzero(broken > _BROKEN)
+        if not len(wrong):
+            return result.x if _is_inside(cone, left, along) else None
+        worst = wrong[np.argsort(-broken[wrong], kind="stable")[:step]]
+        more = np.setdiff1d(left[worst], held)
+        if not len(more):  # to more digits than the program has
+            return None
+        held = np.concatenate([held, more])
+
+
+def _lost(cone, left, direction):
+    """Return which parameters the rows that stay behind leave open, (K, D) bool.
+
+    Those that move in the space of all directions along which none of these rows moves.
+    """
+    weight = cone.weight(direction)
+    lost = weight > _OPEN * weight.max()
+    p = cone.n_variables
+    if p > _MOST_VARIABLES:
+        return lost
+    gram = np.zeros((p, p))
+    for _, part in cone.blocks(left):
+        product = part.T @ part
+        gram += product.toarray() if sparse.issparse(product) else product
+    diagonal = np.sqrt(gram.diagonal())
+    scale = 1 / np.where(diagonal > 0, diagonal, 1.0)
+    values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
+    for v in (vectors[:, values <= _FLAT] * scale[:, None]).T:
+        weight = cone.weight(cone.to_theta(v))
+        lost |= weight > _OPEN * weight.max()
+    return lost

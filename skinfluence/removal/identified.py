@@ -1,0 +1,219 @@
+"""The part of an objective that has an optimum, when the whole has none.
+
+Without some rows, features can lose their only samples: predictions then do not change along
+directions V of the parameters,
+
+    x~_i'V = 0 for every row that has a weight,   Lam V = 0,
+
+and the optima form a flat. Every parameter, prediction and loss that is the same all over it
+is still determined. To find it, as many parameters as there are directions are held at their
+values, and the others move.
+
+If classes are separated, F falls for ever along a direction, see `existence.py`. In the limit
+the rows that move along it have no loss left. The other rows determine the rest, and the
+direction is then one of the above.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence import convergence, existence
+from skinfluence.blocks import row_blocks
+from skinfluence.exceptions import SingularHessianError
+from skinfluence.l1_support import L1Support
+
+__all__ = ["Identified", "depends", "hold", "identified", "null_space"]
+
+# Columns of a triangular factor, relative to the largest, that count as zero.
+_RANK_TOL = 1e-9
+# Entries of a direction, relative to the largest, that count as zero.
+_ENTRY_TOL = 1e-7
+# Columns up to which a null space is looked for: it takes O(D^3).
+_LARGEST = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Identified:
+    """What an objective determines of its parameters.
+
+    Parameters
+    ----------
+    recession : ndarray of shape (K, D) or None
+        A direction along which F falls forever; None if it is flat along the directions.
+    objective : Objective or None, default=None
+        With the rows that determine it, and with parameters held that are not determined.
+    theta : ndarray of shape (K, D) or None, default=None
+        One of its optima; None if none was found.
+    directions : ndarray of shape (r, K, D) or None, default=None
+        Along which nothing changes that is determined.
+    """
+
+    recession: np.ndarray | None
+    objective: Any = None
+    theta: np.ndarray | None = None
+    directions: np.ndarray | None = None
+
+
+def identified(objective, theta, solver, recession=None):
+    """Return the `Identified` part of an objective, None if it has an optimum or is unknown.
+
+    Parameters
+    ----------
+    objective : Objective
+        F. If it is that of a coupled loss and falls forever, no part of it is looked for,
+        because its outputs share their rows.
+    theta : ndarray of shape (K, D)
+        Where to start.
+    solver : HessianSolver
+        Factorises H.
+    recession : Recession or None, default=None
+        Directions along which F falls forever, if they are known.
+    """
+    if recession is None:
+        recession = existence.find_recession(objective, theta)
+    falls = None if recession is None else recession.direction
+    nothing = None if falls is None else Identified(falls)
+    if falls is not None:
+        if objective.coupled:
+            return nothing
+        objective = objective.without(existence.moving_rows(objective, falls))
+        if not objective.sample_weight.any():
+            return nothing
+    directions, held = null_space(objective)
+    if not len(directions):
+        return nothing
+    part = hold(objective, held)
+    try:
+        polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
+    except SingularHessianError:
+        return nothing
+    if not polished.converged:
+        return nothing
+    return Identified(falls, part, polished.theta, directions)
+
+
+def null_space(objective):
+    """Return (directions, columns) along which nothing determines the parameters.
+
+    Parameters
+    ----------
+    objective : Objective
+        F; rows of weight zero do not count.
+
+    Returns
+    -------
+    directions : ndarray of shape (r, K, D)
+        A basis. Empty if every parameter is determined, or if there are too many columns to
+        tell.
+    held : ndarray of shape (K, D)
+        As many parameters as there are directions, True, which determine the others.
+    """
+    K, D = objective.penalty.shape
+    movable = objective.free & (objective.penalty == 0)
+    held, found, known = np.zeros((K, D), dtype=bool), [], {}
+    for k in range(K):
+        columns = np.flatnonzero(movable[k])
+        key = columns.tobytes()
+        if key not in known:
+            known[key] = _null_columns(objective, columns)
+        basis, pivots = known[key]
+        held[k, pivots] = True
+        directions = np.zeros((len(basis), K, D))
+        directions[:, k] = basis
+        found.append(directions)
+    return np.concatenate(found), held
+
+
+def hold(objective, held):
+    """Return the objective with some parameters (K, D) kept where they are."""
+    form = objective.formulation
+    support = form.l1_support
+    if support is None:
+        zeros = np.zeros(objective.penalty.shape)
+        support = L1Support(sign=zeros, strength=zeros, share=zeros)
+    support = replace(
+        support,
+        sign=np.where(held, 0.0, support.sign),
+        strength=np.where(held, 1.0, support.strength),
+    )
+    return replace(objective, formulation=replace(form, l1_support=support))
+
+
+def depends(directions, x=None, scale=None):
+    """Return which numbers change along any of some directions.
+
+    Parameters
+    ----------
+    directions : ndarray of shape (r, K, D)
+        From `null_space`.
+    x : Design or None, default=None
+        Rows whose predictions are asked for; None for the parameters themselves.
+    scale : ndarray of shape (D,) or None, default=None
+        Size of the columns, with which entries of a direction are compared.
+
+    Returns
+    -------
+    ndarray of bool
+        Of shape (K, D) for parameters, (m,) for rows.
+    """
+    if x is None:
+        size = np.abs(directions) * (1.0 if scale is None else scale)
+        largest = size.max(axis=(1, 2), keepdims=True, initial=np.finfo(float).tiny)
+        return (size > _ENTRY_TOL * largest).any(axis=0)
+    moved = np.abs(x.predict(directions))  # (m, r, K)
+    known = (
+        x.magnitude(directions[0])
+        if len(directions) == 1
+        else np.max([x.magnitude(direction) for direction in directions], axis=0)
+    )
+    return (moved > _ENTRY_TOL * known[:, None]).any(axis=(1, 2))
+
+
+def _null_columns(objective, columns):
+    """Return (basis, pivots) of the null space of the rows in some columns, (r, D)."""
+    D, n = objective.penalty.shape[1], len(columns)
+    empty = np.empty((0, D)), np.empty(0, dtype=np.intp)
+    if not n or n > _LARGEST or objective.design.has_metric:
+        return empty
+    design = objective.design
+    present = np.flatnonzero(objective.sample_weight > 0)
+    if not len(present):
+        return empty
+    # Features far from 0 are nearly parallel to the intercept, so they are centred.
+    centred = design.fit_intercept and columns[-1] == D - 1
+    blocks = row_blocks(len(present), 8 * 4 * D)
+    total, squares = np.zeros(n), np.zeros(n)
+    for block in blocks:
+        total += design.take(present[block]).rows()[:, columns].sum(axis=0)
+    mean = total / len(present) if centred else np.zeros(n)
+    if centred:
+        mean[-1] = 0.0
+    triangle = np.empty((0, n))
+    for block in blocks:
+        x = design.take(present[block]).rows()[:, columns] - mean
+        squares += np.sum(x * x, axis=0)
+        triangle = linalg.qr(np.concatenate([triangle, x]), mode="r")[0][:n]
+    size = np.sqrt(squares)
+    # A column of rounding is zero: what is left after centring is known to eps times the mean.
+    known = np.sqrt(len(present)) * np.abs(mean) * np.finfo(np.float64).eps
+    scale = np.where(size > 64 * known, size, np.inf)
+    R, order = linalg.qr(triangle / scale, mode="r", pivoting=True)
+    diagonal = np.zeros(n)
+    diagonal[: min(R.shape)] = np.abs(np.diagonal(R))
+    rank = int(np.sum(diagonal > _RANK_TOL * max(1.0, diagonal[0])))
+    if rank == n:
+        return empty
+    tail = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank:]) if rank else R[:0, rank:]
+    basis = np.zeros((n - rank, n))
+    basis[:, order[:rank]] = -tail.T
+    basis[:, order[rank:]] = np.eye(n - rank)
+    basis[np.abs(basis) < _ENTRY_TOL] = 0.0
+    basis /= np.where(np.isfinite(scale), scale, 1.0)
+    if centred:
+        basis[:, -1] -= basis @ mean
+    wide = np.zeros((len(basis), D))
+    wide[:, columns] = basis
+    return wide, columns[order[rank:]]

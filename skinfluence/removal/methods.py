@@ -1,0 +1,178 @@
+"""One stack of groups at one accuracy.
+
+    "influence"   theta* + H^-1 sum_A v_i                                       first order
+    "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)       one Newton step, as it comes
+    "newton"      the same, and "exact" for the groups whose step is not accurate
+    "exact"       Newton steps of F without A until they end
+
+A Newton step d ignores that the curvature changes on the way. If the loss declares how fast,
+|h'| <= rate h, the error of the step relative to its length, both in the metric of H - H_A, is
+at most about
+
+    rate/2 max_j |x~_j'd|  <=  rate/2 max_j sqrt(x~_j' (H - H_A)^-1 x~_j)  ||d||
+
+which costs nothing for most groups. For the others, and if the loss has kinks, one gradient of
+F without A tells: the Newton decrement after the step over the one before it.
+"""
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skinfluence import convergence
+from skinfluence.exceptions import SingularHessianError
+from skinfluence.removal.exact import refit, refit_stack
+from skinfluence.removal.stack import Stack
+
+__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "contraction", "remove"]
+
+#: Accuracies that users choose from.
+METHODS = ("influence", "newton", "exact")
+#: A Newton step whether or not it is accurate, for measures that are defined by it.
+ONE_STEP = "one-step"
+
+#: Relative error of a Newton step that passes for accurate.
+ACCURATE = 0.01
+# Groups that are checked together.
+_BATCH = 64
+# If nothing bounds the error, groups are checked from the longest step down until so many
+# batches in a row have no inaccurate one.
+_CLEAN_BATCHES = 2
+
+
+def remove(base, rows, method):
+    """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
+
+    Parameters
+    ----------
+    base : Base
+        Where removal starts.
+    rows : ndarray of shape (b, a)
+        Rows of each group.
+    method : {"influence", "one-step", "newton", "exact"}
+        Accuracy.
+
+    Returns
+    -------
+    theta : ndarray of shape (b, K, D)
+        Parameters without each group.
+    decrement : ndarray of shape (b,)
+        Newton decrement before the first step; zeros for "influence" and "exact".
+    converged : ndarray of shape (b,)
+        Whether "exact" reached an optimum; True for the others.
+    """
+    decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+    large = rows.shape[1] > base.point.objective.design.n_columns
+    if method == "influence":
+        theta = _first_order(base, rows) if large else Stack(base, rows).influence()
+    elif large:
+        # Nothing is gained from a common factorisation: each has a Hessian of its own.
+        theta, decrement, converged = _each_alone(base, rows, method)
+    elif method == "exact":
+        theta, converged = refit_stack(Stack(base, rows))
+    else:
+        stack = Stack(base, rows)
+        theta, decrement = stack.newton()
+        # Rows that take nearly all curvature of a direction leave a difference of roundings
+        # to divide by; the Hessian without them is more accurate.
+        alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
+        theta[alone], decrement[alone], converged[alone] = _each_alone(
+            base, rows[alone], method
+        )
+        if method == "newton":
+            doubtful = _inaccurate(stack, theta, decrement)
+            if len(doubtful):
+                refits = refit_stack(Stack(base, rows[doubtful]))
+                theta[doubtful], converged[doubtful] = refits
+    return theta, decrement, converged
+
+
+def contraction(stack, theta, decrement):
+    """Return the Newton decrement after a step over the one before it, for each group.
+
+    It estimates the relative error of the step; 0 if what is left is rounding.
+
+    Parameters
+    ----------
+    stack : Stack
+        The groups.
+    theta : ndarray of shape (b, K, D)
+        Parameters after the step.
+    decrement : ndarray of shape (b,)
+        Newton decrement before it.
+
+    Returns
+    -------
+    ndarray of shape (b,)
+        Infinite if a step is not finite.
+    """
+    residual = stack.gradients(theta)
+    step = stack.update.correct(stack.solve(residual))
+    with np.errstate(invalid="ignore", over="ignore"):
+        left = np.sqrt(np.abs(np.einsum("bkd,bkd->b", residual, stack.readings(step))))
+    ratio = np.divide(left, decrement, out=np.zeros_like(left), where=decrement > 0)
+    at_rounding = (ratio > ACCURATE) & (left <= stack.base.rounding)
+    return np.where(np.isfinite(left), np.where(at_rounding, 0.0, ratio), np.inf)
+
+
+def _inaccurate(stack, theta, decrement):
+    """Return the groups whose Newton step is not accurate, as indices."""
+    loss = stack.base.point.objective.formulation.loss
+    if loss.constant_curvature:
+        return np.empty(0, dtype=np.intp)
+    finite = np.isfinite(theta).all(axis=(1, 2))
+    error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
+    suspects = np.flatnonzero(finite & ~(error <= ACCURATE))
+    suspects = suspects[np.argsort(-decrement[suspects], kind="stable")]
+    found, clean = [], 0
+    for batch in gen_batches(len(suspects), _BATCH):
+        some = suspects[batch]
+        bad = some[contraction(stack.take(some), theta[some], decrement[some]) > ACCURATE]
+        found.append(bad)
+        clean = 0 if len(bad) else clean + 1
+        if loss.curvature_rate is None and clean == _CLEAN_BATCHES:
+            break
+    return np.sort(np.concatenate(found)) if found else np.empty(0, dtype=np.intp)
+
+
+def _first_order(base, rows):
+    """Return theta* + N + H^-1 sum_A v_i for groups too large to write out."""
+    w, gradients = base.point.objective.sample_weight, base.point.rows
+    total = [gradients.take(line[line >= 0]).sum(w[line[line >= 0]]) for line in rows]
+    return base.theta + base.correction + base.factor.solve(np.array(total))
+
+
+def _each_alone(base, rows, method):
+    """Return what `remove` does, of groups that each have a Hessian of their own."""
+    outcomes = [_alone(base, line[line >= 0], method) for line in rows]
+    theta, decrement, converged = (
+        (list(parts) for parts in zip(*outcomes, strict=True)) if (outcomes) else ([], [], [])
+    )
+    shape = (len(rows), *base.theta.shape)
+    return (
+        np.array(theta, dtype=np.float64).reshape(shape),
+        np.array(decrement, dtype=np.float64),
+        np.array(converged, dtype=bool),
+    )
+
+
+def _alone(base, rows, method):
+    """Return (theta, decrement, converged) of one group."""
+    if method == "exact":
+        theta, converged = refit(base, rows)
+        return theta, 0.0, converged
+    reduced = base.point.objective.without(rows).at(base.theta)
+    try:
+        factor = base.solver.factorise(reduced)
+    except SingularHessianError:
+        return np.full(base.theta.shape, np.nan), np.inf, method == ONE_STEP
+    step = convergence.newton_correction(reduced, factor)
+    theta, decrement = base.theta + step, convergence.newton_decrement(reduced, step)
+    if method == ONE_STEP or reduced.objective.formulation.loss.constant_curvature:
+        return theta, decrement, True
+    following = reduced.objective.at(theta)
+    left = convergence.newton_correction(following, factor)
+    left = convergence.newton_decrement(following, left)
+    if np.isfinite(left) and left <= max(ACCURATE * decrement, base.rounding):
+        return theta, decrement, True
+    theta, converged = refit(base, rows, theta, first=decrement)
+    return theta, decrement, converged

@@ -1,0 +1,243 @@
+"""Training data that are not those of the fit warn at once."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn import kernel_ridge, linear_model, svm
+from sklearn.compose import ColumnTransformer
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest, VarianceThreshold
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+
+from skinfluence import InfluenceWarning, from_fitted
+from skinfluence import pipeline as our_pipeline
+from skinfluence.inspection import rank_label_errors
+from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
+from skinfluence.supervised import learned_from_y
+from tests.cases import CASES, HINGES, sklearn_parent
+
+MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]
+# Solvers that may end at any gradient: only worse than a constant is caught.
+NO_RULE = (linear_model.HuberRegressor, linear_model.SGDClassifier, linear_model.SGDRegressor)
+
+DEFAULTS = {
+    "lbfgs": linear_model.LogisticRegression(max_iter=1000),
+    "newton-cg": linear_model.LogisticRegression(solver="newton-cg"),
+    "newton-cholesky": linear_model.LogisticRegression(solver="newton-cholesky"),
+    "sag": linear_model.LogisticRegression(solver="sag", max_iter=5000, random_state=0),
+    "saga": linear_model.LogisticRegression(solver="saga", max_iter=5000, random_state=0),
+    "liblinear": linear_model.LogisticRegression(solver="liblinear"),
+    "balanced": linear_model.LogisticRegression(class_weight="balanced", max_iter=1000),
+    "linear-svc": svm.LinearSVC(random_state=0),
+    "ridge-classifier": linear_model.RidgeClassifier(),
+}
+REGRESSORS = {
+    "ridge": linear_model.Ridge(alpha=0.1),
+    "ridge-lsqr": linear_model.Ridge(alpha=0.1, solver="lsqr"),
+    "ridge-cv": linear_model.RidgeCV(),
+    "least-squares": linear_model.LinearRegression(),
+    "lasso": linear_model.Lasso(alpha=0.5),
+    "elastic-net": linear_model.ElasticNet(alpha=0.01),
+    "poisson": linear_model.PoissonRegressor(max_iter=1000),
+    "huber": linear_model.HuberRegressor(max_iter=1000),
+    "kernel-ridge": kernel_ridge.KernelRidge(alpha=0.1, kernel="rbf"),
+}
+
+
+def warnings_of(obj, X, y, sample_weight=None):
+    """Return the messages of from_fitted about data that are not those of the fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        from_fitted(obj, X, y, sample_weight)
+    messages = [str(one.message) for one in caught if one.category is InfluenceWarning]
+    return [message for message in messages if "not those that this" in message]
+
+
+@pytest.mark.parametrize("case", [*MIRRORED, *HINGES], ids=lambda case: case.name)
+def test_the_data_of_the_fit_do_not_warn(case):
+    X, y, w = case.data()
+    for params in ({}, {"tol": 1e-2}, {"max_iter": 3}):
+        plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+        if not set(params) <= set(plain.get_params()):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plain.set_params(**params).fit(X, y, sample_weight=w)
+        assert warnings_of(plain, X, y, w) == []
+
+
+@pytest.mark.parametrize("case", MIRRORED, ids=lambda case: case.name)
+def test_another_order_of_y_warns(case):
+    X, y, w = case.data()
+    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+    plain.fit(X, y, sample_weight=w)
+    order = np.random.default_rng(0).permutation(len(y))
+    found = warnings_of(plain, X, y[order], w)
+    if case.name in ("huber-no-intercept", "sgd-squared-hinge"):
+        # Without an intercept the fit is no better than 0; the other one diverged.
+        assert found == []
+        return
+    assert found
+    if isinstance(plain, NO_RULE):
+        assert "best constant" in found[0]
+    else:
+        assert "stopping rule" in found[0]
+
+
+@pytest.mark.parametrize("case", MIRRORED, ids=lambda case: case.name)
+def test_weights_left_out_warn(case):
+    X, y, w = case.data()
+    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+    if not case.weighted or isinstance(plain, NO_RULE):
+        pytest.skip("no weights, or a solver without a rule")
+    plain.fit(X, y, sample_weight=w)
+    assert "stopping rule" in warnings_of(plain, X, y)[0]
+    plain.fit(X, y)
+    (message,) = warnings_of(plain, X, y, w)
+    if getattr(plain, "class_weight", None) != "balanced":  # these move with the weights
+        assert "sample_weight given to a fit that had none" in message
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default_fits_of_classifiers(name):
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X)
+    plain = DEFAULTS[name].fit(X, y)
+    assert warnings_of(plain, X, y) == []
+    assert warnings_of(plain, sparse.csr_array(X), y) == []
+    assert "y in the reverse order of X" in warnings_of(plain, X[::-1], y)[0]
+    assert "out of step by 1 row" in warnings_of(plain, np.roll(X, 1, axis=0), y)[0]
+    assert "another scale: X is about 0.33 times" in warnings_of(plain, X / 3, y)[0]
+    order = np.random.default_rng(0).permutation(len(y))
+    assert "another order" in warnings_of(plain, X, y[order])[0]
+    if name in ("sag", "saga"):  # their rule leaves larger gradients if X is larger
+        return
+    assert "another scale: X is about 10 times" in warnings_of(plain, 10 * X, y)[0]
+    assert "other rows of the same kind" in warnings_of(plain, X[::2], y[::2])[0]
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_default_fits_of_regressors(name):
+    X, y = load_diabetes(return_X_y=True)
+    X = X * 20
+    plain = REGRESSORS[name].fit(X, y)
+    assert warnings_of(plain, X, y) == []
+    order = np.random.default_rng(0).permutation(len(y))
+    assert warnings_of(plain, X, y[order])
+    if name == "kernel-ridge":  # other rows of X are an error
+        return
+    assert warnings_of(plain, 10 * X, y)
+    if name == "huber":
+        return
+    assert "y in the reverse order of X" in warnings_of(plain, X[::-1], y)[0]
+    assert "X is about 10 times" in warnings_of(plain, 10 * X, y)[0]
+    assert "y is about 0.1 times" in warnings_of(plain, X, y / 10)[0]
+    assert "other rows of the same kind" in warnings_of(plain, X[::2], y[::2])[0]
+
+
+def test_a_fit_that_stopped_early_is_no_fit_to_other_data():
+    X, y = load_wine(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = linear_model.LogisticRegression(max_iter=20).fit(X, y)
+    assert warnings_of(plain, X, y) == []
+    assert "began to descend" in warnings_of(plain, X[::-1], y)[0]
+
+
+def test_pipelines_searches_and_other_training_data():
+    X, y = load_breast_cancer(return_X_y=True)
+    pipe = make_pipeline(StandardScaler(), linear_model.LogisticRegression())
+    search = GridSearchCV(pipe, {"logisticregression__C": [0.1, 1.0]}, cv=3).fit(X, y)
+    assert warnings_of(search, X, y) == []
+    assert "another order" in warnings_of(search, X[::-1], y)[0]
+    found = from_fitted(search)
+    with pytest.warns(InfluenceWarning, match="another order"):
+        found.set_training_data(X[::-1], y)
+    with pytest.warns(InfluenceWarning, match="if other data are meant"):
+        found.set_training_data(X[::2], y[::2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found.set_training_data(X, y)
+
+
+def test_scaling_a_model_of_a_scaled_fit_names_the_entry_with_the_number():
+    X, y = load_diabetes(return_X_y=True)
+    plain = linear_model.Ridge(alpha=0.1).fit(X, y)
+    (message,) = warnings_of(plain, X[::-1], y)
+    assert "0.4 of the largest possible in coef[x2]" in message
+
+
+@pytest.mark.parametrize(
+    ("transformer", "supervised"),
+    [
+        (SelectKBest(), True),
+        (RFE(linear_model.LogisticRegression()), True),
+        (SelectFromModel(linear_model.LogisticRegression()), True),
+        (LinearDiscriminantAnalysis(), True),
+        (PLSRegression(), True),
+        (PCA(), False),
+        (StandardScaler(), False),
+        (VarianceThreshold(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_which_transformers_learn_from_y(transformer, supervised):
+    assert learned_from_y(transformer) is supervised
+
+
+def leaky(last, wrap=lambda step: step):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 200)), rng.integers(0, 2, 60)
+    pipe = our_pipeline.make_pipeline(StandardScaler(), wrap(SelectKBest(k=5)), last)
+    return pipe.fit(X, y), X, y
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda step: step,
+        lambda step: make_pipeline(StandardScaler(), step),
+        lambda step: FeatureUnion([("chosen", step)]),
+        lambda step: ColumnTransformer([("chosen", step, slice(0, 50))]),
+    ],
+    ids=["plain", "pipeline", "union", "columns"],
+)
+def test_removal_names_the_steps_that_learned_from_y(wrap):
+    pipe, X, y = leaky(LogisticRegression(), wrap)
+    for call in (
+        lambda: pipe.leave_out_score(),
+        lambda: pipe.leave_out_predict(),
+        lambda: pipe.leave_out_loss(X[:3], y[:3]),
+        lambda: pipe.leave_out_params(),
+        lambda: rank_label_errors(pipe),
+    ):
+        with pytest.warns(InfluenceWarning, match="SelectKBest") as caught:
+            call()
+        assert sum("learned from y" in str(one.message) for one in caught) == 1
+
+
+def test_searches_and_intervals_name_them_too():
+    pipe, X, y = leaky(Ridge())
+    with pytest.warns(InfluenceWarning, match="jackknife_plus_interval.*SelectKBest"):
+        jackknife_plus_interval(pipe, X[:3])
+    search = LeaveOneOutSearchCV(pipe, {"ridge__alpha": [1.0, 10.0]})
+    with pytest.warns(InfluenceWarning, match="LeaveOneOutSearchCV.*SelectKBest"):
+        search.fit(X, y)
+
+
+def test_nothing_leaks_without_such_a_step_or_from_a_frozen_one():
+    X, y = load_breast_cancer(return_X_y=True)
+    frozen = FrozenEstimator(SelectKBest(k=5).fit(X, y))
+    pipe = our_pipeline.make_pipeline(frozen, StandardScaler(), LogisticRegression())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe.fit(X, y).leave_out_score()

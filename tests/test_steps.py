@@ -1,0 +1,196 @@
+"""Every function takes pipelines within each other, and answers as the flat model does."""
+
+import copy
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import pipeline as plain
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skinfluence import UnsupportedEstimatorError, from_fitted, functionals, inspection
+from skinfluence import model_selection as ours
+from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import DELEGATES, Pipeline, make_pipeline
+from skinfluence.steps import final_estimator, transform
+from tests.cases import NEWTON, data
+
+mpl.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+def flat(scaled, model):
+    return make_pipeline(scaled(), model)
+
+
+def twice(scaled, model):
+    return make_pipeline(scaled(), make_pipeline(scaled(), model))
+
+
+def thrice(scaled, model):
+    return make_pipeline(scaled(), make_pipeline("passthrough", make_pipeline(model)))
+
+
+def mixed(scaled, model):
+    """Ours around scikit-learn's around ours."""
+    inner = plain.make_pipeline(scaled(), make_pipeline(scaled(), model))
+    return make_pipeline(scaled(), inner)
+
+
+def only_plain(scaled, model):
+    return plain.make_pipeline(scaled(), plain.make_pipeline(scaled(), model))
+
+
+NESTINGS = [flat, twice, thrice, mixed, only_plain]
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def shown(display):
+    offsets = getattr(display, "scatter_", None) or getattr(display, "line_", None)
+    if offsets is None:
+        return display.influence
+    return np.ma.getdata(getattr(offsets, "get_offsets", lambda: offsets.get_xydata())())
+
+
+def value(functional, estimator):
+    params = final_estimator(estimator).params_
+    return np.append(functional.value(params), functional.gradient(params))
+
+
+SIDE = slice(0, 40)
+
+#: What each function makes of (estimator, X, y), as an array.
+FUNCTIONS = {
+    "coefficient": lambda e, X, y: value(functionals.coefficient(e, 2), e),
+    "mean_prediction": lambda e, X, y: value(functionals.mean_prediction(e, X[SIDE]), e),
+    "probability": lambda e, X, y: value(functionals.probability(e, X[:1]), e),
+    "margin": lambda e, X, y: value(functionals.margin(e, X[:1]), e),
+    "demographic_parity": lambda e, X, y: value(
+        functionals.demographic_parity(e, X, np.arange(len(X)) % 2), e
+    ),
+    "equal_opportunity": lambda e, X, y: value(
+        functionals.equal_opportunity(e, X, y, np.arange(len(X)) % 2), e
+    ),
+    "auc_surrogate": lambda e, X, y: value(functionals.auc_surrogate(e, X, y), e),
+    "rank_label_errors": lambda e, X, y: inspection.rank_label_errors(e),
+    "most_influential_set": lambda e, X, y: (
+        inspection.most_influential_set(e, functionals.margin(e, X[:1]), max_samples=3).params
+    ),
+    "InfluenceDisplay": lambda e, X, y: shown(
+        inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
+    ),
+    "LeverageDisplay": lambda e, X, y: shown(inspection.LeverageDisplay.from_estimator(e)),
+    "LeaveOutDisplay": lambda e, X, y: shown(
+        inspection.LeaveOutDisplay.from_estimator(e, n_checks=2, random_state=0)
+    ),
+    "ConvergenceDisplay": lambda e, X, y: shown(
+        inspection.ConvergenceDisplay.from_estimator(e, max_iter=1)
+    )[:1],
+}
+OF_REGRESSORS = {
+    "jackknife_plus_interval": lambda e, X, y: ours.jackknife_plus_interval(e, X[:5]),
+}
+# They take a search, or an estimator that is not fitted yet, or are no functions.
+OTHERS = {"SearchDisplay", "LeaveOneOutSearchCV", "Functional"}
+
+
+def test_the_table_has_every_public_function():
+    public = {*functionals.__all__, *inspection.__all__, *ours.__all__}
+    assert {*FUNCTIONS, *OF_REGRESSORS} == public - OTHERS
+
+
+def compare(function, nesting, model, X, y):
+    pipe = nesting(StandardScaler, model).fit(X, y)
+    seen = transform(pipe, X)
+    final = copy.deepcopy(final_estimator(pipe))
+    expected = function(final, seen, y)
+    np.testing.assert_allclose(function(pipe, X, y), expected, rtol=1e-12, atol=1e-300)
+    np.testing.assert_array_equal(pipe.predict(X), final.predict(seen))
+
+
+@pytest.mark.parametrize("nesting", NESTINGS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_classifiers(name, nesting):
+    X, y, _ = data("cancer")
+    compare(FUNCTIONS[name], nesting, LogisticRegression(C=0.1, **NEWTON), 3 * X + 1, y)
+
+
+@pytest.mark.parametrize("nesting", NESTINGS)
+@pytest.mark.parametrize("name", OF_REGRESSORS)
+def test_functions_of_regressors(name, nesting):
+    X, y, _ = data("diabetes")
+    compare(OF_REGRESSORS[name], nesting, Ridge(), 3 * X + 1, y)
+
+
+@pytest.mark.parametrize("nesting", [flat, twice, thrice, mixed])
+def test_methods_go_to_any_depth(nesting):
+    X, y, _ = data("cancer")
+    raw = 3 * X + 1
+    pipe = nesting(StandardScaler, LogisticRegression(**NEWTON)).fit(raw, y)
+    final, seen = copy.deepcopy(final_estimator(pipe)), transform(pipe, raw)
+    np.testing.assert_array_equal(
+        pipe.influence_loss(raw[:3], y[:3]), final.influence_loss(seen[:3], y[:3])
+    )
+    assert pipe.polish() is pipe
+    assert pipe.add_samples(raw[:2], y[:2]) is pipe
+    final.polish().add_samples(seen[:2], y[:2])
+    np.testing.assert_allclose(pipe.params_, final.params_, rtol=1e-9)
+    assert pipe.param_names()[0] == "coef[x0]"
+
+
+@pytest.mark.parametrize("nesting", NESTINGS)
+def test_parameters_are_named_after_the_raw_features(nesting):
+    X, y, _ = data("diabetes")
+    X = pd.DataFrame(X[:, :3], columns=["bmi", "age", "sex"])
+    pipe = nesting(StandardScaler, Ridge()).fit(X, y)
+    slope = functionals.coefficient(pipe, "coef[age]")
+    final = final_estimator(pipe)
+    assert slope.value(final.params_) == final.coef_[1]
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        Pipeline([]),
+        make_pipeline(FunctionTransformer(), Pipeline([])),
+        make_pipeline(Pipeline([])),
+    ],
+    ids=["empty", "behind-a-step", "inside"],
+)
+def test_empty_pipelines_are_as_with_scikit_learn(empty):
+    theirs = plain.Pipeline([])
+    for name in DELEGATES:
+        assert not hasattr(empty, name)
+        assert name not in dir(empty)
+    assert not hasattr(empty, "params_")
+    assert not hasattr(empty, "param_names")
+    assert repr(empty)
+    assert set(dir(theirs)) <= set(dir(empty))
+    X, y, _ = data("cancer")
+    with pytest.raises(AttributeError, match="no attribute 'influence_loss'") as error:
+        empty.influence_loss(X, y)
+    assert "pipeline without steps" in str(error.value.__cause__)
+    with pytest.raises(TypeError, match="pipeline without steps has no influence methods"):
+        inspection.rank_label_errors(empty)
+    with pytest.raises(UnsupportedEstimatorError, match="pipeline without steps"):
+        from_fitted(empty, X, y)
+
+
+def test_an_empty_pipeline_reads_as_scikit_learns():
+    assert repr(Pipeline([])) == repr(plain.Pipeline([]))
+    with pytest.raises(ValueError, match="pipeline is empty"):
+        Pipeline([]).fit([[1.0]], [1])
+
+
+@pytest.mark.parametrize("last", ["passthrough", None, StandardScaler()])
+def test_what_has_no_influence_is_named(last):
+    pipe = plain.make_pipeline(StandardScaler(), plain.make_pipeline(last))
+    named = type(last).__name__ if isinstance(last, StandardScaler) else repr(last)
+    with pytest.raises(TypeError, match=f"{named} has no influence methods"):
+        inspection.rank_label_errors(pipe)

@@ -1,0 +1,75 @@
+"""`verbose` shows progress with any number of jobs, and in no more lines than are read."""
+
+import inspect
+
+import numpy as np
+import pytest
+import sklearn
+
+from skinfluence.blocks import run_blocks
+from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.pipeline import make_pipeline
+from skinfluence.svm import SVC
+from tests.cases import NEWTON, LogisticRegression, data
+
+METHODS = [
+    name
+    for name, method in inspect.getmembers(InfluenceEstimatorMixin, inspect.isfunction)
+    if "verbose" in inspect.signature(method).parameters and not name.startswith("_")
+]
+QUERIES = {"influence_loss", "influence_relabel", "leave_out_loss"}
+
+
+def lines(capsys):
+    out, err = capsys.readouterr()
+    return [line for line in (out + err).splitlines() if line.strip()]
+
+
+def call(estimator, name, **kwargs):
+    X, y, _ = data("cancer")
+    if name == "influence_relabel":
+        kwargs["y_new"] = y
+    return getattr(estimator, name)(*((X[:9], y[:9]) if name in QUERIES else ()), **kwargs)
+
+
+def test_the_methods_are_known():
+    assert set(METHODS) >= {*QUERIES, "leave_out_params", "leave_out_predict"}
+
+
+@pytest.mark.parametrize(
+    "make", [LogisticRegression, SVC, make_pipeline], ids=lambda m: m.__name__
+)
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_progress_with_any_number_of_jobs(name, n_jobs, make, capsys):
+    X, y, _ = data("cancer")
+    model = make(LogisticRegression(**NEWTON)) if make is make_pipeline else make()
+    estimator = model.fit(X, y)
+    quiet = call(estimator, name, n_jobs=n_jobs)
+    assert not lines(capsys)
+    shown = call(estimator, name, n_jobs=n_jobs, verbose=1)
+    said = lines(capsys)
+    assert 1 <= len(said) <= 20
+    assert all("Parallel(n_jobs=" in line for line in said)
+    np.testing.assert_array_equal(shown, quiet)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+def test_many_blocks_take_few_lines(n_jobs, capsys):
+    blocks = list(range(3000))
+    found, sums = run_blocks(lambda b: b * b, blocks, n_jobs=n_jobs, verbose=1), []
+    assert found == [b * b for b in blocks]
+    assert 2 <= len(lines(capsys)) <= 20
+    run_blocks(lambda b: b, blocks, n_jobs=n_jobs, verbose=1, reduce=sums.append)
+    assert sums == blocks
+    assert 2 <= len(lines(capsys)) <= 20
+
+
+def test_work_in_several_blocks_says_how_far_it_is(capsys):
+    X, y, _ = data("cancer")
+    clf = LogisticRegression(**NEWTON).fit(X, y)
+    with sklearn.config_context(working_memory=0.1):
+        clf.leave_out_params(method="exact", verbose=10)
+    said = lines(capsys)
+    assert len(said) > 2
+    assert "finished" in said[-1]
