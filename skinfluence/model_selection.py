@@ -7,7 +7,8 @@ from sklearn.base import is_classifier
 
 from skinfluence._typing import Accuracy, Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
-from skinfluence.leave_one_out import LeaveOneOutSearchCV, leave_one_out_scorer
+from skinfluence.leave_one_out import leave_one_out_scorer
+from skinfluence.search import LeaveOneOutSearchCV
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator, transform
 from skinfluence.supervised import warn_of_leaks

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -24,7 +26,7 @@ from skinfluence.inspection import (
 from skinfluence.inspection.plotting import label_points
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Lasso, LogisticRegression, PoissonRegressor, Ridge
-from skinfluence.model_selection import LeaveOneOutSearchCV
+from skinfluence.model_selection import LeaveOneOutSearchCV, leave_one_out_scorer
 from skinfluence.svm import SVC, SVR, LinearSVC
 from tests.cases import NEWTON, data
 
@@ -328,6 +330,51 @@ def test_search_display():
     assert [t.get_text() for t in other.ax_.get_xticklabels()] == ["True", "False"]
     with pytest.raises(ValueError, match="param='alpha' was not searched"):
         SearchDisplay.from_estimator(search, param="alpha")
+
+
+def test_search_display_of_scikit_learns_searches():
+    X, y, _ = data("cancer")
+    rows = np.arange(len(y))
+    options = {"cv": [(rows, rows)], "scoring": leave_one_out_scorer("neg_log_loss")}
+    clf, grid = LogisticRegression(**NEWTON), {"C": [0.01, 0.1, 1.0, 10.0]}
+    drawn = RandomizedSearchCV(clf, grid, n_iter=3, random_state=0, **options).fit(X, y)
+    display = SearchDisplay.from_estimator(drawn)
+    assert display.ax_.get_ylabel() == "leave-one-out neg_log_loss"
+    tried = [params["C"] for params in drawn.cv_results_["params"]]
+    assert display.lines_[0].get_xdata().tolist() == sorted(tried)
+
+    folds = GridSearchCV(
+        clf, grid, cv=3, scoring=["accuracy", "neg_log_loss"], refit="accuracy"
+    ).fit(X, y)
+    for metric in ("accuracy", "neg_log_loss"):
+        display = SearchDisplay.from_estimator(folds, metric=metric)
+        assert display.ax_.get_ylabel() == f"mean test {metric}"
+        np.testing.assert_allclose(display.scores, folds.cv_results_[f"mean_test_{metric}"])
+    assert SearchDisplay.from_estimator(folds).ax_.get_ylabel() == "mean test accuracy"
+    with pytest.raises(ValueError, match="metric='f1' is none of the search"):
+        SearchDisplay.from_estimator(folds, metric="f1")
+    with pytest.raises(ValueError, match="has several metrics"):
+        SearchDisplay.from_estimator(folds.set_params(refit=False))
+
+    # Fewer resources are another line, and the best is that of the last iteration.
+    halving = HalvingGridSearchCV(clf, grid, factor=2, random_state=0, **options).fit(X, y)
+    display = SearchDisplay.from_estimator(halving)
+    labels = [line.get_label() for line in display.lines_]
+    assert labels == [f"n_resources={n}" for n in halving.n_resources_]
+    assert len(labels) == halving.n_iterations_ > 1
+    assert display.values[display.best] == halving.best_params_["C"]
+    assert display.scores[display.best] == halving.best_score_
+
+
+def test_search_display_marks_what_refit_chose():
+    X, y, _ = data("cancer")
+    grid = {"C": [0.01, 0.1, 1.0, 10.0]}
+    search = LeaveOneOutSearchCV(LogisticRegression(**NEWTON), grid, refit=lambda results: 1)
+    display = SearchDisplay.from_estimator(search.fit(X, y))
+    assert display.best == 1
+    assert any("best: 0.1" in text.get_text() for text in texts(display.ax_))
+    with pytest.raises(ValueError, match="All 2 scores are NaN"):
+        SearchDisplay.from_predictions([1, 2], [np.nan, np.nan])
 
 
 @pytest.mark.parametrize("estimator", [SVC(), SVR(), LinearSVC(loss="hinge")], ids=str)

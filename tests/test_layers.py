@@ -28,6 +28,7 @@ ROOMS = [
     ["pipeline"],
     ["fitted"],
     ["functionals", "leave_one_out"],
+    ["search"],
     ["model_selection"],
     ["inspection"],
 ]

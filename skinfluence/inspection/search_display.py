@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
-from skinfluence.leave_one_out import is_leave_one_out, scoring_name
+from skinfluence.search import is_leave_one_out, scoring_name
 
 __all__ = ["SearchDisplay"]
 
