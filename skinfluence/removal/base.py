@@ -71,10 +71,12 @@ class Base:
     def at(cls, point, factor, solver, **known):
         """Return the base at a point with a factor of its Hessian."""
         correction = convergence.newton_correction(point, factor)
-        share = point.objective.formulation.penalty_share
+        objective = point.objective
+        # If features are far from 0, `centred` has the pencil.
+        plain = objective.formulation.penalty_share is None or objective.offset is not None
         return cls(
             point=point,
-            factor=factor if share is None else PencilFactor(point),
+            factor=factor if plain else PencilFactor(point),
             plain_factor=factor,
             correction=correction,
             solver=solver,
@@ -110,6 +112,9 @@ class Base:
     def remove(self, rows, method):
         """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1."""
         objective = self.point.objective
+        if self.centred is not None:
+            theta, decrement, converged = self.centred.remove(rows, method)
+            return objective.from_centred(theta), decrement, converged
         spectrum = None if method == "influence" else objective.spectrum
         if spectrum is None:
             return methods.remove(self, rows, method)
@@ -125,6 +130,15 @@ class Base:
             weight, tol = reduced.sample_weight, spectrum.tol
             theta[j] = least_norm(objective.design, objective.target, weight, tol)
         return theta, decrement, converged
+
+    @cached_property
+    def centred(self):
+        """This base in the features less their offset, see `Objective.offset`, or None."""
+        objective = self.point.objective
+        if objective.offset is None:
+            return None
+        point = objective.centred().at(objective.to_centred(self.theta))
+        return Base.at(point, self.solver.factorise(point), self.solver)
 
     def step_error(self, decrement, leverage):
         """Return bounds on the relative errors of Newton steps, see `methods`.
@@ -170,6 +184,9 @@ class Base:
 
     def prepare(self):
         """Compute what "exact" shares, once, before several threads want it."""
+        if self.centred is not None:
+            self.centred.prepare()
+            return
         _ = self.rounding
         if self.hessian is not None:
             _ = self.second_moments
@@ -278,6 +295,8 @@ def find_optimum(point, factor, solver, *, tol=_TOL):
     if _is_near(point, factor, correction):
         return Optimum(point, factor)
     objective = point.objective
+    if objective.offset is not None:  # features far from 0, which `polish` centres
+        return optimum_from(objective, point.theta, solver, tol=tol)
     point, decrement = _follow(point, factor, correction, tol)
     if decrement > tol * np.sqrt(abs(point.value)):
         return optimum_from(objective, point.theta, solver, tol=tol)

@@ -75,6 +75,45 @@ def refit_stack(stack):
     return run.theta, run.converged
 
 
+def refine_stack(stack, theta, decrement, chosen, tol):
+    """Take further steps from Newton steps until their error is a small share of them.
+
+    Parameters
+    ----------
+    stack : Stack
+        The groups.
+    theta : ndarray of shape (b, K, D)
+        Parameters after a Newton step; those of the chosen groups are overwritten.
+    decrement : ndarray of shape (b,)
+        Newton decrement before the step.
+    chosen : ndarray
+        Indices of the groups to refine.
+    tol : float
+        Decrement to reach relative to the first one.
+
+    Returns
+    -------
+    error : ndarray of shape (b,)
+        Decrement after the step over the one before it, 0 for groups that were not chosen.
+    converged : ndarray of shape (b,)
+        Whether the decrement was reached; True for groups that were not chosen.
+    """
+    run = _Run(stack, theta, decrement)
+    base = stack.base
+    rough = base.hessian is not None and base.point.objective.weight_spread <= _WIDE
+    sharp = stack.update.amplification()[chosen] > _AMPLIFIED
+    floor = np.full(len(stack), base.rounding)
+    if rough:
+        run.iterate(chosen[~sharp], Stack.approximate_gradients, tol, floor)
+    run.iterate(chosen[~run.converged[chosen]], Stack.gradients, tol, floor)
+    error, converged = run.slowest.copy(), np.ones(len(stack), dtype=bool)
+    for j in chosen[~run.converged[chosen]]:
+        rows = stack.rows[j][stack.real[j]]
+        error[j] = np.inf
+        theta[j], converged[j] = refit(base, rows, theta[j], first=run.first[j], tol=tol)
+    return error, converged
+
+
 class _Run:
     """The groups of a stack on their way; every array has one entry for each group.
 
@@ -97,9 +136,9 @@ class _Run:
         Groups whose Newton step is finite.
     """
 
-    def __init__(self, stack):
+    def __init__(self, stack, theta=None, first=None):
         self.stack = stack
-        self.theta, self.first = stack.newton()
+        self.theta, self.first = stack.newton() if theta is None else (theta, first)
         self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
         self.converged = np.zeros(len(stack), dtype=bool)
         finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
@@ -147,7 +186,7 @@ class _Run:
         return np.flatnonzero(self.converged)
 
 
-def refit(base, rows, start=None, first=np.inf):
+def refit(base, rows, start=None, first=np.inf, tol=1e-6):
     """Return (theta, converged) of F without some rows, by damped Newton of its own.
 
     Parameters
@@ -160,6 +199,8 @@ def refit(base, rows, start=None, first=np.inf):
         Where to begin if F is lower there than at the base point.
     first : float, default=np.inf
         Decrement of the first step; what is left must be small beside it, or rounding.
+    tol : float, default=1e-6
+        How small; more than that also ends the iteration there.
     """
     objective = base.point.objective.without(rows)
     theta = base.theta
@@ -167,14 +208,17 @@ def refit(base, rows, start=None, first=np.inf):
         value = objective.value(start)
         if np.isfinite(value) and value < objective.value(theta):
             theta = start
+    goal = 1e-11
+    if tol > 1e-6 and np.isfinite(first):
+        goal = max(goal, tol * first / np.sqrt(abs(objective.value(theta)) or 1.0))
     try:
-        polished = polish(objective, theta, base.solver, tol=1e-11, max_iter=100)
+        polished = polish(objective, theta, base.solver, tol=goal, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
     if polished.converged and _lacks_minimum(objective, polished.theta, base.solver):
         return polished.theta, False
     first = first if np.isfinite(first) else np.inf  # there was no step to compare with
-    enough = polished.decrement <= max(1e-6 * first, _AT_ROUNDING * base.rounding)
+    enough = polished.decrement <= max(tol * first, _AT_ROUNDING * base.rounding)
     return polished.theta, polished.converged and enough
 
 

@@ -2,7 +2,7 @@
 
     "influence"   theta* + H^-1 sum_A v_i                                       first order
     "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)       one Newton step, as it comes
-    "newton"      the same, and "exact" for the groups whose step is not accurate
+    "newton"      the same, and further steps if that one is not accurate
     "exact"       Newton steps of F without A until they end
 
 A Newton step d ignores that the curvature changes on the way. If the loss declares how fast,
@@ -12,7 +12,8 @@ at most about
     rate/2 max_j |x~_j'd|  <=  rate/2 max_j sqrt(x~_j' (H - H_A)^-1 x~_j)  ||d||
 
 which costs nothing for most groups. For the others, and if the loss has kinks, one gradient of
-F without A tells: the Newton decrement after the step over the one before it.
+F without A tells: the Newton decrement after the step over the one before it. They take the
+step that follows, too, and more of them until the error is small.
 """
 
 import numpy as np
@@ -20,10 +21,10 @@ from sklearn.utils import gen_batches
 
 from skinfluence import convergence
 from skinfluence.exceptions import SingularHessianError
-from skinfluence.removal.exact import refit, refit_stack
+from skinfluence.removal.exact import refine_stack, refit, refit_stack
 from skinfluence.removal.stack import Stack
 
-__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "contraction", "remove"]
+__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "remove"]
 
 #: Accuracies that users choose from.
 METHODS = ("influence", "newton", "exact")
@@ -33,7 +34,7 @@ ONE_STEP = "one-step"
 #: Relative error of a Newton step that passes for accurate.
 ACCURATE = 0.01
 # Groups that are checked together.
-_BATCH = 64
+_BATCH = 256
 # If nothing bounds the error, groups are checked from the longest step down until so many
 # batches in a row have no inaccurate one.
 _CLEAN_BATCHES = 2
@@ -79,59 +80,29 @@ def remove(base, rows, method):
             base, rows[alone], method
         )
         if method == "newton":
-            doubtful = _inaccurate(stack, theta, decrement)
-            if len(doubtful):
-                refits = refit_stack(Stack(base, rows[doubtful]))
-                theta[doubtful], converged[doubtful] = refits
+            converged &= _refine(stack, theta, decrement)
     return theta, decrement, converged
 
 
-def contraction(stack, theta, decrement):
-    """Return the Newton decrement after a step over the one before it, for each group.
-
-    It estimates the relative error of the step; 0 if what is left is rounding.
-
-    Parameters
-    ----------
-    stack : Stack
-        The groups.
-    theta : ndarray of shape (b, K, D)
-        Parameters after the step.
-    decrement : ndarray of shape (b,)
-        Newton decrement before it.
-
-    Returns
-    -------
-    ndarray of shape (b,)
-        Infinite if a step is not finite.
-    """
-    residual = stack.gradients(theta)
-    step = stack.update.correct(stack.solve(residual))
-    with np.errstate(invalid="ignore", over="ignore"):
-        left = np.sqrt(np.abs(np.einsum("bkd,bkd->b", residual, stack.readings(step))))
-    ratio = np.divide(left, decrement, out=np.zeros_like(left), where=decrement > 0)
-    at_rounding = (ratio > ACCURATE) & (left <= stack.base.rounding)
-    return np.where(np.isfinite(left), np.where(at_rounding, 0.0, ratio), np.inf)
-
-
-def _inaccurate(stack, theta, decrement):
-    """Return the groups whose Newton step is not accurate, as indices."""
+def _refine(stack, theta, decrement):
+    """Make Newton steps (b, K, D) accurate, in place; return which are, (b,) bool."""
+    converged = np.ones(len(stack), dtype=bool)
     loss = stack.base.point.objective.formulation.loss
     if loss.constant_curvature:
-        return np.empty(0, dtype=np.intp)
+        return converged
     finite = np.isfinite(theta).all(axis=(1, 2))
     error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
     suspects = np.flatnonzero(finite & ~(error <= ACCURATE))
     suspects = suspects[np.argsort(-decrement[suspects], kind="stable")]
-    found, clean = [], 0
+    clean = 0
     for batch in gen_batches(len(suspects), _BATCH):
         some = suspects[batch]
-        bad = some[contraction(stack.take(some), theta[some], decrement[some]) > ACCURATE]
-        found.append(bad)
-        clean = 0 if len(bad) else clean + 1
+        error, reached = refine_stack(stack, theta, decrement, some, ACCURATE)
+        converged &= reached
+        clean = 0 if (error > ACCURATE).any() else clean + 1
         if loss.curvature_rate is None and clean == _CLEAN_BATCHES:
             break
-    return np.sort(np.concatenate(found)) if found else np.empty(0, dtype=np.intp)
+    return converged
 
 
 def _first_order(base, rows):
@@ -174,5 +145,5 @@ def _alone(base, rows, method):
     left = convergence.newton_decrement(following, left)
     if np.isfinite(left) and left <= max(ACCURATE * decrement, base.rounding):
         return theta, decrement, True
-    theta, converged = refit(base, rows, theta, first=decrement)
+    theta, converged = refit(base, rows, theta, first=decrement, tol=ACCURATE)
     return theta, decrement, converged
