@@ -205,7 +205,7 @@ def test_newton_is_exact_where_no_row_is_out_of_place(estimator):
     fitted = estimator.set_params(tol=1e-9, max_iter=10**7).fit(X, y)
     base, groups = fitted._removal(None, None, "newton", "auto")
     rows = groups.padded(np.arange(len(y)))
-    newton, misplaced, converged = base.remove(rows, "newton")
+    newton, misplaced, converged = base.remove(rows, ONE_STEP)
     exact = base.remove(rows, "exact")[0]
     assert misplaced.shape == (len(y),)
     assert converged.all()

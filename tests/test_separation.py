@@ -64,7 +64,7 @@ def told(function, *arguments, **keywords):
 # The losses: on which sides they fall for ever.
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{type(loss).__name__}{sorted(vars(loss).values())}")
 def test_a_loss_falls_forever_on_the_sides_that_it_names_and_no_other(loss):
     if loss.coupled and not loss.shift_invariant:
         assert loss.falls_forever(np.ones((1, 1)), 2) is None

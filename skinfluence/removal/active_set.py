@@ -2,7 +2,7 @@
 
     "influence"   first order in the weights: rows held by a kink have no influence
     "one-step"    the optimum of the remaining rows if every one stays on its piece or kink
-    "newton"      the same, and "exact" for the groups without which a row does not stay
+    "newton"      the same, and the path of optima if a row does not stay
     "exact"       the path of optima as the weights of the leaving rows go to zero, with
                   every row changing its place where the path says so
 
@@ -100,16 +100,18 @@ class ActiveSetBase:
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
         outputs = np.flatnonzero(supports.any(axis=0))
-        if not np.isfinite(point.misfit) and method != ONE_STEP:
+        if not np.isfinite(point.misfit) and method == "exact":
             self.refitted.append(rows)
             return self.refit(rows), 0
         misplaced = 0
         if method != "exact":
             theta, misplaced = active_set.first_step(point, reduced, outputs)
-            if method == ONE_STEP or (not misplaced and np.isfinite(theta).all()):
+            if method == ONE_STEP or not misplaced or not np.isfinite(theta).all():
                 return theta, misplaced
         theta, arrived = active_set.follow(point, reduced, outputs)
-        if not arrived:
+        if not arrived and method == "exact":
             self.refitted.append(rows)
             theta = self.refit(rows)
+        elif not arrived:
+            theta = np.full(theta.shape, np.nan)  # scikit-learn's refit may take long
         return theta, misplaced
