@@ -20,6 +20,7 @@ from skinfluence.solvers.update import GroupUpdate
 __all__ = [
     "Polished",
     "convergence_ratio",
+    "curvature_change",
     "gradient_shift",
     "newton_correction",
     "newton_decrement",
@@ -59,6 +60,21 @@ def gradient_shift(point, correction):
     if moved <= 64 * np.finfo(np.float64).eps * known:
         return 0.0
     return float(moved / size) if size > 0 else np.inf
+
+
+def curvature_change(point, correction):
+    """Return a bound on the relative change of any row's curvature over a step.
+
+    rate max_i |x~_i'N| with the `curvature_rate` of the loss; 0 if the loss has none, or if
+    its rows are distributed. The norm in `gradient_shift` is that of all rows together, and
+    rows with small gradients hide in it.
+    """
+    objective = point.objective
+    rate = objective.formulation.loss.curvature_rate
+    if not rate or objective.is_distributed:
+        return 0.0
+    moved = objective.design.predict(correction)[objective.sample_weight > 0]
+    return float(rate * np.linalg.norm(moved, axis=1).max(initial=0.0))
 
 
 def _squares_of_shift(point, correction):

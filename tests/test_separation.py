@@ -105,7 +105,9 @@ def test_a_loss_falls_forever_on_the_sides_that_it_names_and_no_other(loss):
 
 
 @pytest.mark.parametrize(
-    "loss", [l for l in LOSSES if l.falls_forever(np.ones((1, 1)), 1) is not None], ids=loss_name
+    "loss",
+    [l for l in LOSSES if l.falls_forever(np.ones((1, 1)), 1) is not None],
+    ids=loss_name,
 )
 def test_the_shortest_step_is_the_least_ratio_of_gradient_and_curvature(loss):
     if loss.coupled:

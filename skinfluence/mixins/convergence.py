@@ -13,7 +13,7 @@ from skinfluence import convergence, existence
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.mixins.checks import check_count, prepare_out
-from skinfluence.mixins.problem import GRADIENT_SHIFT_LIMIT
+from skinfluence.mixins.problem import distance
 from skinfluence.solvers import HessianSolver, get_solver
 
 __all__ = ["ConvergenceMixin"]
@@ -165,7 +165,8 @@ class ConvergenceMixin:
             correction : ndarray of shape (p,)
                 `newton_correction`.
             converged : bool
-                Whether gradient_shift <= 0.05 and there is an optimum. There is none if
+                Whether gradient_shift <= 0.015, one Newton step changes no row's curvature by
+                more than 5 %, and there is an optimum. There is none if
                 classes are separated and no penalty holds the parameters that do it.
             message : str
                 The verdict in a sentence, with the remedy; without an optimum it names the
@@ -196,8 +197,8 @@ class ConvergenceMixin:
         shift = state.gradient_shift
         ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
         holds = self._support_holds(state)
-        converged = shift <= GRADIENT_SHIFT_LIMIT and holds
-        message = _verdict(converged, holds, shift, ratio, decrement)
+        converged = state.is_near and holds
+        message = _verdict(state, holds, ratio, decrement)
         if state.recession is not None:
             converged = False
             message = self._describe_direction(state.recession.direction)
@@ -316,22 +317,22 @@ class ConvergenceMixin:
             )
 
 
-def _verdict(converged, holds, shift, ratio, decrement):
+def _verdict(state, holds, ratio, decrement):
     """Return the report's message."""
     if not holds:
         return (
             "Not converged: at the optimum other coefficients are zero, or have other signs. "
             "Call polish(), or refit with a smaller tol or a larger max_iter."
         )
-    if not converged:
+    if not state.is_near:
         return (
-            f"Not converged: one Newton step would change the rows' gradients by "
-            f"{shift:.3g} of their size, and influence values are wrong by about as "
-            "much. Call polish(), or refit with a smaller tol or a larger max_iter."
+            f"Not converged: {distance(state)}. Call polish(), or refit with a smaller tol or "
+            "a larger max_iter."
         )
     message = (
-        f"Converged well enough for influence: one Newton step would change the rows' "
-        f"gradients by {shift:.2g} of their size (Newton decrement {decrement:.2g})."
+        "Converged well enough for influence: one Newton step would change the rows' "
+        f"gradients by {state.gradient_shift:.2g} of their size (Newton decrement "
+        f"{decrement:.2g})."
     )
     if ratio > 1:
         message += (

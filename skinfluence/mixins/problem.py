@@ -58,9 +58,13 @@ DASK_METHODS = (
     "set_training_data",
 )
 
-# Above this share of change in the rows' gradients, influence values are off by more than
-# a few per cent (0.07 of shift was measured to go with 0.13 of error).
-GRADIENT_SHIFT_LIMIT = 0.05
+# Above this share of change in the rows' gradients, influence values of some rows are off by
+# more than a few per cent: a norm over all rows hides those with small gradients.
+GRADIENT_SHIFT_LIMIT = 0.015
+# The same for the largest change of a row's curvature.
+CURVATURE_CHANGE_LIMIT = 0.05
+# Predictions of an active set may differ by this share of the largest from those of the fit.
+_LOST_PATH = 0.05
 # Share by which directions that least squares drops turn into kept ones, to warn of.
 _MIXED = 0.02
 
@@ -118,6 +122,19 @@ class _State:
         return convergence.gradient_shift(self.point, self._rough_correction)
 
     @cached_property
+    def curvature_change(self):
+        """By how much one Newton step may change the curvature of a row."""
+        return convergence.curvature_change(self.point, self._rough_correction)
+
+    @property
+    def is_near(self):
+        """Whether influence at the point is that at the optimum, to a few per cent."""
+        return (
+            self.gradient_shift <= GRADIENT_SHIFT_LIMIT
+            and self.curvature_change <= CURVATURE_CHANGE_LIMIT
+        )
+
+    @cached_property
     def recession(self):
         """The `Recession` of an objective without a minimum, None where it has one.
 
@@ -168,6 +185,21 @@ def _other_data(mismatch, name, parameter):
         f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "
         "other data are meant, call polish() first, because the parameters are no optimum on "
         "these."
+    )
+
+
+def distance(state):
+    """Return how far a state is from the optimum, in words with the number."""
+    if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
+        return (
+            f"one Newton step would change the rows' gradients by {state.gradient_shift:.3g} "
+            "of their size (gradient_shift), and influence values are wrong by about as much, "
+            "those of rows with small gradients by more"
+        )
+    return (
+        "one Newton step would change the curvature of some rows by a factor of up to "
+        f"exp({state.curvature_change:.3g}), and their influence values are wrong by about "
+        "as much"
     )
 
 
@@ -766,19 +798,17 @@ class ProblemMixin(Hooks):
         if state.recession is not None:
             return  # `_get_state` has said so: from no optimum every distance is infinite
         self._warn_of_support(state)
-        if state.gradient_shift > GRADIENT_SHIFT_LIMIT:
+        if not state.is_near:
             warn(
-                "The fit is not at its optimum: one Newton step would change the rows' "
-                f"gradients by {state.gradient_shift:.3g} of their size "
-                "(gradient_shift), and influence values are wrong by about as much. "
-                "Call polish() or refit with a smaller tol or a larger max_iter; or the "
-                "training arrays changed since fit.",
+                f"The fit is not at its optimum: {distance(state)}. Call polish() or refit "
+                "with a smaller tol or a larger max_iter; or the training arrays changed "
+                "since fit.",
             )
 
     def _warn_of_lost_path(self, point):
         """Warn where a fit is far from the optimum that its held rows belong to."""
         largest = np.abs(point.raw_prediction).max()
-        if np.isfinite(point.misfit) and point.misfit <= GRADIENT_SHIFT_LIMIT * largest:
+        if np.isfinite(point.misfit) and point.misfit <= _LOST_PATH * largest:
             return
         found = "no optimum was found from it"
         if np.isfinite(point.misfit):

@@ -31,12 +31,14 @@ __all__ = ["RemovalMixin"]
 class RemovalMixin:
     """Leave-one-out and group removal at three accuracies.
 
-    "influence" is first order and additive over rows, "newton" one Newton step of the
-    reduced objective (exact for squared loss), "exact" scikit-learn's refit: the error is
-    usually below 1e-8 of the change of the parameters, and 3e-7 is the largest measured.
-    Groups that scikit-learn itself refits, as a warning then says, are as exact as its solver.
-    All three predict the converged refit, also from a fit that stopped early. Frozen:
-    class weights and hyperparameters as fitted; in a pipeline also the preprocessing.
+    "influence" is first order and additive over rows. "newton" is one Newton step of the
+    reduced objective, exact for squared loss, with further steps for groups for which it is
+    not accurate to about 1 %. "exact" is scikit-learn's refit: the error is usually below
+    1e-8 of the change of the parameters, and 3e-7 is the largest measured. Groups that
+    scikit-learn itself refits, as a warning then says, are as exact as its solver.
+    All three start at the optimum of all rows, so they predict the converged refit from any
+    fit. Frozen: class weights and hyperparameters as fitted; in a pipeline also the
+    preprocessing.
     """
 
     # Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
@@ -105,7 +107,7 @@ class RemovalMixin:
         cv : int, splitter or iterable, default=None
             The test folds are the groups; `groups` then goes to ``cv.split``.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy.
+            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
         refine : float, default=None
             Share of the groups, those with the largest Newton decrement, recomputed
             exactly. With "newton" only.
@@ -195,7 +197,7 @@ class RemovalMixin:
         cv : int, splitter or iterable, default=None
             The test folds are the groups.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy.
+            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
         refine : float, default=None
             Share of the groups recomputed exactly, see `leave_out_params`.
         hessian_solver : str or HessianSolver, default="auto"
@@ -263,7 +265,7 @@ class RemovalMixin:
         cv : int, splitter or iterable, default=None
             The test folds are the groups.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy.
+            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
         refine : float, default=None
             Share of the groups recomputed exactly, see `leave_out_params`.
         response_method : {"predict", "decision_function", "predict_proba"}, \
@@ -336,7 +338,7 @@ default="predict"
             Weights of the samples in the score; None counts each once, whatever their
             weights in the fit.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy.
+            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
         refine : float, default=None
             Share of the groups recomputed exactly, see `leave_out_params`.
         hessian_solver : str or HessianSolver, default="auto"
@@ -496,7 +498,7 @@ default="predict"
         indices : array-like of shape (m,) or int
             Rows of the training data.
         method : {"influence", "newton", "exact"}, default="exact"
-            Accuracy.
+            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1; results do not depend on it.
 

@@ -323,11 +323,13 @@ def refine_optimum(optimum, solver, *, tol=1e-11):
 def _is_near(point, factor, correction):
     """Whether removal from a point predicts the same as from the optimum near it."""
     loss = point.objective.formulation.loss
-    if loss.constant_curvature:
-        return True  # one Newton step reaches the optimum from anywhere
     decrement = convergence.newton_decrement(point, correction)
-    if decrement > _NEAR * _effect_of_a_row(point, factor):
+    # One Newton step reaches the optimum of squared loss, but from far away it loses digits.
+    share = 1.0 if loss.constant_curvature else _NEAR
+    if decrement > share * _effect_of_a_row(point, factor):
         return False
+    if loss.constant_curvature:
+        return True
     if loss.curvature_rate is None:
         return convergence.gradient_shift(point, correction) <= _NEAR
     moved = np.linalg.norm(point.objective.design.predict(correction), axis=1)

@@ -31,8 +31,9 @@ METHODS = ("influence", "newton", "exact")
 #: A Newton step whether or not it is accurate, for measures that are defined by it.
 ONE_STEP = "one-step"
 
-#: Relative error of a Newton step that passes for accurate.
-ACCURATE = 0.01
+#: Relative error of a Newton step that passes for accurate, and error to reach if it does not.
+#: Both are in the metric of the Hessian; in the parameters it may be a few times as large.
+ACCURATE, _REFINED = 0.005, 1e-3
 # Groups that are checked together.
 _BATCH = 256
 # If nothing bounds the error, groups are checked from the longest step down until so many
@@ -97,7 +98,7 @@ def _refine(stack, theta, decrement):
     clean = 0
     for batch in gen_batches(len(suspects), _BATCH):
         some = suspects[batch]
-        error, reached = refine_stack(stack, theta, decrement, some, ACCURATE)
+        error, reached = refine_stack(stack, theta, decrement, some, _REFINED)
         converged &= reached
         clean = 0 if (error > ACCURATE).any() else clean + 1
         if loss.curvature_rate is None and clean == _CLEAN_BATCHES:
@@ -145,5 +146,5 @@ def _alone(base, rows, method):
     left = convergence.newton_decrement(following, left)
     if np.isfinite(left) and left <= max(ACCURATE * decrement, base.rounding):
         return theta, decrement, True
-    theta, converged = refit(base, rows, theta, first=decrement, tol=ACCURATE)
+    theta, converged = refit(base, rows, theta, first=decrement, tol=_REFINED)
     return theta, decrement, converged
