@@ -93,25 +93,17 @@ def refine_stack(stack, theta, decrement, chosen, tol):
 
     Returns
     -------
-    error : ndarray of shape (b,)
-        Decrement after the step over the one before it, 0 for groups that were not chosen.
-    converged : ndarray of shape (b,)
-        Whether the decrement was reached; True for groups that were not chosen.
+    converged : ndarray
+        Whether it was reached, for each chosen group.
     """
     run = _Run(stack, theta, decrement)
-    base = stack.base
-    rough = base.hessian is not None and base.point.objective.weight_spread <= _WIDE
-    sharp = stack.update.amplification()[chosen] > _AMPLIFIED
-    floor = np.full(len(stack), base.rounding)
-    if rough:
-        run.iterate(chosen[~sharp], Stack.approximate_gradients, tol, floor)
-    run.iterate(chosen[~run.converged[chosen]], Stack.gradients, tol, floor)
-    error, converged = run.slowest.copy(), np.ones(len(stack), dtype=bool)
+    run.iterate(chosen, Stack.gradients, tol, np.full(len(stack), stack.base.rounding))
     for j in chosen[~run.converged[chosen]]:
         rows = stack.rows[j][stack.real[j]]
-        error[j] = np.inf
-        theta[j], converged[j] = refit(base, rows, theta[j], first=run.first[j], tol=tol)
-    return error, converged
+        theta[j], run.converged[j] = refit(
+            stack.base, rows, theta[j], first=run.first[j], tol=tol
+        )
+    return run.converged[chosen]
 
 
 class _Run:

@@ -17,7 +17,6 @@ step that follows, too, and more of them until the error is small.
 """
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from skinfluence import convergence
 from skinfluence.exceptions import SingularHessianError
@@ -34,11 +33,6 @@ ONE_STEP = "one-step"
 #: Relative error of a Newton step that passes for accurate, and error to reach if it does not.
 #: Both are in the metric of the Hessian; in the parameters it may be a few times as large.
 ACCURATE, _REFINED = 0.005, 1e-3
-# Groups that are checked together.
-_BATCH = 256
-# If nothing bounds the error, groups are checked from the longest step down until so many
-# batches in a row have no inaccurate one.
-_CLEAN_BATCHES = 2
 
 
 def remove(base, rows, method):
@@ -94,15 +88,8 @@ def _refine(stack, theta, decrement):
     finite = np.isfinite(theta).all(axis=(1, 2))
     error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
     suspects = np.flatnonzero(finite & ~(error <= ACCURATE))
-    suspects = suspects[np.argsort(-decrement[suspects], kind="stable")]
-    clean = 0
-    for batch in gen_batches(len(suspects), _BATCH):
-        some = suspects[batch]
-        error, reached = refine_stack(stack, theta, decrement, some, _REFINED)
-        converged &= reached
-        clean = 0 if (error > ACCURATE).any() else clean + 1
-        if loss.curvature_rate is None and clean == _CLEAN_BATCHES:
-            break
+    if len(suspects):
+        converged[suspects] = refine_stack(stack, theta, decrement, suspects, _REFINED)
     return converged
 
 
@@ -115,16 +102,12 @@ def _first_order(base, rows):
 
 def _each_alone(base, rows, method):
     """Return what `remove` does, of groups that each have a Hessian of their own."""
-    outcomes = [_alone(base, line[line >= 0], method) for line in rows]
-    theta, decrement, converged = (
-        (list(parts) for parts in zip(*outcomes, strict=True)) if (outcomes) else ([], [], [])
-    )
-    shape = (len(rows), *base.theta.shape)
-    return (
-        np.array(theta, dtype=np.float64).reshape(shape),
-        np.array(decrement, dtype=np.float64),
-        np.array(converged, dtype=bool),
-    )
+    b = len(rows)
+    theta = np.full((b, *base.theta.shape), np.nan)
+    decrement, converged = np.zeros(b), np.ones(b, dtype=bool)
+    for j, line in enumerate(rows):
+        theta[j], decrement[j], converged[j] = _alone(base, line[line >= 0], method)
+    return theta, decrement, converged
 
 
 def _alone(base, rows, method):
