@@ -48,7 +48,7 @@ def newton_correction(point, factor):
 def newton_decrement(point, correction):
     """Return sqrt(G' H^-1 G) from N."""
     readings = point.objective.design.readings(correction)
-    return float(np.sqrt(max(0.0, -np.sum(point.gradient * readings))))
+    return float(np.sqrt(np.maximum(0.0, -np.sum(point.gradient * readings))))  # NaN stays
 
 
 def gradient_shift(point, correction):
@@ -203,10 +203,16 @@ def polish(objective, theta, solver, *, tol, max_iter):
     if objective.is_distributed or objective.offset is None:
         return _polish(objective, theta, solver, tol, max_iter)
     start = objective.to_centred(theta)
-    polished = _polish(objective.centred(), start, solver, tol, max_iter)
+    try:
+        polished = _polish(objective.centred(), start, solver, tol, max_iter)
+    except SingularHessianError as error:
+        if error.direction is not None:
+            error.direction = objective.from_centred(error.direction)
+        raise
     # A point that needed no step stays as it is, to the last bit.
     theta = objective.from_centred(polished.theta) if polished.n_iter else theta
-    return replace(polished, theta=theta)
+    correction = objective.from_centred(polished.correction)
+    return replace(polished, theta=theta, correction=correction)
 
 
 def _polish(objective, theta, solver, tol, max_iter):

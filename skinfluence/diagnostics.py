@@ -179,6 +179,8 @@ class RemovalMeasures:
     def doubtful(self):
         """Return the rows whose Newton step may not be the whole change, as indices."""
         decrement = self.newton_decrement()
+        if self.base.point.objective.formulation.l1_support is not None:
+            return np.flatnonzero(decrement > 0)  # without a row the support may be another
         error = self.base.step_error(decrement, self.leverage.max(axis=1))
         return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))
 

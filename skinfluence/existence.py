@@ -37,6 +37,7 @@ from skinfluence.blocks import row_blocks
 
 __all__ = [
     "Recession",
+    "RemovalCheck",
     "find_recession",
     "may_lack_minimum",
     "may_recede",
@@ -169,6 +170,76 @@ def may_recede(objective):
     falls = objective.formulation.loss.falls_forever
     some = objective.target[:1], len(objective.penalty)
     return falls(*some) is not None and bool(_unpenalised(objective).any())
+
+
+class RemovalCheck:
+    """Finds the groups of rows without which F has no minimum.
+
+    They are those that held back a direction, as the only sample that overlaps. The steps away
+    from an optimum of all rows are then long, as `may_lack_minimum` says of the first one.
+
+    Parameters
+    ----------
+    objective : Objective
+        F with all rows.
+    """
+
+    def __init__(self, objective):
+        self.objective = objective
+        self.is_needed = may_recede(objective)
+        if not self.is_needed:
+            return
+        design = objective.design
+        d = design.n_features
+        self.mean = np.zeros(d)
+        self.reach = np.ones(design.n_columns)
+        if design.has_metric:
+            self.reach[:] = np.inf  # every group is looked at
+            return
+        mean = design.centre(objective.sample_weight)
+        self.mean = self.mean if mean is None else mean
+        largest = np.zeros(d)
+        for rows in row_blocks(design.n_rows, 24 * design.n_columns):
+            X = design.X[rows].astype(np.float64)
+            if mean is None:
+                size = abs(X).max(axis=0)
+                size = size.toarray().ravel() if sparse.issparse(size) else size
+            else:
+                size = np.abs(X - mean).max(axis=0)
+            largest = np.maximum(largest, size)
+        self.reach[:d] = largest
+
+    def directions(self, theta, rows, moved):
+        """Return {j: direction} of groups whose removal leaves no minimum.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (K, D)
+            Parameters with all rows.
+        rows : ndarray of shape (b, a)
+            Rows of each group, padded by -1.
+        moved : ndarray of shape (b, K, D)
+            Parameters without them.
+        """
+        if not self.is_needed:
+            return {}
+        change, d = moved - theta, self.objective.design.n_features
+        with np.errstate(invalid="ignore"):
+            size = np.abs(change)
+            if self.objective.design.fit_intercept:
+                size[..., -1] = np.abs(change[..., -1] + change[..., :d] @ self.mean)
+            bound = np.where(size > 0, size * self.reach, 0.0).sum(axis=2).max(axis=1)
+        bound *= 2.0 if self.objective.coupled else 1.0
+        step = _SHARE * self.objective.formulation.loss.shortest_step()
+        found = {}
+        for j in np.flatnonzero(~(bound < step)):
+            reduced = self.objective.without(rows[j][rows[j] >= 0])
+            lost = not np.isfinite(moved[j]).all()
+            if lost or may_lack_minimum(reduced, change[j]):
+                direction = recession_direction(reduced, None if lost else moved[j])
+                if direction is not None:
+                    found[int(j)] = direction
+        return found
 
 
 class _Cone:

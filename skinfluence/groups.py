@@ -61,7 +61,8 @@ class Groups:
         if self.members is None:
             return f"row {group}"
         if self.labels is None:
-            return f"group {group}"
+            rows = self.members[group]
+            return f"row {rows[0]}" if len(rows) == 1 else f"group {group}"
         return f"group {self.labels[group]!r}"
 
     def partition(self):

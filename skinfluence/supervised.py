@@ -8,6 +8,7 @@ from inspect import Parameter, signature
 
 from sklearn.compose import ColumnTransformer
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
+from sklearn.feature_selection import SelectorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import TargetEncoder
@@ -38,15 +39,15 @@ def _parts(transformer):
 def learned_from_y(transformer):
     """Whether a transformer uses y in its fit.
 
-    It requires y by its tags or its signature, or asks an estimator that requires it.
+    It requires y by its tags or its signature, or selects by an estimator that requires it.
     """
     if isinstance(transformer, PLSSVD | PLSCanonical | PLSRegression | CCA):
         return True
     if hasattr(transformer, "score_func"):  # SelectKBest and its kin, which may do without
         return True
     chooser = getattr(transformer, "estimator", None)
-    if chooser is not None and not isinstance(chooser, str):
-        return _requires_y(chooser)
+    if isinstance(transformer, SelectorMixin) and chooser is not None:
+        return not isinstance(chooser, str) and _requires_y(chooser)
     return _requires_y(transformer)
 
 

@@ -304,7 +304,7 @@ ADVICE = [
     row(
         "scikit-learn's own estimator",
         lambda: rank_label_errors(plain(), strategy="self_influence"),
-        r"from skinfluence, alone or as the last step of a pipeline.*"
+        r"of skinfluence, alone or as the last step of a pipeline.*"
         r"skinfluence\.from_fitted\(estimator, X, y\)",
         lambda: rank_label_errors(LogisticRegression().fit(X, Y), strategy="self_influence"),
         lambda: rank_label_errors(from_fitted(plain(), X, Y), strategy="self_influence"),
@@ -312,7 +312,7 @@ ADVICE = [
     row(
         "a pipeline of scikit-learn's own",
         lambda: make_pipeline(StandardScaler(), plain()).self_influence(),
-        r"Use the estimator of skinfluence in its place; .*from_fitted\(pipe, X, y\)",
+        r"estimator of skinfluence in its place; if.*from_fitted\(pipe, X, y\)",
         lambda: make_pipeline(LogisticRegression()).fit(X, Y).self_influence(),
         lambda: from_fitted(sk_pipeline(plain()).fit(X, Y), X, Y).self_influence(),
     ),

@@ -230,7 +230,7 @@ def test_searches_and_intervals_name_them_too():
     with pytest.warns(InfluenceWarning, match="jackknife_plus_interval.*SelectKBest"):
         jackknife_plus_interval(pipe, X[:3])
     search = LeaveOneOutSearchCV(pipe, {"ridge__alpha": [1.0, 10.0]})
-    with pytest.warns(InfluenceWarning, match="LeaveOneOutSearchCV.*SelectKBest"):
+    with pytest.warns(InfluenceWarning, match="leave_out_score.*SelectKBest"):
         search.fit(X, y)
 
 

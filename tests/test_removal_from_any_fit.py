@@ -228,7 +228,13 @@ def test_the_separated_classes_of_a_softmax_have_no_removal():
         assert np.isnan(clf.leave_out_params()).all()
 
 
-@pytest.mark.parametrize("loss", [l for l in LOSSES if l.curvature_rate is not None], ids=str)
+def loss_name(loss):
+    return repr(loss) if vars(loss) else type(loss).__name__
+
+
+@pytest.mark.parametrize(
+    "loss", [l for l in LOSSES if l.curvature_rate is not None], ids=loss_name
+)
 def test_the_curvature_changes_no_faster_than_its_rate(loss):
     rng = np.random.default_rng(0)
     K = 3 if loss.coupled else 1

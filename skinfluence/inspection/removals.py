@@ -7,7 +7,7 @@ their active sets.
 
 import numpy as np
 
-from skinfluence import active_set, convergence, influence, removal
+from skinfluence import active_set, convergence, existence, influence, removal
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.groups import Groups
 from skinfluence.solvers import get_solver
@@ -115,6 +115,9 @@ class Removals:
     def _at_optimum(self, objective, theta):
         polished = convergence.polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
         if not polished.converged:
+            return None
+        doubtful = existence.may_lack_minimum(objective, polished.correction)
+        if doubtful and existence.recession_direction(objective, polished.theta) is not None:
             return None
         point = objective.at(polished.theta)
         return removal.Base.at(point, self.solver.factorise(point), self.solver)

@@ -166,7 +166,7 @@ class ConvergenceMixin:
                 `newton_correction`.
             converged : bool
                 Whether gradient_shift <= 0.015, one Newton step changes no row's curvature by
-                more than 5 %, and there is an optimum. There is none if
+                a factor above exp(0.5), and there is an optimum. There is none if
                 classes are separated and no penalty holds the parameters that do it.
             message : str
                 The verdict in a sentence, with the remedy; without an optimum it names the

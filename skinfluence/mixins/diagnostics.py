@@ -120,16 +120,14 @@ class DiagnosticsMixin:
         state = self._get_influence_state(hessian_solver)
         measures = self._measure(state, hessian_solver, n_jobs)
         doubtful = measures.doubtful()
-        if len(doubtful):
-            self._leave_out(
-                measures.base,
-                Groups(state.point.objective.n_rows, [np.array([i]) for i in doubtful]),
-                "newton",
-                lambda indices, _rows, theta: measures.refine_loss(doubtful[indices], theta),
-                None,
-                n_jobs,
-                0,
-            )
+        if len(doubtful) and state.recession is None:
+            rows = [np.array([i]) for i in doubtful]
+            base, groups = self._removal(rows, None, "newton", hessian_solver)
+
+            def refine(indices, _rows, theta):
+                measures.refine_loss(doubtful[indices], theta)
+
+            self._leave_out(base, groups, "newton", refine, None, n_jobs, 0)
         columns = {
             "leverage": measures.leverage.sum(axis=1),
             "self_influence": influence.self_influence(

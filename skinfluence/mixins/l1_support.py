@@ -18,7 +18,7 @@ class L1SupportMixin(RemovalMixin, ProblemMixin):
 
     Derivatives are those on the support: parameters at 0 stay there, and signs are kept.
     "newton" and "exact" removal ask the optimality conditions of every result whether both
-    are true, and leave the groups to scikit-learn's own refit for which they are not.
+    are true, and let scikit-learn refit the groups for which they are not.
     """
 
     def _removal(self, groups, cv, method, hessian_solver):

@@ -61,8 +61,8 @@ DASK_METHODS = (
 # Above this share of change in the rows' gradients, influence values of some rows are off by
 # more than a few per cent: a norm over all rows hides those with small gradients.
 GRADIENT_SHIFT_LIMIT = 0.015
-# The same for the largest change of a row's curvature.
-CURVATURE_CHANGE_LIMIT = 0.05
+# The same for the largest change of the logarithm of a row's curvature.
+CURVATURE_CHANGE_LIMIT = 0.5
 # Predictions of an active set may differ by this share of the largest from those of the fit.
 _LOST_PATH = 0.05
 # Share by which directions that least squares drops turn into kept ones, to warn of.

@@ -131,7 +131,7 @@ class RemovalMixin:
         params : ndarray of shape (G, p)
             Parameters without each group, laid out as `params_`. NaN, with an
             `InfluenceWarning` that names the group, where there is no such model. Without an
-            optimum of all rows, parameters without a value are NaN, with "exact" all are.
+            optimum of all rows, parameters without a value are NaN; of softmax all are.
         bound : ndarray of shape (G,)
             Bound on the error in the 2-norm. Only if `return_bound`.
 
@@ -523,10 +523,9 @@ default="predict"
         base, groups = self._removal([rows], None, method, hessian_solver)
         result = []
         if base.open is not None or not base.has_optimum:
-            raise ValueError(
-                "There is no optimum of all samples to remove some from: the model was left "
-                "as it is. Add a penalty, and fit again."
-            )
+            objective, theta = self._get_objective(), self._theta()
+            told = self._describe_direction(existence.recession_direction(objective, theta))
+            raise ValueError(f"{told} The model was left as it is.")
         outcome = removal.leave_out(
             base, groups, method, lambda _i, _r, theta: result.append(theta[0]), recover=True
         )
@@ -601,6 +600,11 @@ default="predict"
                     objective, theta, solver, tol=1e-11, max_iter=100
                 )
                 theta, converged = polished.theta, polished.converged
+                if existence.may_lack_minimum(objective, polished.correction):
+                    found = existence.recession_direction(objective, theta)
+                    if found is not None:
+                        told = self._describe_direction(found, objective)
+                        raise ValueError(f"With these samples: {told} The model is unchanged.")
         if not converged:
             raise ValueError(
                 "The optimum of the enlarged objective was not reached: the model was left "
@@ -652,7 +656,7 @@ default="predict"
                 warn(self._describe_direction(recession.direction))
         if recession is not None:
             return removal.base_of_part(objective, self._theta(), solver, recession)
-        if method == "influence":
+        if method == "influence" and state is not None:
             self._warn_of_mixing(state)
         with self._naming_directions():
             if state is not None:
@@ -705,7 +709,7 @@ default="predict"
                 f"Without {len(outcome.separated)} of {len(groups)} group(s) the others have "
                 f"no optimum: {named}. Without {groups.name(group)}: {told} Parameters in "
                 "such a direction are NaN, and so are predictions and losses that depend on "
-                "them."
+                "them; of softmax all are."
             )
         if outcome.without_optimum:
             named = ", ".join(
@@ -783,7 +787,7 @@ default="predict"
     ):
         """Return the pooled score, the scorer given more than predictions and targets."""
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
-        self._check_labelled(raw)
+        self._check_labelled(raw, scored=True)
         objective = self._get_objective()
         pooled = self._pooled(raw)
         y = self._decode(objective.target)
@@ -792,15 +796,24 @@ default="predict"
         scorer = check_scoring(pooled, scoring=scoring)
         return float(scorer(pooled, objective.design.X, y, **metadata))
 
-    def _check_labelled(self, raw):
-        """Raise where a classifier has no label for a sample: NaN would read as a class."""
+    def _check_labelled(self, raw, *, scored=False):
+        """Raise if a sample has no prediction, and NaN would read as a class or a number."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
-        if missing.size and is_classifier(self):
+        if not missing.size:
+            return
+        named = f"the groups of {missing.size} sample(s)"
+        if is_classifier(self):
+            call = "leave_out_predict(" if scored else ""
             raise ValueError(
-                f"There is no model without the groups of {missing.size} sample(s), so they "
-                f"have no predicted class: {missing[:5].tolist()}. Use groups that leave "
-                "members of every class, or response_method='decision_function', where "
+                f"There is no model without {named}, so they have no predicted class: "
+                f"{missing[:5].tolist()}. Use groups that leave members of every class, or "
+                f"{call}response_method='decision_function'{')' if scored else ''}, where "
                 "they are NaN."
+            )
+        if scored:
+            raise ValueError(
+                f"There is no optimum without {named}, so there is nothing to score: "
+                f"{missing[:5].tolist()}. Use leave_out_predict, where they are NaN."
             )
 
     def _pooled(self, raw):

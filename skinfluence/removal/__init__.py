@@ -3,7 +3,8 @@
     theta_-A = argmin of F with w_i = 0 for i in A, all else frozen
 
     "influence"   theta* + H^-1 sum_A v_i                  first order, additive
-    "newton"      theta* - (H - H_A)^-1 (G - sum_A v_i)    one Newton step of F without A
+    "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)    for measures defined by one step
+    "newton"      the same, and further steps if that one is not accurate
     "exact"       Newton steps of F without A to the end   scikit-learn's best refit
 
 All three predict the converged refit, because they start at the optimum theta* of all rows.

@@ -63,7 +63,7 @@ class ActiveSetBase:
         """Return the optimum of all rows, (K, D)."""
         return self.point.theta
 
-    def prepare(self):
+    def prepare(self, method):
         """Nothing is shared beyond the point."""
 
     def recover(self, rows):

@@ -182,10 +182,14 @@ class Base:
             self.point.objective, self.theta, self.solver, tol=1e-11, max_iter=100
         ).theta
 
-    def prepare(self):
-        """Compute what "exact" shares, once, before several threads want it."""
+    def prepare(self, method):
+        """Compute what all groups share, once, before several threads want it."""
         if self.centred is not None:
-            self.centred.prepare()
+            self.centred.prepare(method)
+            return
+        if method != "exact":
+            if self.point.objective.formulation.loss.curvature_rate:
+                _ = self.spread
             return
         _ = self.rounding
         if self.hessian is not None:
@@ -324,9 +328,9 @@ def _is_near(point, factor, correction):
     """Whether removal from a point predicts the same as from the optimum near it."""
     loss = point.objective.formulation.loss
     decrement = convergence.newton_decrement(point, correction)
-    # One Newton step reaches the optimum of squared loss, but from far away it loses digits.
+    # For squared loss one Newton step reaches the optimum, but a long step loses digits.
     share = 1.0 if loss.constant_curvature else _NEAR
-    if decrement > share * _effect_of_a_row(point, factor):
+    if not decrement <= share * _effect_of_a_row(point, factor):
         return False
     if loss.constant_curvature:
         return True
@@ -338,7 +342,10 @@ def _is_near(point, factor, correction):
 
 def _effect_of_a_row(point, factor):
     """Return the median ||H^-1 v_i||_H of some rows with v_i != 0."""
-    rows = np.arange(0, len(point.rows), 1 + len(point.rows) // _ENOUGH_ROWS)
+    # By size, because the order of the rows must not matter.
+    size = np.abs(point.rows.raw_gradient).sum(axis=1) * point.objective.sample_weight
+    order = np.argsort(size, kind="stable")
+    rows = order[:: 1 + len(order) // _ENOUGH_ROWS]
     V = point.rows.take(rows).toarray()
     V *= point.objective.sample_weight[rows, None, None]
     squares = factor.quadratic(V)

@@ -21,7 +21,7 @@ from skinfluence.convergence import newton_correction, polish
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.stack import Stack
 
-__all__ = ["refit", "refit_stack"]
+__all__ = ["refine_stack", "refit", "refit_stack"]
 
 # Error to reach relative to the first step, both in the metric of H - H_A: in single and in
 # double precision. What is small in that metric may be less so in the parameters, so double
@@ -113,11 +113,13 @@ class _Run:
     ----------
     stack : Stack
         The groups.
+    theta, first : ndarray or None, default=None
+        Where they begin, and the decrement of the step before; None for one Newton step.
 
     Attributes
     ----------
     theta : ndarray of shape (b, K, D)
-        Where each group is; begins after one Newton step.
+        Where each group is.
     first, last : ndarray of shape (b,)
         Decrement of that step and of the last one made.
     slowest : ndarray of shape (b,)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skinfluence import existence
 from skinfluence.blocks import row_blocks, run_blocks
 
 __all__ = ["Outcome", "groups_without_optimum", "leave_out"]
@@ -18,7 +19,7 @@ class Outcome:
     without_optimum : list of (group, class)
         Groups whose removal leaves no sample of a class that a free intercept fits.
     unsolved : ndarray
-        Other groups without a finite, converged result.
+        Other groups without a finite, converged result; all if there is no optimum at all.
     undetermined : dict of int to ndarray of shape (r, K, D)
         Directions of the parameters that nothing determines without a group. The result is
         one of many, and only numbers that are the same in all of them mean something.
@@ -84,15 +85,18 @@ def leave_out(
     decrements = np.zeros(len(groups))
     solved = np.ones(len(groups), dtype=bool)
     undetermined, separated = {}, {}
+    check = existence.RemovalCheck(base.point.objective) if recover else None
 
     def run(chosen, method):
-        if method == "exact":
-            base.prepare()
+        if method in ("newton", "exact"):
+            base.prepare(method)
 
         def work(indices):
             rows = groups.padded(indices)
             theta, decrement, converged = base.remove(rows, method)
             converged = converged & np.isfinite(theta).all(axis=(1, 2))
+            if check is not None:
+                converged[list(check.directions(base.theta, rows, theta))] = False
             for j in np.flatnonzero(~converged) if recover else ():
                 found = base.recover(rows[j][rows[j] >= 0])
                 if found is None:
@@ -114,9 +118,12 @@ def leave_out(
         run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose, reduce=reduce)
 
     for group in np.flatnonzero(impossible)[:, None]:
-        emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
+        found = emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
+        if reduce is not None:
+            reduce(found)
     possible = np.flatnonzero(~impossible)
-    solved[impossible] = [group in dict(empty) for group in np.flatnonzero(impossible)]
+    named = {group for group, _ in empty}
+    solved[impossible] = [group in named for group in np.flatnonzero(impossible)]
     run(possible, method)
     if refine is not None:
         order = np.argsort(-decrements[possible], kind="stable")

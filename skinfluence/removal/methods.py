@@ -75,19 +75,22 @@ def remove(base, rows, method):
             base, rows[alone], method
         )
         if method == "newton":
-            converged &= _refine(stack, theta, decrement)
+            converged &= _refine(stack, theta, decrement, alone)
     return theta, decrement, converged
 
 
-def _refine(stack, theta, decrement):
-    """Make Newton steps (b, K, D) accurate, in place; return which are, (b,) bool."""
+def _refine(stack, theta, decrement, done):
+    """Make Newton steps (b, K, D) accurate, in place; return which are, (b,) bool.
+
+    Groups whose indices are in `done` are left alone.
+    """
     converged = np.ones(len(stack), dtype=bool)
     loss = stack.base.point.objective.formulation.loss
     if loss.constant_curvature:
         return converged
     finite = np.isfinite(theta).all(axis=(1, 2))
     error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
-    suspects = np.flatnonzero(finite & ~(error <= ACCURATE))
+    suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= ACCURATE)), done)
     if len(suspects):
         converged[suspects] = refine_stack(stack, theta, decrement, suspects, _REFINED)
     return converged
