@@ -444,7 +444,7 @@ CASES = [
         "smooth-hinge-classes",
         SmoothHingeLinearSVC(class_weight={0: 2.0, 2: 0.3}, intercept_scaling=3, **SMOOTH),
         "wine",
-        rows=(3, 25),
+        rows=(25, 61),
     ),
     Case(
         "smooth-hinge-balanced",

@@ -513,7 +513,9 @@ def test_a_singular_hessian_names_the_direction():
     X = np.column_stack([X, X[:, 0]])
     fitted = Ridge(alpha=0.0).fit(X, y)
     given = from_fitted(fitted, *arrays(X, y))
-    with pytest.raises(np.linalg.LinAlgError, match=r"coef\[x0\].*coef\[x10\]"):
+    # The two entries are equal but for rounding, so either may be named first.
+    either = r"coef\[x0\].*coef\[x10\]|coef\[x10\].*coef\[x0\]"
+    with pytest.raises(np.linalg.LinAlgError, match=either):
         given.self_influence()
 
 
@@ -574,10 +576,13 @@ def two_threads():
 def test_exact_removal_on_a_dask_backend_of_joblib(two_threads):
     X, y, w = data("cancer")
     fitted = LogisticRegression(**NEWTON).fit(X, y, w)
-    expected = fitted.leave_out_params(method="exact")
+    # Where single precision ends the iteration the last digits depend on the stack.
+    expected = fitted.leave_out_params(method="exact") - fitted.params_
     with parallel_config(backend="dask"):
-        assert_close(fitted.leave_out_params(method="exact"), expected)
-        assert_close(fitted.leave_out_params(method="exact", n_jobs=3), expected)
+        for n_jobs in (None, 3):
+            found = fitted.leave_out_params(method="exact", n_jobs=n_jobs) - fitted.params_
+            error = np.linalg.norm(found - expected, axis=1)
+            assert (error <= 1e-8 * np.linalg.norm(expected, axis=1)).all()
 
 
 def test_on_a_dask_backend_blocks_run_on_threads_of_this_process(two_threads):
