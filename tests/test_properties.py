@@ -18,6 +18,7 @@ from scipy import sparse
 
 from skinfluence import InfluenceWarning, SingularHessianError, from_fitted
 from skinfluence.fitted import MIRROR_MODULES
+from skinfluence.removal import ONE_STEP
 from skinfluence.solvers import WoodburySolver
 from tests.problems import CONTAINERS, FAMILIES, SCALES, WEIGHTS, Problem, consistent_problem
 
@@ -305,8 +306,11 @@ def test_newton_step_with_the_weight_of_a_row_taken_is_its_removal(problem, row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         step = fitted.newton_step(-w[row] / w.sum())[row]
-        removed = fitted.leave_out_params()
-    removed = removed - fitted.params_
+        base, groups = fitted._removal(None, None, "newton", "auto")
+        rows = groups.padded(np.arange(len(groups)))
+        # As it comes: leave_out_params refines a step that is not accurate.
+        removed = base.remove(rows, ONE_STEP)[0]
+    removed = base.point.objective.formulation.layout.to_public(removed) - fitted.params_
     size = np.nanmax(np.abs(removed))
     if np.isfinite(step).all() and np.isfinite(removed[row]).all():
         assert_close(step, removed[row], digits(1e-7, fitted), scale=size)
