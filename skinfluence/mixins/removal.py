@@ -791,30 +791,33 @@ default="predict"
         objective = self._get_objective()
         pooled = self._pooled(raw)
         y = self._decode(objective.target)
-        if scoring is None:
-            return float(self._score_predictions(pooled, y, **metadata))
-        scorer = check_scoring(pooled, scoring=scoring)
-        return float(scorer(pooled, objective.design.X, y, **metadata))
+        try:
+            if scoring is None:
+                return float(self._score_predictions(pooled, y, **metadata))
+            scorer = check_scoring(pooled, scoring=scoring)
+            return float(scorer(pooled, objective.design.X, y, **metadata))
+        except ValueError as error:
+            missing = np.flatnonzero(np.isnan(raw).any(axis=1))
+            if not missing.size:
+                raise
+            raise ValueError(
+                f"There is no optimum without the groups of {missing.size} sample(s), and the "
+                f"scoring takes no NaN: {missing[:5].tolist()}. Use leave_out_predict, where "
+                "they are NaN."
+            ) from error
 
     def _check_labelled(self, raw, *, scored=False):
-        """Raise if a sample has no prediction, and NaN would read as a class or a number."""
+        """Raise if a classifier has no label for a sample: NaN would read as a class."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
-        if not missing.size:
+        if not missing.size or not is_classifier(self):
             return
-        named = f"the groups of {missing.size} sample(s)"
-        if is_classifier(self):
-            call = "leave_out_predict(" if scored else ""
-            raise ValueError(
-                f"There is no model without {named}, so they have no predicted class: "
-                f"{missing[:5].tolist()}. Use groups that leave members of every class, or "
-                f"{call}response_method='decision_function'{')' if scored else ''}, where "
-                "they are NaN."
-            )
-        if scored:
-            raise ValueError(
-                f"There is no optimum without {named}, so there is nothing to score: "
-                f"{missing[:5].tolist()}. Use leave_out_predict, where they are NaN."
-            )
+        response = "response_method='decision_function'"
+        remedy = f"leave_out_predict({response})" if scored else response
+        raise ValueError(
+            f"There is no model without the groups of {missing.size} sample(s), so they have "
+            f"no predicted class: {missing[:5].tolist()}. Use groups that leave members of "
+            f"every class, or {remedy}, where they are NaN."
+        )
 
     def _pooled(self, raw):
         """Return an estimator that answers with these raw predictions."""
@@ -847,8 +850,11 @@ default="predict"
         if not self._refits_on_all_rows:
             kept = kept[weight > 0]
         refit = self._refit_estimator()
+        X = self._rows_of_X(objective, kept)
+        if X.dtype == np.float32:  # in which scikit-learn would compute
+            X = X.astype(np.float64)
         refit.fit(
-            self._rows_of_X(objective, kept),
+            X,
             self._decode(objective.target[kept]),
             sample_weight=weight[kept],
         )
