@@ -186,6 +186,8 @@ def null_directions(moments, design, tol):
         mean = moments[:d, d] / moments[d, d]
         variances = variances - np.outer(mean, moments[:d, d])
     values, vectors = np.linalg.eigh(variances)
-    least = max(tol**2, 10 * d * _EPS)
-    null = vectors[:, values <= least * max(values[-1], 0.0)].T
+    # A variance is known to the rounding of the second moment it is the rest of.
+    size = np.abs(moments.diagonal()[:d]).max(initial=0.0)
+    least = max(tol**2 * max(values[-1], 0.0), 10 * d * _EPS * size)
+    null = vectors[:, values <= least].T
     return null, mean, variances.trace() / d
