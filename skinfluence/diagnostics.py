@@ -108,7 +108,7 @@ def inverse_diagonal(point, factor, *, n_jobs=None):
 
 
 class RemovalMeasures:
-    """Measures of single rows, filled as `removal.leave_out` brings the models without them.
+    """Measures of single rows, filled as ``removal.leave_out`` brings the models without them.
 
     Parameters
     ----------

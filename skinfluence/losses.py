@@ -75,9 +75,9 @@ class Loss(ABC):
     convex : bool
         Whether the curvature is nowhere negative.
     curvature_rate : float or None
-        The smallest rate with |h'| <= rate h for the curvature h along any line of raw
+        The smallest rate with ``|h'| <= rate h`` for the curvature h along any line of raw
         predictions of unit speed: over a step d it changes by a factor of at most
-        exp(rate |d|). 0 if it is constant, None if there is no such rate, as with kinks.
+        ``exp(rate |d|)``. 0 if it is constant, None if there is no such rate, as with kinks.
     description : str
         The loss in the words of an error message.
     lower : float
