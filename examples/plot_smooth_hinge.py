@@ -96,14 +96,15 @@ print(f"largest change: {np.abs(actual).max():.2f}")
 # to scikit-learn's refits. But the derivative gets worse again: a kink in the loss means
 # that the derivative holds until the next sample enters or leaves the margin, and no
 # further. A whole sample is further than that. Some rounding looks ahead, so that a
-# temperature in the middle is best for ranking.
+# temperature in the middle is best for ranking by influence. Newton steps notice that they
+# are not accurate, and go on.
 #
 # So: to rank samples, a smooth hinge with a moderate temperature; to know what a refit
 # says, ``SVC`` with ``method="exact"``, which follows the path of optima while the weight of
 # the sample goes to zero.
 
-best = int(smooth[:, 1].argmax())
-print(f"best temperature for one Newton step: {temperatures[best]:g}")
+best = int(smooth[:, 0].argmax())
+print(f"best temperature for influence: {temperatures[best]:g}")
 
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2), layout="constrained")
 margin = np.linspace(-0.5, 2.5, 301)
@@ -122,14 +123,14 @@ axes[1].set(
     ylabel="median Pearson r with refits of SVC",
     title="Without one support vector",
 )
-chosen = predictions[best]["newton"]
+chosen = predictions[best]["influence"]
 ends = [actual.min(), actual.max()]
 axes[2].plot(ends, ends, color="0.6", linewidth=1)
 axes[2].scatter(
     chosen,
     actual,
     s=12,
-    label=f"newton, temperature {temperatures[best]:g}",
+    label=f"influence, temperature {temperatures[best]:g}",
     color="tab:orange",
 )
 axes[2].scatter(
