@@ -336,8 +336,7 @@ def _is_near(point, factor, correction):
         return True
     if loss.curvature_rate is None:
         return convergence.gradient_shift(point, correction) <= _NEAR
-    moved = np.linalg.norm(point.objective.design.predict(correction), axis=1)
-    return bool(loss.curvature_rate * moved.max(initial=0.0) <= _NEAR)
+    return convergence.curvature_change(point, correction) <= _NEAR
 
 
 def _effect_of_a_row(point, factor):

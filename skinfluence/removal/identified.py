@@ -142,7 +142,7 @@ def hold(objective, held):
     return replace(objective, formulation=replace(form, l1_support=support))
 
 
-def depends(directions, x=None, scale=None):
+def depends(directions, x=None):
     """Return which numbers change along any of some directions.
 
     Parameters
@@ -151,8 +151,6 @@ def depends(directions, x=None, scale=None):
         From `null_space`.
     x : Design or None, default=None
         Rows whose predictions are asked for; None for the parameters themselves.
-    scale : ndarray of shape (D,) or None, default=None
-        Size of the columns, with which entries of a direction are compared.
 
     Returns
     -------
@@ -160,15 +158,11 @@ def depends(directions, x=None, scale=None):
         Of shape (K, D) for parameters, (m,) for rows.
     """
     if x is None:
-        size = np.abs(directions) * (1.0 if scale is None else scale)
+        size = np.abs(directions)
         largest = size.max(axis=(1, 2), keepdims=True, initial=np.finfo(float).tiny)
         return (size > _ENTRY_TOL * largest).any(axis=0)
     moved = np.abs(x.predict(directions))  # (m, r, K)
-    known = (
-        x.magnitude(directions[0])
-        if len(directions) == 1
-        else np.max([x.magnitude(direction) for direction in directions], axis=0)
-    )
+    known = np.max([x.magnitude(direction) for direction in directions], axis=0)
     return (moved > _ENTRY_TOL * known[:, None]).any(axis=(1, 2))
 
 

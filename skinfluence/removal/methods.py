@@ -54,7 +54,7 @@ def remove(base, rows, method):
     decrement : ndarray of shape (b,)
         Newton decrement before the first step; zeros for "influence" and "exact".
     converged : ndarray of shape (b,)
-        Whether "exact" reached an optimum; True for the others.
+        Whether "exact" reached an optimum, and "newton" an accurate step; True for the others.
     """
     decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
     large = rows.shape[1] > base.point.objective.design.n_columns
