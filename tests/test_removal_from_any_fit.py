@@ -19,6 +19,7 @@ from skinfluence.linear_model import (
 )
 from skinfluence.losses import LOSSES
 from skinfluence.svm import SVC, SVR, LinearSVC
+from tests.test_losses import name as loss_name
 
 few = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -226,10 +227,6 @@ def test_the_separated_classes_of_a_softmax_have_no_removal():
     clf = LogisticRegression(C=np.inf).fit(X, y)
     with pytest.warns(InfluenceWarning, match="falls forever"):
         assert np.isnan(clf.leave_out_params()).all()
-
-
-def loss_name(loss):
-    return repr(loss) if vars(loss) else type(loss).__name__
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from skinfluence.losses import LOSSES, Loss, TweedieLoss
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import LinearSVC, SmoothHingeLinearSVC
 from tests.cases import NEWTON
+from tests.test_losses import name as loss_name
 
 FREE = {"C": np.inf, **NEWTON}
 
@@ -62,10 +63,6 @@ def told(function, *arguments, **keywords):
 
 
 # The losses: on which sides they fall for ever.
-
-
-def loss_name(loss):
-    return repr(loss) if vars(loss) else type(loss).__name__
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=loss_name)
