@@ -98,33 +98,35 @@ def test_the_error_of_influence_on_squared_loss_is_the_leverage(case):
 
 @pytest.mark.parametrize("dataset", ["cancer", "wine", "counts"])
 def test_newton_and_influence_are_their_formulas(dataset):
+    """Wherever the fit stopped: both start at the optimum of all rows."""
     X, y, w = data(dataset)
+    kind, params = LogisticRegression, {}
     if dataset == "counts":
-        fitted = PoissonRegressor(alpha=0.1, max_iter=3)
-    else:
-        fitted = LogisticRegression(max_iter=3)
+        kind, params = PoissonRegressor, {"alpha": 0.1}
+    optimum = kind(**params, **NEWTON).fit(X, y, w)
+    stopped = kind(**params, max_iter=3)
     with pytest.warns(UserWarning, match="converge"):
-        fitted.fit(X, y, w)
-    objective, theta = fitted._get_objective(), fitted._theta()
-    to_public = objective.formulation.layout.to_public
+        stopped.fit(X, y, w)
     groups = [[3], [5, 9], [1, 2, 30]]
-    newton = fitted.leave_out_params(groups)
-    first_order = fitted.leave_out_params(groups, method="influence")
-    with pytest.warns(InfluenceWarning):
-        influence = fitted.influence_params()
+    newton = stopped.leave_out_params(groups)
+    exact = stopped.leave_out_params(groups, method="exact")
+    first_order = stopped.leave_out_params(groups, method="influence")
+    influence = optimum.influence_params()
     for g, rows in enumerate(groups):
-        reduced = type(fitted)(**fitted.get_params())
-        reduced.__setstate__(fitted.__getstate__())
+        reduced = type(optimum)(**optimum.get_params())
+        reduced.__setstate__(optimum.__getstate__())
         # The same parameters on the other rows: its Newton correction is the step.
         kept = np.delete(np.arange(len(y)), rows)
-        if dataset == "counts" or len(np.unique(y[kept])) == len(np.unique(y)):
-            reduced.set_training_data(X[kept], y[kept], w[kept])
-        expected = fitted.params_ + reduced.newton_correction()
-        np.testing.assert_allclose(newton[g], expected, rtol=1e-8, atol=1e-10)
+        reduced.set_training_data(X[kept], y[kept], w[kept])
+        step = optimum.params_ + reduced.newton_correction()
+        if not np.allclose(newton[g], step, rtol=1e-9, atol=1e-10):  # it was refined
+            change = np.linalg.norm(exact[g] - optimum.params_)
+            assert np.linalg.norm(newton[g] - exact[g]) < 5e-3 * change
+            assert relative_error(newton[g], exact[g]) < relative_error(step, exact[g])
         pull = -(w[rows] / w.sum()) @ influence[rows]
-        expected = fitted.params_ + fitted.newton_correction() + pull
-        np.testing.assert_allclose(first_order[g], expected, rtol=1e-8, atol=1e-10)
-    np.testing.assert_array_equal(to_public(theta), fitted.params_)
+        np.testing.assert_allclose(
+            first_order[g], optimum.params_ + pull, rtol=1e-8, atol=1e-10
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -247,7 +249,7 @@ def test_refine_ranks_groups_of_more_rows_than_columns(weights):
     exact = fitted.leave_out_params(groups, method="exact")
     np.testing.assert_array_equal(refined[1 - heavy], newton[1 - heavy])
     np.testing.assert_array_equal(refined[heavy], exact[heavy])
-    assert relative_error(newton[heavy], exact[heavy]) > 1e-4
+    assert np.any(newton[heavy] != exact[heavy])
 
 
 @pytest.mark.parametrize("name", ["binary", "softmax-3", "poisson", "ridge-alphas"])
@@ -261,8 +263,8 @@ def test_first_order_removal_is_additive_wherever_the_fit_stopped(name):
         warnings.simplefilter("ignore", InfluenceWarning)
         none, few, many = fitted.leave_out_params(groups, method="influence")
         changes = fitted.leave_out_params(method="influence") - none
-        optimum = fitted.params_ + fitted.newton_correction()
-    np.testing.assert_allclose(none, optimum, rtol=1e-9)
+    # Whatever the fit, removal of nothing is the optimum.
+    np.testing.assert_allclose(none, case.fit().polish().params_, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(few - none, changes[half[:2]].sum(axis=0), rtol=1e-7)
     np.testing.assert_allclose(many - none, changes[half].sum(axis=0), rtol=1e-7)
 
@@ -338,14 +340,17 @@ def test_everything_is_refused_by_name(method):
 
 
 @pytest.mark.parametrize("method", ["newton", "exact"])
-def test_a_removal_that_lowers_the_rank_is_nan_and_named(method):
+def test_a_coefficient_that_a_removal_leaves_undetermined_is_nan_and_named(method):
     X, y, _ = data("diabetes")
     X = np.column_stack([X, np.zeros(len(X))])
     X[6, -1] = 1.0
     reg = Ridge(alpha=0.0, solver="svd").fit(X, y)
     with pytest.warns(InfluenceWarning, match="row 6"):
         params = reg.leave_out_params(method=method)
-    assert np.isnan(params).all(axis=1).nonzero()[0].tolist() == [6]
+    assert np.argwhere(np.isnan(params)).tolist() == [[6, X.shape[1] - 1]]
+    rest = np.delete(np.arange(len(y)), 6)
+    refit = Ridge(alpha=0.0, solver="svd").fit(X[rest, :-1], y[rest])
+    np.testing.assert_allclose(np.delete(params[6], X.shape[1] - 1), refit.params_, rtol=1e-9)
 
 
 def test_unpenalised_poisson_and_logit_equal_the_refit():
