@@ -341,6 +341,25 @@ class _Cone:
         """Return the constraints with the given indices, (m, n_variables)."""
         raise NotImplementedError
 
+    def kinds(self):
+        """Return a number for each constraint of intercepts; equal ones have the same.
+
+        Kinds k and -k are opposite constraints, and 0 is an equality.
+        """
+        raise NotImplementedError
+
+    def distinct(self):
+        """Return the indices of constraints that imply all others.
+
+        If only intercepts are free, the rows of a class share their constraints, and one
+        of each kind is enough. The result is empty if every constraint has its opposite,
+        because then no direction moves a row.
+        """
+        if len(self.features):
+            return np.arange(len(self.sign))
+        kinds, first = np.unique(self.kinds(), return_index=True)
+        return first[:0] if np.isin(-kinds, kinds).all() else first
+
     def blocks(self, chosen):
         """Generate (indices, matrix) of constraints."""
         for some in row_blocks(len(chosen), 32 * (self.n_variables + 1)):
@@ -373,6 +392,9 @@ class _Output(_Cone):
     def matrix(self, chosen):
         turn = np.where(self.sign[chosen] == 0, 1.0, self.turn[chosen])
         return _scaled_rows(self._columns_of(self.owner[chosen]), turn)
+
+    def kinds(self):
+        return self.turn
 
     def to_theta(self, v):
         """Return the direction (K, D) of the variables."""
@@ -419,6 +441,10 @@ class _Softmax(_Cone):
             )
         return sides[0] + sides[1]
 
+    def kinds(self):
+        low, high = np.minimum(self.own, self.other), np.maximum(self.own, self.other)
+        return np.sign(self.own - self.other) * (1 + low * self.K + high)
+
     def to_theta(self, v):
         """Return the direction (K, D) of the variables, shifted as fits are."""
         parts = [self._to_theta(part) for part in v.reshape(self.K - 1, -1)]
@@ -444,7 +470,7 @@ def _scaled_rows(rows, factor):
 
 def _search(cone, theta):
     """Return (direction, lost) of a cone, None if nothing falls."""
-    left = np.arange(len(cone.sign))
+    left = cone.distinct()
     total = np.zeros(cone.n_variables)
     gone, speed = np.zeros(0, dtype=int), np.zeros(0)
     v = None if theta is None else _as_it_is(cone, left, theta)
