@@ -16,6 +16,7 @@ ROOMS = [
     ["gradients", "rank"],
     ["objective"],
     ["solvers", "existence"],
+    ["stages"],
     ["groups", "influence", "convergence", "active_set"],
     ["stopping"],
     ["data_check"],

@@ -1,0 +1,119 @@
+"""What a step of a fit before the model must be able to do.
+
+A stage is a fitted transformer with the training rows that it was fitted on. It has statistics
+s (means, scales, components), which its fit computed from the rows, and a transform t(x; s).
+Let m_i be the multiplicity of training row i: how often the row occurs. A scalar Q depends
+on the rows through the statistics. Given the cotangent B = dQ/dt on transformed rows, a stage
+can do three things:
+
+    pull_statistics, pull_input    c = sum_rows (dt/ds)' B    and    (dt/dx)' B
+    row_influence                  c . ds/dm_i                for every training row i
+    pull_fit                       d(c . s)/dx_i              for every training row i
+
+Everything else follows by the chain rule, see `chain`. Cotangents on dense rows are arrays
+(m, D). Cotangents on sparse rows are sparse matrices with the pattern of the rows: an entry
+that is always 0 needs none.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["Stage", "Stateless", "dense", "numbers"]
+
+
+def dense(X):
+    """Return rows as a float64 array (m, d)."""
+    return X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
+
+
+def numbers(X):
+    """Return rows as a float64 array or csr array, without the names of a DataFrame."""
+    if sparse.issparse(X):
+        return sparse.csr_array(X, dtype=np.float64)
+    return np.asarray(X, dtype=np.float64)
+
+
+class Stage(ABC):
+    """A fitted transformer with its training rows.
+
+    Parameters
+    ----------
+    transformer : estimator
+        The fitted transformer. It is not changed.
+    X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
+        Rows that it was fitted on.
+    y : array-like of shape (n,) or None, default=None
+        Targets that it was fitted on.
+    weight : ndarray of shape (n,) or None, default=None
+        Sample weights that its `fit` took; None for ones.
+    """
+
+    #: Whether rows come in and go out as numbers; else the input has no derivative.
+    takes_numbers = True
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        self.transformer = transformer
+        self.X = numbers(X) if self.takes_numbers else X
+        self.y = y
+        self.weight = np.ones(X.shape[0]) if weight is None else weight
+
+    @property
+    def n_rows(self):
+        """Number of training rows, n."""
+        return self.X.shape[0]
+
+    def training_output(self):
+        """Return the transformed training rows that the next step was fitted on."""
+        return self.transformer.transform(self.X)
+
+    @abstractmethod
+    def pull_statistics(self, X, B):
+        """Return the cotangent c on the statistics, of transformed rows with cotangent B.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (m, d)
+            Rows before the transform.
+        B : ndarray or sparse matrix of shape (m, D)
+            Cotangent on the rows after it.
+
+        Returns
+        -------
+        object
+            In a form that `row_influence` and `pull_fit` take; None for zero.
+        """
+
+    @abstractmethod
+    def pull_input(self, X, B):
+        """Return the cotangent (m, d) on the rows before the transform."""
+
+    def pull_training_statistics(self, B):
+        """Return `pull_statistics` of the training rows, (n, D)."""
+        return self.pull_statistics(self.X, B)
+
+    def pull_training_input(self, B):
+        """Return `pull_input` of the training rows, (n, d)."""
+        return self.pull_input(self.X, B)
+
+    @abstractmethod
+    def row_influence(self, c):
+        """Return c . ds/dm_i of every training row, (n,)."""
+
+    @abstractmethod
+    def pull_fit(self, c):
+        """Return d(c . s)/dx_i of every training row, (n, d); None for zero."""
+
+
+class Stateless(Stage):
+    """A transformer that learns nothing from the rows."""
+
+    def pull_statistics(self, X, B):
+        return None
+
+    def row_influence(self, c):
+        return np.zeros(self.n_rows)
+
+    def pull_fit(self, c):
+        return None
