@@ -17,7 +17,7 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
-from skinfluence.pipeline import Pipeline, name_rows
+from skinfluence.pipeline import Pipeline, name_rows, training_data
 from skinfluence.steps import row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
 
@@ -172,12 +172,15 @@ def _from_fitted(obj, X, y, sample_weight, path, guess=None):
             )
         last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
-        return Pipeline(
+        pipe = Pipeline(
             [*obj.steps[:-1], (name, last)],
             transform_input=obj.transform_input,
             memory=obj.memory,
             verbose=obj.verbose,
         )
+        if X is not None:
+            pipe.training_data_ = training_data(pipe, X, y, sample_weight)
+        return pipe
     mirror = _mirror(obj, path)
     mirror._adopt_fit(X, y, sample_weight, guess)
     return mirror

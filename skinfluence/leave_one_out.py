@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn import get_config
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import (
@@ -22,7 +21,7 @@ from skinfluence.exceptions import warn
 from skinfluence.mixins.checks import check_option, check_refine
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import final_estimator
+from skinfluence.steps import final_estimator, routing_enabled
 from skinfluence.supervised import warn_of_leaks
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "count_rows",
     "is_multimetric",
     "leave_one_out_scorer",
-    "routing_enabled",
 ]
 
 Scoring = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
@@ -291,8 +289,3 @@ def is_multimetric(scoring):
 def count_rows(X):
     """Return the number of samples."""
     return X.shape[0] if hasattr(X, "shape") else len(X)
-
-
-def routing_enabled():
-    """Whether scikit-learn's metadata routing is on."""
-    return get_config()["enable_metadata_routing"]

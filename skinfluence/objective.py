@@ -23,6 +23,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.column_scales import ColumnScales
 from skinfluence.design import Design
 from skinfluence.gradients import GradientRows
 from skinfluence.l1_support import L1Support
@@ -156,6 +157,8 @@ class Objective:
         Weights w_i; ones where fit had none.
     index : pandas.Index or None, default=None
         Names of the rows, for tables of them.
+    scales : ColumnScales or None, default=None
+        How a scaler before the model multiplies the penalty when rows leave.
     """
 
     formulation: Formulation
@@ -163,6 +166,7 @@ class Objective:
     target: np.ndarray
     sample_weight: np.ndarray
     index: Any = None
+    scales: ColumnScales | None = None
 
     #: Whether solvers can have nothing but sums over the rows.
     is_distributed = False
@@ -185,9 +189,10 @@ class Objective:
     def penalty(self):
         """Diagonal of Lam at the present weights, shape (K, D)."""
         form = self.formulation
-        if form.penalty_share is None:
-            return form.penalty
-        return form.penalty + self.weight_sum * form.penalty_share
+        penalty = form.penalty
+        if form.penalty_share is not None:
+            penalty = penalty + self.weight_sum * form.penalty_share
+        return penalty if self.scales is None else penalty * self.scales.ratio()
 
     @cached_property
     def loss_weight(self):
@@ -416,13 +421,16 @@ class Objective:
         """Return an objective of no rows that keeps the penalty of all of them."""
         # What depends on the rows beside their sums is left out: no solve asks for it.
         form = replace(self.formulation, penalty=self.penalty, minimum_norm=None)
-        return replace(self, formulation=form).take(slice(0, 0))
+        return replace(self, formulation=form, scales=None).take(slice(0, 0))
 
     def without(self, rows):
         """Return this objective with the weights of some rows set to zero."""
         weight = self.sample_weight.copy()
         weight[rows] = 0.0
-        return replace(self, sample_weight=weight)
+        scales = self.scales
+        if scales is not None:
+            scales = scales.without(self.design.take(rows).rows())
+        return replace(self, sample_weight=weight, scales=scales)
 
     def take(self, rows):
         """Return this objective with only some of its rows."""

@@ -1,7 +1,8 @@
 """Pipelines whose last step has influence.
 
-The methods of the last step are methods of the pipeline: rows that they take go through
-the fitted transformers first, as in `predict`.
+The methods of the last step are methods of the pipeline. Samples that they take are raw.
+Influence and removal are those of everything that the pipeline's fit did, see `whole`. Methods
+about the last step alone see the samples behind the fitted transformers.
 """
 
 import inspect
@@ -16,9 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import unsupported
 from skinfluence._typing import Estimator, Floats, MatrixLike
-from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
-from skinfluence.steps import innermost, param_names, row_names, transform
-from skinfluence.supervised import warn_of_leaks
+from skinfluence.distributed import is_dask
+from skinfluence.groups import check_indices
+from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin, RemovalMixin
+from skinfluence.steps import innermost, param_names, routing_enabled, row_names, transform
+from skinfluence.whole import TrainingData, WholeFit
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -146,9 +149,26 @@ class Pipeline(pipeline.Pipeline, _Delegates):
 
         @wraps(pipeline.Pipeline.fit)
         def fit(self, X, y=None, **params):
+            vars(self).pop("training_data_", None)
             super().fit(X, y, **params)
             name_rows(self, row_names(X))
+            self.training_data_ = TrainingData(X, y, params)
             return self
+
+    def _whole(self, method):
+        """Return the `WholeFit` for a method; None if the last step alone decides."""
+        data = vars(self).get("training_data_")
+        if data is None or not hasattr(WholeFit, method) or is_dask(data.X, data.y):
+            return None
+        whole = vars(self).get("_whole_fit")
+        if whole is None or not whole.is_of(self, data):
+            whole = self._whole_fit = WholeFit(self, data)
+        return whole if whole.learns(method) else None
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_whole_fit", None)
+        return state
 
     @property
     def params_(self) -> Floats:
@@ -187,6 +207,33 @@ def _enlarged(final, index):
     return None if held is None or index is None else held.append(index)
 
 
+def _data_after(pipe, name, args, kwargs):
+    """Return the raw training data after a method of the last step, None if unknown."""
+    data = vars(pipe).get("training_data_")
+    if name == "drop_training_data":
+        return None
+    if name == "set_training_data":
+        call = inspect.signature(ProblemMixin.set_training_data).bind(pipe, *args, **kwargs)
+        return training_data(pipe, **dict(list(call.arguments.items())[1:]))
+    if data is not None and name == "remove_samples":
+        call = inspect.signature(RemovalMixin.remove_samples).bind(pipe, *args, **kwargs)
+        return data.without(check_indices(call.arguments["indices"], data.n_rows))
+    if data is not None and name == "add_samples":
+        call = inspect.signature(RemovalMixin.add_samples).bind(pipe, *args, **kwargs)
+        given = call.arguments
+        return data.append(given["X"], given["y"], given.get("sample_weight"))
+    return data
+
+
+def training_data(pipe, X, y, sample_weight=None):
+    """Return the arguments that a pipeline's fit took, with the weights routed as by it."""
+    params = {}
+    if sample_weight is not None:
+        name = "sample_weight" if routing_enabled() else f"{pipe.steps[-1][0]}__sample_weight"
+        params = {name: sample_weight}
+    return TrainingData(X, y, params)
+
+
 def _delegate(name, rows):
     """Return the method of a pipeline that calls the last step's."""
 
@@ -196,9 +243,11 @@ def _delegate(name, rows):
         check_is_fitted(self)
         final = innermost(self)
         method = getattr(final, name)
-        if name.startswith("leave_out_"):
-            warn_of_leaks(self, name)
         call = inspect.signature(method).bind(*args, **kwargs)
+        whole = self._whole(name)
+        if whole is not None:
+            result = getattr(whole, name)(*call.args, **call.kwargs)
+            return self if result is None else result
         index = None
         if name == "set_training_data":
             index = row_names(call.arguments.get("X"))
@@ -207,8 +256,12 @@ def _delegate(name, rows):
         for argument in rows:
             if call.arguments.get(argument) is not None:
                 call.arguments[argument] = transform(self, call.arguments[argument])
+        data = _data_after(self, name, args, kwargs)
         result = method(*call.args, **call.kwargs)
         name_rows(final, index)
+        vars(self).pop("training_data_", None)
+        if data is not None:
+            self.training_data_ = data
         return self if result is final else result
 
     return delegate

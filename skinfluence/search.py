@@ -19,11 +19,10 @@ from skinfluence.leave_one_out import (
     Scoring,
     count_rows,
     is_multimetric,
-    routing_enabled,
 )
 from skinfluence.mixins.checks import check_option, check_refine
 from skinfluence.removal import METHODS
-from skinfluence.steps import final_estimator
+from skinfluence.steps import final_estimator, routing_enabled
 
 __all__ = ["LeaveOneOutSearchCV", "is_leave_one_out", "scoring_name"]
 

@@ -8,6 +8,7 @@ before it at every depth.
 import copy
 from functools import partial
 
+from sklearn import get_config
 from sklearn.pipeline import Pipeline
 
 from skinfluence import unsupported
@@ -19,8 +20,12 @@ __all__ = [
     "final_estimator",
     "innermost",
     "param_names",
+    "random_steps",
+    "replace_steps",
+    "routing_enabled",
     "row_names",
     "steps_before",
+    "steps_of",
     "through",
     "transform",
 ]
@@ -63,6 +68,40 @@ def transform(estimator, X):
         before += steps_before(last)
         last = last.steps[-1][1]
     return through(before, X, last)
+
+
+def steps_of(estimator):
+    """Return (name, transformer) of all steps before the final estimator, at every depth."""
+    steps = []
+    while isinstance(estimator, Pipeline) and estimator.steps:
+        steps += [(f"{len(steps)}_{name}", step) for name, step in estimator.steps[:-1]]
+        estimator = estimator.steps[-1][1]
+    return steps
+
+
+def replace_steps(pipe, transformers):
+    """Put other transformers into a pipeline, in the order of `steps_of`, in place.
+
+    Pipelines inside are copied, because others may hold them, too.
+    """
+    transformers = list(transformers)
+    count = len(pipe.steps) - 1
+    names = [name for name, _ in pipe.steps]
+    last = pipe.steps[-1][1]
+    if isinstance(last, Pipeline):
+        last = copy.copy(last)
+        replace_steps(last, transformers[count:])
+    pipe.steps = list(zip(names, [*transformers[:count], last], strict=True))
+
+
+def random_steps(estimator):
+    """Return the class names of steps before the model whose refit may be random."""
+    names = []
+    for _, step in steps_of(estimator):
+        params = step.get_params() if hasattr(step, "get_params") else {}
+        if any(name.endswith("random_state") and params[name] is None for name in params):
+            names.append(type(step).__name__)
+    return names
 
 
 def steps_before(pipe):
@@ -111,6 +150,11 @@ def param_names(estimator, features=None):
             features = None
             break
     return param_names(estimator.steps[-1][1], features)
+
+
+def routing_enabled():
+    """Whether scikit-learn's metadata routing is on."""
+    return get_config()["enable_metadata_routing"]
 
 
 def row_names(X):

@@ -10,6 +10,7 @@ from skinfluence.mixins.influence import InfluenceMixin
 from skinfluence.mixins.kernel import KernelProblemMixin, NotOfKinks
 from skinfluence.mixins.l1_support import L1SupportMixin
 from skinfluence.mixins.problem import ProblemMixin
+from skinfluence.mixins.refits import RefitMixin
 from skinfluence.mixins.removal import RemovalMixin
 
 __all__ = [
@@ -22,12 +23,18 @@ __all__ = [
     "KernelProblemMixin",
     "L1SupportMixin",
     "ProblemMixin",
+    "RefitMixin",
     "RemovalMixin",
 ]
 
 
 class InfluenceEstimatorMixin(
-    InfluenceMixin, ConvergenceMixin, RemovalMixin, DiagnosticsMixin, ProblemMixin
+    InfluenceMixin,
+    ConvergenceMixin,
+    RemovalMixin,
+    DiagnosticsMixin,
+    RefitMixin,
+    ProblemMixin,
 ):
     """All chapters on top of the fitted problem."""
 
@@ -36,7 +43,7 @@ class KernelEstimatorMixin(KernelProblemMixin, InfluenceEstimatorMixin):
     """The same for models of kernels, whose parameters are dual coefficients."""
 
 
-class ActiveSetEstimatorMixin(KernelProblemMixin, InfluenceMixin, RemovalMixin):
+class ActiveSetEstimatorMixin(KernelProblemMixin, InfluenceMixin, RemovalMixin, RefitMixin):
     """Kernel models with a piecewise linear loss: nothing that needs a Newton step."""
 
     newton_correction = NotOfKinks()

@@ -399,15 +399,7 @@ default="auto"
         state = self._get_influence_state(hessian_solver)
         objective = state.point.objective
         design = self._check_X(objective.formulation, X)
-        theta = state.point.theta
-        if method == "decision_function":
-            transform = self._decision_transform()
-            jacobian = None if transform is None else transform.jacobian
-        else:
-            jacobian = objective.formulation.loss.response_jacobian
-        response_jacobian, trailing = _jacobian(jacobian, design, theta)
-        if self._response_is_flat() and method != "predict_proba":
-            trailing = ()
+        response_jacobian, trailing = self._response_jacobian(method, design, state.point)
         out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype)
         influence.output_influence(
             state.point,
@@ -761,6 +753,20 @@ default="auto"
                 state.point, state.factor, query, n_influential, order, n_jobs=n_jobs
             )
         return (values, indices) if return_influence else indices
+
+    def _response_jacobian(self, method, design, point):
+        """Return d response / d raw prediction as a function of a block, and its shape.
+
+        None as the function if the response is the raw prediction.
+        """
+        if method == "decision_function":
+            transform = self._decision_transform()
+            jacobian = None if transform is None else transform.jacobian
+        else:
+            jacobian = point.objective.formulation.loss.response_jacobian
+        function, trailing = _jacobian(jacobian, design, point.theta)
+        flat = self._response_is_flat() and method != "predict_proba"
+        return function, () if flat else trailing
 
     def _check_perturbable(self):
         """Raise where predictions have no derivative in the features."""

@@ -25,7 +25,7 @@ from skinfluence.mixins.checks import check_count, check_option, check_refine, p
 from skinfluence.mixins.pooled import pooled_predictions
 from skinfluence.solvers import HessianSolver, get_solver
 
-__all__ = ["RemovalMixin"]
+__all__ = ["RemovalMixin", "line"]
 
 
 class RemovalMixin:
@@ -294,12 +294,20 @@ default="predict"
         0.98
         """
         self._refuse_dask("leave_out_predict")
+        self._check_left_out_response(response_method)
+        raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        return self._respond(raw, response_method)
+
+    def _check_left_out_response(self, response_method):
+        """Raise if there is no such response."""
         options = ("predict", "decision_function", "predict_proba")
         check_option("response_method", response_method, options)
         if not hasattr(self, response_method):
             raise ValueError(f"{type(self).__name__} has no {response_method}.")
         self._check_response(response_method)
-        raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+
+    def _respond(self, raw, response_method):
+        """Return a response from raw predictions (m, K), NaN if there is no model."""
         if response_method == "predict":
             self._check_labelled(raw)
         return self._pooled(raw)._response(response_method)
@@ -471,7 +479,7 @@ default="predict"
         size = np.linalg.norm(read(actual), axis=1)
         moved = size > 1e-6 * np.linalg.norm(read(optimum))
         error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
-        pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
+        pearson_r, slope = line(read(predicted).ravel(), read(actual).ravel())
         return Bunch(
             predicted=predicted,
             actual=actual,
@@ -787,6 +795,10 @@ default="predict"
     ):
         """Return the pooled score, the scorer given more than predictions and targets."""
         raw = self._leave_out_raw(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        return self._score_raw(raw, scoring, metadata)
+
+    def _score_raw(self, raw, scoring, metadata):
+        """Return the score of raw predictions (n, K) of the training samples."""
         self._check_labelled(raw, scored=True)
         objective = self._get_objective()
         pooled = self._pooled(raw)
@@ -907,7 +919,7 @@ def _lost(layout, directions):
     return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
 
 
-def _line(predicted, actual):
+def line(predicted, actual):
     """Return correlation and slope, NaN with a warning where there is no line."""
     if len(predicted) < 2 or not np.ptp(predicted):
         warn(

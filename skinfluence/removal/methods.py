@@ -86,10 +86,13 @@ def _refine(stack, theta, decrement, done):
     """
     converged = np.ones(len(stack), dtype=bool)
     loss = stack.base.point.objective.formulation.loss
-    if loss.constant_curvature:
+    if loss.constant_curvature and stack.moved_penalty is None:
         return converged
     finite = np.isfinite(theta).all(axis=(1, 2))
     error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
+    if stack.scale_ratio is not None:
+        # The step takes the penalty of all rows for that without some of them.
+        error = error + np.abs(stack.scale_ratio - 1.0).max(axis=1)
     suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= ACCURATE)), done)
     if len(suspects):
         converged[suspects] = refine_stack(stack, theta, decrement, suspects, _REFINED)
@@ -99,8 +102,16 @@ def _refine(stack, theta, decrement, done):
 def _first_order(base, rows):
     """Return theta* + N + H^-1 sum_A v_i for groups too large to write out."""
     w, gradients = base.point.objective.sample_weight, base.point.rows
-    total = [gradients.take(line[line >= 0]).sum(w[line[line >= 0]]) for line in rows]
-    return base.theta + base.correction + base.factor.solve(np.array(total))
+    total = np.array(
+        [gradients.take(line[line >= 0]).sum(w[line[line >= 0]]) for line in rows]
+    )
+    objective = base.point.objective
+    if objective.scales is not None:
+        for j, line in enumerate(lines):
+            x = objective.design.take(line).rows()
+            moved = objective.scales.first_order(x).sum(axis=0)
+            total[j] += moved * objective.penalty * base.theta
+    return base.theta + base.correction + base.factor.solve(total)
 
 
 def _each_alone(base, rows, method):

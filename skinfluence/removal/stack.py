@@ -62,6 +62,8 @@ class Stack:
         part = copy.copy(self)
         part.update = self.update.take(groups)
         part.curvature = self.curvature[groups]
+        if self.moved_penalty is not None:
+            part.moved_penalty = self.moved_penalty[groups]
         for name in ("rows", "real", "weight", "t", "x"):
             setattr(part, name, getattr(self, name)[groups])
         b, a = self.rows.shape
@@ -77,6 +79,28 @@ class Stack:
         W = point.objective.formulation.weight_curvature(self.target, raw)
         W = W.reshape(*self.rows.shape, *W.shape[1:])
         return W * np.expand_dims(self.weight, tuple(range(2, W.ndim)))
+
+    @cached_property
+    def scale_ratio(self):
+        """r^2 of the columns without each group, (b, D), see `ColumnScales`, or None."""
+        scales = self.base.point.objective.scales
+        return None if scales is None else scales.ratio(self.x, self.real.sum(axis=1))
+
+    @cached_property
+    def moved_penalty(self):
+        """By how much the penalty's diagonal grows beside its share, (b, K, D), or None."""
+        if self.scale_ratio is None:
+            return None
+        return self._remaining_penalty * (self.scale_ratio[:, None] - 1.0)
+
+    @property
+    def _remaining_penalty(self):
+        """Diagonal of the penalty less the share of the leaving rows, (b or 1, K, D)."""
+        objective = self.base.point.objective
+        share = objective.formulation.penalty_share
+        if share is None:
+            return objective.penalty[None]
+        return objective.penalty - self.t[:, None, None] * share
 
     @cached_property
     def update(self):
@@ -102,6 +126,8 @@ class Stack:
         gradients = objective.gradients(theta, self.rows)
         if share is not None:
             gradients -= self.t[:, None, None] * share
+        if self.moved_penalty is not None:
+            gradients += self.moved_penalty * theta
         return gradients
 
     def approximate_gradients(self, theta):
@@ -123,6 +149,8 @@ class Stack:
         gradients -= np.matmul(own.transpose(0, 2, 1), self.x)
         if share is not None:
             gradients -= self.t[:, None, None] * share * steps
+        if self.moved_penalty is not None:
+            gradients += self.moved_penalty * theta
         return gradients
 
     def single_precision(self, theta):
@@ -141,7 +169,15 @@ class Stack:
 
     def influence(self):
         """Return theta~ + N + H^-1 sum_A v_i, additive over the rows."""
-        pull = self.base.factor.solve(self._leaving())
+        leaving = self._leaving()
+        scales = self.base.point.objective.scales
+        if scales is not None:
+            b, a, D = self.x.shape
+            moved = scales.first_order(self.x.reshape(-1, D)).reshape(b, a, D)
+            moved = np.where(self.real[:, :, None], moved, 0.0).sum(axis=1)
+            penalty = self.base.point.objective.penalty
+            leaving = leaving + moved[:, None] * penalty * self.base.theta
+        pull = self.base.factor.solve(leaving)
         return self.base.theta + self.base.correction + pull
 
     def newton(self):
@@ -151,7 +187,8 @@ class Stack:
         step points uphill by more than rounding of r: H - H_A has lost its sign to rounding.
         """
         base = self.base
-        if base.point.objective.formulation.penalty_share is None:
+        plain = base.point.objective.formulation.penalty_share is None
+        if plain and self.moved_penalty is None:
             # H^-1 r = -N - Z g from what the update holds: no further solve, and r is
             # never written out.
             g = self._base_gradients()
@@ -162,6 +199,8 @@ class Stack:
             slope -= np.sum(g * np.matmul(self.x, read.transpose(0, 2, 1)), axis=(1, 2))
         else:
             residual = base.point.gradient - self._leaving()
+            if self.moved_penalty is not None:
+                residual += self.moved_penalty * base.theta
             step = -self.update.correct(self.solve(residual))
             slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
         if np.any(slope > 0):

@@ -52,10 +52,13 @@ class Stage(ABC):
 
     #: Whether rows come in and go out as numbers; else the input has no derivative.
     takes_numbers = True
+    #: Whether statistics have a derivative in the weight of a row.
+    has_influence = True
 
     def __init__(self, transformer, X, y=None, weight=None):
         self.transformer = transformer
-        self.X = numbers(X) if self.takes_numbers else X
+        self.given = X
+        self.X = self.rows(X)
         self.y = y
         self.weight = np.ones(X.shape[0]) if weight is None else weight
 
@@ -64,9 +67,17 @@ class Stage(ABC):
         """Number of training rows, n."""
         return self.X.shape[0]
 
+    def rows(self, X):
+        """Return rows as the other methods take them: without the names of a DataFrame."""
+        return numbers(X) if self.takes_numbers else X
+
+    def apply(self, X):
+        """Return transformed rows, as `predict` sees them, from rows as they were given."""
+        return self.transformer.transform(X)
+
     def training_output(self):
         """Return the transformed training rows that the next step was fitted on."""
-        return self.transformer.transform(self.X)
+        return self.apply(self.given)
 
     @abstractmethod
     def pull_statistics(self, X, B):
@@ -107,7 +118,9 @@ class Stage(ABC):
 
 
 class Stateless(Stage):
-    """A transformer that learns nothing from the rows."""
+    """A transformer without statistics that move: it learns nothing, or a discrete choice."""
+
+    has_influence = False
 
     def pull_statistics(self, X, B):
         return None

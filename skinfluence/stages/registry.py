@@ -1,9 +1,20 @@
 """Which stage belongs to which transformer of scikit-learn."""
 
+import numpy as np
+from scipy import sparse
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import AdditiveChi2Sampler
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, PolynomialFeatures
+from sklearn.utils import get_tags
+
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages import scalers
+from skinfluence.stages.base import dense
+from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
-__all__ = ["STAGES", "make_stage"]
+__all__ = ["STAGES", "learns_from_rows", "make_stage"]
 
 #: Stage of each class of transformers, collected from the modules.
 STAGES = {**scalers.STAGES}
@@ -28,6 +39,11 @@ def make_stage(transformer, X, y=None, weight=None):
     UnsupportedEstimatorError
         The derivative of its fit is not known.
     """
+    if transformer is None or isinstance(transformer, str):  # "passthrough"
+        return Identity(X)
+    for composite, make in COMPOSITES.items():
+        if isinstance(transformer, composite):
+            return make(transformer, X, y, weight)
     kind = STAGES.get(type(transformer))
     if kind is None:
         name = type(transformer).__name__
@@ -38,3 +54,129 @@ def make_stage(transformer, X, y=None, weight=None):
             f"FrozenEstimator({name}(...).fit(X, y))."
         )
     return kind(transformer, X, y, weight)
+
+
+def learns_from_rows(transformer):
+    """Return whether a removal of rows may change a transformer.
+
+    Not if it is frozen, or if it needs no fit by scikit-learn's tags.
+    """
+    if transformer is None or isinstance(transformer, str | FrozenEstimator):
+        return False
+    if isinstance(transformer, Pipeline):
+        parts = [step for _, step in transformer.steps]
+    elif isinstance(transformer, FeatureUnion):
+        parts = [part for _, part in transformer.transformer_list]
+    elif isinstance(transformer, ColumnTransformer):
+        parts = [part for _, part, _ in transformer.transformers_]
+    elif type(transformer) in FIXED:
+        return False
+    else:
+        try:
+            return bool(get_tags(transformer).requires_fit)
+        except (AttributeError, TypeError):
+            return True
+    return any(learns_from_rows(part) for part in parts)
+
+
+def _chain(pipeline, X, y, weight):
+    """Return the stage of a pipeline of transformers."""
+    stages = []
+    for _, step in pipeline.steps:
+        stages.append(make_stage(step, X, y, weight))
+        X = stages[-1].training_output()
+    return Chain(stages) if stages else Identity(X)
+
+
+def _columns(transformer, X, y, weight):
+    """Return the stage of a ColumnTransformer."""
+    _refuse_weights(transformer)
+    names = getattr(transformer, "feature_names_in_", None)
+    parts = []
+    for name, part, columns in transformer.transformers_:
+        made = transformer.output_indices_.get(name, slice(0, 0))
+        if made.start == made.stop:
+            continue  # dropped, or without columns
+        taken = _positions(columns, transformer.n_features_in_, names)
+        parts.append((make_stage(part, _select(X, taken), y, weight), taken, made))
+    join = _join_sparse if transformer.sparse_output_ else _join_dense
+    parts.sort(key=lambda part: part[2].start)
+    return Columns(parts, X, _select, join)
+
+
+def _union(transformer, X, y, weight):
+    """Return the stage of a FeatureUnion."""
+    _refuse_weights(transformer)
+    parts, start, is_sparse = [], 0, False
+    for _, part in transformer.transformer_list:
+        if part == "drop":
+            continue
+        stage = make_stage(part, X, y, weight)
+        output = stage.training_output()
+        is_sparse |= sparse.issparse(output)
+        parts.append((stage, None, slice(start, start + output.shape[1])))
+        start += output.shape[1]
+    return Columns(parts, X, _select, _join_sparse if is_sparse else _join_dense)
+
+
+def _frozen(transformer, X, y, weight):
+    """Return the stage of a frozen transformer."""
+    inner = transformer.estimator
+    known = type(inner) in STAGES or isinstance(inner, tuple(COMPOSITES))
+    return Frozen(inner, X, make_stage(inner, X, y) if known else None)
+
+
+#: Transformers whose fit only counts the features.
+FIXED = (AdditiveChi2Sampler, FunctionTransformer, Normalizer, PolynomialFeatures)
+
+#: How to make the stage of a transformer that is made of others.
+COMPOSITES = {
+    Pipeline: _chain,
+    ColumnTransformer: _columns,
+    FeatureUnion: _union,
+    FrozenEstimator: _frozen,
+}
+
+
+def _refuse_weights(transformer):
+    if transformer.transformer_weights:
+        raise UnsupportedEstimatorError(
+            f"No derivative is known of {type(transformer).__name__} with "
+            "transformer_weights. Use a FunctionTransformer or a scaler in the parts instead."
+        )
+
+
+def _positions(columns, n_features, names):
+    """Return the positions of columns; a position alone for a column taken as a vector."""
+    if isinstance(columns, str):
+        return int(np.flatnonzero(names == columns)[0])
+    if np.isscalar(columns):
+        return int(columns)
+    if isinstance(columns, slice):
+        if isinstance(columns.start, str) or isinstance(columns.stop, str):
+            where = {name: number for number, name in enumerate(names)}
+            start = where.get(columns.start)
+            stop = where.get(columns.stop)
+            columns = slice(start, None if stop is None else stop + 1, columns.step)
+        return np.arange(n_features)[columns]
+    columns = np.asarray(columns)
+    if columns.dtype.kind in "OUS":
+        return np.array([np.flatnonzero(names == name)[0] for name in columns], dtype=int)
+    return np.arange(n_features)[columns]
+
+
+def _select(X, columns):
+    """Return columns of rows, by position; all for None."""
+    if columns is None:
+        return X
+    return X.iloc[:, columns] if hasattr(X, "iloc") else X[:, columns]
+
+
+def _join_dense(outputs):
+    """Return the outputs of parts side by side."""
+    return np.hstack([dense(output) for output in outputs])
+
+
+def _join_sparse(outputs):
+    """Return the outputs of parts side by side, sparse."""
+    return sparse.hstack([sparse.csr_array(output) for output in outputs], format="csr")

@@ -1,0 +1,95 @@
+"""A penalty that moves with the scales of a StandardScaler before the model.
+
+In the features x~ of the scaler as fitted, a refit of scaler and model without some rows is
+again a linear model u with
+
+    F(u) = sum_i w_i l(x~_i'u + b) + 1/2 sum_j lambda_j r_j^2 u_j^2,     r_j = sigma'_j / sigma_j
+
+because its coefficients are r_j u_j, and a free intercept takes the means. So a removal moves
+the scaler only through r^2, the ratio of the variances of x~ without and with the rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ColumnScales"]
+
+# A variance without some rows below this share of that with them counts as none: the refit
+# then leaves the column as it is, with a coefficient of 0.
+_CONSTANT = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnScales:
+    """Sums over the rows that a scaler sees, in its own features.
+
+    Parameters
+    ----------
+    count : float
+        Number of rows.
+    total, squares : ndarray of shape (D,)
+        Sums of x~ and of x~^2. Columns behind the features, as that of the intercept, are
+        ones, and their scale does not move.
+    variance : ndarray of shape (D,)
+        Variances of all rows, to which ratios refer; 0 for columns whose scale stays.
+    """
+
+    count: float
+    total: np.ndarray
+    squares: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def of(cls, design, moves):
+        """Return the scales of all rows of a design.
+
+        Parameters
+        ----------
+        design : Design
+            The scaled features.
+        moves : ndarray of shape (d,)
+            Which features have a scale that moves, bool.
+        """
+        ones = np.ones((design.n_rows, 1))
+        total, squares = design.adjoint(ones)[0], design.squared_adjoint(ones)[0]
+        n = design.n_rows
+        variance = squares / n - (total / n) ** 2
+        variance[: len(moves)][~moves] = 0.0
+        variance[len(moves) :] = 0.0
+        return cls(float(n), total, squares, variance)
+
+    def without(self, x):
+        """Return the scales without rows x (a, D)."""
+        return ColumnScales(
+            self.count - len(x),
+            self.total - x.sum(axis=0),
+            self.squares - (x * x).sum(axis=0),
+            self.variance,
+        )
+
+    def ratio(self, x=None, counts=0):
+        """Return r^2 of the present rows, (D,), or without rows of groups, (b, D).
+
+        Parameters
+        ----------
+        x : ndarray of shape (b, a, D) or None, default=None
+            Rows that leave, zero where padded.
+        counts : ndarray of shape (b,) or 0, default=0
+            How many leave.
+        """
+        total, squares, count = self.total, self.squares, self.count
+        if x is not None:
+            total = total - x.sum(axis=1)
+            squares = squares - np.einsum("bad,bad->bd", x, x)
+            count = (count - counts)[:, None]
+        variance = squares / count - (total / count) ** 2
+        moves = (self.variance > 0) & (variance > _CONSTANT * self.variance)
+        return np.divide(variance, self.variance, out=np.ones_like(variance), where=moves)
+
+    def first_order(self, x):
+        """Return the derivative of r^2 in the multiplicity of rows x (m, D), (m, D)."""
+        mean = self.total / self.count
+        moved = ((x - mean) ** 2 - self.variance) / self.count
+        where = np.broadcast_to(self.variance > 0, moved.shape)
+        return np.divide(moved, self.variance, out=np.zeros_like(moved), where=where)

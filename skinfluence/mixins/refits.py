@@ -1,0 +1,112 @@
+"""A fitted model on other training rows, with other features if need be."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from skinfluence import convergence, existence
+from skinfluence.exceptions import SingularHessianError
+from skinfluence.solvers import get_solver
+
+__all__ = ["RefitMixin"]
+
+# Newton decrement to reach, relative to sqrt(F), by method. One more step is taken there,
+# which squares the error.
+_TOL = {"newton": 1e-6, "exact": 1e-11}
+
+
+class RefitMixin:
+    """Refits of a model on the rows that a refitted pipeline hands to it.
+
+    Unlike removal from one objective, a refit forms everything anew that depends on the
+    rows: "balanced" class weights, kernels, the features themselves.
+    """
+
+    def _refit_near(self, X, y, sample_weight, method, columns=None):
+        """Return this model fitted on other rows, None if it has no optimum there.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, d)
+            Rows.
+        y : array-like of shape (m,) or (m, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (m,)
+            Weights.
+        method : {"newton", "exact"}
+            Accuracy.
+        columns : ndarray of shape (d,) or None, default=None
+            For each feature its position among the features of this model, -1 if it is new;
+            None if the features are the same.
+        """
+        if is_classifier(self):
+            present = np.unique(np.asarray(y)[sample_weight > 0])
+            if not np.array_equal(present, self.classes_):
+                return None
+        form = self._get_formulation()
+        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
+        if not smooth or form.minimum_norm or self._get_objective().design.has_metric:
+            return self._refit_by_solver(X, y, sample_weight)
+        fresh = self._with_features(X, columns)
+        formulation = fresh._formulate(y, sample_weight)
+        problem = replace(
+            self._get_problem(), formulation=formulation, layout=formulation.layout
+        )
+        fresh._influence_problem = replace(problem, objective=None)
+        objective = fresh._make_objective(formulation, X, y, sample_weight)
+        fresh._influence_problem = replace(problem, objective=objective)
+        start, solver = fresh._theta(), get_solver("auto", objective)
+        try:
+            polished = convergence.polish(
+                objective, start, solver, tol=_TOL[method], max_iter=100
+            )
+        except SingularHessianError:
+            return None
+        if not polished.converged:
+            return None
+        doubtful = existence.may_lack_minimum(objective, polished.correction)
+        if doubtful and existence.recession_direction(objective, polished.theta) is not None:
+            return None
+        fresh._set_theta(polished.theta)
+        return fresh
+
+    def _refit_by_solver(self, X, y, sample_weight):
+        """Return this model fitted by scikit-learn's solver at a tight tolerance."""
+        refit = self._refit_estimator()
+        params = self._get_problem().params
+        if "class_weight" in params:
+            refit.set_params(class_weight=params["class_weight"])
+        if np.all(sample_weight == 1):
+            sample_weight = None
+        refit.fit(X, y, sample_weight=sample_weight)
+        fresh = copy.copy(self)
+        vars(fresh).pop("feature_names_in_", None)
+        vars(fresh).update(vars(refit) | params)
+        fresh._forget_fit()
+        fresh._adopt_fit(X, y, sample_weight)
+        return fresh
+
+    def _with_features(self, X, columns):
+        """Return a copy whose parameters are laid out for the features of X."""
+        fresh = copy.copy(self)
+        fresh._forget_state()
+        vars(fresh).update(self._get_problem().params)
+        fresh.n_features_in_ = X.shape[1]
+        vars(fresh).pop("feature_names_in_", None)
+        if hasattr(X, "columns"):
+            fresh.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        if columns is None:
+            return fresh
+        coef, intercept = self._read_params(self)
+        known = columns >= 0
+        start = np.zeros((*np.shape(coef)[:-1], len(columns)))
+        start[..., known] = coef[..., columns[known]]
+        fresh._write_params(start, intercept)
+        return fresh
+
+    def _raw_predictions(self, X):
+        """Return raw predictions of samples, (m, K)."""
+        design = self._check_X(self._get_formulation(), X)
+        return design.predict(self._theta())

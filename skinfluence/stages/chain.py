@@ -1,0 +1,232 @@
+"""Stages that are made of stages: one after the other, or side by side.
+
+A chain s_1, s_2, ... is a stage itself. Its cotangent on the statistics is a list with one
+entry for each part. The statistics of a later stage depend on the earlier ones, because they
+are fitted to what these return. So `row_influence` walks backwards once more:
+
+    total  += c_l . ds_l/dm_i                        directly
+    B       = d(c_l . s_l)/dx                        on the rows that stage l was fitted on
+    c_(l-1) += (dt_(l-1)/ds_(l-1))' B,   B <- (dt_(l-1)/dx)' B + d(c_(l-1) . s_(l-1))/dx
+"""
+
+import numpy as np
+from scipy import sparse
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.stages.base import Stage, Stateless
+
+__all__ = ["Chain", "Columns", "Frozen", "Identity", "add"]
+
+
+def add(first, second):
+    """Return the sum of two cotangents of one structure; None is zero."""
+    if first is None or second is None:
+        return second if first is None else first
+    if isinstance(first, list | tuple):
+        return type(first)(add(a, b) for a, b in zip(first, second, strict=True))
+    return first + second
+
+
+class Identity(Stateless):
+    """A step that returns its rows as they are."""
+
+    takes_numbers = False
+
+    def __init__(self, X):
+        super().__init__(None, X)
+
+    def apply(self, X):
+        return X
+
+    def pull_input(self, X, B):
+        return B
+
+
+class Frozen(Stateless):
+    """A transformer that a fit leaves as it is.
+
+    Parameters
+    ----------
+    stage : Stage or None
+        The same transformer as a stage, which has the derivative in the rows.
+    """
+
+    takes_numbers = False
+
+    def __init__(self, transformer, X, stage):
+        super().__init__(transformer, X)
+        self.stage = stage
+
+    def pull_input(self, X, B):
+        if self.stage is None:
+            raise UnsupportedEstimatorError(
+                f"No derivative is known of {self.transformer!r}, which is frozen, in the "
+                "rows that other steps make for it. Make it the first step, or freeze the "
+                "steps before it."
+            )
+        return self.stage.pull_input(self.stage.rows(X), B)
+
+
+class Chain(Stage):
+    """Stages one after the other.
+
+    Parameters
+    ----------
+    stages : list of Stage
+        In the order in which they are applied; at least one.
+    """
+
+    takes_numbers = False
+
+    def __init__(self, stages):
+        super().__init__(None, stages[0].given)
+        self.stages = stages
+        self.has_influence = any(stage.has_influence for stage in stages)
+
+    def training_output(self):
+        return self.stages[-1].training_output()
+
+    def _inputs(self, X):
+        """Return the rows before each stage, as that takes them."""
+        inputs = [X]
+        for stage in self.stages[:-1]:
+            inputs.append(stage.apply(inputs[-1]))
+        return [stage.rows(rows) for stage, rows in zip(self.stages, inputs, strict=True)]
+
+    def apply(self, X):
+        for stage in self.stages:
+            X = stage.apply(X)
+        return X
+
+    def pull_statistics(self, X, B):
+        c = [None] * len(self.stages)
+        inputs = self._inputs(X)
+        for number in reversed(range(len(self.stages))):
+            stage, rows = self.stages[number], inputs[number]
+            c[number] = stage.pull_statistics(rows, B)
+            if number:
+                B = stage.pull_input(rows, B)
+        return c
+
+    def pull_training_statistics(self, B):
+        c = [None] * len(self.stages)
+        for number in reversed(range(len(self.stages))):
+            c[number] = self.stages[number].pull_training_statistics(B)
+            if number:
+                B = self.stages[number].pull_training_input(B)
+        return c
+
+    def pull_input(self, X, B):
+        for stage, rows in zip(reversed(self.stages), reversed(self._inputs(X)), strict=True):
+            B = stage.pull_input(rows, B)
+        return B
+
+    def pull_training_input(self, B):
+        for stage in reversed(self.stages):
+            B = stage.pull_training_input(B)
+        return B
+
+    def row_influence(self, c):
+        total, _ = self._walk(c, to_input=False)
+        return total
+
+    def pull_fit(self, c):
+        _, B = self._walk(c, to_input=True)
+        return B
+
+    def _walk(self, c, *, to_input):
+        """Return the influence of the rows, and the cotangent on their input or None."""
+        total, B = np.zeros(self.n_rows), None
+        for number in reversed(range(len(self.stages))):
+            stage, on_statistics = self.stages[number], c[number]
+            if B is not None:
+                on_statistics = add(on_statistics, stage.pull_training_statistics(B))
+            if on_statistics is not None:
+                total += stage.row_influence(on_statistics)
+            if not number and not to_input:
+                break
+            B = None if B is None else stage.pull_training_input(B)
+            if on_statistics is not None:
+                B = add(B, stage.pull_fit(on_statistics))
+        return total, B
+
+
+class Columns(Stage):
+    """Stages side by side, each with columns of the input and columns of the output.
+
+    Parameters
+    ----------
+    parts : list of (Stage, columns, slice)
+        Each stage, the columns that it takes (None for all) and the columns that it makes.
+    X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
+        Training rows.
+    select : callable
+        ``select(X, columns)`` returns columns of rows.
+    join : callable
+        Returns the outputs of all parts side by side, as the transformer does.
+    """
+
+    takes_numbers = False
+
+    def __init__(self, parts, X, select, join):
+        super().__init__(None, X)
+        self.parts = parts
+        self.has_influence = any(stage.has_influence for stage, _, _ in parts)
+        self.select = select
+        self.join = join
+
+    def training_output(self):
+        return self.join([stage.training_output() for stage, _, _ in self.parts])
+
+    def apply(self, X):
+        outputs = [stage.apply(self.select(X, columns)) for stage, columns, _ in self.parts]
+        return self.join(outputs)
+
+    def pull_statistics(self, X, B):
+        return [
+            stage.pull_statistics(stage.rows(self.select(X, columns)), B[:, made])
+            for stage, columns, made in self.parts
+        ]
+
+    def pull_training_statistics(self, B):
+        return [stage.pull_training_statistics(B[:, made]) for stage, _, made in self.parts]
+
+    def pull_input(self, X, B):
+        pulled = [
+            stage.pull_input(stage.rows(self.select(X, columns)), B[:, made])
+            for stage, columns, made in self.parts
+        ]
+        return self._scatter(pulled, X.shape)
+
+    def pull_training_input(self, B):
+        pulled = [stage.pull_training_input(B[:, made]) for stage, _, made in self.parts]
+        return self._scatter(pulled, self.X.shape)
+
+    def row_influence(self, c):
+        total = np.zeros(self.n_rows)
+        for (stage, _, _), part in zip(self.parts, c, strict=True):
+            if part is not None:
+                total += stage.row_influence(part)
+        return total
+
+    def pull_fit(self, c):
+        pulled = [
+            None if part is None else stage.pull_fit(part)
+            for (stage, _, _), part in zip(self.parts, c, strict=True)
+        ]
+        return self._scatter(pulled, self.X.shape)
+
+    def _scatter(self, pulled, shape):
+        """Return cotangents of the parts on the columns that these take, None if all are."""
+        total = None
+        for (_, columns, _), B in zip(self.parts, pulled, strict=True):
+            if B is None:
+                continue
+            if columns is None:
+                total = B if total is None else total + B
+                continue
+            B = B.toarray() if sparse.issparse(B) else B
+            whole = np.zeros(shape)
+            whole[:, columns] = B
+            total = whole if total is None else total + whole
+        return total

@@ -1,0 +1,151 @@
+"""A fitted pipeline as one whole: its data, its stages and its model."""
+
+import copy
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence.column_scales import ColumnScales
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.stages.registry import learns_from_rows, make_stage
+from skinfluence.steps import innermost, replace_steps, steps_of, transform
+from skinfluence.supervised import learned_from_y
+from skinfluence.whole.influence import WholeInfluence
+from skinfluence.whole.removal import WholeRemoval
+from skinfluence.whole.sweep import Sweep
+
+__all__ = ["WholeFit"]
+
+
+class WholeFit(WholeInfluence, WholeRemoval):
+    """A fitted pipeline with the data that it was fitted on.
+
+    Parameters
+    ----------
+    pipe : Pipeline
+        The fitted pipeline.
+    data : TrainingData
+        The arguments of its fit.
+    """
+
+    def __init__(self, pipe, data):
+        self.pipe = pipe
+        self.data = data
+        self.final = innermost(pipe)
+        self.final_name = pipe.steps[-1][0]
+        self.steps = steps_of(pipe)
+        self.refits_are_checked = False
+
+    def is_of(self, pipe, data):
+        """Return whether this is the present state of a pipeline."""
+        steps = steps_of(pipe)
+        same = len(steps) == len(self.steps) and innermost(pipe) is self.final
+        same &= all(a is b for (_, a), (_, b) in zip(steps, self.steps, strict=False))
+        return same and data is self.data
+
+    def learns(self, method):
+        """Return whether any step before the model moves with the training samples.
+
+        A selection of features does not move with weights, but may with a removal.
+        """
+        if method.startswith("influence") or method == "self_influence":
+            return self.chain.has_influence
+        return any(learns_from_rows(step) for _, step in self.steps)
+
+    def transform(self, X):
+        """Return raw samples as the model sees them."""
+        return transform(self.pipe, X)
+
+    @cached_property
+    def chain(self):
+        """The stages before the model."""
+        return make_stage(Pipeline(self.steps), self.data.X, self.data.y)
+
+    @cached_property
+    def scaled(self):
+        """The model on features whose scales move, if this is all that the steps do, or None.
+
+        So it is for a StandardScaler before a model with a free intercept and a quadratic
+        penalty, see `column_scales`.
+        """
+        learning = [learns_from_rows(step) for _, step in self.steps]
+        scaler = self.steps[-1][1]
+        if sum(learning) != 1 or not learning[-1] or type(scaler) is not StandardScaler:
+            return None
+        objective = self.final._get_objective()
+        form, design = objective.formulation, objective.design
+        fixed = self.final._get_problem().params.get("class_weight") != "balanced"
+        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
+        if design.has_metric or not (fixed and smooth) or form.minimum_norm is not None:
+            return None
+        if self.scaler_has_weights or objective.offset is not None:
+            return None
+        free = design.fit_intercept and not objective.penalty[:, -1].any()
+        if scaler.with_mean and not free and objective.penalty.any():
+            return None
+        if scaler.with_mean and not design.fit_intercept:
+            return None
+        moves = np.zeros(design.n_features, dtype=bool)
+        if scaler.with_std:
+            moves = scaler.scale_ == np.sqrt(scaler.var_)
+        model = copy.copy(self.final)
+        model._replace_objective(replace(objective, scales=ColumnScales.of(design, moves)))
+        return model
+
+    @property
+    def scaler_has_weights(self):
+        """Whether the fit of a step took weights."""
+        name = self.final_name
+        return any(
+            value is not None and not key.startswith(f"{name}__")
+            for key, value in self.data.params.items()
+        )
+
+    @cached_property
+    def feature_names(self):
+        """Names of the features that the model sees, None if the steps do not know them."""
+        try:
+            return np.asarray(Pipeline(self.steps).get_feature_names_out())
+        except (AttributeError, ValueError):
+            return None
+
+    def sweep(self, hessian_solver):
+        """Return the sweep from the model's present parameters."""
+        state = self.final._get_state(hessian_solver, quiet=True)
+        objective = state.point.objective
+        name = type(self.final).__name__
+        if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
+            raise UnsupportedEstimatorError(
+                f"Influence of {name} through steps that learn from the samples: kernels and "
+                "losses with kinks have no derivative in the features here. The methods that "
+                "remove samples (leave_out_*) fit the steps again and need none. To take the "
+                "steps as they stand, explain the model alone: from_fitted(pipe[-1], "
+                "pipe[:-1].transform(X), y)."
+            )
+        self.point_and_factor = state.point, state.factor
+        point = state.point
+        if self.scaled is not None:
+            point = self.scaled._get_objective().at(point.theta)
+        return Sweep(point, state.factor, self)
+
+    def refuse_supervised(self, method):
+        """Raise if a step uses the targets."""
+        names = [type(step).__name__ for _, step in self.steps if learned_from_y(step)]
+        if names:
+            raise UnsupportedEstimatorError(
+                f"{method} of a pipeline whose {', '.join(names)} learned from y: another "
+                "label would move its statistics, too. Fit it on other labels, or freeze the "
+                "step with sklearn.frozen.FrozenEstimator."
+            )
+
+    def become(self, refit, data):
+        """Let the pipeline be a refit of it, in place."""
+        before = [] if refit.before is None else [step for _, step in refit.before.steps]
+        replace_steps(self.pipe, before)
+        final = innermost(self.pipe)
+        vars(final).clear()
+        vars(final).update(vars(refit.model))
+        self.pipe.training_data_ = data

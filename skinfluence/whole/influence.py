@@ -1,0 +1,277 @@
+"""The influence methods of a pipeline, of everything that its fit did.
+
+Each one takes the result of the last step at frozen transformers and adds what the stages
+add, see `sweep`. Samples are raw.
+"""
+
+import numpy as np
+
+from skinfluence import influence
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import check_indices
+from skinfluence.mixins.checks import check_count, check_option
+from skinfluence.whole.data import take_rows
+
+__all__ = ["WholeInfluence"]
+
+
+class WholeInfluence:
+    """Influence methods with the signatures that estimators have."""
+
+    def influence_params(
+        self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        if X is not None:
+            raise UnsupportedEstimatorError(
+                "influence_params of samples that the pipeline was not fitted on: their "
+                "weight would move the transformers, too, which keep no place for them. Use "
+                "add_samples on a copy, or influence_params() of the training samples."
+            )
+        result = self.final.influence_params(
+            hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+        )
+        sweep = self.sweep(hessian_solver)
+        layout = sweep.point.objective.formulation.layout
+        basis = layout.from_public(np.eye(layout.size))
+        result += sweep.extra(basis, [None] * len(basis)).T
+        self.warn_of_weights(result)
+        return result
+
+    def influence_loss(
+        self,
+        X,
+        y,
+        *,
+        average=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        samples = self.transform(X)
+        result = self.final.influence_loss(
+            samples,
+            y,
+            average=average,
+            hessian_solver=hessian_solver,
+            n_jobs=n_jobs,
+            dtype=dtype,
+            out=out,
+            verbose=verbose,
+        )
+        sweep = self.sweep(hessian_solver)
+        query = self.final._check_query(samples, y)
+        if average and self.scaled is not None:
+            result += sweep.of_scales(query.sum()[None] / len(query))[0]
+        elif average:
+            m = len(query)
+            B = sweep.sample_cotangent(query.design.X, query.raw_gradient / m)
+            result += sweep.extra(query.sum()[None] / m, [(X, B)])[0]
+        else:
+            for block in self.blocks(query):
+                result[block] += self.of_losses(sweep, X, query, block)
+        self.warn_of_weights(result)
+        return result
+
+    def of_losses(self, sweep, X, query, block):
+        """Return what the stages add to the influence on losses of a block of queries."""
+        part = query.take(block)
+        if self.scaled is not None:
+            return sweep.of_scales(part.toarray())
+        rows = np.arange(block.start, block.stop)
+        B = sweep.sample_cotangent(part.design.X, part.raw_gradient)
+        samples = [(take_rows(X, rows[[j]]), B[[j]]) for j in range(len(rows))]
+        return sweep.extra(part.toarray(), samples)
+
+    def influence_loss_chunked(
+        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
+    ):
+        samples = self.transform(X)
+        sweep = self.sweep(hessian_solver)
+        query = self.final._check_query(samples, y)
+        chunks = self.final.influence_loss_chunked(
+            samples, y, working_memory=working_memory, hessian_solver=hessian_solver
+        )
+
+        def generate():
+            start = 0
+            for chunk in chunks:
+                block = slice(start, start + len(chunk))
+                chunk += self.of_losses(sweep, X, query, block)
+                yield chunk if reduce_func is None else reduce_func(chunk, start)
+                start = block.stop
+
+        return generate()
+
+    def influence_prediction(
+        self,
+        X,
+        *,
+        response_method="auto",
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        samples, final = self.transform(X), self.final
+        result = final.influence_prediction(
+            samples,
+            response_method=response_method,
+            hessian_solver=hessian_solver,
+            n_jobs=n_jobs,
+            dtype=dtype,
+            out=out,
+        )
+        sweep = self.sweep(hessian_solver)
+        design = final._check_X(sweep.point.objective.formulation, samples)
+        method = final._response_method(response_method)
+        jacobian, _ = final._response_jacobian(method, design, sweep.point)
+        K = len(sweep.point.theta)
+        wide = result if result.ndim == 3 else result[:, :, None]
+        for q in range(design.n_rows):
+            one = slice(q, q + 1)
+            J = np.eye(K) if jacobian is None else jacobian(one)[0]  # (R, K)
+            part = design.take(one)
+            V = J[:, :, None] * part.rows()[0]
+            if self.scaled is not None:
+                wide[q] += sweep.of_scales(V).T
+                continue
+            raw = take_rows(X, np.array([q]))
+            parts = [(raw, sweep.sample_cotangent(part.X, line[None])) for line in J]
+            wide[q] += sweep.extra(V, parts).T
+        self.warn_of_weights(result)
+        return result
+
+    def influence_functional(
+        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        result = self.final.influence_functional(
+            gradient, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+        )
+        sweep = self.sweep(hessian_solver)
+        layout, params = sweep.point.objective.formulation.layout, self.final.params_
+        values = gradient(params) if callable(gradient) else gradient
+        V = layout.from_public(np.atleast_2d(np.asarray(values, dtype=np.float64)))
+        samples = [None] * len(V)
+        if hasattr(gradient, "sample_gradient"):
+            X, raw_gradient = gradient.sample_gradient(params)
+            B = sweep.sample_cotangent(self.transform(X), raw_gradient)
+            samples = [(X, B)]
+        wide = result if result.ndim == 2 else result[None]
+        wide += sweep.extra(V, samples)
+        self.warn_of_weights(result)
+        return result
+
+    def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
+        samples = self.transform(X)
+        self.final._check_perturbable()
+        sweep = self.sweep(hessian_solver)
+        n = sweep.point.objective.n_rows
+        index = check_indices(index, n, "index")
+        if len(index) != 1:
+            raise ValueError(f"index must be one training sample, not {len(index)}.")
+        query = self.final._check_query(samples, y)
+        scale = sweep.point.objective.weight_sum
+        weight = sweep.point.objective.sample_weight[index[0]]
+        V = query.toarray()
+        B = sweep.sample_cotangent(query.design.X, query.raw_gradient)
+        raw = [(take_rows(X, np.array([j])), B[[j]]) for j in range(len(query))]
+        return sweep.to_inputs(V, raw, int(index[0])) * (scale / weight)
+
+    def influence_relabel(
+        self,
+        X,
+        y,
+        *,
+        y_new,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        self.refuse_supervised("influence_relabel")
+        return self.final.influence_relabel(
+            self.transform(X),
+            y,
+            y_new=y_new,
+            hessian_solver=hessian_solver,
+            n_jobs=n_jobs,
+            dtype=dtype,
+            out=out,
+            verbose=verbose,
+        )
+
+    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
+        result = self.final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
+        sweep = self.sweep(hessian_solver)
+        objective = sweep.point.objective
+        query = objective.formulation.query_gradients(
+            objective.design, objective.target, sweep.point.theta
+        )
+        for block in self.blocks(query):
+            rows = np.arange(block.start, block.stop)
+            added = self.of_losses(sweep, self.data.X, query, block)
+            result[rows] += added[np.arange(len(rows)), rows]
+        self.warn_of_weights(result)
+        return result
+
+    def influential_samples(
+        self,
+        X,
+        y,
+        n_influential=10,
+        *,
+        order="absolute",
+        average=False,
+        return_influence=True,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        check_option("order", order, influence.ORDERS)
+        n = self.final._get_objective().n_rows
+        check_count("n_influential", n_influential, n)
+        if average:
+            whole = self.influence_loss(X, y, average=True, hessian_solver=hessian_solver)
+            chunks = [whole[None]]
+        else:
+            chunks = self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
+        values, indices = [], []
+        for chunk in chunks:
+            rank = -influence.ORDERS[order](chunk)
+            best = np.argsort(rank, axis=1, kind="stable")[:, :n_influential]
+            indices.append(best)
+            values.append(np.take_along_axis(chunk, best, axis=1))
+        values, indices = np.concatenate(values), np.concatenate(indices)
+        if average:
+            values, indices = values[0], indices[0]
+        return (values, indices) if return_influence else indices
+
+    def raw_influence(self, X, hessian_solver):
+        """Return the influence on the raw prediction of one sample, (n, K)."""
+        sweep = self.sweep(hessian_solver)
+        design = self.final._check_X(sweep.point.objective.formulation, self.transform(X))
+        K = len(sweep.point.theta)
+        moved = np.empty((1, sweep.point.objective.n_rows, K))
+        influence.output_influence(sweep.point, sweep.factor, design, moved)
+        V = np.eye(K)[:, :, None] * design.rows()[0]
+        parts = [(X, sweep.sample_cotangent(design.X, line[None])) for line in np.eye(K)]
+        return moved[0] + sweep.extra(V, parts).T
+
+    def blocks(self, query):
+        """Return blocks of queries whose gradients are held together."""
+        return influence.influence_blocks(
+            *self.point_and_factor, query, row_bytes=8 * len(self.point_and_factor[0].rows)
+        )
+
+    def warn_of_weights(self, result):
+        """Warn of rows of weight 0 that the transformers have seen."""
+        weight = self.final._get_objective().sample_weight
+        count = int(np.sum(weight == 0))
+        if count:
+            warn(
+                f"{count} training sample(s) with a weight of 0 have no influence, which is "
+                "the derivative in a weight that only the model has: their entries are NaN. "
+                "Their removal (leave_out_*) is defined."
+            )

@@ -1,0 +1,501 @@
+"""The removal methods of a pipeline: every transformer is fitted again, then the model.
+
+For each group scikit-learn's own `fit_transform` of clones sees the samples that stay. The
+model goes from its parameters to the optimum on what they return by Newton's method; kernel
+models, models with an l1 penalty and losses with kinks are refitted by scikit-learn's solver.
+"""
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch, check_random_state
+
+from skinfluence import removal
+from skinfluence.blocks import run_blocks
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.mixins.removal import line
+from skinfluence.steps import param_names, random_steps, routing_enabled
+from skinfluence.whole.data import take_rows
+
+__all__ = ["Refit", "WholeRemoval"]
+
+# Relative difference of transformed training rows above which a refit of the transformers
+# on the training data is not what was fitted.
+_SAME = 1e-6
+
+
+class Refit:
+    """A pipeline fitted without some samples.
+
+    Parameters
+    ----------
+    before : Pipeline or None
+        The refitted transformers; None if there are none.
+    model : estimator
+        The refitted model.
+    """
+
+    def __init__(self, before, model):
+        self.before = before
+        self.model = model
+
+    def transform(self, X):
+        """Return raw samples as the model sees them."""
+        return X if self.before is None else self.before.transform(X)
+
+    def raw_predictions(self, X):
+        """Return raw predictions of raw samples, (m, K)."""
+        return self.model._raw_predictions(self.transform(X))
+
+    def loss(self, X, y):
+        """Return the losses of raw samples, (m,)."""
+        return self.model.sample_loss(self.transform(X), y)
+
+
+class WholeRemoval:
+    """Removal methods with the signatures that estimators have."""
+
+    def leave_out_params(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        return_bound=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        if return_bound:
+            raise UnsupportedEstimatorError(
+                "return_bound of a pipeline: the bound is one for a model on fixed features, "
+                "and these move. Leave it out, or explain the last step alone: "
+                "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
+            )
+        groups = self.resolve(groups, cv, method, refine)
+        p = len(self.final.params_)
+        out = prepare_out(out, (len(groups), p), dtype)
+        if method == "influence":
+            moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
+            for group in range(len(groups)):
+                out[group] = self.final.params_ - self._summed(moved, groups.rows(group))
+            return out
+        if self.scaled is not None:
+            self.scaled.leave_out_params(
+                list(groups.members) if groups.members is not None else None,
+                method=method,
+                refine=refine,
+                hessian_solver=hessian_solver,
+                n_jobs=n_jobs,
+                out=out,
+                verbose=verbose,
+            )
+            return self._rescale(out, groups)
+        lacking = []
+
+        def write(group, refit):
+            out[group] = self._matched(refit)
+            if np.isnan(out[group]).any():
+                lacking.append(group)
+
+        self.each(groups, method, write, n_jobs, verbose, missing=out)
+        if lacking:
+            warn(
+                f"The refits of {len(lacking)} group(s) have other features; parameters of "
+                "features that a refit does not have are NaN: "
+                f"{', '.join(groups.name(group) for group in sorted(lacking)[:5])}."
+            )
+        return out
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        if self.scaled is not None:
+            return self.scaled.leave_out_loss(
+                self.transform(X),
+                y,
+                groups,
+                cv=cv,
+                method=method,
+                refine=refine,
+                hessian_solver=hessian_solver,
+                n_jobs=n_jobs,
+                dtype=dtype,
+                out=out,
+                verbose=verbose,
+            )
+        groups = self.resolve(groups, cv, method, refine)
+        plain = self.final.sample_loss(self.transform(X), y)
+        out = prepare_out(out, (len(plain), len(groups)), dtype)
+        if method == "influence":
+            loss = self.final._get_formulation().loss
+            target = self.final._get_formulation().target.encode(y)
+            for q in range(len(plain)):
+                one = take_rows(X, np.array([q]))
+                raw = self._first_order_raw(one, groups, hessian_solver)  # (G, K)
+                out[q] = loss.loss(np.repeat(target[[q]], len(raw), axis=0), raw)
+            return out
+
+        def write(group, refit):
+            out[:, group] = refit.loss(X, y)
+
+        self.each(groups, method, write, n_jobs, verbose, missing=out.T)
+        return out
+
+    def leave_out_predict(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        response_method="predict",
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.final._check_left_out_response(response_method)
+        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        return self.final._respond(raw, response_method)
+
+    def leave_out_score(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        scoring=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        **metadata,
+    ):
+        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        if sample_weight is not None:
+            metadata["sample_weight"] = sample_weight
+        return self.final._score_raw(raw, scoring, metadata)
+
+    def raw_without(
+        self,
+        groups=None,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        """Return each training sample's raw prediction without its group, (n, K)."""
+        if self.scaled is not None:
+            return self.scaled._leave_out_raw(
+                groups, cv, method, refine, hessian_solver, n_jobs, verbose
+            )
+        groups = self.resolve(groups, cv, method, refine)
+        groups.partition()
+        K = self.final._get_layout().n_predictions
+        raw = np.full((self.data.n_rows, K), np.nan)
+        if method == "influence":
+            for group in range(len(groups)):
+                for row in groups.rows(group):
+                    one = take_rows(self.data.X, np.array([row]))
+                    alone = type(groups)(groups.n_rows, [groups.rows(group)])
+                    raw[row] = self._first_order_raw(one, alone, hessian_solver)[0]
+            return raw
+
+        def write(group, refit):
+            rows = groups.rows(group)
+            raw[rows] = refit.raw_predictions(take_rows(self.data.X, rows))
+
+        self.each(groups, method, write, n_jobs, verbose)
+        return raw
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        random_state = check_random_state(random_state)
+        predicted = self.leave_out_params(
+            groups,
+            cv=cv,
+            method=method,
+            refine=refine,
+            hessian_solver=hessian_solver,
+            n_jobs=n_jobs,
+        )
+        groups = self.resolve(groups, cv, method, refine)
+        check_count("n_checks", n_checks, len(groups), of="groups")
+        optimum = self.final.params_
+        predicted = predicted - optimum
+        size = np.linalg.norm(predicted, axis=1)
+        order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
+        order = order[np.isfinite(size[order])]
+        if not len(order):
+            raise ValueError(
+                f"There is nothing to check: of {len(groups)} group(s) none leaves a model "
+                "with the same features."
+            )
+        n_checks = min(n_checks, len(order))
+        half = -(-n_checks // 2)
+        others = random_state.permutation(order[half:])[: n_checks - half]
+        indices = np.concatenate([order[:half], others])
+        actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
+        predicted, actual = predicted[indices], actual - optimum
+        size = np.linalg.norm(actual, axis=1)
+        moved = size > 1e-6 * np.linalg.norm(optimum)
+        error = np.linalg.norm(predicted - actual, axis=1)[moved] / size[moved]
+        pearson_r, slope = line(predicted.ravel(), actual.ravel())
+        return Bunch(
+            predicted=predicted,
+            actual=actual,
+            indices=indices,
+            pearson_r=pearson_r,
+            slope=slope,
+            max_relative_error=float(error.max(initial=0.0)),
+        )
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        check_option("method", method, removal.METHODS)
+        if method == "influence":
+            raise UnsupportedEstimatorError(
+                "remove_samples of a pipeline fits its transformers again, and parameters to "
+                "first order are those for the present ones: use method='exact' or 'newton'."
+            )
+        rows = check_indices(indices, self.data.n_rows)
+        self.check_refits()
+        refit = self.without(rows, method)
+        if refit is None:
+            raise ValueError(
+                "Without these samples a class is lost, or the objective has no optimum: the "
+                "pipeline was left as it is. Keep samples of every class, or strengthen the "
+                "penalty."
+            )
+        self.become(refit, self.data.without(rows))
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        self.check_refits()
+        weight = self.final._get_objective().sample_weight
+        more = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+        data = self.data.append(X, y, sample_weight)
+        refit = self.refit(data, np.concatenate([weight, more]), "exact")
+        if refit is None:
+            raise ValueError(
+                "With these samples there is another class, or the objective has no optimum: "
+                "the pipeline was left as it is. Fit it again."
+            )
+        self.become(refit, data)
+
+    def resolve(self, groups, cv, method, refine):
+        """Return the `Groups` that a user means, after checks of the other arguments."""
+        check_option("method", method, removal.METHODS)
+        check_refine(refine, method)
+        groups = resolve_groups(
+            groups,
+            cv,
+            X=self.data.X
+            if hasattr(self.data.X, "shape")
+            else np.empty((self.data.n_rows, 0)),
+            y=self.data.y,
+            classifier=is_classifier(self.final),
+        )
+        weight = self.final._get_objective().sample_weight
+        for group in np.flatnonzero(groups.sizes() >= np.sum(weight > 0)):
+            left = np.delete(weight, groups.rows(group))
+            if not left.any():
+                raise ValueError(
+                    f"{groups.name(group)} holds every training sample with a weight: no "
+                    "model is left without it."
+                )
+        return groups
+
+    def each(self, groups, method, write, n_jobs, verbose, missing=None):
+        """Call ``write(group, refit)`` with the `Refit` without each group.
+
+        Rows of `missing` are NaN for the groups without a refit, which a warning names.
+        """
+        self.check_refits()
+        failed = {}
+
+        def work(group):
+            try:
+                refit = self.without(groups.rows(group), method)
+            except ValueError as error:
+                failed[group] = str(error).strip().splitlines()[0]
+                refit = None
+            else:
+                if refit is None:
+                    failed[group] = "a class is lost, or the objective has no optimum"
+            if refit is not None:
+                write(group, refit)
+            elif missing is not None:
+                missing[group] = np.nan
+
+        run_blocks(work, range(len(groups)), n_jobs=n_jobs, verbose=verbose)
+        if failed:
+            first = min(failed)
+            warn(
+                f"{len(failed)} of {len(groups)} group(s) leave no model; their results are "
+                f"NaN: {', '.join(groups.name(group) for group in sorted(failed)[:5])}. "
+                f"Without {groups.name(first)}: {failed[first]}."
+            )
+
+    def without(self, rows, method):
+        """Return the `Refit` without some training samples, None if there is no model."""
+        kept = np.delete(np.arange(self.data.n_rows), rows)
+        weight = self.final._get_objective().sample_weight[kept]
+        return self.refit(self.data.take(kept), weight, method)
+
+    def refit(self, data, weight, method):
+        """Return the `Refit` on other data with weights (m,) for the model."""
+        before, X = self.refit_before(data)
+        columns = self._columns(before, X)
+        model = self.final._refit_near(X, data.y, weight, method, columns)
+        return None if model is None else Refit(before, model)
+
+    def refit_before(self, data):
+        """Return (transformers, transformed rows) of clones fitted on data."""
+        if not self.steps:
+            return None, data.X
+        before = Pipeline([(name, clone(step)) for name, step in self.steps])
+        if routing_enabled():
+            consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
+            params = {name: data.params[name] for name in consumed}
+        else:
+            owners = {name.partition("_")[2]: name for name, _ in self.steps}
+            params = {}
+            for key, value in data.params.items():
+                step, _, name = key.partition("__")
+                if step in owners:
+                    params[f"{owners[step]}__{name}"] = value
+        return before, before.fit_transform(data.X, data.y, **params)
+
+    def check_refits(self):
+        """Raise or warn unless a refit of the transformers is what was fitted."""
+        if self.refits_are_checked:
+            return
+        _, again = self.refit_before(self.data)
+        fitted = self.final._rows_of_X(
+            self.final._get_objective(), np.arange(self.data.n_rows)
+        )
+        difference = np.inf
+        if again.shape == fitted.shape:
+            gap = abs(_plain(again) - _plain(fitted))
+            difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+        if not difference <= _SAME:
+            names = random_steps(self.pipe)
+            if names:
+                raise UnsupportedEstimatorError(
+                    f"A refit of {', '.join(names)} is random: set random_state to a number "
+                    "and fit the pipeline again, or freeze the fitted step with "
+                    "sklearn.frozen.FrozenEstimator."
+                )
+            warn(
+                "The transformers, fitted again on the training data, return other values "
+                f"(relative difference {difference:.2g}): X and y are not what the pipeline "
+                "was fitted on, or its parameters were changed since. Results are those of "
+                "the present data and parameters."
+            )
+        self.refits_are_checked = True
+
+    def _columns(self, before, X):
+        """Return the present position of each feature of a refit, None if they are equal."""
+        names = _names(before)
+        if before is None or (names is None and X.shape[1] == self.final._layout().n_features):
+            return None
+        if names is None or self.feature_names is None:
+            return np.full(X.shape[1], -1)
+        if np.array_equal(names, self.feature_names):
+            return None
+        position = {name: j for j, name in enumerate(self.feature_names)}
+        return np.array([position.get(name, -1) for name in names])
+
+    def _matched(self, refit):
+        """Return a refit's parameters in the places of the present ones, (p,)."""
+        params, names = refit.model.params_, _names(refit.before)
+        same = params.shape == self.final.params_.shape
+        if names is None or np.array_equal(names, self.feature_names):
+            return params if same else np.full(self.final.params_.shape, np.nan)
+        found = dict(zip(param_names(refit.model, names), params, strict=True))
+        return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
+
+    def _rescale(self, params, groups):
+        """Turn parameters (G, p) on the present scales into those of refits, in place.
+
+        Coefficients are u_j r_j, and the intercept takes u_j times the mean of x~_j.
+        """
+        objective = self.scaled._get_objective()
+        layout, design = objective.formulation.layout, objective.design
+        d, scaler = design.n_features, self.steps[-1][1]
+        for group in range(len(groups)):
+            x = design.take(groups.rows(group)).rows()
+            scales = objective.scales.without(x)
+            theta = layout.from_public(params[[group]])[0]
+            if scaler.with_mean:
+                theta[:, -1] += theta[:, :d] @ (scales.total / scales.count)[:d]
+            theta[:, :d] *= np.sqrt(scales.ratio()[:d])
+            params[group] = layout.to_public(theta[None])[0]
+        return params
+
+    def _summed(self, influence, rows):
+        """Return sum_A w_i/S I of influences (n, .) over some rows."""
+        objective = self.final._get_objective()
+        w = objective.sample_weight[rows] / objective.weight_sum
+        return np.tensordot(w, influence[rows], 1)
+
+    def _first_order_raw(self, X, groups, hessian_solver):
+        """Return one sample's raw prediction without each group to first order, (G, K)."""
+        raw = self.final._raw_predictions(self.transform(X))[0]
+        moved = self.raw_influence(X, hessian_solver)  # (n, K)
+        return np.array(
+            [raw - self._summed(moved, groups.rows(group)) for group in range(len(groups))]
+        )
+
+    def _refitted_by_solver(self, rows):
+        """Return the parameters of scikit-learn's refit of the whole, (p,)."""
+        kept = np.delete(np.arange(self.data.n_rows), rows)
+        data = self.data.take(kept)
+        before, X = self.refit_before(data)
+        weight = self.final._get_objective().sample_weight[kept]
+        model = self.final._refit_by_solver(X, data.y, weight)
+        return self._matched(Refit(before, model))
+
+
+def _names(before):
+    """Return the names of the features that transformers return, None if unknown."""
+    if before is None:
+        return None
+    try:
+        return np.asarray(before.get_feature_names_out())
+    except (AttributeError, ValueError):  # not every transformer knows them
+        return None
+
+
+def _plain(X):
+    """Return rows as an array or a sparse matrix."""
+    return np.asarray(X) if hasattr(X, "iloc") else X
