@@ -1,12 +1,15 @@
 """Which stage belongs to which transformer of scikit-learn."""
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages import scalers
+from skinfluence.stages import impute, scalers
 
 __all__ = ["STAGES", "make_stage"]
 
 #: Stage of each class of transformers, collected from the modules.
-STAGES = {**scalers.STAGES}
+STAGES = {
+    **scalers.STAGES,
+    **impute.STAGES,
+}
 
 
 def make_stage(transformer, X, y=None, weight=None):
