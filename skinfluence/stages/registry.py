@@ -1,7 +1,7 @@
 """Which stage belongs to which transformer of scikit-learn."""
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages import impute, scalers
+from skinfluence.stages import decomposition, impute, power, scalers
 
 __all__ = ["STAGES", "make_stage"]
 
@@ -9,6 +9,8 @@ __all__ = ["STAGES", "make_stage"]
 STAGES = {
     **scalers.STAGES,
     **impute.STAGES,
+    **decomposition.STAGES,
+    **power.STAGES,
 }
 
 
