@@ -3,7 +3,9 @@
 import numpy as np
 from scipy import sparse
 
-__all__ = ["OrderStatistics", "on_pattern"]
+from skinfluence.stages.base import Stage
+
+__all__ = ["OrderStage", "OrderStatistics", "on_pattern"]
 
 
 def on_pattern(rows, X):
@@ -78,3 +80,14 @@ class OrderStatistics:
         columns = np.concatenate([columns.ravel()] * 2)
         pulled = sparse.coo_array((values, (rows, columns)), shape=self.X.shape)
         return on_pattern(pulled, self.X) if sparse.issparse(self.X) else pulled.toarray()
+
+
+class OrderStage(Stage):
+    """A stage whose statistics are order statistics, see `OrderStatistics`.
+
+    They do not move with the multiplicity of a row. They move with the values of the rows
+    that hold them.
+    """
+
+    def row_influence(self, c):
+        return np.zeros(self.n_rows)

@@ -1,7 +1,7 @@
 """Which stage belongs to which transformer of scikit-learn."""
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages import decomposition, impute, power, scalers
+from skinfluence.stages import decomposition, impute, power, quantile, scalers
 
 __all__ = ["STAGES", "make_stage"]
 
@@ -11,6 +11,7 @@ STAGES = {
     **impute.STAGES,
     **decomposition.STAGES,
     **power.STAGES,
+    **quantile.STAGES,
 }
 
 

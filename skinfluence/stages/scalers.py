@@ -6,13 +6,12 @@ from scipy.stats import norm
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from skinfluence.stages.base import Stage
-from skinfluence.stages.order import OrderStatistics
+from skinfluence.stages.order import OrderStage, OrderStatistics
 
 __all__ = [
     "STAGES",
     "MaxAbsScalerStage",
     "MinMaxScalerStage",
-    "OrderStage",
     "RobustScalerStage",
     "StandardScalerStage",
 ]
@@ -105,17 +104,6 @@ class StandardScalerStage(Stage):
         shifted = np.where(np.isnan(self.X), 0.0, self.X - self._mean())
         pulled = self.weight[:, None] * (c_mean + 2 * c_variance * shifted)
         return np.where(np.isnan(self.X), 0.0, pulled)
-
-
-class OrderStage(Stage):
-    """A stage whose statistics are order statistics, see `OrderStatistics`.
-
-    They do not move with the multiplicity of a row. They move with the values of the rows
-    that hold them.
-    """
-
-    def row_influence(self, c):
-        return np.zeros(self.n_rows)
 
 
 class MinMaxScalerStage(OrderStage):
