@@ -63,30 +63,39 @@ class EigenvectorStage(Stage):
 
     @cached_property
     def others(self):
-        """Eigenvectors that are not kept, (d, r - k), and their eigenvalues."""
+        """Eigenvectors that are not kept, and their eigenvalues, (r - k,).
+
+        With fewer rows than columns, they are those y of X~ X~', (n, r - k), divided by the
+        square roots of its eigenvalues. X~' takes them to those of A, see `on_others`.
+        """
         n, d = self.X.shape
         k = self.components.shape[1]
+        products = self.X.T @ self.X if d <= n else self.X @ self.X.T
+        if sparse.issparse(products):
+            products = products.toarray()
         if d <= n:
-            products = self.X.T @ self.X
-            if sparse.issparse(products):
-                products = products.toarray()
             products = products - n * np.multiply.outer(self.mean, self.mean)
-            values, vectors = np.linalg.eigh(products)
-            vectors = vectors[:, : d - k]
         else:
-            # The eigenvectors of X~ X~' are as many as the rows; X~' takes them to those of A.
-            products = self.X @ self.X.T
-            if sparse.issparse(products):
-                products = products.toarray()
             shift = self.X @ self.mean
             products = products - shift[:, None] - shift + self.mean @ self.mean
-            values, vectors = np.linalg.eigh(products)
-            rank = values > values[-1] * max(n, d) * np.finfo(float).eps
-            rank[n - k :] = False
-            values, vectors = values[: n - k][rank[: n - k]], vectors[:, rank]
-            vectors = self.transposed_times(vectors) / np.sqrt(values)
-        values = self.scale * np.maximum(values[: vectors.shape[1]], 0.0)
-        return vectors, values
+        values, vectors = np.linalg.eigh(products)
+        last = max(len(values) - k, 0)
+        values, vectors, largest = values[:last], vectors[:, :last], values[-1]
+        if d > n:
+            real = values > largest * d * np.finfo(float).eps
+            values, vectors = values[real], vectors[:, real] / np.sqrt(values[real])
+        return vectors, self.scale * np.maximum(values, 0.0)
+
+    def on_others(self, C):
+        """Return the columns of C on the eigenvectors that are not kept, (r - k, k)."""
+        vectors, _ = self.others
+        return vectors.T @ (C if len(vectors) == len(C) else self.times(self.X, C))
+
+    def from_others(self, Y):
+        """Return the sum of the eigenvectors that are not kept, times Y, (d, k)."""
+        vectors, _ = self.others
+        sums = vectors @ Y
+        return sums if len(sums) == self.X.shape[1] else self.transposed_times(sums)
 
     def _kept_gaps(self):
         """Return l_a - l_b of all kept components b (rows) and a, (k, k)."""
@@ -102,6 +111,11 @@ class EigenvectorStage(Stage):
         """Return 1 / (l_a - l_b) of the others b, and of kept components a."""
         gaps = self.eigenvalues - self.others[1][:, None]
         return _inverse(gaps, self.eigenvalues[0])
+
+    @cached_property
+    def outer_inverse(self):
+        """Return 1 / l_a, for the directions outside of all rows, (k,)."""
+        return _inverse(self.eigenvalues, self.eigenvalues[0])
 
     def _check_gaps(self):
         """Warn if a kept eigenvalue nearly meets another, or if it is none."""
@@ -128,6 +142,7 @@ class EigenvectorStage(Stage):
         applied = self.scale * self.transposed_times(self.times(self.X, self.components))
         residual = np.linalg.norm(applied - self.components * values, axis=0)
         inexact = (residual / np.maximum(gaps, _NEAR * values + np.finfo(float).tiny)).max()
+        inexact = min(inexact, 1.0)
         if inexact > _INEXACT and relative[nearest] >= _NEAR:
             remedy = "svd_solver='full'" if name == "PCA" else "algorithm='arpack'"
             warn(
@@ -138,12 +153,17 @@ class EigenvectorStage(Stage):
 
     def pull_components(self, C, e=None):
         """Return U of the cotangent C on the components, (d, k), and e on eigenvalues."""
-        V, (W, _) = self.components, self.others
-        in_kept, in_others = V.T @ C, W.T @ C
-        U = V @ (in_kept * self.kept_inverse) + W @ (in_others * self.other_inverse)
-        if V.shape[1] + W.shape[1] < V.shape[0]:
-            outside = C - V @ in_kept - W @ in_others
-            U += outside * _inverse(self.eigenvalues, self.eigenvalues[0])
+        V = self.components
+        in_kept, in_others = V.T @ C, self.on_others(C)
+        U = V @ (in_kept * self.kept_inverse)
+        if V.shape[1] + len(in_others) < V.shape[0]:
+            # What is outside has the eigenvalue 0, so that 1/l_a is taken of all of C and
+            # what lies in the others has the rest.
+            rest = self.other_inverse - self.outer_inverse
+            U += (C - V @ in_kept) * self.outer_inverse
+        else:
+            rest = self.other_inverse
+        U += self.from_others(in_others * rest)
         return U if e is None else U + V * e
 
     def products_influence(self, U):
