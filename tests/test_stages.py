@@ -468,6 +468,36 @@ def test_components_that_nearly_meet_are_named():
         make_stage(svd, X)
 
 
+def test_a_component_beyond_the_rank_is_named():
+    X, y = wide()
+    with pytest.warns(InfluenceWarning, match="Component 24 of PCA .* nearly meets"):
+        make_stage(PCA().fit(X), X, y)
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        MinMaxScaler(),
+        MaxAbsScaler(),
+        RobustScaler(),
+        PowerTransformer(),
+        QuantileTransformer(n_quantiles=5, output_distribution="normal"),
+        SplineTransformer(3),
+        PCA(2),
+    ],
+    ids=lambda transformer: type(transformer).__name__,
+)
+def test_a_constant_column_and_ties_leave_all_numbers_finite(transformer):
+    X = np.random.default_rng(0).integers(0, 3, (30, 4)).astype(float)
+    X[:, 2] = 7.0
+    stage = make_stage(transformer.fit(X), X)
+    B = cotangent_for(dense(transformer.transform(X)))
+    c = stage.pull_statistics(X, B)
+    assert np.isfinite(stage.row_influence(c)).all()
+    assert np.isfinite(stage.pull_input(X, B)).all()
+    assert np.isfinite(stage.pull_fit(c)).all()
+
+
 def test_components_of_an_approximate_solver_are_named():
     X, y = wide()
     svd = TruncatedSVD(3, n_iter=0, n_oversamples=1, random_state=0).fit(X)

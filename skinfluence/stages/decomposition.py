@@ -130,7 +130,9 @@ class EigenvectorStage(Stage):
         if d > self.components.shape[1] + len(others):
             gaps = np.minimum(gaps, values)
         name = type(self.transformer).__name__
-        relative = gaps / np.where(values > 0, values, 1.0)
+        # An eigenvalue that is 0 but for rounding has no size of its own.
+        real = values > values[0] * max(self.X.shape) * np.finfo(float).eps
+        relative = gaps / np.where(real, values, max(values[0], np.finfo(float).tiny))
         nearest = int(np.argmin(relative))
         if relative[nearest] < _NEAR:
             warn(

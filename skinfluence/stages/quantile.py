@@ -57,15 +57,23 @@ class QuantileTransformerStage(OrderStage):
         """The rows that hold the quantiles."""
         return OrderStatistics(self.X, self.transformer.references_)
 
+    def _level(self, X):
+        """Return the level r of each entry, the mean of those from either side of ties."""
+        r, level = self.transformer.references_, np.empty(X.shape)
+        for j, q in enumerate(self.transformer.quantiles_.T):
+            falling = np.interp(-X[:, j], -q[::-1], -r[::-1])
+            level[:, j] = 0.5 * (np.interp(X[:, j], q, r) - falling)
+        return level
+
     def _sides(self, X, B):
         """Yield column, rows, interval, slope times cotangent and f, from either side."""
         levels, quantiles = self.transformer.references_, self.transformer.quantiles_
         B = np.where(np.isnan(X), 0.0, B)
         if self.transformer.output_distribution == "normal":
-            value = self.transformer.transform(X)
+            value = norm.ppf(self._level(X))
             low, high = quantiles[0], quantiles[-1]
             inside = (low <= X - _END) & (high >= X + _END)
-            inside &= np.abs(value) < norm.ppf(1.0 - 2.0 * _END)
+            inside &= np.abs(value) < norm.ppf(1.0 - _END)
             B = np.where(inside, B, 0.0) / norm.pdf(np.where(inside, value, 0.0))
         for j in range(X.shape[1]):
             q = quantiles[:, j]
@@ -166,6 +174,9 @@ class SplineTransformerStage(OrderStage):
         n_splines = self.transformer.bsplines_[0].c.shape[1]
         width = n_splines - (not self.transformer.include_bias)
         for j in range(X.shape[1]):
+            if self.knots[j][self.degree] == self.knots[j][-self.degree - 1]:
+                # The splines of a constant column are not those of any rows near it.
+                continue
             part = B[:, j * width : (j + 1) * width]
             part = np.pad(part, [(0, 0), (0, n_splines - width)])
             if self.periodic:
@@ -269,8 +280,10 @@ class SplineTransformerStage(OrderStage):
     def pull_input(self, X, B):
         if self.degree == 0:
             return np.zeros(X.shape)
-        columns = [self._slope(*column) for column in self._columns(X, B)]
-        return np.stack(columns, axis=1)
+        pulled = np.zeros(X.shape)
+        for j, x, part in self._columns(X, B):
+            pulled[:, j] = np.where(np.isnan(X[:, j]), 0.0, self._slope(j, x, part))
+        return pulled
 
     def pull_fit(self, c):
         return None if c is None else self.places.pull(c)
