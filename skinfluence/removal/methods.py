@@ -102,9 +102,8 @@ def _refine(stack, theta, decrement, done):
 def _first_order(base, rows):
     """Return theta* + N + H^-1 sum_A v_i for groups too large to write out."""
     w, gradients = base.point.objective.sample_weight, base.point.rows
-    total = np.array(
-        [gradients.take(line[line >= 0]).sum(w[line[line >= 0]]) for line in rows]
-    )
+    lines = [line[line >= 0] for line in rows]
+    total = np.array([gradients.take(line).sum(w[line]) for line in lines])
     objective = base.point.objective
     if objective.scales is not None:
         for j, line in enumerate(lines):

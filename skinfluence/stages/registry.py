@@ -10,14 +10,20 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, PolynomialFea
 from sklearn.utils import get_tags
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages import scalers
+from skinfluence.stages import decomposition, impute, power, quantile, scalers
 from skinfluence.stages.base import dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
 __all__ = ["STAGES", "learns_from_rows", "make_stage"]
 
 #: Stage of each class of transformers, collected from the modules.
-STAGES = {**scalers.STAGES}
+STAGES = {
+    **scalers.STAGES,
+    **impute.STAGES,
+    **decomposition.STAGES,
+    **power.STAGES,
+    **quantile.STAGES,
+}
 
 
 def make_stage(transformer, X, y=None, weight=None):

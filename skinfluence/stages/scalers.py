@@ -2,11 +2,19 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.preprocessing import StandardScaler
+from scipy.stats import norm
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from skinfluence.stages.base import Stage
+from skinfluence.stages.order import OrderStage, OrderStatistics
 
-__all__ = ["STAGES", "StandardScalerStage"]
+__all__ = [
+    "STAGES",
+    "MaxAbsScalerStage",
+    "MinMaxScalerStage",
+    "RobustScalerStage",
+    "StandardScalerStage",
+]
 
 
 class StandardScalerStage(Stage):
@@ -98,4 +106,143 @@ class StandardScalerStage(Stage):
         return np.where(np.isnan(self.X), 0.0, pulled)
 
 
-STAGES = {StandardScaler: StandardScalerStage}
+class MinMaxScalerStage(OrderStage):
+    """MinMaxScaler: t_j = low + (high - low) (x_j - min_j) / (max_j - min_j).
+
+        dt/dmin = (high - low) (x - max) / (max - min)^2
+        dt/dmax = (high - low) (min - x) / (max - min)^2
+
+    and 0 where the result is clipped. A constant column has a scale that does not move.
+    """
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        super().__init__(transformer, X, y, weight)
+        low, high = transformer.feature_range
+        width = transformer.data_range_
+        self.moves = np.isclose(transformer.scale_ * width, high - low, rtol=1e-9, atol=0)
+        self.per_width = np.where(self.moves, transformer.scale_, 0.0)
+        self.per_width /= np.where(self.moves, width, 1.0)
+        self.extremes = OrderStatistics(self.X, [0.0, 1.0])
+
+    def _within(self, X):
+        """Return whether each entry is observed and not clipped, (m, d)."""
+        if not self.transformer.clip:
+            return ~np.isnan(X)
+        low, high = self.transformer.feature_range
+        free = X * self.transformer.scale_ + self.transformer.min_
+        return (free >= low) & (free <= high)
+
+    def pull_statistics(self, X, B):
+        B = np.where(self._within(X), B, 0.0)
+        X = np.nan_to_num(X)
+        c_min = np.einsum("ij,ij->j", B, X - self.transformer.data_max_)
+        c_max = np.einsum("ij,ij->j", B, self.transformer.data_min_ - X)
+        return np.stack([c_min, c_max]) * self.per_width
+
+    def pull_input(self, X, B):
+        return np.where(self._within(X), B * self.transformer.scale_, 0.0)
+
+    def pull_fit(self, c):
+        return self.extremes.pull(c)
+
+
+class MaxAbsScalerStage(OrderStage):
+    """MaxAbsScaler: t_j = x_j / a_j, a_j = max |x_j|.
+
+        dt/da = -x / a^2
+
+    and 0 where the result is clipped. A column of zeros has the scale 1, which does not move.
+    """
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        super().__init__(transformer, X, y, weight)
+        self.clip = getattr(transformer, "clip", False)
+        self.scale = transformer.scale_
+        self.moves = transformer.scale_ == transformer.max_abs_
+        self.largest = OrderStatistics(abs(self.X), [1.0])
+
+    def _within(self, X):
+        """Return whether each entry is observed and not clipped."""
+        return np.abs(X) <= self.scale if self.clip else ~np.isnan(X)
+
+    def _kept(self, X, B):
+        """Return a sparse cotangent, without the entries that are clipped."""
+        if not self.clip:
+            return B
+        beyond = abs(X).multiply(1.0 / self.scale) > 1.0
+        return B - B.multiply(beyond)
+
+    def pull_statistics(self, X, B):
+        if sparse.issparse(X):
+            total = np.asarray(self._kept(X, B).multiply(X).sum(axis=0)).ravel()
+        else:
+            B = np.where(self._within(X), B, 0.0)
+            total = np.einsum("ij,ij->j", B, np.nan_to_num(X))
+        return -total * self.moves / self.scale**2
+
+    def pull_input(self, X, B):
+        if sparse.issparse(X):
+            return sparse.csr_array(self._kept(X, B).multiply(1.0 / self.scale))
+        return np.where(self._within(X), B / self.scale, 0.0)
+
+    def pull_fit(self, c):
+        pulled = self.largest.pull(c[None, :])
+        if sparse.issparse(pulled):
+            return sparse.csr_array(pulled.multiply(self.X.sign()))
+        return pulled * np.sign(np.nan_to_num(self.X))
+
+
+class RobustScalerStage(OrderStage):
+    """RobustScaler: t_j = (x_j - med_j) / r_j, r_j = (high_j - low_j) / u.
+
+    low_j and high_j are the quantiles of `quantile_range`, and u is the distance between
+    those of a normal distribution if `unit_variance`, else 1.
+
+        dt/dmed = -1/r,    dt/dr = -(x - med) / r^2
+
+    A column of constant quantiles has a scale that does not move. Sparse rows are scaled
+    only.
+    """
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        super().__init__(transformer, X, y, weight)
+        d = self.X.shape[1]
+        ends = np.array(transformer.quantile_range) / 100.0
+        self.unit = np.diff(norm.ppf(ends))[0] if transformer.unit_variance else 1.0
+        self.places = OrderStatistics(self.X, [ends[0], 0.5, ends[1]])
+        self.center = np.zeros(d) if transformer.center_ is None else transformer.center_
+        self.scale = np.ones(d) if transformer.scale_ is None else transformer.scale_
+        self.moves = np.zeros(d, dtype=bool)
+        if transformer.scale_ is not None:
+            low, _, high = self.places.values()
+            self.moves = np.isclose(self.scale * self.unit, high - low, rtol=1e-9, atol=0)
+
+    def pull_statistics(self, X, B):
+        if sparse.issparse(X):
+            c_center = np.zeros(X.shape[1])
+            total = np.asarray(B.multiply(X).sum(axis=0)).ravel()
+        else:
+            B = np.where(np.isnan(X), 0.0, B)
+            c_center = -B.sum(axis=0) / self.scale
+            if not self.transformer.with_centering:
+                c_center[:] = 0.0
+            shifted = np.where(np.isnan(X), 0.0, X - self.center)
+            total = np.einsum("ij,ij->j", B, shifted)
+        c_high = -total * self.moves / (self.unit * self.scale**2)
+        return np.stack([-c_high, c_center, c_high])
+
+    def pull_input(self, X, B):
+        if sparse.issparse(B):
+            return sparse.csr_array(B.multiply(1.0 / self.scale))
+        return np.where(np.isnan(X), 0.0, B / self.scale)
+
+    def pull_fit(self, c):
+        return self.places.pull(c)
+
+
+STAGES = {
+    MaxAbsScaler: MaxAbsScalerStage,
+    MinMaxScaler: MinMaxScalerStage,
+    RobustScaler: RobustScalerStage,
+    StandardScaler: StandardScalerStage,
+}

@@ -1,0 +1,123 @@
+"""SimpleImputer: missing entries take a statistic of their column."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.impute import SimpleImputer
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.stages.base import Stage
+from skinfluence.stages.order import OrderStatistics
+
+__all__ = ["STAGES", "SimpleImputerStage"]
+
+
+class SimpleImputerStage(Stage):
+    """SimpleImputer: t_j = x_j if it is observed, else s_j.
+
+    The statistic s_j is over the S_j observed rows of column j:
+
+        mean                       d s_j / d m_i = (x_ij - s_j) / S_j
+        median                     an order statistic, see `OrderStatistics`
+        most_frequent, constant    0
+
+    A missing entry has no derivative itself, and neither has a column of an indicator.
+    """
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        if callable(transformer.strategy):
+            raise UnsupportedEstimatorError(
+                "The strategy of SimpleImputer is a function, whose derivative is not known. "
+                "Take strategy='mean' or 'median', or a method that removes samples "
+                "(leave_out_*, remove_samples)."
+            )
+        # Strings have no derivative; neither have their most frequent values.
+        dtypes = X.dtypes if hasattr(X, "iloc") else [np.asarray(X).dtype]
+        if not sparse.issparse(X) and any(kind.kind not in "biuf" for kind in dtypes):
+            self.takes_numbers = False
+        super().__init__(transformer, X, y, weight)
+        empty = np.zeros(len(transformer.statistics_), dtype=bool)
+        if not transformer.keep_empty_features:
+            empty = np.array([s != s for s in transformer.statistics_])
+        self.kept = np.flatnonzero(~empty)
+        self.strategy = transformer.strategy
+        if self.strategy not in ("mean", "median"):
+            return
+        self.statistics = np.nan_to_num(transformer.statistics_.astype(np.float64))
+        missing = self._missing(self.X)
+        count = self.n_rows - np.asarray(missing.sum(axis=0)).ravel()
+        # A column without an observed row keeps the statistic 0.
+        self.per_row = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
+        if self.strategy == "median":
+            self.middle = OrderStatistics(self._with_nan(self.X, missing), [0.5])
+
+    def _missing(self, X):
+        """Return 1 where an entry is missing; sparse for sparse rows."""
+        value = self.transformer.missing_values
+        data = X.data if sparse.issparse(X) else X
+        is_nan = not isinstance(value, str) and (value is None or value != value)
+        mask = np.isnan(data) if is_nan else data == value
+        if not sparse.issparse(X):
+            return mask
+        return sparse.csr_array((mask.astype(np.float64), X.indices, X.indptr), shape=X.shape)
+
+    @staticmethod
+    def _with_nan(X, missing):
+        """Return rows with NaN for what is missing."""
+        if not sparse.issparse(X):
+            return np.where(missing, np.nan, X)
+        data = np.where(missing.data > 0, np.nan, X.data)
+        return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
+
+    def _on_columns(self, X, B):
+        """Return the cotangent on all columns of the input, without those of indicators."""
+        B = B[:, : len(self.kept)]
+        if B.shape[1] == X.shape[1]:
+            return B
+        if sparse.issparse(B):
+            B = sparse.coo_array(B)
+            place = (B.row, self.kept[B.col])
+            return sparse.csr_array((B.data, place), shape=X.shape)
+        spread = np.zeros(X.shape)
+        spread[:, self.kept] = B
+        return spread
+
+    def pull_statistics(self, X, B):
+        if self.strategy not in ("mean", "median"):
+            return None
+        B, missing = self._on_columns(X, B), self._missing(X)
+        if sparse.issparse(X):
+            return np.asarray(missing.multiply(B).sum(axis=0)).ravel()
+        return np.einsum("ij,ij->j", np.asarray(B), missing)
+
+    def pull_input(self, X, B):
+        if not self.takes_numbers:
+            return np.zeros(X.shape)
+        B, missing = self._on_columns(X, B), self._missing(X)
+        if sparse.issparse(X):
+            return sparse.csr_array(B - missing.multiply(B))
+        return np.where(missing, 0.0, B)
+
+    def row_influence(self, c):
+        if c is None or self.strategy != "mean":
+            return np.zeros(self.n_rows)
+        c, missing = c * self.per_row, self._missing(self.X)
+        if sparse.issparse(self.X):
+            observed = self.X.copy()
+            observed.data[missing.data > 0] = 0.0
+            return observed @ c - self.statistics @ c + missing @ (self.statistics * c)
+        return np.where(missing, 0.0, self.X - self.statistics) @ c
+
+    def pull_fit(self, c):
+        if c is None:
+            return None
+        if self.strategy == "median":
+            return self.middle.pull(c[None, :])
+        missing = self._missing(self.X)
+        if sparse.issparse(self.X):
+            pulled = self.X.copy()
+            pulled.data = np.where(missing.data > 0, 0.0, (c * self.per_row)[pulled.indices])
+            return pulled
+        return np.where(missing, 0.0, c * self.per_row)
+
+
+STAGES = {SimpleImputer: SimpleImputerStage}
