@@ -22,8 +22,10 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 from sklearn.linear_model import Ridge
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages import STAGES, make_stage
 from skinfluence.stages.base import dense
 
@@ -112,6 +114,17 @@ def categories():
     return X.astype(object), y
 
 
+def categories_and_two_classes():
+    X, y = categories()
+    return X, np.where(y > np.median(y), "yes", "no")
+
+
+def categories_and_classes():
+    X, y = categories()
+    return X, np.digitize(y, np.quantile(y, [0.3, 0.7]))
+
+
+FOLDS = KFold(4, shuffle=True, random_state=0)
 CASES = [
     Case("standard", StandardScaler(), numeric),
     Case("standard-without-mean", StandardScaler(with_mean=False), numeric),
@@ -144,6 +157,11 @@ CASES += [
     Case("one-hot-infrequent", OneHotEncoder(min_frequency=0.2, drop="first"), categories),
     Case("one-hot-dense", OneHotEncoder(sparse_output=False, max_categories=3), categories),
     Case("ordinal", OrdinalEncoder(), categories),
+    Case("target", TargetEncoder(cv=FOLDS), categories, True),
+    Case("target-smooth", TargetEncoder(smooth=30.0, cv=FOLDS), categories, True),
+    Case("target-not-smooth", TargetEncoder(smooth=0.0, cv=FOLDS), categories),
+    Case("target-binary", TargetEncoder(cv=FOLDS), categories_and_two_classes, True),
+    Case("target-classes", TargetEncoder(cv=FOLDS), categories_and_classes, True),
     Case("k-best", sk.SelectKBest(k=2), classes),
     Case("k-best-sparse", sk.SelectKBest(sk.f_regression, k=2), sparse_selectable),
     Case("percentile", sk.SelectPercentile(sk.f_regression, percentile=40), selectable),
@@ -297,6 +315,105 @@ def test_rows_of_text_may_be_a_list():
         assert stage.n_rows == len(y)
         found = dense(stage.training_output())
         np.testing.assert_allclose(found, dense(output), rtol=1e-14)
+
+
+def encoded(X, Y, weight, folds, smooth):
+    """Return each fold of the rows of X, encoded by the weighted targets of the others."""
+    output = np.empty((len(X), X.shape[1], Y.shape[1]))
+    for fold in np.unique(folds):
+        train, test = folds != fold, np.flatnonzero(folds == fold)
+        w = weight[train, None]
+        mean = (w * Y[train]).sum(axis=0) / w.sum()
+        variance = (w * (Y[train] - mean) ** 2).sum(axis=0) / w.sum()
+        for row in test:
+            for j in range(X.shape[1]):
+                of_kind = X[train, j] == X[row, j]
+                n, targets = w[of_kind].sum(), Y[train][of_kind]
+                if n == 0:
+                    output[row, j] = mean
+                    continue
+                own = (w[of_kind] * targets).sum(axis=0) / n
+                share = n / (n + smooth) if smooth != "auto" else None
+                if share is None:
+                    spread = (w[of_kind] * (targets - own) ** 2).sum(axis=0) / n
+                    share = variance * n / (variance * n + spread)
+                output[row, j] = share * own + (1 - share) * mean
+    return output.reshape(len(X), -1)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated in version 1.9:FutureWarning")
+@pytest.mark.parametrize("smooth", ["auto", 0.0, 7.0])
+@pytest.mark.parametrize(
+    ("data", "cv", "seed"),
+    [
+        (categories, FOLDS, {}),
+        (categories, 3, {"random_state": 1}),
+        (categories, 3, {"shuffle": False}),
+        (categories_and_two_classes, 3, {"random_state": 1}),
+        (categories_and_classes, StratifiedKFold(3), {}),
+        (categories_and_classes, list(FOLDS.split(np.zeros(60))), {}),
+    ],
+)
+def test_target_encoder_of_training_rows(data, cv, seed, smooth):
+    """They are encoded by the rows of the other folds, and rows keep their folds."""
+    X, y = data()
+    # A category in one row alone has no other rows.
+    X[7, 1] = "alone"
+    encoder = TargetEncoder(cv=cv, smooth=smooth, **seed)
+    expected = encoder.fit_transform(X, y)
+    stage = make_stage(encoder, X, y)
+    kinds = np.unique(y)
+    Y = (y[:, None] == (kinds if len(kinds) > 2 else kinds[1:])).astype(float)
+    Y = y[:, None] if data is categories else Y
+    splitter = check_cv(cv)
+    if isinstance(cv, int):
+        kind = KFold if data is categories else StratifiedKFold
+        splitter = kind(cv, **{"shuffle": True, **seed})
+    folds = np.empty(len(y))
+    for fold, (_, test) in enumerate(splitter.split(X, y)):
+        folds[test] = fold
+    ones = np.ones(len(y))
+    np.testing.assert_allclose(encoded(X, Y, ones, folds, smooth), expected, rtol=1e-12)
+    np.testing.assert_array_equal(stage.training_output(), expected)
+    B = cotangent_for(expected)
+    found = stage.row_influence(stage.pull_training_statistics(B))
+    step = 1e-4
+    for row in range(0, 60, 7):
+        change = step * (np.arange(len(y)) == row)
+        above, below = (
+            product(B, encoded(X, Y, ones + sign * change, folds, smooth)) for sign in (1, -1)
+        )
+        close = 1e-6 * np.abs(found).max()
+        assert abs(found[row] - (above - below) / (2 * step)) <= close
+
+
+def test_target_encoder_of_unknown_categories_takes_the_mean():
+    X, y = categories()
+    encoder = TargetEncoder(cv=FOLDS).fit(X, y)
+    stage = make_stage(encoder, X, y)
+    unknown = np.array([["new", X[0, 1]]], dtype=object)
+    B = np.array([[2.0, 0.0]])
+    found = stage.row_influence(stage.pull_statistics(unknown, B))
+    np.testing.assert_allclose(found, 2 * (y - y.mean()) / len(y), atol=1e-14)
+
+
+def test_target_encoder_needs_folds_that_can_be_drawn_again():
+    X, y = categories()
+    for cv in (5, KFold(3, shuffle=True)):
+        encoder = TargetEncoder(cv=cv).fit(X, y)
+        with pytest.raises(UnsupportedEstimatorError, match="random_state=0"):
+            make_stage(encoder, X, y)
+    once = TargetEncoder(cv=iter(list(FOLDS.split(X))))
+    once.fit_transform(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="a list"):
+        make_stage(once, X, y)
+
+
+def test_target_encoder_needs_the_categories_of_its_rows():
+    X, y = categories()
+    encoder = TargetEncoder(categories=[["a"], list("pqrst")], cv=FOLDS).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match='categories="auto"'):
+        make_stage(encoder, X, y)
 
 
 def test_every_stage_has_a_case():
