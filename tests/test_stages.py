@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.special import expit, logit
 from sklearn import feature_selection as sk
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
@@ -21,9 +22,21 @@ from sklearn.feature_extraction.text import (
     TfidfTransformer,
     TfidfVectorizer,
 )
+from sklearn.impute import MissingIndicator
+from sklearn.kernel_approximation import AdditiveChi2Sampler, RBFSampler
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+    TargetEncoder,
+)
+from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages import STAGES, make_stage
@@ -68,6 +81,11 @@ def sparse_selectable():
     return sparse.csr_array(X), y
 
 
+def between_0_and_1():
+    X, y = numeric()
+    return (X - X.min() + 1) / (X.max() - X.min() + 2), y
+
+
 def classes():
     X, y = numeric()
     return X, np.digitize(y, np.quantile(y, [0.3, 0.7]))
@@ -98,6 +116,13 @@ def counts_with_an_empty_row():
     X, y = counts()
     X = sparse.vstack([X, sparse.csr_array((1, X.shape[1]))], format="csr")
     return X, np.append(y, 0.0)
+
+
+def sparse_and_an_empty_row():
+    """Return rows without ties, some of them negative."""
+    X, y = counts_with_an_empty_row()
+    X.data *= np.random.default_rng(0).standard_normal(len(X.data))
+    return X, y
 
 
 def words():
@@ -182,11 +207,51 @@ CASES += [
         selectable,
     ),
     Case("variance", sk.VarianceThreshold(0.2), numeric),
+    *[Case(f"norm-{norm}", Normalizer(norm), numeric) for norm in ("l1", "l2", "max")],
+    *[
+        Case(f"norm-{norm}-sparse", Normalizer(norm), sparse_and_an_empty_row)
+        for norm in ("l1", "l2", "max")
+    ],
+    Case("binarizer", Binarizer(threshold=1.0), numeric),
+    Case("binarizer-sparse", Binarizer(threshold=1.0), sparse_rows),
+    Case("missing", MissingIndicator(), missing),
+    Case("polynomial", PolynomialFeatures(3), numeric),
+    Case("polynomial-degrees", PolynomialFeatures((2, 3), include_bias=False), numeric),
+    Case("interactions", PolynomialFeatures(interaction_only=True), numeric),
+    Case("polynomial-sparse", PolynomialFeatures(3), sparse_rows),
+    Case("interactions-sparse", PolynomialFeatures(interaction_only=True), sparse_rows),
+    Case("identity", FunctionTransformer(), numeric),
+    Case("logarithm-sparse", FunctionTransformer(np.log1p, accept_sparse=True), counts),
+    Case("random", GaussianRandomProjection(3, random_state=0), numeric),
+    Case("random-of-sparse", GaussianRandomProjection(3, random_state=0), sparse_rows),
+    Case("random-sparse", SparseRandomProjection(3, random_state=0), sparse_rows),
+    Case("random-sparse-of-dense", SparseRandomProjection(3, random_state=0), numeric),
+    Case("chi2", AdditiveChi2Sampler(sample_steps=1), between_0_and_1),
+    Case("chi2-steps", AdditiveChi2Sampler(sample_steps=3), between_0_and_1),
+    Case("chi2-sparse", AdditiveChi2Sampler(sample_interval=0.3), counts),
+    Case("rbf", RBFSampler(gamma=0.1, n_components=7, random_state=0), numeric),
+    Case("rbf-scale", RBFSampler(gamma="scale", n_components=7, random_state=0), numeric),
+    Case("rbf-sparse", RBFSampler(gamma="scale", random_state=0), sparse_rows),
     Case("variance-sparse", sk.VarianceThreshold(0.2), sparse_rows),
 ]
+FUNCTIONS = [np.cbrt, np.log, np.log10, np.log1p, np.log2, np.reciprocal, np.sqrt, logit]
+FUNCTIONS_OF_ALL = [
+    np.abs,
+    np.arcsinh,
+    np.arctan,
+    np.cos,
+    np.exp,
+    np.expm1,
+    np.fabs,
+    np.negative,
+]
+FUNCTIONS_OF_ALL += [np.sin, np.square, np.tanh, expit]
+for functions, data in [(FUNCTIONS, between_0_and_1), (FUNCTIONS_OF_ALL, numeric)]:
+    CASES += [Case(f"function-{f.__name__}", FunctionTransformer(f), data) for f in functions]
 each_case = {"argvalues": CASES, "argnames": "case", "ids": [case.name for case in CASES]}
 ROWS = (0, 7, 23)
 COPIES = 32
+SOME = (slice(0, 1), slice(1, 9), slice(9, None))
 
 
 def fitted(case):
@@ -290,6 +355,50 @@ def test_inputs_move_the_output(case):
         frozen, whole = (np.array(moved[0]) - np.array(moved[1])) / (2 * step)
         assert abs(direct[i, j] - frozen) <= 1e-6 * scale
         assert abs(direct[i, j] + through_fit[i, j] - whole) <= 1e-6 * scale
+
+
+@pytest.mark.parametrize(**each_case)
+def test_rows_are_pulled_one_by_one(case):
+    """As many rows as there are queries, and training rows like others."""
+    stage, X, _ = fitted(case)
+    B = cotangent_for(stage.transformer.transform(X), 2)
+    B = sparse.csr_array(B) if sparse.issparse(B) else B
+    whole = stage.row_influence(stage.pull_statistics(stage.X, B))
+    parts = [stage.row_influence(stage.pull_statistics(X[k], B[k])) for k in SOME]
+    np.testing.assert_allclose(sum(parts), whole, rtol=1e-9, atol=1e-9)
+    own_training_side = isinstance(case.transformer, TargetEncoder)
+    if not own_training_side:
+        again = stage.row_influence(stage.pull_training_statistics(B))
+        np.testing.assert_allclose(again, whole, rtol=1e-12, atol=1e-12)
+    if stage.takes_numbers:
+        whole = dense(stage.pull_input(stage.X, B))
+        parts = np.vstack([dense(stage.pull_input(stage.X[k], B[k])) for k in SOME])
+        np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-12)
+        again = dense(stage.pull_training_input(B))
+        np.testing.assert_allclose(again, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_other_functions_do_without_a_derivative_only_as_the_first_step():
+    pandas = pytest.importorskip("pandas")
+    X, y = between_0_and_1()
+    rows = pandas.DataFrame(X, columns=list("abcde"))
+    for transformer in (
+        FunctionTransformer(lambda rows: rows[["a", "c"]]),
+        FunctionTransformer(np.log1p, kw_args={"where": True}),
+    ):
+        stage = make_stage(transformer.fit(rows), rows, y)
+        output = np.asarray(stage.training_output())
+        np.testing.assert_array_equal(output, transformer.transform(rows))
+        assert stage.pull_training_statistics(output) is None
+        with pytest.raises(UnsupportedEstimatorError, match="first step"):
+            stage.pull_training_input(output)
+
+
+def test_missing_entries_have_no_derivative():
+    X, y = missing()
+    stage = make_stage(FunctionTransformer(np.exp).fit(X), X, y)
+    pulled = stage.pull_training_input(np.ones(X.shape))
+    np.testing.assert_array_equal(pulled, np.nan_to_num(np.exp(X)))
 
 
 def test_idf_needs_no_memory_for_absent_words():

@@ -55,9 +55,13 @@ class Stage(ABC):
 
     def __init__(self, transformer, X, y=None, weight=None):
         self.transformer = transformer
-        self.X = numbers(X) if self.takes_numbers else X
+        self.X = self._rows(X)
         self.y = y
         self.weight = np.ones(self.n_rows) if weight is None else weight
+
+    def _rows(self, X):
+        """Return the training rows in the form that the stage works on."""
+        return numbers(X) if self.takes_numbers else X
 
     @property
     def n_rows(self):

@@ -1,13 +1,13 @@
 """Which stage belongs to which transformer of scikit-learn."""
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages import encoders, scalers, selection, text
+from skinfluence.stages import encoders, scalers, selection, stateless, text
 
 __all__ = ["STAGES", "make_stage"]
 
 #: Stage of each class of transformers, collected from the modules.
 STAGES = {**scalers.STAGES}
-STAGES |= encoders.STAGES | selection.STAGES | text.STAGES
+STAGES |= encoders.STAGES | selection.STAGES | stateless.STAGES | text.STAGES
 
 
 def make_stage(transformer, X, y=None, weight=None):
