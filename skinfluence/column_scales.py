@@ -3,7 +3,7 @@
 In the features x~ of the scaler as fitted, a refit of scaler and model without some rows is
 again a linear model u with
 
-    F(u) = sum_i w_i l(x~_i'u + b) + 1/2 sum_j lambda_j r_j^2 u_j^2,     r_j = sigma'_j / sigma_j
+    F(u) = sum_i w_i l(x~_i'u + b) + 1/2 sum_j lambda_j r_j^2 u_j^2,   r_j = sigma'_j / sigma_j
 
 because its coefficients are r_j u_j, and a free intercept takes the means. So a removal moves
 the scaler only through r^2, the ratio of the variances of x~ without and with the rows.

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Stage", "Stateless", "dense", "numbers"]
+__all__ = ["NotNumbers", "Stage", "Stateless", "dense", "numbers"]
 
 
 def dense(X):
@@ -60,12 +60,12 @@ class Stage(ABC):
         self.given = X
         self.X = self.rows(X)
         self.y = y
-        self.weight = np.ones(X.shape[0]) if weight is None else weight
+        self.weight = np.ones(self.n_rows) if weight is None else weight
 
     @property
     def n_rows(self):
         """Number of training rows, n."""
-        return self.X.shape[0]
+        return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
 
     def rows(self, X):
         """Return rows as the other methods take them: without the names of a DataFrame."""
@@ -98,7 +98,7 @@ class Stage(ABC):
 
     @abstractmethod
     def pull_input(self, X, B):
-        """Return the cotangent (m, d) on the rows before the transform."""
+        """Return the cotangent (m, d) on the rows before; None if they are no numbers."""
 
     def pull_training_statistics(self, B):
         """Return `pull_statistics` of the training rows, (n, D)."""
@@ -129,4 +129,13 @@ class Stateless(Stage):
         return np.zeros(self.n_rows)
 
     def pull_fit(self, c):
+        return None
+
+
+class NotNumbers(Stateless):
+    """A transformer of text or categories, whose words or categories are discrete choices."""
+
+    takes_numbers = False
+
+    def pull_input(self, X, B):
         return None

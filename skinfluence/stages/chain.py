@@ -104,26 +104,30 @@ class Chain(Stage):
         for number in reversed(range(len(self.stages))):
             stage, rows = self.stages[number], inputs[number]
             c[number] = stage.pull_statistics(rows, B)
-            if number:
-                B = stage.pull_input(rows, B)
+            B = stage.pull_input(rows, B) if number else None
+            if B is None:  # the rows before are no numbers
+                break
         return c
 
     def pull_training_statistics(self, B):
         c = [None] * len(self.stages)
         for number in reversed(range(len(self.stages))):
             c[number] = self.stages[number].pull_training_statistics(B)
-            if number:
-                B = self.stages[number].pull_training_input(B)
+            B = self.stages[number].pull_training_input(B) if number else None
+            if B is None:
+                break
         return c
 
     def pull_input(self, X, B):
         for stage, rows in zip(reversed(self.stages), reversed(self._inputs(X)), strict=True):
-            B = stage.pull_input(rows, B)
+            if B is not None:
+                B = stage.pull_input(rows, B)
         return B
 
     def pull_training_input(self, B):
         for stage in reversed(self.stages):
-            B = stage.pull_training_input(B)
+            if B is not None:
+                B = stage.pull_training_input(B)
         return B
 
     def row_influence(self, c):

@@ -10,7 +10,17 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, PolynomialFea
 from sklearn.utils import get_tags
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages import decomposition, impute, power, quantile, scalers
+from skinfluence.stages import (
+    decomposition,
+    encoders,
+    impute,
+    power,
+    quantile,
+    scalers,
+    selection,
+    stateless,
+    text,
+)
 from skinfluence.stages.base import dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
@@ -23,6 +33,10 @@ STAGES = {
     **decomposition.STAGES,
     **power.STAGES,
     **quantile.STAGES,
+    **encoders.STAGES,
+    **selection.STAGES,
+    **stateless.STAGES,
+    **text.STAGES,
 }
 
 

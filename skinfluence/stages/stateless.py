@@ -1,0 +1,332 @@
+"""Transformers that learn nothing from the rows, or only numbers that they draw."""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse, special
+from sklearn.impute import MissingIndicator
+from sklearn.kernel_approximation import AdditiveChi2Sampler, RBFSampler
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    Normalizer,
+    PolynomialFeatures,
+)
+from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.stages.base import NotNumbers, Stage, Stateless, numbers
+from skinfluence.stages.patterns import entry_rows, product_on, values_at, with_values
+
+__all__ = [
+    "STAGES",
+    "AdditiveChi2SamplerStage",
+    "BinarizerStage",
+    "FunctionTransformerStage",
+    "NormalizerStage",
+    "PolynomialFeaturesStage",
+    "RBFSamplerStage",
+    "RandomProjectionStage",
+]
+
+
+class NormalizerStage(Stateless):
+    """Normalizer: t = x / |x|. The cotangent on x is
+
+        (B - (B't) u) / |x|,   u = t, sign(x) or sign(x_a) 1_a
+
+    for the norms l2, l1 and max, with a the largest entry. A row of zeros stays.
+    """
+
+    def pull_input(self, X, B):
+        # Entries in order of rows, whether the rows are sparse or not.
+        entries = sparse.csr_array(X)
+        if not sparse.issparse(X):
+            m, d = X.shape
+            entries = sparse.csr_array(
+                (np.ravel(X), np.tile(np.arange(d), m), d * np.arange(m + 1)), shape=(m, d)
+            )
+        x, rows, m = entries.data, entry_rows(entries), X.shape[0]
+        values = values_at(entries, B)
+        size, normal = self._size(x, rows, m)
+        size[size == 0] = 1.0
+        along = np.bincount(rows, values * x, minlength=m) / size
+        pulled = (values - along[rows] * normal) / size[rows]
+        if sparse.issparse(X):
+            return with_values(entries, pulled)
+        return pulled.reshape(X.shape)
+
+    def _size(self, x, rows, m):
+        """Return the norms of the rows, (m,), and their derivatives in the entries, (nnz,)."""
+        if self.transformer.norm == "l2":
+            size = np.sqrt(np.bincount(rows, x**2, minlength=m))
+            return size, x / np.where(size == 0, 1.0, size)[rows]
+        if self.transformer.norm == "l1":
+            return np.bincount(rows, np.abs(x), minlength=m), np.sign(x)
+        size = np.zeros(m)
+        np.maximum.at(size, rows, np.abs(x))
+        # Where entries tie there is no derivative: the first of them is taken.
+        largest = np.flatnonzero(np.abs(x) == size[rows])
+        largest = largest[np.unique(rows[largest], return_index=True)[1]]
+        normal = np.zeros(len(x))
+        normal[largest] = np.sign(x[largest])
+        return size, normal
+
+
+class BinarizerStage(Stateless):
+    """Binarizer: t = 1[x > threshold], with the derivative 0."""
+
+    def pull_input(self, X, B):
+        zeros = sparse.csr_array if sparse.issparse(X) else np.zeros
+        return zeros(X.shape)
+
+
+class PolynomialFeaturesStage(Stateless):
+    """PolynomialFeatures: t_k = prod_l x_l^(p_kl).
+
+        dt_k/dx_j = p_kj x_j^(p_kj - 1) prod_(l != j) x_l^(p_kl)
+
+    The entries of sparse outputs are not 0, so that there dt_k/dx_j = p_kj t_k / x_j.
+    """
+
+    @cached_property
+    def _powers(self):
+        """The powers p, (D, d)."""
+        return self.transformer.powers_
+
+    @cached_property
+    def _sparse_powers(self):
+        """The powers p, as a csr array."""
+        return sparse.csr_array(self._powers, dtype=np.float64)
+
+    @cached_property
+    def _derivatives(self):
+        """Powers of the derivatives, each once, and for x_j: (k, p_kj, which of them)."""
+        output, column = np.nonzero(self._powers)
+        lowered = self._powers[output]
+        lowered[np.arange(len(output)), column] -= 1
+        distinct, where = np.unique(lowered, axis=0, return_inverse=True)
+        where, parts = where.ravel(), []
+        for j in range(self._powers.shape[1]):
+            of_j = column == j
+            k = output[of_j]
+            parts.append((k, self._powers[k, j].astype(np.float64), where[of_j]))
+        return distinct, parts
+
+    def _monomials(self, X):
+        """Return the products that the derivatives are made of, (m, number of them)."""
+        powers, _ = self._derivatives
+        values = np.ones((X.shape[0], len(powers)))
+        for j, power in enumerate(powers.T):
+            used = power > 0
+            values[:, used] *= X[:, [j]] ** power[used]
+        return values
+
+    @cached_property
+    def _training(self):
+        """The products or outputs of the training rows that the derivatives need."""
+        return self._parts(self.X)
+
+    def _parts(self, X):
+        """Return the outputs of sparse rows, or the products of dense ones."""
+        if sparse.issparse(X):
+            return sparse.csr_array(self.transformer.transform(X))
+        return self._monomials(X)
+
+    def _pull(self, X, parts, B):
+        if sparse.issparse(X):
+            X = sparse.csr_array(X)
+            products = with_values(parts, parts.data * values_at(parts, B))
+            pulled = values_at(X, products @ self._sparse_powers)
+            return with_values(X, np.divide(pulled, X.data, where=X.data != 0, out=pulled))
+        pulled = np.zeros(X.shape)
+        for j, (outputs, power, where) in enumerate(self._derivatives[1]):
+            pulled[:, j] = np.einsum("ik,ik,k->i", B[:, outputs], parts[:, where], power)
+        return pulled
+
+    def pull_input(self, X, B):
+        return self._pull(X, self._parts(X), B)
+
+    def pull_training_input(self, B):
+        return self._pull(self.X, self._training, B)
+
+
+#: Derivatives of functions that act entry by entry.
+_DERIVATIVES = {
+    np.abs: np.sign,
+    np.arcsinh: lambda x: 1.0 / np.sqrt(1.0 + x**2),
+    np.arctan: lambda x: 1.0 / (1.0 + x**2),
+    np.cbrt: lambda x: 1.0 / (3.0 * np.cbrt(x) ** 2),
+    np.cos: lambda x: -np.sin(x),
+    np.exp: np.exp,
+    np.expm1: np.exp,
+    np.fabs: np.sign,
+    np.log: lambda x: 1.0 / x,
+    np.log10: lambda x: 1.0 / (x * np.log(10.0)),
+    np.log1p: lambda x: 1.0 / (1.0 + x),
+    np.log2: lambda x: 1.0 / (x * np.log(2.0)),
+    np.negative: lambda x: -np.ones_like(x),
+    np.reciprocal: lambda x: -1.0 / x**2,
+    np.sin: np.cos,
+    np.sqrt: lambda x: 0.5 / np.sqrt(x),
+    np.square: lambda x: 2.0 * x,
+    np.tanh: lambda x: 1.0 / np.cosh(x) ** 2,
+    special.expit: lambda x: special.expit(x) * special.expit(-x),
+    special.logit: lambda x: 1.0 / (x * (1.0 - x)),
+}
+
+
+class FunctionTransformerStage(Stateless):
+    """FunctionTransformer: t = f(x), entry by entry, and dt/dx = f'(x).
+
+    The derivatives of common functions of numpy are known. Any other function learns nothing
+    from the rows either, so it needs no derivative as the first step.
+    """
+
+    def rows(self, X):
+        # The function may want the names of a DataFrame, or text.
+        return X
+
+    def pull_input(self, X, B):
+        function = self.transformer.func
+        if function is None:
+            return B
+        slope = _DERIVATIVES.get(function) if callable(function) else None
+        if slope is None or self.transformer.kw_args:
+            name = getattr(function, "__name__", repr(function))
+            raise UnsupportedEstimatorError(
+                f"No derivative is known of {name}, the function of a FunctionTransformer "
+                "after a step that moves with the training rows. Make it the first step, or "
+                "use a function of numpy whose derivative is known, without kw_args "
+                f"({', '.join(sorted(f.__name__ for f in _DERIVATIVES))}). The methods that "
+                "remove samples (leave_out_*, remove_samples) fit again and need none."
+            )
+        X = numbers(X)
+        if sparse.issparse(X):
+            return with_values(X, slope(X.data) * values_at(X, B))
+        # An entry that is missing has no derivative, and is 1 for a function with a slope.
+        missing = np.isnan(X)
+        return np.where(missing, 0.0, B * slope(np.where(missing, 1.0, X)))
+
+
+class RandomProjectionStage(Stateless):
+    """GaussianRandomProjection, SparseRandomProjection: t = C x, with C drawn by the seed.
+
+    How many components there are may depend on the number of rows, a discrete choice.
+    """
+
+    def pull_input(self, X, B):
+        return product_on(X, B, self.transformer.components_)
+
+
+class RBFSamplerStage(Stage):
+    """RBFSampler: t_k = sqrt(2 / D) cos(x'w_k + b_k), w_k = sqrt(2 gamma) z_k.
+
+    The seed draws z and b. If gamma is "scale", it is 1 / (d V), with V the variance of all
+    entries, and V is the statistic:
+
+        d w_k / d V = - w_k / (2 V),   d V / d m_i = sum_j ((x_ij - mean)^2 - V) / (n d)
+    """
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        super().__init__(transformer, X, y, weight)
+        self.mean = self.X.mean()
+        if sparse.issparse(self.X):
+            self.variance = (self.X * self.X).mean() - self.mean**2
+        else:
+            self.variance = self.X.var()
+        # Without variance gamma is 1, which does not move.
+        self.moves = transformer.gamma == "scale" and self.variance != 0
+
+    def _waves(self, X):
+        """Return x'w, and dt/d(x'w), both (m, D)."""
+        sampler = self.transformer
+        projected = X @ sampler.random_weights_
+        amplitude = np.sqrt(2.0 / sampler.n_components)
+        return projected, -amplitude * np.sin(projected + sampler.random_offset_)
+
+    @cached_property
+    def _training(self):
+        """The waves of the training rows."""
+        return self._waves(self.X)
+
+    def _pull_to_variance(self, waves, B):
+        """Return the cotangent on V."""
+        if not self.moves:
+            return None
+        projected, slope = waves
+        return -np.einsum("ik,ik,ik->", B, slope, projected) / (2 * self.variance)
+
+    def pull_statistics(self, X, B):
+        return self._pull_to_variance(self._waves(X), B)
+
+    def pull_training_statistics(self, B):
+        return self._pull_to_variance(self._training, B)
+
+    def pull_input(self, X, B):
+        return product_on(X, B * self._waves(X)[1], self.transformer.random_weights_.T)
+
+    def pull_training_input(self, B):
+        return product_on(self.X, B * self._training[1], self.transformer.random_weights_.T)
+
+    def row_influence(self, c):
+        if c is None:
+            return np.zeros(self.n_rows)
+        n, d = self.X.shape
+        # (x - mean)^2 - V, of the zeros of sparse rows too
+        own = (self.X * self.X).sum(axis=1) - 2 * self.mean * self.X.sum(axis=1)
+        return c * (own + d * (self.mean**2 - self.variance)) / (n * d)
+
+    def pull_fit(self, c):
+        if c is None:
+            return None
+        factor = 2 * c / (self.X.shape[0] * self.X.shape[1])
+        if sparse.issparse(self.X):
+            return with_values(self.X, factor * (self.X.data - self.mean))
+        return factor * (self.X - self.mean)
+
+
+class AdditiveChi2SamplerStage(Stateless):
+    """AdditiveChi2Sampler: one block sqrt(L x), and for each step j two more
+
+        f_j sqrt(x) cos(j L log x),   f_j sqrt(x) sin(j L log x),   f_j^2 = 2 L / cosh(pi j L)
+
+    An entry 0 stays 0 and has no derivative.
+    """
+
+    def pull_input(self, X, B):
+        steps, interval = self.transformer.sample_steps, self.transformer.sample_interval
+        if interval is None:
+            # The intervals that scikit-learn documents for 1, 2 and 3 steps
+            interval = {1: 0.8, 2: 0.5, 3: 0.4}[steps]
+        blocks = [slice(b * X.shape[1], (b + 1) * X.shape[1]) for b in range(2 * steps - 1)]
+        if sparse.issparse(X):
+            X, B = sparse.csr_array(X), sparse.csr_array(B)
+            parts = [values_at(X, B[:, block]) for block in blocks]
+            x = X.data
+        else:
+            parts, x = [B[:, block] for block in blocks], X
+        root = np.sqrt(np.where(x > 0, x, 1.0))
+        pulled = 0.5 * np.sqrt(interval) * parts[0]
+        for j in range(1, steps):
+            rate = j * interval
+            angle = 2 * rate * np.log(root)
+            cos, sin = np.cos(angle), np.sin(angle)
+            total = parts[2 * j - 1] * (0.5 * cos - rate * sin)
+            total += parts[2 * j] * (0.5 * sin + rate * cos)
+            pulled = pulled + np.sqrt(2 * interval / np.cosh(np.pi * rate)) * total
+        pulled = np.where(x > 0, pulled / root, 0.0)
+        return with_values(X, pulled) if sparse.issparse(X) else pulled
+
+
+STAGES = {
+    AdditiveChi2Sampler: AdditiveChi2SamplerStage,
+    Binarizer: BinarizerStage,
+    FunctionTransformer: FunctionTransformerStage,
+    GaussianRandomProjection: RandomProjectionStage,
+    MissingIndicator: NotNumbers,
+    Normalizer: NormalizerStage,
+    PolynomialFeatures: PolynomialFeaturesStage,
+    RBFSampler: RBFSamplerStage,
+    SparseRandomProjection: RandomProjectionStage,
+}

@@ -1,0 +1,163 @@
+"""Text: counts of words, and their weights by how many documents have them.
+
+Which words exist is a discrete choice, which has no derivative.
+"""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
+
+from skinfluence.stages.base import NotNumbers, Stage, numbers
+from skinfluence.stages.patterns import entry_rows, values_at, with_values
+
+__all__ = ["STAGES", "TfidfTransformerStage", "TfidfVectorizerStage"]
+
+
+class _Terms(NamedTuple):
+    """Rows of counts and what the transform makes of their stored entries."""
+
+    counts: sparse.csr_array
+    rows: np.ndarray
+    frequency: np.ndarray
+    output: np.ndarray
+    size: np.ndarray
+
+
+class TfidfTransformerStage(Stage):
+    """TfidfTransformer: t_j = u_j / |u|, u_j = f(x_j) idf_j, with f(x) = x or 1 + log(x).
+
+    The statistics are idf_j = log((a + S) / (a + df_j)) + 1, where df_j counts the rows with
+    an entry in column j, S counts the rows, and a is 1 if `smooth_idf`, else 0:
+
+        d idf_j / d m_i = 1 / (a + S) - 1[x_ij > 0] / (a + df_j)
+
+    Counts of rows do not move with the numbers in them. The cotangent on u is
+
+        (B - (B't) t) / |u|_2    or    (B - (B't) sign(u)) / |u|_1
+
+    All work is on the stored entries.
+    """
+
+    def _counts(self, X):
+        """Return the counts of the rows, as a csr array."""
+        return sparse.csr_array(numbers(X))
+
+    @cached_property
+    def _training(self):
+        """The terms of the training rows."""
+        return self._terms(self._counts(self.X))
+
+    @cached_property
+    def _pattern(self):
+        """Ones at the stored entries of the training rows."""
+        counts = self._training.counts
+        return with_values(counts, np.ones(counts.nnz))
+
+    @cached_property
+    def _inverse_counts(self):
+        """1 / (a + df), and 0 for a column that no training row has, (p,)."""
+        counts = self._training.counts
+        df = np.bincount(counts.indices, minlength=counts.shape[1])
+        return 1.0 / np.maximum(df + float(self.transformer.smooth_idf), 1.0)
+
+    def _terms(self, counts):
+        """Return the `_Terms` of rows of counts."""
+        rows = entry_rows(counts)
+        frequency = counts.data
+        if self.transformer.sublinear_tf:
+            frequency = 1.0 + np.log(frequency)
+        output = frequency
+        if self.transformer.use_idf:
+            output = frequency * self.transformer.idf_[counts.indices]
+        size = np.ones(counts.shape[0])
+        if self.transformer.norm == "l2":
+            size = np.sqrt(np.bincount(rows, output**2, minlength=len(size)))
+        elif self.transformer.norm == "l1":
+            size = np.bincount(rows, np.abs(output), minlength=len(size))
+        # A row of zeros is not scaled.
+        size[size == 0] = 1.0
+        return _Terms(counts, rows, frequency, output / size[rows], size)
+
+    def _pull_to_product(self, terms, B):
+        """Return the cotangent on u at the stored entries, (nnz,)."""
+        values = values_at(terms.counts, B)
+        if self.transformer.norm is None:
+            return values
+        along = np.bincount(terms.rows, values * terms.output, minlength=len(terms.size))
+        normal = terms.output
+        if self.transformer.norm == "l1":
+            normal = np.sign(normal)
+        return (values - along[terms.rows] * normal) / terms.size[terms.rows]
+
+    def _pull_to_idf(self, terms, B):
+        """Return the cotangent on the idf, (p,)."""
+        if not self.transformer.use_idf:
+            return None
+        total = self._pull_to_product(terms, B) * terms.frequency
+        return np.bincount(terms.counts.indices, total, minlength=terms.counts.shape[1])
+
+    def _pull_to_counts(self, terms, B):
+        """Return the cotangent on the counts, with their pattern."""
+        pulled = self._pull_to_product(terms, B)
+        if self.transformer.use_idf:
+            pulled = pulled * self.transformer.idf_[terms.counts.indices]
+        if self.transformer.sublinear_tf:
+            pulled = pulled / terms.counts.data
+        pulled = with_values(terms.counts, pulled)
+        return pulled if sparse.issparse(self.X) else pulled.toarray()
+
+    def pull_statistics(self, X, B):
+        return self._pull_to_idf(self._terms(self._counts(X)), B)
+
+    def pull_training_statistics(self, B):
+        return self._pull_to_idf(self._training, B)
+
+    def pull_input(self, X, B):
+        return self._pull_to_counts(self._terms(self._counts(X)), B)
+
+    def pull_training_input(self, B):
+        return self._pull_to_counts(self._training, B)
+
+    def row_influence(self, c):
+        if c is None:
+            return np.zeros(self.n_rows)
+        a = float(self.transformer.smooth_idf)
+        return c.sum() / (a + self.n_rows) - self._pattern @ (c * self._inverse_counts)
+
+    def pull_fit(self, c):
+        return None
+
+
+class TfidfVectorizerStage(TfidfTransformerStage):
+    """TfidfVectorizer: the counts of the words of a text, then TfidfTransformer."""
+
+    takes_numbers = False
+
+    def _counts(self, X):
+        # The vectorizer is a CountVectorizer, whose transform ends before the weights.
+        return sparse.csr_array(CountVectorizer.transform(self.transformer, X), dtype=float)
+
+    def pull_input(self, X, B):
+        return None
+
+    def pull_training_input(self, B):
+        return None
+
+
+STAGES = {
+    CountVectorizer: NotNumbers,
+    DictVectorizer: NotNumbers,
+    FeatureHasher: NotNumbers,
+    HashingVectorizer: NotNumbers,
+    TfidfTransformer: TfidfTransformerStage,
+    TfidfVectorizer: TfidfVectorizerStage,
+}
