@@ -9,7 +9,7 @@ because its coefficients are r_j u_j, and a free intercept takes the means. So a
 the scaler only through r^2, the ratio of the variances of x~ without and with the rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,15 +33,21 @@ class ColumnScales:
         ones, and their scale does not move.
     variance : ndarray of shape (D,)
         Variances of all rows, to which ratios refer; 0 for columns whose scale stays.
+    with_mean : bool
+        Whether the scaler takes off the means.
+    n_features : int
+        Number of features, d.
     """
 
     count: float
     total: np.ndarray
     squares: np.ndarray
     variance: np.ndarray
+    with_mean: bool
+    n_features: int
 
     @classmethod
-    def of(cls, design, moves):
+    def of(cls, design, moves, with_mean):
         """Return the scales of all rows of a design.
 
         Parameters
@@ -50,6 +56,8 @@ class ColumnScales:
             The scaled features.
         moves : ndarray of shape (d,)
             Which features have a scale that moves, bool.
+        with_mean : bool
+            Whether the scaler takes off the means.
         """
         ones = np.ones((design.n_rows, 1))
         total, squares = design.adjoint(ones)[0], design.squared_adjoint(ones)[0]
@@ -57,15 +65,15 @@ class ColumnScales:
         variance = squares / n - (total / n) ** 2
         variance[: len(moves)][~moves] = 0.0
         variance[len(moves) :] = 0.0
-        return cls(float(n), total, squares, variance)
+        return cls(float(n), total, squares, variance, with_mean, design.n_features)
 
     def without(self, x):
         """Return the scales without rows x (a, D)."""
-        return ColumnScales(
-            self.count - len(x),
-            self.total - x.sum(axis=0),
-            self.squares - (x * x).sum(axis=0),
-            self.variance,
+        return replace(
+            self,
+            count=self.count - len(x),
+            total=self.total - x.sum(axis=0),
+            squares=self.squares - (x * x).sum(axis=0),
         )
 
     def ratio(self, x=None, counts=0):
@@ -86,6 +94,18 @@ class ColumnScales:
         variance = squares / count - (total / count) ** 2
         moves = (self.variance > 0) & (variance > _CONSTANT * self.variance)
         return np.divide(variance, self.variance, out=np.ones_like(variance), where=moves)
+
+    def to_refit(self, theta):
+        """Return theta (K, D) as a refit of the scaler and the model has it.
+
+        Coefficients are u_j r_j, and the intercept takes u_j times the mean of x~_j.
+        """
+        theta = np.array(theta)
+        d = self.n_features
+        if self.with_mean:
+            theta[:, -1] += theta[:, :d] @ (self.total / self.count)[:d]
+        theta[:, :d] *= np.sqrt(self.ratio()[:d])
+        return theta
 
     def first_order(self, x):
         """Return the derivative of r^2 in the multiplicity of rows x (m, D), (m, D)."""

@@ -137,6 +137,7 @@ class _OfPredictions(Functional):
         final = final_estimator(estimator)
         formulation = final._get_formulation()
         self.layout = formulation.layout
+        self.samples = X
         self.design = final._check_X(formulation, transform(estimator, X))
         self.decide = None
         if isinstance(formulation.target, OneVsOneLabels):
@@ -154,6 +155,10 @@ class _OfPredictions(Functional):
             gradient = self._raw_gradient(self.decide(raw))
             gradient = np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
         return self.layout.to_public(GradientRows(self.design, gradient).sum())
+
+    def sample_gradient(self, params):
+        """Return (X, g): the raw samples and the gradient in their raw predictions."""
+        return self.samples, self._raw_gradient(self._raw(params))
 
     def _raw(self, params):
         theta = self.layout.from_public(np.asarray(params, dtype=np.float64))

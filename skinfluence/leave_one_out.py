@@ -19,6 +19,7 @@ from skinfluence._compat import WeightedScorer, scores_with_weights
 from skinfluence._typing import Accuracy
 from skinfluence.exceptions import warn
 from skinfluence.mixins.checks import check_option, check_refine
+from skinfluence.pipeline import with_data
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator, routing_enabled
@@ -163,10 +164,11 @@ class LeaveOneOutScorer(WeightedScorer):
             metadata["sample_weight"] = sample_weight
         final = final_estimator(estimator)
         _check_rows(final, X, y, [*metadata, *(["groups"] if groups is not None else [])])
-        # A pipeline of skinfluence has the method itself, scikit-learn's has not.
-        explained = estimator if hasattr(estimator, "leave_out_score") else final
-        if explained is not estimator:
-            warn_of_leaks(estimator, "leave_one_out_scorer")
+        explained = estimator
+        if not hasattr(estimator, "leave_out_score"):  # scikit-learn's pipeline
+            explained = with_data(estimator, X, y) if _are_all(final, X) else final
+            if explained is final:
+                warn_of_leaks(estimator, "leave_one_out_scorer")
         score = partial(
             explained.leave_out_score,
             self.groups if groups is None else groups,
@@ -279,6 +281,11 @@ def _check_rows(final, X, y, metadata):
             f"{n_passed} samples passed to the scorer are not used. To train on all samples, "
             "pass the search cv=[(rows, rows)] with rows=np.arange(n_samples)."
         )
+
+
+def _are_all(final, X):
+    """Return whether as many samples are passed as the model was fitted on."""
+    return count_rows(X) == final._get_objective().n_rows
 
 
 def is_multimetric(scoring):

@@ -8,10 +8,10 @@ from sklearn.base import is_classifier
 from skinfluence._typing import Accuracy, Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.leave_one_out import leave_one_out_scorer
+from skinfluence.pipeline import whole_of
 from skinfluence.search import LeaveOneOutSearchCV
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator, transform
-from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["LeaveOneOutSearchCV", "jackknife_plus_interval", "leave_one_out_scorer"]
 
@@ -86,10 +86,18 @@ def jackknife_plus_interval(
         )
     if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
         raise ValueError(f"confidence_level={confidence_level!r} must be between 0 and 1.")
+    whole = whole_of(estimator, "leave_out_predict", "jackknife_plus_interval")
+    if whole is not None and whole.scaled is not None:
+        final = whole.scaled  # whose penalty moves with the scales
+    elif whole is not None:
+        own, predicted = whole.predictions_without(X, method, refine, hessian_solver, n_jobs)
+        residual = np.abs(final._get_objective().target[:, 0] - own)
+        kept = np.isfinite(residual)
+        blocks = [(slice(None), predicted[:, kept])]
+        return _interval(blocks, len(predicted), residual[kept], confidence_level)
     objective = final._get_objective()
     formulation = objective.formulation
     design = final._check_X(formulation, transform(estimator, X))
-    warn_of_leaks(estimator, "jackknife_plus_interval")
     params = final.leave_out_params(
         method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
     )
@@ -105,15 +113,27 @@ def jackknife_plus_interval(
     residual = np.abs(y - formulation.loss.response(own[:, None])[:, 0])
     kept = np.isfinite(residual)  # samples that no model can do without are left out
     theta, residual = theta[kept], residual[kept]
+
+    def blocks_of_queries():
+        for block in row_blocks(design.n_rows, 8 * 5 * len(residual)):
+            raw = design.take(block).predict(theta)
+            yield block, formulation.loss.response(raw[..., None])[..., 0]
+
+    return _interval(blocks_of_queries(), design.n_rows, residual, confidence_level)
+
+
+def _interval(blocks, n_queries, residual, confidence_level):
+    """Return the ends (q, 2) from blocks of predictions (m, n) without each sample.
+
+    `residual` (n,) is the absolute error of each model for the sample that it lacks.
+    """
     n = len(residual)
     # Rounding must not turn the 90th of 99 into the 91st.
     upper_rank = int(np.ceil(round(confidence_level * (n + 1), 9)))
     lower_rank = int(np.floor(round((1 - confidence_level) * (n + 1), 9)))
-    interval = np.empty((design.n_rows, 2))
+    interval = np.empty((n_queries, 2))
     interval[:] = -np.inf, np.inf
-    for block in row_blocks(design.n_rows, 8 * 5 * n):
-        raw = design.take(block).predict(theta)
-        predicted = formulation.loss.response(raw[..., None])[..., 0]
+    for block, predicted in blocks:
         if lower_rank >= 1:
             below = np.partition(predicted - residual, lower_rank - 1, axis=1)
             interval[block, 0] = below[:, lower_rank - 1]

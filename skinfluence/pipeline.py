@@ -18,12 +18,21 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import unsupported
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.distributed import is_dask
+from skinfluence.exceptions import warn
 from skinfluence.groups import check_indices
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin, RemovalMixin
-from skinfluence.steps import innermost, param_names, routing_enabled, row_names, transform
+from skinfluence.stages import learns_from_rows
+from skinfluence.steps import (
+    innermost,
+    param_names,
+    routing_enabled,
+    row_names,
+    steps_of,
+    transform,
+)
 from skinfluence.whole import TrainingData, WholeFit
 
-__all__ = ["Pipeline", "make_pipeline"]
+__all__ = ["Pipeline", "make_pipeline", "whole_of", "with_data"]
 
 # Methods of the last step that the pipeline has too, and those of their arguments that are
 # rows of X and go through the transformers.
@@ -199,6 +208,37 @@ class Pipeline(pipeline.Pipeline, _Delegates):
         """
         check_is_fitted(self)
         return param_names(self)
+
+
+def whole_of(estimator, method, name=None):
+    """Return the `WholeFit` that a method has to see, None if the last step alone decides.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted estimator or pipeline.
+    method : str
+        Name of the method.
+    name : str or None, default=None
+        What to call the caller in the warning that steps of scikit-learn's own pipeline are
+        taken as fitted; None for no warning.
+    """
+    if isinstance(estimator, Pipeline):
+        return estimator._whole(method)
+    if name is not None and any(learns_from_rows(step) for _, step in steps_of(estimator)):
+        warn(
+            f"{name} takes the steps before the model as they were fitted, because "
+            "scikit-learn's Pipeline does not know its training samples. Use "
+            "skinfluence.pipeline.Pipeline, or skinfluence.from_fitted(pipe, X, y)."
+        )
+    return None
+
+
+def with_data(pipe, X, y):
+    """Return a pipeline of this package with the steps and the training data of another."""
+    ours = Pipeline(pipe.steps, transform_input=pipe.transform_input, memory=pipe.memory)
+    ours.training_data_ = TrainingData(X, y, {})
+    return ours
 
 
 def _enlarged(final, index):

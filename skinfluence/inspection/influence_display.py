@@ -18,6 +18,7 @@ from skinfluence.inspection.plotting import (
     tidy,
 )
 from skinfluence.mixins.checks import check_count
+from skinfluence.pipeline import whole_of
 from skinfluence.steps import final_estimator, transform
 
 __all__ = ["InfluenceDisplay"]
@@ -138,7 +139,11 @@ class InfluenceDisplay:
             raise ValueError(
                 f"X holds {np.shape(Xt)[0]} samples, but the display is of one query: X[[i]]."
             )
-        influence = final.influence_loss(Xt, y)[0]
+        whole = whole_of(estimator, "influence_loss", "InfluenceDisplay")
+        if whole is None:
+            influence = final.influence_loss(Xt, y)[0]
+        else:
+            influence = whole.influence_loss(X, y)[0]
         objective = final._get_objective()
         if query_name is None:
             kind = "class" if is_classifier(final) else "target"

@@ -10,9 +10,11 @@ from sklearn.utils import Bunch
 
 from skinfluence import diagnostics
 from skinfluence._typing import Estimator
+from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.removals import make_removals
 from skinfluence.mixins.checks import check_count, check_option
+from skinfluence.pipeline import whole_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator
 
@@ -131,6 +133,15 @@ def most_influential_set(
     check_option("search", search, SEARCHES)
     final = final_estimator(estimator)
     final._refuse_dask("most_influential_set")
+    whole = whole_of(estimator, "leave_out_params", "most_influential_set")
+    if whole is not None and whole.scaled is not None:
+        final = whole.scaled  # whose penalty moves with the scales
+    elif whole is not None:
+        warn(
+            "most_influential_set takes the steps before the model as they were fitted: "
+            f"{', '.join(type(step).__name__ for _, step in whole.steps)}. Confirm the set "
+            "with remove_samples on a copy, which fits them again."
+        )
     n = final._get_objective().n_rows
     if max_samples is None:
         max_samples = max(1, n // 2)
@@ -147,16 +158,23 @@ def most_influential_set(
     # Once more from the fit of all samples: what is reported does not hang on the path.
     confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
+    params = layout.to_public(_refit_theta(confirmed))
     return Bunch(
         indices=result.rows,
         target_before=goal.before,
         target_after=goal.value(confirmed),
         threshold=goal.critical(confirmed),
         flipped=goal.flipped(confirmed),
-        params=layout.to_public(confirmed.theta),
+        params=params,
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
     )
+
+
+def _refit_theta(base):
+    """Return the parameters (K, D) as the refit has them, on its own scales."""
+    scales = base.point.objective.scales
+    return base.theta if scales is None else scales.to_refit(base.theta)
 
 
 class _Goal(ABC):
@@ -205,7 +223,9 @@ class _FunctionalGoal(_Goal):
         self.direction = -1.0 if self.before > threshold else 1.0
 
     def value(self, base):
-        return self.functional.value(_layout(base).to_public(base.theta))
+        on_predictions = hasattr(self.functional, "sample_gradient")
+        theta = base.theta if on_predictions else _refit_theta(base)
+        return self.functional.value(_layout(base).to_public(theta))
 
     def critical(self, base):
         return float(self.threshold)

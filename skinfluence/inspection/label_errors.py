@@ -7,10 +7,10 @@ from sklearn.base import is_classifier
 
 from skinfluence._typing import Accuracy, Estimator, Floats, Indices
 from skinfluence.mixins.checks import check_option
+from skinfluence.pipeline import whole_of
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import final_estimator
-from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["rank_label_errors"]
 
@@ -113,26 +113,27 @@ def rank_label_errors(
     check_option("method", method, METHODS)
     final = final_estimator(estimator)
     final._refuse_dask("rank_label_errors")
+    options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     if strategy == "self_influence":
-        scores = -final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
+        whole = whole_of(estimator, "self_influence", "rank_label_errors")
+        scores = -(whole or final).self_influence(**options)
+    elif strategy == "loss":
+        scores = _loss_scores(final, strategy, None)
     else:
-        if strategy != "loss":
-            warn_of_leaks(estimator, "rank_label_errors")
-        accuracy = {"method": method, "refine": refine}
-        scores = _loss_scores(final, strategy, accuracy, hessian_solver, n_jobs)
+        whole = whole_of(estimator, "leave_out_predict", "rank_label_errors")
+        without = final._leave_out_raw if whole is None else whole.raw_without
+        left_out = without(None, None, method, refine, **options, verbose=0)
+        scores = _loss_scores(final, strategy, left_out)
     indices = np.argsort(-scores, kind="stable")
     return (indices, scores) if return_scores else indices
 
 
-def _loss_scores(final, strategy, accuracy, hessian_solver, n_jobs):
-    """Return losses of the training samples, with or without them in the fit."""
+def _loss_scores(final, strategy, left_out):
+    """Return losses of the training samples at the fit, or at raw predictions left out."""
     objective = final._get_objective()
     formulation = objective.formulation
     raw = objective.design.predict(final._theta())
-    if strategy != "loss":
-        left_out = final._leave_out_raw(
-            None, None, **accuracy, hessian_solver=hessian_solver, n_jobs=n_jobs, verbose=0
-        )
+    if left_out is not None:
         raw = np.where(np.isnan(left_out), raw, left_out)
     loss = formulation.loss.loss(objective.target, raw)
     if strategy == "relabel" and is_classifier(final):

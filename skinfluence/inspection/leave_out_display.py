@@ -27,8 +27,8 @@ from skinfluence.inspection.plotting import (
     tidy,
 )
 from skinfluence.mixins.checks import check_count
+from skinfluence.pipeline import whole_of
 from skinfluence.steps import final_estimator
-from skinfluence.supervised import warn_of_leaks
 
 __all__ = ["LeaveOutDisplay"]
 
@@ -142,7 +142,7 @@ class LeaveOutDisplay:
             The plot.
         """
         final = final_estimator(estimator)
-        warn_of_leaks(estimator, "LeaveOutDisplay")
+        whole = whole_of(estimator, "leave_out_check", "LeaveOutDisplay")
         final._refuse_dask("LeaveOutDisplay", groups)
         objective = final._get_objective()
         if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
@@ -156,7 +156,7 @@ class LeaveOutDisplay:
         )
         if n_checks is None:
             n_checks = min(_N_CHECKS, len(resolved))
-        check = final.leave_out_check(
+        check = (whole or final).leave_out_check(
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )
         names = objective.index if resolved.members is None else resolved.labels

@@ -1,6 +1,6 @@
 """Everything of a fit before its model: a chain of transformers, each with statistics."""
 
 from skinfluence.stages.base import Stage, Stateless
-from skinfluence.stages.registry import STAGES, make_stage
+from skinfluence.stages.registry import STAGES, learns_from_rows, make_stage
 
-__all__ = ["STAGES", "Stage", "Stateless", "make_stage"]
+__all__ = ["STAGES", "Stage", "Stateless", "learns_from_rows", "make_stage"]

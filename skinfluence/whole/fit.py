@@ -92,7 +92,9 @@ class WholeFit(WholeInfluence, WholeRemoval):
         if scaler.with_std:
             moves = scaler.scale_ == np.sqrt(scaler.var_)
         model = copy.copy(self.final)
-        model._replace_objective(replace(objective, scales=ColumnScales.of(design, moves)))
+        model._replace_objective(
+            replace(objective, scales=ColumnScales.of(design, moves, scaler.with_mean))
+        )
         return model
 
     @property

@@ -228,6 +228,36 @@ class WholeRemoval:
         self.each(groups, method, write, n_jobs, verbose)
         return raw
 
+    def predictions_without(self, X, method, refine, hessian_solver, n_jobs):
+        """Return responses of the models without each sample, for that sample and for X.
+
+        Returns
+        -------
+        own : ndarray of shape (n,)
+            Prediction of each sample by the model without it.
+        predicted : ndarray of shape (q, n)
+            Predictions of X.
+        """
+        groups = self.resolve(None, None, method, refine)
+        response = self.final._get_formulation().loss.response
+        if method == "influence":
+            raw = self.raw_without(None, None, method, None, hessian_solver, n_jobs)
+            lines = [
+                self._first_order_raw(take_rows(X, np.array([q])), groups, hessian_solver)
+                for q in range(X.shape[0])
+            ]
+            return response(raw)[:, 0], np.array([response(line)[:, 0] for line in lines])
+        own = np.full(len(groups), np.nan)
+        predicted = np.full((X.shape[0], len(groups)), np.nan)
+
+        def write(group, refit):
+            one = take_rows(self.data.X, groups.rows(group))
+            own[group] = response(refit.raw_predictions(one))[0, 0]
+            predicted[:, group] = response(refit.raw_predictions(X))[:, 0]
+
+        self.each(groups, method, write, n_jobs, 0)
+        return own, predicted
+
     def leave_out_check(
         self,
         n_checks=20,
@@ -445,21 +475,13 @@ class WholeRemoval:
         return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
 
     def _rescale(self, params, groups):
-        """Turn parameters (G, p) on the present scales into those of refits, in place.
-
-        Coefficients are u_j r_j, and the intercept takes u_j times the mean of x~_j.
-        """
+        """Turn parameters (G, p) on the present scales into those of refits, in place."""
         objective = self.scaled._get_objective()
-        layout, design = objective.formulation.layout, objective.design
-        d, scaler = design.n_features, self.steps[-1][1]
+        layout = objective.formulation.layout
         for group in range(len(groups)):
-            x = design.take(groups.rows(group)).rows()
-            scales = objective.scales.without(x)
+            scales = objective.scales.without(objective.design.take(groups.rows(group)).rows())
             theta = layout.from_public(params[[group]])[0]
-            if scaler.with_mean:
-                theta[:, -1] += theta[:, :d] @ (scales.total / scales.count)[:d]
-            theta[:, :d] *= np.sqrt(scales.ratio()[:d])
-            params[group] = layout.to_public(theta[None])[0]
+            params[group] = layout.to_public(scales.to_refit(theta)[None])[0]
         return params
 
     def _summed(self, influence, rows):
