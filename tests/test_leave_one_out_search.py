@@ -90,15 +90,15 @@ def pipe_and_grid(case):
 
 
 def left_out_responses(case, fitted, X, y):
-    """Return the response of a real refit of the last step without each sample."""
-    last = frozen(case, fitted)
+    """Return the response of a real refit of the pipeline without each sample."""
+    name = fitted.steps[-1][0]
+    tight = pipeline.Pipeline([*fitted.steps[:-1], (name, frozen(case, fitted[-1]))])
     found = []
     for i in range(len(y)):
         rest = np.arange(len(y)) != i
-        if case.polished:  # its penalty counts samples
-            refit = clone(last).fit(X, y, sample_weight=rest.astype(float)).polish(tol=1e-13)
-        else:
-            refit = clone(last).fit(X[rest], y[rest])
+        refit = clone(tight).fit(X[rest], y[rest])
+        if case.polished:
+            refit[-1].polish(tol=1e-13)
         found.append(response(refit, X[[i]])[0])
     return np.array(found)
 
@@ -114,7 +114,7 @@ def test_candidates_with_other_features_get_the_scores_of_refits(case):
         search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
     ):
         fitted = clone(pipe).set_params(**params).fit(X, y)
-        responses = left_out_responses(case, fitted[-1], fitted[:-1].transform(X), y)
+        responses = left_out_responses(case, fitted, X, y)
         np.testing.assert_allclose(found, squared_error(y, responses), rtol=1e-4)
 
 
