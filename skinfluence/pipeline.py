@@ -176,7 +176,15 @@ class Pipeline(pipeline.Pipeline, _Delegates):
     def _whole(self, method):
         """Return the `WholeFit` for a method; None if the last step alone decides."""
         data = vars(self).get("training_data_")
-        if data is None or not hasattr(WholeFit, method) or is_dask(data.X, data.y):
+        if data is None or not hasattr(WholeFit, method):
+            return None
+        if is_dask(data.X, data.y):
+            if any(learns_from_rows(step) for _, step in steps_of(self)):
+                warn(
+                    f"{method} takes the steps before the model as they were fitted, because "
+                    "the training samples are dask arrays. Freeze these steps with "
+                    "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
+                )
             return None
         whole = vars(self).get("_whole_fit")
         if whole is None or not whole.is_of(self, data):

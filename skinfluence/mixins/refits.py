@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import is_classifier
 
-from skinfluence import convergence, existence
+from skinfluence import convergence, existence, removal
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers import get_solver
 
@@ -24,7 +24,7 @@ class RefitMixin:
     rows: "balanced" class weights, kernels, the features themselves.
     """
 
-    def _refit_near(self, X, y, sample_weight, method, columns=None):
+    def _refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
         """Return this model fitted on other rows, None if it has no optimum there.
 
         Parameters
@@ -40,6 +40,8 @@ class RefitMixin:
         columns : ndarray of shape (d,) or None, default=None
             For each feature its position among the features of this model, -1 if it is new;
             None if the features are the same.
+        factor : Factor or None, default=None
+            H^-1 of this model, for the first steps if the features are the same.
         """
         if is_classifier(self):
             present = np.unique(np.asarray(y)[sample_weight > 0])
@@ -57,20 +59,32 @@ class RefitMixin:
         fresh._influence_problem = replace(problem, objective=None)
         objective = fresh._make_objective(formulation, X, y, sample_weight)
         fresh._influence_problem = replace(problem, objective=objective)
-        start, solver = fresh._theta(), get_solver("auto", objective)
+        found = self._optimum_near(objective, fresh._theta(), _TOL[method], columns, factor)
+        if found is None:
+            return None
+        theta, correction = found
+        doubtful = existence.may_lack_minimum(objective, correction)
+        if doubtful and existence.recession_direction(objective, theta) is not None:
+            return None
+        fresh._set_theta(theta)
+        return fresh
+
+    def _optimum_near(self, objective, theta, tol, columns, factor):
+        """Return (theta, last step) at the optimum, None if there is none."""
+        if factor is not None and columns is None and objective.offset is None:
+            # The features moved little, so steps with the factor of this model contract.
+            point = objective.at(theta)
+            step = convergence.newton_correction(point, factor)
+            point, step, decrement = removal.follow(point, factor, step, tol)
+            if decrement <= tol * np.sqrt(abs(point.value)):
+                return point.theta + step, step
+            theta = point.theta
+        solver = get_solver("auto", objective)
         try:
-            polished = convergence.polish(
-                objective, start, solver, tol=_TOL[method], max_iter=100
-            )
+            polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
         except SingularHessianError:
             return None
-        if not polished.converged:
-            return None
-        doubtful = existence.may_lack_minimum(objective, polished.correction)
-        if doubtful and existence.recession_direction(objective, polished.theta) is not None:
-            return None
-        fresh._set_theta(polished.theta)
-        return fresh
+        return (polished.theta, polished.correction) if polished.converged else None
 
     def _refit_by_solver(self, X, y, sample_weight):
         """Return this model fitted by scikit-learn's solver at a tight tolerance."""

@@ -25,6 +25,7 @@ from skinfluence.removal.base import (
     Optimum,
     base_of_part,
     find_optimum,
+    follow,
     optimum_from,
     refine_optimum,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "depends",
     "error_bound",
     "find_optimum",
+    "follow",
     "groups_without_optimum",
     "leave_out",
     "losses_into",

@@ -24,7 +24,15 @@ from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
 from skinfluence.solvers.pencil import PencilFactor
 
-__all__ = ["Base", "Optimum", "base_of_part", "find_optimum", "optimum_from", "refine_optimum"]
+__all__ = [
+    "Base",
+    "Optimum",
+    "base_of_part",
+    "find_optimum",
+    "follow",
+    "optimum_from",
+    "refine_optimum",
+]
 
 # A fitted point is kept if the optimum is no further away than this share of a median row's
 # effect, and if the curvature of no row changes by more than this share on the way.
@@ -305,7 +313,7 @@ def find_optimum(point, factor, solver, *, tol=_TOL):
     objective = point.objective
     if objective.offset is not None:  # features far from 0, which `polish` centres
         return optimum_from(objective, point.theta, solver, tol=tol)
-    point, decrement = _follow(point, factor, correction, tol)
+    point, _, decrement = follow(point, factor, correction, tol)
     if decrement > tol * np.sqrt(abs(point.value)):
         return optimum_from(objective, point.theta, solver, tol=tol)
     return Optimum(point, solver.factorise(point), True, decrement)
@@ -356,10 +364,24 @@ def _effect_of_a_row(point, factor):
     return float(np.sqrt(np.median(squares))) if len(squares) else 0.0
 
 
-def _follow(point, factor, correction, tol):
-    """Return (point, decrement) after Newton steps with one factor, while they contract."""
+def follow(point, factor, correction, tol):
+    """Return (point, next step, decrement) after steps with one factor, while they contract.
+
+    Parameters
+    ----------
+    point : Point
+        Where they begin.
+    factor : Factor
+        H^-1, there or nearby.
+    correction : ndarray of shape (K, D)
+        The first step.
+    tol : float
+        Decrement to reach, relative to sqrt(F).
+    """
     decrement = convergence.newton_decrement(point, correction)
     for _ in range(_MAX_CHORDS):
+        if decrement <= tol * np.sqrt(abs(point.value)):
+            break
         following = point.objective.at(point.theta + correction)
         if not (np.isfinite(following.value) and following.value <= point.value):
             break
@@ -368,9 +390,7 @@ def _follow(point, factor, correction, tol):
         if not left <= _CONTRACTION * decrement:
             break
         point, correction, decrement = following, ahead, left
-        if decrement <= tol * np.sqrt(abs(point.value)):
-            break
-    return point, decrement
+    return point, correction, decrement
 
 
 def base_of_part(objective, theta, solver, recession):

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence.column_scales import ColumnScales
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.stages.registry import learns_from_rows, make_stage
 from skinfluence.steps import innermost, replace_steps, steps_of, transform
 from skinfluence.supervised import learned_from_y
@@ -112,6 +112,17 @@ class WholeFit(WholeInfluence, WholeRemoval):
         try:
             return np.asarray(Pipeline(self.steps).get_feature_names_out())
         except (AttributeError, ValueError):
+            return None
+
+    @cached_property
+    def factor(self):
+        """H^-1 of the model for refits nearby, None if it has no curvature there."""
+        objective = self.final._get_objective()
+        if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
+            return None
+        try:
+            return self.final._get_state("auto", quiet=True).factor
+        except SingularHessianError:
             return None
 
     def sweep(self, hessian_solver):

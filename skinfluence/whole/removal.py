@@ -405,7 +405,7 @@ class WholeRemoval:
         """Return the `Refit` on other data with weights (m,) for the model."""
         before, X = self.refit_before(data)
         columns = self._columns(before, X)
-        model = self.final._refit_near(X, data.y, weight, method, columns)
+        model = self.final._refit_near(X, data.y, weight, method, columns, self.factor)
         return None if model is None else Refit(before, model)
 
     def refit_before(self, data):
