@@ -260,6 +260,28 @@ def test_methods_agree(case, model):
     np.testing.assert_allclose(params[0], moved, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("model", ["LogisticRegression", "LinearSVC"])
+def test_influence_moves_balanced_class_weights(model):
+    X, y = data(model)
+    kept = np.append(np.flatnonzero(y == 1), np.flatnonzero(y == 0)[:31])
+    X, y = X[kept], y[kept]
+    options = MODELS[model] | {"class_weight": "balanced"}
+    pipe = Pipeline([("scaler", StandardScaler()), ("model", OURS[model](**options))])
+    found = pipe.fit(X, y).influence_prediction(X[:5])
+    for row in (0, 10, len(y) - 2):
+
+        def refit(copies, change, row=row):
+            index = np.tile(np.arange(len(y)), copies)
+            index = np.append(index, row) if change > 0 else np.delete(index, row)
+            final = THEIRS[model](**options | {"C": options["C"] / copies})
+            plain = pipeline.make_pipeline(StandardScaler(), final)
+            return plain.fit(X[index], y[index]).decision_function(X[:5])
+
+        first, second = (len(y) * m * (refit(m, 1) - refit(m, -1)) / 2 for m in (8, 16))
+        expected = (4 * second - first) / 3
+        assert np.abs(found[:, row] - expected).max() <= 1e-3 * np.abs(found).max()
+
+
 @pytest.mark.parametrize("model", ["LogisticRegression", "LinearSVC", "SVC"])
 def test_balanced_class_weights_are_those_of_the_refit(model):
     X, y = data(model)

@@ -145,6 +145,25 @@ class WholeFit(WholeInfluence, WholeRemoval):
             point = self.scaled._get_objective().at(point.theta)
         return Sweep(point, state.factor, self)
 
+    @cached_property
+    def balancing_weight(self):
+        """Weights (n,) from which "balanced" class weights are computed, None for others.
+
+        Some estimators take the sample weights, and others count the samples.
+        """
+        objective = self.final._get_objective()
+        form = objective.formulation
+        fixed = self.final._get_problem().params.get("class_weight") != "balanced"
+        if fixed or form.class_weight is None or form.class_weight.shape[1] > 1:
+            return None
+        codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
+        for u in (objective.sample_weight, np.ones(objective.n_rows)):
+            counts = np.bincount(codes, u, n_classes)
+            balanced = counts.sum() / (n_classes * counts)
+            if np.allclose(form.class_weight[:, 0], balanced, rtol=1e-6):
+                return u
+        return None
+
     @property
     def gamma_moves(self):
         """Whether the kernel's gamma is computed from the training samples."""

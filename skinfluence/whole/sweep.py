@@ -147,7 +147,36 @@ class Sweep:
                 B = self.sample_cotangent(sample)
                 c = self.chain.pull_statistics(sample.X, B)
                 line += self.chain.row_influence(c)
+        total += self.through_class_weights(V)
         return total * self.scale
+
+    def through_class_weights(self, V):
+        """Return what "balanced" class weights add for gradients V in the parameters, (m, n).
+
+        With the sum N_k of the weights u of a class, c_k = N/(K N_k) and
+
+            d c_k / d m_i = u_i [1/(K N_k) - (y_i = k) N/(K N_k^2)],
+
+        and the gradient of F moves by sum_k dc_k sum_(j in k) w_j grad l(z_j).
+        """
+        u = self.whole.balancing_weight
+        if u is None:
+            return 0.0
+        objective = self.point.objective
+        form, design = objective.formulation, objective.design
+        codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
+        counts = np.bincount(codes, u, n_classes)
+        pull = objective.sample_weight[:, None] * self.point.rows.raw_gradient
+        pull = pull / form.class_weight[codes]
+        solved = self.factor.solve_transposed(V)
+        # Of each scalar and class: v' sum_(j in k) w_j grad l(z_j).
+        of_classes = np.zeros((len(V), n_classes))
+        for k in range(n_classes):
+            gradient = design.adjoint(np.where((codes == k)[:, None], pull, 0.0))
+            of_classes[:, k] = np.tensordot(solved, gradient, 2)
+        shared = of_classes @ (1.0 / (n_classes * counts))
+        own = of_classes * (counts.sum() / (n_classes * counts**2))
+        return -u * (shared[:, None] - own[:, codes])
 
     def add_scales(self, V, out):
         """Add `extra` for scalars of predictions to out (m, n) if only scales move.
