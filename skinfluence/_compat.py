@@ -9,8 +9,12 @@ from inspect import signature
 # Predictions of a linear classifier with scikit-learn's own checks and messages; every
 # public class that has them brings a `fit` of its own.
 import numpy as np
+import sklearn
 from scipy.sparse import csr_matrix
 from sklearn.linear_model._base import LinearClassifierMixin
+
+# Versions in scikit-learn's own order; the packaging library need not be installed.
+from sklearn.utils.fixes import parse_version
 
 # How scikit-learn makes one decision value a class out of those of all pairs.
 from sklearn.utils.multiclass import _ovr_decision_function as one_vs_one_decision
@@ -19,12 +23,18 @@ from sklearn.utils.multiclass import _ovr_decision_function as one_vs_one_decisi
 # messages; there is no public spelling of it.
 from sklearn.utils.validation import _check_sample_weight
 
+#: Whether LinearRegression's `tol` says which directions of dense features count as none.
+TOL_DECIDES_RANK = parse_version(sklearn.__version__) >= parse_version("1.9")
+
 __all__ = [
+    "TOL_DECIDES_RANK",
     "LinearClassifierMixin",
     "WeightedScorer",
     "check_sample_weight",
     "fitted_gamma",
     "one_vs_one_decision",
+    "rank_cutoff",
+    "rank_unit",
     "scores_with_weights",
     "write_libsvm",
 ]
@@ -43,6 +53,22 @@ def scores_with_weights(scorer):
     if hasattr(scorer, "_accept_sample_weight"):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters
+
+
+def rank_unit(estimator):
+    """Return what a fitted LinearRegression says about directions, for `rank_cutoff`."""
+    if TOL_DECIDES_RANK:
+        return float(estimator.tol)
+    return float(np.finfo(np.asarray(estimator.coef_).dtype).eps)
+
+
+def rank_cutoff(unit, n_rows, n_features):
+    """Return the singular value, relative to the first, up to which a direction is none.
+
+    Before 1.9 LinearRegression computes it from the shape of dense features and their
+    precision, which its coefficients have too.
+    """
+    return unit if TOL_DECIDES_RANK else unit * max(n_rows, n_features)
 
 
 def fitted_gamma(estimator):

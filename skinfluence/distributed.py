@@ -25,6 +25,7 @@ from sklearn import config_context, get_config
 from sklearn.utils import check_array, gen_batches
 
 from skinfluence import influence
+from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import one_blas_thread
 from skinfluence.design import DenseDesign, make_design
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -316,15 +317,22 @@ class DistributedPoint:
     def hessian_blocks(self, shift=None):
         """Return the diagonal blocks of H and which outputs each one serves."""
         grams = self.total(Point.curvature_grams, shift)
-        tol = self.objective.formulation.minimum_norm
-        # With squared errors alone, H is the second moments of the rows times a number.
-        if tol is not None and len(null_directions(grams[0], self.objective.design, tol)[0]):
+        if self._has_null_directions(grams[0]):
             raise UnsupportedEstimatorError(
                 "The features depend on each other, and a solution of least norm needs its "
                 "rows in memory, not in dask arrays: drop features, use Ridge, or call "
                 "compute() on a part of the rows and pass that."
             )
         return hessian_blocks(self.objective, grams)
+
+    def _has_null_directions(self, gram):
+        """Return whether a solution of least norm is one of many."""
+        unit, design = self.objective.formulation.minimum_norm, self.objective.design
+        if unit is None:
+            return False
+        tol = rank_cutoff(unit, self.objective.n_rows, design.n_features)
+        # With squared errors alone, H is the second moments of the rows times a number.
+        return len(null_directions(gram, design, tol)[0]) > 0
 
     def hessian_diagonal(self):
         """Return the diagonal of H, shape (K, D)."""

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
+from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.column_scales import ColumnScales
 from skinfluence.design import Design
@@ -72,8 +73,9 @@ class Formulation:
     loss_scale : float, default=1.0
         Factor of every row's loss: C of a support vector machine.
     minimum_norm : float or None, default=None
-        Where the coefficients are those of least norm among many: the largest singular
-        value, relative to the first, of a direction of the features that counts as none.
+        Where the coefficients are those of least norm among many: what `_compat.rank_cutoff`
+        makes the largest singular value, relative to the first, of a direction of the features
+        that counts as none.
     l1_support : L1Support or None, default=None
         Which parameters an l1 penalty lets move. The others stay at 0.
     """
@@ -295,10 +297,11 @@ class Objective:
     @cached_property
     def spectrum(self):
         """Singular values of dense features, if they decide about the solution, or None."""
-        tol = self.formulation.minimum_norm
-        if tol is None or not self.design.is_dense:
+        unit, design = self.formulation.minimum_norm, self.design
+        if unit is None or not design.is_dense:
             return None
-        return spectrum(self.design, self.sample_weight, tol)
+        tol = rank_cutoff(unit, design.n_rows, design.n_features)
+        return spectrum(design, self.sample_weight, tol)
 
     @cached_property
     def pin(self):

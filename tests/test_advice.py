@@ -12,11 +12,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import sklearn
 from sklearn import linear_model as sk_linear
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline as sk_pipeline
 from sklearn.preprocessing import StandardScaler, scale
+from sklearn.utils.fixes import parse_version
 
 from skinfluence import from_fitted
 from skinfluence.inspection import rank_label_errors
@@ -586,12 +588,14 @@ ADVICE = [
 
 
 def cv_search(refit):
+    # scikit-learn 1.8 cannot fit refit=False with the attributes that are not legacy.
+    old = parse_version(sklearn.__version__) < parse_version("1.9")
     return LogisticRegressionCV(
         Cs=[0.1],
         cv=2,
         refit=refit,
         l1_ratios=(0,),
-        use_legacy_attributes=False,
+        use_legacy_attributes=old and not refit,
         scoring="neg_log_loss",
     ).fit(X, Y)
 

@@ -30,7 +30,7 @@ from sklearn.utils import resample
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.fixes import parse_version
 
-from skinfluence import InfluenceWarning
+from skinfluence import InfluenceWarning, from_fitted
 from skinfluence.linear_model import (
     HuberRegressor,
     Lasso,
@@ -90,15 +90,15 @@ def pipe_and_grid(case):
 
 
 def left_out_responses(case, fitted, X, y):
-    """Return the response of a real refit of the last step without each sample."""
-    last = frozen(case, fitted)
+    """Return the response of a real refit of the pipeline without each sample."""
+    name = fitted.steps[-1][0]
+    tight = pipeline.Pipeline([*fitted.steps[:-1], (name, frozen(case, fitted[-1]))])
     found = []
     for i in range(len(y)):
         rest = np.arange(len(y)) != i
-        if case.polished:  # its penalty counts samples
-            refit = clone(last).fit(X, y, sample_weight=rest.astype(float)).polish(tol=1e-13)
-        else:
-            refit = clone(last).fit(X[rest], y[rest])
+        refit = clone(tight).fit(X[rest], y[rest])
+        if case.polished:
+            refit[-1].polish(tol=1e-13)
         found.append(response(refit, X[[i]])[0])
     return np.array(found)
 
@@ -114,7 +114,7 @@ def test_candidates_with_other_features_get_the_scores_of_refits(case):
         search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
     ):
         fitted = clone(pipe).set_params(**params).fit(X, y)
-        responses = left_out_responses(case, fitted[-1], fitted[:-1].transform(X), y)
+        responses = left_out_responses(case, fitted, X, y)
         np.testing.assert_allclose(found, squared_error(y, responses), rtol=1e-4)
 
 
@@ -136,7 +136,7 @@ def test_every_search_compares_what_independent_fits_score(case):
 
     def expected(params, rows):
         fitted = clone(pipe).set_params(**params).fit(X[rows], y[rows])
-        return fitted[-1].leave_out_score(scoring=score)
+        return from_fitted(fitted, X[rows], y[rows]).leave_out_score(scoring=score)
 
     alone = [expected({name: value}, slice(None)) for value in values]
     for search in searches[:3]:
@@ -209,9 +209,8 @@ def test_components_and_classes_of_whole_data():
         scores = LeaveOneOutSearchCV(pipe, grid).fit(X, y).cv_results_["mean_test_score"]
         for k, found in zip(n_components, scores, strict=True):
             fitted = clone(pipe).set_params(pca__n_components=k).fit(X, y)
-            left_out = cross_val_predict(
-                Lasso(), fitted[:-1].transform(X), y, cv=LeaveOneOut()
-            )
+            plain = pipeline.Pipeline(clone(fitted).steps)
+            left_out = cross_val_predict(plain, X, y, cv=LeaveOneOut())
             expected = 1 - np.sum((y - left_out) ** 2) / np.sum((y - y.mean()) ** 2)
             np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -232,7 +231,8 @@ def test_pipelines_within_pipelines():
             strict=True,
         ):
             fitted = clone(nested).set_params(pipeline__pca__n_components=k).fit(X, y)
-            expected = fitted[-1][-1].leave_out_score(scoring="neg_log_loss")
+            whole = from_fitted(fitted, X, y)
+            expected = whole.leave_out_score(scoring="neg_log_loss")
             np.testing.assert_allclose([theirs, found], expected)
 
 
@@ -509,8 +509,8 @@ def test_routing_brings_groups_and_weights_to_the_scorer(routing):
         np.testing.assert_allclose(search.best_score_, expected)
         steps = GridSearchCV(pipe, {"logisticregression__C": [1.0]}, scoring=scorer)
         steps.set_params(cv=all_rows(y)).fit(X, y, **metadata)
-        last = steps.best_estimator_[-1]
-        expected = last.leave_out_score(groups, scoring=scoring, sample_weight=w)
+        whole = steps.best_estimator_
+        expected = whole.leave_out_score(groups, scoring=scoring, sample_weight=w)
         np.testing.assert_allclose(steps.best_score_, expected)
     renamed = leave_one_out_scorer().set_score_request(groups="site", sample_weight=False)
     search = GridSearchCV(clf, {"C": [1.0]}, scoring=renamed, cv=all_rows(y))

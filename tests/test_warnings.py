@@ -1,5 +1,6 @@
 """Warnings point at the line that called the package, whatever way the call went."""
 
+import importlib
 import inspect
 import io
 import warnings
@@ -38,6 +39,7 @@ def unfinished():
     X, y, _ = data("cancer")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        importlib.import_module("matplotlib.pyplot")  # old ones warn when they are imported
         alone = LogisticRegression(max_iter=2).fit(X, y)
         pipe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2)).fit(X, y)
         steps = StandardScaler(), linear_model.LogisticRegression(max_iter=2)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn import linear_model
 
+from skinfluence._compat import rank_unit
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
@@ -75,7 +76,7 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
         _check_free(self)
         layout = self._layout()
         form = _least_squares(layout, RealTarget(layout.n_outputs), 0.0)
-        return replace(form, minimum_norm=float(self.tol))
+        return replace(form, minimum_norm=rank_unit(self))
 
     def _tight_params(self, params):
         # Dense data are solved directly, and tol only says what counts as rank deficient.

@@ -31,7 +31,7 @@ from skinfluence import (
     removal,
     stopping,
 )
-from skinfluence._compat import check_sample_weight
+from skinfluence._compat import TOL_DECIDES_RANK, check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import (
     SingularHessianError,
@@ -776,11 +776,12 @@ class ProblemMixin(Hooks):
         """Warn if directions that least squares drops have variance, which counts."""
         spectrum = getattr(state.point.objective, "spectrum", None)
         if spectrum is not None and spectrum.mixing > _MIXED:
+            lower = ", or lower tol" if TOL_DECIDES_RANK else ""
             warn(
                 "Least squares drops directions of the features whose singular values are up "
-                f"to {spectrum.mixing:.2g} of the smallest one above tol={spectrum.tol:g}: "
-                "first-order results, which keep the directions fixed, may be off by about "
-                "this share. Put the features in similar units, or lower tol.",
+                f"to {spectrum.mixing:.2g} of the smallest one above {spectrum.tol:.2g} times "
+                "the largest: first-order results, which keep the directions fixed, may be "
+                f"off by about this share. Put the features in similar units{lower}."
             )
 
     def _get_influence_state(self, hessian_solver, n_solves=None):

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import convergence
+from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.rank import least_norm
@@ -118,7 +119,8 @@ class Base:
         spectrum = None if method == "influence" else objective.spectrum
         if spectrum is None:
             return methods.remove(self, rows, method)
-        own = spectrum.may_change(objective.design, objective.sample_weight, rows)
+        design = objective.design
+        own = spectrum.may_change(design, objective.sample_weight, rows)
         theta = np.empty((len(rows), *self.theta.shape))
         decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         if not own.all():
@@ -126,9 +128,11 @@ class Base:
             found = methods.remove(self, rows[rest], method)
             theta[rest], decrement[rest], converged[rest] = found
         for j in np.flatnonzero(own):
-            reduced = objective.without(rows[j][rows[j] >= 0])
-            weight, tol = reduced.sample_weight, spectrum.tol
-            theta[j] = least_norm(objective.design, objective.target, weight, tol)
+            leaving = rows[j][rows[j] >= 0]
+            weight = objective.without(leaving).sample_weight
+            n_left = design.n_rows - len(leaving)
+            tol = rank_cutoff(objective.formulation.minimum_norm, n_left, design.n_features)
+            theta[j] = least_norm(design, objective.target, weight, tol)
         return theta, decrement, converged
 
     @cached_property

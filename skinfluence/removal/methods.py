@@ -33,6 +33,8 @@ ONE_STEP = "one-step"
 #: Relative error of a Newton step that passes for accurate, and error to reach if it does not.
 #: Both are in the metric of the Hessian; in the parameters it may be a few times as large.
 ACCURATE, _REFINED = 0.005, 1e-3
+# The same for squared loss, for which "newton" is exact.
+_EXACT = 1e-10
 
 
 def remove(base, rows, method):
@@ -93,9 +95,11 @@ def _refine(stack, theta, decrement, done):
     if stack.scale_ratio is not None:
         # The step takes the penalty of all rows for that without some of them.
         error = error + np.abs(stack.scale_ratio - 1.0).max(axis=1)
-    suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= ACCURATE)), done)
+    # Without curvature that changes only the penalty is to follow, in a step or two.
+    accurate, refined = (_EXACT, _EXACT) if loss.constant_curvature else (ACCURATE, _REFINED)
+    suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= accurate)), done)
     if len(suspects):
-        converged[suspects] = refine_stack(stack, theta, decrement, suspects, _REFINED)
+        converged[suspects] = refine_stack(stack, theta, decrement, suspects, refined)
     return converged
 
 

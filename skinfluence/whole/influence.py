@@ -63,26 +63,27 @@ class WholeInfluence:
         sweep = self.sweep(hessian_solver)
         query = self.final._check_query(samples, y)
         if average and self.scaled is not None:
-            result += sweep.of_scales(query.sum()[None] / len(query))[0]
+            sweep.add_scales(query.sum()[None] / len(query), result[None])
         elif average:
             m = len(query)
             B = sweep.sample_cotangent(query.design.X, query.raw_gradient / m)
             result += sweep.extra(query.sum()[None] / m, [(X, B)])[0]
         else:
             for block in self.blocks(query):
-                result[block] += self.of_losses(sweep, X, query, block)
+                self.add_losses(sweep, X, query, block, result[block])
         self.warn_of_weights(result)
         return result
 
-    def of_losses(self, sweep, X, query, block):
-        """Return what the stages add to the influence on losses of a block of queries."""
+    def add_losses(self, sweep, X, query, block, out):
+        """Add what the stages do to the influence (m, n) on losses of a block of queries."""
         part = query.take(block)
         if self.scaled is not None:
-            return sweep.of_scales(part.toarray())
+            return sweep.add_scales(part.toarray(), out)
         rows = np.arange(block.start, block.stop)
         B = sweep.sample_cotangent(part.design.X, part.raw_gradient)
         samples = [(take_rows(X, rows[[j]]), B[[j]]) for j in range(len(rows))]
-        return sweep.extra(part.toarray(), samples)
+        out += sweep.extra(part.toarray(), samples)
+        return out
 
     def influence_loss_chunked(
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
@@ -98,7 +99,7 @@ class WholeInfluence:
             start = 0
             for chunk in chunks:
                 block = slice(start, start + len(chunk))
-                chunk += self.of_losses(sweep, X, query, block)
+                self.add_losses(sweep, X, query, block, chunk)
                 yield chunk if reduce_func is None else reduce_func(chunk, start)
                 start = block.stop
 
@@ -135,7 +136,7 @@ class WholeInfluence:
             part = design.take(one)
             V = J[:, :, None] * part.rows()[0]
             if self.scaled is not None:
-                wide[q] += sweep.of_scales(V).T
+                wide[q] += sweep.add_scales(V, np.zeros((len(V), wide.shape[1]))).T
                 continue
             raw = take_rows(X, np.array([q]))
             parts = [(raw, sweep.sample_cotangent(part.X, line[None])) for line in J]
@@ -212,7 +213,8 @@ class WholeInfluence:
         )
         for block in self.blocks(query):
             rows = np.arange(block.start, block.stop)
-            added = self.of_losses(sweep, self.data.X, query, block)
+            added = np.zeros((len(rows), len(result)))
+            self.add_losses(sweep, self.data.X, query, block, added)
             result[rows] += added[np.arange(len(rows)), rows]
         self.warn_of_weights(result)
         return result

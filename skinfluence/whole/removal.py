@@ -213,7 +213,7 @@ class WholeRemoval:
             )
         groups = self.resolve(groups, cv, method, refine)
         groups.partition()
-        K = self.final._get_layout().n_predictions
+        K = len(self.final._theta())
         raw = np.full((self.data.n_rows, K), np.nan)
         if method == "influence":
             for group in range(len(groups)):

@@ -18,6 +18,8 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
+from skinfluence.products import multiply
+from skinfluence.stages.base import dense
 from skinfluence.stages.chain import add
 
 __all__ = ["Sweep", "on_rows"]
@@ -135,27 +137,33 @@ class Sweep:
                 line += self.through_samples(*part)
         return total * self.scale
 
-    def of_scales(self, V):
-        """Return `extra` for scalars of predictions if only the scales of columns move.
+    def add_scales(self, V, out):
+        """Add `extra` for scalars of predictions to out (m, n) if only scales move.
 
         In the features as scaled, row i pulls at the penalty alone:
-        - v' Lam (d r^2 / d m_i) theta, see `column_scales`.
+        - v' Lam (d r^2 / d m_i) theta, see `column_scales`. With the mean m_j and the variance
+        of x~_j that is a product with (x~_j - m_j)^2 and a constant.
         """
         objective = self.point.objective
         solved = self.factor.solve_transposed(V)
         pulled = np.einsum("mkd,kd,kd->md", solved, objective.penalty, self.point.theta)
         scales, n = objective.scales, objective.n_rows
         moves = np.flatnonzero(scales.variance > 0)
-        weights = np.zeros_like(pulled)
-        weights[:, moves] = pulled[:, moves] / (scales.variance[moves] * scales.count)
-        mean = scales.total / scales.count
-        total = np.empty((len(V), n))
-        constant = weights @ (mean**2 - scales.variance)
-        for rows in row_blocks(n, 16 * objective.design.n_columns):
-            x = objective.design.take(rows).rows()
-            total[:, rows] = weights @ (x * x).T - 2 * (weights * mean) @ x.T
-        total += constant[:, None]
-        return -total * self.scale
+        design, d = objective.design, objective.design.n_features
+        weights = np.zeros((len(V), d + 1))
+        weights[:, moves] = pulled[:, moves] / (-scales.variance[moves] * scales.count)
+        weights[:, d] = -(weights[:, :d] @ scales.variance[:d])
+        mean, scale = (scales.total / scales.count)[:d], self.scale
+        if np.ptp(scale) == 0:
+            weights *= scale[0]
+        for rows in row_blocks(n, 16 * (d + 1)):
+            squares = np.ones((rows.stop - rows.start, d + 1))
+            np.subtract(dense(design.X[rows]), mean, out=squares[:, :d])
+            squares[:, :d] *= squares[:, :d]
+            if np.ptp(scale) != 0:
+                squares *= scale[rows, None]
+            multiply(weights, squares.T, out[:, rows], add=True)
+        return out
 
     def to_inputs(self, V, samples, index):
         """Return d(scalar)/d(raw training row `index`) of m scalars, (m, d_raw).
