@@ -7,6 +7,7 @@ before it at every depth.
 
 import copy
 from functools import partial
+from numbers import Integral
 
 from sklearn import get_config
 from sklearn.pipeline import Pipeline
@@ -114,9 +115,20 @@ def random_steps(estimator):
     names = []
     for _, step in steps_of(estimator):
         params = step.get_params() if hasattr(step, "get_params") else {}
-        if any(name.endswith("random_state") and params[name] is None for name in params):
+        if any(_is_random(name, params) for name in params):
             names.append(type(step).__name__)
     return names
+
+
+def _is_random(name, params):
+    """Return whether a parameter leaves it to chance what a fit does."""
+    value = params[name]
+    if name.endswith("random_state"):
+        # TargetEncoder from 1.9 on: deprecated, and without effect if cv brings the folds.
+        cv = params.get(name.removesuffix("random_state") + "cv")
+        drawn = value == "deprecated" and (cv is None or isinstance(cv, Integral))
+        return value is None or drawn
+    return getattr(value, "shuffle", False) is True and value.random_state is None
 
 
 def steps_before(pipe):

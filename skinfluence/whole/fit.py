@@ -128,6 +128,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
             return None
         if scaler.with_mean and not design.fit_intercept:
             return None
+        self.check_refits()
         moves = np.zeros(design.n_features, dtype=bool)
         if scaler.with_std:
             moves = scaler.scale_ == np.sqrt(scaler.var_)

@@ -18,7 +18,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
 from skinfluence.mixins.removal import line
-from skinfluence.steps import param_names, random_steps
+from skinfluence.steps import param_names, random_steps, through
 from skinfluence.whole.data import take_rows
 
 __all__ = ["Refit", "WholeRemoval"]
@@ -45,7 +45,11 @@ class Refit:
 
     def transform(self, X):
         """Return raw samples as the model sees them."""
-        return X if self.before is None else self.before.transform(X)
+        if self.before is None:
+            return X
+        # One by one, because a pipeline wants its last step to have fitted attributes.
+        steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
+        return through(steps, X, self.model)
 
     def raw_predictions(self, X):
         """Return raw predictions of raw samples, (m, K)."""
@@ -449,9 +453,9 @@ class WholeRemoval:
                 )
             warn(
                 "The transformers, fitted again on the training data, return other values "
-                f"(relative difference {difference:.2g}): X and y are not what the pipeline "
-                "was fitted on, or its parameters were changed since. Results are those of "
-                "the present data and parameters."
+                f"(relative difference {difference:.2g}): X, y and sample_weight are not what "
+                "the pipeline was fitted on, or its parameters were changed since. Results "
+                "are those of the present data and parameters."
             )
         self.refits_are_checked = True
 
