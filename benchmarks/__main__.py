@@ -23,6 +23,7 @@ from benchmarks import (
     streaming,
     stress,
     svm,
+    whole_fit,
     wide,
 )
 from benchmarks._pages import NOT_STORED, store
@@ -36,6 +37,7 @@ MODULES = [
     wide,
     streaming,
     removal,
+    whole_fit,
     random_removals,
     stress,
     svm,

@@ -9,7 +9,12 @@ _DOC = Path(__file__).resolve().parents[1] / "doc"
 #: Where the table of each benchmark is stored.
 TABLES = _DOC / "benchmarks"
 #: The pages that show tables in their regions.
-PAGES = (_DOC / "performance.md", _DOC / "reproductions.md", _DOC / "convergence.md")
+PAGES = (
+    _DOC / "performance.md",
+    _DOC / "reproductions.md",
+    _DOC / "convergence.md",
+    _DOC / "whole_fit.md",
+)
 
 #: Benchmarks without a stored table, and why.
 NOT_STORED = {

@@ -13,6 +13,7 @@ ORDER = [
     "hospital",
     "fragile_coefficient",
     "pipelines",
+    "whole_fit",
     "cross_validation",
     "choosing_c",
     "jackknife_plus",

@@ -33,7 +33,7 @@ y[wrong] = 1 - y[wrong]
 
 # %%
 # Cross-validate. ``make_pipeline`` is that of this package: its pipelines have the influence
-# methods of their last step, and the samples that they take go through the scaler first.
+# methods of their last step, for raw samples, and the influence is that of the scaler, too.
 
 settings = {"C": 0.01, "solver": "newton-cholesky", "tol": 1e-8}
 folds = StratifiedKFold(5, shuffle=True, random_state=0)

@@ -18,7 +18,8 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn import linear_model
+from sklearn import linear_model, pipeline
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils.discovery import all_estimators
@@ -90,25 +91,24 @@ display = InfluenceDisplay.from_estimator(
 )
 
 # %%
-# Is it true? scikit-learn fits without each of the ten texts shown; vocabulary and weights of
-# the vectorizer stay as they are. With more parameters than texts every text has a high
-# leverage, the curvature it brings itself. First order ignores that and sees half of the
-# change; one Newton step counts it.
+# Is it true? scikit-learn fits the pipeline without each of the ten texts shown, with the
+# vocabulary and weights that the other texts have. With more parameters than texts every text
+# has a high leverage, the curvature it brings itself. First order ignores that and sees half
+# of the change, and of a small change not even the sign. ``leave_out_loss`` fits the
+# vectorizer again, and from there takes Newton steps.
 
 shown = np.concatenate([display.helpful_, display.harmful_])
-vectorizer = pipe[0]
-A_train, A_query = vectorizer.transform(X_train), vectorizer.transform(X_query)
 label = list(pipe.classes_).index(y_query[0])
 
 
 def refit_loss(model, without):
     others = np.setdiff1d(np.arange(n), without)
-    model.fit(A_train[others], y_train[others])
-    return -model.predict_log_proba(A_query)[0, label]
+    model.fit(X_train[others], y_train[others])
+    return -model.predict_log_proba(X_query)[0, label]
 
 
 loss = pipe.sample_loss(X_query, y_query)[0]
-plain = linear_model.LogisticRegression(**settings)
+plain = pipeline.make_pipeline(clone(pipe[0]), linear_model.LogisticRegression(**settings))
 actual = np.array([refit_loss(plain, [j]) for j in shown]) - loss
 first_order = -pipe.influence_loss(X_query, y_query)[0, shown] / n
 newton = pipe.leave_out_loss(X_query, y_query, [[j] for j in shown])[0] - loss
@@ -127,7 +127,7 @@ _, ranked = pipe.influential_samples(X_query, y_query, 30, order="harmful")
 probability = []
 for k in range(31):
     refit_loss(plain, ranked[0, :k])
-    probability.append(plain.predict_proba(A_query)[0])
+    probability.append(plain.predict_proba(X_query)[0])
 probability = np.array(probability)
 right = np.flatnonzero(probability.argmax(axis=1) == label)
 n_needed = right[0] if right.size else None

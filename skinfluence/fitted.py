@@ -66,7 +66,8 @@ def from_fitted(
     - An estimator that this package has under the same name becomes that; so does one of a
       subclass that changes nothing but the constructor. One of this package is copied.
     - A pipeline that ends in any of these becomes a `skinfluence.pipeline.Pipeline` that
-      shares the other steps.
+      shares the other steps. Its influence and removal are those of the whole fit, every
+      step included.
     - A search gives what its `best_estimator_` does. `FrozenEstimator`,
       `FixedThresholdClassifier` and `TunedThresholdClassifierCV` give what the estimator
       inside does.
@@ -79,9 +80,8 @@ def from_fitted(
         Fitted estimator.
     X : {array-like, sparse matrix, dataframe, dask array} of shape \
 (n_samples, n_features), default=None
-        What `obj` was fitted on, raw: it goes through the fitted transformers of a
-        pipeline. Without it, methods raise `TrainingDataMissingError` until
-        `set_training_data` is called.
+        What `obj` was fitted on; for a pipeline the raw samples. Without it, methods raise
+        `TrainingDataMissingError` until `set_training_data` is called.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
         What `obj` was fitted on; a `TransformedTargetRegressor` transforms it.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -102,8 +102,11 @@ def from_fitted(
 
     Notes
     -----
-    Frozen: transformers, class weights and the hyperparameters that a search has chosen.
-    "balanced" class weights are computed from `y` and `sample_weight`, as `fit` did.
+    Frozen: hyperparameters, those that a search has chosen included, and class weights, which
+    the removal from a pipeline computes again if a step before the model learns from the
+    samples. To freeze the steps of a fitted pipeline, pass its last one:
+    ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``. "balanced" class weights are
+    computed from `y` and `sample_weight`, as `fit` did.
 
     The training data are those given here, and they are checked: a fit that met its solver's
     stopping rule leaves a small gradient of its objective on its own data. If the gradient is

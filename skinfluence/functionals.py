@@ -148,17 +148,18 @@ class _OfPredictions(Functional):
         return float(self._value(raw if self.decide is None else self.decide(raw)))
 
     def gradient(self, params):
-        raw = self._raw(params)
-        if self.decide is None:
-            gradient = self._raw_gradient(raw)
-        else:
-            gradient = self._raw_gradient(self.decide(raw))
-            gradient = np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
+        gradient = self._gradient_in_raw(self._raw(params))
         return self.layout.to_public(GradientRows(self.design, gradient).sum())
 
     def sample_gradient(self, params):
-        """Return (X, g): the raw samples and the gradient in their raw predictions."""
-        return self.samples, self._raw_gradient(self._raw(params))
+        """Return the raw samples, their design, and the gradient in raw predictions."""
+        return self.samples, self.design, self._gradient_in_raw(self._raw(params))
+
+    def _gradient_in_raw(self, raw):
+        if self.decide is None:
+            return self._raw_gradient(raw)
+        gradient = self._raw_gradient(self.decide(raw))
+        return np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
 
     def _raw(self, params):
         theta = self.layout.from_public(np.asarray(params, dtype=np.float64))

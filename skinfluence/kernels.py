@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from scipy.linalg import blas
-from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
+from sklearn.metrics.pairwise import euclidean_distances, pairwise_kernels, rbf_kernel
 
 from skinfluence.blocks import row_blocks
 from skinfluence.design import Design
@@ -83,6 +83,20 @@ class Kernel:
         gamma = 1.0 / Y.shape[1] if gamma is None else gamma
         x, Y = _dense(x).astype(np.float64), _dense(Y).astype(np.float64)
         return _GRADIENTS[self.metric](x, Y, gamma, self.params)
+
+    def gamma_gradient(self, X, Y):
+        """Return dK(x_i, y_j) / d gamma, float64 (m, n), for kernels with `gradient`."""
+        X, Y = _dense(X).astype(np.float64), _dense(Y).astype(np.float64)
+        gamma, K = self.params.get("gamma"), self(X, Y)
+        if self.metric == "rbf":
+            return np.where(K > 0, -K * euclidean_distances(X, Y, squared=True), 0.0)
+        if self.metric == "sigmoid":
+            return (1.0 - K**2) * (X @ Y.T)
+        if self.metric == "poly":
+            degree, coef0 = self.params.get("degree", 3), self.params.get("coef0", 1)
+            inner = X @ Y.T
+            return degree * (gamma * inner + coef0) ** (degree - 1) * inner
+        return np.zeros_like(K)
 
 
 @dataclass(eq=False)

@@ -35,8 +35,8 @@ def jackknife_plus_interval(
 
     If training and new samples are exchangeable, the interval holds the new target with
     probability at least ``2 level - 1``, whatever the model, and usually about `level`.
-    Frozen: hyperparameters, in a pipeline also the preprocessing; for squared error the
-    models without a sample are exact.
+    Frozen: hyperparameters. In a pipeline each model without a sample is one of all steps. For
+    squared error these models are exact.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ from skinfluence.steps import (
 )
 from skinfluence.whole import TrainingData, WholeFit
 
-__all__ = ["Pipeline", "make_pipeline", "whole_of", "with_data"]
+__all__ = ["Pipeline", "make_pipeline"]
 
 # Methods of the last step that the pipeline has too, and those of their arguments that are
 # rows of X and go through the transformers.
@@ -105,18 +105,24 @@ class Pipeline(pipeline.Pipeline, _Delegates):
     """Pipeline of scikit-learn with the influence methods of its last step.
 
     Parameters, attributes and methods are those of :class:`sklearn.pipeline.Pipeline`.
-    Where the last step is an estimator of this package, its methods for influence,
-    convergence and removal are methods of the pipeline too. Samples that they take are raw.
-    Methods that change the model return the pipeline, which holds on to the `X` and `y` of
-    `fit`.
+    If the last step is an estimator of this package, its methods for influence, convergence
+    and removal are methods of the pipeline too. Samples that they take are raw. Methods that
+    change the model return the pipeline, which holds on to the `X` and `y` of `fit`.
 
-    Influence and removal (`influence_*`, `self_influence`, `influential_samples`,
-    `leave_out_*`, `remove_samples` and `add_samples`) are those of the whole fit: a scaler or
-    an encoder learned from the training samples, too, and moves with them. Removal fits every
-    step again. A transformer inside `sklearn.frozen.FrozenEstimator` stays as it is. The other
-    methods are of the last step alone, on what the fitted transformers make of the samples.
+    Influence and removal are those of the whole fit. `influence_*`, `influential_samples` and
+    `self_influence` differentiate the fit of every step before the last one, and raise
+    `UnsupportedEstimatorError` with the name of a step whose derivative is not known.
+    `leave_out_*`, `remove_samples` and `add_samples` fit clones of all steps again. Methods
+    about the last step alone, such as `influence_summary` and `convergence_report`, see
+    transformed samples.
+
+    Frozen: hyperparameters, steps in a `sklearn.frozen.FrozenEstimator`, and, in
+    `influence_*`, class weights. To freeze all steps before the last one, explain that one
+    alone, with transformed samples: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
+
     Parameters are those of the last step, one for each of the features that it sees;
-    `param_names` tells which these are.
+    `param_names` has their names. Those of `leave_out_params` belong to the features as the
+    refitted steps make them.
 
     Parameters
     ----------

@@ -49,9 +49,9 @@ class LeaveOneOutSearchCV(GridSearchCV):
     models without each sample, pooled (`leave_out_score`). With `refit` the best candidate is
     fitted once more.
 
-    In a pipeline the preprocessing is fitted on all samples and frozen: a left-out sample
-    stays in the means of a scaler. Class weights given as "balanced" are those of all
-    samples.
+    In a pipeline every step is left without the sample: steps that learn are fitted again, as
+    in cross-validation. Class weights given as "balanced" are those of all samples, except in
+    pipelines with a step that learns.
 
     Parameters
     ----------

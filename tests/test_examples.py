@@ -23,7 +23,7 @@ def quickstart(example):
 
 def cross_validation(example):
     assert example.found[: len(example.wrong)].sum() >= 24
-    assert example.pearson_r > 0.998
+    assert example.pearson_r > 0.997
     assert example.after < example.before
 
 
@@ -78,12 +78,10 @@ def fragile_coefficient(example):
 def text(example):
     # The texts are those of the scikit-learn that is installed: which one it is may change.
     assert example.pipe.score(example.X_test, example.y_test) > 0.7
-    assert example.newton_r > 0.999
-    first, step, true = (
-        abs(change) for change in (example.first_order, example.newton, example.actual)
-    )
-    assert np.abs(step - true).max() < 0.1 * np.abs(first - true).max()
-    assert_array_equal(np.sign(example.actual), np.sign(example.first_order))
+    assert example.newton_r > 0.9999
+    first, step, true = example.first_order, example.newton, example.actual
+    assert np.abs(step - true).max() < 0.01 * np.abs(first - true).max()
+    assert np.mean(np.sign(true) == np.sign(first)) >= 0.9
     label = example.label
     assert example.probability[30, label] > 2 * example.probability[0, label]
 
@@ -109,15 +107,22 @@ def kernels(example):
 
 
 def pipelines(example):
-    assert example.frozen_error < 1e-8
-    assert example.whole_r > 0.9999
+    assert example.whole_error < 1e-7
+    assert 0.1 < example.frozen_error < 2
     assert np.abs(example.predicted - example.first_order).min() > 10
-    assert np.abs(example.predicted - example.whole).max() < 2
+
+
+def whole_fit(example):
+    errors, signs = example.errors, example.signs
+    assert errors["whole pipeline", "exact"] < 1e-7
+    assert errors["whole pipeline", "influence"] < 0.05
+    assert errors["last step", "exact"] > 0.5
+    assert signs["whole pipeline", "exact"] == 0
+    assert signs["last step", "exact"] > 15
 
 
 def choosing_c(example):
-    # What is left is the scaler, which has seen the left-out sample.
-    assert_allclose(example.exact_scores, example.actual, atol=4e-4)
+    assert_allclose(example.exact_scores, example.actual, rtol=2e-5)  # tol of the refits
     assert_allclose(example.scores, example.exact_scores, atol=5e-5)
     best = example.values[example.actual.argmax()]
     assert example.best == best

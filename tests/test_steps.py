@@ -110,12 +110,26 @@ def test_the_table_has_every_public_function():
 
 
 def compare(function, nesting, model, X, y):
-    pipe = nesting(StandardScaler, model).fit(X, y)
+    """Check what a function makes of a pipeline, by one that is not nested.
+
+    With frozen steps by the last step alone.
+    """
+    scaler = FrozenEstimator(StandardScaler().fit(X))
+    pipe = nesting(lambda: scaler, clone(model)).fit(X, y)
     seen = transform(pipe, X)
     final = copy.deepcopy(final_estimator(pipe))
     expected = function(final, seen, y)
     np.testing.assert_allclose(function(pipe, X, y), expected, rtol=1e-12, atol=1e-300)
     np.testing.assert_array_equal(pipe.predict(X), final.predict(seen))
+    if nesting is only_plain:
+        return  # scikit-learn's pipelines do not know their training samples
+    # Scaled samples are what another scaler leaves as it is.
+    found, expected = (
+        function(make(StandardScaler, clone(model)).fit(X, y), X, y)
+        for make in (nesting, flat)
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * scale)
 
 
 @pytest.mark.parametrize("nesting", NESTINGS)

@@ -56,7 +56,9 @@ def most_influential_set(
     set, and a refit is the end of the path of optima to the model without the samples.
 
     Every number reported comes from the refitted model without the samples, to rounding,
-    with class weights and hyperparameters frozen, in a pipeline also the preprocessing.
+    with class weights and hyperparameters frozen. In a pipeline whose only step before the
+    model is a `StandardScaler`, the scaler is fitted again, too; other steps are taken as
+    fitted, with a warning.
 
     Parameters
     ----------

@@ -76,8 +76,9 @@ class RefitMixin:
         """Return this model fitted by scikit-learn's solver at a tight tolerance."""
         refit = self._refit_estimator()
         params = self._get_problem().params
-        if "class_weight" in params:
-            refit.set_params(class_weight=params["class_weight"])
+        # What was computed from the rows is computed anew.
+        again = ("class_weight", "gamma")
+        refit.set_params(**{name: params[name] for name in again if name in params})
         if np.all(sample_weight == 1):
             sample_weight = None
         refit.fit(X, y, sample_weight=sample_weight)

@@ -37,8 +37,8 @@ class RemovalMixin:
     1e-8 of the change of the parameters, and 3e-7 is the largest measured. Groups that
     scikit-learn itself refits, as a warning then says, are as exact as its solver.
     All three start at the optimum of all rows, so they predict the converged refit from any
-    fit. Frozen: class weights and hyperparameters as fitted; in a pipeline also the
-    preprocessing.
+    fit. Frozen: class weights and hyperparameters as fitted. In a pipeline the steps before
+    the model are fitted again without the rows.
     """
 
     # Whether refits of scikit-learn stop far from the optimum whatever their tolerance.

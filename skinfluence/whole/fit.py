@@ -26,7 +26,7 @@ from skinfluence.steps import (
 from skinfluence.supervised import learned_from_y
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.removal import WholeRemoval
-from skinfluence.whole.sweep import Sweep
+from skinfluence.whole.sweep import KernelSweep, Sweep
 
 __all__ = ["WholeFit"]
 
@@ -172,20 +172,26 @@ class WholeFit(WholeInfluence, WholeRemoval):
         """Return the sweep from the model's present parameters."""
         state = self.final._get_state(hessian_solver, quiet=True)
         objective = state.point.objective
-        name = type(self.final).__name__
-        if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
-            raise UnsupportedEstimatorError(
-                f"Influence of {name} through steps that learn from the samples: kernels and "
-                "losses with kinks have no derivative in the features here. The methods that "
-                "remove samples (leave_out_*) fit the steps again and need none. To take the "
-                "steps as they stand, explain the model alone: from_fitted(pipe[-1], "
-                "pipe[:-1].transform(X), y)."
-            )
         self.point_and_factor = state.point, state.factor
+        if objective.design.has_metric:
+            self.final._check_perturbable()  # the kernel needs a derivative
+            return KernelSweep(state.point, state.factor, self)
+        if objective.formulation.loss.is_piecewise_linear:
+            raise UnsupportedEstimatorError(
+                f"Influence of {type(self.final).__name__} through steps that learn from the "
+                "samples: a linear model does not know how hard a row at a kink of its loss "
+                "pulls. Use SVC or SVR with kernel='linear', a smooth loss, or the methods "
+                "that remove samples (leave_out_*), which fit the steps again."
+            )
         point = state.point
         if self.scaled is not None:
             point = self.scaled._get_objective().at(point.theta)
         return Sweep(point, state.factor, self)
+
+    @property
+    def gamma_moves(self):
+        """Whether the kernel's gamma is computed from the training samples."""
+        return self.final._get_problem().params.get("gamma") == "scale"
 
     def refuse_supervised(self, method):
         """Raise if a step uses the targets."""

@@ -11,6 +11,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices
 from skinfluence.mixins.checks import check_count, check_option
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.sweep import Sample
 
 __all__ = ["WholeInfluence"]
 
@@ -66,8 +67,8 @@ class WholeInfluence:
             sweep.add_scales(query.sum()[None] / len(query), result[None])
         elif average:
             m = len(query)
-            B = sweep.sample_cotangent(query.design.X, query.raw_gradient / m)
-            result += sweep.extra(query.sum()[None] / m, [(X, B)])[0]
+            sample = Sample(X, query.design, query.raw_gradient / m)
+            result += sweep.extra(query.sum()[None] / m, [sample])[0]
         else:
             for block in self.blocks(query):
                 self.add_losses(sweep, X, query, block, result[block])
@@ -79,11 +80,17 @@ class WholeInfluence:
         part = query.take(block)
         if self.scaled is not None:
             return sweep.add_scales(part.toarray(), out)
-        rows = np.arange(block.start, block.stop)
-        B = sweep.sample_cotangent(part.design.X, part.raw_gradient)
-        samples = [(take_rows(X, rows[[j]]), B[[j]]) for j in range(len(rows))]
-        out += sweep.extra(part.toarray(), samples)
+        out += sweep.extra(part.toarray(), self.one_by_one(X, part, block.start))
         return out
+
+    @staticmethod
+    def one_by_one(X, query, start=0):
+        """Return a `Sample` for each query row; the first one is row `start` of X."""
+        samples = []
+        for j in range(len(query)):
+            raw, row = take_rows(X, np.array([start + j])), slice(j, j + 1)
+            samples.append(Sample(raw, query.design.take(row), query.raw_gradient[row]))
+        return samples
 
     def influence_loss_chunked(
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
@@ -139,7 +146,7 @@ class WholeInfluence:
                 wide[q] += sweep.add_scales(V, np.zeros((len(V), wide.shape[1]))).T
                 continue
             raw = take_rows(X, np.array([q]))
-            parts = [(raw, sweep.sample_cotangent(part.X, line[None])) for line in J]
+            parts = [Sample(raw, part, line[None]) for line in J]
             wide[q] += sweep.extra(V, parts).T
         self.warn_of_weights(result)
         return result
@@ -156,9 +163,8 @@ class WholeInfluence:
         V = layout.from_public(np.atleast_2d(np.asarray(values, dtype=np.float64)))
         samples = [None] * len(V)
         if hasattr(gradient, "sample_gradient"):
-            X, raw_gradient = gradient.sample_gradient(params)
-            B = sweep.sample_cotangent(self.transform(X), raw_gradient)
-            samples = [(X, B)]
+            X, design, raw_gradient = gradient.sample_gradient(params)
+            samples = [Sample(X, design, raw_gradient)]
         wide = result if result.ndim == 2 else result[None]
         wide += sweep.extra(V, samples)
         self.warn_of_weights(result)
@@ -175,10 +181,9 @@ class WholeInfluence:
         query = self.final._check_query(samples, y)
         scale = sweep.point.objective.weight_sum
         weight = sweep.point.objective.sample_weight[index[0]]
-        V = query.toarray()
-        B = sweep.sample_cotangent(query.design.X, query.raw_gradient)
-        raw = [(take_rows(X, np.array([j])), B[[j]]) for j in range(len(query))]
-        return sweep.to_inputs(V, raw, int(index[0])) * (scale / weight)
+        samples = self.one_by_one(X, query)
+        moved = sweep.to_inputs(query.toarray(), samples, int(index[0]))
+        return moved * (scale / weight)
 
     def influence_relabel(
         self,
@@ -207,10 +212,7 @@ class WholeInfluence:
     def self_influence(self, *, hessian_solver="auto", n_jobs=None):
         result = self.final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
         sweep = self.sweep(hessian_solver)
-        objective = sweep.point.objective
-        query = objective.formulation.query_gradients(
-            objective.design, objective.target, sweep.point.theta
-        )
+        query = self.final._check_query(self.transform(self.data.X), self.data.y)
         for block in self.blocks(query):
             rows = np.arange(block.start, block.stop)
             added = np.zeros((len(rows), len(result)))
@@ -258,14 +260,16 @@ class WholeInfluence:
         moved = np.empty((1, sweep.point.objective.n_rows, K))
         influence.output_influence(sweep.point, sweep.factor, design, moved)
         V = np.eye(K)[:, :, None] * design.rows()[0]
-        parts = [(X, sweep.sample_cotangent(design.X, line[None])) for line in np.eye(K)]
+        parts = [Sample(X, design, line[None]) for line in np.eye(K)]
         return moved[0] + sweep.extra(V, parts).T
 
     def blocks(self, query):
         """Return blocks of queries whose gradients are held together."""
-        return influence.influence_blocks(
-            *self.point_and_factor, query, row_bytes=8 * len(self.point_and_factor[0].rows)
-        )
+        point, factor = self.point_and_factor
+        row_bytes = 8 * len(point.rows)
+        if point.objective.design.has_metric:
+            row_bytes *= 1 + query.design.X.shape[1]
+        return influence.influence_blocks(point, factor, query, row_bytes=row_bytes)
 
     def warn_of_weights(self, result):
         """Warn of rows of weight 0 that the transformers have seen."""

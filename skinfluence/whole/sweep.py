@@ -14,15 +14,36 @@ training rows, with
 The influence is S/w_i times this derivative, so that -(w_i/S) I is the first-order removal.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.products import multiply
 from skinfluence.stages.base import dense
 from skinfluence.stages.chain import add
 
-__all__ = ["Sweep", "on_rows"]
+__all__ = ["KernelSweep", "Sample", "Sweep", "on_rows"]
+
+
+class Sample(NamedTuple):
+    """Rows that a scalar is evaluated at.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix, DataFrame} of shape (m, .)
+        Raw rows.
+    design : Design
+        The same rows as the model sees them.
+    raw_gradient : ndarray of shape (m, K)
+        Gradient of the scalar in their raw predictions.
+    """
+
+    X: Any
+    design: Any
+    raw_gradient: np.ndarray
 
 
 def on_rows(rows, left, right):
@@ -62,7 +83,7 @@ class Sweep:
         self.point = point
         self.factor = factor
         self.whole = whole
-        self._of_params = None
+        self._of_params = self._of_gamma = None
 
     @property
     def chain(self):
@@ -79,21 +100,22 @@ class Sweep:
     def training_cotangent(self, v):
         """Return B_k of all training rows for v (K, D), (n, d)."""
         point, d = self.point, self.point.objective.design.n_features
-        if point.objective.design.has_metric:
-            return self._kernel_cotangent(v)
         bend = point.curvature_product(point.objective.design.predict(v))
         pull = point.objective.sample_weight[:, None] * point.rows.raw_gradient
         left = -np.hstack([bend, pull])
         right = np.vstack([point.theta[:, :d], v[:, :d]])
         return on_rows(point.objective.design.X, left, right)
 
-    def sample_cotangent(self, rows, raw_gradient):
-        """Return B_q on rows (m, d) of scalars with gradients (m, K) in raw predictions."""
+    def sample_cotangent(self, sample):
+        """Return B_q on the rows of a `Sample`, (m, d)."""
         d = self.point.objective.design.n_features
-        return on_rows(rows, raw_gradient, self.point.theta[:, :d])
+        return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
 
-    def through_training(self, V):
-        """Return what the stages add for gradients V (m, K, D) in the parameters, (m, n)."""
+    def through_training(self, V, samples):
+        """Return what the stages add because training rows move, (m, n).
+
+        For gradients V (m, K, D) in the parameters, of scalars of the given samples.
+        """
         m, (K, D) = len(V), self.point.theta.shape
         solved = self.factor.solve_transposed(V)
         if m <= K * D and self._of_params is None:
@@ -109,18 +131,6 @@ class Sweep:
         c = self.chain.pull_training_statistics(self.training_cotangent(v))
         return self.chain.row_influence(c)
 
-    def through_samples(self, X, B):
-        """Return what the stages add because a sample's own row moves, (n,).
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (m, .)
-            Raw rows that one scalar is evaluated at.
-        B : ndarray or sparse matrix of shape (m, d)
-            Cotangent on the rows that the model sees.
-        """
-        return self.chain.row_influence(self.chain.pull_statistics(X, B))
-
     def extra(self, V, samples):
         """Return S/w_i times what the stages add for m scalars, (m, n).
 
@@ -128,13 +138,15 @@ class Sweep:
         ----------
         V : ndarray of shape (m, K, D)
             Gradients in the parameters.
-        samples : list of (X, B) or None
-            For each scalar its raw rows and the cotangent on the transformed ones.
+        samples : list of Sample or None
+            What each scalar is evaluated at.
         """
-        total = self.through_training(V)
-        for line, part in zip(total, samples, strict=True):
-            if part is not None:
-                line += self.through_samples(*part)
+        total = self.through_training(V, samples)
+        for line, sample in zip(total, samples, strict=True):
+            if sample is not None:
+                B = self.sample_cotangent(sample)
+                c = self.chain.pull_statistics(sample.X, B)
+                line += self.chain.row_influence(c)
         return total * self.scale
 
     def add_scales(self, V, out):
@@ -171,14 +183,119 @@ class Sweep:
         The row pulls at the statistics of all stages and at the model.
         """
         out = []
-        for v, part in zip(self.factor.solve_transposed(V), samples, strict=True):
-            B = self.training_cotangent(v)
+        cotangents = self.training_cotangents(V, samples)
+        for B, sample in zip(cotangents, samples, strict=True):
             c = self.chain.pull_training_statistics(B)
-            if part is not None:
-                c = add(c, self.chain.pull_statistics(*part))
+            on_sample = self.sample_cotangent(sample)
+            c = add(c, self.chain.pull_statistics(sample.X, on_sample))
             pulled = self.chain.pull_training_input(B)
+            if pulled is None:
+                raise UnsupportedEstimatorError(
+                    "influence_perturbation in the raw features: these are no numbers, and "
+                    "have no derivative. Explain the last step alone: "
+                    "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
+                )
             fit = self.chain.pull_fit(c)
-            pulled = pulled if fit is None else pulled + fit
-            row = pulled[[index]]
+            row = (pulled if fit is None else pulled + fit)[[index]]
             out.append((row.toarray() if sparse.issparse(row) else np.asarray(row))[0])
         return np.array(out)
+
+    def training_cotangents(self, V, samples):
+        """Generate B_k of all training rows for each scalar."""
+        for v in self.factor.solve_transposed(V):
+            yield self.training_cotangent(v)
+
+
+class KernelSweep(Sweep):
+    """The same for kernel models, whose rows move through K(x, .).
+
+    With f the raw prediction, z = H^-1 grad Q as a function and rho_j = h_j z(x_j),
+
+        B_q = g_q grad f(x_q),     B_k = - [ rho_k grad f(x_k) + s_k l'_k grad z(x_k) ],
+        dQ/d gamma = sum_q g_q df(x_q)/d gamma - sum_j rho_j df(x_j)/d gamma.
+
+    A gamma of "scale" is 1/(d var(X)) and moves with the rows that the model is fitted on.
+    """
+
+    def sample_cotangent(self, sample):
+        basis, n = self._basis
+        gradients = [
+            g @ (self.point.theta[:, :n] @ basis.kernel.gradient(x, basis.X))
+            for x, g in zip(self._each(sample.design.X), sample.raw_gradient, strict=True)
+        ]
+        return np.array(gradients)
+
+    def through_training(self, V, samples):
+        total = []
+        slopes = self._gamma_slopes(V, samples)
+        cotangents = self.training_cotangents(V, samples)
+        for B, slope in zip(cotangents, slopes, strict=True):
+            line = self.chain.row_influence(self.chain.pull_training_statistics(B))
+            if slope:
+                line = line + slope * self._gamma_in_weight()
+            total.append(line)
+        return np.array(total)
+
+    def training_cotangents(self, V, samples):
+        point, objective = self.point, self.point.objective
+        (basis, n), kernel = self._basis, self._basis[0].kernel
+        penalty = objective.penalty[:, 0]
+        rho = self.factor.multipliers(V)  # (m, K, n)
+        weight = objective.sample_weight
+        pull = weight[:, None] * point.rows.raw_gradient
+        held = np.isinf(point.curvature()).any(axis=1)
+        # A row that a kink holds pulls by its dual coefficient.
+        pull[held] = -(penalty[:, None] * point.theta[:, :n]).T[held]
+        queries = [dense(sample.design.X) for sample in samples]
+        starts = np.cumsum([0, *(len(rows) for rows in queries[:-1])])
+        queries = np.concatenate(queries)
+        g = np.concatenate([sample.raw_gradient for sample in samples])
+        B = np.empty((len(V), objective.n_rows, basis.X.shape[1]))
+        for k, x in enumerate(self._each(basis.X)):
+            to_rows = kernel.gradient(x, basis.X)
+            to_queries = g[:, :, None] * kernel.gradient(x, queries)[:, None]
+            of_z = np.add.reduceat(to_queries, starts) - rho @ to_rows  # (m, K, d)
+            of_z /= penalty[:, None]
+            of_f = point.theta[:, :n] @ to_rows
+            B[:, k] = -(rho[:, :, k] @ of_f + np.einsum("k,mkd->md", pull[k], of_z))
+        slopes = self._gamma_slopes(V, samples)
+        for one, slope in zip(B, slopes, strict=True):
+            yield one + slope * self._gamma_in_rows() if slope else one
+
+    def _gamma_slopes(self, V, samples):
+        """Return dQ/d gamma of each scalar; zeros unless gamma moves with the rows."""
+        (basis, n), theta = self._basis, self.point.theta
+        if not self.whole.gamma_moves:
+            return np.zeros(len(V))
+        rho = self.factor.multipliers(V)
+        if self._of_gamma is None:
+            self._of_gamma = basis.kernel.gamma_gradient(basis.X, basis.X) @ theta[:, :n].T
+        slopes = -np.einsum("mkn,nk->m", rho, self._of_gamma)
+        for j, sample in enumerate(samples):
+            of_f = basis.kernel.gamma_gradient(sample.design.X, basis.X) @ theta[:, :n].T
+            slopes[j] += np.sum(sample.raw_gradient * of_f)
+        return slopes
+
+    def _gamma_in_weight(self):
+        """Return d gamma / d m_i, (n,)."""
+        X, gamma = dense(self._basis[0].X), self._basis[0].kernel.params["gamma"]
+        variance = X.var()
+        moved = ((X - X.mean()) ** 2).mean(axis=1) - variance
+        return -gamma * moved / (variance * len(X))
+
+    def _gamma_in_rows(self):
+        """Return d gamma / d x_i, (n, d)."""
+        X, gamma = dense(self._basis[0].X), self._basis[0].kernel.params["gamma"]
+        return -gamma * 2 * (X - X.mean()) / (X.var() * X.size)
+
+    @property
+    def _basis(self):
+        """The basis, and the number of its functions."""
+        design = self.point.objective.design
+        return design.basis, design.n_features
+
+    @staticmethod
+    def _each(X):
+        """Generate rows (1, d)."""
+        for i in range(X.shape[0]):
+            yield X[[i]]
