@@ -17,8 +17,8 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import ProblemMixin
-from skinfluence.pipeline import Pipeline, name_rows, training_data
-from skinfluence.steps import row_names, steps_before, through
+from skinfluence.pipeline import Pipeline, training_data
+from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
 
 __all__ = ["from_fitted"]
@@ -183,6 +183,8 @@ def _from_fitted(obj, X, y, sample_weight, path, guess=None):
         )
         if X is not None:
             pipe.training_data_ = training_data(pipe, X, y, sample_weight)
+        elif "training_data_" in vars(obj):
+            pipe.training_data_ = obj.training_data_
         return pipe
     mirror = _mirror(obj, path)
     mirror._adopt_fit(X, y, sample_weight, guess)

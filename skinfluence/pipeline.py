@@ -18,13 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import unsupported
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.distributed import is_dask
-from skinfluence.exceptions import warn
+from skinfluence.exceptions import TrainingDataMissingError, warn
 from skinfluence.groups import check_indices
 from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin, RemovalMixin
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import (
     innermost,
+    name_rows,
     param_names,
+    paths_of,
     routing_enabled,
     row_names,
     steps_of,
@@ -69,13 +71,6 @@ DELEGATES = {
 }
 
 
-def name_rows(estimator, index):
-    """Give the training rows of the final estimator the names that transformers took away."""
-    final = innermost(estimator)
-    if index is not None and isinstance(final, ProblemMixin):
-        final._name_rows(index)
-
-
 def _final_with(name, pipe):
     """Return the final estimator, or say why it lacks a method and what to do."""
     final = innermost(pipe)
@@ -112,7 +107,7 @@ class Pipeline(pipeline.Pipeline, _Delegates):
     Parameters, attributes and methods are those of :class:`sklearn.pipeline.Pipeline`.
     If the last step is an estimator of this package, its methods for influence, convergence
     and removal are methods of the pipeline too. Samples that they take are raw. Methods that
-    change the model return the pipeline.
+    change the model return the pipeline, which holds on to the `X` and `y` of `fit`.
 
     Influence and removal are those of the whole fit. `influence_*`, `influential_samples` and
     `self_influence` differentiate the fit of every step before the last one, and raise
@@ -176,7 +171,10 @@ class Pipeline(pipeline.Pipeline, _Delegates):
     def _whole(self, method):
         """Return the `WholeFit` for a method; None if the last step alone decides."""
         data = vars(self).get("training_data_")
-        if data is None or not hasattr(WholeFit, method):
+        if not hasattr(WholeFit, method):
+            return None
+        if data is None:
+            self._check_that_nothing_learned(method)
             return None
         if is_dask(data.X, data.y):
             if any(learns_from_rows(step) for _, step in steps_of(self)):
@@ -190,6 +188,18 @@ class Pipeline(pipeline.Pipeline, _Delegates):
         if whole is None or not whole.is_of(self, data):
             whole = self._whole_fit = WholeFit(self, data)
         return whole if whole.learns(method) else None
+
+    def _check_that_nothing_learned(self, method):
+        """Raise if a step learns from training samples, which the pipeline does not have."""
+        names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
+        if not names:
+            return
+        innermost(self)._get_objective()  # says itself if they are missing there, too
+        raise TrainingDataMissingError(
+            f"{method} is of the whole fit, {', '.join(names)} included, and this pipeline "
+            "does not hold the raw samples of it. Call set_training_data(X, y, sample_weight) "
+            "to give them. To take the steps as they stand, explain the last step alone."
+        )
 
     def __getstate__(self):
         state = super().__getstate__().copy()
@@ -264,6 +274,19 @@ def _enlarged(final, index):
     return None if held is None or index is None else held.append(index)
 
 
+def _give_data(pipe, data):
+    """Let a pipeline, and those that are its last steps, know what they were fitted on."""
+    while isinstance(pipe, pipeline.Pipeline) and pipe.steps:
+        last = pipe.steps[-1][1]
+        if data is None:
+            vars(pipe).pop("training_data_", None)
+        elif isinstance(pipe, Pipeline):
+            pipe.training_data_ = data
+        if data is not None and isinstance(last, pipeline.Pipeline):
+            data = data.behind(pipe)
+        pipe = last
+
+
 def _data_after(pipe, name, args, kwargs):
     """Return the raw training data after a method of the last step, None if unknown."""
     data = vars(pipe).get("training_data_")
@@ -286,7 +309,7 @@ def training_data(pipe, X, y, sample_weight=None):
     """Return the arguments that a pipeline's fit took, with the weights routed as by it."""
     params = {}
     if sample_weight is not None:
-        name = "sample_weight" if routing_enabled() else f"{pipe.steps[-1][0]}__sample_weight"
+        name = "sample_weight" if routing_enabled() else f"{paths_of(pipe)[-1]}__sample_weight"
         params = {name: sample_weight}
     return TrainingData(X, y, params)
 
@@ -304,7 +327,10 @@ def _delegate(name, rows):
         whole = self._whole(name)
         if whole is not None:
             result = getattr(whole, name)(*call.args, **call.kwargs)
-            return self if result is None else result
+            if isinstance(result, TrainingData):  # after a removal or an addition
+                _give_data(self, result)
+                return self
+            return result
         index = None
         if name == "set_training_data":
             index = row_names(call.arguments.get("X"))
@@ -316,9 +342,8 @@ def _delegate(name, rows):
         data = _data_after(self, name, args, kwargs)
         result = method(*call.args, **call.kwargs)
         name_rows(final, index)
-        vars(self).pop("training_data_", None)
-        if data is not None:
-            self.training_data_ = data
+        if data is not vars(self).get("training_data_"):
+            _give_data(self, data)
         return self if result is final else result
 
     return delegate

@@ -7,6 +7,7 @@ before it at every depth.
 
 import copy
 from functools import partial
+from numbers import Integral
 
 from sklearn import get_config
 from sklearn.pipeline import Pipeline
@@ -14,12 +15,14 @@ from sklearn.pipeline import Pipeline
 from skinfluence import unsupported
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.mixins import InfluenceMixin
+from skinfluence.mixins import InfluenceMixin, ProblemMixin
 
 __all__ = [
     "final_estimator",
     "innermost",
+    "name_rows",
     "param_names",
+    "paths_of",
     "random_steps",
     "replace_steps",
     "routing_enabled",
@@ -79,10 +82,21 @@ def steps_of(estimator):
     return steps
 
 
-def replace_steps(pipe, transformers):
-    """Put other transformers into a pipeline, in the order of `steps_of`, in place.
+def paths_of(estimator):
+    """Return how metadata name each step of `steps_of`, and last the final estimator."""
+    paths, prefix = [], ""
+    while isinstance(estimator, Pipeline) and estimator.steps:
+        paths += [prefix + name for name, _ in estimator.steps[:-1]]
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return [*paths, prefix.removesuffix("__")]
 
-    Pipelines inside are copied, because others may hold them, too.
+
+def replace_steps(pipe, transformers, final):
+    """Put other transformers and another final estimator into a pipeline, in place.
+
+    Transformers are in the order of `steps_of`. Pipelines inside are copied, because others
+    may hold them, too.
     """
     transformers = list(transformers)
     count = len(pipe.steps) - 1
@@ -90,7 +104,9 @@ def replace_steps(pipe, transformers):
     last = pipe.steps[-1][1]
     if isinstance(last, Pipeline):
         last = copy.copy(last)
-        replace_steps(last, transformers[count:])
+        replace_steps(last, transformers[count:], final)
+    else:
+        last = final
     pipe.steps = list(zip(names, [*transformers[:count], last], strict=True))
 
 
@@ -99,9 +115,20 @@ def random_steps(estimator):
     names = []
     for _, step in steps_of(estimator):
         params = step.get_params() if hasattr(step, "get_params") else {}
-        if any(name.endswith("random_state") and params[name] is None for name in params):
+        if any(_is_random(name, params) for name in params):
             names.append(type(step).__name__)
     return names
+
+
+def _is_random(name, params):
+    """Return whether a parameter leaves it to chance what a fit does."""
+    value = params[name]
+    if name.endswith("random_state"):
+        # TargetEncoder from 1.9 on: deprecated, and without effect if cv brings the folds.
+        cv = params.get(name.removesuffix("random_state") + "cv")
+        drawn = value == "deprecated" and (cv is None or isinstance(cv, Integral))
+        return value is None or drawn
+    return getattr(value, "shuffle", False) is True and value.random_state is None
 
 
 def steps_before(pipe):
@@ -155,6 +182,13 @@ def param_names(estimator, features=None):
 def routing_enabled():
     """Whether scikit-learn's metadata routing is on."""
     return get_config()["enable_metadata_routing"]
+
+
+def name_rows(estimator, index):
+    """Give the training rows of the final estimator the names that transformers took away."""
+    final = innermost(estimator)
+    if index is not None and isinstance(final, ProblemMixin):
+        final._name_rows(index)
 
 
 def row_names(X):

@@ -21,6 +21,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
+    StratifiedKFold,
     TunedThresholdClassifierCV,
 )
 from sklearn.pipeline import Pipeline as PlainPipeline
@@ -162,12 +163,15 @@ def test_a_pipelines_argument_is_never_changed_and_its_steps_are_shared():
     plain = make_pipeline(StandardScaler(), linear_model.LogisticRegression()).fit(X, y)
     steps, before = plain.steps, joblib.hash(plain)
     found = from_fitted(plain, X, y)
-    found.polish().remove_samples([0])
-    found.set_training_data(X[::2], y[::2])
+    found.polish().influence_loss(X, y)
+    assert found[0] is plain[0]
+    found.remove_samples([0])
+    assert found[0] is not plain[0]  # it was fitted again
+    with pytest.warns(InfluenceWarning, match="not those that"):
+        found.set_training_data(X[::2], y[::2])
     found.steps.append(("more", None))
     assert joblib.hash(plain) == before
     assert plain.steps is steps
-    assert found[0] is plain[0]
 
 
 class Relabelled(linear_model.LogisticRegression):
@@ -232,15 +236,16 @@ def test_our_own_estimators_are_copied():
     assert type(from_fitted(smooth)) is SmoothHingeLinearSVC
 
 
-def test_three_ways_in_give_the_same_numbers():
+def test_three_ways_in_give_the_same_numbers_with_frozen_transformers():
     X, y, _ = data("cancer")
     train, test = slice(0, None, 2), slice(1, None, 2)
     scaler = StandardScaler().fit(X[train])
     settings = {"C": 0.3, "class_weight": "balanced"}
     mirror = LogisticRegression(**settings).fit(scaler.transform(X[train]), y[train])
-    ours = our_pipeline.make_pipeline(StandardScaler(), LogisticRegression(**settings))
+    frozen = FrozenEstimator(scaler)
+    ours = our_pipeline.make_pipeline(frozen, LogisticRegression(**settings))
     ours.fit(X[train], y[train])
-    plain = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**settings))
+    plain = make_pipeline(frozen, linear_model.LogisticRegression(**settings))
     found = from_fitted(plain.fit(X[train], y[train]), X[train], y[train])
     assert type(found) is our_pipeline.Pipeline
     expected = mirror.influence_loss(scaler.transform(X[test]), y[test])
@@ -249,6 +254,29 @@ def test_three_ways_in_give_the_same_numbers():
     expected = mirror.leave_out_loss(scaler.transform(X[test]), y[test])
     np.testing.assert_array_equal(ours.leave_out_loss(X[test], y[test]), expected)
     np.testing.assert_array_equal(found.leave_out_loss(X[test], y[test]), expected)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_a_plain_pipeline_answers_for_its_whole_fit_as_ours(class_weight):
+    X, y, _ = data("cancer")
+    train, test = slice(0, None, 2), slice(1, None, 2)
+    settings = {"C": 0.3, "class_weight": class_weight}
+    ours = our_pipeline.make_pipeline(StandardScaler(), LogisticRegression(**settings))
+    ours.fit(X[train], y[train])
+    plain = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**settings))
+    found = from_fitted(plain.fit(X[train], y[train]), X[train], y[train])
+    later = from_fitted(plain)
+    for name in ("influence_loss", "leave_out_loss"):
+        expected = getattr(ours, name)(X[test], y[test])
+        np.testing.assert_array_equal(getattr(found, name)(X[test], y[test]), expected)
+        with pytest.raises(TrainingDataMissingError, match="set_training_data"):
+            getattr(later, name)(X[test], y[test])
+        copied = from_fitted(ours)  # with the samples that ours was fitted on
+        np.testing.assert_array_equal(getattr(copied, name)(X[test], y[test]), expected)
+    later.set_training_data(X[train], y[train])
+    np.testing.assert_array_equal(later.leave_out_loss(X[test], y[test]), expected)
+    alone = from_fitted(ours[-1]).leave_out_loss(ours[:-1].transform(X[test]), y[test])
+    assert np.abs(alone - expected).max() > 0.01
 
 
 def test_a_search_over_a_plain_pipeline():
@@ -368,7 +396,9 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     rng = np.random.default_rng(0)
     X = rng.integers(0, 60, (400, 2)).astype(str)
     y = rng.uniform(size=400) < 0.3 + 0.4 * (X[:, 0].astype(int) > 30)
-    steps = [TargetEncoder(), FunctionTransformer()]
+    folds = StratifiedKFold(4, shuffle=True, random_state=0)
+    splits = list(folds.split(X, y))
+    steps = [TargetEncoder(cv=splits), FunctionTransformer()]
     plain = make_pipeline(*steps, linear_model.LogisticRegression(**NEWTON)).fit(X, y)
     with pytest.warns(InfluenceWarning, match="gradient_shift"):
         from_fitted(plain, X, y).influence_loss(X[:5], y[:5])
@@ -376,6 +406,12 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     with warnings.catch_warnings():  # ours keeps the values that were fitted
         warnings.simplefilter("error", InfluenceWarning)
         ours.fit(X, y).influence_loss(X[:5], y[:5])
+    random = our_pipeline.make_pipeline(TargetEncoder(), LogisticRegression(**NEWTON))
+    random.fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="random folds"):
+        random.influence_loss(X[:5], y[:5])
+    with pytest.raises(UnsupportedEstimatorError, match="refit of TargetEncoder is random"):
+        random.leave_out_loss(X[:5], y[:5], [[3]])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn import pipeline as plain
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.fixes import parse_version
 
@@ -108,12 +110,26 @@ def test_the_table_has_every_public_function():
 
 
 def compare(function, nesting, model, X, y):
-    pipe = nesting(StandardScaler, model).fit(X, y)
+    """Check what a function makes of a pipeline, by one that is not nested.
+
+    With frozen steps by the last step alone.
+    """
+    scaler = FrozenEstimator(StandardScaler().fit(X))
+    pipe = nesting(lambda: scaler, clone(model)).fit(X, y)
     seen = transform(pipe, X)
     final = copy.deepcopy(final_estimator(pipe))
     expected = function(final, seen, y)
     np.testing.assert_allclose(function(pipe, X, y), expected, rtol=1e-12, atol=1e-300)
     np.testing.assert_array_equal(pipe.predict(X), final.predict(seen))
+    if nesting is only_plain:
+        return  # scikit-learn's pipelines do not know their training samples
+    # Scaled samples are what another scaler leaves as it is.
+    found, expected = (
+        function(make(StandardScaler, clone(model)).fit(X, y), X, y)
+        for make in (nesting, flat)
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * scale)
 
 
 @pytest.mark.parametrize("nesting", NESTINGS)
@@ -134,7 +150,39 @@ def test_functions_of_regressors(name, nesting):
 def test_methods_go_to_any_depth(nesting):
     X, y, _ = data("cancer")
     raw = 3 * X + 1
-    pipe = nesting(StandardScaler, LogisticRegression(**NEWTON)).fit(raw, y)
+    model = LogisticRegression(**NEWTON)
+    # Scaled samples are what another scaler leaves as it is.
+    pipe, once = (make(StandardScaler, clone(model)).fit(raw, y) for make in (nesting, flat))
+
+    def check():
+        for name, given in (("influence_loss", {}), ("leave_out_loss", {"method": "exact"})):
+            found, expected = (getattr(p, name)(raw[:3], y[:3], **given) for p in (pipe, once))
+            scale = np.abs(expected).max()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * scale)
+        np.testing.assert_allclose(pipe.params_, once.params_, rtol=1e-9)
+
+    check()
+    for change in (
+        lambda p: p.polish(),
+        lambda p: p.add_samples(raw[:2], y[:2]),
+        lambda p: p.remove_samples([3, 201]),
+    ):
+        assert change(pipe) is pipe
+        change(once)
+        check()
+    kept = np.delete(np.append(np.arange(len(y)), [0, 1]), [3, 201])
+    refit = nesting(StandardScaler, clone(model)).fit(raw[kept], y[kept])
+    np.testing.assert_allclose(pipe.params_, refit.params_, rtol=1e-8)
+    np.testing.assert_allclose(pipe.predict_proba(raw), refit.predict_proba(raw), rtol=1e-8)
+    assert pipe.param_names()[0] == "coef[x0]"
+
+
+@pytest.mark.parametrize("nesting", [flat, twice, thrice, mixed])
+def test_frozen_steps_stay_at_any_depth(nesting):
+    X, y, _ = data("cancer")
+    raw = 3 * X + 1
+    scaler = FrozenEstimator(StandardScaler().fit(raw))
+    pipe = nesting(lambda: scaler, LogisticRegression(**NEWTON)).fit(raw, y)
     final, seen = copy.deepcopy(final_estimator(pipe)), transform(pipe, raw)
     np.testing.assert_array_equal(
         pipe.influence_loss(raw[:3], y[:3]), final.influence_loss(seen[:3], y[:3])

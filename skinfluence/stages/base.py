@@ -54,6 +54,8 @@ class Stage(ABC):
     takes_numbers = True
     #: Whether statistics have a derivative in the weight of a row.
     has_influence = True
+    #: Whether training rows come out of a fit other than they come out of `apply`.
+    is_cross_fitted = False
 
     def __init__(self, transformer, X, y=None, weight=None):
         self.transformer = transformer

@@ -9,6 +9,8 @@ are fitted to what these return. So `row_influence` walks backwards once more:
     c_(l-1) += (dt_(l-1)/ds_(l-1))' B,   B <- (dt_(l-1)/dx)' B + d(c_(l-1) . s_(l-1))/dx
 """
 
+from functools import cached_property
+
 import numpy as np
 from scipy import sparse
 
@@ -16,6 +18,15 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Stage, Stateless
 
 __all__ = ["Chain", "Columns", "Frozen", "Identity", "add"]
+
+
+def named_like(frame, rows):
+    """Return rows with the names of a DataFrame; as they are if it is none."""
+    if hasattr(frame, "iloc"):
+        return type(frame)(rows, columns=frame.columns, index=frame.index)
+    if hasattr(frame, "columns"):  # of polars
+        return type(frame)(rows, schema=frame.columns)
+    return rows
 
 
 def add(first, second):
@@ -47,24 +58,30 @@ class Frozen(Stateless):
 
     Parameters
     ----------
-    stage : Stage or None
-        The same transformer as a stage, which has the derivative in the rows.
+    make : callable
+        Returns the same transformer as a stage, which has the derivative in the rows.
     """
 
     takes_numbers = False
 
-    def __init__(self, transformer, X, stage):
+    def __init__(self, transformer, X, make):
         super().__init__(transformer, X)
-        self.stage = stage
+        self._make = make
+
+    @cached_property
+    def _stage(self):
+        return self._make()
 
     def pull_input(self, X, B):
-        if self.stage is None:
+        try:
+            stage = self._stage
+        except UnsupportedEstimatorError:
             raise UnsupportedEstimatorError(
                 f"No derivative is known of {self.transformer!r}, which is frozen, in the "
                 "rows that other steps make for it. Make it the first step, or freeze the "
                 "steps before it."
-            )
-        return self.stage.pull_input(self.stage.rows(X), B)
+            ) from None
+        return stage.pull_input(stage.rows(X), B)
 
 
 class Chain(Stage):
@@ -82,6 +99,7 @@ class Chain(Stage):
         super().__init__(None, stages[0].given)
         self.stages = stages
         self.has_influence = any(stage.has_influence for stage in stages)
+        self.is_cross_fitted = any(stage.is_cross_fitted for stage in stages)
 
     def training_output(self):
         return self.stages[-1].training_output()
@@ -160,6 +178,8 @@ class Columns(Stage):
 
     Parameters
     ----------
+    transformer : ColumnTransformer or FeatureUnion
+        The fitted transformer.
     parts : list of (Stage, columns, slice)
         Each stage, the columns that it takes (None for all) and the columns that it makes.
     X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
@@ -167,24 +187,25 @@ class Columns(Stage):
     select : callable
         ``select(X, columns)`` returns columns of rows.
     join : callable
-        Returns the outputs of all parts side by side, as the transformer does.
+        Returns the outputs of all parts side by side, without names.
     """
 
     takes_numbers = False
 
-    def __init__(self, parts, X, select, join):
-        super().__init__(None, X)
+    def __init__(self, transformer, parts, X, select, join):
+        super().__init__(transformer, X)
         self.parts = parts
         self.has_influence = any(stage.has_influence for stage, _, _ in parts)
+        self.is_cross_fitted = any(stage.is_cross_fitted for stage, _, _ in parts)
         self.select = select
         self.join = join
 
     def training_output(self):
-        return self.join([stage.training_output() for stage, _, _ in self.parts])
-
-    def apply(self, X):
-        outputs = [stage.apply(self.select(X, columns)) for stage, columns, _ in self.parts]
-        return self.join(outputs)
+        plain = self.apply(self.given)
+        if not self.is_cross_fitted:
+            return plain
+        joined = self.join([stage.training_output() for stage, _, _ in self.parts])
+        return named_like(plain, joined)
 
     def pull_statistics(self, X, B):
         return [

@@ -108,6 +108,7 @@ class TargetEncoderStage(Stage):
     """
 
     takes_numbers = False
+    is_cross_fitted = True
 
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)

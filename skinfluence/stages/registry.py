@@ -1,5 +1,7 @@
 """Which stage belongs to which transformer of scikit-learn."""
 
+from functools import partial
+
 import numpy as np
 from scipy import sparse
 from sklearn.compose import ColumnTransformer
@@ -24,7 +26,7 @@ from skinfluence.stages import (
 from skinfluence.stages.base import dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
-__all__ = ["STAGES", "learns_from_rows", "make_stage"]
+__all__ = ["STAGES", "learns_from_rows", "make_chain", "make_stage"]
 
 #: Stage of each class of transformers, collected from the modules.
 STAGES = {
@@ -101,8 +103,14 @@ def learns_from_rows(transformer):
 
 def _chain(pipeline, X, y, weight):
     """Return the stage of a pipeline of transformers."""
+    steps = [step for _, step in pipeline.steps]
+    return make_chain(steps, X, y, [weight] * len(steps))
+
+
+def make_chain(steps, X, y, weights):
+    """Return the stage of steps one after the other, each with weights of its own."""
     stages = []
-    for _, step in pipeline.steps:
+    for step, weight in zip(steps, weights, strict=True):
         stages.append(make_stage(step, X, y, weight))
         X = stages[-1].training_output()
     return Chain(stages) if stages else Identity(X)
@@ -121,7 +129,7 @@ def _columns(transformer, X, y, weight):
         parts.append((make_stage(part, _select(X, taken), y, weight), taken, made))
     join = _join_sparse if transformer.sparse_output_ else _join_dense
     parts.sort(key=lambda part: part[2].start)
-    return Columns(parts, X, _select, join)
+    return Columns(transformer, parts, X, _select, join)
 
 
 def _union(transformer, X, y, weight):
@@ -136,14 +144,14 @@ def _union(transformer, X, y, weight):
         is_sparse |= sparse.issparse(output)
         parts.append((stage, None, slice(start, start + output.shape[1])))
         start += output.shape[1]
-    return Columns(parts, X, _select, _join_sparse if is_sparse else _join_dense)
+    join = _join_sparse if is_sparse else _join_dense
+    return Columns(transformer, parts, X, _select, join)
 
 
 def _frozen(transformer, X, y, weight):
     """Return the stage of a frozen transformer."""
     inner = transformer.estimator
-    known = type(inner) in STAGES or isinstance(inner, tuple(COMPOSITES))
-    return Frozen(inner, X, make_stage(inner, X, y) if known else None)
+    return Frozen(inner, X, partial(make_stage, inner, X, y))
 
 
 #: Transformers whose fit only counts the features.
@@ -189,7 +197,9 @@ def _select(X, columns):
     """Return columns of rows, by position; all for None."""
     if columns is None:
         return X
-    return X.iloc[:, columns] if hasattr(X, "iloc") else X[:, columns]
+    if isinstance(X, list | tuple):
+        X = np.array(X, dtype=object)
+    return X.iloc[:, columns] if hasattr(X, "iloc") else X[:, columns]  # polars like arrays
 
 
 def _join_dense(outputs):

@@ -1,10 +1,12 @@
 """What a pipeline was fitted on, and its fit on some of these rows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+
+from skinfluence.steps import routing_enabled, row_names, steps_before, through
 
 __all__ = ["TrainingData", "take_rows"]
 
@@ -32,11 +34,14 @@ class TrainingData:
         Targets.
     params : dict of str to object
         Metadata of `fit`, such as sample weights under the names that route them.
+    routing : bool
+        Whether metadata routing was on.
     """
 
     X: Any
     y: Any
     params: dict
+    routing: bool = field(default_factory=routing_enabled)
 
     @property
     def n_rows(self):
@@ -58,6 +63,17 @@ class TrainingData:
         """Return the same without some samples."""
         return self.take(np.delete(np.arange(self.n_rows), rows))
 
+    def behind(self, pipe):
+        """Return the same as a pipeline hands it to its last step."""
+        name, last = pipe.steps[-1]
+        params = self.params
+        if not self.routing:
+            mine = {key: key.partition("__") for key in params}
+            params = {
+                rest: params[key] for key, (step, _, rest) in mine.items() if step == name
+            }
+        return replace(self, X=through(steps_before(pipe), self.X, last), params=params)
+
     def append(self, X, y, sample_weight):
         """Return the same with more samples behind them.
 
@@ -69,15 +85,26 @@ class TrainingData:
         for name, value in params.items():
             if _has_rows(value, n):
                 params[name] = np.concatenate([np.asarray(value), weight])
-        return TrainingData(_stack(self.X, X), _stack(self.y, y), params)
+        return replace(self, X=_stack(self.X, X), y=_stack(self.y, y), params=params)
 
 
 def _stack(first, second):
-    """Return rows and more rows behind them, of the kind of the first."""
+    """Return rows and more rows behind them, of the kind of the first.
+
+    Rows keep their names if all have some.
+    """
     if hasattr(first, "iloc"):
         import pandas as pd  # it is there, because the first rows are its own
 
-        return pd.concat([first, type(first)(second)], ignore_index=True)
+        named = row_names(second) is not None
+        if not named:
+            columns = {"columns": first.columns} if hasattr(first, "columns") else {}
+            second = type(first)(second, **columns)
+        return pd.concat([first, second], ignore_index=not named)
+    if hasattr(first, "vstack"):  # a DataFrame of polars
+        if not isinstance(second, type(first)):
+            second = type(first)(second, schema=first.schema)
+        return first.vstack(second)
     if sparse.issparse(first):
         return sparse.vstack([first, second], format="csr")
     if isinstance(first, list | tuple):

@@ -5,19 +5,37 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from sklearn.pipeline import Pipeline
+from sklearn import config_context
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.metadata_routing import process_routing
 
 from skinfluence.column_scales import ColumnScales
-from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
-from skinfluence.stages.registry import learns_from_rows, make_stage
-from skinfluence.steps import innermost, replace_steps, steps_of, transform
+from skinfluence.exceptions import (
+    SingularHessianError,
+    TrainingDataMissingError,
+    UnsupportedEstimatorError,
+)
+from skinfluence.stages.registry import learns_from_rows, make_chain
+from skinfluence.steps import (
+    innermost,
+    name_rows,
+    paths_of,
+    replace_steps,
+    row_names,
+    steps_of,
+    transform,
+)
 from skinfluence.supervised import learned_from_y
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.sweep import KernelSweep, Sweep
 
 __all__ = ["WholeFit"]
+
+# Steps that are made of others, and hand metadata on to them.
+_OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
 class WholeFit(WholeInfluence, WholeRemoval):
@@ -35,25 +53,39 @@ class WholeFit(WholeInfluence, WholeRemoval):
         self.pipe = pipe
         self.data = data
         self.final = innermost(pipe)
-        self.final_name = pipe.steps[-1][0]
         self.steps = steps_of(pipe)
+        self.paths = paths_of(pipe)[:-1]
         self.refits_are_checked = False
+        self.objective = self.final._get_objective()
+        self.params = self.final.params_
 
     def is_of(self, pipe, data):
         """Return whether this is the present state of a pipeline."""
         steps = steps_of(pipe)
         same = len(steps) == len(self.steps) and innermost(pipe) is self.final
         same &= all(a is b for (_, a), (_, b) in zip(steps, self.steps, strict=False))
-        return same and data is self.data
+        if not same or data is not self.data:
+            return False
+        unchanged = self.final._get_objective() is self.objective
+        return unchanged and np.array_equal(self.final.params_, self.params)
 
     def learns(self, method):
         """Return whether any step before the model moves with the training samples.
 
         A selection of features does not move with weights, but may with a removal.
         """
+        if not any(learns_from_rows(step) for _, step in self.steps):
+            return False
+        n = self.objective.n_rows
+        if n != self.data.n_rows:
+            raise TrainingDataMissingError(
+                f"The last step has {n} training samples, and its pipeline has "
+                f"{self.data.n_rows}: the last step was changed by itself. Give the pipeline "
+                "what it was fitted on by its set_training_data(X, y, sample_weight)."
+            )
         if method.startswith("influence") or method == "self_influence":
             return self.chain.has_influence
-        return any(learns_from_rows(step) for _, step in self.steps)
+        return True
 
     def transform(self, X):
         """Return raw samples as the model sees them."""
@@ -62,7 +94,18 @@ class WholeFit(WholeInfluence, WholeRemoval):
     @cached_property
     def chain(self):
         """The stages before the model."""
-        return make_stage(Pipeline(self.steps), self.data.X, self.data.y)
+        weights = []
+        for (_, step), params in zip(self.steps, self.step_params(self.data), strict=True):
+            given = _given(params)
+            if given - {"sample_weight"} or (given and isinstance(step, _OF_OTHERS)):
+                raise UnsupportedEstimatorError(
+                    f"No derivative is known of the fit of {type(step).__name__} with "
+                    f"{', '.join(sorted(given))}. The methods that remove samples "
+                    "(leave_out_*, remove_samples) fit it again and need none."
+                )
+            weight = params.get("sample_weight")
+            weights.append(None if weight is None else np.asarray(weight, np.float64))
+        return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
 
     @cached_property
     def scaled(self):
@@ -81,13 +124,15 @@ class WholeFit(WholeInfluence, WholeRemoval):
         smooth = not form.loss.is_piecewise_linear and form.l1_support is None
         if design.has_metric or not (fixed and smooth) or form.minimum_norm is not None:
             return None
-        if self.scaler_has_weights or objective.offset is not None:
+        weighted = any(_given(params) for params in self.step_params(self.data))
+        if weighted or objective.offset is not None:
             return None
         free = design.fit_intercept and not objective.penalty[:, -1].any()
         if scaler.with_mean and not free and objective.penalty.any():
             return None
         if scaler.with_mean and not design.fit_intercept:
             return None
+        self.check_refits()
         moves = np.zeros(design.n_features, dtype=bool)
         if scaler.with_std:
             moves = scaler.scale_ == np.sqrt(scaler.var_)
@@ -97,14 +142,27 @@ class WholeFit(WholeInfluence, WholeRemoval):
         )
         return model
 
-    @property
-    def scaler_has_weights(self):
-        """Whether the fit of a step took weights."""
-        name = self.final_name
-        return any(
-            value is not None and not key.startswith(f"{name}__")
-            for key, value in self.data.params.items()
-        )
+    def step_params(self, data):
+        """Return the metadata of `fit` that go to each step, a list of dict."""
+        if not data.params:
+            return [{} for _ in self.steps]
+        if not data.routing:
+            return [
+                {
+                    key.removeprefix(f"{path}__"): value
+                    for key, value in data.params.items()
+                    if key.startswith(f"{path}__")
+                }
+                for path in self.paths
+            ]
+        with config_context(enable_metadata_routing=True):
+            before = Pipeline(self.steps)
+            names = before.get_metadata_routing().consumes("fit_transform", data.params)
+            given = {name: data.params[name] for name in names}
+            routed = process_routing(before, "fit_transform", **given)
+            empty = {"fit_transform": {}}
+            steps = [routed.get(name, empty) for name, _ in self.steps]
+            return [{**step.get("fit", {}), **step["fit_transform"]} for step in steps]
 
     @cached_property
     def feature_names(self):
@@ -180,10 +238,16 @@ class WholeFit(WholeInfluence, WholeRemoval):
             )
 
     def become(self, refit, data):
-        """Let the pipeline be a refit of it, in place."""
+        """Let the pipeline be a refit of it, in place; return its training data.
+
+        The steps that it had are left as they are.
+        """
         before = [] if refit.before is None else [step for _, step in refit.before.steps]
-        replace_steps(self.pipe, before)
-        final = innermost(self.pipe)
-        vars(final).clear()
-        vars(final).update(vars(refit.model))
-        self.pipe.training_data_ = data
+        replace_steps(self.pipe, before, refit.model)
+        name_rows(self.pipe, row_names(data.X))
+        return data
+
+
+def _given(params):
+    """Return the names of the metadata that are not None."""
+    return {name for name, value in params.items() if value is not None}

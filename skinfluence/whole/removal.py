@@ -6,6 +6,8 @@ models, models with an l1 penalty and losses with kinks are refitted by scikit-l
 """
 
 import numpy as np
+from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
@@ -16,7 +18,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
 from skinfluence.mixins.removal import line
-from skinfluence.steps import param_names, random_steps, routing_enabled
+from skinfluence.steps import param_names, random_steps, through
 from skinfluence.whole.data import take_rows
 
 __all__ = ["Refit", "WholeRemoval"]
@@ -43,7 +45,11 @@ class Refit:
 
     def transform(self, X):
         """Return raw samples as the model sees them."""
-        return X if self.before is None else self.before.transform(X)
+        if self.before is None:
+            return X
+        # One by one, because a pipeline wants its last step to have fitted attributes.
+        steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
+        return through(steps, X, self.model)
 
     def raw_predictions(self, X):
         """Return raw predictions of raw samples, (m, K)."""
@@ -326,7 +332,7 @@ class WholeRemoval:
                 "pipeline was left as it is. Keep samples of every class, or strengthen the "
                 "penalty."
             )
-        self.become(refit, self.data.without(rows))
+        return self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         self.check_refits()
@@ -339,7 +345,7 @@ class WholeRemoval:
                 "With these samples there is another class, or the objective has no optimum: "
                 "the pipeline was left as it is. Fit it again."
             )
-        self.become(refit, data)
+        return self.become(refit, data)
 
     def resolve(self, groups, cv, method, refine):
         """Return the `Groups` that a user means, after checks of the other arguments."""
@@ -412,18 +418,18 @@ class WholeRemoval:
         """Return (transformers, transformed rows) of clones fitted on data."""
         if not self.steps:
             return None, data.X
-        before = Pipeline([(name, clone(step)) for name, step in self.steps])
-        if routing_enabled():
+        before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
+        if data.routing:
             consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
             params = {name: data.params[name] for name in consumed}
         else:
-            owners = {name.partition("_")[2]: name for name, _ in self.steps}
-            params = {}
-            for key, value in data.params.items():
-                step, _, name = key.partition("__")
-                if step in owners:
-                    params[f"{owners[step]}__{name}"] = value
-        return before, before.fit_transform(data.X, data.y, **params)
+            params = {
+                f"{name}__{key}": value
+                for (name, _), given in zip(self.steps, self.step_params(data), strict=True)
+                for key, value in given.items()
+            }
+        with config_context(enable_metadata_routing=data.routing):
+            return before, before.fit_transform(data.X, data.y, **params)
 
     def check_refits(self):
         """Raise or warn unless a refit of the transformers is what was fitted."""
@@ -447,9 +453,9 @@ class WholeRemoval:
                 )
             warn(
                 "The transformers, fitted again on the training data, return other values "
-                f"(relative difference {difference:.2g}): X and y are not what the pipeline "
-                "was fitted on, or its parameters were changed since. Results are those of "
-                "the present data and parameters."
+                f"(relative difference {difference:.2g}): X, y and sample_weight are not what "
+                "the pipeline was fitted on, or its parameters were changed since. Results "
+                "are those of the present data and parameters."
             )
         self.refits_are_checked = True
 
@@ -520,4 +526,9 @@ def _names(before):
 
 def _plain(X):
     """Return rows as an array or a sparse matrix."""
-    return np.asarray(X) if hasattr(X, "iloc") else X
+    return X if sparse.issparse(X) else np.asarray(X)
+
+
+def _unfitted(step):
+    """Return a clone of a step; what is no estimator, such as "passthrough", itself."""
+    return step if step is None or isinstance(step, str) else clone(step)
