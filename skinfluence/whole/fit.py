@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.utils.metadata_routing import process_routing
 
 from skinfluence.column_scales import ColumnScales
@@ -33,6 +33,9 @@ from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.sweep import KernelSweep, Sweep
 
 __all__ = ["WholeFit"]
+
+# Transformers that shift and scale each column.
+_OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 
 # Steps that are made of others, and hand metadata on to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
@@ -112,11 +115,19 @@ class WholeFit(WholeInfluence, WholeRemoval):
         """The model on features whose scales move, if this is all that the steps do, or None.
 
         So it is for a StandardScaler before a model with a free intercept and a quadratic
-        penalty, see `column_scales`.
+        penalty, see `column_scales`. Another scaler of columns right before it changes
+        nothing, because the last one undoes it.
         """
-        learning = [learns_from_rows(step) for _, step in self.steps]
-        scaler = self.steps[-1][1]
-        if sum(learning) != 1 or not learning[-1] or type(scaler) is not StandardScaler:
+        learning = np.flatnonzero([learns_from_rows(step) for _, step in self.steps])
+        if not learning.size:
+            return None
+        after = [step for _, step in self.steps[learning[0] :]]
+        *others, scaler = [step for step in after if step not in (None, "passthrough")]
+        if type(scaler) is not StandardScaler:
+            return None
+        if others and not (scaler.with_mean and scaler.with_std):
+            return None
+        if any(type(one) not in _OF_COLUMNS or getattr(one, "clip", False) for one in others):
             return None
         objective = self.final._get_objective()
         form, design = objective.formulation, objective.design
