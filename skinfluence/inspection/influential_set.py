@@ -16,6 +16,7 @@ from skinfluence.inspection.removals import make_removals
 from skinfluence.mixins.checks import check_count, check_option
 from skinfluence.pipeline import whole_of
 from skinfluence.solvers import HessianSolver
+from skinfluence.stages import learns_from_rows
 from skinfluence.steps import final_estimator
 
 __all__ = ["most_influential_set"]
@@ -139,10 +140,11 @@ def most_influential_set(
     if whole is not None and whole.scaled is not None:
         final = whole.scaled  # whose penalty moves with the scales
     elif whole is not None:
+        learned = [type(step).__name__ for _, step in whole.steps if learns_from_rows(step)]
         warn(
             "most_influential_set takes the steps before the model as they were fitted: "
-            f"{', '.join(type(step).__name__ for _, step in whole.steps)}. Confirm the set "
-            "with remove_samples on a copy, which fits them again."
+            f"{', '.join(learned)}. Confirm the set with remove_samples on a copy, which fits "
+            "them again."
         )
     n = final._get_objective().n_rows
     if max_samples is None:
