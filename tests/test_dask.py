@@ -14,10 +14,11 @@ from joblib import parallel_config
 from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import UnsupportedEstimatorError, convergence, from_fitted
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError, convergence, from_fitted
 from skinfluence.blocks import run_blocks
 from skinfluence.distributed import DistributedPoint
 from skinfluence.inspection import InfluenceDisplay, most_influential_set, rank_label_errors
@@ -272,7 +273,8 @@ def _random_block(block_info=None):
 
 def test_pipelines_transform_chunk_by_chunk(never_whole):
     X, y, _ = data("wine")
-    pipe = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**NEWTON))
+    scaler = FrozenEstimator(StandardScaler().fit(3 * X + 1))
+    pipe = make_pipeline(scaler, linear_model.LogisticRegression(**NEWTON))
     pipe.fit(3 * X + 1, y)
     expected = from_fitted(pipe, 3 * X + 1, y)
     raw, labels = arrays(3 * X + 1, y)
@@ -281,6 +283,15 @@ def test_pipelines_transform_chunk_by_chunk(never_whole):
     assert_close(
         evaluate(expected.sample_loss(raw, labels)), expected.sample_loss(3 * X + 1, y)
     )
+
+
+def test_steps_that_learn_are_taken_as_fitted_with_a_warning():
+    X, y, _ = data("wine")
+    pipe = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**NEWTON))
+    raw, labels = arrays(3 * X + 1, y)
+    lazy = from_fitted(pipe.fit(3 * X + 1, y), raw, labels)
+    with pytest.warns(InfluenceWarning, match="steps before the model as they were fitted"):
+        lazy.influence_loss(raw, labels)
 
 
 def test_transformed_targets(never_whole):

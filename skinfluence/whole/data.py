@@ -106,10 +106,13 @@ def _stack(first, second):
             second = type(first)(second, schema=first.schema)
         return first.vstack(second)
     if sparse.issparse(first):
-        return sparse.vstack([first, second], format="csr")
+        return sparse.vstack([first, sparse.csr_array(second)], format="csr")
     if isinstance(first, list | tuple):
         return [*first, *second]
-    return np.concatenate([first, np.asarray(second)])
+    second = second.toarray() if sparse.issparse(second) else np.asarray(second)
+    if first.dtype.kind in "fc" and second.dtype.kind in "SUMm":  # numbers in another form
+        second = second.astype(first.dtype)
+    return np.concatenate([first, second.reshape(len(second), *first.shape[1:])])
 
 
 def _has_rows(value, n):

@@ -324,6 +324,7 @@ class WholeRemoval:
                 "first order are those for the present ones: use method='exact' or 'newton'."
             )
         rows = check_indices(indices, self.data.n_rows)
+        self.resolve([rows], None, method, None)
         self.check_refits()
         refit = self.without(rows, method)
         if refit is None:
@@ -335,11 +336,15 @@ class WholeRemoval:
         return self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        # The model checks the samples behind the steps as they are.
+        objective = self.final._get_objective()
+        more = self.final._make_objective(
+            objective.formulation, self.transform(X), y, sample_weight
+        )
         self.check_refits()
-        weight = self.final._get_objective().sample_weight
-        more = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
         data = self.data.append(X, y, sample_weight)
-        refit = self.refit(data, np.concatenate([weight, more]), "exact")
+        weight = np.concatenate([objective.sample_weight, more.sample_weight])
+        refit = self.refit(data, weight, "exact")
         if refit is None:
             raise ValueError(
                 "With these samples there is another class, or the objective has no optimum: "
