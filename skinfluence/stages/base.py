@@ -16,11 +16,13 @@ that is always 0 needs none.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-__all__ = ["NotNumbers", "Stage", "Stateless", "dense", "numbers"]
+__all__ = ["Factors", "NotNumbers", "Stage", "Stateless", "dense", "numbers", "on_rows"]
 
 
 def dense(X):
@@ -33,6 +35,61 @@ def numbers(X):
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=np.float64)
     return np.asarray(X, dtype=np.float64)
+
+
+def on_rows(rows, left, right):
+    """Return sum_k left_k (outer) right_k, on the pattern of the rows if they are sparse.
+
+    Parameters
+    ----------
+    rows : ndarray or sparse matrix of shape (m, d)
+        Rows that the cotangent belongs to.
+    left : ndarray of shape (m, K)
+        Factors of the rows.
+    right : ndarray of shape (K, d)
+        Factors of the columns.
+    """
+    if not sparse.issparse(rows):
+        return left @ right
+    rows = rows.tocsr()
+    owner = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    data = np.zeros(len(rows.indices))
+    for one, other in zip(left.T, right, strict=True):
+        data += one[owner] * other[rows.indices]
+    return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Cotangents B_j = bend_j theta + pull v_j on the same rows, of m scalars.
+
+    Parameters
+    ----------
+    rows : ndarray or sparse matrix of shape (n, d)
+        The rows; cotangents on sparse ones have their pattern.
+    bend : ndarray of shape (m, n, K)
+        Factors of the rows for each scalar.
+    theta : ndarray of shape (K, d)
+        Factors of the columns.
+    pull : ndarray of shape (n, K)
+        Factors of the rows.
+    V : ndarray of shape (m, K, d)
+        Factors of the columns for each scalar.
+    """
+
+    rows: Any
+    bend: np.ndarray
+    theta: np.ndarray
+    pull: np.ndarray
+    V: np.ndarray
+
+    def __len__(self):
+        return len(self.V)
+
+    def __iter__(self):
+        for bend, v in zip(self.bend, self.V, strict=True):
+            left, right = np.hstack([bend, self.pull]), np.vstack([self.theta, v])
+            yield on_rows(self.rows, left, right)
 
 
 class Stage(ABC):
@@ -109,6 +166,15 @@ class Stage(ABC):
     def pull_training_input(self, B):
         """Return `pull_input` of the training rows, (n, d)."""
         return self.pull_input(self.X, B)
+
+    def pull_training_factors(self, factors):
+        """Return `pull_training_statistics` of each cotangent in `Factors`, a list."""
+        return [self.pull_training_statistics(B) for B in factors]
+
+    def row_influences(self, cs):
+        """Return `row_influence` of several cotangents on the statistics, (m, n)."""
+        zero = np.zeros(self.n_rows)
+        return np.array([zero if c is None else self.row_influence(c) for c in cs])
 
     @abstractmethod
     def row_influence(self, c):

@@ -122,8 +122,8 @@ class Chain(Stage):
         for number in reversed(range(len(self.stages))):
             stage, rows = self.stages[number], inputs[number]
             c[number] = stage.pull_statistics(rows, B)
-            B = stage.pull_input(rows, B) if number else None
-            if B is None:  # the rows before are no numbers
+            B = stage.pull_input(rows, B) if self._goes_on(number) else None
+            if B is None:  # the rows before are no numbers, or nothing depends on them
                 break
         return c
 
@@ -131,10 +131,27 @@ class Chain(Stage):
         c = [None] * len(self.stages)
         for number in reversed(range(len(self.stages))):
             c[number] = self.stages[number].pull_training_statistics(B)
-            B = self.stages[number].pull_training_input(B) if number else None
+            goes_on = self._goes_on(number)
+            B = self.stages[number].pull_training_input(B) if goes_on else None
             if B is None:
                 break
         return c
+
+    def _goes_on(self, number):
+        """Return whether a stage before one has statistics that move."""
+        return any(stage.has_influence for stage in self.stages[:number])
+
+    def pull_training_factors(self, factors):
+        if self._goes_on(len(self.stages) - 1):
+            return super().pull_training_factors(factors)
+        # The last stage alone takes all at once.
+        rest = [None] * (len(self.stages) - 1)
+        return [[*rest, c] for c in self.stages[-1].pull_training_factors(factors)]
+
+    def row_influences(self, cs):
+        if self._goes_on(len(self.stages) - 1):
+            return super().row_influences(cs)
+        return self.stages[-1].row_influences([None if c is None else c[-1] for c in cs])
 
     def pull_input(self, X, B):
         for stage, rows in zip(reversed(self.stages), reversed(self._inputs(X)), strict=True):

@@ -136,6 +136,34 @@ class TfidfTransformerStage(Stage):
     def pull_fit(self, c):
         return None
 
+    def pull_training_factors(self, factors):
+        if not self.transformer.use_idf:
+            return [None] * len(factors)
+        terms, theta, V = self._training, factors.theta, factors.V
+        share = with_values(terms.counts, terms.frequency / terms.size[terms.rows])
+        total = np.zeros((share.shape[1], len(factors)))
+        along = np.zeros((share.shape[0], len(factors)))  # B_k't_k
+        for k in range(len(theta)):
+            bend, pull = factors.bend[:, :, k].T, factors.pull[:, k, None]
+            total += theta[k][:, None] * (share.T @ bend) + (share.T @ pull) * V[:, k].T
+            along += bend * (factors.rows @ theta[k])[:, None]
+            along += pull * (factors.rows @ V[:, k].T)
+        if self.transformer.norm is not None:
+            normal = terms.output
+            if self.transformer.norm == "l1":
+                normal = np.sign(normal)
+            total -= with_values(terms.counts, share.data * normal).T @ along
+        return list(total.T)
+
+    def row_influences(self, cs):
+        if not self.transformer.use_idf:
+            return np.zeros((len(cs), self.n_rows))
+        zero = np.zeros(self._pattern.shape[1])
+        C = np.array([zero if c is None else c for c in cs])
+        a = float(self.transformer.smooth_idf)
+        constant = C.sum(axis=1)[:, None] / (a + self.n_rows)
+        return constant - (self._pattern @ (C * self._inverse_counts).T).T
+
 
 class TfidfVectorizerStage(TfidfTransformerStage):
     """TfidfVectorizer: the counts of the words of a text, then TfidfTransformer."""

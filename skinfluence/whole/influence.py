@@ -269,6 +269,8 @@ class WholeInfluence:
         row_bytes = 8 * len(point.rows)
         if point.objective.design.has_metric:
             row_bytes *= 1 + query.design.X.shape[1]
+        else:  # cotangents on as many statistics as there are columns, a few times
+            row_bytes += 8 * 8 * query.design.n_columns
         return influence.influence_blocks(point, factor, query, row_bytes=row_bytes)
 
     def warn_of_weights(self, result):

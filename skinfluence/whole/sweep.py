@@ -22,10 +22,10 @@ from scipy import sparse
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.products import multiply
-from skinfluence.stages.base import dense
+from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = ["KernelSweep", "Sample", "Sweep", "on_rows"]
+__all__ = ["KernelSweep", "Sample", "Sweep"]
 
 
 class Sample(NamedTuple):
@@ -44,28 +44,6 @@ class Sample(NamedTuple):
     X: Any
     design: Any
     raw_gradient: np.ndarray
-
-
-def on_rows(rows, left, right):
-    """Return sum_k left_k (outer) right_k, on the pattern of the rows if they are sparse.
-
-    Parameters
-    ----------
-    rows : ndarray or sparse matrix of shape (m, d)
-        Rows that the cotangent belongs to.
-    left : ndarray of shape (m, K)
-        Factors of the rows.
-    right : ndarray of shape (K, d)
-        Factors of the columns.
-    """
-    if not sparse.issparse(rows):
-        return left @ right
-    rows = rows.tocsr()
-    owner = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    data = np.zeros(len(rows.indices))
-    for one, other in zip(left.T, right, strict=True):
-        data += one[owner] * other[rows.indices]
-    return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
 
 
 class Sweep:
@@ -97,39 +75,18 @@ class Sweep:
         w = np.where(objective.sample_weight > 0, objective.sample_weight, np.nan)
         return objective.weight_sum / w
 
-    def training_cotangent(self, v):
-        """Return B_k of all training rows for v (K, D), (n, d)."""
-        point, d = self.point, self.point.objective.design.n_features
-        bend = point.curvature_product(point.objective.design.predict(v))
+    def factors(self, solved):
+        """Return B_k of all training rows for each v in solved (m, K, D), as `Factors`."""
+        point, design = self.point, self.point.objective.design
+        d = design.n_features
+        bend = [point.curvature_product(design.predict(v)) for v in solved]
         pull = point.objective.sample_weight[:, None] * point.rows.raw_gradient
-        left = -np.hstack([bend, pull])
-        right = np.vstack([point.theta[:, :d], v[:, :d]])
-        return on_rows(point.objective.design.X, left, right)
+        return Factors(design.X, -np.array(bend), point.theta[:, :d], -pull, solved[:, :, :d])
 
     def sample_cotangent(self, sample):
         """Return B_q on the rows of a `Sample`, (m, d)."""
         d = self.point.objective.design.n_features
         return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
-
-    def through_training(self, V, samples):
-        """Return what the stages add because training rows move, (m, n).
-
-        For gradients V (m, K, D) in the parameters, of scalars of the given samples.
-        """
-        m, (K, D) = len(V), self.point.theta.shape
-        solved = self.factor.solve_transposed(V)
-        if m <= K * D and self._of_params is None:
-            return np.array([self._through_training(v) for v in solved]).reshape(m, -1)
-        if self._of_params is None:
-            # It is linear in v: with many scalars, sweep once for each parameter.
-            basis = np.eye(K * D).reshape(-1, K, D)
-            self._of_params = np.array([self._through_training(v) for v in basis])
-        return solved.reshape(m, -1) @ self._of_params
-
-    def _through_training(self, v):
-        """Return what the stages add for v = H^-1 q (K, D), (n,)."""
-        c = self.chain.pull_training_statistics(self.training_cotangent(v))
-        return self.chain.row_influence(c)
 
     def extra(self, V, samples):
         """Return S/w_i times what the stages add for m scalars, (m, n).
@@ -141,14 +98,33 @@ class Sweep:
         samples : list of Sample or None
             What each scalar is evaluated at.
         """
-        total = self.through_training(V, samples)
-        for line, sample in zip(total, samples, strict=True):
-            if sample is not None:
-                B = self.sample_cotangent(sample)
-                c = self.chain.pull_statistics(sample.X, B)
-                line += self.chain.row_influence(c)
+        m, (K, D) = len(V), self.point.theta.shape
+        known = m > K * D or self._of_params is not None
+        if known:
+            # It is linear in v: with many scalars, sweep once for each parameter.
+            if self._of_params is None:
+                basis = np.eye(K * D).reshape(-1, K, D)
+                cs = self.chain.pull_training_factors(self.factors(basis))
+                self._of_params = self.chain.row_influences(cs)
+            cs = [None] * m
+        else:
+            solved = self.factor.solve_transposed(V)
+            cs = self.chain.pull_training_factors(self.factors(solved))
+        cs = self.with_samples(cs, samples)
+        total = self.chain.row_influences(cs)
+        if known:
+            total += self.factor.solve_transposed(V).reshape(m, -1) @ self._of_params
         total += self.through_class_weights(V)
         return total * self.scale
+
+    def with_samples(self, cs, samples):
+        """Return cotangents on the statistics with those of the samples themselves."""
+        cs = list(cs)
+        for j, sample in enumerate(samples):
+            if sample is not None:
+                B = self.sample_cotangent(sample)
+                cs[j] = add(cs[j], self.chain.pull_statistics(sample.X, B))
+        return cs
 
     def through_class_weights(self, V):
         """Return what "balanced" class weights add for gradients V in the parameters, (m, n).
@@ -231,8 +207,7 @@ class Sweep:
 
     def training_cotangents(self, V, samples):
         """Generate B_k of all training rows for each scalar."""
-        for v in self.factor.solve_transposed(V):
-            yield self.training_cotangent(v)
+        yield from self.factors(self.factor.solve_transposed(V))
 
 
 class KernelSweep(Sweep):
@@ -254,16 +229,14 @@ class KernelSweep(Sweep):
         ]
         return np.array(gradients)
 
-    def through_training(self, V, samples):
-        total = []
-        slopes = self._gamma_slopes(V, samples)
+    def extra(self, V, samples):
         cotangents = self.training_cotangents(V, samples)
-        for B, slope in zip(cotangents, slopes, strict=True):
-            line = self.chain.row_influence(self.chain.pull_training_statistics(B))
-            if slope:
-                line = line + slope * self._gamma_in_weight()
-            total.append(line)
-        return np.array(total)
+        cs = [self.chain.pull_training_statistics(B) for B in cotangents]
+        total = self.chain.row_influences(self.with_samples(cs, samples))
+        slopes = self._gamma_slopes(V, samples)
+        if slopes.any():
+            total += slopes[:, None] * self._gamma_in_weight()
+        return total * self.scale
 
     def training_cotangents(self, V, samples):
         point, objective = self.point, self.point.objective
