@@ -391,7 +391,7 @@ def make_pipeline(
     >>> pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
     >>> influence, indices = pipe.influential_samples(X[:1], y[:1], n_influential=3)
     >>> indices
-    array([[135,  40,  73]])
+    array([[135,  40, 461]])
     """
     named = pipeline.make_pipeline(*steps).steps
     return Pipeline(named, transform_input=transform_input, memory=memory, verbose=verbose)
