@@ -43,6 +43,7 @@ from skinfluence.pipeline import DELEGATES, Pipeline, make_pipeline
 from skinfluence.svm import SVC
 from skinfluence.whole import WholeFit
 from tests.cases import NEWTON, data
+from tests.test_discrete_stages import needs_splitter
 
 # Called once each below; other arguments than these have defaults.
 ARGUMENTS = {
@@ -544,7 +545,9 @@ def test_weights_reach_the_steps_that_took_them(case):
 
 def test_metadata_of_steps_without_a_known_derivative_are_refused_by_name():
     X, y, w = data("cancer")
-    columns = make_column_transformer((StandardScaler(), [0, 1]), remainder="passthrough")
+    columns = make_column_transformer(
+        (StandardScaler(), [0, 1]), ("passthrough", slice(2, None))
+    )
     with sklearn.config_context(enable_metadata_routing=True):
         columns.transformers[0][1].set_fit_request(sample_weight=True)
         last = LogisticRegression(**NEWTON).set_fit_request(sample_weight=True)
@@ -783,6 +786,7 @@ def test_column_transformers_and_data_frames(frame, output):
     assert len(names) == len(ours.params_)
 
 
+@needs_splitter
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 @pytest.mark.parametrize("output", ["default", "pandas", "polars"])
 def test_steps_behind_steps_that_name_their_columns(frame, output):

@@ -59,7 +59,9 @@ class RefitMixin:
         fresh._influence_problem = replace(problem, objective=None)
         objective = fresh._make_objective(formulation, X, y, sample_weight)
         fresh._influence_problem = replace(problem, objective=objective)
-        found = self._optimum_near(objective, fresh._theta(), _TOL[method], columns, factor)
+        # For squared loss "newton" is exact.
+        tol = _TOL["exact" if formulation.loss.constant_curvature else method]
+        found = self._optimum_near(objective, fresh._theta(), tol, columns, factor)
         if found is None:
             return None
         theta, correction = found

@@ -185,7 +185,7 @@ class TargetEncoderStage(Stage):
     def _cells(self, Z):
         """Return whether an entry (row, column) has a category, (m d, C)."""
         Z = sparse.coo_array(Z)
-        row, category = Z.coords
+        row, category = Z.row, Z.col
         d = len(self.transformer.categories_)
         index = row * d + self._column[category]
         shape = (Z.shape[0] * d, Z.shape[1])
