@@ -1,7 +1,7 @@
 """
-=======================================
+========================================
 What does the scaler have to do with it?
-=======================================
+========================================
 
 Almost every logistic regression has a scaler before it, and the scaler learns from the
 training samples, too: without one of them it has other means and other scales. Does that

@@ -336,14 +336,15 @@ class WholeRemoval:
         return self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        rows = X
         if hasattr(self.data.X, "columns") and not hasattr(X, "columns"):
             # The steps may ask for columns by their names.
             data = self.data.append(X, y, sample_weight)
-            X = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
+            rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
         # The model checks the samples behind the steps as they are.
         objective = self.final._get_objective()
         more = self.final._make_objective(
-            objective.formulation, self.transform(X), y, sample_weight
+            objective.formulation, self.transform(rows), y, sample_weight
         )
         self.check_refits()
         data = self.data.append(X, y, sample_weight)
