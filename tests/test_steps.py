@@ -9,6 +9,7 @@ import pytest
 import sklearn
 from sklearn import pipeline as plain
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.fixes import parse_version
@@ -135,14 +136,16 @@ def compare(function, nesting, model, X, y):
     pipe, once = (make(StandardScaler, clone(model)).fit(X, y) for make in (nesting, flat))
     if function is FUNCTIONS["ConvergenceDisplay"]:  # of the last step
         return
-    if function is FUNCTIONS["most_influential_set"] and nesting is not flat:
-        # Only a scaler right before the model moves with each sample of a growing set.
-        with pytest.warns(InfluenceWarning, match=r"fitted: StandardScaler(, Stand\w+)*\."):
-            function(pipe, X, y)
-        return
     found, expected = function(pipe, X, y), function(once, X, y)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * scale)
+
+
+def test_sets_of_samples_take_other_steps_as_fitted_with_a_warning():
+    X, y, _ = data("cancer")
+    pipe = make_pipeline(StandardScaler(), PCA(4), LogisticRegression(**NEWTON)).fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"as they were fitted: StandardScaler, PCA\."):
+        inspection.most_influential_set(pipe, 0)
 
 
 @pytest.mark.parametrize("nesting", NESTINGS)
