@@ -192,6 +192,7 @@ def is_separated(A, equal):
     return found.status == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "softmax", "poisson", "tweedie"])
 def test_random_problems_agree_with_a_linear_program(kind):
     rng, seen = np.random.default_rng(1), [0, 0]
@@ -228,6 +229,7 @@ def test_random_problems_agree_with_a_linear_program(kind):
     assert min(seen) >= 10
 
 
+@pytest.mark.slow
 def test_no_false_alarm_on_problems_with_an_optimum():
     # Default fits, which stop early, of classes that overlap.
     rng, alarms, n_fits = np.random.default_rng(2), [], 0

@@ -205,6 +205,7 @@ def derivative(case, model, X, y, row, read):
 KERNELS = ("scaler", "min-max", "imputer-scaler", "scaler-pca", "four-steps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "Lasso"])
 @pytest.mark.parametrize(**each_case)
 def test_influence_is_the_derivative_in_the_multiplicity_of_a_row(case, model):
