@@ -65,6 +65,15 @@ class Groups:
             return f"row {rows[0]}" if len(rows) == 1 else f"group {group}"
         return f"group {self.labels[group]!r}"
 
+    def check_leaves_weight(self, weight):
+        """Raise if a group holds every row with a weight, of weights (n,)."""
+        for group in np.flatnonzero(self.sizes() >= np.sum(weight > 0)):
+            if not np.delete(weight, self.rows(group)).any():
+                raise ValueError(
+                    f"{self.name(group)} holds every training sample with a weight: no model "
+                    "is left without it."
+                )
+
     def partition(self):
         """Return the group of each row; every row must be in exactly one."""
         if self.members is None:

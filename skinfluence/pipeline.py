@@ -20,7 +20,7 @@ from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, warn
 from skinfluence.groups import check_indices
-from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin, RemovalMixin
+from skinfluence.mixins import InfluenceEstimatorMixin, ProblemMixin
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import (
     innermost,
@@ -287,20 +287,19 @@ def _give_data(pipe, data):
         pipe = last
 
 
-def _data_after(pipe, name, args, kwargs):
-    """Return the raw training data after a method of the last step, None if unknown."""
+def _data_after(pipe, name, given):
+    """Return the raw training data after a method of the last step, None if unknown.
+
+    `given` are the arguments of the method by name.
+    """
     data = vars(pipe).get("training_data_")
     if name == "drop_training_data":
         return None
     if name == "set_training_data":
-        call = inspect.signature(ProblemMixin.set_training_data).bind(pipe, *args, **kwargs)
-        return training_data(pipe, **dict(list(call.arguments.items())[1:]))
+        return training_data(pipe, **given)
     if data is not None and name == "remove_samples":
-        call = inspect.signature(RemovalMixin.remove_samples).bind(pipe, *args, **kwargs)
-        return data.without(check_indices(call.arguments["indices"], data.n_rows))
+        return data.without(check_indices(given["indices"], data.n_rows))
     if data is not None and name == "add_samples":
-        call = inspect.signature(RemovalMixin.add_samples).bind(pipe, *args, **kwargs)
-        given = call.arguments
         return data.append(given["X"], given["y"], given.get("sample_weight"))
     return data
 
@@ -331,7 +330,7 @@ def _delegate(name, rows):
                 _give_data(self, result)
                 return self
             return result
-        index = None
+        data, index = _data_after(self, name, call.arguments), None
         if name == "set_training_data":
             index = row_names(call.arguments.get("X"))
         elif name == "add_samples":
@@ -339,7 +338,6 @@ def _delegate(name, rows):
         for argument in rows:
             if call.arguments.get(argument) is not None:
                 call.arguments[argument] = transform(self, call.arguments[argument])
-        data = _data_after(self, name, args, kwargs)
         result = method(*call.args, **call.kwargs)
         name_rows(final, index)
         if data is not vars(self).get("training_data_"):

@@ -9,6 +9,7 @@ import copy
 from functools import partial
 from numbers import Integral
 
+import numpy as np
 from sklearn import get_config
 from sklearn.pipeline import Pipeline
 
@@ -18,6 +19,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.mixins import InfluenceMixin, ProblemMixin
 
 __all__ = [
+    "feature_names",
     "final_estimator",
     "innermost",
     "name_rows",
@@ -148,6 +150,14 @@ def _transform(transformers, X):
     for transformer in transformers:
         X = transformer.transform(X)
     return X
+
+
+def feature_names(transformer):
+    """Return the names of the features that a transformer returns, None if unknown."""
+    try:
+        return np.asarray(transformer.get_feature_names_out())
+    except (AttributeError, ValueError):  # not every transformer knows them
+        return None
 
 
 def param_names(estimator, features=None):

@@ -6,34 +6,16 @@ Removal leaves it as it was fitted, so that models without a sample still know i
 
 from inspect import Parameter, signature
 
-from sklearn.compose import ColumnTransformer
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.feature_selection import SelectorMixin
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 
 from skinfluence.exceptions import warn
+from skinfluence.stages.parts import parts_of
 
-__all__ = ["cross_fitted", "learned_from_y", "warn_of_leaks"]
-
-
-def _parts(transformer):
-    """Generate the transformers that one is made of, itself if it is made of none."""
-    parts = []
-    if isinstance(transformer, Pipeline):
-        parts = [step for _, step in transformer.steps]
-    elif isinstance(transformer, FeatureUnion):
-        parts = [part for _, part in transformer.transformer_list]
-    elif isinstance(transformer, ColumnTransformer):
-        fitted = getattr(transformer, "transformers_", transformer.transformers)
-        parts = [part for _, part, _ in fitted]
-    elif not isinstance(transformer, FrozenEstimator):  # frozen because its owner wants it
-        yield transformer
-    for part in parts:
-        if part is not None and not isinstance(part, str):
-            yield from _parts(part)
+__all__ = ["cross_fitted", "learned_from_y", "names_of_learners", "warn_of_leaks"]
 
 
 def learned_from_y(transformer):
@@ -78,7 +60,7 @@ def warn_of_leaks(estimator, method):
     """
     names, last = [], estimator
     while isinstance(last, Pipeline):
-        names += _names(last.steps[:-1], learned_from_y)
+        names += names_of_learners(last.steps[:-1])
         last = last.steps[-1][1]
     if names:
         warn(
@@ -90,11 +72,12 @@ def warn_of_leaks(estimator, method):
         )
 
 
+def names_of_learners(steps):
+    """Return the class names of steps, and of parts of steps, that learned from y."""
+    return _names(steps, learned_from_y)
+
+
 def _names(steps, condition):
     return [
-        type(one).__name__
-        for _, step in steps
-        if step is not None and not isinstance(step, str)
-        for one in _parts(step)
-        if condition(one)
+        type(part).__name__ for _, step in steps for part in parts_of(step) if condition(part)
     ]

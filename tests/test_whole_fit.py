@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn import kernel_ridge, linear_model, pipeline, svm
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_selection import SelectKBest
@@ -364,3 +365,20 @@ def test_unknown_transformers_have_no_influence_and_say_so():
     case = Case("", [StandardScaler(), Nystroem(n_components=10, random_state=0)])
     with pytest.raises(UnsupportedEstimatorError, match=r"Nystroem.*FrozenEstimator"):
         fit(case, "Ridge", X, y).influence_loss(X, y)
+
+
+def test_relabelling_is_refused_if_a_part_of_a_step_learned_from_y():
+    X, y = data("LogisticRegression")
+    columns = ColumnTransformer([("chosen", SelectKBest(k=2), slice(0, 4))])
+    steps = [("columns", columns), ("scaler", StandardScaler())]
+    options = MODELS["LogisticRegression"]
+    pipe = Pipeline([*steps, ("model", OURS["LogisticRegression"](**options))]).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="SelectKBest learned from y"):
+        pipe.influence_relabel(X[:2], y[:2], y_new=1 - y)
+
+
+def test_folds_that_can_be_read_once_are_checked():
+    X, y = data("Ridge")
+    pipe = fit(Case("", [StandardScaler(), PCA(3)]), "Ridge", X, y)
+    folds = ((np.delete(np.arange(len(y)), [i]), [i]) for i in range(5))
+    assert pipe.leave_out_check(3, cv=folds, random_state=0).max_relative_error < 1e-6

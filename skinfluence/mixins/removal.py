@@ -25,7 +25,7 @@ from skinfluence.mixins.checks import check_count, check_option, check_refine, p
 from skinfluence.mixins.pooled import pooled_predictions
 from skinfluence.solvers import HessianSolver, get_solver
 
-__all__ = ["RemovalMixin", "line"]
+__all__ = ["RemovalMixin", "choose_checks", "compare_changes"]
 
 
 class RemovalMixin:
@@ -457,17 +457,7 @@ default="predict"
 
         self._leave_out(base, groups, method, emit, refine, n_jobs, 0)
         predicted -= optimum
-        size = np.linalg.norm(predicted, axis=1)
-        order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
-        order = order[np.isfinite(size[order])]
-        if not len(order):
-            raise ValueError(
-                f"There is nothing to check: of {len(groups)} group(s) none leaves a model."
-            )
-        n_checks = min(n_checks, len(order))
-        half = -(-n_checks // 2)
-        others = random_state.permutation(order[half:])[: n_checks - half]
-        indices = np.concatenate([order[:half], others])
+        indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self._refit_without(groups.rows(g)) for g in indices]) - optimum
         predicted = predicted[indices]
 
@@ -476,18 +466,7 @@ default="predict"
             readings = base.point.objective.design.readings(layout.from_public(params))
             return readings.reshape(*params.shape[:-1], -1)
 
-        size = np.linalg.norm(read(actual), axis=1)
-        moved = size > 1e-6 * np.linalg.norm(read(optimum))
-        error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
-        pearson_r, slope = line(read(predicted).ravel(), read(actual).ravel())
-        return Bunch(
-            predicted=predicted,
-            actual=actual,
-            indices=indices,
-            pearson_r=pearson_r,
-            slope=slope,
-            max_relative_error=float(error.max(initial=0.0)),
-        )
+        return compare_changes(predicted, actual, indices, optimum, read)
 
     def remove_samples(
         self,
@@ -632,14 +611,7 @@ default="predict"
             y=self._decode(objective.target),
             classifier=is_classifier(self),
         )
-        for group in np.flatnonzero(groups.sizes() >= np.sum(objective.sample_weight > 0)):
-            left = objective.sample_weight.copy()
-            left[groups.rows(group)] = 0.0
-            if not left.any():
-                raise ValueError(
-                    f"{groups.name(group)} holds every training sample with a weight: no "
-                    "model is left without it."
-                )
+        groups.check_leaves_weight(objective.sample_weight)
         solver = get_solver(hessian_solver, objective)
         if objective.formulation.loss.is_piecewise_linear:
             point = self._evaluate(objective)
@@ -919,7 +891,50 @@ def _lost(layout, directions):
     return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
 
 
-def line(predicted, actual):
+def choose_checks(predicted, n_checks, random_state):
+    """Return which groups to refit: half the largest predicted changes (G, p), half drawn."""
+    size = np.linalg.norm(predicted, axis=1)
+    order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
+    order = order[np.isfinite(size[order])]
+    if not len(order):
+        raise ValueError(
+            f"There is nothing to check: of {len(predicted)} group(s) none leaves a model."
+        )
+    n_checks = min(n_checks, len(order))
+    half = -(-n_checks // 2)
+    others = random_state.permutation(order[half:])[: n_checks - half]
+    return np.concatenate([order[:half], others])
+
+
+def compare_changes(predicted, actual, indices, optimum, read=lambda params: params):
+    """Return the Bunch of `leave_out_check`.
+
+    Parameters
+    ----------
+    predicted, actual : ndarray of shape (n_checks, p)
+        Changes of the parameters.
+    indices : ndarray of shape (n_checks,)
+        Groups that were refitted.
+    optimum : ndarray of shape (p,)
+        Parameters with all rows.
+    read : callable
+        Maps parameters (..., p) to the numbers that are compared.
+    """
+    size = np.linalg.norm(read(actual), axis=1)
+    moved = size > 1e-6 * np.linalg.norm(read(optimum))
+    error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
+    pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
+    return Bunch(
+        predicted=predicted,
+        actual=actual,
+        indices=indices,
+        pearson_r=pearson_r,
+        slope=slope,
+        max_relative_error=float(error.max(initial=0.0)),
+    )
+
+
+def _line(predicted, actual):
     """Return correlation and slope, NaN with a warning where there is no line."""
     if len(predicted) < 2 or not np.ptp(predicted):
         warn(

@@ -25,6 +25,7 @@ from skinfluence.stages import (
 )
 from skinfluence.stages.base import dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
+from skinfluence.stages.parts import parts_of
 
 __all__ = ["STAGES", "learns_from_rows", "make_chain", "make_stage"]
 
@@ -83,22 +84,17 @@ def learns_from_rows(transformer):
 
     Not if it is frozen, or if it needs no fit by scikit-learn's tags.
     """
-    if transformer is None or isinstance(transformer, str | FrozenEstimator):
+    return any(_needs_fit(part) for part in parts_of(transformer))
+
+
+def _needs_fit(transformer):
+    """Return whether a transformer without parts may learn from the rows."""
+    if type(transformer) in FIXED:
         return False
-    if isinstance(transformer, Pipeline):
-        parts = [step for _, step in transformer.steps]
-    elif isinstance(transformer, FeatureUnion):
-        parts = [part for _, part in transformer.transformer_list]
-    elif isinstance(transformer, ColumnTransformer):
-        parts = [part for _, part, _ in transformer.transformers_]
-    elif type(transformer) in FIXED:
-        return False
-    else:
-        try:
-            return bool(get_tags(transformer).requires_fit)
-        except (AttributeError, TypeError):
-            return True
-    return any(learns_from_rows(part) for part in parts)
+    try:
+        return bool(get_tags(transformer).requires_fit)
+    except (AttributeError, TypeError):
+        return True
 
 
 def _chain(pipeline, X, y, weight):

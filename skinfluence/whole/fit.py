@@ -19,6 +19,7 @@ from skinfluence.exceptions import (
 )
 from skinfluence.stages.registry import learns_from_rows, make_chain
 from skinfluence.steps import (
+    feature_names,
     innermost,
     name_rows,
     paths_of,
@@ -27,7 +28,7 @@ from skinfluence.steps import (
     steps_of,
     transform,
 )
-from skinfluence.supervised import learned_from_y
+from skinfluence.supervised import names_of_learners
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.sweep import KernelSweep, Sweep
@@ -129,7 +130,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
             return None
         if any(type(one) not in _OF_COLUMNS or getattr(one, "clip", False) for one in others):
             return None
-        objective = self.final._get_objective()
+        objective = self.objective
         form, design = objective.formulation, objective.design
         fixed = self.final._get_problem().params.get("class_weight") != "balanced"
         smooth = not form.loss.is_piecewise_linear and form.l1_support is None
@@ -178,15 +179,12 @@ class WholeFit(WholeInfluence, WholeRemoval):
     @cached_property
     def feature_names(self):
         """Names of the features that the model sees, None if the steps do not know them."""
-        try:
-            return np.asarray(Pipeline(self.steps).get_feature_names_out())
-        except (AttributeError, ValueError):
-            return None
+        return feature_names(Pipeline(self.steps))
 
     @cached_property
     def factor(self):
         """H^-1 of the model for refits nearby, None if it has no curvature there."""
-        objective = self.final._get_objective()
+        objective = self.objective
         if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
             return None
         try:
@@ -198,7 +196,6 @@ class WholeFit(WholeInfluence, WholeRemoval):
         """Return the sweep from the model's present parameters."""
         state = self.final._get_state(hessian_solver, quiet=True)
         objective = state.point.objective
-        self.point_and_factor = state.point, state.factor
         if objective.design.has_metric:
             self.final._check_perturbable()  # the kernel needs a derivative
             return KernelSweep(state.point, state.factor, self)
@@ -220,8 +217,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
 
         Some estimators take the sample weights, and others count the samples.
         """
-        objective = self.final._get_objective()
-        form = objective.formulation
+        objective, form = self.objective, self.objective.formulation
         fixed = self.final._get_problem().params.get("class_weight") != "balanced"
         if fixed or form.class_weight is None or form.class_weight.shape[1] > 1:
             return None
@@ -240,7 +236,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
 
     def refuse_supervised(self, method):
         """Raise if a step uses the targets."""
-        names = [type(step).__name__ for _, step in self.steps if learned_from_y(step)]
+        names = names_of_learners(self.steps)
         if names:
             raise UnsupportedEstimatorError(
                 f"{method} of a pipeline whose {', '.join(names)} learned from y: another "
@@ -253,8 +249,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
 
         The steps that it had are left as they are.
         """
-        before = [] if refit.before is None else [step for _, step in refit.before.steps]
-        replace_steps(self.pipe, before, refit.model)
+        replace_steps(self.pipe, [step for _, step in refit.before.steps], refit.model)
         name_rows(self.pipe, row_names(data.X))
         return data
 

@@ -19,47 +19,25 @@ __all__ = ["WholeInfluence"]
 class WholeInfluence:
     """Influence methods with the signatures that estimators have."""
 
-    def influence_params(
-        self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_params(self, X=None, y=None, *, hessian_solver="auto", **options):
         if X is not None:
             raise UnsupportedEstimatorError(
                 "influence_params of samples that the pipeline was not fitted on: their "
                 "weight would move the transformers, too, which keep no place for them. Use "
                 "add_samples on a copy, or influence_params() of the training samples."
             )
-        result = self.final.influence_params(
-            hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
-        )
+        result = self.final.influence_params(hessian_solver=hessian_solver, **options)
         sweep = self.sweep(hessian_solver)
         layout = sweep.point.objective.formulation.layout
         basis = layout.from_public(np.eye(layout.size))
         result += sweep.extra(basis, [None] * len(basis)).T
-        self.warn_of_weights(result)
+        self.warn_of_weights()
         return result
 
-    def influence_loss(
-        self,
-        X,
-        y,
-        *,
-        average=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_loss(self, X, y, *, average=False, hessian_solver="auto", **options):
         samples = self.transform(X)
         result = self.final.influence_loss(
-            samples,
-            y,
-            average=average,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            dtype=dtype,
-            out=out,
-            verbose=verbose,
+            samples, y, average=average, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
         query = self.final._check_query(samples, y)
@@ -70,9 +48,9 @@ class WholeInfluence:
             sample = Sample(X, query.design, query.raw_gradient / m)
             result += sweep.extra(query.sum()[None] / m, [sample])[0]
         else:
-            for block in self.blocks(query):
+            for block in self.blocks(sweep, query):
                 self.add_losses(sweep, X, query, block, result[block])
-        self.warn_of_weights(result)
+        self.warn_of_weights()
         return result
 
     def add_losses(self, sweep, X, query, block, out):
@@ -88,7 +66,7 @@ class WholeInfluence:
         """Return a `Sample` for each query row; the first one is row `start` of X."""
         samples = []
         for j in range(len(query)):
-            raw, row = take_rows(X, np.array([start + j])), slice(j, j + 1)
+            raw, row = take_rows(X, [start + j]), slice(j, j + 1)
             samples.append(Sample(raw, query.design.take(row), query.raw_gradient[row]))
         return samples
 
@@ -113,23 +91,11 @@ class WholeInfluence:
         return generate()
 
     def influence_prediction(
-        self,
-        X,
-        *,
-        response_method="auto",
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
+        self, X, *, response_method="auto", hessian_solver="auto", **options
     ):
         samples, final = self.transform(X), self.final
         result = final.influence_prediction(
-            samples,
-            response_method=response_method,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            dtype=dtype,
-            out=out,
+            samples, response_method=response_method, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
         design = final._check_X(sweep.point.objective.formulation, samples)
@@ -145,17 +111,15 @@ class WholeInfluence:
             if self.scaled is not None:
                 wide[q] += sweep.add_scales(V, np.zeros((len(V), wide.shape[1]))).T
                 continue
-            raw = take_rows(X, np.array([q]))
+            raw = take_rows(X, [q])
             parts = [Sample(raw, part, line[None]) for line in J]
             wide[q] += sweep.extra(V, parts).T
-        self.warn_of_weights(result)
+        self.warn_of_weights()
         return result
 
-    def influence_functional(
-        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_functional(self, gradient, *, hessian_solver="auto", **options):
         result = self.final.influence_functional(
-            gradient, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            gradient, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
         layout, params = sweep.point.objective.formulation.layout, self.final.params_
@@ -167,7 +131,7 @@ class WholeInfluence:
             samples = [Sample(X, design, raw_gradient)]
         wide = result if result.ndim == 2 else result[None]
         wide += sweep.extra(V, samples)
-        self.warn_of_weights(result)
+        self.warn_of_weights()
         return result
 
     def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
@@ -185,40 +149,20 @@ class WholeInfluence:
         moved = sweep.to_inputs(query.toarray(), samples, int(index[0]))
         return moved * (scale / weight)
 
-    def influence_relabel(
-        self,
-        X,
-        y,
-        *,
-        y_new,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_relabel(self, X, y, **options):
         self.refuse_supervised("influence_relabel")
-        return self.final.influence_relabel(
-            self.transform(X),
-            y,
-            y_new=y_new,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            dtype=dtype,
-            out=out,
-            verbose=verbose,
-        )
+        return self.final.influence_relabel(self.transform(X), y, **options)
 
-    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
-        result = self.final.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
+    def self_influence(self, *, hessian_solver="auto", **options):
+        result = self.final.self_influence(hessian_solver=hessian_solver, **options)
         sweep = self.sweep(hessian_solver)
         query = self.final._check_query(self.transform(self.data.X), self.data.y)
-        for block in self.blocks(query):
+        for block in self.blocks(sweep, query):
             rows = np.arange(block.start, block.stop)
             added = np.zeros((len(rows), len(result)))
             self.add_losses(sweep, self.data.X, query, block, added)
             result[rows] += added[np.arange(len(rows)), rows]
-        self.warn_of_weights(result)
+        self.warn_of_weights()
         return result
 
     def influential_samples(
@@ -234,20 +178,18 @@ class WholeInfluence:
         n_jobs=None,
     ):
         check_option("order", order, influence.ORDERS)
-        n = self.final._get_objective().n_rows
+        n = self.objective.n_rows
         check_count("n_influential", n_influential, n)
         if average:
             whole = self.influence_loss(X, y, average=True, hessian_solver=hessian_solver)
             chunks = [whole[None]]
         else:
             chunks = self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
-        values, indices = [], []
+        best = []
         for chunk in chunks:
-            rank = -influence.ORDERS[order](chunk)
-            best = np.argsort(rank, axis=1, kind="stable")[:, :n_influential]
-            indices.append(best)
-            values.append(np.take_along_axis(chunk, best, axis=1))
-        values, indices = np.concatenate(values), np.concatenate(indices)
+            columns = np.broadcast_to(np.arange(n), chunk.shape)
+            best.append(influence.keep_largest(chunk, columns, n_influential, order))
+        values, indices = (np.concatenate(parts) for parts in zip(*best, strict=True))
         if average:
             values, indices = values[0], indices[0]
         return (values, indices) if return_influence else indices
@@ -263,9 +205,10 @@ class WholeInfluence:
         parts = [Sample(X, design, line[None]) for line in np.eye(K)]
         return moved[0] + sweep.extra(V, parts).T
 
-    def blocks(self, query):
+    @staticmethod
+    def blocks(sweep, query):
         """Return blocks of queries whose gradients are held together."""
-        point, factor = self.point_and_factor
+        point, factor = sweep.point, sweep.factor
         row_bytes = 8 * len(point.rows)
         if point.objective.design.has_metric:
             row_bytes *= 1 + query.design.X.shape[1]
@@ -273,10 +216,9 @@ class WholeInfluence:
             row_bytes += 8 * 8 * query.design.n_columns
         return influence.influence_blocks(point, factor, query, row_bytes=row_bytes)
 
-    def warn_of_weights(self, result):
+    def warn_of_weights(self):
         """Warn of rows of weight 0 that the transformers have seen."""
-        weight = self.final._get_objective().sample_weight
-        count = int(np.sum(weight == 0))
+        count = int(np.sum(self.objective.sample_weight == 0))
         if count:
             warn(
                 f"{count} training sample(s) with a weight of 0 have no influence, which is "

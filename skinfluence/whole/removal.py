@@ -10,15 +10,15 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 
 from skinfluence import removal
 from skinfluence.blocks import run_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
-from skinfluence.mixins.removal import line
-from skinfluence.steps import param_names, random_steps, through
+from skinfluence.mixins.removal import choose_checks, compare_changes
+from skinfluence.steps import feature_names, param_names, random_steps, through
 from skinfluence.whole.data import take_rows
 
 __all__ = ["Refit", "WholeRemoval"]
@@ -33,8 +33,8 @@ class Refit:
 
     Parameters
     ----------
-    before : Pipeline or None
-        The refitted transformers; None if there are none.
+    before : Pipeline
+        The refitted transformers.
     model : estimator
         The refitted model.
     """
@@ -45,8 +45,6 @@ class Refit:
 
     def transform(self, X):
         """Return raw samples as the model sees them."""
-        if self.before is None:
-            return X
         # One by one, because a pipeline wants its last step to have fitted attributes.
         steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
         return through(steps, X, self.model)
@@ -71,11 +69,7 @@ class WholeRemoval:
         method="newton",
         refine=None,
         return_bound=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
+        **options,
     ):
         if return_bound:
             raise UnsupportedEstimatorError(
@@ -84,8 +78,22 @@ class WholeRemoval:
                 "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
             )
         groups = self.resolve(groups, cv, method, refine)
-        p = len(self.final.params_)
-        out = prepare_out(out, (len(groups), p), dtype)
+        return self._params_without(groups, method, refine=refine, **options)
+
+    def _params_without(
+        self,
+        groups,
+        method,
+        *,
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        """Return `leave_out_params` of groups as `resolve` returns them."""
+        out = prepare_out(out, (len(groups), len(self.final.params_)), dtype)
         if method == "influence":
             moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
             for group in range(len(groups)):
@@ -93,7 +101,7 @@ class WholeRemoval:
             return out
         if self.scaled is not None:
             self.scaled.leave_out_params(
-                list(groups.members) if groups.members is not None else None,
+                groups.members,
                 method=method,
                 refine=refine,
                 hessian_solver=hessian_solver,
@@ -118,11 +126,16 @@ class WholeRemoval:
             )
         return out
 
-    def leave_out_loss(
+    def leave_out_loss(self, X, y, groups=None, **options):
+        if self.scaled is not None:
+            return self.scaled.leave_out_loss(self.transform(X), y, groups, **options)
+        return self._loss_without(X, y, groups, **options)
+
+    def _loss_without(
         self,
         X,
         y,
-        groups=None,
+        groups,
         *,
         cv=None,
         method="newton",
@@ -133,29 +146,16 @@ class WholeRemoval:
         out=None,
         verbose=0,
     ):
-        if self.scaled is not None:
-            return self.scaled.leave_out_loss(
-                self.transform(X),
-                y,
-                groups,
-                cv=cv,
-                method=method,
-                refine=refine,
-                hessian_solver=hessian_solver,
-                n_jobs=n_jobs,
-                dtype=dtype,
-                out=out,
-                verbose=verbose,
-            )
+        """Return `leave_out_loss` by refits of the pipeline."""
         groups = self.resolve(groups, cv, method, refine)
         plain = self.final.sample_loss(self.transform(X), y)
         out = prepare_out(out, (len(plain), len(groups)), dtype)
         if method == "influence":
             loss = self.final._get_formulation().loss
             target = self.final._get_formulation().target.encode(y)
+            members = [groups.rows(group) for group in range(len(groups))]
             for q in range(len(plain)):
-                one = take_rows(X, np.array([q]))
-                raw = self._first_order_raw(one, groups, hessian_solver)  # (G, K)
+                raw = self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
                 out[q] = loss.loss(np.repeat(target[[q]], len(raw), axis=0), raw)
             return out
 
@@ -165,39 +165,13 @@ class WholeRemoval:
         self.each(groups, method, write, n_jobs, verbose, missing=out.T)
         return out
 
-    def leave_out_predict(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        response_method="predict",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+    def leave_out_predict(self, groups=None, *, response_method="predict", **options):
         self.final._check_left_out_response(response_method)
-        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
-        return self.final._respond(raw, response_method)
+        return self.final._respond(self.raw_without(groups, **options), response_method)
 
-    def leave_out_score(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        scoring=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        **metadata,
-    ):
-        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
-        if sample_weight is not None:
-            metadata["sample_weight"] = sample_weight
+    def leave_out_score(self, groups=None, *, scoring=None, sample_weight=None, **options):
+        raw = self.raw_without(groups, **options)
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self.final._score_raw(raw, scoring, metadata)
 
     def raw_without(
@@ -222,9 +196,8 @@ class WholeRemoval:
         if method == "influence":
             for group in range(len(groups)):
                 for row in groups.rows(group):
-                    one = take_rows(self.data.X, np.array([row]))
-                    alone = type(groups)(groups.n_rows, [groups.rows(group)])
-                    raw[row] = self._first_order_raw(one, alone, hessian_solver)[0]
+                    one, members = take_rows(self.data.X, [row]), [groups.rows(group)]
+                    raw[row] = self._first_order_raw(one, members, hessian_solver)[0]
             return raw
 
         def write(group, refit):
@@ -248,8 +221,9 @@ class WholeRemoval:
         response = self.final._get_formulation().loss.response
         if method == "influence":
             raw = self.raw_without(None, None, method, None, hessian_solver, n_jobs)
+            members = [groups.rows(group) for group in range(len(groups))]
             lines = [
-                self._first_order_raw(take_rows(X, np.array([q])), groups, hessian_solver)
+                self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
                 for q in range(X.shape[0])
             ]
             return response(raw)[:, 0], np.array([response(line)[:, 0] for line in lines])
@@ -273,48 +247,16 @@ class WholeRemoval:
         method="newton",
         refine=None,
         random_state=None,
-        hessian_solver="auto",
-        n_jobs=None,
+        **options,
     ):
         random_state = check_random_state(random_state)
-        predicted = self.leave_out_params(
-            groups,
-            cv=cv,
-            method=method,
-            refine=refine,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-        )
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
         optimum = self.final.params_
-        predicted = predicted - optimum
-        size = np.linalg.norm(predicted, axis=1)
-        order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
-        order = order[np.isfinite(size[order])]
-        if not len(order):
-            raise ValueError(
-                f"There is nothing to check: of {len(groups)} group(s) none leaves a model "
-                "with the same features."
-            )
-        n_checks = min(n_checks, len(order))
-        half = -(-n_checks // 2)
-        others = random_state.permutation(order[half:])[: n_checks - half]
-        indices = np.concatenate([order[:half], others])
+        predicted = self._params_without(groups, method, refine=refine, **options) - optimum
+        indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
-        predicted, actual = predicted[indices], actual - optimum
-        size = np.linalg.norm(actual, axis=1)
-        moved = size > 1e-6 * np.linalg.norm(optimum)
-        error = np.linalg.norm(predicted - actual, axis=1)[moved] / size[moved]
-        pearson_r, slope = line(predicted.ravel(), actual.ravel())
-        return Bunch(
-            predicted=predicted,
-            actual=actual,
-            indices=indices,
-            pearson_r=pearson_r,
-            slope=slope,
-            max_relative_error=float(error.max(initial=0.0)),
-        )
+        return compare_changes(predicted[indices], actual - optimum, indices, optimum)
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         check_option("method", method, removal.METHODS)
@@ -342,7 +284,7 @@ class WholeRemoval:
             data = self.data.append(X, y, sample_weight)
             rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
         # The model checks the samples behind the steps as they are.
-        objective = self.final._get_objective()
+        objective = self.objective
         more = self.final._make_objective(
             objective.formulation, self.transform(rows), y, sample_weight
         )
@@ -361,23 +303,15 @@ class WholeRemoval:
         """Return the `Groups` that a user means, after checks of the other arguments."""
         check_option("method", method, removal.METHODS)
         check_refine(refine, method)
+        X, n = self.data.X, self.data.n_rows
         groups = resolve_groups(
             groups,
             cv,
-            X=self.data.X
-            if hasattr(self.data.X, "shape")
-            else np.empty((self.data.n_rows, 0)),
+            X=X if hasattr(X, "shape") else np.empty((n, 0)),
             y=self.data.y,
             classifier=is_classifier(self.final),
         )
-        weight = self.final._get_objective().sample_weight
-        for group in np.flatnonzero(groups.sizes() >= np.sum(weight > 0)):
-            left = np.delete(weight, groups.rows(group))
-            if not left.any():
-                raise ValueError(
-                    f"{groups.name(group)} holds every training sample with a weight: no "
-                    "model is left without it."
-                )
+        groups.check_leaves_weight(self.objective.sample_weight)
         return groups
 
     def each(self, groups, method, write, n_jobs, verbose, missing=None):
@@ -414,7 +348,7 @@ class WholeRemoval:
     def without(self, rows, method):
         """Return the `Refit` without some training samples, None if there is no model."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
-        weight = self.final._get_objective().sample_weight[kept]
+        weight = self.objective.sample_weight[kept]
         return self.refit(self.data.take(kept), weight, method)
 
     def refit(self, data, weight, method):
@@ -426,8 +360,6 @@ class WholeRemoval:
 
     def refit_before(self, data):
         """Return (transformers, transformed rows) of clones fitted on data."""
-        if not self.steps:
-            return None, data.X
         before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
         if data.routing:
             consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
@@ -446,9 +378,7 @@ class WholeRemoval:
         if self.refits_are_checked:
             return
         _, again = self.refit_before(self.data)
-        fitted = self.final._rows_of_X(
-            self.final._get_objective(), np.arange(self.data.n_rows)
-        )
+        fitted = self.final._rows_of_X(self.objective, np.arange(self.data.n_rows))
         difference = np.inf
         if again.shape == fitted.shape:
             gap = abs(_plain(again) - _plain(fitted))
@@ -471,8 +401,8 @@ class WholeRemoval:
 
     def _columns(self, before, X):
         """Return the present position of each feature of a refit, None if they are equal."""
-        names = _names(before)
-        if before is None or (names is None and X.shape[1] == self.final._layout().n_features):
+        names = feature_names(before)
+        if names is None and X.shape[1] == self.final._layout().n_features:
             return None
         if names is None or self.feature_names is None:
             return np.full(X.shape[1], -1)
@@ -483,7 +413,7 @@ class WholeRemoval:
 
     def _matched(self, refit):
         """Return a refit's parameters in the places of the present ones, (p,)."""
-        params, names = refit.model.params_, _names(refit.before)
+        params, names = refit.model.params_, feature_names(refit.before)
         same = params.shape == self.final.params_.shape
         if names is None or np.array_equal(names, self.feature_names):
             return params if same else np.full(self.final.params_.shape, np.nan)
@@ -502,36 +432,23 @@ class WholeRemoval:
 
     def _summed(self, influence, rows):
         """Return sum_A w_i/S I of influences (n, .) over some rows."""
-        objective = self.final._get_objective()
-        w = objective.sample_weight[rows] / objective.weight_sum
+        w = self.objective.sample_weight[rows] / self.objective.weight_sum
         return np.tensordot(w, influence[rows], 1)
 
-    def _first_order_raw(self, X, groups, hessian_solver):
-        """Return one sample's raw prediction without each group to first order, (G, K)."""
+    def _first_order_raw(self, X, members, hessian_solver):
+        """Return one sample's raw prediction without rows, a list of them, (G, K)."""
         raw = self.final._raw_predictions(self.transform(X))[0]
         moved = self.raw_influence(X, hessian_solver)  # (n, K)
-        return np.array(
-            [raw - self._summed(moved, groups.rows(group)) for group in range(len(groups))]
-        )
+        return np.array([raw - self._summed(moved, rows) for rows in members])
 
     def _refitted_by_solver(self, rows):
         """Return the parameters of scikit-learn's refit of the whole, (p,)."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
         data = self.data.take(kept)
         before, X = self.refit_before(data)
-        weight = self.final._get_objective().sample_weight[kept]
+        weight = self.objective.sample_weight[kept]
         model = self.final._refit_by_solver(X, data.y, weight)
         return self._matched(Refit(before, model))
-
-
-def _names(before):
-    """Return the names of the features that transformers return, None if unknown."""
-    if before is None:
-        return None
-    try:
-        return np.asarray(before.get_feature_names_out())
-    except (AttributeError, ValueError):  # not every transformer knows them
-        return None
 
 
 def _plain(X):
