@@ -2,9 +2,8 @@
 
 Every stage has the derivative of scikit-learn's own fit in the multiplicity of each row.
 
-The oracle needs no sample weights: with m copies of the data, one copy of a row more or less
-changes its multiplicity by 1/m. The differences are extrapolated to small changes. A fit that
-adds a constant to counts of rows is another fit on m copies: its stage is made from them.
+By the oracle of copies, see `tests.stages`. A fit that adds a constant to counts of rows is
+another fit on m copies: its stage is made from them.
 """
 
 import tracemalloc
@@ -17,7 +16,6 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn import feature_selection as sk
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes
 from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -45,6 +43,14 @@ from sklearn.utils.fixes import parse_version
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages import make_stage
 from skinfluence.stages.base import dense
+from tests.stages import (
+    cotangent_for,
+    derivative,
+    missing,
+    numeric,
+    product,
+    sparse_rows,
+)
 
 
 class Case(NamedTuple):
@@ -55,22 +61,6 @@ class Case(NamedTuple):
     data: object
     #: Whether the fit adds a constant to counts of rows.
     smoothed: bool = False
-
-
-def numeric():
-    X, y = load_diabetes(return_X_y=True)
-    return 10 * X[:40, :5] + np.arange(5), y[:40]
-
-
-def missing():
-    X, y = numeric()
-    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
-    return X, y
-
-
-def sparse_rows():
-    X, y = numeric()
-    return sparse.csr_array(np.where(X.mean(axis=0) < X, X, 0.0)), y
 
 
 def selectable():
@@ -273,38 +263,6 @@ def fitted(case):
     return make_stage(transformer, X, y), X, y
 
 
-def cotangent_for(rows, seed=0):
-    """Return random numbers, with the pattern of the rows if they are sparse."""
-    rng = np.random.default_rng(seed)
-    if sparse.issparse(rows):
-        B = sparse.csr_array(rows, dtype=np.float64)
-        B.data = rng.standard_normal(len(B.data))
-        return B
-    return rng.standard_normal(rows.shape)
-
-
-def product(B, rows):
-    """Return sum(B * rows)."""
-    return float(np.nansum(dense(B) * dense(rows)))
-
-
-def repeated(X, y, row, copies, change):
-    """Return `copies` of all rows, with `change` (1 or -1) copies of one row more."""
-    index = np.tile(np.arange(len(y)), copies)
-    index = np.append(index, row) if change > 0 else np.delete(index, row)
-    rows = X.iloc[index] if hasattr(X, "iloc") else X[index]
-    return rows, np.asarray(y)[index]
-
-
-def derivative(value, X, y, row):
-    """Return the derivative of value(X, y) in the multiplicity of a row."""
-    estimates = []
-    for copies in (32, 64):
-        above, below = (value(*repeated(X, y, row, copies, change)) for change in (1, -1))
-        estimates.append(copies * (above - below) / 2)
-    return (4 * estimates[1] - estimates[0]) / 3
-
-
 def derivative_at_copies(value, X, y, row):
     """Return the derivative where each row occurs so often that a copy is a small change."""
 
@@ -326,7 +284,7 @@ def test_statistics_move_with_the_multiplicity_of_a_row(case):
     B = cotangent_for(output)
     found = stage.row_influence(stage.pull_statistics(stage.X, B))
 
-    def value(X_again, y_again):
+    def value(X_again, y_again, _copies=None):
         return product(B, clone(case.transformer).fit(X_again, y_again).transform(X))
 
     scale = np.abs(found).max()
