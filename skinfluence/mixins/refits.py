@@ -1,4 +1,4 @@
-"""A fitted model on other training rows, with other features if need be."""
+"""Refits: by scikit-learn at frozen values, and on rows that other steps made anew."""
 
 import copy
 from dataclasses import replace
@@ -18,11 +18,19 @@ _TOL = {"newton": 1e-6, "exact": 1e-11}
 
 
 class RefitMixin:
-    """Refits of a model on the rows that a refitted pipeline hands to it.
+    """Refits of a model.
 
-    Unlike removal from one objective, a refit forms everything anew that depends on the
-    rows: "balanced" class weights, kernels, the features themselves.
+    `_refit_on` and its kin keep what was frozen at `fit`. `_refit_near` and
+    `_refit_by_solver` take the rows that a refitted pipeline hands to the model, and form
+    everything anew that depends on the rows: "balanced" class weights, kernels, features.
     """
+
+    # Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
+    _refits_stop_early = False
+
+    #: Whether rows that leave stay in refits with a weight of zero: where the penalty counts
+    #: samples, or an optimum exists without the last sample of a class.
+    _refits_on_all_rows = False
 
     def _refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
         """Return this model fitted on other rows, None if it has no optimum there.
@@ -127,3 +135,38 @@ class RefitMixin:
         """Return raw predictions of samples, (m, K)."""
         design = self._check_X(self._get_formulation(), X)
         return design.predict(self._theta())
+
+    def _refitted_theta(self, rows):
+        """Return the parameters (K, D) of scikit-learn's own refit without some rows."""
+        return self._get_formulation().layout.from_public(self._refit_without(rows))
+
+    def _refit_without(self, rows):
+        """Return the parameters of scikit-learn's own refit without some rows."""
+        return self._refit_on(self._get_objective().without(rows))
+
+    def _refit_on(self, objective):
+        """Return the parameters of scikit-learn's own refit on an objective's rows."""
+        weight, kept = objective.sample_weight, np.arange(objective.n_rows)
+        if not self._refits_on_all_rows:
+            kept = kept[weight > 0]
+        refit = self._refit_estimator()
+        X = self._rows_of_X(objective, kept)
+        if X.dtype == np.float32:  # in which scikit-learn would compute
+            X = X.astype(np.float64)
+        refit.fit(
+            X,
+            self._decode(objective.target[kept]),
+            sample_weight=weight[kept],
+        )
+        params = self._refitted_params(refit, kept)
+        return self._polish_refit(objective, params) if self._refits_stop_early else params
+
+    def _polish_refit(self, objective, params):
+        """Return the optimum that a solver which stops far from it was going to."""
+        layout, present = objective.formulation.layout, self._theta()
+        start = layout.from_public(params)
+        if not np.isfinite(start).all() or objective.value(start) > objective.value(present):
+            start = present
+        solver = get_solver("auto", objective)
+        polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
+        return layout.to_public(polished.theta)

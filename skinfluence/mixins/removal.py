@@ -5,7 +5,6 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from scipy.stats import linregress
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
@@ -23,9 +22,10 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
 from skinfluence.mixins.pooled import pooled_predictions
+from skinfluence.mixins.refit_checks import choose_checks, compare_changes
 from skinfluence.solvers import HessianSolver, get_solver
 
-__all__ = ["RemovalMixin", "choose_checks", "compare_changes"]
+__all__ = ["RemovalMixin"]
 
 
 class RemovalMixin:
@@ -40,13 +40,6 @@ class RemovalMixin:
     fit. Frozen: class weights and hyperparameters as fitted. In a pipeline the steps before
     the model are fitted again without the rows.
     """
-
-    # Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
-    _refits_stop_early = False
-
-    #: Whether rows that leave stay in refits with a weight of zero: where the penalty counts
-    #: samples, or an optimum exists without the last sample of a class.
-    _refits_on_all_rows = False
 
     @overload
     def leave_out_params(
@@ -820,41 +813,6 @@ default="predict"
         """Return the parameters at the optimum of all rows, laid out as `params_`."""
         return base.point.objective.formulation.layout.to_public(base.optimum())
 
-    def _refitted_theta(self, rows):
-        """Return the parameters (K, D) of scikit-learn's own refit without some rows."""
-        return self._get_formulation().layout.from_public(self._refit_without(rows))
-
-    def _refit_without(self, rows):
-        """Return the parameters of scikit-learn's own refit without some rows."""
-        return self._refit_on(self._get_objective().without(rows))
-
-    def _refit_on(self, objective):
-        """Return the parameters of scikit-learn's own refit on an objective's rows."""
-        weight, kept = objective.sample_weight, np.arange(objective.n_rows)
-        if not self._refits_on_all_rows:
-            kept = kept[weight > 0]
-        refit = self._refit_estimator()
-        X = self._rows_of_X(objective, kept)
-        if X.dtype == np.float32:  # in which scikit-learn would compute
-            X = X.astype(np.float64)
-        refit.fit(
-            X,
-            self._decode(objective.target[kept]),
-            sample_weight=weight[kept],
-        )
-        params = self._refitted_params(refit, kept)
-        return self._polish_refit(objective, params) if self._refits_stop_early else params
-
-    def _polish_refit(self, objective, params):
-        """Return the optimum that a solver which stops far from it was going to."""
-        layout, present = objective.formulation.layout, self._theta()
-        start = layout.from_public(params)
-        if not np.isfinite(start).all() or objective.value(start) > objective.value(present):
-            start = present
-        solver = get_solver("auto", objective)
-        polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
-        return layout.to_public(polished.theta)
-
     def _check_bounded(self, objective):
         """Raise unless the objective is strongly convex in coefficients of features."""
         loss = objective.formulation.loss
@@ -889,58 +847,3 @@ default="predict"
 def _lost(layout, directions):
     """Return which entries of `params_` change along any of some directions, (p,) bool."""
     return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
-
-
-def choose_checks(predicted, n_checks, random_state):
-    """Return which groups to refit: half the largest predicted changes (G, p), half drawn."""
-    size = np.linalg.norm(predicted, axis=1)
-    order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
-    order = order[np.isfinite(size[order])]
-    if not len(order):
-        raise ValueError(
-            f"There is nothing to check: of {len(predicted)} group(s) none leaves a model."
-        )
-    n_checks = min(n_checks, len(order))
-    half = -(-n_checks // 2)
-    others = random_state.permutation(order[half:])[: n_checks - half]
-    return np.concatenate([order[:half], others])
-
-
-def compare_changes(predicted, actual, indices, optimum, read=lambda params: params):
-    """Return the Bunch of `leave_out_check`.
-
-    Parameters
-    ----------
-    predicted, actual : ndarray of shape (n_checks, p)
-        Changes of the parameters.
-    indices : ndarray of shape (n_checks,)
-        Groups that were refitted.
-    optimum : ndarray of shape (p,)
-        Parameters with all rows.
-    read : callable
-        Maps parameters (..., p) to the numbers that are compared.
-    """
-    size = np.linalg.norm(read(actual), axis=1)
-    moved = size > 1e-6 * np.linalg.norm(read(optimum))
-    error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
-    pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
-    return Bunch(
-        predicted=predicted,
-        actual=actual,
-        indices=indices,
-        pearson_r=pearson_r,
-        slope=slope,
-        max_relative_error=float(error.max(initial=0.0)),
-    )
-
-
-def _line(predicted, actual):
-    """Return correlation and slope, NaN with a warning where there is no line."""
-    if len(predicted) < 2 or not np.ptp(predicted):
-        warn(
-            f"All {len(predicted)} predicted changes are {np.mean(predicted):g}: there is no "
-            "correlation and no slope, which are NaN.",
-        )
-        return np.nan, np.nan
-    fit = linregress(predicted, actual)
-    return float(fit.rvalue), float(fit.slope)

@@ -17,7 +17,7 @@ from skinfluence.blocks import run_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
-from skinfluence.mixins.removal import choose_checks, compare_changes
+from skinfluence.mixins.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names, random_steps, through
 from skinfluence.whole.data import take_rows
 

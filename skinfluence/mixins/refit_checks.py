@@ -1,0 +1,64 @@
+"""Predicted changes of parameters against those of real refits, for `leave_out_check`."""
+
+import numpy as np
+from scipy.stats import linregress
+from sklearn.utils import Bunch
+
+from skinfluence.exceptions import warn
+
+__all__ = ["choose_checks", "compare_changes"]
+
+
+def choose_checks(predicted, n_checks, random_state):
+    """Return which groups to refit: half the largest predicted changes (G, p), half drawn."""
+    size = np.linalg.norm(predicted, axis=1)
+    order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
+    order = order[np.isfinite(size[order])]
+    if not len(order):
+        raise ValueError(
+            f"There is nothing to check: of {len(predicted)} group(s) none leaves a model."
+        )
+    n_checks = min(n_checks, len(order))
+    half = -(-n_checks // 2)
+    others = random_state.permutation(order[half:])[: n_checks - half]
+    return np.concatenate([order[:half], others])
+
+
+def compare_changes(predicted, actual, indices, optimum, read=lambda params: params):
+    """Return the Bunch of `leave_out_check`.
+
+    Parameters
+    ----------
+    predicted, actual : ndarray of shape (n_checks, p)
+        Changes of the parameters.
+    indices : ndarray of shape (n_checks,)
+        Groups that were refitted.
+    optimum : ndarray of shape (p,)
+        Parameters with all rows.
+    read : callable
+        Maps parameters (..., p) to the numbers that are compared.
+    """
+    size = np.linalg.norm(read(actual), axis=1)
+    moved = size > 1e-6 * np.linalg.norm(read(optimum))
+    error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
+    pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
+    return Bunch(
+        predicted=predicted,
+        actual=actual,
+        indices=indices,
+        pearson_r=pearson_r,
+        slope=slope,
+        max_relative_error=float(error.max(initial=0.0)),
+    )
+
+
+def _line(predicted, actual):
+    """Return correlation and slope, NaN with a warning where there is no line."""
+    if len(predicted) < 2 or not np.ptp(predicted):
+        warn(
+            f"All {len(predicted)} predicted changes are {np.mean(predicted):g}: there is no "
+            "correlation and no slope, which are NaN.",
+        )
+        return np.nan, np.nan
+    fit = linregress(predicted, actual)
+    return float(fit.rvalue), float(fit.slope)
