@@ -47,6 +47,7 @@ from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.mixins import ProblemMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
 from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, sklearn_parent
+from tests.test_discrete_stages import needs_splitter
 
 MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
 each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
@@ -392,6 +393,7 @@ def test_data_other_than_those_of_the_fit_warn(plain):
         from_fitted(plain, X[::4], y[::4]).influence_loss(X, y)
 
 
+@needs_splitter
 def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     rng = np.random.default_rng(0)
     X = rng.integers(0, 60, (400, 2)).astype(str)
