@@ -13,6 +13,7 @@ from benchmarks._data import labelled, measured, mnist_digits
 from benchmarks._report import Table
 from benchmarks._timing import best_of
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import SOLVERS, ConjugateGradientSolver, select_solver
 from skinfluence.solvers.preconditioners import select_preconditioner
 
@@ -75,8 +76,8 @@ def _mnist_row(model, X_query, y_query, repeats):
         model._influence_state = None
         return model.influence_loss(X_query, y_query, hessian_solver=solver)
 
-    point = model._get_objective().at(model._theta())
-    V = model._check_query(X_query, y_query).toarray()
+    point = problem_of(model).objective.at(problem_of(model).theta)
+    V = problem_of(model).check_query(X_query, y_query).toarray()
 
     def products():
         for _ in range(60):
@@ -107,7 +108,7 @@ def _mnist_row(model, X_query, y_query, repeats):
 
 
 def _choice_row(model, X_query, y_query, repeats):
-    objective = model._get_objective()
+    objective = problem_of(model).objective
     order = objective.n_rows * (len(objective.penalty) if objective.coupled else 1)
 
     def method(solver):

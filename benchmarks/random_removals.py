@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._report import Table
 from skinfluence import InfluenceWarning, SingularHessianError, active_set, convergence
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import get_solver
 from tests.problems import FAMILIES, random_problem
 
@@ -87,25 +88,28 @@ def _group(problem, rng):
     return np.sort(rng.choice(n, size, replace=False))
 
 
-def _refit(problem, fitted, rows):
+def _refit(case, fitted, rows):
     """Return scikit-learn's refit without some rows, parameters (K, D), or None."""
-    w = problem.w
+    w = case.w
     w[rows] = 0.0
     kept = np.arange(len(w)) if fitted._refits_on_all_rows else np.flatnonzero(w > 0)
-    labels = fitted._get_formulation().target
-    if hasattr(labels, "classes") and not set(labels.classes) <= set(problem.y[w > 0]):
+    problem = problem_of(fitted)
+    labels = problem.formulation.target
+    if hasattr(labels, "classes") and not set(labels.classes) <= set(case.y[w > 0]):
         return None  # the number of classes would not be the same
-    X = problem.X.tocsr()[kept] if problem.is_sparse else problem.X[kept]
-    estimator = _frozen(problem, fitted)
-    estimator.fit(X, problem.y[kept], sample_weight=w[kept])
-    return fitted._get_layout().from_public(fitted._refitted_params(estimator, kept))
+    X = case.X.tocsr()[kept] if case.is_sparse else case.X[kept]
+    estimator = _frozen(case, fitted)
+    estimator.fit(X, case.y[kept], sample_weight=w[kept])
+    return problem.layout.from_public(
+        problem.parameters.refitted(fitted, estimator, kept, problem.layout)
+    )
 
 
 def _frozen(problem, fitted):
     """Return the estimator with its class weights and penalty as the fit has them."""
     estimator = clone(problem.unfitted())
     if getattr(estimator, "class_weight", None) is not None:
-        weight = fitted._get_formulation().frozen_class_weight()
+        weight = problem_of(fitted).formulation.frozen_class_weight()
         estimator.set_params(class_weight=weight)
     if hasattr(fitted, "alpha_"):
         estimator.set_params(alphas=[fitted.alpha_])
@@ -122,11 +126,11 @@ def _compare(problem, fitted, rows, refit, method):
     warned = any(issubclass(w.category, InfluenceWarning) for w in caught)
     if refit is None:
         return {"outcome": "scikit-learn has no refit", "error": np.nan}
-    theta = fitted._get_layout().from_public(params)
+    theta = problem_of(fitted).layout.from_public(params)
     error = _error(fitted, theta, refit)
     if error <= ACCURACY:
         return {"outcome": "as scikit-learn refits", "error": error}
-    reduced = fitted._get_objective().without(rows)
+    reduced = problem_of(fitted).objective.without(rows)
     values = np.nan_to_num([reduced.value(theta), reduced.value(refit)], nan=np.inf)
     not_above = values[0] <= values[1] + 1e-12 * abs(values[1])
     optimum = _optimum(reduced, theta if values[0] <= values[1] else refit)
@@ -159,7 +163,7 @@ def _optimum(objective, start):
 
 def _error(fitted, theta, other):
     """Return the largest difference of predictions relative to the largest prediction."""
-    design = fitted._get_objective().design
+    design = problem_of(fitted).objective.design
     found, expected = design.predict(theta), design.predict(other)
     error = np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-300)
     return float(error) if np.isfinite(error) else np.inf

@@ -11,6 +11,7 @@ from benchmarks._report import Table
 from benchmarks._timing import best_of, peak_memory
 from skinfluence import from_fitted
 from skinfluence.linear_model import LogisticRegression
+from skinfluence.pipeline import problem_of
 
 __all__ = ["BENCHMARKS"]
 
@@ -80,7 +81,7 @@ def _messages():
 
 def _floor(clf, X):
     """Return the steps that take the time of any solution in the space of the rows."""
-    design = clf._get_objective().design
+    design = problem_of(clf).objective.design
     ones = np.ones(design.n_columns)
     P = design.products(ones)
     P[np.arange(len(P)), np.arange(len(P))] += len(P)

@@ -16,10 +16,11 @@ from skinfluence import kernel_ridge, linear_model, svm, unsupported
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.mixins import ProblemMixin
-from skinfluence.pipeline import Pipeline, training_data
+from skinfluence.methods import FittedMixin
+from skinfluence.pipeline import Pipeline
 from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
+from skinfluence.whole import training_data
 
 __all__ = ["from_fitted"]
 
@@ -187,7 +188,7 @@ def _from_fitted(obj, X, y, sample_weight, path, guess=None):
             pipe.training_data_ = obj.training_data_
         return pipe
     mirror = _mirror(obj, path)
-    mirror._adopt_fit(X, y, sample_weight, guess)
+    mirror._problem().adopt(X, y, sample_weight, guess)
     return mirror
 
 
@@ -223,7 +224,7 @@ def _transform_target(transformer, y):
 
 def _mirror(obj, path):
     """Return obj as an estimator of this package, with the same fitted attributes."""
-    if isinstance(obj, ProblemMixin):
+    if isinstance(obj, FittedMixin):
         check_is_fitted(obj)
         return copy.copy(obj)
     mirrors = _mirrors()

@@ -33,7 +33,6 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
-from sklearn.base import is_classifier
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
@@ -41,8 +40,9 @@ from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
-from skinfluence.steps import final_estimator, param_names, transform
-from skinfluence.svm.decision import PairDecision
+from skinfluence.pairs import PairDecision
+from skinfluence.pipeline import problem_of
+from skinfluence.steps import final_estimator, param_names
 from skinfluence.targets import OneVsOneLabels
 
 __all__ = [
@@ -134,14 +134,14 @@ class _OfPredictions(Functional):
     """
 
     def __init__(self, estimator, X):
-        final = final_estimator(estimator)
-        formulation = final._get_formulation()
+        problem = problem_of(estimator)
+        formulation = problem.formulation
         self.layout = formulation.layout
         self.samples = X
-        self.design = final._check_X(formulation, transform(estimator, X))
+        self.design = problem.check_X(formulation, X)
         self.decide = None
         if isinstance(formulation.target, OneVsOneLabels):
-            self.decide = PairDecision(len(final.classes_))
+            self.decide = PairDecision(len(problem.estimator.classes_))
 
     def value(self, params):
         raw = self._raw(params)
@@ -540,9 +540,9 @@ def equal_opportunity(
     0.062
     """
     _check_classifier(estimator, "equal_opportunity")
-    final = final_estimator(estimator)
-    code = _code(final, _default_label(final, label))
-    among = final._get_formulation().target.codes(y) == code
+    problem = problem_of(estimator)
+    code = _code(problem, _default_label(problem, label))
+    among = problem.formulation.target.codes(y) == code
     return _gap(estimator, X, sensitive, among, label, temperature)
 
 
@@ -589,12 +589,13 @@ def auc_surrogate(
     """
     _check_classifier(estimator, "auc_surrogate")
     _check_temperature(temperature)
-    final = final_estimator(estimator)
-    if len(final.classes_) != 2:
+    problem = problem_of(estimator)
+    if len(problem.estimator.classes_) != 2:
         raise ValueError(
-            f"auc_surrogate is for two classes, and this model has {len(final.classes_)}."
+            "auc_surrogate is for two classes, and this model has "
+            f"{len(problem.estimator.classes_)}."
         )
-    positive = final._get_formulation().target.codes(y) == 1
+    positive = problem.formulation.target.codes(y) == 1
     if positive.all() or not positive.any():
         raise ValueError("y must hold samples of both classes: an area needs pairs.")
     return _RankingProbability(estimator, X, positive, temperature)
@@ -623,11 +624,11 @@ def _gap(estimator, X, sensitive, among, label, temperature):
 
 def _smooth_response(estimator, label):
     """Return (loss, column): whose response stands for a label or target."""
-    final = final_estimator(estimator)
-    formulation = final._get_formulation()
+    problem = problem_of(estimator)
+    formulation = problem.formulation
     K = formulation.layout.n_predictions
-    if is_classifier(final):
-        code = _code(final, _default_label(final, label))
+    if problem.is_classifier:
+        code = _code(problem, _default_label(problem, label))
         return (LogisticLoss() if K == 1 else SoftmaxLoss()), code
     target = 0 if label is None and K == 1 else label
     if not isinstance(target, Integral) or not 0 <= target < K:
@@ -638,23 +639,25 @@ def _smooth_response(estimator, label):
     return (SquaredLoss() if loss.response_jacobian(raw) is None else loss), target
 
 
-def _default_label(final, label):
+def _default_label(problem, label):
+    """Return the label, the second class of two for None."""
     if label is not None:
         return label
-    if len(final.classes_) != 2:
-        raise ValueError(f"label is required: one of {final.classes_.tolist()}.")
-    return final.classes_[1]
+    classes = problem.estimator.classes_
+    if len(classes) != 2:
+        raise ValueError(f"label is required: one of {classes.tolist()}.")
+    return classes[1]
 
 
-def _code(final, label):
+def _code(problem, label):
     """Return the position of a label in `classes_`."""
-    return int(final._get_formulation().target.codes([label])[0])
+    return int(problem.formulation.target.codes([label])[0])
 
 
 def _check_classifier(estimator, name):
-    final = final_estimator(estimator)
-    if not is_classifier(final):
-        raise ValueError(f"{name} is for classifiers, and {type(final).__name__} is none.")
+    problem = problem_of(estimator)
+    if not problem.is_classifier:
+        raise ValueError(f"{name} is for classifiers, and {problem.name} is none.")
 
 
 def _check_one(x):

@@ -6,14 +6,41 @@ from sklearn import kernel_ridge
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.kernels import Kernel
 from skinfluence.losses import SquaredLoss
-from skinfluence.mixins import KernelEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
+from skinfluence.parameters import DualCoefficients
 from skinfluence.targets import RealTarget
 
 __all__ = ["KernelRidge"]
 
 
-class KernelRidge(KernelEstimatorMixin, kernel_ridge.KernelRidge):
+class _RidgeCoefficients(DualCoefficients):
+    """Dual coefficients in `dual_coef_`, one column for each target, without intercepts."""
+
+    def kernel(self, model, X):
+        if callable(model.kernel):
+            return Kernel(model.kernel, dict(model.kernel_params or {}))
+        params = {"gamma": model.gamma, "degree": model.degree, "coef0": model.coef0}
+        return Kernel(model.kernel, params)
+
+    def problems(self, model):
+        return (1 if model.dual_coef_.ndim == 1 else model.dual_coef_.shape[1]), False
+
+    def n_training_rows(self, model):
+        return model.dual_coef_.shape[0]
+
+    def kept_rows(self, model):
+        return slice(None), model.X_fit_
+
+    def read_dual(self, model, n):
+        return np.transpose(model.dual_coef_), np.zeros(np.shape(model.dual_coef_)[1:])
+
+    def write_dual(self, model, coef, intercept, objective):
+        model.dual_coef_ = np.array(np.transpose(coef), order="C")
+        model.X_fit_ = objective.design.basis.X
+
+
+class KernelRidge(InfluenceEstimatorMixin, kernel_ridge.KernelRidge):
     """Kernel ridge regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.kernel_ridge.KernelRidge`. The
@@ -36,6 +63,9 @@ class KernelRidge(KernelEstimatorMixin, kernel_ridge.KernelRidge):
     (1, 3)
     """
 
+    _parameters = _RidgeCoefficients()
+    _fitted_kernel = None
+
     def _formulate(self, y, sample_weight):
         alpha = np.reshape(self.alpha, (-1, 1)).astype(np.float64)
         if not np.all(alpha > 0):
@@ -43,35 +73,13 @@ class KernelRidge(KernelEstimatorMixin, kernel_ridge.KernelRidge):
                 f"KernelRidge(alpha={self.alpha!r}) without a penalty interpolates, and "
                 "has no influence function here: use a positive alpha."
             )
-        layout = self._layout()
+        layout = self._parameters.layout(self)
         return Formulation(
             loss=SquaredLoss(),
             target=RealTarget(layout.n_outputs),
             layout=layout,
             penalty=2.0 * np.broadcast_to(alpha, layout.shape),
         )
-
-    def _kernel(self, X):
-        if callable(self.kernel):
-            return Kernel(self.kernel, dict(self.kernel_params or {}))
-        params = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}
-        return Kernel(self.kernel, params)
-
-    def _problems(self):
-        return (1 if self.dual_coef_.ndim == 1 else self.dual_coef_.shape[1]), False
-
-    def _n_training_rows(self):
-        return self.dual_coef_.shape[0]
-
-    def _kept_rows(self):
-        return slice(None), self.X_fit_
-
-    def _read_dual(self, estimator, n):
-        return np.transpose(estimator.dual_coef_), np.zeros(np.shape(estimator.dual_coef_)[1:])
-
-    def _write_dual(self, coef, intercept, objective):
-        self.dual_coef_ = np.array(np.transpose(coef), order="C")
-        self.X_fit_ = objective.design.basis.X
 
     def _tight_params(self, params):
         return {}

@@ -6,12 +6,12 @@ that is linear, l_d sign_d theta_d, as long as they keep their signs. On the par
 are free the objective is smooth, and everything said about smooth objectives is true.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-__all__ = ["L1Support"]
+__all__ = ["L1Support", "holds", "is_optimum", "may_change", "settle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +83,54 @@ class L1Support:
         kept = np.sign(theta[moving]) == self.sign[moving]
         kept = kept.all() and not theta[held].any()
         return bool(kept and np.all(np.abs(gradient[held]) <= limit[held]))
+
+
+def may_change(formulation):
+    """Return whether parameters that are held at 0 may become free.
+
+    So it is for an l1 penalty. Those of a model with a scale are no parameters at all.
+    """
+    layout = formulation.layout
+    return formulation.l1_support is not None and layout.n_predictions == layout.n_outputs
+
+
+def is_optimum(objective, theta):
+    """Return whether the optimum theta (K, D) on a support is one of the whole objective."""
+    gradient = objective.gradients(theta[None])[0]
+    return objective.formulation.l1_support.holds(theta, gradient, objective.weight_sum)
+
+
+def settle(objective, theta, refit):
+    """Return (objective, theta) at the optimum of all parameters.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective, with the support of a fit.
+    theta : ndarray of shape (K, D)
+        Its optimum on that support.
+    refit : callable
+        Maps the objective to the parameters (p,) of scikit-learn's refit.
+    """
+    form = objective.formulation
+    if not may_change(form) or is_optimum(objective, theta):
+        return objective, theta
+    theta = form.layout.from_public(refit(objective))
+    support = form.l1_support
+    support = replace(support, sign=np.sign(theta) * support.penalised)
+    objective = replace(objective, formulation=replace(form, l1_support=support))
+    if not is_optimum(objective, theta):
+        raise ValueError(
+            "At the new optimum other coefficients are zero, or have other signs, and "
+            "scikit-learn's refit did not reach it: the model was left as it is. Scale "
+            "the features, or strengthen the penalty."
+        )
+    return objective, theta
+
+
+def holds(state):
+    """Return whether the optimum near a state has the free parameters of the state."""
+    objective = state.point.objective
+    if not may_change(objective.formulation):
+        return True
+    return is_optimum(objective, state.point.theta + state.correction)

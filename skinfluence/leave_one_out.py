@@ -17,12 +17,12 @@ from sklearn.utils.metadata_routing import (
 
 from skinfluence._compat import WeightedScorer, scores_with_weights
 from skinfluence._typing import Accuracy
+from skinfluence.checks import check_option, check_refine
 from skinfluence.exceptions import warn
-from skinfluence.mixins.checks import check_option, check_refine
-from skinfluence.pipeline import with_data
+from skinfluence.pipeline import problem_of, with_data
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import final_estimator, routing_enabled
+from skinfluence.steps import routing_enabled
 from skinfluence.supervised import warn_of_leaks
 
 __all__ = [
@@ -162,12 +162,13 @@ class LeaveOneOutScorer(WeightedScorer):
     def __call__(self, estimator, X, y=None, *, groups=None, sample_weight=None, **metadata):
         if sample_weight is not None:
             metadata["sample_weight"] = sample_weight
-        final = final_estimator(estimator)
-        _check_rows(final, X, y, [*metadata, *(["groups"] if groups is not None else [])])
+        problem = problem_of(estimator)
+        _check_rows(problem, X, y, [*metadata, *(["groups"] if groups is not None else [])])
         explained = estimator
         if not hasattr(estimator, "leave_out_score"):  # scikit-learn's pipeline
-            explained = with_data(estimator, X, y) if _are_all(final, X) else final
-            if explained is final:
+            explained = with_data(estimator, X, y)
+            if count_rows(X) != problem.objective.n_rows:
+                explained = problem.estimator
                 warn_of_leaks(estimator, "leave_one_out_scorer")
         score = partial(
             explained.leave_out_score,
@@ -262,12 +263,11 @@ class LeaveOneOutScorer(WeightedScorer):
         return router.add_self_request(own)
 
 
-def _check_rows(final, X, y, metadata):
+def _check_rows(problem, X, y, metadata):
     """Raise or warn unless the samples passed to a scorer are the training samples."""
-    objective = final._get_objective()
-    n_passed, n_training = count_rows(X), objective.n_rows
+    n_passed, n_training = count_rows(X), problem.objective.n_rows
     if metadata:
-        own = np.ravel(final._decode(objective.target))
+        own = np.ravel(problem.training_target)
         if n_passed != n_training or (y is not None and not np.array_equal(np.ravel(y), own)):
             raise ValueError(
                 f"{', '.join(metadata)} must belong to the {n_training} training samples, but "
@@ -281,11 +281,6 @@ def _check_rows(final, X, y, metadata):
             f"{n_passed} samples passed to the scorer are not used. To train on all samples, "
             "pass the search cv=[(rows, rows)] with rows=np.arange(n_samples)."
         )
-
-
-def _are_all(final, X):
-    """Return whether as many samples are passed as the model was fitted on."""
-    return count_rows(X) == final._get_objective().n_rows
 
 
 def is_multimetric(scoring):

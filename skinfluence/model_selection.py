@@ -3,15 +3,13 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from skinfluence._typing import Accuracy, Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.leave_one_out import leave_one_out_scorer
-from skinfluence.pipeline import whole_of
+from skinfluence.pipeline import problem_of
 from skinfluence.search import LeaveOneOutSearchCV
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import final_estimator, transform
 
 __all__ = ["LeaveOneOutSearchCV", "jackknife_plus_interval", "leave_one_out_scorer"]
 
@@ -77,28 +75,29 @@ def jackknife_plus_interval(
     >>> round(float(((lower <= y[300:]) & (y[300:] <= upper)).mean()), 2)
     0.9
     """
-    final = final_estimator(estimator)
-    final._refuse_dask("jackknife_plus_interval", X)
-    if is_classifier(final) or final._get_formulation().layout.n_predictions != 1:
+    problem = problem_of(estimator)
+    problem.refuse_dask("jackknife_plus_interval", X)
+    if problem.is_classifier or problem.formulation.layout.n_predictions != 1:
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target: for a classifier use "
             "probabilities, for several targets a model for each."
         )
     if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
         raise ValueError(f"confidence_level={confidence_level!r} must be between 0 and 1.")
-    whole = whole_of(estimator, "leave_out_predict", "jackknife_plus_interval")
-    if whole is not None and whole.scaled is not None:
-        final = whole.scaled  # whose penalty moves with the scales
-    elif whole is not None:
-        own, predicted = whole.predictions_without(X, method, refine, hessian_solver, n_jobs)
-        residual = np.abs(final._get_objective().target[:, 0] - own)
+    problem = problem_of(estimator, "leave_out_predict", "jackknife_plus_interval")
+    samples = X
+    if problem.scaled is not None:  # their penalty moves with the scales
+        problem, samples = problem.scaled, problem.transform(X)
+    elif problem.is_whole:
+        own, predicted = problem.predictions_without(X, method, refine, hessian_solver, n_jobs)
+        residual = np.abs(problem.objective.target[:, 0] - own)
         kept = np.isfinite(residual)
         blocks = [(slice(None), predicted[:, kept])]
         return _interval(blocks, len(predicted), residual[kept], confidence_level)
-    objective = final._get_objective()
+    objective = problem.objective
     formulation = objective.formulation
-    design = final._check_X(formulation, transform(estimator, X))
-    params = final.leave_out_params(
+    design = problem.check_X(formulation, samples)
+    params = problem.leave_out_params(
         method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
     )
     theta = formulation.layout.from_public(params)[:, 0]

@@ -14,13 +14,13 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Accuracy, Estimator, GroupsLike, MatrixLike
+from skinfluence.checks import check_option, check_refine
 from skinfluence.leave_one_out import (
     LeaveOneOutScorer,
     Scoring,
     count_rows,
     is_multimetric,
 )
-from skinfluence.mixins.checks import check_option, check_refine
 from skinfluence.removal import METHODS
 from skinfluence.steps import final_estimator, routing_enabled
 

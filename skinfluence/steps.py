@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from skinfluence import unsupported
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.mixins import InfluenceMixin, ProblemMixin
+from skinfluence.methods import FittedMixin
 
 __all__ = [
     "feature_names",
@@ -51,7 +51,7 @@ def final_estimator(estimator):
             "A pipeline without steps has no influence methods: add steps, the last one an "
             "estimator of skinfluence."
         )
-    if not isinstance(final, InfluenceMixin):
+    if not isinstance(final, FittedMixin):
         listed = unsupported.why(final)
         if listed is not None:
             raise UnsupportedEstimatorError(listed)
@@ -197,8 +197,8 @@ def routing_enabled():
 def name_rows(estimator, index):
     """Give the training rows of the final estimator the names that transformers took away."""
     final = innermost(estimator)
-    if index is not None and isinstance(final, ProblemMixin):
-        final._name_rows(index)
+    if index is not None and isinstance(final, FittedMixin):
+        final._problem().name_rows(index)
 
 
 def row_names(X):

@@ -5,6 +5,7 @@ differences of such fits.
 """
 
 import copy
+import inspect
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -42,6 +43,8 @@ from skinfluence.linear_model import (
     SGDRegressor,
     TweedieRegressor,
 )
+from skinfluence.methods import InfluenceMethods
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import (
     SVC,
     SVR,
@@ -602,13 +605,19 @@ def params_without(estimator, case, rows):
     refit = clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
     if not case.kernel:
         return refit.params_
-    layout = refit._get_layout()
+    layout = problem_of(refit).layout
     coef = np.zeros((layout.n_outputs, len(y)))
     n_coef = layout.n_outputs * len(kept)
     coef[:, kept] = refit.params_[:n_coef].reshape(layout.n_outputs, -1)
     return np.concatenate([coef.ravel(), refit.params_[n_coef:]])
 
 
+#: The public methods of estimators and pipelines, with their arguments that are samples.
+METHODS = {
+    name: ["X"] if "X" in inspect.signature(method).parameters else []
+    for name, method in inspect.getmembers(InfluenceMethods, inspect.isfunction)
+    if not name.startswith("_") and name != "param_names"
+}
 each_case = {"argvalues": CASES, "ids": [case.name for case in CASES]}
 LINEAR = [case for case in CASES if not case.kernel]
 each_linear_case = {"argvalues": LINEAR, "ids": [case.name for case in LINEAR]}

@@ -23,7 +23,8 @@ from skinfluence import (
     UnsupportedEstimatorError,
     active_set,
 )
-from skinfluence.mixins import ConvergenceMixin
+from skinfluence.methods import ConvergenceMixin
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
 from tests.cases import HINGES, Case, data, relative_error, sklearn_parent
 
@@ -50,7 +51,7 @@ def decisions(estimator, X):
 def tight_parent(fitted):
     """Return scikit-learn's own estimator at the frozen values of a fit."""
     max_iter = -1 if is_libsvm(fitted) else 10_000_000
-    return fitted._refit_estimator().set_params(tol=1e-10, max_iter=max_iter)
+    return problem_of(fitted).unfitted_parent().set_params(tol=1e-10, max_iter=max_iter)
 
 
 def is_libsvm(fitted):
@@ -59,7 +60,7 @@ def is_libsvm(fitted):
 
 def rows_by_place(fitted):
     """Return the rows on the bound of a problem, held by a kink of one, and neither."""
-    point = fitted._get_state("auto").point
+    point = problem_of(fitted).state("auto").point
     bound = ((point.partition.slope != 0) & ~point.partition.held).any(axis=1)
     held = point.partition.held.any(axis=1) & ~bound
     return np.flatnonzero(bound), np.flatnonzero(held), np.flatnonzero(~bound & ~held)
@@ -112,8 +113,8 @@ def test_influence_on_loss_is_that_on_decisions_through_the_slope(case):
     fitted, (X, y, _) = case.fit(), case.data()
     if is_classifier(fitted) and len(fitted.classes_) > 2:
         pytest.skip("decisions of several classes are not the raw predictions")
-    loss = fitted._get_formulation().loss
-    target = fitted._get_formulation().target.encode(y[:20])
+    loss = problem_of(fitted).formulation.loss
+    target = problem_of(fitted).formulation.target.encode(y[:20])
     raw = decisions(fitted, X[:20])[:, None]
     slope = loss.gradient(target, raw)
     expected = slope * fitted.influence_prediction(X[:20])
@@ -127,7 +128,7 @@ def test_exact_removal_decides_as_the_refit(case):
     with warnings.catch_warnings():
         warnings.simplefilter("error", InfluenceWarning)  # nothing was left to a refit
         found = fitted.leave_out_params(groups, method="exact")
-    layout, design = fitted._get_layout(), fitted._get_objective().design
+    layout, design = problem_of(fitted).layout, problem_of(fitted).objective.design
     for params, rows in zip(found, groups, strict=True):
         kept = np.delete(np.arange(len(y)), rows)
         refit = tight_parent(fitted).fit(X[kept], y[kept], sample_weight=w[kept])
@@ -137,7 +138,9 @@ def test_exact_removal_decides_as_the_refit(case):
             np.testing.assert_allclose(raw[:, 0], expected, atol=1e-4)
             assert np.array_equal(raw[:, 0] > 0, expected > 0)
         if is_classifier(fitted):
-            np.testing.assert_array_equal(fitted._labels(raw), refit.predict(X))
+            np.testing.assert_array_equal(
+                problem_of(fitted).responses.labels(fitted, raw), refit.predict(X)
+            )
 
 
 @each_hinge
@@ -146,7 +149,7 @@ def test_first_order_removal_adds_up_the_influence_of_the_rows(case):
     bound, held, outside = rows_by_place(fitted)
     groups = [bound[:1], bound[1:4], [*bound[:2], held[0], *outside[:1]], held[:2], []]
     found = fitted.leave_out_params(groups, method="influence")
-    point = fitted._get_state("auto").point
+    point = problem_of(fitted).state("auto").point
     optimum = point.objective.formulation.layout.to_public(point.theta)
     per_row = -(w / w.sum())[:, None] * fitted.influence_params()
     expected = optimum + [per_row[np.array(rows, dtype=int)].sum(axis=0) for rows in groups]
@@ -168,7 +171,7 @@ def test_rows_off_the_support_change_nothing(case):
     fitted = case.fit()
     _, _, outside = rows_by_place(fitted)
     params = fitted.leave_out_params(method="exact")
-    optimum = fitted._get_state("auto").point
+    optimum = problem_of(fitted).state("auto").point
     optimum = optimum.objective.formulation.layout.to_public(optimum.theta)
     np.testing.assert_array_equal(params[outside], np.tile(optimum, (len(outside), 1)))
 
@@ -180,7 +183,7 @@ def test_newton_is_exact_while_no_row_changes_its_place(case):
     fitted = case.fit()
     newton = fitted.leave_out_params()
     exact = fitted.leave_out_params(method="exact")
-    point = fitted._get_state("auto").point
+    point = problem_of(fitted).state("auto").point
     stays = 0
     for row in range(0, len(newton), 3):
         reduced = point.objective.without([row])
@@ -314,7 +317,7 @@ def test_measures_of_linear_models_with_kinks(name):
     fitted = case.fit()
     with pytest.raises(UnsupportedEstimatorError, match="no leverage: use loss='squared_"):
         fitted.influence_summary()
-    groups = np.arange(fitted._get_objective().n_rows) % 40
+    groups = np.arange(problem_of(fitted).objective.n_rows) % 40
     moved = fitted.leave_out_params(groups) - fitted.params_
     found = fitted.params_covariance("jackknife", groups)
     np.testing.assert_allclose(found, moved.T @ moved, atol=1e-6 * np.abs(found).max())
@@ -411,7 +414,7 @@ def test_more_rows_may_be_held_than_a_kernel_has_directions(problem, kernel):
     X, y = problem()
     options = {"kernel": kernel, "gamma": 0.1, "degree": 1, "tol": 1e-10}
     fitted = SVC(**options).fit(X, y)
-    assert fitted._get_state("auto").point.misfit < 1e-4
+    assert problem_of(fitted).state("auto").point.misfit < 1e-4
     K = fitted._fitted_kernel(X, X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InfluenceWarning)  # some paths go to a refit
@@ -456,7 +459,7 @@ def test_rows_without_weight_are_counted(make):
     w = w.copy()
     w[[3, 9, len(y) - 1]] = 0.0
     fitted = clone(case.estimator).fit(X, y, w)
-    raw = fitted._get_objective().design.predict(fitted._theta())[:, 0]
+    raw = problem_of(fitted).objective.design.predict(problem_of(fitted).theta)[:, 0]
     np.testing.assert_allclose(raw, decisions(fitted, X), atol=1e-9)
     fitted.drop_training_data().set_training_data(X, y, w)
     queries = X[::17] + 0.1
@@ -498,7 +501,7 @@ def test_a_fit_that_stopped_far_away_says_so_and_is_refitted():
     fitted = LinearSVC(loss="hinge", C=100.0, max_iter=3, random_state=0)
     with pytest.warns(UserWarning, match="converge"):
         fitted.fit(X, y, w)
-    if np.isfinite(fitted._evaluate(fitted._get_objective()).misfit):
+    if np.isfinite(problem_of(fitted).evaluate(problem_of(fitted).objective).misfit):
         with pytest.warns(InfluenceWarning, match="not at its optimum"):
             fitted.leave_out_params([[0]], method="newton")
     else:

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 import skinfluence.solvers
 from skinfluence import InfluenceWarning, SingularHessianError
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import SOLVERS, ConjugateGradientSolver, select_solver
 from skinfluence.solvers.preconditioners import (
     BlockDiagonalSolver,
@@ -46,8 +47,8 @@ def test_results_do_not_depend_on_the_preconditioner(digits, preconditioner):
 
 def test_blocks_take_fewer_iterations_than_the_diagonal(digits):
     clf, X, y = digits
-    point = clf._get_objective().at(clf._theta())
-    V = clf._check_query(X[:3], y[:3]).toarray()
+    point = problem_of(clf).objective.at(problem_of(clf).theta)
+    V = problem_of(clf).check_query(X[:3], y[:3]).toarray()
     calls = dict.fromkeys(("diagonal", "blocks", "default"), 0)
     for name in calls:
         factor = ConjugateGradientSolver(preconditioner=PRECONDITIONERS[name]).factorise(point)
@@ -80,7 +81,7 @@ def test_results_do_not_depend_on_rows_blocks_and_arrays(digits):
 def test_a_shift_of_all_outputs_is_divided_by_its_penalty(digits):
     clf, *_ = digits
     layout = clf._influence_problem.formulation.layout
-    V = np.zeros((1, *clf._theta().shape))
+    V = np.zeros((1, *problem_of(clf).theta.shape))
     V[0, :, 3] = 2.0
     found = clf.solve_hessian(layout.to_public(V), hessian_solver="cg")
     np.testing.assert_allclose(found, layout.to_public(V) * clf.C, rtol=1e-12, atol=1e-14)
@@ -100,9 +101,9 @@ def test_dependent_features_of_a_softmax_are_a_singular_hessian(preconditioner):
 def test_the_residual_that_is_told_is_that_of_the_solution(digits):
     clf, X, y = digits
     solver = ConjugateGradientSolver(max_iter=6, preconditioner=DiagonalSolver())
-    point = clf._get_objective().at(clf._theta())
+    point = problem_of(clf).objective.at(problem_of(clf).theta)
     factor = solver.factorise(point)
-    V = clf._check_query(X[:1], y[:1]).toarray()
+    V = problem_of(clf).check_query(X[:1], y[:1]).toarray()
     with pytest.warns(InfluenceWarning) as caught:
         x = factor.solve(V)
     told = float(str(caught[0].message).split("residual of ")[1].split()[0])
@@ -117,7 +118,7 @@ def test_the_automatic_choice_counts_right_hand_sides(monkeypatch):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((900, 300)), rng.integers(0, 10, 900)
     clf = LogisticRegression(C=0.01, tol=1e-8, max_iter=500).fit(X, y)
-    objective = clf._get_objective()
+    objective = problem_of(clf).objective
     assert select_solver(objective, 1) is SOLVERS["cholesky"]  # nothing to be saved
     monkeypatch.setattr(skinfluence.solvers, "_FEW_FLOPS", 0.0)
     assert select_solver(objective, 1) is SOLVERS["cg"]

@@ -10,6 +10,7 @@ from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 from tests.cases import NEWTON, data, each_case, relative_error
 from tests.problems import Problem
 
@@ -77,9 +78,9 @@ def test_the_decrement_estimates_the_excess_of_the_objective():
     clf = LogisticRegression(max_iter=12)
     with pytest.warns(ConvergenceWarning):
         clf.fit(X, y)
-    objective, theta = clf._get_objective(), clf._theta()
+    objective, theta = problem_of(clf).objective, problem_of(clf).theta
     estimate = clf.convergence_report().newton_decrement ** 2 / 2
-    excess = objective.value(theta) - objective.value(clf.polish()._theta())
+    excess = objective.value(theta) - objective.value(problem_of(clf.polish()).theta)
     np.testing.assert_allclose(estimate, excess, rtol=0.05)
 
 
@@ -137,7 +138,7 @@ def test_the_norms_of_the_report_are_what_they_say():
     report = clf.convergence_report()
     N = clf.newton_correction()
     np.testing.assert_array_equal(report.correction, N)
-    point = clf._get_objective().at(clf._theta())
+    point = problem_of(clf).objective.at(problem_of(clf).theta)
     layout = clf._influence_problem.formulation.layout
     G = layout.to_public(point.gradient)
     np.testing.assert_allclose(report.gradient_norm, np.abs(G).max() / w.sum())
@@ -200,7 +201,7 @@ def test_polish_comes_back_from_where_next_to_nothing_curves():
     )
     fitted = problem.unfitted().fit(problem.X, problem.y)
     assert fitted.convergence_report().newton_decrement > 1e15
-    C = 1 / fitted._get_objective().penalty[0, 0]
+    C = 1 / problem_of(fitted).objective.penalty[0, 0]
     tight = LogisticRegression(C=C, **NEWTON).fit(problem.X, problem.y)
     assert relative_error(fitted.polish().params_, tight.params_) < 1e-8
     assert fitted.n_newton_iter_ <= 20

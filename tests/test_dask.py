@@ -24,11 +24,9 @@ from skinfluence.distributed import DistributedPoint
 from skinfluence.inspection import InfluenceDisplay, most_influential_set, rank_label_errors
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.mixins.problem import DASK_METHODS
 from skinfluence.model_selection import jackknife_plus_interval
-from skinfluence.pipeline import DELEGATES
 from skinfluence.svm import SVC, LinearSVC
-from tests.cases import LINEAR, NEWTON, data, relative_error
+from tests.cases import LINEAR, METHODS, NEWTON, data, relative_error
 from tests.memory import peak
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
@@ -398,9 +396,21 @@ def test_functions_of_models_refuse_by_name(name, never_whole):
         FUNCTIONS[name](given)
 
 
+TAKEN = {
+    "convergence_report",
+    "influence_loss",
+    "influential_samples",
+    "newton_correction",
+    "polish",
+    "sample_loss",
+    "self_influence",
+    "set_training_data",
+}
+
+
 def test_every_method_takes_dask_arrays_or_refuses_them():
     without_data = {"drop_training_data", "split_params"}
-    assert set(DELEGATES) - without_data == set(DASK_METHODS) | set(REFUSED)
+    assert set(METHODS) - without_data == TAKEN | set(REFUSED)
 
 
 @pytest.mark.parametrize("method", REFUSED)

@@ -27,6 +27,7 @@ from skinfluence.linear_model import (
     SGDClassifier,
     TweedieRegressor,
 )
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, SmoothHingeLinearSVC, SmoothHingeSVC
 from tests.cases import NEWTON, relative_error
 
@@ -166,9 +167,11 @@ OUTCOMES = {
 
 def samples(estimator):
     """Return three of the training samples."""
-    objective = estimator._get_objective()
+    objective = problem_of(estimator).objective
     rows = np.arange(min(3, objective.n_rows))
-    return estimator._rows_of_X(objective, rows), estimator._decode(objective.target[rows])
+    return estimator._rows_of_X(objective, rows), problem_of(estimator).decode(
+        objective.target[rows]
+    )
 
 
 def summary(estimator):
@@ -184,7 +187,7 @@ def predictions(estimator):
 
 
 def weight_of_a_row(estimator):
-    return 1 / estimator._get_objective().weight_sum
+    return 1 / problem_of(estimator).objective.weight_sum
 
 
 def report(estimator):
@@ -341,7 +344,7 @@ def test_a_row_that_left_does_not_count_however_far_it_lies():
     # Its squared error overflows, and zero times infinity is no number.
     far = np.vstack([X, np.full(3, 1e200)])
     w = np.append(np.ones(N), 0.0)
-    objective = Ridge().fit(far, np.append(NOISY, 0.0), w)._get_objective()
-    expected = Ridge().fit(X, NOISY)._get_objective()
+    objective = problem_of(Ridge().fit(far, np.append(NOISY, 0.0), w)).objective
+    expected = problem_of(Ridge().fit(X, NOISY)).objective
     theta = np.array([[1.0, 2.0, 3.0, 4.0]])
     np.testing.assert_allclose(objective.value(theta), expected.value(theta))

@@ -21,6 +21,7 @@ from skinfluence.linear_model import (
     TweedieRegressor,
 )
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
+from skinfluence.pipeline import problem_of
 from tests.cases import (
     DESCENT,
     LINEAR,
@@ -218,7 +219,7 @@ def test_measures_meet_their_definitions(case):
     fitted = case.fit().polish()
     X, y, _ = case.data()
     summary = fitted.influence_summary()
-    state = fitted._get_state("auto")
+    state = problem_of(fitted).state("auto")
     form, objective = state.point.objective.formulation, state.point.objective
     layout = form.layout
     identity = layout.from_public(np.eye(layout.size))

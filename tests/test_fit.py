@@ -18,6 +18,7 @@ from sklearn.utils.fixes import parse_version
 from skinfluence import UnsupportedEstimatorError, from_fitted
 from skinfluence.fitted import _mirrors
 from skinfluence.linear_model import ElasticNet, Lasso, Ridge
+from skinfluence.problem import Problem
 from skinfluence.svm import SVC, SVR
 
 MIRRORS = {cls.__name__: (parent, cls) for parent, cls in _mirrors().items()}
@@ -118,7 +119,7 @@ def test_fits_and_errors_are_those_of_scikit_learn(name, given):
 @each_mirror
 @pytest.mark.parametrize(
     ("step", "error"),
-    [("_layout", AttributeError), ("_formulate", IndexError), ("_check_X", MemoryError)],
+    [("layout", AttributeError), ("formulate", IndexError), ("check_X", MemoryError)],
 )
 def test_no_fault_of_the_bookkeeping_reaches_fit(name, step, error, monkeypatch):
     parent, cls = MIRRORS[name]
@@ -127,12 +128,14 @@ def test_no_fault_of_the_bookkeeping_reaches_fit(name, step, error, monkeypatch)
     def fail(*args, **kwargs):
         raise error("out of order")
 
-    monkeypatch.setattr(cls, step, fail)
+    place = type(cls._parameters) if step == "layout" else Problem
+    monkeypatch.setattr(place, step, fail)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = make(cls).fit(X, y)
         fitted.predict(X)
         fitted.score(X, y)
+    monkeypatch.undo()
     with pytest.raises(UnsupportedEstimatorError, match=rf"{error.__name__}: out of order"):
         fitted.influence_loss(X, y)
 

@@ -44,7 +44,7 @@ from skinfluence import (
 from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.mixins import ProblemMixin
+from skinfluence.methods import FittedMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
 from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, sklearn_parent
 from tests.test_discrete_stages import needs_splitter
@@ -609,7 +609,7 @@ def test_every_public_mirror_is_found():
         module = importlib.import_module(module.name)
         for name in getattr(module, "__all__", []):
             member = getattr(module, name)
-            if isinstance(member, type) and issubclass(member, ProblemMixin):
+            if isinstance(member, type) and issubclass(member, FittedMixin):
                 parent = sklearn_parent(member)
                 if parent is not None:
                     assert parent.__name__ == name

@@ -15,6 +15,7 @@ from skinfluence.linear_model import (
     PoissonRegressor,
     Ridge,
 )
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, LinearSVC
 from tests.cases import NEWTON, data, relative_error
 
@@ -221,7 +222,11 @@ def test_functionals_of_hinges(clf, X, y):
     for sign in (1, -1):
         w = np.ones(len(y))
         w[row] += sign * step
-        refit = clf._refit_estimator().set_params(tol=1e-10).fit(X, y, sample_weight=w)
-        values.append(mean.value(clf._refitted_params(refit, np.arange(len(y)))))
+        refit = (
+            problem_of(clf).unfitted_parent().set_params(tol=1e-10).fit(X, y, sample_weight=w)
+        )
+        values.append(
+            mean.value(problem_of(clf).parameters.vector(refit, problem_of(clf).layout))
+        )
     derivative = len(y) * (values[0] - values[1]) / (2 * step)
     np.testing.assert_allclose(influence[row], derivative, rtol=1e-3)

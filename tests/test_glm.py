@@ -6,6 +6,7 @@ from sklearn.base import clone
 
 from skinfluence import SingularHessianError
 from skinfluence.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
+from skinfluence.pipeline import problem_of
 from tests.cases import NEWTON, data
 
 
@@ -34,8 +35,8 @@ def test_the_normal_power_takes_any_target():
 def test_a_hessian_that_is_not_positive_definite_is_refused():
     X, y, w = data("amounts")
     reg = TweedieRegressor(power=3, alpha=0.1, **NEWTON).fit(X, y, w)
-    objective = reg._get_objective()
-    curvature = objective.at(reg._theta()).curvature()
+    objective = problem_of(reg).objective
+    curvature = objective.at(problem_of(reg).theta).curvature()
     assert (curvature < 0).any()  # of some rows, but not of their sum
     assert np.isfinite(reg.influence_params()).all()
     with pytest.raises(SingularHessianError, match="not positive definite"):

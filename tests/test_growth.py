@@ -8,6 +8,7 @@ a sum of ever more terms of either sign.
 import numpy as np
 import pytest
 
+from skinfluence.pipeline import problem_of
 from skinfluence.removal import ONE_STEP, Base
 from tests.cases import CASES, frozen
 
@@ -39,7 +40,7 @@ def removal(fitted, groups, method):
     """Return `leave_out_params`, also by one Newton step that is not refined."""
     if method != ONE_STEP:
         return fitted.leave_out_params(groups, method=method)
-    base, found = fitted._removal(groups, None, "newton", "auto")
+    base, found = problem_of(fitted).start_removal(groups, None, "newton", "auto")
     theta = Base.remove(base, found.padded(np.arange(len(groups))), ONE_STEP)[0]
     return base.point.objective.formulation.layout.to_public(theta)
 
@@ -62,7 +63,7 @@ def errors(case, n):
 @pytest.mark.parametrize("case", GROWING, ids=lambda c: c.name)
 def test_newton_gets_better_and_influence_does_not(case):
     (newton, influence), (newton_later, influence_later) = (errors(case, n) for n in SIZES)
-    form = case.fit()._get_formulation()
+    form = problem_of(case.fit()).formulation
     loss = form.loss
     assert newton_later < influence_later
     if form.l1_support is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 from tests.cases import (
     CASES,
     NEWTON,
@@ -165,7 +166,7 @@ def test_weighted_influences_sum_to_the_pull_of_the_penalty(case):
     _, _, w = case.data()
     form = fitted._influence_problem.formulation
     # In mean form each row brings its share of the penalty, and the sum is zero.
-    pull = form.penalty * fitted._theta()
+    pull = form.penalty * problem_of(fitted).theta
     if form.l1_support is not None:
         pull += form.l1_support.strength * form.l1_support.sign
     pull = form.layout.to_public(pull)
@@ -179,15 +180,15 @@ def test_loss_gradient_is_the_derivative_of_sample_loss(case):
     fitted = case.fit()
     X, y, _ = case.data()
     gradient = fitted.loss_gradient(X[:4], y[:4])
-    theta, layout = fitted._theta(), fitted._influence_problem.formulation.layout
+    theta, layout = problem_of(fitted).theta, fitted._influence_problem.formulation.layout
     for j in (0, len(fitted.params_) // 2, len(fitted.params_) - 1):
         losses = []
         for sign in (1, -1):
             moved = fitted.params_
             moved[j] += sign * 1e-6
-            fitted._set_theta(layout.from_public(moved))
+            problem_of(fitted).theta = layout.from_public(moved)
             losses.append(fitted.sample_loss(X[:4], y[:4]))
-            fitted._set_theta(theta)
+            problem_of(fitted).theta = theta
         difference = (losses[0] - losses[1]) / 2e-6
         np.testing.assert_allclose(gradient[:, j], difference, rtol=1e-6, atol=1e-7)
 

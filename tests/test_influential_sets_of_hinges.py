@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from skinfluence import UnsupportedEstimatorError, functionals
 from skinfluence.inspection import most_influential_set
 from skinfluence.kernel_ridge import KernelRidge
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR
 from tests.cases import data
 
@@ -28,7 +29,7 @@ REGRESSORS = {
 def refit_without(fitted, X, y, rows):
     """Return scikit-learn's own refit without some rows, gamma as in the fit."""
     kept = np.delete(np.arange(len(y)), rows)
-    return fitted._refit_estimator().set_params(**LIBLINEAR).fit(X[kept], y[kept])
+    return problem_of(fitted).unfitted_parent().set_params(**LIBLINEAR).fit(X[kept], y[kept])
 
 
 @pytest.mark.parametrize("search", ["greedy", "linear"])

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 from tests.cases import CASES, NEWTON, data, each_case, each_linear_case, relative_error
 
 
@@ -162,15 +163,15 @@ def test_softmax_of_two_classes_is_binary_with_half_the_penalty():
 
     X, y, w = data("cancer")
     binary = LogisticRegression(C=0.5, **NEWTON).fit(X, y, w)
-    objective = binary._get_objective()
+    objective = problem_of(binary).objective
     layout = ParameterLayout(2, X.shape[1], True)
     penalty = np.full(layout.shape, 2 * objective.penalty[0, 0])
     penalty[:, -1] = 0
     form = Formulation(SoftmaxLoss(), ClassCodes(binary.classes_), layout, penalty)
-    theta = np.vstack([-binary._theta(), binary._theta()]) / 2
+    theta = np.vstack([-problem_of(binary).theta, problem_of(binary).theta]) / 2
     two = type(objective)(form, objective.design, form.target.encode(y), w).at(theta)
     np.testing.assert_allclose(two.gradient, 0.0, atol=1e-11)
-    np.testing.assert_allclose(two.value, objective.at(binary._theta()).value)
+    np.testing.assert_allclose(two.value, objective.at(problem_of(binary).theta).value)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -11,6 +11,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
+from skinfluence.problem import Problem
 from tests.cases import CASES, DESCENT, SAGA, data, frozen, params_without, relative_error
 from tests.problems import Problem
 
@@ -52,13 +54,13 @@ def test_only_groups_that_change_the_support_are_refitted(monkeypatch):
     X, y, w = data("diabetes")
     reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
     refitted = []
-    refit = reg._refit_without
+    refit = Problem.refit_without
 
-    def counted(rows):
+    def counted(problem, rows):
         refitted.append(rows)
-        return refit(rows)
+        return refit(problem, rows)
 
-    monkeypatch.setattr(reg, "_refit_without", counted)
+    monkeypatch.setattr(Problem, "refit_without", counted)
     with pytest.warns(InfluenceWarning, match="refitted"):
         reg.leave_out_params(method="exact")
     everything = len(refitted)
@@ -219,7 +221,7 @@ def test_weak_l1_penalties_tend_to_none():
     X, y, w = data("cancer")
     smooth = LogisticRegression(C=0.5, **SAGA).fit(X, y, w)
     almost = LogisticRegression(C=0.5, l1_ratio=1e-9, **SAGA).fit(X, y, w)
-    assert almost._get_formulation().l1_support is not None
+    assert problem_of(almost).formulation.l1_support is not None
     assert relative_error(almost.influence_loss(X, y), smooth.influence_loss(X, y)) < 1e-6
 
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn import linear_model
 
 from skinfluence.linear_model import LinearRegression
+from skinfluence.pipeline import problem_of
 from tests.cases import data, relative_error
 
 
@@ -19,7 +20,7 @@ def test_predictions_outside_the_features_seen_follow_the_refit(fit_intercept):
     X, y, w = data("dependent")
     reg = LinearRegression(fit_intercept=fit_intercept).fit(X, y, w)
     queries = X[:5] + np.random.default_rng(0).standard_normal((5, X.shape[1]))
-    assert np.abs(reg._get_objective().pin @ (queries - X[:5]).T).min() > 0
+    assert np.abs(problem_of(reg).objective.pin @ (queries - X[:5]).T).min() > 0
     found = reg.influence_prediction(queries)[:, 7]
     values = []
     for sign in (1, -1):

@@ -22,6 +22,7 @@ from skinfluence.linear_model import (
     Ridge,
     TweedieRegressor,
 )
+from skinfluence.pipeline import problem_of
 from tests.cases import CASES, NEWTON, data
 
 NAMES = ["binary", "liblinear", "softmax-3", "ridge", "ridge-alphas", "poisson"]
@@ -86,7 +87,8 @@ def test_losses_are_evaluated_at_the_moved_parameters(case, method):
     found = fitted.leave_out_loss(X[:9], y[:9], groups, method=method)
     for g, params in enumerate(fitted.leave_out_params(groups, method=method)):
         moved = case.fit()
-        moved._set_theta(moved._influence_problem.formulation.layout.from_public(params))
+        problem = problem_of(moved)
+        problem.theta = problem.layout.from_public(params)
         np.testing.assert_allclose(found[:, g], moved.sample_loss(X[:9], y[:9]), rtol=1e-8)
 
 
@@ -148,12 +150,9 @@ def test_score_of_a_poisson_regressor_is_the_deviance_explained():
     X, y, _ = data("counts")
     reg = PoissonRegressor(**NEWTON).fit(X, y)
     # With no rows held out it is the estimator's own score.
-    from skinfluence.losses import PoissonLoss
-    from skinfluence.mixins.pooled import pooled_predictions
-
     raw = np.log(reg.predict(X))[:, None]
-    pooled = pooled_predictions(reg, PoissonLoss(), raw)
-    np.testing.assert_allclose(reg._score_predictions(pooled, y), reg.score(X, y))
+    score = problem_of(reg).score_raw(raw, None, {})
+    np.testing.assert_allclose(score, reg.score(X, y))
     assert reg.leave_out_score() < reg.score(X, y)
 
 

@@ -17,6 +17,7 @@ from skinfluence.linear_model import (
     Ridge,
 )
 from skinfluence.objective import _absent_in, _signed_gram, null_directions, weigh
+from skinfluence.pipeline import problem_of
 from tests.cases import data, each_case, each_linear_case
 
 # Largest entry of the gradient of the mean objective at each solver's tightest fit.
@@ -117,7 +118,7 @@ def test_ridge(solver, dataset, weighted, fit_intercept, container):
 def test_value_gradient_and_curvature_are_of_one_function(case):
     # Away from the optimum, along a direction in which the parameters move.
     fitted = case.fit()
-    objective, theta = fitted._get_objective(), fitted._theta()
+    objective, theta = problem_of(fitted).objective, problem_of(fitted).theta
     size = 0.01 * np.linalg.norm(theta)
     rng = np.random.default_rng(0)
     offset, step = (objective.freeze(rng.standard_normal(theta.shape)) for _ in range(2))
@@ -157,7 +158,7 @@ def whole(objective, blocks):
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_the_forms_of_the_hessian_agree(case, working_memory):
     fitted = case.fit()
-    objective, theta = fitted._get_objective(), 0.9 * fitted._theta()
+    objective, theta = problem_of(fitted).objective, 0.9 * problem_of(fitted).theta
     point, size = objective.at(theta), theta.size
     with sklearn.config_context(working_memory=working_memory):
         H = whole(objective, point.hessian_blocks())
@@ -177,8 +178,8 @@ def test_the_hessian_of_a_softmax_in_shifted_features(fit_intercept, n_features)
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((60, n_features)) + 2.0, rng.integers(3, size=60)
     clf = LogisticRegression(fit_intercept=fit_intercept, max_iter=3).fit(X, y)
-    objective = clf._get_objective()
-    point, m = objective.at(clf._theta()), X.mean(axis=0)
+    objective = problem_of(clf).objective
+    point, m = objective.at(problem_of(clf).theta), X.mean(axis=0)
     H = whole(objective, point.hessian_blocks(m)) - np.diag(objective.penalty.ravel())
     shifted = X - m
     if fit_intercept:
@@ -191,10 +192,12 @@ def test_the_hessian_of_a_softmax_in_shifted_features(fit_intercept, n_features)
 def test_a_tight_fit_is_lower_than_its_neighbourhood():
     X, y, w = data("wine")
     clf = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(X, y, w)
-    objective = clf._get_objective()
+    objective = problem_of(clf).objective
     for seed in range(5):
         offset = np.random.default_rng(seed).normal(scale=1e-3, size=(3, 14))
-        assert objective.value(clf._theta()) < objective.value(clf._theta() + offset)
+        assert objective.value(problem_of(clf).theta) < objective.value(
+            problem_of(clf).theta + offset
+        )
 
 
 def test_rows_of_weight_zero_weigh_nothing_infinite_or_not():
@@ -209,7 +212,7 @@ def test_rows_of_weight_zero_weigh_nothing_infinite_or_not():
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_an_extra_penalty_adds_its_multiple_of_the_parameters(case):
     fitted = case.fit()
-    objective, theta = fitted._get_objective(), fitted._theta()
+    objective, theta = problem_of(fitted).objective, problem_of(fitted).theta
     more = objective.with_extra_penalty(0.5)
     np.testing.assert_allclose(more.penalty - objective.penalty, 0.5, atol=1e-9)
     V = np.random.default_rng(0).standard_normal((2, *theta.shape))
@@ -221,7 +224,7 @@ def test_an_extra_penalty_adds_its_multiple_of_the_parameters(case):
 def test_an_extra_penalty_keeps_what_holds_dependent_features():
     X, y, _ = data("diabetes")
     X = np.column_stack([X, X[:, 0] + X[:, 1]])
-    objective = LinearRegression().fit(X, y)._get_objective()
+    objective = problem_of(LinearRegression().fit(X, y)).objective
     assert objective.pin is not None
     V = np.random.default_rng(0).standard_normal((1, *objective.penalty.shape))
     found = objective.with_extra_penalty(0.5).penalty_product(V)
@@ -230,7 +233,7 @@ def test_an_extra_penalty_keeps_what_holds_dependent_features():
 
 @pytest.mark.parametrize("case", **each_case)
 def test_without_rows_the_penalty_of_all_of_them_is_left(case):
-    objective = case.fit()._get_objective()
+    objective = problem_of(case.fit()).objective
     bare = objective.without_rows()
     assert bare.n_rows == len(bare.target) == len(bare.sample_weight) == 0
     np.testing.assert_array_equal(bare.penalty, objective.penalty)
@@ -242,8 +245,8 @@ def test_a_point_knows_data_that_changed_in_place(scale):
     X, y, _ = data("diabetes")
     X = scale * X
     reg = Ridge(fit_intercept=False).fit(X, y)
-    objective = reg._get_objective()
-    point, still = (objective.at(size * reg._theta()) for size in (1.0, 0.0))
+    objective = problem_of(reg).objective
+    point, still = (objective.at(size * problem_of(reg).theta) for size in (1.0, 0.0))
     assert point.is_current()
     assert still.is_current()
     X *= 1.1
@@ -266,7 +269,7 @@ def test_a_shift_keeps_the_gauge_only_where_all_outputs_follow():
     clf = LogisticRegression(
         C=0.1, l1_ratio=1, solver="saga", tol=1e-10, max_iter=100_000, random_state=0
     ).fit(X, y)
-    objective = clf._get_objective()
+    objective = problem_of(clf).objective
     assert not objective.free.all()
     np.testing.assert_array_equal(objective.gauge, objective.free.all(axis=0))
 
@@ -274,7 +277,7 @@ def test_a_shift_keeps_the_gauge_only_where_all_outputs_follow():
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_weights_of_both_signs_make_a_gram_matrix_in_shifted_features(fit_intercept):
     X, y, _ = data("diabetes")
-    design = Ridge(fit_intercept=fit_intercept).fit(X, y)._get_objective().design
+    design = problem_of(Ridge(fit_intercept=fit_intercept).fit(X, y)).objective.design
     weights = np.random.default_rng(0).standard_normal((len(X), 2))
     shift = X.mean(axis=0) + 2.0
     shifted = X - shift
@@ -289,8 +292,8 @@ def test_weights_of_both_signs_make_a_gram_matrix_in_shifted_features(fit_interc
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_outputs_of_one_curvature_share_a_block(case):
     fitted = case.fit()
-    objective = fitted._get_objective()
-    grams = objective.at(fitted._theta()).curvature_grams()
+    objective = problem_of(fitted).objective
+    grams = objective.at(problem_of(fitted).theta).curvature_grams()
     K, D = objective.penalty.shape
     if objective.coupled:
         expected = (1, K * D)
@@ -305,7 +308,7 @@ def test_outputs_of_one_curvature_share_a_block(case):
 def test_directions_without_variance_are_found_at_any_scale(scale):
     X, y, _ = data("diabetes")
     X = scale * np.column_stack([X, X[:, 0] - X[:, 1]])
-    design = LinearRegression(fit_intercept=False).fit(X, y)._get_objective().design
+    design = problem_of(LinearRegression(fit_intercept=False).fit(X, y)).objective.design
     moments = np.triu(design.gram(np.ones((len(X), 1)))[0])
     moments += np.triu(moments, 1).T
     null, mean, variance = null_directions(moments, design, 1e-6)
@@ -318,7 +321,7 @@ def test_directions_without_variance_are_found_at_any_scale(scale):
 def test_the_centre_is_where_the_rows_count_in_the_hessian():
     X, y, w = data("cancer")
     clf = LogisticRegression(C=0.1, **LOGISTIC["newton-cholesky"][1]).fit(X + 3.0, y, w)
-    point = clf._get_objective().at(clf._theta())
+    point = problem_of(clf).objective.at(problem_of(clf).theta)
     counts = point.curvature_diagonal()[:, 0]
     np.testing.assert_allclose(point.centre(), counts @ (X + 3.0) / counts.sum(), rtol=1e-9)
 
@@ -329,7 +332,7 @@ def test_a_shift_by_less_than_the_spread_is_not_worth_it(offset, shifts):
     X = np.zeros((640, 8))
     X[:, :4] = offset + 2.5 * (-1.0) ** np.arange(640)[:, None]
     reg = Ridge().fit(X, np.random.default_rng(0).standard_normal(640))
-    centre = reg._get_objective().at(reg._theta()).centre()
+    centre = problem_of(reg).objective.at(problem_of(reg).theta).centre()
     assert (centre is not None) == shifts
 
 
@@ -337,8 +340,8 @@ def test_the_hessian_of_a_scale_and_coefficients_in_shifted_features():
     # A coupled loss with outputs that no shift of all of them leaves as they are.
     X, y, _ = data("diabetes")
     reg = HuberRegressor(tol=1e-10, max_iter=10_000).fit(X, y)
-    objective = reg._get_objective()
-    point, m = objective.at(reg._theta()), X.mean(axis=0) + 1.0
+    objective = problem_of(reg).objective
+    point, m = objective.at(problem_of(reg).theta), X.mean(axis=0) + 1.0
     H, moves = whole(objective, point.hessian_blocks(m)), objective.free.ravel()
     shifted = np.column_stack([X - m, np.ones(len(X))])
     W = point.curvature() * objective.row_weight[:, :, None]
@@ -359,7 +362,7 @@ def test_rows_have_names_where_all_of_them_have(named):
         for part, has_names in zip(parts, named, strict=True)
     ]
     objectives = [
-        Ridge().fit(frame, y[part])._get_objective()
+        problem_of(Ridge().fit(frame, y[part])).objective
         for frame, part in zip(frames, parts, strict=True)
     ]
     index = objectives[0].append(objectives[1]).index

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from skinfluence import UnsupportedEstimatorError
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Lasso, LinearRegression
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeSVC
 from tests.cases import CASES, DESCENT, Case, data, frozen, relative_error
 
@@ -73,7 +74,7 @@ def test_it_is_the_derivative_in_the_features(case):
     step = 1e-3 if case.name.startswith("sv") else 1e-4
     rows = case.rows
     if case.name.startswith("sv"):  # one on the bound, one held, one off the support
-        partition = fitted._get_state("auto").point.partition
+        partition = problem_of(fitted).state("auto").point.partition
         held, sloped = partition.held[:, 0], partition.slope[:, 0] != 0
         rows = [np.flatnonzero(mask)[0] for mask in (sloped, held, ~held & ~sloped)]
     for row in rows:
@@ -119,7 +120,7 @@ def test_kernels_without_a_derivative_are_refused():
 def test_a_row_held_by_a_linear_model_is_refused():
     X, y, w = data("cancer")
     clf = LinearSVC(loss="hinge", tol=1e-8, max_iter=1_000_000, random_state=0).fit(X, y, w)
-    held = np.flatnonzero(clf._get_state("auto").point.partition.held)[0]
+    held = np.flatnonzero(problem_of(clf).state("auto").point.partition.held)[0]
     with pytest.raises(UnsupportedEstimatorError, match=f"sample {held} is held"):
         clf.influence_perturbation(X[:2], y[:2], index=held)
 

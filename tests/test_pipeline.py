@@ -38,11 +38,11 @@ from skinfluence import (
 )
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from skinfluence.mixins import InfluenceEstimatorMixin
-from skinfluence.pipeline import DELEGATES, Pipeline, make_pipeline
+from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods
+from skinfluence.pipeline import Pipeline, make_pipeline
 from skinfluence.svm import SVC
-from skinfluence.whole import WholeFit
-from tests.cases import NEWTON, data
+from skinfluence.whole import WholeProblem
+from tests.cases import METHODS, NEWTON, data
 from tests.test_discrete_stages import needs_splitter
 
 # Called once each below; other arguments than these have defaults.
@@ -70,7 +70,7 @@ WHOLE_KEYWORDS = {
 }
 
 #: Methods of the whole fit where a step before the model learns.
-WHOLE = {name for name in DELEGATES if hasattr(WholeFit, name)}
+WHOLE = {name for name in METHODS if WholeProblem.answers(name)}
 
 
 def samples():
@@ -196,24 +196,17 @@ def check_derivative(pipe, X, y, influence, row=3, folds=False):
     np.testing.assert_allclose(influence[:, row], expected, rtol=0, atol=1e-4 * scale)
 
 
-def test_the_table_has_every_method_of_the_mixins():
-    public = {name for name in dir(InfluenceEstimatorMixin) if not name.startswith("_")}
-    assert set(DELEGATES) == public - {"fit", "params_", "param_names"}
-    assert {"params_", "param_names"} <= set(vars(Pipeline))
+def test_pipelines_and_estimators_have_the_same_methods():
+    assert issubclass(Pipeline, InfluenceMethods)
+    assert issubclass(InfluenceEstimatorMixin, InfluenceMethods)
+    assert {"influence_loss", "leave_out_loss", "polish"} < METHODS.keys()
 
 
-@pytest.mark.parametrize("name", DELEGATES)
-def test_the_table_has_every_argument_that_is_samples(name):
-    parameters = inspect.signature(getattr(InfluenceEstimatorMixin, name)).parameters
-    assert DELEGATES[name] == [argument for argument in parameters if argument == "X"]
-    assert "X_train" not in parameters
-
-
-@pytest.mark.parametrize("name", DELEGATES)
+@pytest.mark.parametrize("name", METHODS)
 def test_each_method_is_that_of_the_last_step_if_nothing_else_learned(frozen, name):
     pipe, scaler, last = frozen
     X, y = raw()
-    arguments = ARGUMENTS.get(name, lambda X, y: (X, y) if DELEGATES[name] else ())
+    arguments = ARGUMENTS.get(name, lambda X, y: (X, y) if METHODS[name] else ())
     theirs = getattr(last, name)
     found = getattr(pipe, name)(*arguments(X, y), **KEYWORDS.get(name, {}))
     expected = theirs(*arguments(scaler.transform(X), y), **KEYWORDS.get(name, {}))
@@ -225,11 +218,11 @@ def test_each_method_is_that_of_the_last_step_if_nothing_else_learned(frozen, na
         np.testing.assert_array_equal(pipe.newton_correction(), last.newton_correction())
 
 
-@pytest.mark.parametrize("name", DELEGATES)
+@pytest.mark.parametrize("name", METHODS)
 def test_which_methods_see_that_the_scaler_learned(fitted, name):
     pipe, scaler, last = fitted
     X, y = raw()
-    arguments = ARGUMENTS.get(name, lambda X, y: (X, y) if DELEGATES[name] else ())
+    arguments = ARGUMENTS.get(name, lambda X, y: (X, y) if METHODS[name] else ())
     given, keywords = arguments(X, y), WHOLE_KEYWORDS.get(name, KEYWORDS.get(name, {}))
     given = () if name == "influence_params" else given  # of other samples, see below
     of_last = arguments(scaler.transform(X), y) if given else ()
@@ -246,7 +239,7 @@ def test_which_methods_see_that_the_scaler_learned(fitted, name):
     assert inspect.signature(getattr(pipe, name)) == inspect.signature(getattr(last, name))
 
 
-@pytest.mark.parametrize("name", [name for name in DELEGATES if DELEGATES[name]])
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name]])
 def test_samples_may_be_given_by_name(frozen, fitted, name):
     pipe, scaler, last = frozen
     X, y = raw()
@@ -680,7 +673,7 @@ PLAIN = linear_model.LogisticRegression()
 def test_without_influence_in_the_last_step_the_methods_are_hidden(last):
     X, y, _ = data("cancer")
     pipe = Pipeline([("scale", StandardScaler()), ("last", last)]).fit(X, y)
-    for name in DELEGATES:
+    for name in METHODS:
         assert not hasattr(pipe, name)
     with pytest.raises(AttributeError, match="no attribute 'influence_loss'") as error:
         pipe.influence_loss(X, y)

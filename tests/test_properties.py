@@ -18,6 +18,7 @@ from scipy import sparse
 
 from skinfluence import InfluenceWarning, SingularHessianError, from_fitted
 from skinfluence.fitted import MIRROR_MODULES
+from skinfluence.pipeline import problem_of
 from skinfluence.removal import ONE_STEP
 from skinfluence.solvers import WoodburySolver
 from tests.problems import CONTAINERS, FAMILIES, SCALES, WEIGHTS, Problem, consistent_problem
@@ -97,7 +98,7 @@ def digits(tolerance, fitted, *solvers, eps=EPS):
     for solver in solvers or ("auto",):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = fitted._get_state(solver)
+            state = problem_of(fitted).state(solver)
         if state.factor.rcond == 0 or getattr(state.point, "misfit", 0.0) == np.inf:
             with pytest.warns(InfluenceWarning):
                 fitted.self_influence()
@@ -145,16 +146,16 @@ def rows_of(X, rows):
 
 def change(params, fitted):
     """Return changes of the parameters, of kernel models of what the rows read of them."""
-    layout = fitted._get_objective().formulation.layout
-    moved = layout.from_public(params) - fitted._theta()
-    readings = fitted._get_objective().design.readings(moved)
+    layout = problem_of(fitted).objective.formulation.layout
+    moved = layout.from_public(params) - problem_of(fitted).theta
+    readings = problem_of(fitted).objective.design.readings(moved)
     return readings.reshape(*np.shape(params)[:-1], -1)
 
 
 def change_of_predictions(params, fitted):
     """Return changes of the raw predictions of the training samples, shape (m, n K)."""
-    objective = fitted._get_objective()
-    moved = objective.formulation.layout.from_public(params) - fitted._theta()
+    objective = problem_of(fitted).objective
+    moved = objective.formulation.layout.from_public(params) - problem_of(fitted).theta
     raw = objective.design.predict(moved)
     return np.moveaxis(raw, 0, 1).reshape(len(params), -1)
 
@@ -173,11 +174,11 @@ def test_influence_sums_to_the_pull_of_the_penalty(problem):
     """sum_i (w_i/S) I_up,params(z_i) = H^-1 Lam theta at an optimum, 0 in mean form."""
     fitted, w = fit(problem), problem.w
     contributions = (w / w.sum())[:, None] * fitted.influence_params()
-    objective = fitted._get_objective()
-    pull = objective.penalty_gradient(fitted._theta())
+    objective = problem_of(fitted).objective
+    pull = objective.penalty_gradient(problem_of(fitted).theta)
     form = objective.formulation
     if form.penalty_share is not None:
-        pull = pull - w.sum() * form.share_gradient(fitted._theta())
+        pull = pull - w.sum() * form.share_gradient(problem_of(fitted).theta)
     expected = fitted.solve_hessian(form.layout.to_public(pull)[None])[0]
     size = np.abs(contributions).max()
     assert_close(contributions.sum(axis=0), expected, 1e-7, scale=size)
@@ -187,7 +188,7 @@ def test_influence_sums_to_the_pull_of_the_penalty(problem):
 def test_leverages_sum_to_the_effective_number_of_parameters(problem):
     """sum_i h_i = rank(H) - tr(H^+ Lam)."""
     fitted = fit(problem)
-    objective = fitted._get_objective()
+    objective = problem_of(fitted).objective
     p = len(fitted.params_)
     inverse = fitted.solve_hessian(np.eye(p))
     penalty = objective.formulation.layout.to_public(objective.penalty)
@@ -306,7 +307,7 @@ def test_newton_step_with_the_weight_of_a_row_taken_is_its_removal(problem, row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         step = fitted.newton_step(-w[row] / w.sum())[row]
-        base, groups = fitted._removal(None, None, "newton", "auto")
+        base, groups = problem_of(fitted).start_removal(None, None, "newton", "auto")
         rows = groups.padded(np.arange(len(groups)))
         # As it comes: leave_out_params refines a step that is not accurate.
         removed = base.remove(rows, ONE_STEP)[0]
@@ -328,7 +329,7 @@ def test_removing_a_sample_in_place_is_leaving_it_out(problem, row):
         removed = fitted.remove_samples([row])
     if problem.has_coef:
         assert_close(removed.params_, expected, 1e-8)
-    assert removed._get_objective().n_rows == problem.n_samples - 1
+    assert problem_of(removed).objective.n_rows == problem.n_samples - 1
     assert_close(removed.sample_loss(*problem.queries()), loss, 1e-7, scale=1e-6)
 
 
@@ -449,7 +450,7 @@ def test_jobs_and_blocks(problem):
 def test_solver(problem, solver):
     fitted = fit(problem)
     expected = answers(fitted, problem)
-    loss, objective = fitted._get_formulation().loss, fitted._get_objective()
+    loss, objective = problem_of(fitted).formulation.loss, problem_of(fitted).objective
     if solver != "woodbury" and (not problem.has_coef or not loss.convex):
         return
     coef = solver == "woodbury" and problem.has_coef

@@ -16,6 +16,7 @@ from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceWarning, objective
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.removal import exact
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers.woodbury import WoodburyFactor
@@ -83,9 +84,9 @@ def test_the_error_of_influence_on_squared_loss_is_the_leverage(case):
     fitted = case.fit()
     exact = fitted.leave_out_params() - fitted.params_
     first_order = fitted.leave_out_params(method="influence") - fitted.params_
-    s = 2 * fitted._get_objective().row_weight[:, 0]
+    s = 2 * problem_of(fitted).objective.row_weight[:, 0]
     layout = fitted._influence_problem.formulation.layout
-    x = fitted._get_objective().design.rows()
+    x = problem_of(fitted).objective.design.rows()
     public = layout.to_public(np.repeat(x[:, None], layout.n_outputs, axis=1))
     leverage = s * np.einsum(
         "id,id->i",
@@ -452,14 +453,14 @@ def test_rounding_that_turns_a_step_uphill_is_found_out(monkeypatch):
     )
     fitted, kept = problem.fit(), np.delete(np.arange(problem.n_samples), 11)
     estimator = problem.unfitted()
-    estimator.class_weight = fitted._get_formulation().frozen_class_weight()
+    estimator.class_weight = problem_of(fitted).formulation.frozen_class_weight()
     refit = problem.fit(estimator, problem.X.tocsr()[kept], problem.y[kept], problem.w[kept])
     monkeypatch.setattr(WoodburyFactor, "rcond", property(lambda self: 1.0, lambda *_: None))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InfluenceWarning)
         params = fitted.leave_out_params([[11]], method="exact")[0]
-    predict = fitted._get_objective().design.predict
+    predict = problem_of(fitted).objective.design.predict
     found, expected = (
-        predict(fitted._get_layout().from_public(p)) for p in (params, refit.params_)
+        predict(problem_of(fitted).layout.from_public(p)) for p in (params, refit.params_)
     )
     assert relative_error(found, expected) < 1e-7

@@ -8,6 +8,7 @@ import pytest
 from skinfluence import InfluenceWarning, active_set
 from skinfluence.groups import Groups
 from skinfluence.linear_model import LogisticRegression
+from skinfluence.pipeline import problem_of
 from skinfluence.removal import Base, exact
 from skinfluence.removal.leave_out import _stacks
 from skinfluence.removal.methods import ONE_STEP, _each_alone
@@ -34,14 +35,14 @@ def test_every_group_is_in_one_stack(wine):
     n, sizes = len(data("wine")[1]), [1, 1, 3, 5, 8, 14, 15, 40, 40, 1]
     groups = Groups(n, [rng.choice(n, size, replace=False) for size in sizes])
     chosen = np.array([0, 2, 3, 4, 5, 6, 7, 8, 9])
-    base = base_at(wine._get_objective(), wine._theta())
+    base = base_at(problem_of(wine).objective, problem_of(wine).theta)
     stacks = _stacks(base, groups, chosen, None)
     np.testing.assert_array_equal(np.sort(np.concatenate(stacks)), chosen)
 
 
 def test_the_optimum_is_found_from_elsewhere(wine):
-    objective = wine._get_objective()
-    base = base_at(objective, 0.5 * wine._theta())
+    objective = problem_of(wine).objective
+    base = base_at(objective, 0.5 * problem_of(wine).theta)
     assert np.abs(base.point.gradient).max() > 1.0
     assert np.abs(objective.at(base.optimum()).gradient).max() < 1e-9
 
@@ -51,7 +52,7 @@ def test_a_group_without_an_inverse_leaves_the_others_theirs():
     X, y, _ = data("cancer")
     X = np.column_stack([X[:, :3], np.zeros(len(X))])
     X[0, 3] = 1.0
-    objective = LogisticRegression(C=1.0, **NEWTON).fit(X, y)._get_objective()
+    objective = problem_of(LogisticRegression(C=1.0, **NEWTON).fit(X, y)).objective
     bare = objective.with_extra_penalty(-objective.penalty)
     base = base_at(bare, np.zeros(objective.penalty.shape))
     theta, decrement, _ = _each_alone(base, np.array([[0], [5]]), ONE_STEP)
@@ -65,7 +66,7 @@ def test_a_group_without_an_inverse_leaves_the_others_theirs():
 def test_a_refit_counts_where_it_converged_to_less_than_its_first_step(
     wine, monkeypatch, converged, decrement
 ):
-    base = base_at(wine._get_objective(), wine._theta())
+    base = base_at(problem_of(wine).objective, problem_of(wine).theta)
     end = SimpleNamespace(theta=base.theta, converged=converged, decrement=decrement)
     monkeypatch.setattr(exact, "polish", lambda *_, **__: end)
     assert exact.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
@@ -85,7 +86,7 @@ def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatc
     monkeypatch.setattr(exact, "refit", measured)
     fitted.leave_out_params(method="exact")
     assert asked
-    base, groups = fitted._removal(None, None, "exact", "auto")
+    base, groups = problem_of(fitted).start_removal(None, None, "exact", "auto")
     for row, first in asked:
         decrement = base.remove(groups.padded([row]), ONE_STEP)[1]
         np.testing.assert_allclose(first, decrement, rtol=1e-6)
@@ -144,7 +145,7 @@ def test_a_path_that_ends_early_is_refitted_and_counted(cls, fixed, monkeypatch)
     y = y / y.std()
     options = {"tol": 1e-10, "max_iter": 10**6} | fixed
     reg = cls(**options).fit(X, y)
-    lost = np.full(reg._theta().shape, np.nan)
+    lost = np.full(problem_of(reg).theta.shape, np.nan)
     monkeypatch.setattr(active_set, "follow", lambda *_: (lost, False))
     rows = [3, 11]
     with pytest.warns(InfluenceWarning, match=r"followed for 2 of 2 group\(s\)"):
@@ -176,7 +177,7 @@ def test_what_single_precision_makes_of_predictions_is_estimated():
     # first two of five steps, of features in units of their own.
     X, y, _ = data("wine")
     X = (X + 30.0) * 10.0 ** np.linspace(-3, 3, X.shape[1])
-    objective = LogisticRegression(**NEWTON).fit(X, y)._get_objective()
+    objective = problem_of(LogisticRegression(**NEWTON).fit(X, y)).objective
     K, D = objective.penalty.shape
     stack = Stack(base_at(objective, np.ones((K, D))), np.arange(5)[:, None])
     steps = np.random.default_rng(0).standard_normal((5, K, D))
@@ -204,7 +205,7 @@ def test_newton_is_exact_where_no_row_is_out_of_place(estimator):
     else:
         estimator.set_params(loss="hinge")
     fitted = estimator.set_params(tol=1e-9, max_iter=10**7).fit(X, y)
-    base, groups = fitted._removal(None, None, "newton", "auto")
+    base, groups = problem_of(fitted).start_removal(None, None, "newton", "auto")
     rows = groups.padded(np.arange(len(y)))
     newton, misplaced, converged = base.remove(rows, ONE_STEP)
     exact = base.remove(rows, "exact")[0]
@@ -234,7 +235,9 @@ def test_a_group_without_a_result_leaves_the_others_theirs(monkeypatch):
 
 
 def test_a_newton_step_uphill_is_no_step(wine, monkeypatch):
-    stack = Stack(base_at(wine._get_objective(), wine._theta()), np.arange(3)[:, None])
+    stack = Stack(
+        base_at(problem_of(wine).objective, problem_of(wine).theta), np.arange(3)[:, None]
+    )
     expected, decrement = stack.newton()
     correct, signs = stack.update.correct, np.array([1.0, -1.0, 1.0])[:, None, None]
     monkeypatch.setattr(stack.update, "correct", lambda V: signs * correct(V))

@@ -20,6 +20,7 @@ from skinfluence.linear_model import (
     SGDRegressor,
     TweedieRegressor,
 )
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import LinearSVC, LinearSVR
 
 
@@ -267,10 +268,10 @@ def test_sparse_features_far_from_0_stay_sparse():
     rare = sparse.coo_array(rng.random((60, 3)) * (rng.random((60, 3)) < 0.1))
     far = sparse.csr_array(sparse.hstack([X[:, :1] + 1e9, rare]))
     near = sparse.csr_array(sparse.hstack([X[:, :1], rare]))
-    objective = LogisticRegression().fit(far, y)._get_objective()
+    objective = problem_of(LogisticRegression().fit(far, y)).objective
     assert np.flatnonzero(objective.offset).tolist() == [0]
     assert objective.centred().design.X.nnz == far.nnz
-    assert LogisticRegression().fit(rare, y)._get_objective().offset is None
+    assert problem_of(LogisticRegression().fit(rare, y)).objective.offset is None
     found = LogisticRegression().fit(far, y).polish().leave_out_params(method="exact")
     expected = LogisticRegression().fit(near, y).polish().leave_out_params(method="exact")
     np.testing.assert_allclose(found[:, :-1], expected[:, :-1], rtol=1e-8, atol=1e-9)
@@ -279,7 +280,7 @@ def test_sparse_features_far_from_0_stay_sparse():
 def test_an_offset_is_taken_off_as_rows_are_read_if_a_copy_is_too_large():
     X, _, rng = near_zero()
     X = np.repeat(X, 2000, axis=0) + 1e9
-    objective = LinearRegression().fit(X, rng.normal(size=len(X)))._get_objective()
+    objective = problem_of(LinearRegression().fit(X, rng.normal(size=len(X)))).objective
     with config_context(working_memory=1):
         lazy = objective.centred()
         assert not isinstance(lazy.design.X, np.ndarray)
@@ -297,8 +298,8 @@ def test_an_offset_is_taken_off_as_rows_are_read_if_a_copy_is_too_large():
 def test_ordinary_features_have_no_offset():
     X, eta, _ = near_zero()
     dummies = np.column_stack([X + 100.0, np.arange(60) == 59])
-    assert Ridge().fit(dummies, eta)._get_objective().offset is None
-    assert Ridge(fit_intercept=False).fit(X + 1e9, eta)._get_objective().offset is None
+    assert problem_of(Ridge().fit(dummies, eta)).objective.offset is None
+    assert problem_of(Ridge(fit_intercept=False).fit(X + 1e9, eta)).objective.offset is None
 
 
 def test_huber_polishes_on_a_timestamp():

@@ -19,7 +19,7 @@ from skinfluence.linear_model import (
     TweedieRegressor,
 )
 from skinfluence.losses import LOSSES, Loss, TweedieLoss
-from skinfluence.pipeline import make_pipeline
+from skinfluence.pipeline import make_pipeline, problem_of
 from skinfluence.svm import LinearSVC, SmoothHingeLinearSVC
 from tests.cases import NEWTON
 from tests.test_losses import name as loss_name
@@ -46,11 +46,11 @@ def dummy(overlaps=0):
 
 
 def find(estimator, theta=None):
-    return existence.find_recession(estimator._get_objective(), theta)
+    return existence.find_recession(problem_of(estimator).objective, theta)
 
 
 def lost_names(estimator):
-    lost = estimator._get_layout().to_public(find(estimator).lost)
+    lost = problem_of(estimator).layout.to_public(find(estimator).lost)
     return [name for name, gone in zip(estimator.param_names(), lost, strict=True) if gone]
 
 
@@ -201,7 +201,7 @@ def test_random_problems_agree_with_a_linear_program(kind):
         if made is None:
             continue
         fit, A, equal = made
-        objective, theta = fit._get_objective(), fit._theta()
+        objective, theta = problem_of(fit).objective, problem_of(fit).theta
         expected = is_separated(A, equal)
         seen[expected] += 1
         found = existence.find_recession(objective)
@@ -220,9 +220,9 @@ def test_random_problems_agree_with_a_linear_program(kind):
         elsewhere = rng.normal(size=theta.shape)
         elsewhere *= 3 / np.abs(objective.design.predict(elsewhere)).max()
         for start in (theta, np.zeros_like(theta), elsewhere):
-            fit._set_theta(start)
+            problem_of(fit).theta = start
             try:
-                state = fit._get_state("auto", quiet=True)
+                state = problem_of(fit).state("auto", quiet=True)
             except SingularHessianError:
                 continue
             assert state.recession is not None
@@ -246,7 +246,7 @@ def test_no_false_alarm_on_problems_with_an_optimum():
         alarms += [m for m in (*messages, report.message) if "no optimum" in m]
         polished, messages = told(fit.polish)
         assert not messages
-        assert polished._get_state("auto").recession is None
+        assert problem_of(polished).state("auto").recession is None
     assert not alarms
 
 
@@ -502,7 +502,7 @@ def test_an_intercept_alone_has_no_optimum_without_other_targets():
     y = np.zeros(200)
     y[rows[0]] = 2.0
     fit = PoissonRegressor(alpha=1.0, **NEWTON).fit(X, y)
-    direction = existence.recession_direction(fit._get_objective().without(rows[:1]))
+    direction = existence.recession_direction(problem_of(fit).objective.without(rows[:1]))
     np.testing.assert_array_equal(direction, [[0.0, 0.0, -1.0]])
 
 
@@ -521,7 +521,7 @@ def test_many_rows_need_few_constraints():
     y = (X @ [1.0, 2.0, -1.0, 0.5, 0.0] > 0.3).astype(int)
     fit = quietly(LogisticRegression(C=np.inf), X, y)
     found = find(fit)
-    margin = (2 * y - 1) * fit._get_objective().design.predict(found.direction)[:, 0]
+    margin = (2 * y - 1) * problem_of(fit).objective.design.predict(found.direction)[:, 0]
     assert margin.min() >= -1e-8
 
 

@@ -16,6 +16,7 @@ from sklearn.base import clone
 
 from skinfluence import InfluenceWarning, TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.linear_model import SGDClassifier, SGDRegressor
+from skinfluence.pipeline import problem_of
 from tests.cases import CASES, NEWTON, data, relative_error
 
 SOME = [case for case in CASES if case.name.startswith("sgd")]
@@ -28,14 +29,14 @@ def test_an_epoch_of_tiny_steps_goes_down_the_gradient(case):
     X, y, w = case.data()
     X = X.toarray() if sparse.issparse(X) else X  # there the intercept is slowed down
     fitted = clone(case.estimator).fit(X, y, sample_weight=w)
-    rng, layout = np.random.default_rng(0), fitted._get_layout()
+    rng, layout = np.random.default_rng(0), problem_of(fitted).layout
     coef, intercept = fitted.split_params(rng.standard_normal(layout.size))
     eta0 = 1e-8
     once = {"learning_rate": "constant", "eta0": eta0, "max_iter": 1, "average": False}
     start = {"coef_init": coef.copy(), "intercept_init": intercept.copy()}
     epoch = clone(case.estimator).set_params(**once).fit(X, y, **start, sample_weight=w)
     fitted.coef_, fitted.intercept_ = coef, intercept
-    gradient = layout.to_public(fitted._get_state("cg").point.gradient)
+    gradient = layout.to_public(problem_of(fitted).state("cg").point.gradient)
     found = -(epoch.params_ - fitted.params_) / eta0
     assert relative_error(found, gradient) < 1e-5
 
@@ -82,16 +83,16 @@ def test_probabilities_and_their_influence_are_scikit_learns(loss, dataset):
     clf = SGDClassifier(loss=loss, alpha=0.05, random_state=0)
     clf.fit(X, y, sample_weight=w).polish(tol=1e-13)
     raw = clf.decision_function(X)
-    response = clf._get_formulation().loss.response(raw.reshape(len(y), -1))
+    response = problem_of(clf).formulation.loss.response(raw.reshape(len(y), -1))
     np.testing.assert_allclose(response, clf.predict_proba(X), rtol=1e-12, atol=1e-15)
     influence = clf.influence_prediction(X[:20], response_method="predict_proba")
     params = clf.influence_params()
     row = np.linalg.norm(params, axis=1).argmax()
-    optimum, step = clf._theta(), 1e-5 / w.sum()
-    direction = clf._get_formulation().layout.from_public(params[row])
+    optimum, step = problem_of(clf).theta, 1e-5 / w.sum()
+    direction = problem_of(clf).formulation.layout.from_public(params[row])
     values = []
     for sign in (1, -1):
-        clf._set_theta(optimum + sign * step * direction)
+        problem_of(clf).theta = optimum + sign * step * direction
         values.append(clf.predict_proba(X[:20]))
     expected = (values[0] - values[1]) / (2 * step)
     assert np.abs(expected).max() > 0

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import InfluenceWarning, SingularHessianError
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import (
     SOLVERS,
     ConjugateGradientSolver,
@@ -30,11 +31,11 @@ each_unpenalised_solver = pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def fit_for(case, solver):
     """Return the fitted case, unless the solver does not take its penalty."""
     fitted = case.fit()
-    if solver != "cholesky" and not fitted._get_objective().formulation.loss.convex:
+    if solver != "cholesky" and not problem_of(fitted).objective.formulation.loss.convex:
         with pytest.raises(ValueError, match="convex losses: use 'cholesky'"):
             fitted.influence_params(hessian_solver=solver)
         pytest.skip(f"{solver} refuses losses that are not convex, by name")
-    if solver == "woodbury" and not WoodburySolver.is_applicable(fitted._get_objective()):
+    if solver == "woodbury" and not WoodburySolver.is_applicable(problem_of(fitted).objective):
         with pytest.raises(ValueError, match="penalty on every coefficient"):
             fitted.influence_params(hessian_solver=solver)
         pytest.skip("woodbury refuses coefficients without a penalty, by name")
@@ -43,8 +44,11 @@ def fit_for(case, solver):
 
 def dense_hessian(fitted):
     """Return H column by column from gradients, in the layout of `params_`."""
-    objective, layout = fitted._get_objective(), fitted._influence_problem.formulation.layout
-    theta = fitted._theta()
+    objective, layout = (
+        problem_of(fitted).objective,
+        fitted._influence_problem.formulation.layout,
+    )
+    theta = problem_of(fitted).theta
     columns = []
     for j in range(layout.size):
         unit = layout.from_public(np.eye(layout.size)[j])
@@ -63,7 +67,10 @@ def least_norm(fitted):
     Coefficients without a part along features' combinations of no variance; everything but
     where the solution of least norm is one of many.
     """
-    objective, layout = fitted._get_objective(), fitted._influence_problem.formulation.layout
+    objective, layout = (
+        problem_of(fitted).objective,
+        fitted._influence_problem.formulation.layout,
+    )
     P = np.eye(layout.size)
     if objective.formulation.minimum_norm is None:
         return P
@@ -105,8 +112,8 @@ def test_results_do_not_depend_on_the_solver(case, solver):
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_quadratic_is_the_product_with_the_solution(case, solver):
     fitted = fit_for(case, solver)
-    factor = fitted._get_state(solver).factor
-    V = np.random.default_rng(0).standard_normal((4, *fitted._theta().shape))
+    factor = problem_of(fitted).state(solver).factor
+    V = np.random.default_rng(0).standard_normal((4, *problem_of(fitted).theta.shape))
     expected = np.einsum("mkd,mkd->m", V, factor.solve(V))
     np.testing.assert_allclose(factor.quadratic(V), expected, rtol=1e-9)
 
@@ -114,8 +121,8 @@ def test_quadratic_is_the_product_with_the_solution(case, solver):
 @each_solver
 def test_a_factor_does_not_touch_its_right_hand_sides(solver):
     fitted = CASES[0].fit()
-    factor = fitted._get_state(solver).factor
-    V = np.random.default_rng(0).standard_normal((4, *fitted._theta().shape))
+    factor = problem_of(fitted).state(solver).factor
+    V = np.random.default_rng(0).standard_normal((4, *problem_of(fitted).theta.shape))
     before = V.copy()
     factor.solve(V)
     factor.quadratic(V)
@@ -148,7 +155,7 @@ def test_hessian_times_solution_is_the_right_hand_side_of_unscaled_features(solv
     raw = LogisticRegression(C=1e8).fit((X - X.mean(0)) / X.std(0), y)
     raw.coef_, raw.intercept_ = coef, intercept - coef @ X.mean(0)
     raw.set_training_data(X, y)
-    state = raw._get_state(solver)
+    state = problem_of(raw).state(solver)
     V = state.point.rows.take(slice(0, 5)).toarray()
     back = state.point.hessian_product(state.factor.solve(V))
     np.testing.assert_allclose(back, V, rtol=1e-6, atol=1e-9 * np.abs(V).max())
@@ -231,15 +238,15 @@ def test_conjugate_gradients_that_stop_early_say_their_residual():
 
 def test_the_automatic_choice_follows_its_table():
     fitted = CASES[0].fit()
-    objective = fitted._get_objective()
+    objective = problem_of(fitted).objective
     assert select_solver(objective) is SOLVERS["cholesky"]
     with sklearn.config_context(working_memory=1e-4):
         assert select_solver(objective) is SOLVERS["cg"]
     assert get_solver("auto", objective) is SOLVERS["cholesky"]
     wide = Ridge().fit(np.eye(5, 30), np.arange(5.0))
-    assert select_solver(wide._get_objective()) is SOLVERS["woodbury"]
+    assert select_solver(problem_of(wide).objective) is SOLVERS["woodbury"]
     unpenalised = Ridge(alpha=0.0, solver="svd").fit(np.eye(5, 30), np.arange(5.0))
-    assert select_solver(unpenalised._get_objective()) is SOLVERS["cholesky"]
+    assert select_solver(problem_of(unpenalised).objective) is SOLVERS["cholesky"]
 
 
 @pytest.mark.parametrize("bad", ["lu", None, 3, ["cg"]])
@@ -277,7 +284,7 @@ def test_wide_models(kind, container, fit_intercept):
         "poisson": PoissonRegressor(alpha=0.1, **NEWTON),
     }[kind].set_params(fit_intercept=fit_intercept)
     fitted = estimator.fit(X, y, w)
-    assert select_solver(fitted._get_objective()) is SOLVERS["woodbury"]
+    assert select_solver(problem_of(fitted).objective) is SOLVERS["woodbury"]
     for name in ("influence_params", "self_influence", "newton_correction"):
         expected = getattr(fitted, name)(hessian_solver="cholesky")
         found = getattr(fitted, name)(hessian_solver="woodbury")
@@ -298,7 +305,7 @@ def test_rows_that_hardly_bend_the_loss_keep_their_digits(C, fit_intercept):
     X = rng.standard_normal((60, 90)) * rng.uniform(0.1, 30.0, (60, 1))
     y = (X[:, 0] + rng.standard_normal(60) > 0).astype(int)
     clf = LogisticRegression(C=C, fit_intercept=fit_intercept, **NEWTON).fit(X, y)
-    curvature = clf._get_state("woodbury").point.curvature()[:, 0]
+    curvature = problem_of(clf).state("woodbury").point.curvature()[:, 0]
     assert curvature.min() < 1e-6 * curvature.max()
     # Of the parameters, from coefficients; of the loss, from products of rows.
     expected = clf.loss_gradient(X, y) @ clf.influence_params(hessian_solver="woodbury").T
@@ -326,7 +333,7 @@ def test_a_wide_sparse_model_is_never_dense():
     clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
     held, influence = peak(clf.influence_loss, X[:50], y[:50])
     assert held < 100 * 2**20  # H would take 3 GiB, X written out 48 MiB
-    state = clf._get_state("auto")
+    state = problem_of(clf).state("auto")
     v = state.point.rows.take(slice(0, 4)).toarray()
     back = state.point.hessian_product(state.factor.solve(v))
     np.testing.assert_allclose(back, v, atol=1e-9)

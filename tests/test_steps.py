@@ -23,9 +23,9 @@ from skinfluence import (
 )
 from skinfluence import model_selection as ours
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.pipeline import DELEGATES, Pipeline, make_pipeline
+from skinfluence.pipeline import Pipeline, make_pipeline
 from skinfluence.steps import final_estimator, transform
-from tests.cases import NEWTON, data
+from tests.cases import METHODS, NEWTON, data
 
 mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -231,13 +231,13 @@ def test_parameters_are_named_after_the_raw_features(nesting):
 )
 def test_empty_pipelines_are_as_with_scikit_learn(empty):
     theirs = plain.Pipeline([])
-    for name in DELEGATES:
+    for name in METHODS:
         assert not hasattr(empty, name)
     assert not hasattr(empty, "params_")
     assert not hasattr(empty, "param_names")
     assert repr(empty)
     if parse_version(sklearn.__version__) >= parse_version("1.9"):
-        assert not set(DELEGATES) & set(dir(empty))
+        assert not set(METHODS) & set(dir(empty))
         assert set(dir(theirs)) <= set(dir(empty))
     else:  # scikit-learn 1.8 cannot list the attributes of a pipeline without steps
         with pytest.raises(IndexError):

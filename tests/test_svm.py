@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.preprocessing import scale
 
 from skinfluence import TrainingDataMissingError, UnsupportedEstimatorError
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import LinearSVC, LinearSVR, SmoothHingeLinearSVC
 from tests.cases import DUAL, SMOOTH, SQUARED, data, relative_error
 
@@ -114,7 +115,9 @@ def test_the_fit_is_the_minimum_of_the_written_objective(temperature):
         class_weight={"benign": 2.0, "malignant": 0.5},
     ).fit(X, y, w)
     value = dense_objective(X, y, w, C=0.5, t=temperature, intercept_scaling=3.0, c=(2.0, 0.5))
-    np.testing.assert_allclose(clf._get_objective().value(clf._theta()), value(clf.params_))
+    np.testing.assert_allclose(
+        problem_of(clf).objective.value(problem_of(clf).theta), value(clf.params_)
+    )
     found = minimize(value, np.zeros(11), method="BFGS", options={"gtol": 1e-7})
     np.testing.assert_allclose(clf.params_, found.x, atol=1e-5)
 
@@ -170,9 +173,9 @@ def test_a_low_temperature_converges(scaled, C, temperature):
         clf = SmoothHingeLinearSVC(C=C, temperature=temperature).fit(X, y)
     assert clf.n_iter_ <= 60
     # Nothing is lower nearby: another step of Newton's method has nowhere to go.
-    before, objective = clf.params_, clf._get_objective()
-    value = objective.value(clf._theta())
-    assert objective.value(clf.polish()._theta()) >= value * (1 - 1e-12)
+    before, objective = clf.params_, problem_of(clf).objective
+    value = objective.value(problem_of(clf).theta)
+    assert objective.value(problem_of(clf.polish()).theta) >= value * (1 - 1e-12)
     np.testing.assert_allclose(clf.params_, before, rtol=1e-3, atol=1e-6 * abs(before).max())
 
 
@@ -310,7 +313,7 @@ def test_smooth_keeps_the_parameters_and_polishes_to_the_smooth_fit(
     np.testing.assert_array_equal(smooth.coef_, hinge.coef_)
     np.testing.assert_array_equal(smooth.decision_function(X), hinge.decision_function(X))
     np.testing.assert_array_equal(smooth.predict(X), hinge.predict(X))
-    assert np.shares_memory(smooth._get_objective().design.X, X)
+    assert np.shares_memory(problem_of(smooth).objective.design.X, X)
     report = smooth.convergence_report()
     assert not report.converged
     assert report.newton_decrement > 0.01

@@ -7,7 +7,7 @@ import pytest
 import sklearn
 
 from skinfluence.blocks import run_blocks
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
 from tests.cases import NEWTON, LogisticRegression, data

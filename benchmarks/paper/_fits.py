@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skinfluence import from_fitted
+from skinfluence.pipeline import problem_of
 
 __all__ = ["CACHE", "optimum", "quietly", "refits", "unfinished"]
 
@@ -75,8 +76,8 @@ def unfinished(problem, fitted, refit, rows, query, hessian_solver="auto"):
     model = from_fitted(refit, problem.X[kept], problem.y[kept])
     step = model.newton_correction(hessian_solver=hessian_solver)
     moved = model.loss_gradient(*query) @ step
-    objective = model._get_objective()
-    gradient = objective.at(model._theta()).gradient
+    objective = problem_of(model).objective
+    gradient = objective.at(problem_of(model).theta).gradient
     return np.abs(gradient).max() / len(kept), np.abs(moved).max()
 
 

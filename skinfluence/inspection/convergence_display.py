@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._typing import Axes, Estimator, Floats
+from skinfluence.checks import check_count
 from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, tidy
-from skinfluence.mixins.checks import check_count
 from skinfluence.steps import final_estimator
 
 __all__ = ["ConvergenceDisplay"]

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import is_classifier
 
 from skinfluence._typing import Axes, Estimator, Floats, MatrixLike
+from skinfluence.checks import check_count
 from skinfluence.inspection.plotting import (
     BLUE,
     ORANGE,
@@ -17,9 +17,7 @@ from skinfluence.inspection.plotting import (
     shorten,
     tidy,
 )
-from skinfluence.mixins.checks import check_count
-from skinfluence.pipeline import whole_of
-from skinfluence.steps import final_estimator, transform
+from skinfluence.pipeline import problem_of
 
 __all__ = ["InfluenceDisplay"]
 
@@ -132,28 +130,24 @@ class InfluenceDisplay:
         display : InfluenceDisplay
             The plot.
         """
-        final = final_estimator(estimator)
-        final._refuse_dask("InfluenceDisplay", X, y)
-        Xt = transform(estimator, X)
+        problem = problem_of(estimator)
+        problem.refuse_dask("InfluenceDisplay", X, y)
+        Xt = problem.transform(X)
         if np.shape(Xt)[0] != 1:
             raise ValueError(
                 f"X holds {np.shape(Xt)[0]} samples, but the display is of one query: X[[i]]."
             )
-        whole = whole_of(estimator, "influence_loss", "InfluenceDisplay")
-        if whole is None:
-            influence = final.influence_loss(Xt, y)[0]
-        else:
-            influence = whole.influence_loss(X, y)[0]
-        objective = final._get_objective()
+        problem = problem_of(estimator, "influence_loss", "InfluenceDisplay")
+        influence = problem.influence_loss(X, y)[0]
         if query_name is None:
-            kind = "class" if is_classifier(final) else "target"
+            kind = "class" if problem.is_classifier else "target"
             query_name = f"a query of {kind} {_text(np.asarray(y)[0])}"
-            query_name += f", predicted {_text(final.predict(Xt)[0])}"
+            query_name += f", predicted {_text(problem.estimator.predict(Xt)[0])}"
         display = cls(
             influence,
-            labels=final._decode(objective.target),
+            labels=problem.training_target,
             samples=samples,
-            names=objective.index,
+            names=problem.objective.index,
             query=query,
             query_name=query_name,
         )

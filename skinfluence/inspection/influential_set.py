@@ -10,14 +10,13 @@ from sklearn.utils import Bunch
 
 from skinfluence import diagnostics
 from skinfluence._typing import Estimator
+from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.removals import make_removals
-from skinfluence.mixins.checks import check_count, check_option
-from skinfluence.pipeline import whole_of
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
-from skinfluence.steps import final_estimator
 
 __all__ = ["most_influential_set"]
 
@@ -134,23 +133,22 @@ def most_influential_set(
     7.7
     """
     check_option("search", search, SEARCHES)
-    final = final_estimator(estimator)
-    final._refuse_dask("most_influential_set")
-    whole = whole_of(estimator, "leave_out_params", "most_influential_set")
-    if whole is not None and whole.scaled is not None:
-        final = whole.scaled  # whose penalty moves with the scales
-    elif whole is not None:
-        learned = [type(step).__name__ for _, step in whole.steps if learns_from_rows(step)]
+    problem_of(estimator).refuse_dask("most_influential_set")
+    problem = problem_of(estimator, "leave_out_params", "most_influential_set")
+    if problem.scaled is not None:
+        problem = problem.scaled  # whose penalty moves with the scales
+    elif problem.is_whole:
+        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
             "most_influential_set takes the steps before the model as they were fitted: "
             f"{', '.join(learned)}. Confirm the set with remove_samples on a copy, which fits "
             "them again."
         )
-    n = final._get_objective().n_rows
+    n = problem.objective.n_rows
     if max_samples is None:
         max_samples = max(1, n // 2)
     check_count("max_samples", max_samples, n)
-    removals = make_removals(final, hessian_solver, n_jobs)
+    removals = make_removals(problem, hessian_solver, n_jobs)
     goal = _make_goal(estimator, target, threshold, significance, removals)
     result = _linear_search(removals, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None

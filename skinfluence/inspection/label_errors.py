@@ -3,14 +3,12 @@
 from typing import Literal, TypeAlias, get_args, overload
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from skinfluence._typing import Accuracy, Estimator, Floats, Indices
-from skinfluence.mixins.checks import check_option
-from skinfluence.pipeline import whole_of
+from skinfluence.checks import check_option
+from skinfluence.pipeline import problem_of
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import final_estimator
 
 __all__ = ["rank_label_errors"]
 
@@ -111,32 +109,31 @@ def rank_label_errors(
     """
     check_option("strategy", strategy, STRATEGIES)
     check_option("method", method, METHODS)
-    final = final_estimator(estimator)
-    final._refuse_dask("rank_label_errors")
+    problem = problem_of(estimator)
+    problem.refuse_dask("rank_label_errors")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     if strategy == "self_influence":
-        whole = whole_of(estimator, "self_influence", "rank_label_errors")
-        scores = -(whole or final).self_influence(**options)
+        problem = problem_of(estimator, "self_influence", "rank_label_errors")
+        scores = -problem.self_influence(**options)
     elif strategy == "loss":
-        scores = _loss_scores(final, strategy, None)
+        scores = _loss_scores(problem, strategy, None)
     else:
-        whole = whole_of(estimator, "leave_out_predict", "rank_label_errors")
-        without = final._leave_out_raw if whole is None else whole.raw_without
-        left_out = without(None, None, method, refine, **options, verbose=0)
-        scores = _loss_scores(final, strategy, left_out)
+        problem = problem_of(estimator, "leave_out_predict", "rank_label_errors")
+        left_out = problem.raw_without(None, None, method, refine, **options, verbose=0)
+        scores = _loss_scores(problem, strategy, left_out)
     indices = np.argsort(-scores, kind="stable")
     return (indices, scores) if return_scores else indices
 
 
-def _loss_scores(final, strategy, left_out):
+def _loss_scores(problem, strategy, left_out):
     """Return losses of the training samples at the fit, or at raw predictions left out."""
-    objective = final._get_objective()
+    objective = problem.objective
     formulation = objective.formulation
-    raw = objective.design.predict(final._theta())
+    raw = objective.design.predict(problem.theta)
     if left_out is not None:
         raw = np.where(np.isnan(left_out), raw, left_out)
     loss = formulation.loss.loss(objective.target, raw)
-    if strategy == "relabel" and is_classifier(final):
+    if strategy == "relabel" and problem.is_classifier:
         loss -= _best_other_loss(formulation, objective.target, raw)
     return loss
 

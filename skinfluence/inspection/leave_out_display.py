@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import is_classifier
 
 from skinfluence._typing import (
     Accuracy,
@@ -17,6 +16,7 @@ from skinfluence._typing import (
     GroupsLike,
     RandomState,
 )
+from skinfluence.checks import check_count
 from skinfluence.groups import resolve_groups
 from skinfluence.inspection.plotting import (
     BLUE,
@@ -26,9 +26,7 @@ from skinfluence.inspection.plotting import (
     row_names,
     tidy,
 )
-from skinfluence.mixins.checks import check_count
-from skinfluence.pipeline import whole_of
-from skinfluence.steps import final_estimator
+from skinfluence.pipeline import problem_of
 
 __all__ = ["LeaveOutDisplay"]
 
@@ -141,22 +139,21 @@ class LeaveOutDisplay:
         display : LeaveOutDisplay
             The plot.
         """
-        final = final_estimator(estimator)
-        whole = whole_of(estimator, "leave_out_check", "LeaveOutDisplay")
-        final._refuse_dask("LeaveOutDisplay", groups)
-        objective = final._get_objective()
+        problem = problem_of(estimator, "leave_out_check", "LeaveOutDisplay")
+        problem.refuse_dask("LeaveOutDisplay", groups)
+        objective = problem.objective
         if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
             cv = list(cv)  # it is read twice
         resolved = resolve_groups(
             groups,
             cv,
             X=objective.design.X,
-            y=final._decode(objective.target),
-            classifier=is_classifier(final),
+            y=problem.training_target,
+            classifier=problem.is_classifier,
         )
         if n_checks is None:
             n_checks = min(_N_CHECKS, len(resolved))
-        check = (whole or final).leave_out_check(
+        check = problem.leave_out_check(
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )
         names = objective.index if resolved.members is None else resolved.labels
@@ -170,7 +167,7 @@ class LeaveOutDisplay:
             )
             unit = "prediction at a training sample"
         else:
-            error = np.sqrt(np.diag(final.params_covariance("hessian")))
+            error = np.sqrt(np.diag(problem.params_covariance("hessian")))
             free = error > 0
             predicted, actual = (
                 change[:, free] / error[free] for change in (check.predicted, check.actual)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._typing import Axes, Estimator, Floats
+from skinfluence.checks import check_count
 from skinfluence.inspection.plotting import (
     BLUE,
     GREY,
@@ -15,8 +16,7 @@ from skinfluence.inspection.plotting import (
     row_names,
     tidy,
 )
-from skinfluence.mixins.checks import check_count
-from skinfluence.steps import final_estimator
+from skinfluence.pipeline import problem_of
 
 __all__ = ["LeverageDisplay"]
 
@@ -96,9 +96,9 @@ class LeverageDisplay:
         display : LeverageDisplay
             The plot.
         """
-        final = final_estimator(estimator)
-        summary = final.influence_summary()
-        objective = final._get_objective()
+        problem = problem_of(estimator)
+        summary = problem.influence_summary()
+        objective = problem.objective
         if objective.formulation.layout.n_outputs > 1:
             kwargs.setdefault("cook_levels", ())  # with a scale, the curves are others
         dof = None

@@ -15,20 +15,20 @@ from skinfluence.solvers import get_solver
 __all__ = ["make_removals"]
 
 
-def make_removals(final, hessian_solver, n_jobs):
+def make_removals(problem, hessian_solver, n_jobs):
     """Return the `Removals` of a fitted estimator.
 
     Parameters
     ----------
-    final : object
-        The fitted estimator.
+    problem : Problem
+        The problem of the fitted estimator.
     hessian_solver : str or HessianSolver
         As users pass it.
     n_jobs : int or None
         Number of joblib threads for scoring.
     """
-    kinks = final._get_formulation().loss.is_piecewise_linear
-    return (KinkRemovals if kinks else Removals)(final, hessian_solver, n_jobs)
+    kinks = problem.formulation.loss.is_piecewise_linear
+    return (KinkRemovals if kinks else Removals)(problem, hessian_solver, n_jobs)
 
 
 class Removals:
@@ -40,12 +40,12 @@ class Removals:
         The optimum of all rows.
     """
 
-    def __init__(self, final, hessian_solver, n_jobs):
-        self.final = final
-        self.objective = final._get_objective()
+    def __init__(self, problem, hessian_solver, n_jobs):
+        self.problem = problem
+        self.objective = problem.objective
         self.solver = get_solver(hessian_solver, self.objective)
         self.n_jobs = n_jobs
-        with final._naming_directions():
+        with problem.naming_directions():
             self.full = self._start()
 
     def check_significance(self):
@@ -53,7 +53,7 @@ class Removals:
         if self.objective.design.has_metric:
             raise UnsupportedEstimatorError(
                 "significance needs the standard error of a parameter, and dual coefficients "
-                f"of {type(self.final).__name__} have none: the Hessian is singular if the "
+                f"of {self.problem.name} have none: the Hessian is singular if the "
                 "kernel matrix is. Use a functional as target, or a linear model."
             )
 
@@ -101,7 +101,7 @@ class Removals:
 
     def _start(self):
         """Return the base of all rows."""
-        base = self._at_optimum(self.objective, self.final._theta())
+        base = self._at_optimum(self.objective, self.problem.theta)
         if base is None:
             raise ValueError(
                 "Newton's method did not reach the optimum of the training objective: call "
@@ -141,7 +141,7 @@ class KinkRemovals(Removals):
         return self.change(base, V)
 
     def _start(self):
-        point = active_set.evaluate(self.objective, self.final._theta())
+        point = active_set.evaluate(self.objective, self.problem.theta)
         if not np.isfinite(point.misfit):
             point = active_set.evaluate(self.objective, self._refitted(self.objective))
         if not np.isfinite(point.misfit):
@@ -159,20 +159,20 @@ class KinkRemovals(Removals):
         return self._base(active_set.evaluate(objective, theta))
 
     def _base(self, point):
-        return removal.ActiveSetBase(point, self.solver, self.final._refitted_theta)
+        return removal.ActiveSetBase(point, self.solver, self.problem.refitted_theta)
 
     def _refitted(self, objective):
         """Return the parameters (K, D) of scikit-learn's own refit."""
-        return objective.formulation.layout.from_public(self.final._refit_on(objective))
+        return objective.formulation.layout.from_public(self.problem.refit_on(objective))
 
     @property
     def _name(self):
-        return type(self.final).__name__
+        return self.problem.name
 
     def _remedy(self):
         """Return the way to a smooth loss."""
-        if hasattr(self.final, "smooth"):
+        if hasattr(self.problem.estimator, "smooth"):
             return "smooth().polish(), a model with a smooth hinge"
-        if hasattr(self.final, "loss"):
-            return f"loss='squared_{self.final.loss}'"
+        if hasattr(self.problem.estimator, "loss"):
+            return f"loss='squared_{self.problem.estimator.loss}'"
         return "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"

@@ -10,7 +10,7 @@ from skinfluence.losses import (
     TweedieIdentityLoss,
     TweedieLoss,
 )
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
@@ -42,7 +42,7 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
     def _formulate(self, y, sample_weight):
         return _deviance(self, PoissonLoss(), RealTarget(1, minimum=0.0))
 
-    def _score_predictions(self, pooled, y, **metadata):
+    def _score_pooled(self, pooled, X, y, **metadata):
         return d2_tweedie_score(y, pooled.predict(None), power=1, **metadata)
 
     def _tight_params(self, params):
@@ -73,7 +73,7 @@ class GammaRegressor(InfluenceEstimatorMixin, linear_model.GammaRegressor):
     def _formulate(self, y, sample_weight):
         return _deviance(self, TweedieLoss(2), RealTarget(1, positive=True))
 
-    def _score_predictions(self, pooled, y, **metadata):
+    def _score_pooled(self, pooled, X, y, **metadata):
         return d2_tweedie_score(y, pooled.predict(None), power=2, **metadata)
 
     def _tight_params(self, params):
@@ -116,8 +116,8 @@ class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
         loss = HalfSquaredLoss() if power == 0 else TweedieIdentityLoss(power)
         return _deviance(self, loss, target)
 
-    def _score_predictions(self, pooled, y, **metadata):
-        power = self._influence_problem.params["power"]
+    def _score_pooled(self, pooled, X, y, **metadata):
+        power = self._problem().fitted.params["power"]
         return d2_tweedie_score(y, pooled.predict(None), power=power, **metadata)
 
     def _tight_params(self, params):
@@ -136,7 +136,7 @@ _TIGHT = {
 
 def _deviance(estimator, loss, target):
     """Return the formulation of a deviance in mean form."""
-    layout = estimator._layout()
+    layout = estimator._parameters.layout(estimator)
     share = np.zeros(layout.shape)
     share[:, : layout.n_features] = estimator.alpha
     return Formulation(

@@ -12,14 +12,14 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import HalfSquaredLoss
-from skinfluence.mixins import InfluenceEstimatorMixin, L1SupportMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
 __all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
 
 
-class CoordinateDescentMixin(L1SupportMixin, InfluenceEstimatorMixin):
+class CoordinateDescentMixin(InfluenceEstimatorMixin):
     """All chapters for `ElasticNet` and its special case."""
 
     def fit(
@@ -108,7 +108,7 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
     """
 
 
-class CoordinateDescentSearchMixin(L1SupportMixin, SearchInfluenceMixin):
+class CoordinateDescentSearchMixin(SearchInfluenceMixin):
     """What searches share whose scikit-learn class fits along a path of alphas."""
 
     def _lend(self, X, sample_weight):
@@ -147,7 +147,7 @@ class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
         return {
             "alpha": self.alpha_,
             "l1_ratio": self.l1_ratio_,
-            "fit_intercept": self._get_layout().fit_intercept,
+            "fit_intercept": self._problem().layout.fit_intercept,
         }
 
 
@@ -174,7 +174,7 @@ class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
         return _formulate(self, self.alpha_, 1.0)
 
     def _chosen_params(self):
-        return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
+        return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
 
 
 # Parameters of refits by coordinate descent, which goes to rounding.
@@ -194,9 +194,9 @@ def _formulate(estimator, alpha, l1_ratio):
             f"{type(estimator).__name__}(positive=True) has coefficients at the bound of its "
             "constraint and no influence function here: use positive=False."
         )
-    layout = estimator._layout()
+    layout = estimator._parameters.layout(estimator)
     sign, on_coef = np.zeros(layout.shape), np.zeros(layout.shape)
-    sign[:, : layout.n_features] = np.sign(estimator._read_params(estimator)[0])
+    sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])
     on_coef[:, : layout.n_features] = alpha
     support = None
     if l1_ratio and alpha:

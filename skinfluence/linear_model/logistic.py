@@ -7,16 +7,14 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
-from skinfluence.mixins import InfluenceEstimatorMixin, L1SupportMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import ClassCodes, SignedLabels
 
 __all__ = ["LogisticRegression", "LogisticRegressionCV"]
 
 
-class LogisticRegression(
-    L1SupportMixin, InfluenceEstimatorMixin, linear_model.LogisticRegression
-):
+class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegression):
     """Logistic regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
@@ -57,9 +55,7 @@ class LogisticRegression(
         return _tight_params(self, params["solver"])
 
 
-class LogisticRegressionCV(
-    L1SupportMixin, SearchInfluenceMixin, linear_model.LogisticRegressionCV
-):
+class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegressionCV):
     """Logistic regression with a search for C, with influence functions.
 
     Parameters, attributes and fit are those of
@@ -103,7 +99,7 @@ class LogisticRegressionCV(
 
     def _chosen_params(self):
         C, l1_ratio = self._chosen()
-        params = self._influence_problem.params
+        params = self._problem().fitted.params
         kept = ("fit_intercept", "solver", "random_state")
         return {"C": C, "l1_ratio": l1_ratio, **{name: params[name] for name in kept}}
 
@@ -113,7 +109,7 @@ class LogisticRegressionCV(
 
 def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
     """Return the formulation of log loss with a penalty of strength 1/C."""
-    layout, lam = estimator._layout(), 1.0 / C
+    layout, lam = estimator._parameters.layout(estimator), 1.0 / C
     on_params = np.full(layout.shape, lam)
     l1_ratio = l1_ratio if lam else 0.0
     if layout.fit_intercept:
@@ -124,7 +120,7 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
     support = None
     if l1_ratio:
         sign = np.zeros(layout.shape)
-        coef, intercept = estimator._read_params(estimator)
+        coef, intercept = estimator._parameters.read(estimator, layout)
         sign[:, : layout.n_features] = np.sign(coef)
         if layout.fit_intercept:
             sign[:, -1] = np.sign(intercept)
@@ -144,7 +140,7 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
 
 def _tight_params(estimator, solver):
     """Return parameters of a refit that is as exact as the solver goes."""
-    form = estimator._influence_problem.formulation
+    form = estimator._problem().formulation
     tight = {
         "tol": 1e-12,
         "max_iter": 100_000,

@@ -9,7 +9,7 @@ from skinfluence._compat import rank_unit
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
 
@@ -38,7 +38,7 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
 
     def _formulate(self, y, sample_weight):
         _check_free(self)
-        layout = self._layout()
+        layout = self._parameters.layout(self)
         return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
 
     def _tight_params(self, params):
@@ -74,13 +74,13 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
 
     def _formulate(self, y, sample_weight):
         _check_free(self)
-        layout = self._layout()
+        layout = self._parameters.layout(self)
         form = _least_squares(layout, RealTarget(layout.n_outputs), 0.0)
         return replace(form, minimum_norm=rank_unit(self))
 
     def _tight_params(self, params):
         # Dense data are solved directly, and tol only says what counts as rank deficient.
-        dense = self._get_objective().design.is_dense
+        dense = self._problem().objective.design.is_dense
         return {"tol": params["tol"] if dense else 1e-14, "copy_X": True}
 
 
@@ -138,11 +138,11 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
     _plain = linear_model.Ridge
 
     def _formulate(self, y, sample_weight):
-        layout = self._layout()
+        layout = self._parameters.layout(self)
         return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
 
     def _chosen_params(self):
-        return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
+        return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
 
     def _tight_params(self, params):
         return {"tol": 1e-14}
@@ -173,7 +173,7 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
         return _labelled(self, y, self.alpha_)
 
     def _chosen_params(self):
-        return {"alpha": self.alpha_, "fit_intercept": self._get_layout().fit_intercept}
+        return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
 
     def _tight_params(self, params):
         return {"tol": 1e-14, **_frozen(self)}
@@ -208,7 +208,7 @@ def _labelled(estimator, y, alpha):
             f"{type(estimator).__name__} with several labels for each sample has no influence "
             "function here: fit Ridge on targets of -1 and +1, which has the same objective."
         )
-    layout, classes = estimator._layout(), estimator.classes_
+    layout, classes = estimator._parameters.layout(estimator), estimator.classes_
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]
@@ -217,4 +217,4 @@ def _labelled(estimator, y, alpha):
 
 def _frozen(estimator):
     """Return the class weights of a fit as the parameter that gives the same ones again."""
-    return {"class_weight": estimator._influence_problem.formulation.frozen_class_weight()}
+    return {"class_weight": estimator._problem().formulation.frozen_class_weight()}

@@ -5,7 +5,7 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 
 from skinfluence._typing import MatrixLike
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 
 __all__ = ["SearchInfluenceMixin"]
 
@@ -48,7 +48,3 @@ class SearchInfluenceMixin(InfluenceEstimatorMixin):
             The fitted estimator.
         """
         return self._fit_and_remember(X, y, sample_weight, **params)
-
-    def _refit_estimator(self):
-        params = self._influence_problem.params
-        return self._plain(**(self._chosen_params() | self._tight_params(params)))

@@ -20,7 +20,7 @@ from skinfluence.losses import (
     SquaredEpsilonInsensitiveLoss,
     SquaredHingeLoss,
 )
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
 
@@ -69,7 +69,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
 
     def _descent(self, y, loss, target, class_weight=None):
         """Return the formulation of what the descent goes down on."""
-        name, layout = type(self).__name__, self._layout()
+        name, layout = type(self).__name__, self._parameters.layout(self)
         if self.penalty not in ("l2", None):
             raise UnsupportedEstimatorError(
                 f"{name}(penalty={self.penalty!r}) is not smooth and has no influence "
@@ -104,7 +104,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         return losses[self.loss]
 
     def _tight_params(self, params):
-        objective, alpha = self._get_objective(), params["alpha"]
+        objective, alpha = self._problem().objective, params["alpha"]
         if params["penalty"] is not None:
             # The penalty stays as it was for the samples of `fit`, whatever has left since.
             alpha = objective.penalty.max() / objective.n_rows
@@ -186,7 +186,7 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         >>> SGDClassifier(loss="log_loss").partial_fit(X, y, classes=[0, 1]).coef_.shape
         (1, 1)
         """
-        self._forget_fit()
+        self._problem().forget_fit()
         return super().partial_fit(X, y, classes=classes, sample_weight=sample_weight)
 
     def _formulate(self, y, sample_weight):
@@ -208,7 +208,7 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         return self._descent(y, loss, target, weight)
 
     def _tight_params(self, params):
-        form = self._influence_problem.formulation
+        form = self._problem().fitted.formulation
         return super()._tight_params(params) | {"class_weight": form.frozen_class_weight()}
 
 
@@ -268,7 +268,7 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
         >>> SGDRegressor().partial_fit(np.array([[0.0], [1.0]]), [0, 1]).coef_.shape
         (1,)
         """
-        self._forget_fit()
+        self._problem().forget_fit()
         return super().partial_fit(X, y, sample_weight=sample_weight)
 
     def _formulate(self, y, sample_weight):

@@ -15,7 +15,8 @@ All three predict the converged refit, because they start at the optimum theta* 
     methods.py     one stack of groups at one accuracy; whether a step is accurate
     stack.py       the rows of a stack, its gradients, one step
     exact.py       the iteration to the refit
-    active_set.py  the same for losses whose kinks hold rows in place
+    active_set.py  the same for losses with kinks, on the active set
+    support.py     models with an l1 penalty, whose support may change
     evaluate.py    losses and bounds at the moved parameters
 """
 
@@ -33,6 +34,7 @@ from skinfluence.removal.evaluate import error_bound, losses_into
 from skinfluence.removal.identified import depends
 from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
 from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
+from skinfluence.removal.support import SupportBase
 
 __all__ = [
     "ACCURATE",
@@ -42,6 +44,7 @@ __all__ = [
     "Base",
     "Optimum",
     "Outcome",
+    "SupportBase",
     "base_of_part",
     "depends",
     "error_bound",

@@ -8,6 +8,7 @@ derivatives follow from which rows these are (`active_set.py`).
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -15,11 +16,11 @@ from sklearn import svm
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import fitted_gamma, write_libsvm
-from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import EpsilonInsensitiveLoss, HingeLoss
-from skinfluence.mixins import ActiveSetEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
-from skinfluence.svm.decision import PairDecision
+from skinfluence.parameters import DualCoefficients
+from skinfluence.responses import PairResponses
 from skinfluence.svm.shared import (
     check_number,
     dual_penalty,
@@ -36,66 +37,100 @@ __all__ = ["SVC", "SVR"]
 _TIGHT = {"tol": 1e-9, "max_iter": -1, "verbose": False}
 
 
-class _LibSVMMixin(ActiveSetEstimatorMixin):
-    """Where libsvm keeps its dual coefficients."""
+class _LibsvmCoefficients(DualCoefficients):
+    """Dual coefficients of the support vectors, as libsvm keeps them."""
 
-    # Rows with a weight at the time of fit: libsvm counts these only.
-    _counted_rows = None
+    def forget(self, model):
+        super().forget(model)
+        model._counted_rows = None
 
-    def _forget_fit(self):
-        super()._forget_fit()
-        self._counted_rows = None
+    def remember(self, model, objective):
+        if model._counted_rows is None:
+            model._counted_rows = np.flatnonzero(objective.sample_weight > 0)
 
-    def _make_objective(self, formulation, X, y, sample_weight):
-        objective = super()._make_objective(formulation, X, y, sample_weight)
-        if self._counted_rows is None:
-            self._counted_rows = np.flatnonzero(objective.sample_weight > 0)
-        return objective
+    def support(self, model):
+        """Return the rows of the support vectors of a fit or of a refit."""
+        counted = getattr(model, "_counted_rows", None)
+        return model.support_ if counted is None else counted[model.support_]
 
-    def _support(self, estimator):
-        """Return the rows of the support vectors of this fit or of a refit."""
-        if estimator is self and self._counted_rows is not None:
-            return self._counted_rows[self.support_]
-        return estimator.support_
-
-    def _kernel(self, X):
-        kernel, gamma = resolve_kernel(self, X), fitted_gamma(self)
+    def kernel(self, model, X):
+        kernel, gamma = resolve_kernel(model, X), fitted_gamma(model)
         if "gamma" not in kernel.params or gamma is None:
             return kernel
         return replace(kernel, params=kernel.params | {"gamma": float(gamma)})
 
-    def _n_training_rows(self):
-        return self.shape_fit_[0]
+    def problems(self, model):
+        n_classes = len(model.classes_)
+        return n_classes * (n_classes - 1) // 2, True
 
-    def _kept_rows(self):
-        if not self.support_vectors_.size:  # where the kernel is not scikit-learn's
+    def n_training_rows(self, model):
+        return model.shape_fit_[0]
+
+    def kept_rows(self, model):
+        if not model.support_vectors_.size:  # if the kernel is not scikit-learn's
             return None
-        return self._support(self), self.support_vectors_
+        return self.support(model), model.support_vectors_
 
-    def _validate_X(self, X):
-        fitted = self._fitted_kernel
-        if callable(self.kernel if fitted is None else fitted.metric):
-            # libsvm leaves the samples to the function.
-            return X.tocsr() if issparse(X) else np.asarray(X)
-        return super()._validate_X(X)
+    def reads_raw_samples(self, model):
+        fitted = model._fitted_kernel
+        # libsvm leaves the samples to the function.
+        return callable(model.kernel if fitted is None else fitted.metric)
 
-    def _write_dual(self, coef, intercept, objective):
+    def read_dual(self, model, n):
+        dual, support = model.dual_coef_, self.support(model)
+        dual = dual.toarray() if issparse(dual) else dual
+        n_classes = len(model.classes_)
+        coef = np.zeros((n_classes * (n_classes - 1) // 2, n))
+        if n_classes == 2:
+            coef[0, support] = dual[0]
+            return coef, model.intercept_
+        # A support vector of class i has its coefficients of the pairs with all other
+        # classes below each other, those with classes after its own one row higher.
+        codes = np.repeat(np.arange(n_classes), model.n_support_)
+        for k, (i, j) in enumerate(zip(*np.triu_indices(n_classes, 1), strict=True)):
+            coef[k, support[codes == i]] = dual[j - 1, codes == i]
+            coef[k, support[codes == j]] = dual[i, codes == j]
+        return coef, model.intercept_
+
+    def write_dual(self, model, coef, intercept, objective):
         labels = None
-        if hasattr(self, "classes_"):
+        if hasattr(model, "classes_"):
             encoder = objective.formulation.target
             labels = encoder.class_codes(objective.target)
         coef, X = np.atleast_2d(coef), objective.design.basis.X
-        kernel = self._fitted_kernel.metric
-        write_libsvm(self, coef, np.ravel(intercept), X, labels, kernel)
-        self._counted_rows = np.arange(X.shape[0])
+        kernel = model._fitted_kernel.metric
+        write_libsvm(model, coef, np.ravel(intercept), X, labels, kernel)
+        model._counted_rows = np.arange(X.shape[0])
+
+
+class _RegressionCoefficients(_LibsvmCoefficients):
+    """Those of a regression, which is one problem."""
+
+    def problems(self, model):
+        return 1, True
+
+    def read_dual(self, model, n):
+        dual = model.dual_coef_
+        coef = np.zeros(n)
+        coef[self.support(model)] = (dual.toarray() if issparse(dual) else dual)[0]
+        return coef, model.intercept_
+
+
+class _LibsvmMixin(InfluenceEstimatorMixin):
+    """Influence for the estimators that libsvm fits."""
+
+    _has_curvature = False
+    _fitted_kernel: Any = None
+    #: Rows with a weight at the time of fit: libsvm counts only these.
+    _counted_rows = None
 
     def _frozen(self):
-        """Return the constructor parameters that a refit has to take over as numbers."""
+        """Return the constructor parameters that a refit takes over as numbers."""
         gamma = self._fitted_kernel.params.get("gamma")
         return {} if gamma is None else {"gamma": gamma}
 
 
-class SVC(_LibSVMMixin, svm.SVC):
+class SVC(_LibsvmMixin, svm.SVC):
     """Kernel support vector classifier of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.svm.SVC`. The objective of
@@ -128,6 +163,9 @@ class SVC(_LibSVMMixin, svm.SVC):
     >>> influence.shape, len(clf.support_), int((influence != 0).any(axis=0).sum())
     ((3, 569), 119, 62)
     """
+
+    _parameters = _LibsvmCoefficients()
+    _responses = PairResponses()
 
     def smooth(self, temperature: float = 0.1) -> SmoothHingeSVC:
         """Return a smooth model at the parameters of this hinge fit, not refitted.
@@ -167,63 +205,22 @@ class SVC(_LibSVMMixin, svm.SVC):
         """
         check_is_fitted(self)
         check_number("temperature", temperature)
-        self._get_objective()
-        params, kernel = self._get_problem().params, self._fitted_kernel
+        problem, kernel = self._problem(), self._fitted_kernel
+        params = problem.fitted.params
         smooth = SmoothHingeSVC(
             C=params["C"], temperature=temperature, kernel=kernel.metric, **kernel.params
         )
         return smoothed(self, smooth, temperature)
 
     def _formulate(self, y, sample_weight):
-        return one_vs_one_classification(self, HingeLoss(), y, self._n_training_rows())
-
-    def _problems(self):
-        return len(self.classes_) * (len(self.classes_) - 1) // 2, True
-
-    def _read_dual(self, estimator, n):
-        dual, support = estimator.dual_coef_, self._support(estimator)
-        dual = dual.toarray() if issparse(dual) else dual
-        n_classes = len(estimator.classes_)
-        coef = np.zeros((n_classes * (n_classes - 1) // 2, n))
-        if n_classes == 2:
-            coef[0, support] = dual[0]
-            return coef, estimator.intercept_
-        # A support vector of class i has its coefficients of the pairs with all other
-        # classes below each other, those with classes after its own one row higher.
-        codes = np.repeat(np.arange(n_classes), estimator.n_support_)
-        for k, (i, j) in enumerate(zip(*np.triu_indices(n_classes, 1), strict=True)):
-            coef[k, support[codes == i]] = dual[j - 1, codes == i]
-            coef[k, support[codes == j]] = dual[i, codes == j]
-        return coef, estimator.intercept_
-
-    def _check_response(self, response_method):
-        if response_method == "predict_proba":
-            raise UnsupportedEstimatorError(
-                "SVC(probability=True): its probabilities are calibrated by a "
-                "cross-validation inside libsvm and have no influence. Use "
-                "'decision_function'."
-            )
-
-    def _decision_transform(self):
-        n_classes = len(self.classes_)
-        if n_classes == 2 or self.decision_function_shape == "ovo":
-            return None
-        return PairDecision(n_classes)
-
-    def _labels(self, raw):
-        n_classes = len(self.classes_)
-        if n_classes == 2:
-            return self.classes_[(raw[:, 0] > 0).astype(int)]
-        decide = PairDecision(n_classes)
-        values = decide(raw) if self.break_ties else decide.votes(raw)
-        return self.classes_[values.argmax(axis=1)]
+        return one_vs_one_classification(self, HingeLoss(), y, self.shape_fit_[0])
 
     def _tight_params(self, params):
-        form = self._influence_problem.formulation
+        form = self._problem().fitted.formulation
         return _TIGHT | self._frozen() | {"class_weight": form.frozen_class_weight()}
 
 
-class SVR(_LibSVMMixin, svm.SVR):
+class SVR(_LibsvmMixin, svm.SVR):
     """Kernel support vector regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.svm.SVR`. The objective, with
@@ -245,8 +242,10 @@ class SVR(_LibSVMMixin, svm.SVR):
     (3, 442)
     """
 
+    _parameters = _RegressionCoefficients()
+
     def _formulate(self, y, sample_weight):
-        layout = self._layout()
+        layout = self._parameters.layout(self)
         return Formulation(
             loss=EpsilonInsensitiveLoss(float(self.epsilon)),
             target=RealTarget(1),
@@ -254,15 +253,6 @@ class SVR(_LibSVMMixin, svm.SVR):
             penalty=dual_penalty(layout),
             loss_scale=float(self.C),
         )
-
-    def _problems(self):
-        return 1, True
-
-    def _read_dual(self, estimator, n):
-        dual = estimator.dual_coef_
-        coef = np.zeros(n)
-        coef[self._support(estimator)] = (dual.toarray() if issparse(dual) else dual)[0]
-        return coef, estimator.intercept_
 
     def _tight_params(self, params):
         return _TIGHT | self._frozen()

@@ -19,7 +19,7 @@ from skinfluence.losses import (
     SquaredEpsilonInsensitiveLoss,
     SquaredHingeLoss,
 )
-from skinfluence.mixins import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.svm.shared import (
     check_number,
@@ -112,8 +112,8 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         """
         check_is_fitted(self)
         check_number("temperature", temperature)
-        problem = self._get_problem()
-        if not isinstance(self._get_formulation().loss, HingeLoss):
+        problem = self._problem().fitted
+        if not isinstance(self._problem().formulation.loss, HingeLoss):
             raise UnsupportedEstimatorError(
                 f"LinearSVC(loss={problem.params['loss']!r}) has influence of its own and "
                 "is not made smooth: call its methods, or fit with loss='hinge'."
@@ -138,7 +138,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         return linear_classification(self, loss, y, sample_weight)
 
     def _tight_params(self, params):
-        form = self._influence_problem.formulation
+        form = self._problem().fitted.formulation
         return _TIGHT | {"class_weight": form.frozen_class_weight()}
 
 

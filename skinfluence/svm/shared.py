@@ -64,11 +64,11 @@ def smoothed(estimator, smooth, temperature):
     temperature : float
         Width of the smooth hinge.
     """
-    problem = estimator._get_problem()
-    formulation = replace(estimator._get_formulation(), loss=SmoothHingeLoss(temperature))
+    problem = estimator._problem()
+    formulation = replace(problem.formulation, loss=SmoothHingeLoss(temperature))
     smooth.set_params(class_weight=formulation.frozen_class_weight())
-    theta, layout = estimator._theta(), formulation.layout
-    objective = problem.objective
+    theta, layout = problem.theta, formulation.layout
+    objective = problem.fitted.objective
     if objective is not None:
         objective = replace(objective, formulation=formulation)
     smooth._set_fitted(theta, layout, None if objective is None else objective.design.X)
@@ -77,13 +77,12 @@ def smoothed(estimator, smooth, temperature):
     for name in kept:
         if hasattr(estimator, name):
             setattr(smooth, name, getattr(estimator, name))
-    smooth._influence_problem = replace(
-        problem,
+    smooth._problem().fitted = replace(
+        problem.fitted,
         formulation=formulation,
         objective=objective,
         params=smooth.get_params(deep=False),
     )
-    smooth._influence_state = None
     return smooth
 
 

@@ -14,15 +14,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._compat import LinearClassifierMixin, check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
+from skinfluence.checks import check_count
 from skinfluence.design import make_design
 from skinfluence.exceptions import warn
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.losses import SmoothHingeLoss
-from skinfluence.mixins import InfluenceEstimatorMixin, KernelEstimatorMixin
-from skinfluence.mixins.checks import check_count
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Objective
+from skinfluence.parameters import DualCoefficients
+from skinfluence.responses import PairResponses
 from skinfluence.svm.anneal import anneal
-from skinfluence.svm.decision import PairDecision
 from skinfluence.svm.shared import (
     check_number,
     linear_classification,
@@ -202,12 +203,14 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
         return self._formulation(None, y, sample_weight)
 
     def _tight_params(self, params):
-        form = self._influence_problem.formulation
+        form = self._problem().fitted.formulation
         return _TIGHT | {"class_weight": form.frozen_class_weight()}
 
 
 class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
     """The kernel estimator without influence: parameters, fit and predictions."""
+
+    _responses = PairResponses()
 
     def __init__(
         self,
@@ -258,7 +261,9 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric")
         queries = KernelQueries(Basis(self._fitted_kernel, self.X_fit_), X, True)
         theta = np.column_stack([self.dual_coef_, self.intercept_])
-        return self._decision(queries.predict(theta))
+        raw = queries.predict(theta)
+        decide = self._responses.transform(self)
+        return raw[:, 0] if decide is None else decide(raw)
 
     def predict(self, X: MatrixLike) -> NDArray[Any]:
         """Return the class of each sample.
@@ -281,7 +286,9 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         >>> SmoothHingeSVC().fit(X, y).predict(X[::50])
         array([0, 1, 2])
         """
-        return self._labels_of_decision(self.decision_function(X))
+        decision = self.decision_function(X)
+        code = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
+        return self.classes_[code]
 
     def _check_params(self):
         super()._check_params()
@@ -316,22 +323,36 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         state.pop("_fitted_basis", None)  # holds K; the parameters do without
         return state
 
-    def _decision(self, raw):
-        if len(self.classes_) == 2:
-            return raw[:, 0]
-        return PairDecision(len(self.classes_))(raw)
-
-    def _labels_of_decision(self, decision):
-        code = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
-        return self.classes_[code]
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
 
 
-class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
+class _SmoothCoefficients(DualCoefficients):
+    """Dual coefficients in `dual_coef_`, one row for each pair of classes."""
+
+    def kernel(self, model, X):
+        return model._fitted_kernel
+
+    def problems(self, model):
+        return len(model.dual_coef_), True
+
+    def n_training_rows(self, model):
+        return model.dual_coef_.shape[1]
+
+    def kept_rows(self, model):
+        return slice(None), model.X_fit_
+
+    def read_dual(self, model, n):
+        return model.dual_coef_, model.intercept_
+
+    def write_dual(self, model, coef, intercept, objective):
+        model.dual_coef_, model.intercept_ = coef, intercept
+        model.X_fit_ = objective.design.basis.X
+
+
+class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
     """Kernel support vector classifier with a smooth hinge, and influence functions.
 
     With temperature t, sample weights w, class weights c (frozen at fit; "balanced" ones
@@ -408,37 +429,15 @@ class SmoothHingeSVC(KernelEstimatorMixin, _SmoothHingeKernelModel):
     (3, 569)
     """
 
+    _parameters = _SmoothCoefficients()
+    _responses = PairResponses()
+    _fitted_kernel = None
+
     def _formulate(self, y, sample_weight):
         loss = SmoothHingeLoss(self.temperature)
-        return one_vs_one_classification(self, loss, y, self._n_training_rows())
-
-    def _kernel(self, X):
-        return self._fitted_kernel
-
-    def _problems(self):
-        return len(self.dual_coef_), True
-
-    def _n_training_rows(self):
-        return self.dual_coef_.shape[1]
-
-    def _kept_rows(self):
-        return slice(None), self.X_fit_
-
-    def _read_dual(self, estimator, n):
-        return estimator.dual_coef_, estimator.intercept_
-
-    def _write_dual(self, coef, intercept, objective):
-        self.dual_coef_, self.intercept_ = coef, intercept
-        self.X_fit_ = objective.design.basis.X
-
-    def _decision_transform(self):
-        n_classes = len(self.classes_)
-        return None if n_classes == 2 else PairDecision(n_classes)
-
-    def _labels(self, raw):
-        return self._labels_of_decision(self._decision(raw))
+        return one_vs_one_classification(self, loss, y, self.dual_coef_.shape[1])
 
     def _tight_params(self, params):
-        kernel, form = self._fitted_kernel, self._influence_problem.formulation
+        kernel, form = self._fitted_kernel, self._problem().fitted.formulation
         frozen = {"class_weight": form.frozen_class_weight()}
         return _TIGHT | frozen | kernel.params

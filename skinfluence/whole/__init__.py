@@ -1,6 +1,11 @@
 """Influence and removal of everything that a pipeline's fit did, see `sweep`."""
 
 from skinfluence.whole.data import TrainingData
-from skinfluence.whole.fit import WholeFit
+from skinfluence.whole.problem import (
+    PipelineProblem,
+    WholeProblem,
+    give_data,
+    training_data,
+)
 
-__all__ = ["TrainingData", "WholeFit"]
+__all__ = ["PipelineProblem", "TrainingData", "WholeProblem", "give_data", "training_data"]

@@ -7,9 +7,9 @@ add, see `sweep`. Samples are raw.
 import numpy as np
 
 from skinfluence import influence
+from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices
-from skinfluence.mixins.checks import check_count, check_option
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.sweep import Sample
 
@@ -26,7 +26,7 @@ class WholeInfluence:
                 "weight would move the transformers, too, which keep no place for them. Use "
                 "add_samples on a copy, or influence_params() of the training samples."
             )
-        result = self.final.influence_params(hessian_solver=hessian_solver, **options)
+        result = super().influence_params(hessian_solver=hessian_solver, **options)
         sweep = self.sweep(hessian_solver)
         layout = sweep.point.objective.formulation.layout
         basis = layout.from_public(np.eye(layout.size))
@@ -35,12 +35,11 @@ class WholeInfluence:
         return result
 
     def influence_loss(self, X, y, *, average=False, hessian_solver="auto", **options):
-        samples = self.transform(X)
-        result = self.final.influence_loss(
-            samples, y, average=average, hessian_solver=hessian_solver, **options
+        result = super().influence_loss(
+            X, y, average=average, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
-        query = self.final._check_query(samples, y)
+        query = self.check_query(X, y)
         if average and self.scaled is not None:
             sweep.add_scales(query.sum()[None] / len(query), result[None])
         elif average:
@@ -73,11 +72,10 @@ class WholeInfluence:
     def influence_loss_chunked(
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
     ):
-        samples = self.transform(X)
         sweep = self.sweep(hessian_solver)
-        query = self.final._check_query(samples, y)
-        chunks = self.final.influence_loss_chunked(
-            samples, y, working_memory=working_memory, hessian_solver=hessian_solver
+        query = self.check_query(X, y)
+        chunks = super().influence_loss_chunked(
+            X, y, working_memory=working_memory, hessian_solver=hessian_solver
         )
 
         def generate():
@@ -93,14 +91,13 @@ class WholeInfluence:
     def influence_prediction(
         self, X, *, response_method="auto", hessian_solver="auto", **options
     ):
-        samples, final = self.transform(X), self.final
-        result = final.influence_prediction(
-            samples, response_method=response_method, hessian_solver=hessian_solver, **options
+        result = super().influence_prediction(
+            X, response_method=response_method, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
-        design = final._check_X(sweep.point.objective.formulation, samples)
-        method = final._response_method(response_method)
-        jacobian, _ = final._response_jacobian(method, design, sweep.point)
+        design = self.check_X(sweep.point.objective.formulation, X)
+        method = self.response_method(response_method)
+        jacobian, _ = self.response_jacobian(method, design, sweep.point)
         K = len(sweep.point.theta)
         wide = result if result.ndim == 3 else result[:, :, None]
         for q in range(design.n_rows):
@@ -118,11 +115,11 @@ class WholeInfluence:
         return result
 
     def influence_functional(self, gradient, *, hessian_solver="auto", **options):
-        result = self.final.influence_functional(
+        result = super().influence_functional(
             gradient, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
-        layout, params = sweep.point.objective.formulation.layout, self.final.params_
+        layout, params = sweep.point.objective.formulation.layout, self.params
         values = gradient(params) if callable(gradient) else gradient
         V = layout.from_public(np.atleast_2d(np.asarray(values, dtype=np.float64)))
         samples = [None] * len(V)
@@ -135,14 +132,13 @@ class WholeInfluence:
         return result
 
     def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
-        samples = self.transform(X)
-        self.final._check_perturbable()
+        self.parameters.check_perturbable(self.objective)
         sweep = self.sweep(hessian_solver)
         n = sweep.point.objective.n_rows
         index = check_indices(index, n, "index")
         if len(index) != 1:
             raise ValueError(f"index must be one training sample, not {len(index)}.")
-        query = self.final._check_query(samples, y)
+        query = self.check_query(X, y)
         scale = sweep.point.objective.weight_sum
         weight = sweep.point.objective.sample_weight[index[0]]
         samples = self.one_by_one(X, query)
@@ -151,12 +147,12 @@ class WholeInfluence:
 
     def influence_relabel(self, X, y, **options):
         self.refuse_supervised("influence_relabel")
-        return self.final.influence_relabel(self.transform(X), y, **options)
+        return super().influence_relabel(X, y, **options)
 
     def self_influence(self, *, hessian_solver="auto", **options):
-        result = self.final.self_influence(hessian_solver=hessian_solver, **options)
+        result = super().self_influence(hessian_solver=hessian_solver, **options)
         sweep = self.sweep(hessian_solver)
-        query = self.final._check_query(self.transform(self.data.X), self.data.y)
+        query = self.check_query(self.data.X, self.data.y)
         for block in self.blocks(sweep, query):
             rows = np.arange(block.start, block.stop)
             added = np.zeros((len(rows), len(result)))
@@ -197,7 +193,7 @@ class WholeInfluence:
     def raw_influence(self, X, hessian_solver):
         """Return the influence on the raw prediction of one sample, (n, K)."""
         sweep = self.sweep(hessian_solver)
-        design = self.final._check_X(sweep.point.objective.formulation, self.transform(X))
+        design = self.check_X(sweep.point.objective.formulation, X)
         K = len(sweep.point.theta)
         moved = np.empty((1, sweep.point.objective.n_rows, K))
         influence.output_influence(sweep.point, sweep.factor, design, moved)

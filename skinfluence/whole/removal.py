@@ -8,16 +8,16 @@ models, models with an l1 penalty and losses with kinks are refitted by scikit-l
 import numpy as np
 from scipy import sparse
 from sklearn import config_context
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence import removal
 from skinfluence.blocks import run_blocks
+from skinfluence.checks import check_count, check_option, check_refine, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
-from skinfluence.mixins.checks import check_count, check_option, check_refine, prepare_out
-from skinfluence.mixins.refit_checks import choose_checks, compare_changes
+from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names, random_steps, through
 from skinfluence.whole.data import take_rows
 
@@ -35,8 +35,8 @@ class Refit:
     ----------
     before : Pipeline
         The refitted transformers.
-    model : estimator
-        The refitted model.
+    model : Problem
+        The problem of the refitted model.
     """
 
     def __init__(self, before, model):
@@ -47,11 +47,11 @@ class Refit:
         """Return raw samples as the model sees them."""
         # One by one, because a pipeline wants its last step to have fitted attributes.
         steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
-        return through(steps, X, self.model)
+        return through(steps, X, self.model.estimator)
 
     def raw_predictions(self, X):
         """Return raw predictions of raw samples, (m, K)."""
-        return self.model._raw_predictions(self.transform(X))
+        return self.model.raw_predictions(self.transform(X))
 
     def loss(self, X, y):
         """Return the losses of raw samples, (m,)."""
@@ -93,11 +93,11 @@ class WholeRemoval:
         verbose=0,
     ):
         """Return `leave_out_params` of groups as `resolve` returns them."""
-        out = prepare_out(out, (len(groups), len(self.final.params_)), dtype)
+        out = prepare_out(out, (len(groups), len(self.params)), dtype)
         if method == "influence":
             moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
             for group in range(len(groups)):
-                out[group] = self.final.params_ - self._summed(moved, groups.rows(group))
+                out[group] = self.params - self._summed(moved, groups.rows(group))
             return out
         if self.scaled is not None:
             self.scaled.leave_out_params(
@@ -148,11 +148,11 @@ class WholeRemoval:
     ):
         """Return `leave_out_loss` by refits of the pipeline."""
         groups = self.resolve(groups, cv, method, refine)
-        plain = self.final.sample_loss(self.transform(X), y)
+        plain = self.sample_loss(X, y)
         out = prepare_out(out, (len(plain), len(groups)), dtype)
         if method == "influence":
-            loss = self.final._get_formulation().loss
-            target = self.final._get_formulation().target.encode(y)
+            loss = self.formulation.loss
+            target = self.formulation.target.encode(y)
             members = [groups.rows(group) for group in range(len(groups))]
             for q in range(len(plain)):
                 raw = self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
@@ -166,13 +166,13 @@ class WholeRemoval:
         return out
 
     def leave_out_predict(self, groups=None, *, response_method="predict", **options):
-        self.final._check_left_out_response(response_method)
-        return self.final._respond(self.raw_without(groups, **options), response_method)
+        self.check_left_out_response(response_method)
+        return self.respond(self.raw_without(groups, **options), response_method)
 
     def leave_out_score(self, groups=None, *, scoring=None, sample_weight=None, **options):
         raw = self.raw_without(groups, **options)
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return self.final._score_raw(raw, scoring, metadata)
+        return self.score_raw(raw, scoring, metadata)
 
     def raw_without(
         self,
@@ -186,12 +186,12 @@ class WholeRemoval:
     ):
         """Return each training sample's raw prediction without its group, (n, K)."""
         if self.scaled is not None:
-            return self.scaled._leave_out_raw(
+            return self.scaled.raw_without(
                 groups, cv, method, refine, hessian_solver, n_jobs, verbose
             )
         groups = self.resolve(groups, cv, method, refine)
         groups.partition()
-        K = len(self.final._theta())
+        K = len(self.theta)
         raw = np.full((self.data.n_rows, K), np.nan)
         if method == "influence":
             for group in range(len(groups)):
@@ -218,7 +218,7 @@ class WholeRemoval:
             Predictions of X.
         """
         groups = self.resolve(None, None, method, refine)
-        response = self.final._get_formulation().loss.response
+        response = self.formulation.loss.response
         if method == "influence":
             raw = self.raw_without(None, None, method, None, hessian_solver, n_jobs)
             members = [groups.rows(group) for group in range(len(groups))]
@@ -252,7 +252,7 @@ class WholeRemoval:
         random_state = check_random_state(random_state)
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
-        optimum = self.final.params_
+        optimum = self.params
         predicted = self._params_without(groups, method, refine=refine, **options) - optimum
         indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
@@ -275,7 +275,7 @@ class WholeRemoval:
                 "pipeline was left as it is. Keep samples of every class, or strengthen the "
                 "penalty."
             )
-        return self.become(refit, self.data.without(rows))
+        self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         rows = X
@@ -285,9 +285,7 @@ class WholeRemoval:
             rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
         # The model checks the samples behind the steps as they are.
         objective = self.objective
-        more = self.final._make_objective(
-            objective.formulation, self.transform(rows), y, sample_weight
-        )
+        more = self.make_objective(objective.formulation, rows, y, sample_weight)
         self.check_refits()
         data = self.data.append(X, y, sample_weight)
         weight = np.concatenate([objective.sample_weight, more.sample_weight])
@@ -297,7 +295,7 @@ class WholeRemoval:
                 "With these samples there is another class, or the objective has no optimum: "
                 "the pipeline was left as it is. Fit it again."
             )
-        return self.become(refit, data)
+        self.become(refit, data)
 
     def resolve(self, groups, cv, method, refine):
         """Return the `Groups` that a user means, after checks of the other arguments."""
@@ -309,7 +307,7 @@ class WholeRemoval:
             cv,
             X=X if hasattr(X, "shape") else np.empty((n, 0)),
             y=self.data.y,
-            classifier=is_classifier(self.final),
+            classifier=self.is_classifier,
         )
         groups.check_leaves_weight(self.objective.sample_weight)
         return groups
@@ -355,7 +353,7 @@ class WholeRemoval:
         """Return the `Refit` on other data with weights (m,) for the model."""
         before, X = self.refit_before(data)
         columns = self._columns(before, X)
-        model = self.final._refit_near(X, data.y, weight, method, columns, self.factor)
+        model = self.refit_near(X, data.y, weight, method, columns, self.factor)
         return None if model is None else Refit(before, model)
 
     def refit_before(self, data):
@@ -378,7 +376,7 @@ class WholeRemoval:
         if self.refits_are_checked:
             return
         _, again = self.refit_before(self.data)
-        fitted = self.final._rows_of_X(self.objective, np.arange(self.data.n_rows))
+        fitted = self.parameters.rows_of_X(self.objective, np.arange(self.data.n_rows))
         difference = np.inf
         if again.shape == fitted.shape:
             gap = abs(_plain(again) - _plain(fitted))
@@ -402,7 +400,7 @@ class WholeRemoval:
     def _columns(self, before, X):
         """Return the present position of each feature of a refit, None if they are equal."""
         names = feature_names(before)
-        if names is None and X.shape[1] == self.final._layout().n_features:
+        if names is None and X.shape[1] == self.parameters.layout(self.estimator).n_features:
             return None
         if names is None or self.feature_names is None:
             return np.full(X.shape[1], -1)
@@ -413,16 +411,16 @@ class WholeRemoval:
 
     def _matched(self, refit):
         """Return a refit's parameters in the places of the present ones, (p,)."""
-        params, names = refit.model.params_, feature_names(refit.before)
-        same = params.shape == self.final.params_.shape
+        params, names = refit.model.params, feature_names(refit.before)
+        same = params.shape == self.params.shape
         if names is None or np.array_equal(names, self.feature_names):
-            return params if same else np.full(self.final.params_.shape, np.nan)
-        found = dict(zip(param_names(refit.model, names), params, strict=True))
+            return params if same else np.full(self.params.shape, np.nan)
+        found = dict(zip(param_names(refit.model.estimator, names), params, strict=True))
         return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
 
     def _rescale(self, params, groups):
         """Turn parameters (G, p) on the present scales into those of refits, in place."""
-        objective = self.scaled._get_objective()
+        objective = self.scaled.objective
         layout = objective.formulation.layout
         for group in range(len(groups)):
             scales = objective.scales.without(objective.design.take(groups.rows(group)).rows())
@@ -437,7 +435,7 @@ class WholeRemoval:
 
     def _first_order_raw(self, X, members, hessian_solver):
         """Return one sample's raw prediction without rows, a list of them, (G, K)."""
-        raw = self.final._raw_predictions(self.transform(X))[0]
+        raw = self.raw_predictions(X)[0]
         moved = self.raw_influence(X, hessian_solver)  # (n, K)
         return np.array([raw - self._summed(moved, rows) for rows in members])
 
@@ -447,7 +445,7 @@ class WholeRemoval:
         data = self.data.take(kept)
         before, X = self.refit_before(data)
         weight = self.objective.sample_weight[kept]
-        model = self.final._refit_by_solver(X, data.y, weight)
+        model = self.refit_by_solver(X, data.y, weight)
         return self._matched(Refit(before, model))
 
 

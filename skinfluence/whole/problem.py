@@ -1,6 +1,5 @@
-"""A fitted pipeline as one whole: its data, its stages and its model."""
+"""The problem of a fitted pipeline: that of its last step, or of everything it did."""
 
-import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -17,23 +16,28 @@ from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
+from skinfluence.groups import check_indices
+from skinfluence.problem import Problem
 from skinfluence.stages.registry import learns_from_rows, make_chain
 from skinfluence.steps import (
     feature_names,
     innermost,
     name_rows,
+    param_names,
     paths_of,
     replace_steps,
+    routing_enabled,
     row_names,
     steps_of,
     transform,
 )
 from skinfluence.supervised import names_of_learners
+from skinfluence.whole.data import TrainingData
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.sweep import KernelSweep, Sweep
 
-__all__ = ["WholeFit"]
+__all__ = ["PipelineProblem", "WholeProblem", "give_data", "training_data"]
 
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
@@ -42,36 +46,91 @@ _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
-class WholeFit(WholeInfluence, WholeRemoval):
-    """A fitted pipeline with the data that it was fitted on.
+class PipelineProblem(Problem):
+    """The problem of a pipeline's last step, for raw samples.
 
     Parameters
     ----------
     pipe : Pipeline
-        The fitted pipeline.
-    data : TrainingData
-        The arguments of its fit.
+        The fitted pipeline, ours or scikit-learn's.
     """
 
-    def __init__(self, pipe, data):
+    def __init__(self, pipe):
+        super().__init__(innermost(pipe))
         self.pipe = pipe
-        self.data = data
-        self.final = innermost(pipe)
+
+    @property
+    def data(self):
+        """The `TrainingData` of the pipeline's fit, None if they are unknown."""
+        return vars(self.pipe).get("training_data_")
+
+    def transform(self, X):
+        return transform(self.pipe, X)
+
+    def param_names(self):
+        return param_names(self.pipe)
+
+    def remove_samples(self, indices, **options):
+        data = self.data
+        if data is not None:
+            data = data.without(check_indices(indices, data.n_rows))
+        super().remove_samples(indices, **options)
+        give_data(self.pipe, data)
+
+    def add_samples(self, X, y, sample_weight=None, **options):
+        data, index = self.data, row_names(X)
+        if data is not None:
+            data = data.append(X, y, sample_weight)
+        held = getattr(self.objective, "index", None)
+        super().add_samples(X, y, sample_weight, **options)
+        if held is not None and index is not None:
+            self.name_rows(held.append(index))
+        give_data(self.pipe, data)
+
+    def set_training_data(self, X, y, sample_weight=None):
+        super().set_training_data(X, y, sample_weight)
+        self.name_rows(row_names(X))
+        give_data(self.pipe, training_data(self.pipe, X, y, sample_weight))
+
+    def drop_training_data(self):
+        super().drop_training_data()
+        give_data(self.pipe, None)
+
+
+class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the last step
+    WholeInfluence, WholeRemoval, PipelineProblem
+):
+    """The problem of everything that a pipeline's fit did.
+
+    Parameters
+    ----------
+    pipe : Pipeline
+        The fitted pipeline, which knows its training data.
+    """
+
+    is_whole = True
+
+    def __init__(self, pipe):
+        super().__init__(pipe)
         self.steps = steps_of(pipe)
         self.paths = paths_of(pipe)[:-1]
         self.refits_are_checked = False
-        self.objective = self.final._get_objective()
-        self.params = self.final.params_
+        self.made_for = (self.data, self.objective, self.params)
 
-    def is_of(self, pipe, data):
-        """Return whether this is the present state of a pipeline."""
-        steps = steps_of(pipe)
-        same = len(steps) == len(self.steps) and innermost(pipe) is self.final
+    @staticmethod
+    def answers(method):
+        """Return whether a method is about the whole fit."""
+        return any(hasattr(chapter, method) for chapter in (WholeInfluence, WholeRemoval))
+
+    def is_current(self):
+        """Return whether the pipeline is in the state that this problem was made for."""
+        steps = steps_of(self.pipe)
+        same = len(steps) == len(self.steps) and innermost(self.pipe) is self.estimator
         same &= all(a is b for (_, a), (_, b) in zip(steps, self.steps, strict=False))
-        if not same or data is not self.data:
+        data, objective, params = self.made_for
+        if not same or data is not self.data or self.objective is not objective:
             return False
-        unchanged = self.final._get_objective() is self.objective
-        return unchanged and np.array_equal(self.final.params_, self.params)
+        return np.array_equal(self.params, params)
 
     def learns(self, method):
         """Return whether any step before the model moves with the training samples.
@@ -90,10 +149,6 @@ class WholeFit(WholeInfluence, WholeRemoval):
         if method.startswith("influence") or method == "self_influence":
             return self.chain.has_influence
         return True
-
-    def transform(self, X):
-        """Return raw samples as the model sees them."""
-        return transform(self.pipe, X)
 
     @cached_property
     def chain(self):
@@ -132,7 +187,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
             return None
         objective = self.objective
         form, design = objective.formulation, objective.design
-        fixed = self.final._get_problem().params.get("class_weight") != "balanced"
+        fixed = self.fitted.params.get("class_weight") != "balanced"
         smooth = not form.loss.is_piecewise_linear and form.l1_support is None
         if design.has_metric or not (fixed and smooth) or form.minimum_norm is not None:
             return None
@@ -148,11 +203,8 @@ class WholeFit(WholeInfluence, WholeRemoval):
         moves = np.zeros(design.n_features, dtype=bool)
         if scaler.with_std:
             moves = scaler.scale_ == np.sqrt(scaler.var_)
-        model = copy.copy(self.final)
-        model._replace_objective(
-            replace(objective, scales=ColumnScales.of(design, moves, scaler.with_mean))
-        )
-        return model
+        scales = ColumnScales.of(design, moves, scaler.with_mean)
+        return self.on(replace(objective, scales=scales))
 
     def step_params(self, data):
         """Return the metadata of `fit` that go to each step, a list of dict."""
@@ -188,27 +240,27 @@ class WholeFit(WholeInfluence, WholeRemoval):
         if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
             return None
         try:
-            return self.final._get_state("auto", quiet=True).factor
+            return self.state("auto", quiet=True).factor
         except SingularHessianError:
             return None
 
     def sweep(self, hessian_solver):
         """Return the sweep from the model's present parameters."""
-        state = self.final._get_state(hessian_solver, quiet=True)
+        state = self.state(hessian_solver, quiet=True)
         objective = state.point.objective
         if objective.design.has_metric:
-            self.final._check_perturbable()  # the kernel needs a derivative
+            self.parameters.check_perturbable(objective)  # the kernel needs a derivative
             return KernelSweep(state.point, state.factor, self)
         if objective.formulation.loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(
-                f"Influence of {type(self.final).__name__} through steps that learn from the "
+                f"Influence of {self.name} through steps that learn from the "
                 "samples: a linear model does not know how hard a row at a kink of its loss "
                 "pulls. Use SVC or SVR with kernel='linear', a smooth loss, or the methods "
                 "that remove samples (leave_out_*), which fit the steps again."
             )
         point = state.point
         if self.scaled is not None:
-            point = self.scaled._get_objective().at(point.theta)
+            point = self.scaled.objective.at(point.theta)
         return Sweep(point, state.factor, self)
 
     @cached_property
@@ -218,7 +270,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
         Some estimators take the sample weights, and others count the samples.
         """
         objective, form = self.objective, self.objective.formulation
-        fixed = self.final._get_problem().params.get("class_weight") != "balanced"
+        fixed = self.fitted.params.get("class_weight") != "balanced"
         if fixed or form.class_weight is None or form.class_weight.shape[1] > 1:
             return None
         codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
@@ -232,7 +284,7 @@ class WholeFit(WholeInfluence, WholeRemoval):
     @property
     def gamma_moves(self):
         """Whether the kernel's gamma is computed from the training samples."""
-        return self.final._get_problem().params.get("gamma") == "scale"
+        return self.fitted.params.get("gamma") == "scale"
 
     def refuse_supervised(self, method):
         """Raise if a step uses the targets."""
@@ -245,13 +297,36 @@ class WholeFit(WholeInfluence, WholeRemoval):
             )
 
     def become(self, refit, data):
-        """Let the pipeline be a refit of it, in place; return its training data.
-
-        The steps that it had are left as they are.
-        """
-        replace_steps(self.pipe, [step for _, step in refit.before.steps], refit.model)
+        """Let the pipeline be a refit of it, in place. The steps that it had stay as they are."""
+        replace_steps(
+            self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
+        )
         name_rows(self.pipe, row_names(data.X))
-        return data
+        give_data(self.pipe, data)
+
+
+def give_data(pipe, data):
+    """Let a pipeline, and those that are its last steps, know what they were fitted on."""
+    if data is vars(pipe).get("training_data_"):
+        return
+    while isinstance(pipe, Pipeline) and pipe.steps:
+        last = pipe.steps[-1][1]
+        if data is None:
+            vars(pipe).pop("training_data_", None)
+        elif hasattr(pipe, "_problem"):  # of this package
+            pipe.training_data_ = data
+        if data is not None and isinstance(last, Pipeline):
+            data = data.behind(pipe)
+        pipe = last
+
+
+def training_data(pipe, X, y, sample_weight=None):
+    """Return the arguments that a pipeline's fit took, with the weights routed as by it."""
+    params = {}
+    if sample_weight is not None:
+        name = "sample_weight" if routing_enabled() else f"{paths_of(pipe)[-1]}__sample_weight"
+        params = {name: sample_weight}
+    return TrainingData(X, y, params)
 
 
 def _given(params):

@@ -1,20 +1,20 @@
 """An estimator that answers with predictions made beforehand, for scikit-learn's scorers."""
 
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from functools import partial
+
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 __all__ = ["pooled_predictions"]
 
 
-def pooled_predictions(estimator, loss, raw_prediction):
+def pooled_predictions(problem, raw_prediction):
     """Return an estimator whose responses come from raw predictions of known rows.
 
     Parameters
     ----------
-    estimator : object
-        The fitted estimator; its `score` and the shape of its responses are kept.
-    loss : Loss
-        Maps raw predictions to responses.
+    problem : Problem
+        The problem of the fitted estimator, whose `score` and shapes of responses are kept.
     raw_prediction : ndarray of shape (n, K)
         Raw predictions of the rows that will be asked for, in their order.
 
@@ -23,15 +23,16 @@ def pooled_predictions(estimator, loss, raw_prediction):
     object
         A fitted classifier or regressor.
     """
-    if is_classifier(estimator):
+    estimator = problem.estimator
+    if problem.is_classifier:
         pooled = _PooledClassifier()
         pooled.classes_ = estimator.classes_
-        pooled.labels_ = estimator._labels
-        pooled.transform_ = estimator._decision_transform()
+        pooled.labels_ = partial(problem.responses.labels, estimator)
+        pooled.transform_ = problem.responses.transform(estimator)
     else:
         pooled = _PooledRegressor()
-        pooled.flat_ = estimator._has_flat_target()
-    pooled.loss_ = loss
+        pooled.flat_ = problem.has_flat_target
+    pooled.loss_ = problem.formulation.loss
     pooled.has_probabilities_ = hasattr(estimator, "predict_proba")
     pooled.raw_prediction_ = raw_prediction
     return pooled

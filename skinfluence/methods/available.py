@@ -1,0 +1,71 @@
+"""Which methods an object has, in one place: the rest are hidden, each with its reason."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from sklearn.utils.metaestimators import available_if
+
+__all__ = ["HasProblem", "available", "why_not"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+# Methods whose result would be one about single dual coefficients.
+_OF_COEFFICIENTS = ("dfbetas", "params_covariance", "solve_hessian")
+# Methods that need a curvature, which a piecewise linear loss does not have.
+_OF_CURVATURE = (
+    "convergence_report",
+    "influence_summary",
+    "newton_correction",
+    "newton_step",
+    "polish",
+)
+
+
+class HasProblem:
+    """An object whose methods ask a problem: an estimator or a pipeline."""
+
+    def _problem(self, method: str | None = None) -> Any:
+        """Return the problem that a method asks, of the last step alone for None."""
+        raise NotImplementedError
+
+    def _check_has(self, name: str) -> None:
+        """Raise AttributeError with the reason if the object cannot have a method."""
+        raise NotImplementedError
+
+
+def available(method: Method) -> Method:
+    """Hide a method from objects that cannot have it.
+
+    The object answers in `_check_has(name)`, which raises AttributeError with the reason.
+    """
+    decorate: Callable[[Method], Method] = available_if(partial(_check, method.__name__))
+    return decorate(method)
+
+
+def _check(name, obj):
+    obj._check_has(name)
+    return True
+
+
+def why_not(estimator, name):
+    """Return why an estimator lacks a method, None if it has it."""
+    owner = type(estimator)
+    if name in _OF_CURVATURE and not estimator._has_curvature:
+        remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
+        if hasattr(owner, "smooth"):
+            remedy = "smooth() for a smooth model at the same parameters"
+        return (
+            f"{owner.__name__} has no {name}: its loss has no curvature outside its kinks, "
+            f"and no Newton step. Use {remedy}."
+        )
+    if name in _OF_COEFFICIENTS and estimator._parameters.is_dual:
+        others = ["influence_functional", "leave_out_params"]
+        if estimator._has_curvature:
+            others.insert(0, "influence_summary")
+        return (
+            f"{owner.__name__} has no {name}, which describes coefficients of features. In "
+            "dual coefficients the Hessian is singular to rounding if the kernel matrix is: "
+            f"use {', '.join(others[:-1])} or {others[-1]}."
+        )
+    return None

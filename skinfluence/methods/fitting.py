@@ -1,0 +1,247 @@
+"""An estimator that remembers what it was fitted on: fit, training data, parameters."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, Self
+
+import sklearn
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import _version
+from skinfluence._typing import Floats, MatrixLike
+from skinfluence.exceptions import warn
+from skinfluence.methods.available import HasProblem, available, why_not
+from skinfluence.parameters import Coefficients
+from skinfluence.problem import Problem
+from skinfluence.responses import Responses
+
+__all__ = ["FittedMixin", "ParameterMixin"]
+
+
+class ParameterMixin(HasProblem):
+    """Training data and the vector of parameters."""
+
+    @available
+    def drop_training_data(self) -> Self:
+        """Forget the training data, for a small pickle.
+
+        Predictions stay available, and so do methods that need no training row, such as
+        `sample_loss` of models that are not made of them, as kernel models are.
+        `set_training_data` brings the data back.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        self._problem("drop_training_data").drop_training_data()
+        return self
+
+    @available
+    def set_training_data(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Give the fitted estimator the data that its influence is to be measured on.
+
+        Usually the data it was fitted on, after `drop_training_data` or from a pickle.
+        Other rows may be given too: fit on a sample, explain on everything. Then the
+        parameters are not the optimum of the objective on these rows;
+        `convergence_report` says how far from it, and `polish` goes there.
+
+        Frozen: class weights ("balanced" ones as computed at fit) and hyperparameters.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask array} of shape (n_samples, n_features)
+            Training data, kept by reference. Dask arrays are read once, for checks.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values. Labels must be among those seen in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None for ones.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        self._problem("set_training_data").set_training_data(X, y, sample_weight)
+        return self
+
+    @property
+    def params_(self) -> Floats:
+        """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
+        self._check_has("params_")
+        check_is_fitted(self)
+        return self._problem("params_").params
+
+    @available
+    def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
+        """Return parameter vectors in the shapes of `coef_` and `intercept_`.
+
+        Parameters
+        ----------
+        params : array-like of shape (..., p)
+            Vectors laid out as `params_`, such as rows of `influence_params`.
+
+        Returns
+        -------
+        coef : ndarray
+            Coefficients, the leading axes of `params` before those of `coef_`.
+        intercept : ndarray
+            Intercepts, likewise; zeros when `fit_intercept=False`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> coef, intercept = clf.split_params(clf.influence_params())
+        >>> coef.shape, intercept.shape
+        ((150, 3, 4), (150, 3))
+        """
+        return self._problem("split_params").split_params(params)
+
+    @available
+    def param_names(self) -> list[str]:
+        """Return a name for each entry of `params_`.
+
+        Returns
+        -------
+        list of str
+            Such as ``"coef[setosa, petal length (cm)]"`` and ``"intercept[setosa]"``;
+            without the output where the model has only one.
+        """
+        return self._problem("param_names").param_names()
+
+
+class FittedMixin(ParameterMixin):
+    """Remembers the objective of a fit; stands before a class of scikit-learn.
+
+    An estimator adds `_formulate(y, sample_weight)`, which returns the `Formulation` that its
+    `fit` minimised or raises `UnsupportedEstimatorError`, and `_tight_params(params)`, the
+    constructor parameters of an accurate refit.
+    """
+
+    #: How the model keeps its parameters.
+    _parameters = Coefficients()
+    #: How raw predictions become responses.
+    _responses = Responses()
+    #: Whether the loss has a curvature, for Newton steps.
+    _has_curvature = True
+    #: Class of scikit-learn that refits the model, None for the one that `fit` is from.
+    _plain: type | None = None
+    #: Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
+    _refits_stop_early = False
+    #: Whether rows that leave stay in refits with a weight of zero: for penalties that count
+    #: samples, and if an optimum exists without the last sample of a class.
+    _refits_on_all_rows = False
+
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None for ones.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, sample_weight)
+
+    def _fit_and_remember(self, X, y, sample_weight, **params):
+        """Fit with the other arguments of scikit-learn's `fit`, and remember the data."""
+        # With copy_X=False scikit-learn may centre and scale X in place, and the training
+        # data would no longer be those of the fit.
+        given = X if getattr(self, "copy_X", True) else _copied(X)
+        before = vars(self).copy()
+        problem = Problem(self)
+        try:
+            problem.forget_fit()
+            super().fit(self._lend(X, sample_weight), y, sample_weight=sample_weight, **params)
+            problem.remember(given, y, sample_weight)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _lend(self, X, sample_weight):
+        """Return X for scikit-learn's `fit`: a copy if that would write into it."""
+        return X
+
+    def _chosen_params(self):
+        """Return the constructor parameters that refits keep."""
+        return dict(self._influence_problem.params)
+
+    def _score_pooled(self, pooled, X, y, **metadata):
+        """Return the estimator's own score of an estimator with predictions made before."""
+        return pooled.score(X, y, **metadata)
+
+    def _problem(self, method: str | None = None) -> Any:
+        """Return the problem that a method asks."""
+        return Problem(self)
+
+    def _check_has(self, name: str) -> None:
+        """Raise AttributeError with the reason if the estimator cannot have a method."""
+        reason = why_not(self, name)
+        if reason is not None:
+            raise AttributeError(reason)
+
+    @classmethod
+    def _parent_class(cls):
+        """Return the class whose `fit` this one adds influence to."""
+        after = cls.__mro__[cls.__mro__.index(FittedMixin) + 1 :]
+        return next(parent for parent in after if issubclass(parent, BaseEstimator))
+
+    def __copy__(self):
+        # A shallow copy shares the factorisation; a pickle, which `copy` would otherwise
+        # go through, leaves it out.
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_influence_state", None)
+        state["_skinfluence_versions"] = (_version.__version__, sklearn.__version__)
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        saved = state.pop("_skinfluence_versions", None)
+        super().__setstate__(state)
+        present = (_version.__version__, sklearn.__version__)
+        if saved is None or tuple(saved) == present:
+            return
+        warn(
+            f"This {type(self).__name__} was pickled with skinfluence {saved[0]} and "
+            f"scikit-learn {saved[1]} and is read with skinfluence {present[0]} and "
+            f"scikit-learn {present[1]}: results may differ. Fit it again."
+        )
+        fitted = getattr(self, "_influence_problem", None)
+        if fitted is not None:
+            # scikit-learn may have taken away constructor parameters of the time of the fit.
+            known = {n: v for n, v in fitted.params.items() if n in self._get_param_names()}
+            self._influence_problem = replace(fitted, params=known)
+
+
+def _copied(X):
+    """Return a copy of X, None if there is no memory for one."""
+    try:
+        return copy.deepcopy(X)
+    except Exception:
+        return None

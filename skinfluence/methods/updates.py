@@ -1,0 +1,180 @@
+"""Chapter C, continued: refits that check a removal, and removal in place."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from numpy.typing import ArrayLike
+from sklearn.utils import Bunch
+
+from skinfluence._typing import Accuracy, CrossValidation, GroupsLike, MatrixLike, RandomState
+from skinfluence.methods.available import HasProblem, available
+from skinfluence.solvers import HessianSolver
+
+__all__ = ["UpdateMixin"]
+
+
+class UpdateMixin(HasProblem):
+    """Refits that check a removal; removal and addition of rows in place."""
+
+    @available
+    def leave_out_check(
+        self,
+        n_checks: int = 20,
+        groups: GroupsLike = None,
+        *,
+        cv: CrossValidation = None,
+        method: Accuracy = "newton",
+        refine: float | None = None,
+        random_state: RandomState = None,
+        hessian_solver: str | HessianSolver = "auto",
+        n_jobs: int | None = None,
+    ) -> Bunch:
+        """Really refit with scikit-learn without some groups, and compare.
+
+        Half of the checked groups are those with the largest predicted change of the
+        parameters, half are drawn at random from the others. Refits use the parent class
+        of scikit-learn with class weights frozen and its tolerance tight.
+
+        Parameters
+        ----------
+        n_checks : int, default=20
+            How many refits.
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Which rows leave together, see `leave_out_params`.
+        cv : int, splitter or iterable, default=None
+            The test folds are the groups.
+        method : {"influence", "newton", "exact"}, default="newton"
+            Accuracy to check.
+        refine : float, default=None
+            Share of the groups recomputed exactly, see `leave_out_params`.
+        random_state : int, RandomState instance or None, default=None
+            Draws the random half.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+        n_jobs : int, default=None
+            Number of joblib threads.
+
+        Returns
+        -------
+        check : Bunch
+            Measurements, as attributes:
+
+            predicted, actual : ndarray of shape (n_checks, p)
+                Change of the parameters from the optimum of all rows.
+            indices : ndarray of shape (n_checks,)
+                Groups that were refitted.
+            pearson_r, slope : float
+                Of actual against predicted changes, over all entries; of kernel models
+                over predictions for the training samples, since dual coefficients need
+                not be unique.
+            max_relative_error : float
+                Largest ``|predicted - actual| / |actual|`` in the 2-norm, among groups
+                that move the parameters by more than 1e-6 of their size.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> reg = Ridge(alpha=0.1).fit(*load_diabetes(return_X_y=True))
+        >>> reg.leave_out_check(random_state=0).max_relative_error < 1e-9
+        True
+        """
+        return self._problem("leave_out_check").leave_out_check(
+            n_checks,
+            groups,
+            cv=cv,
+            method=method,
+            refine=refine,
+            random_state=random_state,
+            hessian_solver=hessian_solver,
+            n_jobs=n_jobs,
+        )
+
+    @available
+    def remove_samples(
+        self,
+        indices: ArrayLike,
+        *,
+        method: Accuracy = "exact",
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Self:
+        """Take training samples out of the fitted model, in place.
+
+        The parameters become those of `leave_out_params` for this group, and the samples
+        leave the training data.
+
+        Parameters
+        ----------
+        indices : array-like of shape (m,) or int
+            Rows of the training data.
+        method : {"influence", "newton", "exact"}, default="exact"
+            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = Ridge(alpha=0.1).fit(X, y).remove_samples([0, 1])
+        >>> refit = Ridge(alpha=0.1).fit(X[2:], y[2:])
+        >>> bool(np.allclose(reg.coef_, refit.coef_))
+        True
+        """
+        self._problem("remove_samples").remove_samples(
+            indices, method=method, hessian_solver=hessian_solver
+        )
+        return self
+
+    @available
+    def add_samples(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        hessian_solver: str | HessianSolver = "auto",
+    ) -> Self:
+        """Add samples to the training data and refit exactly, in place.
+
+        Damped Newton from the present parameters on the enlarged objective. Class weights
+        stay as fitted, and labels must be among those seen in `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            New training samples.
+        y : array-like of shape (m,) or (m, n_targets)
+            Their targets or labels.
+        sample_weight : array-like of shape (m,), default=None
+            Their weights; None for ones.
+        hessian_solver : str or HessianSolver, default="auto"
+            How to apply H^-1; results do not depend on it.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skinfluence.linear_model import Ridge
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = Ridge(alpha=0.1).fit(X[:400], y[:400]).add_samples(X[400:], y[400:])
+        >>> bool(np.allclose(reg.coef_, Ridge(alpha=0.1).fit(X, y).coef_))
+        True
+        """
+        self._problem("add_samples").add_samples(
+            X, y, sample_weight, hessian_solver=hessian_solver
+        )
+        return self

@@ -1,0 +1,173 @@
+"""Chapter B: fits that stopped before the optimum."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+
+from skinfluence import convergence, existence, l1_support
+from skinfluence.checks import check_count, prepare_out
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.solvers import get_solver
+
+__all__ = ["ConvergenceAnswers"]
+
+
+class ConvergenceAnswers:
+    """Newton correction, report and polish, see `methods.convergence`."""
+
+    def newton_correction(self, *, hessian_solver="auto"):
+        self.check_curved()
+        state = self.state(hessian_solver)
+        return state.layout.to_public(state.correction)
+
+    def newton_step(
+        self,
+        epsilon,
+        X=None,
+        y=None,
+        *,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        if not isinstance(epsilon, Real) or not np.isfinite(epsilon):
+            raise ValueError(f"epsilon={epsilon!r} must be a finite number.")
+        self.refuse_dask("newton_step", X, y)
+        self.check_curved()
+        state = self.state(hessian_solver)
+        point, factor = state.point, state.factor
+        form, objective = point.objective.formulation, point.objective
+        _, target, rows = self.given_rows(state, X, y)
+        if form.penalty_share is not None:
+            extra = epsilon * objective.weight_sum
+            heavier = objective.with_penalty_weight(extra).at(point.theta)
+            with self.naming_directions():
+                factor = get_solver(hessian_solver, objective).factorise(heavier)
+        out = prepare_out(out, (len(rows), form.layout.size), dtype)
+        convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
+        lost = np.flatnonzero(np.isnan(out).any(axis=1))
+        if lost.size:
+            warn(
+                f"With epsilon={epsilon:g} the Hessian is not positive definite for "
+                f"{lost.size} sample(s), whose step is NaN: {lost[:5].tolist()}. More weight "
+                "was taken than they have, or they alone determine a parameter.",
+            )
+        return out
+
+    def convergence_report(self, *, hessian_solver="auto", n_jobs=None):
+        self.check_curved()
+        try:
+            state = self.state(hessian_solver, quiet=True)
+        except SingularHessianError as error:
+            return self.report_of_no_optimum(error)
+        if state.recession is None and state.factor.doubt is not None:
+            warn(state.factor.doubt)
+        point, factor, correction = state.point, state.factor, state.correction
+        readings = point.objective.design.readings
+        S = point.objective.weight_sum
+        decrement = convergence.newton_decrement(point, correction)
+        shift = state.gradient_shift
+        ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
+        holds = l1_support.holds(state)
+        converged = state.is_near and holds
+        message = _verdict(state, holds, ratio, decrement)
+        if state.recession is not None:
+            converged = False
+            message = self.describe_direction(state.recession.direction)
+        return Bunch(
+            gradient_norm=float(np.abs(readings(point.gradient)).max() / S),
+            newton_decrement=decrement,
+            gradient_shift=shift,
+            convergence_ratio=ratio,
+            correction=point.objective.formulation.layout.to_public(correction),
+            converged=converged,
+            message=message,
+        )
+
+    def report_of_no_optimum(self, error):
+        """Return the report where the Hessian is singular because there is no optimum.
+
+        Other errors are raised again.
+        """
+        objective, theta = self.objective, self.theta
+        direction = existence.recession_direction(objective, theta)
+        if direction is None:
+            raise error
+        point = objective.at(theta)
+        gradient = objective.design.readings(point.gradient)
+        names = ("newton_decrement", "gradient_shift", "convergence_ratio")
+        return Bunch(
+            gradient_norm=float(np.abs(gradient).max() / objective.weight_sum),
+            **dict.fromkeys(names, np.nan),
+            correction=np.full(objective.formulation.layout.size, np.nan),
+            converged=False,
+            message=self.describe_direction(direction),
+        )
+
+    def polish(self, *, tol=1e-10, max_iter=50, hessian_solver="auto"):
+        if not isinstance(tol, Real) or not 0 <= tol < 1:
+            raise ValueError(f"tol={tol!r} must be a number from 0 to 1.")
+        check_count("max_iter", max_iter)
+        self.check_curved()
+        objective = self.objective
+        solver = get_solver(hessian_solver, objective)
+        with self.naming_directions():
+            polished = convergence.polish(
+                objective, self.theta, solver, tol=tol, max_iter=max_iter
+            )
+        settled, theta = self.settle(objective, polished.theta)
+        if settled is objective:
+            self.theta = theta
+        else:
+            self.replace_objective(settled, theta)
+        self.estimator.n_newton_iter_ = polished.n_iter
+        self.estimator.newton_decrement_ = polished.decrement
+        direction = None
+        if existence.may_lack_minimum(settled, polished.correction):
+            direction = existence.recession_direction(settled, theta)
+        if direction is not None:
+            warn(self.describe_direction(direction), ConvergenceWarning)
+        elif not polished.converged:
+            warn(
+                f"polish stopped after {polished.n_iter} Newton steps at a Newton "
+                f"decrement of {polished.decrement:.3g}. Raise max_iter.",
+                ConvergenceWarning,
+            )
+
+    def check_curved(self, lacks="Newton step"):
+        """Raise where the loss has no curvature that Newton's method could use."""
+        if self.formulation.loss.is_piecewise_linear:
+            name, loss = self.name, self.fitted.params["loss"]
+            raise UnsupportedEstimatorError(
+                f"{name}(loss={loss!r}) has no curvature but in its kinks, and no {lacks}: "
+                f"use loss='squared_{loss}', or smooth() of a classifier for a smooth model "
+                "at the same parameters."
+            )
+
+
+def _verdict(state, holds, ratio, decrement):
+    """Return the report's message."""
+    if not holds:
+        return (
+            "Not converged: at the optimum other coefficients are zero, or have other signs. "
+            "Call polish(), or refit with a smaller tol or a larger max_iter."
+        )
+    if not state.is_near:
+        return (
+            f"Not converged: {state.distance}. Call polish(), or refit with a smaller tol or "
+            "a larger max_iter."
+        )
+    message = (
+        "Converged well enough for influence: one Newton step would change the rows' "
+        f"gradients by {state.gradient_shift:.2g} of their size (Newton decrement "
+        f"{decrement:.2g})."
+    )
+    if ratio > 1:
+        message += (
+            f" The optimum is {ratio:.2g} times the effect of a median row away: "
+            "leave-one-out changes need the Newton correction."
+        )
+    return message

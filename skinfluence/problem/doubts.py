@@ -1,0 +1,145 @@
+"""Warnings about a fitted point: far from the optimum, or without one."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from skinfluence import existence, l1_support
+from skinfluence._compat import TOL_DECIDES_RANK
+from skinfluence.exceptions import SingularHessianError, warn
+
+__all__ = ["Doubts"]
+
+# Share of the largest prediction by which those of an active set may differ from the fit's.
+_LOST_PATH = 0.05
+# Share by which directions that least squares drops turn into kept ones, to warn of.
+_MIXED = 0.02
+
+
+class Doubts:
+    """Warns of doubtful points, and names the directions that have no optimum."""
+
+    def warn_of_mixing(self, state):
+        """Warn if directions that least squares drops have variance that matters."""
+        spectrum = getattr(state.point.objective, "spectrum", None)
+        if spectrum is not None and spectrum.mixing > _MIXED:
+            lower = ", or lower tol" if TOL_DECIDES_RANK else ""
+            warn(
+                "Least squares drops directions of the features whose singular values are up "
+                f"to {spectrum.mixing:.2g} of the smallest one above {spectrum.tol:.2g} times "
+                "the largest: first-order results, which keep the directions fixed, may be "
+                f"off by about this share. Put the features in similar units{lower}."
+            )
+
+    def warn_of_misfit(self, state):
+        """Warn if the derivatives are those at a point far from the optimum."""
+        if state.point.objective.formulation.loss.is_piecewise_linear:
+            self.warn_of_lost_path(state.point)
+            return
+        if state.recession is not None:
+            return  # `state` has warned: if there is no optimum, every distance is infinite
+        if not l1_support.holds(state):
+            warn(
+                "The fit is not at its optimum: there other coefficients are zero, or have "
+                "other signs, and results on the support of the fit are wrong. Call polish() "
+                "or refit with a smaller tol or a larger max_iter.",
+            )
+        if not state.is_near:
+            warn(
+                f"The fit is not at its optimum: {state.distance}. Call polish() or refit "
+                "with a smaller tol or a larger max_iter; or the training arrays changed "
+                "since fit.",
+            )
+
+    def warn_of_lost_path(self, point):
+        """Warn if a fit is far from the optimum of its active set."""
+        largest = np.abs(point.raw_prediction).max()
+        if np.isfinite(point.misfit) and point.misfit <= _LOST_PATH * largest:
+            return
+        found = "no optimum was found from it"
+        if np.isfinite(point.misfit):
+            found = (
+                f"predictions there differ by up to {point.misfit / largest:.3g} of the "
+                "largest one"
+            )
+        warn(
+            f"The fit is not at its optimum: {found}, and the active set may be wrong. Refit "
+            "with a smaller tol or a larger max_iter; or the training arrays changed since "
+            "fit.",
+        )
+
+    @contextmanager
+    def naming_directions(self):
+        """Raise a solver's SingularHessianError again with the names of parameters.
+
+        If the Hessian is singular because there is no optimum, the error says so.
+        """
+        try:
+            yield
+        except SingularHessianError as error:
+            found = existence.recession_direction(self.objective, self.theta)
+            if found is not None:
+                public = self.layout.to_public(found)
+                raise SingularHessianError(self.describe_direction(found), public) from None
+            if error.direction is None:
+                raise
+            direction = self.layout.to_public(error.direction)
+            terms = self.name_terms(direction)
+            message = f"{error} The objective is flat along {terms}." if terms else error
+            raise SingularHessianError(str(message), direction) from None
+
+    def name_terms(self, direction, weight=None):
+        """Return the largest entries of a direction (p,) with the names of the parameters.
+
+        Entries are ranked by size, or by weights (p,) if units differ.
+        """
+        weight = np.abs(direction) if weight is None else weight
+        weight = weight / max(weight.max(initial=0.0), np.finfo(np.float64).tiny)
+        names = self.param_names()
+        largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
+        return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
+
+    @property
+    def lost_params(self):
+        """Which parameters have no value, (p,) bool, after `state`.
+
+        They are those that change along directions without an optimum.
+        """
+        state = getattr(self.estimator, "_influence_state", None)
+        if state is None or state.recession is None:
+            return np.zeros(self.layout.size, dtype=bool)
+        return self.layout.to_public(state.recession.lost)
+
+    def describe_direction(self, direction, objective=None):
+        """Return the sentence that an objective has no minimum.
+
+        Parameters
+        ----------
+        direction : ndarray of shape (K, D)
+            From `existence.recession_direction`.
+        objective : Objective or None, default=None
+            The objective that falls along it, None for that of the fit.
+        """
+        consequence = ""
+        if objective is None:
+            objective = self.objective
+            consequence = (
+                " The parameters in this direction are only where the solver stopped, and "
+                "results about them have no meaning."
+            )
+        layout, design = self.layout, objective.design
+        weight = np.abs(direction)
+        if weight[:, : design.n_features].any():  # in units of the features
+            present = (objective.sample_weight > 0)[:, None].astype(np.float64)
+            weight = weight * np.sqrt(design.squared_adjoint(present)[0])
+        terms = self.name_terms(layout.to_public(direction), layout.to_public(weight))
+        moving = existence.moving_rows(objective, direction).sum()
+        total = np.sum(objective.sample_weight > 0)
+        remedy = "Add a penalty, or drop or merge the features in it"
+        if not direction[:, : design.n_features].any():
+            remedy = "Give weight to samples of other targets, or penalise the intercept"
+        return (
+            f"There is no optimum: the objective falls forever along {terms}, because the "
+            f"loss of {moving} of {total} samples does and that of the others stays "
+            f"(separation).{consequence} {remedy}."
+        )

@@ -1,0 +1,144 @@
+"""The objective that a fit minimised, and a factorised point of it.
+
+`fit` stores one immutable `FittedObjective`. Everything else follows from it and from the
+present parameters, and is computed on demand.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from skinfluence import convergence, existence, removal
+from skinfluence.layout import ParameterLayout
+from skinfluence.objective import Formulation, Objective
+
+__all__ = ["GRADIENT_SHIFT_LIMIT", "FittedObjective", "State"]
+
+# Above this relative change of the rows' gradients, influence values of some rows are off by
+# more than a few per cent, because a norm over all rows hides those with small gradients.
+GRADIENT_SHIFT_LIMIT = 0.015
+# The limit for the largest change of the logarithm of a row's curvature.
+CURVATURE_CHANGE_LIMIT = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class FittedObjective:
+    """The objective that `fit` minimised.
+
+    Parameters
+    ----------
+    formulation : Formulation or None
+        The objective without data; None if the configuration has no influence, and if the
+        formulation depends on training data that are not known yet.
+    objective : Objective or None
+        The same with the training data; None after they were dropped.
+    refusal : str or None
+        Why the configuration has no influence.
+    data_refusal : str or None
+        Why the training data of the fit have none; other data may.
+    layout : ParameterLayout
+        Shapes of the fitted parameters.
+    params : dict or None
+        Constructor parameters at the time of fit, for refits.
+    """
+
+    formulation: Formulation | None = None
+    objective: Objective | None = None
+    refusal: str | None = None
+    data_refusal: str | None = None
+    layout: ParameterLayout | None = None
+    params: dict | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A factorised point of a fitted objective.
+
+    Parameters
+    ----------
+    fitted : FittedObjective
+        The fitted objective.
+    params : bytes
+        The parameters at the point.
+    solver : HessianSolver
+        The solver that factorised H.
+    point : Point
+        The objective at the parameters.
+    factor : Factor
+        H^-1 there.
+    """
+
+    fitted: FittedObjective
+    params: bytes
+    solver: Any
+    point: Any
+    factor: Any
+
+    @property
+    def layout(self):
+        """Shapes of the parameters."""
+        return self.point.objective.formulation.layout
+
+    @cached_property
+    def correction(self):
+        """The Newton step N = -H^-1 G."""
+        return convergence.newton_correction(self.point, self.factor)
+
+    @cached_property
+    def gradient_shift(self):
+        """Relative change of the rows' gradients by one Newton step, to a few digits."""
+        return convergence.gradient_shift(self.point, self._rough_correction)
+
+    @cached_property
+    def curvature_change(self):
+        """Bound on the change of the logarithm of a row's curvature by one Newton step."""
+        return convergence.curvature_change(self.point, self._rough_correction)
+
+    @property
+    def is_near(self):
+        """Whether influence at the point is that at the optimum, to a few per cent."""
+        return (
+            self.gradient_shift <= GRADIENT_SHIFT_LIMIT
+            and self.curvature_change <= CURVATURE_CHANGE_LIMIT
+        )
+
+    @property
+    def distance(self):
+        """How far the point is from the optimum, a sentence with the number."""
+        if self.gradient_shift > GRADIENT_SHIFT_LIMIT:
+            return (
+                "one Newton step would change the rows' gradients by "
+                f"{self.gradient_shift:.3g} of their size (gradient_shift), and influence "
+                "values are wrong by about as much, those of rows with small gradients by more"
+            )
+        return (
+            "one Newton step would change the curvature of some rows by a factor of up to "
+            f"exp({self.curvature_change:.3g}), and their influence values are wrong by about "
+            "as much"
+        )
+
+    @cached_property
+    def recession(self):
+        """The `Recession` of an objective without a minimum, None if it has one.
+
+        A short Newton step shows that it has one, unless H is close to singular.
+        """
+        objective, doubt = self.point.objective, self.factor.doubt
+        if not existence.may_recede(objective):
+            return None
+        if doubt is None and not existence.may_lack_minimum(objective, self._rough_correction):
+            return None
+        return existence.find_recession(objective, self.point.theta)
+
+    @cached_property
+    def _rough_correction(self):
+        """The Newton step to a few digits, or exactly if it is computed already."""
+        correction = vars(self).get("correction")
+        if correction is None:
+            correction = -self.factor.rough_solve(self.point.gradient[None])[0]
+        return correction
+
+    @cached_property
+    def optimum(self):
+        """The optimum of all rows near the point, from which removal starts."""
+        return removal.find_optimum(self.point, self.factor, self.solver)

@@ -1,0 +1,205 @@
+"""From a fitted estimator and its data to the objective that its fit minimised."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import data_check, distributed, stopping
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem.fitted import FittedObjective
+
+__all__ = ["FittingAnswers"]
+
+
+class FittingAnswers:
+    """Remembers the objective of a fit, and takes other training data."""
+
+    def remember(self, X, y, sample_weight):
+        """Store the objective of a finished fit, or why it has no influence.
+
+        `fit` refuses nothing that scikit-learn accepts. So every error is caught here,
+        whatever its type, and influence methods raise it later. X is None if there was no
+        memory for a copy of training data that the fit overwrites.
+        """
+        self.fitted = FittedObjective()
+        try:
+            self.fitted = replace(self.fitted, params=self.estimator.get_params(deep=False))
+            self.fitted = replace(self.fitted, layout=self.parameters.layout(self.estimator))
+            self.fitted = replace(self.fitted, formulation=self.formulate(y, sample_weight))
+        except Exception as error:
+            self.fitted = replace(self.fitted, refusal=self.reason(error, "parameters"))
+            return
+        try:
+            if X is None:
+                raise MemoryError(
+                    "copy_X=False: X is overwritten, and there was no copy of it"
+                )
+            form = self.fitted.formulation
+            objective = self.make_objective(form, X, y, sample_weight)
+        except Exception as error:
+            reason = self.reason(error, "training data")
+            self.fitted = replace(self.fitted, data_refusal=reason)
+            return
+        self.fitted = replace(self.fitted, objective=objective)
+
+    def reason(self, error, part):
+        """Return why a fit has no influence: the message of an error while reading a part."""
+        if isinstance(error, ValueError):  # of our own checks or of scikit-learn's
+            return str(error)
+        return (
+            f"scikit-learn has fitted this {self.name}, but its {part} cannot be read for "
+            f"influence ({type(error).__name__}: {error}). Fit on a NumPy array or a sparse "
+            "matrix of numbers."
+        )
+
+    def forget_fit(self):
+        """Drop everything that belongs to an earlier fit."""
+        self.fitted = None
+        self.forget_state()
+        self.parameters.forget(self.estimator)
+
+    def adopt(self, X, y, sample_weight, guess=None):
+        """Remember a finished fit and data for it, or raise and change nothing.
+
+        For fits that did not go through `fit` here. Without X the training data stay
+        missing; without y so does everything that depends on it, such as "balanced" class
+        weights.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array-like or None
+            The training data.
+        guess : str or None, default=None
+            The likely reason for other data, if it is known.
+        """
+        estimator = self.estimator
+        before = getattr(estimator, "_influence_problem", None)
+        params = estimator.get_params(deep=False)
+        fitted = before or FittedObjective(
+            layout=self.parameters.layout(estimator), params=params
+        )
+        if fitted.refusal is not None:
+            raise UnsupportedEstimatorError(fitted.refusal)
+        if X is not None and y is None:
+            raise ValueError("y is required: it is None.")
+        adopted = self.of(copy.copy(estimator).set_params(**fitted.params))  # as at fit
+        if fitted.formulation is None:
+            try:
+                formulation = adopted.formulate(y, sample_weight)
+            except UnsupportedEstimatorError:
+                raise
+            except Exception:  # a formulation that needs y fails without it in its own way
+                if y is not None:
+                    raise
+                formulation = None
+            fitted = replace(fitted, formulation=formulation)
+        if X is not None:
+            rows = self.transform(X)
+            objective = adopted.make_objective(fitted.formulation, rows, y, sample_weight)
+            self.parameters.check_training_data(adopted.estimator, objective)
+            adopted.fitted = fitted
+            adopted.warn_of_other_data(objective, guess)
+            fitted = replace(fitted, objective=objective, data_refusal=None)
+        if fitted is not before:
+            vars(estimator).update(vars(adopted.estimator) | params)
+            self.fitted = fitted
+            self.forget_state()
+
+    def warn_of_other_data(self, objective, guess):
+        """Warn if training data cannot be those that the parameters were fitted on.
+
+        Dask arrays are left out: they are read once, for checks of their values, and this
+        check would read them again.
+        """
+        if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
+            return
+        name = self.parent_class.__name__.lstrip("_")
+        dtype = objective.design.X.dtype
+        fit = stopping.Fit.of(self.estimator, name, self.fitted.params, dtype)
+        mismatch = data_check.check_data(objective, self.theta, fit)
+        if mismatch is None:
+            return
+        unit = np.zeros(objective.penalty.shape)
+        unit[mismatch.parameter] = 1.0
+        entry = objective.formulation.layout.to_public(unit).argmax()
+        if guess is not None:
+            mismatch = replace(mismatch, guess=guess)
+        warn(_other_data(mismatch, self.name, self.param_names()[entry]))
+
+    def formulate(self, y, sample_weight):
+        """Return the formulation of a finished fit."""
+        self.check_arrays()
+        if distributed.is_dask(y, sample_weight):
+            return self.formulate_dask(y, sample_weight)
+        formulation = self.estimator._formulate(y, sample_weight)
+        layout = self.parameters.layout(self.estimator)
+        if formulation.layout.shape != layout.shape:
+            raise UnsupportedEstimatorError(
+                f"coef_ and intercept_ are those of {layout.n_outputs} output(s), but "
+                f"{formulation.layout.n_outputs} are expected: scikit-learn left out a "
+                "class whose samples all have weight zero. Drop those samples."
+            )
+        return formulation
+
+    def check_arrays(self):
+        """Raise if `fit` kept the parameters in arrays of another library."""
+        coef = vars(self.estimator).get("coef_")
+        if not (coef is None or np.isscalar(coef) or isinstance(coef, np.ndarray)):
+            if issparse(coef):  # after `sparsify`
+                return
+            library = type(coef).__module__.partition(".")[0]
+            raise UnsupportedEstimatorError(
+                f"coef_ is a {type(coef).__name__} of {library}: influence is computed with "
+                "NumPy. Convert X, y and sample_weight to NumPy arrays and fit again."
+            )
+
+    def formulate_dask(self, y, sample_weight):
+        """Return the formulation; it reads y only if it depends on y."""
+        try:
+            return self.formulate(None, None)
+        except UnsupportedEstimatorError:
+            raise
+        except Exception:  # a formulation that needs y fails without it in its own way
+            return self.formulate(*distributed.in_memory(y, sample_weight))
+
+    def drop_training_data(self):
+        check_is_fitted(self.estimator)
+        if self.estimator._influence_problem is not None:
+            self.replace_objective(None)
+
+    def set_training_data(self, X, y, sample_weight=None):
+        check_is_fitted(self.estimator)
+        if X is None:
+            raise ValueError("X is required: it is None.")
+        if self.fitted is not None:  # else it raises
+            self.adopt(X, y, sample_weight)
+
+
+def _other_data(mismatch, name, parameter):
+    """Return the warning that data are not those of a fit."""
+    doubt = f"X, y and sample_weight are not those that this {name} was fitted on"
+    if mismatch.excess is not None:
+        number = (
+            f"at its parameters the gradient of the objective is {mismatch.share:.2g} of the "
+            f"largest possible in {parameter}, which is {mismatch.excess:.2g} times what the "
+            "solver's stopping rule leaves"
+        )
+    elif mismatch.may_have_failed:
+        doubt += ", or its solver failed"
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as for "
+            "the best constant prediction"
+        )
+    else:
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as at "
+            "parameters of zero, where the solver began to descend"
+        )
+    return (
+        f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "
+        "other data are meant, call polish() first, because the parameters are no optimum on "
+        "these."
+    )

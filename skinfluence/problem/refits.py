@@ -1,0 +1,176 @@
+"""Refits: by scikit-learn at frozen values, and on rows that other steps made anew.
+
+`refit_on` and `refit_without` keep what was frozen at `fit`. `refit_near` and
+`refit_by_solver` take the rows that a refitted pipeline hands to the model, and form anew
+everything that depends on the rows: "balanced" class weights, kernels, features.
+"""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+
+from skinfluence import convergence, existence, removal
+from skinfluence.exceptions import SingularHessianError
+from skinfluence.solvers import get_solver
+
+__all__ = ["RefitAnswers"]
+
+# Newton decrement to reach, relative to sqrt(F), by method. One more step is taken there,
+# which squares the error.
+_TOL = {"newton": 1e-6, "exact": 1e-11}
+
+
+class RefitAnswers:
+    """Refits of a model."""
+
+    def refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
+        """Return this model fitted on other rows, None if it has no optimum there.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, d)
+            Rows.
+        y : array-like of shape (m,) or (m, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (m,)
+            Weights.
+        method : {"newton", "exact"}
+            Accuracy.
+        columns : ndarray of shape (d,) or None, default=None
+            For each feature its position among the features of this model, -1 if it is new;
+            None if the features are the same.
+        factor : Factor or None, default=None
+            H^-1 of this model, for the first steps if the features are the same.
+
+        Returns
+        -------
+        problem : Problem or None
+            The problem of the refitted copy.
+        """
+        if self.is_classifier:
+            present = np.unique(np.asarray(y)[sample_weight > 0])
+            if not np.array_equal(present, self.estimator.classes_):
+                return None
+        form = self.formulation
+        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
+        if not smooth or form.minimum_norm or self.objective.design.has_metric:
+            return self.refit_by_solver(X, y, sample_weight)
+        fresh = self.with_features(X, columns)
+        formulation = fresh.estimator._formulate(y, sample_weight)
+        fitted = replace(self.fitted, formulation=formulation, layout=formulation.layout)
+        fresh.fitted = replace(fitted, objective=None)
+        objective = fresh.make_objective(formulation, X, y, sample_weight)
+        fresh.fitted = replace(fitted, objective=objective)
+        # For squared loss "newton" is exact.
+        tol = _TOL["exact" if formulation.loss.constant_curvature else method]
+        found = self.optimum_near(objective, fresh.theta, tol, columns, factor)
+        if found is None:
+            return None
+        theta, correction = found
+        doubtful = existence.may_lack_minimum(objective, correction)
+        if doubtful and existence.recession_direction(objective, theta) is not None:
+            return None
+        fresh.theta = theta
+        return fresh
+
+    def optimum_near(self, objective, theta, tol, columns, factor):
+        """Return (theta, last step) at the optimum, None if there is none."""
+        if factor is not None and columns is None and objective.offset is None:
+            # The features moved little, so steps with the factor of this model contract.
+            point = objective.at(theta)
+            step = convergence.newton_correction(point, factor)
+            point, step, decrement = removal.follow(point, factor, step, tol)
+            if decrement <= tol * np.sqrt(abs(point.value)):
+                return point.theta + step, step
+            theta = point.theta
+        solver = get_solver("auto", objective)
+        try:
+            polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
+        except SingularHessianError:
+            return None
+        return (polished.theta, polished.correction) if polished.converged else None
+
+    def refit_by_solver(self, X, y, sample_weight):
+        """Return the problem of this model fitted by scikit-learn at a tight tolerance."""
+        refit = self.unfitted_parent()
+        params = self.fitted.params
+        # Values that were computed from the rows are computed anew.
+        again = ("class_weight", "gamma")
+        refit.set_params(**{name: params[name] for name in again if name in params})
+        if np.all(sample_weight == 1):
+            sample_weight = None
+        refit.fit(X, y, sample_weight=sample_weight)
+        fresh = self.of(copy.copy(self.estimator))
+        vars(fresh.estimator).pop("feature_names_in_", None)
+        vars(fresh.estimator).update(vars(refit) | params)
+        fresh.forget_fit()
+        fresh.adopt(X, y, sample_weight)
+        return fresh
+
+    def with_features(self, X, columns):
+        """Return the problem of a copy whose parameters are laid out for the features of X."""
+        fresh = self.of(copy.copy(self.estimator))
+        fresh.forget_state()
+        model, layout = fresh.estimator, self.layout
+        vars(model).update(self.fitted.params)
+        model.n_features_in_ = X.shape[1]
+        vars(model).pop("feature_names_in_", None)
+        if hasattr(X, "columns"):
+            model.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        if columns is None:
+            return fresh
+        coef, intercept = self.parameters.read(self.estimator, layout)
+        known = columns >= 0
+        start = np.zeros((*np.shape(coef)[:-1], len(columns)))
+        start[..., known] = coef[..., columns[known]]
+        self.parameters.store(model, start, intercept, layout, None)
+        return fresh
+
+    def raw_predictions(self, X):
+        """Return raw predictions of samples, (m, K)."""
+        design = self.check_X(self.formulation, X)
+        return design.predict(self.theta)
+
+    def unfitted_parent(self):
+        """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
+        estimator = self.estimator
+        params = estimator._chosen_params() | estimator._tight_params(self.fitted.params)
+        return (estimator._plain or self.parent_class)(**params)
+
+    def refitted_theta(self, rows):
+        """Return the parameters (K, D) of scikit-learn's own refit without some rows."""
+        return self.formulation.layout.from_public(self.refit_without(rows))
+
+    def refit_without(self, rows):
+        """Return the parameters (p,) of scikit-learn's own refit without some rows."""
+        return self.refit_on(self.objective.without(rows))
+
+    def refit_on(self, objective):
+        """Return the parameters (p,) of scikit-learn's own refit on an objective's rows."""
+        weight, kept = objective.sample_weight, np.arange(objective.n_rows)
+        if not self.estimator._refits_on_all_rows:
+            kept = kept[weight > 0]
+        refit = self.unfitted_parent()
+        X = self.parameters.rows_of_X(objective, kept)
+        if X.dtype == np.float32:  # in which scikit-learn would compute
+            X = X.astype(np.float64)
+        refit.fit(
+            X,
+            self.decode(objective.target[kept]),
+            sample_weight=weight[kept],
+        )
+        params = self.parameters.refitted(self.estimator, refit, kept, self.layout)
+        if self.estimator._refits_stop_early:
+            return self.polish_refit(objective, params)
+        return params
+
+    def polish_refit(self, objective, params):
+        """Return the optimum near the refit of a solver that stops far from it."""
+        layout, present = objective.formulation.layout, self.theta
+        start = layout.from_public(params)
+        if not np.isfinite(start).all() or objective.value(start) > objective.value(present):
+            start = present
+        solver = get_solver("auto", objective)
+        polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
+        return layout.to_public(polished.theta)

@@ -1,0 +1,379 @@
+"""Chapter C: the model without some of its training rows, without refitting."""
+
+import numpy as np
+from sklearn.metrics import check_scoring
+
+from skinfluence import existence, l1_support, removal
+from skinfluence.checks import check_option, check_refine, prepare_out
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.groups import resolve_groups
+from skinfluence.problem.pooled import pooled_predictions
+from skinfluence.solvers import get_solver
+
+__all__ = ["RemovalAnswers", "optimum_of"]
+
+
+class RemovalAnswers:
+    """Leave-one-out and group removal, see `methods.removal`."""
+
+    def leave_out_params(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        return_bound=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        self.refuse_dask("leave_out_params")
+        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        layout = base.point.objective.formulation.layout
+        out = prepare_out(out, (len(groups), layout.size), dtype)
+        bound = np.full(len(groups), np.nan)
+        if return_bound:
+            self.check_bounded(base.point.objective)
+
+        def emit(indices, rows, theta):
+            out[indices] = layout.to_public(theta)
+            if return_bound:
+                bound[indices] = removal.error_bound(base, rows, theta)
+
+        outcome = self.remove_groups(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            out[group, _lost(layout, directions)] = bound[group] = np.nan
+        return (out, bound) if return_bound else out
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        self.refuse_dask("leave_out_loss", X, y)
+        formulation = self.objective.formulation
+        design, target = self.check_samples(formulation, X, y)
+        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        out = prepare_out(out, (design.n_rows, len(groups)), dtype)
+
+        def emit(indices, _rows, theta):
+            removal.losses_into(out, indices, formulation.loss, design, target, theta)
+
+        outcome = self.remove_groups(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            out[removal.depends(directions, design), group] = np.nan
+        return out
+
+    def leave_out_predict(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        response_method="predict",
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.refuse_dask("leave_out_predict")
+        self.check_left_out_response(response_method)
+        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        return self.respond(raw, response_method)
+
+    def check_left_out_response(self, response_method):
+        """Raise if there is no such response."""
+        options = ("predict", "decision_function", "predict_proba")
+        check_option("response_method", response_method, options)
+        if not hasattr(self.estimator, response_method):
+            raise ValueError(f"{self.name} has no {response_method}.")
+        self.responses.check(response_method)
+
+    def respond(self, raw, response_method):
+        """Return a response from raw predictions (m, K), NaN if there is no model."""
+        if response_method == "predict":
+            self.check_labelled(raw)
+        return getattr(self.pooled(raw), response_method)(None)
+
+    def leave_out_score(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        scoring=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.refuse_dask("leave_out_score", sample_weight)
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
+        return self.score_raw(raw, scoring, metadata)
+
+    def start_removal(self, groups, cv, method, hessian_solver):
+        """Return (base, groups) for one call."""
+        check_option("method", method, removal.METHODS)
+        objective = self.objective
+        groups = resolve_groups(
+            groups,
+            cv,
+            X=objective.design.X,
+            y=self.training_target,
+            classifier=self.is_classifier,
+        )
+        groups.check_leaves_weight(objective.sample_weight)
+        solver = get_solver(hessian_solver, objective)
+        if objective.formulation.loss.is_piecewise_linear:
+            point = self.evaluate(objective)
+            self.warn_of_lost_path(point)
+            return removal.ActiveSetBase(point, solver, self.refitted_theta), groups
+        base = self.removal_base(method, hessian_solver)
+        if l1_support.may_change(objective.formulation):
+            base = removal.SupportBase.of(base, self.refitted_theta)
+        return base, groups
+
+    def removal_base(self, method, hessian_solver):
+        """Return the base at the optimum of all rows, for "exact" to rounding.
+
+        If there is no optimum, at that of the part that has one.
+        """
+        objective = self.objective
+        solver = get_solver(hessian_solver, objective)
+        try:
+            state = self.state(hessian_solver)  # warns if there is no optimum
+            recession = state.recession
+        except SingularHessianError:
+            # A Hessian that is singular at the fit need not be so at the optimum.
+            state, recession = None, existence.find_recession(objective, self.theta)
+            if recession is not None:
+                warn(self.describe_direction(recession.direction))
+        if recession is not None:
+            return removal.base_of_part(objective, self.theta, solver, recession)
+        if method == "influence" and state is not None:
+            self.warn_of_mixing(state)
+        with self.naming_directions():
+            if state is not None:
+                optimum = state.optimum
+            else:
+                optimum = removal.optimum_from(objective, self.theta, solver)
+            if method == "exact":
+                optimum = removal.refine_optimum(optimum, solver)
+            point, factor = optimum.point, optimum.factor
+            try:
+                settled, theta = self.settle(objective, point.theta)
+            except ValueError as error:
+                settled = objective
+                warn(str(error))
+            if settled is not objective:
+                point = settled.at(theta)
+                factor = solver.factorise(point)
+        if not optimum.converged:
+            warn(
+                "No optimum was reached from the fit: Newton's method ended at a Newton "
+                f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
+                "as it is from the optimum. Scale the features, or strengthen the penalty.",
+            )
+        return removal.Base.at(point, factor, solver)
+
+    def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
+        """Walk over the groups, warn of those without a result, return the outcome."""
+        check_refine(refine, method)
+        outcome = removal.leave_out(
+            base,
+            groups,
+            method,
+            emit,
+            refine=refine,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            **how,
+        )
+        self.warn_of_outcome(base, groups, outcome, method)
+        return outcome
+
+    def warn_of_outcome(self, base, groups, outcome, method):
+        """Warn of groups without a result, or with one that is not unique."""
+        if outcome.separated:
+            named = ", ".join(groups.name(group) for group in sorted(outcome.separated)[:5])
+            group = min(outcome.separated)
+            reduced = base.point.objective.without(groups.rows(group))
+            told = self.describe_direction(outcome.separated[group], reduced)
+            warn(
+                f"Without {len(outcome.separated)} of {len(groups)} group(s) the others have "
+                f"no optimum: {named}. Without {groups.name(group)}: {told} Parameters in "
+                "such a direction are NaN, and so are predictions and losses that depend on "
+                "them; of softmax all are."
+            )
+        if outcome.without_optimum:
+            named = ", ".join(
+                f"{groups.name(group)} (class {label!r})"
+                for group, label in outcome.without_optimum[:5]
+            )
+            warn(
+                f"{len(outcome.without_optimum)} group(s) hold the last samples of a class, "
+                "whose free intercept then has no finite optimum; their results are NaN: "
+                f"{named}.",
+            )
+        changed = getattr(base, "changed", ())
+        if changed and method == "exact":
+            warn(
+                f"{len(changed)} of {len(groups)} group(s), a share of "
+                f"{len(changed) / len(groups):.2g}, change which coefficients are zero, or "
+                "their signs: scikit-learn refitted them.",
+            )
+        if getattr(base, "refitted", ()):
+            warn(
+                f"The active set could not be followed for {len(base.refitted)} of "
+                f"{len(groups)} group(s), which scikit-learn has refitted.",
+            )
+        unsolved = [group for group in outcome.unsolved if group not in outcome.separated]
+        if unsolved and base.has_optimum:
+            named = ", ".join(groups.name(group) for group in unsolved[:5])
+            warn(
+                f"{len(unsolved)} group(s) leave an objective that is singular or "
+                f"did not converge; their results are NaN: {named}. A stronger penalty "
+                "or centred features help.",
+            )
+        flat = {g: V for g, V in outcome.undetermined.items() if g not in outcome.separated}
+        if flat:
+            layout, names = base.point.objective.formulation.layout, self.param_names()
+            lost = [
+                f"{groups.name(group)} ({', '.join(np.array(names)[_lost(layout, V)][:4])})"
+                for group, V in sorted(flat.items())[:5]
+            ]
+            warn(
+                f"Without {len(flat)} group(s) the others do not determine "
+                f"every parameter: {', '.join(lost)}. These parameters are NaN, and so are "
+                "predictions and losses that depend on them. A penalty determines them.",
+            )
+
+    def raw_without(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
+        """Return each training sample's raw prediction without its group, (n, K)."""
+        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        groups.partition()
+        design = base.point.objective.design
+        raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
+
+        def emit(_indices, rows, theta):
+            if rows.shape[1] == 1:  # row by row, products would be most of the work
+                single = rows[:, 0] >= 0
+                alone, readings = rows[single, 0], design.readings(theta[single])
+                raw[alone] = np.einsum("bd,bkd->bk", design.take(alone).rows(), readings)
+                return
+            for line, one in zip(rows, theta, strict=True):
+                rows_of_group = line[line >= 0]
+                raw[rows_of_group] = design.take(rows_of_group).predict(one)
+
+        outcome = self.remove_groups(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            rows = groups.rows(group)
+            raw[rows[removal.depends(directions, design.take(rows))]] = np.nan
+        return raw
+
+    def score_raw(self, raw, scoring, metadata):
+        """Return the score of raw predictions (n, K) of the training samples."""
+        self.check_labelled(raw, scored=True)
+        objective = self.objective
+        pooled = self.pooled(raw)
+        y = self.training_target
+        try:
+            if scoring is None:
+                return float(
+                    self.estimator._score_pooled(pooled, objective.design.X, y, **metadata)
+                )
+            scorer = check_scoring(pooled, scoring=scoring)
+            return float(scorer(pooled, objective.design.X, y, **metadata))
+        except ValueError as error:
+            missing = np.flatnonzero(np.isnan(raw).any(axis=1))
+            if not missing.size:
+                raise
+            raise ValueError(
+                f"There is no optimum without the groups of {missing.size} sample(s), and the "
+                f"scoring takes no NaN: {missing[:5].tolist()}. Use leave_out_predict, where "
+                "they are NaN."
+            ) from error
+
+    def check_labelled(self, raw, *, scored=False):
+        """Raise if a classifier has no label for a sample: NaN would read as a class."""
+        missing = np.flatnonzero(np.isnan(raw).any(axis=1))
+        if not missing.size or not self.is_classifier:
+            return
+        response = "response_method='decision_function'"
+        remedy = f"leave_out_predict({response})" if scored else response
+        raise ValueError(
+            f"There is no model without the groups of {missing.size} sample(s), so they have "
+            f"no predicted class: {missing[:5].tolist()}. Use groups that leave members of "
+            f"every class, or {remedy}, where they are NaN."
+        )
+
+    def pooled(self, raw):
+        """Return an estimator that answers with these raw predictions."""
+        return pooled_predictions(self, raw)
+
+    def check_bounded(self, objective):
+        """Raise unless the objective is strongly convex in coefficients of features."""
+        loss = objective.formulation.loss
+        if l1_support.may_change(objective.formulation):
+            raise ValueError(
+                "return_bound=True needs a penalty that is smooth, and this one has an l1 "
+                "part: use method='exact' instead."
+            )
+        if objective.design.has_metric or loss.is_piecewise_linear:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {self.name}: the bound is one on coefficients of "
+                "features under a smooth loss. Leave it out; leave_out_check refits."
+            )
+        if not loss.convex:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {self.name}: the bound needs a convex loss, and "
+                f"{loss.description} is not convex. Use method='exact', which needs no bound, "
+                "or leave_out_check, which refits."
+            )
+        if np.all(objective.penalty > 0):
+            return
+        free = objective.formulation.layout.to_public(objective.penalty) == 0
+        names = [n for n, f in zip(self.param_names(), free, strict=True) if f]
+        remedy = "fit_intercept=False on centred data"
+        if not np.any(objective.penalty > 0):
+            remedy = "a penalty and fit_intercept=False"
+        elif (
+            "solver" in self.fitted.params
+            and len(getattr(self.estimator, "classes_", ())) == 2
+        ):
+            remedy += ", or solver='liblinear' for logistic regression"
+        raise ValueError(
+            "return_bound=True needs a penalty on every parameter, but these have none: "
+            f"{', '.join(names[:5])}. Use {remedy}."
+        )
+
+
+def optimum_of(base):
+    """Return the parameters at the optimum of all rows, laid out as `params_`."""
+    return base.point.objective.formulation.layout.to_public(base.optimum())
+
+
+def _lost(layout, directions):
+    """Return which entries of `params_` change along any of some directions, (p,) bool."""
+    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)

@@ -1,0 +1,109 @@
+"""Chapter C, continued: refits that check a removal, and removal in place."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skinfluence import active_set, convergence, existence, removal
+from skinfluence.checks import check_count
+from skinfluence.groups import check_indices
+from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.problem.removal import optimum_of
+from skinfluence.solvers import get_solver
+
+__all__ = ["UpdateAnswers"]
+
+
+class UpdateAnswers:
+    """Removal that is checked, or done in place, see `methods.updates`."""
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        self.refuse_dask("leave_out_check")
+        random_state = check_random_state(random_state)
+        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        check_count("n_checks", n_checks, len(groups), of="groups")
+        optimum = optimum_of(base)
+        layout = base.point.objective.formulation.layout
+        predicted = np.empty((len(groups), layout.size))
+
+        def emit(indices, _rows, theta):
+            predicted[indices] = layout.to_public(theta)
+
+        self.remove_groups(base, groups, method, emit, refine, n_jobs, 0)
+        predicted -= optimum
+        indices = choose_checks(predicted, n_checks, random_state)
+        actual = np.array([self.refit_without(groups.rows(g)) for g in indices]) - optimum
+        predicted = predicted[indices]
+
+        def read(params):
+            """Return what the rows read of parameters, for all but kernels themselves."""
+            readings = base.point.objective.design.readings(layout.from_public(params))
+            return readings.reshape(*params.shape[:-1], -1)
+
+        return compare_changes(predicted, actual, indices, optimum, read)
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        self.refuse_dask("remove_samples", indices)
+        rows = check_indices(indices, self.objective.n_rows)
+        base, groups = self.start_removal([rows], None, method, hessian_solver)
+        result = []
+        if base.open is not None or not base.has_optimum:
+            objective, theta = self.objective, self.theta
+            told = self.describe_direction(existence.recession_direction(objective, theta))
+            raise ValueError(f"{told} The model was left as it is.")
+        outcome = removal.leave_out(
+            base, groups, method, lambda _i, _r, theta: result.append(theta[0]), recover=True
+        )
+        for _, label in outcome.without_optimum:
+            raise ValueError(
+                f"indices holds the last samples of class {label!r}: without them the "
+                "model has no finite optimum. Keep at least one of them."
+            )
+        for direction in outcome.separated.values():
+            told = self.describe_direction(direction, base.point.objective.without(rows))
+            raise ValueError(f"Without these samples: {told} The model was left as it was.")
+        if outcome.unsolved.size or outcome.undetermined:
+            raise ValueError(
+                "The objective without these samples has no optimum that Newton's method "
+                "can reach: the model was left as it is. Strengthen the penalty."
+            )
+        kept = np.delete(np.arange(base.point.objective.n_rows), rows)
+        objective, theta = self.parameters.take_rows(base.point.objective, result[0], kept)
+        self.replace_objective(*self.settle(objective, theta))
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        self.refuse_dask("add_samples", X, y, sample_weight)
+        objective = self.objective
+        more = self.make_objective(objective.formulation, X, y, sample_weight)
+        objective, theta = self.parameters.append_rows(objective, self.theta, more)
+        solver = get_solver(hessian_solver, objective)
+        with self.naming_directions():
+            if objective.formulation.loss.is_piecewise_linear:
+                point = active_set.evaluate(objective, theta)
+                theta, converged = point.theta, np.isfinite(point.misfit)
+            else:
+                polished = convergence.polish(
+                    objective, theta, solver, tol=1e-11, max_iter=100
+                )
+                theta, converged = polished.theta, polished.converged
+                if existence.may_lack_minimum(objective, polished.correction):
+                    found = existence.recession_direction(objective, theta)
+                    if found is not None:
+                        told = self.describe_direction(found, objective)
+                        raise ValueError(f"With these samples: {told} The model is unchanged.")
+        if not converged:
+            raise ValueError(
+                "The optimum of the enlarged objective was not reached: the model was left "
+                "as it is. Strengthen the penalty."
+            )
+        self.replace_objective(*self.settle(objective, theta))

@@ -1,0 +1,51 @@
+"""How raw predictions become responses: one value for each rule.
+
+A classifier names its rule in the class attribute `_responses`.
+"""
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.pairs import PairDecision
+
+__all__ = ["PairResponses", "Responses"]
+
+
+class Responses:
+    """The decision function is the raw prediction, and its largest entry is the label."""
+
+    def transform(self, model):
+        """Return the function from raw predictions to `decision_function`, None if equal."""
+        return None
+
+    def labels(self, model, raw):
+        """Return the predicted classes of raw predictions (m, K)."""
+        code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
+        return model.classes_[code]
+
+    def check(self, response_method):
+        """Raise if a response is no function of the raw predictions."""
+
+
+class PairResponses(Responses):
+    """Raw predictions are those of pairs of classes, which vote."""
+
+    def transform(self, model):
+        n_classes = len(model.classes_)
+        if n_classes == 2 or getattr(model, "decision_function_shape", "ovr") == "ovo":
+            return None
+        return PairDecision(n_classes)
+
+    def labels(self, model, raw):
+        n_classes = len(model.classes_)
+        if n_classes == 2:
+            return super().labels(model, raw)
+        decide = PairDecision(n_classes)
+        values = decide(raw) if getattr(model, "break_ties", True) else decide.votes(raw)
+        return model.classes_[values.argmax(axis=1)]
+
+    def check(self, response_method):
+        if response_method == "predict_proba":
+            raise UnsupportedEstimatorError(
+                "SVC(probability=True): its probabilities are calibrated by a "
+                "cross-validation inside libsvm and have no influence. Use "
+                "'decision_function'."
+            )
