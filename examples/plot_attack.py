@@ -3,10 +3,11 @@
 Can one training image change one test answer?
 ==============================================
 
-Somebody can edit a single training image, a little, and wants one test digit to be misread.
-``influence_perturbation`` is the derivative of the test loss in each pixel of a training
-image, through the fit: it tells which way to push. Here the attack is carried out with
-scikit-learn's refits. Then we change sides and look for the traces.
+An attacker can slightly edit a single training image, and wants the model to misread one test
+digit. ``influence_perturbation`` is the derivative of the test loss with respect to each pixel
+of a training image, through the fit. It shows in which direction to change each pixel. This
+example carries out the attack, and confirms it with scikit-learn's refits. Then we change
+sides and try to detect the attack.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +19,8 @@ from sklearn.model_selection import train_test_split
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# The model tells threes from fives and is right about 97 % of the test digits. The target is
-# a five that it reads right, though not with much confidence.
+# The model distinguishes threes from fives, and 97 % of its answers on the test digits are
+# right. The target is a five that it reads correctly, but with low confidence.
 
 X, y = load_digits(return_X_y=True)
 rows = np.isin(y, (3, 5))
@@ -38,17 +39,18 @@ print(f"the target is a {label[0]}, read right with probability ", end="")
 print(f"{clf.predict_proba(x)[0, column]:.3f}")
 
 # %%
-# Which image to edit? Among those of the other digit the one where a step of all pixels does
-# most: the largest sum of absolute derivatives.
+# Which image to edit? Among the images with the other digit, we take the image with the
+# largest effect if all pixels move by the same amount. It has the largest sum of absolute
+# derivatives.
 
-others = np.flatnonzero(y_train != label)
-reach = [np.abs(clf.influence_perturbation(x, label, index=j)).sum() / n for j in others]
-edited = int(others[np.argmax(reach)])
+candidates = np.flatnonzero(y_train != label)
+effect = [np.abs(clf.influence_perturbation(x, label, index=j)).sum() / n for j in candidates]
+edited = int(candidates[np.argmax(effect)])
 print(f"image to edit: {edited}, a {y_train[edited]}")
 
 # %%
-# First a check of the derivative: scikit-learn refits with one pixel moved up and down, for
-# each of the 64 pixels.
+# First we check the derivative. For each of the 64 pixels, scikit-learn refits with a slightly
+# larger and a slightly smaller value of the pixel.
 
 
 def refit(images):
@@ -70,9 +72,10 @@ gradient_error = np.abs(gradient - differences).max() / np.abs(differences).max(
 print(f"largest error of the 64 derivatives: {gradient_error:.1e} of the largest")
 
 # %%
-# The attack: every pixel a hundredth of the way from white to black, in the direction of its
-# derivative and never off the scale; fit again, ask for the derivative again, until the
-# answer is wrong. Nothing else is touched, least of all the label.
+# Now the attack. Each step moves every pixel by a hundredth of the way from white to black, in
+# the direction of its derivative, and never beyond the scale. Then we fit again and compute
+# the derivative again, until the answer is wrong. Nothing else changes; in particular, the
+# label stays.
 
 poisoned = X_train.copy()
 path, expected = [loss(clf)], [np.nan]
@@ -96,17 +99,17 @@ print(f"accuracy on the test digits: {attacked.score(X_test, y_test):.3f}")
 print(f"largest error of a step's expected loss: {expected_error:.1e}")
 
 # %%
-# Now the other side. We have the poisoned data and a strange answer, and do not know what
-# happened. Two questions: which training images harm this answer most, and which have most
-# influence on themselves?
+# Now the other side. We have the poisoned data and a strange answer, but we do not know about
+# the attack. We ask two questions. Which training images harm this answer most? Which training
+# images have the largest influence on themselves?
 
 values, indices = model.influential_samples(x, label, 3, order="harmful")
 print("most harmful for the answer: ", end="")
 print(", ".join(f"{j} ({v:+.1f})" for j, v in zip(indices[0], values[0], strict=True)))
-own = -model.self_influence()
-ranked = np.argsort(-own)
+self_influence = -model.self_influence()
+ranked = np.argsort(-self_influence)
 print("largest self-influence:      ", end="")
-print(", ".join(f"{j} ({-own[j]:+.1f})" for j in ranked[:3]))
+print(", ".join(f"{j} ({-self_influence[j]:+.1f})" for j in ranked[:3]))
 
 
 def rank(scores):
@@ -115,24 +118,26 @@ def rank(scores):
 
 
 harm_rank = rank(model.influence_loss(x, label)[0])
-self_rank, self_rank_before = rank(own), rank(-clf.self_influence())
+self_rank, self_rank_before = rank(self_influence), rank(-clf.self_influence())
 print(f"rank of the edited image among {n}: {harm_rank} by harm, {self_rank} by ", end="")
 print(f"self-influence (before the attack {self_rank_before})")
 
 # %%
-# Both name it first. That is no accident. An image that can move an answer has leverage, and
-# the attack gave it more; leverage shows. Without it the answer is right again, as
-# ``leave_out_loss`` predicts and a refit confirms.
+# Both questions rank the edited image first. There is a reason: an image that can change an
+# answer has a high leverage, the attack increased this leverage, and leverage can be measured.
+# If we leave the image out, the answer is right again. ``leave_out_loss`` predicts this, and a
+# refit confirms it.
 
 without = model.leave_out_loss(x, label, [[edited]], method="exact")[0, 0]
-stays = np.arange(n) != edited
-restored = linear_model.LogisticRegression(**settings).fit(poisoned[stays], y_train[stays])
+kept = np.arange(n) != edited
+restored = linear_model.LogisticRegression(**settings).fit(poisoned[kept], y_train[kept])
 print(f"loss of the target {path[0]:.3f}, attacked {path[-1]:.3f}, without the image ", end="")
 print(f"{without:.3f} (refit {loss(restored):.3f})")
 print(f"scikit-learn reads it as a {restored.predict(x)[0]} again")
 
 # %%
-# The picture.
+# The left part of the picture shows the attack; the right part shows the loss of the target
+# and the largest self-influences.
 
 figure, axes = plt.subplots(1, 6, figsize=(13, 3.2), width_ratios=[1, 1, 1, 1, 1.7, 1.7])
 images = [
@@ -153,7 +158,7 @@ axes[4].axhline(np.log(2), color="0.6", linewidth=1, linestyle=":")
 axes[4].set(xlabel="steps of 0.01", title="loss of the target")
 axes[4].legend(frameon=False, fontsize=8, loc="lower right")
 colors = np.where(ranked[:20] == edited, "tab:red", "0.7")
-axes[5].bar(np.arange(1, 21), own[ranked[:20]], color=colors)
+axes[5].bar(np.arange(1, 21), self_influence[ranked[:20]], color=colors)
 axes[5].set(xlabel="rank", title="self-influence, sign reversed\n(the edited image is red)")
 for ax in axes[4:]:
     ax.spines[["top", "right"]].set_visible(False)

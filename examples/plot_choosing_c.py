@@ -3,10 +3,10 @@
 Choosing C without cross-validation
 ===================================
 
-Cross-validation of a penalty fits the model once for every value and fold, and the answer
-hangs on how the folds fell. Leave-one-out has no such choice, and takes one fit for every
-sample. ``LeaveOneOutSearchCV`` takes one fit for every value. Here the long way confirms its
-curve, and five folds are drawn for comparison.
+Cross-validation for a penalty fits the model once for every value and fold, and the answer
+depends on the random folds. Leave-one-out has no random folds, but it needs one fit for every
+sample. ``LeaveOneOutSearchCV`` needs only one fit for every value. In this example refits
+confirm its curve, and the picture also has cross-validation with five folds.
 """
 
 import time
@@ -30,8 +30,8 @@ from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.pipeline import make_pipeline
 
 # %%
-# The data: 178 wines of three growers. The model: a pipeline, searched like in
-# scikit-learn.
+# The data are 178 wines from three growers. The model is a pipeline, and the search has the
+# same interface as in scikit-learn.
 
 X, y = load_wine(return_X_y=True)
 settings = {"solver": "newton-cholesky", "tol": 1e-8}
@@ -46,7 +46,7 @@ best = search.best_params_["logisticregression__C"]
 print(f"one fit for each of {len(values)} values: {seconds:.2f} s, best C {best:.3g}")
 
 # %%
-# The long way, by scikit-learn alone: for every value 178 fits of the whole pipeline.
+# With scikit-learn alone, every value needs 178 fits of the whole pipeline.
 
 plain = pipeline.make_pipeline(StandardScaler(), linear_model.LogisticRegression(**settings))
 started = time.perf_counter()
@@ -61,9 +61,10 @@ n_fits = len(values) * len(y)
 print(f"{n_fits} fits: {seconds_refits:.2f} s, best C {values[actual.argmax()]:.3g}")
 
 # %%
-# The search leaves each sample out of the whole pipeline, the scaler included, so that
-# ``method="exact"`` gives the score of the refits. The default takes one Newton step for each
-# sample, and more for a sample whose step is not accurate, as with a weak penalty.
+# The search leaves each sample out of the whole pipeline, including the scaler. Therefore
+# ``method="exact"`` gives the same score as the refits. The default takes one Newton step for
+# each sample. It takes more steps if a step is not accurate, for example if the penalty is
+# weak.
 
 exact = LeaveOneOutSearchCV(pipe, grid, scoring="neg_log_loss", method="exact").fit(X, y)
 scores = search.cv_results_["mean_test_score"]
@@ -74,8 +75,8 @@ for row in zip(values, -actual, -scores, -exact_scores, strict=True):
     print("{:9.3g}   {:.5f}   {:.5f}   {:.5f}".format(*row))
 
 # %%
-# Five folds choose by chance: shuffle the wines, and another value wins. Leave-one-out has no
-# seed.
+# The choice by five folds is partly random: if we shuffle the wines, another value wins.
+# Leave-one-out has no seed.
 
 folds, chosen = [], []
 for seed in range(6):
@@ -87,8 +88,8 @@ counts = {f"{C:.3g}": chosen.count(C) for C in values if C in chosen}
 print(f"C chosen by five folds, times of six: {counts}")
 
 # %%
-# The best estimator is fitted, and has the methods of the pipeline: the search is where the
-# questions begin.
+# The best estimator is fitted, and it has the methods of the pipeline. We can use them for the
+# next questions.
 
 left_out = search.best_estimator_.leave_out_predict(method="exact")
 print(f"accuracy of the best one, each wine left out: {np.mean(left_out == y):.3f}")

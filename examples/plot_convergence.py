@@ -3,11 +3,11 @@
 Is my fit converged?
 ====================
 
-Influence is a derivative at the optimum, but a solver stops before it. Is the fit close
-enough? scikit-learn says whether its solver met its tolerance. That is a statement about
-the solver. ``convergence_report`` says what the distance to the optimum does to the
-answers, and ``polish`` removes it. Here both are held against scikit-learn's own fits at a
-much tighter tolerance, and against refits without single samples.
+Influence is a derivative at the optimum, but a solver stops before the optimum. Is the fit
+close enough? scikit-learn reports if its solver met the tolerance. This is a statement about
+the solver. ``convergence_report`` estimates how the distance to the optimum affects the
+answers, and ``polish`` removes the distance. This example compares both with scikit-learn's
+own fits at a much smaller tolerance, and with refits without single samples.
 """
 
 import textwrap
@@ -26,8 +26,8 @@ from skinfluence.inspection import ConvergenceDisplay
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# Five ways to fit the same logistic regression, all of them common. The first is the one
-# that everybody has done: features as they come, everything else by default.
+# We fit the same logistic regression in five common ways. The first is the most common: raw
+# features, and default values for everything else.
 
 X, y = load_breast_cancer(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
@@ -46,11 +46,11 @@ fits = {
 }
 
 # %%
-# ``gradient_shift`` is the number to look at: by how much one Newton step would still
-# change the gradients of the training samples, relative to their size. Influence is a
-# product of such gradients, so this estimates its relative error, and costs one solve.
-# The true error follows from the influence at the optimum. For that scikit-learn fits once
-# more, with a solver and a tolerance that leave nothing to be desired.
+# The most important number is ``gradient_shift``. It is the relative change of the training
+# samples' gradients in one Newton step. Influence is a product of such gradients, so
+# ``gradient_shift`` estimates its relative error, and it costs one solve. To get the true
+# error, we need the influence at the optimum. For this we fit once more, with a solver and a
+# tolerance that reach the optimum up to rounding.
 
 tight = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
 
@@ -74,25 +74,28 @@ for name, (scale, settings) in fits.items():
     )
 
 # %%
-# A shift above 0.05 comes with an ``InfluenceWarning``: here for the two fits whose influence
-# is half wrong. It is an estimate by one Newton step, and far from the optimum one step is
-# short; below 0.05 it is here within a factor of three of the error. "Rows away" is the
-# ``convergence_ratio``: how far the optimum is, in units of what leaving out a median
-# training sample does to it. The second fit is a trap. scikit-learn is content with it and
-# its influence values are fine, yet it is several such effects away from the optimum.
-# Whoever leaves out a sample, refits tightly and subtracts, looks at the error of the
-# first fit.
+# If the shift is above 0.05, there is an ``InfluenceWarning``. Here two fits get the warning,
+# and the relative error of their influence is about 0.5. The shift is an estimate from one
+# Newton step. If the fit is far from the optimum, one step is too short. Below 0.05, the shift
+# and the error here differ by less than a factor of three. "Rows away" is the
+# ``convergence_ratio``, the distance to the optimum. Its unit is the distance that the optimum
+# moves if a median training sample is left out.
 #
-# The report of the first fit, in words:
+# The second fit is misleading. scikit-learn gives no warning and the influence values are
+# right, but the fit is several such units away from the optimum. If we left out a sample,
+# refitted with a small tolerance and subtracted, the result would mostly be the error of the
+# original fit.
+#
+# This is the report for the fit with default settings:
 
 clf = models["raw, default"]
 print(textwrap.fill(clf.convergence_report().message, 85))
 
 # %%
-# Now look at that fit closely. The influence of a training sample, divided by n, is the
-# derivative of the loss in the weight of that sample. scikit-learn can confirm it: fit
-# with weights 0.95 and 1.05 for one sample, and take the difference. We do so for the 30
-# samples that move the mean test loss most.
+# We look at this fit in more detail. The influence of a training sample, divided by n, is the
+# derivative of the loss with respect to the weight of the sample. scikit-learn can confirm it:
+# we fit with weights 0.95 and 1.05 for one sample, and take the difference. We do so for the
+# 30 samples with the largest effect on the mean test loss.
 
 
 def mean_test_loss(model):
@@ -119,15 +122,16 @@ before = before[moved]
 actual = np.array([(refit(j, 1.05) - refit(j, 0.95)) / 0.1 for j in moved])
 
 # %%
-# The display polishes a copy of the fit, step by step. The line is the effect of one sample:
-# below it, the optimum is closer than what we ask about.
+# The display polishes a copy of the fit, step by step. The line is the effect of one sample.
+# If the distance to the optimum is below the line, it is smaller than the effect that we
+# study.
 
 display = ConvergenceDisplay.from_estimator(clf)
 
 # %%
-# ``polish`` moves the fit itself, in place. Influence is then the derivative of the refits.
-# ``leave_out_loss`` does not need it: it always predicts the converged refit, here with
-# ``method="exact"`` from the fit that was not converged.
+# ``polish`` moves the fit itself, in place. Influence then agrees with the derivative from the
+# refits. ``leave_out_loss`` does not need ``polish``, because it always predicts the converged
+# refit. Here it uses ``method="exact"`` and starts from the fit that was not converged.
 
 groups = [[j] for j in moved]
 left_out = clf.leave_out_loss(X_test, y_test, groups, method="exact").mean(axis=0)
@@ -149,7 +153,8 @@ print(f"    after polish  {after_r:.4f}")
 print(f"leave_out_loss from the default fit, largest difference to refits: {exact_error:.1e}")
 
 # %%
-# The estimate of the error against the error, and influence against refits.
+# The left plot compares the estimated error with the true error. The right plot compares
+# influence with refits.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 limits = [1e-8, 3]
@@ -159,7 +164,7 @@ for name, shift, error in zip(fits, shifts, errors, strict=True):
 axes[0].set(
     xlabel="gradient_shift, from the report",
     ylabel="relative error of influence",
-    title="What the report says, and what is true",
+    title="Estimated error and true error",
     xlim=limits,
     ylim=limits,
 )

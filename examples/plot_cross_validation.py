@@ -3,12 +3,12 @@
 Which training samples harm the held-out loss?
 ==============================================
 
-Some labels of a data set are wrong. Cross-validation of a pipeline has everything that is
-needed to find them: each fold brings a fitted pipeline and samples that it has not seen,
-and the influence of its training samples on the mean loss of these takes one line. The
-samples that harm the held-out loss most are mostly those with a wrong label. Then
-scikit-learn cross-validates without each of them, and the predicted changes of the
-held-out loss are compared with what really happens.
+Some labels in a data set are wrong. Cross-validation of a pipeline provides everything that we
+need to find them. Each fold has a fitted pipeline and samples that it has not seen. One line
+computes the influence of the training samples on the mean loss of the unseen samples. The most
+harmful samples mostly have a wrong label. Then scikit-learn repeats the cross-validation
+without individual samples, and we compare the predicted changes of the held-out loss with the
+actual changes.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ from skinfluence.linear_model import LogisticRegression
 from skinfluence.pipeline import make_pipeline
 
 # %%
-# The data: breast tumours, with the labels of 5 % of the samples turned over.
+# The data are breast tumours. We flip the labels of 5 % of the samples.
 
 rng = np.random.default_rng(0)
 X, y = load_breast_cancer(return_X_y=True)
@@ -32,8 +32,9 @@ wrong = rng.choice(n, n // 20, replace=False)
 y[wrong] = 1 - y[wrong]
 
 # %%
-# Cross-validate. ``make_pipeline`` is that of this package: its pipelines have the influence
-# methods of their last step, for raw samples, and the influence is that of the scaler, too.
+# Cross-validate. ``make_pipeline`` comes from this package, so the pipelines have the
+# influence methods of their last step. These methods take raw samples, and the influence
+# includes the scaler.
 
 settings = {"C": 0.01, "solver": "newton-cholesky", "tol": 1e-8}
 folds = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -47,11 +48,11 @@ held_out = [
 ]
 
 # %%
-# Each entry of ``held_out`` has one number for each training sample of its fold: the
-# influence on the mean held-out loss, positive where the sample harms. Leaving a sample out
-# changes that loss by ``-1/n_train`` times its influence, to first order; every sample is in
-# the training part of all folds but one. The mean over the folds is what cross-validation
-# would report.
+# Each entry of ``held_out`` has one number for each training sample in its fold: the influence
+# on the mean held-out loss. It is positive if the sample harms. If a sample is left out, the
+# loss changes to first order by ``-1/n_train`` times its influence. Every sample is in the
+# training part of all folds except one. We take the mean over the folds, because
+# cross-validation reports the mean loss.
 
 predicted = np.zeros(n)
 for influence, train in zip(held_out, trains, strict=True):
@@ -64,14 +65,14 @@ print(f"wrong labels among the {len(wrong)} most harmful: {found[: len(wrong)].s
 print(f"wrong labels among the {2 * len(wrong)} most harmful: {found[: 2 * len(wrong)].sum()}")
 
 # %%
-# Leave out the ten samples that harm most and the ten that help most, one at a time, and
-# cross-validate scikit-learn's own pipeline again, scaler included.
+# Take the ten samples that harm most and the ten that help most. Leave out one at a time, and
+# cross-validate scikit-learn's own pipeline again, including the scaler.
 
 plain = pipeline.make_pipeline(StandardScaler(), linear_model.LogisticRegression(**settings))
 
 
 def held_out_loss(without):
-    """Return the mean over the folds of the held-out loss, some samples not trained on."""
+    """Return the mean held-out loss over the folds, if some samples are not trained on."""
     losses = []
     for train, test in zip(trains, tests, strict=True):
         train = np.setdiff1d(train, without)
@@ -98,7 +99,7 @@ after = held_out_loss(harmful)
 print(f"held-out loss without the {len(wrong)} most harmful: {after:.5f}")
 
 # %%
-# The same as a picture.
+# The left plot counts the wrong labels; the right plot compares predicted and actual changes.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 caught = np.cumsum(found)

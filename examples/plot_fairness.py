@@ -1,13 +1,13 @@
 """
-==================================
-Which samples make a fairness gap?
-==================================
+===================================
+Which samples cause a fairness gap?
+===================================
 
-A model gives one group of patients a higher risk than another. Which training patients are
-behind the difference? A gap between groups is a number that depends on the parameters, so
-it has influence functions like a loss. ``skinfluence.functionals`` has the usual gaps with
-their gradients. Here the influence on a gap is confirmed by refits, and so is a set of
-patients without whom it halves.
+A model predicts a higher risk for one group of patients than for another. Which training
+patients cause the difference? A gap between groups is a number that depends on the parameters,
+so it has influence functions, as a loss has. ``skinfluence.functionals`` has the usual gaps
+with their gradients. This example confirms the influence on a gap by refits. It also finds a
+small set of patients: if they are left out, the gap is half as large.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,9 @@ from skinfluence.inspection import most_influential_set
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# Which patients will progress fast, faster than the median? The sex of a patient is among the
-# ten columns. We keep it from the model, as one does to be fair.
+# The model predicts if the disease of a patient will progress fast, that is, faster than the
+# median. One of the ten columns is the patient's sex. We remove this column, as people often
+# do to make a model fair.
 
 X, y = load_diabetes(return_X_y=True, as_frame=True)
 fast = (y > y.median()).to_numpy()
@@ -35,15 +36,16 @@ n = len(train)
 settings = {"solver": "newton-cholesky", "tol": 1e-10}
 clf = LogisticRegression(**settings).fit(blind[train], fast[train])
 for group in ("a", "b"):
-    own = test[sex[test] == group]
+    members = test[sex[test] == group]
     print(
-        f"sex {group}: {np.mean(fast[own]):.2f} progress fast, mean predicted probability "
-        f"{clf.predict_proba(blind[own])[:, 1].mean():.3f}"
+        f"sex {group}: {np.mean(fast[members]):.2f} progress fast, mean predicted probability "
+        f"{clf.predict_proba(blind[members])[:, 1].mean():.3f}"
     )
 
 # %%
-# The gaps on the test patients: mean probability of sex b minus that of sex a, of all
-# patients (demographic parity) and of those who progress fast (equal opportunity).
+# A gap on the test patients is the mean probability for sex b minus the mean probability for
+# sex a. Demographic parity takes all patients. Equal opportunity takes only the patients who
+# progress fast.
 
 gaps = {
     "demographic parity": demographic_parity(clf, blind[test], sex[test]),
@@ -53,19 +55,20 @@ for name, gap in gaps.items():
     print(f"{name}: {gap.value(clf.params_):+.4f}")
 
 # %%
-# The model does not know the sex, and has a gap. One that knows it has less of it: the
-# other measurements differ between the sexes for reasons of their own, and the column lets
-# the model subtract that.
+# The model does not use the sex, but it has a gap. If a model uses the sex, its gap is
+# smaller. The reason is that the other measurements also differ between the sexes, and the
+# model can correct for this difference if it has the column.
 
-seeing = scale(X)
-informed = LogisticRegression(**settings).fit(seeing[train], fast[train])
-informed_gap = demographic_parity(informed, seeing[test], sex[test]).value(informed.params_)
-print(f"demographic parity of a model that knows the sex: {informed_gap:+.4f}")
+with_sex = scale(X)
+informed = LogisticRegression(**settings).fit(with_sex[train], fast[train])
+informed_gap = demographic_parity(informed, with_sex[test], sex[test]).value(informed.params_)
+print(f"demographic parity of a model that uses the sex: {informed_gap:+.4f}")
 
 # %%
-# Which training patients make the gap of the blind model? ``influence_functional`` takes the
-# functional as it is. Leaving patient j out changes the gap by ``-influence / n``, to first
-# order. scikit-learn refits without each of the 30 patients that matter most.
+# Which training patients cause the gap in the model without the column? We pass the functional
+# to ``influence_functional``. If patient j is left out, the gap changes to first order by
+# ``-influence / n``. scikit-learn refits without each of the 30 patients with the largest
+# predicted change.
 
 gap = gaps["demographic parity"]
 before = gap.value(clf.params_)
@@ -86,8 +89,8 @@ pearson_r = np.corrcoef(predicted[strongest], actual)[0, 1]
 print(f"\n30 refits without one patient, Pearson r with influence: {pearson_r:.4f}")
 
 # %%
-# How many of them carry half of the gap? ``most_influential_set`` looks for a small set, and
-# scikit-learn confirms it.
+# How many patients cause half of the gap? ``most_influential_set`` searches for a small set,
+# and scikit-learn confirms it.
 
 result = most_influential_set(clf, gap, threshold=before / 2)
 confirmed = refitted_gap(result.indices)
@@ -103,30 +106,36 @@ print(
 )
 
 # %%
-# Who are they? Leaving them out is no remedy: their data are as good as those of the others.
-# They are what to look at first when the question is where the gap comes from. Most are those
-# of sex b who progress fast and those of sex a who do not.
+# Who are these patients? It is not a solution to leave them out, because their data are as
+# good as all other data. But if you want to understand the gap, look at these patients first.
+# Most patients in the set are of sex b and progress fast, or are of sex a and progress slowly.
 
 chosen = train[result.indices]
 for group in ("a", "b"):
     for label in (False, True):
-        among = np.mean((sex[train] == group) & (fast[train] == label))
-        share = np.mean((sex[chosen] == group) & (fast[chosen] == label))
+        share_of_all = np.mean((sex[train] == group) & (fast[train] == label))
+        share_of_set = np.mean((sex[chosen] == group) & (fast[chosen] == label))
         print(
-            f"sex {group}, {'fast' if label else 'slow'}: {share:5.1%} of them, "
-            f"{among:5.1%} of the training patients"
+            f"sex {group}, {'fast' if label else 'slow'}: {share_of_set:5.1%} of the set, "
+            f"{share_of_all:5.1%} of the training patients"
         )
 
 # %%
-# The picture.
+# The left plot compares predicted and actual changes of the gap. The right plot shows the gap
+# while the patients in the set are left out one after the other.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 ends = 1e3 * np.array([1.1 * actual.min(), 1.1 * actual.max()])
 axes[0].plot(ends, ends, color="0.6", linewidth=1, label="actual = predicted")
 for group, color in (("a", "tab:blue"), ("b", "tab:orange")):
-    own = sex[train[strongest]] == group
-    found, true = 1e3 * predicted[strongest][own], 1e3 * actual[own]
-    axes[0].scatter(found, true, s=28, color=color, label=f"sex {group}")
+    members = sex[train[strongest]] == group
+    axes[0].scatter(
+        1e3 * predicted[strongest][members],
+        1e3 * actual[members],
+        s=28,
+        color=color,
+        label=f"sex {group}",
+    )
 axes[0].set(
     xlabel="predicted (\N{MINUS SIGN}influence / n), in 1e-3",
     ylabel="actual (scikit-learn refits), in 1e-3",
@@ -134,7 +143,7 @@ axes[0].set(
 )
 axes[0].legend(frameon=False)
 path = [refitted_gap(result.indices[:k]) for k in range(len(result.indices) + 1)]
-axes[1].plot(path, marker=".", label="the patients it hangs on")
+axes[1].plot(path, marker=".", label="the patients in the set")
 axes[1].boxplot(
     at_random, positions=[len(path) - 1], widths=1, manage_ticks=False, flierprops={"ms": 3}
 )
@@ -143,7 +152,7 @@ axes[1].axhline(before / 2, color="0.6", linewidth=1, linestyle=":", label="half
 axes[1].set(
     xlabel="training patients left out",
     ylabel="gap on the test patients (refits)",
-    title="How few carry half of the gap",
+    title="A small set causes half of the gap",
     ylim=(0, None),
 )
 axes[1].legend(frameon=False, loc="lower left")

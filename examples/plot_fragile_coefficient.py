@@ -3,10 +3,10 @@
 Is this coefficient fragile?
 ============================
 
-A regression on 442 patients says that a coefficient is positive. Would it still be so
-without three of them? ``most_influential_set`` looks for a small set of samples that
-carries a conclusion. Its answer is a list of samples, so anybody can check it: leave them
-out and fit again. Here scikit-learn does that for each answer.
+In a regression on 442 patients a coefficient is positive. Would it still be positive without
+three of them? ``most_influential_set`` searches for a small set of samples on which a
+conclusion depends. Its answer is a list of samples, so anybody can check it: leave the samples
+out and fit again. In this example scikit-learn does so for each answer.
 """
 
 import matplotlib.pyplot as plt
@@ -19,8 +19,8 @@ from skinfluence.inspection import most_influential_set
 from skinfluence.linear_model import LinearRegression
 
 # %%
-# The progress of diabetes after a year on ten measurements, by least squares. The features
-# are scaled to standard deviation one.
+# The model is a least-squares regression of the progress of diabetes after a year on ten
+# measurements. The features are scaled to standard deviation one.
 
 X, y = load_diabetes(return_X_y=True, as_frame=True)
 names = X.columns
@@ -30,9 +30,9 @@ error = np.sqrt(np.diag(reg.params_covariance("hessian")))
 n = len(y)
 
 # %%
-# For each coefficient: how many patients have to go until its sign changes? ``significance``
-# asks another question: until it is significantly different from zero no more, or becomes
-# so.
+# For each coefficient, how many patients must we remove until its sign changes? With
+# ``significance`` the question is different: how many patients must we remove until a
+# significant coefficient is no longer significant, or the reverse?
 
 signs, levels, refits = [], [], []
 print("           coefficient    t      sign flips without   significance changes without")
@@ -50,21 +50,21 @@ for j, name in enumerate(names):
     )
 
 # %%
-# In brackets is what scikit-learn finds without them. Every sign is another one, and every
-# coefficient is the one that was promised:
+# The numbers in brackets are scikit-learn's coefficients without these patients. Every sign
+# has changed, and every coefficient is equal to the prediction:
 
-promised = np.array([sign.target_after for sign in signs])
-largest = np.abs(promised - refits).max()
-print(f"largest difference between promised and refitted coefficients: {largest:.1e}")
+predicted = np.array([sign.target_after for sign in signs])
+largest = np.abs(predicted - refits).max()
+print(f"largest difference between predicted and refitted coefficients: {largest:.1e}")
 
 # %%
-# ``bmi`` and ``s2`` have about the same coefficient. That of ``bmi`` stands on many patients;
-# that of ``s2`` hangs on four of them. ``s1`` to ``s4`` are measures of blood fats that
-# nearly determine each other, so it takes few patients to shift the effect from one to
-# another. ``s1`` is not significant, and it takes one patient to make it so.
+# ``bmi`` and ``s2`` have about the same coefficient. The sign for ``bmi`` depends on many
+# patients, and the sign for ``s2`` depends on four. ``s1`` to ``s4`` are measurements of blood
+# fats that nearly determine each other, so a few patients can shift the effect from one to
+# another. ``s1`` is not significant. It becomes significant if we remove one patient.
 #
-# Are four patients few? Leave out four at random, a thousand times, and the sign stays. It
-# takes these four.
+# Are four patients few? If we leave out four patients at random, a thousand times, the sign
+# never changes. It changes only without these four.
 
 j = list(names).index("s2")
 chosen = signs[j].indices
@@ -79,7 +79,8 @@ print(f"from {at_random.min():+.1f} to {at_random.max():+.1f}")
 print(f"{names[j]} without patients {sorted(chosen.tolist())}: {refits[j]:+.2f}")
 
 # %%
-# Who are they? ``dfbetas`` tells how each patient moves each coefficient, in standard errors.
+# Who are these patients? ``dfbetas`` shows how each patient moves each coefficient, in units
+# of its standard error.
 
 dfbetas = reg.dfbetas()[:, j]
 fats = [list(names).index(name) for name in ("s1", "s2", "s3", "s4")]
@@ -90,8 +91,9 @@ for i in chosen:
     print(f"{i:7d}     {dfbetas[i]:+.2f}  {values}   {y[i]:8.0f}   {fitted:9.0f}")
 
 # %%
-# The picture. Left, the number of patients that each sign hangs on. Right, the coefficients
-# while these patients leave one after the other: each point is a refit of scikit-learn.
+# The left plot shows how many patients must be removed to change each sign. The right plot
+# shows the coefficients while these patients are removed one after the other. Each point is a
+# refit by scikit-learn.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 counts = np.array([len(sign.indices) for sign in signs])
@@ -113,7 +115,7 @@ axes[1].axhline(0, color="black", linewidth=0.8)
 axes[1].set(
     xlabel="patients left out",
     ylabel="coefficient (scikit-learn refits)",
-    title="Coefficients without the patients they hang on",
+    title="Coefficients while these patients are left out",
 )
 axes[1].legend(frameon=False)
 for ax in axes:

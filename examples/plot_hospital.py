@@ -3,13 +3,14 @@
 What would the model be without one hospital?
 =============================================
 
-Data often come from several sources: hospitals, sites, writers. Two questions follow. Does
-the model work for a source that it has not seen? And does it depend on one of them? Both
-need a model without each source, and both are one line with ``groups``.
+Data often come from several sources, such as hospitals, sites or writers. This leads to two
+questions. Does the model work for a source that it has not seen? Does it depend on a single
+source? Both questions need a model without each source, and ``groups`` answers both in one
+line.
 
-No data set of scikit-learn has hospitals. But its digits were written by a few people on
-forms, one after the other, and the labels show where a form begins: everybody wrote the same
-sequence. So our hospitals are the forms.
+scikit-learn has no data set with hospitals. But a few people wrote its digits on forms, one
+after the other. Everybody wrote the same sequence, so the labels show the start of each form.
+Therefore we use the forms as hospitals.
 """
 
 import matplotlib.pyplot as plt
@@ -21,7 +22,7 @@ from sklearn.metrics import log_loss
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# A form begins where most of the next 60 labels are those of the first form.
+# A form starts at a digit if most of the next 60 labels agree with the first form.
 
 X, y = load_digits(return_X_y=True)
 X = X / 16
@@ -31,8 +32,8 @@ n_forms = len(starts)
 print(f"{n_forms} forms of {np.bincount(form)[1:].min()} to {np.bincount(form).max()} digits")
 
 # %%
-# One fit on all digits. Then what the model says about each digit without that digit, and
-# without its whole form.
+# We fit once on all digits. Then we compute two predictions for each digit: without this
+# digit, and without its whole form.
 
 settings = {"C": 0.1, "solver": "newton-cg", "tol": 1e-8, "max_iter": 500}
 clf = LogisticRegression(**settings).fit(X, y)
@@ -41,37 +42,39 @@ digit_left_out = clf.leave_out_predict()
 form_left_out = clf.leave_out_predict(form)
 
 # %%
-# scikit-learn fits without each form.
+# For comparison, scikit-learn fits without each form.
 
 forms = np.arange(1, n_forms + 1)
 before = clf.sample_loss(X, y).mean()
 actual_left_out = np.empty_like(y)
 actual = np.empty(n_forms)
 for f in forms:
-    stays = form != f
-    refit = linear_model.LogisticRegression(**settings).fit(X[stays], y[stays])
-    actual_left_out[~stays] = refit.predict(X[~stays])
+    kept = form != f
+    refit = linear_model.LogisticRegression(**settings).fit(X[kept], y[kept])
+    actual_left_out[~kept] = refit.predict(X[~kept])
     actual[f - 1] = log_loss(y, refit.predict_proba(X)) - before
 
 same = np.mean(form_left_out == actual_left_out)
 print(f"accuracy, each digit left out:      {np.mean(digit_left_out == y):.4f}")
 print(f"accuracy, each form left out:       {np.mean(form_left_out == y):.4f}")
 print(f"  the same by scikit-learn:         {np.mean(actual_left_out == y):.4f}")
-print(f"answers that are those of the refits: {same:.2%}")
+print(f"answers that agree with the refits: {same:.2%}")
 
 # %%
-# Leaving out single digits flatters the model: the other digits by the same hand stay. For
-# a new hand there are half as many errors again, and twice as many on some forms.
+# If we leave out single digits, the accuracy is too optimistic, because the other digits by
+# the same writer are still in the training data. For a new writer there are more than 1.5
+# times as many errors, and twice as many on some forms.
 
 by_digit = np.array([np.mean((digit_left_out != y)[form == f]) for f in forms])
 by_form = np.array([np.mean((form_left_out != y)[form == f]) for f in forms])
 hardest = by_form.argmax()
-print(f"hardest form: {forms[hardest]}, {by_form[hardest]:.1%} wrong where it was left out")
+print(f"hardest form: {forms[hardest]}, {by_form[hardest]:.1%} wrong if it is left out")
 
 # %%
-# Does the model depend on one of them? The change of the loss on all digits without each
-# form. First order adds up what single digits do, and understates: when many leave, those
-# that stay count for more. The Newton step counts that.
+# Does the model depend on a single form? We compute the change of the loss on all digits
+# without each form. First order adds the effects of single digits, and the sum is too small:
+# if many digits are removed, the remaining digits become more important. The Newton step
+# includes this effect.
 
 change = {
     method: clf.leave_out_loss(X, y, form, method=method).mean(axis=0) - before
@@ -85,8 +88,9 @@ for method, predicted in change.items():
     print(f"  {method:<21}  {pearson_r[method]:9.5f}    {slope[method]:.3f}")
 
 # %%
-# ``method="exact"`` takes as long as a few refits, so we ask only about the two forms that
-# the model would miss most. A list of index arrays says which samples leave together.
+# ``method="exact"`` takes as long as a few refits, so we use it only for the two forms with
+# the largest predicted increase of the loss. A list of index arrays defines which samples are
+# removed together.
 
 most = np.argsort(-change["newton"])[:2]
 groups = [np.flatnonzero(form == forms[k]) for k in most]
@@ -98,7 +102,8 @@ for k, value in zip(most, exact, strict=True):
     )
 
 # %%
-# The picture.
+# The left plot shows the errors on each form; the right plot compares predicted and actual
+# changes of the loss.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 axes[0].bar(forms - 0.2, 100 * by_digit, 0.4, label="digit left out", color="0.7")
@@ -107,7 +112,7 @@ axes[0].set(
     xlabel="form",
     ylabel="wrong answers, %",
     xticks=forms,
-    title="A new digit by a known hand, and a new hand",
+    title="A new digit by a known writer, and a new writer",
 )
 axes[0].legend(frameon=False)
 ends = np.array([0.95 * change["influence"].min(), 1.05 * actual.max()])

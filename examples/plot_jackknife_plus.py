@@ -3,11 +3,11 @@
 How sure is this prediction?
 ============================
 
-A regression predicts a number. Jackknife+ makes an interval around it, whatever the model and
-without a normal distribution: at 0.9 it holds a new sample with probability 0.8 at least, and
-in practice about 0.9. It needs the predictions of all models that miss one sample.
-``jackknife_plus_interval`` takes them from one fit. Here the interval is confirmed by real
-refits, and its promise by new patients.
+A regression predicts a number. Jackknife+ computes an interval around the number for any
+model, without the assumption of a normal distribution. At 0.9 the interval contains a new
+sample with probability at least 0.8, and in practice about 0.9. It needs the predictions from
+all models that are fitted without one sample. ``jackknife_plus_interval`` computes them from
+one fit. This example confirms the interval by real refits, and its coverage on new patients.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +23,9 @@ from skinfluence.model_selection import jackknife_plus_interval
 from skinfluence.pipeline import make_pipeline
 
 # %%
-# The progress of diabetes, by all products of two of ten measurements: 65 features for 221
-# patients, and as many to predict.
+# The model predicts the progress of diabetes from ten measurements and all products of two
+# measurements. There are 65 features and 221 training patients, and as many patients to
+# predict.
 
 X, y = load_diabetes(return_X_y=True)
 pipe = make_pipeline(
@@ -35,14 +36,14 @@ n = len(y_train)
 pipe.fit(X_train, y_train)
 
 low, high = jackknife_plus_interval(pipe, X_test).T
-held = (low <= y_test) & (y_test <= high)
-print(f"intervals at 0.9 hold {held.mean():.3f} of {len(y_test)} new patients")
+covered = (low <= y_test) & (y_test <= high)
+print(f"intervals at 0.9 contain {covered.mean():.3f} of {len(y_test)} new patients")
 
 # %%
-# By hand, with scikit-learn: fit without each patient, note the error there and the
-# prediction for the new ones. The interval goes from the 10 % quantile of prediction minus
-# error to the 90 % quantile of prediction plus error. Each fit is one of the whole pipeline,
-# and so is each model behind the intervals above.
+# Next we compute the interval with scikit-learn alone. We fit without each patient, and store
+# the error for this patient and the predictions for the new patients. The interval goes from
+# the 10 % quantile of prediction minus error to the 90 % quantile of prediction plus error.
+# Each fit is a fit of the whole pipeline, as for the intervals above.
 
 steps = [*map(clone, pipe[:-1]), linear_model.Ridge(30.0)]
 plain = pipeline.make_pipeline(*steps)
@@ -60,11 +61,12 @@ difference = max(np.abs(low - low_actual).max(), np.abs(high - high_actual).max(
 print(f"{n} refits, largest difference of an end: {difference:.1e}")
 
 # %%
-# Why leave anything out? The errors on the training patients are too small, the more so
-# the more the model can adapt. Intervals from them hold less than they promise. A
-# hundred random halves of the data, with a weak and a strong penalty. 300 times 221 refits of
-# the transformers would take minutes, so that the intervals here are those of the last step,
-# which takes the transformers as they are:
+# Why do we leave patients out? The errors on the training patients are too small. If the model
+# is more flexible, they are even smaller. Intervals from training errors therefore contain
+# fewer new patients than they should. We compare both kinds of intervals on a hundred random
+# halves of the data, with weak and strong penalties. 300 times 221 refits of the transformers
+# would take minutes, so the intervals here use the last step alone, and the transformers stay
+# fixed:
 
 penalties = [0.01, 1.0, 30.0]
 coverage = {"jackknife+": [], "training errors": []}
@@ -81,28 +83,30 @@ for alpha in penalties:
     coverage["jackknife+"].append(plus)
     coverage["training errors"].append(naive)
     print(
-        f"alpha {alpha:<5g} held on average: jackknife+ {np.mean(plus):.3f}, "
+        f"alpha {alpha:<5g} mean coverage: jackknife+ {np.mean(plus):.3f}, "
         f"intervals from training errors {np.mean(naive):.3f}"
     )
 
 # %%
-# The picture: the intervals of the new patients, and how much a hundred repetitions hold.
+# The left plot shows the intervals for the new patients. The right plot shows the coverage in
+# a hundred repetitions.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 order = np.argsort(low + high)
-at = np.arange(len(y_test))
+position = np.arange(len(y_test))
 axes[0].fill_between(
-    at, low[order], high[order], color="0.85", step="mid", label="interval at 0.9"
+    position, low[order], high[order], color="0.85", step="mid", label="interval at 0.9"
 )
-inside = held[order]
-axes[0].scatter(at[inside], y_test[order][inside], s=8, color="tab:blue", label="inside")
-axes[0].scatter(
-    at[~inside], y_test[order][~inside], s=22, marker="x", color="tab:red", label="outside"
-)
+inside = covered[order]
+for chosen, style in (
+    (inside, {"s": 8, "color": "tab:blue", "label": "inside"}),
+    (~inside, {"s": 22, "marker": "x", "color": "tab:red", "label": "outside"}),
+):
+    axes[0].scatter(position[chosen], y_test[order][chosen], **style)
 axes[0].set(
     xlabel="new patients, by prediction",
     ylabel="progress of the disease",
-    title=f"{held.mean():.1%} of {len(y_test)} new patients are inside",
+    title=f"{covered.mean():.1%} of {len(y_test)} new patients are inside",
     ylim=(None, 1.2 * high.max()),
 )
 axes[0].legend(frameon=False, ncols=3, loc="upper left")

@@ -1,13 +1,13 @@
 """
-================================================
-Which samples hold the border of a kernel model?
-================================================
+=====================================================
+Which samples determine the border of a kernel model?
+=====================================================
 
-A kernel model has no coefficients of features to look at. It consists of its training
-samples, so the natural question is which of them matter. Influence answers it for any
-kernel. Here: the border that a support vector machine draws between two species of
-iris, what moves it at one place, and the border without those samples, drawn next to
-scikit-learn's.
+A kernel model has no coefficients for its features. It consists of training samples, so the
+natural question is which training samples are important. Influence answers this question for
+any kernel. In this example a support vector machine separates two species of iris. We find the
+samples that move its border at one point, remove them, and compare the new border with
+scikit-learn's refit.
 """
 
 import copy
@@ -23,7 +23,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.svm import SVC
 
 # %%
-# Two features of two species, so that the border can be drawn.
+# We use two features and two species, so that we can draw the border.
 
 iris = load_iris()
 rows = iris.target > 0
@@ -35,10 +35,11 @@ clf = SVC(**settings).fit(X, y)
 print(f"{n} flowers, {len(clf.support_)} support vectors")
 
 # %%
-# The query is a flower on the border. How does the decision function there react to the
-# weight of each training sample? The derivative is that of scikit-learn's own fit. It is
-# zero for all but the support vectors inside the margin: samples on the margin
-# answer to the others, and the rest is out of reach.
+# The query is a flower near the border. How does the decision function at the query depend on
+# the weight of each training sample? Influence is the derivative of scikit-learn's own fit. It
+# is zero for all samples except the support vectors inside the margin. The margin vectors stay
+# on the margin even if their own weights change, and samples beyond the margin do not affect
+# the fit.
 
 query = np.array([[4.95, 1.65]])
 influence = clf.influence_prediction(query)[0]
@@ -46,8 +47,8 @@ moved_by = np.flatnonzero(np.abs(influence) > 1e-6 * np.abs(influence).max())
 print(f"samples with influence on the decision at {query[0]}: {len(moved_by)}")
 
 # %%
-# scikit-learn confirms the derivative with two fits for each sample, one with a little more
-# weight and one with a little less.
+# scikit-learn confirms the derivative with two fits for each sample. One fit has a slightly
+# larger weight for the sample, and the other has a slightly smaller weight.
 
 
 def refit(weights):
@@ -64,12 +65,12 @@ slope_error = np.abs(influence / n - slopes).max() / np.abs(slopes).max()
 print(f"largest error of influence against refits: {slope_error:.1e} of the largest")
 
 # %%
-# Now leave out the three flowers that pull the decision at the query most towards virginica.
-# ``remove_samples`` changes the model itself, so we take a copy.
+# Now we leave out the three flowers that move the decision at the query most towards
+# virginica. ``remove_samples`` changes the model itself, so we use a copy.
 
-toward = np.argsort(influence)[-3:]
-without = copy.deepcopy(clf).remove_samples(toward)
-others = np.setdiff1d(np.arange(n), toward)
+removed = np.argsort(influence)[-3:]
+without = copy.deepcopy(clf).remove_samples(removed)
+others = np.setdiff1d(np.arange(n), removed)
 plain = svm.SVC(**settings).fit(X[others], y[others])
 
 grid_x, grid_y = np.meshgrid(np.linspace(2.9, 7.1, 240), np.linspace(0.9, 2.6, 200))
@@ -81,21 +82,22 @@ decision = {
 }
 border_error = np.abs(decision["without"] - decision["refit"]).max()
 print(f"decision at the query: {clf.decision_function(query)[0]:+.3f}, without samples")
-print(f"{toward.tolist()}: {without.decision_function(query)[0]:+.3f}, ", end="")
+print(f"{removed.tolist()}: {without.decision_function(query)[0]:+.3f}, ", end="")
 print(f"scikit-learn: {plain.decision_function(query)[0]:+.3f}")
 print(f"largest difference of the two decision functions on the grid: {border_error:.1e}")
 
 # %%
-# The picture. The size of a point is the size of its influence on the decision at the star.
+# In the picture the star is the query. A point is larger if its influence on the decision at
+# the star is larger.
 
 figure, ax = plt.subplots(figsize=(8, 5.4), layout="constrained")
-reach = np.abs(influence) / np.abs(influence).max()
+size = np.abs(influence) / np.abs(influence).max()
 for species, color in ((1, "tab:blue"), (2, "tab:orange")):
-    own = y == species
-    ax.scatter(*X[own].T, s=14 + 250 * reach[own], color=color, alpha=0.6, linewidths=0)
+    flowers = y == species
+    ax.scatter(*X[flowers].T, s=14 + 250 * size[flowers], color=color, alpha=0.6, linewidths=0)
     ax.scatter([], [], color=color, label=iris.target_names[species])
 ring = {"facecolor": "none", "edgecolor": "black"}
-ax.scatter(*X[toward].T, s=340, **ring)
+ax.scatter(*X[removed].T, s=340, **ring)
 ax.scatter([], [], s=60, **ring, label="left out")
 ax.scatter(*query.T, marker="*", s=180, color="black", zorder=3, label="the query")
 styles = {
@@ -107,14 +109,14 @@ for name, (color, style, width, label) in styles.items():
     values = decision[name].reshape(grid_x.shape)
     ax.contour(grid_x, grid_y, values, [0], colors=color, linestyles=style, linewidths=width)
     ax.plot([], [], color=color, linestyle=style, linewidth=width, label=label)
-ax.set(xlabel=names[0], ylabel=names[1], title="What holds the border at the star")
+ax.set(xlabel=names[0], ylabel=names[1], title="Samples that determine the border at the star")
 ax.legend(frameon=False, loc="upper left")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The same for regression. For squared loss one Newton step is the refit, so that kernel
-# ridge gives all leave-one-out predictions at the price of one fit. scikit-learn
-# fits 442 times for them.
+# The same works for regression. If the loss is the squared loss, one Newton step gives the
+# refit. So kernel ridge computes all leave-one-out predictions for the cost of one fit.
+# scikit-learn needs 442 fits.
 
 X, y = load_diabetes(return_X_y=True)
 X, y = scale(X), scale(y)

@@ -3,10 +3,10 @@
 Finding wrong labels
 ====================
 
-Some labels of every real data set are wrong, and nobody has the time to look at all of
-them. ``rank_label_errors`` says in which order to look. Here we first look at the data as
-they are, then make a tenth of the labels wrong to count how many are found, and refit with
-those corrected that were.
+Every real data set has some wrong labels, and nobody has the time to check all labels.
+``rank_label_errors`` computes an order in which to check them. In this example we first look
+at the original data. Then we change a tenth of the labels, count how many of these errors are
+found, and refit with the corrected labels.
 """
 
 import matplotlib.pyplot as plt
@@ -20,8 +20,8 @@ from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# The data as scikit-learn ships them: 1,797 handwritten digits. The twelve most suspicious
-# labels of the training part are hard to read for a human, too.
+# The data are scikit-learn's 1,797 handwritten digits. In the training part, the twelve digits
+# with the most suspicious labels are also hard to read for a human.
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
@@ -32,7 +32,7 @@ clean = LogisticRegression(**settings).fit(X_train, y_train)
 suspects, scores = rank_label_errors(clean, return_scores=True)
 
 figure, axes = plt.subplots(2, 6, figsize=(9, 3.9), layout="constrained")
-figure.suptitle("The most suspicious labels of the data as they are")
+figure.suptitle("The most suspicious labels in the original data")
 read_as = clean.leave_out_predict()
 for ax, j in zip(axes.flat, suspects, strict=False):
     ax.imshow(X_train[j].reshape(8, 8), cmap="gray_r")
@@ -42,9 +42,9 @@ for ax, j in zip(axes.flat, suspects, strict=False):
     )
 
 # %%
-# The score of the default strategy, ``"relabel"``: how much the loss of the digit would fall
-# with the best other label, under the model that was trained without the digit. That model
-# is predicted, not fitted. scikit-learn fits it for these twelve:
+# The default strategy is ``"relabel"``. Its score is the decrease of the digit's loss if the
+# digit had the best other label, under a model that is trained without the digit. This model
+# is predicted, not fitted. For these twelve digits scikit-learn fits it:
 
 score_error = 0.0
 for j in suspects[:12]:
@@ -58,8 +58,8 @@ print(f"largest error of the twelve scores against refits: {score_error:.3f}")
 print(f"smallest of the twelve scores: {scores[suspects[11]]:.3f}")
 
 # %%
-# Now a tenth of the labels is changed to another digit, at random. We know which, the model
-# does not.
+# Now we change a tenth of the labels to another digit, at random. We know which labels are
+# wrong, but the model does not.
 
 rng = np.random.default_rng(0)
 n = len(y_train)
@@ -78,9 +78,9 @@ for strategy, counts in found.items():
     print(f"  {strategy:<15}{counts[len(wrong) - 1]:5d}{counts[2 * len(wrong) - 1]:5d}")
 
 # %%
-# Somebody looks at the ``k`` most suspicious labels and corrects those that are wrong.
-# scikit-learn then fits again, and the loss on the test digits says what it was good for.
-# The loss is that of probabilities; it notices what the accuracy does not.
+# Somebody checks the ``k`` most suspicious labels and corrects the wrong ones. Then
+# scikit-learn fits again. The loss on the test digits shows if this has improved the model. We
+# use the log loss of the probabilities, because it also changes if the accuracy does not.
 
 order = rank_label_errors(clf)
 looked_at = np.linspace(0, 2 * len(wrong), 11).astype(int)
@@ -106,7 +106,8 @@ for k, (loss, score), (loss_chance, score_chance) in list(
 print(f"all labels right  {best[0]:8.4f}    {best[1]:.4f}")
 
 # %%
-# The same as a picture.
+# The left plot counts the wrong labels that are found. The right plot shows the test loss
+# after the correction.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 for strategy, counts in found.items():
@@ -128,7 +129,7 @@ axes[1].annotate(
 axes[1].set(
     xlabel="labels looked at and corrected",
     ylabel="test loss (scikit-learn refits)",
-    title="What correcting them is good for",
+    title="Effect of the corrections",
 )
 for ax in axes:
     ax.legend(frameon=False)

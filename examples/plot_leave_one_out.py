@@ -3,10 +3,10 @@
 Leave-one-out in one line
 =========================
 
-Leave-one-out asks for every sample: what does the model say about it that has never seen
-it? No estimate of the error wastes less data, and none costs more: one fit for every sample.
-``leave_out_predict`` answers from a single fit. Here scikit-learn does it the long way, and
-all of the answers are compared.
+Leave-one-out predicts every sample with a model that has never seen this sample. No other
+estimate of the error uses more data for training, but none is more expensive: it needs one fit
+for every sample. ``leave_out_predict`` needs a single fit. In this example scikit-learn also
+computes all fits, and we compare the results.
 """
 
 import time
@@ -22,7 +22,7 @@ from sklearn.preprocessing import scale
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# The model: a logistic regression on 569 tumours.
+# The model is a logistic regression on 569 tumours.
 
 X, y = load_breast_cancer(return_X_y=True)
 X = scale(X)
@@ -30,16 +30,16 @@ settings = {"solver": "newton-cholesky", "tol": 1e-10}
 clf = LogisticRegression(**settings).fit(X, y)
 
 # %%
-# The line. ``method="newton"`` would be the default: one Newton step for each sample.
-# ``refine=0.05`` computes those 5 % of the samples exactly for which a step is not enough,
-# and ``method="exact"`` all of them.
+# This is the line. The default is ``method="newton"``, one Newton step for each sample.
+# ``refine=0.05`` also computes 5 % of the samples exactly, those with the least accurate
+# steps. ``method="exact"`` computes all samples exactly.
 
 started = time.perf_counter()
 predicted = clf.leave_out_predict(response_method="predict_proba", method="exact")
 seconds = time.perf_counter() - started
 
 # %%
-# The long way: one fit of scikit-learn for each sample.
+# For comparison, scikit-learn fits once for each sample.
 
 plain = linear_model.LogisticRegression(**settings)
 started = time.perf_counter()
@@ -51,8 +51,8 @@ print(f"without refits: {seconds:.2f} s, {len(y)} refits: {seconds_refits:.2f} s
 print(f"largest difference of a probability: {error:.1e}")
 
 # %%
-# How good are the cheaper methods? And what does leave-one-out say that the training data
-# do not?
+# How good are the cheaper methods? How much does the leave-one-out loss differ from the loss
+# on the training data?
 
 newton = clf.leave_out_predict(response_method="predict_proba")
 refined = clf.leave_out_predict(response_method="predict_proba", refine=0.05)
@@ -67,8 +67,8 @@ for name, loss in losses.items():
     print(f"{name:<30}  log loss {loss:.5f}")
 
 # %%
-# The score alone is a line, too. And folds are groups of samples that leave together, so
-# that any cross-validation is the same line with ``cv``.
+# If you need only the score, this is also one line. Folds are groups of samples that are left
+# out together, so any cross-validation is the same line with ``cv``.
 
 score = clf.leave_out_score(scoring="neg_log_loss", method="exact")
 print(f"leave_out_score: {score:.5f}")
@@ -80,8 +80,8 @@ folds_error = np.abs(in_folds - in_folds_actual).max()
 print(f"five folds, largest difference to cross_val_predict: {folds_error:.1e}")
 
 # %%
-# The picture. A few tumours are on the right side of one half only because the model was
-# fitted to them. Left out, they are misread.
+# For a few tumours the predicted class is right only because the model was fitted to them. If
+# they are left out, the predicted class is wrong. The left plot marks these tumours.
 
 seen = clf.predict_proba(X)[:, 1]
 left_out = predicted[:, 1]
@@ -96,7 +96,7 @@ axes[0].scatter(seen[lost], left_out[lost], **marked, label="wrong when left out
 axes[0].set(
     xlabel="probability of benign, trained on the tumour",
     ylabel="the same, tumour left out",
-    title="What a model says about what it has seen",
+    title="Probabilities of seen and left-out tumours",
 )
 axes[0].legend(frameon=False)
 methods = {"newton": newton, "refine=0.05": refined, "exact": predicted}

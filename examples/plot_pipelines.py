@@ -1,13 +1,13 @@
 """
-==========================================
-How do I ask a grid search that is fitted?
-==========================================
+======================================
+How do I explain a fitted grid search?
+======================================
 
-Most models are not an estimator but a pipeline inside a search, and they are fitted
-already. ``from_fitted`` takes them as they are, with plain scikit-learn's classes, and
-nothing is fitted again. Here a search over a pipeline, with columns of several kinds,
-predicts the progress of a disease. Which training patients made the prediction for one
-patient? And does the refit of the whole pipeline agree?
+Many models are not a single estimator, but a pipeline inside a search, and they are already
+fitted. ``from_fitted`` accepts such objects with scikit-learn's own classes, and does not fit
+anything again. In this example a search over a pipeline predicts the progress of a disease.
+The columns are of several kinds. Which training patients had the largest influence on the
+prediction for one patient? Does the refit of the whole pipeline agree?
 """
 
 import matplotlib.pyplot as plt
@@ -24,8 +24,9 @@ from skinfluence import from_fitted
 from skinfluence.inspection import InfluenceDisplay
 
 # %%
-# All of this is scikit-learn: a column of categories, curves for body mass index and blood
-# pressure, and a search for the penalty and the number of knots.
+# This part uses only scikit-learn. The pipeline has a column with categories, and curves for
+# the body mass index and the blood pressure. The search chooses the penalty and the number of
+# knots.
 
 X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 X["sex"] = X["sex"].map({1.0: "a", 2.0: "b"})
@@ -50,16 +51,17 @@ print(f"R^2 on {len(y_test)} other patients: {search.score(X_test, y_test):.3f}"
 print({name.split("__")[-1]: float(value) for name, value in search.best_params_.items()})
 
 # %%
-# One line, and the search answers. Its patients are those that it was fitted on; a query goes
-# through the fitted transformers, like in ``predict``. Parameters have the names of the
-# transformed features.
+# One line adds the influence methods to the search. Pass the patients that it was fitted on. A
+# query goes through the fitted transformers, as in ``predict``. Parameters have the names of
+# the transformed features.
 
 model = from_fitted(search, X_train, y_train)
 print(f"parameters: {', '.join(model.param_names()[:4])}, ...")
 
 # %%
-# The query: the patient whose progress is underestimated most, and the training patients that
-# help and harm the prediction most, by the names that they have in the data frame.
+# The query is the patient whose progress is underestimated most. The display shows the
+# training patients that help and harm the prediction most, with their names from the data
+# frame.
 
 worst = [np.argmax(y_test - search.predict(X_test))]
 query, y_query = X_test.iloc[worst], y_test[worst]
@@ -72,10 +74,10 @@ display = InfluenceDisplay.from_predictions(
 )
 
 # %%
-# Is it true? We leave out each of the ten patients shown and refit, in two ways. First the
-# last step only: the scalers and the knots of the curves keep what they learnt from all
-# patients. Then the whole pipeline, with the parameters that the search has chosen.
-# ``leave_out_loss`` predicts the second.
+# Is this true? We leave out each of the ten patients in the display, and refit in two ways.
+# First we refit only the last step, and the scalers and the knots of the curves stay as fitted
+# on all patients. Then we refit the whole pipeline, with the parameters that the search has
+# chosen. ``leave_out_loss`` predicts the second kind of refit.
 
 shown = np.concatenate([display.helpful_, display.harmful_])
 transformers, ridge = search.best_estimator_[:-1], search.best_estimator_[-1]
@@ -104,9 +106,10 @@ for j, *values in zip(shown, first_order, predicted, frozen, whole, strict=True)
     print(f"  {X_train.index[j]:<12}" + "".join(f"{value:{17}.2f}" for value in values))
 
 # %%
-# Ridge has squared loss, so ``leave_out_loss`` is the refit of the whole pipeline to rounding.
-# For these ten patients, who move the prediction most, the transformers are a small part of
-# the change. For others they are the larger one, as another example shows.
+# Ridge has squared loss, so ``leave_out_loss`` agrees with the refit of the whole pipeline up
+# to rounding. These ten patients have the largest effect on the prediction, and the
+# transformers cause only a small part of this effect. For other patients the transformers can
+# cause the larger part, as another example shows.
 
 frozen_error = np.abs(predicted - frozen).max()
 whole_error = np.abs(predicted - whole).max()

@@ -3,10 +3,10 @@
 Which training digits are behind a wrong answer?
 ================================================
 
-A classifier of handwritten digits gets some test digits wrong. Influence functions name
-the training digits that matter most to each of these errors, and predict how its loss
-would change without any one of them. Here scikit-learn then refits without each of them,
-and the predicted changes are compared with what really happens.
+A classifier for handwritten digits misreads some test digits. Influence functions find the
+training digits with the largest effect on each error, and predict how the loss would change
+without each training digit. In this example scikit-learn refits without each of these digits,
+and we compare the predicted changes with the actual changes.
 
 ``python plot_quickstart.py quickstart.png`` writes the picture to a file.
 """
@@ -23,9 +23,9 @@ from sklearn.model_selection import train_test_split
 from skinfluence.linear_model import LogisticRegression
 
 # %%
-# Fit. The class has the name, the parameters and the fit of scikit-learn's; influence is
-# a set of methods after ``fit``. The tight tolerance is for the refits below: they move the
-# optimum only a little, and the error of a loose fit would hide that.
+# Fit the model. The class has the same name, parameters and ``fit`` as scikit-learn's class,
+# and adds methods for influence. We use a small tolerance because of the refits below: they
+# move the optimum only slightly, so a fit with a larger error would hide the change.
 
 settings = {"C": 0.1, "solver": "newton-cg", "tol": 1e-10, "max_iter": 1000}
 
@@ -41,9 +41,10 @@ print(f"accuracy on the test digits: {clf.score(X_test, y_test):.3f}")
 print(textwrap.fill(clf.convergence_report().message, 85))
 
 # %%
-# Take the four wrong answers with the largest loss, and for each of them the four
-# training digits that help it most and the four that harm it most. Influence has the sign
-# of the change of the loss when a training digit gets more weight: negative helps.
+# Take the four wrong answers with the largest loss. For each answer, take the four training
+# digits that help most and the four that harm most. Influence is negative if more weight on
+# the training digit decreases the loss. So a negative influence helps, and a positive
+# influence harms.
 
 n_shown = 4
 wrong = np.flatnonzero(clf.predict(X_test) != y_test)
@@ -75,11 +76,12 @@ for i, query in enumerate(worst):
         print(f"  most {order}:  {samples}")
 
 # %%
-# Predict what happens without each of these training digits. The influence of j is the
-# derivative of the loss in the weight of j, times the sum of all weights, here n. Leaving
-# j out lowers its weight from 1 to 0, so to first order the loss changes by
-# ``-influence / n``. ``leave_out_loss`` evaluates the loss after one Newton step of the
-# objective without j instead: finite, and still without a refit.
+# Predict the change of the loss without each of these training digits. The influence of digit
+# j is the derivative of the loss with respect to the weight of j, times the sum of all
+# weights, here n. If j is left out, its weight decreases from 1 to 0, so to first order the
+# loss changes by ``-influence / n``. ``leave_out_loss`` takes one Newton step on the objective
+# without j, and evaluates the loss there. It does not use a first-order approximation of the
+# loss, and it still needs no refit.
 
 removed = np.unique(np.hstack([indices.ravel() for _, indices in influential.values()]))
 predicted = -clf.influence_loss(X_query, y_query)[:, removed] / n_train
@@ -87,7 +89,7 @@ newton = clf.leave_out_loss(X_query, y_query, groups=[[j] for j in removed])
 newton -= loss[:, None]
 
 # %%
-# Then do it: scikit-learn's own class refits without each of them.
+# Now compute the actual changes: scikit-learn's own class refits without each of these digits.
 
 actual = np.empty_like(predicted)
 for column, j in enumerate(removed):
@@ -113,7 +115,8 @@ for i, query in enumerate(worst):
         )
 
 # %%
-# The slope is that of the least-squares line through the origin.
+# Compare predicted and actual changes by Pearson's r, and by the slope of the least-squares
+# line through the origin.
 
 
 def agreement(found):
@@ -128,12 +131,13 @@ print(f"  {'first order (influence)':<26}{pearson_r:9.5f}    {slope:.3f}")
 print(f"  {'newton (leave_out_loss)':<26}{newton_r:9.5f}    {newton_slope:.3f}")
 print(
     f"The slope of {slope:.3f} means that the real changes are {slope - 1:.1%} larger than\n"
-    "first order predicts, mostly because it leaves out the leverage of the removed\n"
-    "digit, the curvature that leaves with it. The Newton step counts that."
+    "first order predicts, mostly because it ignores the leverage of the removed digit:\n"
+    "the Hessian changes, too, if a digit is removed. The Newton step includes this."
 )
 
 # %%
-# The same as a picture.
+# The picture has one row for each test digit, with the training digits that help and harm it.
+# The right plot compares predicted and actual changes.
 
 
 def show_digit(ax, image, title, color="black"):
@@ -147,10 +151,10 @@ def show_digit(ax, image, title, color="black"):
 colors = {"helpful": "tab:blue", "harmful": "tab:red"}
 figure = plt.figure(figsize=(13.5, 5.8))
 images, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
-asked, *blocks = images.subfigures(1, 3, width_ratios=[1.15, n_shown, n_shown])
+queries, *blocks = images.subfigures(1, 3, width_ratios=[1.15, n_shown, n_shown])
 
-asked.suptitle("test digit", fontsize=14, y=0.985)
-for i, ax in enumerate(asked.subplots(n_shown, 1)):
+queries.suptitle("test digit", fontsize=14, y=0.985)
+for i, ax in enumerate(queries.subplots(n_shown, 1)):
     show_digit(ax, X_query[i], f"{y_query[i]}, not {predicted_label[i]}")
 for block, (order, (values, indices)) in zip(blocks, influential.items(), strict=True):
     block.suptitle(
@@ -160,7 +164,7 @@ for block, (order, (values, indices)) in zip(blocks, influential.items(), strict
         for ax, value, j in zip(axes, values[i], indices[i], strict=True):
             title = f"{y_train[j]}: {value:+.0f}".replace("-", "\N{MINUS SIGN}")
             show_digit(ax, X_train[j], title, colors[order])
-for part in (asked, *blocks):
+for part in (queries, *blocks):
     part.subplots_adjust(
         left=0.05, right=0.95, bottom=0.02, top=0.88, wspace=0.12, hspace=0.32
     )

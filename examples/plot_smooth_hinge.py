@@ -1,14 +1,14 @@
 """
-==================================================
-Which samples would a support vector machine miss?
-==================================================
+======================================================
+Which samples does a support vector machine depend on?
+======================================================
 
-The hinge has a kink and no second derivative, so what is the influence of a sample on a
-support vector machine? There are two answers. ``SmoothHingeSVC`` rounds the kink off at a
-``temperature`` and is then like any smooth model. ``SVC`` keeps scikit-learn's own fit, whose
-optimum is followed as long as the same samples stay on the margin. Which of them predicts
-what happens when a sample leaves? scikit-learn's SVC refits without every support vector
-and decides.
+The hinge has a kink and no second derivative there. How can we define the influence of a
+sample on a support vector machine? There are two ways. ``SmoothHingeSVC`` makes the kink
+smooth at a ``temperature``, and then the model is like any other smooth model. ``SVC`` keeps
+scikit-learn's own fit, and its derivative holds as long as the same samples stay on the
+margin. Which way predicts the effect of a removal better? We compare both with refits of
+scikit-learn's SVC, without each support vector.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ from sklearn.preprocessing import scale
 from skinfluence.svm import SVC, SmoothHingeSVC
 
 # %%
-# The data: tumours. The questions are about the ten test tumours that are decided worst; each
-# of them is inside the margin or on the wrong side.
+# The data are tumours. The queries are the ten test tumours with the worst decisions. Each is
+# inside the margin or on the wrong side.
 
 X, y = load_breast_cancer(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
@@ -40,7 +40,7 @@ def hinge(model):
 
 
 # %%
-# The refits: without every support vector. Without any other sample the fit stays the same.
+# Refit without each support vector. If any other sample is removed, the fit stays the same.
 
 support = plain.support_
 actual = np.empty((len(query), len(support)))
@@ -52,8 +52,9 @@ print(f"{len(support)} support vectors of {n} training tumours, {len(support)} r
 print(f"hinge loss of the ten: {hinge(plain).min():.2f} to {hinge(plain).max():.2f}")
 
 # %%
-# The predictions: the change of the loss of each query without each support vector. The
-# agreement is Pearson's r over the support vectors, its median over the ten queries.
+# Predict the change of each query's loss without each support vector. To measure the
+# agreement, compute Pearson's r over the support vectors, and take the median over the ten
+# queries.
 
 groups = [[j] for j in support]
 
@@ -92,16 +93,16 @@ print(f"\nlargest error of exact with the hinge itself: {exact_error:.1e}")
 print(f"largest change: {np.abs(actual).max():.2f}")
 
 # %%
-# As the temperature falls, the smooth fit goes to that of the hinge, and its exact removals go
-# to scikit-learn's refits. But the derivative gets worse again: a kink in the loss means
-# that the derivative holds until the next sample enters or leaves the margin, and no
-# further. A whole sample is further than that. Some rounding looks ahead, so that a
-# temperature in the middle is best for ranking by influence. Newton steps notice that they
-# are not accurate, and go on.
+# As the temperature decreases, the smooth fit converges to the fit with the hinge, and its
+# exact removals converge to scikit-learn's refits. But the derivative gets worse again. If the
+# loss has a kink, the derivative is valid only until the next sample enters or leaves the
+# margin. The removal of a whole sample goes further than that. A smooth hinge averages over
+# these changes, so a medium temperature is best for ranking by influence. Newton steps check
+# their accuracy, and continue if it is too low.
 #
-# So: to rank samples, a smooth hinge with a moderate temperature; to know what a refit
-# says, ``SVC`` with ``method="exact"``, which follows the path of optima while the weight of
-# the sample goes to zero.
+# Conclusion: if you want to rank samples, use a smooth hinge with a medium temperature. If you
+# want to predict a refit, use ``SVC`` with ``method="exact"``. It follows the path of optima
+# while the weight of the sample decreases to zero.
 
 best = int(smooth[:, 0].argmax())
 print(f"best temperature for influence: {temperatures[best]:g}")
@@ -113,7 +114,7 @@ for temperature, shade in ((1.0, 0.35), (0.3, 0.6), (0.1, 0.9)):
     color = plt.get_cmap("Blues")(shade)
     axes[0].plot(margin, rounded, color=color, label=f"temperature {temperature:g}")
 axes[0].plot(margin, np.maximum(0, 1 - margin), color="black", linewidth=1.2, label="hinge")
-axes[0].set(xlabel="margin y f(x)", ylabel="loss", title="The hinge, rounded off")
+axes[0].set(xlabel="margin y f(x)", ylabel="loss", title="The smooth hinge")
 for column, method in enumerate(("influence", "newton", "exact")):
     (line,) = axes[1].plot(temperatures, smooth[:, column], marker="o", label=method)
     axes[1].axhline(active[method], color=line.get_color(), linewidth=1, linestyle=":")

@@ -1,15 +1,13 @@
 """
-=====================================
-Where did a text classifier learn it?
-=====================================
+==============================================
+Which training texts misled a text classifier?
+==============================================
 
-A text classifier sends a text to the wrong place. The weights of its words say what it
-looked at. Influence says where it learnt that: it names the training texts, and one can go
-and read them.
+A text classifier assigns a text to the wrong class. The weights of its words show which words
+caused the error. Influence shows which training texts caused it, and we can read these texts.
 
-The texts are those that scikit-learn carries with it: the descriptions of parameters and
-attributes in the docstrings of its estimators. The task is to tell from which module a
-description is.
+The texts come with scikit-learn: they are the descriptions of parameters and attributes in the
+docstrings of its estimators. The task is to predict the module of a description.
 """
 
 import inspect
@@ -29,8 +27,8 @@ from skinfluence.linear_model import LogisticRegression
 from skinfluence.pipeline import make_pipeline
 
 # %%
-# In a docstring a description is the indented block below ``name : type``. Each text is kept
-# once, and the estimators of the test part are others than those of the training part.
+# In a docstring a description is the indented block below ``name : type``. We keep each text
+# once. No estimator is in both the training part and the test part.
 
 modules = ("linear_model", "ensemble", "cluster", "decomposition")
 texts = {}
@@ -53,8 +51,8 @@ X_train, y_train, X_test, y_test = X[train], y[train], X[test], y[test]
 n = len(y_train)
 
 # %%
-# A pipeline as everybody would write it, from ``skinfluence.pipeline``. There are more
-# parameters than texts; that changes nothing for what follows.
+# We use a common pipeline, but import ``make_pipeline`` from ``skinfluence.pipeline``. There
+# are more parameters than texts. All methods below still work.
 
 settings = {"C": 5, "solver": "newton-cg", "tol": 1e-10, "max_iter": 1000}
 pipe = make_pipeline(
@@ -66,8 +64,8 @@ scores = pipe.score(X_test, y_test), pipe.score(X_train, y_train)
 print(f"right: {scores[0]:.1%} (training texts {scores[1]:.1%})")
 
 # %%
-# Among the texts that are misread we take the one that suffers most from a single training
-# text, and look at the three that harm it most.
+# Among the misread texts we take the one with the largest harm from a single training text.
+# Then we look at the three training texts that harm it most.
 
 misread = np.flatnonzero(pipe.predict(X_test) != y_test)
 harm, _ = pipe.influential_samples(X_test[misread], y_test[misread], 1, order="harmful")
@@ -83,19 +81,21 @@ for j in harmful[0]:
     print(textwrap.indent(textwrap.shorten(X_train[j], 160), "    "))
 
 # %%
-# The first of them is nearly the same text: somebody copied a description from one estimator
-# to another, and changed its class. As a picture:
+# The first training text is nearly the same as the query: somebody copied a description from
+# one estimator to another, and changed the class. The display shows the most helpful and the
+# most harmful texts:
 
 display = InfluenceDisplay.from_estimator(
     pipe, X_query, y_query, samples=X_train, query_name=entries[test][query]
 )
 
 # %%
-# Is it true? scikit-learn fits the pipeline without each of the ten texts shown, with the
-# vocabulary and weights that the other texts have. With more parameters than texts every text
-# has a high leverage, the curvature it brings itself. First order ignores that and sees half
-# of the change, and of a small change not even the sign. ``leave_out_loss`` fits the
-# vectorizer again, and from there takes Newton steps.
+# Is this true? scikit-learn fits the pipeline without each of these ten texts, so the
+# vocabulary and its weights come from the other texts. There are more parameters than texts,
+# so every text has a high leverage: a large part of the Hessian in its direction comes from
+# the text itself. First order ignores this, and predicts about half of the change. If a change
+# is small, even its sign can be wrong. ``leave_out_loss`` fits the vectorizer again, and then
+# takes Newton steps.
 
 shown = np.concatenate([display.helpful_, display.harmful_])
 label = list(pipe.classes_).index(y_query[0])
@@ -120,8 +120,9 @@ newton_r = np.corrcoef(newton, actual)[0, 1]
 print(f"Pearson r of newton and refits: {newton_r:.5f}")
 
 # %%
-# One text alone did not make the answer. How many of the harmful ones have to go until it is
-# right? ``influential_samples`` ranks them, scikit-learn refits without the first k.
+# A single text did not cause the wrong answer. How many harmful texts must we remove until the
+# answer is right? ``influential_samples`` ranks the texts, and scikit-learn refits without the
+# first k.
 
 _, ranked = pipe.influential_samples(X_query, y_query, 30, order="harmful")
 probability = []
@@ -142,7 +143,7 @@ if n_needed is not None:
 ax.set(
     xlabel="most harmful training texts left out",
     ylabel="probability (scikit-learn refits)",
-    title=f"{entries[test][query]}, without the texts that taught it wrong",
+    title=f"{entries[test][query]}, without the most harmful texts",
 )
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)

@@ -1,13 +1,13 @@
 """
-========================================
-What does the scaler have to do with it?
-========================================
+===============================================
+Does the scaler matter for influence functions?
+===============================================
 
-Almost every logistic regression has a scaler before it, and the scaler learns from the
-training samples, too: without one of them it has other means and other scales. Does that
-matter for what we say about a sample? Here we predict the change of the loss without a
-sample twice, for the last step on scaled features that stay as they are, and for the whole
-pipeline. Then scikit-learn refits the pipeline without each of 60 samples.
+Almost every logistic regression follows a scaler. The scaler also learns from the training
+samples: if a sample is removed, its means and scales change. Does this matter for the
+influence of a sample? In this example we predict the change of the loss without a sample in
+two ways: for the last step on fixed scaled features, and for the whole pipeline. Then
+scikit-learn refits the pipeline without each of 60 samples.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import from_fitted
 
 # %%
-# A pipeline of scikit-learn, fitted on 60 % of the tumours. The tight tolerance is for the
-# refits: many samples change the model only a little.
+# Fit a scikit-learn pipeline on 60 % of the tumours. The tolerance is small because of the
+# refits: many samples change the model only slightly.
 
 X, y = load_breast_cancer(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.4, random_state=0)
@@ -35,18 +35,19 @@ plain = pipeline.make_pipeline(
 plain.fit(X_train, y_train)
 
 # %%
-# Both explanations. ``from_fitted`` of the pipeline takes raw samples and explains all that
-# ``fit`` did. ``from_fitted`` of the last step takes scaled samples, which are fixed numbers
-# for it: influence functions of a bare model see nothing else.
+# If we pass the pipeline to ``from_fitted``, it takes raw samples and explains everything that
+# ``fit`` did. If we pass only the last step, it takes scaled samples and treats them as fixed
+# numbers, as influence functions for a single model always do.
 
-whole = from_fitted(plain, X_train, y_train)
+whole_pipeline = from_fitted(plain, X_train, y_train)
 scaler, model = plain[:-1], plain[-1]
 A_train, A_test = scaler.transform(X_train), scaler.transform(X_test)
-last = from_fitted(model, A_train, y_train)
+last_step = from_fitted(model, A_train, y_train)
 
 # %%
-# The question: the mean log loss of the test samples without one training sample. We take 60
-# training samples at random, and predict by a derivative (influence) and by an exact removal.
+# The question is how the mean log loss on the test samples changes without one training
+# sample. We take 60 random training samples. We predict the change by a derivative
+# (influence), and by an exact removal.
 
 rows = np.random.default_rng(0).choice(n, 60, replace=False)
 groups = [[row] for row in rows]
@@ -54,8 +55,8 @@ before = log_loss(y_test, plain.predict_proba(X_test))
 
 predicted = {}
 for name, explained, queries in (
-    ("last step", last, A_test),
-    ("whole pipeline", whole, X_test),
+    ("last step", last_step, A_test),
+    ("whole pipeline", whole_pipeline, X_test),
 ):
     influence = explained.influence_loss(queries, y_test, average=True)[rows]
     removed = explained.leave_out_loss(queries, y_test, groups, method="exact").mean(axis=0)
@@ -63,7 +64,7 @@ for name, explained, queries in (
     predicted[name, "exact"] = removed - before
 
 # %%
-# Then do it: 60 refits of the pipeline by scikit-learn.
+# For the actual changes scikit-learn refits the pipeline 60 times.
 
 actual = np.empty(len(rows))
 for i, row in enumerate(rows):
@@ -85,11 +86,11 @@ for (name, method), change in predicted.items():
     )
 
 # %%
-# An exact removal from the last step is exact for scaled features that keep the sample that
-# leaves. The refit does not keep it: the penalty is on coefficients of scaled features, and
-# each sample has a part in the scale. The model classifies most samples with confidence. Their
-# gradients are small, and they change the loss mainly through the scaler. The last step alone
-# comes near the refit only for the few samples with large gradients.
+# An exact removal from the last step is exact only if the scaler does not change. But the
+# refit changes the scaler, and the scaler affects the model, because the penalty is on the
+# coefficients of the scaled features. The model classifies most samples with confidence. These
+# samples have small gradients, and they change the loss mainly through the scaler. The last
+# step alone is close to the refit only for the few samples with large gradients.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
 unit = 1e-5

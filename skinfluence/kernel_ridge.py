@@ -73,7 +73,7 @@ class KernelRidge(InfluenceEstimatorMixin, kernel_ridge.KernelRidge):
                 f"KernelRidge(alpha={self.alpha!r}) without a penalty interpolates, and "
                 "has no influence function here: use a positive alpha."
             )
-        layout = self._parameters.layout(self)
+        layout = self._layout()
         return Formulation(
             loss=SquaredLoss(),
             target=RealTarget(layout.n_outputs),

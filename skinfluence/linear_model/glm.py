@@ -136,7 +136,7 @@ _TIGHT = {
 
 def _deviance(estimator, loss, target):
     """Return the formulation of a deviance in mean form."""
-    layout = estimator._parameters.layout(estimator)
+    layout = estimator._layout()
     share = np.zeros(layout.shape)
     share[:, : layout.n_features] = estimator.alpha
     return Formulation(

@@ -44,7 +44,7 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
     _refits_stop_early = True
 
     def _formulate(self, y, sample_weight):
-        layout = self._parameters.layout(self)
+        layout = self._layout()
         penalty = np.zeros(layout.shape)
         penalty[0, :-1] = 2.0 * self.alpha
         nothing = np.zeros(layout.shape)

@@ -194,7 +194,7 @@ def _formulate(estimator, alpha, l1_ratio):
             f"{type(estimator).__name__}(positive=True) has coefficients at the bound of its "
             "constraint and no influence function here: use positive=False."
         )
-    layout = estimator._parameters.layout(estimator)
+    layout = estimator._layout()
     sign, on_coef = np.zeros(layout.shape), np.zeros(layout.shape)
     sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])
     on_coef[:, : layout.n_features] = alpha

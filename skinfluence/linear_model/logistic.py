@@ -109,7 +109,7 @@ class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegression
 
 def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
     """Return the formulation of log loss with a penalty of strength 1/C."""
-    layout, lam = estimator._parameters.layout(estimator), 1.0 / C
+    layout, lam = estimator._layout(), 1.0 / C
     on_params = np.full(layout.shape, lam)
     l1_ratio = l1_ratio if lam else 0.0
     if layout.fit_intercept:

@@ -38,7 +38,7 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
 
     def _formulate(self, y, sample_weight):
         _check_free(self)
-        layout = self._parameters.layout(self)
+        layout = self._layout()
         return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
 
     def _tight_params(self, params):
@@ -74,7 +74,7 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
 
     def _formulate(self, y, sample_weight):
         _check_free(self)
-        layout = self._parameters.layout(self)
+        layout = self._layout()
         form = _least_squares(layout, RealTarget(layout.n_outputs), 0.0)
         return replace(form, minimum_norm=rank_unit(self))
 
@@ -138,7 +138,7 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
     _plain = linear_model.Ridge
 
     def _formulate(self, y, sample_weight):
-        layout = self._parameters.layout(self)
+        layout = self._layout()
         return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
 
     def _chosen_params(self):
@@ -208,7 +208,7 @@ def _labelled(estimator, y, alpha):
             f"{type(estimator).__name__} with several labels for each sample has no influence "
             "function here: fit Ridge on targets of -1 and +1, which has the same objective."
         )
-    layout, classes = estimator._parameters.layout(estimator), estimator.classes_
+    layout, classes = estimator._layout(), estimator.classes_
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]

@@ -69,7 +69,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
 
     def _descent(self, y, loss, target, class_weight=None):
         """Return the formulation of what the descent goes down on."""
-        name, layout = type(self).__name__, self._parameters.layout(self)
+        name, layout = type(self).__name__, self._layout()
         if self.penalty not in ("l2", None):
             raise UnsupportedEstimatorError(
                 f"{name}(penalty={self.penalty!r}) is not smooth and has no influence "

@@ -183,6 +183,10 @@ class FittedMixin(ParameterMixin):
         """Return X for scikit-learn's `fit`: a copy if that would write into it."""
         return X
 
+    def _layout(self):
+        """Return the shapes of the fitted parameters, for `_formulate`."""
+        return self._parameters.layout(self)
+
     def _chosen_params(self):
         """Return the constructor parameters that refits keep."""
         return dict(self._influence_problem.params)

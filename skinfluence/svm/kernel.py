@@ -245,7 +245,7 @@ class SVR(_LibsvmMixin, svm.SVR):
     _parameters = _RegressionCoefficients()
 
     def _formulate(self, y, sample_weight):
-        layout = self._parameters.layout(self)
+        layout = self._layout()
         return Formulation(
             loss=EpsilonInsensitiveLoss(float(self.epsilon)),
             target=RealTarget(1),
