@@ -33,11 +33,9 @@ def _final_with(name, pipe):
             f"A pipeline without steps has no {name}: add steps, the last one an estimator of "
             "skinfluence."
         )
-    try:
-        getattr(final, name)
-    except AttributeError:
-        if isinstance(final, FittedMixin):  # says itself why
-            raise
+    if isinstance(final, FittedMixin):
+        final._check_has(name)
+    elif not hasattr(final, name):
         listed = unsupported.why(final)
         if listed is not None:
             raise AttributeError(f"This pipeline has no {name}. {listed}") from None

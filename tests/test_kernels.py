@@ -307,9 +307,11 @@ def test_a_failed_fit_leaves_the_model_as_it_was(labels):
 @pytest.mark.parametrize("estimator", [SVC(), KernelRidge()], ids=lambda e: type(e).__name__)
 def test_what_dual_coefficients_cannot_say_names_what_there_is(estimator):
     for name in ("solve_hessian", "dfbetas", "params_covariance"):
-        with pytest.raises(AttributeError, match=f"{name} is a matter") as caught:
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'") as caught:
             getattr(estimator, name)
-        advice = str(caught.value).partition(": use ")[2].rstrip(".")
+        reason = str(caught.value.__cause__)
+        assert f"has no {name}, which describes coefficients of features" in reason
+        advice = reason.partition(": use ")[2].rstrip(".")
         named = advice.replace(" or ", ", ").split(", ")
         assert len(named) >= 2
         assert all(hasattr(estimator, remedy) for remedy in named)

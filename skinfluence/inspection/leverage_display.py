@@ -97,7 +97,7 @@ class LeverageDisplay:
             The plot.
         """
         problem = problem_of(estimator)
-        summary = problem.influence_summary()
+        summary = problem.estimator.influence_summary()
         objective = problem.objective
         if objective.formulation.layout.n_outputs > 1:
             kwargs.setdefault("cook_levels", ())  # with a scale, the curves are others

@@ -200,6 +200,8 @@ class ProblemBase(Doubts):
 
     def name_rows(self, index):
         """Remember the names of the training rows if the X that was fitted had none."""
+        if index is None:
+            return
         fitted = getattr(self.estimator, "_influence_problem", None)
         objective = None if fitted is None else fitted.objective
         if getattr(objective, "index", index) is None and len(index) == objective.n_rows:
