@@ -73,7 +73,7 @@ def choice_of_solvers(repeats):
 
 def _mnist_row(model, X_query, y_query, repeats):
     def method(solver="cg"):
-        model._influence_state = None
+        problem_of(model).forget_state()
         return model.influence_loss(X_query, y_query, hessian_solver=solver)
 
     point = problem_of(model).objective.at(problem_of(model).theta)
@@ -112,7 +112,7 @@ def _choice_row(model, X_query, y_query, repeats):
     order = objective.n_rows * (len(objective.penalty) if objective.coupled else 1)
 
     def method(solver):
-        model._influence_state = None
+        problem_of(model).forget_state()
         model.influence_loss(X_query, y_query, hessian_solver=solver)
 
     names = [name for name in SOLVERS if name != "woodbury" or order <= 5_000]

@@ -11,6 +11,7 @@ from benchmarks._data import labelled, measured, shared
 from benchmarks._report import Table
 from benchmarks._timing import best_of, peak_memory
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 
 __all__ = ["BENCHMARKS"]
 
@@ -58,12 +59,12 @@ class Case:
 
     def influence_loss(self, n_jobs=None):
         """Return all influences, the Hessian factorised anew."""
-        self.model._influence_state = None
+        problem_of(self.model).forget_state()
         return self.model.influence_loss(self.X_query, self.y_query, n_jobs=n_jobs)
 
     def influential_samples(self, n_influential, n_jobs=None):
         """Return the largest influences, the Hessian factorised anew."""
-        self.model._influence_state = None
+        problem_of(self.model).forget_state()
         return self.model.influential_samples(
             self.X_query, self.y_query, n_influential, n_jobs=n_jobs
         )

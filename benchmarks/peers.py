@@ -16,6 +16,7 @@ from benchmarks._data import labelled, measured
 from benchmarks._report import MissingError, Table
 from benchmarks._timing import best_of
 from skinfluence.linear_model import LinearRegression, LogisticRegression
+from skinfluence.pipeline import problem_of
 
 __all__ = ["BENCHMARKS"]
 
@@ -47,7 +48,7 @@ class Problem:
 
     def influence_loss(self):
         """Return all influences, the Hessian factorised anew."""
-        self.model._influence_state = None
+        problem_of(self.model).forget_state()
         return self.model.influence_loss(self.X_query, self.y_query)
 
 
@@ -337,7 +338,7 @@ def _summary(model, names):
     """Return a function that returns the named measures."""
 
     def ours():
-        model._influence_state = None
+        problem_of(model).forget_state()
         summary = model.influence_summary()
         return np.array([summary[name] for name in names])
 
@@ -358,7 +359,7 @@ def _removal(model):
     """Return a function that returns the parameters without each row."""
 
     def ours():
-        model._influence_state = None
+        problem_of(model).forget_state()
         return model.leave_out_params()
 
     return ours
@@ -378,7 +379,7 @@ def _dfbetas(model):
     """Return a function that returns how far each row moves each parameter."""
 
     def ours():
-        model._influence_state = None
+        problem_of(model).forget_state()
         return model.dfbetas()
 
     return ours

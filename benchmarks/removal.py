@@ -16,6 +16,7 @@ from benchmarks._data import labelled
 from benchmarks._report import Table
 from benchmarks._timing import best_of, peak_memory
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 
 __all__ = ["BENCHMARKS"]
 
@@ -97,7 +98,7 @@ def newton_speed(repeats):
         fitted = LogisticRegression(tol=1e-8).fit(X, y)
 
         def method(fitted=fitted):
-            fitted._influence_state = None
+            problem_of(fitted).forget_state()
             return fitted.leave_out_params()
 
         def leverages(X=X, fitted=fitted):
@@ -150,7 +151,7 @@ def _exact_rows(table, name, X, y, repeats):
     )
 
     def exact():
-        fitted._influence_state = None
+        problem_of(fitted).forget_state()
         return fitted.leave_out_params(method="exact", n_jobs=2)
 
     error = np.abs(exact()[checked] - tight).max()

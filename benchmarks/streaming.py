@@ -8,6 +8,7 @@ from benchmarks._data import labelled
 from benchmarks._report import Table
 from benchmarks._timing import best_of, peak_memory
 from skinfluence.linear_model import LogisticRegression
+from skinfluence.pipeline import problem_of
 
 __all__ = ["BENCHMARKS"]
 
@@ -29,7 +30,7 @@ def streaming_million(repeats):
     model = _sampled().set_training_data(X, y).polish()
 
     def search(n_jobs):
-        model._influence_state = None
+        problem_of(model).forget_state()
         return model.influential_samples(*queries, N_INFLUENTIAL, n_jobs=n_jobs)
 
     candidates = {"GEMM": _blocked_gemm(X, queries[0])}
@@ -65,7 +66,7 @@ def growth_in_rows(repeats):
 
     def anew(method):
         def call():
-            model._influence_state = None
+            problem_of(model).forget_state()
             return method()
 
         return call

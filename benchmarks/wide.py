@@ -40,7 +40,7 @@ def wide_text(repeats):
     queries = X[:N_QUERIES], y[:N_QUERIES]
 
     def fresh(method, *arguments):
-        clf._influence_state = None
+        problem_of(clf).forget_state()
         return getattr(clf, method)(*queries, *arguments)
 
     methods = {

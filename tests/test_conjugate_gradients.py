@@ -80,7 +80,7 @@ def test_results_do_not_depend_on_rows_blocks_and_arrays(digits):
 
 def test_a_shift_of_all_outputs_is_divided_by_its_penalty(digits):
     clf, *_ = digits
-    layout = clf._influence_problem.formulation.layout
+    layout = problem_of(clf).fitted.formulation.layout
     V = np.zeros((1, *problem_of(clf).theta.shape))
     V[0, :, 3] = 2.0
     found = clf.solve_hessian(layout.to_public(V), hessian_solver="cg")
@@ -125,13 +125,13 @@ def test_the_automatic_choice_counts_right_hand_sides(monkeypatch):
     assert select_solver(objective, 1000) is SOLVERS["cholesky"]
     assert select_solver(objective) is SOLVERS["cholesky"]
     one = clf.influence_loss(X[:1], y[:1])
-    assert clf._influence_state.solver is SOLVERS["cg"]
+    assert problem_of(clf).cached_state.solver is SOLVERS["cg"]
     clf.influence_loss(X, y, average=True)
-    assert clf._influence_state.solver is SOLVERS["cg"]
+    assert problem_of(clf).cached_state.solver is SOLVERS["cg"]
     clf.self_influence()
-    assert clf._influence_state.solver is SOLVERS["cholesky"]
+    assert problem_of(clf).cached_state.solver is SOLVERS["cholesky"]
     again = clf.influence_loss(X[:1], y[:1])
-    assert clf._influence_state.solver is SOLVERS["cholesky"]  # it is there
+    assert problem_of(clf).cached_state.solver is SOLVERS["cholesky"]  # it is there
     assert relative_error(one, again) < 1e-9
 
 

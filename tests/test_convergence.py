@@ -139,7 +139,7 @@ def test_the_norms_of_the_report_are_what_they_say():
     N = clf.newton_correction()
     np.testing.assert_array_equal(report.correction, N)
     point = problem_of(clf).objective.at(problem_of(clf).theta)
-    layout = clf._influence_problem.formulation.layout
+    layout = problem_of(clf).fitted.formulation.layout
     G = layout.to_public(point.gradient)
     np.testing.assert_allclose(report.gradient_norm, np.abs(G).max() / w.sum())
     np.testing.assert_allclose(report.newton_decrement, np.sqrt(-G @ N))

@@ -25,6 +25,7 @@ from skinfluence.inspection import InfluenceDisplay, most_influential_set, rank_
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import jackknife_plus_interval
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, LinearSVC
 from tests.cases import LINEAR, METHODS, NEWTON, data, relative_error
 from tests.memory import peak
@@ -230,7 +231,7 @@ def test_polish_reaches_the_fit_on_everything_from_a_fit_on_a_sample():
 def test_the_result_has_the_chunks_of_the_data_and_bounded_ones_in_memory():
     X, y, w = data("wine")
     chunks = from_fitted(logistic().polish(), *arrays(X, y, w))
-    rows = chunks._influence_problem.objective.samples.X.chunks[0]
+    rows = problem_of(chunks).fitted.objective.samples.X.chunks[0]
     found = chunks.influence_loss(da.from_array(X, chunks=60), da.from_array(y, chunks=60))
     assert found.chunks == ((60, 60, 58), rows)
     row = 8 * (ROWS + 6 * 42)  # a row of the result, 42 parameters

@@ -169,9 +169,9 @@ def samples(estimator):
     """Return three of the training samples."""
     objective = problem_of(estimator).objective
     rows = np.arange(min(3, objective.n_rows))
-    return estimator._rows_of_X(objective, rows), problem_of(estimator).decode(
-        objective.target[rows]
-    )
+    return problem_of(estimator).parameters.rows_of_X(objective, rows), problem_of(
+        estimator
+    ).decode(objective.target[rows])
 
 
 def summary(estimator):

@@ -18,6 +18,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
 )
 from skinfluence.linear_model import Lasso, LogisticRegression, Ridge, RidgeClassifier
+from skinfluence.pipeline import problem_of
 from tests.cases import NEWTON, data, each_case, each_linear_case, sklearn_parent
 
 
@@ -75,14 +76,14 @@ def test_param_names():
 
 
 def test_fit_factorises_nothing(fitted):
-    assert fitted._influence_state is None
+    assert problem_of(fitted).cached_state is None
 
 
 def test_the_factorisation_is_made_once_and_shared_by_copies(fitted):
     fitted.self_influence()
-    state = fitted._influence_state
+    state = problem_of(fitted).cached_state
     fitted.influence_params()
-    assert fitted._influence_state is state
+    assert problem_of(fitted).cached_state is state
     assert copy.copy(fitted)._influence_state is state
 
 
@@ -117,7 +118,7 @@ def test_set_params_after_fit_changes_nothing(fitted):
     expected = fitted.influence_loss(X, y)
     names = fitted.param_names()
     fitted.set_params(C=1e-3, fit_intercept=False, class_weight="balanced", solver="sag")
-    fitted._influence_state = None
+    problem_of(fitted).forget_state()
     np.testing.assert_array_equal(fitted.influence_loss(X, y), expected)
     assert fitted.param_names() == names
     before = fitted.params_
@@ -155,7 +156,7 @@ def test_read_only_methods_are_safe_from_threads(fitted):
     expected = fitted.influence_loss(X, y)
 
     def call(i):
-        fitted._influence_state = None
+        problem_of(fitted).forget_state()
         return fitted.influence_loss(X, y, n_jobs=1 + i % 2)
 
     with ThreadPoolExecutor(4) as pool:
@@ -165,7 +166,7 @@ def test_read_only_methods_are_safe_from_threads(fitted):
 
 def test_training_data_are_kept_by_reference(fitted):
     X, _, _ = data("wine")
-    assert np.shares_memory(fitted._influence_problem.objective.design.X, X)
+    assert np.shares_memory(problem_of(fitted).fitted.objective.design.X, X)
 
 
 def test_copy_x_false_keeps_the_data_that_were_fitted():
@@ -320,6 +321,6 @@ def test_sparsified_coefficients_are_read_and_polished():
 
 def test_equal_solvers_share_the_factorisation(fitted):
     fitted.self_influence(hessian_solver="auto")
-    state = fitted._influence_state
+    state = problem_of(fitted).cached_state
     fitted.self_influence(hessian_solver="cholesky")
-    assert fitted._influence_state is state
+    assert problem_of(fitted).cached_state is state

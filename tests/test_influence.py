@@ -121,7 +121,7 @@ def test_self_influence_is_the_diagonal(case):
     X, y, _ = case.data()
     diagonal = np.diag(fitted.influence_loss(X, y))
     np.testing.assert_allclose(fitted.self_influence(), diagonal, rtol=1e-9, atol=1e-13)
-    if fitted._influence_problem.formulation.penalty_share is None:
+    if problem_of(fitted).fitted.formulation.penalty_share is None:
         # In mean form a row also brings its share of the penalty.
         assert np.all(fitted.self_influence() <= 0)
 
@@ -164,7 +164,7 @@ def test_weighted_influences_sum_to_the_pull_of_the_penalty(case):
     # sum_i (w_i/S) I_up,params(z_i) = H^-1 (Lam theta - G), with G = 0 at the optimum.
     fitted = case.fit().polish()
     _, _, w = case.data()
-    form = fitted._influence_problem.formulation
+    form = problem_of(fitted).fitted.formulation
     # In mean form each row brings its share of the penalty, and the sum is zero.
     pull = form.penalty * problem_of(fitted).theta
     if form.l1_support is not None:
@@ -180,7 +180,7 @@ def test_loss_gradient_is_the_derivative_of_sample_loss(case):
     fitted = case.fit()
     X, y, _ = case.data()
     gradient = fitted.loss_gradient(X[:4], y[:4])
-    theta, layout = problem_of(fitted).theta, fitted._influence_problem.formulation.layout
+    theta, layout = problem_of(fitted).theta, problem_of(fitted).fitted.formulation.layout
     for j in (0, len(fitted.params_) // 2, len(fitted.params_) - 1):
         losses = []
         for sign in (1, -1):

@@ -13,6 +13,7 @@ from skinfluence.inspection import most_influential_set, rank_label_errors
 from skinfluence.inspection.influential_set import _SignificanceGoal
 from skinfluence.inspection.removals import Removals
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import LinearSVC
 from tests.cases import NEWTON, data
 
@@ -188,7 +189,7 @@ def test_the_linear_score_of_significance_is_a_derivative():
     # Half a sample less, half a sample more: the change of the t value for each sample.
     X, y, w = data("diabetes")
     reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y, w)
-    removals = Removals(reg, "auto", None)
+    removals = Removals(problem_of(reg), "auto", None)
     goal = _SignificanceGoal(2, 0.05, removals.full)
     found = goal.first_order(removals.full, removals)
     rows = np.arange(0, len(y), 15)

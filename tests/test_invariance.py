@@ -128,7 +128,7 @@ def test_data_of_other_types_are_computed_with_in_float64(dtype):
     clf = LogisticRegression(C=0.01, **NEWTON).fit(X.astype(np.float64), y, w)
     expected = everything(clf, X.astype(np.float64), y)
     clf.set_training_data(X, y, w)
-    assert clf._influence_problem.objective.design.X.dtype == dtype
+    assert problem_of(clf).fitted.objective.design.X.dtype == dtype
     assert_same(everything(clf, X, y), expected)
 
 

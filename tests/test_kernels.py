@@ -20,6 +20,7 @@ from skinfluence import (
 )
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import WoodburySolver
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
 from tests.cases import CASES, data, frozen, relative_error
@@ -170,10 +171,10 @@ def test_no_kernel_value_outlives_the_rows_that_it_was_computed_from():
     other = from_fitted(reg, X.copy(), y, w)
     with pytest.warns(InfluenceWarning, match="training arrays changed"):
         assert relative_error(reg.self_influence(), other.self_influence()) < 1e-12
-    state = reg._influence_state
+    state = problem_of(reg).cached_state
     with pytest.warns(InfluenceWarning, match="training arrays changed"):
         reg.self_influence()
-    assert reg._influence_state is state
+    assert problem_of(reg).cached_state is state
 
 
 def test_kernel_ridge_influence_is_the_derivative_to_1e_6():

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
-from skinfluence.problem import Problem
+from skinfluence.problem import Problem as FittedProblem
 from tests.cases import CASES, DESCENT, SAGA, data, frozen, params_without, relative_error
 from tests.problems import Problem
 
@@ -54,13 +54,13 @@ def test_only_groups_that_change_the_support_are_refitted(monkeypatch):
     X, y, w = data("diabetes")
     reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
     refitted = []
-    refit = Problem.refit_without
+    refit = FittedProblem.refit_without
 
     def counted(problem, rows):
         refitted.append(rows)
         return refit(problem, rows)
 
-    monkeypatch.setattr(Problem, "refit_without", counted)
+    monkeypatch.setattr(FittedProblem, "refit_without", counted)
     with pytest.warns(InfluenceWarning, match="refitted"):
         reg.leave_out_params(method="exact")
     everything = len(refitted)

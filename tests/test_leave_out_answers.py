@@ -372,12 +372,12 @@ BAD = {
 def test_bad_input_is_named_and_changes_nothing(name):
     X, y, _ = data("wine")
     fitted = LogisticRegression(**NEWTON).fit(X, y)
-    params, problem = fitted.params_, fitted._influence_problem
+    params, problem = fitted.params_, problem_of(fitted).fitted
     call, match = BAD[name]
     with pytest.raises(ValueError, match=match):
         call(fitted)
     np.testing.assert_array_equal(fitted.params_, params)
-    assert fitted._influence_problem is problem
+    assert problem_of(fitted).fitted is problem
 
 
 def test_progress_is_shown(capsys):

@@ -5,6 +5,7 @@ import pytest
 import sklearn
 
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC
 from tests.memory import peak
 
@@ -85,7 +86,7 @@ def test_a_wide_covariance_is_the_only_one_of_its_size(kind, jobs):
 @pytest.mark.parametrize("name", CALLS)
 def test_peak_is_the_output_plus_working_memory(problem, name, jobs):
     fitted, X, y = problem
-    fitted._influence_state = None
+    problem_of(fitted).forget_state()
     with sklearn.config_context(working_memory=16):
         used, result = peak(CALLS[name], fitted, X, y, jobs)
     assert used <= result.nbytes + 16 * 2**20

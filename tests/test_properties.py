@@ -440,7 +440,7 @@ def test_jobs_and_blocks(problem):
     tolerance = digits(1e-7, fitted)
     assert_same_answers(answers(fitted, problem, n_jobs=2), expected, tolerance)
     with sklearn.config_context(working_memory=0.01):
-        solver = fitted._influence_state.solver
+        solver = problem_of(fitted).cached_state.solver
         found = answers(fitted, problem, hessian_solver=solver)
     assert_same_answers(found, expected, tolerance)
 

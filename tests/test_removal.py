@@ -85,7 +85,7 @@ def test_the_error_of_influence_on_squared_loss_is_the_leverage(case):
     exact = fitted.leave_out_params() - fitted.params_
     first_order = fitted.leave_out_params(method="influence") - fitted.params_
     s = 2 * problem_of(fitted).objective.row_weight[:, 0]
-    layout = fitted._influence_problem.formulation.layout
+    layout = problem_of(fitted).fitted.formulation.layout
     x = problem_of(fitted).objective.design.rows()
     public = layout.to_public(np.repeat(x[:, None], layout.n_outputs, axis=1))
     leverage = s * np.einsum(

@@ -46,7 +46,7 @@ def dense_hessian(fitted):
     """Return H column by column from gradients, in the layout of `params_`."""
     objective, layout = (
         problem_of(fitted).objective,
-        fitted._influence_problem.formulation.layout,
+        problem_of(fitted).fitted.formulation.layout,
     )
     theta = problem_of(fitted).theta
     columns = []
@@ -69,7 +69,7 @@ def least_norm(fitted):
     """
     objective, layout = (
         problem_of(fitted).objective,
-        fitted._influence_problem.formulation.layout,
+        problem_of(fitted).fitted.formulation.layout,
     )
     P = np.eye(layout.size)
     if objective.formulation.minimum_norm is None:
@@ -321,7 +321,7 @@ def test_wide_text_takes_no_array_with_a_column_for_each_feature():
     clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
     clf.influence_loss(X[:2], y[:2])
     for call in (clf.influence_loss, lambda X, y: clf.influential_samples(X, y, 5)):
-        clf._influence_state = None
+        problem_of(clf).forget_state()
         held, _ = peak(call, X, y)
         assert held < 30 * 2**20  # gradients of the 200 queries would take 153 MiB
 

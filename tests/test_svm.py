@@ -84,7 +84,7 @@ def test_class_weights_of_six_classes_are_those_of_liblinear(class_weight, weigh
     clf = LinearSVC(C=0.1, class_weight=class_weight, **DUAL)
     clf.fit(X, y, w if weighted else None)
     assert clf.convergence_report().gradient_norm <= 1e-11
-    weight = clf._influence_problem.formulation.class_weight
+    weight = problem_of(clf).fitted.formulation.class_weight
     if class_weight is not None:
         assert np.all(weight[~np.eye(6, dtype=bool)] == 1.0)
 

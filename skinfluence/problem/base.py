@@ -12,6 +12,7 @@ import numpy as np
 import sklearn
 from scipy import sparse
 from sklearn.base import is_classifier
+from sklearn.utils import check_array
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -159,7 +160,13 @@ class ProblemBase(Doubts):
 
     def check_params(self, params):
         """Return parameter vectors (..., p) as an array of numbers."""
-        params = np.asarray(params, dtype=np.float64)
+        params = check_array(
+            params,
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_all_finite=False,
+            input_name="params",
+        )
         if params.ndim == 0 or params.shape[-1] != self.layout.size:
             raise ValueError(
                 f"params has shape {params.shape}, but the last axis must hold the "
@@ -173,6 +180,11 @@ class ProblemBase(Doubts):
     def param_names(self):
         check_is_fitted(self.estimator)
         return self.parameters.names(self.estimator, self.layout)
+
+    @property
+    def cached_state(self):
+        """The last `State` that was computed, None if there is none."""
+        return getattr(self.estimator, "_influence_state", None)
 
     def forget_state(self):
         """Drop what was computed for other parameters or training data."""
@@ -381,7 +393,7 @@ class ProblemBase(Doubts):
         solvers = [get_solver(hessian_solver, objective)]
         solvers.append(get_solver(hessian_solver, objective, n_solves))
         solver = solvers[-1]
-        state = getattr(self.estimator, "_influence_state", None)
+        state = self.cached_state
         if (
             state is None
             or state.fitted is not self.fitted

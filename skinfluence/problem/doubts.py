@@ -105,7 +105,7 @@ class Doubts:
 
         They are those that change along directions without an optimum.
         """
-        state = getattr(self.estimator, "_influence_state", None)
+        state = self.cached_state
         if state is None or state.recession is None:
             return np.zeros(self.layout.size, dtype=bool)
         return self.layout.to_public(state.recession.lost)
