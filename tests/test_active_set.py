@@ -391,7 +391,7 @@ def test_copies_share_and_params_cover_all_rows():
     assert names[0] == "dual_coef[0 vs 1, 0]"
     assert names[-1] == "intercept[1 vs 2]"
     fitted.influence_prediction(X[:2])
-    assert copy.copy(fitted)._influence_state is problem_of(fitted).cached_state
+    assert problem_of(copy.copy(fitted)).cached_state is problem_of(fitted).cached_state
     assert sklearn_parent(fitted) is sklearn_svm.SVC
 
 

@@ -167,11 +167,11 @@ OUTCOMES = {
 
 def samples(estimator):
     """Return three of the training samples."""
-    objective = problem_of(estimator).objective
+    problem = problem_of(estimator)
+    objective = problem.objective
     rows = np.arange(min(3, objective.n_rows))
-    return problem_of(estimator).parameters.rows_of_X(objective, rows), problem_of(
-        estimator
-    ).decode(objective.target[rows])
+    X = problem.parameters.rows_of_X(objective, rows)
+    return X, problem.decode(objective.target[rows])
 
 
 def summary(estimator):

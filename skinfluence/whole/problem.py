@@ -297,7 +297,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             )
 
     def become(self, refit, data):
-        """Let the pipeline be a refit of it, in place. The steps that it had stay as they are."""
+        """Replace the steps of the pipeline by those of a refit; the old ones do not change."""
         replace_steps(
             self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
         )
