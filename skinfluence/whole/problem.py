@@ -297,7 +297,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             )
 
     def become(self, refit, data):
-        """Replace the steps of the pipeline by those of a refit; the old ones do not change."""
+        """Replace the steps of the pipeline by refitted ones, which are other objects."""
         replace_steps(
             self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
         )
