@@ -121,7 +121,7 @@ def test_a_row_held_by_a_linear_model_is_refused():
     X, y, w = data("cancer")
     clf = LinearSVC(loss="hinge", tol=1e-8, max_iter=1_000_000, random_state=0).fit(X, y, w)
     held = np.flatnonzero(problem_of(clf).state("auto").point.partition.held)[0]
-    with pytest.raises(UnsupportedEstimatorError, match=f"sample {held} is held"):
+    with pytest.raises(UnsupportedEstimatorError, match=f"sample {held} is exactly at a kink"):
         clf.influence_perturbation(X[:2], y[:2], index=held)
 
 
