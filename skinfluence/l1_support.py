@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["L1Support", "holds", "is_optimum", "may_change", "settle"]
+__all__ = ["L1Support", "freeze_hessian", "holds", "is_optimum", "may_change", "settle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +52,6 @@ class L1Support:
         V[..., ~self.free] = 0.0
         return V
 
-    def freeze_hessian(self, block, free):
-        """Decouple the parameters of a block that do not move, in place."""
-        frozen = np.flatnonzero(~free)
-        block[frozen] = 0.0
-        block[:, frozen] = 0.0
-        block[frozen, frozen] = 1.0
-        return block
-
     def holds(self, theta, gradient, weight_sum):
         """Return whether an optimum on the free parameters is one of all parameters.
 
@@ -83,6 +75,15 @@ class L1Support:
         kept = np.sign(theta[moving]) == self.sign[moving]
         kept = kept.all() and not theta[held].any()
         return bool(kept and np.all(np.abs(gradient[held]) <= limit[held]))
+
+
+def freeze_hessian(block, free):
+    """Replace the rows and columns of fixed parameters by those of the identity, in place."""
+    frozen = np.flatnonzero(~free)
+    block[frozen] = 0.0
+    block[:, frozen] = 0.0
+    block[frozen, frozen] = 1.0
+    return block
 
 
 def may_change(formulation):

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.l1_support import freeze_hessian
 from skinfluence.products import add_gram
 
 __all__ = ["coupled_gram", "hessian_blocks", "signed_gram"]
@@ -87,7 +88,6 @@ def _gram_by_pairs(point, pairs, shift):
 def hessian_blocks(objective, grams):
     """Return `Point.hessian_blocks` from `Point.curvature_grams`, which it overwrites."""
     penalty, free, pin = objective.penalty, objective.free, objective.pin
-    support = objective.formulation.l1_support
     if objective.coupled:
         outputs = np.arange(len(penalty))
         blocks = [(outputs, _add_diagonal(grams[0], penalty.ravel()))]
@@ -104,10 +104,9 @@ def hessian_blocks(objective, grams):
         blocks = [
             (outputs, _add_diagonal(gram, penalty[outputs[0]])) for outputs, gram in parts
         ]
-    if support is not None:
-        for outputs, block in blocks:
-            moves = free if objective.coupled else free[outputs[0]]
-            support.freeze_hessian(block, moves.ravel())
+    for outputs, block in blocks:
+        moves = free if objective.coupled else free[outputs[0]]
+        freeze_hessian(block, moves.ravel())
     return blocks
 
 

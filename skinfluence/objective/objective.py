@@ -146,7 +146,7 @@ class Objective:
 
         See `Design.offset`. Newton steps go in the features less this offset, see `centred`.
         """
-        if not self.design.fit_intercept or self.design.has_metric:
+        if not self.design.fit_intercept:
             return None
         if self.penalty[:, -1].any() or not self.free[:, -1].all():
             return None
