@@ -1,26 +1,26 @@
 """Pointwise losses as functions of the raw prediction.
 
-A loss knows nothing of features, weights or penalties. With n rows and K outputs it maps
+A loss does not depend on features, weights or penalties. For n rows and K outputs it maps
 
-    target          what `targets.py` encodes, first axis n
+    target          encoded by `targets.py`, first axis n
     raw_prediction  eta = X coef' + intercept, shape (n, K), float64
 
 to
 
     loss        l(y, eta)                      (n,)  summed over the outputs
     gradient    dl / d eta                     (n, K)
-    curvature   d2l / d eta2                   (n, K), or (n, K, K) where `coupled`
-    response    what `predict` or `predict_proba` makes of eta
+    curvature   d2l / d eta2                   (n, K), or (n, K, K) if `coupled`
+    response    prediction returned by `predict` or `predict_proba`
 
-`loss`, `gradient` and `response` also take raw predictions (n, ..., K) of many models at
-once and keep the axes in between.
+The normalisation is the one that scikit-learn documents for the estimator (squared error
+without 1/2). `loss`, `gradient` and `response` also take raw predictions (n, ..., K) from
+many models at once and keep the axes in between.
 
-in the normalisation scikit-learn documents for the estimator (squared error without 1/2).
-Outputs of a loss that is not `coupled` do not interact: its Hessian is block diagonal
-over the outputs, and `curvature` holds the diagonal only.
+If a loss is not `coupled`, its outputs do not interact: the Hessian is block diagonal over
+the outputs, and `curvature` returns only the diagonal.
 
-Every formula is written so that it neither overflows nor loses the small tail: for a
-margin of 800 the log loss is exp(-800), not 0 and not nan.
+The formulas neither overflow nor lose small tails: at a margin of 800 the log loss is
+exp(-800), not 0 or nan.
 """
 
 from skinfluence.losses.base import Loss, PiecewiseLinearLoss
@@ -62,7 +62,7 @@ __all__ = [
     "TweedieLoss",
 ]
 
-#: Every loss, in one list that every test runs over.
+#: An instance of every loss; the tests run over this list.
 LOSSES = [
     SquaredLoss(),
     HalfSquaredLoss(),

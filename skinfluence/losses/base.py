@@ -1,4 +1,4 @@
-"""Base classes of losses."""
+"""Base classes for losses."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -11,34 +11,36 @@ __all__ = ["LabelLoss", "Loss", "PiecewiseLinearLoss"]
 
 
 class Loss(ABC):
-    """Base class: value, gradient and curvature in the raw prediction.
+    """Base class with value, gradient and curvature in the raw prediction.
 
     Attributes
     ----------
     coupled : bool
-        Whether one row's curvature mixes its outputs.
+        Whether the curvature mixes the outputs within a row.
     shift_invariant : bool
-        Whether a number added to every output changes nothing.
+        Whether adding one number to every output leaves the loss unchanged.
     constant_curvature : bool
-        Whether the curvature is the same everywhere, so that outputs with equal
-        weights share one Gram matrix and one Newton step reaches the optimum.
+        Whether the curvature is the same everywhere. Outputs with equal weights then share
+        one Gram matrix, and one Newton step reaches the optimum.
     has_kinks : bool
-        Whether the curvature jumps, so that one fast step does not promise the next.
+        Whether the curvature jumps, so that a Newton step may converge fast and the next
+        one slowly.
     is_piecewise_linear : bool
-        Whether there is no curvature but in kinks.
+        Whether the curvature is zero except at kinks.
     has_dispersion : bool
-        Whether the loss is a deviance in units of a dispersion that nobody knows, as the
-        squared error is in units of the variance, rather than a log-likelihood.
+        Whether the loss is a deviance in units of an unknown dispersion, as the squared
+        error is in units of the variance, rather than a log-likelihood.
     convex : bool
-        Whether the curvature is nowhere negative.
+        Whether the curvature is never negative.
     curvature_rate : float or None
         The smallest rate with ``|h'| <= rate h`` for the curvature h along any line of raw
-        predictions of unit speed: over a step d it changes by a factor of at most
-        ``exp(rate |d|)``. 0 if it is constant, None if there is no such rate, as with kinks.
+        predictions with unit speed. Over a step d the curvature changes at most by the
+        factor ``exp(rate |d|)``. 0 if the curvature is constant; None if no such rate
+        exists, for example because of kinks.
     description : str
-        The loss in the words of an error message.
+        Name of the loss in error messages.
     lower : float
-        Raw predictions of at most this have no finite loss.
+        The loss is infinite for raw predictions at or below this value.
     """
 
     coupled: ClassVar[bool] = False
@@ -57,7 +59,7 @@ class Loss(ABC):
 
     @abstractmethod
     def loss(self, target, raw_prediction):
-        """Return the loss of each row, shape (n, ...), summed over outputs."""
+        """Return the loss of each row summed over the outputs, shape (n, ...)."""
 
     @abstractmethod
     def gradient(self, target, raw_prediction):
@@ -65,31 +67,32 @@ class Loss(ABC):
 
     @abstractmethod
     def curvature(self, target, raw_prediction):
-        """Return the second derivative, shape (n, K), or (n, K, K) where coupled."""
+        """Return the second derivative, shape (n, K), or (n, K, K) if coupled."""
 
     def falls_forever(self, target, n_outputs):
         """Return the sign of the raw predictions along which each loss never rises, (n, K).
 
-        Towards sign * inf the loss falls and reaches no minimum. 0 marks an output that moves
-        the loss up in the end whichever way it goes, NaN one that the row has no part in. Of a
-        coupled loss the differences of an output of sign 1 and one of sign -1 are meant. None
-        if no row has such a side: then every objective of this loss has a minimum.
+        As a raw prediction tends to sign * inf, the loss falls without reaching a minimum. 0
+        marks an output along which the loss eventually rises in both directions, NaN an
+        output whose problem does not include the row. For a coupled loss the signs describe
+        the difference between an output with sign 1 and one with sign -1. The result is None
+        if no row has such a direction; then every objective with this loss has a minimum.
         """
         return None
 
     def shortest_step(self):
-        """Return the least gradient / curvature, in size, on a side of `falls_forever`.
+        """Return the least absolute gradient / curvature in a direction of `falls_forever`.
 
-        A Newton step moves no raw prediction by less if the objective has no minimum.
+        If the objective has no minimum, no Newton step moves a raw prediction by less.
         """
         return 1.0
 
     def curvature_factor(self, target, raw_prediction):
-        """Return r (n, K) with W_kl = -r_k r_l off the diagonal, where `shift_invariant`."""
+        """Return r (n, K) with W_kl = -r_k r_l off the diagonal, if `shift_invariant`."""
         raise NotImplementedError
 
     def curvature_product(self, target, raw_prediction, direction):
-        """Return curvature times directions (n, ..., K) of the raw prediction."""
+        """Return the curvature times directions (n, ..., K) in the raw prediction."""
         curvature = self.curvature(target, raw_prediction)
         return align(curvature, direction) * direction
 
@@ -98,21 +101,22 @@ class Loss(ABC):
         return self.curvature(target, raw_prediction)
 
     def chi_square(self, target, raw_prediction):
-        """Return Pearson's chi-square g'W^- g of each row by output, shape (n, K).
+        """Return Pearson's chi-square g'W^- g for each row and output, shape (n, K).
 
-        The square of the Pearson residual; only its sum over outputs has a meaning where
-        the loss is coupled. Where W depends on the target beyond labels, in Tweedie
-        deviances, it is the one expected at the prediction.
+        This is the squared Pearson residual. If the loss is coupled, only its sum over the
+        outputs has a meaning. Tweedie deviances, whose W depends on a real target, use the
+        expectation of W at the prediction.
         """
         gradient = self.gradient(target, raw_prediction)
         return ratio(gradient**2, self.curvature_diagonal(target, raw_prediction))
 
     def remainder(self, target, raw_prediction, delta):
-        """Return what a step of the raw prediction changes beyond first order.
+        """Return the change in the gradient beyond first order.
 
-        gradient(eta + delta) - gradient(eta) - curvature(eta) delta for steps (n, ..., K).
-        Losses with a cheap series give it in the dtype of delta and to that precision
-        relative to the result, which is small; nothing cancels.
+        gradient(eta + delta) - gradient(eta) - curvature(eta) delta for steps delta
+        (n, ..., K) in the raw prediction. Losses with a cheap series return the remainder in
+        the dtype of delta. It has that precision relative to its own small size, because
+        no terms cancel.
         """
         delta = delta.astype(np.float64)
         moved = self.gradient(target, align(raw_prediction, delta) + delta)
@@ -120,7 +124,7 @@ class Loss(ABC):
         return moved - self.curvature_product(target, raw_prediction, delta)
 
     def response(self, raw_prediction):
-        """Return the mean that is predicted, (n, ..., K), or class probabilities."""
+        """Return the predicted mean, (n, ..., K), or class probabilities."""
         return raw_prediction
 
     def response_jacobian(self, raw_prediction):
@@ -129,15 +133,16 @@ class Loss(ABC):
 
 
 class LabelLoss(Loss):
-    """Base class of losses whose raw predictions of labels have probabilities.
+    """Base class for label losses whose raw predictions define probabilities.
 
-    One output has the probability of the positive class. Several, each one class against the
-    rest, share it in proportion, equally where all are 0.
+    A single output gives the probability of the positive class. With several outputs, each
+    for one class against the rest, the probabilities are divided by their sum. If all are 0,
+    every class gets the same probability.
     """
 
     @abstractmethod
     def probability(self, raw_prediction):
-        """Return the probability of the positive side of each output, (n, ..., K)."""
+        """Return the probability of the positive class for each output, (n, ..., K)."""
 
     @abstractmethod
     def probability_slope(self, raw_prediction):
@@ -154,7 +159,7 @@ class LabelLoss(Loss):
         K = slope.shape[1]
         if K == 1:
             return np.stack([-slope, slope], axis=1)
-        # d (p_r / t) / d eta_k = (1[r = k] - p_r / t) slope_k / t with t the total.
+        # d (p_r / t) / d eta_k = (1[r = k] - p_r / t) slope_k / t with the total t.
         probability = self.probability(raw_prediction)
         total = probability.sum(axis=1)[:, None, None]
         jacobian = np.eye(K) - self._share(probability)[:, :, None]
@@ -169,25 +174,25 @@ class LabelLoss(Loss):
 
 
 class PiecewiseLinearLoss(Loss):
-    """A convex loss made of straight pieces, so that kinks hold predictions in place.
+    """A convex, piecewise linear loss, whose kinks fix some raw predictions.
 
-    The gradient is the slope of a row's piece, on a kink that of the piece nearer to a slope
-    of zero; the curvature is zero almost everywhere. Derivatives of an optimum come from
-    its active set instead, see `active_set.py`.
+    The gradient is the slope of the piece on which a row lies; on a kink it is the smaller
+    slope of the two adjacent pieces in absolute value. The curvature is zero almost
+    everywhere, so derivatives of an optimum come from its active set, see `active_set.py`.
     """
 
     is_piecewise_linear = True
 
     @abstractmethod
     def kinks(self, target):
-        """Return where the kinks of m + 1 pieces are and how steep the pieces.
+        """Return the positions of the m kinks and the slopes of the m + 1 pieces.
 
         Returns
         -------
         positions : ndarray of shape (n, K, m)
             Raw predictions at which the slope changes, ascending.
         slopes : ndarray of shape (n, K, m + 1)
-            Slopes from the left to the right, ascending.
+            Slopes from left to right, ascending.
         """
 
     def curvature(self, target, raw_prediction):

@@ -1,4 +1,4 @@
-"""Log losses of class labels."""
+"""Log losses for class labels."""
 
 import math
 
@@ -21,7 +21,7 @@ class LogisticLoss(LabelLoss):
         return -np.sum(log_expit(margin), axis=-1)
 
     def gradient(self, target, raw_prediction):
-        # -y / (1 + exp(y eta)); exp(710) overflows to inf, which gives the right 0.
+        # -y / (1 + exp(y eta)); exp(710) overflows to inf, which gives the correct 0.
         target = align(target, raw_prediction)
         gradient = target * raw_prediction
         with np.errstate(over="ignore"):
@@ -46,7 +46,7 @@ class LogisticLoss(LabelLoss):
         if largest > LONGEST:
             return super().remainder(target, raw_prediction, delta)
         if largest > SHORT:
-            # p moves by p q e / (1 + p e), e = exp(delta) - 1 = delta + b.
+            # p changes by p q e / (1 + p e) with e = exp(delta) - 1 = delta + b.
             p, h = (
                 align(a, delta).astype(delta.dtype)
                 for a in (expit(raw_prediction), self.curvature(target, raw_prediction))
@@ -54,7 +54,7 @@ class LogisticLoss(LabelLoss):
             bend = exp_remainder(delta)
             e = delta + bend
             return h * (bend - p * e * e / (1 + p * e))
-        # Derivatives of expit from the third of the loss on, in h = p q and d = q - p.
+        # Derivatives of the loss from the third on, written with h = p q and d = q - p.
         p, q = expit(raw_prediction), expit(-raw_prediction)
         h, d = p * q, q - p
         third, fourth, fifth = h * d, h * (1 - 6 * h), h * d * (1 - 12 * h)
@@ -66,8 +66,8 @@ class SoftmaxLoss(Loss):
     """Multinomial log loss l = logsumexp(eta) - eta_y; target (n,) class codes.
 
     With p = softmax(eta) the gradient is p - e_y and the curvature diag(p) - p p'. Both
-    vanish along the all-ones direction: adding one number to every output changes no
-    prediction, which is why a softmax Hessian with a free intercept is singular.
+    vanish along the all-ones direction, because adding one number to every output changes no
+    prediction. A softmax Hessian with a free intercept is therefore singular.
     """
 
     coupled = True
@@ -75,22 +75,22 @@ class SoftmaxLoss(Loss):
     curvature_rate = math.sqrt(2.0)  # the range of d is at most sqrt(2) |d|
 
     def loss(self, target, raw_prediction):
-        # log(1 + exp(z)) with z the log-odds against the own class keeps a loss of 1e-20.
-        own = self._own(target, raw_prediction)
+        # With z the log-odds against the row's class, log(1 + exp(z)) resolves 1e-20.
+        codes = self._codes(target, raw_prediction)
         others = raw_prediction.copy()
-        np.put_along_axis(others, own, -np.inf, axis=-1)
+        np.put_along_axis(others, codes, -np.inf, axis=-1)
         z = logsumexp(others, axis=-1)
-        z -= np.take_along_axis(raw_prediction, own, axis=-1)[..., 0]
+        z -= np.take_along_axis(raw_prediction, codes, axis=-1)[..., 0]
         return -log_expit(-z)
 
     def gradient(self, target, raw_prediction):
         gradient = softmax(raw_prediction, axis=-1)
-        own = self._own(target, raw_prediction)
-        np.put_along_axis(gradient, own, 0.0, axis=-1)
-        # 1 - p_y as the sum of the other probabilities: no cancellation when p_y ~ 1,
-        # and the row sums to zero to the last bit that matters for the gauge.
+        codes = self._codes(target, raw_prediction)
+        np.put_along_axis(gradient, codes, 0.0, axis=-1)
+        # Summing the other probabilities gives 1 - p_y without cancellation if p_y ~ 1, and
+        # the row sums to zero as exactly as the gauge requires.
         others = gradient.sum(axis=-1, keepdims=True)
-        np.put_along_axis(gradient, own, -others, axis=-1)
+        np.put_along_axis(gradient, codes, -others, axis=-1)
         return gradient
 
     def response(self, raw_prediction):
@@ -110,7 +110,7 @@ class SoftmaxLoss(Loss):
         return softmax(raw_prediction, axis=1)
 
     def curvature_product(self, target, raw_prediction, direction):
-        # Measured from the most likely class, so that p_k u_k sums over small p only.
+        # Directions relative to the most likely class: p_k u_k is summed over small p only.
         top = np.expand_dims(raw_prediction.argmax(axis=1), tuple(range(1, direction.ndim)))
         top = np.broadcast_to(top, (*direction.shape[:-1], 1))
         u = direction - np.take_along_axis(direction, top, axis=-1)
@@ -121,7 +121,7 @@ class SoftmaxLoss(Loss):
         return self._diagonal(softmax(raw_prediction, axis=1))
 
     def chi_square(self, target, raw_prediction):
-        # diag(p) - p p' maps g / p to g, because g sums to zero: g'W^- g = sum_k g_k^2 / p_k.
+        # g sums to zero, so diag(p) - p p' maps g / p to g and g'W^- g = sum_k g_k^2 / p_k.
         gradient = self.gradient(target, raw_prediction)
         return ratio(gradient**2, softmax(raw_prediction, axis=1))
 
@@ -131,8 +131,8 @@ class SoftmaxLoss(Loss):
     def remainder(self, target, raw_prediction, delta):
         if np.abs(delta).max(initial=0.0) > LONGEST:
             return super().remainder(target, raw_prediction, delta)
-        # p changes by p (e - s) / (1 + s), e = exp(delta) - 1, s = p'e. With e = delta + b
-        # the first order leaves p (b - p'b) - p (e - s) s / (1 + s).
+        # p changes by p (e - s) / (1 + s) with e = exp(delta) - 1 and s = p'e. With
+        # e = delta + b, the remainder is p (b - p'b) - p (e - s) s / (1 + s).
         p = softmax(raw_prediction, axis=1).astype(delta.dtype)
         bend = exp_remainder(delta)
         p_column = align(p, delta)[..., None]
@@ -146,15 +146,15 @@ class SoftmaxLoss(Loss):
         return out
 
     @staticmethod
-    def _own(target, raw_prediction):
-        """Return the class codes with the axes of raw predictions (n, ..., 1)."""
-        own = np.expand_dims(target, tuple(range(1, raw_prediction.ndim)))
-        return np.broadcast_to(own, (*raw_prediction.shape[:-1], 1))
+    def _codes(target, raw_prediction):
+        """Return class codes that broadcast against raw predictions, (n, ..., 1)."""
+        codes = np.expand_dims(target, tuple(range(1, raw_prediction.ndim)))
+        return np.broadcast_to(codes, (*raw_prediction.shape[:-1], 1))
 
     @staticmethod
     def _diagonal(p):
-        # 1 - p_k as the sum of the others where p_k is near one, so that every row of the
-        # curvature sums to zero.
+        # The largest p_k may be near one. Then 1 - p_k is the sum of the others, so that every
+        # row of the curvature sums to zero.
         rows, top = np.arange(len(p)), p.argmax(axis=1)
         others = p.copy()
         others[rows, top] = 0.0

@@ -1,4 +1,4 @@
-"""Deviances of generalised linear models."""
+"""Deviances for generalised linear models."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -50,7 +50,7 @@ class TweedieLoss(Loss):
         l = y^(2-p)/((1-p)(2-p)) - y mu^(1-p)/(1-p) + mu^(2-p)/(2-p)
 
     and its limits y log(y/mu) - y + mu at p = 1 (Poisson) and y/mu - log(y/mu) - 1 at p = 2
-    (Gamma). Convex for 1 <= p <= 2. Below p = 0 targets may be negative, and count as 0 in the
+    (Gamma). Convex for 1 <= p <= 2. If p < 0, targets may be negative and count as 0 in the
     first term.
 
     Parameters
@@ -63,12 +63,12 @@ class TweedieLoss(Loss):
 
     @property
     def curvature_rate(self):
-        """The faster of the two exponentials in the curvature, None if it has both signs."""
+        """Rate of the faster exponential in the curvature, None if the sign changes."""
         return max(2.0 - self.power, self.power - 1.0) if self.convex else None
 
     @property
     def convex(self):
-        """Whether the curvature (2-p) mu^(2-p) - (1-p) y mu^(1-p) is nowhere negative."""
+        """Whether the curvature (2-p) mu^(2-p) - (1-p) y mu^(1-p) is never negative."""
         return 1 <= self.power <= 2
 
     @property
@@ -82,15 +82,15 @@ class TweedieLoss(Loss):
 
     def loss(self, target, raw_prediction):
         target, p = align(target, raw_prediction), self.power
-        # The terms are those of logarithms where an exponent is 0.
-        own = _saturated(target, p)
+        # If an exponent is 0, the power turns into a logarithm.
+        saturated = _saturated(target, p)
         with np.errstate(over="ignore", invalid="ignore"):
             if p == 1:
                 pull, push = target * raw_prediction, exp(raw_prediction)
             else:
                 pull = target * np.exp((1 - p) * raw_prediction) / (1 - p)
                 push = raw_prediction if p == 2 else np.exp((2 - p) * raw_prediction) / (2 - p)
-            return np.sum(own - pull + push, axis=-1)
+            return np.sum(saturated - pull + push, axis=-1)
 
     def gradient(self, target, raw_prediction):
         # mu^(2-p) - y mu^(1-p)
@@ -104,12 +104,12 @@ class TweedieLoss(Loss):
             return (2 - self.power) * push - (1 - self.power) * pull
 
     def falls_forever(self, target, n_outputs):
-        # Of y <= 0 both terms vanish with mu. A positive y has its minimum at mu = y: the loss
-        # rises beyond on either side, up to a limit at most where it is not convex.
+        # If y <= 0, both terms vanish as mu tends to 0. If y > 0, the minimum is at mu = y and
+        # the loss rises on both sides, possibly only to a limit if it is not convex.
         return None if self.power >= 2 else np.where(target > 0, 0.0, -1.0)
 
     def shortest_step(self):
-        # (mu^(2-p) - y mu^(1-p)) / ((2-p) mu^(2-p) - (1-p) y mu^(1-p)) where y <= 0.
+        # (mu^(2-p) - y mu^(1-p)) / ((2-p) mu^(2-p) - (1-p) y mu^(1-p)) for y <= 0.
         return 1 / (2 - self.power)
 
     def chi_square(self, target, raw_prediction):
@@ -131,11 +131,11 @@ class TweedieLoss(Loss):
 
 @dataclass(frozen=True)
 class TweedieIdentityLoss(Loss):
-    """Half Tweedie deviance of `TweedieLoss` with the identity link, mu = eta > 0.
+    """Half Tweedie deviance, as in `TweedieLoss`, with the identity link, mu = eta > 0.
 
-    Target (n, 1). Infinite where eta is not positive. At p = 0, where eta may be any number,
-    it is `HalfSquaredLoss`. Convex at p = 1; elsewhere the curvature
-    (1-p) mu^-p + p y mu^(-p-1) has both signs.
+    Target (n, 1). The loss is infinite if eta is not positive. For p = 0, eta may be any
+    number and the loss is `HalfSquaredLoss`. Convex for p = 1; otherwise the curvature
+    (1-p) mu^-p + p y mu^(-p-1) takes both signs.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class TweedieIdentityLoss(Loss):
 
     @property
     def convex(self):
-        """Whether the curvature is nowhere negative."""
+        """Whether the curvature is never negative."""
         return self.power == 1
 
     @property
@@ -183,13 +183,13 @@ class TweedieIdentityLoss(Loss):
 
     @staticmethod
     def _power(mean, exponent):
-        """Return mu^exponent, NaN where mu is not positive."""
+        """Return mu^exponent, NaN if mu is not positive."""
         with np.errstate(over="ignore"):
             return np.where(mean > 0, mean, np.nan) ** exponent
 
 
 def _saturated(target, power):
-    """Return what makes the half Tweedie deviance of a perfect prediction 0."""
+    """Return the term that makes the half Tweedie deviance 0 for a perfect prediction."""
     if power == 1:
         return xlogy(target, target) - target
     if power == 2:

@@ -1,4 +1,4 @@
-"""Hinges of class labels -1 and +1."""
+"""Hinges for class labels -1 and +1."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,10 @@ __all__ = ["HingeLoss", "ModifiedHuberLoss", "SmoothHingeLoss", "SquaredHingeLos
 
 
 class HingeLoss(PiecewiseLinearLoss):
-    """Hinge l = sum_k max(0, 1 - y_k eta_k) of labels y in {-1, +1}; target (n, K).
+    """Hinge l = sum_k max(0, 1 - y_k eta_k) for labels y in {-1, +1}; target (n, K).
 
-    Not smooth; `SmoothHingeLoss` tends to it. A label of 0 is no part of problem k.
+    Not smooth; it is the limit of `SmoothHingeLoss`. A row with label 0 does not belong to
+    problem k.
     """
 
     def loss(self, target, raw_prediction):
@@ -34,9 +35,9 @@ class HingeLoss(PiecewiseLinearLoss):
 class SmoothHingeLoss(Loss):
     """Smooth hinge l = sum_k t log(1 + exp((1 - y_k eta_k)/t)), y in {-1, +1}.
 
-    Target (n, K). Above the hinge by at most t log 2, at the kink, and by t exp(-|z|/t) at
-    a distance |z| from it. Gradient and curvature are those of a logistic function of
-    width t: -y sigma(z/t) and sigma(z/t) sigma(-z/t)/t with z = 1 - y eta.
+    Target (n, K). With z = 1 - y eta the smooth hinge exceeds the hinge by at most t log 2,
+    at the kink, and by t exp(-|z|/t) at a distance |z| from it. Its gradient -y sigma(z/t)
+    and curvature sigma(z/t) sigma(-z/t)/t use a logistic function with width t.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class SmoothHingeLoss(Loss):
     def loss(self, target, raw_prediction):
         z, t = shortfall(target, raw_prediction), self.temperature
         with np.errstate(over="ignore"):
-            # |z|/t of inf: exp gives the right 0.
+            # If |z|/t overflows to inf, exp gives the correct 0.
             excess = t * np.log1p(np.exp(-np.abs(z) / t))
         return np.sum(np.maximum(0.0, z) + excess, axis=-1)
 
@@ -76,12 +77,12 @@ class SmoothHingeLoss(Loss):
 
         y sigma(u) sigma(-u) u/t with u = (1 - y eta)/t.
         """
-        # Beyond 750 the product of the two logistic functions is 0.
+        # Beyond 750 the product of both logistic functions is 0.
         u = np.clip(self._scaled(target, raw_prediction), -750.0, 750.0)
         return align(target, raw_prediction) * expit(u) * expit(-u) * u / self.temperature
 
     def _scaled(self, target, raw_prediction):
-        """Return u = (1 - y eta)/t; inf, which expit takes, where that overflows."""
+        """Return u = (1 - y eta)/t, and on overflow inf, which expit accepts."""
         with np.errstate(over="ignore"):
             return shortfall(target, raw_prediction) / self.temperature
 
@@ -89,8 +90,8 @@ class SmoothHingeLoss(Loss):
 class SquaredHingeLoss(Loss):
     """Squared hinge l = sum_k max(0, 1 - y_k eta_k)^2, y in {-1, +1}; target (n, K).
 
-    Once differentiable; the curvature, 2 where the margin y eta is below 1 and 0 above,
-    is an element of the generalised second derivative at the kink.
+    Once differentiable. The curvature is 2 if the margin y eta is below 1 and 0 above. At the
+    kink it is an element of the generalised second derivative.
     """
 
     has_kinks = True
@@ -107,12 +108,12 @@ class SquaredHingeLoss(Loss):
 
 
 class ModifiedHuberLoss(LabelLoss):
-    """Squared hinge with a straight tail, of labels y in {-1, +1}; target (n, K).
+    """Squared hinge with a linear tail, for labels y in {-1, +1}; target (n, K).
 
-        l = sum_k max(0, 1 - m_k)^2 where m_k = y_k eta_k >= -1, -4 m_k below
+        l = sum_k max(0, 1 - m_k)^2 if m_k = y_k eta_k >= -1, else -4 m_k
 
-    Once differentiable; the curvature, 2 between the margins -1 and 1 and 0 elsewhere, is an
-    element of the generalised second derivative at them.
+    Once differentiable. The curvature is 2 between the margins -1 and 1 and 0 elsewhere. At
+    both margins it is an element of the generalised second derivative.
     """
 
     has_kinks = True
@@ -138,7 +139,7 @@ class ModifiedHuberLoss(LabelLoss):
 
 
 def shortfall(target, raw_prediction):
-    """Return z = 1 - y eta, by how much a margin falls short of 1; -inf where y = 0."""
+    """Return z = 1 - y eta, 1 minus the margin, and -inf if y = 0."""
     y = align(target, raw_prediction)
     short = 1.0 - y * raw_prediction
     if np.all(target):

@@ -1,4 +1,4 @@
-"""Losses of real targets."""
+"""Losses for real targets."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -55,14 +55,14 @@ class HalfSquaredLoss(SquaredLoss):
 class HuberLoss(Loss):
     """Huber's loss with its scale, l = sigma + H((y - eta)/sigma) sigma; target (n, 1).
 
-    H(u) = u^2 up to |u| = epsilon and 2 epsilon |u| - epsilon^2 beyond. Raw predictions are
-    (eta, sigma), two outputs: sigma is fitted too, one number for all rows. Inside, the
-    curvature is 2/sigma times that of u, (1, u)(1, u)'; beyond it is 0.
+    H(u) = u^2 up to |u| = epsilon and 2 epsilon |u| - epsilon^2 beyond. The raw prediction has
+    two outputs (eta, sigma). The fit also estimates sigma, one number for all rows. The
+    curvature is 2/sigma (1, u)(1, u)' up to epsilon and 0 beyond.
 
     Parameters
     ----------
     epsilon : float, default=1.35
-        Where the square ends, in units of sigma.
+        Largest residual in the quadratic part, in units of sigma.
     """
 
     epsilon: float = 1.35
@@ -72,9 +72,9 @@ class HuberLoss(Loss):
     def loss(self, target, raw_prediction):
         u, sigma = self._scaled(target, raw_prediction)
         size = np.abs(u)
-        bent = np.where(size <= self.epsilon, u**2, 2 * self.epsilon * size - self.epsilon**2)
-        with np.errstate(invalid="ignore"):  # inf * 0 where sigma is 0
-            return np.where(sigma > 0, sigma + bent * sigma, np.inf)
+        H = np.where(size <= self.epsilon, u**2, 2 * self.epsilon * size - self.epsilon**2)
+        with np.errstate(invalid="ignore"):  # inf * 0 if sigma is 0
+            return np.where(sigma > 0, sigma + H * sigma, np.inf)
 
     def gradient(self, target, raw_prediction):
         u, sigma = self._scaled(target, raw_prediction)
@@ -97,10 +97,10 @@ class HuberLoss(Loss):
         return np.einsum("nkk->nk", self.curvature(target, raw_prediction))
 
     def chi_square(self, target, raw_prediction):
-        # A scale has no residual.
-        found = super().chi_square(target, raw_prediction)
-        found[..., 1] = 0.0
-        return found
+        # The scale has no residual.
+        chi_square = super().chi_square(target, raw_prediction)
+        chi_square[..., 1] = 0.0
+        return chi_square
 
     def response(self, raw_prediction):
         return raw_prediction[..., :1]
@@ -118,15 +118,15 @@ class HuberLoss(Loss):
 
 @dataclass(frozen=True)
 class HalfHuberLoss(Loss):
-    """Half the squared error up to a residual of epsilon, straight beyond; target (n, K).
+    """Half the squared error, linear for residuals beyond epsilon; target (n, K).
 
-        l = sum_k 1/2 r_k^2 where |r_k| = |y_k - eta_k| <= epsilon,
-                  epsilon |r_k| - epsilon^2/2 beyond
+        l = sum_k 1/2 r_k^2 if |r_k| = |y_k - eta_k| <= epsilon,
+                  else epsilon |r_k| - epsilon^2/2
 
     Parameters
     ----------
     epsilon : float
-        Residual at which the loss becomes straight.
+        Residual at which the loss becomes linear.
     """
 
     epsilon: float
@@ -152,7 +152,7 @@ class EpsilonInsensitiveLoss(PiecewiseLinearLoss):
     Parameters
     ----------
     epsilon : float, default=0.0
-        Half the width of the tube in which the loss is zero.
+        Half width of the tube in which the loss is zero.
     """
 
     epsilon: float = 0.0
@@ -175,13 +175,13 @@ class EpsilonInsensitiveLoss(PiecewiseLinearLoss):
 class SquaredEpsilonInsensitiveLoss(Loss):
     """Loss l = sum_k max(0, |y_k - eta_k| - epsilon)^2; target (n, K).
 
-    Once differentiable; the curvature, 2 outside the tube of width epsilon around y and 0
-    inside, is an element of the generalised second derivative at its border.
+    Once differentiable. The curvature is 2 outside the tube |y_k - eta_k| < epsilon and 0
+    inside. On its border it is an element of the generalised second derivative.
 
     Parameters
     ----------
     epsilon : float, default=0.0
-        Half the width of the tube; with 0 the loss is the squared error.
+        Half width of the tube; for 0 the loss is the squared error.
     """
 
     epsilon: float = 0.0

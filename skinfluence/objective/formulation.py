@@ -20,9 +20,9 @@ class Formulation:
     Parameters
     ----------
     loss : Loss
-        Loss of a row in the raw prediction.
+        Loss as a function of the raw prediction.
     target : object
-        Encoder of `y`, from `targets.py`.
+        Encoder for `y`, from `targets.py`.
     layout : ParameterLayout
         Shapes of the parameters.
     penalty : ndarray of shape (K, D)
@@ -30,15 +30,15 @@ class Formulation:
     penalty_share : ndarray of shape (K, D) or None, default=None
         Diagonal of the penalty Hessian per unit of sample weight (mean form).
     class_weight : ndarray of shape (n_classes, 1) or (n_classes, K) or None, default=None
-        Class weight of a row by its class, resolved at fit and frozen.
+        Class weights, resolved at fit and frozen.
     loss_scale : float, default=1.0
-        Factor of every row's loss: C of a support vector machine.
+        Factor on every row's loss, such as C in a support vector machine.
     minimum_norm : float or None, default=None
-        Where the coefficients are those of least norm among many: what `_compat.rank_cutoff`
-        makes the largest singular value, relative to the first, of a direction of the features
-        that counts as none.
+        Set if the coefficients have least norm among many minima. `_compat.rank_cutoff` turns
+        it into a tolerance: feature directions with a singular value up to this tolerance
+        times the largest are treated as null directions.
     l1_support : L1Support or None, default=None
-        Which parameters an l1 penalty lets move. The others stay at 0.
+        Parameters that an l1 penalty leaves free. The others stay at 0.
     """
 
     loss: Loss
@@ -52,7 +52,7 @@ class Formulation:
     l1_support: L1Support | None = None
 
     def loss_weight(self, target):
-        """Return c_i of encoded rows, shape (n, 1) or (n, K), or None for ones."""
+        """Return c_i for encoded rows, shape (n, 1) or (n, K), or None for ones."""
         if self.class_weight is not None:
             return self.loss_scale * self.class_weight[self.target.class_codes(target)]
         if self.loss_scale != 1.0:
@@ -60,22 +60,22 @@ class Formulation:
         return None
 
     def frozen_class_weight(self):
-        """Return the class weights as the dict that gives the same ones again, or None.
+        """Return the class weights as the equivalent dict parameter, or None.
 
-        Where outputs have weights of their own, output k holds that of class k.
+        If each output has its own weights, output k holds the weight for class k.
         """
         if self.class_weight is None:
             return None
-        own = self.class_weight
-        own = own.diagonal() if own.shape[1] > 1 else own[:, 0]
-        return dict(zip(self.target.classes.tolist(), own.tolist(), strict=True))
+        weights = self.class_weight
+        weights = weights.diagonal() if weights.shape[1] > 1 else weights[:, 0]
+        return dict(zip(self.target.classes.tolist(), weights.tolist(), strict=True))
 
     def query_gradients(self, design, target, theta):
-        """Return gradients of the plain loss l(q), as `GradientRows`."""
+        """Return gradients of the unweighted loss l(q), as `GradientRows`."""
         return GradientRows(design, self.loss.gradient(target, design.predict(theta)))
 
     def weight_gradients(self, design, target, theta):
-        """Return gradients of L(z), a row's term of F per unit of sample weight.
+        """Return gradients of L(z), a row's contribution to F per unit of sample weight.
 
         L = c l, plus the row's share of the penalty in mean form.
         """
@@ -88,7 +88,7 @@ class Formulation:
     def weight_curvature(self, target, raw_prediction):
         """Return the curvature of L(z) in the raw prediction, (n, K) or (n, K, K).
 
-        The share of the penalty is not in it.
+        It does not include the penalty share.
         """
         curvature, c = self.loss.curvature(target, raw_prediction), self.loss_weight(target)
         if c is None:
@@ -96,7 +96,7 @@ class Formulation:
         return curvature * (c[:, :, None] if curvature.ndim == 3 else c)
 
     def share_gradient(self, theta):
-        """Return the gradient of one weight unit's share of the penalty, or None."""
+        """Return the penalty gradient per unit of sample weight, or None."""
         if self.penalty_share is None:
             return None
         share = self.penalty_share * theta

@@ -1,4 +1,4 @@
-"""The blocks of a Hessian as dense matrices."""
+"""The Hessian's blocks as dense matrices."""
 
 from itertools import combinations, combinations_with_replacement
 
@@ -11,15 +11,15 @@ from skinfluence.products import add_gram
 
 __all__ = ["coupled_gram", "hessian_blocks", "signed_gram"]
 
-# Columns up to which the blocks of a softmax Hessian are formed together: on two cores a SYRK
-# of order 65 does 34 GFLOP/s, of order 500 it is 89, and 115 of order 1,000.
+# All blocks of a softmax Hessian are formed together for up to this many columns: on two
+# cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
 _NARROW = 200
 
 
 def signed_gram(design, weights, shift):
-    """Return sum_i weights_im x~_i x~_i' for weights (n, M) of any sign, (M, D, D).
+    """Return sum_i weights_im x~_i x~_i' for weights (n, M) with any sign, (M, D, D).
 
-    A Gram matrix takes square roots of its weights: one for each sign that occurs.
+    Gram matrices use square roots of the weights, so each sign needs a Gram matrix.
     """
     if not (weights < 0).any():
         return design.gram(weights, shift)
@@ -32,9 +32,9 @@ def signed_gram(design, weights, shift):
 def coupled_gram(point, shift):
     """Return H of order K D without the penalty.
 
-    Block (k, l) is X~' diag(W_kl) X~. Where a shift of all outputs leaves predictions as
-    they are, the W_kl of a row add up to 0 over l, and so do the blocks: those on the
-    diagonal follow from the others, which share one sign and lose no digit.
+    Block (k, l) is X~' diag(W_kl) X~. If the loss is shift invariant, W_kl sums to 0 over l
+    in each row, and so do the blocks. The diagonal blocks then follow from the others. This
+    sum loses no digits, because its terms share one sign.
     """
     K, D = point.theta.shape
     if not point.objective.formulation.loss.shift_invariant:
@@ -53,10 +53,10 @@ def coupled_gram(point, shift):
 
 
 def _gram_at_once(point, shift):
-    """Return the blocks off the diagonal where W_kl = -r_k r_l, from rows r (x) x~.
+    """Return the off-diagonal blocks for W_kl = -r_k r_l, from rows r (x) x~.
 
-    One SYRK of order K D has twice the operations of one for each pair of outputs, and
-    does four times as many in a second where D is small.
+    One SYRK of order K D takes twice the operations of a SYRK for each pair of outputs. For
+    small D it does four times as many operations per second.
     """
     K, D = point.theta.shape
     objective = point.objective
@@ -70,7 +70,7 @@ def _gram_at_once(point, shift):
 
 
 def _gram_by_pairs(point, pairs, shift):
-    """Return the blocks of some pairs of outputs."""
+    """Return the blocks for some pairs of outputs."""
     K, D = point.theta.shape
     objective = point.objective
     hessian = np.zeros((K, D, K, D))
@@ -78,15 +78,15 @@ def _gram_by_pairs(point, pairs, shift):
     at_once = max(1, int(memory_budget() // (32 * D * D)))
     for rows in row_blocks(objective.n_rows, 24 * K * K, largest=np.inf):
         part, W = objective.design.take(rows), point.curvature(rows)[:, first, second]
-        for some in gen_batches(W.shape[1], at_once):
-            grams = signed_gram(part, W[:, some], shift)
-            for k, l, gram in zip(first[some], second[some], grams, strict=True):
+        for batch in gen_batches(W.shape[1], at_once):
+            grams = signed_gram(part, W[:, batch], shift)
+            for k, l, gram in zip(first[batch], second[batch], grams, strict=True):
                 hessian[k, :, l] += gram
     return hessian.reshape(K * D, K * D)
 
 
 def hessian_blocks(objective, grams):
-    """Return `Point.hessian_blocks` from `Point.curvature_grams`, which it overwrites."""
+    """Return `Point.hessian_blocks`, computed in place from `Point.curvature_grams`."""
     penalty, free, pin = objective.penalty, objective.free, objective.pin
     if objective.coupled:
         outputs = np.arange(len(penalty))

@@ -24,17 +24,17 @@ class Objective:
     Parameters
     ----------
     formulation : Formulation
-        What is minimised.
+        Loss, penalty and labels.
     design : Design
         Rows x~_i.
     target : ndarray
         Encoded y.
     sample_weight : ndarray of shape (n,)
-        Weights w_i; ones where fit had none.
+        Weights w_i; ones if `fit` got none.
     index : pandas.Index or None, default=None
-        Names of the rows, for tables of them.
+        Names of the rows, for tables.
     scales : ColumnScales or None, default=None
-        How a scaler before the model multiplies the penalty when rows leave.
+        Penalty factors that follow a scaler before the model when rows leave.
     """
 
     formulation: Formulation
@@ -44,11 +44,11 @@ class Objective:
     index: Any = None
     scales: ColumnScales | None = None
 
-    #: Whether solvers can have nothing but sums over the rows.
+    #: Whether solvers can only get sums over the rows.
     is_distributed = False
 
     def __getstate__(self):
-        # What is cached follows from the fields and has no place in a pickle.
+        # Cached values follow from the fields, so pickles leave them out.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
@@ -72,7 +72,7 @@ class Objective:
 
     @cached_property
     def loss_weight(self):
-        """Class weight c_i of each row, (n, 1) or (n, K), or None."""
+        """Class weight c_i for each row, (n, 1) or (n, K), or None."""
         return self.formulation.loss_weight(self.target)
 
     @cached_property
@@ -85,7 +85,7 @@ class Objective:
 
     @cached_property
     def weight_spread(self):
-        """Ratio of the largest to the smallest positive weight of a row in the objective."""
+        """Ratio of the largest to the smallest positive row weight s_i."""
         weight = self.row_weight[self.row_weight > 0]
         return float(weight.max() / weight.min()) if weight.size else 1.0
 
@@ -96,10 +96,10 @@ class Objective:
 
     @cached_property
     def gauge(self):
-        """Columns along which one shift of all outputs leaves F as it is, (D,) bool.
+        """Columns along which shifting all outputs together does not change F, (D,) bool.
 
         A softmax prediction does not change when a number is added to every output, so
-        the Hessian is singular along each column that no penalty holds.
+        the Hessian is singular along each column without a penalty.
         """
         if not self.formulation.loss.shift_invariant:
             return np.zeros(self.design.n_columns, dtype=bool)
@@ -107,21 +107,21 @@ class Objective:
 
     @property
     def free(self):
-        """Parameters that move, (K, D) bool."""
+        """Mask of the free parameters, (K, D) bool."""
         support = self.formulation.l1_support
         return np.ones(self.penalty.shape, dtype=bool) if support is None else support.free
 
     @cached_property
     def dependence(self):
-        """Combinations of features without variance, where they make many minima, or None.
+        """Feature combinations without variance if they allow many minima, or None.
 
         Returns
         -------
         null : ndarray of shape (r, d)
-            Orthonormal directions N of the coefficients along which no prediction changes
-            once the intercept follows.
+            Orthonormal directions N in the coefficients along which no prediction changes
+            once the intercept compensates.
         level : ndarray of shape (r,)
-            What the rows have in common along them: by how much the intercept follows.
+            Common value of all rows along each direction, which the intercept compensates.
         scale : float
             Mean variance of the features.
         """
@@ -132,8 +132,8 @@ class Objective:
             null, mean = known.vectors[~known.kept], known.mean
             scale = np.sum(known.values**2) / max(self.weight_sum, 1e-300) / len(mean)
         else:
-            # Iterations on sparse features end at a solution of least norm without a
-            # decision about singular values.
+            # Iterative solvers for sparse features end at a solution with least norm without
+            # deciding about singular values.
             moments = design.gram(self.sample_weight[:, None])[0]
             null, mean, scale = null_directions(moments, design, 0.0)
         if not len(null):
@@ -142,9 +142,9 @@ class Objective:
 
     @cached_property
     def offset(self):
-        """Means of features that are far from 0, if a free intercept can take them, or None.
+        """Feature means far from 0, if a free intercept can compensate them, or None.
 
-        See `Design.offset`. Newton steps go in the features less this offset, see `centred`.
+        See `Design.offset`. Newton steps use the features less this offset, see `centred`.
         """
         if not self.design.fit_intercept:
             return None
@@ -153,11 +153,11 @@ class Objective:
         return self.design.offset(self.sample_weight)
 
     def centred(self):
-        """Return this objective in the features less the offset."""
+        """Return this objective for the features less the offset."""
         return replace(self, design=self.design.less(self.offset))
 
     def to_centred(self, theta):
-        """Return parameters (..., K, D) of `centred` with the same predictions."""
+        """Return the parameters (..., K, D) for `centred` with the same predictions."""
         theta = np.array(theta, dtype=np.float64)
         theta[..., -1] += theta[..., :-1] @ self.offset
         return theta
@@ -170,7 +170,7 @@ class Objective:
 
     @cached_property
     def spectrum(self):
-        """Singular values of dense features, if they decide about the solution, or None."""
+        """Singular values of dense features if the solution depends on them, or None."""
         unit, design = self.formulation.minimum_norm, self.design
         if unit is None or not design.is_dense:
             return None
@@ -181,11 +181,11 @@ class Objective:
     def pin(self):
         """Rows P (r, d) such that 1/2 |P coef|^2 belongs to F, or None.
 
-        Least squares has one minimum for each combination of features without variance, the
-        directions N in which no prediction changes once the intercept follows. That of least
-        norm has N coef = 0, and so is the minimum of F + tau/2 |N coef|^2 for any tau > 0,
-        whose Hessian is regular. Gradients of rows have no part along N, so neither has
-        H^-1 times one, and results do not depend on tau.
+        Least squares has many minima if no prediction changes along some directions N once
+        the intercept compensates. The minimum with least norm has N coef = 0. It is
+        therefore also the minimum of F + tau/2 |N coef|^2 for any tau > 0, whose Hessian is
+        regular. Row gradients have no component along N, so neither has their product with
+        H^-1, and results do not depend on tau.
         """
         if self.dependence is None:
             return None
@@ -193,11 +193,11 @@ class Objective:
         return np.sqrt(scale) * null
 
     def make_consistent(self, V):
-        """Return right-hand sides V (..., K, D) whose solution has no part along N.
+        """Remove the component along N from right-hand sides V (..., K, D).
 
-        Among coefficients with N coef = 0 a product with V does not see the part of V that
-        is taken away here. What is left is in the range of the Hessian without the pin, as
-        gradients of rows are by themselves.
+        For coefficients with N coef = 0 this component does not change products with V. The
+        result is in the range of the Hessian without the pin, as row gradients always are,
+        so its solution has no component along N.
         """
         if self.dependence is None:
             return V
@@ -211,7 +211,7 @@ class Objective:
         return V
 
     def penalty_product(self, V):
-        """Return the Hessian of the penalty times V (..., K, D)."""
+        """Return the penalty Hessian times V (..., K, D)."""
         out = self.penalty * V
         if self.pin is not None:
             coef = V[..., : self.design.n_features]
@@ -219,7 +219,7 @@ class Objective:
         return out
 
     def penalty_gradient(self, theta):
-        """Return the gradient of the penalty at theta (..., K, D)."""
+        """Return the penalty gradient at theta (..., K, D)."""
         out = self.penalty_product(theta)
         support = self.formulation.l1_support
         if support is not None:
@@ -227,15 +227,15 @@ class Objective:
         return out
 
     def freeze(self, V):
-        """Set V (..., K, D) to zero, in place, where parameters do not move."""
+        """Set V (..., K, D) to zero for fixed parameters, in place."""
         support = self.formulation.l1_support
         return V if support is None else support.freeze(V)
 
     def remove_gauge(self, V):
-        """Project V (..., K, D) in place off the gauge directions and return it.
+        """Remove the gauge directions from V (..., K, D) in place and return it.
 
-        H^+ = P (H + pin)^-1 P with this projection P: the solution keeps the shift that
-        the fitted parameters have, and stays at 0 where a support says so.
+        H^+ = P (H + pin)^-1 P with this projection P. The solution keeps the shift that the
+        fitted parameters have, and parameters outside the l1 support stay at 0.
         """
         self.freeze(V)
         if self.gauge.any():
@@ -243,12 +243,12 @@ class Objective:
         return V
 
     def with_extra_penalty(self, shift):
-        """Return this objective with a penalty added to every parameter."""
+        """Return this objective with `shift` added to every parameter's penalty."""
         form = self.formulation
         return replace(self, formulation=replace(form, penalty=form.penalty + shift))
 
     def with_penalty_weight(self, extra):
-        """Return this objective with the penalty of `extra` more units of weight."""
+        """Return this objective with the penalty for `extra` more units of weight."""
         form = self.formulation
         penalty = form.penalty + extra * form.penalty_share
         return replace(self, formulation=replace(form, penalty=penalty))
@@ -257,14 +257,14 @@ class Objective:
         """Return F(theta)."""
         readings = self.design.readings(theta) if readings is None else readings
         raw = self.design.read(readings) if raw_prediction is None else raw_prediction
-        # Of two terms: the quadratic one, counted half, and the linear one of a support.
+        # The quadratic term counts half, the linear term from an l1 support counts fully.
         quadratic = self.penalty_product(theta)
         penalty = np.sum(readings * (self.penalty_gradient(theta) - 0.5 * quadratic))
         loss, s = self.formulation.loss, self.row_weight
-        with np.errstate(over="ignore"):  # of rows without weight, which count for nothing
+        with np.errstate(over="ignore"):  # rows without weight may overflow, but do not count
             if s.shape[1] == 1:
                 return float(weighted_sum(s[:, 0], loss.loss(self.target, raw)) + penalty)
-            # Weights of their own for each output are for outputs that do not interact.
+            # Only outputs that do not interact have separate weights.
             assert not loss.coupled
             by_output = [
                 weighted_sum(s[:, k], loss.loss(self.target[:, [k]], raw[:, [k]]))
@@ -275,12 +275,13 @@ class Objective:
     def gradients(self, theta, absent=None):
         """Return grad F at many parameter vectors (b, K, D), shape (b, K, D).
 
-        Without the terms of the rows `absent` (b, a), different ones for each vector, padded
-        by -1: to take them off afterwards would leave rounding in directions that no other
-        row holds. Where a support holds parameters at 0, that of the smooth part of F.
+        The rows `absent` (b, a), different for each vector and padded by -1, do not
+        contribute. Subtracting their terms afterwards would leave rounding errors in
+        directions that no other row constrains. For parameters that a support fixes at 0, the
+        result is the gradient of the smooth part of F.
 
-        Two matrix products with X. The rows go by in chunks small enough that the raw
-        predictions of all b models stay in cache between the two.
+        This takes two matrix products with X. The rows come in chunks small enough that the
+        raw predictions of all b models stay in cache between the two.
         """
         b, K, _ = theta.shape
         out = self.penalty_gradient(theta)
@@ -295,13 +296,13 @@ class Objective:
         return out
 
     def without_rows(self):
-        """Return an objective of no rows that keeps the penalty of all of them."""
-        # What depends on the rows beside their sums is left out: no solve asks for it.
+        """Return an objective without rows that keeps the penalty for all of them."""
+        # Other values that depend on the rows are dropped, because no solve needs them.
         form = replace(self.formulation, penalty=self.penalty, minimum_norm=None)
         return replace(self, formulation=form, scales=None).take(slice(0, 0))
 
     def without(self, rows):
-        """Return this objective with the weights of some rows set to zero."""
+        """Return this objective with weight zero for some rows."""
         weight = self.sample_weight.copy()
         weight[rows] = 0.0
         scales = self.scales
@@ -310,7 +311,7 @@ class Objective:
         return replace(self, sample_weight=weight, scales=scales)
 
     def take(self, rows):
-        """Return this objective with only some of its rows."""
+        """Return this objective with only some of its rows and the same parameters."""
         return replace(
             self,
             design=self.design.take(rows),
@@ -320,9 +321,9 @@ class Objective:
         )
 
     def restrict(self, rows):
-        """Return the objective of a model that has only some of the rows.
+        """Return the objective of a model fitted on only some of the rows.
 
-        The same as `take`, but for kernel models, which lose the parameters of the others.
+        Equal to `take`, except that kernel models lose the parameters of the other rows.
         """
         design = self.design.restrict(rows)
         form, n = self.formulation, design.n_features
@@ -338,7 +339,7 @@ class Objective:
         return replace(self.take(rows), formulation=form, design=design)
 
     def append(self, other):
-        """Return this objective with the rows of another one behind its own."""
+        """Return this objective with the rows of another one appended."""
         named = self.index is not None and other.index is not None
         return replace(
             self,

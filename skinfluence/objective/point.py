@@ -22,15 +22,15 @@ class Point:
     objective : Objective
         The objective F.
     theta : ndarray of shape (K, D)
-        Where.
+        Parameters.
 
     Attributes
     ----------
     raw_prediction : ndarray of shape (n, K)
         eta.
     rows : GradientRows
-        Gradient of every training row's term per unit of sample weight, grad L(z_i);
-        v_i = w_i grad L(z_i).
+        Gradient of every training row's contribution to F per unit of sample weight,
+        grad L(z_i); v_i = w_i grad L(z_i).
     gradient : ndarray of shape (K, D)
         G = grad F.
     """
@@ -57,15 +57,15 @@ class Point:
     def remainders(self, steps, absent):
         """Return grad F(theta + d) - G - H d for many steps d (b, K, D), in float32.
 
-        Without the terms of the rows `absent` (b, a), different ones for each step, padded
-        by -1. What a step leaves beyond first order is small, so single precision gives it to
-        eight digits of the gradient at half the price; it is summed in float64.
+        The rows `absent` (b, a), different for each step and padded by -1, do not contribute.
+        These remainders are small, so single precision still yields eight digits of the
+        gradient, at half the cost. The sums are in float64.
         """
         objective = self.objective
         loss, (b, K, _) = objective.formulation.loss, steps.shape
         out = np.zeros(steps.shape)
         steps = steps.astype(np.float32)
-        # The rows are copied to single precision, which at few steps is the larger array.
+        # The single precision copy of the rows is the larger array if there are few steps.
         width = max(b * K, objective.design.n_columns // 4)
         for rows in cached_batches(objective.n_rows, width, np.float32):
             part = objective.design.take(rows)
@@ -78,13 +78,13 @@ class Point:
 
     @cached_property
     def magnitude(self):
-        """sum_d |x~_id theta_kd|, (n, K): eta is known to eps times this."""
+        """sum_d |x~_id theta_kd|, (n, K); the rounding error in eta is eps times this."""
         return self.objective.design.magnitude(self.theta)
 
     def is_current(self):
-        """Whether the training data are still those that this point was evaluated on.
+        """Whether the training data are unchanged since this point was evaluated.
 
-        They are kept by reference, and their owner may have changed them.
+        The data are kept by reference, so the caller may have changed them.
         """
         if not self.objective.design.is_unchanged():
             return False
@@ -93,7 +93,7 @@ class Point:
         return bool(np.all(np.abs(raw - self.raw_prediction) <= tolerance))
 
     def curvature(self, rows=slice(None)):
-        """Return s_i l''_i of some rows: (m, K), or W_i (m, K, K) where coupled."""
+        """Return s_i l''_i for some rows: (m, K), or W_i (m, K, K) if coupled."""
         return self._weighted(rows, self._of_loss("curvature", rows))
 
     def curvature_diagonal(self):
@@ -102,7 +102,7 @@ class Point:
         return self._weighted(rows, self._of_loss("curvature_diagonal", rows))
 
     def curvature_product(self, direction, rows=slice(None)):
-        """Return s_i l''_i times directions of the raw prediction (m, ..., K)."""
+        """Return s_i l''_i times directions in the raw prediction (m, ..., K)."""
         product = self.objective.formulation.loss.curvature_product(
             self.objective.target[rows], self.raw_prediction[rows], direction
         )
@@ -110,7 +110,7 @@ class Point:
         return weigh(np.expand_dims(s, tuple(range(1, direction.ndim - 1))), product)
 
     def hessian_product(self, V, readings=None):
-        """Return H V for V (m, K, D), without forming H; `readings` of V where known."""
+        """Return H V for V (m, K, D) without forming H; pass `readings` of V if known."""
         objective = self.objective
         readings = objective.design.readings(V) if readings is None else readings
         out = objective.penalty_product(V)
@@ -130,31 +130,32 @@ class Point:
         return diagonal
 
     def centre(self):
-        """Return the mean of the features with the rows as they count in H, or None.
+        """Return the mean of the features, weighted by curvature, or None.
 
-        None also where the features are as good as centred: the shift would improve the
-        condition of H by less than a factor of two.
+        The result is also None if the shift would improve the condition of H by less than a
+        factor of two, because the features are almost centred.
 
-        A row without curvature, however far away, does not move it. See `Design.centre`.
+        A row without curvature does not change the mean, however far away it is. See
+        `Design.centre`.
         """
         design = self.objective.design
         mean = design.centre(self.curvature_diagonal().sum(axis=1))
         if mean is None:
             return None
-        # An order of magnitude of the spread tells whether anything is gained.
-        some = design.take(slice(None, None, 1 + design.n_rows // _ENOUGH_ROWS)).rows()
+        # A rough estimate of the spread shows whether the shift is worthwhile.
+        sample = design.take(slice(None, None, 1 + design.n_rows // _ENOUGH_ROWS)).rows()
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = np.where(mean == 0, 0.0, mean / some[:, : len(mean)].std(axis=0))
+            ratio = np.where(mean == 0, 0.0, mean / sample[:, : len(mean)].std(axis=0))
         return None if np.sum(ratio**2) < 1 else mean
 
     def without_rows(self):
-        """Return this point without its rows, for solves alone."""
+        """Return this point without its rows; only solves work on the result."""
         return self.objective.without_rows().at(self.theta)
 
     def slope_along(self, direction):
-        """Return the function of t that is the slope of F at theta + t `direction`.
+        """Return a function that maps t to the slope of F at theta + t `direction`.
 
-        Along a line raw predictions are linear: the slope costs no product with X.
+        Raw predictions are linear along a line, so a slope takes no product with X.
         """
         objective = self.objective
         loss, s = objective.formulation.loss, objective.row_weight
@@ -172,18 +173,18 @@ class Point:
         return slope_at
 
     def total(self, function, *arguments):
-        """Return function(point, *arguments), an array that adds up over the rows.
+        """Return function(point, *arguments), an array that is a sum over the rows.
 
-        With `per_row` the way to ask something of all rows, wherever they are.
+        Use this and `per_row` for computations on all rows, because they may be distributed.
         """
         return function(self, *arguments)
 
     def per_row(self, function, *arguments):
-        """Return function(point, *arguments), an array with an entry for each row, (n,)."""
+        """Return function(point, *arguments), an array with one entry per row, (n,)."""
         return function(self, *arguments)
 
     def hessian_blocks(self, shift=None):
-        """Return the diagonal blocks of H and which outputs each one serves.
+        """Return the diagonal blocks of H and the outputs that belong to each block.
 
         A coupled loss has one block of order K D, laid out as theta. Otherwise every
         output has a block of order D; outputs with equal curvature and penalty share it.
@@ -196,15 +197,16 @@ class Point:
         Returns
         -------
         list of (outputs, block)
-            `outputs` an index array, `block` a square array whose upper triangle counts.
+            `outputs` is an index array and `block` a square array. Only the upper triangle
+            of `block` is valid.
         """
         return hessian_blocks(self.objective, self.curvature_grams(shift))
 
     def curvature_grams(self, shift=None):
-        """Return the blocks of H without the penalty, sums over the rows.
+        """Return the blocks of H without the penalty, as sums over the rows.
 
-        One of order K D for a coupled loss, shape (1, K D, K D); one for all outputs where
-        they have the same curvature, (1, D, D); else one for each output, (K, D, D).
+        A coupled loss has one block of order K D, shape (1, K D, K D). Outputs with the same
+        curvature share one block, (1, D, D). Otherwise each output has its own, (K, D, D).
         """
         if self.objective.coupled:
             return coupled_gram(self, shift)[None]
