@@ -1,8 +1,8 @@
-"""What X is: rows x~_i = (x_i, 1) behind a handful of products.
+"""Designs: rows x~_i = (x_i, 1) with a small set of products.
 
-Dense and sparse data differ here and nowhere else. A design holds a reference to X in the
-dtype it came in and converts to float64 block by block, so uint8 images or a float32
-memmap cost no second copy. The intercept column is never stored.
+Only designs distinguish between dense and sparse data. A design keeps a reference to X in its
+original dtype and converts to float64 block by block, so uint8 images or a float32 memmap need
+no second copy. The intercept column is never stored.
 
 With n rows, D = n_features + fit_intercept columns:
 
@@ -10,14 +10,14 @@ With n rows, D = n_features + fit_intercept columns:
     adjoint(weights) (n, ...) -> (..., D)     sum_i weights_i x~_i
     gram(weights)    (n, M)   -> (M, D, D)    sum_i weights_im x~_i x~_i'
     outer(weights)   (n, K)   -> (n, K, D)    weights_ik x~_i written out, for blocks only
-    take(rows)       a design of some rows; a slice of dense data stays a view
+    take(rows)       a design with some rows; a slice of dense data stays a view
     products(scale)  (D,)     -> (n, n)       x~_i' diag(scale) x~_j
 
-A design may be written in coordinates where gradients and parameters pair through a metric M
-(`kernels.py`): predictions are x~_i' M theta, and M theta are the *readings* of theta:
+A design may use coordinates in which gradients and parameters pair through a metric M
+(`kernels.py`). Predictions are then x~_i' M theta, and M theta are the *readings* of theta:
 
     readings(theta)  (..., D) -> (..., D)     M theta; theta itself for features
-    read(readings)   (..., D) -> (n, ...)     x~_i' readings, so predict = read of readings
+    read(readings)   (..., D) -> (n, ...)     x~_i' readings; predict(theta) for M theta
 """
 
 from scipy.sparse import issparse
@@ -30,7 +30,7 @@ __all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
 
 
 def make_design(X, fit_intercept):
-    """Return the design for an array or a CSR matrix that has been validated."""
+    """Return the design for a validated array or CSR matrix."""
     if issparse(X):
         return SparseDesign(X, fit_intercept)
     return DenseDesign(X, fit_intercept)

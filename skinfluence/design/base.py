@@ -1,4 +1,4 @@
-"""What dense and sparse designs share."""
+"""Base class for dense and sparse designs."""
 
 from abc import ABC, abstractmethod
 
@@ -12,7 +12,7 @@ __all__ = ["Design"]
 
 
 class Design(ABC):
-    """Rows x~_i = (x_i, 1), or x_i without intercept.
+    """Rows x~_i = (x_i, 1), or x_i without an intercept.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class Design(ABC):
         self.X = X
         self.fit_intercept = bool(fit_intercept)
 
-    #: Whether a block of rows can be written out at no more cost than reading it.
+    #: Whether writing a row block as a dense array costs no more than reading it.
     is_dense = False
-    #: Whether gradients and parameters pair through a metric, see above.
+    #: Whether gradients and parameters pair through a metric, see the package docstring.
     has_metric = False
 
     @property
@@ -43,11 +43,11 @@ class Design(ABC):
 
     @property
     def n_columns(self):
-        """Number of columns with the intercept, D."""
+        """Number of columns including the intercept, D."""
         return self.n_features + int(self.fit_intercept)
 
     def take(self, rows):
-        """Return the design of some rows, given as a slice or an index array."""
+        """Return the design for some rows, given as a slice or an index array."""
         return type(self)(self.X[rows], self.fit_intercept)
 
     def predict(self, theta, dtype=np.float64):
@@ -61,11 +61,11 @@ class Design(ABC):
         return out.reshape(self.n_rows, *theta.shape[:-1])
 
     def readings(self, theta):
-        """Return M theta, what rows are multiplied with to predict; theta (..., D)."""
+        """Return M theta for theta (..., D); a row times this is its prediction."""
         return theta
 
     def is_unchanged(self):
-        """Whether what is cached of X still belongs to it; forgets it otherwise."""
+        """Whether cached values still match X; deletes them if they do not."""
         return True
 
     def read(self, readings):
@@ -83,7 +83,7 @@ class Design(ABC):
         out = np.empty((self.n_rows, len(theta)))
         for rows in row_blocks(self.n_rows, 24 * self.n_columns):
             block = self.X[rows]
-            if block.dtype.kind == "i":  # where the size of the lowest number overflows
+            if block.dtype.kind == "i":  # abs overflows for the lowest integer
                 block = block.astype(np.float64)
             sizes = type(self)(abs(block), self.fit_intercept)
             out[rows] = sizes.predict(np.abs(theta))
@@ -101,39 +101,39 @@ class Design(ABC):
         return out.reshape(*weights.shape[1:], self.n_columns)
 
     def centre(self, weights):
-        """Return a shift of the features that keeps Gram matrices well conditioned.
+        """Return a feature shift that keeps Gram matrices well conditioned, or None.
 
-        The means with the given weights (n,) for dense data with an intercept, for sparse data
-        the `offset`; None where shifting would cost sparsity or there is no intercept to
-        absorb it.
+        For dense data with an intercept these are the means for given weights (n,), for
+        sparse data the `offset`. The result is None if a shift would destroy sparsity or no
+        intercept can compensate it.
         """
         return None
 
     def offset(self, weights):
-        """Return the means of features that are far from 0 for their spread, or None.
+        """Return the feature means that are far from 0 relative to the spread, or None.
 
-        Zeros for the other features. The products of such rows lose as many digits as the
-        mean has more than the spread; rows less this offset lose none. Weights (n,).
+        Other features have 0. Weights have shape (n,). If a mean has k more digits than the
+        spread, products between rows lose as many digits. Rows less this offset lose none.
         """
         return None
 
     def less(self, offset):
-        """Return this design with an `offset` (d,) taken off the features."""
+        """Return this design with an `offset` (d,) subtracted from the features."""
         raise NotImplementedError
 
     def restrict(self, rows):
-        """Return the design of a model that has only some of the rows."""
+        """Return the design for a model fitted on only some of the rows."""
         return self.take(rows)
 
     @abstractmethod
     def append(self, other):
-        """Return a design with the rows of another one behind these, a copy."""
+        """Return a copy of this design with the rows of another one appended."""
 
     @abstractmethod
     def gram(self, weights, shift=None):
         """Return sum_i weights_im x~_i x~_i' for weights (n, M) >= 0, (M, D, D).
 
-        With `shift` (d,), the features are replaced by x_i - shift.
+        If `shift` (d,) is given, the features are replaced by x_i - shift.
         """
 
     def products(self, scale):
@@ -146,23 +146,23 @@ class Design(ABC):
         return fill_lower(out)
 
     def products_with(self, other, scale):
-        """Return x~_i' diag(scale) x~_j of rows i of another design, shape (m, n).
+        """Return x~_i' diag(scale) x~_j for rows i in another design, shape (m, n).
 
-        The rows j of this one are the many: sparse ones never meet a dense design's.
+        Callers pass the smaller design as `other`. If this design is sparse, so is `other`.
         """
         root = np.sqrt(scale[: self.n_features])
         out, pairs = self._start_products(root, other)
-        for ours, theirs in pairs:
-            multiply(theirs, ours.T, out, add=True)
+        for columns, other_columns in pairs:
+            multiply(other_columns, columns.T, out, add=True)
         if self.fit_intercept:
             out += scale[-1]
         return out
 
     def _start_products(self, root, other=None):
-        """Return products of rows, without some of the features, and these as dense columns.
+        """Return products over some features, and dense columns for the other features.
 
-        Features are times `root`. With the rows of `other` the products are (m, n), and the
-        columns come in pairs, ours and theirs.
+        The features are multiplied by `root`. If `other` is given, the products have shape
+        (m, n), and the columns come in pairs: first this design's, then the other's.
         """
         raise NotImplementedError
 
@@ -182,7 +182,7 @@ class Design(ABC):
     def outer(self, weights, shift=None):
         """Return weights_ik x~_i for weights (n, K), dense (n, K, D); for blocks only.
 
-        With `shift` (d,), the features are replaced by x_i - shift.
+        If `shift` (d,) is given, the features are replaced by x_i - shift.
         """
         X = self._float(slice(None))
         X = X.toarray() if sparse.issparse(X) else X
@@ -199,24 +199,24 @@ class Design(ABC):
         return self.outer(np.ones((self.n_rows, 1)))[:, 0]
 
     def _float(self, rows, dtype=np.float64):
-        """Return the features of a block in float64, without the intercept."""
+        """Return a block's features in float64, without the intercept."""
         return self.X[rows].astype(dtype, copy=False)
 
     def _predict(self, rows, coef, out):
-        """Write x_i' coef of a block for coef (L, d) into out (m, L)."""
+        """Write x_i' coef for a block and coef (L, d) into out (m, L)."""
         multiply(self._float(rows, coef.dtype), coef.T, out)
 
     def _adjoint(self, rows, weights):
-        """Return sum_i weights_i x_i of a block for weights (m, L), shape (L, d)."""
+        """Return sum_i weights_i x_i for a block and weights (m, L), shape (L, d)."""
         out = np.empty((weights.shape[1], self.n_features), dtype=weights.dtype)
         return multiply(weights.T, self._float(rows, weights.dtype), out)
 
     def loaded(self):
-        """Return this design with features in float64, to be read more than once."""
+        """Return this design with features in float64, for repeated reading."""
         return self
 
     def pass_blocks(self, width):
-        """Return row blocks for `predict` and then `adjoint`, of `width` columns each."""
+        """Return row blocks for `predict` followed by `adjoint`, each with `width` columns."""
         return row_blocks(self.n_rows, 24 * width)
 
     @abstractmethod

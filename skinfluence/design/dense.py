@@ -1,4 +1,4 @@
-"""Rows in memory as an array."""
+"""Designs for arrays and memmaps."""
 
 import numpy as np
 from scipy import sparse
@@ -11,17 +11,17 @@ from skinfluence.products import add_gram, fill_lower, multiply
 
 __all__ = ["DenseDesign"]
 
-# Bytes of rows that stay in cache from one product to the next: 3 to 50 MiB do as well for
-# 55,000 x 784 rows and ten columns, a quarter of the time of two passes; bytes, which are
-# converted, want small blocks.
+# Bytes for rows that stay in cache between two products. For 55,000 x 784 rows and ten columns
+# 3 to 50 MiB are equally fast, a quarter of the time for two passes. Rows stored as bytes are
+# converted first, so they need small blocks.
 _CACHED = 4 * 2**20
 
-# Rows from which the spread of features is estimated.
+# Rows used to estimate the spread of features.
 _ENOUGH_ROWS = 64
 
 
 class DenseDesign(Design):
-    """Rows of an ndarray or memmap of any real dtype."""
+    """Rows in an ndarray or memmap with any real dtype."""
 
     is_dense = True
 
@@ -34,8 +34,8 @@ class DenseDesign(Design):
         return DenseDesign(self._float(slice(None)), self.fit_intercept)
 
     def pass_blocks(self, width):
-        # What the first product has read is still in cache for the second one; many columns
-        # take longer than reading, and more rows at once save passes over the result.
+        # The second product finds the rows from the first one in cache. With many columns the
+        # products take longer than reading, and larger blocks save passes over the result.
         d = self.n_features
         largest = max(_CACHED, 64 * width * d)
         return row_blocks(self.n_rows, 8 * d + 24 * width, largest=largest)
@@ -54,9 +54,9 @@ class DenseDesign(Design):
         mean = self.centre(weights)
         if mean is None:
             return None
-        # A sample of the rows names the candidates.
-        some = self.X[:: 1 + self.n_rows // _ENOUGH_ROWS].astype(np.float64)
-        candidates = np.flatnonzero(is_far(mean, spread(some, mean)))
+        # A sample of rows determines the candidates.
+        sample = self.X[:: 1 + self.n_rows // _ENOUGH_ROWS].astype(np.float64)
+        candidates = np.flatnonzero(is_far(mean, spread(sample, mean)))
         return confirmed_offset(mean, candidates, self._far_columns(candidates))
 
     def _far_columns(self, candidates):
@@ -72,24 +72,24 @@ class DenseDesign(Design):
         d = self.n_features
         for rows in self._blocks(len(readings)):
             multiply(readings[:, :d], self._float(rows).T, out[:, rows])
-        for some in gen_batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
+        for batch in gen_batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
             if self.fit_intercept:
-                out[some] += readings[some, d:]
+                out[batch] += readings[batch, d:]
             if scale is not None:
-                out[some] *= scale
+                out[batch] *= scale
 
     def _start_products(self, root, other=None):
         n, m = self.n_rows, 0 if other is None else other.n_rows
         blocks = row_blocks(self.n_features, 16 * (n + m))
         if other is None:
-            return np.zeros((n, n)), (self.X[:, some] * root[some] for some in blocks)
+            return np.zeros((n, n)), (self.X[:, block] * root[block] for block in blocks)
         X = other.X.tocsc() if sparse.issparse(other.X) else other.X
 
-        def theirs(some):
-            return (X[:, some].toarray() if sparse.issparse(X) else X[:, some]) * root[some]
+        def other_columns(block):
+            return (X[:, block].toarray() if sparse.issparse(X) else X[:, block]) * root[block]
 
         return np.zeros((m, n)), (
-            (self.X[:, some] * root[some], theirs(some)) for some in blocks
+            (self.X[:, block] * root[block], other_columns(block)) for block in blocks
         )
 
     def gram(self, weights, shift=None):
@@ -104,8 +104,8 @@ class DenseDesign(Design):
                 self._scale(self.X[rows], shift, root, scaled.reshape(m, D))
                 add_gram(scaled.reshape(m, D), out[0])
                 continue
-            # Scaled many times, columns are better each in one piece: rows of a few features
-            # take NumPy as long to step to as to multiply.
+            # For repeated scaling, contiguous columns are faster: if rows have few features,
+            # NumPy takes as long to step to a row as to multiply it.
             columns = self._by_column(self.X[rows], shift)
             for k in range(M):
                 np.multiply(columns, root[:, k], out=scaled.reshape(D, m))
@@ -115,14 +115,14 @@ class DenseDesign(Design):
         return out
 
     def _by_column(self, X, shift):
-        """Return the columns of x~_i - shift of a block, C-contiguous of shape (D, m)."""
+        """Return the columns of x~_i - shift for a block, C-contiguous with shape (D, m)."""
         columns = np.empty((self.n_columns, len(X)))
         np.subtract(X.T, 0.0 if shift is None else shift[:, None], out=columns[: X.shape[1]])
         columns[X.shape[1] :] = 1.0
         return columns
 
     def _scale(self, X, shift, root, out):
-        """Write root_i (x~_i - shift) into out (m, D), by pieces that stay in cache."""
+        """Write root_i (x~_i - shift) into out (m, D), in pieces that stay in cache."""
         d = self.n_features
         shifted = np.empty((max(1, IN_CACHE // (8 * self.n_columns)), d))
         for piece in gen_batches(len(X), len(shifted)):
@@ -143,13 +143,13 @@ class DenseDesign(Design):
 
 
 class _Shifted:
-    """Rows of an array less an offset, taken off as they are read."""
+    """Rows in an array less an offset, which is subtracted on reading."""
 
     dtype = np.dtype(np.float64)
 
     def __init__(self, X, offset):
         self.X, self.offset = X, offset
-        self.shape, self.flags = X.shape, np.empty((4, 4))[::2, ::2].flags  # of no order
+        self.shape, self.flags = X.shape, np.empty((4, 4))[::2, ::2].flags  # not contiguous
 
     def __len__(self):
         return len(self.X)

@@ -1,27 +1,27 @@
-"""Means of features that are far from 0 for their spread."""
+"""Feature means that are far from 0 relative to the spread."""
 
 import numpy as np
 
 __all__ = ["confirmed_offset", "is_far", "spread"]
 
-# How many times the spread a mean is far from 0: products of two such rows have lost six of
-# sixteen digits.
+# A mean is far from 0 if it exceeds the spread by this factor. Products between two such rows
+# have lost six of sixteen digits.
 _FAR = 1e3
 
 
 def spread(columns, mean):
-    """Return root mean squares about the mean, (d,)."""
+    """Return root mean square deviations from the mean, (d,)."""
     with np.errstate(over="ignore"):
         return np.sqrt(np.mean((columns - mean) ** 2, axis=0))
 
 
 def is_far(mean, spread):
-    """Return which means are far from 0 for their spread, (d,) bool."""
+    """Return a mask for means that are far from 0 relative to the spread, (d,) bool."""
     return np.abs(mean) > _FAR * spread
 
 
 def confirmed_offset(mean, candidates, blocks):
-    """Return the offset of the candidates whose spread over all blocks is small, or None."""
+    """Return the offset for candidates with a small spread over all blocks, or None."""
     if not len(candidates):
         return None
     squares, n = np.zeros(len(candidates)), 0

@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix."""
+"""Designs for sparse matrices."""
 
 import numpy as np
 from scipy import sparse
@@ -9,15 +9,15 @@ from skinfluence.design.offsets import confirmed_offset, is_far, spread
 
 __all__ = ["SparseDesign"]
 
-# Share of the rows from which on a feature's products are faster as a dense column. Such a
-# column of n entries adds n^2 operations to a SYRK, of which there are 50 in a nanosecond; as
-# a sparse one with m entries it adds m^2 at 5 ns each. On text of 5,430 rows every share
-# from 1/50 to 1/20 took 0.6 s, 1/100 half as long again, and all features sparse 3.2 s.
+# If a feature is present in at least this fraction of the rows, products are faster with a
+# dense column. A dense column with n entries adds n^2 operations to a SYRK, at 50 per
+# nanosecond. A sparse one with m entries adds m^2, at 5 ns each. On text with 5,430 rows
+# fractions from 1/50 to 1/20 took 0.6 s, 1/100 half as long again, only sparse columns 3.2 s.
 _FREQUENT = 1 / 30
 
 
 class SparseDesign(Design):
-    """Rows of a CSR matrix or array; never densified beyond a block of rows or columns."""
+    """Rows in a CSR matrix or array; only blocks of rows or columns are made dense."""
 
     def _blocks(self, width):
         if self.X.dtype == np.float64:
@@ -31,46 +31,43 @@ class SparseDesign(Design):
         return weights.T @ self._float(rows, weights.dtype)
 
     def _row_bytes(self):
-        """Return the mean bytes of a row's values and column indices in float64."""
+        """Return the mean bytes for a row's values in float64 and its column indices."""
         return 8 + 16 * self.X.nnz // max(1, self.n_rows)
 
     def _start_products(self, root, other=None):
-        # Most features of text are in few rows, and products of these are sparse. Those in
-        # many rows are few and make nearly all of the operations: they are dense columns.
+        # In text data most features are present in few rows, so their products are sparse. The
+        # few frequent features cause nearly all operations, so they become dense columns.
         often = self._counts() > max(4.0, _FREQUENT * self.n_rows)
-        ours = self._columns(root)
-        theirs = (
-            ours
-            if other is None
-            else SparseDesign(sparse.csr_array(other.X), self.fit_intercept)._columns(root)
-        )
-        out = np.empty((theirs.shape[1], ours.shape[1]))
-        rare, others = ours[~often], theirs[~often].T.tocsr()
+        X = Z = self._columns(root)
+        if other is not None:
+            Z = SparseDesign(sparse.csr_array(other.X), self.fit_intercept)._columns(root)
+        out = np.empty((Z.shape[1], X.shape[1]))
+        rare, other_rare = X[~often], Z[~often].T.tocsr()
         for rows in row_blocks(len(out), 32 * self.n_rows):
-            (others[rows] @ rare).toarray(out=out[rows])
-        ours, theirs = ours[often], theirs[often]
-        blocks = row_blocks(ours.shape[0], 16 * (sum(out.shape)))
+            (other_rare[rows] @ rare).toarray(out=out[rows])
+        X, Z = X[often], Z[often]
+        blocks = row_blocks(X.shape[0], 16 * (sum(out.shape)))
         if other is None:
-            return out, (ours[some].toarray().T for some in blocks)
-        return out, ((ours[some].toarray().T, theirs[some].toarray().T) for some in blocks)
+            return out, (X[block].toarray().T for block in blocks)
+        return out, ((X[block].toarray().T, Z[block].toarray().T) for block in blocks)
 
     def _counts(self):
-        """Return in how many rows each feature is."""
+        """Return the number of rows in which each feature is present."""
         return np.bincount(self.X.indices, minlength=self.n_features)
 
     def _columns(self, root):
-        """Return the features times `root` one after the other, CSR of shape (d, n)."""
+        """Return the features times `root`, one per row, CSR with shape (d, n)."""
         X = self.X
         data = X.data * root[X.indices]
         return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape).T.tocsr()
 
     def offset(self, weights):
-        # Only a feature without zeros can be far from 0, and taking its mean off leaves the
-        # pattern of the others as it is.
+        # Only a feature without zeros can be far from 0. Subtracting its mean does not change
+        # the sparsity pattern.
         candidates = np.flatnonzero(self._counts() == self.n_rows)
         if not len(candidates) or not self.fit_intercept or not weights.sum() > 0:
             return None
-        if not self.X.has_canonical_format:  # an entry in two pieces
+        if not self.X.has_canonical_format:  # duplicate entries
             return None
         mean = self.adjoint(weights)[: self.n_features] / weights.sum()
         columns = self.X[:, candidates].toarray().astype(np.float64)
@@ -83,7 +80,7 @@ class SparseDesign(Design):
     def less(self, offset):
         X = self.X.astype(np.float64, copy=True)
         if np.any(self._counts()[offset != 0] < self.n_rows):
-            raise ValueError("A sparse design cannot be shifted without densifying it.")
+            raise ValueError("A sparse design would become dense if it was shifted.")
         X.data -= offset[X.indices]
         return SparseDesign(X, self.fit_intercept)
 
