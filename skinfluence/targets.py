@@ -77,7 +77,7 @@ class _Labels:
         """
         if given is None:
             return None
-        if not isinstance(given, str):  # numbers do not depend on the labels of the rows
+        if not isinstance(given, str):  # numbers do not depend on the rows' labels
             y, sample_weight = self.classes, None
         y = self.decode(self.encode(y))
         if sample_weight is not None:

@@ -77,7 +77,7 @@ class TweedieLoss(Loss):
 
     @property
     def has_dispersion(self):
-        """Whether the deviance is in units of a dispersion; that of Poisson, p = 1, is not."""
+        """Whether the deviance is in units of a dispersion; the Poisson deviance is not."""
         return self.power != 1
 
     def loss(self, target, raw_prediction):
@@ -157,7 +157,7 @@ class TweedieIdentityLoss(Loss):
 
     @property
     def has_dispersion(self):
-        """Whether the deviance is in units of a dispersion; that of Poisson, p = 1, is not."""
+        """Whether the deviance is in units of a dispersion; the Poisson deviance is not."""
         return self.power != 1
 
     def loss(self, target, raw_prediction):

@@ -10,7 +10,7 @@ from skinfluence.objective.rows import absent_in, cached_batches, weigh
 
 __all__ = ["Point"]
 
-# Rows from which the spread of features is estimated.
+# Rows used to estimate the spread of features.
 _ENOUGH_ROWS = 64
 
 
