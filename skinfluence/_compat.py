@@ -1,29 +1,29 @@
-"""The only module that touches names scikit-learn does not document.
+"""The only module that uses names scikit-learn does not document.
 
-Each of them is listed here with the reason, so that a new scikit-learn release is
-checked in one place.
+Each name is listed with a reason, so that a new scikit-learn release needs checks in one
+file only.
 """
 
 from inspect import signature
 
-# Predictions of a linear classifier with scikit-learn's own checks and messages; every
-# public class that has them brings a `fit` of its own.
+# Predictions for linear classifiers with scikit-learn's own checks and messages. All public
+# classes with these methods also define a `fit`.
 import numpy as np
 import sklearn
 from scipy.sparse import csr_matrix
 from sklearn.linear_model._base import LinearClassifierMixin
 
-# Versions in scikit-learn's own order; the packaging library need not be installed.
+# Compares versions as scikit-learn does; the packaging library may not be installed.
 from sklearn.utils.fixes import parse_version
 
-# How scikit-learn makes one decision value a class out of those of all pairs.
+# Combines the decision values for all pairs into one decision value per class.
 from sklearn.utils.multiclass import _ovr_decision_function as one_vs_one_decision
 
-# Broadcasts a scalar weight, checks length and finiteness, with scikit-learn's own
-# messages; there is no public spelling of it.
+# Broadcasts a scalar weight and checks length and finiteness, with scikit-learn's own
+# messages. There is no public equivalent.
 from sklearn.utils.validation import _check_sample_weight
 
-#: Whether LinearRegression's `tol` says which directions of dense features count as none.
+#: Whether LinearRegression's `tol` decides which directions in dense features are null.
 TOL_DECIDES_RANK = parse_version(sklearn.__version__) >= parse_version("1.9")
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def check_sample_weight(sample_weight, X, **kwargs):
-    """Return scikit-learn's checked weights; before 1.9 it takes those that are all zero."""
+    """Check weights as scikit-learn does; reject all zeros, which it accepts before 1.9."""
     weight = _check_sample_weight(sample_weight, X, **kwargs)
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
@@ -49,63 +49,63 @@ def check_sample_weight(sample_weight, X, **kwargs):
 
 
 def scores_with_weights(scorer):
-    """Return whether a scorer takes sample_weight, which only the scorer knows."""
+    """Return whether a scorer takes sample_weight, if necessary from its signature."""
     if hasattr(scorer, "_accept_sample_weight"):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters
 
 
 def rank_unit(estimator):
-    """Return what a fitted LinearRegression says about directions, for `rank_cutoff`."""
+    """Return the argument `unit` of `rank_cutoff` for a fitted LinearRegression."""
     if TOL_DECIDES_RANK:
         return float(estimator.tol)
     return float(np.finfo(np.asarray(estimator.coef_).dtype).eps)
 
 
 def rank_cutoff(unit, n_rows, n_features):
-    """Return the singular value, relative to the first, up to which a direction is none.
+    """Return the largest singular value, relative to the first, for a null direction.
 
-    Before 1.9 LinearRegression computes it from the shape of dense features and their
-    precision, which its coefficients have too.
+    Before 1.9 LinearRegression computes it from the shape and the precision of dense
+    features. The coefficients have the same precision.
     """
     return unit if TOL_DECIDES_RANK else unit * max(n_rows, n_features)
 
 
 def fitted_gamma(estimator):
-    """Return gamma as a fitted SVC or SVR uses it, None before 'scale' is a number.
+    """Return the gamma of a fitted SVC or SVR as a number, or None if it is not known.
 
-    It is computed from the rows of `fit`, which the estimator may not have been given since.
+    `fit` computes 'scale' from the training rows, which may not be available afterwards.
     """
     return getattr(estimator, "_gamma", None)
 
 
 class WeightedScorer:
-    """A scorer that takes sample_weight; a search of several metrics asks each scorer."""
+    """A scorer that takes sample_weight; a multi-metric search asks each scorer."""
 
     def _accept_sample_weight(self):
         return True
 
 
 def write_libsvm(estimator, coef, intercept, X, codes, kernel):
-    """Put other dual coefficients into a fitted SVC or SVR.
+    """Write new dual coefficients into a fitted SVC or SVR.
 
-    libsvm's attributes, public and private, are a model that its prediction code reads;
-    scikit-learn has no public way to change one.
+    libsvm's prediction code uses both public and private attributes, and scikit-learn has no
+    public method to change them.
 
     Parameters
     ----------
     estimator : SVC or SVR
         The fitted estimator.
     coef : ndarray of shape (n_problems, n)
-        Dual coefficients of all training rows.
+        Dual coefficients for all training rows.
     intercept : ndarray of shape (n_problems,)
         Intercepts.
     X : ndarray or sparse matrix of shape (n, n_features)
         The training rows.
     codes : ndarray of shape (n,) or None
-        Class codes of the rows; None for regression.
+        The rows' class codes; None for regression.
     kernel : str or callable
-        The kernel of the fit.
+        The kernel used in the fit.
     """
     support = np.flatnonzero(coef.any(axis=0))
     n_classes = 0 if codes is None else len(estimator.classes_)
@@ -115,10 +115,10 @@ def write_libsvm(estimator, coef, intercept, X, codes, kernel):
         dual = coef[:, support]
     else:
         dual = np.zeros((n_classes - 1, len(support)))
-        own = codes[support]
+        label = codes[support]
         for k, (i, j) in enumerate(zip(*np.triu_indices(n_classes, 1), strict=True)):
-            dual[j - 1, own == i] = coef[k, support[own == i]]
-            dual[i, own == j] = coef[k, support[own == j]]
+            dual[j - 1, label == i] = coef[k, support[label == i]]
+            dual[i, label == j] = coef[k, support[label == j]]
     sign = -1.0 if n_classes == 2 else 1.0  # libsvm's first class is scikit-learn's second
     estimator.support_ = support.astype(np.int32)
     if kernel == "precomputed" or callable(kernel):
@@ -143,7 +143,7 @@ def write_libsvm(estimator, coef, intercept, X, codes, kernel):
 
 
 def _full_csr(dense):
-    """Return a CSR matrix that stores every entry, zeros too, as libsvm reads it."""
+    """Return a CSR matrix that also stores zeros, as libsvm expects."""
     k, n = dense.shape
     columns, ends = np.tile(np.arange(n), k), np.arange(k + 1) * n
     return csr_matrix((dense.ravel(), columns, ends), shape=(k, n))

@@ -1,7 +1,7 @@
 """Names for the types that public signatures share.
 
-What a number means and which shape it has stands in the docstrings; types tell a checker and
-an editor what may be passed and what comes back.
+Docstrings document meanings and shapes. The types tell type checkers and editors which
+arguments a function accepts and which values it returns.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from scipy.sparse import sparray, spmatrix
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
-else:  # neither is needed to run
+else:  # neither is needed at run time
     Axes = DataFrame = Any
 
 __all__ = [
@@ -31,17 +31,18 @@ __all__ = [
     "RandomState",
 ]
 
-#: Samples: arrays, data frames and dask arrays, which all are array-like, and sparse ones.
+#: Samples: arrays, data frames and dask arrays, all of which are array-like, and sparse
+#: matrices.
 MatrixLike: TypeAlias = ArrayLike | sparray | spmatrix
-#: float64 where neither `dtype` nor `out` says float32; dask arrays come back in its place
-#: where they were given and the docstring says so.
+#: float64 unless `dtype` or `out` asks for float32. If the docstring says so, dask arrays are
+#: returned for dask arrays.
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.intp]
-#: Labels of the groups that leave together, or the rows of each.
+#: Group labels of rows that leave together, or the rows in each group.
 GroupsLike: TypeAlias = ArrayLike | Sequence[ArrayLike] | None
-#: A number of folds, a splitter, or (train, test) pairs; scikit-learn has no types to name.
+#: Number of folds, a splitter, or (train, test) pairs; scikit-learn defines no type for this.
 CrossValidation: TypeAlias = Any
-#: Estimators and pipelines, ours and scikit-learn's.
+#: Estimators and pipelines, from this package or from scikit-learn.
 Estimator: TypeAlias = Any
 Accuracy: TypeAlias = Literal["influence", "newton", "exact"]
 Order: TypeAlias = Literal["absolute", "helpful", "harmful"]

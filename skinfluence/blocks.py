@@ -1,8 +1,8 @@
-"""Row blocks that fit into memory, and running them side by side.
+"""Row blocks that fit into memory, and their execution in parallel.
 
-Every long computation is a loop over blocks of rows. A block is sized so that its
-temporaries stay within a share of `sklearn.get_config()["working_memory"]` (MiB), divided
-among the blocks that run at the same time.
+Every long computation is a loop over row blocks. The block size keeps temporaries within a
+fraction of `sklearn.get_config()["working_memory"]` (MiB), divided among the blocks that run
+at the same time.
 """
 
 import threading
@@ -22,20 +22,20 @@ __all__ = [
     "run_blocks",
 ]
 
-#: Bytes that stay in a core's cache from one pass to the next.
+#: Bytes that stay in a core's cache between two passes.
 IN_CACHE = 2**18
 
-# Temporaries above this size only evict each other from cache: on two cores GEMM and SYRK
-# reach full speed from about 1 MiB on, and page faults show from about 64 MiB.
+# Larger temporaries only evict each other from cache: on two cores GEMM and SYRK reach full
+# speed from about 1 MiB on, and page faults become noticeable from about 64 MiB.
 _LARGEST_BLOCK = 32 * 2**20
 
-# A computation may hold two levels of blocks (queries, then training rows) and the copy
-# that a BLAS or LAPACK wrapper makes; a quarter each keeps the sum below the whole.
+# A computation may use two levels of blocks (queries, then training rows) and a copy made by
+# a BLAS or LAPACK wrapper. A quarter for each keeps the sum below the limit.
 _SHARE = 0.25
 
 
 def memory_budget(working_memory=None):
-    """Return the bytes that temporaries may take together."""
+    """Return the total bytes that temporaries may use."""
     if working_memory is None:
         working_memory = get_config()["working_memory"]
     return working_memory * 2**20
@@ -49,14 +49,14 @@ def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=N
     n_rows : int
         Number of rows to cover.
     row_bytes : int
-        Bytes of temporaries that one row needs.
+        Bytes for one row's temporaries.
     n_jobs : int or None, default=None
-        How many blocks run at the same time, as joblib reads it. With more than one
-        job there are at least as many blocks, where there are rows enough.
+        Number of blocks that run at the same time, as joblib interprets it. With more than
+        one job there are at least as many blocks as jobs, if there are enough rows.
     working_memory : float or None, default=None
-        MiB for all temporaries together; None takes scikit-learn's setting.
+        MiB for all temporaries together; None uses scikit-learn's setting.
     largest : int or None, default=None
-        Bytes above which a block does not grow even if memory allows.
+        Largest block in bytes, even if memory allows more.
 
     Returns
     -------
@@ -73,18 +73,18 @@ def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=N
 
 
 def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
-    """Return `[function(block) for block in blocks]`, over joblib threads.
+    """Return `[function(block) for block in blocks]`, computed in joblib threads.
 
-    With one job the blocks run in turn and BLAS uses its own threads; with more, each
-    thread has one BLAS thread: two BLAS threads in each of two busy workers were measured
-    ten times slower than this.
+    With one job the blocks run in sequence and BLAS uses its own threads. With several jobs
+    each thread has one BLAS thread, because two BLAS threads in each of two busy workers were
+    measured ten times slower.
 
-    With `verbose` joblib writes its messages, the more the larger it is: about the square root
-    of the number of blocks at 1.
+    If `verbose` is positive, joblib prints messages; more for larger values, and about the
+    square root of the number of blocks for 1.
 
-    With `reduce`, a callable, each result goes into it instead, one at a time and in the
-    order of the blocks: sums have the same bits on repetition, and no result waits for the
-    last one in memory.
+    If `reduce` is a callable, it is called with each result, one at a time and in block
+    order. Sums then have the same bits on every run, and results do not accumulate in memory.
+    The returned list contains the values from `reduce`.
     """
     jobs = effective_n_jobs(n_jobs)
     if jobs == 1 or len(blocks) < 2:
@@ -104,10 +104,11 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
         finally:
             _Worker.siblings = 1
 
-    # Blocks write into shared results, so threads it is, whatever backend is configured; as
-    # many as that one would run, which joblib forgets when it falls back on threads.
-    # scikit-learn's Parallel hands on the filters of warnings too, which are the process's:
-    # where several threads do so at once some find them empty, and they may stay so.
+    # Blocks write into shared arrays, so we need threads, whatever backend is configured. We
+    # pass n_jobs because joblib forgets the configured number if it falls back to threads.
+    # We avoid scikit-learn's Parallel, because it also copies the warning filters. These
+    # belong to the process: if several threads copy them at once, some find them empty, and
+    # they may stay empty.
     with one_blas_thread():
         return Parallel(n_jobs=jobs, require="sharedmem", verbose=verbose)(
             delayed(work)(place, block) for place, block in enumerate(blocks)
@@ -115,7 +116,7 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
 
 
 def _in_turn(function, blocks, verbose, reduce):
-    """Run the blocks one after the other."""
+    """Run the blocks in sequence."""
 
     def work(block):
         result = function(block)
@@ -123,19 +124,19 @@ def _in_turn(function, blocks, verbose, reduce):
 
     if not verbose:
         return [work(block) for block in blocks]
-    # With one job joblib calls the function here, in this thread, and writes its messages.
+    # With one job joblib calls the function in this thread and prints its messages.
     return Parallel(n_jobs=1, require="sharedmem", verbose=verbose)(
         delayed(work)(block) for block in blocks
     )
 
 
 class _Turns:
-    """Lets threads that began in order end in order.
+    """Pass the results of threads to a function in the order in which the threads started.
 
     Parameters
     ----------
     reduce : callable
-        What each calls with its result when all before it have.
+        Called with each result after all earlier results.
     """
 
     def __init__(self, reduce):
@@ -145,7 +146,7 @@ class _Turns:
 
     @contextmanager
     def whole(self):
-        """Let nobody wait for a thread that fails."""
+        """Wake all waiting threads if this one fails."""
         try:
             yield
         except BaseException:
@@ -155,7 +156,7 @@ class _Turns:
             raise
 
     def take(self, place, result):
-        """Call `reduce` when it is the turn of this place; not after a failure."""
+        """Wait for all earlier places and call `reduce`, unless a thread has failed."""
         with self.changed:
             self.changed.wait_for(lambda: self.next == place or self.broken)
             if not self.broken:
@@ -165,10 +166,10 @@ class _Turns:
 
 
 class _Siblings(threading.local):
-    """How many blocks run beside this thread's, so that inner blocks share memory."""
+    """Number of blocks that run in parallel with this thread's, for sharing memory."""
 
     siblings = 1
-    limits = 0  # that this thread has set on BLAS
+    limits = 0  # number of BLAS limits that this thread has set
 
 
 _Worker = _Siblings()
@@ -177,28 +178,29 @@ _Worker = _Siblings()
 class _Limit:
     """BLAS thread limit shared by all callers in this process.
 
-    The limit is process-wide. Two overlapping `threadpool_limits` would each restore what
-    they found, and the later one finds the limit of the earlier: BLAS would stay at one
-    thread for ever. So the first caller sets it and the last one takes it back.
+    The limit applies to the whole process. Each `threadpool_limits` restores the limit that
+    it found. If two overlap, the later one finds and restores the earlier one's limit, and
+    BLAS would keep one thread forever. So the first caller sets the limit and the last one
+    removes it.
     """
 
     lock = threading.Lock()
     holders = 0
     limits = None
-    controller = None  # finding the libraries takes 0.3 ms, a limit 0.1 us
+    controller = None  # kept, because finding the libraries takes 0.3 ms and a limit 0.1 us
 
 
 def blas_is_limited():
-    """Return whether what this thread does has one BLAS thread, beside others that have one.
+    """Return whether this thread runs with one BLAS thread, in parallel with others.
 
-    A limit that another thread has set does not count: results must not depend on it.
+    A limit set by another thread does not count, because results must not depend on it.
     """
     return _Worker.siblings > 1 or _Worker.limits > 0
 
 
 @contextmanager
 def one_blas_thread():
-    """Limit every BLAS to one thread inside, for all threads of the process."""
+    """Context in which every BLAS uses one thread, for all threads in the process."""
     with _Limit.lock:
         if _Limit.holders == 0:
             if _Limit.controller is None:

@@ -1,4 +1,4 @@
-"""Checks of plain arguments, each error naming the value and the remedy."""
+"""Checks for plain arguments; each error names the value and a remedy."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ __all__ = ["check_count", "check_dtype", "check_option", "check_refine", "prepar
 
 
 def check_dtype(dtype):
-    """Return the type of a result, float64 for None."""
+    """Return the dtype for a result, float64 for None."""
     try:
         known = dtype is None or np.dtype(dtype) in (np.float32, np.float64)
     except TypeError:
@@ -22,7 +22,7 @@ def check_dtype(dtype):
 
 
 def prepare_out(out, shape, dtype):
-    """Return the array a result goes into: `out` if given, else a new one."""
+    """Return the array for a result: `out` if given, otherwise a new one."""
     result_dtype = check_dtype(dtype)
     if out is None:
         return np.empty(shape, dtype=result_dtype)
@@ -41,10 +41,10 @@ def prepare_out(out, shape, dtype):
 
 
 def _reserve(filename):
-    """Give the file of a memmap all its blocks, or say that the disk has not got them.
+    """Allocate all blocks for a memmap's file, or raise if the disk has too little space.
 
-    A new file is sparse and gets its blocks as it is written. Writing a mapped page that the
-    disk has no block for raises nothing: it ends the process with SIGBUS.
+    A new file is sparse, and blocks are allocated as pages are written. If the disk has no
+    free block for a mapped page, the write raises no exception: SIGBUS ends the process.
     """
     if not filename or not os.path.exists(filename) or not hasattr(os, "posix_fallocate"):
         return
@@ -52,17 +52,17 @@ def _reserve(filename):
         status = os.fstat(file.fileno())
         missing = status.st_size - 512 * status.st_blocks
         try:
-            if missing > shutil.disk_usage(filename).free:  # before they are taken in vain
+            if missing > shutil.disk_usage(filename).free:  # do not fill the disk in vain
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.posix_fallocate(file.fileno(), 0, status.st_size)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP):
-                return  # not every file system can
+                return  # not every file system supports this
             raise OSError(
                 error.errno,
                 f"{error.strerror}: out is a file of {status.st_size / 2**20:.3g} MiB, and "
-                f"{missing / 2**20:.3g} of it are not on its disk yet. Make room, or ask for "
-                "less: float32, or fewer queries at a time",
+                f"{missing / 2**20:.3g} of it are not allocated on disk yet. Free some disk "
+                "space, or request a smaller result: float32, or fewer queries at a time",
                 str(filename),
             ) from None
 
@@ -75,7 +75,7 @@ def check_option(name, value, options):
 
 
 def check_refine(refine, method):
-    """Raise unless the share of groups to refine is one that the method can use."""
+    """Raise unless `refine` is None or a share in (0, 1] and the method uses it."""
     if refine is None:
         return
     if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:

@@ -1,12 +1,13 @@
-"""A penalty that moves with the scales of a StandardScaler before the model.
+"""A penalty that changes with the scales of a StandardScaler before the model.
 
-In the features x~ of the scaler as fitted, a refit of scaler and model without some rows is
-again a linear model u with
+Let x~ be the features that the fitted scaler returns. A refit of scaler and model without
+some rows is again a linear model u in x~, with
 
     F(u) = sum_i w_i l(x~_i'u + b) + 1/2 sum_j lambda_j r_j^2 u_j^2,   r_j = sigma'_j / sigma_j
 
-because its coefficients are r_j u_j, and a free intercept takes the means. So a removal moves
-the scaler only through r^2, the ratio of the variances of x~ without and with the rows.
+because its coefficients are r_j u_j and a free intercept compensates the means. So the change
+in the scaler enters only through r^2, the variance of x~ without the rows divided by the
+variance with them.
 """
 
 from dataclasses import dataclass, replace
@@ -15,26 +16,26 @@ import numpy as np
 
 __all__ = ["ColumnScales"]
 
-# A variance without some rows below this share of that with them counts as none: the refit
-# then leaves the column as it is, with a coefficient of 0.
+# If the variance without some rows is below this fraction of the variance with them, it is
+# treated as zero: the refit then does not scale the column, and its coefficient is 0.
 _CONSTANT = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
 class ColumnScales:
-    """Sums over the rows that a scaler sees, in its own features.
+    """Sums over the rows on which a scaler is fitted, in scaled features.
 
     Parameters
     ----------
     count : float
         Number of rows.
     total, squares : ndarray of shape (D,)
-        Sums of x~ and of x~^2. Columns behind the features, as that of the intercept, are
-        ones, and their scale does not move.
+        Sums of x~ and of x~^2. Columns after the features, such as the intercept, are ones,
+        and their scale is fixed.
     variance : ndarray of shape (D,)
-        Variances of all rows, to which ratios refer; 0 for columns whose scale stays.
+        Variances with all rows, the denominator in ratios; 0 for columns with a fixed scale.
     with_mean : bool
-        Whether the scaler takes off the means.
+        Whether the scaler subtracts the means.
     n_features : int
         Number of features, d.
     """
@@ -48,16 +49,16 @@ class ColumnScales:
 
     @classmethod
     def of(cls, design, moves, with_mean):
-        """Return the scales of all rows of a design.
+        """Return the scales for all rows in a design.
 
         Parameters
         ----------
         design : Design
             The scaled features.
         moves : ndarray of shape (d,)
-            Which features have a scale that moves, bool.
+            Mask of the features whose scale changes, bool.
         with_mean : bool
-            Whether the scaler takes off the means.
+            Whether the scaler subtracts the means.
         """
         ones = np.ones((design.n_rows, 1))
         total, squares = design.adjoint(ones)[0], design.squared_adjoint(ones)[0]
@@ -77,14 +78,14 @@ class ColumnScales:
         )
 
     def ratio(self, x=None, counts=0):
-        """Return r^2 of the present rows, (D,), or without rows of groups, (b, D).
+        """Return r^2 for the present rows, (D,), or without groups of rows, (b, D).
 
         Parameters
         ----------
         x : ndarray of shape (b, a, D) or None, default=None
-            Rows that leave, zero where padded.
+            Rows that leave, padded with zeros.
         counts : ndarray of shape (b,) or 0, default=0
-            How many leave.
+            Number of rows that leave.
         """
         total, squares, count = self.total, self.squares, self.count
         if x is not None:
@@ -96,9 +97,9 @@ class ColumnScales:
         return np.divide(variance, self.variance, out=np.ones_like(variance), where=moves)
 
     def to_refit(self, theta):
-        """Return theta (K, D) as a refit of the scaler and the model has it.
+        """Convert theta (K, D) to the parameters after refitting scaler and model.
 
-        Coefficients are u_j r_j, and the intercept takes u_j times the mean of x~_j.
+        Coefficients are u_j r_j, and the intercept increases by u_j times the mean of x~_j.
         """
         theta = np.array(theta)
         d = self.n_features
@@ -110,6 +111,6 @@ class ColumnScales:
     def first_order(self, x):
         """Return the derivative of r^2 in the multiplicity of rows x (m, D), (m, D)."""
         mean = self.total / self.count
-        moved = ((x - mean) ** 2 - self.variance) / self.count
-        where = np.broadcast_to(self.variance > 0, moved.shape)
-        return np.divide(moved, self.variance, out=np.zeros_like(moved), where=where)
+        slope = ((x - mean) ** 2 - self.variance) / self.count
+        where = np.broadcast_to(self.variance > 0, slope.shape)
+        return np.divide(slope, self.variance, out=np.zeros_like(slope), where=where)

@@ -1,4 +1,4 @@
-"""Errors and warnings of skinfluence, each a full sentence with a remedy."""
+"""Errors and warnings, each a full sentence with a remedy."""
 
 import sys
 import warnings
@@ -15,33 +15,33 @@ __all__ = [
     "warn",
 ]
 
-# Packages whose code stands between the line that a user wrote and a warning.
+# Packages whose frames may lie between the user's line and a warning.
 _BETWEEN = {"skinfluence", "sklearn", "joblib", "pickle"}
 
 
 class UnsupportedEstimatorError(ValueError):
-    """A configuration that has no influence function of the kind offered here.
+    """The configuration has no influence function that this package supports.
 
     The message names the parameter that rules influence out and an alternative.
-    `fit`, `predict` and `score` never raise it; the influence methods do.
+    The influence methods raise this error; `fit`, `predict` and `score` never do.
     """
 
 
 class SingularHessianError(np.linalg.LinAlgError):
-    """The Hessian of the objective has no inverse where one is needed.
+    """The Hessian of the objective is singular, but its inverse is needed.
 
     Parameters
     ----------
     message : str
-        What happened and what to do about it.
+        The cause and the remedy.
     direction : ndarray or None, default=None
         A parameter direction along which the objective is flat.
 
     Attributes
     ----------
     direction : ndarray or None
-        The null direction, of shape (n_outputs, n_columns) as raised by a solver
-        and of shape (p,), laid out as `params_`, as raised by an estimator.
+        The null direction. Solvers raise it with shape (n_outputs, n_columns), estimators
+        with shape (p,), laid out as `params_`.
     """
 
     def __init__(self, message: str, direction: Floats | None = None) -> None:
@@ -50,23 +50,23 @@ class SingularHessianError(np.linalg.LinAlgError):
 
 
 class TrainingDataMissingError(ValueError):
-    """The training data are needed and the estimator does not hold them.
+    """The estimator needs its training data, but does not have them.
 
-    `set_training_data` brings them back.
+    Call `set_training_data` to set them again.
     """
 
 
 class InfluenceWarning(UserWarning):
-    """A number may not be what it seems; the message carries by how much."""
+    """The result may be inaccurate. The message says by how much."""
 
 
 def warn(message, category=InfluenceWarning):
-    """Warn at the line that called the package, however deep the call has gone.
+    """Warn at the line that called the package, at any call depth.
 
     Parameters
     ----------
     message : str
-        What is doubtful, by how much, and what to do about it.
+        The doubtful result, the size of its error, and a remedy.
     category : type of Warning, default=InfluenceWarning
         Its class.
     """
@@ -77,5 +77,5 @@ def warn(message, category=InfluenceWarning):
 
 
 def _root(frame):
-    """Return the top package of a frame's code."""
+    """Return the top-level package of a frame's code."""
     return frame.f_globals.get("__name__", "").partition(".")[0]

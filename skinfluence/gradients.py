@@ -1,8 +1,8 @@
-"""Gradients of many rows, v_i = g_i (x) x~_i + shift, without storing them.
+"""Gradients for many rows, v_i = g_i (x) x~_i + shift, stored as factors.
 
-The gradient of a row's loss in the parameters is the gradient g_i in the raw prediction
-times the row itself. Every influence is a product of such rows with H^-1 times such rows;
-these few methods are all that the chapters need.
+A row's loss has a gradient in the parameters that is the gradient g_i in the raw prediction
+times the row itself. Every influence is a product between such gradients and H^-1 times other
+such gradients, so these few methods are sufficient.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ from skinfluence.products import multiply
 
 __all__ = ["GradientRows"]
 
-# Queries per column of the design from which rows are written out, with one output and with
+# Rows are written out from this many queries per design column on, with one output and with
 # several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written out, 34 ms contracted;
 # 5,000 x 500 with 500: 24 and 20 ms.
 _WRITE_OUT = (4.0, 0.5)
 
 
 class GradientRows:
-    """Rows v_i of shape (K, D), held as their factors.
+    """Gradient rows v_i with shape (K, D), stored as factors.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class GradientRows:
     raw_gradient : ndarray of shape (n, K)
         Gradient in the raw prediction, g_i.
     shift : ndarray of shape (K, D) or None, default=None
-        Added to every row: the share of the penalty that one unit of sample weight owns
-        in objectives of mean form.
+        Added to every row: the penalty gradient per unit of sample weight, for objectives in
+        mean form.
     """
 
     def __init__(self, design, raw_gradient, shift=None):
@@ -42,7 +42,7 @@ class GradientRows:
 
     @property
     def shape(self):
-        """Shape of the array the rows would make, (n, K, D)."""
+        """Shape of `toarray()`, (n, K, D)."""
         return (len(self), self.raw_gradient.shape[1], self.design.n_columns)
 
     @property
@@ -55,17 +55,17 @@ class GradientRows:
         return GradientRows(self.design.take(rows), self.raw_gradient[rows], self.shift)
 
     def scaled(self, factor):
-        """Return the rows times a number."""
+        """Return the rows multiplied by a number."""
         shift = None if self.shift is None else factor * self.shift
         return GradientRows(self.design, factor * self.raw_gradient, shift)
 
     def output(self, k):
-        """Return the part of the rows that belongs to one output, shape (n, 1, D)."""
+        """Return the rows' entries for one output, shape (n, 1, D)."""
         shift = None if self.shift is None else self.shift[[k]]
         return GradientRows(self.design, self.raw_gradient[:, [k]], shift)
 
     def toarray(self):
-        """Return the rows written out, shape (n, K, D)."""
+        """Return the rows as a dense array, shape (n, K, D)."""
         out = self.design.outer(self.raw_gradient)
         if self.shift is not None:
             out += self.shift
@@ -83,10 +83,10 @@ class GradientRows:
     def dot(self, V, out=None):
         """Return <V_q, v_i> for V (q, K, D), shape (q, n).
 
-        Two orders of the same product. Contracting in the raw prediction, sum_k g_ik (x~_i'
-        V_qk), takes a GEMM for each output and passes over (q, n) behind it. Rows written out
-        make it one GEMM, which costs n K D writes. The cheaper one is taken; sparse rows are
-        never written out.
+        The product can be computed in two orders, and the cheaper one is used. Contracting in
+        the raw prediction, sum_k g_ik (x~_i' V_qk), takes a GEMM for each output, followed by
+        passes over (q, n). Writing the rows out takes a single GEMM and n K D writes. Sparse
+        rows are never written out.
         """
         q, (n, K, D) = V.shape[0], self.shape
         if out is None:
@@ -102,7 +102,7 @@ class GradientRows:
     def _dot_written_out(self, V, out):
         flat = np.ascontiguousarray(V).reshape(len(V), -1)
         blocks = row_blocks(len(self), 2 * self.row_bytes)
-        if len(blocks) > 1:  # a column block of out takes a copy
+        if len(blocks) > 1:  # BLAS needs a copy for a column block of out
             blocks = row_blocks(len(self), 2 * self.row_bytes + 8 * len(V))
         for rows in blocks:
             v = self.take(rows).toarray().reshape(-1, flat.shape[1])

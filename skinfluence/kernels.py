@@ -1,24 +1,25 @@
-"""Kernel models: rows known through K(x, x_j) only.
+"""Kernel models, whose rows enter only through K(x, x_j).
 
     f(x) = sum_j a_j K(x, x_j) + b,      theta = (a, b), one a_j for each training row
 
 with penalty lambda/2 a'K a. As a linear model it has rows (K(x_i, x_1) .. K(x_i, x_n), 1)
-and the Hessian H = M A with M = diag(K, 1), as singular as K is to rounding; A is regular:
+and the Hessian H = M A with M = diag(K, 1). Up to rounding H is as singular as K, but A is
+regular:
 
     A = [[S K + lambda I, S 1], [1'S K, 1'S 1]]      for curvatures S = diag(h)
 
-So nothing is written in terms of H. Gradients of training rows lie in the range of M and
-are kept as u with v = M u: for row i, u is the i-th unit vector with a 1 for the intercept.
-Parameters stay what they are, and M turns them into their readings (K a, b): the values at
-the training rows, and the intercept. In these coordinates the formulas of a linear model
-with penalty lambda I hold as they stand:
+So no formula uses H. Gradients of training rows lie in the range of M and are stored as u with
+v = M u: for row i, u is the i-th unit vector with a 1 for the intercept. Parameters keep their
+coordinates. M maps them to their readings (K a, b): the values at the training rows, and the
+intercept. In these coordinates the formulas for a linear model with penalty lambda I apply
+unchanged:
 
     raw prediction   u_i' M theta          gradient   sum_i g_i u_i + lambda a
     A^-1 u           the solution for a gradient u = M^-1 v
     A^-T v           the readings of the solution for any functional v of the parameters
 
-The last is what samples that are not in the training data need: their (k(x), 1) is not in
-the range of M, but what training rows read of H^-1 (k(x), 1) is (A^-T (k(x), 1)).
+Samples outside the training data need the last one, because their (k(x), 1) is not in the
+range of M. The readings of H^-1 (k(x), 1) at the training rows are A^-T (k(x), 1).
 """
 
 from collections.abc import Callable
@@ -45,13 +46,13 @@ class Kernel:
     Parameters
     ----------
     metric : str or callable
-        A name that :func:`sklearn.metrics.pairwise.pairwise_kernels` knows, "precomputed", or
-        a function.
+        A kernel name from :func:`sklearn.metrics.pairwise.pairwise_kernels`, "precomputed",
+        or a function.
     params : dict
-        Its parameters, such as gamma; those that the kernel does not have are ignored.
+        Kernel parameters, such as gamma. Parameters that the kernel does not have are ignored.
     of_matrices : bool, default=False
-        Whether a function takes two matrices and returns all values at once, as support
-        vector machines have it, and not two rows.
+        Whether a function takes two matrices and returns all values at once, as in support
+        vector machines, rather than two rows.
     """
 
     metric: str | Callable
@@ -60,7 +61,7 @@ class Kernel:
 
     @property
     def is_precomputed(self):
-        """Whether X is K already."""
+        """Whether X is already the matrix K."""
         return isinstance(self.metric, str) and self.metric == "precomputed"
 
     def __call__(self, X, Y):
@@ -74,7 +75,7 @@ class Kernel:
 
     @property
     def has_gradient(self):
-        """Whether `gradient` knows the derivative."""
+        """Whether `gradient` supports this kernel."""
         return isinstance(self.metric, str) and self.metric in _GRADIENTS
 
     def gradient(self, x, Y):
@@ -85,7 +86,7 @@ class Kernel:
         return _GRADIENTS[self.metric](x, Y, gamma, self.params)
 
     def gamma_gradient(self, X, Y):
-        """Return dK(x_i, y_j) / d gamma, float64 (m, n), for kernels with `gradient`."""
+        """Return dK(x_i, y_j) / d gamma, float64 (m, n), for kernels that have `gradient`."""
         X, Y = _dense(X).astype(np.float64), _dense(Y).astype(np.float64)
         gamma, K = self.params.get("gamma"), self(X, Y)
         if self.metric == "rbf":
@@ -101,14 +102,14 @@ class Kernel:
 
 @dataclass(eq=False)
 class Basis:
-    """The training rows as the functions K(., x_j), and K between them once it is needed.
+    """The training rows as functions K(., x_j), and the matrix K between them on demand.
 
     Parameters
     ----------
     kernel : Kernel
         The kernel.
     X : ndarray or sparse matrix of shape (n, n_features)
-        Training rows, kept by reference; K itself where it is precomputed.
+        Training rows, kept by reference. If the kernel is precomputed, K itself.
     """
 
     kernel: Kernel
@@ -134,35 +135,35 @@ class Basis:
         return self.matrix.diagonal().copy()
 
     def between(self, X):
-        """Return K(x, x_j) of other rows, (m, n)."""
+        """Return K(x, x_j) for other rows, (m, n)."""
         if self.kernel.is_precomputed:
             return np.ascontiguousarray(_dense(X), dtype=np.float64)
         return self.kernel(X, self.X)
 
     def take(self, rows):
-        """Return the basis of some of the rows."""
+        """Return the basis for some of the rows."""
         X = self.X[rows][:, rows] if self.kernel.is_precomputed else self.X[rows]
         return Basis(self.kernel, X)
 
     def append(self, X):
-        """Return the basis with more rows, a copy."""
+        """Return a copy of the basis with more rows."""
         if self.kernel.is_precomputed:
             raise ValueError(
-                "kernel='precomputed' cannot take more samples: K between them and the "
-                "training samples is not known. Fit again on the larger K."
+                "kernel='precomputed' cannot add samples, because K between them and the "
+                "training samples is unknown. Fit again on the larger K."
             )
         if sparse.issparse(self.X):
             return Basis(self.kernel, sparse.vstack([self.X, sparse.csr_array(X)], "csr"))
         return Basis(self.kernel, np.concatenate([self.X, _dense(X)]))
 
     def is_of(self, X):
-        """Whether this is the basis of the given rows."""
+        """Whether this basis consists of the given rows."""
         other = Basis(self.kernel, X)
         same = type(X) is type(self.X) and X.shape == self.X.shape
         return same and X.dtype == self.X.dtype and other._checksum() == self._checksum()
 
     def is_unchanged(self):
-        """Whether X still holds what K was computed from; forgets K where it does not."""
+        """Whether X is unchanged since K was computed; deletes K if it is not."""
         if "matrix" not in self.__dict__ or self._seen == self._checksum():
             return True
         for name in ("matrix", "diagonal"):
@@ -178,7 +179,7 @@ class Basis:
 
 
 class KernelDesign(Design):
-    """Training rows in the coordinates of the module's head.
+    """Training rows in the coordinates from the module docstring.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ class KernelDesign(Design):
     fit_intercept : bool
         Whether there is an intercept b.
     index : slice or ndarray, default=slice(None)
-        Which of the basis the rows of this design are.
+        Positions of this design's rows in the basis.
     """
 
     has_metric = True
@@ -198,12 +199,12 @@ class KernelDesign(Design):
         self.index = index
 
     def __getstate__(self):
-        # K is computed again where it is wanted: it has no place in a pickle.
+        # Pickles leave out K, because it can be computed again.
         return {name: vars(self)[name] for name in ("basis", "fit_intercept", "index")}
 
     @property
     def X(self):
-        """The features of the rows; rows of K where it is precomputed."""
+        """The rows' features, or rows of K for a precomputed kernel."""
         return self.basis.X[self.index]
 
     @property
@@ -218,12 +219,12 @@ class KernelDesign(Design):
 
     @property
     def _matrix(self):
-        """K between the rows and the basis; a view, as old as K, for a slice of rows."""
+        """K between the rows and the basis; for a slice of rows a view of the current K."""
         return self.basis.matrix[self.index] if isinstance(self.index, slice) else self._picked
 
     @cached_property
     def _picked(self):
-        """K between some rows and the basis, a copy, for designs made for one factor."""
+        """A copy of K between some rows and the basis, for designs used in one factor."""
         return self.basis.matrix[self.index]
 
     def take(self, rows):
@@ -243,11 +244,11 @@ class KernelDesign(Design):
 
     def readings(self, theta):
         n = len(self.basis)
-        flat = theta.reshape(-1, self.n_columns)  # matmul of stacks is one product each
+        flat = theta.reshape(-1, self.n_columns)  # matmul computes stacks one by one
         out = np.empty(flat.shape)
         if len(flat) == 1:
-            # K is symmetric, and reading half of it takes half the time of a product that
-            # waits for memory.
+            # The product is limited by memory. K is symmetric, so reading half of it takes
+            # half the time.
             out[0, :n] = blas.dsymv(1.0, self.basis.matrix.T, flat[0, :n], lower=1)
         else:
             out[:, :n] = multiply(flat[:, :n], self.basis.matrix, np.empty((len(flat), n)))
@@ -315,14 +316,14 @@ class KernelDesign(Design):
 
 
 class KernelQueries(Design):
-    """Samples outside the training data: rows (K(x, x_1) .. K(x, x_n), 1), made in blocks.
+    """Samples outside the training data: rows (K(x, x_1) .. K(x, x_n), 1), block by block.
 
     Parameters
     ----------
     basis : Basis
         The training rows.
     X : ndarray or sparse matrix of shape (m, n_features)
-        The samples; K(x, x_j) itself where it is precomputed.
+        The samples, or K(x, x_j) itself for a precomputed kernel.
     fit_intercept : bool
         Whether there is an intercept.
     """
@@ -339,7 +340,7 @@ class KernelQueries(Design):
         return KernelQueries(self.basis, self.X[rows], self.fit_intercept)
 
     def append(self, other):
-        raise NotImplementedError("Queries are not put together.")
+        raise NotImplementedError("Queries cannot be appended.")
 
     def outer(self, weights):
         n = len(self.basis)
@@ -370,7 +371,7 @@ def _poly_gradient(x, Y, gamma, params):
     return degree * gamma * inner ** (degree - 1) * Y
 
 
-#: Derivatives in x of the kernels that have one in closed form.
+#: Derivatives in x for the kernels that have one in closed form.
 _GRADIENTS = {
     "linear": lambda x, Y, gamma, params: Y,
     "rbf": lambda x, Y, gamma, params: 2 * gamma * (Y - x) * rbf_kernel(Y, x, gamma=gamma),

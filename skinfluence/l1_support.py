@@ -1,9 +1,9 @@
-"""What an l1 penalty makes of an objective while its support holds.
+"""Objectives with an l1 penalty on a fixed support.
 
-The optimum of F + sum_d l_d |theta_d| has some parameters at 0, and stays there under small
-changes of the data as long as |dF/dtheta_d| < l_d for each of them. The others see a penalty
-that is linear, l_d sign_d theta_d, as long as they keep their signs. On the parameters that
-are free the objective is smooth, and everything said about smooth objectives is true.
+The optimum of F + sum_d l_d |theta_d| has some parameters at 0. They stay there under small
+data changes as long as |dF/dtheta_d| < l_d for each of them. For the other parameters
+the penalty is linear, l_d sign_d theta_d, as long as they keep their signs. The objective is
+therefore smooth in the free parameters, and all formulas for smooth objectives apply.
 """
 
 from dataclasses import dataclass, replace
@@ -11,22 +11,21 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["L1Support", "holds", "is_optimum", "may_change", "settle"]
+__all__ = ["L1Support", "freeze_hessian", "holds", "is_optimum", "may_change", "settle"]
 
 
 @dataclass(frozen=True, eq=False)
 class L1Support:
-    """Which parameters an l1 penalty has left free, and on which side of 0.
+    """The parameters that an l1 penalty leaves free, and their signs.
 
     Parameters
     ----------
     sign : ndarray of shape (K, D)
-        Signs of the fitted parameters, 0 where they are 0.
+        Signs of the fitted parameters, or 0.
     strength : ndarray of shape (K, D)
-        Factor of |theta| that does not depend on the weights, 0 where there is no l1
-        penalty.
+        Factor on |theta| that does not depend on the weights, 0 without an l1 penalty.
     share : ndarray of shape (K, D)
-        Factor of |theta| per unit of sample weight (mean form).
+        Factor on |theta| per unit of sample weight (mean form).
     """
 
     sign: np.ndarray
@@ -35,82 +34,84 @@ class L1Support:
 
     @cached_property
     def free(self):
-        """Parameters that move, (K, D) bool."""
+        """Mask of the free parameters, (K, D) bool."""
         return (self.sign != 0) | ~self.penalised
 
     @cached_property
     def penalised(self):
-        """Parameters with an l1 penalty, (K, D) bool."""
+        """Mask of the parameters with an l1 penalty, (K, D) bool."""
         return (self.strength > 0) | (self.share > 0)
 
     def total(self, weight_sum):
-        """Return the factor of |theta| at a sum of sample weights, (K, D)."""
+        """Return the factor on |theta| for a given sum of sample weights, (K, D)."""
         return self.strength + weight_sum * self.share
 
     def freeze(self, V):
-        """Set what does not move to zero in directions V (..., K, D), in place."""
+        """Set directions V (..., K, D) to zero for fixed parameters, in place."""
         V[..., ~self.free] = 0.0
         return V
 
-    def freeze_hessian(self, block, free):
-        """Decouple the parameters of a block that do not move, in place."""
-        frozen = np.flatnonzero(~free)
-        block[frozen] = 0.0
-        block[:, frozen] = 0.0
-        block[frozen, frozen] = 1.0
-        return block
-
     def holds(self, theta, gradient, weight_sum):
-        """Return whether an optimum on the free parameters is one of all parameters.
+        """Return whether an optimum over the free parameters is optimal over all parameters.
 
         Parameters
         ----------
         theta : ndarray of shape (K, D)
-            Minimum of the objective with linear penalties and the rest at 0; one with
-            others than the free ones off 0 has another support.
+            Minimum of the objective with linear penalties on the free parameters and the
+            others at 0. If another parameter is not 0, the support has changed.
         gradient : ndarray of shape (K, D)
-            Gradient of the smooth part there; only where parameters are held at 0.
+            Gradient of the smooth part at theta. Only parameters fixed at 0 use it.
         weight_sum : float
             Sum of the sample weights.
 
         Returns
         -------
         bool
-            Whether signs are kept, and no gradient beats the penalty that holds it.
+            Whether all signs are kept and no gradient exceeds the penalty's factor.
         """
-        held, moving = self.penalised & ~self.free, self.penalised & self.free
+        fixed, moving = self.penalised & ~self.free, self.penalised & self.free
         limit = (1 + 1e-9) * self.total(weight_sum)
         kept = np.sign(theta[moving]) == self.sign[moving]
-        kept = kept.all() and not theta[held].any()
-        return bool(kept and np.all(np.abs(gradient[held]) <= limit[held]))
+        kept = kept.all() and not theta[fixed].any()
+        return bool(kept and np.all(np.abs(gradient[fixed]) <= limit[fixed]))
+
+
+def freeze_hessian(block, free):
+    """Set the rows and columns of fixed parameters to those of the identity, in place."""
+    frozen = np.flatnonzero(~free)
+    block[frozen] = 0.0
+    block[:, frozen] = 0.0
+    block[frozen, frozen] = 1.0
+    return block
 
 
 def may_change(formulation):
-    """Return whether parameters that are held at 0 may become free.
+    """Return whether parameters that are fixed at 0 may become free.
 
-    So it is for an l1 penalty. Those of a model with a scale are no parameters at all.
+    They may under an l1 penalty. For a model with a scale the fixed entries are not
+    parameters, so they stay at 0.
     """
     layout = formulation.layout
     return formulation.l1_support is not None and layout.n_predictions == layout.n_outputs
 
 
 def is_optimum(objective, theta):
-    """Return whether the optimum theta (K, D) on a support is one of the whole objective."""
+    """Return whether theta (K, D), optimal on its support, minimises the whole objective."""
     gradient = objective.gradients(theta[None])[0]
     return objective.formulation.l1_support.holds(theta, gradient, objective.weight_sum)
 
 
 def settle(objective, theta, refit):
-    """Return (objective, theta) at the optimum of all parameters.
+    """Return (objective, theta) at the optimum over all parameters.
 
     Parameters
     ----------
     objective : Objective
-        The objective, with the support of a fit.
+        The objective, with the support from a fit.
     theta : ndarray of shape (K, D)
         Its optimum on that support.
     refit : callable
-        Maps the objective to the parameters (p,) of scikit-learn's refit.
+        Maps the objective to the parameters (p,) from a refit by scikit-learn.
     """
     form = objective.formulation
     if not may_change(form) or is_optimum(objective, theta):
@@ -121,15 +122,15 @@ def settle(objective, theta, refit):
     objective = replace(objective, formulation=replace(form, l1_support=support))
     if not is_optimum(objective, theta):
         raise ValueError(
-            "At the new optimum other coefficients are zero, or have other signs, and "
-            "scikit-learn's refit did not reach it: the model was left as it is. Scale "
-            "the features, or strengthen the penalty."
+            "The new optimum has other zero coefficients or other signs, and scikit-learn's "
+            "refit did not reach it. The model was left as it is. Scale the features or "
+            "strengthen the penalty."
         )
     return objective, theta
 
 
 def holds(state):
-    """Return whether the optimum near a state has the free parameters of the state."""
+    """Return whether the nearby optimum has the same free parameters as the state."""
     objective = state.point.objective
     if not may_change(objective.formulation):
         return True

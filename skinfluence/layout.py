@@ -1,11 +1,11 @@
-"""Between the public parameter vector and the array the mathematics works on.
+"""Conversion between public parameter vectors and the arrays used internally.
 
-Public, laid out as scikit-learn's attributes: `coef_.ravel()` then `intercept_`, (p,).
-Inside, theta has shape (K, D): one row an output, D = n_features (+ 1 with an intercept,
-which comes last), so that raw_prediction = X~ theta' with X~ = (X, 1).
-Gradients and directions are laid out alike. Leading axes are kept.
+The public vector follows scikit-learn's attributes: `coef_.ravel()` then `intercept_`, (p,).
+Internally theta has shape (K, D), with one row per output and D = n_features (+ 1 with an
+intercept, which comes last). So raw_prediction = X~ theta' with X~ = (X, 1). Gradients and
+directions have the same layout. Leading axes are kept.
 
-A scale that is fitted too is a second output whose only parameter is its intercept.
+If a scale is fitted too, it is a second output whose only parameter is its intercept.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ __all__ = ["ParameterLayout", "ScaleLayout"]
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Shapes of a linear model with K outputs.
+    """Parameter shapes for a linear model with K outputs.
 
     Parameters
     ----------
     n_outputs : int
-        Number of rows of `coef_`, K.
+        Number of rows in `coef_`, K.
     n_features : int
         Number of features, d.
     fit_intercept : bool
@@ -35,12 +35,12 @@ class ParameterLayout:
 
     @property
     def n_predictions(self):
-        """Outputs that predict something: all of them, but for a scale."""
+        """Number of outputs that predict something: all except a scale."""
         return self.n_outputs
 
     @property
     def n_columns(self):
-        """Parameters of one output, D."""
+        """Number of parameters per output, D."""
         return self.n_features + int(self.fit_intercept)
 
     @property
@@ -73,7 +73,9 @@ class ParameterLayout:
 
 @dataclass(frozen=True)
 class ScaleLayout(ParameterLayout):
-    """Shapes of a linear model of one output with a scale, public (coef, intercept, scale).
+    """Parameter shapes for a linear model with one output and a scale.
+
+    The public vector is (coef, intercept, scale).
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ class ScaleLayout(ParameterLayout):
     n_features : int
         Number of features, d.
     fit_intercept : bool
-        True: the scale is the intercept of its output.
+        True, because the scale is the intercept of its output.
     has_intercept : bool
         Whether the prediction has an intercept too.
     """
@@ -91,7 +93,7 @@ class ScaleLayout(ParameterLayout):
 
     @property
     def n_predictions(self):
-        """One: the scale predicts nothing."""
+        """Number of outputs that predict something: 1, because the scale does not."""
         return self.n_outputs - 1
 
     @property
@@ -101,7 +103,7 @@ class ScaleLayout(ParameterLayout):
 
     @property
     def free(self):
-        """Which of theta are parameters, (2, d + 1) bool."""
+        """Mask of the entries in theta that are parameters, (2, d + 1) bool."""
         free = np.zeros(self.shape, dtype=bool)
         free[0] = True
         free[0, -1] = self.has_intercept

@@ -1,4 +1,4 @@
-"""What one-vs-one problems decide together."""
+"""Joint decision for one-vs-one problems."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ __all__ = ["PairDecision"]
 
 @dataclass(frozen=True)
 class PairDecision:
-    """Votes of all pairs of classes, with their confidences to break ties.
+    """Votes from all pairs of classes, with confidences to break ties.
 
-    A class gets a vote from each of its pairs that it wins, and a share c/(3 (|c| + 1)) of
-    its summed confidences c, which is less than half a vote, as scikit-learn has it.
+    As in scikit-learn, a class gets one vote for each pair that it wins. Its summed
+    confidences c add c/(3 (|c| + 1)), which is less than half a vote.
 
     Parameters
     ----------
@@ -25,26 +25,26 @@ class PairDecision:
     n_classes: int
 
     def __call__(self, raw):
-        """Return the decision values (m, n_classes) of raw predictions (m, n_pairs)."""
-        # Positive is the first class of a pair here, the second one there.
+        """Return the decision values (m, n_classes) for raw predictions (m, n_pairs)."""
+        # The first class in a pair is positive here, the second one in scikit-learn.
         return one_vs_one_decision(raw < 0, -raw, self.n_classes)
 
     def votes(self, raw):
-        """Return how many pairs each class wins, (m, n_classes)."""
+        """Return the number of pairs that each class wins, (m, n_classes)."""
         wins = (raw > 0).astype(np.float64)
         return wins @ (self._signs > 0) + (1.0 - wins) @ (self._signs < 0)
 
     def jacobian(self, raw):
         """Return the derivative of the decision values, (m, n_classes, n_pairs).
 
-        Votes are constant almost everywhere; what moves is the share of the confidences.
+        Votes are constant almost everywhere, so only the confidences contribute.
         """
         slope = 1.0 / (3.0 * (np.abs(raw @ self._signs) + 1.0) ** 2)
         return slope[:, :, None] * self._signs.T
 
     @property
     def _signs(self):
-        """+1 where a class is first in a pair, -1 where second, (n_pairs, n_classes)."""
+        """+1 for the first class in a pair, -1 for the second, (n_pairs, n_classes)."""
         first, second = np.triu_indices(self.n_classes, 1)
         signs = np.zeros((len(first), self.n_classes))
         signs[np.arange(len(first)), first] = 1.0

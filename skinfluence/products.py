@@ -1,12 +1,12 @@
-"""Matrix products in place, from the one pool of BLAS threads that LAPACK uses as well.
+"""Matrix products in place, using the same pool of BLAS threads as LAPACK.
 
-The wheels of NumPy and SciPy bring a BLAS each, and the threads of each go on spinning for a
-while after their work. Alternating between the two has one wait for the other: on two cores a
-GEMM of NumPy right after a Cholesky factorisation of SciPy took twice its time. Factorisations
-can only be had from SciPy, so large products come from there, too.
+The wheels for NumPy and SciPy each contain a BLAS, whose threads keep spinning for a while
+after their work. If calls alternate between both, one waits for the other: on two cores a
+GEMM from NumPy right after a Cholesky factorisation from SciPy took twice its time. Only SciPy
+has the factorisations we need, so large products also use SciPy.
 
-SciPy's wrappers hold the interpreter's lock. Where blocks run side by side, each with one BLAS
-thread, products are NumPy's, which release it.
+SciPy's wrappers hold the interpreter's lock, and NumPy's products release it. If blocks run
+in parallel, each with one BLAS thread, products therefore use NumPy.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = ["add_gram", "fill_lower", "multiply"]
 _GEMM = {"d": blas.dgemm, "f": blas.sgemm}
 _GEMV = {"d": blas.dgemv, "f": blas.sgemv}
 
-# Columns of a square that are copied at a time, so that both sides stay in cache.
+# Columns copied at a time, so that both triangles stay in cache.
 _TILE = 128
 
 
@@ -29,11 +29,11 @@ def multiply(a, b, out, *, add=False):
     Parameters
     ----------
     a, b : ndarray of shape (m, k) and (k, n)
-        Factors. Those that are contiguous in either order are not copied.
+        Factors. They are copied only if they are contiguous in neither order.
     out : ndarray of shape (m, n)
         Filled in place.
     add : bool, default=False
-        Add to what is in out.
+        Add the product to out instead.
     """
     kind = a.dtype.char
     if not out.size:
@@ -58,20 +58,20 @@ def multiply(a, b, out, *, add=False):
         gemv = _GEMV[kind]
         gemv(1.0, matrix, a[0], beta=beta, y=out[0], trans=trans, overwrite_y=1)
     else:
-        left, trans_a = _operand(b.T)
-        right, trans_b = _operand(a.T)
+        first, trans_a = _operand(b.T)
+        second, trans_b = _operand(a.T)
         gemm = _GEMM[kind]
-        gemm(1.0, left, right, beta, out.T, trans_a=trans_a, trans_b=trans_b, overwrite_c=1)
+        gemm(1.0, first, second, beta, out.T, trans_a=trans_a, trans_b=trans_b, overwrite_c=1)
     return out
 
 
 def _operand(a):
-    """Return a Fortran-ordered matrix and whether a is its transpose."""
+    """Return a Fortran-ordered matrix and whether it is the transpose of a."""
     return (a.T, 1) if a.flags.c_contiguous else (np.asfortranarray(a), 0)
 
 
 def add_gram(rows, out):
-    """Add rows' rows to the upper triangle of out; below it nothing is promised.
+    """Add rows' rows to the upper triangle of out; entries below it are undefined.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def add_gram(rows, out):
         C-contiguous float64.
     """
     if blas_is_limited() and len(rows) >= len(out):
-        # NumPy makes A'A of one buffer a SYRK, half the work of a GEMM, and leaves the other
-        # threads the interpreter, for an array of out's size. Few rows add in place.
+        # NumPy computes A'A from one buffer by SYRK, half the work of a GEMM, and releases the
+        # interpreter's lock, but allocates an array as large as out. Few rows add in place.
         out += rows.T @ rows
     elif rows.size:
         matrix, trans = _operand(rows.T)

@@ -1,14 +1,14 @@
-"""Which directions of the features count as none, as least squares of scikit-learn decides.
+"""Null directions in the features, as scikit-learn's least squares defines them.
 
-Without a penalty, dense features go through ``scipy.linalg.lstsq``: of the features, centred
-and times the roots of the weights, directions whose singular value is at most ``tol`` times
-the largest count as none, and the coefficients have no part along them. Second moments square
-the singular values, so below ``sqrt(eps)`` they cannot tell; a triangular factor of the rows
-can.
+Without a penalty, scikit-learn passes dense features to ``scipy.linalg.lstsq``, centred and
+multiplied by the square roots of the weights. A direction is null if its singular value is at
+most ``tol`` times the largest, and coefficients have no component along null directions.
+Second moments square the singular values, so they are not accurate enough below
+``sqrt(eps)``; a triangular factor of the rows is.
 
-Rows that leave lower every sigma_j^2 by a factor between 1 - h and 1, with h the largest
-eigenvalue of their hat matrix. Only if that may carry a sigma_j / sigma_max across ``tol``
-is another decision possible.
+If rows leave, every sigma_j^2 is multiplied by a factor between 1 - h and 1, with the largest
+eigenvalue h of their hat matrix. The null directions can change only if this factor may move
+some sigma_j / sigma_max across ``tol``.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from skinfluence.blocks import row_blocks
 __all__ = ["Spectrum", "least_norm", "null_directions", "spectrum"]
 
 _EPS = np.finfo(np.float64).eps
-# A singular value so many times the largest that second moments can or cannot tell.
+# Second moments are accurate enough if their least eigenvalue is this far above its limit.
 _CLEAR = 1e4
-# Relative margin for the rounding of singular values and leverages.
+# Relative margin for rounding in singular values and leverages.
 _MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of the features, centred and times the roots of the weights.
+    """Singular values of the features, centred and multiplied by square roots of weights.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class Spectrum:
     values : ndarray of shape (d,)
         Singular values in descending order.
     vectors : ndarray of shape (d, d)
-        Directions of the features, one a row.
+        Directions in the features, one per row.
     tol : float
-        Largest value, relative to the first, that counts as none.
+        Largest singular value, relative to the first, for a null direction.
     rounding : float
-        Relative value that rounding alone can make of 0.
+        Largest relative singular value that rounding errors alone can produce.
     """
 
     mean: np.ndarray
@@ -53,28 +53,28 @@ class Spectrum:
 
     @property
     def kept(self):
-        """Which directions count, (d,) bool."""
+        """Mask of the directions that are not null, (d,) bool."""
         return self.values > max(self.tol, self.rounding) * self.values.max(initial=0.0)
 
     @property
     def is_exact(self):
-        """Whether the directions that count as none have no variance at all."""
+        """Whether the null directions have no variance at all."""
         dropped = self.values[~self.kept]
         return bool(np.all(dropped <= self.rounding * self.values.max(initial=0.0)))
 
     @property
     def mixing(self):
-        """Largest dropped singular value over the smallest kept one, 0 where these are none.
+        """Largest dropped singular value over the smallest kept one, 0 if there is none.
 
-        A change of the rows turns directions that are dropped, and have variance, into those
-        that are kept by about this share.
+        If rows change, dropped directions that have variance rotate into the kept ones by
+        about this fraction.
         """
         if self.is_exact or not self.kept.any():
             return 0.0
         return float(self.values[~self.kept][0] / self.values[self.kept][-1])
 
     def may_change(self, design, weight, rows):
-        """Return whether another decision is possible without groups of rows, (b,) bool.
+        """Return whether the null directions may change without groups of rows, (b,) bool.
 
         Parameters
         ----------
@@ -83,18 +83,18 @@ class Spectrum:
         weight : ndarray of shape (n,)
             Weights of the rows.
         rows : ndarray of shape (b, a)
-            The groups, -1 where padded.
+            The groups, padded by -1.
         """
         kept = self.kept
         if not self.is_exact:
-            # Directions that are dropped turn into those that are kept.
+            # Dropped directions rotate into kept ones.
             return np.ones(len(rows), dtype=bool)
         if not kept.any():
             return np.zeros(len(rows), dtype=bool)
         least = self.values[kept][-1] / self.values[0]
-        left = 1.0 - self._leverages(design, weight, rows, kept)
+        factor = 1.0 - self._leverages(design, weight, rows, kept)
         enough = max(self.tol, self.rounding) / least * (1.0 + _MARGIN)
-        return left - 1e3 * self.rounding <= enough**2
+        return factor - 1e3 * self.rounding <= enough**2
 
     def _leverages(self, design, weight, rows, kept):
         """Return the largest eigenvalue of each group's hat matrix, (b,)."""
@@ -102,21 +102,21 @@ class Spectrum:
         d, basis = design.n_features, self.vectors[kept] / self.values[kept, None]
         root = np.sqrt(np.where(rows >= 0, weight[rows], 0.0))
         out = np.empty(b)
-        for some in row_blocks(b, 8 * a * (3 * d + a)):
-            chosen = np.where(rows[some] >= 0, rows[some], 0)
-            X = design.take(chosen.ravel()).rows()[:, :d] - self.mean
-            U = (X @ basis.T).reshape(*chosen.shape, -1) * root[some, :, None]
+        for groups in row_blocks(b, 8 * a * (3 * d + a)):
+            members = np.where(rows[groups] >= 0, rows[groups], 0)
+            X = design.take(members.ravel()).rows()[:, :d] - self.mean
+            U = (X @ basis.T).reshape(*members.shape, -1) * root[groups, :, None]
             if design.fit_intercept:
-                U = np.concatenate([U, root[some, :, None] / np.sqrt(weight.sum())], axis=2)
+                U = np.concatenate([U, root[groups, :, None] / np.sqrt(weight.sum())], axis=2)
             gram = np.matmul(U, U.transpose(0, 2, 1))
             if a > U.shape[2]:
                 gram = np.matmul(U.transpose(0, 2, 1), U)
-            out[some] = np.linalg.eigvalsh(gram)[:, -1]
+            out[groups] = np.linalg.eigvalsh(gram)[:, -1]
         return out
 
 
 def spectrum(design, weight, tol):
-    """Return the `Spectrum` of a dense design with weights (n,)."""
+    """Return the `Spectrum` for a dense design with weights (n,)."""
     d, total = design.n_features, weight.sum()
     shift = design.centre(weight)
     moments = design.gram(weight[:, None], shift)[0]
@@ -129,39 +129,39 @@ def spectrum(design, weight, tol):
     if squares[0] > _CLEAR * max(tol**2, 10 * d * _EPS) * squares[-1]:
         return Spectrum(mean, np.sqrt(squares[::-1]), vectors[:, ::-1].T, tol, rounding)
     triangle = _triangle(design, weight, mean)
-    _, some, vectors = linalg.svd(triangle)
+    _, computed, vectors = linalg.svd(triangle)
     values = np.zeros(d)
-    values[: len(some)] = some
+    values[: len(computed)] = computed
     return Spectrum(mean, values, vectors, tol, rounding)
 
 
 def _triangle(design, weight, mean):
-    """Return R of the features, centred and times the roots of the weights, block by block."""
+    """Return R for the features, centred and times the weights' roots, block by block."""
     D, d = design.n_columns, design.n_features
     R = np.empty((0, D))
     for rows in row_blocks(design.n_rows, 32 * D):
         present = np.flatnonzero(weight[rows]) + rows.start
         block = design.take(present).rows()
         block[:, :d] -= mean
-        # The intercept first: what is below its row is centred to the last bit.
+        # With the intercept first, the entries below its row are centred to the last bit.
         block = np.roll(block, D - d, axis=1) * np.sqrt(weight[present])[:, None]
         R = np.linalg.qr(np.concatenate([R, block]), mode="r")
     return R[D - d :, D - d :]
 
 
 def least_norm(design, target, weight, tol):
-    """Return least squares of least norm as scikit-learn's refit computes it, (K, D).
+    """Return the least squares solution with least norm, as scikit-learn's refit, (K, D).
 
     Parameters
     ----------
     design : Design
         The features, dense.
     target : ndarray of shape (n, K)
-        What is predicted.
+        Targets.
     weight : ndarray of shape (n,)
         Weights of the rows.
     tol : float
-        Largest singular value, relative to the first, that counts as none.
+        Largest singular value, relative to the first, for a null direction.
     """
     present, d = np.flatnonzero(weight), design.n_features
     X, y, w = design.take(present).rows()[:, :d], target[present], weight[present]
@@ -176,9 +176,9 @@ def least_norm(design, target, weight, tol):
 
 
 def null_directions(moments, design, tol):
-    """Return directions of the features without variance (r, d), mean, mean variance.
+    """Return feature directions without variance (r, d), the mean, and the mean variance.
 
-    From weighted second moments (D, D) of the rows of a design, at any scale.
+    The input is the weighted second moments (D, D) of a design's rows, at any scale.
     """
     d = design.n_features
     variances, mean = moments[:d, :d], np.zeros(d)
@@ -186,7 +186,7 @@ def null_directions(moments, design, tol):
         mean = moments[:d, d] / moments[d, d]
         variances = variances - np.outer(mean, moments[:d, d])
     values, vectors = np.linalg.eigh(variances)
-    # A variance is known to the rounding of the second moment it is the rest of.
+    # A variance is a difference from a second moment, so it has that moment's rounding error.
     size = np.abs(moments.diagonal()[:d]).max(initial=0.0)
     least = max(tol**2 * max(values[-1], 0.0), 10 * d * _EPS * size)
     null = vectors[:, values <= least].T

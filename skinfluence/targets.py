@@ -1,7 +1,7 @@
-"""How `y` as users pass it becomes the target that a loss reads.
+"""Encoders from the `y` that users pass to the target that a loss takes.
 
-An encoder is fixed at `fit` and used for training data and queries alike, so that a label
-which the model has never seen is refused by name, wherever it turns up.
+`fit` fixes the encoder, and queries use the same one. It therefore rejects labels that the
+model has not seen in any method, and the error names them.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ __all__ = ["ClassCodes", "OneVsOneLabels", "OneVsRestLabels", "RealTarget", "Sig
 
 @dataclass(frozen=True)
 class RealTarget:
-    """Real targets: `y` of shape (n,) or (n, K) becomes float64 (n, K).
+    """Real targets: `y` with shape (n,) or (n, K) becomes float64 (n, K).
 
-    Targets below `minimum` are refused: counts are not negative. Neither is zero itself
-    allowed where they must be `positive`.
+    Targets below `minimum` are rejected, for example negative counts. If `positive` is True,
+    zeros are rejected too.
     """
 
     n_outputs: int
@@ -51,33 +51,33 @@ class RealTarget:
 
 
 def _unique(y):
-    """Return the distinct labels as Python objects and where each row has its own."""
+    """Return the distinct labels as Python objects and each row's index into them."""
     try:
         labels, inverse = np.unique(y, return_inverse=True)
-    except TypeError:  # labels of mixed types have no order
-        place = {}
-        inverse = np.array([place.setdefault(label, len(place)) for label in y.tolist()])
-        return list(place), inverse
+    except TypeError:  # labels with mixed types have no order
+        index = {}
+        inverse = np.array([index.setdefault(label, len(index)) for label in y.tolist()])
+        return list(index), inverse
     return labels.tolist(), inverse
 
 
 class _Labels:
-    """Labels known at fit; subclasses say how a class code becomes a target."""
+    """Labels known at fit; subclasses define the encoding from class codes to targets."""
 
     classes: np.ndarray
 
     def decode(self, target):
-        """Return the labels of encoded rows, shape (n,)."""
+        """Return the labels for encoded rows, shape (n,)."""
         return self.classes[self.class_codes(target)]
 
     def class_weight(self, given, y, sample_weight):
-        """Return the weight of each class as scikit-learn's fit uses it, (n_classes,).
+        """Return the class weights that scikit-learn's fit uses, (n_classes,).
 
-        None where `given`, the parameter of the estimator, is None.
+        `given` is the estimator's parameter; if it is None, so is the result.
         """
         if given is None:
             return None
-        if not isinstance(given, str):  # numbers do not depend on the labels of the rows
+        if not isinstance(given, str):  # numbers do not depend on the rows' labels
             y, sample_weight = self.classes, None
         y = self.decode(self.encode(y))
         if sample_weight is not None:
@@ -89,8 +89,8 @@ class _Labels:
 
     def codes(self, y):
         """Return the position of each label in `classes`, shape (n,)."""
-        # Not LabelEncoder: it casts y to the type of the classes first, which cuts "abc"
-        # down to "a" where every class is one letter, and finds it.
+        # LabelEncoder first casts y to the dtype of the classes. If every class is a single
+        # letter, this truncates "abc" to "a" and accepts it, so we do not use it.
         labels, inverse = _unique(column_or_1d(y))
         known = {label: code for code, label in enumerate(self.classes.tolist())}
         unseen = [label for label in labels if label not in known]
@@ -118,7 +118,7 @@ class SignedLabels(_Labels):
 
     @staticmethod
     def one_sided(weight):
-        """Return the class weights (2,) of the one problem, (2, 1)."""
+        """Return class weights (2,) for the single problem, (2, 1)."""
         return weight[:, None]
 
 
@@ -139,14 +139,14 @@ class ClassCodes(_Labels):
 
 @dataclass(frozen=True, eq=False)
 class OneVsRestLabels(_Labels):
-    """One problem for each class: +1 for its rows, -1 for all others, (n, n_classes)."""
+    """One problem for each class: +1 for its rows, -1 for all others; (n, n_classes)."""
 
     classes: np.ndarray
 
     def encode(self, y):
         """Return the target, shape (n, n_classes)."""
-        own = self.codes(y)[:, None] == np.arange(len(self.classes))
-        return np.where(own, 1.0, -1.0)
+        positive = self.codes(y)[:, None] == np.arange(len(self.classes))
+        return np.where(positive, 1.0, -1.0)
 
     def class_codes(self, target):
         """Return the class code of each encoded row, shape (n,)."""
@@ -154,9 +154,9 @@ class OneVsRestLabels(_Labels):
 
     @staticmethod
     def one_sided(weight):
-        """Return class weights (n_classes,) as problem k has them, (n_classes, n_classes).
+        """Return the class weights for every problem k, (n_classes, n_classes).
 
-        Class k has its weight, and all other rows 1.
+        Problem k gives class k its weight and all other classes the weight 1.
         """
         return np.where(np.eye(len(weight), dtype=bool), weight[:, None], 1.0)
 
@@ -165,15 +165,15 @@ class OneVsRestLabels(_Labels):
 class OneVsOneLabels(_Labels):
     """One problem for each pair of classes, (n, n_classes (n_classes - 1) / 2).
 
-    In the order (0, 1), (0, 2), ..., (1, 2), ...: +1 for rows of the first class of the
-    pair, -1 for those of the second, 0 for all that are in neither.
+    The pairs are ordered (0, 1), (0, 2), ..., (1, 2), ... The target is +1 for rows in the
+    first class of the pair, -1 for rows in the second class and 0 for all other rows.
     """
 
     classes: np.ndarray
 
     @property
     def pairs(self):
-        """First and second class of each problem, two arrays of codes."""
+        """Codes of the first and of the second class in each problem, two arrays."""
         return np.triu_indices(len(self.classes), 1)
 
     def encode(self, y):
@@ -184,7 +184,7 @@ class OneVsOneLabels(_Labels):
 
     def class_codes(self, target):
         """Return the class code of each encoded row, shape (n,)."""
-        # A class wins all of its own pairs, and no other class does.
+        # A row's class wins all of its own pairs, and no other class does.
         first, second = self.pairs
         wins = np.zeros((len(target), len(self.classes)))
         np.add.at(wins.T, first, target.T > 0)

@@ -1,31 +1,31 @@
-"""Why estimators of scikit-learn have no influence here, and what to use instead.
+"""Reasons why estimators from scikit-learn have no influence here, and alternatives.
 
-The page of supported models and the errors for these estimators are made from it.
+The page on supported models and the errors for these estimators use these tables.
 """
 
 from sklearn.base import is_classifier
 
 __all__ = ["NOT_CONVEX", "UNSUPPORTED", "why"]
 
-_GROUPS = "norms of groups are curved on their support, where no fixed signs make them linear"
-_NU = "nu bounds sums over the rows, which tie the multipliers of all rows together"
-_ORDER = "the result of its one pass of updates depends on the order of the samples"
-_PATH = "the path is not converged to"
-_PRECISIONS = "precisions are parameters too"
+_GROUPS = "norms of groups are curved on their support, so fixed signs do not make them linear"
+_NU = "nu bounds sums over the rows, so the multipliers of all rows depend on each other"
+_ORDER = "it makes a single pass, and the result depends on the order of the samples"
+_PATH = "its path does not converge to the optimum"
+_PRECISIONS = "the fit also estimates precisions"
 
 #: Estimators whose fit minimises a convex objective, but which have no class here: the
-#: objective, why there is none, and what to use instead.
+#: objective, the reason, and an alternative.
 UNSUPPORTED = {
     "ARDRegression": ("evidence of a Gaussian prior", _PRECISIONS, "Ridge"),
     "BayesianRidge": ("evidence of a Gaussian prior", _PRECISIONS, "Ridge"),
     "GaussianProcessClassifier": (
         "Laplace approximation, kernel parameters by evidence",
-        "the kernel is fitted too",
+        "the fit also estimates the kernel",
         "LogisticRegression",
     ),
     "GaussianProcessRegressor": (
         "squared error and RKHS norm, kernel parameters by evidence",
-        "the kernel is fitted too",
+        "the fit also estimates the kernel",
         "KernelRidge",
     ),
     "IsotonicRegression": (
@@ -44,15 +44,15 @@ UNSUPPORTED = {
     "MultiTaskElasticNetCV": ("as MultiTaskElasticNet", _GROUPS, "ElasticNet"),
     "MultiTaskLasso": ("as MultiTaskElasticNet", _GROUPS, "Lasso"),
     "MultiTaskLassoCV": ("as MultiTaskElasticNet", _GROUPS, "Lasso"),
-    "NuSVC": ("hinge at a margin of free width, and the RKHS norm", _NU, "SVC"),
-    "NuSVR": ("tube of free width, and the RKHS norm", _NU, "SVR"),
+    "NuSVC": ("hinge with a free margin width, and the RKHS norm", _NU, "SVC"),
+    "NuSVR": ("tube with a free width, and the RKHS norm", _NU, "SVR"),
     "OneClassSVM": (
-        "hinge at an offset of its own, and the RKHS norm",
-        "it has no targets, and nu ties the multipliers of all rows together",
+        "hinge with a free offset, and the RKHS norm",
+        "it has no targets, and nu makes the multipliers of all rows depend on each other",
         None,
     ),
-    "PassiveAggressiveClassifier": ("none: one pass of updates", _ORDER, "SGDClassifier"),
-    "PassiveAggressiveRegressor": ("none: one pass of updates", _ORDER, "SGDRegressor"),
+    "PassiveAggressiveClassifier": ("none: a single pass of updates", _ORDER, "SGDClassifier"),
+    "PassiveAggressiveRegressor": ("none: a single pass of updates", _ORDER, "SGDRegressor"),
     "Perceptron": (
         "perceptron loss",
         "its loss is not smooth",
@@ -65,7 +65,7 @@ UNSUPPORTED = {
     ),
 }
 
-#: Everything else that classifies or regresses, by what it is.
+#: All other classifiers and regressors, by kind.
 NOT_CONVEX = {
     "trees and their ensembles": (
         "AdaBoostClassifier AdaBoostRegressor DecisionTreeClassifier DecisionTreeRegressor "
@@ -98,24 +98,24 @@ NOT_CONVEX = {
 
 
 def why(obj):
-    """Return why an object of scikit-learn has no influence and what to use instead.
+    """Return the reason why an object has no influence here, and an alternative.
 
     Parameters
     ----------
     obj : object
-        An estimator, or anything else.
+        An estimator from scikit-learn, or any other object.
 
     Returns
     -------
     str or None
-        One or two sentences; None where this module does not list its class.
+        One or two sentences; None if this module does not list its class.
     """
     for cls in type(obj).__mro__:
         name = cls.__name__
         if name in UNSUPPORTED:
             _, reason, instead = UNSUPPORTED[name]
             remedy = (
-                "Nothing here takes its place: refit it without the samples in question."
+                "There is no alternative here: refit it without the samples in question."
                 if instead is None
                 else f"Use {instead} instead."
             )

@@ -16,8 +16,11 @@ from skinfluence.linear_model import (
     LogisticRegression,
     Ridge,
 )
-from skinfluence.objective import _absent_in, _signed_gram, null_directions, weigh
+from skinfluence.objective import weigh
+from skinfluence.objective.hessian import signed_gram
+from skinfluence.objective.rows import absent_in
 from skinfluence.pipeline import problem_of
+from skinfluence.rank import null_directions
 from tests.cases import data, each_case, each_linear_case
 
 # Largest entry of the gradient of the mean objective at each solver's tightest fit.
@@ -256,7 +259,7 @@ def test_a_point_knows_data_that_changed_in_place(scale):
 @pytest.mark.parametrize("rows", [slice(0, 4), slice(4, 8)])
 def test_absent_rows_belong_to_one_block(rows):
     absent = np.array([[3, 4, -1], [0, 7, 8]])
-    at, vector = _absent_in(rows, absent)
+    at, vector = absent_in(rows, absent)
     found = {(int(v), int(row) + rows.start) for row, v in zip(at, vector, strict=True)}
     expected = {(0, 3), (1, 0)} if rows.start == 0 else {(0, 4), (1, 7)}
     assert found == expected
@@ -284,7 +287,7 @@ def test_weights_of_both_signs_make_a_gram_matrix_in_shifted_features(fit_interc
     if fit_intercept:
         shifted = np.column_stack([shifted, np.ones(len(X))])
     expected = np.einsum("im,ij,ik->mjk", weights, shifted, shifted)
-    found = _signed_gram(design, weights, shift)
+    found = signed_gram(design, weights, shift)
     filled = np.triu(found) + np.triu(found, 1).swapaxes(1, 2)
     np.testing.assert_allclose(filled, expected, atol=1e-10 * np.abs(expected).max())
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.l1_support import freeze_hessian
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.cholesky import CholeskyFactor
 
@@ -121,9 +122,7 @@ class BlockDiagonalFactor(CholeskyFactor):
         for k, penalty in enumerate(objective.penalty):
             block = self._gram(curvature[:, k], shift)
             block[np.diag_indices_from(block)] += penalty
-            if objective.formulation.l1_support is not None:
-                objective.formulation.l1_support.freeze_hessian(block, objective.free[k])
-            yield np.array([k]), block
+            yield np.array([k]), freeze_hessian(block, objective.free[k])
 
     def _gram(self, weights, shift):
         """Return the Gram matrix of the rows with weights (n,), or of some of them."""

@@ -1,0 +1,224 @@
+"""Base class for dense and sparse designs."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy import sparse
+
+from skinfluence.blocks import row_blocks
+from skinfluence.products import add_gram, fill_lower, multiply
+
+__all__ = ["Design"]
+
+
+class Design(ABC):
+    """Rows x~_i = (x_i, 1), or x_i without an intercept.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        The data, kept by reference.
+    fit_intercept : bool
+        Whether a column of ones is appended.
+    """
+
+    def __init__(self, X, fit_intercept):
+        self.X = X
+        self.fit_intercept = bool(fit_intercept)
+
+    #: Whether writing a row block as a dense array costs no more than reading it.
+    is_dense = False
+    #: Whether gradients and parameters pair through a metric, see the package docstring.
+    has_metric = False
+
+    @property
+    def n_rows(self):
+        """Number of rows, n."""
+        return self.X.shape[0]
+
+    @property
+    def n_features(self):
+        """Number of features, d."""
+        return self.X.shape[1]
+
+    @property
+    def n_columns(self):
+        """Number of columns including the intercept, D."""
+        return self.n_features + int(self.fit_intercept)
+
+    def take(self, rows):
+        """Return the design for some rows, given as a slice or an index array."""
+        return type(self)(self.X[rows], self.fit_intercept)
+
+    def predict(self, theta, dtype=np.float64):
+        """Return x~_i' theta for theta (..., D), shape (n, ...)."""
+        flat = np.ascontiguousarray(theta, dtype=dtype).reshape(-1, self.n_columns)
+        out = np.empty((self.n_rows, flat.shape[0]), dtype=dtype)
+        for rows in self._blocks(flat.shape[0]):
+            self._predict(rows, flat[:, : self.n_features], out[rows])
+        if self.fit_intercept:
+            out += flat[:, -1]
+        return out.reshape(self.n_rows, *theta.shape[:-1])
+
+    def readings(self, theta):
+        """Return M theta for theta (..., D); a row times this is its prediction."""
+        return theta
+
+    def is_unchanged(self):
+        """Whether cached values still match X; deletes them if they do not."""
+        return True
+
+    def read(self, readings):
+        """Return x~_i' readings for readings (..., D), shape (n, ...)."""
+        return self.predict(readings)
+
+    def read_into(self, readings, out, scale=None):
+        """Write x~_i' readings, times scale_i, for readings (q, D) into out (q, n)."""
+        out[...] = self.read(readings).T
+        if scale is not None:
+            out *= scale
+
+    def magnitude(self, theta):
+        """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
+        out = np.empty((self.n_rows, len(theta)))
+        for rows in row_blocks(self.n_rows, 24 * self.n_columns):
+            block = self.X[rows]
+            if block.dtype.kind == "i":  # abs overflows for the lowest integer
+                block = block.astype(np.float64)
+            sizes = type(self)(abs(block), self.fit_intercept)
+            out[rows] = sizes.predict(np.abs(theta))
+        return out
+
+    def adjoint(self, weights, dtype=np.float64):
+        """Return sum_i weights_i x~_i for weights (n, ...), shape (..., D)."""
+        width = int(np.prod(weights.shape[1:]))
+        flat = weights.astype(dtype, copy=False).reshape(self.n_rows, width)
+        out = np.zeros((width, self.n_columns))
+        for rows in self._blocks(flat.shape[1]):
+            out[:, : self.n_features] += self._adjoint(rows, flat[rows])
+        if self.fit_intercept:
+            out[:, -1] = flat.sum(axis=0)
+        return out.reshape(*weights.shape[1:], self.n_columns)
+
+    def centre(self, weights):
+        """Return a feature shift that keeps Gram matrices well conditioned, or None.
+
+        For dense data with an intercept these are the means for given weights (n,), for
+        sparse data the `offset`. The result is None if a shift would destroy sparsity or no
+        intercept can compensate it.
+        """
+        return None
+
+    def offset(self, weights):
+        """Return the feature means that are far from 0 relative to the spread, or None.
+
+        Other features have 0. Weights have shape (n,). If a mean has k more digits than the
+        spread, products between rows lose as many digits. Rows less this offset lose none.
+        """
+        return None
+
+    def less(self, offset):
+        """Return this design with an `offset` (d,) subtracted from the features."""
+        raise NotImplementedError
+
+    def restrict(self, rows):
+        """Return the design for a model fitted on only some of the rows."""
+        return self.take(rows)
+
+    @abstractmethod
+    def append(self, other):
+        """Return a copy of this design with the rows of another one appended."""
+
+    @abstractmethod
+    def gram(self, weights, shift=None):
+        """Return sum_i weights_im x~_i x~_i' for weights (n, M) >= 0, (M, D, D).
+
+        If `shift` (d,) is given, the features are replaced by x_i - shift.
+        """
+
+    def products(self, scale):
+        """Return x~_i' diag(scale) x~_j for scale (D,) >= 0, shape (n, n)."""
+        out, columns = self._start_products(np.sqrt(scale[: self.n_features]))
+        for block in columns:
+            add_gram(block.T, out)
+        if self.fit_intercept:
+            out += scale[-1]
+        return fill_lower(out)
+
+    def products_with(self, other, scale):
+        """Return x~_i' diag(scale) x~_j for rows i in another design, shape (m, n).
+
+        Callers pass the smaller design as `other`. If this design is sparse, so is `other`.
+        """
+        root = np.sqrt(scale[: self.n_features])
+        out, pairs = self._start_products(root, other)
+        for columns, other_columns in pairs:
+            multiply(other_columns, columns.T, out, add=True)
+        if self.fit_intercept:
+            out += scale[-1]
+        return out
+
+    def _start_products(self, root, other=None):
+        """Return products over some features, and dense columns for the other features.
+
+        The features are multiplied by `root`. If `other` is given, the products have shape
+        (m, n), and the columns come in pairs: first this design's, then the other's.
+        """
+        raise NotImplementedError
+
+    def squared_norms(self, scale):
+        """Return x~_i' diag(scale) x~_i for scale (D,) >= 0, shape (n,)."""
+        out = np.empty(self.n_rows)
+        for rows in row_blocks(self.n_rows, 16 * self.n_columns):
+            X = self._float(rows)
+            squares = X.power(2) if sparse.issparse(X) else X**2
+            out[rows] = squares @ scale[: self.n_features]
+        return out + scale[-1] if self.fit_intercept else out
+
+    @abstractmethod
+    def squared_adjoint(self, weights):
+        """Return sum_i weights_im x~_i^2, elementwise squares: (n, M) -> (M, D)."""
+
+    def outer(self, weights, shift=None):
+        """Return weights_ik x~_i for weights (n, K), dense (n, K, D); for blocks only.
+
+        If `shift` (d,) is given, the features are replaced by x_i - shift.
+        """
+        X = self._float(slice(None))
+        X = X.toarray() if sparse.issparse(X) else X
+        X = X if shift is None else X - shift
+        out = np.empty((*weights.shape, self.n_columns))
+        for k in range(weights.shape[1]):
+            np.multiply(X, weights[:, k, None], out=out[:, k, : self.n_features])
+        if self.fit_intercept:
+            out[:, :, -1] = weights
+        return out
+
+    def rows(self):
+        """Return the rows x~_i as a dense float64 array (n, D); for blocks only."""
+        return self.outer(np.ones((self.n_rows, 1)))[:, 0]
+
+    def _float(self, rows, dtype=np.float64):
+        """Return a block's features in float64, without the intercept."""
+        return self.X[rows].astype(dtype, copy=False)
+
+    def _predict(self, rows, coef, out):
+        """Write x_i' coef for a block and coef (L, d) into out (m, L)."""
+        multiply(self._float(rows, coef.dtype), coef.T, out)
+
+    def _adjoint(self, rows, weights):
+        """Return sum_i weights_i x_i for a block and weights (m, L), shape (L, d)."""
+        out = np.empty((weights.shape[1], self.n_features), dtype=weights.dtype)
+        return multiply(weights.T, self._float(rows, weights.dtype), out)
+
+    def loaded(self):
+        """Return this design with features in float64, for repeated reading."""
+        return self
+
+    def pass_blocks(self, width):
+        """Return row blocks for `predict` followed by `adjoint`, each with `width` columns."""
+        return row_blocks(self.n_rows, 24 * width)
+
+    @abstractmethod
+    def _blocks(self, width):
+        """Return row blocks for a product with `width` columns."""

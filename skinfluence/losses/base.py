@@ -1,0 +1,199 @@
+"""Base classes for losses."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from skinfluence.losses.numerics import align, ratio
+
+__all__ = ["LabelLoss", "Loss", "PiecewiseLinearLoss"]
+
+
+class Loss(ABC):
+    """Base class with value, gradient and curvature in the raw prediction.
+
+    Attributes
+    ----------
+    coupled : bool
+        Whether the curvature mixes the outputs within a row.
+    shift_invariant : bool
+        Whether adding one number to every output leaves the loss unchanged.
+    constant_curvature : bool
+        Whether the curvature is the same everywhere. Outputs with equal weights then share
+        one Gram matrix, and one Newton step reaches the optimum.
+    has_kinks : bool
+        Whether the curvature jumps, so that a Newton step may converge fast and the next
+        one slowly.
+    is_piecewise_linear : bool
+        Whether the curvature is zero except at kinks.
+    has_dispersion : bool
+        Whether the loss is a deviance in units of an unknown dispersion, as the squared
+        error is in units of the variance, rather than a log-likelihood.
+    convex : bool
+        Whether the curvature is never negative.
+    curvature_rate : float or None
+        The smallest rate with ``|h'| <= rate h`` for the curvature h along any line of raw
+        predictions with unit speed. Over a step d the curvature changes at most by the
+        factor ``exp(rate |d|)``. 0 if the curvature is constant; None if no such rate
+        exists, for example because of kinks.
+    description : str
+        Name of the loss in error messages.
+    lower : float
+        The loss is infinite for raw predictions at or below this value.
+    """
+
+    coupled: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = False
+    constant_curvature: ClassVar[bool] = False
+    has_kinks: ClassVar[bool] = False
+    is_piecewise_linear: ClassVar[bool] = False
+    has_dispersion: ClassVar[bool] = False
+    convex: ClassVar[bool] = True
+    curvature_rate: ClassVar[float | None] = None
+    lower: ClassVar[float] = -np.inf
+
+    @property
+    def description(self):
+        return type(self).__name__
+
+    @abstractmethod
+    def loss(self, target, raw_prediction):
+        """Return the loss of each row summed over the outputs, shape (n, ...)."""
+
+    @abstractmethod
+    def gradient(self, target, raw_prediction):
+        """Return the gradient in the raw prediction, shape (n, ..., K)."""
+
+    @abstractmethod
+    def curvature(self, target, raw_prediction):
+        """Return the second derivative, shape (n, K), or (n, K, K) if coupled."""
+
+    def falls_forever(self, target, n_outputs):
+        """Return the sign of the raw predictions along which each loss never rises, (n, K).
+
+        As a raw prediction tends to sign * inf, the loss falls without reaching a minimum. 0
+        marks an output along which the loss eventually rises in both directions, NaN an
+        output whose problem does not include the row. For a coupled loss the signs describe
+        the difference between an output with sign 1 and one with sign -1. The result is None
+        if no row has such a direction; then every objective with this loss has a minimum.
+        """
+        return None
+
+    def shortest_step(self):
+        """Return the least absolute gradient / curvature in a direction of `falls_forever`.
+
+        If the objective has no minimum, no Newton step moves a raw prediction by less.
+        """
+        return 1.0
+
+    def curvature_factor(self, target, raw_prediction):
+        """Return r (n, K) with W_kl = -r_k r_l off the diagonal, if `shift_invariant`."""
+        raise NotImplementedError
+
+    def curvature_product(self, target, raw_prediction, direction):
+        """Return the curvature times directions (n, ..., K) in the raw prediction."""
+        curvature = self.curvature(target, raw_prediction)
+        return align(curvature, direction) * direction
+
+    def curvature_diagonal(self, target, raw_prediction):
+        """Return the diagonal of the curvature, shape (n, K)."""
+        return self.curvature(target, raw_prediction)
+
+    def chi_square(self, target, raw_prediction):
+        """Return Pearson's chi-square g'W^- g for each row and output, shape (n, K).
+
+        This is the squared Pearson residual. If the loss is coupled, only its sum over the
+        outputs has a meaning. Tweedie deviances, whose W depends on a real target, use the
+        expectation of W at the prediction.
+        """
+        gradient = self.gradient(target, raw_prediction)
+        return ratio(gradient**2, self.curvature_diagonal(target, raw_prediction))
+
+    def remainder(self, target, raw_prediction, delta):
+        """Return the change in the gradient beyond first order.
+
+        gradient(eta + delta) - gradient(eta) - curvature(eta) delta for steps delta
+        (n, ..., K) in the raw prediction. Losses with a cheap series return the remainder in
+        the dtype of delta. It has that precision relative to its own small size, because
+        no terms cancel.
+        """
+        delta = delta.astype(np.float64)
+        moved = self.gradient(target, align(raw_prediction, delta) + delta)
+        moved -= align(self.gradient(target, raw_prediction), delta)
+        return moved - self.curvature_product(target, raw_prediction, delta)
+
+    def response(self, raw_prediction):
+        """Return the predicted mean, (n, ..., K), or class probabilities."""
+        return raw_prediction
+
+    def response_jacobian(self, raw_prediction):
+        """Return d response / d raw_prediction, (n, R, K), or None for the identity."""
+        return None
+
+
+class LabelLoss(Loss):
+    """Base class for label losses whose raw predictions define probabilities.
+
+    A single output gives the probability of the positive class. With several outputs, each
+    for one class against the rest, the probabilities are divided by their sum. If all are 0,
+    every class gets the same probability.
+    """
+
+    @abstractmethod
+    def probability(self, raw_prediction):
+        """Return the probability of the positive class for each output, (n, ..., K)."""
+
+    @abstractmethod
+    def probability_slope(self, raw_prediction):
+        """Return its derivative in the raw prediction, (n, K)."""
+
+    def response(self, raw_prediction):
+        probability = self.probability(raw_prediction)
+        if probability.shape[-1] == 1:
+            return np.concatenate([1.0 - probability, probability], axis=-1)
+        return self._share(probability)
+
+    def response_jacobian(self, raw_prediction):
+        slope = self.probability_slope(raw_prediction)
+        K = slope.shape[1]
+        if K == 1:
+            return np.stack([-slope, slope], axis=1)
+        # d (p_r / t) / d eta_k = (1[r = k] - p_r / t) slope_k / t with the total t.
+        probability = self.probability(raw_prediction)
+        total = probability.sum(axis=1)[:, None, None]
+        jacobian = np.eye(K) - self._share(probability)[:, :, None]
+        jacobian = jacobian * slope[:, None]
+        return np.divide(jacobian, total, out=np.zeros_like(jacobian), where=total > 0)
+
+    @staticmethod
+    def _share(probability):
+        total = probability.sum(axis=-1, keepdims=True)
+        equal = np.full_like(probability, 1.0 / probability.shape[-1])
+        return np.divide(probability, total, out=equal, where=total > 0)
+
+
+class PiecewiseLinearLoss(Loss):
+    """A convex, piecewise linear loss, whose kinks fix some raw predictions.
+
+    The gradient is the slope of the piece on which a row lies; on a kink it is the smaller
+    slope of the two adjacent pieces in absolute value. The curvature is zero almost
+    everywhere, so derivatives of an optimum come from its active set, see `active_set.py`.
+    """
+
+    is_piecewise_linear = True
+
+    @abstractmethod
+    def kinks(self, target):
+        """Return the positions of the m kinks and the slopes of the m + 1 pieces.
+
+        Returns
+        -------
+        positions : ndarray of shape (n, K, m)
+            Raw predictions at which the slope changes, ascending.
+        slopes : ndarray of shape (n, K, m + 1)
+            Slopes from left to right, ascending.
+        """
+
+    def curvature(self, target, raw_prediction):
+        return np.zeros(raw_prediction.shape)

@@ -1,0 +1,52 @@
+"""Arithmetic that several losses share."""
+
+import math
+
+import numpy as np
+
+__all__ = ["LONGEST", "SHORT", "align", "exp", "exp_remainder", "ratio", "series"]
+
+# The logistic series with four terms is accurate to 1e-6 relative to the remainder for steps
+# in the raw prediction up to SHORT, the exponential series with six terms up to MEDIUM. In
+# single precision remainders are inaccurate beyond LONGEST.
+SHORT, MEDIUM, LONGEST = 0.1, 0.5, 8.0
+
+
+def align(values, direction):
+    """Reshape values (n, K) so that they broadcast against (n, ..., K)."""
+    return np.expand_dims(values, tuple(range(1, direction.ndim - 1)))
+
+
+def ratio(numerator, denominator):
+    """Return numerator / denominator, and 0 for 0 / 0."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.divide(
+            numerator, denominator, out=np.zeros_like(numerator), where=numerator > 0
+        )
+
+
+def exp(raw_prediction):
+    """Return exp, and inf on overflow: a line search may try a step that is far too long."""
+    with np.errstate(over="ignore"):
+        return np.exp(raw_prediction)
+
+
+def exp_remainder(delta):
+    """Return exp(delta) - 1 - delta, by a series if all steps are small."""
+    if np.abs(delta).max(initial=0.0) > MEDIUM:
+        return np.expm1(delta) - delta
+    return series([1 / math.factorial(k) for k in range(2, 8)], delta)
+
+
+def series(coefficients, delta):
+    """Return delta^2 (c_0 + c_1 delta + ...); each c is a number or an array (n, K)."""
+    coefficients = [np.asarray(c, dtype=delta.dtype) for c in coefficients]
+    coefficients = [align(c, delta) if c.ndim else c for c in coefficients]
+    total = delta * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        total += c
+        total *= delta
+    total += coefficients[0]
+    total *= delta
+    total *= delta
+    return total

@@ -1,0 +1,104 @@
+"""The objective without its data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skinfluence.gradients import GradientRows
+from skinfluence.l1_support import L1Support
+from skinfluence.layout import ParameterLayout
+from skinfluence.losses import Loss
+
+__all__ = ["Formulation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Formulation:
+    """The objective without its data, frozen at `fit`.
+
+    Parameters
+    ----------
+    loss : Loss
+        Loss as a function of the raw prediction.
+    target : object
+        Encoder for `y`, from `targets.py`.
+    layout : ParameterLayout
+        Shapes of the parameters.
+    penalty : ndarray of shape (K, D)
+        Diagonal of the penalty Hessian Lam that does not depend on the weights.
+    penalty_share : ndarray of shape (K, D) or None, default=None
+        Diagonal of the penalty Hessian per unit of sample weight (mean form).
+    class_weight : ndarray of shape (n_classes, 1) or (n_classes, K) or None, default=None
+        Class weights, resolved at fit and frozen.
+    loss_scale : float, default=1.0
+        Factor on every row's loss, such as C in a support vector machine.
+    minimum_norm : float or None, default=None
+        Set if the coefficients have least norm among many minima. `_compat.rank_cutoff` turns
+        it into a tolerance: feature directions with a singular value up to this tolerance
+        times the largest are treated as null directions.
+    l1_support : L1Support or None, default=None
+        Parameters that an l1 penalty leaves free. The others stay at 0.
+    """
+
+    loss: Loss
+    target: Any
+    layout: ParameterLayout
+    penalty: np.ndarray
+    penalty_share: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
+    loss_scale: float = 1.0
+    minimum_norm: float | None = None
+    l1_support: L1Support | None = None
+
+    def loss_weight(self, target):
+        """Return c_i for encoded rows, shape (n, 1) or (n, K), or None for ones."""
+        if self.class_weight is not None:
+            return self.loss_scale * self.class_weight[self.target.class_codes(target)]
+        if self.loss_scale != 1.0:
+            return np.full((len(target), 1), self.loss_scale)
+        return None
+
+    def frozen_class_weight(self):
+        """Return the class weights as the equivalent dict parameter, or None.
+
+        If each output has its own weights, output k holds the weight for class k.
+        """
+        if self.class_weight is None:
+            return None
+        weights = self.class_weight
+        weights = weights.diagonal() if weights.shape[1] > 1 else weights[:, 0]
+        return dict(zip(self.target.classes.tolist(), weights.tolist(), strict=True))
+
+    def query_gradients(self, design, target, theta):
+        """Return gradients of the unweighted loss l(q), as `GradientRows`."""
+        return GradientRows(design, self.loss.gradient(target, design.predict(theta)))
+
+    def weight_gradients(self, design, target, theta):
+        """Return gradients of L(z), a row's contribution to F per unit of sample weight.
+
+        L = c l, plus the row's share of the penalty in mean form.
+        """
+        gradient = self.loss.gradient(target, design.predict(theta))
+        c = self.loss_weight(target)
+        if c is not None:
+            gradient = c * gradient
+        return GradientRows(design, gradient, self.share_gradient(theta))
+
+    def weight_curvature(self, target, raw_prediction):
+        """Return the curvature of L(z) in the raw prediction, (n, K) or (n, K, K).
+
+        It does not include the penalty share.
+        """
+        curvature, c = self.loss.curvature(target, raw_prediction), self.loss_weight(target)
+        if c is None:
+            return curvature
+        return curvature * (c[:, :, None] if curvature.ndim == 3 else c)
+
+    def share_gradient(self, theta):
+        """Return the penalty gradient per unit of sample weight, or None."""
+        if self.penalty_share is None:
+            return None
+        share = self.penalty_share * theta
+        support = self.l1_support
+        return share if support is None else share + support.share * support.sign

@@ -1,0 +1,225 @@
+"""An objective evaluated at one parameter vector."""
+
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence.gradients import GradientRows
+from skinfluence.objective.hessian import coupled_gram, hessian_blocks, signed_gram
+from skinfluence.objective.rows import absent_in, cached_batches, weigh
+
+__all__ = ["Point"]
+
+# Rows used to estimate the spread of features.
+_ENOUGH_ROWS = 64
+
+
+class Point:
+    """An objective evaluated at theta.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective F.
+    theta : ndarray of shape (K, D)
+        Parameters.
+
+    Attributes
+    ----------
+    raw_prediction : ndarray of shape (n, K)
+        eta.
+    rows : GradientRows
+        Gradient of every training row's contribution to F per unit of sample weight,
+        grad L(z_i); v_i = w_i grad L(z_i).
+    gradient : ndarray of shape (K, D)
+        G = grad F.
+    """
+
+    def __init__(self, objective, theta):
+        self.objective = objective
+        self.theta = theta
+        form = objective.formulation
+        self.readings = objective.design.readings(theta)
+        self.raw_prediction = objective.design.read(self.readings)
+        gradient = form.loss.gradient(objective.target, self.raw_prediction)
+        if objective.loss_weight is not None:
+            gradient *= objective.loss_weight
+        self.rows = GradientRows(objective.design, gradient, form.share_gradient(theta))
+        weighted = weigh(objective.sample_weight[:, None], gradient)
+        gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
+        self.gradient = objective.freeze(gradient)
+
+    @cached_property
+    def value(self):
+        """F(theta)."""
+        return self.objective.value(self.theta, self.readings, self.raw_prediction)
+
+    def remainders(self, steps, absent):
+        """Return grad F(theta + d) - G - H d for many steps d (b, K, D), in float32.
+
+        The rows `absent` (b, a), different for each step and padded by -1, do not contribute.
+        These remainders are small, so single precision still yields eight digits of the
+        gradient, at half the cost. The sums are in float64.
+        """
+        objective = self.objective
+        loss, (b, K, _) = objective.formulation.loss, steps.shape
+        out = np.zeros(steps.shape)
+        steps = steps.astype(np.float32)
+        # The single precision copy of the rows is the larger array if there are few steps.
+        width = max(b * K, objective.design.n_columns // 4)
+        for rows in cached_batches(objective.n_rows, width, np.float32):
+            part = objective.design.take(rows)
+            delta = part.predict(steps, dtype=np.float32)
+            delta[absent_in(rows, absent)] = 0.0
+            rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
+            weigh(objective.row_weight[rows, None].astype(rest.dtype), rest, out=rest)
+            out += part.adjoint(rest, dtype=np.float32)
+        return out
+
+    @cached_property
+    def magnitude(self):
+        """sum_d |x~_id theta_kd|, (n, K); the rounding error in eta is eps times this."""
+        return self.objective.design.magnitude(self.theta)
+
+    def is_current(self):
+        """Whether the training data are unchanged since this point was evaluated.
+
+        The data are kept by reference, so the caller may have changed them.
+        """
+        if not self.objective.design.is_unchanged():
+            return False
+        raw = self.objective.design.predict(self.theta)
+        tolerance = 1e-9 * np.abs(raw).max(initial=0.0)
+        return bool(np.all(np.abs(raw - self.raw_prediction) <= tolerance))
+
+    def curvature(self, rows=slice(None)):
+        """Return s_i l''_i for some rows: (m, K), or W_i (m, K, K) if coupled."""
+        return self._weighted(rows, self._of_loss("curvature", rows))
+
+    def curvature_diagonal(self):
+        """Return the diagonal of s_i l''_i, shape (n, K)."""
+        rows = slice(None)
+        return self._weighted(rows, self._of_loss("curvature_diagonal", rows))
+
+    def curvature_product(self, direction, rows=slice(None)):
+        """Return s_i l''_i times directions in the raw prediction (m, ..., K)."""
+        product = self.objective.formulation.loss.curvature_product(
+            self.objective.target[rows], self.raw_prediction[rows], direction
+        )
+        s = self.objective.row_weight[rows]
+        return weigh(np.expand_dims(s, tuple(range(1, direction.ndim - 1))), product)
+
+    def hessian_product(self, V, readings=None):
+        """Return H V for V (m, K, D) without forming H; pass `readings` of V if known."""
+        objective = self.objective
+        readings = objective.design.readings(V) if readings is None else readings
+        out = objective.penalty_product(V)
+        for rows in objective.design.pass_blocks(V.shape[0] * V.shape[1]):
+            part = objective.design.take(rows).loaded()
+            out += part.adjoint(self.curvature_product(part.read(readings), rows))
+        return objective.freeze(out)
+
+    def hessian_diagonal(self):
+        """Return the diagonal of H, shape (K, D)."""
+        diagonal = self.objective.design.squared_adjoint(self.curvature_diagonal())
+        diagonal += self.objective.penalty
+        pin = self.objective.pin
+        if pin is not None:
+            diagonal[:, : pin.shape[1]] += np.sum(pin**2, axis=0)
+        diagonal[~self.objective.free] = 1.0
+        return diagonal
+
+    def centre(self):
+        """Return the mean of the features, weighted by curvature, or None.
+
+        The result is also None if the shift would improve the condition of H by less than a
+        factor of two, because the features are almost centred.
+
+        A row without curvature does not change the mean, however far away it is. See
+        `Design.centre`.
+        """
+        design = self.objective.design
+        mean = design.centre(self.curvature_diagonal().sum(axis=1))
+        if mean is None:
+            return None
+        # A rough estimate of the spread shows whether the shift is worthwhile.
+        sample = design.take(slice(None, None, 1 + design.n_rows // _ENOUGH_ROWS)).rows()
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = np.where(mean == 0, 0.0, mean / sample[:, : len(mean)].std(axis=0))
+        return None if np.sum(ratio**2) < 1 else mean
+
+    def without_rows(self):
+        """Return this point without its rows; only solves work on the result."""
+        return self.objective.without_rows().at(self.theta)
+
+    def slope_along(self, direction):
+        """Return a function that maps t to the slope of F at theta + t `direction`.
+
+        Raw predictions are linear along a line, so a slope takes no product with X.
+        """
+        objective = self.objective
+        loss, s = objective.formulation.loss, objective.row_weight
+        readings = objective.design.readings(direction)
+        step = objective.design.read(readings)
+        linear = np.sum(objective.penalty_gradient(self.theta) * readings)
+        quadratic = np.sum(objective.penalty_product(direction) * readings)
+
+        def slope_at(t):
+            with np.errstate(over="ignore", invalid="ignore"):
+                raw = self.raw_prediction + t * step
+                pull = np.sum(weigh(s, loss.gradient(objective.target, raw)) * step)
+            return pull + linear + t * quadratic
+
+        return slope_at
+
+    def total(self, function, *arguments):
+        """Return function(point, *arguments), an array that is a sum over the rows.
+
+        Use this and `per_row` for computations on all rows, because they may be distributed.
+        """
+        return function(self, *arguments)
+
+    def per_row(self, function, *arguments):
+        """Return function(point, *arguments), an array with one entry per row, (n,)."""
+        return function(self, *arguments)
+
+    def hessian_blocks(self, shift=None):
+        """Return the diagonal blocks of H and the outputs that belong to each block.
+
+        A coupled loss has one block of order K D, laid out as theta. Otherwise every
+        output has a block of order D; outputs with equal curvature and penalty share it.
+
+        Parameters
+        ----------
+        shift : ndarray of shape (d,) or None, default=None
+            Subtracted from the features, see ``Design.gram``.
+
+        Returns
+        -------
+        list of (outputs, block)
+            `outputs` is an index array and `block` a square array. Only the upper triangle
+            of `block` is valid.
+        """
+        return hessian_blocks(self.objective, self.curvature_grams(shift))
+
+    def curvature_grams(self, shift=None):
+        """Return the blocks of H without the penalty, as sums over the rows.
+
+        A coupled loss has one block of order K D, shape (1, K D, K D). Outputs with the same
+        curvature share one block, (1, D, D). Otherwise each output has its own, (K, D, D).
+        """
+        if self.objective.coupled:
+            return coupled_gram(self, shift)[None]
+        curvature = self.curvature()
+        same = self.objective.formulation.loss.constant_curvature
+        if same and self.objective.row_weight.shape[1] == 1:
+            curvature = curvature[:, :1]
+        return signed_gram(self.objective.design, curvature, shift)
+
+    def _of_loss(self, name, rows):
+        function = getattr(self.objective.formulation.loss, name)
+        return function(self.objective.target[rows], self.raw_prediction[rows])
+
+    def _weighted(self, rows, values):
+        s = self.objective.row_weight[rows]
+        return weigh(s[:, :, None] if values.ndim == 3 else s, values)
