@@ -8,9 +8,12 @@ from sklearn.base import is_classifier
 __all__ = ["NOT_CONVEX", "UNSUPPORTED", "why"]
 
 _GROUPS = "norms of groups are curved on their support, where no fixed signs make them linear"
+_KNOT = (
+    "the alpha that it chooses is one at which a coefficient leaves or reaches 0, and the "
+    "derivatives on the two sides differ"
+)
 _NU = "nu bounds sums over the rows, which tie the multipliers of all rows together"
 _ORDER = "the result of its one pass of updates depends on the order of the samples"
-_PATH = "the path is not converged to"
 _PRECISIONS = "precisions are parameters too"
 
 #: Estimators whose fit minimises a convex objective, but which have no class here: the
@@ -33,9 +36,7 @@ UNSUPPORTED = {
         "it is a projection without parameters",
         None,
     ),
-    "LassoLars": ("as Lasso, by least angles", _PATH, "Lasso"),
-    "LassoLarsCV": ("as Lasso, by least angles", _PATH, "Lasso"),
-    "LassoLarsIC": ("as Lasso, by least angles", _PATH, "Lasso"),
+    "LassoLarsIC": ("as Lasso, by least angles", _KNOT, "LassoLarsCV"),
     "MultiTaskElasticNet": (
         "squared error and the norm of each feature's coefficients",
         _GROUPS,
@@ -82,7 +83,7 @@ NOT_CONVEX = {
         "LinearDiscriminantAnalysis MultinomialNB QuadraticDiscriminantAnalysis"
     ),
     "searches among features, samples or directions": (
-        "CCA Lars LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
+        "CCA LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
         "PLSRegression RANSACRegressor TheilSenRegressor"
     ),
     "neural networks": "MLPClassifier MLPRegressor",

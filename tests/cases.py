@@ -22,6 +22,7 @@ from sklearn.datasets import (
 )
 from sklearn.preprocessing import scale
 from sklearn.utils.fixes import parse_version
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
@@ -29,8 +30,11 @@ from skinfluence.linear_model import (
     ElasticNetCV,
     GammaRegressor,
     HuberRegressor,
+    Lars,
     Lasso,
     LassoCV,
+    LassoLars,
+    LassoLarsCV,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -143,8 +147,36 @@ class Case:
 
     def fit_to(self, estimator, sample_weight):
         X, y, _ = self.data()
-        estimator.fit(X, y, sample_weight=sample_weight)
-        return estimator.polish(tol=1e-13) if self.polished else estimator
+        fitted = fit(estimator, X, y, sample_weight)
+        return fitted.polish(tol=1e-13) if self.polished else fitted
+
+
+def fit(estimator, X, y, sample_weight):
+    """Return an estimator fitted with weights; all of them are 1 if its `fit` takes none."""
+    if has_fit_parameter(estimator, "sample_weight"):
+        return estimator.fit(X, y, sample_weight=sample_weight)
+    assert np.all(sample_weight == 1)
+    return estimator.fit(X, y)
+
+
+def held(fitted):
+    """Return a copy of a fitted estimator whose `fit` keeps the values that its own chose.
+
+    Another class of scikit-learn refits it, which takes weights.
+    """
+
+    class Held(type(fitted)):
+        def fit(self, X, y, sample_weight=None):
+            w = np.ones(len(y)) if sample_weight is None else sample_weight
+            vars(self).update(vars(problem_of(self).refit_by_solver(X, y, w).estimator))
+            return self
+
+        def __sklearn_clone__(self):
+            return copy.copy(self)
+
+    found = copy.copy(fitted)
+    found.__class__ = Held
+    return found
 
 
 @cache
@@ -343,6 +375,11 @@ CASES = [
         ElasticNetCV(alphas=[0.02, 0.2], l1_ratio=0.4, cv=3, **DESCENT),
         "diabetes",
     ),
+    Case("lars", Lars(), "diabetes", False),
+    Case("lars-targets", Lars(fit_intercept=False), "linnerud", False),
+    Case("lasso-lars", LassoLars(alpha=0.05), "diabetes", False),
+    Case("lasso-lars-targets", LassoLars(alpha=0.2, fit_path=False), "linnerud", False),
+    Case("lasso-lars-cv", LassoLarsCV(cv=3), "diabetes", False),
     Case("l1-logistic", LogisticRegression(l1_ratio=0.5, C=0.1, **SAGA), "cancer"),
     Case(
         "l1-liblinear",
@@ -573,6 +610,8 @@ def frozen(case, fitted):
 
     Class weights, and the strength of the penalty where it was searched for.
     """
+    if not has_fit_parameter(case.estimator, "sample_weight"):
+        return held(fitted)
     estimator = clone(case.estimator)
     if hasattr(fitted, "alpha_"):
         estimator.set_params(alphas=[fitted.alpha_])
@@ -602,7 +641,7 @@ def params_without(estimator, case, rows):
         w[rows] = 0.0
         return case.fit_to(clone(estimator), w).params_
     kept = np.delete(np.arange(len(y)), rows)
-    refit = clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
+    refit = fit(clone(estimator), X[kept], y[kept], w[kept])
     if not case.kernel:
         return refit.params_
     layout = problem_of(refit).layout

@@ -18,7 +18,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
 )
 from skinfluence.linear_model import Lasso, LogisticRegression, Ridge, RidgeClassifier
-from tests.cases import NEWTON, data, each_case, each_linear_case, sklearn_parent
+from tests.cases import NEWTON, data, each_case, each_linear_case, fit, sklearn_parent
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def fitted():
 @pytest.mark.parametrize("case", **each_case)
 def test_fit_is_scikit_learns(case):
     X, y, w = case.data()
-    ours = clone(case.estimator).fit(X, y, sample_weight=w)
+    ours = fit(clone(case.estimator), X, y, w)
     parent = sklearn_parent(ours)
     if parent is None:
         pytest.skip("no class of scikit-learn to compare with")
-    theirs = parent(**case.estimator.get_params()).fit(X, y, sample_weight=w)
+    theirs = fit(parent(**case.estimator.get_params()), X, y, w)
     for name in ("dual_coef_",) if case.kernel else ("coef_", "intercept_"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
         assert np.shape(getattr(ours, name)) == np.shape(getattr(theirs, name))

@@ -46,7 +46,7 @@ from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.methods import FittedMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, sklearn_parent
+from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, fit, sklearn_parent
 from tests.test_discrete_stages import needs_splitter
 
 MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
@@ -57,7 +57,7 @@ def plain_fit(case):
     """Return the fit of scikit-learn's own class, and its data."""
     X, y, w = case.data()
     plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
-    return plain.fit(X, y, sample_weight=w), (X, y, w)
+    return fit(plain, X, y, w), (X, y, w)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def plain():
 def test_a_fit_of_scikit_learn_answers_like_ours(case):
     plain, (X, y, w) = plain_fit(case)
     found = from_fitted(plain, X, y, w)
-    ours = clone(case.estimator).fit(X, y, sample_weight=w)
+    ours = fit(clone(case.estimator), X, y, w)
     assert type(found) is type(ours)
     assert joblib.hash(found.get_params()) == joblib.hash(ours.get_params())
     assert all(vars(found)[name] is value for name, value in vars(plain).items())

@@ -21,7 +21,7 @@ from skinfluence import (
     linear_model,
     svm,
 )
-from tests.cases import sklearn_parent
+from tests.cases import fit, sklearn_parent
 from tests.pickles.make import QUERIES, answers, examples
 
 FILES = sorted((Path(__file__).parent / "pickles").glob("*/*.pkl.xz"))
@@ -109,7 +109,7 @@ def test_skops_reads_what_it_wrote(name):
         plain = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]})
         if name != "LeaveOneOutSearchCV":  # which takes more parameters than its parent
             plain = parent(**fitted.get_params(deep=False))
-        plain.fit(X, y, sample_weight=w)
+        fit(plain, X, y, w)
         assert foreign <= set(skops.get_untrusted_types(data=skops.dumps(plain)))
     restored = skops.loads(dumped, trusted=untrusted)
     assert type(restored) is type(fitted)

@@ -7,6 +7,7 @@ its `fit` minimises.
     logistic.py        logistic regression
     ridge.py           least squares with a squared penalty or none, for targets and for labels
     lasso.py           least squares with an l1 penalty
+    least_angle.py     the same by least angle regression
     glm.py             generalised linear models
     huber.py           a loss that outliers do not dominate, with its scale
     sgd.py             smooth losses by stochastic gradient descent
@@ -15,6 +16,7 @@ its `fit` minimises.
 from skinfluence.linear_model.glm import GammaRegressor, PoissonRegressor, TweedieRegressor
 from skinfluence.linear_model.huber import HuberRegressor
 from skinfluence.linear_model.lasso import ElasticNet, ElasticNetCV, Lasso, LassoCV
+from skinfluence.linear_model.least_angle import Lars, LassoLars, LassoLarsCV
 from skinfluence.linear_model.logistic import LogisticRegression, LogisticRegressionCV
 from skinfluence.linear_model.ridge import (
     LinearRegression,
@@ -30,8 +32,11 @@ __all__ = [
     "ElasticNetCV",
     "GammaRegressor",
     "HuberRegressor",
+    "Lars",
     "Lasso",
     "LassoCV",
+    "LassoLars",
+    "LassoLarsCV",
     "LinearRegression",
     "LogisticRegression",
     "LogisticRegressionCV",

@@ -16,7 +16,7 @@ from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
-__all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
+__all__ = ["TIGHT_DESCENT", "ElasticNet", "ElasticNetCV", "Lasso", "LassoCV", "mean_squares"]
 
 
 class CoordinateDescentMixin(InfluenceEstimatorMixin):
@@ -49,13 +49,15 @@ class CoordinateDescentMixin(InfluenceEstimatorMixin):
         self : object
             The fitted estimator.
         """
-        return self._fit_and_remember(X, y, sample_weight, check_input=check_input)
+        return self._fit_and_remember(
+            X, y, sample_weight=sample_weight, check_input=check_input
+        )
 
     def _formulate(self, y, sample_weight):
-        return _formulate(self, self.alpha, self.l1_ratio)
+        return mean_squares(self, self.alpha, self.l1_ratio)
 
     def _tight_params(self, params):
-        return _TIGHT
+        return TIGHT_DESCENT
 
 
 class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
@@ -118,7 +120,7 @@ class CoordinateDescentSearchMixin(SearchInfluenceMixin):
         return copy.deepcopy(X) if written else X
 
     def _tight_params(self, params):
-        return _TIGHT
+        return TIGHT_DESCENT
 
 
 class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
@@ -141,7 +143,7 @@ class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
     _plain = linear_model.ElasticNet
 
     def _formulate(self, y, sample_weight):
-        return _formulate(self, self.alpha_, self.l1_ratio_)
+        return mean_squares(self, self.alpha_, self.l1_ratio_)
 
     def _chosen_params(self):
         return {
@@ -171,14 +173,14 @@ class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
     _plain = linear_model.Lasso
 
     def _formulate(self, y, sample_weight):
-        return _formulate(self, self.alpha_, 1.0)
+        return mean_squares(self, self.alpha_, 1.0)
 
     def _chosen_params(self):
         return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
 
 
 # Parameters of refits by coordinate descent, which goes to rounding.
-_TIGHT = {
+TIGHT_DESCENT = {
     "tol": 1e-14,
     "max_iter": 1_000_000,
     "warm_start": False,
@@ -187,7 +189,7 @@ _TIGHT = {
 }
 
 
-def _formulate(estimator, alpha, l1_ratio):
+def mean_squares(estimator, alpha, l1_ratio):
     """Return the formulation of squared error with an elastic-net penalty in mean form."""
     if estimator.positive:
         raise UnsupportedEstimatorError(

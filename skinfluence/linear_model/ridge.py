@@ -13,7 +13,14 @@ from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
 
-__all__ = ["LinearRegression", "Ridge", "RidgeCV", "RidgeClassifier", "RidgeClassifierCV"]
+__all__ = [
+    "LinearRegression",
+    "Ridge",
+    "RidgeCV",
+    "RidgeClassifier",
+    "RidgeClassifierCV",
+    "least_squares",
+]
 
 
 class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
@@ -39,7 +46,7 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
     def _formulate(self, y, sample_weight):
         _check_free(self)
         layout = self._layout()
-        return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
+        return least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
 
     def _tight_params(self, params):
         # The direct solvers do not take every input; the iterative one for sparse data
@@ -75,7 +82,7 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
     def _formulate(self, y, sample_weight):
         _check_free(self)
         layout = self._layout()
-        form = _least_squares(layout, RealTarget(layout.n_outputs), 0.0)
+        form = least_squares(layout, RealTarget(layout.n_outputs), 0.0)
         return replace(form, minimum_norm=rank_unit(self))
 
     def _tight_params(self, params):
@@ -139,7 +146,7 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
 
     def _formulate(self, y, sample_weight):
         layout = self._layout()
-        return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
+        return least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
 
     def _chosen_params(self):
         return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
@@ -188,7 +195,7 @@ def _check_free(estimator):
         )
 
 
-def _least_squares(layout, target, alpha, class_weight=None):
+def least_squares(layout, target, alpha, class_weight=None):
     """Return the formulation of squared error with the penalty alpha |coef|^2."""
     penalty = np.zeros(layout.shape)
     penalty[:, : layout.n_features] = 2.0 * np.reshape(alpha, (-1, 1))
@@ -212,7 +219,7 @@ def _labelled(estimator, y, alpha):
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]
-    return _least_squares(layout, encoder, alpha, weight)
+    return least_squares(layout, encoder, alpha, weight)
 
 
 def _frozen(estimator):
