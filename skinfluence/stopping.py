@@ -97,6 +97,8 @@ class Fit:
         """Whether the solver may have run out of iterations, or has no rule for gradients."""
         if self.has_no_rule:
             return True
+        if self.name in ("ARDRegression", "BayesianRidge"):
+            return False  # the coefficients are exact, whatever the precisions
         largest = self.params.get("max_iter")
         if largest is None or largest < 0:
             return False
@@ -300,6 +302,8 @@ def _coordinate_descent(fit, sizes):
 
 
 _RULES = {
+    "ARDRegression": _direct,
+    "BayesianRidge": _direct,
     "ElasticNet": _coordinate_descent,
     "ElasticNetCV": _coordinate_descent,
     "GammaRegressor": _deviance,

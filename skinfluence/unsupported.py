@@ -14,13 +14,10 @@ _KNOT = (
 )
 _NU = "nu bounds sums over the rows, which tie the multipliers of all rows together"
 _ORDER = "the result of its one pass of updates depends on the order of the samples"
-_PRECISIONS = "precisions are parameters too"
 
 #: Estimators whose fit minimises a convex objective, but which have no class here: the
 #: objective, why there is none, and what to use instead.
 UNSUPPORTED = {
-    "ARDRegression": ("evidence of a Gaussian prior", _PRECISIONS, "Ridge"),
-    "BayesianRidge": ("evidence of a Gaussian prior", _PRECISIONS, "Ridge"),
     "GaussianProcessClassifier": (
         "Laplace approximation, kernel parameters by evidence",
         "the kernel is fitted too",

@@ -26,6 +26,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
+    ARDRegression,
+    BayesianRidge,
     ElasticNet,
     ElasticNetCV,
     GammaRegressor,
@@ -314,6 +316,9 @@ CASES = [
         "wine",
         gradient=RIDGE_CV,
     ),
+    Case("ridge-bayesian", BayesianRidge(), "diabetes"),
+    Case("ridge-bayesian-no-intercept", BayesianRidge(fit_intercept=False), "diabetes", False),
+    Case("ridge-ard", ARDRegression(threshold_lambda=1e2), "diabetes", False),
     Case("poisson", PoissonRegressor(alpha=0.1, **NEWTON), "counts"),
     Case("poisson-unweighted", PoissonRegressor(alpha=1.0, **NEWTON), "counts", False),
     Case(
@@ -375,8 +380,8 @@ CASES = [
         ElasticNetCV(alphas=[0.02, 0.2], l1_ratio=0.4, cv=3, **DESCENT),
         "diabetes",
     ),
-    Case("lars", Lars(), "diabetes", False),
-    Case("lars-targets", Lars(fit_intercept=False), "linnerud", False),
+    Case("least-squares-lars", Lars(), "diabetes", False),
+    Case("least-squares-lars-targets", Lars(fit_intercept=False), "linnerud", False),
     Case("lasso-lars", LassoLars(alpha=0.05), "diabetes", False),
     Case("lasso-lars-targets", LassoLars(alpha=0.2, fit_path=False), "linnerud", False),
     Case("lasso-lars-cv", LassoLarsCV(cv=3), "diabetes", False),
@@ -610,7 +615,7 @@ def frozen(case, fitted):
 
     Class weights, and the strength of the penalty where it was searched for.
     """
-    if not has_fit_parameter(case.estimator, "sample_weight"):
+    if not has_fit_parameter(case.estimator, "sample_weight") or hasattr(fitted, "lambda_"):
         return held(fitted)
     estimator = clone(case.estimator)
     if hasattr(fitted, "alpha_"):
