@@ -307,6 +307,7 @@ _RULES = {
     "ElasticNet": _coordinate_descent,
     "ElasticNetCV": _coordinate_descent,
     "GammaRegressor": _deviance,
+    "GaussianProcessRegressor": _direct,
     "KernelRidge": _direct,
     "Lars": _direct,
     "Lasso": _coordinate_descent,

@@ -23,11 +23,6 @@ UNSUPPORTED = {
         "the kernel is fitted too",
         "LogisticRegression",
     ),
-    "GaussianProcessRegressor": (
-        "squared error and RKHS norm, kernel parameters by evidence",
-        "the kernel is fitted too",
-        "KernelRidge",
-    ),
     "IsotonicRegression": (
         "w (y - f)^2 with f monotone",
         "it is a projection without parameters",

@@ -20,10 +20,12 @@ from sklearn.datasets import (
     load_linnerud,
     load_wine,
 )
+from sklearn.gaussian_process import kernels
 from sklearn.preprocessing import scale
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.gaussian_process import GaussianProcessRegressor
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
     ARDRegression,
@@ -543,6 +545,20 @@ CASES = [
         "kernel-ridge-targets",
         KernelRidge(alpha=[0.1, 1.0, 0.3], kernel="poly", degree=2),
         "linnerud",
+        kernel=True,
+    ),
+    Case(
+        "kernel-ridge-process",
+        GaussianProcessRegressor(2.0 * kernels.RBF(2.0) + kernels.WhiteKernel(0.5)),
+        "diabetes",
+        False,
+        kernel=True,
+    ),
+    Case(
+        "kernel-ridge-process-targets",
+        GaussianProcessRegressor(kernels.Matern(3.0), alpha=0.3, optimizer=None),
+        "linnerud",
+        False,
         kernel=True,
     ),
     Case(

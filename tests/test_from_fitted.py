@@ -10,7 +10,15 @@ import joblib
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn import ensemble, kernel_ridge, linear_model, multiclass, multioutput, svm
+from sklearn import (
+    ensemble,
+    gaussian_process,
+    kernel_ridge,
+    linear_model,
+    multiclass,
+    multioutput,
+    svm,
+)
 from sklearn.base import TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -18,6 +26,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import RFE
 from sklearn.frozen import FrozenEstimator
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -56,7 +65,8 @@ each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
 def plain_fit(case):
     """Return the fit of scikit-learn's own class, and its data."""
     X, y, w = case.data()
-    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+    params = clone(case.estimator).get_params(deep=False)
+    plain = sklearn_parent(case.estimator)(**params)
     return fit(plain, X, y, w), (X, y, w)
 
 
@@ -425,6 +435,11 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
         linear_model.LogisticRegressionCV(refit=False, **LEGACY),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
         kernel_ridge.KernelRidge(alpha=0.0),
+        gaussian_process.GaussianProcessRegressor(normalize_y=True),
+        gaussian_process.GaussianProcessRegressor(alpha=np.linspace(0.1, 0.2, 200)),
+        gaussian_process.GaussianProcessRegressor(alpha=0.0, kernel=RBF(0.1), optimizer=None),
+        linear_model.Lars(n_nonzero_coefs=2),
+        linear_model.LassoLars(jitter=0.1),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Singular matrix")

@@ -17,6 +17,7 @@ import skinfluence
 from skinfluence import (
     InfluenceWarning,
     TrainingDataMissingError,
+    gaussian_process,
     kernel_ridge,
     linear_model,
     svm,
@@ -28,6 +29,7 @@ FILES = sorted((Path(__file__).parent / "pickles").glob("*/*.pkl.xz"))
 CLASSES = {
     *linear_model.__all__,
     *svm.__all__,
+    *gaussian_process.__all__,
     *kernel_ridge.__all__,
     "Pipeline",
     "LeaveOneOutSearchCV",
