@@ -120,7 +120,9 @@ class GaussianProcessRegressor(
     _fitted_kernel = None
     _plain = FixedProcess
 
-    def fit(self, X: MatrixLike, y: ArrayLike) -> Self:
+    def fit(  # type: ignore[override]  # scikit-learn takes no weights
+        self, X: MatrixLike, y: ArrayLike
+    ) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.

@@ -128,7 +128,9 @@ class ARDRegression(PrecisionMixin, linear_model.ARDRegression):
     True
     """
 
-    def fit(self, X: MatrixLike, y: ArrayLike) -> Self:
+    def fit(  # type: ignore[override]  # scikit-learn takes no weights
+        self, X: MatrixLike, y: ArrayLike
+    ) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.

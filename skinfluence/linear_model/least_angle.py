@@ -147,7 +147,9 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
 
     _plain = linear_model.Lasso
 
-    def fit(self, X: MatrixLike, y: ArrayLike, **params: Any) -> Self:
+    def fit(  # type: ignore[override]  # scikit-learn takes no weights
+        self, X: MatrixLike, y: ArrayLike, **params: Any
+    ) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         The arrays are kept by reference. Nothing is factorised before a method needs it.
