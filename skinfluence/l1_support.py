@@ -1,9 +1,12 @@
-"""What an l1 penalty makes of an objective while its support holds.
+"""What an l1 penalty or a lower bound of 0 makes of an objective while its support holds.
 
 The optimum of F + sum_d l_d |theta_d| has some parameters at 0, and stays there under small
 changes of the data as long as |dF/dtheta_d| < l_d for each of them. The others see a penalty
 that is linear, l_d sign_d theta_d, as long as they keep their signs. On the parameters that
 are free the objective is smooth, and everything said about smooth objectives is true.
+
+Parameters that may not be negative stay at 0 as long as -dF/dtheta_d < l_d, with or without a
+penalty: the gradient pushes them against the bound.
 """
 
 from dataclasses import dataclass, replace
@@ -11,12 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["L1Support", "holds", "is_optimum", "may_change", "settle"]
+__all__ = ["L1Support", "holds", "is_optimum", "may_change", "on_support_of", "settle"]
 
 
 @dataclass(frozen=True, eq=False)
 class L1Support:
-    """Which parameters an l1 penalty has left free, and on which side of 0.
+    """Which parameters an l1 penalty or a bound has left free, and on which side of 0.
 
     Parameters
     ----------
@@ -27,11 +30,14 @@ class L1Support:
         penalty.
     share : ndarray of shape (K, D)
         Factor of |theta| per unit of sample weight (mean form).
+    bounded : ndarray of shape (K, D) or None, default=None
+        Whether a parameter may not be negative; None if all may.
     """
 
     sign: np.ndarray
     strength: np.ndarray
     share: np.ndarray
+    bounded: np.ndarray | None = None
 
     @cached_property
     def free(self):
@@ -40,12 +46,19 @@ class L1Support:
 
     @cached_property
     def penalised(self):
-        """Parameters with an l1 penalty, (K, D) bool."""
-        return (self.strength > 0) | (self.share > 0)
+        """Parameters with an l1 penalty or a bound, (K, D) bool."""
+        penalised = (self.strength > 0) | (self.share > 0)
+        return penalised if self.bounded is None else penalised | self.bounded
 
     def total(self, weight_sum):
         """Return the factor of |theta| at a sum of sample weights, (K, D)."""
         return self.strength + weight_sum * self.share
+
+    def pull(self, gradient):
+        """Return how much a gradient (K, D) of the smooth part pulls parameters off 0."""
+        if self.bounded is None:
+            return np.abs(gradient)
+        return np.where(self.bounded, -gradient, np.abs(gradient))
 
     def freeze(self, V):
         """Set what does not move to zero in directions V (..., K, D), in place."""
@@ -76,22 +89,31 @@ class L1Support:
         Returns
         -------
         bool
-            Whether signs are kept, and no gradient beats the penalty that holds it.
+            Whether signs are kept, and no gradient beats the penalty or the bound that
+            holds it.
         """
         held, moving = self.penalised & ~self.free, self.penalised & self.free
         limit = (1 + 1e-9) * self.total(weight_sum)
         kept = np.sign(theta[moving]) == self.sign[moving]
         kept = kept.all() and not theta[held].any()
-        return bool(kept and np.all(np.abs(gradient[held]) <= limit[held]))
+        return bool(kept and np.all(self.pull(gradient)[held] <= limit[held]))
 
 
 def may_change(formulation):
     """Return whether parameters that are held at 0 may become free.
 
-    So it is for an l1 penalty. Those of a model with a scale are no parameters at all.
+    So it is for an l1 penalty or a bound. Those of a model with a scale are no parameters.
     """
     layout = formulation.layout
     return formulation.l1_support is not None and layout.n_predictions == layout.n_outputs
+
+
+def on_support_of(objective, theta):
+    """Return the objective with the support and the signs of other parameters (K, D)."""
+    form = objective.formulation
+    support = form.l1_support
+    support = replace(support, sign=np.sign(theta) * support.penalised)
+    return replace(objective, formulation=replace(form, l1_support=support))
 
 
 def is_optimum(objective, theta):
@@ -116,9 +138,7 @@ def settle(objective, theta, refit):
     if not may_change(form) or is_optimum(objective, theta):
         return objective, theta
     theta = form.layout.from_public(refit(objective))
-    support = form.l1_support
-    support = replace(support, sign=np.sign(theta) * support.penalised)
-    objective = replace(objective, formulation=replace(form, l1_support=support))
+    objective = on_support_of(objective, theta)
     if not is_optimum(objective, theta):
         raise ValueError(
             "At the new optimum other coefficients are zero, or have other signs, and "

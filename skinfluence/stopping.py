@@ -142,7 +142,7 @@ class Sizes:
 
     @cached_property
     def excess(self):
-        """|G|, of entries that an l1 penalty holds at 0 what it does not hold, (K, D)."""
+        """|G|; for entries held at 0 by how much it exceeds what holds them, (K, D)."""
         objective = self.objective
         gradient = np.abs(self.point.gradient)
         support = objective.formulation.l1_support
@@ -150,9 +150,9 @@ class Sizes:
             return gradient
         held = support.penalised & ~support.free
         if held.any():
-            smooth = np.abs(objective.gradients(self.theta[None])[0])
+            pull = support.pull(objective.gradients(self.theta[None])[0])
             limit = support.total(objective.weight_sum)
-            gradient[held] = np.maximum(0.0, smooth - limit)[held]
+            gradient[held] = np.maximum(0.0, pull - limit)[held]
         return gradient
 
     def squares(self, values):
@@ -257,6 +257,8 @@ def _stochastic(fit, sizes, smoothness):
 def _ridge(fit, sizes):
     if fit.solver in ("sag", "saga"):
         return _direct(fit, sizes) + _stochastic(fit, sizes, smoothness=2.0)
+    if fit.solver == "lbfgs":  # for positive coefficients; it halves the objective
+        return _direct(fit, sizes) + 2.02 * fit.params["tol"]
     if fit.solver not in ("sparse_cg", "lsqr"):
         return _direct(fit, sizes)
     # A residual of the normal equations relative to ||X|| ||y||.

@@ -99,16 +99,11 @@ def row(name, meet, message, *follow):
 ADVICE = [
     # Configurations without influence.
     row(
-        "Ridge(positive)",
-        lambda: Ridge(positive=True).fit(X, T).self_influence(),
-        r"use positive=False",
-        lambda: Ridge(positive=False).fit(X, T).self_influence(),
-    ),
-    row(
-        "Lasso(positive)",
+        "LassoLars(positive)",
+        lambda: LassoLars(alpha=0.1, positive=True).fit(X, T).self_influence(),
+        r"use positive=False, or Lasso\(positive=True\)",
+        lambda: LassoLars(alpha=0.1, positive=False).fit(X, T).self_influence(),
         lambda: Lasso(alpha=0.1, positive=True).fit(X, T).self_influence(),
-        r"use positive=False",
-        lambda: Lasso(alpha=0.1, positive=False).fit(X, T).self_influence(),
     ),
     row(
         "Lars(n_nonzero_coefs)",

@@ -17,7 +17,7 @@ from skinfluence import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
-from skinfluence.linear_model import Lasso, LogisticRegression, Ridge, RidgeClassifier
+from skinfluence.linear_model import LassoLars, LassoLarsCV, LogisticRegression, Ridge
 from tests.cases import NEWTON, data, each_case, each_linear_case, fit, sklearn_parent
 
 
@@ -233,9 +233,8 @@ def test_metadata_routing_reaches_fit():
 @pytest.mark.parametrize(
     "estimator",
     [
-        Ridge(positive=True),
-        RidgeClassifier(positive=True),
-        Lasso(alpha=0.01, positive=True),
+        LassoLars(alpha=0.01, positive=True),
+        LassoLarsCV(positive=True),
     ],
 )
 def test_a_configuration_without_influence_fits_and_predicts(estimator):

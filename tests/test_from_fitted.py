@@ -52,7 +52,7 @@ from skinfluence import (
 )
 from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
-from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.linear_model import LassoLars, LogisticRegression, Ridge
 from skinfluence.methods import FittedMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
 from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, fit, sklearn_parent
@@ -429,8 +429,7 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
 @pytest.mark.parametrize(
     "estimator",
     [
-        linear_model.Ridge(positive=True),
-        linear_model.Lasso(alpha=0.01, positive=True),
+        linear_model.LassoLars(alpha=0.01, positive=True),
         linear_model.SGDClassifier(loss="log_loss", penalty="l1"),
         linear_model.LogisticRegressionCV(refit=False, **LEGACY),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
@@ -451,7 +450,7 @@ def test_a_configuration_without_influence_is_refused_at_once(estimator):
             from_fitted(fitted, *given)
         with pytest.raises(UnsupportedEstimatorError, match=r"use (\w+=|a positive alpha)"):
             from_fitted(fitted[-1], *given)
-    ours = Ridge(positive=True).fit(X, y == "benign")
+    ours = LassoLars(positive=True).fit(X, y == "benign")
     with pytest.raises(UnsupportedEstimatorError, match="positive=False"):
         from_fitted(ours)
 

@@ -118,6 +118,7 @@ class LassoLars(LeastAngleMixin, linear_model.LassoLars):
 
     def _formulate(self, y, sample_weight):
         _check_unmoved_target(self)
+        _check_both_signs(self)
         return mean_squares(self, self.alpha, 1.0)
 
     def _chosen_params(self):
@@ -171,6 +172,7 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
         return self._fit_and_remember(X, y, **params)
 
     def _formulate(self, y, sample_weight):
+        _check_both_signs(self)
         return mean_squares(self, self.alpha_, 1.0)
 
     def _chosen_params(self):
@@ -178,6 +180,17 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
 
     def _tight_params(self, params):
         return TIGHT_DESCENT
+
+
+def _check_both_signs(estimator):
+    """Raise if the path of coefficients that may not be negative ends off the optimum."""
+    if estimator.positive:
+        name = type(estimator).__name__
+        instead = "LassoCV" if name.endswith("CV") else "Lasso"
+        raise UnsupportedEstimatorError(
+            f"{name}(positive=True) has a path that leaves the optimum, and no influence "
+            f"function here: use positive=False, or {instead}(positive=True)."
+        )
 
 
 def _check_unmoved_target(estimator):
