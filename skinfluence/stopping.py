@@ -28,6 +28,10 @@ _ROUNDINGS, _DIRECT = 1e4, 1e-6
 _STOCHASTIC, _STOCHASTIC_SHARE = 400.0, 0.04
 
 
+# What lbfgs may still gain, in gains of its last step.
+_LEFT = 10.0
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a fitted estimator tells about the end of its fit.
@@ -110,8 +114,8 @@ class Fit:
             # On features of very different scale the first line search failed, or the first
             # epoch moved nothing.
             return True
-        if self.n_iter is None and self.solver in ("sparse_cg", None):
-            return self.solver == "sparse_cg"
+        if self.n_iter is None and self.solver in ("sparse_cg", "lbfgs", None):
+            return self.solver is not None
         return self.n_iter is not None and self.n_iter >= largest
 
     @property
@@ -257,8 +261,12 @@ def _stochastic(fit, sizes, smoothness):
 def _ridge(fit, sizes):
     if fit.solver in ("sag", "saga"):
         return _direct(fit, sizes) + _stochastic(fit, sizes, smoothness=2.0)
-    if fit.solver == "lbfgs":  # for positive coefficients; it halves the objective
-        return _direct(fit, sizes) + 2.02 * fit.params["tol"]
+    if fit.solver == "lbfgs":
+        # For positive coefficients: it ends at a gradient of F/2 below tol, or if a step gains
+        # less than this share of F, after which several times as much may be left.
+        left = _LEFT * fit.params["tol"] * abs(sizes.point.value)
+        flat = np.sqrt(2 * sizes.hessian_diagonal * left)
+        return _direct(fit, sizes) + 2.02 * fit.params["tol"] + flat
     if fit.solver not in ("sparse_cg", "lsqr"):
         return _direct(fit, sizes)
     # A residual of the normal equations relative to ||X|| ||y||.

@@ -286,10 +286,12 @@ CASES = [
     ),
     Case("ridge-cv", RidgeCV(alphas=[0.1, 0.7, 7.0]), "diabetes", gradient=RIDGE_CV),
     Case("ridge-cv-folds", RidgeCV(alphas=[0.1, 0.7, 7.0], cv=3), "linnerud", False),
-    Case("positive-ridge", Ridge(alpha=0.7, positive=True), "diabetes", polished=True),
+    Case(
+        "positive-ridge", Ridge(alpha=0.7, positive=True, tol=1e-12), "diabetes", polished=True
+    ),
     Case(
         "positive-ridge-targets",
-        Ridge(alpha=0.7, positive=True, fit_intercept=False),
+        Ridge(alpha=0.7, positive=True, tol=1e-12, fit_intercept=False),
         "linnerud",
         False,
         polished=True,
