@@ -296,6 +296,12 @@ CASES = [
         False,
         polished=True,
     ),
+    Case(
+        "positive-ridge-classifier",
+        RidgeClassifier(positive=True, class_weight="balanced", tol=1e-12),
+        "wine",
+        polished=True,
+    ),
     Case("positive-least-squares", LinearRegression(positive=True), "diabetes"),
     Case("least-squares", LinearRegression(), "diabetes"),
     Case("least-squares-targets", LinearRegression(fit_intercept=False), "linnerud"),
@@ -395,6 +401,11 @@ CASES = [
         False,
     ),
     Case("lasso-cv", LassoCV(alphas=[0.01, 0.05, 0.5], cv=3, **DESCENT), "diabetes"),
+    Case(
+        "lasso-cv-positive",
+        LassoCV(alphas=[0.01, 0.05, 0.5], cv=3, positive=True, **DESCENT),
+        "diabetes",
+    ),
     Case(
         "elastic-net-cv",
         ElasticNetCV(alphas=[0.02, 0.2], l1_ratio=0.4, cv=3, **DESCENT),

@@ -63,7 +63,7 @@ def test_every_class_is_kept():
     assert any(folder.name.startswith(f"{skinfluence.__version__}-") for folder in folders)
     for folder in folders:
         assert {path.name.removesuffix(".pkl.xz") for path in folder.iterdir()} >= CLASSES
-    assert sum(path.stat().st_size for path in FILES) < 100_000 * len(folders)
+    assert sum(path.stat().st_size for path in FILES) < 4_000 * len(FILES)
 
 
 def unpack(path, saved):
