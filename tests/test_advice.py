@@ -440,7 +440,7 @@ ADVICE = [
     row(
         "an l1 penalty on dask arrays",
         lambda: dask(Lasso(alpha=0.1), DT),
-        r"Use a squared penalty, or call compute\(\)",
+        r"Use a squared penalty, without bounds, or call compute\(\)",
         lambda: dask(Ridge(), DT),
     ),
     row(
