@@ -96,9 +96,9 @@ class GaussianProcessRegressor(
 
         F = sum_i w_i sum_k (y_ik - f_k(x_i))^2 + v sum_k a_k' K a_k
 
-    without an intercept. v is ``alpha`` and the level of the ``WhiteKernel`` inside the kernel,
-    which K leaves out. The parameters of ``kernel_`` are frozen: influence and removal are
-    those of the model at this kernel, and say nothing about another one that the evidence
+    without an intercept. v is ``alpha`` and the level of the ``WhiteKernel`` inside the
+    kernel, which K leaves out. The parameters of ``kernel_`` are frozen: influence and removal
+    are those of the model at this kernel, and say nothing about another one that the evidence
     would choose. `params_` holds the dual coefficients, ``alpha_``, target by target.
 
     ``normalize_y=True``, noise that differs between samples, and kernels of other objects than

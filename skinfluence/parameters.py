@@ -170,8 +170,8 @@ class Coefficients:
             )
         if formulation.l1_support is not None:
             raise UnsupportedEstimatorError(
-                f"{type(model).__name__} holds coefficients at 0 and takes no dask arrays: the "
-                "check that they stay there reads rows in memory. Use a squared penalty, "
+                f"{type(model).__name__} holds coefficients at 0 and takes no dask arrays: "
+                "the check that they stay there reads rows in memory. Use a squared penalty, "
                 "without bounds, or call compute() on a part of the rows and pass that."
             )
 
