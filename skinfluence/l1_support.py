@@ -1,9 +1,12 @@
-"""Objectives with an l1 penalty on a fixed support.
+"""Objectives with an l1 penalty, or a lower bound of 0, on a fixed support.
 
 The optimum of F + sum_d l_d |theta_d| has some parameters at 0. They stay there under small
 data changes as long as |dF/dtheta_d| < l_d for each of them. For the other parameters
 the penalty is linear, l_d sign_d theta_d, as long as they keep their signs. The objective is
 therefore smooth in the free parameters, and all formulas for smooth objectives apply.
+
+Parameters that may not be negative stay at 0 as long as -dF/dtheta_d < l_d, with or without a
+penalty, because the gradient pushes them against the bound.
 """
 
 from dataclasses import dataclass, replace
@@ -11,12 +14,20 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["L1Support", "freeze_hessian", "holds", "is_optimum", "may_change", "settle"]
+__all__ = [
+    "L1Support",
+    "freeze_hessian",
+    "holds",
+    "is_optimum",
+    "may_change",
+    "on_support_of",
+    "settle",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class L1Support:
-    """The parameters that an l1 penalty leaves free, and their signs.
+    """The parameters that an l1 penalty or a bound leaves free, and their signs.
 
     Parameters
     ----------
@@ -26,11 +37,14 @@ class L1Support:
         Factor on |theta| that does not depend on the weights, 0 without an l1 penalty.
     share : ndarray of shape (K, D)
         Factor on |theta| per unit of sample weight (mean form).
+    bounded : ndarray of shape (K, D) or None, default=None
+        Mask of the parameters that may not be negative; None if all may.
     """
 
     sign: np.ndarray
     strength: np.ndarray
     share: np.ndarray
+    bounded: np.ndarray | None = None
 
     @cached_property
     def free(self):
@@ -39,12 +53,19 @@ class L1Support:
 
     @cached_property
     def penalised(self):
-        """Mask of the parameters with an l1 penalty, (K, D) bool."""
-        return (self.strength > 0) | (self.share > 0)
+        """Mask of the parameters with an l1 penalty or a bound, (K, D) bool."""
+        penalised = (self.strength > 0) | (self.share > 0)
+        return penalised if self.bounded is None else penalised | self.bounded
 
     def total(self, weight_sum):
         """Return the factor on |theta| for a given sum of sample weights, (K, D)."""
         return self.strength + weight_sum * self.share
+
+    def pull(self, gradient):
+        """Return how much a gradient (K, D) of the smooth part pulls parameters off 0."""
+        if self.bounded is None:
+            return np.abs(gradient)
+        return np.where(self.bounded, -gradient, np.abs(gradient))
 
     def freeze(self, V):
         """Set directions V (..., K, D) to zero for fixed parameters, in place."""
@@ -67,13 +88,14 @@ class L1Support:
         Returns
         -------
         bool
-            Whether all signs are kept and no gradient exceeds the penalty's factor.
+            Whether all signs are kept and no gradient exceeds the factor of the penalty, or
+            pushes a parameter away from its bound.
         """
         fixed, moving = self.penalised & ~self.free, self.penalised & self.free
         limit = (1 + 1e-9) * self.total(weight_sum)
         kept = np.sign(theta[moving]) == self.sign[moving]
         kept = kept.all() and not theta[fixed].any()
-        return bool(kept and np.all(np.abs(gradient[fixed]) <= limit[fixed]))
+        return bool(kept and np.all(self.pull(gradient)[fixed] <= limit[fixed]))
 
 
 def freeze_hessian(block, free):
@@ -88,11 +110,19 @@ def freeze_hessian(block, free):
 def may_change(formulation):
     """Return whether parameters that are fixed at 0 may become free.
 
-    They may under an l1 penalty. For a model with a scale the fixed entries are not
-    parameters, so they stay at 0.
+    They may under an l1 penalty or at a bound. For a model with a scale the fixed entries are
+    not parameters, so they stay at 0.
     """
     layout = formulation.layout
     return formulation.l1_support is not None and layout.n_predictions == layout.n_outputs
+
+
+def on_support_of(objective, theta):
+    """Return the objective with the support and the signs of other parameters (K, D)."""
+    form = objective.formulation
+    support = form.l1_support
+    support = replace(support, sign=np.sign(theta) * support.penalised)
+    return replace(objective, formulation=replace(form, l1_support=support))
 
 
 def is_optimum(objective, theta):
@@ -117,9 +147,7 @@ def settle(objective, theta, refit):
     if not may_change(form) or is_optimum(objective, theta):
         return objective, theta
     theta = form.layout.from_public(refit(objective))
-    support = form.l1_support
-    support = replace(support, sign=np.sign(theta) * support.penalised)
-    objective = replace(objective, formulation=replace(form, l1_support=support))
+    objective = on_support_of(objective, theta)
     if not is_optimum(objective, theta):
         raise ValueError(
             "The new optimum has other zero coefficients or other signs, and scikit-learn's "

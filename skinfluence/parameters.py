@@ -170,9 +170,9 @@ class Coefficients:
             )
         if formulation.l1_support is not None:
             raise UnsupportedEstimatorError(
-                f"{type(model).__name__} with an l1 penalty takes no dask arrays: the check "
-                "that its zeros stay zeros reads rows in memory. Use a squared penalty, or "
-                "call compute() on a part of the rows and pass that."
+                f"{type(model).__name__} holds coefficients at 0 and takes no dask arrays: "
+                "the check that they stay there reads rows in memory. Use a squared penalty, "
+                "without bounds, or call compute() on a part of the rows and pass that."
             )
 
     def check_perturbable(self, objective):

@@ -28,6 +28,10 @@ _ROUNDINGS, _DIRECT = 1e4, 1e-6
 _STOCHASTIC, _STOCHASTIC_SHARE = 400.0, 0.04
 
 
+# What lbfgs may still gain, in gains of its last step.
+_LEFT = 10.0
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a fitted estimator tells about the end of its fit.
@@ -97,6 +101,8 @@ class Fit:
         """Whether the solver may have run out of iterations, or has no rule for gradients."""
         if self.has_no_rule:
             return True
+        if self.name in ("ARDRegression", "BayesianRidge"):
+            return False  # the coefficients are exact, whatever the precisions
         largest = self.params.get("max_iter")
         if largest is None or largest < 0:
             return False
@@ -108,8 +114,8 @@ class Fit:
             # On features of very different scale the first line search failed, or the first
             # epoch moved nothing.
             return True
-        if self.n_iter is None and self.solver in ("sparse_cg", None):
-            return self.solver == "sparse_cg"
+        if self.n_iter is None and self.solver in ("sparse_cg", "lbfgs", None):
+            return self.solver is not None
         return self.n_iter is not None and self.n_iter >= largest
 
     @property
@@ -140,7 +146,7 @@ class Sizes:
 
     @cached_property
     def excess(self):
-        """|G|, of entries that an l1 penalty holds at 0 what it does not hold, (K, D)."""
+        """|G|; for entries held at 0 by how much it exceeds what holds them, (K, D)."""
         objective = self.objective
         gradient = np.abs(self.point.gradient)
         support = objective.formulation.l1_support
@@ -148,9 +154,9 @@ class Sizes:
             return gradient
         held = support.penalised & ~support.free
         if held.any():
-            smooth = np.abs(objective.gradients(self.theta[None])[0])
+            pull = support.pull(objective.gradients(self.theta[None])[0])
             limit = support.total(objective.weight_sum)
-            gradient[held] = np.maximum(0.0, smooth - limit)[held]
+            gradient[held] = np.maximum(0.0, pull - limit)[held]
         return gradient
 
     def squares(self, values):
@@ -255,6 +261,12 @@ def _stochastic(fit, sizes, smoothness):
 def _ridge(fit, sizes):
     if fit.solver in ("sag", "saga"):
         return _direct(fit, sizes) + _stochastic(fit, sizes, smoothness=2.0)
+    if fit.solver == "lbfgs":
+        # For positive coefficients: it ends at a gradient of F/2 below tol, or if a step gains
+        # less than this share of F, after which several times as much may be left.
+        left = _LEFT * fit.params["tol"] * abs(sizes.point.value)
+        flat = np.sqrt(2 * sizes.hessian_diagonal * left)
+        return _direct(fit, sizes) + 2.02 * fit.params["tol"] + flat
     if fit.solver not in ("sparse_cg", "lsqr"):
         return _direct(fit, sizes)
     # A residual of the normal equations relative to ||X|| ||y||.
@@ -300,12 +312,18 @@ def _coordinate_descent(fit, sizes):
 
 
 _RULES = {
+    "ARDRegression": _direct,
+    "BayesianRidge": _direct,
     "ElasticNet": _coordinate_descent,
     "ElasticNetCV": _coordinate_descent,
     "GammaRegressor": _deviance,
+    "GaussianProcessRegressor": _direct,
     "KernelRidge": _direct,
+    "Lars": _direct,
     "Lasso": _coordinate_descent,
     "LassoCV": _coordinate_descent,
+    "LassoLars": _direct,
+    "LassoLarsCV": _direct,
     "LinearRegression": _least_squares,
     "LinearSVC": _liblinear,
     "LinearSVR": _liblinear,

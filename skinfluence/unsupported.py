@@ -8,34 +8,27 @@ from sklearn.base import is_classifier
 __all__ = ["NOT_CONVEX", "UNSUPPORTED", "why"]
 
 _GROUPS = "norms of groups are curved on their support, so fixed signs do not make them linear"
+_KNOT = (
+    "a coefficient leaves or reaches 0 exactly at the alpha that it chooses, and the "
+    "derivatives on the two sides differ"
+)
 _NU = "nu bounds sums over the rows, so the multipliers of all rows depend on each other"
 _ORDER = "it makes a single pass, and the result depends on the order of the samples"
-_PATH = "its path does not converge to the optimum"
-_PRECISIONS = "the fit also estimates precisions"
 
 #: Estimators whose fit minimises a convex objective, but which have no class here: the
 #: objective, the reason, and an alternative.
 UNSUPPORTED = {
-    "ARDRegression": ("evidence of a Gaussian prior", _PRECISIONS, "Ridge"),
-    "BayesianRidge": ("evidence of a Gaussian prior", _PRECISIONS, "Ridge"),
     "GaussianProcessClassifier": (
         "Laplace approximation, kernel parameters by evidence",
         "the fit also estimates the kernel",
         "LogisticRegression",
-    ),
-    "GaussianProcessRegressor": (
-        "squared error and RKHS norm, kernel parameters by evidence",
-        "the fit also estimates the kernel",
-        "KernelRidge",
     ),
     "IsotonicRegression": (
         "w (y - f)^2 with f monotone",
         "it is a projection without parameters",
         None,
     ),
-    "LassoLars": ("as Lasso, by least angles", _PATH, "Lasso"),
-    "LassoLarsCV": ("as Lasso, by least angles", _PATH, "Lasso"),
-    "LassoLarsIC": ("as Lasso, by least angles", _PATH, "Lasso"),
+    "LassoLarsIC": ("as Lasso, by least angles", _KNOT, "LassoLarsCV"),
     "MultiTaskElasticNet": (
         "squared error and the norm of each feature's coefficients",
         _GROUPS,
@@ -82,7 +75,7 @@ NOT_CONVEX = {
         "LinearDiscriminantAnalysis MultinomialNB QuadraticDiscriminantAnalysis"
     ),
     "searches among features, samples or directions": (
-        "CCA Lars LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
+        "CCA LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
         "PLSRegression RANSACRegressor TheilSenRegressor"
     ),
     "neural networks": "MLPClassifier MLPRegressor",

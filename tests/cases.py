@@ -20,17 +20,25 @@ from sklearn.datasets import (
     load_linnerud,
     load_wine,
 )
+from sklearn.gaussian_process import kernels
 from sklearn.preprocessing import scale
 from sklearn.utils.fixes import parse_version
+from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.gaussian_process import GaussianProcessRegressor
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
+    ARDRegression,
+    BayesianRidge,
     ElasticNet,
     ElasticNetCV,
     GammaRegressor,
     HuberRegressor,
+    Lars,
     Lasso,
     LassoCV,
+    LassoLars,
+    LassoLarsCV,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -143,8 +151,36 @@ class Case:
 
     def fit_to(self, estimator, sample_weight):
         X, y, _ = self.data()
-        estimator.fit(X, y, sample_weight=sample_weight)
-        return estimator.polish(tol=1e-13) if self.polished else estimator
+        fitted = fit(estimator, X, y, sample_weight)
+        return fitted.polish(tol=1e-13) if self.polished else fitted
+
+
+def fit(estimator, X, y, sample_weight):
+    """Return an estimator fitted with weights; all of them are 1 if its `fit` takes none."""
+    if has_fit_parameter(estimator, "sample_weight"):
+        return estimator.fit(X, y, sample_weight=sample_weight)
+    assert np.all(sample_weight == 1)
+    return estimator.fit(X, y)
+
+
+def held(fitted):
+    """Return a copy of a fitted estimator whose `fit` keeps the values that its own chose.
+
+    Another class of scikit-learn refits it, which takes weights.
+    """
+
+    class Held(type(fitted)):
+        def fit(self, X, y, sample_weight=None):
+            w = np.ones(len(y)) if sample_weight is None else sample_weight
+            vars(self).update(vars(problem_of(self).refit_by_solver(X, y, w).estimator))
+            return self
+
+        def __sklearn_clone__(self):
+            return copy.copy(self)
+
+    found = copy.copy(fitted)
+    found.__class__ = Held
+    return found
 
 
 @cache
@@ -250,6 +286,23 @@ CASES = [
     ),
     Case("ridge-cv", RidgeCV(alphas=[0.1, 0.7, 7.0]), "diabetes", gradient=RIDGE_CV),
     Case("ridge-cv-folds", RidgeCV(alphas=[0.1, 0.7, 7.0], cv=3), "linnerud", False),
+    Case(
+        "positive-ridge", Ridge(alpha=0.7, positive=True, tol=1e-12), "diabetes", polished=True
+    ),
+    Case(
+        "positive-ridge-targets",
+        Ridge(alpha=0.7, positive=True, tol=1e-12, fit_intercept=False),
+        "linnerud",
+        False,
+        polished=True,
+    ),
+    Case(
+        "positive-ridge-classifier",
+        RidgeClassifier(positive=True, class_weight="balanced", tol=1e-12),
+        "wine",
+        polished=True,
+    ),
+    Case("positive-least-squares", LinearRegression(positive=True), "diabetes"),
     Case("least-squares", LinearRegression(), "diabetes"),
     Case("least-squares-targets", LinearRegression(fit_intercept=False), "linnerud"),
     Case("least-squares-dependent", LinearRegression(), "dependent"),
@@ -282,6 +335,9 @@ CASES = [
         "wine",
         gradient=RIDGE_CV,
     ),
+    Case("ridge-bayesian", BayesianRidge(), "diabetes"),
+    Case("ridge-bayesian-no-intercept", BayesianRidge(fit_intercept=False), "diabetes", False),
+    Case("ridge-ard", ARDRegression(threshold_lambda=1e2), "diabetes", False),
     Case("poisson", PoissonRegressor(alpha=0.1, **NEWTON), "counts"),
     Case("poisson-unweighted", PoissonRegressor(alpha=1.0, **NEWTON), "counts", False),
     Case(
@@ -337,12 +393,29 @@ CASES = [
         ElasticNet(alpha=0.2, l1_ratio=0.7, fit_intercept=False, **DESCENT),
         "linnerud",
     ),
+    Case("lasso-positive", Lasso(alpha=0.05, positive=True, **DESCENT), "diabetes"),
+    Case(
+        "elastic-net-positive-targets",
+        ElasticNet(alpha=0.2, positive=True, **DESCENT),
+        "linnerud",
+        False,
+    ),
     Case("lasso-cv", LassoCV(alphas=[0.01, 0.05, 0.5], cv=3, **DESCENT), "diabetes"),
+    Case(
+        "lasso-cv-positive",
+        LassoCV(alphas=[0.01, 0.05, 0.5], cv=3, positive=True, **DESCENT),
+        "diabetes",
+    ),
     Case(
         "elastic-net-cv",
         ElasticNetCV(alphas=[0.02, 0.2], l1_ratio=0.4, cv=3, **DESCENT),
         "diabetes",
     ),
+    Case("least-squares-lars", Lars(), "diabetes", False),
+    Case("least-squares-lars-targets", Lars(fit_intercept=False), "linnerud", False),
+    Case("lasso-lars", LassoLars(alpha=0.05), "diabetes", False),
+    Case("lasso-lars-targets", LassoLars(alpha=0.2, fit_path=False), "linnerud", False),
+    Case("lasso-lars-cv", LassoLarsCV(cv=3), "diabetes", False),
     Case("l1-logistic", LogisticRegression(l1_ratio=0.5, C=0.1, **SAGA), "cancer"),
     Case(
         "l1-liblinear",
@@ -504,6 +577,20 @@ CASES = [
         kernel=True,
     ),
     Case(
+        "kernel-ridge-process",
+        GaussianProcessRegressor(2.0 * kernels.RBF(2.0) + kernels.WhiteKernel(0.5)),
+        "diabetes",
+        False,
+        kernel=True,
+    ),
+    Case(
+        "kernel-ridge-process-targets",
+        GaussianProcessRegressor(kernels.Matern(3.0), alpha=0.3, optimizer=None),
+        "linnerud",
+        False,
+        kernel=True,
+    ),
+    Case(
         "kernel-ridge-csr",
         KernelRidge(kernel="sigmoid", gamma=0.01, coef0=0.1),
         "diabetes",
@@ -573,6 +660,8 @@ def frozen(case, fitted):
 
     Class weights, and the strength of the penalty where it was searched for.
     """
+    if not has_fit_parameter(case.estimator, "sample_weight") or hasattr(fitted, "lambda_"):
+        return held(fitted)
     estimator = clone(case.estimator)
     if hasattr(fitted, "alpha_"):
         estimator.set_params(alphas=[fitted.alpha_])
@@ -602,7 +691,7 @@ def params_without(estimator, case, rows):
         w[rows] = 0.0
         return case.fit_to(clone(estimator), w).params_
     kept = np.delete(np.arange(len(y)), rows)
-    refit = clone(estimator).fit(X[kept], y[kept], sample_weight=w[kept])
+    refit = fit(clone(estimator), X[kept], y[kept], w[kept])
     if not case.kernel:
         return refit.params_
     layout = problem_of(refit).layout

@@ -26,7 +26,9 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
     ElasticNet,
     HuberRegressor,
+    Lars,
     Lasso,
+    LassoLars,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -52,6 +54,7 @@ def _rows():
 X, T = _rows()
 Y = (T > 0).astype(int)
 THREE = np.digitize(T, [-1, 1])
+NOISE = np.random.default_rng(1).uniform(0.0, 0.1, 60)
 COUNTS = np.round(np.exp(T / 3))
 TWICE = np.column_stack([X, X[:, 0]])
 FAR = X * [1e4, 1.0, 1e-3] + [1e4, 0, 0]
@@ -96,16 +99,24 @@ def row(name, meet, message, *follow):
 ADVICE = [
     # Configurations without influence.
     row(
-        "Ridge(positive)",
-        lambda: Ridge(positive=True).fit(X, T).self_influence(),
-        r"use positive=False",
-        lambda: Ridge(positive=False).fit(X, T).self_influence(),
+        "LassoLars(positive)",
+        lambda: LassoLars(alpha=0.1, positive=True).fit(X, T).self_influence(),
+        r"use positive=False, or Lasso\(positive=True\)",
+        lambda: LassoLars(alpha=0.1, positive=False).fit(X, T).self_influence(),
+        lambda: Lasso(alpha=0.1, positive=True).fit(X, T).self_influence(),
     ),
     row(
-        "Lasso(positive)",
-        lambda: Lasso(alpha=0.1, positive=True).fit(X, T).self_influence(),
-        r"use positive=False",
-        lambda: Lasso(alpha=0.1, positive=False).fit(X, T).self_influence(),
+        "Lars(n_nonzero_coefs)",
+        lambda: Lars(n_nonzero_coefs=2).fit(X, T).self_influence(),
+        r"use n_nonzero_coefs=3, or LassoLars",
+        lambda: Lars(n_nonzero_coefs=3).fit(X, T).self_influence(),
+        lambda: LassoLars(alpha=0.1).fit(X, T).self_influence(),
+    ),
+    row(
+        "LassoLars(jitter)",
+        lambda: LassoLars(jitter=0.1).fit(X, T).self_influence(),
+        r"use jitter=None, and add the noise to y",
+        lambda: LassoLars(alpha=0.1).fit(X, T + NOISE).self_influence(),
     ),
     row(
         "several labels",
@@ -429,7 +440,7 @@ ADVICE = [
     row(
         "an l1 penalty on dask arrays",
         lambda: dask(Lasso(alpha=0.1), DT),
-        r"Use a squared penalty, or call compute\(\)",
+        r"Use a squared penalty, without bounds, or call compute\(\)",
         lambda: dask(Ridge(), DT),
     ),
     row(

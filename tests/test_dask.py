@@ -40,9 +40,9 @@ def refusal(case):
         return "The features depend on each other"
     if case.name.startswith("huber"):
         return "HuberRegressor takes no dask arrays: its scale"
-    if case.name.startswith(("lasso", "elastic-net", "l1-")):
+    if case.name.startswith(("lasso", "elastic-net", "l1-", "positive-", "ridge-ard")):
         name = type(case.estimator).__name__
-        return f"{name} with an l1 penalty takes no dask arrays"
+        return f"{name} holds coefficients at 0 and takes no dask arrays"
     return None
 
 

@@ -24,7 +24,7 @@ from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
 from skinfluence.supervised import learned_from_y
-from tests.cases import CASES, HINGES, sklearn_parent
+from tests.cases import CASES, HINGES, fit, sklearn_parent
 
 MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]
 # Solvers that may end at any gradient: only worse than a constant is caught.
@@ -67,20 +67,20 @@ def warnings_of(obj, X, y, sample_weight=None):
 def test_the_data_of_the_fit_do_not_warn(case):
     X, y, w = case.data()
     for params in ({}, {"tol": 1e-2}, {"max_iter": 3}):
-        plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+        plain = sklearn_parent(case.estimator)(**case.estimator.get_params(deep=False))
         if not set(params) <= set(plain.get_params()):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            plain.set_params(**params).fit(X, y, sample_weight=w)
+            fit(plain.set_params(**params), X, y, w)
         assert warnings_of(plain, X, y, w) == []
 
 
 @pytest.mark.parametrize("case", MIRRORED, ids=lambda case: case.name)
 def test_another_order_of_y_warns(case):
     X, y, w = case.data()
-    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
-    plain.fit(X, y, sample_weight=w)
+    plain = sklearn_parent(case.estimator)(**case.estimator.get_params(deep=False))
+    fit(plain, X, y, w)
     order = np.random.default_rng(0).permutation(len(y))
     found = warnings_of(plain, X, y[order], w)
     if case.name == "huber-no-intercept" or case.name.startswith("sgd"):
@@ -97,10 +97,10 @@ def test_another_order_of_y_warns(case):
 @pytest.mark.parametrize("case", MIRRORED, ids=lambda case: case.name)
 def test_weights_left_out_warn(case):
     X, y, w = case.data()
-    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
+    plain = sklearn_parent(case.estimator)(**case.estimator.get_params(deep=False))
     if not case.weighted or isinstance(plain, NO_RULE):
         pytest.skip("no weights, or a solver without a rule")
-    plain.fit(X, y, sample_weight=w)
+    fit(plain, X, y, w)
     assert "stopping rule" in warnings_of(plain, X, y)[0]
     plain.fit(X, y)
     (message,) = warnings_of(plain, X, y, w)

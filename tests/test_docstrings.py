@@ -14,6 +14,7 @@ MODULES = [
     "skinfluence.fitted",
     "skinfluence.functionals",
     "skinfluence.inspection",
+    "skinfluence.gaussian_process",
     "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
     "skinfluence.model_selection",
@@ -21,7 +22,12 @@ MODULES = [
     "skinfluence.solvers",
     "skinfluence.svm",
 ]
-ESTIMATORS = ("skinfluence.linear_model.", "skinfluence.svm.", "skinfluence.kernel_ridge.")
+ESTIMATORS = (
+    "skinfluence.linear_model.",
+    "skinfluence.svm.",
+    "skinfluence.kernel_ridge.",
+    "skinfluence.gaussian_process.",
+)
 # Not asked for: extended summaries and see-also sections where they would say nothing,
 # summaries starting on the second line, returned values without a name.
 IGNORED = {"ES01", "EX01", "GL01", "GL02", "GL03", "RT02", "RT03", "SA01", "SS05", "SS06"}

@@ -14,6 +14,7 @@ from sklearn import linear_model
 from sklearn.base import clone, is_classifier
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils.fixes import parse_version
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import UnsupportedEstimatorError, from_fitted
 from skinfluence.fitted import _mirrors
@@ -82,12 +83,17 @@ INPUTS = {
 }
 
 
+def takes_weights(estimator):
+    return has_fit_parameter(estimator, "sample_weight")
+
+
 def outcome(estimator, X, y, w):
     """Return the parameters and predictions of a fit, or the error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            estimator.fit(X, y, sample_weight=w)
+            weights = {"sample_weight": w} if takes_weights(estimator) else {}
+            estimator.fit(X, y, **weights)
         except Exception as error:
             return type(error), str(error).replace(type(estimator).__name__, "")
         attributes = {
@@ -181,6 +187,7 @@ def test_a_kernel_of_functions_on_sparse_rows(estimator, container):
 ARRAY_API = """
 import numpy as np, array_api_strict as xp, sklearn, sklearn.linear_model as original
 import skinfluence.linear_model as ours
+from sklearn.utils.validation import has_fit_parameter
 from skinfluence import UnsupportedEstimatorError, from_fitted
 X, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 2
 labels, weight, fits = np.where(y, "a", "b"), np.linspace(0.5, 2.0, 30), 0
@@ -189,15 +196,17 @@ with sklearn.config_context(array_api_dispatch=True):
         parent, cls = getattr(original, name), getattr(ours, name)
         classifier = sklearn.base.is_classifier(cls())
         given = xp.asarray(X), labels if classifier else xp.asarray(y + 1.0)
+        weighted = has_fit_parameter(cls, "sample_weight")
+        more = {"sample_weight": xp.asarray(weight)} if weighted else {}
         try:
-            expected = parent().fit(*given, sample_weight=xp.asarray(weight))
+            expected = parent().fit(*given, **more)
         except Exception as error:
             try:
-                cls().fit(*given, sample_weight=xp.asarray(weight))
+                cls().fit(*given, **more)
             except type(error):
                 continue
             raise AssertionError(name) from error
-        fitted, fits = cls().fit(*given, sample_weight=xp.asarray(weight)), fits + 1
+        fitted, fits = cls().fit(*given, **more), fits + 1
         assert type(fitted.coef_) is type(expected.coef_), name
         assert np.array_equal(fitted.predict(given[0]), expected.predict(given[0])), name
         fitted.score(*given)

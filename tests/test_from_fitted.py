@@ -10,7 +10,15 @@ import joblib
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn import ensemble, kernel_ridge, linear_model, multiclass, multioutput, svm
+from sklearn import (
+    ensemble,
+    gaussian_process,
+    kernel_ridge,
+    linear_model,
+    multiclass,
+    multioutput,
+    svm,
+)
 from sklearn.base import TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -18,6 +26,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import RFE
 from sklearn.frozen import FrozenEstimator
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -43,10 +52,10 @@ from skinfluence import (
 )
 from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
-from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.linear_model import LassoLars, LogisticRegression, Ridge
 from skinfluence.methods import FittedMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, sklearn_parent
+from tests.cases import CASES, HINGES, LEGACY, NEWTON, data, fit, sklearn_parent
 from tests.test_discrete_stages import needs_splitter
 
 MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
@@ -56,8 +65,9 @@ each_mirrored = {"argvalues": MIRRORED, "ids": [case.name for case in MIRRORED]}
 def plain_fit(case):
     """Return the fit of scikit-learn's own class, and its data."""
     X, y, w = case.data()
-    plain = sklearn_parent(case.estimator)(**case.estimator.get_params())
-    return plain.fit(X, y, sample_weight=w), (X, y, w)
+    params = clone(case.estimator).get_params(deep=False)
+    plain = sklearn_parent(case.estimator)(**params)
+    return fit(plain, X, y, w), (X, y, w)
 
 
 @pytest.fixture
@@ -70,7 +80,7 @@ def plain():
 def test_a_fit_of_scikit_learn_answers_like_ours(case):
     plain, (X, y, w) = plain_fit(case)
     found = from_fitted(plain, X, y, w)
-    ours = clone(case.estimator).fit(X, y, sample_weight=w)
+    ours = fit(clone(case.estimator), X, y, w)
     assert type(found) is type(ours)
     assert joblib.hash(found.get_params()) == joblib.hash(ours.get_params())
     assert all(vars(found)[name] is value for name, value in vars(plain).items())
@@ -419,12 +429,16 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
 @pytest.mark.parametrize(
     "estimator",
     [
-        linear_model.Ridge(positive=True),
-        linear_model.Lasso(alpha=0.01, positive=True),
+        linear_model.LassoLars(alpha=0.01, positive=True),
         linear_model.SGDClassifier(loss="log_loss", penalty="l1"),
         linear_model.LogisticRegressionCV(refit=False, **LEGACY),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
         kernel_ridge.KernelRidge(alpha=0.0),
+        gaussian_process.GaussianProcessRegressor(normalize_y=True),
+        gaussian_process.GaussianProcessRegressor(alpha=np.linspace(0.1, 0.2, 200)),
+        gaussian_process.GaussianProcessRegressor(alpha=0.0, kernel=RBF(0.1), optimizer=None),
+        linear_model.Lars(n_nonzero_coefs=2),
+        linear_model.LassoLars(jitter=0.1),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Singular matrix")
@@ -436,7 +450,7 @@ def test_a_configuration_without_influence_is_refused_at_once(estimator):
             from_fitted(fitted, *given)
         with pytest.raises(UnsupportedEstimatorError, match=r"use (\w+=|a positive alpha)"):
             from_fitted(fitted[-1], *given)
-    ours = Ridge(positive=True).fit(X, y == "benign")
+    ours = LassoLars(positive=True).fit(X, y == "benign")
     with pytest.raises(UnsupportedEstimatorError, match="positive=False"):
         from_fitted(ours)
 

@@ -9,8 +9,14 @@ from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_predict
 
-from skinfluence import InfluenceWarning, UnsupportedEstimatorError
-from skinfluence.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+)
 from skinfluence.pipeline import problem_of
 from skinfluence.problem import Problem as FittedProblem
 from tests.cases import CASES, DESCENT, SAGA, data, frozen, params_without, relative_error
@@ -242,10 +248,29 @@ def test_no_bound_for_a_penalty_with_a_kink():
         reg.leave_out_params(return_bound=True)
 
 
-@pytest.mark.parametrize("estimator", [Lasso(positive=True), ElasticNet(positive=True)])
-def test_constraints_are_refused(estimator):
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Lasso(alpha=0.01, positive=True, **DESCENT),
+        Ridge(positive=True),
+        LinearRegression(positive=True),
+    ],
+)
+def test_coefficients_at_their_bound_are_held_by_a_gradient_of_one_sign(estimator):
     X, y, _ = data("diabetes")
-    fitted = estimator.fit(X, y)
-    assert fitted.predict(X).shape == y.shape
-    with pytest.raises(UnsupportedEstimatorError, match="positive=False"):
-        fitted.influence_params()
+    fitted = estimator.fit(X, y).polish()
+    assert 0 < np.sum(fitted.coef_ == 0) < X.shape[1]
+    objective, theta = problem_of(fitted).objective, problem_of(fitted).theta
+    support, sums = objective.formulation.l1_support, objective.weight_sum
+    gradient = objective.gradients(theta[None])[0]
+    held = support.bounded & (theta == 0)
+    # Most of them beat any l1 penalty on this side, and not the bound.
+    assert np.all(gradient[held] + support.total(sums)[held] > 0)
+    assert support.holds(theta, gradient, sums)
+    assert not support.holds(theta, -gradient, sums)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InfluenceWarning)  # rows that change the active set
+        found = fitted.leave_out_params(method="exact")
+    for row in range(0, len(y), 10):
+        refit = clone(estimator).fit(np.delete(X, row, 0), np.delete(y, row)).polish()
+        np.testing.assert_allclose(found[row], refit.params_, rtol=1e-6, atol=1e-8)

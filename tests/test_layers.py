@@ -26,7 +26,7 @@ ROOMS = [
     ["problem"],
     ["methods"],
     ["mixins"],
-    ["linear_model", "svm", "kernel_ridge"],
+    ["linear_model", "svm", "kernel_ridge", "gaussian_process"],
     ["steps"],
     ["supervised"],
     ["whole"],

@@ -17,6 +17,7 @@ from sklearn.model_selection import (
 from skinfluence import InfluenceWarning
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.linear_model import (
+    LassoLars,
     LogisticRegression,
     PoissonRegressor,
     Ridge,
@@ -395,7 +396,7 @@ def test_unsupported_and_missing_data_are_refused():
         with pytest.raises(ValueError, match="set_training_data"):
             call()
     with pytest.raises(ValueError, match="use positive=False"):
-        Ridge(positive=True).fit(X, y).leave_out_params()
+        LassoLars(positive=True).fit(X, y).leave_out_params()
 
 
 def test_nothing_warns_on_a_plain_problem(recwarn):

@@ -7,14 +7,18 @@ its `fit` minimises.
     logistic.py        logistic regression
     ridge.py           least squares with a squared penalty or none, for targets and for labels
     lasso.py           least squares with an l1 penalty
+    least_angle.py     the same by least angle regression
+    bayes.py           ridge regression with precisions by evidence
     glm.py             generalised linear models
     huber.py           a loss that outliers do not dominate, with its scale
     sgd.py             smooth losses by stochastic gradient descent
 """
 
+from skinfluence.linear_model.bayes import ARDRegression, BayesianRidge
 from skinfluence.linear_model.glm import GammaRegressor, PoissonRegressor, TweedieRegressor
 from skinfluence.linear_model.huber import HuberRegressor
 from skinfluence.linear_model.lasso import ElasticNet, ElasticNetCV, Lasso, LassoCV
+from skinfluence.linear_model.least_angle import Lars, LassoLars, LassoLarsCV
 from skinfluence.linear_model.logistic import LogisticRegression, LogisticRegressionCV
 from skinfluence.linear_model.ridge import (
     LinearRegression,
@@ -26,12 +30,17 @@ from skinfluence.linear_model.ridge import (
 from skinfluence.linear_model.sgd import SGDClassifier, SGDRegressor
 
 __all__ = [
+    "ARDRegression",
+    "BayesianRidge",
     "ElasticNet",
     "ElasticNetCV",
     "GammaRegressor",
     "HuberRegressor",
+    "Lars",
     "Lasso",
     "LassoCV",
+    "LassoLars",
+    "LassoLarsCV",
     "LinearRegression",
     "LogisticRegression",
     "LogisticRegressionCV",

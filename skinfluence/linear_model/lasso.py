@@ -8,15 +8,15 @@ from numpy.typing import ArrayLike
 from sklearn import linear_model
 
 from skinfluence._typing import MatrixLike
-from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
+from skinfluence.linear_model.ridge import bounds
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import HalfSquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
-__all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
+__all__ = ["TIGHT_DESCENT", "ElasticNet", "ElasticNetCV", "Lasso", "LassoCV", "mean_squares"]
 
 
 class CoordinateDescentMixin(InfluenceEstimatorMixin):
@@ -49,13 +49,15 @@ class CoordinateDescentMixin(InfluenceEstimatorMixin):
         self : object
             The fitted estimator.
         """
-        return self._fit_and_remember(X, y, sample_weight, check_input=check_input)
+        return self._fit_and_remember(
+            X, y, sample_weight=sample_weight, check_input=check_input
+        )
 
     def _formulate(self, y, sample_weight):
-        return _formulate(self, self.alpha, self.l1_ratio)
+        return mean_squares(self, self.alpha, self.l1_ratio)
 
     def _tight_params(self, params):
-        return _TIGHT
+        return TIGHT_DESCENT
 
 
 class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
@@ -70,8 +72,8 @@ class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
     with free intercepts. A row owns the share w_i/S of the penalty. Influence is the
     derivative on the support: coefficients at zero stay there, and signs are kept. So does
     removal by "influence" and "newton"; "exact" removal lets scikit-learn refit the groups
-    that change the support, and says how many. ``positive=True`` fits and predicts, but
-    has no influence here.
+    that change the support, and says how many. With ``positive=True`` coefficients at 0
+    stay there as long as the gradient pushes them against the bound.
 
     Examples
     --------
@@ -93,8 +95,8 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
         F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2 + S alpha sum_k |coef_k|_1
 
     with free intercepts. Influence is the derivative on the support; "exact" removal lets
-    scikit-learn refit the groups that change it, and says how many. ``positive=True`` fits and
-    predicts, but has no influence here.
+    scikit-learn refit the groups that change it, and says how many. ``positive=True`` is as
+    in `ElasticNet`.
 
     Examples
     --------
@@ -118,7 +120,7 @@ class CoordinateDescentSearchMixin(SearchInfluenceMixin):
         return copy.deepcopy(X) if written else X
 
     def _tight_params(self, params):
-        return _TIGHT
+        return TIGHT_DESCENT
 
 
 class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
@@ -126,7 +128,6 @@ class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNetCV`.
     The objective is that of `ElasticNet` at ``alpha_`` and ``l1_ratio_``, which are frozen.
-    ``positive=True`` fits and predicts, but has no influence here.
 
     Examples
     --------
@@ -141,13 +142,14 @@ class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
     _plain = linear_model.ElasticNet
 
     def _formulate(self, y, sample_weight):
-        return _formulate(self, self.alpha_, self.l1_ratio_)
+        return mean_squares(self, self.alpha_, self.l1_ratio_)
 
     def _chosen_params(self):
         return {
             "alpha": self.alpha_,
             "l1_ratio": self.l1_ratio_,
             "fit_intercept": self._problem().layout.fit_intercept,
+            "positive": self._influence_problem.params["positive"],
         }
 
 
@@ -155,8 +157,7 @@ class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
     """Lasso with a search for alpha, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoCV`. The
-    objective is that of `Lasso` at ``alpha_``, which is frozen. ``positive=True`` fits and
-    predicts, but has no influence here.
+    objective is that of `Lasso` at ``alpha_``, which is frozen.
 
     Examples
     --------
@@ -171,14 +172,16 @@ class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
     _plain = linear_model.Lasso
 
     def _formulate(self, y, sample_weight):
-        return _formulate(self, self.alpha_, 1.0)
+        return mean_squares(self, self.alpha_, 1.0)
 
     def _chosen_params(self):
-        return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
+        fit_intercept = self._problem().layout.fit_intercept
+        positive = self._influence_problem.params["positive"]
+        return {"alpha": self.alpha_, "fit_intercept": fit_intercept, "positive": positive}
 
 
 # Parameters of refits by coordinate descent, which goes to rounding.
-_TIGHT = {
+TIGHT_DESCENT = {
     "tol": 1e-14,
     "max_iter": 1_000_000,
     "warm_start": False,
@@ -187,20 +190,16 @@ _TIGHT = {
 }
 
 
-def _formulate(estimator, alpha, l1_ratio):
+def mean_squares(estimator, alpha, l1_ratio):
     """Return the formulation of squared error with an elastic-net penalty in mean form."""
-    if estimator.positive:
-        raise UnsupportedEstimatorError(
-            f"{type(estimator).__name__}(positive=True) has coefficients at the bound of its "
-            "constraint and no influence function here: use positive=False."
-        )
     layout = estimator._layout()
     sign, on_coef = np.zeros(layout.shape), np.zeros(layout.shape)
     sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])
     on_coef[:, : layout.n_features] = alpha
     support = None
-    if l1_ratio and alpha:
-        support = L1Support(sign, np.zeros(layout.shape), l1_ratio * on_coef)
+    if (l1_ratio and alpha) or estimator.positive:
+        nothing = np.zeros(layout.shape)
+        support = L1Support(sign, nothing, l1_ratio * on_coef, bounds(estimator, layout))
     return Formulation(
         loss=HalfSquaredLoss(),
         target=RealTarget(layout.n_outputs),

@@ -7,13 +7,21 @@ from sklearn import linear_model
 
 from skinfluence._compat import rank_unit
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
 
-__all__ = ["LinearRegression", "Ridge", "RidgeCV", "RidgeClassifier", "RidgeClassifierCV"]
+__all__ = [
+    "LinearRegression",
+    "Ridge",
+    "RidgeCV",
+    "RidgeClassifier",
+    "RidgeClassifierCV",
+    "least_squares",
+]
 
 
 class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
@@ -24,7 +32,10 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
 
         F = sum_i w_i sum_k (y_ik - eta_ik)^2 + sum_k alpha_k |coef_k|^2
 
-    with free intercepts. ``positive=True`` fits and predicts, but has no influence here.
+    with free intercepts. With ``positive=True`` influence is the derivative on the active
+    set: coefficients at 0 stay there, as long as the gradient pushes them against the bound.
+    "exact" removal lets scikit-learn refit the groups for which others are at 0, and says how
+    many.
 
     Examples
     --------
@@ -37,9 +48,13 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
     """
 
     def _formulate(self, y, sample_weight):
-        _check_free(self)
         layout = self._layout()
-        return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
+        form = least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
+        return replace(form, l1_support=_support(self, layout))
+
+    @property
+    def _refits_stop_early(self):
+        return self._problem().formulation.l1_support is not None
 
     def _tight_params(self, params):
         # The direct solvers do not take every input; the iterative one for sparse data
@@ -60,7 +75,8 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
     least norm, and so are all results: a combination of features without variance moves
     neither predictions nor coefficients. A sample whose removal takes such a combination's
     last variance away has no Newton step; "exact" removal goes to the new solution of least
-    norm. ``positive=True`` fits and predicts, but has no influence here.
+    norm. ``positive=True`` is as in `Ridge`; the features that are not at 0 may not depend
+    on each other.
 
     Examples
     --------
@@ -73,9 +89,10 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
     """
 
     def _formulate(self, y, sample_weight):
-        _check_free(self)
         layout = self._layout()
-        form = _least_squares(layout, RealTarget(layout.n_outputs), 0.0)
+        form = least_squares(layout, RealTarget(layout.n_outputs), 0.0)
+        if self.positive:
+            return replace(form, l1_support=_support(self, layout))
         return replace(form, minimum_norm=rank_unit(self))
 
     def _tight_params(self, params):
@@ -95,8 +112,8 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
 
     with free intercepts. Two classes are one problem, several are one problem for each, in
     all of which a row has the weight of its own class; "balanced" weights come from the
-    numbers of samples, whatever their sample weights. ``positive=True`` and targets of
-    several labels a sample fit and predict, but have no influence here.
+    numbers of samples, whatever their sample weights. ``positive=True`` is as in `Ridge`.
+    Targets of several labels a sample fit and predict, but have no influence here.
 
     Examples
     --------
@@ -111,8 +128,11 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
     _refits_on_all_rows = True
 
     def _formulate(self, y, sample_weight):
-        _check_free(self)
         return _labelled(self, y, self.alpha)
+
+    @property
+    def _refits_stop_early(self):
+        return self._problem().formulation.l1_support is not None
 
     def _tight_params(self, params):
         return {"tol": 1e-14, "max_iter": None, "copy_X": True, **_frozen(self)}
@@ -139,7 +159,7 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
 
     def _formulate(self, y, sample_weight):
         layout = self._layout()
-        return _least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
+        return least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
 
     def _chosen_params(self):
         return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
@@ -179,16 +199,26 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
         return {"tol": 1e-14, **_frozen(self)}
 
 
-def _check_free(estimator):
-    """Raise where coefficients are constrained."""
-    if estimator.positive:
-        raise UnsupportedEstimatorError(
-            f"{type(estimator).__name__}(positive=True) has coefficients at the bound of "
-            "its constraint and no influence function here: use positive=False."
-        )
+def bounds(estimator, layout):
+    """Return which parameters may not be negative, (K, D) bool, None if all may."""
+    if not getattr(estimator, "positive", False):
+        return None
+    bounded = np.zeros(layout.shape, dtype=bool)
+    bounded[:, : layout.n_features] = True
+    return bounded
 
 
-def _least_squares(layout, target, alpha, class_weight=None):
+def _support(estimator, layout):
+    """Return which coefficients are not at their bound of 0, None without bounds."""
+    bounded = bounds(estimator, layout)
+    if bounded is None:
+        return None
+    sign, nothing = np.zeros(layout.shape), np.zeros(layout.shape)
+    sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])
+    return L1Support(sign, nothing, nothing, bounded)
+
+
+def least_squares(layout, target, alpha, class_weight=None):
     """Return the formulation of squared error with the penalty alpha |coef|^2."""
     penalty = np.zeros(layout.shape)
     penalty[:, : layout.n_features] = 2.0 * np.reshape(alpha, (-1, 1))
@@ -212,7 +242,8 @@ def _labelled(estimator, y, alpha):
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]
-    return _least_squares(layout, encoder, alpha, weight)
+    form = least_squares(layout, encoder, alpha, weight)
+    return replace(form, l1_support=_support(estimator, layout))
 
 
 def _frozen(estimator):

@@ -47,4 +47,4 @@ class SearchInfluenceMixin(InfluenceEstimatorMixin):
         self : object
             The fitted estimator.
         """
-        return self._fit_and_remember(X, y, sample_weight, **params)
+        return self._fit_and_remember(X, y, sample_weight=sample_weight, **params)

@@ -64,7 +64,11 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
             The fitted estimator.
         """
         return self._fit_and_remember(
-            X, y, sample_weight, coef_init=coef_init, intercept_init=intercept_init
+            X,
+            y,
+            coef_init=coef_init,
+            intercept_init=intercept_init,
+            sample_weight=sample_weight,
         )
 
     def _descent(self, y, loss, target, class_weight=None):

@@ -160,10 +160,11 @@ class FittedMixin(ParameterMixin):
         self : object
             The fitted estimator.
         """
-        return self._fit_and_remember(X, y, sample_weight)
+        return self._fit_and_remember(X, y, sample_weight=sample_weight)
 
-    def _fit_and_remember(self, X, y, sample_weight, **params):
-        """Fit with the other arguments of scikit-learn's `fit`, and remember the data."""
+    def _fit_and_remember(self, X, y, **params):
+        """Fit with the arguments of scikit-learn's `fit`, and remember the training data."""
+        sample_weight = params.get("sample_weight")
         # With copy_X=False scikit-learn may centre and scale X in place, and the training
         # data would no longer be those of the fit.
         given = X if getattr(self, "copy_X", True) else _copied(X)
@@ -171,7 +172,7 @@ class FittedMixin(ParameterMixin):
         problem = Problem(self)
         try:
             problem.forget_fit()
-            super().fit(self._lend(X, sample_weight), y, sample_weight=sample_weight, **params)
+            super().fit(self._lend(X, sample_weight), y, **params)
             problem.remember(given, y, sample_weight)
         except BaseException:
             vars(self).clear()

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinfluence import convergence, existence, removal
+from skinfluence import convergence, existence, l1_support, removal
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers import get_solver
 
@@ -169,7 +169,9 @@ class RefitAnswers:
         """Return the optimum near the refit of a solver that stops far from it."""
         layout, present = objective.formulation.layout, self.theta
         start = layout.from_public(params)
-        if not np.isfinite(start).all() or objective.value(start) > objective.value(present):
+        if l1_support.may_change(objective.formulation):
+            objective = l1_support.on_support_of(objective, start)
+        elif not np.isfinite(start).all() or objective.value(start) > objective.value(present):
             start = present
         solver = get_solver("auto", objective)
         polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)

@@ -338,7 +338,7 @@ class RemovalAnswers:
         if l1_support.may_change(objective.formulation):
             raise ValueError(
                 "return_bound=True needs a penalty that is smooth, and this one has an l1 "
-                "part: use method='exact' instead."
+                "part or bounds: use method='exact' instead."
             )
         if objective.design.has_metric or loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(

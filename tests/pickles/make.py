@@ -11,15 +11,17 @@ import pickle
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import sklearn
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
 import skinfluence
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.pipeline import make_pipeline
-from tests.cases import CASES, HINGES, data, sklearn_parent
+from tests.cases import CASES, HINGES, data, fit, sklearn_parent
 
 HERE = Path(__file__).parent
 QUERIES = slice(0, 4)
@@ -40,7 +42,8 @@ def examples():
         name = type(case.estimator).__name__
         if name not in found:
             X, y, w = small(case.dataset)
-            fitted = clone(case.estimator).fit(case.container(X), y, sample_weight=w)
+            w = w if has_fit_parameter(case.estimator, "sample_weight") else np.ones(len(y))
+            fitted = fit(clone(case.estimator), case.container(X), y, w)
             found[name] = (fitted.polish() if case.polished else fitted), X, y, w
     X, y, w = small("cancer")
     pipe = make_pipeline(StandardScaler(), LogisticRegression())
@@ -70,7 +73,7 @@ def main():
     for name, (fitted, X, y, w) in examples().items():
         plain, parent = None, sklearn_parent(fitted)
         if parent is not None and name not in ("Pipeline", "LeaveOneOutSearchCV"):
-            plain = parent(**fitted.get_params(deep=False)).fit(X, y, sample_weight=w)
+            plain = fit(parent(**fitted.get_params(deep=False)), X, y, w)
         kept = {
             "fitted": pickle.dumps(fitted, protocol=4),
             "plain": pickle.dumps(plain, protocol=4),

@@ -1,0 +1,201 @@
+"""Gaussian process regression of scikit-learn with influence."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import cholesky
+from sklearn import gaussian_process
+
+from skinfluence._typing import MatrixLike
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.kernels import Kernel
+from skinfluence.losses import SquaredLoss
+from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.objective import Formulation
+from skinfluence.parameters import DualCoefficients
+from skinfluence.targets import RealTarget
+
+__all__ = ["GaussianProcessRegressor"]
+
+# Rows whose kernel with each other is computed at once, to find the noise inside the kernel.
+_BLOCK = 64
+
+
+class _ProcessCoefficients(DualCoefficients):
+    """Dual coefficients in `alpha_`, one column for each target, without intercepts."""
+
+    def kernel(self, model, X):
+        # With two arguments the kernels of scikit-learn leave out noise.
+        return Kernel(model.kernel_, of_matrices=True)
+
+    def problems(self, model):
+        return (1 if model.alpha_.ndim == 1 else model.alpha_.shape[1]), False
+
+    def n_training_rows(self, model):
+        return model.alpha_.shape[0]
+
+    def kept_rows(self, model):
+        return slice(None), model.X_train_
+
+    def read_dual(self, model, n):
+        return np.transpose(model.alpha_), np.zeros(np.shape(model.alpha_)[1:])
+
+    def check_perturbable(self, objective):
+        raise UnsupportedEstimatorError(
+            "influence_perturbation needs the derivative of the kernel, and the kernels of "
+            "Gaussian processes have none in their samples: use KernelRidge with kernel='rbf' "
+            "or another kernel by name."
+        )
+
+    def write_dual(self, model, coef, intercept, objective):
+        model.alpha_ = np.array(np.transpose(coef), order="C")
+        basis = objective.design.basis
+        if basis.X is model.X_train_:
+            return
+        model.X_train_ = basis.X
+        target = objective.target
+        model.y_train_ = target[:, 0].copy() if coef.ndim == 1 else target.copy()
+        noise = objective.penalty[0, 0] / 2 / objective.sample_weight
+        model.L_ = cholesky(basis.matrix + np.diag(noise), lower=True)
+
+
+class FixedProcess(gaussian_process.GaussianProcessRegressor):
+    """Gaussian process regression at a fixed kernel, with sample weights.
+
+    It refits models at their kernel. The variance of the noise of row i is noise / w_i.
+    """
+
+    def __init__(self, kernel=None, noise=1e-10):
+        super().__init__(kernel=kernel, optimizer=None)
+        self.noise = noise
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit scikit-learn's process to the rows of positive weight."""
+        w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        kept = w > 0
+        rows, y = X[kept], np.asarray(y)[kept]
+        self.alpha = self.noise / w[kept] - _inner_noise(self.kernel, rows)
+        super().fit(rows, y)
+        if not kept.all():
+            alpha, self.X_train_ = self.alpha_, X
+            self.alpha_ = np.zeros((len(kept), *alpha.shape[1:]))
+            self.alpha_[kept] = alpha
+        return self
+
+
+class GaussianProcessRegressor(
+    InfluenceEstimatorMixin, gaussian_process.GaussianProcessRegressor
+):
+    """Gaussian process regression of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of
+    :class:`sklearn.gaussian_process.GaussianProcessRegressor`. The objective of the posterior
+    mean at the fitted kernel, for f = sum_j a_j K(., x_j), sample weights w, which `fit` takes
+    as 1, targets k, and the variance v of the noise::
+
+        F = sum_i w_i sum_k (y_ik - f_k(x_i))^2 + v sum_k a_k' K a_k
+
+    without an intercept. v is ``alpha`` and the level of the ``WhiteKernel`` inside the
+    kernel, which K leaves out. The parameters of ``kernel_`` are frozen: influence and removal
+    are those of the model at this kernel, and say nothing about another one that the evidence
+    would choose. `params_` holds the dual coefficients, ``alpha_``, target by target.
+
+    ``normalize_y=True``, noise that differs between samples, and kernels of other objects than
+    rows of numbers fit and predict, but have no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+    >>> from skinfluence.gaussian_process import GaussianProcessRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X, y = X[:100], (y[:100] - y[:100].mean()) / y[:100].std()
+    >>> reg = GaussianProcessRegressor(RBF(0.2) + WhiteKernel(0.5)).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 100)
+    """
+
+    _parameters = _ProcessCoefficients()
+    _fitted_kernel = None
+    _plain = FixedProcess
+
+    def fit(  # type: ignore[override]  # scikit-learn takes no weights
+        self, X: MatrixLike, y: ArrayLike
+    ) -> Self:
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y)
+
+    def _formulate(self, y, sample_weight):
+        layout = self._layout()
+        return Formulation(
+            loss=SquaredLoss(),
+            target=RealTarget(layout.n_outputs),
+            layout=layout,
+            penalty=np.full(layout.shape, 2.0 * self._noise()),
+        )
+
+    def _noise(self):
+        """Return the variance of the noise, or raise if there is no single one."""
+        if self.normalize_y:
+            raise UnsupportedEstimatorError(
+                "GaussianProcessRegressor(normalize_y=True) takes the mean and the scale of y "
+                "from the samples, and has no influence function here: use normalize_y=False "
+                "and targets in standard units."
+            )
+        if not self.kernel_.requires_vector_input:
+            raise UnsupportedEstimatorError(
+                f"GaussianProcessRegressor(kernel={self.kernel_}) takes other objects than "
+                "rows of numbers, and has no influence function here: use kernel=RBF() on "
+                "numbers."
+            )
+        noise = self.alpha + _inner_noise(self.kernel_, self.X_train_)
+        if np.ptp(noise) > 1e-9 * np.max(noise):
+            raise UnsupportedEstimatorError(
+                "GaussianProcessRegressor with noise that differs between samples, by alpha "
+                "or by the kernel, has no influence function here: use alpha=1e-10 and a "
+                "WhiteKernel."
+            )
+        if not noise.min() > 0:
+            raise UnsupportedEstimatorError(
+                "GaussianProcessRegressor without noise interpolates, and has no influence "
+                "function here: use alpha=1e-10 or more."
+            )
+        return float(noise.mean())
+
+    def _chosen_params(self):
+        penalty = self._problem().formulation.penalty
+        return {"kernel": self.kernel_, "noise": penalty[0, 0] / 2}
+
+    def _tight_params(self, params):
+        return {}
+
+
+def _inner_noise(kernel, X):
+    """Return the variance of the noise that a kernel adds to each row, (n,)."""
+    if not _has_noise(kernel):
+        return np.zeros(len(X))
+    blocks = [X[start : start + _BLOCK] for start in range(0, len(X), _BLOCK)]
+    smooth = [kernel(block, block).diagonal() for block in blocks]
+    return kernel.diag(X) - np.concatenate(smooth)
+
+
+def _has_noise(kernel):
+    """Return whether a kernel has a `WhiteKernel` inside."""
+    parts = [kernel, *kernel.get_params().values()]
+    return any(isinstance(part, gaussian_process.kernels.WhiteKernel) for part in parts)

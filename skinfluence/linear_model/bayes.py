@@ -1,0 +1,154 @@
+"""Ridge regression at the precisions that maximise the evidence."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import linear_model
+
+from skinfluence._typing import MatrixLike
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.l1_support import L1Support
+from skinfluence.losses import SquaredLoss
+from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.objective import Formulation
+from skinfluence.targets import RealTarget
+
+__all__ = ["ARDRegression", "BayesianRidge"]
+
+# Factor of |coef| that no gradient beats: features that are pruned stay at 0.
+_PRUNED = 1e300
+
+
+class FixedPrecisions(linear_model.Ridge):
+    """Ridge regression with a penalty for each coefficient; infinite ones hold it at 0.
+
+    It refits models at their precisions. The objective is
+    ``sum_i w_i (y_i - eta_i)^2 + sum_j penalty_j coef_j^2``, with a free intercept.
+    """
+
+    def __init__(self, penalty=1.0, *, fit_intercept=True):
+        super().__init__(alpha=1.0, fit_intercept=fit_intercept, solver="svd")
+        self.penalty = penalty
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit scikit-learn's ridge regression to features in units of their penalties."""
+        unit = np.broadcast_to(1 / np.sqrt(self.penalty), X.shape[1:])
+        super().fit(X * unit, y, sample_weight=sample_weight)
+        self.coef_ = self.coef_ * unit
+        return self
+
+
+class PrecisionMixin(InfluenceEstimatorMixin):
+    """All chapters for ridge regression at precisions that stay as fitted."""
+
+    _plain = FixedPrecisions
+
+    def _precision_ratio(self):
+        """Return the penalty of each coefficient or of all; infinite ones are pruned."""
+        return self.lambda_ / self.alpha_
+
+    def _formulate(self, y, sample_weight):
+        layout, ratio = self._layout(), self._precision_ratio()
+        if np.ndim(ratio) and len(ratio) != layout.n_features:
+            raise UnsupportedEstimatorError(
+                f"{type(self).__name__} has precisions for {len(ratio)} features, not for "
+                f"{layout.n_features}: use BayesianRidge, which has one for all features."
+            )
+        penalty, strength = np.zeros(layout.shape), np.zeros(layout.shape)
+        penalty[:, : layout.n_features] = np.where(np.isfinite(ratio), 2.0 * ratio, 0.0)
+        strength[:, : layout.n_features] = np.where(np.isfinite(ratio), 0.0, _PRUNED)
+        nothing = np.zeros(layout.shape)
+        pruned = L1Support(sign=nothing, strength=strength, share=nothing)
+        return Formulation(
+            loss=SquaredLoss(),
+            target=RealTarget(1),
+            layout=layout,
+            penalty=penalty,
+            l1_support=pruned if strength.any() else None,
+        )
+
+    def _chosen_params(self):
+        form = self._problem().formulation
+        layout, penalty = form.layout, form.penalty / 2
+        if form.l1_support is not None:
+            penalty[~form.l1_support.free] = np.inf
+        return {
+            "penalty": penalty[0, : layout.n_features],
+            "fit_intercept": layout.fit_intercept,
+        }
+
+    def _tight_params(self, params):
+        return {}
+
+
+class BayesianRidge(PrecisionMixin, linear_model.BayesianRidge):
+    """Bayesian ridge regression of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.BayesianRidge`.
+    The objective at the fitted precisions, with sample weights w::
+
+        F = sum_i w_i (y_i - eta_i)^2 + lambda_/alpha_ |coef|^2
+
+    with a free intercept. The precisions ``alpha_`` and ``lambda_`` are frozen: influence and
+    removal are those of `Ridge` at this penalty, and say nothing about other precisions that
+    the evidence would choose. ``sigma_`` stays as fitted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import BayesianRidge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = BayesianRidge().fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+
+class ARDRegression(PrecisionMixin, linear_model.ARDRegression):
+    """Automatic relevance determination of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.ARDRegression`.
+    The objective at the fitted precisions, with sample weights w, which `fit` takes as 1::
+
+        F = sum_i w_i (y_i - eta_i)^2 + sum_j lambda_j/alpha_ coef_j^2
+
+    with a free intercept. The precisions ``alpha_`` and ``lambda_`` are frozen. Features whose
+    precision reaches ``threshold_lambda`` are pruned: their coefficients are 0 and stay there.
+    ``sigma_`` stays as fitted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import ARDRegression
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = ARDRegression(threshold_lambda=1e-3).fit(X, y)
+    >>> moves = (reg.influence_params() != 0).any(axis=0)[:10]
+    >>> bool((moves == (reg.coef_ != 0)).all())
+    True
+    """
+
+    def fit(  # type: ignore[override]  # scikit-learn takes no weights
+        self, X: MatrixLike, y: ArrayLike
+    ) -> Self:
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Target values.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y)
+
+    def _precision_ratio(self):
+        kept = self.lambda_ < self.threshold_lambda
+        return np.where(kept, self.lambda_ / self.alpha_, np.inf)

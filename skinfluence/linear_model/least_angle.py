@@ -1,0 +1,202 @@
+"""Least squares by least angle regression, without a penalty and with an l1 penalty.
+
+scikit-learn follows the path of solutions from a large penalty down to the chosen one. Where
+it arrives, the optimum is that of `LinearRegression` or `Lasso`, which refit the model.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import linear_model
+
+from skinfluence._typing import MatrixLike
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.linear_model.lasso import TIGHT_DESCENT, mean_squares
+from skinfluence.linear_model.ridge import least_squares
+from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.targets import RealTarget
+
+__all__ = ["Lars", "LassoLars", "LassoLarsCV"]
+
+# Share of the first penalty of a path below which the last one counts as none.
+_END = 1e-10
+
+
+class LeastAngleMixin(InfluenceEstimatorMixin):
+    """All chapters for a model that another class of scikit-learn refits."""
+
+    def fit(self, X: MatrixLike, y: ArrayLike, Xy: ArrayLike | None = None) -> Self:
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values.
+        Xy : array-like of shape (n_features,) or (n_features, n_targets), default=None
+            X'y, if it is known.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, Xy=Xy)
+
+    def _chosen_params(self):
+        return {"fit_intercept": self._problem().layout.fit_intercept}
+
+
+class Lars(LeastAngleMixin, linear_model.Lars):
+    """Least angle regression of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.Lars`. If the
+    path runs to its end, the model is the solution of least squares. The objective, with
+    sample weights w, which `fit` takes as 1, and targets k::
+
+        F = sum_i w_i sum_k (y_ik - eta_ik)^2
+
+    with free intercepts. Refits are those of :class:`sklearn.linear_model.LinearRegression`.
+    A path that ends before, because ``n_nonzero_coefs`` is less than the number of features,
+    minimises no objective: such a model fits and predicts, but has no influence here. The
+    same is true for ``jitter``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import Lars
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = Lars().fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _plain = linear_model.LinearRegression
+
+    def _formulate(self, y, sample_weight):
+        _check_unmoved_target(self)
+        layout = self._layout()
+        paths = [self.alphas_] if np.ndim(self.alphas_[0]) == 0 else self.alphas_
+        if any(path[-1] > _END * path[0] for path in paths):
+            raise UnsupportedEstimatorError(
+                f"Lars(n_nonzero_coefs={self.n_nonzero_coefs!r}) ended its path before least "
+                f"squares, and minimises no objective there: use "
+                f"n_nonzero_coefs={layout.n_features}, or LassoLars."
+            )
+        return least_squares(layout, RealTarget(layout.n_outputs), 0.0)
+
+    def _tight_params(self, params):
+        return {}
+
+
+class LassoLars(LeastAngleMixin, linear_model.LassoLars):
+    """Lasso by least angle regression, with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLars`. The
+    objective is that of `Lasso`, with sample weights of 1, because `fit` takes none. Influence
+    is the derivative on the support; "exact" removal lets :class:`sklearn.linear_model.Lasso`
+    refit the groups that change it, and says how many. A path that ``max_iter`` ended before
+    ``alpha`` is no optimum, and methods warn. ``positive=True`` and ``jitter`` fit and
+    predict, but have no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import LassoLars
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = LassoLars(alpha=0.5).fit(X, y)
+    >>> moves = (reg.influence_params() != 0).any(axis=0)[:10]
+    >>> bool((moves == (reg.coef_ != 0)).all())
+    True
+    """
+
+    _plain = linear_model.Lasso
+
+    def _formulate(self, y, sample_weight):
+        _check_unmoved_target(self)
+        _check_both_signs(self)
+        return mean_squares(self, self.alpha, 1.0)
+
+    def _chosen_params(self):
+        alpha = self._influence_problem.params["alpha"]
+        return {**super()._chosen_params(), "alpha": alpha}
+
+    def _tight_params(self, params):
+        return TIGHT_DESCENT
+
+
+class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
+    """Lasso by least angle regression with a search for alpha, with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLarsCV`. The
+    objective is that of `LassoLars` at ``alpha_``, which is frozen. ``positive=True`` fits and
+    predicts, but has no influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import LassoLarsCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = LassoLarsCV(cv=3).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _plain = linear_model.Lasso
+
+    def fit(  # type: ignore[override]  # scikit-learn takes no weights
+        self, X: MatrixLike, y: ArrayLike, **params: Any
+    ) -> Self:
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        The arrays are kept by reference. Nothing is factorised before a method needs it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Target values.
+        **params : dict
+            Passed on to the splitter.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, **params)
+
+    def _formulate(self, y, sample_weight):
+        _check_both_signs(self)
+        return mean_squares(self, self.alpha_, 1.0)
+
+    def _chosen_params(self):
+        return {**super()._chosen_params(), "alpha": self.alpha_}
+
+    def _tight_params(self, params):
+        return TIGHT_DESCENT
+
+
+def _check_both_signs(estimator):
+    """Raise if the path of coefficients that may not be negative ends off the optimum."""
+    if estimator.positive:
+        name = type(estimator).__name__
+        instead = "LassoCV" if name.endswith("CV") else "Lasso"
+        raise UnsupportedEstimatorError(
+            f"{name}(positive=True) has a path that leaves the optimum, and no influence "
+            f"function here: use positive=False, or {instead}(positive=True)."
+        )
+
+
+def _check_unmoved_target(estimator):
+    """Raise if scikit-learn has fitted the model to targets with noise."""
+    if estimator.jitter is not None:
+        raise UnsupportedEstimatorError(
+            f"{type(estimator).__name__}(jitter={estimator.jitter!r}) is fitted to targets "
+            "with noise, which are not known: use jitter=None, and add the noise to y."
+        )
