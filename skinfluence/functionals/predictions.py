@@ -18,7 +18,6 @@ from skinfluence.functionals.checks import (
 )
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
 from skinfluence.pipeline import problem_of
-from skinfluence.steps import final_estimator
 
 __all__ = ["WeightedResponse", "margin", "mean_prediction", "probability", "smooth_response"]
 
@@ -146,7 +145,7 @@ def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Func
     check_one_sample(x)
     if label is None:
         label = estimator.predict(x)[0]
-    return _Margin(estimator, x, class_code(final_estimator(estimator), label))
+    return _Margin(estimator, x, class_code(problem_of(estimator), label))
 
 
 class WeightedResponse(PredictionFunctional):
