@@ -1,7 +1,7 @@
-"""Numbers that a fitted model is judged by, with their gradients in the parameters.
+"""Functions of the fitted parameters, with gradients.
 
-A functional f maps the parameter vector to one number and knows its gradient, so
-`influence_functional` tells which training samples push it up or down:
+A functional f maps the parameter vector to one number and has a gradient. Passed to
+`influence_functional`, it shows which training samples raise or lower that number:
 
 >>> from sklearn.datasets import load_breast_cancer
 >>> from sklearn.preprocessing import scale
@@ -15,16 +15,17 @@ A functional f maps the parameter vector to one number and knows its gradient, s
 >>> clf.influence_functional(auc).shape
 (569,)
 
-Everything but a coefficient is a function of the raw predictions of some given samples,
-which stay as they are: what moves is the model. Class labels have no derivative; where a
-rate is meant, they are smoothed by a logistic function of the raw prediction divided by a
-temperature. At temperature 1 that is `predict_proba` of a logistic regression; towards 0 it
-tends to the share of samples that are given the class.
+All functionals except `coefficient` depend on the raw predictions for some given samples.
+These samples are fixed, and only the model changes. Class labels have no derivative, so a
+rate uses smooth labels: a logistic function (or softmax) is applied to the raw prediction
+divided by a temperature. At temperature 1 the result is the `predict_proba` method of a
+logistic regression. As the temperature approaches 0, the rate approaches the share of
+samples that get the class.
 
-Of a support vector classifier that decides between pairs of classes, the raw predictions are
-the decision values of each class, with ``decision_function_shape="ovr"``: votes, and a share
-of the confidences that breaks their ties. Gradients are those of the confidences, because
-votes are constant until one of them jumps.
+If a support vector classifier decides between pairs of classes, its raw predictions are
+replaced by one decision value for each class, as with ``decision_function_shape="ovr"``: the
+votes plus scaled confidences that break ties. Only the confidences contribute to the
+gradient, because votes are piecewise constant.
 """
 
 from skinfluence.functionals.base import Functional

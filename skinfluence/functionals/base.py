@@ -1,4 +1,4 @@
-"""Base classes of functionals."""
+"""Base classes for functionals."""
 
 from abc import ABC, abstractmethod
 
@@ -14,9 +14,10 @@ __all__ = ["Functional", "PredictionFunctional"]
 
 
 class Functional(ABC):
-    """A number that depends on the parameters of a model, with its gradient.
+    """A function from the parameters to one number, with its gradient.
 
-    Calling it returns the gradient, which is what `influence_functional` asks of a callable.
+    Calling a functional returns its gradient, so it can be passed to `influence_functional`,
+    which accepts any callable that returns a gradient.
     """
 
     @abstractmethod
@@ -31,12 +32,12 @@ class Functional(ABC):
         Returns
         -------
         value : float
-            The number.
+            Value f(params).
         """
 
     @abstractmethod
     def gradient(self, params: Floats) -> Floats:
-        """Return the gradient of f in the parameters.
+        """Return the gradient of f with respect to the parameters.
 
         Parameters
         ----------
@@ -46,7 +47,7 @@ class Functional(ABC):
         Returns
         -------
         gradient : ndarray of shape (p,)
-            Laid out as `params_`.
+            Gradient, laid out as `params_`.
         """
 
     def __call__(self, params: Floats) -> Floats:
@@ -55,10 +56,10 @@ class Functional(ABC):
 
 
 class PredictionFunctional(Functional):
-    """A function of the raw predictions of given samples.
+    """A function of the raw predictions for given samples.
 
-    Of models that decide between pairs of classes it is one of their decision values, one
-    for each class.
+    If the model decides between pairs of classes, the function takes one decision value for
+    each class instead.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class PredictionFunctional(Functional):
         return self.layout.to_public(GradientRows(self.design, gradient).sum())
 
     def sample_gradient(self, params):
-        """Return the raw samples, their design, and the gradient in raw predictions."""
+        """Return the raw samples, their design, and df/d(raw predictions), (m, K)."""
         return self.samples, self.design, self._gradient_in_raw(self._raw(params))
 
     def _gradient_in_raw(self, raw):
@@ -102,8 +103,8 @@ class PredictionFunctional(Functional):
 
     @abstractmethod
     def _value(self, raw):
-        """Return f of raw predictions (m, K)."""
+        """Return f from raw predictions (m, K)."""
 
     @abstractmethod
     def _raw_gradient(self, raw):
-        """Return the gradient of f in the raw predictions, (m, K)."""
+        """Return the gradient of f with respect to raw predictions, (m, K)."""

@@ -12,19 +12,24 @@ __all__ = ["coefficient"]
 
 
 def coefficient(estimator: Estimator, param: str | int) -> Functional:
-    """Return the functional that is one parameter.
+    """Return a functional for one parameter.
 
     Parameters
     ----------
     estimator : object
-        Fitted estimator of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence estimator, or a pipeline that ends in one.
     param : str or int
-        Name as in `param_names()`, or position in `params_`.
+        Name from `param_names()`, or index in `params_`.
 
     Returns
     -------
     functional : Functional
-        The number ``params[j]``.
+        The parameter ``params[j]``, in its own units.
+
+    Raises
+    ------
+    ValueError
+        If no parameter has this name or index.
 
     Examples
     --------
@@ -46,19 +51,19 @@ def coefficient(estimator: Estimator, param: str | int) -> Functional:
         return _Coefficient(int(param))
     if param not in names:
         raise ValueError(
-            f"param={param!r} is not a parameter of this model: use a position or one of "
+            f"param={param!r} is not a parameter of this model: use an index or one of "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
         )
     return _Coefficient(names.index(param))
 
 
 class _Coefficient(Functional):
-    """One entry of the parameters.
+    """The functional that returns one parameter.
 
     Parameters
     ----------
     position : int
-        Which.
+        Index in `params_`.
     """
 
     def __init__(self, position):

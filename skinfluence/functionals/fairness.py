@@ -1,4 +1,4 @@
-"""Gaps between two groups as functionals."""
+"""Differences between two groups as functionals."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,28 +27,37 @@ def demographic_parity(
     label: object = None,
     temperature: float = 1.0,
 ) -> Functional:
-    """Return the functional that is the gap of the mean prediction between two groups.
+    """Return a functional for the difference in mean prediction between two groups.
 
-    Mean over the samples of the second group less mean over those of the first, of the
-    prediction of a regressor or the smoothed rate of a class, see `mean_prediction`.
+    The difference is the mean over the second group minus the mean over the first. For a
+    regressor the mean is over predictions. For a classifier it is the smoothed rate at which
+    samples get the class, see `mean_prediction`.
 
     Parameters
     ----------
     estimator : object
-        Fitted estimator of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence estimator, or a pipeline that ends in one.
     X : {array-like, sparse matrix} of shape (m, n_features)
-        The samples, m of them.
+        The m samples.
     sensitive : array-like of shape (m,)
-        Group of each sample; two distinct values, in the order of `np.unique`.
+        Group labels with two distinct values. The first group is the first in the order
+        that `np.unique` returns.
     label : object, default=None
-        The class; by default the second of two.
+        For a classifier the class; None selects the second if there are two. For a
+        regressor with several targets the index of a target.
     temperature : float, default=1.0
-        Width of the smoothing.
+        Width t of the smoothing, in units of the decision function. Only for classifiers.
 
     Returns
     -------
     functional : Functional
-        Mean in the second group less mean in the first.
+        Mean in the second group minus mean in the first, in units of the target for a
+        regressor, and between -1 and 1 for a classifier.
+
+    Raises
+    ------
+    ValueError
+        If `sensitive` does not have two distinct values.
 
     Examples
     --------
@@ -73,29 +82,37 @@ def equal_opportunity(
     label: object = None,
     temperature: float = 1.0,
 ) -> Functional:
-    """Return the functional that is the gap of a true positive rate between two groups.
+    """Return a functional for the difference in true positive rate between two groups.
 
-    The gap of `demographic_parity` among the samples whose class is `label`.
+    This is the difference that `demographic_parity` computes, restricted to samples whose
+    class is `label`.
 
     Parameters
     ----------
     estimator : object
-        Fitted classifier of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence classifier, or a pipeline that ends in one.
     X : {array-like, sparse matrix} of shape (m, n_features)
-        The samples, m of them.
+        The m samples.
     y : array-like of shape (m,)
-        Their labels.
+        True labels.
     sensitive : array-like of shape (m,)
-        Group of each sample; two distinct values, in the order of `np.unique`.
+        Group labels with two distinct values. The first group is the first in the order
+        that `np.unique` returns.
     label : object, default=None
-        The class; by default the second of two.
+        The class; None selects the second if there are two.
     temperature : float, default=1.0
-        Width of the smoothing, see `mean_prediction`.
+        Width t of the smoothing, see `mean_prediction`.
 
     Returns
     -------
     functional : Functional
-        Rate in the second group less rate in the first.
+        Rate in the second group minus rate in the first, between -1 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the estimator is not a classifier, if `sensitive` does not have two distinct
+        values, or if a group has no sample with this label.
 
     Examples
     --------
@@ -116,13 +133,16 @@ def equal_opportunity(
 
 
 def _gap(estimator, X, sensitive, among, label, temperature):
-    """Return the difference of two group means, among some of the samples."""
+    """Return a functional for the difference between two group means.
+
+    Only samples whose entry in the mask `among` is true count; None counts all.
+    """
     check_temperature(temperature)
     groups, member = np.unique(column_or_1d(sensitive), return_inverse=True)
     if len(groups) != 2:
         raise ValueError(
-            f"sensitive holds {len(groups)} distinct values, {groups[:5].tolist()}: a gap is "
-            "between two groups."
+            f"sensitive has {len(groups)} distinct values, {groups[:5].tolist()}, but the "
+            "functional compares two groups: pass two distinct values."
         )
     counted = np.ones(len(member), dtype=bool) if among is None else among
     check_consistent_length(member, counted)
@@ -130,7 +150,10 @@ def _gap(estimator, X, sensitive, among, label, temperature):
     for group, sign in enumerate((-1.0, 1.0)):
         inside = counted & (member == group)
         if not inside.any():
-            raise ValueError(f"No sample of group {groups[group]!r} has the label asked for.")
+            raise ValueError(
+                f"No sample in group {groups[group]!r} has the requested label, so its rate "
+                "is not defined: pass samples with this label for both groups."
+            )
         weights[inside] = sign / inside.sum()
     loss, response = smooth_response(estimator, label)
     return WeightedResponse(estimator, X, loss, response, weights, temperature)

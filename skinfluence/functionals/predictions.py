@@ -30,30 +30,37 @@ def mean_prediction(
     sample_weight: ArrayLike | None = None,
     temperature: float = 1.0,
 ) -> Functional:
-    """Return the functional that is the mean prediction over some samples.
+    """Return a functional for the mean prediction over some samples.
 
-    Of a regressor the mean of `predict`, of a classifier the mean probability of a class,
-    ``sigma(eta/t)`` or ``softmax(eta/t)``: at temperature t = 1 `predict_proba` of a
-    logistic regression, towards 0 the share of samples that get the class.
+    For a regressor this is the mean of `predict`. For a classifier it is the mean smoothed
+    probability for one class, ``sigma(eta/t)`` or ``softmax(eta/t)`` with the raw
+    prediction eta. At temperature t = 1 these are the probabilities that `predict_proba`
+    returns for a logistic regression. As t approaches 0, the mean approaches the share of
+    samples that get the class.
 
     Parameters
     ----------
     estimator : object
-        Fitted estimator of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence estimator, or a pipeline that ends in one.
     X : {array-like, sparse matrix} of shape (m, n_features)
-        The samples, m of them.
+        The m samples.
     label : object, default=None
-        Class of a classifier, by default the second of two; target of a regressor with
-        several, by position.
+        For a classifier the class; None selects the second if there are two. For a
+        regressor with several targets the index of a target.
     sample_weight : array-like of shape (m,), default=None
-        Weights of the samples in the mean.
+        Weights in the mean; None for equal weights.
     temperature : float, default=1.0
-        Width of the smoothing, for classifiers.
+        Width t of the smoothing, in units of the decision function. Only for classifiers.
 
     Returns
     -------
     functional : Functional
-        The weighted mean of the response.
+        The weighted mean, in units of the target, or a rate between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If `label` is required and None, or unknown, or if `temperature` is not positive.
 
     Examples
     --------
@@ -75,23 +82,28 @@ def mean_prediction(
 def probability(
     estimator: Estimator, x: MatrixLike, *, label: object = None, temperature: float = 1.0
 ) -> Functional:
-    """Return the functional that is the probability of a class for one sample.
+    """Return a functional for the probability that one sample belongs to a class.
 
     Parameters
     ----------
     estimator : object
-        Fitted classifier of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence classifier, or a pipeline that ends in one.
     x : array-like of shape (1, n_features)
         The sample.
     label : object, default=None
-        The class; by default the second of two.
+        The class; None selects the second if there are two.
     temperature : float, default=1.0
-        Width of the smoothing, see `mean_prediction`.
+        Width t of the smoothing, see `mean_prediction`.
 
     Returns
     -------
     functional : Functional
-        The entry of ``sigma(eta/t)`` or ``softmax(eta/t)`` for the class.
+        The entry for the class in ``sigma(eta/t)`` or ``softmax(eta/t)``.
+
+    Raises
+    ------
+    ValueError
+        If the estimator is not a classifier, or if `x` does not contain exactly one sample.
 
     Examples
     --------
@@ -110,26 +122,33 @@ def probability(
 
 
 def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Functional:
-    """Return the functional whose sign tells whether one sample is given a class.
+    """Return a functional for the margin by which one sample gets a class.
 
-    ``eta_c - max_{k != c} eta_k``, positive where `predict` gives class c; with two classes
-    plus or minus the decision function. Where two other classes tie the gradient is that of
-    one of them. An `SVC` with several classes predicts so with ``break_ties=True``; by
-    default it gives a tie of votes to the first class.
+    The margin is ``eta_c - max_{k != c} eta_k``, which is positive if `predict` returns
+    class c. With two classes it is the decision function or its negative. If two other
+    classes tie for the maximum, the gradient follows one of them.
+
+    For an `SVC` with several classes the sign agrees with `predict` if ``break_ties=True``.
+    By default, that estimator resolves tied votes in favour of the first class.
 
     Parameters
     ----------
     estimator : object
-        Fitted classifier of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence classifier, or a pipeline that ends in one.
     x : array-like of shape (1, n_features)
         The sample.
     label : object, default=None
-        The class c; by default the one that is predicted.
+        The class c; None selects the predicted class.
 
     Returns
     -------
     functional : Functional
-        The margin of the class.
+        The margin, in units of the decision function.
+
+    Raises
+    ------
+    ValueError
+        If the estimator is not a classifier, or if `x` does not contain exactly one sample.
 
     Examples
     --------
@@ -158,13 +177,13 @@ class WeightedResponse(PredictionFunctional):
     X : array-like of shape (m, n_features)
         The samples.
     loss : Loss
-        Makes the responses of raw predictions.
+        Maps raw predictions to responses.
     response : int
-        Which of its responses, r.
+        Column r to use from the responses.
     weights : ndarray of shape (m,)
-        a.
+        Weights a.
     temperature : float, default=1.0
-        t.
+        Temperature t.
     """
 
     def __init__(self, estimator, X, loss, response, weights, temperature=1.0):
@@ -187,7 +206,7 @@ class WeightedResponse(PredictionFunctional):
 
 
 class _Margin(PredictionFunctional):
-    """eta_c - max_{k != c} eta_k of one sample, with one output +-eta.
+    """eta_c - max_{k != c} eta_k for one sample; +-eta if there is one output.
 
     Parameters
     ----------
@@ -196,7 +215,7 @@ class _Margin(PredictionFunctional):
     x : array-like of shape (1, n_features)
         The sample.
     code : int
-        Position c of the class in `classes_`.
+        Index c of the class in `classes_`.
     """
 
     def __init__(self, estimator, x, code):
@@ -217,7 +236,7 @@ class _Margin(PredictionFunctional):
 
 
 def smooth_response(estimator, label):
-    """Return (loss, column): whose response stands for a label or target."""
+    """Return the loss and the column of its response for a label or target."""
     problem = problem_of(estimator)
     formulation = problem.formulation
     K = formulation.layout.n_predictions
@@ -226,8 +245,8 @@ def smooth_response(estimator, label):
         return (LogisticLoss() if K == 1 else SoftmaxLoss()), code
     target = 0 if label is None and K == 1 else label
     if not isinstance(target, Integral) or not 0 <= target < K:
-        raise ValueError(f"label={label!r} must be the position of one of {K} targets.")
-    # A scale among the outputs is no part of the response.
+        raise ValueError(f"label={label!r} must be the index of one of {K} targets.")
+    # If the last output is a scale, the response does not contain it.
     loss = formulation.loss
     raw = np.zeros((1, formulation.layout.n_outputs))
     return (SquaredLoss() if loss.response_jacobian(raw) is None else loss), target

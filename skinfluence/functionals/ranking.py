@@ -17,20 +17,24 @@ __all__ = ["auc_surrogate"]
 def auc_surrogate(
     estimator: Estimator, X: MatrixLike, y: ArrayLike, *, temperature: float = 1.0
 ) -> Functional:
-    """Return the functional that is a smooth area under the ROC curve.
+    """Return a functional for a smooth area under the ROC curve.
 
-    ``mean over pairs of sigma((eta_i - eta_j) / t)``, i of the second class and j of the
-    first: the area under the curve counts pairs in the right order, the limit t -> 0. Time
-    and memory in blocks for every pair.
+    The functional averages over all pairs with i in the second class and j in the first::
+
+        mean_(i, j) sigma((eta_i - eta_j) / t)
+
+    The area under the ROC curve is the share of pairs in the right order, which is the limit
+    t -> 0. Time is proportional to the number of pairs; pairs are formed in blocks to limit
+    memory.
 
     Parameters
     ----------
     estimator : object
-        Fitted binary classifier of skinfluence, or a pipeline that ends in one.
+        Fitted binary skinfluence classifier, or a pipeline that ends in one.
     X : {array-like, sparse matrix} of shape (m, n_features)
-        The samples, m of them, of both classes.
+        The m samples, from both classes.
     y : array-like of shape (m,)
-        Their labels.
+        True labels.
     temperature : float, default=1.0
         Width t of the smoothing, in units of the decision function.
 
@@ -38,6 +42,11 @@ def auc_surrogate(
     -------
     functional : Functional
         The smoothed area, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the estimator does not have two classes, or if `y` contains only one.
 
     References
     ----------
@@ -60,17 +69,20 @@ def auc_surrogate(
     problem = problem_of(estimator)
     if len(problem.estimator.classes_) != 2:
         raise ValueError(
-            "auc_surrogate is for two classes, and this model has "
+            "auc_surrogate needs a model with two classes, and this model has "
             f"{len(problem.estimator.classes_)}."
         )
     positive = problem.formulation.target.codes(y) == 1
     if positive.all() or not positive.any():
-        raise ValueError("y must hold samples of both classes: an area needs pairs.")
+        raise ValueError(
+            "y must contain samples from both classes, because the area under the ROC curve "
+            "compares pairs."
+        )
     return _RankingProbability(estimator, X, positive, temperature)
 
 
 class _RankingProbability(PredictionFunctional):
-    """mean over pairs of sigma((eta_i - eta_j) / t), i positive and j negative.
+    """mean_(i, j) sigma((eta_i - eta_j) / t) over pairs with i positive and j negative.
 
     Parameters
     ----------
@@ -79,9 +91,9 @@ class _RankingProbability(PredictionFunctional):
     X : array-like of shape (m, n_features)
         The samples.
     positive : ndarray of shape (m,)
-        Which are positive.
+        Mask for the positive samples.
     temperature : float
-        t.
+        Temperature t.
     """
 
     def __init__(self, estimator, X, positive, temperature):
@@ -91,7 +103,7 @@ class _RankingProbability(PredictionFunctional):
         self.temperature = temperature
 
     def _blocks(self, raw):
-        """Generate (positive rows, sigma of their pairs with every negative row)."""
+        """Yield (positive rows, sigma for their pairs with every negative row)."""
         below = raw[self.negative, 0]
         for block in row_blocks(len(self.positive), 8 * 4 * len(below)):
             rows = self.positive[block]
