@@ -1,4 +1,4 @@
-"""Which training samples made a model what it is: influence for scikit-learn models."""
+"""Influence functions that show how each training sample influenced a scikit-learn model."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -104,13 +104,13 @@ def label_points(ax, x, y, labels, *, fontsize=9):
     points = ax.transData.transform(np.column_stack([x, y]))
     halo = [withStroke(linewidth=2.5, foreground="white")]
     dot = 0.8 * gap
-    taken = [(px - dot, px + dot, py - dot, py + dot) for px, py in points]
+    occupied = [(px - dot, px + dot, py - dot, py + dot) for px, py in points]
     for i in np.argsort(points[:, 1], kind="stable"):
         px, py = points[i]
         wide = _width(ax, labels[i], fontsize)
         on_left = px + gap + wide > frame.x1
         x0 = px - gap - wide if on_left else px + gap
-        beside = [(b0, b1) for a0, a1, b0, b1 in taken if x0 < a1 and a0 < x0 + wide]
+        beside = [(b0, b1) for a0, a1, b0, b1 in occupied if x0 < a1 and a0 < x0 + wide]
         y0 = py - high / 2
         for b0, b1 in sorted(beside):
             if y0 < b1 and b0 < y0 + high:
@@ -122,7 +122,7 @@ def label_points(ax, x, y, labels, *, fontsize=9):
                     y0 = b0 - high
             if y0 < frame.y0:
                 continue
-        taken.append((x0, x0 + wide, y0, y0 + high))
+        occupied.append((x0, x0 + wide, y0, y0 + high))
         rise = (y0 + high / 2 - py) / scale
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
         written = ax.annotate(

@@ -150,8 +150,8 @@ class Chain(Stage):
         if self._goes_on(len(self.stages) - 1):
             return super().pull_training_factors(factors)
         # Only the last stage learns, and it can process all cotangents together.
-        rest = [None] * (len(self.stages) - 1)
-        return [[*rest, c] for c in self.stages[-1].pull_training_factors(factors)]
+        earlier = [None] * (len(self.stages) - 1)
+        return [[*earlier, c] for c in self.stages[-1].pull_training_factors(factors)]
 
     def row_influences(self, cs):
         if self._goes_on(len(self.stages) - 1):
@@ -231,22 +231,24 @@ class Columns(Stage):
 
     def pull_statistics(self, X, B):
         return [
-            stage.pull_statistics(stage.rows(self.select(X, columns)), B[:, made])
-            for stage, columns, made in self.parts
+            stage.pull_statistics(stage.rows(self.select(X, columns)), B[:, output])
+            for stage, columns, output in self.parts
         ]
 
     def pull_training_statistics(self, B):
-        return [stage.pull_training_statistics(B[:, made]) for stage, _, made in self.parts]
+        return [
+            stage.pull_training_statistics(B[:, output]) for stage, _, output in self.parts
+        ]
 
     def pull_input(self, X, B):
         pulled = [
-            stage.pull_input(stage.rows(self.select(X, columns)), B[:, made])
-            for stage, columns, made in self.parts
+            stage.pull_input(stage.rows(self.select(X, columns)), B[:, output])
+            for stage, columns, output in self.parts
         ]
         return self._scatter(pulled, X.shape)
 
     def pull_training_input(self, B):
-        pulled = [stage.pull_training_input(B[:, made]) for stage, _, made in self.parts]
+        pulled = [stage.pull_training_input(B[:, output]) for stage, _, output in self.parts]
         return self._scatter(pulled, self.X.shape)
 
     def row_influence(self, c):

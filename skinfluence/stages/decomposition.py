@@ -165,11 +165,11 @@ class EigenvectorStage(Stage):
         if V.shape[1] + len(in_others) < V.shape[0]:
             # Directions orthogonal to all rows have eigenvalue 0. So use 1/l_a for all
             # directions first, and correct it for the eigenvectors that are not kept.
-            rest = self.other_inverse - self.outer_inverse
+            factor = self.other_inverse - self.outer_inverse
             U += (C - V @ in_kept) * self.outer_inverse
         else:
-            rest = self.other_inverse
-        U += self.from_others(in_others * rest)
+            factor = self.other_inverse
+        U += self.from_others(in_others * factor)
         return U if e is None else U + V * e
 
     def products_influence(self, U):

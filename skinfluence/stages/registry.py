@@ -118,11 +118,11 @@ def _columns(transformer, X, y, weight):
     names = getattr(transformer, "feature_names_in_", None)
     parts = []
     for name, part, columns in transformer.transformers_:
-        made = transformer.output_indices_.get(name, slice(0, 0))
-        if made.start == made.stop:
+        outputs = transformer.output_indices_.get(name, slice(0, 0))
+        if outputs.start == outputs.stop:
             continue  # dropped, or without columns
-        taken = _positions(columns, transformer.n_features_in_, names)
-        parts.append((make_stage(part, _select(X, taken), y, weight), taken, made))
+        inputs = _positions(columns, transformer.n_features_in_, names)
+        parts.append((make_stage(part, _select(X, inputs), y, weight), inputs, outputs))
     join = _join_sparse if transformer.sparse_output_ else _join_dense
     parts.sort(key=lambda part: part[2].start)
     return Columns(transformer, parts, X, _select, join)
