@@ -40,16 +40,16 @@ class InfluenceDisplay:
     influence : ndarray of shape (n,)
         Influence of each training sample on the loss at the query, in loss units.
     labels : sequence of length n, default=None
-        Labels or targets of the training samples.
+        Training labels or targets.
     samples : sequence of length n, default=None
-        Texts of the training samples, or images as an array of shape (n, height, width) or
+        Training texts, or images as an array of shape (n, height, width) or
         (n, height, width, 3).
     names : sequence of length n, default=None
-        Names of the training samples; None for their indices.
+        Training sample names; None for indices.
     query : object, default=None
-        Text or image of the query.
+        Query text or image.
     query_name : str, default="the query"
-        Name of the query in the title.
+        Query name in the title.
 
     Attributes
     ----------
@@ -114,13 +114,13 @@ class InfluenceDisplay:
         X : {array-like, sparse matrix} of shape (1, n_features)
             The query.
         y : array-like of shape (1,)
-            Target or label of the query.
+            Query target or label.
         samples : sequence of length n, default=None
-            Texts or images of the training samples.
+            Training texts or images.
         query : object, default=None
-            Text or image of the query.
+            Query text or image.
         query_name : str, default=None
-            Name of the query in the title; None uses its label and its prediction.
+            Query name in the title; None uses its label and its prediction.
         ax : matplotlib Axes, default=None
             Axes to plot on; None for a new figure.
         **kwargs : dict
@@ -175,15 +175,15 @@ class InfluenceDisplay:
         influence : array-like of shape (n,)
             One row from `influence_loss`.
         labels : sequence of length n, default=None
-            Labels or targets of the training samples.
+            Training labels or targets.
         samples : sequence of length n, default=None
-            Texts or images of the training samples.
+            Training texts or images.
         names : sequence of length n, default=None
-            Names of the training samples.
+            Training sample names.
         query : object, default=None
-            Text or image of the query.
+            Query text or image.
         query_name : str, default="the query"
-            Name of the query in the title.
+            Query name in the title.
         ax : matplotlib Axes, default=None
             Axes to plot on; None for a new figure.
         **kwargs : dict

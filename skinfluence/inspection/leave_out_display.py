@@ -45,7 +45,7 @@ class LeaveOutDisplay:
     predicted, actual : ndarray of shape (n_checks, p)
         Changes in parameters or predictions, predicted and after a refit.
     names : sequence of length n_checks, default=None
-        Names of the groups; None for their indices.
+        Group names; None for indices.
     unit : str, default=""
         Unit of the changes for the axis labels.
     pearson_r, slope : float, default=None
@@ -200,7 +200,7 @@ class LeaveOutDisplay:
         predicted, actual : array-like of shape (n_checks, p) or (n_checks,)
             Changes in parameters, losses or other numbers, predicted and after a refit.
         names : sequence of length n_checks, default=None
-            Names of the groups.
+            Group names.
         unit : str, default=""
             Unit of the changes for the axis labels.
         ax : matplotlib Axes, default=None

@@ -40,7 +40,7 @@ class LeverageDisplay:
         Degrees of freedom ``n - p`` for the curves if the dispersion is estimated; None if
         it is known.
     names : sequence of length n, default=None
-        Names of the samples; None for their indices.
+        Sample names; None for indices.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class LeverageDisplay:
         dof : float, default=None
             Degrees of freedom if the dispersion is estimated.
         names : sequence of length n, default=None
-            Names of the samples.
+            Sample names.
         ax : matplotlib Axes, default=None
             Axes to plot on; None for a new figure.
         **kwargs : dict

@@ -22,13 +22,13 @@ class SearchDisplay:
     values : sequence of length m
         Parameter values.
     scores : ndarray of shape (m,)
-        Scores of the values; higher is better.
+        Scores for the values; higher is better.
     lines : sequence of length m, default=None
-        Settings of the other parameters. Values with the same setting share a line.
+        Other parameter settings. Values with the same setting share a line.
     param : str, default="parameter"
-        Name of the parameter.
+        Parameter name.
     score_name : str, default="leave-one-out score"
-        Name of the score.
+        Score name.
     best : int, default=None
         Index of the value to mark; None marks the highest score.
 
@@ -154,13 +154,13 @@ class SearchDisplay:
         values : sequence of length m
             Parameter values.
         scores : array-like of shape (m,)
-            Scores of the values.
+            Scores for the values.
         lines : sequence of length m, default=None
-            Settings of the other parameters.
+            Other parameter settings.
         param : str, default="parameter"
-            Name of the parameter.
+            Parameter name.
         score_name : str, default="leave-one-out score"
-            Name of the score.
+            Score name.
         best : int, default=None
             Index of the value to mark; None marks the highest score.
         ax : matplotlib Axes, default=None
