@@ -1,4 +1,7 @@
-"""Which training samples made a model what it is: influence for scikit-learn models."""
+"""Influence functions that show how each training sample influenced a scikit-learn model."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from skinfluence._version import __version__
 from skinfluence.exceptions import (
@@ -17,3 +20,20 @@ __all__ = [
     "__version__",
     "from_fitted",
 ]
+
+if TYPE_CHECKING:
+    from skinfluence import functionals as functionals
+    from skinfluence import inspection as inspection
+    from skinfluence import model_selection as model_selection
+else:
+    # `skinfluence.inspection` works after `import skinfluence`, which stays fast because
+    # these modules are imported at their first use.
+    _LAZY = ("functionals", "inspection", "model_selection")
+
+    def __getattr__(name):
+        if name in _LAZY:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *_LAZY})

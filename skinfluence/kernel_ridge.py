@@ -1,4 +1,4 @@
-"""Kernel ridge regression of scikit-learn with influence."""
+"""scikit-learn's kernel ridge regression with influence functions."""
 
 import numpy as np
 from sklearn import kernel_ridge
@@ -15,7 +15,7 @@ __all__ = ["KernelRidge"]
 
 
 class _RidgeCoefficients(DualCoefficients):
-    """Dual coefficients in `dual_coef_`, one column for each target, without intercepts."""
+    """Dual coefficients in `dual_coef_`, with one column per target and no intercepts."""
 
     def kernel(self, model, X):
         if callable(model.kernel):
@@ -41,19 +41,20 @@ class _RidgeCoefficients(DualCoefficients):
 
 
 class KernelRidge(InfluenceEstimatorMixin, kernel_ridge.KernelRidge):
-    """Kernel ridge regression of scikit-learn with influence functions.
+    """Kernel ridge regression with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.kernel_ridge.KernelRidge`. The
-    objective, for f = sum_j a_j K(., x_j), sample weights w and targets k::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.kernel_ridge.KernelRidge`. `fit` minimises this objective, with sample
+    weights w, targets k and f = sum_j a_j K(., x_j)::
 
         F = sum_i w_i sum_k (y_ik - f_k(x_i))^2 + sum_k alpha_k a_k' K a_k
 
-    without an intercept. `params_` holds the dual coefficients, target by target, of all
-    training samples.
+    There is no intercept. `params_` contains the dual coefficients for all training samples,
+    one target after another.
 
     Examples
     --------
-    Which patients drive the prediction for the first one?
+    Which patients have the largest influence on the prediction for the first one?
 
     >>> from sklearn.datasets import load_diabetes
     >>> from skinfluence.kernel_ridge import KernelRidge
@@ -70,8 +71,8 @@ class KernelRidge(InfluenceEstimatorMixin, kernel_ridge.KernelRidge):
         alpha = np.reshape(self.alpha, (-1, 1)).astype(np.float64)
         if not np.all(alpha > 0):
             raise UnsupportedEstimatorError(
-                f"KernelRidge(alpha={self.alpha!r}) without a penalty interpolates, and "
-                "has no influence function here: use a positive alpha."
+                f"KernelRidge(alpha={self.alpha!r}) has no influence functions here, because "
+                "without a penalty it interpolates: use a positive alpha."
             )
         layout = self._layout()
         return Formulation(

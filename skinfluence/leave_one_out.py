@@ -1,4 +1,4 @@
-"""A scorer of leave-one-out predictions, from one fit, for any search of scikit-learn."""
+"""Leave-one-out scorer from a single fit, for any search from scikit-learn."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
@@ -44,37 +44,38 @@ def leave_one_out_scorer(
     hessian_solver: str | HessianSolver = "auto",
     n_jobs: int | None = None,
 ) -> Callable[..., Any]:
-    """Return a scorer of leave-one-out predictions, for any search of scikit-learn.
+    """Return a scorer for leave-one-out predictions, for any search from scikit-learn.
 
-    The scorer is called as ``scorer(estimator, X, y)`` with a fitted estimator of
-    skinfluence, or a pipeline that ends in one. Each of the estimator's own training samples
-    is predicted by the model without it, and these predictions are scored together, as by
-    `leave_out_score`. A search should therefore train on all samples: pass it
-    ``cv=[(rows, rows)]`` with ``rows = np.arange(n_samples)``.
+    Call the scorer as ``scorer(estimator, X, y)`` with a fitted skinfluence estimator, or a
+    pipeline that ends in one. Each training sample is predicted by the model without it, and
+    all predictions are scored together, as in `leave_out_score`. For this reason a search
+    should train on all samples: pass ``cv=[(rows, rows)]`` with
+    ``rows = np.arange(n_samples)``.
 
-    With other splits each score is that of the training samples of its split, and the test
-    samples are not used. The scorer warns if their number is not that of the training
-    samples. The train scores of ``return_train_score=True`` equal the test scores.
+    With other splits, each score uses only the training samples in its split and ignores the
+    test samples. The scorer warns if there are not as many test samples as training samples.
+    With ``return_train_score=True``, train scores equal test scores.
 
-    The scorer takes `sample_weight` and `groups` (samples that leave together) as keywords.
-    These belong to the training samples, so the scorer raises ValueError if it gets them with
-    other samples than those, judged by `y`. A search passes `sample_weight` to the scorer if
-    its `fit` is given them. It passes `groups` only with metadata routing, after
-    ``scorer.set_score_request(groups=True)``. Metadata of `scoring` are routed to it.
+    The scorer accepts `sample_weight` and `groups` (samples that leave together) as keywords.
+    They must belong to the training samples, so the scorer raises ValueError if `y` shows
+    that it got other samples. A search passes `sample_weight` to the scorer if its `fit`
+    method gets them. It passes `groups` only with metadata routing, after
+    ``scorer.set_score_request(groups=True)``. Metadata that `scoring` requests are routed to
+    it.
 
     Parameters
     ----------
     scoring : str, callable, list, tuple or dict, default=None
-        Scoring as for :class:`sklearn.model_selection.GridSearchCV`; None for the
-        estimator's own score. Several are evaluated on the same predictions, and the scorer
+        Scoring, as in :class:`sklearn.model_selection.GridSearchCV`. None uses the `score`
+        method of the estimator. Several metrics use the same predictions, and the scorer
         then returns a dict.
     method : {"influence", "newton", "exact"}, default="newton"
         Accuracy of the models without each sample.
     refine : float, default=None
-        Share of the samples, those with the largest Newton decrement, that are left out
-        exactly. With "newton" only.
+        Fraction of samples to leave out exactly, starting with the largest Newton decrement.
+        Only for "newton".
     hessian_solver : str or HessianSolver, default="auto"
-        How to apply H^-1; results do not depend on it.
+        Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
         Number of joblib threads over samples.
 
@@ -120,27 +121,28 @@ def leave_one_out_scorer(
 
 
 class LeaveOneOutScorer(WeightedScorer):
-    """Scores the leave-one-out predictions of a fitted estimator's training samples.
+    """Scorer for the leave-one-out predictions of training samples.
 
     Parameters
     ----------
     scoring : str, callable, list, tuple, dict or None
-        What to score the predictions by.
+        Metric or metrics for the predictions.
     options : dict
-        Keywords of `leave_out_score`.
+        Keyword arguments for `leave_out_score`.
     groups : array-like, default=None
-        Samples that leave together, if no others are passed.
+        Samples that leave together, unless the call passes others.
     estimator : object, default=None
-        Estimator whose own score counts if `scoring` is None; its requests are respected.
+        Estimator whose `score` method, with its metadata requests, is used if `scoring` is
+        None.
     error_score : "raise" or float, default="raise"
-        Value of a metric that fails while others are computed.
+        Score for a metric that fails, if there are several.
     """
 
     def __init__(self, scoring, options, *, groups=None, estimator=None, error_score="raise"):
         if isinstance(scoring, LeaveOneOutScorer):
             raise TypeError(
-                f"scoring={scoring!r} is leave-one-out already: pass {scoring.scoring!r}, by "
-                "which the leave-one-out predictions are scored."
+                f"scoring={scoring!r} is leave-one-out already: pass {scoring.scoring!r}, the "
+                "metric for the leave-one-out predictions."
             )
         self.scoring = scoring
         self.options = options
@@ -181,7 +183,7 @@ class LeaveOneOutScorer(WeightedScorer):
         results = []
 
         def keep(predicted, X, y):
-            """Score the predictions; `leave_out_score` could return one score only."""
+            """Score the predictions here, because `leave_out_score` returns one number."""
             results.append(self.scorer(predicted, X, y, **metadata))
             return 0.0
 
@@ -189,17 +191,20 @@ class LeaveOneOutScorer(WeightedScorer):
         return self._without_errors(results[0])
 
     def route(self, estimator, metadata):
-        """Return the metadata that go on to the scorer, or to the estimator's own score."""
+        """Return the metadata for the inner scorer, or for the estimator's `score`."""
         if not routing_enabled():
             weighted = self.scorer is None or scores_with_weights(self.scorer)
             if weighted or "sample_weight" not in metadata:
                 return metadata
-            warn(f"scoring={self.scoring!r} takes no sample_weight: scores are without.")
+            warn(
+                f"scoring={self.scoring!r} takes no sample_weight, so scores do not use it. "
+                "Choose a metric that takes sample_weight."
+            )
             return {name: metadata[name] for name in metadata if name != "sample_weight"}
         if self.scorer is not None:
             routed = process_routing(self._router(self.scorer), "score", **metadata)
             if is_multimetric(self.scoring):
-                process_routing(self.scorer, "score", **routed["inner"].score)  # may refuse
+                process_routing(self.scorer, "score", **routed["inner"].score)  # may raise
             return routed["inner"].score
         if self.estimator is None:
             return metadata
@@ -211,7 +216,7 @@ class LeaveOneOutScorer(WeightedScorer):
         return metadata
 
     def _without_errors(self, result):
-        """Return scores, with the `error_score` for metrics that failed."""
+        """Return scores, with `error_score` for metrics that failed."""
         if not isinstance(result, Mapping):
             return float(result)
         failed = {name: text for name, text in result.items() if isinstance(text, str)}
@@ -220,22 +225,29 @@ class LeaveOneOutScorer(WeightedScorer):
         return dict(result) | dict.fromkeys(failed, self.error_score)
 
     def _router(self, inner):
-        """Return the router from this scorer to what it calls."""
+        """Return the router from this scorer to the inner scorer or estimator."""
         scores = MethodMapping().add(caller="score", callee="score")
         return MetadataRouter(owner=self).add(inner=inner, method_mapping=scores)
 
     def set_score_request(self, **requests):
-        """Say which metadata a search with metadata routing passes to the scorer.
+        """Request metadata from a search with metadata routing.
 
         Parameters
         ----------
         **requests : dict of str -> bool, None or str
-            For `groups` and `sample_weight`, as for other scorers of scikit-learn.
+            Requests for `groups` and `sample_weight`, as in other scikit-learn scorers.
 
         Returns
         -------
         self : object
             The scorer.
+
+        Raises
+        ------
+        RuntimeError
+            If metadata routing is not enabled.
+        TypeError
+            If the inner scorer cannot request a parameter.
         """
         if not routing_enabled():
             raise RuntimeError(
@@ -254,37 +266,41 @@ class LeaveOneOutScorer(WeightedScorer):
         return self
 
     def get_metadata_routing(self):
-        """Return which metadata go where."""
-        own = MetadataRequest(owner=self)
+        """Return the metadata routing of the scorer."""
+        request = MetadataRequest(owner=self)
         for name, alias in self.requests.items():
-            own.score.add_request(param=name, alias=alias)
+            request.score.add_request(param=name, alias=alias)
         inner = self.estimator if self.scorer is None else self.scorer
         router = MetadataRouter(owner=self) if inner is None else self._router(inner)
-        return router.add_self_request(own)
+        return router.add_self_request(request)
 
 
 def _check_rows(problem, X, y, metadata):
-    """Raise or warn unless the samples passed to a scorer are the training samples."""
+    """Raise an error or warn if the samples for a scorer are not the training samples.
+
+    It is an error if there are metadata, because these belong to the samples.
+    """
     n_passed, n_training = count_rows(X), problem.objective.n_rows
     if metadata:
-        own = np.ravel(problem.training_target)
-        if n_passed != n_training or (y is not None and not np.array_equal(np.ravel(y), own)):
+        target = np.ravel(problem.training_target)
+        same_target = y is None or np.array_equal(np.ravel(y), target)
+        if n_passed != n_training or not same_target:
             raise ValueError(
                 f"{', '.join(metadata)} must belong to the {n_training} training samples, but "
                 f"the {n_passed} samples passed to the leave-one-out scorer are others, or in "
-                "another order. Pass the search cv=[(rows, rows)] with "
-                "rows=np.arange(n_samples), and a halving search an integer random_state."
+                "another order. Pass cv=[(rows, rows)] with rows=np.arange(n_samples) to the "
+                "search, and an integer random_state to a halving search."
             )
     elif n_passed != n_training:
         warn(
             f"The leave-one-out score is that of the {n_training} training samples; the "
             f"{n_passed} samples passed to the scorer are not used. To train on all samples, "
-            "pass the search cv=[(rows, rows)] with rows=np.arange(n_samples)."
+            "pass cv=[(rows, rows)] with rows=np.arange(n_samples) to the search."
         )
 
 
 def is_multimetric(scoring):
-    """Whether a scoring is a list or a dict of several."""
+    """Return whether a scoring is a list or dict of metrics."""
     return not (scoring is None or isinstance(scoring, str) or callable(scoring))
 
 

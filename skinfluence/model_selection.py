@@ -1,4 +1,4 @@
-"""Choosing hyperparameters by leave-one-out from one fit per value; prediction intervals."""
+"""Prediction intervals, and hyperparameter search by leave-one-out from single fits."""
 
 from numbers import Real
 
@@ -24,40 +24,49 @@ def jackknife_plus_interval(
     hessian_solver: str | HessianSolver = "auto",
     n_jobs: int | None = None,
 ) -> Floats:
-    """Return prediction intervals from leave-one-out residuals, without refitting.
+    """Return prediction intervals from leave-one-out residuals, without refits.
 
-    With mu_(i) the model without training sample i and r_i its absolute error on it,
-    ``|y_i - mu_(i)(x_i)|``, the interval at x goes from the
-    ``floor((1 - level) (n + 1))``-th smallest of ``mu_(i)(x) - r_i`` to the
-    ``ceil(level (n + 1))``-th smallest of ``mu_(i)(x) + r_i``.
+    Let mu_(i) be the model without training sample i, and r_i = ``|y_i - mu_(i)(x_i)|`` its
+    absolute error for that sample. The interval at x has these ends, with n training
+    samples::
 
-    If training and new samples are exchangeable, the interval holds the new target with
-    probability at least ``2 level - 1``, whatever the model, and usually about `level`.
-    Frozen: hyperparameters. In a pipeline each model without a sample is one of all steps. For
-    squared error these models are exact.
+        lower = the floor((1 - level) (n + 1))-th smallest mu_(i)(x) - r_i
+        upper = the ceil(level (n + 1))-th smallest mu_(i)(x) + r_i
+
+    If training and new samples are exchangeable, the interval contains the new target with
+    probability at least ``2 level - 1`` for any model, and usually with probability near
+    `level`. Hyperparameters are frozen. In a pipeline, each model without a sample includes
+    all steps. For squared error these models are exact.
 
     Parameters
     ----------
     estimator : object
-        Fitted regressor of skinfluence with one target, or a pipeline that ends in one.
+        Fitted skinfluence regressor with one target, or a pipeline that ends in one.
     X : {array-like, sparse matrix} of shape (q, n_features)
         Samples to predict.
     confidence_level : float, default=0.9
-        Share of new targets that the intervals are to hold. Sample weights do not enter.
+        Level: the intended fraction of new targets inside their intervals. The quantiles do
+        not use sample weights.
     method : {"influence", "newton", "exact"}, default="newton"
         Accuracy of the models without each sample.
     refine : float, default=None
-        Share of the training samples left out exactly, see `leave_out_params`.
+        Fraction of training samples to leave out exactly, see `leave_out_params`.
     hessian_solver : str or HessianSolver, default="auto"
-        How to apply H^-1; results do not depend on it.
+        Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
         Number of joblib threads over training samples.
 
     Returns
     -------
     interval : ndarray of shape (q, 2)
-        Lower and upper ends; infinite where there are too few training samples for the
-        level.
+        Lower and upper ends, in units of the target. They are infinite if there are too few
+        training samples for the level.
+
+    Raises
+    ------
+    ValueError
+        If the estimator is a classifier or has several targets, or if `confidence_level` is
+        not between 0 and 1.
 
     References
     ----------
@@ -79,18 +88,20 @@ def jackknife_plus_interval(
     problem.refuse_dask("jackknife_plus_interval", X)
     if problem.is_classifier or problem.formulation.layout.n_predictions != 1:
         raise ValueError(
-            "jackknife_plus_interval is for regressors with one target: for a classifier use "
-            "probabilities, for several targets a model for each."
+            "jackknife_plus_interval is for regressors with one target. Use probabilities for "
+            "a classifier, and fit one model for each of several targets."
         )
     if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
         raise ValueError(f"confidence_level={confidence_level!r} must be between 0 and 1.")
     problem = problem_of(estimator, "leave_out_predict", "jackknife_plus_interval")
     samples = X
-    if problem.scaled is not None:  # their penalty moves with the scales
+    if problem.scaled is not None:  # the penalty changes with the scales
         problem, samples = problem.scaled, problem.transform(X)
     elif problem.is_whole:
-        own, predicted = problem.predictions_without(X, method, refine, hessian_solver, n_jobs)
-        residual = np.abs(problem.objective.target[:, 0] - own)
+        left_out, predicted = problem.predictions_without(
+            X, method, refine, hessian_solver, n_jobs
+        )
+        residual = np.abs(problem.objective.target[:, 0] - left_out)
         kept = np.isfinite(residual)
         blocks = [(slice(None), predicted[:, kept])]
         return _interval(blocks, len(predicted), residual[kept], confidence_level)
@@ -102,15 +113,15 @@ def jackknife_plus_interval(
     )
     theta = formulation.layout.from_public(params)[:, 0]
     readings = objective.design.readings(theta)
-    own = np.concatenate(
+    left_out = np.concatenate(
         [
             np.einsum("bd,bd->b", objective.design.take(block).rows(), readings[block])
             for block in row_blocks(len(theta), 8 * 3 * theta.shape[1])
         ]
     )
     y = objective.target[:, 0]
-    residual = np.abs(y - formulation.loss.response(own[:, None])[:, 0])
-    kept = np.isfinite(residual)  # samples that no model can do without are left out
+    residual = np.abs(y - formulation.loss.response(left_out[:, None])[:, 0])
+    kept = np.isfinite(residual)  # for some samples the model without them does not exist
     theta, residual = theta[kept], residual[kept]
 
     def blocks_of_queries():
@@ -124,10 +135,10 @@ def jackknife_plus_interval(
 def _interval(blocks, n_queries, residual, confidence_level):
     """Return the ends (q, 2) from blocks of predictions (m, n) without each sample.
 
-    `residual` (n,) is the absolute error of each model for the sample that it lacks.
+    `residual` (n,) is the absolute error of each model for its left-out sample.
     """
     n = len(residual)
-    # Rounding must not turn the 90th of 99 into the 91st.
+    # Round first, because rounding error could turn the 90th rank into the 91st.
     upper_rank = int(np.ceil(round(confidence_level * (n + 1), 9)))
     lower_rank = int(np.floor(round((1 - confidence_level) * (n + 1), 9)))
     interval = np.empty((n_queries, 2))

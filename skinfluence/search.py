@@ -1,4 +1,4 @@
-"""Grid search by leave-one-out, from one fit for each candidate."""
+"""Grid search by leave-one-out with one fit for each candidate."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ __all__ = ["LeaveOneOutSearchCV", "is_leave_one_out", "scoring_name"]
 
 
 class _AllRows:
-    """A splitter with one split, whose training and test samples are all samples."""
+    """Splitter with one split, in which all samples are both training and test samples."""
 
     def split(self, X, y=None, groups=None):
         rows = np.arange(count_rows(X))
@@ -42,73 +42,73 @@ class _AllRows:
 
 
 class LeaveOneOutSearchCV(GridSearchCV):
-    """Search over parameter values by leave-one-out without refitting.
+    """Grid search with leave-one-out scores, without a refit for each sample.
 
-    :class:`sklearn.model_selection.GridSearchCV` with another `cv` and `scoring`: each
-    candidate is fitted once, on all samples, and its score is that of the predictions of the
-    models without each sample, pooled (`leave_out_score`). With `refit` the best candidate is
-    fitted once more.
+    This is :class:`sklearn.model_selection.GridSearchCV` with another `cv` and `scoring`.
+    Each candidate is fitted once, on all samples. Each sample is then predicted by the model
+    without it, and all predictions are scored together (`leave_out_score`). If `refit` is
+    set, the best candidate is fitted once more.
 
-    In a pipeline every step is left without the sample: steps that learn are fitted again, as
-    in cross-validation. Class weights given as "balanced" are those of all samples, except in
-    pipelines with a step that learns.
+    In a pipeline, all steps are without the sample: the steps that learn are fitted again,
+    as in cross-validation. If class weights are "balanced", they depend on all samples,
+    except in a pipeline with a step that learns.
 
     Parameters
     ----------
     estimator : object
-        Estimator of skinfluence, or a pipeline that ends in one.
+        A skinfluence estimator, or a pipeline that ends in one.
     param_grid : dict or list of dict
-        Values to try, as for :class:`sklearn.model_selection.GridSearchCV`.
+        Parameter values to try, as in :class:`sklearn.model_selection.GridSearchCV`.
     scoring : str, callable, list, tuple or dict, default=None
-        Scoring as for :class:`sklearn.model_selection.GridSearchCV`; None for the
-        estimator's own score. Several are evaluated on the same predictions.
+        Scoring, as in :class:`sklearn.model_selection.GridSearchCV`. None uses the `score`
+        method of the estimator. Several metrics use the same predictions.
     method : {"influence", "newton", "exact"}, default="newton"
         Accuracy of the models without each sample.
     refine : float, default=None
-        Share of the samples, those with the largest Newton decrement, that are left out
-        exactly. With "newton" only.
+        Fraction of samples to leave out exactly, starting with the largest Newton decrement.
+        Only for "newton".
     n_jobs : int, default=None
         Number of joblib jobs over candidates.
     refit : bool, str or callable, default=True
         Whether to fit the best candidate on all samples. With several metrics, the name of
-        the one that decides. A callable gets `cv_results_` and returns the best index.
+        the metric to select by. A callable gets `cv_results_` and returns the best index.
     verbose : int, default=0
-        Messages while the search runs.
+        Verbosity during the search.
     pre_dispatch : int or str, default="2*n_jobs"
-        Number of jobs that are dispatched ahead.
+        Number of jobs to dispatch in advance.
     error_score : "raise" or float, default=np.nan
-        Score of a candidate whose fit or scoring fails.
+        Score for a candidate if its fit or scoring fails.
     return_train_score : bool, default=False
-        Whether `cv_results_` holds the plain scores of the fits on their training samples,
-        too. These take one more fit for each candidate.
+        Whether to add scores on the training samples, without leave-one-out, to
+        `cv_results_`. This needs one more fit for each candidate.
 
     Attributes
     ----------
     best_estimator_ : object
-        Estimator with the highest score, fitted on all samples, with influence methods; a
-        pipeline if one was given. Only with `refit`.
+        Estimator with the highest score, fitted on all samples. It has influence methods,
+        and is a pipeline if `estimator` is one. Only available if `refit` is set.
     best_score_ : float
-        Its leave-one-out score.
+        Leave-one-out score of the best candidate.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_index_ : int
-        Its index in `cv_results_`.
+        Index of the best candidate in `cv_results_`.
     cv_results_ : dict of ndarrays
-        Results as of :class:`sklearn.model_selection.GridSearchCV` with one split, whose
-        score is the pooled one.
+        Results, as in :class:`sklearn.model_selection.GridSearchCV` with one split. The
+        score for the split is the leave-one-out score.
     scorer_ : callable or dict
-        Scorer, or several by name, as `score` applies them to other samples.
+        Scorer, or dict of scorers by name, which `score` applies to other samples.
     multimetric_ : bool
         Whether there are several metrics.
     refit_time_ : float
-        Seconds that the last fit took.
+        Time for the last fit, in seconds.
     n_splits_ : int
-        1.
+        Always 1.
 
     See Also
     --------
-    leave_one_out_scorer : Leave-one-out scores in other searches of scikit-learn.
-    sklearn.model_selection.GridSearchCV : Refits for every candidate and fold.
+    leave_one_out_scorer : Leave-one-out scores in other searches from scikit-learn.
+    sklearn.model_selection.GridSearchCV : Refits for each candidate and fold.
 
     Examples
     --------
@@ -175,21 +175,27 @@ class LeaveOneOutSearchCV(GridSearchCV):
         y : array-like of shape (n,) or (n, n_targets)
             Targets or labels.
         groups : array-like of shape (n,), default=None
-            Samples that leave together, as with scikit-learn's ``LeaveOneGroupOut``.
+            Group labels of the samples. Samples in one group leave together, as in
+            scikit-learn's ``LeaveOneGroupOut``.
         **params : dict of str -> object
-            Passed to the `fit` of the estimator and to the scorer, as by
-            :class:`sklearn.model_selection.GridSearchCV`: `sample_weight` goes to both, for
-            a step of a pipeline it is ``step__sample_weight`` and goes to that step; with
-            metadata routing each consumer gets the metadata that it requested.
+            Passed to the `fit` method of the estimator and to the scorer, as in
+            :class:`sklearn.model_selection.GridSearchCV`. Both get `sample_weight`; a step
+            in a pipeline gets ``step__sample_weight``. With metadata routing, each consumer
+            gets the metadata that it requested.
 
         Returns
         -------
         self : object
-            The search.
+            The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not valid, or if there are fewer than 2 samples.
         """
         self._check(X, y, groups)
         train_scores = self._train_scores(X, y, params) if self.return_train_score else {}
-        # The scorer of other samples stays `scoring`: a copy searches by leave-one-out.
+        # A copy searches by leave-one-out, because `score` needs the scorer in `scoring`.
         search = copy.copy(self)
         search.scoring = LeaveOneOutScorer(
             self.scoring,
@@ -201,7 +207,7 @@ class LeaveOneOutSearchCV(GridSearchCV):
         search.return_train_score = False
         if callable(self.refit):
             search.refit = partial(_refit_with, self.refit, train_scores)
-        if routing_enabled():  # later an error would cost each candidate its score
+        if routing_enabled():  # raise routing errors now, not as a failed score
             routed = process_routing(search, "fit", **params)
             search.scoring.route(self.estimator, routed["scorer"].score)
         super(LeaveOneOutSearchCV, search).fit(X, y, **params)
@@ -211,7 +217,7 @@ class LeaveOneOutSearchCV(GridSearchCV):
         return self
 
     def _check(self, X, y, groups):
-        """Raise before anything is fitted; later errors cost a candidate its score."""
+        """Raise errors before any fit, because later they would become failed scores."""
         check_option("method", self.method, METHODS)
         check_refine(self.refine, self.method)
         check_consistent_length(X, y, groups)
@@ -220,15 +226,15 @@ class LeaveOneOutSearchCV(GridSearchCV):
         decides = self.refit is False or callable(self.refit)
         if is_multimetric(self.scoring) and not decides and self.refit not in self.scoring:
             raise ValueError(
-                f"refit={self.refit!r} is none of the metrics {list(self.scoring)}: pass the "
-                "name of the one that decides, a callable, or False."
+                f"refit={self.refit!r} is not one of the metrics {list(self.scoring)}: pass "
+                "the name of the metric to select by, a callable, or False."
             )
         for params in ParameterGrid(self.param_grid):
             candidate = clone(self.estimator).set_params(**clone(params, safe=False))
             final_estimator(candidate)
 
     def _train_scores(self, X, y, params):
-        """Return the columns of `cv_results_` with the scores of the fits themselves."""
+        """Return columns for `cv_results_` with scores on the training samples."""
         options = self.get_params(deep=False) | {"refit": False, "return_train_score": False}
         del options["method"], options["refine"]
         found = GridSearchCV(**options, cv=self.cv).fit(X, y, **params).cv_results_
@@ -239,37 +245,37 @@ class LeaveOneOutSearchCV(GridSearchCV):
         }
 
     def _plain_scorers(self):
-        """Return the scorers of other samples, by name if there are several."""
+        """Return the scorer for other samples, or a dict of scorers by name."""
         if not is_multimetric(self.scoring):
             return check_scoring(self.estimator, scoring=self.scoring)
         scoring = self.scoring
         named = scoring if isinstance(scoring, Mapping) else {name: name for name in scoring}
-        return {name: check_scoring(scoring=one) for name, one in named.items()}
+        return {name: check_scoring(scoring=metric) for name, metric in named.items()}
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return which metadata go where.
+        """Return the metadata routing of the search.
 
         Returns
         -------
         routing : MetadataRouter
-            As scikit-learn's meta-estimators do.
+            Router, as in scikit-learn's meta-estimators.
         """
         return super().get_metadata_routing().add_self_request(self)
 
 
 def _refit_with(refit, train_scores, results):
-    """Return the index that a user's `refit` chooses, which may look at train scores."""
+    """Return the index from a callable `refit`, which may also use the train scores."""
     return refit(results | train_scores)
 
 
 def is_leave_one_out(search):
-    """Whether the scores of a search are leave-one-out scores of this module."""
+    """Return whether the scores of a search are leave-one-out scores."""
     scorer = isinstance(search.scoring, LeaveOneOutScorer)
     return scorer or isinstance(search, LeaveOneOutSearchCV)
 
 
 def scoring_name(search):
-    """Return the name of the scoring of a search with one metric."""
+    """Return the name of the metric in a search with one metric."""
     scoring = search.scoring
     if isinstance(scoring, LeaveOneOutScorer):
         scoring = scoring.scoring

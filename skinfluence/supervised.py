@@ -1,7 +1,8 @@
-"""Which steps of a pipeline learned from y, and what that does to removal.
+"""Find the steps in a pipeline that learned from y, and warn about leaks.
 
-A transformer that chose or combined features by y has seen the targets of every sample.
-Removal leaves it as it was fitted, so that models without a sample still know its target.
+If a transformer selects or combines features by their relation to y, it has seen the targets
+of all samples. If removal does not fit it again, the model without a sample still depends on
+the target of that sample.
 """
 
 from inspect import Parameter, signature
@@ -19,13 +20,14 @@ __all__ = ["cross_fitted", "learned_from_y", "names_of_learners", "warn_of_leaks
 
 
 def learned_from_y(transformer):
-    """Whether a transformer uses y in its fit.
+    """Return whether a transformer uses y in its fit.
 
-    It requires y by its tags or its signature, or selects by an estimator that requires it.
+    It does if its tags or its signature require y, or if it selects features by an estimator
+    that requires y.
     """
     if isinstance(transformer, PLSSVD | PLSCanonical | PLSRegression | CCA):
         return True
-    if hasattr(transformer, "score_func"):  # SelectKBest and its kin, which may do without
+    if hasattr(transformer, "score_func"):  # SelectKBest and similar classes
         return True
     chooser = getattr(transformer, "estimator", None)
     if isinstance(transformer, SelectorMixin) and chooser is not None:
@@ -39,24 +41,24 @@ def _requires_y(estimator):
             return True
         y = signature(estimator.fit).parameters.get("y")
     except (AttributeError, TypeError, ValueError):
-        return False  # no estimator of scikit-learn, and nothing is known of it
+        return False  # not a scikit-learn estimator
     return y is not None and y.default is Parameter.empty
 
 
 def cross_fitted(steps):
     """Return the class names of steps whose fit_transform differs from transform."""
-    return _names(steps, lambda one: isinstance(one, TargetEncoder))
+    return _names(steps, lambda part: isinstance(part, TargetEncoder))
 
 
 def warn_of_leaks(estimator, method):
-    """Warn if steps before the last one learned from the targets of samples left out.
+    """Warn if steps before the last one learned from the targets of left-out samples.
 
     Parameters
     ----------
     estimator : object
         Fitted estimator or pipeline.
     method : str
-        Name of the method or function whose result is optimistic.
+        Name of the method or function whose result is too optimistic.
     """
     names, last = [], estimator
     while isinstance(last, Pipeline):
@@ -64,16 +66,16 @@ def warn_of_leaks(estimator, method):
         last = last.steps[-1][1]
     if names:
         warn(
-            f"{method} leaves {len(names)} step(s) as fitted that learned from y: "
-            f"{', '.join(names)}. They know the targets of the samples left out, so that the "
-            "result is too optimistic, with many features by as much as the whole signal. "
-            "Use sklearn.model_selection.cross_val_score on the pipeline instead, or choose "
-            "features on other samples."
+            f"{method} does not fit {len(names)} step(s) again that learned from y: "
+            f"{', '.join(names)}. These steps depend on the targets of the left-out samples, "
+            "so the result is too optimistic. With many features, the score may come entirely "
+            "from this leak. Use sklearn.model_selection.cross_val_score on the pipeline "
+            "instead, or choose features on other samples."
         )
 
 
 def names_of_learners(steps):
-    """Return the class names of steps, and of parts of steps, that learned from y."""
+    """Return the class names of steps, or parts of steps, that learned from y."""
     return _names(steps, learned_from_y)
 
 

@@ -573,7 +573,7 @@ ADVICE = [
     row(
         "intervals of several targets",
         lambda: jackknife_plus_interval(Ridge().fit(X, np.c_[T, T]), X),
-        r"for several targets a model for each",
+        r"fit one model for each of several targets",
         lambda: jackknife_plus_interval(ridge(), X),
     ),
     row(

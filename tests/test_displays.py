@@ -247,7 +247,7 @@ def test_influence_display_of_texts_and_images():
     np.testing.assert_array_equal(insets[0].images[0].get_array(), X[0].reshape(8, 8))
     shown = insets[1].images[0].get_array()
     np.testing.assert_array_equal(shown, X[display.helpful_[0]].reshape(8, 8))
-    with pytest.raises(ValueError, match="X holds 2 samples"):
+    with pytest.raises(ValueError, match="X has 2 samples"):
         InfluenceDisplay.from_estimator(clf, X[:2], y[:2])
 
 
@@ -351,7 +351,7 @@ def test_search_display_of_scikit_learns_searches():
         assert display.ax_.get_ylabel() == f"mean test {metric}"
         np.testing.assert_allclose(display.scores, folds.cv_results_[f"mean_test_{metric}"])
     assert SearchDisplay.from_estimator(folds).ax_.get_ylabel() == "mean test accuracy"
-    with pytest.raises(ValueError, match="metric='f1' is none of the search"):
+    with pytest.raises(ValueError, match="metric='f1' is not in the search"):
         SearchDisplay.from_estimator(folds, metric="f1")
     with pytest.raises(ValueError, match="has several metrics"):
         SearchDisplay.from_estimator(folds.set_params(refit=False))

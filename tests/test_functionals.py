@@ -171,7 +171,7 @@ def test_what_makes_no_sense_is_named():
         functionals.auc_surrogate(clf, X, y)
     with pytest.raises(ValueError, match="one of 3 targets"):
         functionals.mean_prediction(reg, X)
-    with pytest.raises(ValueError, match="is none"):
+    with pytest.raises(ValueError, match="is not one"):
         functionals.probability(reg, X[:1])
     with pytest.raises(ValueError, match="one sample"):
         functionals.margin(clf, X[0])

@@ -275,11 +275,11 @@ def test_bad_requests_are_named():
     mean = functionals.mean_prediction(reg, X)
     with pytest.raises(ValueError, match="param='bmi' is not a parameter"):
         most_influential_set(reg, "bmi")
-    with pytest.raises(ValueError, match="name or position as target"):
+    with pytest.raises(ValueError, match="pass its name or index"):
         most_influential_set(reg, mean, significance=0.05)
     with pytest.raises(ValueError, match="significance=5 must be"):
         most_influential_set(reg, 0, significance=5)
-    with pytest.raises(ValueError, match="brings its own threshold"):
+    with pytest.raises(ValueError, match="determines the threshold"):
         most_influential_set(reg, 0, significance=0.05, threshold=1.0)
     with pytest.raises(ValueError, match="threshold=nan"):
         most_influential_set(reg, 0, threshold=float("nan"))

@@ -1,6 +1,8 @@
 """Imports go one way: a module imports only from rooms before its own."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,15 @@ def test_the_lowest_layer_is_plain_numpy_and_scipy(name):
         for module, _ in imports(path):
             own = module.startswith(f"skinfluence.{name}.")
             assert own or module.split(".")[0] in allowed, f"{path.name} imports {module}"
+
+
+def test_public_modules_are_there_after_importing_the_package():
+    code = (
+        "import sys, skinfluence\n"
+        "for name in 'functionals inspection linear_model model_selection svm'.split():\n"
+        "    assert name in dir(skinfluence), name\n"
+        "    assert getattr(skinfluence, name).__name__ == f'skinfluence.{name}'\n"
+        "assert not hasattr(skinfluence, 'missing')\n"
+        "assert 'matplotlib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

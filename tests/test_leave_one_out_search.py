@@ -290,7 +290,7 @@ def test_several_metrics_need_one_that_decides():
     search = LeaveOneOutSearchCV(
         LogisticRegression(), {"C": [1.0]}, scoring=["accuracy", "f1_macro"]
     )
-    with pytest.raises(ValueError, match="refit=True is none of the metrics"):
+    with pytest.raises(ValueError, match="refit=True is not one of the metrics"):
         search.fit(X, y)
     assert not hasattr(search, "cv_results_")
     search.set_params(refit=False).fit(X, y)

@@ -427,7 +427,7 @@ def test_components_that_nearly_meet_are_named():
 
 def test_a_component_beyond_the_rank_is_named():
     X, y = wide()
-    with pytest.warns(InfluenceWarning, match="Component 24 of PCA .* nearly meets"):
+    with pytest.warns(InfluenceWarning, match="Component 24 of PCA .* nearly equals"):
         make_stage(PCA().fit(X), X, y)
 
 
@@ -458,7 +458,7 @@ def test_a_constant_column_and_ties_leave_all_numbers_finite(transformer):
 def test_components_of_an_approximate_solver_are_named():
     X, y = wide()
     svd = TruncatedSVD(3, n_iter=0, n_oversamples=1, random_state=0).fit(X)
-    with pytest.warns(InfluenceWarning, match="are off eigenvectors by"):
+    with pytest.warns(InfluenceWarning, match="differ from eigenvectors by"):
         make_stage(svd, X, y)
 
 

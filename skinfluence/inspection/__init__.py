@@ -1,4 +1,4 @@
-"""Verdicts about training samples, and pictures of them."""
+"""Rankings, most influential sets and displays for training samples."""
 
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
 from skinfluence.inspection.influence_display import InfluenceDisplay

@@ -1,4 +1,4 @@
-"""How far a fit is from its optimum, and how fast polishing gets there."""
+"""Display for the distance between a fit and its optimum during polishing."""
 
 import copy
 import warnings
@@ -19,23 +19,26 @@ __all__ = ["ConvergenceDisplay"]
 class ConvergenceDisplay:
     """Newton decrement after each Newton step from the fitted parameters.
 
-    The decrement is the distance to the optimum in the metric of the Hessian. The line is
-    how far the removal of a median training sample moves the optimum in that metric: above
-    it, the fit's own error is larger than what leave-one-out is about.
+    The decrement is the distance to the optimum in the Hessian metric. A horizontal line
+    shows how far the removal of a median training sample moves the optimum in the same
+    metric. If the decrement is above the line, the error in the fit is larger than a typical
+    leave-one-out effect.
 
     Parameters
     ----------
     decrements : ndarray of shape (n_steps + 1,)
-        Newton decrement at the fitted parameters and after each step.
+        Newton decrement at the fitted parameters and after each step, in square roots of
+        loss units.
     row_effect : float, default=None
-        Median over the training samples of ``|H^-1 v_i|_H``; None draws no line.
+        Median over the training samples of ``|H^-1 v_i|_H``, in the same units; None draws
+        no line.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes with the plot.
     figure_ : matplotlib Figure
-        Figure that holds it.
+        Figure with the axes.
     line_ : matplotlib Line2D
         The decrements.
 
@@ -70,12 +73,11 @@ class ConvergenceDisplay:
         Parameters
         ----------
         estimator : object
-            Fitted estimator of skinfluence, or a pipeline that ends in one. It stays as it
-            is.
+            Fitted skinfluence estimator, or a pipeline that ends in one. It is not changed.
         max_iter : int, default=20
             Largest number of Newton steps.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -93,7 +95,7 @@ class ConvergenceDisplay:
         decrements = [report.newton_decrement]
         while len(decrements) <= max_iter:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # one step is not all
+                warnings.simplefilter("ignore", ConvergenceWarning)  # more steps follow
                 polished.polish(tol=0.0, max_iter=1)
             decrements.append(polished.newton_decrement_)
             if not decrements[-1] < decrements[-2]:
@@ -109,16 +111,16 @@ class ConvergenceDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot decrements computed before.
+        """Plot precomputed decrements.
 
         Parameters
         ----------
         decrements : array-like of shape (n_steps + 1,)
             Newton decrements, the first one at the fitted parameters.
         row_effect : float, default=None
-            Effect of a median training sample in the same metric.
+            Effect of a median training sample in the same units.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -136,7 +138,7 @@ class ConvergenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -156,9 +158,9 @@ class ConvergenceDisplay:
             ax.set(xlim=(-0.5, 0.5), xticks=[0])
         if self.row_effect is not None:
             ax.axhline(self.row_effect, color=ORANGE, linewidth=1.2)
-            ax.margins(y=0.15)  # room for the words beyond the line
-            # The line falls: right of where it passes the effect the space above is free,
-            # left of it the space below.
+            ax.margins(y=0.15)  # room for the label next to the horizontal line
+            # The decrements fall from left to right. Before they cross the horizontal line,
+            # the space below it is free; after that, the space above.
             above = np.mean(self.decrements > self.row_effect) > 0.4
             ax.annotate(
                 "effect of a median training sample",

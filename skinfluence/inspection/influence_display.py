@@ -1,4 +1,4 @@
-"""The most helpful and the most harmful training samples of a query."""
+"""Display for the most helpful and most harmful training samples for a query."""
 
 import textwrap
 from collections.abc import Sequence
@@ -21,43 +21,44 @@ from skinfluence.pipeline import problem_of
 
 __all__ = ["InfluenceDisplay"]
 
-# Characters of a line of title that are as wide as the bars.
+# Characters in a title line that is as wide as the bars.
 _TITLE_WIDTH = 60
 
-# Characters of a name and of a label, of both beside a picture.
+# Largest number of characters in a name or label, and in an image caption.
 _CAPTION_WIDTH, _PICTURE_WIDTH = 24, 14
 
 
 class InfluenceDisplay:
     """The training samples that help and harm one query most.
 
-    Bars of influence with the name and the label of each sample, or its text, or its
-    picture. Negative influence: more weight on the sample lowers the loss at the query.
+    The display shows the influence on the loss at the query, with the name and label of each
+    sample, and its text or image if `samples` has them. If the influence is negative, more
+    weight on the sample lowers the loss: the sample helps.
 
     Parameters
     ----------
     influence : ndarray of shape (n,)
-        Influence of each training sample on the loss at the query.
+        Influence of each training sample on the loss at the query, in loss units.
     labels : sequence of length n, default=None
-        Label or target of each training sample.
+        Training labels or targets.
     samples : sequence of length n, default=None
-        What to show of each training sample: texts, or images of shape (n, height, width)
-        or (n, height, width, 3).
+        Training texts, or images as an array of shape (n, height, width) or
+        (n, height, width, 3).
     names : sequence of length n, default=None
-        Names of the training samples; None for their positions.
+        Training sample names; None for indices.
     query : object, default=None
-        What to show of the query: its text or image.
+        Query text or image.
     query_name : str, default="the query"
-        What to call the query in the title.
+        Query name in the title.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes with the plot; images are in axes inset there.
+        Axes with the plot; each image has inset axes.
     figure_ : matplotlib Figure
-        Figure that holds it.
+        Figure with the axes.
     helpful_, harmful_ : ndarray of int
-        The training samples shown, the most helpful and the most harmful first.
+        Indices of the training samples shown, the most helpful and most harmful first.
 
     Examples
     --------
@@ -109,19 +110,19 @@ class InfluenceDisplay:
         Parameters
         ----------
         estimator : object
-            Fitted estimator of skinfluence, or a pipeline that ends in one.
+            Fitted skinfluence estimator, or a pipeline that ends in one.
         X : {array-like, sparse matrix} of shape (1, n_features)
             The query.
         y : array-like of shape (1,)
-            Its target or label.
+            Query target or label.
         samples : sequence of length n, default=None
-            Texts or images of the training samples.
+            Training texts or images.
         query : object, default=None
-            Text or image of the query.
+            Query text or image.
         query_name : str, default=None
-            What to call the query; by default its label, with what is predicted.
+            Query name in the title; None uses its label and its prediction.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -135,7 +136,8 @@ class InfluenceDisplay:
         Xt = problem.transform(X)
         if np.shape(Xt)[0] != 1:
             raise ValueError(
-                f"X holds {np.shape(Xt)[0]} samples, but the display is of one query: X[[i]]."
+                f"X has {np.shape(Xt)[0]} samples, but the display shows one query: pass "
+                "X[[i]] and y[[i]]."
             )
         problem = problem_of(estimator, "influence_loss", "InfluenceDisplay")
         influence = problem.influence_loss(X, y)[0]
@@ -166,24 +168,24 @@ class InfluenceDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot influences computed before.
+        """Plot precomputed influences.
 
         Parameters
         ----------
         influence : array-like of shape (n,)
-            A row of `influence_loss`.
+            One row from `influence_loss`.
         labels : sequence of length n, default=None
-            Labels or targets of the training samples.
+            Training labels or targets.
         samples : sequence of length n, default=None
-            Texts or images of the training samples.
+            Training texts or images.
         names : sequence of length n, default=None
-            Names of the training samples.
+            Training sample names.
         query : object, default=None
-            Text or image of the query.
+            Query text or image.
         query_name : str, default="the query"
-            What to call the query in the title.
+            Query name in the title.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -208,12 +210,12 @@ class InfluenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         n_influential : int, default=5
-            How many helpful and how many harmful samples to show; fewer where not so many
-            help or harm.
+            Largest number of helpful samples, and of harmful samples, to show. There are
+            fewer if fewer samples help or harm.
         width : int, default=60
-            Characters after which a text is cut.
+            Number of characters after which a text is cut.
 
         Returns
         -------
@@ -254,15 +256,15 @@ class InfluenceDisplay:
         """Draw one bar for each sample, the most helpful at the top."""
         values = self.influence[rows]
         colors = np.where(values < 0, BLUE, ORANGE)
-        at = -np.arange(len(rows), dtype=float)
-        self.ax_.barh(at, values, color=colors, height=0.7)
+        positions = -np.arange(len(rows), dtype=float)
+        self.ax_.barh(positions, values, color=colors, height=0.7)
         self.ax_.axvline(0.0, color="black", linewidth=0.6)
-        self.ax_.set_yticks(at, captions)
+        self.ax_.set_yticks(positions, captions)
         self.ax_.tick_params(axis="y", length=0)
         self.ax_.margins(y=0.02)
 
     def _draw_images(self, n_influential, captions):
-        """Draw two rows of images, and the query left of them."""
+        """Draw two rows of images, with the query to their left."""
         ax = self.ax_
         ax.set_axis_off()
         with_query = self.query is not None
@@ -274,9 +276,9 @@ class InfluenceDisplay:
             [(self.helpful_, "helps", BLUE), (self.harmful_, "harms", ORANGE)]
         ):
             for column, row in enumerate(rows):
-                left = (column + int(with_query) + 0.08) * wide
+                x0 = (column + int(with_query) + 0.08) * wide
                 caption = f"{word} {self.influence[row]:+.3g}\n{captions[row]}"
-                box = (left, 0.5 * (1 - line), 0.84 * wide, 0.36)
+                box = (x0, 0.5 * (1 - line), 0.84 * wide, 0.36)
                 self._draw_image(self.samples[row], box, caption, color)
 
     def _draw_image(self, image, box, caption, color):
@@ -296,7 +298,7 @@ class InfluenceDisplay:
         return [f"{text}  [{name}]" for text, name in zip(texts, names, strict=True)]
 
     def _names(self, rows, width, symbol=""):
-        """Return names and labels of some rows, together about `width` characters."""
+        """Return the names and labels for some rows, about `width` characters together."""
         names = row_names(self.names, rows)
         if self.labels is None:
             return shorten(names, width)
@@ -307,7 +309,7 @@ class InfluenceDisplay:
 
 
 def _text(label):
-    """Return a label or a target as text."""
+    """Return a label or target as text."""
     if isinstance(label, np.ndarray):
         return ", ".join(_text(value) for value in label)
     return f"{label:.4g}" if isinstance(label, float | np.floating) else str(label)

@@ -1,4 +1,4 @@
-"""The few training samples that a result hangs on."""
+"""Search for the few training samples that determine a conclusion."""
 
 from abc import ABC, abstractmethod
 from numbers import Real
@@ -22,7 +22,7 @@ __all__ = ["most_influential_set"]
 
 SEARCHES = ("greedy", "linear")
 
-# Share of the way to go below which the effect of a row is rounding.
+# If the effect of a row is less than this fraction of the remaining gap, it is rounding error.
 _NEGLIGIBLE = 1e-12
 
 
@@ -39,71 +39,84 @@ def most_influential_set(
 ) -> Bunch:
     """Find a small set of training samples whose removal changes a conclusion.
 
-    The conclusion is the side of `threshold` on which a number stands: the sign of a
-    coefficient, a predicted class, whether a gap between groups is below what is allowed;
-    or, with `significance`, whether a coefficient differs significantly from zero.
+    The conclusion depends on the side of `threshold` on which a number lies. Examples are
+    the sign of a coefficient, a predicted class, and whether the gap between two groups
+    exceeds a limit. With `significance`, the conclusion is whether a coefficient differs
+    significantly from zero.
 
-    Finding the smallest set takes trying all of them. Two searches give an upper bound:
+    An exact search for the smallest set would have to try all sets. The two searches here
+    give an upper bound on its size:
 
-    - "linear" ranks the samples once, by first-order influence on the target, and removes
-      the first k; k by bisection.
-    - "greedy" removes the sample with the largest effect on the target, by one Newton step
-      without it, refits, scores the others again, and so on. It never returns more samples
-      than "linear", which it runs first.
+    - "linear" ranks the samples once, by their first-order influence on the target. It
+      removes the first k samples and finds k by bisection.
+    - "greedy" predicts the effect of each removal by one Newton step and removes the sample
+      with the largest effect. It then refits, predicts again, and so on. It runs "linear"
+      first and never returns a larger set.
 
-    A hinge or an epsilon-insensitive loss has no Newton step. There both searches take for
-    the effect of a sample that of its removal if all others keep their places on the active
-    set, and a refit is the end of the path of optima to the model without the samples.
+    The hinge and the epsilon-insensitive loss have no Newton step. For these losses both
+    searches predict the effect of a removal by assuming that all other samples keep their
+    positions on the active set. A refit then follows the path of optima to the model without
+    the samples.
 
-    Every number reported comes from the refitted model without the samples, to rounding,
-    with class weights and hyperparameters frozen. In a pipeline whose only step before the
-    model is a `StandardScaler`, the scaler is fitted again, too; other steps are taken as
-    fitted, with a warning.
+    All reported numbers come from a refit without the samples and are exact up to rounding.
+    Class weights and hyperparameters are frozen. If a `StandardScaler` is the only step
+    before the model in a pipeline, the scaler is fitted again, too. Other steps stay as they
+    were fitted, and a warning says so.
 
     Parameters
     ----------
     estimator : object
-        Fitted estimator of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence estimator, or a pipeline that ends in one.
     target : str, int or Functional
-        A parameter by its name in `param_names()` or its position in `params_`, or a number
-        from `skinfluence.functionals`: `margin` for the predicted class of a sample.
+        A parameter, as its name in `param_names()` or its index in `params_`, or a
+        functional from `skinfluence.functionals`, such as `margin` for the predicted class
+        of a sample.
     threshold : float, default=0.0
-        The value that the target has to pass, to whichever side it is not on.
+        Value that the target has to cross.
     significance : float, default=None
-        Level of a two-sided test of ``params[j] = 0``, such as 0.05. The target is then
-        the ratio of the parameter to its standard error, from
-        ``params_covariance("hessian")``, and the threshold the quantile of the normal
-        distribution, for squared error of Student's with ``n - p`` degrees of freedom.
+        Level for a two-sided test that ``params[j] = 0``, such as 0.05. The target is then
+        the ratio of the parameter to its standard error from
+        ``params_covariance("hessian")``. The threshold is the quantile of the normal
+        distribution or, for squared error, of Student's t distribution with ``n - p``
+        degrees of freedom.
     search : {"greedy", "linear"}, default="greedy"
-        How to search.
+        Search method.
     max_samples : int, default=None
         Largest set to consider; by default half of the training samples.
     hessian_solver : str or HessianSolver, default="auto"
-        How to apply H^-1.
+        Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
         Number of joblib threads for scoring.
 
     Returns
     -------
     result : Bunch
-        What was found, as attributes:
+        Results, with these attributes:
 
         indices : ndarray of shape (k,)
-            Training samples, in the order of their removal.
+            Indices of the training samples, in the order of their removal.
         target_before, target_after : float
-            The target at the optimum of all samples and of all but these.
+            The target at the optimum for all samples, and for all samples except these.
         threshold : float
-            What it had to pass; with `significance` the critical value after the removal,
-            with the sign of the side that the target was on.
+            The value that the target had to cross. With `significance` it is the critical
+            value after the removal, with the sign of `target_before`.
         flipped : bool
-            Whether `target_after` is on the other side than `target_before`. If not, no set
-            of up to `max_samples` was found, and `indices` is as far as the search came.
+            Whether `target_before` and `target_after` lie on different sides of the
+            threshold. If false, the search found no set with at most `max_samples` samples,
+            and `indices` is the set at which it stopped.
         params : ndarray of shape (p,)
             Parameters of the model refitted without the samples.
         path : ndarray of shape (m, 2)
-            Every refit on the way: number of samples removed and target, in that order.
+            Number of removed samples and target for each refit during the search.
         n_linear : int or None
-            How many samples the linear ranking needs; None if it found no flip.
+            Number of samples that the linear ranking needs; None if it found no such set.
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        If `significance` is given and the parameter has no standard error.
+    ValueError
+        If no optimum of the training objective was found, or if an argument is not valid.
 
     References
     ----------
@@ -126,7 +139,7 @@ def most_influential_set(
     >>> result.indices
     array([102])
 
-    Fitted without them:
+    A fit without these samples gives the same value:
 
     >>> others = X.index.delete(result.indices)
     >>> round(float(Ridge(alpha=0.0).fit(X.loc[others], y[others]).coef_[0]), 1)
@@ -136,13 +149,13 @@ def most_influential_set(
     problem_of(estimator).refuse_dask("most_influential_set")
     problem = problem_of(estimator, "leave_out_params", "most_influential_set")
     if problem.scaled is not None:
-        problem = problem.scaled  # whose penalty moves with the scales
+        problem = problem.scaled  # its penalty changes with the scales
     elif problem.is_whole:
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
-            "most_influential_set takes the steps before the model as they were fitted: "
-            f"{', '.join(learned)}. Confirm the set with remove_samples on a copy, which fits "
-            "them again."
+            "most_influential_set keeps the steps before the model as they were fitted: "
+            f"{', '.join(learned)}. To confirm the set, call remove_samples on a copy, which "
+            "fits them again."
         )
     n = problem.objective.n_rows
     if max_samples is None:
@@ -157,7 +170,7 @@ def most_influential_set(
         greedy = _greedy_search(removals, goal, limit)
         if greedy.flipped or n_linear is None:
             result = greedy
-    # Once more from the fit of all samples: what is reported does not hang on the path.
+    # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
     params = layout.to_public(_refit_theta(confirmed))
@@ -174,50 +187,50 @@ def most_influential_set(
 
 
 def _refit_theta(base):
-    """Return the parameters (K, D) as the refit has them, on its own scales."""
+    """Return the parameters (K, D) of the refit, on the scales that it fitted."""
     scales = base.point.objective.scales
     return base.theta if scales is None else scales.to_refit(base.theta)
 
 
 class _Goal(ABC):
-    """A number to be moved past a threshold.
+    """A target that has to cross a threshold.
 
     Attributes
     ----------
     before : float
-        The number at the optimum of all rows.
+        Target at the optimum for all rows.
     direction : {-1.0, 1.0}
-        Where it has to go.
+        Sign of the change that is needed.
     """
 
     @abstractmethod
     def value(self, base):
-        """Return the number at an optimum."""
+        """Return the target at an optimum."""
 
     @abstractmethod
     def critical(self, base):
-        """Return the threshold."""
+        """Return the threshold at an optimum."""
 
     @abstractmethod
     def first_order(self, base, removals):
-        """Return the change of the number without each row, additive, (n,)."""
+        """Return the first-order change in the target without each row, (n,)."""
 
     @abstractmethod
     def one_step(self, base, removals):
-        """Return the change of the number without each row after a Newton step, (n,)."""
+        """Return the change in the target by one Newton step without each row, (n,)."""
 
     def flipped(self, base):
-        """Whether the number is on the other side than before."""
+        """Return whether the target has crossed the threshold."""
         passed = self.direction * (self.value(base) - self.critical(base))
         return bool(passed > 0)
 
     def gap(self, base):
-        """Return how far the number still has to go, at least 0."""
+        """Return the remaining distance to the threshold, at least 0."""
         return max(0.0, self.direction * (self.critical(base) - self.value(base)))
 
 
 class _FunctionalGoal(_Goal):
-    """A functional of the parameters."""
+    """The value of a functional."""
 
     def __init__(self, functional, threshold, full):
         self.functional, self.threshold = functional, threshold
@@ -245,13 +258,13 @@ class _FunctionalGoal(_Goal):
 
 
 class _SignificanceGoal(_Goal):
-    """A parameter in units of its standard error."""
+    """A parameter divided by its standard error."""
 
     def __init__(self, position, level, full):
         self.level = level
-        one = np.zeros(_layout(full).size)
-        one[position] = 1.0
-        self.V = _layout(full).from_public(one)
+        indicator = np.zeros(_layout(full).size)
+        indicator[position] = 1.0
+        self.V = _layout(full).from_public(indicator)
         self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
         self.before = self.value(full)
         self.side = 1.0 if self.before >= 0 else -1.0
@@ -266,16 +279,17 @@ class _SignificanceGoal(_Goal):
         if not objective.formulation.loss.has_dispersion:
             return self.side * stats.norm.isf(self.level / 2)
         leverage = diagnostics.leverages(base.point, base.plain_factor)
-        left = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
-        return self.side * stats.t.isf(self.level / 2, left)
+        dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
+        return self.side * stats.t.isf(self.level / 2, dof)
 
     def flipped(self, base):
-        # A coefficient that was significant may also end up on the other side of zero.
+        # The sign may change as well: a coefficient that is significant on either side of
+        # zero counts as significant.
         significant = abs(self.value(base)) > abs(self.critical(base))
         return bool(significant == (self.direction == self.side))
 
     def first_order(self, base, removals):
-        # The parameter moves, and the two factors of its standard error do, too.
+        # The parameter changes, and so do both factors of its standard error.
         error, z = self._error(base), self.value(base)
         moved = removals.first_order(base, self.V) / error
         return moved - 0.5 * z * (
@@ -308,9 +322,9 @@ class _SignificanceGoal(_Goal):
         return np.sqrt(variance)
 
     def _relative_dispersion(self, base):
-        """Return by what share phi grows without each row, to first order, (n,).
+        """Return the first-order relative growth of phi without each row, (n,).
 
-        (1 - chi-square_i / phi) / (n - p).
+        It is (1 - chi-square_i / phi) / (n - p).
         """
         point = base.point
         present = point.objective.sample_weight > 0
@@ -318,15 +332,15 @@ class _SignificanceGoal(_Goal):
             return np.zeros(len(present))
         leverage = diagnostics.leverages(point, base.plain_factor)
         phi = diagnostics.dispersion(point, leverage)[self.output]
-        left = diagnostics.degrees_of_freedom(point, leverage)[self.output]
+        dof = diagnostics.degrees_of_freedom(point, leverage)[self.output]
         chi_square = diagnostics.chi_squares(point)[:, self.output]
-        return present * (1.0 - chi_square / phi) / left
+        return present * (1.0 - chi_square / phi) / dof
 
     def _relative_variance(self, base, leverage):
-        """Return by what share (H^-1)_jj grows without each row, curvatures held, (n,).
+        """Return the relative growth of (H^-1)_jj without each row, (n,).
 
-        r' W r / (1 - h) with r = x~_i H^-1 e_j; the share of h in a coupled loss is left
-        out, which is of second order.
+        It is r' W r / (1 - h) with r = x~_i H^-1 e_j, if the curvatures W do not change. A
+        coupled loss leaves out the factor 1 / (1 - h), which is a second-order effect.
         """
         point = base.point
         solved = base.plain_factor.solve(self.V[None])[0]
@@ -338,16 +352,16 @@ class _SignificanceGoal(_Goal):
 
 
 class _Search:
-    """Outcome of a search.
+    """Result of a search.
 
     Parameters
     ----------
     rows : array-like of int
         The set.
     flipped : bool
-        Whether it is enough.
+        Whether the target has crossed the threshold without the set.
     path : iterable of (int, float)
-        Refits on the way: size of the set, target.
+        Set size and target for each refit.
     """
 
     def __init__(self, rows, flipped, path):
@@ -357,7 +371,7 @@ class _Search:
 
 
 def _linear_search(removals, goal, max_samples):
-    """Return the shortest prefix of the linear ranking that flips, by bisection."""
+    """Return the shortest prefix of the linear ranking that is enough, by bisection."""
     full = removals.full
     pull = goal.direction * goal.first_order(full, removals)
     order = np.argsort(-pull, kind="stable")
@@ -392,7 +406,7 @@ def _linear_search(removals, goal, max_samples):
 
 
 def _greedy_search(removals, goal, max_samples):
-    """Return rows removed one by one, each the best after the ones before."""
+    """Remove rows one by one, always the row with the largest predicted effect."""
     base, rows, path = removals.full, [], [(0, goal.before)]
     least = _NEGLIGIBLE * goal.gap(base)
     while len(rows) < max_samples:
@@ -415,14 +429,14 @@ def _greedy_search(removals, goal, max_samples):
 
 
 def _make_goal(estimator, target, threshold, significance, removals):
-    """Return what is to be moved, or say what is wrong with the request."""
+    """Return the goal for a target; raise an error if the arguments are not valid."""
     full = removals.full
     if not isinstance(threshold, Real) or not np.isfinite(threshold):
         raise ValueError(f"threshold={threshold!r} must be a finite number.")
     if isinstance(target, Functional):
         if significance is not None:
             raise ValueError(
-                "significance is of a parameter: pass its name or position as target."
+                "significance needs a parameter as target: pass its name or index."
             )
         return _FunctionalGoal(target, threshold, full)
     functional = coefficient(estimator, target)
@@ -431,7 +445,9 @@ def _make_goal(estimator, target, threshold, significance, removals):
     if not isinstance(significance, Real) or not 0 < significance < 1:
         raise ValueError(f"significance={significance!r} must be a level between 0 and 1.")
     if threshold != 0.0:
-        raise ValueError("significance brings its own threshold: leave out threshold.")
+        raise ValueError(
+            "significance determines the threshold: leave threshold at its default 0.0."
+        )
     removals.check_significance()
     return _SignificanceGoal(functional.position, significance, full)
 

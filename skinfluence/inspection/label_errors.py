@@ -1,4 +1,4 @@
-"""Training samples whose labels are likely to be wrong."""
+"""Ranking of training samples by how likely their labels are to be wrong."""
 
 from typing import Literal, TypeAlias, get_args, overload
 
@@ -50,45 +50,49 @@ def rank_label_errors(
 ) -> Indices | tuple[Indices, Floats]:
     """Rank the training samples by how suspicious their labels are.
 
-    - "relabel": by how much the loss of the sample falls with the best other label,
-      ``l(x_j, y_j) - min_y l(x_j, y)`` under the model without sample j. The derivative of
-      the smallest objective, as weight moves from one label of a sample to another, is the
-      difference of the two losses; judged by a model that has not seen the sample. With two
-      classes the ranking is that of "leave_out_loss". For a regressor the best other target
-      is what is predicted, which has the smallest loss there is, so the two are the same.
-    - "leave_out_loss": plain loss of the sample under the model without it.
-    - "self_influence": how much the sample lowers its own loss, ``-self_influence``; also
-      high for samples that are right and unusual.
-    - "loss": plain loss under the fitted model, which a sample of high leverage keeps low.
+    The score of sample j depends on the strategy:
 
-    None of them wins everywhere: see the table in the documentation. Where there is no model
-    without a sample, the fitted model takes its place. Class weights are not in the scores.
+    - "relabel": decrease in loss with the best other label,
+      ``l(x_j, y_j) - min_y l(x_j, y)``, under the model without sample j. If weight moves
+      from one label of a sample to another, this difference is the derivative of the
+      minimum of the objective; here the losses come from a model that has not seen the
+      sample. With two classes the ranking equals that of "leave_out_loss". For a regressor
+      the best other target is the prediction, which has the smallest possible loss, so the
+      two strategies agree.
+    - "leave_out_loss": loss under the model without sample j.
+    - "self_influence": ``-self_influence``, the amount by which the sample lowers its own
+      loss. This score is also high for unusual samples with correct labels.
+    - "loss": loss under the fitted model. It is too low for samples with high leverage.
+
+    No strategy is always best: see the table in the documentation. If the model without a
+    sample does not exist, the fitted model replaces it. Scores do not use class weights.
 
     Parameters
     ----------
     estimator : object
-        Fitted estimator of skinfluence, or a pipeline that ends in one.
+        Fitted skinfluence estimator, or a pipeline that ends in one.
     strategy : {"relabel", "leave_out_loss", "self_influence", "loss"}, default="relabel"
-        What makes a label suspicious.
+        Score to rank by.
     method : {"influence", "newton", "exact"}, default="newton"
-        Accuracy of the models without each sample, for "relabel" and "leave_out_loss".
+        Accuracy of the models without each sample. Only for "relabel" and "leave_out_loss".
     refine : float, default=None
-        Share of the samples, those with the largest Newton decrement, that are left out
-        exactly. With "newton" only.
+        Fraction of samples to leave out exactly, starting with the largest Newton decrement.
+        Only for "newton".
     return_scores : bool, default=False
-        Return the scores with the ranking.
+        Whether to return the scores, too.
     hessian_solver : str or HessianSolver, default="auto"
-        How to apply H^-1; results do not depend on it.
+        Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
         Number of joblib threads.
 
     Returns
     -------
     indices : ndarray of shape (n,)
-        Training samples, the most suspicious first; ties in their order.
+        Indices of the training samples, the most suspicious first. Ties keep their order in
+        the training data.
     scores : ndarray of shape (n,)
-        Score of each training sample in the order of the training data, in units of the
-        loss; higher is more suspicious. Only if `return_scores`.
+        Score of each training sample, in the order of the training data and in loss units.
+        A higher score is more suspicious. Only returned if `return_scores` is true.
 
     References
     ----------
@@ -126,7 +130,10 @@ def rank_label_errors(
 
 
 def _loss_scores(problem, strategy, left_out):
-    """Return losses of the training samples at the fit, or at raw predictions left out."""
+    """Return the losses or relabel scores of the training samples, (n,).
+
+    Raw predictions come from `left_out` (n, K), or from the fit if it is None or NaN.
+    """
     objective = problem.objective
     formulation = objective.formulation
     raw = objective.design.predict(problem.theta)
@@ -139,12 +146,12 @@ def _loss_scores(problem, strategy, left_out):
 
 
 def _best_other_loss(formulation, target, raw):
-    """Return the smallest loss of each row over the classes it does not have, (n,)."""
+    """Return the smallest loss of each row over all other classes, (n,)."""
     encoder = formulation.target
-    own = encoder.class_codes(target)
-    best = np.full(len(own), np.inf)
+    codes = encoder.class_codes(target)
+    best = np.full(len(codes), np.inf)
     for code, label in enumerate(encoder.classes):
-        other = own != code
+        other = codes != code
         labels = np.full(int(other.sum()), label)
         loss = formulation.loss.loss(encoder.encode(labels), raw[other])
         best[other] = np.minimum(best[other], loss)

@@ -1,4 +1,4 @@
-"""Predicted against refitted changes of the parameters."""
+"""Display for predicted changes against changes after refits."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -30,34 +30,34 @@ from skinfluence.pipeline import problem_of
 
 __all__ = ["LeaveOutDisplay"]
 
-# Refits, unless there are fewer groups.
+# Default number of refits, if there are at least as many groups.
 _N_CHECKS = 20
 
 
 class LeaveOutDisplay:
-    """Changes when groups of samples leave, as predicted and as scikit-learn refits them.
+    """Predicted changes if groups of samples leave, against refits by scikit-learn.
 
-    One point for each parameter, or prediction, and group; on the diagonal what was
-    predicted is right. The groups with the largest errors are named.
+    There is one point for each group and each parameter or prediction. Points on the
+    diagonal are predicted exactly. Labels mark the groups with the largest errors.
 
     Parameters
     ----------
     predicted, actual : ndarray of shape (n_checks, p)
-        Changes of the parameters.
+        Changes in parameters or predictions, predicted and after a refit.
     names : sequence of length n_checks, default=None
-        Names of the groups; None for their positions.
+        Group names; None for indices.
     unit : str, default=""
-        Unit of the changes, for the axes.
+        Unit of the changes for the axis labels.
     pearson_r, slope : float, default=None
-        Correlation of actual and predicted changes and slope of the line through them, for
-        the title; None leaves them out.
+        Correlation between actual and predicted changes, and slope of the least-squares
+        line, for the title. If `pearson_r` is None, the title contains neither.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes with the plot.
     figure_ : matplotlib Figure
-        Figure that holds it.
+        Figure with the axes.
     scatter_ : matplotlib PathCollection
         The points.
 
@@ -107,30 +107,30 @@ class LeaveOutDisplay:
     ) -> Self:
         """Refit without some groups, see `leave_out_check`, and plot the comparison.
 
-        Changes are in standard errors of each parameter,
-        ``params_covariance("hessian")``, so that all share the axes. Parameters that an l1
-        penalty holds at zero have none and are left out. Of kernel models the changes
-        are those of the decision function, or of the prediction, at the training samples:
-        dual coefficients need not be unique.
+        Each change is divided by the standard error of its parameter from
+        ``params_covariance("hessian")``, so that all parameters share the axes. If an l1
+        penalty keeps a parameter at zero, it has no standard error and is not shown. For
+        kernel models the changes are in the decision function or prediction at the training
+        samples instead, because dual coefficients need not be unique.
 
         Parameters
         ----------
         estimator : object
-            Fitted estimator of skinfluence, or a pipeline that ends in one.
+            Fitted skinfluence estimator, or a pipeline that ends in one.
         n_checks : int, default=None
-            How many refits; by default 20, or one for each group if there are fewer.
+            Number of refits. None means 20, or one for each group if there are fewer.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            Which rows leave together, see `leave_out_params`.
+            Rows that leave together, see `leave_out_params`.
         cv : int, splitter or iterable, default=None
-            The test folds are the groups.
+            Splitter whose test folds are the groups.
         method : {"influence", "newton", "exact"}, default="newton"
             Accuracy to check.
         refine : float, default=None
-            Share of the groups recomputed exactly.
+            Fraction of the groups to recompute exactly.
         random_state : int, RandomState instance or None, default=None
-            Draws half of the groups.
+            Seed for the half of the groups that is drawn at random.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -143,7 +143,7 @@ class LeaveOutDisplay:
         problem.refuse_dask("LeaveOutDisplay", groups)
         objective = problem.objective
         if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
-            cv = list(cv)  # it is read twice
+            cv = list(cv)  # it is used twice
         resolved = resolve_groups(
             groups,
             cv,
@@ -193,18 +193,18 @@ class LeaveOutDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot changes computed before.
+        """Plot precomputed changes.
 
         Parameters
         ----------
         predicted, actual : array-like of shape (n_checks, p) or (n_checks,)
-            Changes of parameters, losses or anything else.
+            Changes in parameters, losses or other numbers, predicted and after a refit.
         names : sequence of length n_checks, default=None
-            Names of the groups.
+            Group names.
         unit : str, default=""
-            Unit of the changes, for the axes.
+            Unit of the changes for the axis labels.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -232,9 +232,9 @@ class LeaveOutDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         n_labels : int, default=3
-            How many groups to name.
+            Number of groups to label.
         **kwargs : dict
             Passed to ``ax.scatter``.
 
@@ -254,7 +254,7 @@ class LeaveOutDisplay:
         ]
         ax.plot(ends, ends, color=GREY, linewidth=0.8, zorder=0, label="refitted = predicted")
         ax.legend(loc="upper left", frameon=False, fontsize=9)
-        ax.locator_params(axis="x", nbins=5)  # signs and digits make wide labels
+        ax.locator_params(axis="x", nbins=5)  # tick labels are wide
         title = "Changes when samples leave"
         if self.pearson_r is not None:
             title += f"\nr = {self.pearson_r:.4f}, slope = {self.slope:.3f}"
@@ -262,11 +262,11 @@ class LeaveOutDisplay:
         tidy(ax, title=title, xlabel=f"predicted{unit}", ylabel=f"refitted{unit}")
         error = np.abs(self.predicted - self.actual)
         worst = np.argsort(-error.max(axis=1), kind="stable")[:n_labels]
-        at = error[worst].argmax(axis=1)
+        columns = error[worst].argmax(axis=1)
         label_points(
             ax,
-            self.predicted[worst, at],
-            self.actual[worst, at],
+            self.predicted[worst, columns],
+            self.actual[worst, columns],
             row_names(self.names, worst),
         )
         return self

@@ -1,4 +1,4 @@
-"""Leverage against residual."""
+"""Display for leverage against studentised residual."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -24,8 +24,9 @@ __all__ = ["LeverageDisplay"]
 class LeverageDisplay:
     """Leverage of the training samples against their studentised residuals.
 
-    A sample moves the fit if it has both; curves of equal Cook's distance join the samples
-    that move it equally far. The samples with the largest Cook's distance are named.
+    A sample changes the fit if both are large. Samples on one dashed curve have the same
+    Cook's distance, so they change the fit by the same amount. Labels mark the samples with
+    the largest Cook's distance.
 
     Parameters
     ----------
@@ -36,17 +37,17 @@ class LeverageDisplay:
     cooks_distance : ndarray of shape (n,)
         Cook's distances.
     dof : float, default=None
-        Degrees of freedom ``n - p`` of an estimated dispersion, for the curves; None where
-        the dispersion is known.
+        Degrees of freedom ``n - p`` for the curves if the dispersion is estimated; None if
+        it is known.
     names : sequence of length n, default=None
-        Names of the samples; None for their positions.
+        Sample names; None for indices.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes with the plot.
     figure_ : matplotlib Figure
-        Figure that holds it.
+        Figure with the axes.
     scatter_ : matplotlib PathCollection
         The samples.
 
@@ -85,9 +86,9 @@ class LeverageDisplay:
         Parameters
         ----------
         estimator : object
-            Fitted estimator of skinfluence, or a pipeline that ends in one.
+            Fitted skinfluence estimator, or a pipeline that ends in one.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -100,7 +101,7 @@ class LeverageDisplay:
         summary = problem.estimator.influence_summary()
         objective = problem.objective
         if objective.formulation.layout.n_outputs > 1:
-            kwargs.setdefault("cook_levels", ())  # with a scale, the curves are others
+            kwargs.setdefault("cook_levels", ())  # the curves assume a single output
         dof = None
         if objective.formulation.loss.has_dispersion:
             dof = np.sum(objective.sample_weight > 0) - summary.leverage.sum()
@@ -125,7 +126,7 @@ class LeverageDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot measures computed before.
+        """Plot precomputed measures.
 
         Parameters
         ----------
@@ -136,11 +137,11 @@ class LeverageDisplay:
         cooks_distance : array-like of shape (n,)
             Cook's distances.
         dof : float, default=None
-            Degrees of freedom of an estimated dispersion.
+            Degrees of freedom if the dispersion is estimated.
         names : sequence of length n, default=None
-            Names of the samples.
+            Sample names.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -167,13 +168,13 @@ class LeverageDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         n_labels : int, default=5
-            How many samples to name.
+            Number of samples to label.
         cook_levels : sequence of float, default=None
-            Cook's distances to draw curves for; by default three round numbers up to the
-            largest. A model with several outputs, or with a scale among its parameters,
-            has none.
+            Cook's distances to draw curves for. None means three round numbers up to the
+            largest Cook's distance. There are no curves if the model has several outputs or
+            a scale parameter.
         **kwargs : dict
             Passed to ``ax.scatter``.
 
@@ -196,7 +197,7 @@ class LeverageDisplay:
         low, high = ax.get_ylim()
         top = np.argsort(-self.cooks_distance[known], kind="stable")[:n_labels]
         title = "Leverage and residual of each training sample"
-        # Norms over several outputs have no such curves: the leverage is a sum.
+        # The curves do not apply to norms over several outputs, whose leverages are sums.
         if signed:
             largest = self.cooks_distance[known][top[0]]
             levels = _round_levels(largest) if cook_levels is None else cook_levels
@@ -205,7 +206,7 @@ class LeverageDisplay:
             if len(levels):
                 title += f"\ndashed: Cook's distance {', '.join(f'{v:g}' for v in levels)}"
         if not finite.all():
-            title += f"\n{np.sum(~finite)} without a finite residual are left out"
+            title += f"\n{np.sum(~finite)} without a finite residual are not shown"
         ax.set_ylim(low, high)
         tidy(
             ax,
@@ -217,13 +218,13 @@ class LeverageDisplay:
         return self
 
     def _draw_curve(self, level):
-        """Draw where Cook's distance has a value: r^2 h / (p (1 - h)) = level."""
+        """Draw the curve with Cook's distance r^2 h / (p (1 - h)) = level."""
         n_params = np.sum(self.leverage)
         h = np.linspace(*self.ax_.get_xlim(), 400)[1:]
         h = h[h < 1.0]
         squares = level * n_params * (1.0 - h) / h
         if self.dof is not None:
-            # From internally to externally studentised.
+            # Convert from internally to externally studentised residuals.
             with np.errstate(divide="ignore"):
                 ratio = (self.dof - 1.0) / np.maximum(self.dof - squares, 0.0)
             squares = squares * ratio
@@ -233,7 +234,7 @@ class LeverageDisplay:
 
 
 def _round_levels(largest):
-    """Return up to three of 1, 2, 5 times a power of ten, the largest below `largest`."""
+    """Return the three largest numbers 1, 2 or 5 times a power of ten up to `largest`."""
     if not largest > 0:
         return []
     power = np.floor(np.log10(largest))

@@ -1,26 +1,27 @@
-"""What the displays share; matplotlib is imported inside, as scikit-learn does."""
+"""Shared plotting helpers. As in scikit-learn, functions import matplotlib when called."""
 
 import numpy as np
 
 __all__ = ["label_points", "make_axes", "row_names", "shorten", "tidy"]
 
-#: Helpful and harmful, good and doubtful: blue and orange read in every colour vision.
+#: Blue marks helpful or reliable, orange harmful or doubtful. Colour-blind people can tell
+#: them apart.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.55"
 
-# Width of a character relative to the font size, height of a line, gap to the point.
+# Character width and line height relative to the font size, and gap between point and label.
 _WIDE, _HIGH, _GAP = 0.62, 1.25, 5.0
 
-# Share of the axes that a label may be wide: less than half, so that it fits on either side.
+# Largest label width relative to the axes. It is below 0.5 so that a label fits on one side.
 _WIDEST = 0.35
 
 
 def make_axes(ax, figsize=(6.4, 4.8)):
-    """Return (figure, axes): those of `ax`, or new ones."""
+    """Return `ax` and its figure, or new ones if it is None, as (figure, axes)."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            "The displays need matplotlib: python -m pip install matplotlib."
+            "Displays need matplotlib: run python -m pip install matplotlib."
         ) from error
     if ax is not None:
         return ax.figure, ax
@@ -28,20 +29,21 @@ def make_axes(ax, figsize=(6.4, 4.8)):
 
 
 def tidy(ax, *, title, xlabel, ylabel):
-    """Write titles and take away the lines that carry nothing."""
+    """Set the titles and hide the top and right spines."""
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def row_names(names, rows):
-    """Return what to call some rows: their names, or their positions."""
+    """Return the names of some rows, or their indices if `names` is None."""
     return [str(row if names is None else names[row]) for row in rows]
 
 
 def shorten(labels, width):
-    """Return labels of at most `width` characters.
+    """Shorten labels to at most `width` characters.
 
-    Words at the ends that all labels share go first, then the middle of a label.
+    The function first removes words at both ends that all labels share, and then characters
+    from the middle of long labels.
     """
     labels = [str(label) for label in labels]
     if max(map(len, labels), default=0) <= width:
@@ -68,7 +70,7 @@ def shorten(labels, width):
 
 
 def _shared_words(labels):
-    """Return how many characters of whole words all labels begin with."""
+    """Return the length of the longest shared prefix that ends after a whole word."""
     first, last = min(labels), max(labels)
     pairs = zip(first, last, strict=False)
     shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
@@ -76,7 +78,7 @@ def _shared_words(labels):
 
 
 def _width(ax, label, fontsize):
-    """Return how wide a label is, in pixels."""
+    """Return the width of a label in pixels."""
     probe = ax.text(0.0, 0.0, label, fontsize=fontsize)
     width = probe.get_window_extent().width
     probe.remove()
@@ -84,17 +86,17 @@ def _width(ax, label, fontsize):
 
 
 def label_points(ax, x, y, labels, *, fontsize=9):
-    """Write labels beside points so that no two overlap, as many as the axes have room for.
+    """Write labels beside points so that no two overlap.
 
-    Long labels are shortened.
+    Long labels are shortened. If there is no room for a label, it is left out.
 
-    A label stands to the right of its point, or to the left near the right border, and
-    moves up past the labelled points and labels that are there already, with a line back to
-    its point; down where it would leave the axes at the top.
+    A label is to the right of its point, or to the left if the right border is near. If
+    another label or a labelled point is in the way, it moves up and a line connects it to
+    its point. If it would leave the axes at the top, it moves down instead.
     """
     from matplotlib.patheffects import withStroke
 
-    ax.figure.canvas.draw()  # limits and layout are settled from here on
+    ax.figure.canvas.draw()  # fixes limits and layout
     scale = ax.figure.dpi / 72.0
     high, gap = _HIGH * fontsize * scale, _GAP * scale
     frame = ax.get_window_extent()
@@ -102,13 +104,13 @@ def label_points(ax, x, y, labels, *, fontsize=9):
     points = ax.transData.transform(np.column_stack([x, y]))
     halo = [withStroke(linewidth=2.5, foreground="white")]
     dot = 0.8 * gap
-    taken = [(px - dot, px + dot, py - dot, py + dot) for px, py in points]
+    occupied = [(px - dot, px + dot, py - dot, py + dot) for px, py in points]
     for i in np.argsort(points[:, 1], kind="stable"):
         px, py = points[i]
         wide = _width(ax, labels[i], fontsize)
-        left = px + gap + wide > frame.x1
-        x0 = px - gap - wide if left else px + gap
-        beside = [(b0, b1) for a0, a1, b0, b1 in taken if x0 < a1 and a0 < x0 + wide]
+        on_left = px + gap + wide > frame.x1
+        x0 = px - gap - wide if on_left else px + gap
+        beside = [(b0, b1) for a0, a1, b0, b1 in occupied if x0 < a1 and a0 < x0 + wide]
         y0 = py - high / 2
         for b0, b1 in sorted(beside):
             if y0 < b1 and b0 < y0 + high:
@@ -120,18 +122,18 @@ def label_points(ax, x, y, labels, *, fontsize=9):
                     y0 = b0 - high
             if y0 < frame.y0:
                 continue
-        taken.append((x0, x0 + wide, y0, y0 + high))
+        occupied.append((x0, x0 + wide, y0, y0 + high))
         rise = (y0 + high / 2 - py) / scale
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
         written = ax.annotate(
             labels[i],
             (x[i], y[i]),
-            xytext=(-_GAP if left else _GAP, rise),
+            xytext=(-_GAP if on_left else _GAP, rise),
             textcoords="offset points",
-            ha="right" if left else "left",
+            ha="right" if on_left else "left",
             va="center",
             fontsize=fontsize,
             path_effects=halo,
             arrowprops=line if abs(rise) > 2 else None,
         )
-        written.set_in_layout(False)  # a label must not take room from the axes
+        written.set_in_layout(False)  # the axes must not shrink to make room for a label

@@ -1,8 +1,8 @@
-"""The models without growing sets of rows, as a search among such sets needs them.
+"""Refits without growing sets of rows, for the search for influential sets.
 
-A base is a model at its optimum from which further rows can be removed. Models of smooth
-losses get there by Newton's method. Models of losses with kinks follow the path of optima on
-their active sets.
+A base is a model at an optimum, from which more rows can be removed. If the loss is smooth,
+Newton's method finds the optimum. If the loss has kinks, the model follows the path of optima
+on its active sets.
 """
 
 import numpy as np
@@ -16,14 +16,14 @@ __all__ = ["make_removals"]
 
 
 def make_removals(problem, hessian_solver, n_jobs):
-    """Return the `Removals` of a fitted estimator.
+    """Return the `Removals` for a fitted estimator.
 
     Parameters
     ----------
     problem : Problem
-        The problem of the fitted estimator.
+        Problem of the fitted estimator.
     hessian_solver : str or HessianSolver
-        As users pass it.
+        Solver for the Hessian, as in public methods.
     n_jobs : int or None
         Number of joblib threads for scoring.
     """
@@ -32,12 +32,12 @@ def make_removals(problem, hessian_solver, n_jobs):
 
 
 class Removals:
-    """Exact refits without sets of rows, of a model with a smooth loss.
+    """Exact refits without sets of rows, for a model with a smooth loss.
 
     Attributes
     ----------
     full : Base
-        The optimum of all rows.
+        Optimum for all rows.
     """
 
     def __init__(self, problem, hessian_solver, n_jobs):
@@ -52,13 +52,16 @@ class Removals:
         """Raise if a parameter of the model has no standard error."""
         if self.objective.design.has_metric:
             raise UnsupportedEstimatorError(
-                "significance needs the standard error of a parameter, and dual coefficients "
-                f"of {self.problem.name} have none: the Hessian is singular if the "
+                "significance needs the standard error of a parameter. The dual coefficients "
+                f"of {self.problem.name} have none, because their Hessian is singular if the "
                 "kernel matrix is. Use a functional as target, or a linear model."
             )
 
     def refit(self, rows, start):
-        """Return the base without some rows, from another base; None if there is none."""
+        """Return the base without some rows, or None if no optimum was found.
+
+        The refit starts from another base.
+        """
         group = Groups(self.objective.n_rows, [np.asarray(rows, dtype=np.intp)])
         reduced = self.objective.without(group.members[0])
         empty = removal.groups_without_optimum(self.objective, group)
@@ -70,7 +73,10 @@ class Removals:
             return None
 
     def without_one_more(self, base, emit):
-        """Call `emit(indices, theta)` with the parameters without one more row."""
+        """Call `emit(indices, theta)` with the parameters after one more row is removed.
+
+        The parameters come from one Newton step, or one step on the active set.
+        """
         removal.leave_out(
             base,
             Groups(self.objective.n_rows),
@@ -80,9 +86,9 @@ class Removals:
         )
 
     def change(self, base, V):
-        """Return the change of a scalar with gradient V (K, D) without each row, (n,).
+        """Return the change in a scalar with gradient V (K, D) without each row, (n,).
 
-        By one Newton step, or its counterpart on the active set.
+        The change comes from one Newton step, or one step on the active set.
         """
         full = base.theta + base.correction
         change = np.empty(self.objective.n_rows)
@@ -94,18 +100,21 @@ class Removals:
         return change
 
     def first_order(self, base, V):
-        """Return -(w_i/S) I of each row on a scalar with gradient V (K, D), (n,)."""
+        """Return the first-order change without each row, (n,).
+
+        It is -(w_i/S) I_i with the influence I_i on a scalar with gradient V (K, D).
+        """
         objective = base.point.objective
-        moved = influence.influence_on(base.point, base.plain_factor, V[None])[0]
-        return -objective.sample_weight / objective.weight_sum * moved
+        row_influence = influence.influence_on(base.point, base.plain_factor, V[None])[0]
+        return -objective.sample_weight / objective.weight_sum * row_influence
 
     def _start(self):
-        """Return the base of all rows."""
+        """Return the base for all rows."""
         base = self._at_optimum(self.objective, self.problem.theta)
         if base is None:
             raise ValueError(
-                "Newton's method did not reach the optimum of the training objective: call "
-                "polish(), or strengthen the penalty."
+                "Newton's method did not reach the optimum of the training objective. Call "
+                "polish(), or use a stronger penalty."
             )
         return base
 
@@ -124,20 +133,22 @@ class Removals:
 
 
 class KinkRemovals(Removals):
-    """The same of a model that kinks hold, by the path of optima on its active sets.
+    """Exact refits without sets of rows, for a loss with kinks.
 
-    Where a path does not arrive, as with repeated rows, scikit-learn refits.
+    A refit follows the path of optima on the active sets. If the path does not reach its end,
+    for example because rows are repeated, scikit-learn refits the model.
     """
 
     def check_significance(self):
         super().check_significance()
         raise UnsupportedEstimatorError(
-            f"significance needs the standard error of a parameter, and {self._name} has "
-            f"none: its loss has no curvature but in its kinks. Use {self._remedy()}."
+            f"significance needs the standard error of a parameter. {self._name} has none, "
+            f"because its loss has no curvature except at kinks. Use {self._remedy()}."
         )
 
     def first_order(self, base, V):
-        # The derivative of a held row is 0, while its removal may move the model most.
+        # If a row is held at a kink, its derivative is 0, but its removal may have a large
+        # effect.
         return self.change(base, V)
 
     def _start(self):
@@ -146,8 +157,8 @@ class KinkRemovals(Removals):
             point = active_set.evaluate(self.objective, self._refitted(self.objective))
         if not np.isfinite(point.misfit):
             raise ValueError(
-                f"No optimum of {self._name} was found from the fit, nor from a refit of "
-                f"scikit-learn. Use {self._remedy()}."
+                f"No optimum of {self._name} was found, neither from the fit nor from a refit "
+                f"by scikit-learn. Use {self._remedy()}."
             )
         return self._base(point)
 
@@ -162,7 +173,7 @@ class KinkRemovals(Removals):
         return removal.ActiveSetBase(point, self.solver, self.problem.refitted_theta)
 
     def _refitted(self, objective):
-        """Return the parameters (K, D) of scikit-learn's own refit."""
+        """Return the parameters (K, D) after a refit by scikit-learn."""
         return objective.formulation.layout.from_public(self.problem.refit_on(objective))
 
     @property
@@ -170,7 +181,7 @@ class KinkRemovals(Removals):
         return self.problem.name
 
     def _remedy(self):
-        """Return the way to a smooth loss."""
+        """Return a change to a smooth loss, for error messages."""
         if hasattr(self.problem.estimator, "smooth"):
             return "smooth().polish(), a model with a smooth hinge"
         if hasattr(self.problem.estimator, "loss"):

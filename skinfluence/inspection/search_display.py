@@ -1,4 +1,4 @@
-"""Score of a search against the parameter."""
+"""Display for the scores of a search against one parameter."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -15,30 +15,29 @@ __all__ = ["SearchDisplay"]
 
 
 class SearchDisplay:
-    """Leave-one-out score of each value of a parameter, with the best one marked.
+    """Leave-one-out score for each value of a parameter, with the best value marked.
 
     Parameters
     ----------
     values : sequence of length m
-        Values of the parameter.
+        Parameter values.
     scores : ndarray of shape (m,)
-        Their scores; higher is better.
+        Scores for the values; higher is better.
     lines : sequence of length m, default=None
-        Settings of the other parameters; the values of each are joined by a line of its
-        own.
+        Other parameter settings. Values with the same setting share a line.
     param : str, default="parameter"
-        Name of the parameter.
+        Parameter name.
     score_name : str, default="leave-one-out score"
-        Name of the score.
+        Score name.
     best : int, default=None
-        Index of the value to mark; None for the highest score.
+        Index of the value to mark; None marks the highest score.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes with the plot.
     figure_ : matplotlib Figure
-        Figure that holds it.
+        Figure with the axes.
     lines_ : list of matplotlib Line2D
         One for each setting of the other parameters.
 
@@ -87,14 +86,15 @@ class SearchDisplay:
         Parameters
         ----------
         search : object
-            Fitted `LeaveOneOutSearchCV`, or any search of scikit-learn. Of a search by
-            successive halving each number of resources is a line.
+            Fitted `LeaveOneOutSearchCV`, or another fitted search from scikit-learn. In a
+            search by successive halving there is one line for each number of resources.
         param : str, default=None
-            Parameter on the horizontal axis; by default the one with the most values.
+            Parameter on the horizontal axis; None selects the one with the most values.
         metric : str, default=None
-            Metric to plot if the search has several; by default the one of its `refit`.
+            Metric to plot if the search has several; None selects the metric that `refit`
+            names.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -105,31 +105,31 @@ class SearchDisplay:
         """
         if not hasattr(search, "cv_results_"):
             raise TypeError(
-                f"SearchDisplay takes a fitted search, and {type(search).__name__} has no "
-                "cv_results_: pass a LeaveOneOutSearchCV or a GridSearchCV after fit."
+                f"SearchDisplay needs a fitted search, but {type(search).__name__} has no "
+                "cv_results_: pass a fitted LeaveOneOutSearchCV or GridSearchCV."
             )
         results = search.cv_results_
         candidates = results["params"]
         names = sorted({name for params in candidates for name in params})
         if not names:
-            raise ValueError("The search has no parameter to plot against: its grid is empty.")
+            raise ValueError("The search has no parameter to plot, because its grid is empty.")
         if param is None:
             param = max(names, key=lambda n: len({repr(c.get(n)) for c in candidates}))
         if param not in names:
             raise ValueError(f"param={param!r} was not searched: use one of {names}.")
         metric = _metric(search, metric)
-        has = [i for i, params in enumerate(candidates) if param in params]
-        lines = [_line(results, i, param) for i in has]
+        indices = [i for i, params in enumerate(candidates) if param in params]
+        lines = [_line(results, i, param) for i in indices]
         kind = "leave-one-out" if is_leave_one_out(search) else "mean test"
         chosen = getattr(search, "best_index_", None)
         ranked = metric == "score" or metric == search.refit or callable(search.refit)
         return cls.from_predictions(
-            [candidates[i][param] for i in has],
-            results[f"mean_test_{metric}"][has],
+            [candidates[i][param] for i in indices],
+            results[f"mean_test_{metric}"][indices],
             lines=lines if any(lines) else None,
             param=param,
             score_name=f"{kind} {scoring_name(search) if metric == 'score' else metric}",
-            best=has.index(chosen) if ranked and chosen in has else None,
+            best=indices.index(chosen) if ranked and chosen in indices else None,
             ax=ax,
             **kwargs,
         )
@@ -147,24 +147,24 @@ class SearchDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot scores computed before.
+        """Plot precomputed scores.
 
         Parameters
         ----------
         values : sequence of length m
-            Values of the parameter.
+            Parameter values.
         scores : array-like of shape (m,)
-            Their scores.
+            Scores for the values.
         lines : sequence of length m, default=None
-            Settings of the other parameters.
+            Other parameter settings.
         param : str, default="parameter"
-            Name of the parameter.
+            Parameter name.
         score_name : str, default="leave-one-out score"
-            Name of the score.
+            Score name.
         best : int, default=None
-            Index of the value to mark; None for the highest score.
+            Index of the value to mark; None marks the highest score.
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -189,7 +189,7 @@ class SearchDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot; None for a new figure.
+            Axes to plot on; None for a new figure.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -199,17 +199,20 @@ class SearchDisplay:
             The plot.
         """
         if np.isnan(self.scores).all():
-            raise ValueError(f"All {len(self.scores)} scores are NaN: no value has one.")
+            raise ValueError(
+                f"All {len(self.scores)} scores are NaN, so there is nothing to plot. Fit the "
+                "search with error_score='raise' to see why."
+            )
         self.figure_, ax = make_axes(ax)
         self.ax_ = ax
         x = self._positions(ax)
         lines = [""] * len(x) if self.lines is None else list(self.lines)
         self.lines_ = []
         for name in dict.fromkeys(lines):
-            own = np.flatnonzero([line == name for line in lines])
-            own = own[np.argsort(x[own], kind="stable")]
+            points = np.flatnonzero([line == name for line in lines])
+            points = points[np.argsort(x[points], kind="stable")]
             style = {"marker": "o", "markersize": 4, "label": name} | kwargs
-            self.lines_ += ax.plot(x[own], self.scores[own], **style)
+            self.lines_ += ax.plot(x[points], self.scores[points], **style)
         tidy(
             ax,
             title=f"Score for each value of {self.param}",
@@ -234,7 +237,7 @@ class SearchDisplay:
         return self
 
     def _positions(self, ax):
-        """Return where the values go on the axis, and set its scale."""
+        """Set the axis scale and return the positions of the values on it."""
         numbers = all(isinstance(v, Real) and not isinstance(v, bool) for v in self.values)
         if not numbers or not np.all(np.isfinite(self.values)):
             names = [str(value) for value in self.values]
@@ -248,7 +251,7 @@ class SearchDisplay:
 
 
 def _metric(search, metric):
-    """Return the name of one of a search's metrics, "score" if it has one only."""
+    """Return the name of the metric to plot, "score" if the search has only one."""
     prefix = "mean_test_"
     names = [key[len(prefix) :] for key in search.cv_results_ if key.startswith(prefix)]
     if metric is None:
@@ -256,12 +259,12 @@ def _metric(search, metric):
         if len(names) > 1 and metric != search.refit:
             raise ValueError(f"The search has several metrics: pass metric, one of {names}.")
     if metric not in names:
-        raise ValueError(f"metric={metric!r} is none of the search: use one of {names}.")
+        raise ValueError(f"metric={metric!r} is not in the search: use one of {names}.")
     return metric
 
 
 def _line(results, i, param):
-    """Return the name of the line that a candidate is on: its other settings."""
+    """Return the other settings of a candidate, which name its line."""
     others = {name: value for name, value in results["params"][i].items() if name != param}
     if "n_resources" in results:
         others["n_resources"] = results["n_resources"][i]

@@ -1,17 +1,17 @@
-"""Linear models of scikit-learn with influence.
+"""scikit-learn's linear models with influence functions.
 
-Same names, same parameters, same `fit`: each class adds methods and says which objective
-its `fit` minimises.
+Each class has the name, parameters and `fit` method of its scikit-learn class. It adds the
+influence methods and states the objective that `fit` minimises.
 
-    search.py          estimators that choose a hyperparameter inside `fit`
+    search.py          base class for estimators that choose a hyperparameter in `fit`
     logistic.py        logistic regression
-    ridge.py           least squares with a squared penalty or none, for targets and for labels
+    ridge.py           least squares with a squared penalty or none, for targets and labels
     lasso.py           least squares with an l1 penalty
     least_angle.py     the same by least angle regression
     bayes.py           ridge regression with precisions by evidence
     glm.py             generalised linear models
-    huber.py           a loss that outliers do not dominate, with its scale
-    sgd.py             smooth losses by stochastic gradient descent
+    huber.py           robust regression with a fitted scale
+    sgd.py             smooth losses, fitted by stochastic gradient descent
 """
 
 from skinfluence.linear_model.bayes import ARDRegression, BayesianRidge

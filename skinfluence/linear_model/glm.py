@@ -18,16 +18,16 @@ __all__ = ["GammaRegressor", "PoissonRegressor", "TweedieRegressor"]
 
 
 class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
-    """Poisson regression of scikit-learn with influence functions.
+    """Poisson regression with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.PoissonRegressor`. The objective, with sample weights w and
-    S their sum::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.PoissonRegressor`. `fit` minimises this objective, with
+    sample weights w and their sum S::
 
         F = sum_i w_i (half Poisson deviance of y_i and exp(eta_i)) + S alpha/2 |coef|^2
 
-    with a free intercept. The penalty moves with the weights: a row owns the share
-    ``w_i alpha/2 |coef|^2`` of it, which its influence and its removal include.
+    The intercept is not penalised. The penalty grows with the sample weights: row i
+    contributes ``w_i alpha/2 |coef|^2``. Influence and removal include this contribution.
 
     Examples
     --------
@@ -50,15 +50,16 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
 
 
 class GammaRegressor(InfluenceEstimatorMixin, linear_model.GammaRegressor):
-    """Gamma regression of scikit-learn with influence functions.
+    """Gamma regression with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.GammaRegressor`. The objective, with sample weights w and
-    S their sum::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.GammaRegressor`. `fit` minimises this objective, with sample
+    weights w and their sum S::
 
         F = sum_i w_i (half Gamma deviance of y_i and exp(eta_i)) + S alpha/2 |coef|^2
 
-    with a free intercept. A row owns a share of the penalty as in `PoissonRegressor`.
+    The intercept is not penalised. Each row contributes to the penalty, as in
+    `PoissonRegressor`.
 
     Examples
     --------
@@ -81,19 +82,22 @@ class GammaRegressor(InfluenceEstimatorMixin, linear_model.GammaRegressor):
 
 
 class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
-    """Generalised linear model with a Tweedie distribution, with influence functions.
+    """Tweedie regression with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.TweedieRegressor`. The objective, with sample weights w, S
-    their sum, and mu_i = exp(eta_i), or mu_i = eta_i with the identity link::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.TweedieRegressor`. `fit` minimises this objective, with
+    sample weights w and their sum S, and mu_i = exp(eta_i) for the log link or mu_i = eta_i
+    for the identity link::
 
         F = sum_i w_i (half Tweedie deviance of y_i and mu_i) + S alpha/2 |coef|^2
 
-    with a free intercept. A row owns a share of the penalty as in `PoissonRegressor`.
+    The intercept is not penalised. Each row contributes to the penalty, as in
+    `PoissonRegressor`.
 
-    F is convex with the log link for powers from 1 to 2, and with the identity link for the
-    powers 0 and 1. Otherwise results are derivatives of the minimum that was reached, if its
-    Hessian is positive definite; a `SingularHessianError` says where it is not.
+    F is convex for the log link with powers from 1 to 2, and for the identity link with the
+    powers 0 and 1. Otherwise results are derivatives of the minimum that `fit` found. If the
+    Hessian there is not positive definite, the influence methods raise
+    `SingularHessianError`.
 
     Examples
     --------
@@ -124,7 +128,7 @@ class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
         return _TIGHT
 
 
-# The Newton solver goes to rounding where the gradient does.
+# With this tolerance the Newton solver converges until rounding limits the gradient.
 _TIGHT = {
     "solver": "newton-cholesky",
     "tol": 1e-12,
@@ -135,7 +139,7 @@ _TIGHT = {
 
 
 def _deviance(estimator, loss, target):
-    """Return the formulation of a deviance in mean form."""
+    """Return the formulation for a deviance whose penalty grows with the sample weights."""
     layout = estimator._layout()
     share = np.zeros(layout.shape)
     share[:, : layout.n_features] = estimator.alpha

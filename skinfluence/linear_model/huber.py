@@ -1,4 +1,4 @@
-"""Regression with Huber's loss, whose scale is fitted with the coefficients."""
+"""Huber regression, which fits a scale together with the coefficients."""
 
 import numpy as np
 from sklearn import linear_model
@@ -14,21 +14,23 @@ __all__ = ["HuberRegressor"]
 
 
 class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
-    """Huber regression of scikit-learn with influence functions.
+    """Huber regression with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.HuberRegressor`. The objective, with sample weights w and
-    the scale sigma a parameter like the others::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.HuberRegressor`. `fit` minimises this objective over the
+    coefficients, the intercept and the scale sigma, with sample weights w::
 
         F = sum_i w_i (sigma + H((y_i - eta_i)/sigma) sigma) + alpha |coef|^2
 
-    with ``H(u) = u^2`` up to ``|u| = epsilon`` and ``2 epsilon |u| - epsilon^2`` beyond, and
-    a free intercept. `params_` ends with `scale_`. Outliers, rows beyond epsilon, pull with a
-    constant force and have no curvature; results are derivatives as long as no row becomes
-    one or ceases to be one.
+    Here ``H(u) = u^2`` for ``|u| <= epsilon`` and ``H(u) = 2 epsilon |u| - epsilon^2``
+    otherwise. The intercept is not penalised. The last entry in `params_` is `scale_`.
 
-    scikit-learn's solver stops at a gradient of about 1e-3 whatever its tolerance:
-    `polish` before anything that needs more.
+    A row with ``|u| > epsilon`` is an outlier: its loss has a constant derivative in eta and
+    no curvature. Results are derivatives as long as no row becomes an outlier or stops being
+    one.
+
+    The solver in scikit-learn stops at a gradient of about 1e-3, even if `tol` is smaller.
+    Call `polish` first if results need a smaller error.
 
     Examples
     --------
@@ -47,14 +49,14 @@ class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
         layout = self._layout()
         penalty = np.zeros(layout.shape)
         penalty[0, :-1] = 2.0 * self.alpha
-        nothing = np.zeros(layout.shape)
+        zeros = np.zeros(layout.shape)
         return Formulation(
             loss=HuberLoss(float(self.epsilon)),
             target=RealTarget(1),
             layout=layout,
             penalty=penalty,
-            # What is no parameter stays at 0 like what an l1 penalty holds there.
-            l1_support=L1Support(sign=nothing, strength=1.0 - layout.free, share=nothing),
+            # Entries without a parameter stay at 0, as if an l1 penalty kept them there.
+            l1_support=L1Support(sign=zeros, strength=1.0 - layout.free, share=zeros),
         )
 
     def _tight_params(self, params):

@@ -1,4 +1,4 @@
-"""Least squares with an l1 penalty, by coordinate descent, with and without a search."""
+"""Least squares with an l1 penalty by coordinate descent, with and without a search."""
 
 import copy
 from typing import Self
@@ -20,7 +20,7 @@ __all__ = ["TIGHT_DESCENT", "ElasticNet", "ElasticNetCV", "Lasso", "LassoCV", "m
 
 
 class CoordinateDescentMixin(InfluenceEstimatorMixin):
-    """All chapters for `ElasticNet` and its special case."""
+    """Influence methods for `ElasticNet` and `Lasso`."""
 
     def fit(
         self,
@@ -29,9 +29,10 @@ class CoordinateDescentMixin(InfluenceEstimatorMixin):
         sample_weight: ArrayLike | None = None,
         check_input: bool = True,
     ) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The estimator keeps references to the arrays. It factorises the Hessian only if a
+        method needs it.
 
         Parameters
         ----------
@@ -40,7 +41,7 @@ class CoordinateDescentMixin(InfluenceEstimatorMixin):
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
         sample_weight : float or array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None for ones.
         check_input : bool, default=True
             Whether scikit-learn checks and converts X and y.
 
@@ -61,19 +62,22 @@ class CoordinateDescentMixin(InfluenceEstimatorMixin):
 
 
 class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
-    """Elastic net of scikit-learn with influence functions.
+    """Elastic net with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNet`. The
-    objective, with sample weights w, S their sum, targets k and r = l1_ratio::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.ElasticNet`. `fit` minimises this objective, with sample
+    weights w and their sum S, targets k and r = l1_ratio::
 
         F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2
             + S alpha sum_k (r |coef_k|_1 + (1-r)/2 |coef_k|^2)
 
-    with free intercepts. A row owns the share w_i/S of the penalty. Influence is the
-    derivative on the support: coefficients at zero stay there, and signs are kept. So does
-    removal by "influence" and "newton"; "exact" removal lets scikit-learn refit the groups
-    that change the support, and says how many. With ``positive=True`` coefficients at 0
-    stay there as long as the gradient pushes them against the bound.
+    The intercepts are not penalised. Row i contributes the fraction w_i/S to the penalty.
+
+    Influence is the derivative on the support: coefficients at zero stay at zero and all
+    signs stay the same. This also holds for removal with "influence" and "newton". With
+    "exact", scikit-learn refits the groups that change the support, and a warning says how
+    many there are. With ``positive=True``, coefficients at 0 stay there as long as the
+    gradient pushes them against the bound.
 
     Examples
     --------
@@ -87,16 +91,17 @@ class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
 
 
 class Lasso(CoordinateDescentMixin, linear_model.Lasso):
-    """Lasso of scikit-learn with influence functions.
+    """Lasso with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.linear_model.Lasso`. The
-    objective is that of `ElasticNet` with l1_ratio = 1: with sample weights w, S their sum::
+    Parameters, attributes and `fit` are the same as in :class:`sklearn.linear_model.Lasso`.
+    `fit` minimises the objective of `ElasticNet` with l1_ratio = 1, with sample weights w
+    and their sum S::
 
         F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2 + S alpha sum_k |coef_k|_1
 
-    with free intercepts. Influence is the derivative on the support; "exact" removal lets
-    scikit-learn refit the groups that change it, and says how many. ``positive=True`` is as
-    in `ElasticNet`.
+    The intercepts are not penalised. Influence is the derivative on the support. With
+    "exact" removal, scikit-learn refits the groups that change the support, and a warning
+    says how many there are. ``positive=True`` works as in `ElasticNet`.
 
     Examples
     --------
@@ -111,11 +116,11 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
 
 
 class CoordinateDescentSearchMixin(SearchInfluenceMixin):
-    """What searches share whose scikit-learn class fits along a path of alphas."""
+    """Base class for searches that fit along a path of alphas."""
 
     def _lend(self, X, sample_weight):
-        # Whatever copy_X says, without an intercept weights are multiplied into X in place
-        # where no conversion has made a copy of it before.
+        # Without an intercept, scikit-learn multiplies the weights into X in place, even with
+        # copy_X=True, unless a conversion has copied X before.
         written = sample_weight is not None and not self.fit_intercept and self.copy_X
         return copy.deepcopy(X) if written else X
 
@@ -126,8 +131,9 @@ class CoordinateDescentSearchMixin(SearchInfluenceMixin):
 class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
     """Elastic net with a search for alpha and l1_ratio, with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.linear_model.ElasticNetCV`.
-    The objective is that of `ElasticNet` at ``alpha_`` and ``l1_ratio_``, which are frozen.
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.ElasticNetCV`. The objective is that of `ElasticNet` at
+    ``alpha_`` and ``l1_ratio_``, which are frozen.
 
     Examples
     --------
@@ -149,15 +155,16 @@ class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
             "alpha": self.alpha_,
             "l1_ratio": self.l1_ratio_,
             "fit_intercept": self._problem().layout.fit_intercept,
-            "positive": self._influence_problem.params["positive"],
+            "positive": self._problem().fitted.params["positive"],
         }
 
 
 class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
     """Lasso with a search for alpha, with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoCV`. The
-    objective is that of `Lasso` at ``alpha_``, which is frozen.
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.LassoCV`. The objective is that of `Lasso` at ``alpha_``,
+    which is frozen.
 
     Examples
     --------
@@ -176,22 +183,25 @@ class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
 
     def _chosen_params(self):
         fit_intercept = self._problem().layout.fit_intercept
-        positive = self._influence_problem.params["positive"]
+        positive = self._problem().fitted.params["positive"]
         return {"alpha": self.alpha_, "fit_intercept": fit_intercept, "positive": positive}
 
 
-# Parameters of refits by coordinate descent, which goes to rounding.
+# Parameters for refits. Coordinate descent converges to rounding error.
 TIGHT_DESCENT = {
     "tol": 1e-14,
     "max_iter": 1_000_000,
     "warm_start": False,
     "copy_X": True,
-    "precompute": False,  # a Gram matrix given would be that of all rows
+    "precompute": False,  # a precomputed Gram matrix would belong to all rows
 }
 
 
 def mean_squares(estimator, alpha, l1_ratio):
-    """Return the formulation of squared error with an elastic-net penalty in mean form."""
+    """Return the formulation for squared error with an elastic-net penalty.
+
+    The penalty grows with the sample weights.
+    """
     layout = estimator._layout()
     sign, on_coef = np.zeros(layout.shape), np.zeros(layout.shape)
     sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])

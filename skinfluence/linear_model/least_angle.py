@@ -122,7 +122,7 @@ class LassoLars(LeastAngleMixin, linear_model.LassoLars):
         return mean_squares(self, self.alpha, 1.0)
 
     def _chosen_params(self):
-        alpha = self._influence_problem.params["alpha"]
+        alpha = self._problem().fitted.params["alpha"]
         return {**super()._chosen_params(), "alpha": alpha}
 
     def _tight_params(self, params):

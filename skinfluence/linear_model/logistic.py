@@ -15,22 +15,24 @@ __all__ = ["LogisticRegression", "LogisticRegressionCV"]
 
 
 class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegression):
-    """Logistic regression of scikit-learn with influence functions.
+    """Logistic regression with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.LogisticRegression`. The objective, with sample weights w,
-    class weights c (frozen at fit, "balanced" ones too) and r = l1_ratio, 0 by default::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.LogisticRegression`. `fit` minimises this objective, with
+    sample weights w, class weights c (frozen at `fit`, also if "balanced") and r = l1_ratio,
+    which is 0 by default::
 
         F = sum_i w_i c_i log_loss(y_i, eta_i) + 1/C ((1-r)/2 |coef|^2 + r |coef|_1)
 
-    with a free intercept; ``solver="liblinear"`` penalises the intercept too, at r = 0 by
-    ``1/(2 C) (intercept/intercept_scaling)^2``, at r = 1 by
-    ``1/C |intercept|/intercept_scaling``. Two classes have one output, more have one for
-    each class (softmax). ``C=inf`` is no penalty.
+    The intercept is not penalised, except with ``solver="liblinear"``. That solver adds
+    ``1/(2 C) (intercept/intercept_scaling)^2`` if r = 0, and
+    ``1/C |intercept|/intercept_scaling`` if r = 1. With ``C=inf`` there is no penalty. A
+    model with two classes has one output; with more classes it has one output for each class
+    (softmax).
 
-    With r > 0 influence is the derivative on the support: coefficients at zero stay there,
-    and signs are kept. "exact" removal lets scikit-learn refit the groups that change the
-    support, and says how many.
+    If r > 0, influence is the derivative on the support: coefficients at zero stay at zero
+    and all signs stay the same. With "exact" removal, scikit-learn refits the groups that
+    change the support, and a warning says how many there are.
 
     Examples
     --------
@@ -58,13 +60,14 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
 class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegressionCV):
     """Logistic regression with a search for C, with influence functions.
 
-    Parameters, attributes and fit are those of
+    Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.LogisticRegressionCV`. The objective is that of
-    `LogisticRegression` at ``C_``, which is frozen as class weights are: influence and
-    removal are those of the model at the chosen C. scikit-learn's last fit with
-    solver="liblinear" has an intercept_scaling of 1, whatever the parameter says.
-    ``refit=False``, a mean of the models of the folds, fits and predicts, but has no
-    influence here.
+    `LogisticRegression` at ``C_``, which is frozen, as are the class weights. Influence and
+    removal describe the model with this C.
+
+    With solver="liblinear", the final fit in scikit-learn uses intercept_scaling=1, even if
+    the parameter has another value. With ``refit=False`` the estimator averages the models
+    from all folds. It then fits and predicts, but has no influence functions.
 
     Examples
     --------
@@ -84,14 +87,14 @@ class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegression
     def _formulate(self, y, sample_weight):
         if not self.refit:
             raise UnsupportedEstimatorError(
-                "LogisticRegressionCV(refit=False) averages the models of the folds, which "
-                "is the minimum of no objective: use refit=True."
+                "LogisticRegressionCV(refit=False) has no influence functions, because it "
+                "averages models and minimises no objective: use refit=True."
             )
         C, l1_ratio = self._chosen()
         return _formulate(self, y, sample_weight, C, l1_ratio, intercept_scaling=1.0)
 
     def _chosen(self):
-        """Return (C, l1_ratio), scikit-learn's choice for all classes."""
+        """Return the C and l1_ratio that scikit-learn chose, the same for all classes."""
         penalty = getattr(self, "penalty", "deprecated")
         l1_ratio = np.ravel(self.l1_ratio_)[0]
         l1_ratio = {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio or 0.0)
@@ -108,12 +111,12 @@ class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegression
 
 
 def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
-    """Return the formulation of log loss with a penalty of strength 1/C."""
+    """Return the formulation for log loss with penalty strength 1/C."""
     layout, lam = estimator._layout(), 1.0 / C
     on_params = np.full(layout.shape, lam)
     l1_ratio = l1_ratio if lam else 0.0
     if layout.fit_intercept:
-        # liblinear penalises its intercept as it does coefficients.
+        # liblinear penalises the intercept like a coefficient.
         free = estimator.solver != "liblinear"
         power = 1 if l1_ratio else 2
         on_params[:, -1] = 0.0 if free else lam / intercept_scaling**power
@@ -139,7 +142,7 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
 
 
 def _tight_params(estimator, solver):
-    """Return parameters of a refit that is as exact as the solver goes."""
+    """Return parameters for the most accurate refit that the solver can do."""
     form = estimator._problem().formulation
     tight = {
         "tol": 1e-12,

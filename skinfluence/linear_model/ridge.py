@@ -1,4 +1,4 @@
-"""Least squares with a squared penalty or none, for real targets and for labels."""
+"""Least squares with a squared penalty or none, for real targets and labels."""
 
 from dataclasses import replace
 
@@ -25,17 +25,17 @@ __all__ = [
 
 
 class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
-    """Ridge regression of scikit-learn with influence functions.
+    """Ridge regression with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.linear_model.Ridge`. The
-    objective, with sample weights w and targets k::
+    Parameters, attributes and `fit` are the same as in :class:`sklearn.linear_model.Ridge`.
+    `fit` minimises this objective, with sample weights w and targets k::
 
         F = sum_i w_i sum_k (y_ik - eta_ik)^2 + sum_k alpha_k |coef_k|^2
 
-    with free intercepts. With ``positive=True`` influence is the derivative on the active
-    set: coefficients at 0 stay there, as long as the gradient pushes them against the bound.
-    "exact" removal lets scikit-learn refit the groups for which others are at 0, and says how
-    many.
+    The intercepts are not penalised. With ``positive=True`` influence is the derivative on
+    the active set: coefficients at 0 stay there as long as the gradient pushes them against
+    the bound. "exact" removal lets scikit-learn refit the groups that change the active set,
+    and a warning says how many there are.
 
     Examples
     --------
@@ -57,26 +57,29 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
         return self._problem().formulation.l1_support is not None
 
     def _tight_params(self, params):
-        # The direct solvers do not take every input; the iterative one for sparse data
-        # with an intercept is as exact at this tolerance.
+        # Direct solvers do not accept every input. For sparse data with an intercept, the
+        # iterative solver is as accurate with this tolerance.
         return {"tol": 1e-14, "max_iter": None, "copy_X": True}
 
 
 class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
-    """Least squares of scikit-learn with influence functions.
+    """Ordinary least squares with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.LinearRegression`. The objective, with sample weights w and
-    targets k::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.LinearRegression`. `fit` minimises this objective, with
+    sample weights w and targets k::
 
         F = sum_i w_i sum_k (y_ik - eta_ik)^2
 
-    with free intercepts. Where features depend on each other, the coefficients are those of
-    least norm, and so are all results: a combination of features without variance moves
-    neither predictions nor coefficients. A sample whose removal takes such a combination's
-    last variance away has no Newton step; "exact" removal goes to the new solution of least
-    norm. ``positive=True`` is as in `Ridge`; the features that are not at 0 may not depend
-    on each other.
+    If features are linearly dependent, the coefficients are the solution with the least
+    norm, and all results belong to that solution. A linear combination of features that has
+    no variance then has no effect on predictions or coefficients.
+
+    The removal of a sample may take the last variance from such a combination. In this case
+    there is no Newton step; "exact" removal returns the new solution with the least norm.
+
+    ``positive=True`` works as in `Ridge`. The features whose coefficients are not at 0 may
+    not be linearly dependent.
 
     Examples
     --------
@@ -96,24 +99,25 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
         return replace(form, minimum_norm=rank_unit(self))
 
     def _tight_params(self, params):
-        # Dense data are solved directly, and tol only says what counts as rank deficient.
+        # For dense data the solver is direct, and tol only determines the numerical rank.
         dense = self._problem().objective.design.is_dense
         return {"tol": params["tol"] if dense else 1e-14, "copy_X": True}
 
 
 class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
-    """Ridge classifier of scikit-learn with influence functions.
+    """Ridge classifier with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.RidgeClassifier`. The objective, with sample weights w,
-    class weights c (frozen at fit) and labels y = +-1 of problem k::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.RidgeClassifier`. `fit` minimises this objective, with
+    sample weights w, class weights c (frozen at `fit`) and labels y = +-1 in problem k::
 
         F = sum_i w_i c_i sum_k (y_ik - eta_ik)^2 + alpha sum_k |coef_k|^2
 
-    with free intercepts. Two classes are one problem, several are one problem for each, in
-    all of which a row has the weight of its own class; "balanced" weights come from the
-    numbers of samples, whatever their sample weights. ``positive=True`` is as in `Ridge`.
-    Targets of several labels a sample fit and predict, but have no influence here.
+    The intercepts are not penalised. Two classes are one problem; with more classes there is
+    one problem for each class. In every problem a row has the weight for its own class.
+    "balanced" class weights depend on the number of samples, not on sample weights.
+    ``positive=True`` works as in `Ridge`. If samples have several labels, the estimator fits
+    and predicts, but has no influence functions.
 
     Examples
     --------
@@ -141,9 +145,10 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
 class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
     """Ridge regression with a search for alpha, with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.linear_model.RidgeCV`. The
-    objective is that of `Ridge` at ``alpha_``, which is frozen: influence and removal are
-    those of the model at the chosen alpha, and say nothing about another choice.
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.RidgeCV`. The objective is that of `Ridge` at ``alpha_``,
+    which is frozen. Influence and removal describe the model with this alpha and do not
+    search again.
 
     Examples
     --------
@@ -171,10 +176,10 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
 class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
     """Ridge classifier with a search for alpha, with influence functions.
 
-    Parameters, attributes and fit are those of
+    Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifierCV`. The objective is that of
-    `RidgeClassifier` at ``alpha_``, which is frozen as class weights are: influence and
-    removal are those of the model at the chosen alpha.
+    `RidgeClassifier` at ``alpha_``, which is frozen, as are the class weights. Influence and
+    removal describe the model with this alpha.
 
     Examples
     --------
@@ -200,7 +205,7 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
 
 
 def bounds(estimator, layout):
-    """Return which parameters may not be negative, (K, D) bool, None if all may."""
+    """Return which parameters may not be negative, (K, D) bool; None if all may."""
     if not getattr(estimator, "positive", False):
         return None
     bounded = np.zeros(layout.shape, dtype=bool)
@@ -209,7 +214,7 @@ def bounds(estimator, layout):
 
 
 def _support(estimator, layout):
-    """Return which coefficients are not at their bound of 0, None without bounds."""
+    """Return the coefficients that are not at their bound of 0, None without bounds."""
     bounded = bounds(estimator, layout)
     if bounded is None:
         return None
@@ -219,7 +224,7 @@ def _support(estimator, layout):
 
 
 def least_squares(layout, target, alpha, class_weight=None):
-    """Return the formulation of squared error with the penalty alpha |coef|^2."""
+    """Return the formulation for squared error with the penalty alpha |coef|^2."""
     penalty = np.zeros(layout.shape)
     penalty[:, : layout.n_features] = 2.0 * np.reshape(alpha, (-1, 1))
     return Formulation(
@@ -232,11 +237,11 @@ def least_squares(layout, target, alpha, class_weight=None):
 
 
 def _labelled(estimator, y, alpha):
-    """Return the formulation of squared error to labels of -1 and +1."""
+    """Return the formulation for squared error with labels -1 and +1."""
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise UnsupportedEstimatorError(
             f"{type(estimator).__name__} with several labels for each sample has no influence "
-            "function here: fit Ridge on targets of -1 and +1, which has the same objective."
+            "functions here: fit Ridge on targets of -1 and +1, which has the same objective."
         )
     layout, classes = estimator._layout(), estimator.classes_
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
@@ -247,5 +252,5 @@ def _labelled(estimator, y, alpha):
 
 
 def _frozen(estimator):
-    """Return the class weights of a fit as the parameter that gives the same ones again."""
+    """Return the constructor parameter that gives a refit the same class weights."""
     return {"class_weight": estimator._problem().formulation.frozen_class_weight()}

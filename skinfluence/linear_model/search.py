@@ -1,4 +1,4 @@
-"""What the estimators share that choose a hyperparameter inside `fit`."""
+"""Base class for estimators that choose a hyperparameter in `fit`."""
 
 from typing import Any, Self
 
@@ -11,11 +11,11 @@ __all__ = ["SearchInfluenceMixin"]
 
 
 class SearchInfluenceMixin(InfluenceEstimatorMixin):
-    """All chapters for a model refitted at the hyperparameters that its search chose.
+    """Influence methods for a model whose `fit` searches for hyperparameters.
 
-    These are frozen: influence and removal are those of the model at the choice, and say
-    nothing about another one. An estimator adds `_chosen_params()`, and in `_plain` the
-    scikit-learn class without the search, which is refitted at them.
+    The chosen hyperparameters are frozen. Influence and removal describe the model with these
+    values and do not search again. A subclass defines `_chosen_params()`, which returns them,
+    and `_plain`, the scikit-learn class without the search, which does the refits.
     """
 
     _plain: type
@@ -27,9 +27,10 @@ class SearchInfluenceMixin(InfluenceEstimatorMixin):
         sample_weight: ArrayLike | None = None,
         **params: Any,
     ) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The estimator keeps references to the arrays. It factorises the Hessian only if a
+        method needs it.
 
         Parameters
         ----------
@@ -38,9 +39,9 @@ class SearchInfluenceMixin(InfluenceEstimatorMixin):
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None for ones.
         **params : dict
-            Passed on to the splitter and the scorer, where scikit-learn takes them.
+            Passed to the splitter and the scorer, if scikit-learn accepts them.
 
         Returns
         -------

@@ -1,7 +1,8 @@
 """Linear models fitted by stochastic gradient descent.
 
-Descent stops near the optimum, not at it: `convergence_report` says how near, `polish` goes
-there, and removal is always from there.
+Gradient descent stops near the optimum, not at it. `convergence_report` measures the
+distance, and `polish` moves the parameters to the optimum. Removal always starts from the
+optimum.
 """
 
 from typing import Self
@@ -28,7 +29,7 @@ __all__ = ["SGDClassifier", "SGDRegressor"]
 
 
 class SGDInfluenceMixin(InfluenceEstimatorMixin):
-    """All chapters for stochastic gradient descent on a smooth objective."""
+    """Influence methods for stochastic gradient descent on a smooth objective."""
 
     _refits_on_all_rows = True
     _refits_stop_early = True
@@ -41,9 +42,10 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         intercept_init: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The estimator keeps references to the arrays. It factorises the Hessian only if a
+        method needs it.
 
         Parameters
         ----------
@@ -56,7 +58,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         intercept_init : ndarray of shape (1,) or (n_classes,), default=None
             Intercepts to start from.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None for ones.
 
         Returns
         -------
@@ -72,17 +74,17 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         )
 
     def _descent(self, y, loss, target, class_weight=None):
-        """Return the formulation of what the descent goes down on."""
+        """Return the formulation of the objective for gradient descent."""
         name, layout = type(self).__name__, self._layout()
         if self.penalty not in ("l2", None):
             raise UnsupportedEstimatorError(
-                f"{name}(penalty={self.penalty!r}) is not smooth and has no influence "
-                f"function here: use penalty='l2', or {self._with_l1}."
+                f"{name}(penalty={self.penalty!r}) has no influence functions here, because "
+                f"its penalty is not smooth: use penalty='l2', or {self._with_l1}."
             )
         if self.early_stopping:
             raise UnsupportedEstimatorError(
-                f"{name}(early_stopping=True) holds out training samples without saying "
-                "which: use early_stopping=False."
+                f"{name}(early_stopping=True) has no influence functions here, because it "
+                "fits on an unknown subset: use early_stopping=False."
             )
         penalty = np.zeros(layout.shape)
         if self.penalty == "l2":
@@ -96,24 +98,24 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         )
 
     def _smooth_loss(self, losses):
-        """Return the loss, or say which one to take instead."""
+        """Return the loss; raise an error that suggests another if it is not smooth."""
         if self.loss not in losses:
             instead = {
                 "epsilon_insensitive": "loss='squared_epsilon_insensitive'",
             }.get(self.loss, "loss='squared_hinge', or SmoothHingeLinearSVC")
             raise UnsupportedEstimatorError(
-                f"{type(self).__name__}(loss={self.loss!r}) is not smooth and has no "
-                f"influence function here: use {instead}."
+                f"{type(self).__name__}(loss={self.loss!r}) has no influence functions here, "
+                f"because its loss is not smooth: use {instead}."
             )
         return losses[self.loss]
 
     def _tight_params(self, params):
         objective, alpha = self._problem().objective, params["alpha"]
         if params["penalty"] is not None:
-            # The penalty stays as it was for the samples of `fit`, whatever has left since.
+            # The penalty is the one at `fit`, even if samples have been removed since.
             alpha = objective.penalty.max() / objective.n_rows
         return {
-            "alpha": alpha,  # without a penalty, what the length of steps goes by
+            "alpha": alpha,  # also determines the step sizes, even without a penalty
             "tol": None,
             "max_iter": max(1000, params["max_iter"]),
             "warm_start": False,
@@ -124,21 +126,26 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
 class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
     """Linear classifier by stochastic gradient descent, with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.SGDClassifier`. The objective with a smooth loss l, n
-    samples with weights w, class weights c (frozen at fit) and labels y = +-1 of problem k::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.SGDClassifier`. `fit` minimises this objective, with a
+    smooth loss l, n samples with weights w, class weights c (frozen at `fit`) and labels
+    y = +-1 in problem k::
 
         F = sum_ik w_i c_ik l(y_ik, eta_ik) + n alpha/2 |coef|^2
 
-    with free intercepts. Two classes are one problem with the weights of both classes;
-    several are one problem for each, where c_ik is the weight of class k for its own rows
-    and 1 for the others; "balanced" weights come from the numbers of samples. The penalty
-    counts samples: n is that of `fit`, and removed samples stay in it as samples of weight
-    zero, which is what `leave_out_check` refits, as near to the optimum as descent comes.
+    The intercepts are not penalised. Two classes are one problem, and c_i is the weight for
+    the class of row i. With more classes there is one problem for each class, and c_ik is
+    the weight for class k if row i belongs to class k, else 1. "balanced" class weights
+    depend on the number of samples, not on sample weights.
 
-    Smooth are "log_loss", "modified_huber", "squared_hinge", "squared_error" (with 1/2),
-    "huber" and "squared_epsilon_insensitive". Other losses, l1 penalties and early stopping
-    fit and predict, but have no influence here. `partial_fit` forgets the training data.
+    The penalty is proportional to the number n of samples at `fit`. A removed sample still
+    counts in n, as if it had weight zero. The refits in `leave_out_check` do the same, and
+    come as close to the optimum as gradient descent does.
+
+    The smooth losses are "log_loss", "modified_huber", "squared_hinge", "squared_error"
+    (with a factor 1/2), "huber" and "squared_epsilon_insensitive". With another loss, an l1
+    penalty or early stopping, the estimator fits and predicts, but has no influence
+    functions. After `partial_fit` the training data are not stored any more.
 
     Examples
     --------
@@ -147,7 +154,7 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
     >>> from skinfluence.linear_model import SGDClassifier
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> clf = SGDClassifier(loss="log_loss", alpha=0.01, random_state=0).fit(scale(X), y)
-    >>> clf.convergence_report().convergence_ratio > 1  # by more than a row matters
+    >>> clf.convergence_report().convergence_ratio > 1  # larger than the effect of a row
     True
     >>> clf.polish().convergence_report().convergence_ratio < 1e-6
     True
@@ -162,9 +169,9 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go one epoch over some samples, and forget the training data.
+        """Run one epoch on some samples, and drop the stored training data.
 
-        The parameters are then no longer those of `fit`.
+        Afterwards the parameters do not belong to the data from `fit` any more.
 
         Parameters
         ----------
@@ -173,9 +180,9 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         y : array-like of shape (n_samples,)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            Labels of all calls; needed in the first one.
+            All labels in all calls; required in the first call.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None for ones.
 
         Returns
         -------
@@ -219,18 +226,19 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
 class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
     """Linear regression by stochastic gradient descent, with influence functions.
 
-    Parameters, attributes and fit are those of
-    :class:`sklearn.linear_model.SGDRegressor`. The objective with a smooth loss l and n
-    samples with weights w::
+    Parameters, attributes and `fit` are the same as in
+    :class:`sklearn.linear_model.SGDRegressor`. `fit` minimises this objective, with a smooth
+    loss l and n samples with weights w::
 
         F = sum_i w_i l(y_i, eta_i) + n alpha/2 |coef|^2
 
-    with a free intercept. The penalty counts samples: n is that of `fit`, and removed samples
-    stay in it as samples of weight zero.
+    The intercept is not penalised. The penalty is proportional to the number n of samples at
+    `fit`. A removed sample still counts in n, as if it had weight zero.
 
-    Smooth are "squared_error" (with 1/2), "huber" and "squared_epsilon_insensitive". Other
-    losses, l1 penalties and early stopping fit and predict, but have no influence here.
-    `partial_fit` forgets the training data.
+    The smooth losses are "squared_error" (with a factor 1/2), "huber" and
+    "squared_epsilon_insensitive". With another loss, an l1 penalty or early stopping, the
+    estimator fits and predicts, but has no influence functions. After `partial_fit` the
+    training data are not stored any more.
 
     Examples
     --------
@@ -247,9 +255,9 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
     def partial_fit(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Go one epoch over some samples, and forget the training data.
+        """Run one epoch on some samples, and drop the stored training data.
 
-        The parameters are then no longer those of `fit`.
+        Afterwards the parameters do not belong to the data from `fit` any more.
 
         Parameters
         ----------
@@ -258,7 +266,7 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
         y : array-like of shape (n_samples,)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None for ones.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Everything of a fit before its model: a chain of transformers, each with statistics."""
+"""Stages: the transformers before a model, with derivatives of their fitted statistics."""
 
 from skinfluence.stages.base import Stage, Stateless
 from skinfluence.stages.registry import STAGES, learns_from_rows, make_stage

@@ -1,18 +1,17 @@
-"""What a step of a fit before the model must be able to do.
+"""Interface for a transformer before the model, with derivatives of its fit.
 
-A stage is a fitted transformer with the training rows that it was fitted on. It has statistics
-s (means, scales, components), which its fit computed from the rows, and a transform t(x; s).
-Let m_i be the multiplicity of training row i: how often the row occurs. A scalar Q depends
-on the rows through the statistics. Given the cotangent B = dQ/dt on transformed rows, a stage
-can do three things:
+A stage is a fitted transformer together with its training rows. Its fit computes statistics s
+(means, scales, components) from these rows, and its transform is t(x; s). The multiplicity
+m_i is the number of times that training row i occurs. A scalar Q depends on the training rows
+through s. From the cotangent B = dQ/dt on transformed rows, a stage computes:
 
     pull_statistics, pull_input    c = sum_rows (dt/ds)' B    and    (dt/dx)' B
     row_influence                  c . ds/dm_i                for every training row i
     pull_fit                       d(c . s)/dx_i              for every training row i
 
-Everything else follows by the chain rule, see `chain`. Cotangents on dense rows are arrays
-(m, D). Cotangents on sparse rows are sparse matrices with the pattern of the rows: an entry
-that is always 0 needs none.
+The chain rule gives all other derivatives, see `chain`. A cotangent on dense rows is an array
+(m, D). A cotangent on sparse rows is a sparse matrix with the same sparsity pattern, because
+an entry that is always 0 needs no cotangent.
 """
 
 from abc import ABC, abstractmethod
@@ -31,50 +30,50 @@ def dense(X):
 
 
 def numbers(X):
-    """Return rows as a float64 array or csr array, without the names of a DataFrame."""
+    """Return rows as a float64 array or csr array, without DataFrame names."""
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=np.float64)
     return np.asarray(X, dtype=np.float64)
 
 
-def on_rows(rows, left, right):
-    """Return sum_k left_k (outer) right_k, on the pattern of the rows if they are sparse.
+def on_rows(rows, row_factors, column_factors):
+    """Return row_factors @ column_factors, only at stored entries if the rows are sparse.
 
     Parameters
     ----------
     rows : ndarray or sparse matrix of shape (m, d)
-        Rows that the cotangent belongs to.
-    left : ndarray of shape (m, K)
-        Factors of the rows.
-    right : ndarray of shape (K, d)
-        Factors of the columns.
+        Rows to which the cotangent belongs.
+    row_factors : ndarray of shape (m, K)
+        Factors for the rows.
+    column_factors : ndarray of shape (K, d)
+        Factors for the columns.
     """
     if not sparse.issparse(rows):
-        return left @ right
+        return row_factors @ column_factors
     rows = rows.tocsr()
-    owner = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    row_indices = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     data = np.zeros(len(rows.indices))
-    for one, other in zip(left.T, right, strict=True):
-        data += one[owner] * other[rows.indices]
+    for of_rows, of_columns in zip(row_factors.T, column_factors, strict=True):
+        data += of_rows[row_indices] * of_columns[rows.indices]
     return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """Cotangents B_j = bend_j theta + pull v_j on the same rows, of m scalars.
+    """Cotangents B_j = bend_j theta + pull v_j for m scalars on the same rows.
 
     Parameters
     ----------
     rows : ndarray or sparse matrix of shape (n, d)
-        The rows; cotangents on sparse ones have their pattern.
+        Rows. If they are sparse, cotangents have the same sparsity pattern.
     bend : ndarray of shape (m, n, K)
-        Factors of the rows for each scalar.
+        Row factors for each scalar.
     theta : ndarray of shape (K, d)
-        Factors of the columns.
+        Column factors.
     pull : ndarray of shape (n, K)
-        Factors of the rows.
+        Row factors.
     V : ndarray of shape (m, K, d)
-        Factors of the columns for each scalar.
+        Column factors for each scalar.
     """
 
     rows: Any
@@ -88,8 +87,8 @@ class Factors:
 
     def __iter__(self):
         for bend, v in zip(self.bend, self.V, strict=True):
-            left, right = np.hstack([bend, self.pull]), np.vstack([self.theta, v])
-            yield on_rows(self.rows, left, right)
+            row_factors = np.hstack([bend, self.pull])
+            yield on_rows(self.rows, row_factors, np.vstack([self.theta, v]))
 
 
 class Stage(ABC):
@@ -98,20 +97,20 @@ class Stage(ABC):
     Parameters
     ----------
     transformer : estimator
-        The fitted transformer. It is not changed.
+        Fitted transformer. It is not changed.
     X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
-        Rows that it was fitted on.
+        Training rows.
     y : array-like of shape (n,) or None, default=None
-        Targets that it was fitted on.
+        Training targets.
     weight : ndarray of shape (n,) or None, default=None
-        Sample weights that its `fit` took; None for ones.
+        Sample weights that `fit` used; None for ones.
     """
 
-    #: Whether rows come in and go out as numbers; else the input has no derivative.
+    #: Whether input rows are numbers. If not, the input has no derivative.
     takes_numbers = True
-    #: Whether statistics have a derivative in the weight of a row.
+    #: Whether the statistics have derivatives with respect to the training rows.
     has_influence = True
-    #: Whether training rows come out of a fit other than they come out of `apply`.
+    #: Whether `fit_transform` returns other training rows than `apply`.
     is_cross_fitted = False
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -127,66 +126,66 @@ class Stage(ABC):
         return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
 
     def rows(self, X):
-        """Return rows as the other methods take them: without the names of a DataFrame."""
+        """Return rows in the form that other methods take, without DataFrame names."""
         return numbers(X) if self.takes_numbers else X
 
     def apply(self, X):
-        """Return transformed rows, as `predict` sees them, from rows as they were given."""
+        """Transform rows in their original form, as `predict` does."""
         return self.transformer.transform(X)
 
     def training_output(self):
-        """Return the transformed training rows that the next step was fitted on."""
+        """Return the transformed training rows, on which the next step was fitted."""
         return self.apply(self.given)
 
     @abstractmethod
     def pull_statistics(self, X, B):
-        """Return the cotangent c on the statistics, of transformed rows with cotangent B.
+        """Return the cotangent c on the statistics, from cotangent B on transformed rows.
 
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (m, d)
             Rows before the transform.
         B : ndarray or sparse matrix of shape (m, D)
-            Cotangent on the rows after it.
+            Cotangent on the transformed rows.
 
         Returns
         -------
         object
-            In a form that `row_influence` and `pull_fit` take; None for zero.
+            Cotangent in the form that `row_influence` and `pull_fit` take; None for zero.
         """
 
     @abstractmethod
     def pull_input(self, X, B):
-        """Return the cotangent (m, d) on the rows before; None if they are no numbers."""
+        """Return the cotangent (m, d) on input rows; None if they are not numbers."""
 
     def pull_training_statistics(self, B):
-        """Return `pull_statistics` of the training rows, (n, D)."""
+        """Return `pull_statistics` for the training rows, with B of shape (n, D)."""
         return self.pull_statistics(self.X, B)
 
     def pull_training_input(self, B):
-        """Return `pull_input` of the training rows, (n, d)."""
+        """Return `pull_input` for the training rows, (n, d)."""
         return self.pull_input(self.X, B)
 
     def pull_training_factors(self, factors):
-        """Return `pull_training_statistics` of each cotangent in `Factors`, a list."""
+        """Return `pull_training_statistics` for each cotangent in `Factors`, as a list."""
         return [self.pull_training_statistics(B) for B in factors]
 
     def row_influences(self, cs):
-        """Return `row_influence` of several cotangents on the statistics, (m, n)."""
+        """Return `row_influence` for several cotangents on the statistics, (m, n)."""
         zero = np.zeros(self.n_rows)
         return np.array([zero if c is None else self.row_influence(c) for c in cs])
 
     @abstractmethod
     def row_influence(self, c):
-        """Return c . ds/dm_i of every training row, (n,)."""
+        """Return c . ds/dm_i for every training row, (n,)."""
 
     @abstractmethod
     def pull_fit(self, c):
-        """Return d(c . s)/dx_i of every training row, (n, d); None for zero."""
+        """Return d(c . s)/dx_i for every training row, (n, d); None for zero."""
 
 
 class Stateless(Stage):
-    """A transformer without statistics that move: it learns nothing, or a discrete choice."""
+    """A transformer that learns nothing, or only makes a discrete choice."""
 
     has_influence = False
 
@@ -201,7 +200,7 @@ class Stateless(Stage):
 
 
 class NotNumbers(Stateless):
-    """A transformer of text or categories, whose words or categories are discrete choices."""
+    """A transformer for text or categories. The set of words or categories is discrete."""
 
     takes_numbers = False
 

@@ -1,11 +1,12 @@
-"""Stages that are made of stages: one after the other, or side by side.
+"""Stages that consist of other stages, one after another or side by side.
 
-A chain s_1, s_2, ... is a stage itself. Its cotangent on the statistics is a list with one
-entry for each part. The statistics of a later stage depend on the earlier ones, because they
-are fitted to what these return. So `row_influence` walks backwards once more:
+A chain of stages is itself a stage. Its cotangent on the statistics is a list with one entry
+per stage. Each stage is fitted on the output of the stages before it, so its statistics depend
+on theirs. For this reason `row_influence` makes another backward pass, from the last stage l
+to the first:
 
-    total  += c_l . ds_l/dm_i                        directly
-    B       = d(c_l . s_l)/dx                        on the rows that stage l was fitted on
+    total  += c_l . ds_l/dm_i                        direct effect
+    B       = d(c_l . s_l)/dx                        on the training rows of stage l
     c_(l-1) += (dt_(l-1)/ds_(l-1))' B,   B <- (dt_(l-1)/dx)' B + d(c_(l-1) . s_(l-1))/dx
 """
 
@@ -21,16 +22,16 @@ __all__ = ["Chain", "Columns", "Frozen", "Identity", "add"]
 
 
 def named_like(frame, rows):
-    """Return rows with the names of a DataFrame; as they are if it is none."""
+    """Return rows with the names from `frame`, if it is a DataFrame."""
     if hasattr(frame, "iloc"):
         return type(frame)(rows, columns=frame.columns, index=frame.index)
-    if hasattr(frame, "columns"):  # of polars
+    if hasattr(frame, "columns"):  # polars
         return type(frame)(rows, schema=frame.columns)
     return rows
 
 
 def add(first, second):
-    """Return the sum of two cotangents of one structure; None is zero."""
+    """Return the sum of two cotangents with the same structure. None means zero."""
     if first is None or second is None:
         return second if first is None else first
     if isinstance(first, list | tuple):
@@ -39,7 +40,7 @@ def add(first, second):
 
 
 class Identity(Stateless):
-    """A step that returns its rows as they are."""
+    """A step that returns its input."""
 
     takes_numbers = False
 
@@ -54,12 +55,16 @@ class Identity(Stateless):
 
 
 class Frozen(Stateless):
-    """A transformer that a fit leaves as it is.
+    """A frozen transformer, which `fit` does not change.
 
     Parameters
     ----------
+    transformer : estimator
+        Fitted transformer.
+    X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
+        Training rows.
     make : callable
-        Returns the same transformer as a stage, which has the derivative in the rows.
+        Returns a stage for the same transformer, which has the derivative in the rows.
     """
 
     takes_numbers = False
@@ -77,20 +82,20 @@ class Frozen(Stateless):
             stage = self._stage
         except UnsupportedEstimatorError:
             raise UnsupportedEstimatorError(
-                f"No derivative is known of {self.transformer!r}, which is frozen, in the "
-                "rows that other steps make for it. Make it the first step, or freeze the "
-                "steps before it."
+                f"The derivative of {self.transformer!r} is not known. This step is frozen, "
+                "but its input changes with other steps. Make it the first step, or freeze "
+                "the steps before it."
             ) from None
         return stage.pull_input(stage.rows(X), B)
 
 
 class Chain(Stage):
-    """Stages one after the other.
+    """Stages one after another.
 
     Parameters
     ----------
     stages : list of Stage
-        In the order in which they are applied; at least one.
+        Stages in the order in which they are applied; at least one.
     """
 
     takes_numbers = False
@@ -105,7 +110,7 @@ class Chain(Stage):
         return self.stages[-1].training_output()
 
     def _inputs(self, X):
-        """Return the rows before each stage, as that takes them."""
+        """Return the input rows of each stage, in the form that it takes."""
         inputs = [X]
         for stage in self.stages[:-1]:
             inputs.append(stage.apply(inputs[-1]))
@@ -123,7 +128,7 @@ class Chain(Stage):
             stage, rows = self.stages[number], inputs[number]
             c[number] = stage.pull_statistics(rows, B)
             B = stage.pull_input(rows, B) if self._goes_on(number) else None
-            if B is None:  # the rows before are no numbers, or nothing depends on them
+            if B is None:  # the input is not numbers, or earlier stages learn nothing
                 break
         return c
 
@@ -138,15 +143,15 @@ class Chain(Stage):
         return c
 
     def _goes_on(self, number):
-        """Return whether a stage before one has statistics that move."""
+        """Return whether an earlier stage has statistics that change."""
         return any(stage.has_influence for stage in self.stages[:number])
 
     def pull_training_factors(self, factors):
         if self._goes_on(len(self.stages) - 1):
             return super().pull_training_factors(factors)
-        # The last stage alone takes all at once.
-        rest = [None] * (len(self.stages) - 1)
-        return [[*rest, c] for c in self.stages[-1].pull_training_factors(factors)]
+        # Only the last stage learns, and it can process all cotangents together.
+        earlier = [None] * (len(self.stages) - 1)
+        return [[*earlier, c] for c in self.stages[-1].pull_training_factors(factors)]
 
     def row_influences(self, cs):
         if self._goes_on(len(self.stages) - 1):
@@ -174,7 +179,7 @@ class Chain(Stage):
         return B
 
     def _walk(self, c, *, to_input):
-        """Return the influence of the rows, and the cotangent on their input or None."""
+        """Return the row influence (n,), and the cotangent on training rows or None."""
         total, B = np.zeros(self.n_rows), None
         for number in reversed(range(len(self.stages))):
             stage, on_statistics = self.stages[number], c[number]
@@ -191,20 +196,20 @@ class Chain(Stage):
 
 
 class Columns(Stage):
-    """Stages side by side, each with columns of the input and columns of the output.
+    """Stages side by side, each with its own input columns and output columns.
 
     Parameters
     ----------
     transformer : ColumnTransformer or FeatureUnion
-        The fitted transformer.
+        Fitted transformer.
     parts : list of (Stage, columns, slice)
-        Each stage, the columns that it takes (None for all) and the columns that it makes.
+        Each stage with its input columns (None for all) and its output columns.
     X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
         Training rows.
     select : callable
-        ``select(X, columns)`` returns columns of rows.
+        ``select(X, columns)`` returns the columns of X.
     join : callable
-        Returns the outputs of all parts side by side, without names.
+        Joins the outputs of all parts side by side, without names.
     """
 
     takes_numbers = False
@@ -226,22 +231,24 @@ class Columns(Stage):
 
     def pull_statistics(self, X, B):
         return [
-            stage.pull_statistics(stage.rows(self.select(X, columns)), B[:, made])
-            for stage, columns, made in self.parts
+            stage.pull_statistics(stage.rows(self.select(X, columns)), B[:, output])
+            for stage, columns, output in self.parts
         ]
 
     def pull_training_statistics(self, B):
-        return [stage.pull_training_statistics(B[:, made]) for stage, _, made in self.parts]
+        return [
+            stage.pull_training_statistics(B[:, output]) for stage, _, output in self.parts
+        ]
 
     def pull_input(self, X, B):
         pulled = [
-            stage.pull_input(stage.rows(self.select(X, columns)), B[:, made])
-            for stage, columns, made in self.parts
+            stage.pull_input(stage.rows(self.select(X, columns)), B[:, output])
+            for stage, columns, output in self.parts
         ]
         return self._scatter(pulled, X.shape)
 
     def pull_training_input(self, B):
-        pulled = [stage.pull_training_input(B[:, made]) for stage, _, made in self.parts]
+        pulled = [stage.pull_training_input(B[:, output]) for stage, _, output in self.parts]
         return self._scatter(pulled, self.X.shape)
 
     def row_influence(self, c):
@@ -259,7 +266,7 @@ class Columns(Stage):
         return self._scatter(pulled, self.X.shape)
 
     def _scatter(self, pulled, shape):
-        """Return cotangents of the parts on the columns that these take, None if all are."""
+        """Add the cotangents of the parts at their input columns; None if all are None."""
         total = None
         for (_, columns, _), B in zip(self.parts, pulled, strict=True):
             if B is None:
@@ -268,7 +275,7 @@ class Columns(Stage):
                 total = B if total is None else total + B
                 continue
             B = B.toarray() if sparse.issparse(B) else B
-            whole = np.zeros(shape)
-            whole[:, columns] = B
-            total = whole if total is None else total + whole
+            spread = np.zeros(shape)
+            spread[:, columns] = B
+            total = spread if total is None else total + spread
         return total

@@ -1,4 +1,4 @@
-"""PCA and TruncatedSVD: rows are projected on eigenvectors of a matrix of their products."""
+"""PCA and TruncatedSVD, which project rows on eigenvectors of their Gram matrix."""
 
 from functools import cached_property
 
@@ -11,26 +11,29 @@ from skinfluence.stages.base import Stage
 
 __all__ = ["STAGES", "EigenvectorStage", "PCAStage", "TruncatedSVDStage"]
 
-# A kept eigenvalue nearer to another than this, relative to its size, leaves few digits.
+# If the relative gap between two eigenvalues is smaller, derivatives have few correct digits.
 _NEAR = 1e-6
-# Components further than this from eigenvectors are not the fit whose derivative this is.
+# If components differ more from eigenvectors, the derivative does not describe the fit.
 _INEXACT = 1e-3
 
 
 class EigenvectorStage(Stage):
     """A stage that projects on the leading eigenvectors v_a of A = scale * X~'X~.
 
-    X~ are the rows less their mean, if there is one. With eigenvalues l_a, a change dA moves
+    X~ contains the rows minus their mean, if the transformer centres them. Let l_a be the
+    eigenvalues. A change dA leads to the changes
 
-        dv_a = sum_(b != a) v_b (v_b' dA v_a) / (l_a - l_b),    dl_a = v_a' dA v_a
+        dv_a = sum_(b != a) v_b (v_b' dA v_a) / (l_a - l_b),    dl_a = v_a' dA v_a,
 
-    over all directions b, kept or not. So a cotangent c_a on v_a and e_a on l_a gives
+    in which b runs over all eigenvectors, kept or not. With a cotangent c_a on v_a and e_a on
+    l_a this gives
 
         sum_a c_a' dv_a + e_a dl_a = sum_a u_a' dA v_a,
         u_a = sum_(b != a) v_b (v_b' c_a) / (l_a - l_b) + e_a v_a.
 
-    Every row has a dA of rank one, so that only the d x k matrices U and V are needed. The
-    directions outside of all rows have the eigenvalue 0 and are not formed.
+    Each row contributes a matrix dA with rank one, so the stage only needs the d x k matrices
+    U and V. Directions orthogonal to all rows have eigenvalue 0, and the stage does not
+    compute them.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -40,20 +43,20 @@ class EigenvectorStage(Stage):
 
     @property
     def scale(self):
-        """What the products of rows are multiplied by."""
+        """Factor in A = scale * X~'X~."""
         return 1.0
 
     @property
     def mean(self):
-        """Mean that is taken off the rows, (d,)."""
+        """Mean that is subtracted from rows, (d,)."""
         return np.zeros(self.X.shape[1])
 
     def times(self, X, V):
-        """Return the rows less their mean, times V."""
+        """Return X~ V for some rows X."""
         return X @ V - self.mean @ V
 
     def transposed_times(self, R):
-        """Return the training rows less their mean, transposed, times R."""
+        """Return X~' R for the training rows."""
         return self.X.T @ R - np.multiply.outer(self.mean, R.sum(axis=0))
 
     @cached_property
@@ -63,10 +66,11 @@ class EigenvectorStage(Stage):
 
     @cached_property
     def others(self):
-        """Eigenvectors that are not kept, and their eigenvalues, (r - k,).
+        """Eigenvectors that are not kept, (d, r - k), and their eigenvalues, (r - k,).
 
-        With fewer rows than columns, they are those y of X~ X~', (n, r - k), divided by the
-        square roots of its eigenvalues. X~' takes them to those of A, see `on_others`.
+        If there are fewer rows than columns, the vectors are eigenvectors of X~ X~' instead,
+        (n, r - k), divided by the square roots of its eigenvalues. Multiplication by X~'
+        turns them into eigenvectors of A, see `on_others`.
         """
         n, d = self.X.shape
         k = self.components.shape[1]
@@ -87,38 +91,38 @@ class EigenvectorStage(Stage):
         return vectors, self.scale * np.maximum(values, 0.0)
 
     def on_others(self, C):
-        """Return the columns of C on the eigenvectors that are not kept, (r - k, k)."""
+        """Project the columns of C on the eigenvectors that are not kept, (r - k, k)."""
         vectors, _ = self.others
         return vectors.T @ (C if len(vectors) == len(C) else self.times(self.X, C))
 
     def from_others(self, Y):
-        """Return the sum of the eigenvectors that are not kept, times Y, (d, k)."""
+        """Return the eigenvectors that are not kept, times Y, (d, k)."""
         vectors, _ = self.others
         sums = vectors @ Y
         return sums if len(sums) == self.X.shape[1] else self.transposed_times(sums)
 
     def _kept_gaps(self):
-        """Return l_a - l_b of all kept components b (rows) and a, (k, k)."""
+        """Return l_a - l_b for kept components b (rows) and a (columns), (k, k)."""
         return self.eigenvalues - self.eigenvalues[:, None]
 
     @cached_property
     def kept_inverse(self):
-        """Return 1 / (l_a - l_b) of kept components b, a; 0 if they are one eigenvalue."""
+        """Return 1 / (l_a - l_b) for kept components b, a; 0 if the eigenvalues are equal."""
         return _inverse(self._kept_gaps(), self.eigenvalues[0])
 
     @cached_property
     def other_inverse(self):
-        """Return 1 / (l_a - l_b) of the others b, and of kept components a."""
+        """Return 1 / (l_a - l_b) for components b that are not kept, and kept a."""
         gaps = self.eigenvalues - self.others[1][:, None]
         return _inverse(gaps, self.eigenvalues[0])
 
     @cached_property
     def outer_inverse(self):
-        """Return 1 / l_a, for the directions outside of all rows, (k,)."""
+        """Return 1 / l_a for directions orthogonal to all rows, (k,)."""
         return _inverse(self.eigenvalues, self.eigenvalues[0])
 
     def _check_gaps(self):
-        """Warn if a kept eigenvalue nearly meets another, or if it is none."""
+        """Warn if a kept eigenvalue is close to another, or a component no eigenvector."""
         d = self.X.shape[1]
         values = self.eigenvalues
         gaps = np.abs(self._kept_gaps())
@@ -130,16 +134,16 @@ class EigenvectorStage(Stage):
         if d > self.components.shape[1] + len(others):
             gaps = np.minimum(gaps, values)
         name = type(self.transformer).__name__
-        # An eigenvalue that is 0 but for rounding has no size of its own.
+        # If an eigenvalue is rounding error, its gap is relative to the largest eigenvalue.
         real = values > values[0] * max(self.X.shape) * np.finfo(float).eps
         relative = gaps / np.where(real, values, max(values[0], np.finfo(float).tiny))
         nearest = int(np.argmin(relative))
         if relative[nearest] < _NEAR:
             warn(
                 f"Component {nearest} of {name} has an eigenvalue {values[nearest]:.3g} that "
-                f"nearly meets another: the relative gap is {relative[nearest]:.1e}. Its "
-                "direction is hardly determined, and neither is how rows move it. Keep fewer "
-                "components."
+                f"nearly equals another: the relative gap is {relative[nearest]:.1e}. The "
+                "direction of this component and its derivatives are hardly determined. Keep "
+                "fewer components."
             )
         applied = self.scale * self.transposed_times(self.times(self.X, self.components))
         residual = np.linalg.norm(applied - self.components * values, axis=0)
@@ -148,34 +152,34 @@ class EigenvectorStage(Stage):
         if inexact > _INEXACT and relative[nearest] >= _NEAR:
             remedy = "svd_solver='full'" if name == "PCA" else "algorithm='arpack'"
             warn(
-                f"The components of {name} are off eigenvectors by {inexact:.1e}, because "
-                "its solver is approximate. The derivative is that of the eigenvectors. Take "
-                f"{remedy}."
+                f"The components of {name} differ from eigenvectors by {inexact:.1e}, because "
+                "its solver is approximate, but derivatives are those of the eigenvectors. "
+                f"Use {remedy}."
             )
 
     def pull_components(self, C, e=None):
-        """Return U of the cotangent C on the components, (d, k), and e on eigenvalues."""
+        """Return U (d, k) from cotangents C on the components and e on the eigenvalues."""
         V = self.components
         in_kept, in_others = V.T @ C, self.on_others(C)
         U = V @ (in_kept * self.kept_inverse)
         if V.shape[1] + len(in_others) < V.shape[0]:
-            # What is outside has the eigenvalue 0, so that 1/l_a is taken of all of C and
-            # what lies in the others has the rest.
-            rest = self.other_inverse - self.outer_inverse
+            # Directions orthogonal to all rows have eigenvalue 0. So use 1/l_a for all
+            # directions first, and correct it for the eigenvectors that are not kept.
+            factor = self.other_inverse - self.outer_inverse
             U += (C - V @ in_kept) * self.outer_inverse
         else:
-            rest = self.other_inverse
-        U += self.from_others(in_others * rest)
+            factor = self.other_inverse
+        U += self.from_others(in_others * factor)
         return U if e is None else U + V * e
 
     def products_influence(self, U):
-        """Return u_a' (x~ x~') v_a, summed over a, of every row, (n,)."""
+        """Return sum_a u_a' (x~ x~') v_a for every row, (n,)."""
         return np.einsum("ij,ij->i", self.times(self.X, U), self.projected)
 
     def products_fit(self, U):
-        """Return the derivative of `products_influence` in every row, (n, d)."""
-        left, right = self.times(self.X, U), self.projected
-        return self.on_rows(self.X, np.hstack([left, right]), np.hstack([self.components, U]))
+        """Return the derivative of `products_influence` with respect to each row, (n, d)."""
+        row_factors = np.hstack([self.times(self.X, U), self.projected])
+        return self.on_rows(self.X, row_factors, np.hstack([self.components, U]))
 
     @cached_property
     def projected(self):
@@ -184,18 +188,18 @@ class EigenvectorStage(Stage):
 
     @staticmethod
     def on_rows(X, R, V):
-        """Return R V', of sparse rows at the entries that they store."""
+        """Return R V', only at stored entries if X is sparse."""
         if not sparse.issparse(X):
             return R @ V.T
-        at_rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        row_indices = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
         data = np.zeros(len(X.data))
         for r, v in zip(R.T, V.T, strict=True):
-            data += r[at_rows] * v[X.indices]
+            data += r[row_indices] * v[X.indices]
         return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
 
 
 def _inverse(gaps, largest):
-    """Return 1 / gaps; 0 where a gap is rounding."""
+    """Return 1 / gaps, or 0 if a gap is rounding error."""
     real = np.abs(gaps) > 8 * np.finfo(float).eps * largest
     return np.where(real, 1.0, 0.0) / np.where(real, gaps, 1.0)
 
@@ -203,14 +207,15 @@ def _inverse(gaps, largest):
 class PCAStage(EigenvectorStage):
     """PCA: t = V'(x - mu), whitened t_a = v_a'(x - mu) / sqrt(q_a).
 
-    V are the leading eigenvectors of the covariance A of n rows, see `EigenvectorStage`, and
-    q_a = n l_a / (n - 1). Multiplicities m_i count as rows, n = sum m_i:
+    V contains the leading eigenvectors of the covariance A, see `EigenvectorStage`, and
+    q_a = n l_a / (n - 1). The number of rows n is the sum of multiplicities m_i. With
+    x~ = x - mu the derivatives are
 
         d mu / d m_i = x~ / n
         d A / d m_i  = (x~ x~' - A) / n
         d q_a / d m_i = ((v_a' x~)^2 - q_a) / (n - 1)
 
-    with x~ = x - mu. The number of components stays as chosen.
+    The number of components does not change.
     """
 
     @property
@@ -223,11 +228,11 @@ class PCAStage(EigenvectorStage):
 
     @cached_property
     def spread(self):
-        """Square roots of q_a if whitened, else 1, (k,)."""
+        """Square root of q_a if whitened, else 1, (k,)."""
         if not self.transformer.whiten:
             return np.ones(self.components.shape[1])
         variance = self.transformer.explained_variance_
-        # scikit-learn clips scales that are 0 but for rounding.
+        # scikit-learn clips scales that are rounding error.
         return np.maximum(np.sqrt(variance), np.finfo(variance.dtype).eps)
 
     def pull_statistics(self, X, B):
@@ -237,7 +242,7 @@ class PCAStage(EigenvectorStage):
         c_mean = -self.components @ total
         if not self.transformer.whiten:
             return c_mean, self.pull_components(C), np.zeros_like(total)
-        # t_a is divided by sqrt(q_a), so that the cotangent on q_a is -v_a'c_a / (2 q_a).
+        # t_a is divided by sqrt(q_a), so the cotangent on q_a is -v_a'c_a / (2 q_a).
         c_variance = -np.einsum("ij,ij->j", C, self.components) / (2 * self.spread**2)
         n = self.n_rows
         return c_mean, self.pull_components(C), c_variance * n / (n - 1)
@@ -246,7 +251,7 @@ class PCAStage(EigenvectorStage):
         return self.on_rows(X, np.asarray(B) / self.spread, self.components)
 
     def row_influence(self, c):
-        # u_a' A v_a = l_a u_a'v_a is 0 for eigenvectors, so that only variances are centred.
+        # For eigenvectors u_a' A v_a = l_a u_a'v_a = 0, so only variances need centring.
         c_mean, U, e = c
         value = self.times(self.X, c_mean) + self.products_influence(U + self.components * e)
         return (value - self.spread**2 @ e) / self.n_rows
@@ -262,7 +267,7 @@ class PCAStage(EigenvectorStage):
 
 
 class TruncatedSVDStage(EigenvectorStage):
-    """TruncatedSVD: t = V'x, V the leading eigenvectors of A = X'X, d A / d m_i = x x'."""
+    """TruncatedSVD: t = V'x with leading eigenvectors V of A = X'X, and dA / dm_i = x x'."""
 
     def pull_statistics(self, X, B):
         return self.pull_components(X.T @ np.asarray(B))

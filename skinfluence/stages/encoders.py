@@ -1,4 +1,4 @@
-"""Encoders of categories. Which categories exist is a discrete choice, without derivative."""
+"""Encoders for categories. The set of categories is discrete and has no derivative."""
 
 import warnings
 from functools import cached_property
@@ -17,15 +17,15 @@ __all__ = ["STAGES", "TargetEncoderStage"]
 
 
 class _Encodings:
-    """The encodings that some of the training rows make.
+    """Target encodings from a subset of the training rows.
 
-    With a the smoothing, n_c the number of rows of category c, mu_c and q_c the mean and the
-    variance of their targets, ybar and V those of all targets, the encoding is
+    Category c has n_c rows, whose targets have mean mu_c and variance q_c. All targets have
+    mean ybar and variance V. With smoothing a the encoding is
 
         e_c = (n_c mu_c + a ybar) / (n_c + a)
         e_c = l_c mu_c + (1 - l_c) ybar,   l_c = V n_c / (V n_c + q_c)    if a is "auto"
 
-    and it is ybar for a category without rows. Its derivative has the form
+    A category without rows has the encoding ybar. The derivative has the form
 
         d e_c / d m_i = g1_c (y_i - ybar) + g2_c ((y_i - ybar)^2 - V)
                         + 1[i in c] (k0_c + k1_c (y_i - mu_c) + k2_c (y_i - mu_c)^2)
@@ -33,13 +33,13 @@ class _Encodings:
     Parameters
     ----------
     Z : csr array of shape (n, C)
-        Whether a row has a category, for the categories of all columns.
+        Indicators, 1 if a row has a category, for the categories in all columns.
     Y : ndarray of shape (n, K)
-        Targets, one column for each class of many.
+        Targets. If there are more than two classes, each has a column.
     member : ndarray of shape (n,)
-        1 for the rows that make the encodings, else 0.
+        1 for rows in the subset, else 0.
     smooth : float or "auto"
-        The smoothing.
+        Smoothing a.
     """
 
     def __init__(self, Z, Y, member, smooth):
@@ -75,36 +75,39 @@ class _Encodings:
             self.g2 = np.zeros(mu.shape)
 
     def influence(self, c):
-        """Return c . d(encodings, ybar)/dm_i of every training row, (n,).
+        """Return c . d(encodings, ybar)/dm_i for every training row, (n,).
 
         Parameters
         ----------
         c : ndarray of shape (C + 1, K)
-            Cotangent on the encodings, and in the last row on ybar.
+            Cotangent on the encodings. The last row is the cotangent on ybar.
         """
         on_encodings, on_mean = c[:-1], c[-1]
         away = self.Y - self.mean
         value = away @ ((self.g1 * on_encodings).sum(axis=0) + on_mean / self.total)
         value += (away**2 - self.variance) @ (self.g2 * on_encodings).sum(axis=0)
-        # The polynomial in y - mu_c as one in y, so that a product takes all rows.
+        # Expand the polynomial in y - mu_c as a polynomial in y, so that one matrix product
+        # evaluates it for all rows.
         mu, K = self.category_mean, self.Y.shape[1]
         constant = on_encodings * (self.k0 - self.k1 * mu + self.k2 * mu**2)
         linear = on_encodings * (self.k1 - 2 * self.k2 * mu)
         parts = [constant.sum(axis=1, keepdims=True), linear, on_encodings * self.k2]
-        of_rows = self.Z @ np.hstack(parts)
-        value += of_rows[:, 0] + np.einsum("ik,ik->i", self.Y, of_rows[:, 1 : K + 1])
-        value += np.einsum("ik,ik->i", self.Y**2, of_rows[:, K + 1 :])
+        coefficients = self.Z @ np.hstack(parts)
+        value += coefficients[:, 0] + np.einsum("ik,ik->i", self.Y, coefficients[:, 1 : K + 1])
+        value += np.einsum("ik,ik->i", self.Y**2, coefficients[:, K + 1 :])
         return self.member * value
 
 
 class TargetEncoderStage(Stage):
     """TargetEncoder: t_j = e_{c(j)}, the encoding of the category in column j.
 
-    Queries are encoded by the statistics of all training rows. A pipeline calls
-    `fit_transform`, which encodes the training rows of a fold by the statistics of the other
-    folds. A row keeps its fold when multiplicities change. See `_Encodings` for the formulas.
-    The cotangent on the statistics is an array (1 + F, C + 1, K): for all rows, then for each
-    of F folds, on the encodings of C categories and on the mean.
+    Queries use the encodings from all training rows. A pipeline calls `fit_transform`, which
+    encodes the training rows in a fold by the encodings from the other folds. If
+    multiplicities change, each row stays in its fold. See `_Encodings` for the formulas.
+
+    The cotangent on the statistics is an array (1 + F, C + 1, K). The first entry is for all
+    rows, and then there is one for each of F folds. Each entry contains the cotangents on the
+    encodings of C categories and on the mean.
     """
 
     takes_numbers = False
@@ -120,18 +123,18 @@ class TargetEncoderStage(Stage):
         self._Z = sparse.csr_array(self._one_hot.transform(X))
         if self._Z.nnz < self.n_rows * len(sizes):
             raise UnsupportedEstimatorError(
-                "The categories of TargetEncoder lack some that its training rows have, and "
-                "scikit-learn counts these rows as of the first category. Influence needs all "
-                'of them: use categories="auto".'
+                "Some training rows have a category that is not in the categories of "
+                "TargetEncoder, and scikit-learn treats it as the first category. Influence "
+                'needs all categories: use categories="auto".'
             )
         targets = self._targets()
-        # Encodings move along with the targets, which are small if they are centred.
+        # Encodings shift with the targets, so centre the targets to reduce rounding error.
         self._Y = targets - targets.mean(axis=0)
         self._folds = self._draw_folds()
-        everything = np.ones(self.n_rows)
-        others = [everything] + [1.0 - (self._folds == f) for f in range(self._n_folds)]
+        members = [np.ones(self.n_rows)]
+        members += [1.0 - (self._folds == f) for f in range(self._n_folds)]
         smooth = transformer.smooth
-        self._sets = [_Encodings(self._Z, self._Y, member, smooth) for member in others]
+        self._sets = [_Encodings(self._Z, self._Y, member, smooth) for member in members]
 
     @property
     def _n_folds(self):
@@ -148,7 +151,7 @@ class TargetEncoderStage(Stage):
         return (y.reshape(-1, 1) == kinds).astype(np.float64)
 
     def _draw_folds(self):
-        """Return the fold of each training row, drawn again as `fit_transform` drew it."""
+        """Draw the folds again as `fit_transform` did, and return the fold of each row."""
         encoder = self.transformer
         cv = check_cv(encoder.cv, self.y, classifier=encoder.target_type_ != "continuous")
         by_number = encoder.cv is None or isinstance(encoder.cv, Integral)
@@ -163,27 +166,27 @@ class TargetEncoderStage(Stage):
             newer = encoder.random_state == "deprecated"
             remedy = splitter if newer or not by_number else "random_state=0"
             raise UnsupportedEstimatorError(
-                "TargetEncoder encoded its training rows by random folds, which cannot be "
-                f"drawn again. Fix them by TargetEncoder({remedy})."
+                "TargetEncoder used random folds to encode its training rows, which cannot be "
+                f"drawn again. Fix the folds by TargetEncoder({remedy})."
             )
         folds = np.full(self.n_rows, -1)
         for fold, (_, test) in enumerate(cv.split(self.X, self.y)):
             folds[test] = fold
         if folds.min() < 0:
             raise UnsupportedEstimatorError(
-                "The folds of TargetEncoder cannot be drawn again from its cv. Fix them by "
-                "TargetEncoder(cv=[(train, test), ...]), a list."
+                "The folds of TargetEncoder cannot be drawn again from its cv. Pass a list: "
+                "TargetEncoder(cv=[(train, test), ...])."
             )
         return folds
 
     def training_output(self):
         with warnings.catch_warnings():
-            # The fit itself has said that parameters are deprecated.
+            # The original fit has already warned about deprecated parameters.
             warnings.simplefilter("ignore", FutureWarning)
             return clone(self.transformer).fit_transform(self.X, self.y)
 
     def _cells(self, Z):
-        """Return whether an entry (row, column) has a category, (m d, C)."""
+        """Return indicators for the category of each entry (row, column), (m d, C)."""
         Z = sparse.coo_array(Z)
         row, category = Z.row, Z.col
         d = len(self.transformer.categories_)
@@ -193,20 +196,20 @@ class TargetEncoderStage(Stage):
 
     @cached_property
     def _cells_of_folds(self):
-        """The cells of the training rows of each fold, which come as rows of `_cells`."""
+        """Row indices and `_cells` of the training rows in each fold."""
         return [
             (np.flatnonzero(self._folds == fold), self._cells(self._Z[self._folds == fold]))
             for fold in range(self._n_folds)
         ]
 
     def _pull(self, cells, B):
-        """Return the cotangent on encodings and mean, (C + 1, K)."""
+        """Return the cotangent on the encodings and the mean, (C + 1, K)."""
         B = np.asarray(B).reshape(-1, self._Y.shape[1])
         unknown = 1.0 - cells.sum(axis=1)
         return np.vstack([cells.T @ B, unknown @ B])
 
     def _zeros(self):
-        """Return a cotangent of zeros on all statistics."""
+        """Return a zero cotangent on all statistics."""
         return np.zeros((1 + self._n_folds, self._Z.shape[1] + 1, self._Y.shape[1]))
 
     def pull_statistics(self, X, B):

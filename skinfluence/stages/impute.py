@@ -1,4 +1,4 @@
-"""SimpleImputer: missing entries take a statistic of their column."""
+"""SimpleImputer, which replaces missing entries by a statistic of their column."""
 
 import numpy as np
 from scipy import sparse
@@ -14,23 +14,23 @@ __all__ = ["STAGES", "SimpleImputerStage"]
 class SimpleImputerStage(Stage):
     """SimpleImputer: t_j = x_j if it is observed, else s_j.
 
-    The statistic s_j is over the S_j observed rows of column j:
+    Column j has S_j observed rows. The statistic s_j depends on the strategy:
 
         mean                       d s_j / d m_i = (x_ij - s_j) / S_j
         median                     an order statistic, see `OrderStatistics`
-        most_frequent, constant    0
+        most_frequent, constant    d s_j / d m_i = 0
 
-    A missing entry has no derivative itself, and neither has a column of an indicator.
+    Missing entries have no derivative, and neither have indicator columns.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
         if callable(transformer.strategy):
             raise UnsupportedEstimatorError(
                 "The strategy of SimpleImputer is a function, whose derivative is not known. "
-                "Take strategy='mean' or 'median', or a method that removes samples "
+                "Use strategy='mean' or 'median', or a method that removes samples "
                 "(leave_out_*, remove_samples)."
             )
-        # Strings have no derivative; neither have their most frequent values.
+        # Strings have no derivative.
         dtypes = X.dtypes if hasattr(X, "iloc") else [np.asarray(X).dtype]
         if not sparse.issparse(X) and any(kind.kind not in "biuf" for kind in dtypes):
             self.takes_numbers = False
@@ -45,13 +45,13 @@ class SimpleImputerStage(Stage):
         self.statistics = np.nan_to_num(transformer.statistics_.astype(np.float64))
         missing = self._missing(self.X)
         count = self.n_rows - np.asarray(missing.sum(axis=0)).ravel()
-        # A column without an observed row keeps the statistic 0.
+        # If a column has no observed row, its statistic stays at 0.
         self.per_row = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
         if self.strategy == "median":
             self.middle = OrderStatistics(self._with_nan(self.X, missing), [0.5])
 
     def _missing(self, X):
-        """Return 1 where an entry is missing; sparse for sparse rows."""
+        """Return a mask for missing entries, sparse if the rows are sparse."""
         value = self.transformer.missing_values
         data = X.data if sparse.issparse(X) else X
         is_nan = not isinstance(value, str) and (value is None or value != value)
@@ -62,14 +62,14 @@ class SimpleImputerStage(Stage):
 
     @staticmethod
     def _with_nan(X, missing):
-        """Return rows with NaN for what is missing."""
+        """Replace missing entries by NaN."""
         if not sparse.issparse(X):
             return np.where(missing, np.nan, X)
         data = np.where(missing.data > 0, np.nan, X.data)
         return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
 
     def _on_columns(self, X, B):
-        """Return the cotangent on all columns of the input, without those of indicators."""
+        """Return the cotangent on all input columns, without indicator columns."""
         B = B[:, : len(self.kept)]
         if B.shape[1] == X.shape[1]:
             return B

@@ -1,4 +1,4 @@
-"""Order statistics of columns (extremes, medians, quantiles) and the rows that hold them."""
+"""Order statistics of columns: extremes, medians and quantiles."""
 
 import numpy as np
 from scipy import sparse
@@ -9,30 +9,30 @@ __all__ = ["OrderStage", "OrderStatistics", "on_pattern"]
 
 
 def on_pattern(rows, X):
-    """Return sparse numbers at the entries that sparse rows X store, a csr array."""
+    """Restrict sparse rows to the stored entries of X, as a csr array."""
     pattern = sparse.csr_array(X, copy=True)
     pattern.data = np.ones_like(pattern.data)
     return sparse.csr_array(pattern.multiply(rows))
 
 
 class OrderStatistics:
-    """Quantiles of every column by linear interpolation, as numpy's nanquantile has them.
+    """Column quantiles by linear interpolation, as in numpy's nanquantile.
 
     A column with n observed values x_(0) <= ... <= x_(n-1) has the quantile
 
         q(f) = (1 - t) x_(k) + t x_(k+1)    with    k + t = (n - 1) f,  0 <= t < 1,
 
-    so the quantile moves with the values of two rows at most.
+    so at most two rows determine it.
 
-    It does not move with the multiplicity of a row. With m copies of all rows, the place
-    (m n - 1) f lies in the block of m equal values x_(floor(n f)), and still does if a
-    single copy is more or less. The quantile is constant there, and jumps where n f is a
-    whole number. So its derivative in a multiplicity is 0 almost everywhere.
+    The derivative with respect to the multiplicity of a row is 0 almost everywhere, for this
+    reason: with m copies of all rows, the position (m n - 1) f is inside the block of m equal
+    values x_(floor(n f)). It is still inside if one copy is added or removed, so the quantile
+    is constant there. It jumps only if n f is a whole number.
 
     Parameters
     ----------
     X : ndarray or csr array of shape (n, d)
-        Rows; NaN is not observed.
+        Rows, with NaN for entries that are not observed.
     fractions : array-like of shape (k,)
         Fractions f between 0 and 1.
     """
@@ -46,7 +46,7 @@ class OrderStatistics:
             low, high, self.share = self._places(X.shape[0] - missing, f)
             self.low, self.high = np.empty_like(low), np.empty_like(high)
             for j in range(X.shape[1]):
-                # One column at a time, so that no dense copy of all rows is made.
+                # Process one column at a time, to avoid a dense copy of all rows.
                 by_value = np.argsort(columns[:, [j]].toarray().ravel(), kind="stable")
                 self.low[:, j], self.high[:, j] = by_value[low[:, j]], by_value[high[:, j]]
         else:
@@ -58,7 +58,7 @@ class OrderStatistics:
 
     @staticmethod
     def _places(count, f):
-        """Return the places k, k + 1 and the share t of every quantile, each (k, d)."""
+        """Return k, k + 1 and t for every quantile, each of shape (len(f), d)."""
         place = np.maximum(count - 1, 0) * f
         low = np.floor(place).astype(np.intp)
         return low, np.minimum(low + 1, np.maximum(count - 1, 0)), place - low
@@ -73,7 +73,7 @@ class OrderStatistics:
         return low + self.share * (high - low)
 
     def pull(self, c):
-        """Return d(c . q)/dx of every row, (n, d); c has the shape (k, d)."""
+        """Return d(c . q)/dx for every row, (n, d), with c of shape (k, d)."""
         columns = np.broadcast_to(np.arange(self.X.shape[1]), self.low.shape)
         values = np.concatenate([(c * (1 - self.share)).ravel(), (c * self.share).ravel()])
         rows = np.concatenate([self.low.ravel(), self.high.ravel()])
@@ -85,8 +85,8 @@ class OrderStatistics:
 class OrderStage(Stage):
     """A stage whose statistics are order statistics, see `OrderStatistics`.
 
-    They do not move with the multiplicity of a row. They move with the values of the rows
-    that hold them.
+    They depend on the values in the rows that determine them, but their derivatives with
+    respect to multiplicities are 0.
     """
 
     def row_influence(self, c):

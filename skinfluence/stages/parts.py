@@ -1,4 +1,4 @@
-"""The transformers that a step of a pipeline is made of."""
+"""The transformers inside a pipeline step."""
 
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
@@ -8,9 +8,9 @@ __all__ = ["parts_of"]
 
 
 def parts_of(transformer):
-    """Generate the transformers that one is made of, itself if it is made of none.
+    """Yield the transformers inside a transformer, or itself if it contains none.
 
-    What is frozen, passed through or dropped has none.
+    Frozen transformers, "passthrough" and "drop" are left out.
     """
     if transformer is None or isinstance(transformer, str | FrozenEstimator):
         return

@@ -1,37 +1,37 @@
-"""Values at the stored entries of sparse rows, where their cotangents live."""
+"""Helpers for cotangents on sparse rows, which have values only at stored entries."""
 
 import numpy as np
 from scipy import sparse
 
 __all__ = ["entry_rows", "product_on", "values_at", "with_values"]
 
-#: Numbers of a dense block of rows that `product_on` may hold at a time.
+#: Largest number of entries in a dense block in `product_on`.
 _BLOCK = 10_000_000
 
 
 def entry_rows(X):
-    """Return the row of every stored entry of a csr array, (nnz,)."""
+    """Return the row index of every stored entry in a csr array, (nnz,)."""
     return np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
 
 
 def with_values(X, values):
-    """Return a csr array with the pattern of X and other values."""
+    """Return a csr array with new values at the stored entries of X."""
     return sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)
 
 
 def values_at(X, B):
-    """Return the values of B at the stored entries of a csr array X, (nnz,)."""
+    """Return the entries of B at the stored entries of a csr array X, (nnz,)."""
     if sparse.issparse(B):
         B = sparse.csr_array(B)
         same = B.nnz == X.nnz and np.array_equal(B.indptr, X.indptr)
         if same and np.array_equal(B.indices, X.indices):
             return B.data
-    # Where B stores nothing it is 0.
+    # Entries that B does not store are 0.
     return np.asarray(B[entry_rows(X), X.indices], dtype=np.float64).ravel()
 
 
 def product_on(X, B, W):
-    """Return B @ W, which has the shape of X; at the stored entries of X if it is sparse."""
+    """Return B @ W, which has the shape of X. If X is sparse, only at its stored entries."""
     if not sparse.issparse(X):
         pulled = B @ W
         return pulled.toarray() if sparse.issparse(pulled) else np.asarray(pulled)

@@ -1,4 +1,4 @@
-"""PowerTransformer: every column is bent by a power that maximum likelihood finds."""
+"""PowerTransformer, which applies a power transform with a fitted exponent to each column."""
 
 import math
 from typing import NamedTuple
@@ -10,13 +10,14 @@ from skinfluence.stages.base import Stage
 
 __all__ = ["STAGES", "Bent", "PowerTransformerStage", "box_cox", "yeo_johnson"]
 
-# Below this |z| the series has 16 digits; above, the recurrence loses less than one.
+# If |z| is smaller, use the series, which has 16 correct digits. Otherwise use the recurrence,
+# which loses less than one digit.
 _SERIES = 1.0
 _TERMS = 18
 
 
 class Bent(NamedTuple):
-    """Values p(x, lambda) of a power transform and its derivatives, each (m, d)."""
+    """Power transform p(x, lambda) and its derivatives, each of shape (m, d)."""
 
     value: np.ndarray
     by_power: np.ndarray
@@ -30,7 +31,7 @@ class Bent(NamedTuple):
 def _exponential_moments(z):
     """Return the integrals of s^k e^(s z) over 0 <= s <= 1 for k = 0, 1, 2.
 
-    They are (e^z - 1)/z and its derivatives. The closed forms cancel near 0.
+    These are (e^z - 1)/z and its derivatives. Closed forms suffer from cancellation near 0.
     """
     small = np.abs(z) < _SERIES
     near, far = np.where(small, z, 0.0), np.where(small, 1.0, z)
@@ -47,13 +48,13 @@ def _exponential_moments(z):
 
 
 def _power_of(u, power):
-    """Return (e^(power u) - 1) / power and its two derivatives in the power."""
+    """Return (e^(power u) - 1) / power and its first two derivatives in the power."""
     first, second, third = _exponential_moments(power * u)
     return u * first, u**2 * second, u**3 * third
 
 
 def box_cox(x, power):
-    """Return p = (x^power - 1) / power of positive x, with log p' = (power - 1) log x."""
+    """Return p = (x^power - 1) / power for x > 0. Note log p' = (power - 1) log x."""
     u = np.log(x)
     value, once, twice = _power_of(u, power)
     slope = np.exp((power - 1.0) * u)
@@ -63,8 +64,8 @@ def box_cox(x, power):
 def yeo_johnson(x, power):
     """Return the Yeo-Johnson transform.
 
-    It is the Box-Cox transform of 1 + x for x >= 0, and minus that of 1 - x with the power
-    2 - power for x < 0, so that log p' = (power - 1) sign(x) log(1 + |x|).
+    If x >= 0, it is the Box-Cox transform of 1 + x. If x < 0, it is minus the Box-Cox
+    transform of 1 - x with power 2 - power. So log p' = (power - 1) sign(x) log(1 + |x|).
     """
     sign = np.where(x < 0, -1.0, 1.0)
     u = np.log1p(np.abs(x))
@@ -78,8 +79,8 @@ def yeo_johnson(x, power):
 class PowerTransformerStage(Stage):
     """PowerTransformer: t = (p(x, lambda) - mu) / sigma, column by column.
 
-    lambda maximises L = - S/2 log V + sum_i m_i log p'(x_i), V the variance of p over the S
-    observed rows, so that
+    lambda maximises L = - S/2 log V + sum_i m_i log p'(x_i), in which V is the variance of p
+    over the S observed rows. So
 
         0 = F = dL/dlambda = - S A/V + sum_i m_i g_i,     g = d log p' / d lambda,
         A = mean of p~ r~,  p~ = p - mu,  r = dp/dlambda,  r~ = r - mean of r,
@@ -88,8 +89,8 @@ class PowerTransformerStage(Stage):
         d mu / d m_i     = p~_i / S + (mean of r) d lambda / d m_i
         d V / d m_i      = (p~_i^2 - V) / S + 2 A d lambda / d m_i
 
-    and sigma = sqrt(V). Without `standardize`, mu is 0 and sigma is 1. A constant column has
-    statistics that do not move. scikit-learn finds lambda to about 8 digits.
+    and sigma = sqrt(V). If `standardize` is false, mu is 0 and sigma is 1. The statistics of a
+    constant column do not change. scikit-learn computes lambda to about 8 digits.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -102,7 +103,7 @@ class PowerTransformerStage(Stage):
         self.centred = np.where(self.missing, 0.0, rows.value - self.mean)
         self.rate = np.where(self.missing, 0.0, rows.by_power - self.mean_rate)
         variance = self._average(self.centred**2)
-        # scikit-learn takes the scale 1 for columns whose variance is rounding.
+        # If the variance is rounding error, scikit-learn sets the scale to 1.
         rounding = self.count * np.finfo(float).eps
         small = variance <= rounding * variance + (rounding * self.mean) ** 2
         self.moves = ~small
@@ -111,7 +112,7 @@ class PowerTransformerStage(Stage):
         twice = np.where(self.missing, 0.0, rows.by_power_twice)
         curvature = self._average(self.rate**2 + self.centred * twice) / self.variance
         curvature -= 2.0 * (self.covariance / self.variance) ** 2
-        # The likelihood is concave at its maximum, unless the column is constant.
+        # At its maximum the likelihood is concave, except if the column is constant.
         concave = self.moves & (curvature > 0)
         self.inverse = concave / np.where(concave, self.count * curvature, 1.0)
         standardize = transformer.standardize
@@ -119,11 +120,11 @@ class PowerTransformerStage(Stage):
         self.scale = np.sqrt(self.variance) if standardize else np.ones_like(self.mean)
 
     def _bent(self, X):
-        """Return the transform and its derivatives; of NaN those of 1."""
+        """Return the transform and its derivatives, with 1 in place of NaN."""
         return self.bend(np.where(np.isnan(X), 1.0, X), self.transformer.lambdas_)
 
     def _average(self, values):
-        """Return the mean of each column over its observed training rows, (d,)."""
+        """Return column means over the observed training rows, (d,)."""
         return np.where(self.missing, 0.0, values).sum(axis=0) / self.count
 
     def pull_statistics(self, X, B):
@@ -134,7 +135,7 @@ class PowerTransformerStage(Stage):
         c_mean = -B.sum(axis=0)
         shifted = np.einsum("ij,ij->j", B, rows.value - self.shift)
         c_variance = -shifted * self.moves / (2.0 * self.variance)
-        # The mean and the variance follow the power, too.
+        # The mean and variance depend on the power, too.
         c_power += c_mean * self.mean_rate + 2.0 * c_variance * self.covariance
         return c_power, c_mean, c_variance
 
@@ -144,7 +145,7 @@ class PowerTransformerStage(Stage):
     def row_influence(self, c):
         c_power, c_mean, c_variance = c
         power, ratio = c_power * self.inverse, self.covariance / self.variance
-        # (g - A/V - p~ r~/V + A p~^2/V^2) and the parts of mean and variance, by columns.
+        # Add (g - A/V - p~ r~/V + A p~^2/V^2) and the terms for mean and variance by column.
         linear, square = c_mean / self.count, c_variance / self.count
         square_too = square + power * ratio / self.variance
         constant = ~self.missing @ (power * ratio + square * self.variance)

@@ -1,4 +1,4 @@
-"""QuantileTransformer, KBinsDiscretizer and SplineTransformer: knots that are quantiles."""
+"""QuantileTransformer, KBinsDiscretizer and SplineTransformer, which use quantiles."""
 
 import math
 from functools import cached_property
@@ -20,45 +20,44 @@ __all__ = [
     "SplineTransformerStage",
 ]
 
-# scikit-learn's QuantileTransformer takes this much of both ends of a normal for the end.
+# QuantileTransformer clips values within this distance from the ends.
 _END = 1e-7
 
 
 class QuantileTransformerStage(OrderStage):
     """QuantileTransformer: t = G(r), r linear between the quantiles q_k of a column.
 
-    Between q_k and q_(k+1) the level r rises from r_k to r_(k+1) with the slope s, so that
+    Between q_k and q_(k+1) the level r rises from r_k to r_(k+1) with slope s. So
 
-        dr/dx = s,    dr/dq_k = -s (1 - f),    dr/dq_(k+1) = -s f,
+        dr/dx = s,    dr/dq_k = -s (1 - f),    dr/dq_(k+1) = -s f
 
-    f = (x - q_k)/(q_(k+1) - q_k), and 0 beyond the ends. At a quantile, the derivative is
-    the mean of those of both sides. G is the identity, or the quantile function of a normal
-    with dG/dr = 1/density(t), and 0 where t is cut off.
+    with f = (x - q_k)/(q_(k+1) - q_k). Beyond the ends the derivatives are 0. At a quantile
+    they are the mean of the derivatives from both sides. G is the identity or the normal
+    quantile function. In the second case dG/dr = 1/density(t), or 0 if t is clipped.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
         if sparse.issparse(self.X):
             raise UnsupportedEstimatorError(
-                "No derivative is known of the fit of QuantileTransformer on sparse rows. "
-                "Take dense rows, or a method that removes samples (leave_out_*, "
-                "remove_samples)."
+                "The derivative of QuantileTransformer on sparse rows is not known. Use dense "
+                "rows, or a method that removes samples (leave_out_*, remove_samples)."
             )
         most = transformer.subsample
         if most is not None and most < self.n_rows:
             raise UnsupportedEstimatorError(
-                f"QuantileTransformer has drawn {most} of {self.n_rows} rows at random for "
-                "its quantiles, so that the rows that hold them are not known. Take "
+                f"QuantileTransformer has drawn {most} of {self.n_rows} rows at random to "
+                "compute its quantiles, so the rows that determine them are not known. Use "
                 "subsample=None."
             )
 
     @cached_property
     def places(self):
-        """The rows that hold the quantiles."""
+        """The rows that determine the quantiles."""
         return OrderStatistics(self.X, self.transformer.references_)
 
     def _level(self, X):
-        """Return the level r of each entry, the mean of those from either side of ties."""
+        """Return the level r of each entry. If quantiles tie, average over both sides."""
         r, level = self.transformer.references_, np.empty(X.shape)
         for j, q in enumerate(self.transformer.quantiles_.T):
             falling = np.interp(-X[:, j], -q[::-1], -r[::-1])
@@ -66,7 +65,7 @@ class QuantileTransformerStage(OrderStage):
         return level
 
     def _sides(self, X, B):
-        """Yield column, rows, interval, slope times cotangent and f, from either side."""
+        """Yield column, rows, interval, slope times cotangent, and f, for both sides."""
         levels, quantiles = self.transformer.references_, self.transformer.quantiles_
         B = np.where(np.isnan(X), 0.0, B)
         if self.transformer.output_distribution == "normal":
@@ -103,9 +102,9 @@ class QuantileTransformerStage(OrderStage):
 
 
 class KBinsDiscretizerStage(Stateless):
-    """KBinsDiscretizer: the bin of x, constant but for jumps at the edges of bins.
+    """KBinsDiscretizer: t is the bin of x, which is constant except for jumps at bin edges.
 
-    The edges move with the rows. But no row crosses one by a small change, so that all
+    The edges depend on the rows. A small change does not move a row across an edge, so all
     derivatives are 0.
     """
 
@@ -114,16 +113,18 @@ class KBinsDiscretizerStage(Stateless):
 
 
 class SplineTransformerStage(OrderStage):
-    """SplineTransformer: B-splines N_a of degree p of each column, over knots tau.
+    """SplineTransformer: B-splines N_a with degree p and knots tau for each column.
 
-    The base knots are evenly spaced from the least to the largest value, or quantiles of the
-    column, or given and constant. All knots are linear in them. In a knot,
+    The base knots are evenly spaced between the smallest and the largest value, or quantiles
+    of the column, or constants from the user. All knots are linear functions of the base
+    knots. The derivative with respect to a knot is
 
-        dN_a / dtau_j = N+_(a+1) / h_(a+1) - N+_a / h_a,    h_a = tau_(a+p) - tau_a,
+        dN_a / dtau_j = N+_(a+1) / h_(a+1) - N+_a / h_a,    h_a = tau_(a+p) - tau_a.
 
-    where N+ are the B-splines over the knots with tau_j once more, and only those terms
-    N+_b count whose b is one of j - p .. j. Beyond the ends, a spline goes on as its Taylor
-    polynomial of order 0, 1 or p there ("constant", "linear", "continue").
+    Here N+ are the B-splines over the same knots with tau_j repeated once, and the formula
+    only contains terms N+_b with b in j - p .. j. Beyond the ends, each spline continues as
+    its Taylor polynomial at the end, with order 0, 1 or p ("constant", "linear",
+    "continue").
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -131,7 +132,7 @@ class SplineTransformerStage(OrderStage):
         self.degree = transformer.degree
         self.periodic = transformer.extrapolation == "periodic"
         orders = {"constant": 0, "linear": 1, "continue": self.degree}
-        #: Order of the Taylor polynomial beyond the ends.
+        #: Order of the Taylor polynomials beyond the ends.
         self.order = min(orders.get(transformer.extrapolation, 0), self.degree)
         self.knots = [spline.t for spline in transformer.bsplines_]
         self.is_given = not isinstance(transformer.knots, str)
@@ -139,14 +140,14 @@ class SplineTransformerStage(OrderStage):
 
     @cached_property
     def places(self):
-        """The rows that hold the base knots, or the extremes between which they lie."""
+        """The rows that determine the base knots, or their two extremes."""
         K = len(self.knots[0]) - 2 * self.degree
         X = np.where(self.weight[:, None] > 0, self.X, np.nan)
         if self.transformer.knots == "uniform":
             return OrderStatistics(X, [0.0, 1.0])
         places = OrderStatistics(X, np.linspace(0.0, 1.0, K))
         if self.is_weighted:
-            # A weighted quantile is the value of one row.
+            # A weighted quantile is a value from a single row.
             for j, knots in enumerate(self.knots):
                 base = knots[self.degree : self.degree + K]
                 distance = np.abs(X[:, [j]] - base)
@@ -156,7 +157,7 @@ class SplineTransformerStage(OrderStage):
 
     @cached_property
     def knots_by_base(self):
-        """What all knots are of the base knots, a matrix (K + 2p, K)."""
+        """Matrix (K + 2p, K) that maps base knots to all knots."""
         p = self.degree
         base = np.eye(len(self.knots[0]) - 2 * p)
         if self.periodic:
@@ -169,18 +170,18 @@ class SplineTransformerStage(OrderStage):
         return np.vstack([before, base, base[-1] + steps * (base[-1] - base[-2])])
 
     def _columns(self, X, B):
-        """Yield column, its values and the cotangent on all its splines, (m, N)."""
+        """Yield each column, its values, and the cotangent (m, N) on its splines."""
         B = dense(B)
         n_splines = self.transformer.bsplines_[0].c.shape[1]
         width = n_splines - (not self.transformer.include_bias)
         for j in range(X.shape[1]):
             if self.knots[j][self.degree] == self.knots[j][-self.degree - 1]:
-                # The splines of a constant column are not those of any rows near it.
+                # For a constant column the knots do not depend continuously on the rows.
                 continue
             part = B[:, j * width : (j + 1) * width]
             part = np.pad(part, [(0, 0), (0, n_splines - width)])
             if self.periodic:
-                # The last splines are the first once more.
+                # The last splines repeat the first ones.
                 part = np.hstack([part, part[:, : self.degree]])
             observed = ~np.isnan(X[:, j])
             yield (
@@ -190,14 +191,15 @@ class SplineTransformerStage(OrderStage):
             )
 
     def _pieces(self, j, x, B):
-        """Yield parts of the rows: where the splines are taken, the offsets, rows, end.
+        """Yield pieces of the rows as (points, offsets, rows, end).
 
-        Within the ends the splines are taken at x. Beyond them they are taken at the end,
-        which is knot number `end`, and continued by offsets x - end.
+        Between the ends, splines are evaluated at the points x, and offsets and end are None.
+        Beyond an end, they are evaluated at that end, which is the knot with index `end`, and
+        the Taylor polynomial uses the offsets from it.
         """
         t, p = self.knots[j], self.degree
         first, last = t[p], t[-p - 1]
-        # The last point belongs to the last interval, not to the one that follows.
+        # The last point belongs to the last interval, not to the next one.
         inner = np.nextafter(last, first)
         if self.periodic:
             x = first + (x - first) % (last - first)
@@ -222,7 +224,7 @@ class SplineTransformerStage(OrderStage):
             for piece in self._pieces(j, x, part):
                 self._add_knots(c[:, j], j, part, piece)
             if self.periodic:
-                # x goes to the first period, whose length moves with the knots at its ends.
+                # x is moved to the first period, whose length depends on its end knots.
                 p, t = self.degree, self.knots[j]
                 turns = np.floor((x - t[p]) / (t[-p - 1] - t[p]))
                 moved = turns @ self._slope(j, x, part)
@@ -235,13 +237,13 @@ class SplineTransformerStage(OrderStage):
         return c
 
     def _add_knots(self, c, j, B, piece):
-        """Add the cotangent on the knots of column j, of one piece of the rows."""
+        """Add the cotangent on the knots of column j from one piece of the rows."""
         place, offsets, rows, end = piece
         t, p = self.knots[j], self.degree
         B = B[rows]
         differences = -np.diff(B, axis=1, prepend=0.0, append=0.0)
         n = differences.shape[1]
-        # Sums over rows come first, if all rows take the splines at the same place.
+        # If all rows evaluate the splines at the same point, sum over rows first.
         if offsets is not None:
             totals = [self._taylor(offsets, r) @ differences for r in range(self.order + 1)]
         for knot in range(len(t)):
@@ -256,25 +258,25 @@ class SplineTransformerStage(OrderStage):
                 summed = sum(total * splines(place, nu=r)[0] for r, total in enumerate(totals))
             c[knot] += summed[terms] @ inverse
         if offsets is not None:
-            # The end itself moves, and the polynomial with it.
+            # The end also changes, and with it the polynomial.
             slope = B @ self._full(j)(place, nu=self.order + 1)[0]
             c[end] += self._taylor(offsets, self.order) @ slope
 
     def _full(self, j):
-        """Return all splines of column j, without those of a period taken together."""
+        """Return all splines of column j; periodic repeats are separate splines."""
         t, p = self.knots[j], self.degree
         return BSpline(t, np.eye(len(t) - p - 1), p)
 
     def _slope(self, j, x, B):
-        """Return sum_a B_a dN_a/dx of column j, (m,)."""
+        """Return sum_a B_a dN_a/dx for column j, (m,)."""
         slope, splines = np.zeros(len(x)), self._full(j)
         for place, offsets, rows, _ in self._pieces(j, x, B):
             if offsets is None:
                 slope[rows] = np.einsum("ij,ij->i", B[rows], splines(place, nu=1))
                 continue
             for r in range(self.order):
-                at_end = B[rows] @ splines(place, nu=r + 1)[0]
-                slope[rows] += self._taylor(offsets, r) * at_end
+                derivative = B[rows] @ splines(place, nu=r + 1)[0]
+                slope[rows] += self._taylor(offsets, r) * derivative
         return slope
 
     def pull_input(self, X, B):

@@ -1,4 +1,4 @@
-"""Which stage belongs to which transformer of scikit-learn."""
+"""Registry of stages for scikit-learn's transformers."""
 
 from functools import partial
 
@@ -29,7 +29,7 @@ from skinfluence.stages.parts import parts_of
 
 __all__ = ["STAGES", "learns_from_rows", "make_chain", "make_stage"]
 
-#: Stage of each class of transformers, collected from the modules.
+#: Stage class for each transformer class, collected from the modules.
 STAGES = {
     **scalers.STAGES,
     **impute.STAGES,
@@ -44,23 +44,23 @@ STAGES = {
 
 
 def make_stage(transformer, X, y=None, weight=None):
-    """Return the `Stage` of a fitted transformer.
+    """Return the `Stage` for a fitted transformer.
 
     Parameters
     ----------
     transformer : estimator
         Fitted transformer.
     X : {array-like, sparse matrix, DataFrame} of shape (n, d)
-        Rows that it was fitted on.
+        Training rows.
     y : array-like of shape (n,) or None, default=None
-        Targets that it was fitted on.
+        Training targets.
     weight : ndarray of shape (n,) or None, default=None
-        Sample weights that its `fit` took.
+        Sample weights that `fit` used; None for ones.
 
     Raises
     ------
     UnsupportedEstimatorError
-        The derivative of its fit is not known.
+        If the derivative of its fit is not known.
     """
     if transformer is None or isinstance(transformer, str):  # "passthrough"
         return Identity(X)
@@ -71,24 +71,24 @@ def make_stage(transformer, X, y=None, weight=None):
     if kind is None:
         name = type(transformer).__name__
         raise UnsupportedEstimatorError(
-            f"No derivative is known of the fit of {name}, a step before the model. The "
-            "methods that remove samples (leave_out_*, remove_samples) fit it again and need "
-            "none. To take it as it stands, wrap it in sklearn.frozen.FrozenEstimator: "
+            f"The derivative of the fit of {name}, a step before the model, is not known. The "
+            "methods that remove samples (leave_out_*, remove_samples) fit it again and do "
+            "not need it. To keep the step fixed, wrap it in sklearn.frozen.FrozenEstimator: "
             f"FrozenEstimator({name}(...).fit(X, y))."
         )
     return kind(transformer, X, y, weight)
 
 
 def learns_from_rows(transformer):
-    """Return whether a removal of rows may change a transformer.
+    """Return whether the removal of rows may change a transformer.
 
-    Not if it is frozen, or if it needs no fit by scikit-learn's tags.
+    It may not if the transformer is frozen, or if its tags say that it needs no fit.
     """
     return any(_needs_fit(part) for part in parts_of(transformer))
 
 
 def _needs_fit(transformer):
-    """Return whether a transformer without parts may learn from the rows."""
+    """Return whether a transformer that contains no others may learn from rows."""
     if type(transformer) in FIXED:
         return False
     try:
@@ -98,13 +98,13 @@ def _needs_fit(transformer):
 
 
 def _chain(pipeline, X, y, weight):
-    """Return the stage of a pipeline of transformers."""
+    """Return the stage for a pipeline of transformers."""
     steps = [step for _, step in pipeline.steps]
     return make_chain(steps, X, y, [weight] * len(steps))
 
 
 def make_chain(steps, X, y, weights):
-    """Return the stage of steps one after the other, each with weights of its own."""
+    """Return the stage for steps one after another, each with its own weights."""
     stages = []
     for step, weight in zip(steps, weights, strict=True):
         stages.append(make_stage(step, X, y, weight))
@@ -113,23 +113,23 @@ def make_chain(steps, X, y, weights):
 
 
 def _columns(transformer, X, y, weight):
-    """Return the stage of a ColumnTransformer."""
+    """Return the stage for a ColumnTransformer."""
     _refuse_weights(transformer)
     names = getattr(transformer, "feature_names_in_", None)
     parts = []
     for name, part, columns in transformer.transformers_:
-        made = transformer.output_indices_.get(name, slice(0, 0))
-        if made.start == made.stop:
+        outputs = transformer.output_indices_.get(name, slice(0, 0))
+        if outputs.start == outputs.stop:
             continue  # dropped, or without columns
-        taken = _positions(columns, transformer.n_features_in_, names)
-        parts.append((make_stage(part, _select(X, taken), y, weight), taken, made))
+        inputs = _positions(columns, transformer.n_features_in_, names)
+        parts.append((make_stage(part, _select(X, inputs), y, weight), inputs, outputs))
     join = _join_sparse if transformer.sparse_output_ else _join_dense
     parts.sort(key=lambda part: part[2].start)
     return Columns(transformer, parts, X, _select, join)
 
 
 def _union(transformer, X, y, weight):
-    """Return the stage of a FeatureUnion."""
+    """Return the stage for a FeatureUnion."""
     _refuse_weights(transformer)
     parts, start, is_sparse = [], 0, False
     for _, part in transformer.transformer_list:
@@ -145,15 +145,15 @@ def _union(transformer, X, y, weight):
 
 
 def _frozen(transformer, X, y, weight):
-    """Return the stage of a frozen transformer."""
+    """Return the stage for a frozen transformer."""
     inner = transformer.estimator
     return Frozen(inner, X, partial(make_stage, inner, X, y))
 
 
-#: Transformers whose fit only counts the features.
+#: Transformers whose `fit` only counts features.
 FIXED = (AdditiveChi2Sampler, FunctionTransformer, Normalizer, PolynomialFeatures)
 
-#: How to make the stage of a transformer that is made of others.
+#: Functions that make the stage for a transformer that contains others.
 COMPOSITES = {
     Pipeline: _chain,
     ColumnTransformer: _columns,
@@ -165,22 +165,22 @@ COMPOSITES = {
 def _refuse_weights(transformer):
     if transformer.transformer_weights:
         raise UnsupportedEstimatorError(
-            f"No derivative is known of {type(transformer).__name__} with "
-            "transformer_weights. Use a FunctionTransformer or a scaler in the parts instead."
+            f"The derivative of {type(transformer).__name__} with transformer_weights is not "
+            "known. Use a FunctionTransformer or a scaler inside each part instead."
         )
 
 
 def _positions(columns, n_features, names):
-    """Return the positions of columns; a position alone for a column taken as a vector."""
+    """Return the indices of columns, or one int if a column is selected as a vector."""
     if isinstance(columns, str):
         return int(np.flatnonzero(names == columns)[0])
     if np.isscalar(columns):
         return int(columns)
     if isinstance(columns, slice):
         if isinstance(columns.start, str) or isinstance(columns.stop, str):
-            where = {name: number for number, name in enumerate(names)}
-            start = where.get(columns.start)
-            stop = where.get(columns.stop)
+            positions = {name: number for number, name in enumerate(names)}
+            start = positions.get(columns.start)
+            stop = positions.get(columns.stop)
             columns = slice(start, None if stop is None else stop + 1, columns.step)
         return np.arange(n_features)[columns]
     columns = np.asarray(columns)
@@ -190,19 +190,19 @@ def _positions(columns, n_features, names):
 
 
 def _select(X, columns):
-    """Return columns of rows, by position; all for None."""
+    """Return the columns with some indices; None selects all."""
     if columns is None:
         return X
     if isinstance(X, list | tuple):
         X = np.array(X, dtype=object)
-    return X.iloc[:, columns] if hasattr(X, "iloc") else X[:, columns]  # polars like arrays
+    return X.iloc[:, columns] if hasattr(X, "iloc") else X[:, columns]  # polars is like numpy
 
 
 def _join_dense(outputs):
-    """Return the outputs of parts side by side."""
+    """Join the outputs of parts side by side, as a dense array."""
     return np.hstack([dense(output) for output in outputs])
 
 
 def _join_sparse(outputs):
-    """Return the outputs of parts side by side, sparse."""
+    """Join the outputs of parts side by side, as a csr array."""
     return sparse.hstack([sparse.csr_array(output) for output in outputs], format="csr")

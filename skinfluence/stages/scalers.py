@@ -1,4 +1,4 @@
-"""Scalers: every column is shifted and scaled by two statistics of its own."""
+"""Scalers, which shift and scale each column by its own statistics."""
 
 import numpy as np
 from scipy import sparse
@@ -20,13 +20,14 @@ __all__ = [
 class StandardScalerStage(Stage):
     """StandardScaler: t_j = (x_j - mu_j) / sigma_j.
 
-    The statistics are the mean and the variance of each column over its observed rows:
+    The statistics are the mean and variance of each column over its observed rows. Let S_j be
+    the total weight of rows with a value that is not NaN:
 
         d mu_j / d m_i       = w_i (x_ij - mu_j) / S_j
         d sigma^2_j / d m_i  = w_i ((x_ij - mu_j)^2 - sigma^2_j) / S_j
 
-    with S_j the weight of the rows that are not NaN. A column without variance has the scale
-    1, which does not move. Sparse rows are scaled only.
+    If a column has no variance, its scale is the constant 1. Sparse rows are only scaled, not
+    shifted.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -44,7 +45,7 @@ class StandardScalerStage(Stage):
         self.observed = self._observed()
 
     def _observed(self):
-        """Return the weight of the observed rows of each column, (d,)."""
+        """Return the total weight of observed rows for each column, (d,)."""
         if self.is_sparse:
             return np.full(self.X.shape[1], self.weight.sum())
         return self.weight @ ~np.isnan(self.X)
@@ -82,13 +83,13 @@ class StandardScalerStage(Stage):
         return self.weight * (value - ~np.isnan(self.X) @ (self._variance() * c_variance))
 
     def _mean(self):
-        """Return the mean of each column, whether or not it is taken off."""
+        """Return the mean of each column, even if the scaler does not subtract it."""
         if self.transformer.mean_ is not None:
             return self.transformer.mean_
         return self.weight @ np.nan_to_num(self.X) / self.observed
 
     def _variance(self):
-        """Return the variance of each column; 0 if it has no scale."""
+        """Return the variance of each column; 0 if the scaler does not scale."""
         var = self.transformer.var_
         return np.zeros(self.X.shape[1]) if var is None else var
 
@@ -97,7 +98,7 @@ class StandardScalerStage(Stage):
         if self.is_sparse:
             mean = np.asarray(self.X.T @ self.weight).ravel() / self.observed
             pulled = self.X.multiply(2 * c_variance).tocsr()
-            # Entries without a pattern have no cotangent, so the shift is for the others.
+            # Only stored entries have a cotangent, so only these get the shift.
             shift = c_mean - 2 * mean * c_variance
             pulled.data += shift[pulled.indices]
             return sparse.csr_array(pulled.multiply(self.weight[:, None]))
@@ -112,7 +113,8 @@ class MinMaxScalerStage(OrderStage):
         dt/dmin = (high - low) (x - max) / (max - min)^2
         dt/dmax = (high - low) (min - x) / (max - min)^2
 
-    and 0 where the result is clipped. A constant column has a scale that does not move.
+    If the result is clipped, these derivatives are 0. The scale of a constant column does not
+    change.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -151,7 +153,8 @@ class MaxAbsScalerStage(OrderStage):
 
         dt/da = -x / a^2
 
-    and 0 where the result is clipped. A column of zeros has the scale 1, which does not move.
+    If the result is clipped, the derivative is 0. If a column is zero, its scale is the
+    constant 1.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):
@@ -166,7 +169,7 @@ class MaxAbsScalerStage(OrderStage):
         return np.abs(X) <= self.scale if self.clip else ~np.isnan(X)
 
     def _kept(self, X, B):
-        """Return a sparse cotangent, without the entries that are clipped."""
+        """Return a sparse cotangent without clipped entries."""
         if not self.clip:
             return B
         beyond = abs(X).multiply(1.0 / self.scale) > 1.0
@@ -195,13 +198,13 @@ class MaxAbsScalerStage(OrderStage):
 class RobustScalerStage(OrderStage):
     """RobustScaler: t_j = (x_j - med_j) / r_j, r_j = (high_j - low_j) / u.
 
-    low_j and high_j are the quantiles of `quantile_range`, and u is the distance between
-    those of a normal distribution if `unit_variance`, else 1.
+    low_j and high_j are the quantiles in `quantile_range`. If `unit_variance` is true, u is
+    the distance between the same quantiles for a normal distribution, else 1.
 
         dt/dmed = -1/r,    dt/dr = -(x - med) / r^2
 
-    A column of constant quantiles has a scale that does not move. Sparse rows are scaled
-    only.
+    If both quantiles are equal, the scale does not change. Sparse rows are only scaled, not
+    shifted.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):

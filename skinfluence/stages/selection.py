@@ -1,4 +1,4 @@
-"""Selectors: they keep some columns, and which ones is a discrete choice."""
+"""Selectors, which keep some columns. The choice is discrete and has no derivative."""
 
 import numpy as np
 from scipy import sparse
@@ -10,9 +10,9 @@ __all__ = ["STAGES", "SelectorStage"]
 
 
 class SelectorStage(Stateless):
-    """A selector: t = x_J, the columns J that it keeps.
+    """A selector: t = x_J with the selected columns J.
 
-    The choice of J does not move under small changes of the rows, so its derivative is 0.
+    J does not change if the change in the rows is small, so its derivative is 0.
     """
 
     def __init__(self, transformer, X, y=None, weight=None):

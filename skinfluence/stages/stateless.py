@@ -1,4 +1,4 @@
-"""Transformers that learn nothing from the rows, or only numbers that they draw."""
+"""Transformers that do not learn from rows, except RBFSampler with gamma="scale"."""
 
 from functools import cached_property
 
@@ -35,11 +35,12 @@ class NormalizerStage(Stateless):
 
         (B - (B't) u) / |x|,   u = t, sign(x) or sign(x_a) 1_a
 
-    for the norms l2, l1 and max, with a the largest entry. A row of zeros stays.
+    for the norms l2, l1 and max, in which x_a is the entry with the largest absolute value. A
+    row of zeros does not change.
     """
 
     def pull_input(self, X, B):
-        # Entries in order of rows, whether the rows are sparse or not.
+        # Use the csr format for dense rows, too, with all entries stored.
         entries = sparse.csr_array(X)
         if not sparse.issparse(X):
             m, d = X.shape
@@ -57,7 +58,7 @@ class NormalizerStage(Stateless):
         return pulled.reshape(X.shape)
 
     def _size(self, x, rows, m):
-        """Return the norms of the rows, (m,), and their derivatives in the entries, (nnz,)."""
+        """Return row norms, (m,), and their derivatives at stored entries, (nnz,)."""
         if self.transformer.norm == "l2":
             size = np.sqrt(np.bincount(rows, x**2, minlength=m))
             return size, x / np.where(size == 0, 1.0, size)[rows]
@@ -65,7 +66,7 @@ class NormalizerStage(Stateless):
             return np.bincount(rows, np.abs(x), minlength=m), np.sign(x)
         size = np.zeros(m)
         np.maximum.at(size, rows, np.abs(x))
-        # Where entries tie there is no derivative: the first of them is taken.
+        # If entries tie there is no derivative, so use the first entry.
         largest = np.flatnonzero(np.abs(x) == size[rows])
         largest = largest[np.unique(rows[largest], return_index=True)[1]]
         normal = np.zeros(len(x))
@@ -86,7 +87,7 @@ class PolynomialFeaturesStage(Stateless):
 
         dt_k/dx_j = p_kj x_j^(p_kj - 1) prod_(l != j) x_l^(p_kl)
 
-    The entries of sparse outputs are not 0, so that there dt_k/dx_j = p_kj t_k / x_j.
+    Stored entries in a sparse output are not 0, so there dt_k/dx_j = p_kj t_k / x_j.
     """
 
     @cached_property
@@ -101,20 +102,24 @@ class PolynomialFeaturesStage(Stateless):
 
     @cached_property
     def _derivatives(self):
-        """Powers of the derivatives, each once, and for x_j: (k, p_kj, which of them)."""
+        """Powers of the distinct monomials in all derivatives, and parts for each x_j.
+
+        The part for x_j contains the indices k, the powers p_kj, and the positions of the
+        monomials.
+        """
         output, column = np.nonzero(self._powers)
         lowered = self._powers[output]
         lowered[np.arange(len(output)), column] -= 1
-        distinct, where = np.unique(lowered, axis=0, return_inverse=True)
-        where, parts = where.ravel(), []
+        distinct, positions = np.unique(lowered, axis=0, return_inverse=True)
+        positions, parts = positions.ravel(), []
         for j in range(self._powers.shape[1]):
-            of_j = column == j
-            k = output[of_j]
-            parts.append((k, self._powers[k, j].astype(np.float64), where[of_j]))
+            in_column = column == j
+            k = output[in_column]
+            parts.append((k, self._powers[k, j].astype(np.float64), positions[in_column]))
         return distinct, parts
 
     def _monomials(self, X):
-        """Return the products that the derivatives are made of, (m, number of them)."""
+        """Return the values of the distinct monomials, (m, number of monomials)."""
         powers, _ = self._derivatives
         values = np.ones((X.shape[0], len(powers)))
         for j, power in enumerate(powers.T):
@@ -124,11 +129,11 @@ class PolynomialFeaturesStage(Stateless):
 
     @cached_property
     def _training(self):
-        """The products or outputs of the training rows that the derivatives need."""
+        """The monomials or outputs for the training rows, see `_parts`."""
         return self._parts(self.X)
 
     def _parts(self, X):
-        """Return the outputs of sparse rows, or the products of dense ones."""
+        """Return the outputs for sparse rows, or the monomials for dense rows."""
         if sparse.issparse(X):
             return sparse.csr_array(self.transformer.transform(X))
         return self._monomials(X)
@@ -140,8 +145,8 @@ class PolynomialFeaturesStage(Stateless):
             pulled = values_at(X, products @ self._sparse_powers)
             return with_values(X, np.divide(pulled, X.data, where=X.data != 0, out=pulled))
         pulled = np.zeros(X.shape)
-        for j, (outputs, power, where) in enumerate(self._derivatives[1]):
-            pulled[:, j] = np.einsum("ik,ik,k->i", B[:, outputs], parts[:, where], power)
+        for j, (outputs, power, positions) in enumerate(self._derivatives[1]):
+            pulled[:, j] = np.einsum("ik,ik,k->i", B[:, outputs], parts[:, positions], power)
         return pulled
 
     def pull_input(self, X, B):
@@ -151,7 +156,7 @@ class PolynomialFeaturesStage(Stateless):
         return self._pull(self.X, self._training, B)
 
 
-#: Derivatives of functions that act entry by entry.
+#: Derivatives of elementwise functions.
 _DERIVATIVES = {
     np.abs: np.sign,
     np.arcsinh: lambda x: 1.0 / np.sqrt(1.0 + x**2),
@@ -177,14 +182,14 @@ _DERIVATIVES = {
 
 
 class FunctionTransformerStage(Stateless):
-    """FunctionTransformer: t = f(x), entry by entry, and dt/dx = f'(x).
+    """FunctionTransformer: t = f(x) elementwise, and dt/dx = f'(x).
 
-    The derivatives of common functions of numpy are known. Any other function learns nothing
-    from the rows either, so it needs no derivative as the first step.
+    The derivatives of common numpy functions are known. No function learns from the rows, so
+    as the first step it needs no derivative.
     """
 
     def rows(self, X):
-        # The function may want the names of a DataFrame, or text.
+        # The function may need DataFrame names or text.
         return X
 
     def pull_input(self, X, B):
@@ -195,24 +200,25 @@ class FunctionTransformerStage(Stateless):
         if slope is None or self.transformer.kw_args:
             name = getattr(function, "__name__", repr(function))
             raise UnsupportedEstimatorError(
-                f"No derivative is known of {name}, the function of a FunctionTransformer "
-                "after a step that moves with the training rows. Make it the first step, or "
-                "use a function of numpy whose derivative is known, without kw_args "
+                f"The derivative of {name} in FunctionTransformer is not known, but it is "
+                "needed after a step that learns. Make it the first step, or use a numpy "
+                "function whose derivative is known, without kw_args "
                 f"({', '.join(sorted(f.__name__ for f in _DERIVATIVES))}). The methods that "
-                "remove samples (leave_out_*, remove_samples) fit again and need none."
+                "remove samples (leave_out_*, remove_samples) fit again and do not need it."
             )
         X = numbers(X)
         if sparse.issparse(X):
             return with_values(X, slope(X.data) * values_at(X, B))
-        # An entry that is missing has no derivative, and is 1 for a function with a slope.
+        # Missing entries have no derivative. Use 1 in their place to avoid NaN.
         missing = np.isnan(X)
         return np.where(missing, 0.0, B * slope(np.where(missing, 1.0, X)))
 
 
 class RandomProjectionStage(Stateless):
-    """GaussianRandomProjection, SparseRandomProjection: t = C x, with C drawn by the seed.
+    """GaussianRandomProjection, SparseRandomProjection: t = C x, with random C.
 
-    How many components there are may depend on the number of rows, a discrete choice.
+    The seed determines C. The number of components may depend on the number of rows, which is
+    a discrete choice.
     """
 
     def pull_input(self, X, B):
@@ -222,8 +228,8 @@ class RandomProjectionStage(Stateless):
 class RBFSamplerStage(Stage):
     """RBFSampler: t_k = sqrt(2 / D) cos(x'w_k + b_k), w_k = sqrt(2 gamma) z_k.
 
-    The seed draws z and b. If gamma is "scale", it is 1 / (d V), with V the variance of all
-    entries, and V is the statistic:
+    The seed determines z and b. If gamma is "scale", its value is 1 / (d V), and the variance
+    V of all entries is the statistic:
 
         d w_k / d V = - w_k / (2 V),   d V / d m_i = sum_j ((x_ij - mean)^2 - V) / (n d)
     """
@@ -235,11 +241,11 @@ class RBFSamplerStage(Stage):
             self.variance = (self.X * self.X).mean() - self.mean**2
         else:
             self.variance = self.X.var()
-        # Without variance gamma is 1, which does not move.
+        # If there is no variance, gamma is the constant 1.
         self.moves = transformer.gamma == "scale" and self.variance != 0
 
     def _waves(self, X):
-        """Return x'w, and dt/d(x'w), both (m, D)."""
+        """Return x'w and dt/d(x'w), both of shape (m, D)."""
         sampler = self.transformer
         projected = X @ sampler.random_weights_
         amplitude = np.sqrt(2.0 / sampler.n_components)
@@ -247,7 +253,7 @@ class RBFSamplerStage(Stage):
 
     @cached_property
     def _training(self):
-        """The waves of the training rows."""
+        """The arrays from `_waves` for the training rows."""
         return self._waves(self.X)
 
     def _pull_to_variance(self, waves, B):
@@ -273,9 +279,9 @@ class RBFSamplerStage(Stage):
         if c is None:
             return np.zeros(self.n_rows)
         n, d = self.X.shape
-        # (x - mean)^2 - V, of the zeros of sparse rows too
-        own = (self.X * self.X).sum(axis=1) - 2 * self.mean * self.X.sum(axis=1)
-        return c * (own + d * (self.mean**2 - self.variance)) / (n * d)
+        # Sum (x - mean)^2 - V over all entries; the zeros in sparse rows count, too.
+        squares = (self.X * self.X).sum(axis=1) - 2 * self.mean * self.X.sum(axis=1)
+        return c * (squares + d * (self.mean**2 - self.variance)) / (n * d)
 
     def pull_fit(self, c):
         if c is None:
@@ -287,17 +293,17 @@ class RBFSamplerStage(Stage):
 
 
 class AdditiveChi2SamplerStage(Stateless):
-    """AdditiveChi2Sampler: one block sqrt(L x), and for each step j two more
+    """AdditiveChi2Sampler: one block sqrt(L x), and for each step j two more blocks
 
         f_j sqrt(x) cos(j L log x),   f_j sqrt(x) sin(j L log x),   f_j^2 = 2 L / cosh(pi j L)
 
-    An entry 0 stays 0 and has no derivative.
+    An entry 0 stays at 0 and has no derivative.
     """
 
     def pull_input(self, X, B):
         steps, interval = self.transformer.sample_steps, self.transformer.sample_interval
         if interval is None:
-            # The intervals that scikit-learn documents for 1, 2 and 3 steps
+            # Defaults that scikit-learn documents for 1, 2 and 3 steps.
             interval = {1: 0.8, 2: 0.5, 3: 0.4}[steps]
         blocks = [slice(b * X.shape[1], (b + 1) * X.shape[1]) for b in range(2 * steps - 1)]
         if sparse.issparse(X):

@@ -1,6 +1,6 @@
-"""Text: counts of words, and their weights by how many documents have them.
+"""Text: word counts, and tf-idf weights that depend on document frequencies.
 
-Which words exist is a discrete choice, which has no derivative.
+The vocabulary is discrete and has no derivative.
 """
 
 from functools import cached_property
@@ -23,7 +23,21 @@ __all__ = ["STAGES", "TfidfTransformerStage", "TfidfVectorizerStage"]
 
 
 class _Terms(NamedTuple):
-    """Rows of counts and what the transform makes of their stored entries."""
+    """Counts, and the transform at their stored entries.
+
+    Attributes
+    ----------
+    counts : csr array of shape (m, p)
+        Counts.
+    rows : ndarray of shape (nnz,)
+        Row index of each stored entry.
+    frequency : ndarray of shape (nnz,)
+        Term frequencies f(x).
+    output : ndarray of shape (nnz,)
+        Transformed entries t.
+    size : ndarray of shape (m,)
+        Row norms |u|, or ones.
+    """
 
     counts: sparse.csr_array
     rows: np.ndarray
@@ -35,42 +49,42 @@ class _Terms(NamedTuple):
 class TfidfTransformerStage(Stage):
     """TfidfTransformer: t_j = u_j / |u|, u_j = f(x_j) idf_j, with f(x) = x or 1 + log(x).
 
-    The statistics are idf_j = log((a + S) / (a + df_j)) + 1, where df_j counts the rows with
-    an entry in column j, S counts the rows, and a is 1 if `smooth_idf`, else 0:
+    The statistics are idf_j = log((a + S) / (a + df_j)) + 1. There are S rows, and df_j rows
+    have an entry in column j. If `smooth_idf` is true, a is 1, else 0:
 
         d idf_j / d m_i = 1 / (a + S) - 1[x_ij > 0] / (a + df_j)
 
-    Counts of rows do not move with the numbers in them. The cotangent on u is
+    Small changes in the entries do not change S or df_j. The cotangent on u is
 
         (B - (B't) t) / |u|_2    or    (B - (B't) sign(u)) / |u|_1
 
-    All work is on the stored entries.
+    All computations are on stored entries.
     """
 
     def _counts(self, X):
-        """Return the counts of the rows, as a csr array."""
+        """Return the counts for some rows, as a csr array."""
         return sparse.csr_array(numbers(X))
 
     @cached_property
     def _training(self):
-        """The terms of the training rows."""
+        """The `_Terms` for the training rows."""
         return self._terms(self._counts(self.X))
 
     @cached_property
     def _pattern(self):
-        """Ones at the stored entries of the training rows."""
+        """Ones at the stored entries of the training counts."""
         counts = self._training.counts
         return with_values(counts, np.ones(counts.nnz))
 
     @cached_property
     def _inverse_counts(self):
-        """1 / (a + df), and 0 for a column that no training row has, (p,)."""
+        """1 / (a + df), (p,). If a + df is 0, the value is 1."""
         counts = self._training.counts
         df = np.bincount(counts.indices, minlength=counts.shape[1])
         return 1.0 / np.maximum(df + float(self.transformer.smooth_idf), 1.0)
 
     def _terms(self, counts):
-        """Return the `_Terms` of rows of counts."""
+        """Return the `_Terms` for some counts."""
         rows = entry_rows(counts)
         frequency = counts.data
         if self.transformer.sublinear_tf:
@@ -83,7 +97,7 @@ class TfidfTransformerStage(Stage):
             size = np.sqrt(np.bincount(rows, output**2, minlength=len(size)))
         elif self.transformer.norm == "l1":
             size = np.bincount(rows, np.abs(output), minlength=len(size))
-        # A row of zeros is not scaled.
+        # Rows of zeros are not scaled.
         size[size == 0] = 1.0
         return _Terms(counts, rows, frequency, output / size[rows], size)
 
@@ -106,7 +120,7 @@ class TfidfTransformerStage(Stage):
         return np.bincount(terms.counts.indices, total, minlength=terms.counts.shape[1])
 
     def _pull_to_counts(self, terms, B):
-        """Return the cotangent on the counts, with their pattern."""
+        """Return the cotangent on the counts, at their stored entries."""
         pulled = self._pull_to_product(terms, B)
         if self.transformer.use_idf:
             pulled = pulled * self.transformer.idf_[terms.counts.indices]
@@ -166,12 +180,12 @@ class TfidfTransformerStage(Stage):
 
 
 class TfidfVectorizerStage(TfidfTransformerStage):
-    """TfidfVectorizer: the counts of the words of a text, then TfidfTransformer."""
+    """TfidfVectorizer: word counts, then TfidfTransformer."""
 
     takes_numbers = False
 
     def _counts(self, X):
-        # The vectorizer is a CountVectorizer, whose transform ends before the weights.
+        # TfidfVectorizer inherits from CountVectorizer, whose transform returns the counts.
         return sparse.csr_array(CountVectorizer.transform(self.transformer, X), dtype=float)
 
     def pull_input(self, X, B):

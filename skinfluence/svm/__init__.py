@@ -1,12 +1,12 @@
-"""Support vector machines with influence: scikit-learn's, and smooth ones.
+"""Support vector machines with influence functions.
 
-Same names, same parameters, same `fit` where the class is scikit-learn's.
+Classes from scikit-learn keep their names, parameters and `fit` method.
 
-    linear.py   LinearSVC, LinearSVR: liblinear's, with a penalised intercept
-    kernel.py   SVC, SVR: libsvm's, with a free intercept
-    smooth.py   SmoothHingeLinearSVC, SmoothHingeSVC: the hinge rounded off
-    anneal.py   how the smooth ones are fitted
-    shared.py   the formulations that these classes have in common
+    linear.py   LinearSVC, LinearSVR: fitted by liblinear, with a penalised intercept
+    kernel.py   SVC, SVR: fitted by libsvm, with an intercept that is not penalised
+    smooth.py   SmoothHingeLinearSVC, SmoothHingeSVC: a smooth approximation to the hinge
+    anneal.py   fit for the smooth classes
+    shared.py   formulations that these classes share
 """
 
 from skinfluence.svm.kernel import SVC, SVR

@@ -1,4 +1,4 @@
-"""The fit of smooth hinge models: Newton's method at falling temperatures."""
+"""Fit smooth hinge models by Newton's method at falling temperatures."""
 
 from dataclasses import replace
 
@@ -9,31 +9,34 @@ from skinfluence.solvers import ConjugateGradientSolver, WoodburySolver, get_sol
 
 __all__ = ["anneal"]
 
-# Temperatures fall by this factor from one stage of the fit to the next. With the path
-# followed to first order a stage then takes two to four Newton steps.
+# Factor between the temperatures in successive stages. Each stage starts from a first-order
+# prediction and then needs two to four Newton steps.
 _COOLING = 0.2
-# How exactly the stages before the last are solved, see `convergence.polish`.
+# Tolerance for all stages except the last, see `convergence.polish`.
 _STAGE_TOL = 1e-3
-# Kernel models of this many rows and more start from a sample, which keeps _FEW rows of a
-# small class, and at a temperature of at most about _COLD.
+# A kernel model with at least _MANY rows starts from a subsample, which contains at least _FEW
+# rows from each class (or all, if there are fewer). Its first temperature is at most about
+# _COLD.
 _MANY, _FEW, _COLD = 1000, 50, 0.1
-# Their Newton steps are solved to this accuracy from the rows whose curvature adds more
-# than the cutoff, relative to the penalty.
+# Tolerance for Newton steps in these models, and curvature relative to the penalty above
+# which a row enters the preconditioner.
 _INEXACT, _CUTOFF = 1e-2, 1.0
 
 
 def anneal(objective, tol, max_iter):
-    """Return the optimum at the temperature of the objective, as `Polished`.
+    """Return the optimum for the temperature in the objective, as `Polished`.
 
-    Newton's method from zero converges at a temperature near 1, the scale of margins. At a
-    low one nearly every row is on a flat piece of the loss and says nothing of where the
-    optimum is. So the temperature falls in stages, and each one starts where the optimum
-    is going: d theta / d t = -H^-1 d G / d t keeps (1 - y eta)/t of the rows near the kink,
-    on which their gradients depend, where it was.
+    From zero, Newton's method converges if the temperature is near 1, the scale of margins.
+    At a low temperature it does not, because nearly all rows are on flat pieces of the loss
+    and have no curvature. For this reason the temperature falls in stages. Each stage starts
+    from a first-order prediction of its optimum, d theta / d t = -H^-1 d G / d t. The
+    prediction keeps (1 - y eta)/t almost constant for the rows near the kink, and their
+    gradients depend on this ratio.
 
-    A kernel model of many rows starts from that of a quarter of them, solved in the same
-    way, at a temperature at which it has most rows on flat pieces. Each of its Newton steps
-    is one of conjugate gradients, preconditioned by the rows that are not.
+    A kernel model with many rows starts from the model for a quarter of them, which is
+    fitted in the same way. It starts at a temperature at which most rows are on flat pieces.
+    Conjugate gradients solve for each Newton step, with a preconditioner from the other
+    rows.
     """
     t = objective.formulation.loss.temperature
     stages = max(0, int(np.ceil(np.log(t) / np.log(_COOLING) - 1e-9)))
@@ -64,9 +67,10 @@ def anneal(objective, tol, max_iter):
 
 
 def _sample(objective):
-    """Return (rows, objective) of a quarter of the rows, with the weight of all.
+    """Return a random quarter of the rows and the objective for them, as (rows, objective).
 
-    Every fourth row of each class at random, all of a small class.
+    The function draws from each class separately and keeps at least _FEW rows. The weights
+    in each class are scaled to the same sum as before.
     """
     codes = objective.formulation.target.class_codes(objective.target)
     order = np.random.default_rng(0).permutation(objective.n_rows)
@@ -78,10 +82,10 @@ def _sample(objective):
     part = objective.restrict(rows)
     weight = part.sample_weight.copy()
     for members in chosen:
-        own = np.isin(rows, members)
-        whole = objective.sample_weight[codes == codes[members[0]]].sum()
-        if weight[own].any():
-            weight[own] *= whole / weight[own].sum()
+        in_class = np.isin(rows, members)
+        total = objective.sample_weight[codes == codes[members[0]]].sum()
+        if weight[in_class].any():
+            weight[in_class] *= total / weight[in_class].sum()
     return rows, replace(part, sample_weight=weight)
 
 
@@ -92,10 +96,10 @@ def _at_temperature(objective, t):
 
 
 def _follow(point, solver, cooling):
-    """Return the optimum at `cooling` times the temperature, to first order."""
+    """Predict the optimum at `cooling` times the temperature, to first order."""
     objective = point.objective
     loss = objective.formulation.loss
     slope = loss.temperature_slope(objective.target, point.raw_prediction)
-    moved = objective.design.adjoint(objective.row_weight * slope)
-    path = -solver.factorise(point).solve(moved[None])[0]
-    return point.theta + (cooling - 1.0) * loss.temperature * path
+    gradient_slope = objective.design.adjoint(objective.row_weight * slope)
+    theta_slope = -solver.factorise(point).solve(gradient_slope[None])[0]
+    return point.theta + (cooling - 1.0) * loss.temperature * theta_slope

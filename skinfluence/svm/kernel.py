@@ -1,10 +1,10 @@
-"""Kernel support vector machines of scikit-learn, fitted by libsvm.
+"""scikit-learn's kernel support vector machines, fitted by libsvm.
 
     F = sum_i C w_i c_i l(y_i, f(x_i)) + 1/2 |f - b|^2_K,     f = sum_j a_j K(., x_j) + b
 
-with the hinge for each pair of classes, or the epsilon-insensitive loss, and a free
-intercept b. The optimum holds rows exactly on the margin, or on the border of the tube; its
-derivatives follow from which rows these are (`active_set.py`).
+The loss l is the hinge, for each pair of classes, or the epsilon-insensitive loss. The
+intercept b is not penalised. At the optimum some rows are exactly on the margin, or on the
+border of the tube. The derivatives depend on the set of these rows (`active_set.py`).
 """
 
 from dataclasses import replace
@@ -33,12 +33,12 @@ from skinfluence.targets import RealTarget
 
 __all__ = ["SVC", "SVR"]
 
-# Parameters of refits as tight as libsvm goes.
+# Parameters for refits, with the smallest tolerance that libsvm reaches.
 _TIGHT = {"tol": 1e-9, "max_iter": -1, "verbose": False}
 
 
 class _LibsvmCoefficients(DualCoefficients):
-    """Dual coefficients of the support vectors, as libsvm keeps them."""
+    """Dual coefficients of the support vectors, as libsvm stores them."""
 
     def forget(self, model):
         super().forget(model)
@@ -49,7 +49,7 @@ class _LibsvmCoefficients(DualCoefficients):
             model._counted_rows = np.flatnonzero(objective.sample_weight > 0)
 
     def support(self, model):
-        """Return the rows of the support vectors of a fit or of a refit."""
+        """Return the row indices of the support vectors, after a fit or a refit."""
         counted = getattr(model, "_counted_rows", None)
         return model.support_ if counted is None else counted[model.support_]
 
@@ -67,13 +67,13 @@ class _LibsvmCoefficients(DualCoefficients):
         return model.shape_fit_[0]
 
     def kept_rows(self, model):
-        if not model.support_vectors_.size:  # if the kernel is not scikit-learn's
+        if not model.support_vectors_.size:  # a precomputed kernel, or a function
             return None
         return self.support(model), model.support_vectors_
 
     def reads_raw_samples(self, model):
         fitted = model._fitted_kernel
-        # libsvm leaves the samples to the function.
+        # libsvm passes raw samples to the function.
         return callable(model.kernel if fitted is None else fitted.metric)
 
     def read_dual(self, model, n):
@@ -84,8 +84,8 @@ class _LibsvmCoefficients(DualCoefficients):
         if n_classes == 2:
             coef[0, support] = dual[0]
             return coef, model.intercept_
-        # A support vector of class i has its coefficients of the pairs with all other
-        # classes below each other, those with classes after its own one row higher.
+        # A column belongs to a support vector, with one row for each other class. Rows for
+        # classes after its own class are shifted up by one.
         codes = np.repeat(np.arange(n_classes), model.n_support_)
         for k, (i, j) in enumerate(zip(*np.triu_indices(n_classes, 1), strict=True)):
             coef[k, support[codes == i]] = dual[j - 1, codes == i]
@@ -104,7 +104,7 @@ class _LibsvmCoefficients(DualCoefficients):
 
 
 class _RegressionCoefficients(_LibsvmCoefficients):
-    """Those of a regression, which is one problem."""
+    """Dual coefficients of a regression, which is a single problem."""
 
     def problems(self, model):
         return 1, True
@@ -117,40 +117,42 @@ class _RegressionCoefficients(_LibsvmCoefficients):
 
 
 class _LibsvmMixin(InfluenceEstimatorMixin):
-    """Influence for the estimators that libsvm fits."""
+    """Influence methods for the estimators that libsvm fits."""
 
     _has_curvature = False
     _fitted_kernel: Any = None
-    #: Rows with a weight at the time of fit: libsvm counts only these.
+    #: Rows with positive weight at `fit`, because libsvm ignores all others.
     _counted_rows = None
 
     def _frozen(self):
-        """Return the constructor parameters that a refit takes over as numbers."""
+        """Return constructor parameters that a refit gets as fixed numbers."""
         gamma = self._fitted_kernel.params.get("gamma")
         return {} if gamma is None else {"gamma": gamma}
 
 
 class SVC(_LibsvmMixin, svm.SVC):
-    """Kernel support vector classifier of scikit-learn with influence functions.
+    """Kernel support vector classifier with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.svm.SVC`. The objective of
-    each pair of classes, with sample weights w, class weights c (frozen at fit; "balanced"
-    ones from the numbers of samples), labels y = +-1 and f = sum_j a_j K(., x_j) + b::
+    Parameters, attributes and `fit` are the same as in :class:`sklearn.svm.SVC`. For each
+    pair of classes, `fit` minimises this objective over the rows in both classes, with
+    sample weights w, class weights c (frozen at `fit`; "balanced" weights depend on the
+    number of samples), labels y = +-1 and f = sum_j a_j K(., x_j) + b::
 
         F = sum_i C w_i c_i max(0, 1 - y_i f(x_i)) + 1/2 |f - b|^2_K
 
-    over the rows of both classes, with a free intercept b. Margins of exactly 1 are held
-    there, and results are derivatives on the active set: zero for rows beyond the margin and
-    for those held on it. They hold as long as no row enters or leaves the margin; "exact"
+    The intercept b is not penalised. Rows with a margin of exactly 1 keep that margin, and
+    results are derivatives on the active set. They are zero for rows beyond the margin and
+    for rows on it. They are valid as long as no row enters or leaves the margin; "exact"
     removal follows these changes.
 
-    Newton corrections and `polish` have no meaning for the hinge; `smooth` returns a smooth
-    model at the same parameters that has them.
+    Newton corrections and `polish` are not defined for the hinge. `smooth` returns a smooth
+    model with the same parameters, which has these methods.
 
-    `params_` holds the dual coefficients a of all training samples, zero off the support,
-    one problem after the other in the order (0, 1), (0, 2), ..., (1, 2), ... of pairs, then
-    the intercepts. ``probability=True`` fits and predicts, but probabilities, which an
-    internal cross-validation calibrates, have no influence.
+    `params_` contains the dual coefficients a for all training samples, and then the
+    intercepts. Rows that are not support vectors have zeros. The coefficients are ordered by
+    pairs of classes (0, 1), (0, 2), ..., (1, 2), ... With ``probability=True`` the estimator
+    fits and predicts, but its probabilities have no influence functions, because an internal
+    cross-validation calibrates them.
 
     Examples
     --------
@@ -168,23 +170,24 @@ class SVC(_LibsvmMixin, svm.SVC):
     _responses = PairResponses()
 
     def smooth(self, temperature: float = 0.1) -> SmoothHingeSVC:
-        """Return a smooth model at the parameters of this hinge fit, not refitted.
+        """Return a smooth model with the parameters of this hinge fit, without a refit.
 
-        Its objective is that of `SmoothHingeSVC` with the same C, kernel, class weights and
-        training data, all as they were at `fit`: the protocol of Koh & Liang, who evaluate
-        the influence of the smooth hinge at the parameters of the hinge. These are not
-        the optimum of that objective: `convergence_report` says how far from it,
-        `newton_correction` points there, and `polish` goes there.
+        The model has the objective of `SmoothHingeSVC`, with the C, kernel, class weights
+        and training data of this fit. Koh & Liang compute influence in this way: they
+        evaluate the influence functions for the smooth hinge at the parameters for the
+        hinge. The parameters are not the optimum of the smooth objective.
+        `convergence_report` measures the distance, `newton_correction` returns the first
+        step towards the optimum, and `polish` moves the parameters there.
 
         Parameters
         ----------
         temperature : float, default=0.1
-            Width t of the smooth hinge t log(1 + exp((1 - y f)/t)).
+            Width t of the smooth hinge t log(1 + exp((1 - y f)/t)), in units of the margin.
 
         Returns
         -------
         smooth : SmoothHingeSVC
-            Fitted, with `dual_coef_` of all training samples.
+            Fitted model; `dual_coef_` has a column for each training sample.
 
         References
         ----------
@@ -221,16 +224,17 @@ class SVC(_LibsvmMixin, svm.SVC):
 
 
 class SVR(_LibsvmMixin, svm.SVR):
-    """Kernel support vector regression of scikit-learn with influence functions.
+    """Kernel support vector regression with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.svm.SVR`. The objective, with
-    sample weights w and f = sum_j a_j K(., x_j) + b::
+    Parameters, attributes and `fit` are the same as in :class:`sklearn.svm.SVR`. `fit`
+    minimises this objective, with sample weights w and f = sum_j a_j K(., x_j) + b::
 
         F = sum_i C w_i max(0, |y_i - f(x_i)| - epsilon) + 1/2 |f - b|^2_K
 
-    with a free intercept b. Residuals of exactly epsilon are held there, and results are
-    derivatives on the active set: zero for rows inside the tube and for those held at its
-    border. Newton corrections and `polish` have no meaning for this loss.
+    The intercept b is not penalised. Rows with an absolute residual of exactly epsilon keep
+    it, and results are derivatives on the active set. They are zero for rows inside the tube
+    and for rows at its border. Newton corrections and `polish` are not defined for this
+    loss.
 
     Examples
     --------

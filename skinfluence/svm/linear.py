@@ -1,11 +1,12 @@
-"""Linear support vector machines of scikit-learn, fitted by liblinear.
+"""scikit-learn's linear support vector machines, fitted by liblinear.
 
-With margins m_ik = y_ik eta_ik, one problem k for two classes and one for each of several,
+The objective is, with margins m_ik = y_ik eta_ik in problem k,
 
     F = sum_ik C w_i c_ik l(m_ik) + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
 
-the intercept is penalised. With two classes every row has the weight of its class; with
-several, c_ik is the weight of class k for the rows of that class and 1 for the others.
+so the intercept is penalised. Two classes are one problem, and c_i is the weight for the
+class of row i. With more classes there is one problem for each class, and c_ik is the weight
+for class k if row i belongs to class k, else 1.
 """
 
 from sklearn import svm
@@ -32,32 +33,34 @@ from skinfluence.targets import RealTarget
 
 __all__ = ["LinearSVC", "LinearSVR"]
 
-# Parameters of refits with liblinear, as tight as it goes: its primal solver stops at 1e-7
-# of the optimum whatever the tolerance, the dual one goes to rounding. Below 1e-11 it may
-# wander off.
+# Parameters for the most accurate refits by liblinear. The primal solver stops at a distance
+# of 1e-7 from the optimum, even if the tolerance is smaller. The dual solver converges to
+# rounding error, but may diverge if the tolerance is below 1e-11.
 _TIGHT = {"dual": True, "tol": 1e-10, "max_iter": 100_000, "verbose": 0}
 
 
 class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
-    """Linear support vector classifier of scikit-learn with influence functions.
+    """Linear support vector classifier with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.svm.LinearSVC`. The
-    objective with ``loss="squared_hinge"``, sample weights w, class weights c (frozen at
-    fit, "balanced" ones too) and labels y = +-1 of problem k::
+    Parameters, attributes and `fit` are the same as in :class:`sklearn.svm.LinearSVC`. With
+    ``loss="squared_hinge"``, `fit` minimises this objective, with sample weights w, class
+    weights c (frozen at `fit`, also if "balanced") and labels y = +-1 in problem k::
 
         F = sum_ik C w_i c_ik max(0, 1 - y_ik eta_ik)^2
             + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
 
-    Two classes are one problem with the weights of both classes; several are one problem
-    for each, where c_ik is the weight of class k for its own rows and 1 for the others.
-    The loss has no second derivative at a margin of exactly 1; results are derivatives as
-    long as no row's margin crosses it.
+    Two classes are one problem, and c_i is the weight for the class of row i. With more
+    classes there is one problem for each class, and c_ik is the weight for class k if row i
+    belongs to class k, else 1. The loss has no second derivative at a margin of exactly 1.
+    Results are derivatives as long as no margin crosses 1.
 
-    With ``loss="hinge"`` the square is left out. Margins of exactly 1 are then held there,
-    and results are derivatives on the active set: zero for rows beyond the margin and for
-    those held on it. Newton corrections and `polish` have no meaning for it; `smooth`
-    returns a smooth model at the same parameters that has them. ``penalty="l1"`` and
-    ``multi_class="crammer_singer"`` fit and predict, but have no influence here.
+    With ``loss="hinge"`` there is no square. Rows with a margin of exactly 1 then keep that
+    margin, and results are derivatives on the active set. They are zero for rows beyond the
+    margin and for rows on it. Newton corrections and `polish` are not defined for the hinge.
+    `smooth` returns a smooth model with the same parameters, which has these methods.
+
+    With ``penalty="l1"`` or ``multi_class="crammer_singer"`` the estimator fits and
+    predicts, but has no influence functions.
 
     Examples
     --------
@@ -72,25 +75,30 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
     """
 
     def smooth(self, temperature: float = 0.1) -> SmoothHingeLinearSVC:
-        """Return a smooth model at the parameters of this hinge fit, not refitted.
+        """Return a smooth model with the parameters of this hinge fit, without a refit.
 
-        The hinge has no second derivative and with it no influence function of the usual
-        kind. Koh & Liang evaluate that of the smooth hinge at the parameters of the hinge
-        fit. The returned model does this: its objective is that of `SmoothHingeLinearSVC`
-        with the same C, intercept scaling, class weights and training data, all as they
-        were at `fit`. The parameters are not the optimum of that objective:
-        `convergence_report` says how far from it, `newton_correction` points there, and
-        `polish` goes there.
+        The hinge has no second derivative, so the usual influence function is not defined.
+        Koh & Liang evaluate the influence function for the smooth hinge at the parameters
+        for the hinge. The returned model does this. It has the objective of
+        `SmoothHingeLinearSVC`, with the C, intercept scaling, class weights and training
+        data of this fit. The parameters are not the optimum of the smooth objective.
+        `convergence_report` measures the distance, `newton_correction` returns the first
+        step towards the optimum, and `polish` moves the parameters there.
 
         Parameters
         ----------
         temperature : float, default=0.1
-            Width t of the smooth hinge t log(1 + exp((1 - y eta)/t)).
+            Width t of the smooth hinge t log(1 + exp((1 - y eta)/t)), in units of the margin.
 
         Returns
         -------
         smooth : SmoothHingeLinearSVC
-            Fitted, with copies of `coef_` and `intercept_`.
+            Fitted model with copies of `coef_` and `intercept_`.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            If the loss is not the hinge.
 
         References
         ----------
@@ -115,8 +123,8 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         problem = self._problem().fitted
         if not isinstance(self._problem().formulation.loss, HingeLoss):
             raise UnsupportedEstimatorError(
-                f"LinearSVC(loss={problem.params['loss']!r}) has influence of its own and "
-                "is not made smooth: call its methods, or fit with loss='hinge'."
+                f"LinearSVC(loss={problem.params['loss']!r}) already has influence methods, "
+                "so smooth() does not apply: call its methods, or fit with loss='hinge'."
             )
         shared = ("C", "fit_intercept", "intercept_scaling")
         smooth = SmoothHingeLinearSVC(
@@ -131,7 +139,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         ]:
             if given != supported:
                 raise UnsupportedEstimatorError(
-                    f"LinearSVC({name}={given!r}) has no influence function here: use "
+                    f"LinearSVC({name}={given!r}) has no influence functions here: use "
                     f"{name}={supported!r}."
                 )
         loss = {"hinge": HingeLoss, "squared_hinge": SquaredHingeLoss}[self.loss]()
@@ -143,19 +151,21 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
 
 
 class LinearSVR(InfluenceEstimatorMixin, svm.LinearSVR):
-    """Linear support vector regression of scikit-learn with influence functions.
+    """Linear support vector regression with influence functions.
 
-    Parameters, attributes and fit are those of :class:`sklearn.svm.LinearSVR`. The
-    objective with ``loss="squared_epsilon_insensitive"`` and sample weights w::
+    Parameters, attributes and `fit` are the same as in :class:`sklearn.svm.LinearSVR`. With
+    ``loss="squared_epsilon_insensitive"``, `fit` minimises this objective, with sample
+    weights w::
 
         F = sum_i C w_i max(0, |y_i - eta_i| - epsilon)^2
             + 1/2 |coef|^2 + 1/2 (intercept / intercept_scaling)^2
 
-    The loss has no second derivative where a residual is exactly epsilon; results are
-    derivatives as long as no row's residual crosses it. With
-    ``loss="epsilon_insensitive"``, scikit-learn's default, the square is left out, and
-    residuals of exactly epsilon are held there: results are derivatives on the active
-    set, zero for rows inside the tube and for those held at its border.
+    The loss has no second derivative if an absolute residual is exactly epsilon. Results are
+    derivatives as long as no residual crosses epsilon.
+
+    With ``loss="epsilon_insensitive"``, scikit-learn's default, there is no square. Rows with
+    an absolute residual of exactly epsilon then keep it, and results are derivatives on the
+    active set. They are zero for rows inside the tube and for rows at its border.
 
     Examples
     --------

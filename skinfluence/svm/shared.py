@@ -1,4 +1,4 @@
-"""Formulations that several support vector machines have in common."""
+"""Formulations that several support vector machines share."""
 
 from dataclasses import replace
 from numbers import Real
@@ -22,16 +22,16 @@ __all__ = [
     "smoothed",
 ]
 
-#: Kernels of scikit-learn's support vector machines.
+#: Kernel names that scikit-learn's support vector machines accept.
 KERNELS = ("linear", "rbf", "poly", "sigmoid", "precomputed")
 
 
 def linear_classification(estimator, loss, y, sample_weight):
-    """Return the formulation of a linear classifier with penalised intercepts."""
+    """Return the formulation for a linear classifier with penalised intercepts."""
     classes = estimator.classes_
-    several = len(classes) > 2
-    encoder = (OneVsRestLabels if several else SignedLabels)(classes)
-    n_outputs = len(classes) if several else 1
+    is_multiclass = len(classes) > 2
+    encoder = (OneVsRestLabels if is_multiclass else SignedLabels)(classes)
+    n_outputs = len(classes) if is_multiclass else 1
     layout = ParameterLayout(n_outputs, estimator.n_features_in_, estimator.fit_intercept)
     weight = encoder.class_weight(estimator.class_weight, y, sample_weight)
     return Formulation(
@@ -45,7 +45,7 @@ def linear_classification(estimator, loss, y, sample_weight):
 
 
 def penalty_with_intercept(estimator, layout):
-    """Return the diagonal of the penalty Hessian, shape (K, D)."""
+    """Return the diagonal of the penalty Hessian, (K, D)."""
     penalty = np.ones(layout.shape)
     if layout.fit_intercept:
         penalty[:, -1] = 1.0 / estimator.intercept_scaling**2
@@ -53,14 +53,14 @@ def penalty_with_intercept(estimator, layout):
 
 
 def smoothed(estimator, smooth, temperature):
-    """Return a smooth model, given unfitted, at the parameters of a hinge fit.
+    """Give a smooth model the parameters of a hinge fit, and return it.
 
     Parameters
     ----------
     estimator : object
-        The fitted hinge model.
+        Fitted hinge model.
     smooth : object
-        The smooth model; its class weights are set here.
+        Smooth model that is not fitted. This function also sets its class weights.
     temperature : float
         Width of the smooth hinge.
     """
@@ -73,8 +73,8 @@ def smoothed(estimator, smooth, temperature):
         objective = replace(objective, formulation=formulation)
     smooth._set_fitted(theta, layout, None if objective is None else objective.design.X)
     smooth.n_iter_ = 0
-    kept = ("classes_", "n_features_in_", "feature_names_in_", "_fitted_kernel")
-    for name in kept:
+    copied = ("classes_", "n_features_in_", "feature_names_in_", "_fitted_kernel")
+    for name in copied:
         if hasattr(estimator, name):
             setattr(smooth, name, getattr(estimator, name))
     smooth._problem().fitted = replace(
@@ -87,11 +87,14 @@ def smoothed(estimator, smooth, temperature):
 
 
 def one_vs_one_classification(estimator, loss, y, n_rows):
-    """Return the formulation of a kernel classifier on n rows, a free intercept a pair."""
+    """Return the formulation for a kernel classifier on n rows.
+
+    Each pair of classes has an intercept, which is not penalised.
+    """
     classes = estimator.classes_
     encoder = (SignedLabels if len(classes) == 2 else OneVsOneLabels)(classes)
     layout = ParameterLayout(len(classes) * (len(classes) - 1) // 2, n_rows, True)
-    # "balanced" goes by the numbers of samples, whatever their weights.
+    # "balanced" weights depend on the number of samples, not on sample weights.
     weight = encoder.class_weight(estimator.class_weight, y, None)
     return Formulation(
         loss=loss,
@@ -104,17 +107,17 @@ def one_vs_one_classification(estimator, loss, y, n_rows):
 
 
 def dual_penalty(layout):
-    """Return the penalty of dual coefficients, 1, with a free intercept, (K, n + 1)."""
+    """Return the penalty, 1 for dual coefficients and 0 for intercepts, (K, n + 1)."""
     penalty = np.ones(layout.shape)
     penalty[:, -1] = 0.0
     return penalty
 
 
 def resolve_kernel(estimator, X, sample_weight=None):
-    """Return the `Kernel` of a support vector machine fitted on X.
+    """Return the `Kernel` for a support vector machine fitted on X.
 
-    scikit-learn's own leave the sample weights out of gamma="scale". Raises ValueError for a
-    kernel that they do not have.
+    If sample weights are given, gamma="scale" uses them; scikit-learn's own classes ignore
+    them. The function raises ValueError if scikit-learn does not have the kernel.
     """
     kernel = estimator.kernel
     if callable(kernel):
@@ -133,7 +136,7 @@ def resolve_kernel(estimator, X, sample_weight=None):
 
 
 def _resolve_gamma(gamma, X, sample_weight):
-    """Return gamma as a number, by the rules of :class:`sklearn.svm.SVC`."""
+    """Return gamma as a number, as :class:`sklearn.svm.SVC` defines it."""
     if not isinstance(gamma, str):
         return float(gamma)
     if gamma == "auto":
@@ -155,7 +158,7 @@ def _resolve_gamma(gamma, X, sample_weight):
 
 
 def check_number(name, value, allow_zero=False):
-    """Raise unless the value is a positive, finite number, or zero where allowed."""
-    fits = isinstance(value, Real) and (0 < value < np.inf or (allow_zero and value == 0))
-    if not fits:
+    """Raise an error if the value is not a positive, finite number (or zero if allowed)."""
+    valid = isinstance(value, Real) and (0 < value < np.inf or (allow_zero and value == 0))
+    if not valid:
         raise ValueError(f"{name}={value!r} must be a positive number.")

@@ -1,4 +1,4 @@
-"""Support vector machines with a smooth hinge, our own estimators."""
+"""Support vector machines with a smooth hinge, which scikit-learn does not have."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -33,12 +33,12 @@ from skinfluence.svm.shared import (
 
 __all__ = ["SmoothHingeLinearSVC", "SmoothHingeSVC"]
 
-# Parameters of refits as tight as rounding allows.
+# Parameters for refits, with the smallest tolerance that rounding allows.
 _TIGHT = {"tol": 1e-11, "max_iter": 1000}
 
 
 class _SmoothHingeModel(BaseEstimator, ABC):
-    """Fit of a smooth hinge model, without influence: a template in six steps."""
+    """Base class with the `fit` method of smooth hinge models, without influence methods."""
 
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         self._check_params()
@@ -70,15 +70,15 @@ class _SmoothHingeModel(BaseEstimator, ABC):
 
     @abstractmethod
     def _training_design(self, X, sample_weight):
-        """Return the design of checked training rows."""
+        """Return the design for validated training rows."""
 
     @abstractmethod
     def _formulation(self, design, y, sample_weight):
-        """Return what is minimised."""
+        """Return the formulation of the objective."""
 
     @abstractmethod
     def _set_fitted(self, theta, layout, X):
-        """Store the parameters in attributes."""
+        """Store the parameters in fitted attributes."""
 
     def _check_params(self):
         for name in ("C", "temperature", "tol"):
@@ -92,7 +92,7 @@ class _SmoothHingeModel(BaseEstimator, ABC):
 
 
 class _SmoothHingeLinearModel(LinearClassifierMixin, _SmoothHingeModel):
-    """The linear estimator without influence: parameters, fit and predictions."""
+    """The linear estimator without influence methods."""
 
     def __init__(
         self,
@@ -135,35 +135,36 @@ class _SmoothHingeLinearModel(LinearClassifierMixin, _SmoothHingeModel):
 class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
     """Linear support vector classifier with a smooth hinge, and influence functions.
 
-    With temperature t, sample weights w, class weights c (frozen at fit, "balanced" ones
-    too) and labels y = +-1 of problem k::
+    `fit` minimises this objective, with temperature t, sample weights w, class weights c
+    (frozen at `fit`, also if "balanced") and labels y = +-1 in problem k::
 
         F = sum_ik C w_i c_ik t log(1 + exp((1 - y_ik eta_ik)/t))
             + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
 
-    As t goes to 0 this becomes the objective of ``LinearSVC(loss="hinge")``; at t > 0 it
-    has all derivatives. Two classes are one problem with the weights of both classes;
-    several are one problem for each, where c_ik is the weight of class k for its own rows
-    and 1 for the others, as in :class:`sklearn.svm.LinearSVC`.
+    As t approaches 0, this becomes the objective for ``LinearSVC(loss="hinge")``. If t > 0,
+    all derivatives exist. Two classes are one problem, and c_i is the weight for the class of
+    row i. With more classes there is one problem for each class, and c_ik is the weight for
+    class k if row i belongs to class k, else 1, as in :class:`sklearn.svm.LinearSVC`.
 
-    The fit is a damped Newton method. It starts at zero with a temperature of 1 and
-    follows the optimum down to the temperature asked for.
+    `fit` uses a damped Newton method. It starts with zeros at temperature 1 and follows the
+    optimum as the temperature falls to t.
 
     Parameters
     ----------
     C : float, default=1.0
-        Weight of the loss against the penalty.
+        Weight of the loss relative to the penalty.
     temperature : float, default=0.1
-        Width t of the smooth hinge.
+        Width t of the smooth hinge, in units of the margin.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     intercept_scaling : float, default=1.0
-        The larger, the less the intercept is penalised.
+        Scale for the intercept in the penalty. A larger value penalises the intercept less.
     class_weight : dict or "balanced", default=None
-        Weight of each class; "balanced" for weights inversely proportional to the sums of
-        the sample weights of the classes.
+        Weight for each class; None for ones. "balanced" weights are inversely proportional
+        to the sum of sample weights in each class.
     tol : float, default=1e-8
-        Newton decrement to reach, relative to the square root of the objective.
+        Stop if the Newton decrement, relative to the square root of the objective, is
+        smaller.
     max_iter : int, default=100
         Largest number of Newton steps over all temperatures.
 
@@ -172,15 +173,15 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Coefficients.
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Intercepts; zeros when `fit_intercept=False`.
+        Intercepts; zeros if `fit_intercept=False`.
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     n_iter_ : int
-        Newton steps over all temperatures.
+        Number of Newton steps over all temperatures.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, where X had names that are all strings.
+        Feature names, if X had names that are all strings.
 
     See Also
     --------
@@ -208,7 +209,7 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
 
 
 class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
-    """The kernel estimator without influence: parameters, fit and predictions."""
+    """The kernel estimator without influence methods."""
 
     _responses = PairResponses()
 
@@ -241,13 +242,15 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features)
-            Samples; K between them and the training samples where it is precomputed.
+            Samples. If the kernel is precomputed, the matrix K between these samples and the
+            training samples, of shape (m, n_samples).
 
         Returns
         -------
         decision : ndarray of shape (m,) or (m, n_classes)
-            Positive for the second of two classes. For several, the votes of the pairs,
-            with their summed confidences to break ties, as :class:`sklearn.svm.SVC` has it.
+            With two classes, a positive value selects the second. With more classes, the
+            votes from all pairs plus scaled confidences that break ties, as in
+            :class:`sklearn.svm.SVC`.
 
         Examples
         --------
@@ -266,12 +269,13 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         return raw[:, 0] if decide is None else decide(raw)
 
     def predict(self, X: MatrixLike) -> NDArray[Any]:
-        """Return the class of each sample.
+        """Return the predicted class of each sample.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features)
-            Samples; K between them and the training samples where it is precomputed.
+            Samples. If the kernel is precomputed, the matrix K between these samples and the
+            training samples, of shape (m, n_samples).
 
         Returns
         -------
@@ -295,7 +299,7 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         if self.kernel == "precomputed" or callable(self.kernel):
             return
         if not isinstance(self.degree, Integral) or self.degree < 0:
-            raise ValueError(f"degree={self.degree!r} must be an integer of at least 0.")
+            raise ValueError(f"degree={self.degree!r} must be an integer, 0 or larger.")
         if not isinstance(self.gamma, str):
             check_number("gamma", self.gamma, allow_zero=True)
 
@@ -320,7 +324,7 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        state.pop("_fitted_basis", None)  # holds K; the parameters do without
+        state.pop("_fitted_basis", None)  # contains K, which predictions do not need
         return state
 
     def __sklearn_tags__(self):
@@ -330,7 +334,7 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
 
 
 class _SmoothCoefficients(DualCoefficients):
-    """Dual coefficients in `dual_coef_`, one row for each pair of classes."""
+    """Dual coefficients in `dual_coef_`, with one row for each pair of classes."""
 
     def kernel(self, model, X):
         return model._fitted_kernel
@@ -355,49 +359,51 @@ class _SmoothCoefficients(DualCoefficients):
 class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
     """Kernel support vector classifier with a smooth hinge, and influence functions.
 
-    With temperature t, sample weights w, class weights c (frozen at fit; "balanced" ones
-    from the numbers of samples) and labels y = +-1, for each pair of classes::
+    For each pair of classes, `fit` minimises this objective over the rows in both classes,
+    with temperature t, sample weights w, class weights c (frozen at `fit`; "balanced"
+    weights depend on the number of samples) and labels y = +-1::
 
         F = sum_i C w_i c_i t log(1 + exp((1 - y_i f(x_i))/t)) + 1/2 |f - b|^2_K
         f = sum_j a_j K(., x_j) + b
 
-    over the rows of both classes, with a free intercept b. As t goes to 0 this becomes the
-    objective of :class:`sklearn.svm.SVC`; at t > 0 it has all derivatives.
+    The intercept b is not penalised. As t approaches 0, this becomes the objective for
+    :class:`sklearn.svm.SVC`. If t > 0, all derivatives exist.
 
-    The fit is a damped Newton method on functions. It starts at zero with a temperature of
-    1 and follows the optimum down to the temperature asked for.
+    `fit` uses a damped Newton method on functions. It starts with zeros at temperature 1 and
+    follows the optimum as the temperature falls to t.
 
     Parameters
     ----------
     C : float, default=1.0
-        Weight of the loss against the penalty.
+        Weight of the loss relative to the penalty.
     temperature : float, default=0.1
-        Width t of the smooth hinge.
+        Width t of the smooth hinge, in units of the margin.
     kernel : {"linear", "rbf", "poly", "sigmoid", "precomputed"} or callable, default="rbf"
-        The kernel; a function takes two matrices and returns K between their rows. It
-        has to be positive semidefinite, which a sigmoid need not be.
+        Kernel. A function takes two matrices and returns K between their rows. The kernel
+        must be positive semidefinite; "sigmoid" may not be.
     gamma : {"scale", "auto"} or float, default="scale"
-        Coefficient of "rbf", "poly" and "sigmoid"; "auto" is 1 / n_features, "scale" is
-        1 / (n_features * X.var()) with the variance under the sample weights, so that a
-        weight of 2 is the same as the row twice.
+        Coefficient in "rbf", "poly" and "sigmoid". "auto" means 1 / n_features. "scale"
+        means 1 / (n_features * X.var()). This variance uses the sample weights, so weight 2
+        is equivalent to a repeated row.
     degree : int, default=3
-        Degree of "poly".
+        Degree for "poly".
     coef0 : float, default=0.0
-        Constant of "poly" and "sigmoid".
+        Constant in "poly" and "sigmoid".
     class_weight : dict or "balanced", default=None
-        Weight of each class; "balanced" for weights inversely proportional to their numbers
-        of samples.
+        Weight for each class; None for ones. "balanced" weights are inversely proportional
+        to the number of samples in each class.
     tol : float, default=1e-8
-        Newton decrement to reach, relative to the square root of the objective.
+        Stop if the Newton decrement, relative to the square root of the objective, is
+        smaller.
     max_iter : int, default=100
         Largest number of Newton steps over all temperatures.
 
     Attributes
     ----------
     dual_coef_ : ndarray of shape (n_pairs, n_samples)
-        Coefficients a of the training samples, one row for each pair of classes in the order
-        (0, 1), (0, 2), ..., (1, 2), ...; positive for the second of two classes, and for
-        the first of a pair of several, as libsvm has it.
+        Coefficients a, with one row for each pair of classes in the order (0, 1), (0, 2),
+        ..., (1, 2), ... If there are two classes, coefficients are positive for the second;
+        with more classes they are positive for the first class in a pair, as in libsvm.
     intercept_ : ndarray of shape (n_pairs,)
         Intercepts b.
     X_fit_ : {ndarray, sparse matrix} of shape (n_samples, n_features)
@@ -405,11 +411,11 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     n_iter_ : int
-        Newton steps over all temperatures.
+        Number of Newton steps over all temperatures.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, where X had names that are all strings.
+        Feature names, if X had names that are all strings.
 
     See Also
     --------

@@ -1,0 +1,110 @@
+"""Base classes for functionals."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from skinfluence._typing import Floats
+from skinfluence.gradients import GradientRows
+from skinfluence.pairs import PairDecision
+from skinfluence.pipeline import problem_of
+from skinfluence.targets import OneVsOneLabels
+
+__all__ = ["Functional", "PredictionFunctional"]
+
+
+class Functional(ABC):
+    """A function from the parameters to one number, with its gradient.
+
+    Calling a functional returns its gradient, so it can be passed to `influence_functional`,
+    which accepts any callable that returns a gradient.
+    """
+
+    @abstractmethod
+    def value(self, params: Floats) -> float:
+        """Return f(params).
+
+        Parameters
+        ----------
+        params : ndarray of shape (p,)
+            Parameters, laid out as `params_`.
+
+        Returns
+        -------
+        value : float
+            Value f(params).
+        """
+
+    @abstractmethod
+    def gradient(self, params: Floats) -> Floats:
+        """Return the gradient of f with respect to the parameters.
+
+        Parameters
+        ----------
+        params : ndarray of shape (p,)
+            Parameters, laid out as `params_`.
+
+        Returns
+        -------
+        gradient : ndarray of shape (p,)
+            Gradient, laid out as `params_`.
+        """
+
+    def __call__(self, params: Floats) -> Floats:
+        """Return `gradient(params)`."""
+        return self.gradient(params)
+
+
+class PredictionFunctional(Functional):
+    """A function of the raw predictions for given samples.
+
+    If the model decides between pairs of classes, the function takes one decision value for
+    each class instead.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted estimator.
+    X : array-like
+        The samples.
+    """
+
+    def __init__(self, estimator, X):
+        problem = problem_of(estimator)
+        formulation = problem.formulation
+        self.layout = formulation.layout
+        self.samples = X
+        self.design = problem.check_X(formulation, X)
+        self.decide = None
+        if isinstance(formulation.target, OneVsOneLabels):
+            self.decide = PairDecision(len(problem.estimator.classes_))
+
+    def value(self, params):
+        raw = self._raw(params)
+        return float(self._value(raw if self.decide is None else self.decide(raw)))
+
+    def gradient(self, params):
+        gradient = self._gradient_in_raw(self._raw(params))
+        return self.layout.to_public(GradientRows(self.design, gradient).sum())
+
+    def sample_gradient(self, params):
+        """Return the raw samples, their design, and df/d(raw predictions), (m, K)."""
+        return self.samples, self.design, self._gradient_in_raw(self._raw(params))
+
+    def _gradient_in_raw(self, raw):
+        if self.decide is None:
+            return self._raw_gradient(raw)
+        gradient = self._raw_gradient(self.decide(raw))
+        return np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
+
+    def _raw(self, params):
+        theta = self.layout.from_public(np.asarray(params, dtype=np.float64))
+        return self.design.predict(theta)
+
+    @abstractmethod
+    def _value(self, raw):
+        """Return f from raw predictions (m, K)."""
+
+    @abstractmethod
+    def _raw_gradient(self, raw):
+        """Return the gradient of f with respect to raw predictions, (m, K)."""
