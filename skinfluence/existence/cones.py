@@ -1,33 +1,4 @@
-"""Whether an objective has a minimum, and the direction along which it falls if not.
-
-A loss such as the logistic one falls for ever as its raw prediction goes to one side,
-`Loss.falls_forever`. If a direction d of the parameters without any penalty moves no row to
-another side, and some row to such a side, then F falls along d from everywhere and has no
-minimum: the classes are separated, completely or in part (quasi-separation). For a convex loss
-the converse is true as well: if there is no such d, F has a minimum. With signs s_ik from
-`falls_forever` the directions form a cone,
-
-    s_ik x~_i'd_k >= 0 if s_ik = -1 or 1,     x~_i'd_k = 0 if s_ik = 0
-
-(softmax, class y of row i: x~_i'(d_y - d_k) >= 0 for all k), and linear programming decides
-whether a row moves in it: the sum of the left-hand sides has a positive maximum over the cone
-within a box.
-
-The linear program is needed only if a Newton step is long. At any point of an objective
-without a minimum G + H N = 0 gives, as no penalty acts along d,
-
-    sum_i |g_i| |x~_i'd| = -G'd = d'H N <= max_i |x~_i'N| sum_i h_i |x~_i'd|
-
-so some |x~_i'N| is at least the least ratio |g_i| / h_i on the side where the loss falls,
-`Loss.shortest_step`: 1 for the logistic loss, softmax and Poisson. `may_lack_minimum`
-compares, and at an optimum the comparison is all that is paid.
-
-References: Albert & Anderson, Biometrika 71, 1984; Geyer, Electronic Journal of Statistics 3,
-2009; Correia, Guimaraes & Zylkin, "Verifying the existence of maximum likelihood estimates for
-generalized linear models", 2019.
-"""
-
-from dataclasses import dataclass
+"""The cone of directions that move no row to the wrong side, and linear programs on it."""
 
 import numpy as np
 from scipy import sparse
@@ -35,214 +6,27 @@ from scipy.optimize import linprog
 
 from skinfluence.blocks import row_blocks
 
-__all__ = [
-    "Recession",
-    "RemovalCheck",
-    "find_recession",
-    "may_lack_minimum",
-    "may_recede",
-    "moving_rows",
-    "recession_direction",
-]
+__all__ = ["MOVES", "Cone", "OutputCone", "SoftmaxCone", "search", "unpenalised"]
 
 # How exactly HiGHS keeps constraints, the least that it takes, for rows with largest entry 1;
 # by how much a direction may break one; and from where on a row moves along it.
-_LP_TOL, _BROKEN, _MOVES = 1e-10, 1e-9, 1e-7
+_LP_TOL, _BROKEN, MOVES = 1e-10, 1e-9, 1e-7
 # Eigenvalue, relative to a unit diagonal, of a direction along which no row moves.
 _FLAT = 1e-10
 # Share of a parameter in a direction from which on it is part of it.
 _OPEN = 1e-6
-# Share of the shortest Newton step that a step known to a few digits is held against.
-_SHARE = 0.9
 # Variables up to which the parameters that a direction leaves open are worked out.
 _MOST_VARIABLES = 5000
 
 
-@dataclass(frozen=True, eq=False)
-class Recession:
-    """Directions along which an objective falls for ever.
-
-    Parameters
-    ----------
-    direction : ndarray of shape (K, D)
-        One of them, with as many rows on the way as possible; its largest entry is 1.
-    lost : ndarray of shape (K, D)
-        Parameters, bool, without a value: the rows that `direction` does not move leave them
-        open, and the others have theirs at infinity.
-    """
-
-    direction: np.ndarray
-    lost: np.ndarray
-
-
-def recession_direction(objective, theta=None):
-    """Return a direction (K, D) of the parameters along which F falls for ever, or None.
-
-    Parameters
-    ----------
-    objective : Objective
-        F. Rows of weight zero do not count.
-    theta : ndarray of shape (K, D) or None, default=None
-        Parameters that may be such a direction themselves, as those of a fit to separated
-        classes are: that saves linear programs. Whether there is one does not depend on them.
-
-    Returns
-    -------
-    direction : ndarray of shape (K, D) or None
-        Its largest entry is 1. None if F has a minimum, and if its rows are distributed, so
-        that they cannot be asked. For losses that are not convex None only means that no
-        direction was found.
-    """
-    found = find_recession(objective, theta)
-    return None if found is None else found.direction
-
-
-def may_lack_minimum(objective, correction, rows=None):
-    """Return whether a Newton step is so long that F may have no minimum.
-
-    Parameters
-    ----------
-    objective : Objective
-        F.
-    correction : ndarray of shape (K, D)
-        N = -H^-1 G at any point, to a few digits.
-    rows : ndarray of shape (n, K) or None, default=None
-        Its raw predictions x~_i'N where known.
-
-    Returns
-    -------
-    bool
-        False proves that there is no direction that `recession_direction` could find.
-    """
-    if not may_recede(objective):
-        return False
-    moved = objective.design.predict(correction) if rows is None else rows
-    moved = moved[objective.sample_weight > 0]
-    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved)
-    loss = objective.formulation.loss
-    return not np.all(size < _SHARE * loss.shortest_step())
-
-
-def find_recession(objective, theta=None):
-    """Return the `Recession` of an objective, None if it has a minimum.
-
-    Arguments are those of `recession_direction`.
-
-    The largest set of rows that a direction can move is found in rounds: rows that move in one
-    no longer hold back the direction of the next, because a long way along the first makes up
-    for them.
-    """
-    if not may_recede(objective):
-        return None
-    falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
-    if objective.coupled:
-        found = [_search(_Softmax(objective, falls), theta)]
-    else:
-        outputs = np.flatnonzero(_unpenalised(objective).any(axis=1))
-        found = [_search(_Output(objective, falls, k), theta) for k in outputs]
-    found = [one for one in found if one is not None]
-    if not found:
-        return None
-    direction = sum(one[0] for one in found)
-    lost = np.any([one[1] for one in found], axis=0)
-    return Recession(direction / np.abs(direction).max(), lost)
-
-
-def moving_rows(objective, direction):
-    """Return which rows with a weight a direction (K, D) moves, (n,) bool."""
-    moved = objective.design.predict(direction)
-    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved).max(axis=1)
-    known = objective.design.magnitude(direction).max(axis=1)
-    return (size > _MOVES * known) & (objective.sample_weight > 0)
-
-
-def _unpenalised(objective):
+def unpenalised(objective):
     """Return the parameters that neither a penalty nor a support holds, (K, D) bool."""
     support = objective.formulation.l1_support
     free = objective.penalty == 0
     return free if support is None else free & ~support.penalised
 
 
-def may_recede(objective):
-    """Return whether loss and penalties leave the question open."""
-    if objective.is_distributed:
-        return False
-    falls = objective.formulation.loss.falls_forever
-    some = objective.target[:1], len(objective.penalty)
-    return falls(*some) is not None and bool(_unpenalised(objective).any())
-
-
-class RemovalCheck:
-    """Finds the groups of rows without which F has no minimum.
-
-    They are those that held back a direction, as the only sample that overlaps. The steps away
-    from an optimum of all rows are then long, as `may_lack_minimum` says of the first one.
-
-    Parameters
-    ----------
-    objective : Objective
-        F with all rows.
-    """
-
-    def __init__(self, objective):
-        self.objective = objective
-        self.is_needed = may_recede(objective)
-        if not self.is_needed:
-            return
-        design = objective.design
-        d = design.n_features
-        self.mean = np.zeros(d)
-        self.reach = np.ones(design.n_columns)
-        if design.has_metric:
-            self.reach[:] = np.inf  # every group is looked at
-            return
-        mean = design.centre(objective.sample_weight)
-        self.mean = self.mean if mean is None else mean
-        largest = np.zeros(d)
-        for rows in row_blocks(design.n_rows, 24 * design.n_columns):
-            X = design.X[rows].astype(np.float64)
-            if mean is None:
-                size = abs(X).max(axis=0)
-                size = size.toarray().ravel() if sparse.issparse(size) else size
-            else:
-                size = np.abs(X - mean).max(axis=0)
-            largest = np.maximum(largest, size)
-        self.reach[:d] = largest
-
-    def directions(self, theta, rows, moved):
-        """Return {j: direction} of groups whose removal leaves no minimum.
-
-        Parameters
-        ----------
-        theta : ndarray of shape (K, D)
-            Parameters with all rows.
-        rows : ndarray of shape (b, a)
-            Rows of each group, padded by -1.
-        moved : ndarray of shape (b, K, D)
-            Parameters without them.
-        """
-        if not self.is_needed:
-            return {}
-        change, d = moved - theta, self.objective.design.n_features
-        with np.errstate(invalid="ignore"):
-            size = np.abs(change)
-            if self.objective.design.fit_intercept:
-                size[..., -1] = np.abs(change[..., -1] + change[..., :d] @ self.mean)
-            bound = np.where(size > 0, size * self.reach, 0.0).sum(axis=2).max(axis=1)
-        bound *= 2.0 if self.objective.coupled else 1.0
-        step = _SHARE * self.objective.formulation.loss.shortest_step()
-        found = {}
-        for j in np.flatnonzero(~(bound < step)):
-            reduced = self.objective.without(rows[j][rows[j] >= 0])
-            lost = not np.isfinite(moved[j]).all()
-            if lost or may_lack_minimum(reduced, change[j]):
-                direction = recession_direction(reduced, None if lost else moved[j])
-                if direction is not None:
-                    found[int(j)] = direction
-        return found
-
-
-class _Cone:
+class Cone:
     """The directions of some parameters that move no row to the wrong side.
 
     In variables v, one for each parameter without a penalty, in units of its feature's spread
@@ -376,11 +160,11 @@ class _Cone:
         return np.concatenate([np.zeros(0), *parts])
 
 
-class _Output(_Cone):
+class OutputCone(Cone):
     """Directions of one output that others do not interact with."""
 
     def __init__(self, objective, falls, output):
-        super().__init__(objective, np.flatnonzero(_unpenalised(objective)[output]))
+        super().__init__(objective, np.flatnonzero(unpenalised(objective)[output]))
         weight = objective.row_weight
         counts = weight[:, min(output, weight.shape[1] - 1)] > 0
         falls = falls[:, output]
@@ -407,14 +191,14 @@ class _Output(_Cone):
         return self._to_variables(theta[self.output])
 
 
-class _Softmax(_Cone):
+class SoftmaxCone(Cone):
     """Directions of outputs of which only the differences count: the first one stays.
 
     One constraint for each row and class that is not its own.
     """
 
     def __init__(self, objective, falls):
-        super().__init__(objective, np.flatnonzero(_unpenalised(objective).all(axis=0)))
+        super().__init__(objective, np.flatnonzero(unpenalised(objective).all(axis=0)))
         rows = np.flatnonzero(objective.row_weight[:, 0] > 0)
         self.K = falls.shape[1]
         self.own = falls[rows].argmax(axis=1).repeat(self.K - 1)
@@ -468,7 +252,7 @@ def _scaled_rows(rows, factor):
     return rows
 
 
-def _search(cone, theta):
+def search(cone, theta):
     """Return (direction, lost) of a cone, None if nothing falls."""
     left = cone.distinct()
     total = np.zeros(cone.n_variables)
@@ -479,7 +263,7 @@ def _search(cone, theta):
         if v is None:
             break
         along = cone.products(left, v)
-        moves = (along > _MOVES) & (cone.sign[left] > 0)
+        moves = (along > MOVES) & (cone.sign[left] > 0)
         # So far along what was found before that rows which moved there still do.
         back = -cone.products(gone, v)
         behind = back > 0
@@ -507,7 +291,7 @@ def _is_inside(cone, left, along):
     """Return whether products with a v keep the constraints, and one more than that."""
     fixed = cone.sign[left] == 0
     broken = np.where(fixed, np.abs(along), -along) > _BROKEN
-    return not broken.any() and bool(np.any(along[~fixed] > _MOVES))
+    return not broken.any() and bool(np.any(along[~fixed] > MOVES))
 
 
 def _furthest(cone, left):
