@@ -151,7 +151,7 @@ OUTCOMES = {
     },
     "cold": {"warns": "not positive definite"},
     "no support vector": {
-        "raises": "flat along .1 intercept|no kink holds a row",
+        "raises": "flat along .1 intercept|no row is a margin vector",
         "warns": "no correlation",
     },
     "one row": {

@@ -1,4 +1,4 @@
-"""The systems P of `WoodburySolver`, factorised, one for each group of outputs."""
+"""The factorised systems P of `WoodburySolver`, one for each group of outputs."""
 
 from abc import ABC, abstractmethod
 
@@ -9,32 +9,32 @@ from skinfluence.exceptions import SingularHessianError
 
 __all__ = ["CoupledSystem", "RowSystem", "System"]
 
-# Curvature relative to the penalty above which rho / h has lost no more than three digits.
+# Above this curvature, relative to the penalty, rho / h loses no more than three digits.
 _STRONG = 1e-6
 
 
 class System(ABC):
-    """P of some outputs, factorised.
+    """P for a group of outputs, factorised.
 
     Attributes
     ----------
     outputs : ndarray
-        The outputs it serves.
+        The outputs in the group.
     rows : ndarray
-        The rows in it, by their indices.
+        Indices of the rows in P.
     part : Design
-        The rows themselves.
+        These rows.
     n_rows : int
-        How many.
+        Their number.
     n_coupled : int
-        How many outputs interact, k.
+        Number of outputs that interact, k.
     size : float
-        Norm of H relative to the penalty, that of I + W^1/2 X Lam^-1 X' W^1/2: as large is
-        the condition number of H, and y above beside the solution that is left of it.
+        Norm of H relative to the penalty: the norm of I + W^1/2 X Lam^-1 X' W^1/2. The
+        condition number of H is as large, and so is the ratio of y above to the solution.
     lift : float
-        What has been added to every entry of P. With a free intercept the sum of rho is
-        given, v_b, and (P + lift 1 1') rho = raw + (b + lift v_b) 1 says the same as
-        P rho = raw + b 1: as many held rows as features and one more leave P singular.
+        Number added to every entry of P, because P is singular if there is one more margin
+        vector than features. A free intercept fixes the sum of rho at v_b, so
+        (P + lift 1 1') rho = raw + (b + lift v_b) 1 is equivalent to P rho = raw + b 1.
     """
 
     n_coupled = 1
@@ -46,7 +46,7 @@ class System(ABC):
 
     @abstractmethod
     def shared(self):
-        """Return the outputs in the groups that `apply` takes at once."""
+        """Return the outputs in groups that `apply` takes together."""
 
     def _factorise(self, M):
         self.factor = M
@@ -55,9 +55,9 @@ class System(ABC):
         factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
         if info != 0:
             raise SingularHessianError(
-                "The Hessian of the objective is not finite or not positive definite: "
-                "rescale the features; a kernel has to be positive definite, and rows that "
-                "a kink holds in place must differ."
+                "The Hessian of the objective is not finite or not positive definite. "
+                "Rescale the features. A kernel must be positive definite, and rows that lie "
+                "on a kink must differ."
             )
         self.factor = factor
 
@@ -71,14 +71,14 @@ class System(ABC):
 
 
 class RowSystem(System):
-    """Pointwise curvature: P = diag(1/h) + X Lam^-1 X', scaled to unit diagonal.
+    """P = diag(1/h) + X Lam^-1 X' for pointwise curvature, scaled to unit diagonal.
 
     Parameters
     ----------
     outputs : ndarray
         Outputs with this curvature and penalty.
     h : ndarray of shape (n,)
-        Curvature of each row, inf where a kink holds it.
+        Curvature of each row, inf for a margin vector.
     design : Design
         All rows.
     inverse : ndarray of shape (D,)
@@ -89,11 +89,12 @@ class RowSystem(System):
 
     def __init__(self, outputs, h, design, inverse, cutoff):
         self.outputs = outputs
-        with np.errstate(invalid="ignore"):  # inf * 0 of a row at the origin
+        with np.errstate(invalid="ignore"):  # inf * 0 for a row at the origin
             weight = h * design.squared_norms(inverse)
         counts = weight > cutoff
         if design.fit_intercept and inverse[-1] == 0:
-            # What the penalty outweighs may still hold a free intercept.
+            # A row may determine a free intercept although the penalty outweighs its
+            # curvature.
             counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
         rows = slice(None) if counts.all() else np.flatnonzero(counts)
         if np.isinf(h).any():
@@ -117,9 +118,9 @@ class RowSystem(System):
         self._factorise(M)
 
     def _independent(self, design, rows, inverse):
-        """Return held rows none of which repeats what the others say together.
+        """Return linearly independent margin vectors, from which the others follow.
 
-        The rest are held with them, and P would be singular.
+        With the others, P would be singular.
         """
         P = design.take(rows).products(inverse)
         if design.fit_intercept and inverse[-1] == 0 and len(rows):
@@ -132,7 +133,7 @@ class RowSystem(System):
         return rows[np.sort(order[:rank] - 1)]
 
     def _relative_norm(self, M):
-        """Return `size` in the Frobenius norm; rows held by a kink count for nothing."""
+        """Return `size` in the Frobenius norm; margin vectors do not count."""
         with np.errstate(over="ignore"):
             t = self.h / self.scale**2
         t[~np.isfinite(t)] = 0.0
@@ -141,7 +142,7 @@ class RowSystem(System):
         return largest * np.sqrt(np.einsum("i,ij,ij,j->", t, M, M, t))
 
     def find(self, rows):
-        """Return where rows are in P, -1 for those that are not and for -1."""
+        """Return the positions of rows in P, -1 for absent rows and for -1."""
         place = np.searchsorted(self.rows, rows)
         place[place == self.n_rows] = -1
         return np.where(self.rows[place] == rows, place, -1) if self.n_rows else place
@@ -154,9 +155,9 @@ class RowSystem(System):
 
 
 class CoupledSystem(System):
-    """Curvature W_i (k, k) of a coupled loss, which may be singular.
+    """P for a coupled loss, whose curvature W_i (k, k) may be singular.
 
-    With R = W^1/2, P^-1 = R M^-1 R for M = I + R X Lam^-1 X' R of order n k.
+    With R = W^1/2, P^-1 = R M^-1 R for M = I + R X Lam^-1 X' R, which has order n k.
 
     Parameters
     ----------
