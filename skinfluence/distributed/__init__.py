@@ -1,19 +1,19 @@
 """Rows in dask arrays: the same formulas chunk by chunk, on the user's scheduler.
 
 F, its gradient and its Hessian are sums over rows. Each chunk of rows becomes an ordinary
-`Objective` inside a task; what it adds is computed there by the code that computes it for
-arrays, sums are taken in a tree, and only sums reach the caller, who factorises the Hessian.
-Nothing of the size of the data is held in one place: a task holds one chunk, its raw
-predictions and temporaries within `working_memory`.
+`Objective` inside a task. The task computes the chunk's contribution with the same code as for
+arrays in memory. Contributions are added in a tree, and only the sums return to the caller,
+who factorises the Hessian. No process needs memory for all rows: a task holds one chunk, its
+raw predictions, and temporary arrays within `working_memory`.
 
     Samples                checked dask arrays with equal chunks of rows
-    DistributedObjective   what an `Objective` is to rows in memory
-    DistributedPoint       what a `Point` is
+    DistributedObjective   the counterpart of `Objective`
+    DistributedPoint       the counterpart of `Point`
 
-The last two have those attributes of their models that Newton's method and a dense
-factorisation read, and two ways to ask more of all rows: `total` and `per_row`.
+The last two have the attributes of `Objective` and `Point` that Newton's method and a dense
+factorisation need. For anything else from all rows, use `total` and `per_row`.
 
-The functions that run in tasks stand at module level, where every worker can import them.
+The functions that run in tasks are at module level, so every worker can import them.
 
     samples.py     dask arrays, their chunks and the tasks on them
     objective.py   the objective and its sums over the chunks

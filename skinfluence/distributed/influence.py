@@ -1,4 +1,4 @@
-"""The influence of training rows, where these or the queries are in dask arrays."""
+"""Influence, if training rows or queries are in dask arrays."""
 
 from dataclasses import replace
 
@@ -12,21 +12,21 @@ __all__ = ["influence_loss", "most_influential"]
 
 
 def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
-    """Return I_up,loss of every training row on every query as a dask array.
+    """Return I_up,loss for every training row and every query as a dask array.
 
-    Either side may be in memory. Chunks are those of the dask arrays, those of the queries
-    cut where chunks of the result would be larger than dask is configured for.
+    Either side may be in memory. The result has the chunks of the dask arrays. Query chunks
+    are split if result chunks would exceed dask's configured size.
 
     Parameters
     ----------
     point, factor : Point or DistributedPoint, Factor
-        The fitted problem.
+        The fitted model.
     query : GradientRows or DistributedPoint
-        Queries: their gradients, or their dask arrays at the fitted parameters.
+        Query gradients, or a point with the query samples at the fitted parameters.
     average : bool, default=False
-        Whether the mean loss of the queries is meant.
+        Whether to use the mean loss over the queries.
     dtype : numpy dtype, default=numpy.float64
-        Type of the result.
+        Data type of the result.
 
     Returns
     -------
@@ -51,8 +51,8 @@ def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
 def most_influential(point, factor, query, n_influential, order, *, average=False):
     """Return the training rows with the largest influence on each query.
 
-    Every chunk keeps its own best, and the best of chunks are merged in a tree. See
-    `influence.most_influential` for the result, which is in memory.
+    Every chunk keeps its own largest values, and these are merged in a tree. The result is in
+    memory, see `influence.most_influential`.
     """
     dask = import_dask()
     starts = np.cumsum([0, *_lengths(point)[:-1]]).tolist()
@@ -69,22 +69,22 @@ def most_influential(point, factor, query, n_influential, order, *, average=Fals
 
 
 def _map(point, function, *arguments):
-    """Return `point.map`; a point in memory is one chunk."""
+    """Return `point.map`, or one task if the point is in memory."""
     if is_distributed(point):
         return point.map(function, *arguments)
     return [make_task(function, share(point), *map(share, arguments))]
 
 
 def _lengths(point):
-    """Return the numbers of rows of the chunks of `_map`."""
+    """Return the numbers of rows in the chunks that `_map` uses."""
     return point.objective.samples.lengths if is_distributed(point) else [len(point.rows)]
 
 
 def _solutions(point, factor, query, average, width):
-    """Return (number of queries, -S H^-1 times their gradients, shared) chunk by chunk.
+    """Return (number of queries, -S H^-1 times their gradients, shared) for each chunk.
 
-    Chunks are those of the queries, cut where `width` numbers for each query, its gradient
-    and what a solve makes of it would be larger than dask's own chunks.
+    Query chunks are split if `width` numbers for each query, its gradient and the temporary
+    arrays of a solve would exceed dask's own chunk size.
     """
     S, count = point.objective.weight_sum, _n_queries(query)
     if average:
@@ -110,7 +110,7 @@ def _n_queries(query):
     return query.objective.n_rows if is_distributed(query) else len(query)
 
 
-# What runs in tasks.
+# Functions that run in tasks.
 
 
 def _query_gradients(point):

@@ -1,4 +1,4 @@
-"""An objective of rows in dask arrays: its sums are taken chunk by chunk."""
+"""An objective for rows in dask arrays: its sums are computed chunk by chunk."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def is_distributed(*points):
-    """Whether the rows of any of these are in dask arrays."""
+    """Return whether any of the points has its rows in dask arrays."""
     return any(isinstance(point, DistributedPoint) for point in points)
 
 
@@ -34,16 +34,16 @@ class DistributedObjective:
     Parameters
     ----------
     formulation : Formulation
-        What is minimised.
+        The objective without its data.
     samples : Samples or None
-        The rows; None where only what follows from the other fields is needed.
+        The rows; None if only attributes that follow from the other fields are needed.
     n_rows : int
         Number of rows, n.
     weight_sum : float
         S, the sum of the sample weights.
     """
 
-    #: Whether solvers can have nothing but sums over the rows.
+    #: Whether solvers can access only sums over the rows.
     is_distributed = True
 
     formulation: Formulation
@@ -56,7 +56,7 @@ class DistributedObjective:
 
     @cached_property
     def _head(self):
-        """The objective of no rows with the penalty of all of them."""
+        """An objective without rows, with the penalty for all of them."""
         form, layout = _of_a_part(self.formulation), self.formulation.layout
         if form.penalty_share is not None:
             penalty = form.penalty + self.weight_sum * form.penalty_share
@@ -66,12 +66,12 @@ class DistributedObjective:
 
     @property
     def design(self):
-        """The design of no rows, for what does not depend on them."""
+        """A design without rows, for attributes that do not depend on them."""
         return self._head.design
 
     @property
     def penalty(self):
-        """Diagonal of Lam at the present weights, shape (K, D)."""
+        """Diagonal of Lam at the current weights, shape (K, D)."""
         return self._head.penalty
 
     @property
@@ -81,25 +81,25 @@ class DistributedObjective:
 
     @property
     def gauge(self):
-        """Columns along which one shift of all outputs leaves F as it is, (D,) bool."""
+        """Columns along which a common shift of all outputs leaves F unchanged, (D,) bool."""
         return self._head.gauge
 
     @property
     def free(self):
-        """Parameters that move, (K, D) bool."""
+        """Parameters that are free to move, (K, D) bool."""
         return self._head.free
 
     @property
     def pin(self):
-        """None: dependent features are refused, see `DistributedPoint.hessian_blocks`."""
+        """None, because dependent features raise an error in `hessian_blocks` of the point."""
         return None
 
     def freeze(self, V):
-        """Set V (..., K, D) to zero, in place, where parameters do not move."""
+        """Set V (..., K, D) to zero, in place, for parameters that are fixed."""
         return self._head.freeze(V)
 
     def remove_gauge(self, V):
-        """Project V (..., K, D) in place off the gauge directions and return it."""
+        """Project V (..., K, D) off the gauge directions, in place, and return it."""
         return self._head.remove_gauge(V)
 
     def with_extra_penalty(self, shift):
@@ -110,7 +110,7 @@ class DistributedObjective:
     def at(self, theta):
         """Return this objective evaluated at theta (K, D).
 
-        Asked for the same theta twice in a row, the same point: its sums are known.
+        Two calls in a row with the same theta return the same point, which caches its sums.
         """
         theta = np.array(theta, dtype=np.float64)
         last = vars(self).get("_last")
@@ -120,14 +120,14 @@ class DistributedObjective:
 
 
 class DistributedPoint:
-    """A distributed objective at theta; every pass over the rows waits until it is needed.
+    """A distributed objective at theta. It makes a pass over the rows only when needed.
 
     Parameters
     ----------
     objective : DistributedObjective
         The objective F.
     theta : ndarray of shape (K, D)
-        Where.
+        Parameters at which the objective is evaluated.
     """
 
     def __init__(self, objective, theta):
@@ -137,8 +137,8 @@ class DistributedPoint:
     def map(self, function, *arguments):
         """Return delayed function(point, *arguments) for the point of each chunk.
 
-        The points of the chunks add up to this one but for the part of the penalty that
-        does not depend on the weights, which they leave out.
+        The points of the chunks add up to this one, except for the constant part of the
+        penalty, which they omit because it does not depend on the weights.
         """
         objective = self.objective
         form = objective.formulation
@@ -146,7 +146,7 @@ class DistributedPoint:
         return objective.samples.map(form, _at_point, function, self.theta, *arguments)
 
     def total(self, function, *arguments):
-        """Return the sum of function(point, *arguments), an array, over the chunks."""
+        """Return the sum over the chunks of function(point, *arguments), an array."""
         return reduce_tasks(_sum, self.map(function, *arguments)).compute()
 
     def per_row(self, function, *arguments):
@@ -155,7 +155,7 @@ class DistributedPoint:
 
     @cached_property
     def _sums(self):
-        """F, G and the centre of the rows without the penalty, from one pass."""
+        """F, G and the rows' centre, without the constant penalty, from one pass."""
         value, weight, *rest = self.total(_first_order)
         d = self.objective.design.n_features
         centre = np.array(rest[:d]) / weight if weight > 0 else None
@@ -173,27 +173,27 @@ class DistributedPoint:
         return self._sums[1] + self.objective.formulation.penalty * self.theta
 
     def centre(self):
-        """Return the mean of the features with the rows as they count in H, or None."""
+        """Return the mean of the features, weighted by the rows' curvature, or None."""
         return self._sums[2]
 
     def hessian_blocks(self, shift=None):
-        """Return the diagonal blocks of H and which outputs each one serves."""
+        """Return the diagonal blocks of H with the outputs that each one serves."""
         grams = self.total(Point.curvature_grams, shift)
         if self._has_null_directions(grams[0]):
             raise UnsupportedEstimatorError(
-                "The features depend on each other, and a solution of least norm needs its "
-                "rows in memory, not in dask arrays: drop features, use Ridge, or call "
-                "compute() on a part of the rows and pass that."
+                "The features depend on each other. A least-norm solution then needs its rows "
+                "in memory, not in dask arrays: drop features, use Ridge, or call compute() "
+                "on a part of the rows and pass that."
             )
         return hessian_blocks(self.objective, grams)
 
     def _has_null_directions(self, gram):
-        """Return whether a solution of least norm is one of many."""
+        """Return whether the least-norm solution is not the only one."""
         unit, design = self.objective.formulation.minimum_norm, self.objective.design
         if unit is None:
             return False
         tol = rank_cutoff(unit, self.objective.n_rows, design.n_features)
-        # With squared errors alone, H is the second moments of the rows times a number.
+        # For the squared error alone, H is the rows' second moments times a number.
         return len(null_directions(gram, design, tol)[0]) > 0
 
     def hessian_diagonal(self):
@@ -201,9 +201,9 @@ class DistributedPoint:
         return self.total(Point.hessian_diagonal) + self.objective.formulation.penalty
 
     def slope_along(self, direction):
-        """Return the function of t that is the slope of F at theta + t `direction`.
+        """Return a function of t: the slope of F at theta + t `direction`.
 
-        Each value is a pass over the rows, that of the point itself if it is needed too.
+        Each new value takes a pass over the rows, including t = 0 if the point has none yet.
         """
 
         @cache
@@ -214,29 +214,29 @@ class DistributedPoint:
         return slope_at
 
     def is_current(self):
-        """Whether the rows are still those of the evaluation: dask arrays do not change."""
+        """Return True, because dask arrays do not change."""
         return True
 
     def without_rows(self):
-        """Return this point for solves alone, small enough to be sent around."""
+        """Return this point for solves only, small enough to be sent to workers."""
         return replace(self.objective, samples=None).at(self.theta)
 
 
 def make_objective(formulation, samples):
-    """Return the objective of dask arrays and their smallest weight, from one pass.
+    """Return the objective for dask arrays and their smallest weight, from one pass.
 
     The pass checks every chunk.
     """
     weights = import_dask().compute(*samples.map(formulation, _weights))
     total, smallest = np.sum(weights, axis=0)[0], np.min(weights, axis=0)[1]
     if total == 0:
-        raise ValueError("sample_weight holds nothing but zeros: at least one must be more.")
+        raise ValueError("sample_weight contains only zeros: at least one must be positive.")
     objective = DistributedObjective(formulation, samples, samples.X.shape[0], float(total))
     return objective, float(smallest)
 
 
 def make_queries(formulation, samples, theta):
-    """Return query samples at theta; their chunks are checked when they are read."""
+    """Return query samples at theta. Chunks are checked when they are read."""
     n = samples.X.shape[0]
     return DistributedObjective(formulation, samples, n, float(n)).at(theta)
 
@@ -247,15 +247,15 @@ def sample_loss(point):
 
 
 def _of_a_part(formulation):
-    """Return a formulation for some of the rows, without what only all of them say."""
+    """Return a formulation for a part of the rows, without settings that need all rows."""
     return replace(formulation, minimum_norm=None)
 
 
-# What runs in tasks.
+# Functions that run in tasks.
 
 
 def _at_point(objective, function, theta, *arguments):
-    # A step may go too far out for a loss: who takes it looks at the numbers.
+    # A long step may overflow; the line search checks the value.
     with np.errstate(over="ignore", invalid="ignore"):
         return function(objective.at(theta), *arguments)
 
@@ -274,7 +274,7 @@ def _weights(objective):
 def _first_order(point):
     """Return F, then the weight and weighted sum of the features, then G, in one vector.
 
-    The weight is 0 where the design is not to be centred.
+    The weight is 0 if the design is not to be centred.
     """
     design = point.objective.design
     w = point.curvature_diagonal().sum(axis=1)

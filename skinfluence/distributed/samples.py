@@ -25,18 +25,18 @@ __all__ = [
     "reduce_tasks",
 ]
 
-# Chunks whose sums are added in one task.
+# Number of chunks whose sums are added in one task.
 _FAN_IN = 8
 
 
 def is_dask(*arguments):
-    """Whether any of the arguments is a dask collection; never imports dask."""
-    dask = sys.modules.get("dask")  # nobody holds a collection of a package not imported
+    """Return whether any of the arguments is a dask collection, without importing dask."""
+    dask = sys.modules.get("dask")  # without the import there are no collections
     return dask is not None and any(map(dask.is_dask_collection, arguments))
 
 
 def import_dask():
-    """Return dask with dask.array, or say where to get it."""
+    """Return dask with dask.array, or raise an error that says how to install it."""
     try:
         import dask
         import dask.array
@@ -48,16 +48,16 @@ def import_dask():
 
 
 def map_rows(function, X, n_columns=None):
-    """Return the dask array of `function` of each chunk of rows of X.
+    """Apply `function` to each chunk of rows in X and return the dask array.
 
     Parameters
     ----------
     function : callable
-        Takes and returns an array of as many rows.
+        Takes an array and returns one with as many rows.
     X : dask array of shape (n,) or (n, d)
         Rows.
     n_columns : int or None, default=None
-        Columns of the result; None for as many as X has.
+        Number of columns in the result; None for as many as in X.
     """
     X = _one_chunk_of_columns("X", X)
     chunks = X.chunks if n_columns is None else (X.chunks[0], (n_columns,))
@@ -78,9 +78,9 @@ class Samples:
     ----------
     X : dask array of shape (n, d)
         Features, all columns in one chunk.
-    y : dask array of shape (n,) or (n, K)
+        Targets, in the same row chunks.
         Targets, in the same chunks of rows.
-    sample_weight : dask array of shape (n,) or None
+        Weights, in the same row chunks; None for ones.
         Weights, in the same chunks of rows; None for ones.
     """
 
@@ -90,7 +90,7 @@ class Samples:
 
     @classmethod
     def of(cls, X, y, sample_weight=None):
-        """Return samples of dask arrays; y and sample_weight may be in memory."""
+        """Return samples from dask arrays; y and sample_weight may be in memory."""
         X = _one_chunk_of_columns("X", X)
         if X.ndim != 2:
             raise ValueError(f"X has {X.ndim} dimension(s), but must have 2: (n, d).")
@@ -103,17 +103,17 @@ class Samples:
         return cls(X, _aligned("y", y, X), _aligned("sample_weight", sample_weight, X))
 
     def __getstate__(self):
-        # What is cached follows from the fields and has no place in a pickle.
+        # Cached values follow from the fields, so a pickle omits them.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def lengths(self):
-        """Number of rows of each chunk that has any."""
+        """Number of rows in each chunk that is not empty."""
         return [length for length in self.X.chunks[0] if length]
 
     @cached_property
     def _chunks(self):
-        """Delayed (X, y, sample_weight) of each chunk that has rows."""
+        """Delayed (X, y, sample_weight) for each chunk that is not empty."""
         arrays = [self.X, self.y, self.sample_weight]
         count = self.X.numblocks[0]
         columns = [[None] * count if a is None else a.to_delayed().ravel() for a in arrays]
@@ -123,16 +123,16 @@ class Samples:
         ]
 
     def cut(self, largest):
-        """Return these samples with no more than `largest` rows in a chunk."""
+        """Return these samples with at most `largest` rows in a chunk."""
         if max(self.lengths) <= largest:
             return self
         parts = (gen_batches(length, largest) for length in self.lengths)
-        rows = tuple(part.stop - part.start for some in parts for part in some)
+        rows = tuple(part.stop - part.start for batches in parts for part in batches)
         arrays = (self.X, self.y, self.sample_weight)
         return Samples(*(a if a is None else a.rechunk({0: rows}) for a in arrays))
 
     def map(self, formulation, function, *arguments):
-        """Return delayed function(objective, *arguments) for the objective of each chunk."""
+        """Return delayed function(objective, *arguments) for each chunk's objective."""
         shared = [share(argument) for argument in (formulation, *arguments)]
         return [make_task(_on_chunk, function, *chunk, *shared) for chunk in self._chunks]
 
@@ -141,13 +141,13 @@ class Samples:
 
 
 def make_task(function, *arguments):
-    """Return the call as a task, with the caller's setting of `working_memory`."""
+    """Return the call as a task that uses the caller's `working_memory`."""
     memory = get_config()["working_memory"]
     return import_dask().delayed(_run)(memory, function, *arguments)
 
 
 def share(argument):
-    """Return an argument that many tasks have in common as one node of the graph."""
+    """Return an argument as one graph node, for many tasks to share."""
     if callable(argument):
         return argument
     if isinstance(argument, Factor):
@@ -156,7 +156,7 @@ def share(argument):
 
 
 def reduce_tasks(function, tasks, *arguments):
-    """Return one task that reduces many: function(list, *arguments), in a tree."""
+    """Return one task that reduces many by function(list, *arguments), in a tree."""
     while len(tasks) > 1:
         starts = range(0, len(tasks), _FAN_IN)
         tasks = [make_task(function, tasks[i : i + _FAN_IN], *arguments) for i in starts]
@@ -164,35 +164,34 @@ def reduce_tasks(function, tasks, *arguments):
 
 
 def join_rows(tasks, lengths):
-    """Return the dask array (n,) whose chunks are the tasks."""
+    """Return the dask array (n,) with the tasks as its chunks."""
     da = import_dask().array
     parts = zip(tasks, lengths, strict=True)
     return da.concatenate([da.from_delayed(t, (m,), dtype=np.float64) for t, m in parts])
 
 
-# Checks of what users pass.
+# Checks of the arguments that users pass.
 
 
 def _one_chunk_of_columns(name, array):
-    """Return a dask array whose chunks are of whole rows, or say what is wrong."""
+    """Return a dask array whose chunks contain whole rows, or raise an error."""
     da = import_dask().array
     if not isinstance(array, da.Array):
         kind = f"{type(array).__module__.split('.')[0]} {type(array).__name__}"
         raise ValueError(
-            f"{name} is a {kind}, but must be a dask array where other samples are dask "
-            "collections: pass a dask array, of a dask dataframe its "
+            f"{name} is a {kind}, but must be a dask array, because other samples are dask "
+            "collections: pass a dask array, for a dask dataframe its "
             "to_dask_array(lengths=True), or call compute() on the others."
         )
     if any(np.isnan(size) for size in array.shape):
         raise ValueError(
-            f"The sizes of the chunks of {name} are unknown: call "
-            f"{name}.compute_chunk_sizes()."
+            f"The chunk sizes of {name} are unknown: call {name}.compute_chunk_sizes()."
         )
     return array.rechunk({1: -1}) if array.ndim == 2 and array.numblocks[1] > 1 else array
 
 
 def _aligned(name, array, X):
-    """Return an array in X's chunks of rows as a dask array; None for None."""
+    """Return an array as a dask array in X's row chunks; None for None."""
     if array is None:
         return None
     if not is_dask(array):
@@ -203,12 +202,11 @@ def _aligned(name, array, X):
     return array.rechunk({0: X.chunks[0]})
 
 
-# What runs in tasks.
+# Functions that run in tasks.
 
 
 def _run(working_memory, function, *arguments):
-    # The scheduler runs chunks side by side: BLAS threads of their own would only be in the
-    # way of each other.
+    # The scheduler runs chunks in parallel, so BLAS threads would compete with each other.
     with config_context(working_memory=working_memory), one_blas_thread():
         return function(*arguments)
 
@@ -223,7 +221,7 @@ def _on_chunk(function, X, y, sample_weight, formulation, *arguments):
 
 
 def _weight(sample_weight, X):
-    """Return the weights of a chunk; those of one chunk may all be zero, not so of all."""
+    """Return the weights in a chunk. They may all be zero, if other chunks have weight."""
     if sample_weight is None:
         return np.ones(X.shape[0])
     weight = check_array(

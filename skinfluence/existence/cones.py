@@ -8,44 +8,45 @@ from skinfluence.blocks import row_blocks
 
 __all__ = ["MOVES", "Cone", "OutputCone", "SoftmaxCone", "search", "unpenalised"]
 
-# How exactly HiGHS keeps constraints, the least that it takes, for rows with largest entry 1;
-# by how much a direction may break one; and from where on a row moves along it.
+# Feasibility tolerance for HiGHS, the smallest that it accepts, for rows with largest entry 1;
+# the largest violation allowed in a direction; the smallest product that counts as a move.
 _LP_TOL, _BROKEN, MOVES = 1e-10, 1e-9, 1e-7
-# Eigenvalue, relative to a unit diagonal, of a direction along which no row moves.
+# Eigenvalue, relative to a unit diagonal, below which no row moves along its eigenvector.
 _FLAT = 1e-10
-# Share of a parameter in a direction from which on it is part of it.
+# Relative size from which a parameter counts as part of a direction.
 _OPEN = 1e-6
-# Variables up to which the parameters that a direction leaves open are worked out.
+# Largest number of variables for which the undetermined parameters are computed.
 _MOST_VARIABLES = 5000
 
 
 def unpenalised(objective):
-    """Return the parameters that neither a penalty nor a support holds, (K, D) bool."""
+    """Return the parameters without a quadratic or l1 penalty, (K, D) bool."""
     support = objective.formulation.l1_support
     free = objective.penalty == 0
     return free if support is None else free & ~support.penalised
 
 
 class Cone:
-    """The directions of some parameters that move no row to the wrong side.
+    """The directions in parameter space that move no row to the wrong side.
 
-    In variables v, one for each parameter without a penalty, in units of its feature's spread
-    and of centred dense features if a free intercept takes the shift: results do not depend on
-    units. A row of theirs is scaled to a largest entry of 1.
+    A direction has one variable v for each unpenalised parameter. Variables are scaled by the
+    feature's spread. Dense features are centred if a free intercept takes the shift. So
+    results do not depend on units. Each constraint row is scaled so that its largest entry is
+    1.
 
     Attributes
     ----------
     sign : ndarray of shape (M,)
-        Of each constraint: 1 if c'v >= 0, 0 if c'v = 0.
+        For each constraint, 1 if c'v >= 0 and 0 if c'v = 0.
     owner : ndarray of shape (M,)
-        Row of the data that it belongs to.
+        The data row from which the constraint comes.
     n_variables : int
         Length of v.
     """
 
     def __init__(self, objective, columns):
         self.objective = objective
-        self.columns = columns  # of the design, ascending
+        self.columns = columns  # design columns, ascending
         design = objective.design
         d = design.n_features
         self.features = columns[columns < d]
@@ -55,7 +56,7 @@ class Cone:
         self.shift, self.spread = self._measure()
 
     def _measure(self):
-        """Return the means to take off the features, and their spread."""
+        """Return the means to subtract from the features, and their spread."""
         total, squares = np.zeros(len(self.features)), np.zeros(len(self.features))
         for block in self._blocks(self.rows):
             X = self._features(block)
@@ -78,11 +79,11 @@ class Cone:
         return mean, np.where(spread > 0, spread, 1.0)
 
     def _blocks(self, rows):
-        for some in row_blocks(len(rows), 32 * (len(self.columns) + 1)):
-            yield rows[some]
+        for block in row_blocks(len(rows), 32 * (len(self.columns) + 1)):
+            yield rows[block]
 
     def _features(self, rows):
-        """Return the features of some rows in float64, (m, .), dense or sparse."""
+        """Return row features in float64, (m, .), dense or sparse."""
         X = self.objective.design.X
         if not len(self.features):
             return np.empty((len(rows), 0))
@@ -90,7 +91,7 @@ class Cone:
         return part.astype(np.float64)
 
     def _columns_of(self, rows):
-        """Return the columns of some rows in units of the variables."""
+        """Return the rows' columns in the units of the variables."""
         X = self._features(rows)
         ones = np.ones((len(rows), int(self.has_intercept)))
         if self.is_sparse:
@@ -98,7 +99,7 @@ class Cone:
         return np.hstack([(X - self.shift) / self.spread, ones])
 
     def _to_theta(self, v):
-        """Return one output's direction (D,) of its variables."""
+        """Return the direction (D,) in one output for its variables."""
         theta = np.zeros(self.objective.design.n_columns)
         n = len(self.features)
         theta[self.features] = v[:n] / self.spread
@@ -110,13 +111,13 @@ class Cone:
         return theta
 
     def _to_variables(self, theta):
-        """Return the variables of one output's direction (D,)."""
+        """Return the variables for one output's direction (D,)."""
         coef = theta[self.features]
         v = coef * self.spread
         return np.append(v, theta[-1] + coef @ self.shift) if self.has_intercept else v
 
     def weight(self, direction):
-        """Return how far each entry of a direction (K, D) moves predictions."""
+        """Return how far each entry in a direction (K, D) moves predictions."""
         units = np.ones(self.objective.design.n_columns)
         units[self.features] = self.spread
         return np.abs(direction) * units
@@ -126,7 +127,7 @@ class Cone:
         raise NotImplementedError
 
     def kinds(self):
-        """Return a number for each constraint of intercepts; equal ones have the same.
+        """Return an integer for each constraint on intercepts; equal constraints share it.
 
         Kinds k and -k are opposite constraints, and 0 is an equality.
         """
@@ -135,9 +136,9 @@ class Cone:
     def distinct(self):
         """Return the indices of constraints that imply all others.
 
-        If only intercepts are free, the rows of a class share their constraints, and one
-        of each kind is enough. The result is empty if every constraint has its opposite,
-        because then no direction moves a row.
+        If only intercepts are free, the rows in a class share their constraints, and one
+        constraint of each kind is enough. The result is empty if every constraint has its
+        opposite, because then no direction moves a row.
         """
         if len(self.features):
             return np.arange(len(self.sign))
@@ -145,23 +146,23 @@ class Cone:
         return first[:0] if np.isin(-kinds, kinds).all() else first
 
     def blocks(self, chosen):
-        """Generate (indices, matrix) of constraints."""
-        for some in row_blocks(len(chosen), 32 * (self.n_variables + 1)):
-            yield chosen[some], self.matrix(chosen[some])
+        """Yield blocks of constraints as (indices, matrix)."""
+        for block in row_blocks(len(chosen), 32 * (self.n_variables + 1)):
+            yield chosen[block], self.matrix(chosen[block])
 
     def total(self, chosen):
-        """Return the sum of constraints, (n_variables,)."""
+        """Return the sum of the chosen constraints, (n_variables,)."""
         parts = (np.asarray(part.sum(axis=0)).ravel() for _, part in self.blocks(chosen))
         return sum(parts, np.zeros(self.n_variables))
 
     def products(self, chosen, v):
-        """Return c'v of constraints, (m,)."""
+        """Return c'v for the chosen constraints, (m,)."""
         parts = [part @ v for _, part in self.blocks(chosen)]
         return np.concatenate([np.zeros(0), *parts])
 
 
 class OutputCone(Cone):
-    """Directions of one output that others do not interact with."""
+    """Directions in one output that does not interact with others."""
 
     def __init__(self, objective, falls, output):
         super().__init__(objective, np.flatnonzero(unpenalised(objective)[output]))
@@ -181,20 +182,21 @@ class OutputCone(Cone):
         return self.turn
 
     def to_theta(self, v):
-        """Return the direction (K, D) of the variables."""
+        """Return the direction (K, D) for given variables."""
         theta = np.zeros(self.objective.penalty.shape)
         theta[self.output] = self._to_theta(v)
         return theta
 
     def to_variables(self, theta):
-        """Return the variables of a direction (K, D)."""
+        """Return the variables for a direction (K, D)."""
         return self._to_variables(theta[self.output])
 
 
 class SoftmaxCone(Cone):
-    """Directions of outputs of which only the differences count: the first one stays.
+    """Directions in softmax outputs, relative to the first output, which is fixed.
 
-    One constraint for each row and class that is not its own.
+    Only differences between outputs count. There is one constraint for each row and each class
+    other than its own.
     """
 
     def __init__(self, objective, falls):
@@ -230,17 +232,17 @@ class SoftmaxCone(Cone):
         return np.sign(self.own - self.other) * (1 + low * self.K + high)
 
     def to_theta(self, v):
-        """Return the direction (K, D) of the variables, shifted as fits are."""
+        """Return the direction (K, D) for given variables, with the gauge of the fit."""
         parts = [self._to_theta(part) for part in v.reshape(self.K - 1, -1)]
         return self.objective.remove_gauge(np.stack([np.zeros_like(parts[0]), *parts]))
 
     def to_variables(self, theta):
-        """Return the variables of a direction (K, D)."""
+        """Return the variables for a direction (K, D)."""
         return np.concatenate([self._to_variables(part - theta[0]) for part in theta[1:]])
 
 
 def _scaled_rows(rows, factor):
-    """Return rows times factors, each with a largest entry of 1 in size."""
+    """Return rows times factors, scaled so that each largest absolute entry is 1."""
     if sparse.issparse(rows):
         largest = np.asarray(abs(rows).max(axis=1).todense()).ravel()
     else:
@@ -253,63 +255,64 @@ def _scaled_rows(rows, factor):
 
 
 def search(cone, theta):
-    """Return (direction, lost) of a cone, None if nothing falls."""
-    left = cone.distinct()
+    """Return (direction, lost) for a cone, None if F falls along no direction."""
+    remaining = cone.distinct()
     total = np.zeros(cone.n_variables)
     gone, speed = np.zeros(0, dtype=int), np.zeros(0)
-    v = None if theta is None else _as_it_is(cone, left, theta)
-    while len(left):
-        v = _furthest(cone, left) if v is None else v
+    v = None if theta is None else _as_it_is(cone, remaining, theta)
+    while len(remaining):
+        v = _furthest(cone, remaining) if v is None else v
         if v is None:
             break
-        along = cone.products(left, v)
-        moves = (along > MOVES) & (cone.sign[left] > 0)
-        # So far along what was found before that rows which moved there still do.
+        along = cone.products(remaining, v)
+        moves = (along > MOVES) & (cone.sign[remaining] > 0)
+        # The step along v is so short that rows which moved before still move.
         back = -cone.products(gone, v)
         behind = back > 0
         share = min(1.0, 0.5 * np.min(speed[behind] / back[behind], initial=2.0))
         total += share * v
         speed = np.concatenate([speed - share * back, share * along[moves]])
-        gone = np.concatenate([gone, left[moves]])
-        left, v = left[~moves], None
+        gone = np.concatenate([gone, remaining[moves]])
+        remaining, v = remaining[~moves], None
     if not len(gone):
         return None
     direction = cone.to_theta(total)
-    return direction, _lost(cone, left, direction)
+    return direction, _lost(cone, remaining, direction)
 
 
-def _as_it_is(cone, left, theta):
-    """Return the v of parameters if they are in the cone and move a row, else None."""
+def _as_it_is(cone, remaining, theta):
+    """Return the variables v of theta if they are in the cone and move a row, else None."""
     v = cone.to_variables(theta)
     size = np.abs(v).max(initial=0.0)
     if not 0 < size < np.inf:
         return None
-    return v / size if _is_inside(cone, left, cone.products(left, v / size)) else None
+    v = v / size
+    return v if _is_inside(cone, remaining, cone.products(remaining, v)) else None
 
 
-def _is_inside(cone, left, along):
-    """Return whether products with a v keep the constraints, and one more than that."""
-    fixed = cone.sign[left] == 0
+def _is_inside(cone, remaining, along):
+    """Return whether the products c'v satisfy the constraints and at least one row moves."""
+    fixed = cone.sign[remaining] == 0
     broken = np.where(fixed, np.abs(along), -along) > _BROKEN
     return not broken.any() and bool(np.any(along[~fixed] > MOVES))
 
 
-def _furthest(cone, left):
-    """Return the v in a box whose rows fall most in all, None if none falls.
+def _furthest(cone, remaining):
+    """Return the v in a box with the largest total movement of rows, None if no row moves.
 
-    With constraints added as they are broken: most of many rows hold nothing back. What a
-    program of some of them cannot move, one of all cannot either.
+    Constraints are added when they are violated, because most rows do not restrict the
+    direction. If a program with fewer constraints moves no row, the full one does not either.
     """
-    inequalities = left[cone.sign[left] > 0]
+    inequalities = remaining[cone.sign[remaining] > 0]
     aim = cone.total(inequalities)
     size = np.abs(aim).max(initial=0.0)
     if size == 0:
         return None
     step = 2 * cone.n_variables + 64
-    held = left[:: max(1, len(left) // step)]
+    included = remaining[:: max(1, len(remaining) // step)]
     while True:
-        A = cone.matrix(held)
-        fixed = cone.sign[held] == 0
+        A = cone.matrix(included)
+        fixed = cone.sign[included] == 0
         result = linprog(
             -aim / size,
             A_ub=-A[~fixed] if not fixed.all() else None,
@@ -323,26 +326,26 @@ def _furthest(cone, left):
                 "dual_feasibility_tolerance": _LP_TOL,
             },
         )
-        # A cone has a maximum of 0 within a box, or one on its border.
+        # Within a box, a cone's maximum is 0 or on the border.
         if result.x is None or np.abs(result.x).max() < 0.5:
             return None
-        along = cone.products(left, result.x)
-        fixed = cone.sign[left] == 0
+        along = cone.products(remaining, result.x)
+        fixed = cone.sign[remaining] == 0
         broken = np.where(fixed, np.abs(along), -along)
         wrong = np.flatnonzero(broken > _BROKEN)
         if not len(wrong):
-            return result.x if _is_inside(cone, left, along) else None
+            return result.x if _is_inside(cone, remaining, along) else None
         worst = wrong[np.argsort(-broken[wrong], kind="stable")[:step]]
-        more = np.setdiff1d(left[worst], held)
-        if not len(more):  # to more digits than the program has
+        more = np.setdiff1d(remaining[worst], included)
+        if not len(more):  # the violation is below the program's accuracy
             return None
-        held = np.concatenate([held, more])
+        included = np.concatenate([included, more])
 
 
-def _lost(cone, left, direction):
-    """Return which parameters the rows that stay behind leave open, (K, D) bool.
+def _lost(cone, remaining, direction):
+    """Return the parameters that the unmoved rows leave undetermined, (K, D) bool.
 
-    Those that move in the space of all directions along which none of these rows moves.
+    These are the parameters that change along some direction that moves none of the rows.
     """
     weight = cone.weight(direction)
     lost = weight > _OPEN * weight.max()
@@ -350,7 +353,7 @@ def _lost(cone, left, direction):
     if p > _MOST_VARIABLES:
         return lost
     gram = np.zeros((p, p))
-    for _, part in cone.blocks(left):
+    for _, part in cone.blocks(remaining):
         product = part.T @ part
         gram += product.toarray() if sparse.issparse(product) else product
     diagonal = np.sqrt(gram.diagonal())

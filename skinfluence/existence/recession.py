@@ -18,21 +18,21 @@ __all__ = [
     "recession_direction",
 ]
 
-# Share of the shortest Newton step that a step known to a few digits is held against.
+# Share of the shortest possible Newton step. It allows for a step known to only a few digits.
 _SHARE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
 class Recession:
-    """Directions along which an objective falls for ever.
+    """Directions along which an objective falls forever.
 
     Parameters
     ----------
     direction : ndarray of shape (K, D)
-        One of them, with as many rows on the way as possible; its largest entry is 1.
+        The direction that moves as many rows as possible; its largest entry is 1.
     lost : ndarray of shape (K, D)
-        Parameters, bool, without a value: the rows that `direction` does not move leave them
-        open, and the others have theirs at infinity.
+        Parameters without a value, bool. The rows that `direction` does not move leave them
+        undetermined, or they are at infinity.
     """
 
     direction: np.ndarray
@@ -40,22 +40,22 @@ class Recession:
 
 
 def recession_direction(objective, theta=None):
-    """Return a direction (K, D) of the parameters along which F falls for ever, or None.
+    """Return a direction (K, D) in parameter space along which F falls forever, or None.
 
     Parameters
     ----------
     objective : Objective
-        F. Rows of weight zero do not count.
+        F. Rows with weight zero do not count.
     theta : ndarray of shape (K, D) or None, default=None
-        Parameters that may be such a direction themselves, as those of a fit to separated
-        classes are: that saves linear programs. Whether there is one does not depend on them.
+        Parameters that may be such a direction themselves, like those after a fit to separated
+        classes, which saves linear programs. They do not decide whether there is a direction.
 
     Returns
     -------
     direction : ndarray of shape (K, D) or None
-        Its largest entry is 1. None if F has a minimum, and if its rows are distributed, so
-        that they cannot be asked. For losses that are not convex None only means that no
-        direction was found.
+        Its largest entry is 1. None if F has a minimum, or if its rows are distributed and
+        cannot be read. For losses that are not convex, None only means that no direction was
+        found.
     """
     found = find_recession(objective, theta)
     return None if found is None else found.direction
@@ -71,12 +71,12 @@ def may_lack_minimum(objective, correction, rows=None):
     correction : ndarray of shape (K, D)
         N = -H^-1 G at any point, to a few digits.
     rows : ndarray of shape (n, K) or None, default=None
-        Its raw predictions x~_i'N where known.
+        Its raw predictions x~_i'N, if they are known.
 
     Returns
     -------
     bool
-        False proves that there is no direction that `recession_direction` could find.
+        False proves that `recession_direction` finds nothing.
     """
     if not may_recede(objective):
         return False
@@ -90,11 +90,11 @@ def may_lack_minimum(objective, correction, rows=None):
 def find_recession(objective, theta=None):
     """Return the `Recession` of an objective, None if it has a minimum.
 
-    Arguments are those of `recession_direction`.
+    See `recession_direction` for the arguments.
 
-    The largest set of rows that a direction can move is found in rounds: rows that move in one
-    no longer hold back the direction of the next, because a long way along the first makes up
-    for them.
+    The largest set of rows that a direction can move is found in rounds. Rows that move in one
+    round no longer restrict the direction in the next, because a long step along the first
+    direction compensates for them.
     """
     if not may_recede(objective):
         return None
@@ -104,11 +104,11 @@ def find_recession(objective, theta=None):
     else:
         outputs = np.flatnonzero(unpenalised(objective).any(axis=1))
         found = [search(OutputCone(objective, falls, k), theta) for k in outputs]
-    found = [one for one in found if one is not None]
+    found = [result for result in found if result is not None]
     if not found:
         return None
-    direction = sum(one[0] for one in found)
-    lost = np.any([one[1] for one in found], axis=0)
+    direction = sum(result[0] for result in found)
+    lost = np.any([result[1] for result in found], axis=0)
     return Recession(direction / np.abs(direction).max(), lost)
 
 
@@ -121,19 +121,20 @@ def moving_rows(objective, direction):
 
 
 def may_recede(objective):
-    """Return whether loss and penalties leave the question open."""
+    """Return whether loss and penalties permit that F has no minimum."""
     if objective.is_distributed:
         return False
     falls = objective.formulation.loss.falls_forever
-    some = objective.target[:1], len(objective.penalty)
-    return falls(*some) is not None and bool(unpenalised(objective).any())
+    arguments = objective.target[:1], len(objective.penalty)
+    return falls(*arguments) is not None and bool(unpenalised(objective).any())
 
 
 class RemovalCheck:
     """Finds the groups of rows without which F has no minimum.
 
-    They are those that held back a direction, as the only sample that overlaps. The steps away
-    from an optimum of all rows are then long, as `may_lack_minimum` says of the first one.
+    Such a group is all that restricts a direction, like a single sample at which the classes
+    overlap. Then Newton steps from the optimum with all rows are long, and `may_lack_minimum`
+    detects this in the first one.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ class RemovalCheck:
         self.mean = np.zeros(d)
         self.reach = np.ones(design.n_columns)
         if design.has_metric:
-            self.reach[:] = np.inf  # every group is looked at
+            self.reach[:] = np.inf  # test every group
             return
         mean = design.centre(objective.sample_weight)
         self.mean = self.mean if mean is None else mean
@@ -167,14 +168,14 @@ class RemovalCheck:
         self.reach[:d] = largest
 
     def directions(self, theta, rows, moved):
-        """Return {j: direction} of groups whose removal leaves no minimum.
+        """Return {j: direction} for the groups whose removal leaves no minimum.
 
         Parameters
         ----------
         theta : ndarray of shape (K, D)
             Parameters with all rows.
         rows : ndarray of shape (b, a)
-            Rows of each group, padded by -1.
+            Rows in each group, padded by -1.
         moved : ndarray of shape (b, K, D)
             Parameters without them.
         """
