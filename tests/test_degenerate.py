@@ -147,7 +147,7 @@ OUTCOMES = {
     "few weights, poisson": {"warns": "not positive definite"},
     "one weight": {
         "warns": "degrees of freedom|not positive definite|R.2|group",
-        "raises": "holds every training sample with a weight",
+        "raises": "contains every training sample with a weight",
     },
     "cold": {"warns": "not positive definite"},
     "no support vector": {
@@ -156,7 +156,7 @@ OUTCOMES = {
     },
     "one row": {
         "warns": "degrees of freedom|not positive definite|R.2|group",
-        "raises": "holds every training sample|0 to 0",
+        "raises": "contains every training sample|0 to 0",
     },
     "two rows": {
         "warns": "class|not positive definite",
