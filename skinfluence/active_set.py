@@ -1,26 +1,26 @@
-"""Optima of piecewise linear losses: which rows a kink holds, and nothing else.
+"""Optima of piecewise linear losses, which are determined by their margin vectors.
 
-Where a loss has kinks, as the hinge at a margin of 1, the optimum holds some predictions
-exactly there. Write the optimum by its dual coefficients beta_i = -s_i g_i, g_i a slope or
+If a loss has kinks, like the hinge at a margin of 1, some predictions lie exactly on a kink at
+the optimum. Write the optimum in dual coefficients beta_i = -s_i g_i, where g_i is a slope or
 subgradient of the loss,
 
     theta = Lam^-1 sum_i beta_i x~_i,     sum_i beta_i = 0 for a free intercept b
 
-Off the kinks g_i is the slope of the piece the prediction is on, and beta_i is known. The
-held rows M then answer for themselves: their predictions are the kinks kappa, so
+Off the kinks, g_i is the slope of the piece that contains the prediction, so beta_i is known.
+The margin vectors M are the other rows. Their predictions are the kinks kappa, so
 
     [X_M Lam^-1 X_M'  1] [beta_M]   [kappa - X_M theta_rest]
     [1'               0] [b     ] = [-sum beta_rest        ]
 
-Once the partition is right this is the optimum to rounding; small changes of the weights of
-other rows do not move the held predictions, so a held row has infinite curvature and no
-gradient of its own, and the formulas for influence apply as they stand.
+If the partition is right, this is the optimum to rounding. Small changes in other rows'
+weights do not move the predictions of margin vectors. So a margin vector has infinite
+curvature and no gradient, and the formulas for influence apply unchanged.
 
-From one optimum to another leads a path. As weights s and kinks kappa move in a straight line
-to their new values, predictions and dual coefficients move in straight lines too, until a row
-reaches the end of its piece, or of the range of slopes of its kink; there it changes its
-place, and so on to the end (`Path`). Removal moves weights to zero. A fit that stopped early
-is the optimum for kinks a little off the true ones, and the path leads from those to these.
+A path connects two optima (`Path`). While weights s and kinks kappa move linearly to their new
+values, predictions and dual coefficients move linearly too, until a row reaches the end of its
+piece or of its kink's range of slopes. Then the row changes its place, and the path continues.
+Removal moves weights to zero. A fit that stopped early is the optimum for kinks slightly off
+the true ones, and the path leads to the true kinks.
 """
 
 from dataclasses import dataclass
@@ -35,24 +35,25 @@ from skinfluence.objective import Point
 __all__ = ["ActiveSetPoint", "Partition", "evaluate", "first_step", "follow"]
 
 _MAX_EVENTS = 2000
-# Distances to a kink at which a fit without dual coefficients is taken to hold a row, in the
-# order in which they are tried: the tolerance of liblinear is of this size, and a row that is
-# as near without being held may be one more than can be. Only the path depends on it.
+# Distances to a kink at which a row counts as a margin vector if the fit has no dual
+# coefficients, in the order in which they are tried. liblinear's tolerance is about this size,
+# and an additional row this close may make the partition impossible. Only the path depends on
+# the distance.
 _NEAR = (1e-3, 1e-4, 1e-5, 1e-6, 1e-2)
-# How exactly conditions have to hold, relative to the sizes in them, and held predictions.
+# Tolerances for conditions, relative to their sizes, and for predictions of margin vectors.
 _SLACK, _HELD = 1e-9, 1e-7
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Where each row's prediction is.
+    """The place of each row's prediction.
 
     Parameters
     ----------
     kink : ndarray of shape (n, K)
-        Which kink holds it, counted from the left; -1 where none does.
+        Index of the kink on which it lies, counted from the left; -1 if it lies on none.
     slope : ndarray of shape (n, K)
-        Slope of the loss where no kink holds it; 0 elsewhere.
+        Slope of the loss if the prediction lies on no kink; otherwise 0.
     """
 
     kink: np.ndarray
@@ -60,12 +61,12 @@ class Partition:
 
     @property
     def held(self):
-        """Whether a kink holds the prediction, (n, K) bool."""
+        """Whether the row is a margin vector, (n, K) bool."""
         return self.kink >= 0
 
 
 class ActiveSetPoint(Point):
-    """An objective with a piecewise linear loss at an optimum given by its partition.
+    """An objective with a piecewise linear loss, at an optimum given by its partition.
 
     Parameters
     ----------
@@ -74,10 +75,10 @@ class ActiveSetPoint(Point):
     theta : ndarray of shape (K, D)
         The optimum.
     partition : Partition
-        Where the rows are.
+        The places of the rows.
     misfit : float
-        Largest change of a training prediction from the fit to this optimum; inf where no
-        optimum was found, and the partition is that of the fit.
+        Largest change in a training prediction from the fit to this optimum. It is inf if no
+        optimum was found; then the partition is the fit's.
     """
 
     def __init__(self, objective, theta, partition, misfit):
@@ -93,23 +94,23 @@ class ActiveSetPoint(Point):
 
     @cached_property
     def gradient(self):
-        """G = 0: held rows carry what the others leave."""
+        """G = 0, because the margin vectors balance the other rows."""
         return np.zeros(self.theta.shape)
 
     def curvature(self, rows=slice(None)):
-        held = self.partition.held[rows] & (self.objective.row_weight[rows] > 0)
-        return np.where(held, np.inf, 0.0)
+        on_kink = self.partition.held[rows] & (self.objective.row_weight[rows] > 0)
+        return np.where(on_kink, np.inf, 0.0)
 
     def curvature_diagonal(self):
         return self.curvature()
 
 
 def evaluate(objective, theta):
-    """Return the `ActiveSetPoint` of the optimum that a fit has come close to."""
+    """Return the `ActiveSetPoint` at the optimum near a fit."""
     optimum, kinks, slopes, arrived = [], [], [], True
     for k in range(len(theta)):
         problem = _Problem.of(objective, k)
-        # Dual coefficients tell the held rows at once.
+        # Dual coefficients determine the margin vectors directly.
         for near in _NEAR[:1] if objective.design.has_metric else _NEAR:
             path = problem.from_fit(theta[k], near)
             start = path.kink.copy(), path.slope.copy()
@@ -132,23 +133,23 @@ def evaluate(objective, theta):
 
 
 def follow(point, objective, outputs):
-    """Return (theta, arrived) of the optimum at other weights.
+    """Return (theta, arrived) for the optimum at other weights.
 
     Parameters
     ----------
     point : ActiveSetPoint
-        The optimum at the weights of its own objective.
+        The optimum at the weights in its own objective.
     objective : Objective
         The same objective at other weights.
     outputs : iterable of int
-        Outputs for which the weights differ in a way that matters.
+        Outputs that the change in weights affects.
 
     Returns
     -------
     theta : ndarray of shape (K, D)
-        The optimum; NaN for outputs where a path did not get through.
+        The optimum; NaN in outputs for which the path failed.
     arrived : bool
-        Whether all did.
+        Whether all paths succeeded.
     """
     theta = point.theta.copy()
     for k in outputs:
@@ -158,14 +159,15 @@ def follow(point, objective, outputs):
 
 
 def first_step(point, objective, outputs):
-    """Return (theta, misplaced): the end of the path if no row changed its place.
+    """Return (theta, misplaced), with theta at the end of the path if no row changed its
+    place.
 
-    `misplaced` is how many rows would have to.
+    `misplaced` is the number of rows that would have to.
     """
     theta, misplaced = point.theta.copy(), 0
     for k in outputs:
         path = _Problem.of(objective, k).from_optimum(point, k)
-        # No start: what the fit came close to is no optimum, and nothing is a step from there.
+        # The path has no start if no optimum was found near the fit.
         end = None if path.state is None else path.end()
         theta[k] = np.nan if end is None else end.theta
         misplaced += 0 if end is None else int(np.sum(path.broken(end)))
@@ -174,33 +176,33 @@ def first_step(point, objective, outputs):
 
 @dataclass(frozen=True)
 class _State:
-    """Where a path is: weights, shift of the kinks, and the optimum for them."""
+    """A state on a path: weights, kink shifts, and the optimum for them."""
 
     s: np.ndarray  # (n,)
-    shift: np.ndarray  # of every kink of a row, (n,)
+    shift: np.ndarray  # the same for all kinks of a row, (n,)
     beta: np.ndarray  # (n,)
     eta: np.ndarray  # (n,)
     theta: np.ndarray  # (D,)
 
     def towards(self, end, share):
-        """Return the state a share of the straight way to another one."""
+        """Return the state at a share of the straight way to another one."""
         pairs = zip(vars(self).values(), vars(end).values(), strict=True)
         return _State(*(a + share * (b - a) for a, b in pairs))
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """One output's problem, in the notation of the module's head."""
+    """The problem in one output, in the notation of the module docstring."""
 
     design: object
     inverse: np.ndarray  # 1 / Lam, 0 for a free intercept, (D,)
     s: np.ndarray  # (n,)
-    positions: np.ndarray  # of the kinks, ascending, (n, m)
-    slopes: np.ndarray  # of the pieces between them, ascending, (n, m + 1)
+    positions: np.ndarray  # kinks, ascending, (n, m)
+    slopes: np.ndarray  # the pieces between them, ascending, (n, m + 1)
 
     @classmethod
     def of(cls, objective, k):
-        """Return the problem of output k."""
+        """Return the problem for output k."""
         positions, slopes = objective.formulation.loss.kinks(objective.target)
         penalty = objective.penalty[k]
         return cls(
@@ -218,12 +220,12 @@ class _Problem:
 
     @cached_property
     def edges(self):
-        """Kinks with infinity on either side: piece p is between edges p and p + 1."""
+        """Kinks with infinity on either side: piece p lies between edges p and p + 1."""
         edge = np.full((len(self.positions), 1), np.inf)
         return np.hstack([-edge, self.positions, edge])
 
     def from_optimum(self, point, k):
-        """Return the path from the optimum of the same output at other weights."""
+        """Return the path from the same output's optimum at other weights."""
         s = _weights(point.objective, k)
         kink = point.partition.kink[:, k].copy()
         slope = point.partition.slope[:, k].copy()
@@ -231,16 +233,16 @@ class _Problem:
         return Path(self, start, kink, slope)
 
     def from_fit(self, theta, near):
-        """Return the path from the parameters of a fit near the optimum.
+        """Return the path from fitted parameters near the optimum.
 
-        Of a fit without dual coefficients, rows as `near` to a kink are taken to be held.
+        If the fit has no dual coefficients, rows as `near` to a kink count as margin vectors.
         """
         if self.design.has_metric:
             beta = theta[: self.design.n_features] / self.inverse[0]
             b = theta[-1] if self.free_intercept else 0.0
             kink, slope = self._places(beta)
         else:
-            # Only predictions are known; held rows are those next to a kink.
+            # Only predictions are known; margin vectors are the rows close to a kink.
             eta = self.design.predict(theta)
             close = np.abs(eta[:, None] - self.positions) <= near
             kink = np.where(close.any(axis=1), close.argmax(axis=1), -1)
@@ -265,32 +267,32 @@ class _Problem:
         return Path(self, _State(self.s, shift, beta, eta, theta), kink, slope)
 
     def answer(self, s, shift, kink, slope):
-        """Return the state of a partition at weights s and shifted kinks, or None.
+        """Return the state for a partition at weights s and shifted kinks, or None.
 
-        None where there is no such optimum: the intercept has nothing to hold it, or rows
-        are held that cannot all be.
+        None means that there is no such optimum: no margin vector determines the intercept, or
+        more rows lie on kinks than possible.
         """
-        # A row without weight pulls at nothing, wherever its prediction lies.
-        held = np.flatnonzero((kink >= 0) & (s > 0))
+        # A row without weight has no effect, wherever its prediction lies.
+        margin = np.flatnonzero((kink >= 0) & (s > 0))
         beta = -s * slope
-        beta[held] = 0.0
+        beta[margin] = 0.0
         rest = self.design.adjoint(beta) * self.inverse
         balance, b = -beta.sum(), 0.0
-        if len(held):
-            part = self.design.take(held)
-            kappa = self.positions[held, kink[held]] + shift[held]
+        if len(margin):
+            part = self.design.take(margin)
+            kappa = self.positions[margin, kink[margin]] + shift[margin]
             gap = kappa - part.predict(rest)
             P, lift = part.products(self.inverse), 0.0
             if self.free_intercept:
-                # d + 1 held rows make P singular, but not what the balance adds to it:
+                # d + 1 margin vectors make P singular; adding the balance makes it regular:
                 # (P + lift 1 1') beta_M + (b - lift balance) 1 = gap.
                 lift = P.diagonal().mean()
                 P += lift
-            x, z = _solve_symmetric(P, np.column_stack([gap, np.ones(len(held))])).T
+            x, z = _solve_symmetric(P, np.column_stack([gap, np.ones(len(margin))])).T
             if self.free_intercept:
                 b = (x.sum() - balance) / z.sum()
                 x, b = x - b * z, b + lift * balance
-            beta[held] = x
+            beta[margin] = x
         elif self.free_intercept:
             if abs(balance) > _SLACK * max(1.0, np.abs(beta).sum()):
                 return None
@@ -301,24 +303,25 @@ class _Problem:
         if self.free_intercept:
             theta[-1] = b
         eta = self.design.predict(theta)
-        if len(held) and np.abs(eta[held] - kappa).max() > _HELD * max(1, np.abs(eta).max()):
+        largest = max(1, np.abs(eta).max())
+        if len(margin) and np.abs(eta[margin] - kappa).max() > _HELD * largest:
             return None
         return _State(s, shift, beta, eta, theta)
 
     def conditions(self, state, kink, slope):
-        """Return how far each row is from the left and right end of its place, (2, n).
+        """Return each row's distance from the left and right end of its place, (2, n).
 
-        A held row's dual coefficient lies between those of the adjacent slopes, any other's
-        prediction between the kinks of its piece.
+        For a margin vector the place is the dual coefficients between those for the adjacent
+        slopes, for other rows the predictions between the kinks around their piece.
         """
-        rows, held, piece = np.arange(len(kink)), kink >= 0, self._piece(slope)
+        rows, on_kink, piece = np.arange(len(kink)), kink >= 0, self._piece(slope)
         low, high = self.edges[rows, piece], self.edges[rows, piece + 1]
-        left, right = self.slopes[rows, kink], self.slopes[rows, kink + 1]
+        left_slope, right_slope = self.slopes[rows, kink], self.slopes[rows, kink + 1]
         s, beta, eta = state.s, state.beta, state.eta - state.shift
         return np.stack(
             [
-                np.where(held, -beta - s * left, eta - low),
-                np.where(held, beta + s * right, high - eta),
+                np.where(on_kink, -beta - s * left_slope, eta - low),
+                np.where(on_kink, beta + s * right_slope, high - eta),
             ]
         )
 
@@ -334,34 +337,34 @@ class _Problem:
         return kink, slope
 
     def place_weightless(self, kink, slope, eta):
-        """Return the partition with rows of weight 0 on the piece of their prediction."""
+        """Return the partition with weightless rows on the pieces that contain them."""
         piece = (eta[:, None] > self.positions).sum(axis=1)
-        own = self.slopes[np.arange(len(piece)), piece]
+        piece_slope = self.slopes[np.arange(len(piece)), piece]
         weightless = self.s == 0
-        return np.where(weightless, -1, kink), np.where(weightless, own, slope)
+        return np.where(weightless, -1, kink), np.where(weightless, piece_slope, slope)
 
     def matters(self, s):
-        """Return which rows have a weight and a part in this output's problem."""
+        """Return which rows have a weight and a loss in this output."""
         return (s > 0) & (self.slopes[:, 0] < self.slopes[:, -1])
 
     def _places(self, beta):
-        """Return the (kink, slope) that dual coefficients within their bounds speak of.
+        """Return (kink, slope) for dual coefficients within their bounds.
 
-        Solvers of the dual set bounds to the last bit: what lies between is held.
+        Dual solvers set bound coefficients exactly, so all others belong to margin vectors.
         """
         g = np.divide(-beta, self.s, out=np.zeros_like(beta), where=self.s > 0)[:, None]
         slack = _SLACK * np.abs(self.slopes).max()
-        held = (self.slopes[:, :-1] + slack < g) & (g < self.slopes[:, 1:] - slack)
-        kink = np.where(held.any(axis=1), held.argmax(axis=1), -1)
+        inside = (self.slopes[:, :-1] + slack < g) & (g < self.slopes[:, 1:] - slack)
+        kink = np.where(inside.any(axis=1), inside.argmax(axis=1), -1)
         piece = np.argmin(np.abs(self.slopes - g), axis=1)
         return kink, np.where(kink >= 0, 0.0, self.slopes[np.arange(len(piece)), piece])
 
     def _piece(self, slope):
-        """Return which piece has each row's slope."""
+        """Return the index of the piece with each row's slope."""
         return np.argmin(np.abs(self.slopes - slope[:, None]), axis=1)
 
     def _middle(self, raw, s, slope):
-        """Return the middle of the intercepts that leave every row on its piece."""
+        """Return the middle of the intercepts for which every row stays on its piece."""
         counts = self.matters(s)
         rows, piece = np.flatnonzero(counts), self._piece(slope)[counts]
         low = (self.edges[rows, piece] - raw[counts]).max()
@@ -370,16 +373,16 @@ class _Problem:
 
 
 class Path:
-    """The way from one optimum of a problem to that at its own weights and kinks.
+    """A path from an optimum at other weights and kinks to the problem's optimum.
 
     Parameters
     ----------
     problem : _Problem
         The problem.
     start : _State or None
-        The optimum to start from; None where there is none.
+        The optimum at the start; None if there is none.
     kink, slope : ndarray of shape (n,)
-        Its partition; after `walk` that of the end.
+        The partition at the start; after `walk`, at the end.
     """
 
     def __init__(self, problem, start, kink, slope):
@@ -389,7 +392,7 @@ class Path:
 
     @property
     def theta(self):
-        """Parameters where the path has come to, (D,)."""
+        """Current parameters, (D,)."""
         return self.state.theta
 
     def end(self):
@@ -398,7 +401,7 @@ class Path:
         return self.problem.answer(self.problem.s, target, self.kink, self.slope)
 
     def walk(self):
-        """Go to the end of the path and return whether that was reached."""
+        """Go to the end of the path and return whether it was reached."""
         for _ in range(_MAX_EVENTS):
             if self.state is None:
                 return False
@@ -418,14 +421,14 @@ class Path:
         return False
 
     def broken(self, end):
-        """Return which conditions would not hold at the end, (2, n) bool."""
+        """Return which conditions would be violated at the end, (2, n) bool."""
         after = self.problem.conditions(end, self.kink, self.slope)
         weights = np.maximum(self.state.s, end.s)
         size = np.where(self.kink >= 0, weights, np.maximum(1.0, np.abs(end.eta)))
         return (after < -_SLACK * size) & self.problem.matters(weights)
 
     def _to_first(self, broken, end):
-        """Go to where the first condition ends to hold and move its row."""
+        """Go to the first violation and move its row."""
         problem = self.problem
         before = np.maximum(problem.conditions(self.state, self.kink, self.slope), 0.0)
         after = problem.conditions(end, self.kink, self.slope)
@@ -436,10 +439,10 @@ class Path:
         self.kink, self.slope = problem.moved(self.kink, self.slope, row, side)
 
     def _catch_intercept(self):
-        """Move a free intercept that no held row catches to the first one that can.
+        """If no margin vector determines a free intercept, move it until a row can.
 
-        Predictions move with it until a row meets a kink: upwards where dual coefficients
-        have to fall for their balance, downwards otherwise.
+        All predictions move with the intercept until a row meets a kink: upwards if dual
+        coefficients must fall for their balance, otherwise downwards.
         """
         problem, state = self.problem, self.state
         ahead = -problem.s * self.slope
@@ -460,13 +463,13 @@ class Path:
 
 
 def _weights(objective, k):
-    """Return s_i of output k, (n,); outputs may share one column of weights."""
+    """Return s_i in output k, (n,); outputs may share one column of weights."""
     s = objective.row_weight
     return s[:, min(k, s.shape[1] - 1)]
 
 
 def _solve_symmetric(P, sides):
-    """Return P^-1 sides; the smallest solution where rows repeat."""
+    """Return P^-1 sides; the least-norm solution if rows are repeated."""
     size = 1.0 / np.sqrt(np.where(P.diagonal() > 0, P.diagonal(), 1.0))
     scaled = P * size[:, None] * size
     try:

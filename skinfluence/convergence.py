@@ -1,11 +1,11 @@
-"""What to do where the fit is not at the optimum (appendix B, equation 11).
+"""Newton steps for a fit that is not at its optimum (appendix B, equation 11).
 
-At fitted parameters theta~ with G = grad F(theta~) != 0 a Newton step moves by
+At fitted parameters theta~ with G = grad F(theta~) != 0, a Newton step is
 
     N         = -H^-1 G                                                       for F itself
     N_eps,z   = -[H/S + eps hess L(z)]^-1 [G/S + eps grad L(z)]     after upweighting z
 
-`polish` repeats the first one, damped, until F has no lower value that rounding can tell.
+`polish` repeats the first one with damping until rounding hides any lower value of F.
 """
 
 from dataclasses import dataclass, replace
@@ -28,15 +28,15 @@ __all__ = [
     "polish",
 ]
 
-# Armijo's constant: a step is accepted when F falls by at least this share of what its
-# gradient promises.
+# Armijo's constant: a step is accepted if F falls by at least this share of the decrease that
+# its gradient predicts.
 _SUFFICIENT_DECREASE = 1e-4
-# A full step is taken as it is unless F rises at its end by this share of how it falls at
-# its beginning.
+# A full step is accepted unless the slope of F at its end exceeds this share of the descent at
+# its start.
 _OVERSHOOT = 0.1
-# A decrement of so many times sqrt(F) promises a fall that F does not have in it.
+# If the decrement exceeds this times sqrt(F), it predicts a decrease larger than F itself.
 _ABSURD = 1e4
-# Rows from which the rounding of a gradient is estimated.
+# Number of rows from which the rounding in a gradient is estimated.
 _ENOUGH_ROWS = 256
 
 
@@ -48,13 +48,13 @@ def newton_correction(point, factor):
 def newton_decrement(point, correction):
     """Return sqrt(G' H^-1 G) from N."""
     readings = point.objective.design.readings(correction)
-    return float(np.sqrt(np.maximum(0.0, -np.sum(point.gradient * readings))))  # NaN stays
+    return float(np.sqrt(np.maximum(0.0, -np.sum(point.gradient * readings))))  # NaN stays NaN
 
 
 def gradient_shift(point, correction):
-    """Return ||(h_i x~_i'N)_i|| / ||(g_i)_i||, how much the rows' gradients still move.
+    """Return ||(h_i x~_i'N)_i|| / ||(g_i)_i||, the relative change in the rows' gradients.
 
-    Both norms are at rounding for a model that fits perfectly; the ratio is then 0.
+    If a model fits perfectly, both norms are rounding, and the ratio is set to 0.
     """
     moved, size, known = np.sqrt(point.total(_squares_of_shift, correction))
     if moved <= 64 * np.finfo(np.float64).eps * known:
@@ -63,11 +63,11 @@ def gradient_shift(point, correction):
 
 
 def curvature_change(point, correction):
-    """Return a bound on the relative change of any row's curvature over a step.
+    """Return a bound on the relative change in any row's curvature over a step.
 
-    rate max_i |x~_i'N| with the `curvature_rate` of the loss; 0 if the loss has none, or if
-    its rows are distributed. The norm in `gradient_shift` is that of all rows together, and
-    rows with small gradients hide in it.
+    This is rate max_i |x~_i'N| with the loss's `curvature_rate`. It is 0 if the loss has none
+    or the rows are distributed. `gradient_shift` takes a norm over all rows, in which rows
+    with small gradients are invisible.
     """
     objective = point.objective
     rate = objective.formulation.loss.curvature_rate
@@ -78,17 +78,18 @@ def curvature_change(point, correction):
 
 
 def _squares_of_shift(point, correction):
-    """Return the squared norms of (h_i x~_i'N)_i, of (g_i)_i and of what g_i is known to.
+    """Return the squared norms of (h_i x~_i'N)_i, of (g_i)_i and of the accuracy of g_i.
 
-    The raw prediction is known to eps |x~|'|theta|, so g_i to h_i times that; here without
-    the eps. That is no more than an order of magnitude, for which some of the rows do.
+    The raw prediction is accurate to eps |x~|'|theta|, so g_i is accurate to h_i times that.
+    The factor eps is left out here. A sample of the rows suffices, because only the order of
+    magnitude is needed.
     """
     objective = point.objective
     moved = point.curvature_product(objective.design.predict(correction))
     weighted = objective.sample_weight[:, None] * point.rows.raw_gradient
-    some = slice(None, None, 1 + objective.n_rows // _ENOUGH_ROWS)
-    magnitude = objective.design.take(some).magnitude(point.theta)
-    known = point.curvature_product(magnitude, some)
+    sample = slice(None, None, 1 + objective.n_rows // _ENOUGH_ROWS)
+    magnitude = objective.design.take(sample).magnitude(point.theta)
+    known = point.curvature_product(magnitude, sample)
     squares = [np.sum(a * a) for a in (moved, weighted, known)]
     return np.array(squares) * [1.0, 1.0, len(moved) / max(1, len(known))]
 
@@ -96,8 +97,8 @@ def _squares_of_shift(point, correction):
 def convergence_ratio(point, factor, correction, *, n_jobs=None):
     """Return ||N||_H over the median ||H^-1 v_i||_H of the rows with v_i != 0.
 
-    The distance to the optimum in units of one row's removal: above 1, leave-one-out
-    changes are smaller than the error of the fit itself.
+    This is the distance to the optimum in units of one row's removal. Above 1, leave-one-out
+    changes are smaller than the fit's own error.
     """
     norms = np.asarray(point.per_row(_squares_of_removal, factor, n_jobs))
     norms = np.sqrt(norms[norms > 0])
@@ -108,38 +109,38 @@ def convergence_ratio(point, factor, correction, *, n_jobs=None):
 
 
 def _squares_of_removal(point, factor, n_jobs):
-    """Return ||H^-1 v_i||_H^2 of every row, shape (n,)."""
+    """Return ||H^-1 v_i||_H^2 for every row, shape (n,)."""
     w = point.objective.sample_weight
 
-    def one(block):
+    def block_squares(block):
         V = point.rows.take(block).toarray()
         V *= w[block, None, None]
         return factor.quadratic(V)
 
     blocks = row_blocks(len(w), 5 * point.rows.row_bytes, n_jobs=n_jobs)
-    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+    return np.concatenate(run_blocks(block_squares, blocks, n_jobs=n_jobs))
 
 
 def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
-    """Fill out (m, p) with equation (11) in full for each sample.
+    """Fill out (m, p) with the full equation (11) for each sample.
 
-    (H + x~_z' C x~_z)^-1 (G + t grad L(z)) with t = eps S and C the curvature of t L(z) in
-    the raw prediction: an update of one factorisation by each sample. In mean form
-    hess L(z) also holds the share of the penalty, the same for every z: `factor` is then
-    that of H + t share.
+    This is (H + x~_z' C x~_z)^-1 (G + t grad L(z)), with t = eps S and C the curvature of
+    t L(z) in the raw prediction. Each sample updates one factorisation. In mean form hess L(z)
+    also contains the penalty share, which is the same for every z, so `factor` must then be a
+    factor of H + t share.
 
     Parameters
     ----------
     point : Point
         Training objective at the fitted parameters.
     factor : Factor
-        Factor of H, in mean form of H + t share.
+        Factor of H; in mean form, of H + t share.
     epsilon : float
         Weight added to z in the mean objective.
     rows : GradientRows
-        grad L(z) of the samples.
+        grad L(z) for the samples.
     target : ndarray
-        Encoded targets of the samples.
+        Encoded targets.
     out : ndarray of shape (m, p)
         Filled in place.
     n_jobs : int or None, default=None
@@ -156,8 +157,8 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
         update = GroupUpdate(factor, part.design.rows()[:, None], C[:, None])
         step = update.correct(factor.solve(point.gradient + t * part.toarray()))
         if t < 0:
-            # Taking out more weight than a row has bends the objective down: the step to
-            # a saddle point is no Newton step.
+            # If more weight is removed than a row has, the objective may have a saddle point.
+            # The step to it is not a Newton step.
             step[~update.is_definite()] = np.nan
         out[block] = form.layout.to_public(-step)
 
@@ -168,14 +169,14 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
 
 @dataclass(frozen=True)
 class Polished:
-    """Outcome of `polish`.
+    """Result of `polish`.
 
     Parameters
     ----------
     theta : ndarray of shape (K, D)
         The best parameters found.
     n_iter : int
-        Newton steps taken.
+        Number of Newton steps.
     decrement : float
         Newton decrement at `theta`.
     converged : bool
@@ -192,12 +193,13 @@ class Polished:
 
 
 def polish(objective, theta, solver, *, tol, max_iter):
-    """Return the optimum of F by damped Newton from theta.
+    """Return the optimum of F by damped Newton steps from theta.
 
-    Stops when the Newton decrement is at most tol sqrt(F), or when a full step no longer
-    lowers it although F is flat to rounding: then the optimum is as close as doubles get.
+    The iteration stops if the Newton decrement is at most tol sqrt(F). It also stops if a full
+    step does not lower the decrement while F is flat to rounding, because then float64 allows
+    no better optimum.
 
-    Features far from 0 are taken less their means, which the intercept absorbs: raw
+    Features far from 0 are centred, and the intercept absorbs the shift. Otherwise raw
     predictions and gradients would be rounding.
     """
     if objective.is_distributed or objective.offset is None:
@@ -209,14 +211,14 @@ def polish(objective, theta, solver, *, tol, max_iter):
         if error.direction is not None:
             error.direction = objective.from_centred(error.direction)
         raise
-    # A point that needed no step stays as it is, to the last bit.
+    # A point that needed no step stays exactly as it is.
     theta = objective.from_centred(polished.theta) if polished.n_iter else theta
     correction = objective.from_centred(polished.correction)
     return replace(polished, theta=theta, correction=correction)
 
 
 def _polish(objective, theta, solver, tol, max_iter):
-    """Return `polish` in the features as they are."""
+    """Return `polish` in the given features."""
     point = objective.at(theta)
     correction, decrement, singular = _newton(point, solver)
     for n_iter in range(max_iter + 1):
@@ -224,8 +226,8 @@ def _polish(objective, theta, solver, tol, max_iter):
         if decrement <= tol * scale:
             if singular is not None:
                 raise singular
-            # The last correction is already there and squares the error once more. A
-            # point that needed no step stays as it is: polishing twice changes nothing.
+            # The last correction is already computed and squares the error once more. A point
+            # that needed no step stays as it is, so polishing twice changes nothing.
             theta = point.theta + correction if n_iter else point.theta
             return Polished(theta, n_iter, decrement, True, correction)
         if n_iter == max_iter:
@@ -234,7 +236,7 @@ def _polish(objective, theta, solver, tol, max_iter):
         if following is None:
             at_rounding = decrement**2 <= 1e3 * _rounding(point)
             if at_rounding and singular is not None:
-                raise singular  # flat to rounding along a direction that is not known
+                raise singular  # F is flat to rounding along an unknown direction
             if decrement > _ABSURD * scale:
                 following = _from_flat_land(point, solver)
             if following is None:
@@ -245,7 +247,7 @@ def _polish(objective, theta, solver, tol, max_iter):
         point, (correction, decrement, singular) = following, ahead
     if singular is not None:
         raise singular
-    # Where F is 0, as in a perfect fit, steps from rounding to rounding never end.
+    # If F is 0, as for a perfect fit, steps within rounding never end.
     at_rounding = decrement**2 <= 1e3 * _rounding(point)
     return Polished(point.theta, max_iter, decrement, at_rounding, correction)
 
@@ -253,16 +255,16 @@ def _polish(objective, theta, solver, tol, max_iter):
 def _newton(point, solver):
     """Return (N, decrement, error) at a point.
 
-    Where the Hessian has no inverse, as far out where a logistic loss is flat, a multiple of
-    the identity is added until it has: the step then still points downhill. The error is
-    what to raise should such a point be the last.
+    If the Hessian is singular, for example far out on a flat logistic loss, a multiple of the
+    identity is added until it is regular. The step then still points downhill. The error is to
+    be raised if the iteration ends at such a point.
     """
     try:
         correction = newton_correction(point, solver.factorise(point))
         return correction, newton_decrement(point, correction), None
     except SingularHessianError as error:
         if not np.all(np.isfinite(point.gradient)):
-            raise  # nothing points downhill
+            raise  # there is no descent direction
         for correction in _shifted_corrections(point, solver):
             return correction, newton_decrement(point, correction), error
         raise
@@ -271,8 +273,8 @@ def _newton(point, solver):
 def _from_flat_land(point, solver):
     """Return the point after a shifted step that lowers F enough, or None.
 
-    For a Hessian that has an inverse, but of nothing: the curvature of a few rows that are
-    not saturated to the last bit promises a minimum where the others are long past theirs.
+    The Hessian is invertible only through a few unsaturated rows, so its Newton step
+    overshoots.
     """
     for correction in _shifted_corrections(point, solver):
         following = _line_search(point, correction, newton_decrement(point, correction))
@@ -282,7 +284,7 @@ def _from_flat_land(point, solver):
 
 
 def _shifted_corrections(point, solver):
-    """Generate -(H + shift)^-1 G for larger and larger multiples of the identity."""
+    """Yield -(H + shift)^-1 G for increasing multiples of the identity."""
     shift = 1e-8 * max(1.0, point.hessian_diagonal().max())
     for _ in range(8):
         regular = point.objective.with_extra_penalty(shift).at(point.theta)
@@ -295,10 +297,10 @@ def _shifted_corrections(point, solver):
 
 
 def _rounding(point):
-    """Return how exactly F is known.
+    """Return the rounding error of F.
 
-    Beside eps |F| what eps |x~|'|theta|, the rounding of eta, makes of it to second order:
-    that is all where every row is fitted perfectly and F is 0.
+    It is eps |F| plus the second-order effect of eps |x~|'|theta|, the rounding error of eta.
+    The second term alone remains if every row is fitted perfectly and F is 0.
     """
     eps = np.finfo(np.float64).eps
     return eps * abs(point.value) + float(eps**2 * point.total(_square_of_magnitude))
@@ -324,17 +326,17 @@ def _line_search(point, correction, decrement):
 
 
 def _longest_good_step(point, correction, slope):
-    """Return 1, or about the minimum of F along the correction where 1 is far beyond it.
+    """Return 1, or the approximate minimum of F along the correction if 1 is far beyond it.
 
-    Where curvature comes and goes, as for a sharp hinge, full steps may lower F a little and
-    jump from one side of the kinks to the other for many steps.
+    If curvature appears and disappears, as for a sharp hinge, full steps may lower F only a
+    little and jump between the sides of the kinks many times.
     """
     slope_at = point.slope_along(correction)
     length = 1.0
     while not np.isfinite(slope_at(length)) and length > 1e-10:
         length /= 2
     if not np.isfinite(slope_at(length)):
-        return length  # the search by values ends here too
+        return length  # the line search by values also ends here
     if slope_at(length) <= _OVERSHOOT * abs(slope) or slope_at(0.0) >= 0:
         return length
     return brentq(slope_at, 0.0, length, xtol=1e-12, rtol=1e-2)

@@ -1,10 +1,10 @@
-"""Whether training data can be those that a model was fitted on.
+"""Check whether training data can be those on which a model was fitted.
 
-A fit that met its solver's stopping rule has a small gradient of its objective at its own
-training data; `stopping.bound` tells how small. A fit that stopped early may have any, but a
-solver that descends from parameters of zero has a lower objective there than where it began.
-Data that break either rule are not those of the fit, and a few likely mistakes are then tried:
-undoing one of them has to bring the gradient below its bound.
+If a fit met its solver's stopping rule, the gradient of its objective is small on its own
+training data; `stopping.bound` returns the bound. If it stopped early, the gradient may be
+large. But if its solver descends from zero parameters, the objective must be lower than at the
+start. Data that break either rule do not belong to the fit. Then a few likely mistakes are
+tried: a mistake is the explanation if undoing it brings the gradient below its bound.
 """
 
 from dataclasses import dataclass, replace
@@ -17,37 +17,37 @@ from skinfluence.stopping import Sizes, bound
 
 __all__ = ["Mismatch", "check_data"]
 
-# Rows by which X and y are tried out of step.
+# Numbers of rows by which X and y may be out of step.
 _SHIFTS = (1, -1)
-# Iterations before which a fit need not be better than a constant.
+# A fit with fewer iterations need not be better than a constant.
 _FEW = 5
 # Share of F by which Huber's solver may be worse than a constant.
 _SLACK = 0.05
-# Factors within which another scale is looked for.
+# Largest factor between scales that is tried.
 _LARGEST_SCALE = 1e6
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Why data cannot be those of a fit.
+    """The reason why data cannot be those of a fit.
 
     Parameters
     ----------
     share : float
-        Gradient of F in the parameter that breaks its bound most, as a share of the largest
-        that gradients of these sizes could add up to, 0 to 1.
+        Gradient of F in the parameter that violates its bound most, as a share of the largest
+        possible sum of gradients with these sizes, 0 to 1.
     excess : float or None
-        The same gradient over the largest that the solver's stopping rule leaves; None for a
-        fit that stopped early.
+        The same gradient divided by its bound from the solver's stopping rule; None if the fit
+        stopped early.
     rise : float or None
-        F at the fit over F of a model that it has to be better than, for a fit that stopped
-        early: at parameters of zero, or, of `HuberRegressor`, the best constant.
+        For a fit that stopped early, F divided by its value in a model that the fit must
+        improve on: the one with zero parameters or, for `HuberRegressor`, the best constant.
     may_have_failed : bool
-        Whether the solver itself may have failed, as Huber's can.
+        Whether the solver itself may have failed, which Huber's can.
     parameter : tuple of int
         Output and column of that parameter.
     guess : str
-        Which mistake it looks like.
+        The most likely mistake.
     """
 
     share: float
@@ -59,23 +59,23 @@ class Mismatch:
 
 
 def check_data(objective, theta, fit):
-    """Return why the data of an objective are not those of a fit, None if they may be.
+    """Return why the data in an objective cannot be those of a fit, None if they may be.
 
     Parameters
     ----------
     objective : Objective
-        The objective F with the data, of a loss that is differentiable.
+        The objective F with the data; its loss must be differentiable.
     theta : ndarray of shape (K, D)
         The fitted parameters.
     fit : Fit
-        How the fit ended.
+        Record of the fit.
 
     Notes
     -----
-    One gradient and the sizes of its terms, in four passes over the rows; a few more for
-    each mistake that is tried, if the check has failed.
+    The check takes one gradient and the sizes of its terms, in four passes over the rows. If
+    it fails, each mistake that is tried takes a few more.
     """
-    # Coefficients of least norm are a choice among optima, whatever the gradient.
+    # Least-norm coefficients are one choice among optima, which does not affect the gradient.
     form = replace(objective.formulation, minimum_norm=None)
     objective = replace(objective, formulation=form)
     with np.errstate(all="ignore"):
@@ -89,32 +89,32 @@ def check_data(objective, theta, fit):
             return None
         share = _over(sizes.excess, sizes.largest)
         worst = share if fit.stopped_early else excess
-        at = np.unravel_index(np.argmax(worst), worst.shape)
+        entry = np.unravel_index(np.argmax(worst), worst.shape)
         return Mismatch(
-            share=float(share[at]),
-            excess=None if fit.stopped_early else float(excess[at]),
+            share=float(share[entry]),
+            excess=None if fit.stopped_early else float(excess[entry]),
             rise=rise,
             may_have_failed=fit.beats_constant,
-            parameter=(int(at[0]), int(at[1])),
+            parameter=(int(entry[0]), int(entry[1])),
             guess=_guess(sizes, fit),
         )
 
 
 def _excess(sizes, fit):
-    """Return |G| over its bound, (K, D)."""
+    """Return |G| divided by its bound, (K, D)."""
     return _over(sizes.excess, bound(fit, sizes))
 
 
 def _over(gradient, limit):
     limit = np.broadcast_to(limit, gradient.shape)
-    return np.where(gradient > 0, gradient / limit, 0.0)  # no gradient has any bound
+    return np.where(gradient > 0, gradient / limit, 0.0)  # zero is within any bound
 
 
 def _rise(sizes, fit):
-    """Return F at the fit over F of a model that it has to be better than, 0 without one.
+    """Return F at the fit divided by F of a model that must be worse, 0 if there is none.
 
-    That is where a solver began that only descends, or for solvers without a rule the best
-    constant prediction.
+    This model is the start of a solver that only descends. For solvers without a rule it is
+    the best constant prediction.
     """
     if fit.beats_constant:
         reference = _constant(sizes.objective)
@@ -128,7 +128,7 @@ def _rise(sizes, fit):
 
 
 def _constant(objective):
-    """Return Huber's parameters (2, D) of the best prediction without features."""
+    """Return Huber's parameters (2, D) for the best prediction without features."""
     theta = np.zeros(objective.penalty.shape)
     loss, target, w = objective.formulation.loss, objective.target, objective.sample_weight
     y = target[:, 0]
@@ -145,7 +145,7 @@ def _constant(objective):
 
 
 def _guess(sizes, fit):
-    """Return which mistake explains the gradient."""
+    """Return the mistake that explains the gradient."""
     for words, objective in _candidates(sizes.objective):
         if _fits(objective, sizes.theta, fit, sizes):
             return words
@@ -168,7 +168,7 @@ def _guess(sizes, fit):
 
 
 def _candidates(objective):
-    """Generate likely mistakes and the objective without them."""
+    """Yield likely mistakes and the objective without them."""
     target, weight = objective.target, objective.sample_weight
     weighted = bool(np.ptp(weight))
     if weighted:
@@ -186,16 +186,17 @@ def _candidates(objective):
 
 
 def _fits(objective, theta, fit, sizes):
-    """Whether the gradient of another objective is below the bound."""
+    """Return whether another objective's gradient is below the bound."""
     gradient = Sizes(objective, theta).excess
     return _is_small(gradient, sizes, fit)
 
 
 def _is_small(gradient, sizes, fit):
-    """Whether a gradient is below the bound, or near enough that it explains the larger one.
+    """Return whether a gradient is below the bound, or so small that it explains the larger
+    one.
 
-    The bound is that of the data given; without a mistake it may be lower. Early stops leave
-    some gradient: then it has to be a tenth of what it was.
+    The bound comes from the given data; without a mistake it may be lower. After an early stop
+    some gradient is normal, so it must fall to a tenth.
     """
     if fit.stopped_early:
         return np.linalg.norm(gradient) <= 0.1 * np.linalg.norm(sizes.excess)
@@ -204,7 +205,7 @@ def _is_small(gradient, sizes, fit):
 
 
 def _rescaled(sizes):
-    """Generate scales of X, of y and of the weights, with |G| once they are undone."""
+    """Yield factors for X, y and the weights, with |G| after undoing them."""
     objective, theta = sizes.objective, sizes.theta
     support = objective.formulation.l1_support
     if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
@@ -226,7 +227,7 @@ def _rescaled(sizes):
             np.abs((pull * scale + penalty) * free),
         )
     if hasattr(objective.formulation.target, "n_outputs"):  # real targets
-        # Gradients are linear in y, of Huber's loss nearly.
+        # The gradient is linear in y, for Huber's loss approximately.
         at_zero = replace(objective, target=np.zeros_like(objective.target))
         none = at_zero.at(theta).gradient
         slope = sizes.point.gradient - none
@@ -246,9 +247,9 @@ def _rescaled(sizes):
 
 
 def _scale_of_features(sizes, penalty):
-    """Return the factor c of X after which the fit is stationary in its own length, or None.
+    """Return the factor c for X after which the fit is stationary along its length, or None.
 
-    With X = c X_fit the slope of the loss along the coefficients, at 1/c of their length, is
+    With X = c X_fit, the loss's slope along the coefficients, at 1/c of their length, is
     s d/ds loss(s theta) = -theta' penalty.
     """
     objective, theta = sizes.objective, sizes.theta
@@ -275,13 +276,13 @@ def _scale_of_features(sizes, penalty):
 
 
 def _is_scale(factor, sizes):
-    """Whether a factor is another scale, and not what other rows of one feature come to."""
+    """Return whether a factor is a change of scale and not the effect of other rows."""
     least = 1.05 if sizes.objective.design.n_features > 1 else 1.9
     return bool(np.isfinite(factor) and factor > 0 and abs(np.log(factor)) > np.log(least))
 
 
 def _only_coefficients(sizes):
-    """Whether free intercepts are at their optimum and coefficients are not."""
+    """Return whether free intercepts are at their optimum and coefficients are not."""
     objective = sizes.objective
     if objective.design.has_metric or not objective.design.fit_intercept:
         return False

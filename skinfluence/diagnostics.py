@@ -1,26 +1,26 @@
-"""What each training row does to the fit, in the measures that the field has names for.
+"""The influence of single training rows on the fit, in the established measures.
 
     d_i      theta_(i) - theta_hat, one Newton step without row i; exact for squared error
-    u_i      gradient of row i's term of F at theta_hat,   d_i = (H - H_i)^-1 u_i
+    u_i      gradient of row i's term in F at theta_hat,   d_i = (H - H_i)^-1 u_i
     leverage      h_i = tr(W_i x~_i H^-1 x~_i')            sums to the effective parameters p
-    decrement^2   u_i'd_i = d_i'(H - H_i) d_i              twice what F without i falls
+    decrement^2   u_i'd_i = d_i'(H - H_i) d_i              twice the fall of F without i
     distance      d_i'H d_i
     chi-square    g_i'W_i^- g_i                            squared Pearson residual; for
                   Tweedie deviances with the expected W_i, which makes it (y - mu)^2 / mu^p
-    phi           1, or sum of chi-squares / (n - p)       dispersion, of each output
+    phi           1, or sum of chi-squares / (n - p)       dispersion, for each output
     phi_(i)       the same without row i
 
-For ordinary least squares F = sum w r^2 has the Hessian 2 X'WX, so phi = 2 s^2 and
-phi H^-1 = s^2 (X'WX)^-1, and every measure is the textbook's:
+For ordinary least squares F = sum w r^2 has the Hessian 2 X'WX, so phi = 2 s^2,
+phi H^-1 = s^2 (X'WX)^-1, and every measure agrees with the textbooks:
 
     studentised residual   sqrt((chi-square_i + decrement_i^2) / phi_(i))
     Cook's distance        distance_i / (p phi)
     DFFITS                 sqrt(distance_i / phi_(i))
     DFBETAS                -d_ij / sqrt(phi_(i) (H^-1)_jj)
 
-Arrays hold one column for each output: those of a model with several targets are separate
-regressions, each with its own dispersion. The outputs of a coupled loss only mean something
-as a sum.
+Arrays have one column for each output. If a model has several targets, its outputs are
+separate regressions, each with its own dispersion. For a coupled loss, only the sum over the
+outputs is meaningful.
 """
 
 from functools import cached_property
@@ -49,14 +49,14 @@ _ROUNDING = 1e-10
 def leverages(point, factor, *, n_jobs=None):
     """Return the leverage of every training row in each output, (n, K).
 
-    The diagonal of W_i x~_i H^-1 x~_i'; in the sum over the outputs the derivative of the
-    fitted values in the data, weighted by curvature. The share of the penalty that a row
-    owns in mean form is not in it, so leverages sum to rank(H) - tr(H^+ Lam).
+    This is the diagonal of W_i x~_i H^-1 x~_i'. Summed over the outputs, it is the derivative
+    of the fitted values with respect to the data, weighted by curvature. In mean form it
+    excludes the row's penalty share, so leverages sum to rank(H) - tr(H^+ Lam).
     """
     design = point.objective.design
     K, D = point.theta.shape
 
-    def one(block):
+    def block_leverages(block):
         x, W = design.take(block).rows(), point.curvature(block)
         if point.objective.coupled:
             return np.einsum("bkl,blk->bk", W, factor.row_products(x[:, None]))
@@ -65,64 +65,64 @@ def leverages(point, factor, *, n_jobs=None):
 
     outputs = K if point.objective.coupled else 1
     blocks = row_blocks(design.n_rows, 8 * 6 * outputs * K * D, n_jobs=n_jobs)
-    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+    return np.concatenate(run_blocks(block_leverages, blocks, n_jobs=n_jobs))
 
 
 def chi_squares(point):
-    """Return the weighted chi-square of every training row in each output, (n, K)."""
+    """Return the weighted chi-square for every training row in each output, (n, K)."""
     objective = point.objective
     loss = objective.formulation.loss
-    # Infinite where the loss has no curvature; rows of weight zero do not count even then.
+    # It is infinite if the loss has no curvature, but rows with weight zero never count.
     return weigh(objective.row_weight, loss.chi_square(objective.target, point.raw_prediction))
 
 
 def dispersion(point, leverage):
-    """Return phi of each output, (K,); NaN where no degree of freedom is left."""
+    """Return phi for each output, (K,); NaN if there are no degrees of freedom."""
     if not point.objective.formulation.loss.has_dispersion:
         return np.ones(point.theta.shape[0])
     return _ratio(chi_squares(point).sum(axis=0), degrees_of_freedom(point, leverage))
 
 
 def degrees_of_freedom(point, leverage, n_deleted=0):
-    """Return n - p of each output, (K,), n the number of rows that have weight.
+    """Return n - p for each output, (K,), with n the number of rows that have weight.
 
-    At least 0, where only rounding of the leverages is left, too.
+    It is 0 if the difference is negative or only rounding in the leverages.
     """
     n = np.sum(point.objective.sample_weight > 0) - n_deleted
-    left = n - leverage.sum(axis=0)
-    return np.where(left > _ROUNDING * n, left, 0.0)
+    remaining = n - leverage.sum(axis=0)
+    return np.where(remaining > _ROUNDING * n, remaining, 0.0)
 
 
 def inverse_diagonal(point, factor, *, n_jobs=None):
     """Return the diagonal of H^-1, (K, D)."""
     K, D = point.theta.shape
 
-    def one(block):
+    def block_diagonal(block):
         V = np.zeros((block.stop - block.start, K * D))
         V[np.arange(len(V)), np.arange(block.start, block.stop)] = 1.0
         V = point.objective.make_consistent(V.reshape(-1, K, D))
         return factor.quadratic(V)
 
     blocks = row_blocks(K * D, 8 * 5 * K * D, n_jobs=n_jobs)
-    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs)).reshape(K, D)
+    return np.concatenate(run_blocks(block_diagonal, blocks, n_jobs=n_jobs)).reshape(K, D)
 
 
 class RemovalMeasures:
-    """Measures of single rows, filled as ``removal.leave_out`` brings the models without them.
+    """Measures for single rows, filled with the models that ``removal.leave_out`` returns.
 
     Parameters
     ----------
     base : Base
-        Where removal starts.
+        The start of removal.
     leverage : ndarray of shape (n, K)
         From `leverages`.
 
     Attributes
     ----------
     decrement2, distance : ndarray of shape (n, K)
-        See the head of this module. NaN where there is no model without the row.
+        See the module docstring. NaN if there is no model without the row.
     loss : ndarray of shape (n,)
-        Plain loss of each row under the model without it.
+        Plain loss of each row in the model without it.
     """
 
     def __init__(self, base, leverage):
@@ -136,7 +136,7 @@ class RemovalMeasures:
         self._penalty_fall = np.empty(shape)
 
     def add(self, indices, theta):
-        """Take in the parameters (b, K, D) without each of some rows; return their d."""
+        """Add the parameters (b, K, D) without each of b rows; return the changes d."""
         point = self.base.point
         objective, form = point.objective, point.objective.formulation
         design = objective.design.take(indices)
@@ -149,11 +149,11 @@ class RemovalMeasures:
         penalty = np.broadcast_to(objective.penalty, d.shape)
         self.decrement2[indices] = u * moved
         if form.penalty_share is not None:
-            own = w[:, :, None] * form.penalty_share
+            row_penalty = w[:, :, None] * form.penalty_share
             share = w[:, :, None] * form.share_gradient(self.theta)
             self.decrement2[indices] += np.sum(share * d, axis=-1)
-            self.distance[indices] = np.sum(own * d * d, axis=-1)
-            penalty = penalty - own
+            self.distance[indices] = np.sum(row_penalty * d * d, axis=-1)
+            penalty = penalty - row_penalty
         else:
             self.distance[indices] = 0.0
         self.distance[indices] += self.decrement2[indices] + bend * moved
@@ -161,7 +161,7 @@ class RemovalMeasures:
         before, after = (t * design.readings(t) for t in (self.theta, theta))
         self._penalty_fall[indices] = np.sum(penalty * (before - after), axis=-1)
         support = form.l1_support
-        if support is not None:  # the same for 2 l |theta|
+        if support is not None:  # the penalty 2 l |theta| changes likewise
             l1 = support.total(objective.weight_sum - w[:, :, None]) * support.sign
             self._penalty_fall[indices] -= 2.0 * np.sum(l1 * d, axis=-1)
         raw = point.raw_prediction[indices] + ahead + moved
@@ -169,7 +169,7 @@ class RemovalMeasures:
         return d
 
     def refine_loss(self, indices, theta):
-        """Replace the losses of some rows by those under better parameters (b, K, D)."""
+        """Replace the losses of b rows by those for more accurate parameters (b, K, D)."""
         objective = self.base.point.objective
         design = objective.design.take(indices)
         raw = np.einsum("bd,bkd->bk", design.rows(), design.readings(theta))
@@ -177,10 +177,10 @@ class RemovalMeasures:
         self.loss[indices] = np.where(np.isnan(raw).any(axis=1), np.nan, loss)
 
     def doubtful(self):
-        """Return the rows whose Newton step may not be the whole change, as indices."""
+        """Return the indices of rows for which a Newton step may not be accurate."""
         decrement = self.newton_decrement()
         if self.base.point.objective.formulation.l1_support is not None:
-            return np.flatnonzero(decrement > 0)  # without a row the support may be another
+            return np.flatnonzero(decrement > 0)  # the support may change without the row
         error = self.base.step_error(decrement, self.leverage.max(axis=1))
         return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))
 
@@ -193,18 +193,18 @@ class RemovalMeasures:
     def deleted_dispersion(self):
         """phi_(i), (n, K).
 
-        F without row i has the minimum F - (chi-square_i + decrement_i^2)/2 and its
-        penalty part has changed too; what is left is the squared error of the other rows
-        under the model without row i. The effective number of parameters is held. Exact for
-        squared error; for other deviances to the order of the Newton step.
+        Without row i, the minimum of F is F - (chi-square_i + decrement_i^2)/2, and its
+        penalty term changes too. The remainder is the squared error of the other rows in the
+        model without row i. The effective number of parameters is kept fixed. The result is
+        exact for squared error, and has the accuracy of a Newton step for other deviances.
         """
         point = self.base.point
         if not point.objective.formulation.loss.has_dispersion:
             return np.ones(self.leverage.shape)
         chi2 = chi_squares(point)
         others = chi2.sum(axis=0) - chi2 - self.decrement2 + self._penalty_fall
-        left = degrees_of_freedom(point, self.leverage, n_deleted=1)
-        return _ratio(np.maximum(others, 0.0), left)
+        degrees = degrees_of_freedom(point, self.leverage, n_deleted=1)
+        return _ratio(np.maximum(others, 0.0), degrees)
 
     def studentized_residual(self):
         """Return externally studentised residuals, (n,); norms over several outputs."""
@@ -213,7 +213,7 @@ class RemovalMeasures:
         return self._signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
 
     def cooks_distance(self):
-        """Return Cook's distance, (n,); 0 where no parameter is free to move."""
+        """Return Cook's distance, (n,); 0 if no parameter is free to move."""
         total = self.leverage.sum()
         distance = _ratio(self.distance, self.dispersion).sum(axis=1)
         return distance / total if total > 0 else np.zeros(len(distance))
@@ -224,25 +224,25 @@ class RemovalMeasures:
         return self._signed_root(squares, -self._moved)
 
     def newton_decrement(self):
-        """Return the Newton decrement of F without each row at the optimum of F, (n,)."""
+        """Return the Newton decrement of F without each row, at the optimum of F, (n,)."""
         return np.sqrt(np.maximum(0.0, self.decrement2.sum(axis=1)))
 
     def _signed_root(self, squares, direction):
-        """Return the root of the sum of squares; of one prediction with a sign."""
+        """Return the root of the sum of squares, with a sign if there is one prediction."""
         root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
-        one = self.base.point.objective.formulation.layout.n_predictions == 1
-        return np.copysign(root, direction[:, 0]) if one else root
+        single = self.base.point.objective.formulation.layout.n_predictions == 1
+        return np.copysign(root, direction[:, 0]) if single else root
 
 
 def sandwich(point, factor, groups, *, n_jobs=None):
     """Return sum_A c_A c_A' with c_A = H^-1 sum_{i in A} v_i, shape (p, p).
 
-    The infinitesimal jackknife: (w_i/S) I_up,params(z_i) = -H^-1 v_i.
+    This is the infinitesimal jackknife: (w_i/S) I_up,params(z_i) = -H^-1 v_i.
     """
     rows, w = point.rows, point.objective.sample_weight
     layout = point.objective.formulation.layout
 
-    def one(block):
+    def block_changes(block):
         if groups.members is None:
             V = rows.take(block).toarray() * w[block, None, None]
         else:
@@ -252,16 +252,21 @@ def sandwich(point, factor, groups, *, n_jobs=None):
 
     covariance = np.zeros((layout.size, layout.size))
     blocks = row_blocks(len(groups), 6 * rows.row_bytes, n_jobs=n_jobs)
-    run_blocks(one, blocks, n_jobs=n_jobs, reduce=lambda change: add_gram(change, covariance))
+    run_blocks(
+        block_changes,
+        blocks,
+        n_jobs=n_jobs,
+        reduce=lambda change: add_gram(change, covariance),
+    )
     return fill_lower(covariance)
 
 
 def covariance_factor(phi, layout):
-    """Return sqrt(phi) of the output of each parameter, (p,)."""
+    """Return sqrt(phi) for each parameter's output, (p,)."""
     return np.sqrt(layout.to_public(np.broadcast_to(phi[:, None], layout.shape)))
 
 
 def _ratio(a, b):
-    """Return a / b, NaN where b is not positive."""
+    """Return a / b, NaN if b is not positive."""
     a, b = np.broadcast_arrays(a, b)
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)

@@ -1,8 +1,8 @@
-"""Which rows are removed together: from what users pass to index arrays.
+"""The rows that are removed together: converts user input to index arrays.
 
-`groups` may be None (every row on its own), labels of all rows, or a list of index arrays;
-with `cv` the test folds of a splitter are the groups. Every error names the group and the
-value in it.
+`groups` may be None (each row is a group), one label for each row, or a list of index arrays.
+With `cv`, the test folds of a splitter are the groups. Every error names the group and the
+offending value.
 """
 
 from numbers import Integral
@@ -22,9 +22,9 @@ class Groups:
     n_rows : int
         Number of training rows.
     members : list of ndarray or None
-        Row indices of each group; None for every row on its own.
+        Row indices for each group; None if each row is a group.
     labels : array-like or None, default=None
-        What to call the groups in messages; None for their positions.
+        Names of the groups in messages; None for their positions.
     """
 
     def __init__(self, n_rows, members=None, labels=None):
@@ -36,17 +36,17 @@ class Groups:
         return self.n_rows if self.members is None else len(self.members)
 
     def sizes(self):
-        """Return the number of rows of each group."""
+        """Return the number of rows in each group."""
         if self.members is None:
             return np.ones(self.n_rows, dtype=np.intp)
         return np.array([len(rows) for rows in self.members], dtype=np.intp)
 
     def rows(self, group):
-        """Return the row indices of one group."""
+        """Return the row indices for one group."""
         return np.array([group]) if self.members is None else self.members[group]
 
     def padded(self, groups):
-        """Return rows of some groups as (b, a) indices, with -1 behind the shorter ones."""
+        """Return row indices (b, a) for b groups; shorter groups are padded with -1."""
         groups = np.asarray(groups)
         if self.members is None:
             return groups[:, None]
@@ -57,7 +57,7 @@ class Groups:
         return out
 
     def name(self, group):
-        """Return what to call a group."""
+        """Return a group's name for messages."""
         if self.members is None:
             return f"row {group}"
         if self.labels is None:
@@ -66,16 +66,16 @@ class Groups:
         return f"group {self.labels[group]!r}"
 
     def check_leaves_weight(self, weight):
-        """Raise if a group holds every row with a weight, of weights (n,)."""
+        """Raise an error if a group contains every row with a weight, for weights (n,)."""
         for group in np.flatnonzero(self.sizes() >= np.sum(weight > 0)):
             if not np.delete(weight, self.rows(group)).any():
                 raise ValueError(
-                    f"{self.name(group)} holds every training sample with a weight: no model "
-                    "is left without it."
+                    f"{self.name(group)} contains every training sample with a weight: no "
+                    "model is left without it."
                 )
 
     def partition(self):
-        """Return the group of each row; every row must be in exactly one."""
+        """Return each row's group; every row must be in exactly one."""
         if self.members is None:
             return np.arange(self.n_rows)
         counts = np.zeros(self.n_rows, dtype=np.intp)
@@ -94,14 +94,14 @@ class Groups:
 
 
 def resolve_groups(groups, cv, *, X, y, classifier):
-    """Return the `Groups` that a user means.
+    """Return the `Groups` for user input.
 
     Parameters
     ----------
     groups : None, array-like of shape (n,) or list of index arrays
-        As documented for the public methods.
+        See the public methods.
     cv : None, int, splitter or iterable
-        Where the groups are test folds; `groups` then goes to its `split`.
+        If given, the test folds are the groups, and `groups` is passed to its `split`.
     X : array-like or sparse matrix of shape (n, n_features)
         Training data.
     y : array-like of shape (n,) or (n, n_targets)
@@ -138,7 +138,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     labels = column_or_1d(groups)
     if len(labels) != n:
         raise ValueError(
-            f"groups holds {len(labels)} labels, but there are {n} training samples. Pass "
+            f"groups contains {len(labels)} labels, but there are {n} training samples. Pass "
             "a label for each sample, or a list of index arrays."
         )
     try:
@@ -147,14 +147,14 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     except TypeError:
         kinds = ", ".join(sorted({type(label).__name__ for label in labels.tolist()}))
         raise ValueError(
-            f"groups holds labels of types that have no order among them: {kinds}. Give "
-            "every sample a label of one type, missing ones a name, as fillna('missing') of a "
-            "pandas Series does."
+            f"groups contains labels of types that cannot be sorted together: {kinds}. Give "
+            "every sample a label of the same type. Name missing labels, for example with "
+            "fillna('missing') of a pandas Series."
         ) from None
     if missing.size:
         raise ValueError(
-            f"groups holds {names[missing[0]]}: give every sample a label, one of its own to "
-            "a sample that belongs to no group."
+            f"groups contains {names[missing[0]]}: give every sample a label. If a sample "
+            "belongs to no group, give it a label that no other sample has."
         )
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
@@ -162,8 +162,8 @@ def resolve_groups(groups, cv, *, X, y, classifier):
 
 
 def _refuse_mask(groups):
-    """Raise if labels are a boolean mask, which may mean one group or two."""
-    labels = np.asarray(groups)  # pandas' own booleans come as objects
+    """Raise an error if labels are a boolean mask, which may mean one group or two."""
+    labels = np.asarray(groups)  # pandas' nullable booleans become objects
     if labels.dtype.kind == "O" and len(labels):
         is_mask = all(isinstance(label, bool | np.bool_) for label in labels)
     else:
@@ -178,7 +178,7 @@ def _refuse_mask(groups):
 
 
 def check_indices(indices, n_rows, name="indices"):
-    """Return row indices as an array, or say what is wrong with them."""
+    """Return row indices as an array, or raise an error that describes the problem."""
     rows = np.asarray(indices)
     if isinstance(indices, Integral) or rows.ndim == 0:
         rows = rows.reshape(1)
@@ -186,17 +186,17 @@ def check_indices(indices, n_rows, name="indices"):
         return np.empty(0, dtype=np.intp)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must hold integer row indices in one dimension, not an array of "
-            f"{rows.dtype} with shape {rows.shape}; np.flatnonzero turns a mask into them."
+            f"{name} must contain integer row indices in one dimension, not an array of "
+            f"{rows.dtype} with shape {rows.shape}; np.flatnonzero turns a mask into indices."
         )
     outside = rows[(rows < 0) | (rows >= n_rows)]
     if outside.size:
         raise ValueError(
-            f"{name} holds {outside[0]}, but the training samples are 0 to {n_rows - 1}."
+            f"{name} contains {outside[0]}, but the training samples are 0 to {n_rows - 1}."
         )
     values, counts = np.unique(rows, return_counts=True)
     if counts.max() > 1:
-        raise ValueError(f"{name} holds {values[counts.argmax()]} more than once.")
+        raise ValueError(f"{name} contains {values[counts.argmax()]} more than once.")
     return rows.astype(np.intp)
 
 

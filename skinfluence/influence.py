@@ -1,12 +1,12 @@
-"""Derivatives of the fit in the weight of a sample (equation 10).
+"""Derivatives of the fit with respect to sample weights (equation 10).
 
     I_up,params(z)  = -(H/S)^-1 grad L(z)
     I_up,loss(z, q) = grad l(q)' I_up,params(z)
 
-Everything here is -S times products of `GradientRows` with H^-1 times `GradientRows`;
-the functions differ in which rows stand on which side and in what they keep. They take a
-`Point` (the training objective at the fitted parameters) and a `Factor` of its Hessian;
-parameters are in the internal layout (K, D) unless they go straight into a result.
+All functions compute -S times products of `GradientRows` with H^-1 times `GradientRows`. They
+differ in the rows on each side and in the part that they keep. They take a `Point` (the
+training objective at the fitted parameters) and a `Factor` of its Hessian. Parameters have the
+internal layout (K, D) unless they are written into a result.
 """
 
 import numpy as np
@@ -35,18 +35,18 @@ __all__ = [
     "write_solutions",
 ]
 
-#: What ranks first: a function of influence whose largest values are wanted.
+#: Functions of the influence whose largest values rank first.
 ORDERS = {"absolute": np.abs, "helpful": np.negative, "harmful": np.positive}
 
 
-# The best value in each row of a block, ranked: of `ORDERS` without an array like the block.
+# The best value in each row of a block, ranked as in `ORDERS`, without a copy of the block.
 _BEST = {
     "absolute": lambda a: np.maximum(a.max(axis=1), -a.min(axis=1)),
     "helpful": lambda a: -a.min(axis=1),
     "harmful": lambda a: a.max(axis=1),
 }
 
-# Training rows, and bytes of their products with some queries, that are looked at together.
+# Number of training rows, and bytes of their products with queries, per tile.
 _COLUMNS, _TILE = 512, 8 * 2**20
 
 
@@ -75,7 +75,7 @@ def write_solutions(factor, V, layout, out, *, n_jobs=None):
 
 
 def influence_params(point, factor, rows, out, *, n_jobs=None):
-    """Fill out (m, p) with I_up,params of each of the given rows grad L(z)."""
+    """Fill out (m, p) with I_up,params for the given rows grad L(z)."""
     S, layout = point.objective.weight_sum, point.objective.formulation.layout
 
     def fill(block):
@@ -91,8 +91,8 @@ def influence_params(point, factor, rows, out, *, n_jobs=None):
 def influence_on(point, factor, V, out=None, rows=None):
     """Return -S V H^-1 grad L(z_j) for gradients V (m, K, D), shape (m, n).
 
-    The influence of every training row, or of other `rows`, on the m scalars whose
-    gradients are V.
+    This is the influence that each training row, or each of other `rows`, has on the m scalars
+    with gradients V.
     """
     solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
@@ -100,7 +100,7 @@ def influence_on(point, factor, V, out=None, rows=None):
 
 
 def influence_functional(point, factor, V, out, *, n_jobs=None):
-    """Fill out (m, n) with `influence_on` gradients V (m, K, D), block by block."""
+    """Fill out (m, n) with `influence_on` for gradients V (m, K, D), block by block."""
 
     def fill(block):
         influence_on(point, factor, V[block], out=out[block])
@@ -110,9 +110,9 @@ def influence_functional(point, factor, V, out, *, n_jobs=None):
 
 
 def relabel_rows(point, target):
-    """Return grad L((x_j, new target_j)) - grad L(z_j) of the training rows.
+    """Return grad L((x_j, new target_j)) - grad L(z_j) for the training rows.
 
-    The share of the penalty does not depend on the label and cancels.
+    The penalty share does not depend on the label and cancels.
     """
     objective = point.objective
     form = objective.formulation
@@ -121,7 +121,7 @@ def relabel_rows(point, target):
     if c is not None:
         changed *= c
     changed -= point.rows.raw_gradient
-    # A prediction at a kink has the slope of either side, and the partition says which.
+    # At a kink a prediction has the slope of either side; the partition determines which.
     same = target == objective.target
     changed[same.reshape(len(same), -1).all(axis=1)] = 0.0
     return GradientRows(objective.design, changed)
@@ -136,7 +136,7 @@ def influence_of(point, factor, query, out=None, rows=None):
 def influence_blocks(point, factor, query, *, n_jobs=None, working_memory=None, row_bytes=0):
     """Return blocks of query rows for `influence_of`.
 
-    `row_bytes` is what the caller keeps for each query beside what the factor takes.
+    `row_bytes` is the caller's memory for each query, in addition to the factor's.
     """
     return row_blocks(
         len(query),
@@ -148,9 +148,9 @@ def influence_blocks(point, factor, query, *, n_jobs=None, working_memory=None, 
 
 
 def influence_loss(point, factor, query, out, *, rows=None, n_jobs=None, verbose=0):
-    """Fill out (q, n) with I_up,loss of every training row on every query row.
+    """Fill out (q, n) with I_up,loss for every training row and every query row.
 
-    Other `rows` may take the place of the training rows.
+    Other `rows` may replace the training rows.
     """
 
     def fill(block):
@@ -162,19 +162,19 @@ def influence_loss(point, factor, query, out, *, rows=None, n_jobs=None, verbose
 
 
 def output_influence(point, factor, design, out, *, jacobian=None, n_jobs=None):
-    """Fill out (q, n, R) with the derivative of R responses of every query row.
+    """Fill out (q, n, R) with the influence on R responses for every query row.
 
     Parameters
     ----------
     point, factor : Point, Factor
-        The fitted problem.
+        The fitted model.
     design : Design
         Query rows.
     out : ndarray of shape (q, n, R)
         Filled in place.
     jacobian : callable or None, default=None
-        Maps a slice of queries to d response / d raw prediction, shape (m, R, K); None
-        where the response is the raw prediction itself.
+        Maps a slice of queries to d response / d raw prediction, shape (m, R, K); None if the
+        response is the raw prediction itself.
     n_jobs : int or None, default=None
         Number of joblib threads.
     """
@@ -204,8 +204,8 @@ def _raw_influence(point, factor, x):
         V = np.zeros((m, K, K, D))
         V[:, np.arange(K), np.arange(K)] = x[:, None]
         return influence_on(point, factor, V.reshape(m * K, K, D)).reshape(m, K, -1)
-    # Outputs do not interact: one solve gives H_k^-1 x for all of them, and the influence
-    # on output k comes from output k of the training rows alone.
+    # Outputs do not interact, so one solve gives H_k^-1 x for all of them. The influence on
+    # output k comes only from output k of the training rows.
     solved = factor.solve_transposed(np.broadcast_to(x[:, None], (m, K, D)))
     solved *= -S
     raw = np.empty((m, K, point.objective.n_rows))
@@ -215,10 +215,10 @@ def _raw_influence(point, factor, x):
 
 
 def perturbation(point, factor, query, index):
-    """Return I_pert,loss of training row `index` on every query row, shape (q, d).
+    """Return I_pert,loss for training row `index` and every query row, shape (q, d).
 
-    -S grad l(q)' H^-1 d/dx [c g x~] with d/dx = c W (theta x~') + c g I: the row pulls
-    elsewhere because its prediction moves, and because it pulls along itself.
+    -S grad l(q)' H^-1 d/dx [c g x~] with d/dx = c W (theta x~') + c g I. The first term comes
+    from the change in the row's prediction, the second from the row's own direction.
     """
     objective = point.objective
     d, S = objective.design.n_features, objective.weight_sum
@@ -232,7 +232,7 @@ def perturbation(point, factor, query, index):
 
 
 def kernel_perturbation(point, factor, query, index):
-    """Return `perturbation` of a kernel model, whose rows move through K(x, .).
+    """Return `perturbation` for a kernel model, whose rows act through K(x, .).
 
     With z = H^-1 grad l(q) as a function, -S [c W z(x) grad f(x) + c g grad z(x)]. Here
     c W z(x) = rho/w, and z = (g_q K(., q) - sum_j rho_j K(., x_j)) / lambda + const.
@@ -246,20 +246,20 @@ def kernel_perturbation(point, factor, query, index):
     rho = factor.multipliers(V)  # (q, K, n)
     from_queries = query.raw_gradient[:, :, None] * to_queries[:, None]
     gradient_of_z = (from_queries - rho @ to_rows) / penalty[:, None]
-    # Where a kink holds the row, a = -s g / lambda tells g, and rho/w is what W z tends to.
-    held = np.isinf(point.curvature([index])[0])
-    w = np.where(held, objective.sample_weight[index], 1.0)
-    g = np.where(held, -penalty * point.theta[:, index] / w, point.rows.raw_gradient[index])
+    # For a margin vector a = -s g / lambda gives g, and rho/w is the limit of W z.
+    on_kink = np.isinf(point.curvature([index])[0])
+    w = np.where(on_kink, objective.sample_weight[index], 1.0)
+    g = np.where(on_kink, -penalty * point.theta[:, index] / w, point.rows.raw_gradient[index])
     row = objective.take([index])
     W = objective.formulation.weight_curvature(row.target, point.raw_prediction[[index]])[0]
     value = row.design.read(factor.solve_transposed(V))[0]  # z(x), (q, K)
-    bend = np.where(held, rho[:, :, index] / w, W * value)
+    bend = np.where(on_kink, rho[:, :, index] / w, W * value)
     pull = bend @ gradient_of_f
     return -objective.weight_sum * (pull + np.einsum("k,qkd->qd", g, gradient_of_z))
 
 
 def self_influence(point, factor, *, n_jobs=None):
-    """Return I_up,loss of every training row on itself, shape (n,).
+    """Return I_up,loss for every training row on itself, shape (n,).
 
     -S grad l(z_i)' H^-1 grad L(z_i).
     """
@@ -267,10 +267,10 @@ def self_influence(point, factor, *, n_jobs=None):
 
 
 def _self_products(point, factor, n_jobs):
-    """Return grad l(z_i)' H^-1 grad L(z_i) of every row, shape (n,).
+    """Return grad l(z_i)' H^-1 grad L(z_i) for every row, shape (n,).
 
-    Where grad L = c grad l with one class weight c for all outputs this is
-    c grad l' H^-1 grad l, half a solve. Rows that a kink holds have grad L = 0.
+    If grad L = c grad l with one class weight c for all outputs, this is
+    c grad l' H^-1 grad l, which takes half a solve. Margin vectors have grad L = 0.
     """
     objective = point.objective
     form = objective.formulation
@@ -279,7 +279,7 @@ def _self_products(point, factor, n_jobs):
     symmetric = point.rows.shift is None and (c is None or c.shape[1] == 1)
     symmetric &= not form.loss.is_piecewise_linear
 
-    def one(block):
+    def block_products(block):
         V = plain.take(block).toarray()
         if symmetric:
             value = factor.quadratic(V)
@@ -288,27 +288,27 @@ def _self_products(point, factor, n_jobs):
         return np.einsum("mkd,mkd->m", V, objective.design.readings(other))
 
     blocks = row_blocks(len(plain), 5 * plain.row_bytes, n_jobs=n_jobs)
-    return np.concatenate(run_blocks(one, blocks, n_jobs=n_jobs))
+    return np.concatenate(run_blocks(block_products, blocks, n_jobs=n_jobs))
 
 
 def most_influential_queries(point, factor, query, n_influential, order, *, n_jobs=None):
-    """Return `most_influential` for the loss of each query row, block by block."""
+    """Return `most_influential` for each query row's loss, block by block."""
     shape = (len(query), n_influential)
     values, indices = np.empty(shape), np.empty(shape, dtype=np.intp)
     by_products = factor.has_products(query, point.rows)
 
     def fill(block):
-        some = query.take(block)
+        part = query.take(block)
         if by_products:
             best = _Largest(n_influential, order)
-            best.add(influence_of(point, factor, some), 0)
+            best.add(influence_of(point, factor, part), 0)
             values[block], indices[block] = best.values, best.index
         else:
             values[block], indices[block] = most_influential(
-                point, factor, some.toarray(), n_influential, order
+                point, factor, part.toarray(), n_influential, order
             )
 
-    # What merging a block of columns takes, see `largest_products`.
+    # Memory for merging a block of columns, see `largest_products`.
     row_bytes = 64 * (len(point.rows) if by_products else _COLUMNS)
     blocks = influence_blocks(point, factor, query, n_jobs=n_jobs, row_bytes=row_bytes)
     run_blocks(fill, blocks, n_jobs=n_jobs)
@@ -316,18 +316,18 @@ def most_influential_queries(point, factor, query, n_influential, order, *, n_jo
 
 
 def most_influential(point, factor, V, n_influential, order):
-    """Return the training rows with the largest influence on scalars, streaming.
+    """Return the training rows with the largest influence on scalars, computed in blocks.
 
     Parameters
     ----------
     point, factor : Point, Factor
-        The fitted problem.
+        The fitted model.
     V : ndarray of shape (m, K, D)
         Gradients of the scalars.
     n_influential : int
-        How many training rows to return for each.
+        Number of training rows to return for each scalar.
     order : {"absolute", "helpful", "harmful"}
-        What ranks first: largest magnitude, most negative, most positive.
+        The rows that rank first: largest magnitude, most negative, most positive.
 
     Returns
     -------
@@ -340,36 +340,36 @@ def most_influential(point, factor, V, n_influential, order):
 
 
 def largest_products(rows, V, k, order):
-    """Return (products, indices) of the k best of <V_q, v_i> for each q, (m, k), streaming."""
+    """Return (products, indices) of the k best <V_q, v_i> for each q, (m, k), in blocks."""
     queries = row_blocks(len(V), 8 * _COLUMNS, largest=_TILE)
     best = [_Largest(k, order) for _ in queries]
-    # One buffer for all blocks: fresh pages for each would take as long as the selection.
+    # All blocks share one buffer, because allocating each would take as long as the selection.
     buffer = np.empty(_COLUMNS * max((q.stop - q.start for q in queries), default=0))
     for block in row_blocks(len(rows), 1, largest=_COLUMNS):
         part = rows.take(block)
-        for some, largest in zip(queries, best, strict=True):
-            shape = (some.stop - some.start, len(part))
+        for query_block, largest in zip(queries, best, strict=True):
+            shape = (query_block.stop - query_block.start, len(part))
             out = buffer[: shape[0] * shape[1]].reshape(shape)
-            largest.add(part.dot(V[some], out=out), block.start)
+            largest.add(part.dot(V[query_block], out=out), block.start)
     return tuple(
         np.concatenate(a) for a in zip(*((b.values, b.index) for b in best), strict=True)
     )
 
 
 class _Largest:
-    """The k best columns of some rows so far, of columns that come block by block.
+    """The k best columns so far for each row, from columns that arrive in blocks.
 
     Parameters
     ----------
     k : int
-        How many columns to keep for each row.
+        Number of columns to keep for each row.
     order : {"absolute", "helpful", "harmful"}
-        What ranks first.
+        The values that rank first.
 
     Attributes
     ----------
     values, index : ndarray of shape (m, <= k)
-        The best columns and where they stand, best first.
+        The best columns and their indices, best first.
     """
 
     values = index = None
@@ -378,14 +378,14 @@ class _Largest:
         self.k, self.order = k, order
 
     def add(self, part, start):
-        """Take columns start, start + 1, ... into account, (m, c)."""
+        """Add a block (m, c) with the columns start, start + 1, ..."""
         columns = np.arange(start, start + part.shape[1])
         if self.values is None or self.values.shape[1] < self.k:
             self._merge(slice(None), part, np.broadcast_to(columns, part.shape))
             return
-        # The best of a block, one pass of a vector instruction, says for nearly every row
-        # that nothing changes: of n columns in random order 1 + k log(n / k) are ever kept.
-        # An equal of the last one kept comes later, and stays out. Not a number comes in.
+        # The maximum over a block, one vectorised pass, shows for nearly every row that
+        # nothing changes: from n columns in random order only 1 + k log(n / k) are ever kept.
+        # Ties with the last kept value are dropped; NaNs are kept.
         rank = ORDERS[self.order]
         last = rank(self.values[:, -1])
         rows = np.flatnonzero(~(_BEST[self.order](part) <= last))
@@ -394,11 +394,11 @@ class _Largest:
         part = part[rows]
         better = ~(rank(part) <= last[rows, None])
         count = better.sum(axis=1)
-        at, column = np.nonzero(better)
-        place = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
-        values = np.full((len(rows), count.max()), np.nan)  # ranks behind every number
+        line, column = np.nonzero(better)
+        place = np.arange(len(line)) - np.repeat(np.cumsum(count) - count, count)
+        values = np.full((len(rows), count.max()), np.nan)  # NaN ranks after every number
         index = np.full(values.shape, np.iinfo(np.intp).max)
-        values[at, place], index[at, place] = part[at, column], columns[column]
+        values[line, place], index[line, place] = part[line, column], columns[column]
         self._merge(rows, values, index)
 
     def _merge(self, rows, values, index):
@@ -415,16 +415,16 @@ class _Largest:
 
 
 def keep_largest(values, index, k, order):
-    """Return the k best columns of each row, best first; ties by the smaller index."""
+    """Return the k best columns in each row, best first; ties by the smaller index."""
     rank = ORDERS[order]
     key = -rank(values)
     if key.shape[1] > k:
-        at = np.argpartition(key, k - 1, axis=1)[:, :k]
-        # argpartition splits ties at random: among equals the smaller index stays.
-        last = np.take_along_axis(key, at, axis=1).max(axis=1, keepdims=True)
+        chosen = np.argpartition(key, k - 1, axis=1)[:, :k]
+        # argpartition breaks ties at random, but the smaller index must stay.
+        last = np.take_along_axis(key, chosen, axis=1).max(axis=1, keepdims=True)
         for row in np.flatnonzero((key <= last).sum(axis=1) > k):
-            at[row] = np.lexsort((index[row], key[row]))[:k]
-        values, index = (np.take_along_axis(a, at, axis=1) for a in (values, index))
+            chosen[row] = np.lexsort((index[row], key[row]))[:k]
+        values, index = (np.take_along_axis(a, chosen, axis=1) for a in (values, index))
         key = -rank(values)
     by = np.lexsort((index, key), axis=1)
     return tuple(np.take_along_axis(a, by, axis=1) for a in (values, index))

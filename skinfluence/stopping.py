@@ -1,8 +1,8 @@
-"""How large a gradient scikit-learn's solvers leave, by their own stopping rules.
+"""Bounds on the gradients that scikit-learn's solvers leave, from their stopping rules.
 
-A solver that stopped before `max_iter` met its rule, and the rule bounds the gradient G of
-the objective F at the fitted parameters, entry by entry. The bounds here are in sum form and
-generous: they tell a fit from data that are not its own, which leave gradients far above them.
+If a solver stopped before `max_iter`, it met its rule. The rule bounds each entry in the
+gradient G of the objective F at the fitted parameters. The bounds here are in sum form and
+generous. They detect data that do not belong to a fit, because their gradients are far larger.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,14 @@ __all__ = ["Fit", "Sizes", "bound"]
 
 _DEVIANCES = ("GammaRegressor", "PoissonRegressor", "TweedieRegressor")
 
-# Share of F that a solver may miss unnoticed: lbfgs ends if a step gains less than 64 eps.
+# Share of F that a solver may fail to gain: lbfgs ends if a step gains less than 64 eps.
 _FLAT = 1e-9
-# Roundings of the rows' gradients that add up in a solver, and the singular values that
-# least squares takes for zero, relative to the largest.
+# Number of roundings in the rows' gradients that add up in a solver, and the relative size
+# below which least squares treats singular values as zero.
 _ROUNDINGS, _DIRECT = 1e4, 1e-6
-# An epoch of stochastic averaged gradients may move parameters little long before the
-# optimum: 130 times the gradient that such a step speaks of was found, or 0.02 of the largest.
+# An epoch of stochastic averaged gradients may change parameters little long before the
+# optimum. Gradients up to 130 times the size that such a step suggests were found, or 0.02 of
+# the largest.
 _STOCHASTIC, _STOCHASTIC_SHARE = 400.0, 0.04
 
 
@@ -34,22 +35,22 @@ _LEFT = 10.0
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fitted estimator tells about the end of its fit.
+    """A record of how a fitted estimator ended its fit.
 
     Parameters
     ----------
     name : str
         Name of scikit-learn's class.
     params : mapping
-        Constructor parameters at the time of fit.
+        Constructor parameters at the time of the fit.
     solver : str or None
         The solver that ran, if the class has several.
     n_iter : float or None
-        Iterations of the longest of its runs; None if it does not tell.
+        Iterations in the longest run; None if the estimator does not store them.
     gap : float or None
-        The duality gap that it reached, per unit of weight.
+        Duality gap at the end, per unit weight.
     eps : float
-        Machine epsilon of the type that the parameters have.
+        Machine epsilon for the data type of the parameters.
     """
 
     name: str
@@ -61,14 +62,18 @@ class Fit:
 
     @classmethod
     def of(cls, estimator, name, params, dtype):
-        """Return the record of a fitted estimator, of data of some type."""
+        """Return the record for a fitted estimator and its data type."""
         n_iter, gap = (
             getattr(estimator, "n_iter_", None),
             getattr(estimator, "dual_gap_", None),
         )
         parameters = getattr(estimator, "coef_", getattr(estimator, "dual_coef_", None))
         dtypes = [getattr(parameters, "dtype", None), dtype]
-        eps = [np.finfo(one).eps for one in dtypes if one is not None and one.kind == "f"]
+        eps = [
+            np.finfo(candidate).eps
+            for candidate in dtypes
+            if candidate is not None and candidate.kind == "f"
+        ]
         return cls(
             name=name,
             params=params,
@@ -82,23 +87,23 @@ class Fit:
     def has_no_rule(self):
         """Whether the solver may end at any gradient.
 
-        Stochastic descent stops by the loss of an epoch, and Huber's solver as soon as a step
-        gains less than 2e-9 of F, after which half of the largest possible gradient was found.
+        Stochastic descent stops by the loss over an epoch. Huber's solver stops as soon as a
+        step gains less than 2e-9 of F; half of the largest possible gradient was found then.
         """
         return self.name in ("HuberRegressor", "SGDClassifier", "SGDRegressor")
 
     @property
     def beats_constant(self):
-        """Whether the fit is better than the best constant prediction.
+        """Whether the fit must be better than the best constant prediction.
 
-        So was every fit of Huber's solver that ended by itself, but for 2 % of F. Stochastic
-        descent may be far worse on features that are not scaled.
+        This was true, up to 2 % of F, for every fit that Huber's solver ended by itself.
+        Stochastic descent may be far worse if features are not scaled.
         """
         return self.name == "HuberRegressor" and self.n_iter < self.params["max_iter"]
 
     @property
     def stopped_early(self):
-        """Whether the solver may have run out of iterations, or has no rule for gradients."""
+        """Whether the solver may have run out of iterations, or has no gradient rule."""
         if self.has_no_rule:
             return True
         if self.name in ("ARDRegression", "BayesianRidge"):
@@ -107,12 +112,12 @@ class Fit:
         if largest is None or largest < 0:
             return False
         if self.name == "LogisticRegressionCV":
-            largest = largest / 2  # the iterations are those of the folds, not of the last fit
+            largest = largest / 2  # n_iter_ comes from the folds, not from the last fit
         if self.name.startswith("SmoothHinge") and self.n_iter == 0:
-            return True  # at the parameters of a hinge, not fitted
+            return True  # these are the parameters of a hinge and were not fitted
         if self.n_iter == 1 and (self.name in _DEVIANCES or self.solver in ("sag", "saga")):
-            # On features of very different scale the first line search failed, or the first
-            # epoch moved nothing.
+            # If features have very different scales, the first line search may fail, or the
+            # first epoch may change nothing.
             return True
         if self.n_iter is None and self.solver in ("sparse_cg", "lbfgs", None):
             return self.solver is not None
@@ -120,7 +125,7 @@ class Fit:
 
     @property
     def descends(self):
-        """Whether every iteration lowers F, from parameters of 0 on."""
+        """Whether every iteration lowers F, starting from zero parameters."""
         if self.params.get("warm_start"):
             return False
         if self.name in ("HuberRegressor", *_DEVIANCES):
@@ -129,7 +134,7 @@ class Fit:
 
 
 class Sizes:
-    """Sizes of an objective at a point that bounds of its gradient are made of.
+    """Sizes from which bounds on an objective's gradient are computed, at one point.
 
     Parameters
     ----------
@@ -146,17 +151,17 @@ class Sizes:
 
     @cached_property
     def excess(self):
-        """|G|; for entries held at 0 by how much it exceeds what holds them, (K, D)."""
+        """|G|, reduced by the penalty or bound for parameters that it keeps at 0, (K, D)."""
         objective = self.objective
         gradient = np.abs(self.point.gradient)
         support = objective.formulation.l1_support
         if support is None:
             return gradient
-        held = support.penalised & ~support.free
-        if held.any():
+        at_zero = support.penalised & ~support.free
+        if at_zero.any():
             pull = support.pull(objective.gradients(self.theta[None])[0])
             limit = support.total(objective.weight_sum)
-            gradient[held] = np.maximum(0.0, pull - limit)[held]
+            gradient[at_zero] = np.maximum(0.0, pull - limit)[at_zero]
         return gradient
 
     def squares(self, values):
@@ -173,13 +178,13 @@ class Sizes:
 
     @cached_property
     def largest(self):
-        """Bound of |G| by the sizes of the rows' gradients and the penalty, (K, D)."""
+        """Bound on |G| from the sizes of the rows' gradients and the penalty, (K, D)."""
         rows = np.sqrt(self.objective.n_rows * self.squares(self.pulls))
         return rows + np.abs(self.objective.penalty_gradient(self.theta))
 
     @cached_property
     def rounding(self):
-        """Bound of |G| by the sizes of the numbers it is computed from, in units of eps."""
+        """Bound on |G| from the sizes of the numbers in its computation, in units of eps."""
         objective, point = self.objective, self.point
         magnitude = objective.design.magnitude(self.theta)
         changes = np.abs(point.curvature_product(magnitude))
@@ -188,7 +193,7 @@ class Sizes:
 
     @cached_property
     def slopes(self):
-        """By how much G changes if raw predictions change by 1, at most, (K, D)."""
+        """Largest change in G if raw predictions change by 1, (K, D)."""
         curvature = np.abs(self.point.curvature_diagonal())
         return np.sqrt(self.objective.n_rows * self.squares(curvature))
 
@@ -207,17 +212,17 @@ class Sizes:
 
 
 def bound(fit, sizes):
-    """Return the largest |G| that the end of a fit leaves, (K, D) or broadcastable.
+    """Return the largest |G| that the end of a fit may leave, (K, D) or broadcastable.
 
     Parameters
     ----------
     fit : Fit
-        How the fit ended.
+        Record of the fit.
     sizes : Sizes
         The objective at the fitted parameters.
     """
-    # Errors of solvers are relative to all parameters: features of a small scale have them
-    # in proportion to the largest one.
+    # Solver errors are relative to all parameters. So if a feature's scale is small, its error
+    # is proportional to the largest one.
     by_rounding = (_ROUNDINGS * fit.eps * sizes.rounding).max(initial=0.0)
     flat = np.sqrt(2 * sizes.hessian_diagonal * _FLAT * abs(sizes.point.value))
     if sizes.objective.design.has_metric:
@@ -240,7 +245,7 @@ def _logistic(fit, sizes):
         return _liblinear(fit, sizes)
     if fit.solver in ("sag", "saga"):
         return _stochastic(fit, sizes, smoothness=0.5)
-    # max |G| / sum of the weights, class weights included.
+    # max |G| / sum of the weights, including class weights.
     return 1.01 * tol * sizes.objective.row_weight.sum()
 
 
@@ -249,7 +254,7 @@ def _deviance(fit, sizes):
 
 
 def _stochastic(fit, sizes, smoothness):
-    """Return the gradient after which an epoch moves parameters by less than tol of them."""
+    """Return the gradient at which an epoch changes parameters by less than tol."""
     objective, tol = sizes.objective, fit.params["tol"]
     norms = objective.design.squared_norms(np.ones(objective.design.n_columns))
     steep = smoothness * float(np.max(norms)) * objective.row_weight.max(initial=0.0)
@@ -269,7 +274,7 @@ def _ridge(fit, sizes):
         return _direct(fit, sizes) + 2.02 * fit.params["tol"] + flat
     if fit.solver not in ("sparse_cg", "lsqr"):
         return _direct(fit, sizes)
-    # A residual of the normal equations relative to ||X|| ||y||.
+    # The rule bounds the residual of the normal equations relative to ||X|| ||y||.
     objective = sizes.objective
     at_zero = objective.at(np.zeros(sizes.theta.shape))
     pull = np.linalg.norm(
@@ -290,14 +295,14 @@ def _with_solver(fit, solver):
 
 
 def _liblinear(fit, sizes):
-    """Return the bound of the trust region method, or of descent in dual coefficients."""
+    """Return the bound for the trust region method or for dual coordinate descent."""
     tol, y = fit.params["tol"], sizes.objective.target
     dual = fit.params.get("dual")
     relative = 1.01 * tol * sizes.start.sum()
     if dual is False:
         return relative
-    # Descent in dual coefficients leaves predictions that are off by tol; that of
-    # regression by tol relative to the targets.
+    # Dual coordinate descent leaves errors up to tol in predictions; for regression, tol
+    # relative to the targets.
     size = 1.0
     if fit.name == "LinearSVR":
         size = 5 * max(1.0, float(np.mean(np.abs(y))))
@@ -306,7 +311,7 @@ def _liblinear(fit, sizes):
 
 
 def _coordinate_descent(fit, sizes):
-    """Return the bound by the duality gap: F - min F is at least G_d^2 / (2 H_dd)."""
+    """Return the bound from the duality gap: F - min F is at least G_d^2 / (2 H_dd)."""
     gap = 1.1 * max(fit.gap or 0.0, 0.0) * sizes.objective.weight_sum
     return np.sqrt(2 * sizes.hessian_diagonal * gap) + _direct(fit, sizes)
 

@@ -471,7 +471,7 @@ def bad_data(what):
         ("nan", "X contains NaN"),
         ("label", "17"),
         ("weight", "sample_weight holds -3.0"),
-        ("weights", "sample_weight holds nothing but zeros"),
+        ("weights", "sample_weight contains only zeros"),
         ("weight dimensions", "sample_weight has 2 dimensions"),
         ("features", "X has 5 features"),
         ("rows", r"y has shape \(50,\), but X has 178 rows"),

@@ -147,16 +147,16 @@ OUTCOMES = {
     "few weights, poisson": {"warns": "not positive definite"},
     "one weight": {
         "warns": "degrees of freedom|not positive definite|R.2|group",
-        "raises": "holds every training sample with a weight",
+        "raises": "contains every training sample with a weight",
     },
     "cold": {"warns": "not positive definite"},
     "no support vector": {
-        "raises": "flat along .1 intercept|no kink holds a row",
+        "raises": "flat along .1 intercept|no row is a margin vector",
         "warns": "no correlation",
     },
     "one row": {
         "warns": "degrees of freedom|not positive definite|R.2|group",
-        "raises": "holds every training sample|0 to 0",
+        "raises": "contains every training sample|0 to 0",
     },
     "two rows": {
         "warns": "class|not positive definite",

@@ -339,9 +339,9 @@ def test_add_samples_is_the_refit_and_undoes_removal(case):
 MIDDLE = np.flatnonzero(data("wine")[1] == 1)
 BAD = {
     "unknown method": (lambda e: e.leave_out_params(method="fast"), "method='fast'"),
-    "outside": (lambda e: e.leave_out_params([[0], [178]]), "group 1 of groups holds 178"),
-    "negative": (lambda e: e.leave_out_params([[-1]]), "holds -1"),
-    "repeated": (lambda e: e.leave_out_params([[3, 5, 3]]), "holds 3 more than once"),
+    "outside": (lambda e: e.leave_out_params([[0], [178]]), "group 1 of groups contains 178"),
+    "negative": (lambda e: e.leave_out_params([[-1]]), "contains -1"),
+    "repeated": (lambda e: e.leave_out_params([[3, 5, 3]]), "contains 3 more than once"),
     "mask": (lambda e: e.leave_out_params([np.ones(178, bool)]), "np.flatnonzero"),
     "floats": (lambda e: e.leave_out_params([[1.5]]), "float64"),
     "too few labels": (lambda e: e.leave_out_params([0, 1]), "2 labels.*178"),
@@ -355,7 +355,7 @@ BAD = {
     "shuffle": (lambda e: e.leave_out_predict(cv=ShuffleSplit(3)), "partition"),
     "response": (lambda e: e.leave_out_predict(response_method="x"), "response_method='x'"),
     "checks": (lambda e: e.leave_out_check(0), "n_checks=0"),
-    "remove outside": (lambda e: e.remove_samples([500]), "holds 500"),
+    "remove outside": (lambda e: e.remove_samples([500]), "contains 500"),
     "remove all": (lambda e: e.remove_samples(np.arange(178)), "every training sample"),
     "remove class": (
         lambda e: e.remove_samples(MIDDLE),

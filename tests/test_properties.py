@@ -124,7 +124,7 @@ def fit(problem, derivatives=True, X=None):
         bound = fitted.C * problem.w
         inside = (np.abs(dual) > 1e-9 * bound) & (np.abs(dual) < (1 - 1e-9) * bound)
         if not inside.reshape(-1, problem.n_samples).any(axis=1).all():
-            assert told(fitted, problem, "no kink holds a row")
+            assert told(fitted, problem, "no row is a margin vector")
             assume(False)
     return fitted
 

@@ -331,12 +331,12 @@ def test_a_group_with_a_whole_class_is_nan_and_named(method):
 def test_everything_is_refused_by_name(method):
     X, y, w = data("wine")
     fitted = LogisticRegression(**NEWTON).fit(X, y, w)
-    with pytest.raises(ValueError, match="group 'all' holds every training sample"):
+    with pytest.raises(ValueError, match="group 'all' contains every training sample"):
         fitted.leave_out_params(["all"] * len(y), method=method)
     w = w.copy()
     w[10:] = 0
     reg = Ridge(alpha=1.0).fit(X, y, w)
-    with pytest.raises(ValueError, match="group 0 holds every"):
+    with pytest.raises(ValueError, match="group 0 contains every"):
         reg.leave_out_params([np.arange(10)], method=method)
 
 

@@ -257,7 +257,7 @@ def test_at_an_optimum_no_linear_program_is_solved(monkeypatch):
     def never(*_, **__):
         raise AssertionError("a linear program")
 
-    monkeypatch.setattr(existence, "linprog", never)
+    monkeypatch.setattr(existence.cones, "linprog", never)
     assert fit.convergence_report().converged
     fit.influence_params()
     fit.params_covariance("hessian")

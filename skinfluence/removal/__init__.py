@@ -4,20 +4,20 @@
 
     "influence"   theta* + H^-1 sum_A v_i                  first order, additive
     "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)    for measures defined by one step
-    "newton"      the same, and further steps if that one is not accurate
-    "exact"       Newton steps of F without A to the end   scikit-learn's best refit
+    "newton"      the same, plus further steps if the first is not accurate
+    "exact"       Newton steps to the minimum of F without A, scikit-learn's best refit
 
-All three predict the converged refit, because they start at the optimum theta* of all rows.
+All methods start at the optimum theta* for all rows, so they predict the converged refit.
 
-    base.py        the optimum near the fit, and what all groups share
-    leave_out.py   walks over all groups in stacks of a size that fits
-    identified.py  what is determined where there is no single optimum
+    base.py        the optimum near the fit, and the quantities that all groups share
+    leave_out.py   loops over all groups in stacks that fit into memory
+    identified.py  the part that is determined if there is no single optimum
     methods.py     one stack of groups at one accuracy; whether a step is accurate
-    stack.py       the rows of a stack, its gradients, one step
+    stack.py       the rows in a stack, their gradients, one step
     exact.py       the iteration to the refit
-    active_set.py  the same for losses with kinks, on the active set
+    active_set.py  the same on the active set, for losses with kinks
     support.py     models with an l1 penalty, whose support may change
-    evaluate.py    losses and bounds at the moved parameters
+    evaluate.py    losses and error bounds at the new parameters
 """
 
 from skinfluence.removal.active_set import ActiveSetBase

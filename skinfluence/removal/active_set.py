@@ -1,13 +1,13 @@
-"""Removal from models that kinks hold: the active set is followed, not a curvature.
+"""Removal for piecewise linear losses, which follows the active set instead of a curvature.
 
-    "influence"   first order in the weights: rows held by a kink have no influence
-    "one-step"    the optimum of the remaining rows if every one stays on its piece or kink
-    "newton"      the same, and the path of optima if a row does not stay
-    "exact"       the path of optima as the weights of the leaving rows go to zero, with
-                  every row changing its place where the path says so
+    "influence"   first order in the weights; margin vectors have no influence
+    "one-step"    the optimum for the remaining rows if each stays on its piece or kink
+    "newton"      the same, then the path of optima if a row leaves its place
+    "exact"       the path of optima as the weights of the leaving rows go to zero; rows change
+                  their places along it
 
-Each optimum is that of its partition to rounding. Where a path does not get through, as with
-repeated rows, scikit-learn refits, and it is counted.
+Each optimum is exact for its partition, up to rounding. If a path fails, for example because
+rows are repeated, scikit-learn refits the model, and the refit is counted.
 """
 
 from dataclasses import dataclass, field
@@ -23,18 +23,18 @@ __all__ = ["ActiveSetBase"]
 
 @dataclass(frozen=True, eq=False)
 class ActiveSetBase:
-    """Where removal starts: an optimum with its partition.
+    """The start of removal: an optimum with its partition.
 
     Parameters
     ----------
     point : ActiveSetPoint
-        The optimum of all rows.
+        The optimum for all rows.
     solver : HessianSolver
-        What "influence" factorises H with.
+        The solver with which "influence" factorises H.
     refit : callable
-        Maps indices of rows to the parameters (K, D) of scikit-learn's refit without them.
+        Maps row indices to the parameters (K, D) of scikit-learn's refit without them.
     refitted : list
-        Filled with the rows of every group that was left to it.
+        Collects the rows of each group that scikit-learn refitted.
     """
 
     point: active_set.ActiveSetPoint
@@ -42,16 +42,16 @@ class ActiveSetBase:
     refit: object
     refitted: list = field(default_factory=list)
 
-    #: Directions that all rows leave undetermined: none, as every kink model has a penalty.
+    #: Directions that all rows leave undetermined: none, because these models are penalised.
     open = None
     has_optimum = True
 
-    #: The step from the point to the optimum, which the point is.
+    #: The step from the point to the optimum: none, because the point is the optimum.
     correction = 0.0
 
     @property
     def theta(self):
-        """Parameters of the point, (K, D)."""
+        """Parameters at the point, (K, D)."""
         return self.point.theta
 
     @cached_property
@@ -60,23 +60,23 @@ class ActiveSetBase:
         return self.solver.factorise(self.point)
 
     def optimum(self):
-        """Return the optimum of all rows, (K, D)."""
+        """Return the optimum for all rows, (K, D)."""
         return self.point.theta
 
     def prepare(self, method):
-        """Nothing is shared beyond the point."""
+        """Do nothing, because groups share only the point."""
 
     def recover(self, rows):
-        """Return None: scikit-learn refits where no optimum is found."""
+        """Return None, because scikit-learn refits if no optimum is found."""
 
     def open_directions(self, outcome, n_groups):
-        """Return no group: a penalty determines every parameter."""
+        """Return no group, because a penalty determines every parameter."""
         return ()
 
     def remove(self, rows, method):
-        """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
+        """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1.
 
-        The decrement of a group is how many rows do not fit the places they had.
+        The decrement is the number of rows that do not fit their former places.
         """
         lines = [line[line >= 0] for line in rows]
         if method == "influence":
@@ -88,15 +88,15 @@ class ActiveSetBase:
         return theta, misplaced, np.isfinite(theta).all(axis=(1, 2))
 
     def _pull(self, lines):
-        """Return sum_A v_i of each group, (b, K, D)."""
+        """Return sum_A v_i for each group, (b, K, D)."""
         w, gradients = self.point.objective.sample_weight, self.point.rows
         return np.array([gradients.take(line).sum(w[line]) for line in lines])
 
     def _remove_one(self, rows, method):
-        """Return (theta, number of misplaced rows) without some rows."""
+        """Return (theta, number of misplaced rows) without the given rows."""
         point = self.point
         reduced = point.objective.without(rows)
-        # Where no leaving row supports an output, nothing changes for it.
+        # If no leaving row supports an output, the output does not change.
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
         outputs = np.flatnonzero(supports.any(axis=0))
@@ -113,5 +113,5 @@ class ActiveSetBase:
             self.refitted.append(rows)
             theta = self.refit(rows)
         elif not arrived:
-            theta = np.full(theta.shape, np.nan)  # scikit-learn's refit may take long
+            theta = np.full(theta.shape, np.nan)  # no refit, because it may take long
         return theta, misplaced

@@ -1,13 +1,13 @@
-"""Where removal starts: the optimum of all rows, with a factor of the Hessian there.
+"""The start of removal: the optimum for all rows, and a factor of the Hessian there.
 
-A fit that stopped early is some way from its optimum, and one Newton step without a row need
-not come near the optimum without it. So every removal starts at the optimum:
+A fit that stopped early is some way from its optimum. Then one Newton step without a row need
+not end near the optimum without it, so every removal starts at the optimum:
 
     theta <- theta - H^-1 grad F(theta)      with the factor at the fitted point, while each
                                              step leaves at most a quarter of the last one
     damped Newton                            from there if the steps do not contract
 
-The fitted point is kept if its distance to the optimum is small beside the effect of a row.
+The fitted point is kept if it is much closer to the optimum than one row's effect.
 """
 
 from dataclasses import dataclass, replace
@@ -34,38 +34,38 @@ __all__ = [
     "refine_optimum",
 ]
 
-# A fitted point is kept if the optimum is no further away than this share of a median row's
-# effect, and if the curvature of no row changes by more than this share on the way.
+# A fitted point is kept if its distance to the optimum is at most this share of a median row's
+# effect, and if no row's curvature changes by more than this share on the way.
 _NEAR = 1e-2
 # Newton decrement to reach, relative to sqrt(F).
 _TOL = 1e-9
-# Steps with an old factor go on while they contract by this much.
+# Steps with an old factor continue while they contract by this factor.
 _CONTRACTION = 0.25
 _MAX_CHORDS = 12
-# Rows from which the effect of a median row is estimated.
+# Number of rows from which a median row's effect is estimated.
 _ENOUGH_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """Where removal starts: a point, its Hessian and the solver that made it.
+    """The start of removal: a point, its Hessian and the solver for it.
 
     Parameters
     ----------
     point : Point
         The training objective at its optimum.
     factor : Factor
-        H^-1 at the point; a `PencilFactor` for objectives of mean form.
+        H^-1 at the point; a `PencilFactor` for objectives in mean form.
     plain_factor : Factor
-        H^-1 as the solver made it.
+        H^-1 as the solver returned it.
     correction : ndarray of shape (K, D)
-        N = -H^-1 G, small beside the effect of a row.
+        N = -H^-1 G, which is small relative to one row's effect.
     solver : HessianSolver
         For groups that need a Hessian of their own.
     open : ndarray of shape (r, K, D) or None, default=None
-        Directions of the parameters that all rows together leave undetermined.
+        Parameter directions that all rows together leave undetermined.
     has_optimum : bool, default=True
-        Whether the point is an optimum of anything.
+        Whether the point is an optimum, of F or a part of it.
     """
 
     point: object
@@ -78,10 +78,10 @@ class Base:
 
     @classmethod
     def at(cls, point, factor, solver, **known):
-        """Return the base at a point with a factor of its Hessian."""
+        """Return the base at a point, given a factor of its Hessian."""
         correction = convergence.newton_correction(point, factor)
         objective = point.objective
-        # If features are far from 0, `centred` has the pencil.
+        # If features are far from 0, `centred` uses the pencil instead.
         plain = objective.formulation.penalty_share is None or objective.offset is not None
         return cls(
             point=point,
@@ -94,21 +94,22 @@ class Base:
 
     @property
     def theta(self):
-        """Parameters of the point, (K, D)."""
+        """Parameters at the point, (K, D)."""
         return self.point.theta
 
     @cached_property
     def hessian(self):
-        """Blocks of H with the outputs they serve, filled; None where it does not pay."""
+        """Full blocks of H with the outputs that they serve; None if they do not pay."""
         if self.point.objective.design.has_metric:
             return None
         K, D = self.theta.shape
         order = K * D if self.point.objective.coupled else D
-        # A step times H and the moments take 4 order^2, and save half of the 4 n D that a
-        # gradient takes: 600 removals of 600 x 2,500 took 2.9 s with and 0.36 without.
+        # A step times H and the moments take 4 order^2 operations and save half of the 4 n D
+        # for a gradient. 600 removals from 600 x 2,500 data took 2.9 s with the blocks, 0.36 s
+        # without.
         if 2 * order > self.point.objective.n_rows:
             return None
-        # Beside the factor and its inverse: H, its mirror image, and the second moments.
+        # Memory for H, its mirror image and second moments, beside the factor and its inverse.
         if 8 * (4 * order**2 + 2 * D**2) > memory_budget():
             return None
         blocks = []
@@ -119,7 +120,7 @@ class Base:
         return blocks
 
     def remove(self, rows, method):
-        """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1."""
+        """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1."""
         objective = self.point.objective
         if self.centred is not None:
             theta, decrement, converged = self.centred.remove(rows, method)
@@ -128,14 +129,14 @@ class Base:
         if spectrum is None:
             return methods.remove(self, rows, method)
         design = objective.design
-        own = spectrum.may_change(design, objective.sample_weight, rows)
+        changed = spectrum.may_change(design, objective.sample_weight, rows)
         theta = np.empty((len(rows), *self.theta.shape))
         decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
-        if not own.all():
-            rest = ~own
+        if not changed.all():
+            rest = ~changed
             found = methods.remove(self, rows[rest], method)
             theta[rest], decrement[rest], converged[rest] = found
-        for j in np.flatnonzero(own):
+        for j in np.flatnonzero(changed):
             leaving = rows[j][rows[j] >= 0]
             weight = objective.without(leaving).sample_weight
             n_left = design.n_rows - len(leaving)
@@ -145,7 +146,7 @@ class Base:
 
     @cached_property
     def centred(self):
-        """This base in the features less their offset, see `Objective.offset`, or None."""
+        """This base for features minus their offset, see `Objective.offset`, or None."""
         objective = self.point.objective
         if objective.offset is None:
             return None
@@ -160,7 +161,7 @@ class Base:
         decrement : ndarray of shape (b,)
             Newton decrements before the steps.
         leverage : ndarray of shape (b,)
-            Largest leverages of the rows that leave.
+            Largest leverage of a leaving row in each group.
 
         Returns
         -------
@@ -173,29 +174,31 @@ class Base:
         if rate is None:
             return np.where(decrement > 0, np.inf, 0.0)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            left = np.sqrt(np.maximum(1.0 - leverage, 0.0))
-            return np.where(decrement > 0, 0.5 * rate * self.spread * decrement / left, 0.0)
+            remaining = np.sqrt(np.maximum(1.0 - leverage, 0.0))
+            return np.where(
+                decrement > 0, 0.5 * rate * self.spread * decrement / remaining, 0.0
+            )
 
     def recover(self, rows):
-        """Return what the others determine without some rows (a,), see `identified`."""
+        """Return the part that is determined without rows (a,), see `identified`."""
         found = identified(self.point.objective.without(rows), self.theta, self.solver)
         if found is None or found.theta is None or self.open is None:
             return found
         return replace(found, directions=np.concatenate([self.open, found.directions]))
 
     def open_directions(self, outcome, n_groups):
-        """Generate (group, directions) of the groups that leave parameters undetermined."""
+        """Yield (group, directions) for groups that leave parameters undetermined."""
         for group in range(n_groups) if self.open is not None else outcome.undetermined:
             yield group, outcome.undetermined.get(group, self.open)
 
     def optimum(self):
-        """Return the optimum of all rows, (K, D)."""
+        """Return the optimum for all rows, (K, D)."""
         return convergence.polish(
             self.point.objective, self.theta, self.solver, tol=1e-11, max_iter=100
         ).theta
 
     def prepare(self, method):
-        """Compute what all groups share, once, before several threads want it."""
+        """Compute the quantities that all groups share, before threads start."""
         if self.centred is not None:
             self.centred.prepare(method)
             return
@@ -209,7 +212,7 @@ class Base:
 
     @cached_property
     def second_moments(self):
-        """Root mean squares of the columns, (D,), and mean of x~ x~', (D, D)."""
+        """Root mean squares of the columns, (D,), and the mean of x~ x~', (D, D)."""
         design = self.point.objective.design
         gram = design.gram(np.full((design.n_rows, 1), 1.0 / design.n_rows))[0]
         return np.sqrt(gram.diagonal()), gram
@@ -225,11 +228,11 @@ class Base:
 
     @cached_property
     def rounding(self):
-        """Newton decrement that rounding of the gradient alone can cause.
+        """Newton decrement that rounding in the gradient can cause by itself.
 
-        eta_j is known to eps |x~_j|'|theta|, so row j's gradient to e_j = eps (|g_j| + h_j
-        |x~_j|'|theta|). The errors are independent, and the squares of ||e_j x~_j||_{H^-1}
-        add.
+        eta_j is accurate to eps |x~_j|'|theta|, so row j's gradient is accurate to
+        e_j = eps (|g_j| + h_j |x~_j|'|theta|). The errors are independent, so the squares of
+        ||e_j x~_j||_{H^-1} add.
         """
         point = self.point
         g = np.abs(point.objective.sample_weight[:, None] * point.rows.raw_gradient)
@@ -243,7 +246,7 @@ class Base:
 
     @cached_property
     def spread(self):
-        """Square root of the largest trace of x~_j H^-1 x~_j' over the rows with weight.
+        """Square root of the largest trace of x~_j H^-1 x~_j', over rows with a weight.
 
         A step d moves no raw prediction by more than this times ||d||_H.
         """
@@ -268,11 +271,11 @@ class Optimum:
     Parameters
     ----------
     point : Point
-        The objective there.
+        The objective at the optimum.
     factor : Factor
-        H^-1 there.
+        H^-1 at the optimum.
     converged : bool
-        Whether it is one: an objective need not have a minimum.
+        Whether it is an optimum, because an objective may have no minimum.
     decrement : float
         Newton decrement at the point.
     """
@@ -291,7 +294,7 @@ def find_optimum(point, factor, solver, *, tol=_TOL):
     point : Point
         The objective at the fitted parameters.
     factor : Factor
-        H^-1 there.
+        H^-1 at the point.
     solver : HessianSolver
         Factorises H at other points.
     tol : float, default=1e-9
@@ -300,12 +303,12 @@ def find_optimum(point, factor, solver, *, tol=_TOL):
     Returns
     -------
     Optimum
-        At the given point itself if that is near enough.
+        The given point itself if it is near enough to the optimum.
 
     Raises
     ------
     SingularHessianError
-        H has no inverse at the optimum.
+        If H has no inverse at the optimum.
     """
     correction = convergence.newton_correction(point, factor)
     if _is_near(point, factor, correction):
@@ -327,7 +330,7 @@ def optimum_from(objective, theta, solver, *, tol=_TOL):
 
 
 def refine_optimum(optimum, solver, *, tol=1e-11):
-    """Return an `Optimum` to rounding from one that is near it."""
+    """Return an `Optimum` that is accurate to rounding, from one nearby."""
     objective, theta = optimum.point.objective, optimum.point.theta
     polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
     if polished.n_iter == 0 and polished.converged:
@@ -337,7 +340,7 @@ def refine_optimum(optimum, solver, *, tol=1e-11):
 
 
 def _is_near(point, factor, correction):
-    """Whether removal from a point predicts the same as from the optimum near it."""
+    """Return whether removal predicts the same from a point as from the optimum near it."""
     loss = point.objective.formulation.loss
     decrement = convergence.newton_decrement(point, correction)
     # For squared loss one Newton step reaches the optimum, but a long step loses digits.
@@ -352,8 +355,8 @@ def _is_near(point, factor, correction):
 
 
 def _effect_of_a_row(point, factor):
-    """Return the median ||H^-1 v_i||_H of some rows with v_i != 0."""
-    # By size, because the order of the rows must not matter.
+    """Return the median ||H^-1 v_i||_H over a sample of rows with v_i != 0."""
+    # The sample is drawn by size, because the order of the rows must not matter.
     size = np.abs(point.rows.raw_gradient).sum(axis=1) * point.objective.sample_weight
     order = np.argsort(size, kind="stable")
     rows = order[:: 1 + len(order) // _ENOUGH_ROWS]
@@ -365,14 +368,14 @@ def _effect_of_a_row(point, factor):
 
 
 def follow(point, factor, correction, tol):
-    """Return (point, next step, decrement) after steps with one factor, while they contract.
+    """Return (point, next step, decrement) after contracting steps with one factor.
 
     Parameters
     ----------
     point : Point
-        Where they begin.
+        Start of the steps.
     factor : Factor
-        H^-1, there or nearby.
+        H^-1, at the start or nearby.
     correction : ndarray of shape (K, D)
         The first step.
     tol : float
@@ -386,22 +389,22 @@ def follow(point, factor, correction, tol):
         if not (np.isfinite(following.value) and following.value <= point.value):
             break
         ahead = convergence.newton_correction(following, factor)
-        left = convergence.newton_decrement(following, ahead)
-        if not left <= _CONTRACTION * decrement:
+        remaining = convergence.newton_decrement(following, ahead)
+        if not remaining <= _CONTRACTION * decrement:
             break
-        point, correction, decrement = following, ahead, left
+        point, correction, decrement = following, ahead, remaining
     return point, correction, decrement
 
 
 def base_of_part(objective, theta, solver, recession):
-    """Return the `Base` of the part of an objective that has an optimum.
+    """Return the `Base` for the part of an objective that has an optimum.
 
     Parameters
     ----------
     objective : Objective
         F, which has no minimum.
     theta : ndarray of shape (K, D)
-        Where to start.
+        Start of the iterations.
     solver : HessianSolver
         Factorises H.
     recession : Recession
@@ -409,8 +412,8 @@ def base_of_part(objective, theta, solver, recession):
     """
     found = identified(objective, theta, solver, recession)
     if found is None or found.theta is None:
-        held = hold(objective, np.ones(theta.shape, dtype=bool))
-        point = held.at(theta)
+        fixed = hold(objective, np.ones(theta.shape, dtype=bool))
+        point = fixed.at(theta)
         return Base.at(point, solver.factorise(point), solver, has_optimum=False)
     point = found.objective.at(found.theta)
     return Base.at(point, solver.factorise(point), solver, open=found.directions)

@@ -1,4 +1,4 @@
-"""What is asked of the models without each group, block by block."""
+"""Losses and error bounds for the models without each group, block by block."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ __all__ = ["error_bound", "losses_into"]
 
 
 def losses_into(out, indices, loss, design, target, theta):
-    """Write the loss of query rows under models theta (b, K, D) into out[:, indices]."""
+    """Write the losses of query rows for models theta (b, K, D) into out[:, indices]."""
     b, K, _ = theta.shape
     for rows in row_blocks(design.n_rows, 8 * 6 * b * K):
         raw = design.take(rows).predict(theta)
@@ -18,8 +18,8 @@ def losses_into(out, indices, loss, design, target, theta):
 def error_bound(base, rows, theta):
     """Return ``||grad F_-A(theta)|| / min diag Lam`` >= ``||theta - theta_-A||``, shape (b,).
 
-    ``F_-A`` is strongly convex with the smallest penalty as modulus, so a gradient that small
-    can be no further from the optimum. Lam is the penalty after removal.
+    ``F_-A`` is strongly convex with the smallest penalty as modulus, which bounds the distance
+    to the optimum. Lam is the penalty after removal.
     """
     objective = base.point.objective
     bound = np.empty(len(rows))

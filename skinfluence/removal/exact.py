@@ -1,17 +1,17 @@
-"""Every refit, many at a time.
+"""Exact refits, many at a time.
 
-The groups of a stack iterate together on the Hessian of the base point, corrected for each
-group's rows but not refreshed:
+The groups in a stack iterate together. They share the Hessian at the base point, which is
+corrected for each group's rows but not refreshed:
 
     r_A = grad F_-A(theta_A)             two matrix products with X for the whole stack
     theta_A <- theta_A - (H - H_A)^-1 r_A
 
-The Hessian hardly changes when a few of many rows leave, so the error falls by a large
-factor in each step, 10 to 1000 on ordinary data. What the gradient has beyond first order is
-as much smaller, so it is taken in single precision first, at half the price. That is enough
-where the rounding it brings is estimated below the tolerance; the other groups go on in
-double precision. Where a step does not contract (high leverage, a tiny penalty, nearly
-separable classes) the group goes to damped Newton with its own Hessian.
+The Hessian hardly changes if a few out of many rows leave, so the error falls by a large
+factor in each step: 10 to 1000 on ordinary data. The gradient's part beyond first order is
+smaller by the same factor, so it is first computed in single precision, at half the cost. That
+suffices if the estimated rounding is below the tolerance; the other groups continue in double
+precision. If a step does not contract (high leverage, a tiny penalty, nearly separable
+classes), the group is refitted by damped Newton steps with its own Hessian.
 """
 
 import numpy as np
@@ -23,50 +23,53 @@ from skinfluence.removal.stack import Stack
 
 __all__ = ["refine_stack", "refit", "refit_stack"]
 
-# Error to reach relative to the first step, both in the metric of H - H_A: in single and in
-# double precision. What is small in that metric may be less so in the parameters, so double
-# precision goes on to rounding; single precision is for groups that contract fast.
+# Errors to reach in single and in double precision, relative to the first step and in the
+# metric of H - H_A. An error that is small in that metric may be larger in the parameters, so
+# double precision continues to rounding. Single precision is only for groups that contract
+# fast.
 _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
-# Relative decrement at which the rounding of single precision may stop the fall.
+# Relative decrement at which rounding in single precision may stop the iteration.
 _ROUGH_FLOOR = 1e-4
-# Largest ratio of two weights for which single precision is tried.
+# Largest ratio between two weights for which single precision is tried.
 _WIDE = 1e4
-# Amplification of rounding above which the rows that leave must not enter a sum at all.
+# If rounding is amplified more than this, the leaving rows must not enter a sum at all.
 _AMPLIFIED = 1e3
-# A step that does not halve the decrement is no contraction to wait for.
+# A step has to reduce the decrement by this factor to count as a contraction.
 _CONTRACTION = 0.5
-# Multiples of the rounding of a gradient, an estimate, at which a refit has arrived.
+# A refit has converged at this multiple of the estimated rounding in a gradient.
 _AT_ROUNDING = 4.0
 _MAX_ITER = 40
 
 
 def refit_stack(stack):
-    """Return (theta, converged) of each group of a stack, (b, K, D) and (b,)."""
+    """Return (theta, converged) for each group in a stack, (b, K, D) and (b,)."""
     run = _Run(stack)
-    left = run.started
-    # Tolerances are relative to the first step. If rows of little weight are left when heavy
-    # ones leave or cross a kink, their decrement is smaller by the ratio of the weights.
+    unfinished = run.started
+    # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
+    # light rows remain, their decrement is smaller by the ratio of the weights.
     spread = stack.base.point.objective.weight_spread
     if stack.base.hessian is not None and spread <= _WIDE:
-        # Here the rows that leave are taken off a sum, which leaves rounding of theirs.
-        fit = left[stack.update.amplification()[left] <= _AMPLIFIED]
+        # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
+        fit = unfinished[stack.update.amplification()[unfinished] <= _AMPLIFIED]
         done = run.iterate(
             fit,
             Stack.approximate_gradients,
             _SINGLE_TOL / spread,
             _ROUGH_FLOOR / spread * run.first,
         )
-        # The remainder is a share `slowest` of the gradient and grows with the square of
-        # the step, so an error of the step comes back doubled, by that share smaller.
+        # The remainder is a share `slowest` of the gradient and grows quadratically with the
+        # step, so a relative error in the step causes twice the error times that share.
         error = 2.0 * stack.single_precision(run.theta) * run.slowest
         enough = (error <= _SINGLE_TOL) & (run.slowest <= _SLOW)
-        left = np.setdiff1d(left, done[enough[done]])
-        # What single precision took for a decrement says nothing about the contraction of
-        # the steps that follow.
-        run.last[left] = np.maximum(run.last[left], _ROUGH_FLOOR * run.first[left])
+        unfinished = np.setdiff1d(unfinished, done[enough[done]])
+        # A decrement in single precision is no reference for the contraction of the steps that
+        # follow.
+        run.last[unfinished] = np.maximum(
+            run.last[unfinished], _ROUGH_FLOOR * run.first[unfinished]
+        )
     floor = np.full(len(stack), stack.base.rounding)
-    run.converged[left] = False
-    run.iterate(left, Stack.gradients, _TOL, floor)
+    run.converged[unfinished] = False
+    run.iterate(unfinished, Stack.gradients, _TOL, floor)
     for j in np.flatnonzero(~run.converged):
         rows = stack.rows[j][stack.real[j]]
         run.theta[j], run.converged[j] = refit(
@@ -76,25 +79,25 @@ def refit_stack(stack):
 
 
 def refine_stack(stack, theta, decrement, chosen, tol):
-    """Take further steps from Newton steps until their error is a small share of them.
+    """Take further steps after a Newton step until the remaining error is small.
 
     Parameters
     ----------
     stack : Stack
         The groups.
     theta : ndarray of shape (b, K, D)
-        Parameters after a Newton step; those of the chosen groups are overwritten.
+        Parameters after a Newton step. The function overwrites those of the chosen groups.
     decrement : ndarray of shape (b,)
         Newton decrement before the step.
     chosen : ndarray
         Indices of the groups to refine.
     tol : float
-        Decrement to reach relative to the first one.
+        Decrement to reach, relative to the first one.
 
     Returns
     -------
     converged : ndarray
-        Whether it was reached, for each chosen group.
+        Whether each chosen group reached it.
     """
     run = _Run(stack, theta, decrement)
     run.iterate(chosen, Stack.gradients, tol, np.full(len(stack), stack.base.rounding))
@@ -107,27 +110,27 @@ def refine_stack(stack, theta, decrement, chosen, tol):
 
 
 class _Run:
-    """The groups of a stack on their way; every array has one entry for each group.
+    """The state of an iteration over a stack; every array has one entry for each group.
 
     Parameters
     ----------
     stack : Stack
         The groups.
     theta, first : ndarray or None, default=None
-        Where they begin, and the decrement of the step before; None for one Newton step.
+        Starting parameters and the decrement of the step before; None for one Newton step.
 
     Attributes
     ----------
     theta : ndarray of shape (b, K, D)
-        Where each group is.
+        Current parameters of each group.
     first, last : ndarray of shape (b,)
-        Decrement of that step and of the last one made.
+        Decrements of the first and the most recent step.
     slowest : ndarray of shape (b,)
-        Largest ratio of two decrements in a row.
+        Largest ratio between two consecutive decrements.
     converged : ndarray of shape (b,)
-        Which groups have arrived.
+        Whether each group has converged.
     started : ndarray
-        Groups whose Newton step is finite.
+        Indices of the groups whose Newton step is finite.
     """
 
     def __init__(self, stack, theta=None, first=None):
@@ -139,11 +142,11 @@ class _Run:
         self.started = np.flatnonzero(finite)
 
     def iterate(self, active, gradients_of, tol, floor):
-        """Move the active groups as far as steps contract; return those that arrived.
+        """Take steps for the active groups while they contract; return the converged groups.
 
-        A decrement d after one of c shows a contraction by d/c, so the step that follows
-        leaves d^2/c; not so where the curvature jumps, and there d itself has to be small.
-        A decrement below the floor that no longer falls is rounding.
+        A decrement d after a decrement c shows a contraction by d/c, so the next step leaves
+        d^2/c. If the curvature jumps this does not hold, and d itself must be small. A
+        decrement below the floor that no longer falls is rounding.
         """
         objective = self.stack.base.point.objective
         jumps = objective.formulation.loss.has_kinks
@@ -159,8 +162,8 @@ class _Run:
                 decrement = np.sqrt(np.abs(slope))
             last = self.last[active]
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
-            # A step uphill says that rounding has taken the sign of H - H_A, or the residual
-            # is rounding itself: a step would multiply it where H is nearly flat.
+            # If a step points uphill, rounding has changed the sign of H - H_A or the residual
+            # is only rounding. A step would amplify it along directions in which H is flat.
             contracts = (ratio <= _CONTRACTION) & (slope <= 0) & (decrement > rounding)
             slowest = np.maximum(self.slowest[active], ratio)
             ahead = decrement if jumps else decrement * ratio
@@ -181,20 +184,21 @@ class _Run:
 
 
 def refit(base, rows, start=None, first=np.inf, tol=1e-6):
-    """Return (theta, converged) of F without some rows, by damped Newton of its own.
+    """Return (theta, converged) for F without some rows, by separate damped Newton steps.
 
     Parameters
     ----------
     base : Base
         The objective with all rows and the solver.
     rows : ndarray of shape (a,)
-        Indices of the rows that leave.
+        Indices of the leaving rows.
     start : ndarray of shape (K, D) or None, default=None
-        Where to begin if F is lower there than at the base point.
+        Where to start, if F is lower there than at the base point.
     first : float, default=np.inf
-        Decrement of the first step; what is left must be small beside it, or rounding.
+        Decrement of the first step. The final decrement must be small relative to it, or be
+        rounding.
     tol : float, default=1e-6
-        How small; more than that also ends the iteration there.
+        The relative size that is small enough. Above the default, it also ends the iteration.
     """
     objective = base.point.objective.without(rows)
     theta = base.theta
@@ -211,13 +215,13 @@ def refit(base, rows, start=None, first=np.inf, tol=1e-6):
         return np.full(theta.shape, np.nan), False
     if polished.converged and _lacks_minimum(objective, polished.theta, base.solver):
         return polished.theta, False
-    first = first if np.isfinite(first) else np.inf  # there was no step to compare with
+    first = first if np.isfinite(first) else np.inf  # there was no earlier step
     enough = polished.decrement <= max(tol * first, _AT_ROUNDING * base.rounding)
     return polished.theta, polished.converged and enough
 
 
 def _lacks_minimum(objective, theta, solver):
-    """Whether F falls for ever near the end of Newton's method, as for separated classes."""
+    """Return whether F falls forever from the result, as it does for separated classes."""
     if not existence.may_recede(objective):
         return False
     point = objective.at(theta)

@@ -1,17 +1,17 @@
-"""The part of an objective that has an optimum, when the whole has none.
+"""The part of an objective that has an optimum, if the whole objective has none.
 
-Without some rows, features can lose their only samples: predictions then do not change along
-directions V of the parameters,
+Without some rows, features can lose their only samples. Then predictions do not change along
+directions V in parameter space,
 
     x~_i'V = 0 for every row that has a weight,   Lam V = 0,
 
-and the optima form a flat. Every parameter, prediction and loss that is the same all over it
-is still determined. To find it, as many parameters as there are directions are held at their
-values, and the others move.
+and the optima form a flat. Parameters, predictions and losses that are the same at all these
+optima are still determined. To compute them, as many parameters as there are directions are
+fixed at their values, and the others are optimised.
 
-If classes are separated, F falls for ever along a direction, see `existence.py`. In the limit
-the rows that move along it have no loss left. The other rows determine the rest, and the
-direction is then one of the above.
+If classes are separated, F falls forever along a direction, see `existence`. In the limit the
+rows that move along it have no loss left. The other rows determine the rest, and the direction
+is then one of the above.
 """
 
 from dataclasses import dataclass, replace
@@ -27,28 +27,28 @@ from skinfluence.l1_support import L1Support
 
 __all__ = ["Identified", "depends", "hold", "identified", "null_space"]
 
-# Columns of a triangular factor, relative to the largest, that count as zero.
+# Size, relative to the largest, below which a column of a triangular factor counts as zero.
 _RANK_TOL = 1e-9
-# Entries of a direction, relative to the largest, that count as zero.
+# Size, relative to the largest, below which an entry in a direction counts as zero.
 _ENTRY_TOL = 1e-7
-# Columns up to which a null space is looked for: it takes O(D^3).
+# Largest number of columns for which a null space is computed, because it takes O(D^3).
 _LARGEST = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class Identified:
-    """What an objective determines of its parameters.
+    """The parameters that an objective determines.
 
     Parameters
     ----------
     recession : ndarray of shape (K, D) or None
-        A direction along which F falls forever; None if it is flat along the directions.
+        A direction along which F falls forever; None if F is flat along `directions`.
     objective : Objective or None, default=None
-        With the rows that determine it, and with parameters held that are not determined.
+        Restricted to the rows that determine it, with the undetermined parameters fixed.
     theta : ndarray of shape (K, D) or None, default=None
         One of its optima; None if none was found.
     directions : ndarray of shape (r, K, D) or None, default=None
-        Along which nothing changes that is determined.
+        Directions along which the determined numbers do not change.
     """
 
     recession: np.ndarray | None
@@ -63,10 +63,10 @@ def identified(objective, theta, solver, recession=None):
     Parameters
     ----------
     objective : Objective
-        F. If it is that of a coupled loss and falls forever, no part of it is looked for,
-        because its outputs share their rows.
+        F. If its loss is coupled and F falls forever, no part is identified, because all
+        outputs share the same rows.
     theta : ndarray of shape (K, D)
-        Where to start.
+        Start of the iterations.
     solver : HessianSolver
         Factorises H.
     recession : Recession or None, default=None
@@ -82,10 +82,10 @@ def identified(objective, theta, solver, recession=None):
         objective = objective.without(existence.moving_rows(objective, falls))
         if not objective.sample_weight.any():
             return nothing
-    directions, held = null_space(objective)
+    directions, fixed = null_space(objective)
     if not len(directions):
         return nothing
-    part = hold(objective, held)
+    part = hold(objective, fixed)
     try:
         polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
@@ -96,39 +96,39 @@ def identified(objective, theta, solver, recession=None):
 
 
 def null_space(objective):
-    """Return (directions, columns) along which nothing determines the parameters.
+    """Return the directions along which nothing determines the parameters, and pivots.
 
     Parameters
     ----------
     objective : Objective
-        F; rows of weight zero do not count.
+        F; rows with weight zero do not count.
 
     Returns
     -------
     directions : ndarray of shape (r, K, D)
         A basis. Empty if every parameter is determined, or if there are too many columns to
-        tell.
-    held : ndarray of shape (K, D)
-        As many parameters as there are directions, True, which determine the others.
+        compute it.
+    fixed : ndarray of shape (K, D)
+        True for as many parameters as there are directions; they determine the others.
     """
     K, D = objective.penalty.shape
     movable = objective.free & (objective.penalty == 0)
-    held, found, known = np.zeros((K, D), dtype=bool), [], {}
+    fixed, found, known = np.zeros((K, D), dtype=bool), [], {}
     for k in range(K):
         columns = np.flatnonzero(movable[k])
         key = columns.tobytes()
         if key not in known:
             known[key] = _null_columns(objective, columns)
         basis, pivots = known[key]
-        held[k, pivots] = True
+        fixed[k, pivots] = True
         directions = np.zeros((len(basis), K, D))
         directions[:, k] = basis
         found.append(directions)
-    return np.concatenate(found), held
+    return np.concatenate(found), fixed
 
 
 def hold(objective, held):
-    """Return the objective with some parameters (K, D) kept where they are."""
+    """Return the objective with the parameters `held` (K, D) fixed at their values."""
     form = objective.formulation
     support = form.l1_support
     if support is None:
@@ -143,19 +143,19 @@ def hold(objective, held):
 
 
 def depends(directions, x=None):
-    """Return which numbers change along any of some directions.
+    """Return whether numbers change along any of the directions.
 
     Parameters
     ----------
     directions : ndarray of shape (r, K, D)
         From `null_space`.
     x : Design or None, default=None
-        Rows whose predictions are asked for; None for the parameters themselves.
+        Rows whose predictions are tested; None to test the parameters themselves.
 
     Returns
     -------
     ndarray of bool
-        Of shape (K, D) for parameters, (m,) for rows.
+        Shape (K, D) for parameters, (m,) for rows.
     """
     if x is None:
         size = np.abs(directions)
@@ -191,7 +191,7 @@ def _null_columns(objective, columns):
         squares += np.sum(x * x, axis=0)
         triangle = linalg.qr(np.concatenate([triangle, x]), mode="r")[0][:n]
     size = np.sqrt(squares)
-    # A column of rounding is zero: what is left after centring is known to eps times the mean.
+    # After centring, columns are accurate to eps times the mean; smaller columns are zero.
     known = np.sqrt(len(present)) * np.abs(mean) * np.finfo(np.float64).eps
     scale = np.where(size > 64 * known, size, np.inf)
     R, order = linalg.qr(triangle / scale, mode="r", pivoting=True)

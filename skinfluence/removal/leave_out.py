@@ -1,4 +1,4 @@
-"""Walking over all groups: stacks of a size that fits, threads, what did not converge."""
+"""The loop over all groups: stacks that fit into memory, threads, failed groups."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ __all__ = ["Outcome", "groups_without_optimum", "leave_out"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a walk over the groups could not do.
+    """Groups for which a removal failed or is not unique.
 
     Parameters
     ----------
     without_optimum : list of (group, class)
-        Groups whose removal leaves no sample of a class that a free intercept fits.
+        Groups whose removal leaves no sample in a class that a free intercept fits.
     unsolved : ndarray
         Other groups without a finite, converged result; all if there is no optimum at all.
     undetermined : dict of int to ndarray of shape (r, K, D)
-        Directions of the parameters that nothing determines without a group. The result is
-        one of many, and only numbers that are the same in all of them mean something.
+        Parameter directions that nothing determines without a group. The result is one of
+        many, and only numbers that are the same in all of them are meaningful.
     separated : dict of int to ndarray of shape (K, D)
-        Groups without which the others are separated, and the direction along which their
+        Groups without which the other rows are separated, and the direction along which their
         objective falls forever.
     """
 
@@ -51,31 +51,31 @@ def leave_out(
     Parameters
     ----------
     base : Base or ActiveSetBase
-        Where to start.
+        The start of removal.
     groups : Groups
-        Which rows leave together.
+        The rows that leave together.
     method : {"influence", "one-step", "newton", "exact"}
         Accuracy.
     emit : callable
-        Called as ``emit(indices, rows, theta)`` with group indices (b,), their rows
-        (b, a) padded by -1 and their parameters (b, K, D); from several threads, once
-        for a group, twice for a refined one.
+        Called as ``emit(indices, rows, theta)`` with group indices (b,), their rows (b, a)
+        padded by -1, and their parameters (b, K, D). Threads may call it. It is called once
+        for each group, and twice for a refined one.
     refine : float or None, default=None
-        Share of the groups, those of the largest Newton decrement, that are computed
-        exactly after all.
+        Share of the groups to compute exactly in a second pass, those with the largest Newton
+        decrements.
     recover : bool, default=False
-        Whether groups that leave some parameters undetermined have a result at all.
+        Whether groups that leave some parameters undetermined get a result.
     n_jobs : int or None, default=None
         Number of joblib threads.
     verbose : int, default=0
-        Messages of joblib about progress; more of them for larger values.
+        Verbosity of joblib's progress messages; larger values give more.
     reduce : callable or None, default=None
-        Called with what `emit` returned, one stack at a time and in their order.
+        Called with the return value of `emit` for each stack, in order.
 
     Returns
     -------
     Outcome
-        Groups that were set to NaN, and those with undetermined parameters.
+        Groups that were set to NaN, and groups with undetermined parameters.
     """
     empty = groups_without_optimum(base.point.objective, groups)
     impossible = np.zeros(len(groups), dtype=bool)
@@ -110,8 +110,8 @@ def leave_out(
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
             theta[~converged] = np.nan
             if base.point.objective.design.has_metric and method != "influence":
-                for line, one in zip(rows, theta, strict=True):
-                    one[:, line[line >= 0]] = 0.0  # to the last bit
+                for members, parameters in zip(rows, theta, strict=True):
+                    parameters[:, members[members >= 0]] = 0.0  # exactly
             return emit(indices, rows, theta)
 
         stacks = _stacks(base, groups, chosen, n_jobs)
@@ -132,7 +132,7 @@ def leave_out(
 
 
 def _stacks(base, groups, chosen, n_jobs):
-    """Return index arrays of groups of similar size, as many at a time as memory allows."""
+    """Return index arrays of groups with similar sizes, as many as memory allows."""
     K, D = base.theta.shape
     sizes = groups.sizes()[chosen]
     order = chosen[np.argsort(sizes, kind="stable")]
@@ -140,7 +140,7 @@ def _stacks(base, groups, chosen, n_jobs):
     outputs = K if base.point.objective.coupled else 1
     stacks, start = [], 0
     while start < len(order):
-        # Groups of up to twice the smallest one's size share a stack, padded; single rows
+        # A stack takes groups up to twice as large as its smallest one, padded. Single rows
         # are never padded.
         limit = 2 * sizes[start] if sizes[start] > 1 else 1
         stop = int(np.searchsorted(sizes, limit, side="right"))
@@ -148,7 +148,7 @@ def _stacks(base, groups, chosen, n_jobs):
         if a > D:
             stacks += [order[i : i + 1] for i in range(start, stop)]
         else:
-            # x, Z, the copies a solve makes, C, M and I + M C, and a few of theta's size.
+            # x, Z, the copies in a solve, C, M and I + M C, and a few as large as theta.
             row_bytes = 8 * (K * D * (4 * a * outputs + 12) + 4 * (a * outputs) ** 2)
             blocks = row_blocks(stop - start, row_bytes, n_jobs=n_jobs)
             stacks += [order[start + b.start : start + b.stop] for b in blocks]
@@ -157,10 +157,10 @@ def _stacks(base, groups, chosen, n_jobs):
 
 
 def groups_without_optimum(objective, groups):
-    """Return (group, class) where the last rows of a class leave and F has no minimum.
+    """Return (group, class) if a class loses its last rows, so that F has no minimum.
 
-    The free intercept of a class without rows runs off to minus infinity, unless the loss
-    grows on both sides of the label, as the squared error does.
+    If a class has no rows, its free intercept diverges to minus infinity, unless the loss
+    grows on both sides of the label, like the squared error.
     """
     if objective.formulation.loss.constant_curvature:
         return []

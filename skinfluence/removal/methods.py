@@ -1,19 +1,18 @@
 """One stack of groups at one accuracy.
 
     "influence"   theta* + H^-1 sum_A v_i                                       first order
-    "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)       one Newton step, as it comes
-    "newton"      the same, and further steps if that one is not accurate
-    "exact"       Newton steps of F without A until they end
+    "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)       one Newton step, unchecked
+    "newton"      the same, plus further steps if the first is not accurate
+    "exact"       Newton steps to the minimum of F without A
 
-A Newton step d ignores that the curvature changes on the way. If the loss declares how fast,
-|h'| <= rate h, the error of the step relative to its length, both in the metric of H - H_A, is
-at most about
+A Newton step d ignores that the curvature changes on the way. If the loss declares the rate,
+|h'| <= rate h, the relative error of the step in the metric of H - H_A is at most about
 
     rate/2 max_j |x~_j'd|  <=  rate/2 max_j sqrt(x~_j' (H - H_A)^-1 x~_j)  ||d||
 
-which costs nothing for most groups. For the others, and if the loss has kinks, one gradient of
-F without A tells: the Newton decrement after the step over the one before it. They take the
-step that follows, too, and more of them until the error is small.
+This bound is small for most groups and costs nothing. For the others, and if the loss has
+kinks, one gradient of F without A decides: the error is the Newton decrement after the step
+over the one before it. These groups also take the next step, and more if the error is large.
 """
 
 import numpy as np
@@ -25,27 +24,27 @@ from skinfluence.removal.stack import Stack
 
 __all__ = ["ACCURATE", "METHODS", "ONE_STEP", "remove"]
 
-#: Accuracies that users choose from.
+#: Accuracies that users can choose.
 METHODS = ("influence", "newton", "exact")
-#: A Newton step whether or not it is accurate, for measures that are defined by it.
+#: A Newton step, accurate or not, for measures that are defined by it.
 ONE_STEP = "one-step"
 
-#: Relative error of a Newton step that passes for accurate, and error to reach if it does not.
-#: Both are in the metric of the Hessian; in the parameters it may be a few times as large.
+#: Largest relative error of an accurate Newton step, and the error to reach if it is larger.
+#: Both are in the metric of the Hessian. In the parameters it may be a few times as large.
 ACCURATE, _REFINED = 0.005, 1e-3
 # The same for squared loss, for which "newton" is exact.
 _EXACT = 1e-10
 
 
 def remove(base, rows, method):
-    """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
+    """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1.
 
     Parameters
     ----------
     base : Base
-        Where removal starts.
+        The start of removal.
     rows : ndarray of shape (b, a)
-        Rows of each group.
+        Rows in each group.
     method : {"influence", "one-step", "newton", "exact"}
         Accuracy.
 
@@ -56,22 +55,22 @@ def remove(base, rows, method):
     decrement : ndarray of shape (b,)
         Newton decrement before the first step; zeros for "influence" and "exact".
     converged : ndarray of shape (b,)
-        Whether "exact" reached an optimum, and "newton" an accurate step; True for the others.
+        Whether "exact" reached an optimum or "newton" an accurate step; True for the others.
     """
     decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
     large = rows.shape[1] > base.point.objective.design.n_columns
     if method == "influence":
         theta = _first_order(base, rows) if large else Stack(base, rows).influence()
     elif large:
-        # Nothing is gained from a common factorisation: each has a Hessian of its own.
+        # For large groups a common factorisation saves nothing, so each has its own Hessian.
         theta, decrement, converged = _each_alone(base, rows, method)
     elif method == "exact":
         theta, converged = refit_stack(Stack(base, rows))
     else:
         stack = Stack(base, rows)
         theta, decrement = stack.newton()
-        # Rows that take nearly all curvature of a direction leave a difference of roundings
-        # to divide by; the Hessian without them is more accurate.
+        # If rows own nearly all the curvature along a direction, the update divides by
+        # rounding error; factorise the reduced Hessian instead.
         alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
         theta[alone], decrement[alone], converged[alone] = _each_alone(
             base, rows[alone], method
@@ -82,9 +81,9 @@ def remove(base, rows, method):
 
 
 def _refine(stack, theta, decrement, done):
-    """Make Newton steps (b, K, D) accurate, in place; return which are, (b,) bool.
+    """Make Newton steps (b, K, D) accurate, in place; return the successful ones, (b,) bool.
 
-    Groups whose indices are in `done` are left alone.
+    Groups whose indices are in `done` are skipped.
     """
     converged = np.ones(len(stack), dtype=bool)
     loss = stack.base.point.objective.formulation.loss
@@ -93,9 +92,9 @@ def _refine(stack, theta, decrement, done):
     finite = np.isfinite(theta).all(axis=(1, 2))
     error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
     if stack.scale_ratio is not None:
-        # The step takes the penalty of all rows for that without some of them.
+        # The step uses the penalty for all rows, not the one without the group.
         error = error + np.abs(stack.scale_ratio - 1.0).max(axis=1)
-    # Without curvature that changes only the penalty is to follow, in a step or two.
+    # If only the penalty changes, a step or two are enough.
     accurate, refined = (_EXACT, _EXACT) if loss.constant_curvature else (ACCURATE, _REFINED)
     suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= accurate)), done)
     if len(suspects):
@@ -104,7 +103,7 @@ def _refine(stack, theta, decrement, done):
 
 
 def _first_order(base, rows):
-    """Return theta* + N + H^-1 sum_A v_i for groups too large to write out."""
+    """Return theta* + N + H^-1 sum_A v_i for groups too large for a stack."""
     w, gradients = base.point.objective.sample_weight, base.point.rows
     lines = [line[line >= 0] for line in rows]
     total = np.array([gradients.take(line).sum(w[line]) for line in lines])
@@ -118,7 +117,7 @@ def _first_order(base, rows):
 
 
 def _each_alone(base, rows, method):
-    """Return what `remove` does, of groups that each have a Hessian of their own."""
+    """Return the result of `remove` for groups that each have a separate Hessian."""
     b = len(rows)
     theta = np.full((b, *base.theta.shape), np.nan)
     decrement, converged = np.zeros(b), np.ones(b, dtype=bool)
@@ -128,7 +127,7 @@ def _each_alone(base, rows, method):
 
 
 def _alone(base, rows, method):
-    """Return (theta, decrement, converged) of one group."""
+    """Return (theta, decrement, converged) for one group."""
     if method == "exact":
         theta, converged = refit(base, rows)
         return theta, 0.0, converged
@@ -142,9 +141,9 @@ def _alone(base, rows, method):
     if method == ONE_STEP or reduced.objective.formulation.loss.constant_curvature:
         return theta, decrement, True
     following = reduced.objective.at(theta)
-    left = convergence.newton_correction(following, factor)
-    left = convergence.newton_decrement(following, left)
-    if np.isfinite(left) and left <= max(ACCURATE * decrement, base.rounding):
+    remaining = convergence.newton_correction(following, factor)
+    remaining = convergence.newton_decrement(following, remaining)
+    if np.isfinite(remaining) and remaining <= max(ACCURATE * decrement, base.rounding):
         return theta, decrement, True
     theta, converged = refit(base, rows, theta, first=decrement, tol=_REFINED)
     return theta, decrement, converged

@@ -1,9 +1,9 @@
-"""A stack of b groups of at most a rows each, and the objective without each group.
+"""A stack of b groups with at most a rows each, and the objective without each group.
 
-Notation of one group A at a parameter point theta, all stacked along the first axis:
+Notation for one group A at parameters theta; arrays are stacked along the first axis:
 
-    x (b, a, D)   rows x~_i, zero where padded      w (b, a)   their sample weights
-    t (b,)        weight that leaves, sum_A w_i     v_i = w_i (g_i x~_i + share theta)
+    x (b, a, D)   rows x~_i, zero for padding       w (b, a)   their sample weights
+    t (b,)        leaving weight, sum_A w_i         v_i = w_i (g_i x~_i + share theta)
 
 and F_-A(theta) = F(theta) - sum_A [w_i c_i l_i + w_i/2 theta' share theta].
 """
@@ -19,14 +19,14 @@ __all__ = ["Stack"]
 
 
 class Stack:
-    """Groups of rows leaving one objective.
+    """Groups of rows that leave one objective.
 
     Parameters
     ----------
     base : Base
-        The objective, the point where the work starts and its factor.
+        The objective, the starting point and its factor.
     rows : ndarray of shape (b, a)
-        Row indices, -1 where a group is shorter.
+        Row indices, -1 if a group is shorter.
     """
 
     def __init__(self, base, rows):
@@ -43,22 +43,22 @@ class Stack:
         self.x = x * self.real[:, :, None]
 
     def release(self, theta):
-        """Bring dual coefficients of the leaving rows to 0, in place, in theta (b, K, D).
+        """Set the leaving rows' dual coefficients in theta (b, K, D) to 0, in place.
 
-        They are 0 but for rounding, which counts: the kernel matrix multiplies it.
+        They are 0 up to rounding, but the kernel matrix would amplify the rounding.
         """
         if self.base.point.objective.design.has_metric:
             self.update.release(theta, self.rows)
 
     def readings(self, theta):
-        """Return what rows are multiplied with to predict, see `Design`."""
+        """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
 
     def __len__(self):
         return len(self.rows)
 
     def take(self, groups):
-        """Return the stack of some of the groups."""
+        """Return the stack for a subset of the groups."""
         part = copy.copy(self)
         part.update = self.update.take(groups)
         part.curvature = self.curvature[groups]
@@ -73,7 +73,7 @@ class Stack:
 
     @cached_property
     def curvature(self):
-        """W_i of the leaving rows at the base point, (b, a, K) or (b, a, K, K)."""
+        """W_i for the leaving rows at the base point, (b, a, K) or (b, a, K, K)."""
         point = self.base.point
         raw = point.raw_prediction[np.where(self.real, self.rows, 0).ravel()]
         W = point.objective.formulation.weight_curvature(self.target, raw)
@@ -88,14 +88,14 @@ class Stack:
 
     @cached_property
     def moved_penalty(self):
-        """By how much the penalty's diagonal grows beside its share, (b, K, D), or None."""
+        """Growth of the penalty's diagonal by new column scales, (b, K, D), or None."""
         if self.scale_ratio is None:
             return None
         return self._remaining_penalty * (self.scale_ratio[:, None] - 1.0)
 
     @property
     def _remaining_penalty(self):
-        """Diagonal of the penalty less the share of the leaving rows, (b or 1, K, D)."""
+        """Penalty diagonal minus the leaving rows' share, (b or 1, K, D)."""
         objective = self.base.point.objective
         share = objective.formulation.penalty_share
         if share is None:
@@ -111,16 +111,17 @@ class Stack:
 
     @property
     def solve(self):
-        """What maps V to (H - t P)^-1 V, each group with the share of its own weight."""
+        """Function that maps V to (H - t P)^-1 V, with each group's weight t."""
         factor, t = self.base.factor, self.t
         if self.base.point.objective.formulation.penalty_share is None:
             return factor.solve
-        # Of t alone: a stack that its own update refers to would live until the next
-        # collection of garbage, and many of them side by side.
+        # The function refers to t only. If it referred to the stack, which owns the update,
+        # the stack would live until the next garbage collection, and many of them would pile
+        # up.
         return lambda V: factor.solve(V, np.repeat(t, len(V) // len(t)))
 
     def gradients(self, theta):
-        """Return grad F_-A at each group's own theta, both (b, K, D)."""
+        """Return grad F_-A at each group's theta, both (b, K, D)."""
         objective = self.base.point.objective
         share = objective.formulation.share_gradient(theta)
         gradients = objective.gradients(theta, self.rows)
@@ -131,22 +132,22 @@ class Stack:
         return gradients
 
     def approximate_gradients(self, theta):
-        """Return `gradients`, with what is beyond first order in single precision.
+        """Return `gradients`, with the part beyond first order in single precision.
 
             G - sum_A v_i + (H - H_A) d + remainder of the rows that stay,   d = theta - theta~
 
-        Only the remainder takes a pass over all rows. The leaving rows are kept out of it:
-        theirs may be large, and would not cancel in single precision.
+        Only the remainder takes a pass over all rows. It excludes the leaving rows, because
+        their remainders may be large and would not cancel in single precision.
         """
         base = self.base
         share = base.point.objective.formulation.penalty_share
         steps = theta - base.theta
         gradients = base.point.gradient - self._leaving() + base.hessian_times(steps)
         gradients += base.point.remainders(steps, self.rows)
-        own = np.matmul(self.x, steps.transpose(0, 2, 1))
+        moved = np.matmul(self.x, steps.transpose(0, 2, 1))
         W = self.curvature
-        own = np.matmul(W, own[..., None])[..., 0] if W.ndim == 4 else W * own
-        gradients -= np.matmul(own.transpose(0, 2, 1), self.x)
+        moved = np.matmul(W, moved[..., None])[..., 0] if W.ndim == 4 else W * moved
+        gradients -= np.matmul(moved.transpose(0, 2, 1), self.x)
         if share is not None:
             gradients -= self.t[:, None, None] * share * steps
         if self.moved_penalty is not None:
@@ -154,11 +155,11 @@ class Stack:
         return gradients
 
     def single_precision(self, theta):
-        """Return the relative error of raw predictions of steps in single precision.
+        """Return the relative error in raw predictions of steps in single precision.
 
-        x~_j' d_A sums terms x~_jk d_Ak that are each rounded; both sizes as root mean
-        squares over the rows j, for the worst output, shape (b,). Four times what
-        independent roundings make of it.
+        x~_j' d_A is a sum of terms x~_jk d_Ak that are each rounded. The sum and the rounding
+        are root mean squares over the rows j, for the worst output, shape (b,). The result is
+        four times the value for independent rounding errors.
         """
         size, gram = self.base.second_moments
         steps = theta - self.base.theta
@@ -168,7 +169,7 @@ class Stack:
             return np.nan_to_num(rounding / moved, nan=0.0, posinf=np.inf).max(axis=1)
 
     def influence(self):
-        """Return theta~ + N + H^-1 sum_A v_i, additive over the rows."""
+        """Return theta~ + N + H^-1 sum_A v_i, which is additive over the rows."""
         leaving = self._leaving()
         scales = self.base.point.objective.scales
         if scales is not None:
@@ -183,14 +184,14 @@ class Stack:
     def newton(self):
         """Return theta after one Newton step without the rows, and the decrement before it.
 
-        r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step. NaN where the
-        step points uphill by more than rounding of r: H - H_A has lost its sign to rounding.
+        r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step. The step is NaN if
+        it points uphill by more than rounding in r, because then H - H_A has lost its sign.
         """
         base = self.base
         plain = base.point.objective.formulation.penalty_share is None
         if plain and self.moved_penalty is None:
-            # H^-1 r = -N - Z g from what the update holds: no further solve, and r is
-            # never written out.
+            # H^-1 r = -N - Z g follows from the update, so it needs no further solve and r is
+            # never formed.
             g = self._base_gradients()
             step = self.update.correct(-base.correction - self.update.of_rows(g))
             np.negative(step, out=step)
@@ -211,7 +212,7 @@ class Stack:
         return theta, np.sqrt(np.abs(slope))
 
     def _base_gradients(self):
-        """Return s_i l' of the leaving rows at the base point, zero where padded."""
+        """Return s_i l' for the leaving rows at the base point, zero for padding."""
         rows = self.base.point.rows.raw_gradient[np.where(self.real, self.rows, 0)]
         return rows * self.weight[:, :, None]
 

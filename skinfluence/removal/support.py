@@ -14,15 +14,15 @@ __all__ = ["SupportBase"]
 class SupportBase(Base):
     """The start of removal on a support, which "newton" and "exact" may have to leave.
 
-    They ask the optimality conditions of every result whether the support holds, and let
-    scikit-learn refit the groups for which it does not.
+    They check the optimality conditions for each result. If these show that the support
+    changes, scikit-learn refits the group.
 
     Parameters
     ----------
     refit : callable
-        Maps indices of rows to the parameters (K, D) of scikit-learn's refit without them.
+        Maps row indices to the parameters (K, D) of scikit-learn's refit without them.
     changed : list
-        Filled with the rows of every group that scikit-learn refitted.
+        Collects the rows of each group that scikit-learn refitted.
     """
 
     refit: object = None
@@ -30,11 +30,11 @@ class SupportBase(Base):
 
     @classmethod
     def of(cls, base, refit):
-        """Return the same start as a base, with a way to refit."""
+        """Return the same start as a base, plus a function that refits."""
         return cls(**{f.name: getattr(base, f.name) for f in fields(base)}, refit=refit)
 
     def remove(self, rows, method):
-        """Return (theta, decrement, converged) of groups of rows (b, a), padded by -1.
+        """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1.
 
         Without a group there may be no optimum on the support, because the linear penalty
         keeps pulling beyond 0.
@@ -48,7 +48,7 @@ class SupportBase(Base):
         return theta, decrement, converged
 
     def _hold(self, rows, theta):
-        """Return whether optima on the support, without rows each, are optima, (b,)."""
+        """Return whether each optimum on the support satisfies all conditions, (b,) bool."""
         objective, stack = self.point.objective, Stack(self, rows)
         gradients = stack.gradients(theta)
         sums = objective.weight_sum - stack.t

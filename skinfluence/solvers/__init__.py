@@ -1,7 +1,7 @@
 """H^-1: one file for each way to apply it, and the choice among them.
 
 ====================  =============================================================
-`hessian_solver`      what it is
+`hessian_solver`      method
 ====================  =============================================================
 "cholesky"            dense H, factorised once; exact, the fastest while H fits
 "woodbury"            a system of the order of the rows, for models wider than long
@@ -9,7 +9,7 @@
 "auto"                the table below
 ====================  =============================================================
 
-The automatic choice, first line that holds:
+"auto" takes the solver in the first line whose condition is met:
 
 ====================================================  =============
 condition                                             solver
@@ -21,8 +21,8 @@ every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
 parameters in a block of H                            "woodbury"
 a softmax with a penalty on every coefficient and
-dense rows, of which so few right-hand sides are
-asked for that iterating costs less than forming H    "cg"
+dense rows, if there are so few right-hand sides that
+iterating costs less than forming H                   "cg"
 H fits into half of `working_memory`                  "cholesky"
 otherwise                                             "cg"
 ====================================================  =============
@@ -47,31 +47,31 @@ __all__ = [
     "select_solver",
 ]
 
-#: Every registered solver by name, in one place that every test runs over.
+#: Every registered solver by name. The tests run over this dict.
 SOLVERS = {
     solver.name: solver
     for solver in (CholeskySolver(), WoodburySolver(), ConjugateGradientSolver())
 }
 
-# A solve by conjugate gradients is counted as so many products with H. On 55,000 images of
-# 784 pixels and ten classes it took 42, and a product with one vector ran at 20 GFLOP/s, a
+# The cost of a solve by conjugate gradients, in products with H. On 55,000 images with 784
+# pixels and ten classes it took 42 products. A product with one vector ran at 20 GFLOP/s, a
 # Gram matrix at 83.
 _PRODUCTS, _SLOWER = 45, 4.0
-# Factorising at this many operations takes half a second: nothing to be saved below. With one
-# query and ten classes 4.7e10 of them (20,000 x 200) take 0.9 s and conjugate gradients 1.0,
-# 7e10 (2,000 x 500) take 1.0 s and conjugate gradients 0.45.
+# Factorising at this many operations takes half a second, so nothing can be saved below. With
+# one query and ten classes, 4.7e10 operations (20,000 x 200) take 0.9 s and conjugate
+# gradients 1.0 s; 7e10 (2,000 x 500) take 1.0 s and conjugate gradients 0.45 s.
 _FEW_FLOPS = 5e10
 
 
 def select_solver(objective: Objective, n_solves: int | None = None) -> HessianSolver:
-    """Return the solver that "auto" takes for an objective, by the table above.
+    """Return the solver that "auto" takes for an objective, see the table above.
 
     Parameters
     ----------
     objective : Objective
         The objective whose Hessian is to be inverted.
     n_solves : int or None, default=None
-        How many right-hand sides are asked for; None for as many as rows, or more later.
+        Number of right-hand sides; None for as many as there are rows, or more later.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def select_solver(objective: Objective, n_solves: int | None = None) -> HessianS
     if objective.is_distributed or not objective.formulation.loss.convex:
         return SOLVERS["cholesky"]
     K, D = objective.penalty.shape
-    outputs = K if objective.coupled else 1  # that share a block of H
+    outputs = K if objective.coupled else 1  # that share one block of H
     rows, order = objective.n_rows * outputs, D * outputs
     fits = 16 * rows**2 <= memory_budget()
     if WoodburySolver.is_applicable(objective) and rows < order and fits:
@@ -91,15 +91,15 @@ def select_solver(objective: Objective, n_solves: int | None = None) -> HessianS
     if n_solves is not None and _iterating_pays(objective, n_solves):
         return SOLVERS["cg"]
     hessian_bytes = 8 * ((K * D) ** 2 if objective.coupled else K * D**2)
-    if 2 * hessian_bytes <= memory_budget():  # a Gram block is added to what is there
+    if 2 * hessian_bytes <= memory_budget():  # each Gram block is added to H in memory
         return SOLVERS["cholesky"]
     return SOLVERS["cg"]
 
 
 def _iterating_pays(objective, n_solves):
-    """Whether a few solutions by conjugate gradients cost less than a factor of H.
+    """Return whether a few solves by conjugate gradients cost less than a factor of H.
 
-    Only where the preconditioner is known to be good whatever the features are like.
+    Only if the preconditioner is known to be good for all features.
     """
     K, D = objective.penalty.shape
     n, design = objective.n_rows, objective.design
@@ -124,7 +124,7 @@ def get_solver(
     objective : Objective
         The objective that "auto" decides for.
     n_solves : int or None, default=None
-        How many right-hand sides are asked for, see `select_solver`.
+        Number of right-hand sides, see `select_solver`.
 
     Returns
     -------
@@ -139,14 +139,14 @@ def get_solver(
     if isinstance(solver, HessianSolver):
         if _needs_rows(objective) and not solver.by_rows:
             raise ValueError(
-                f"hessian_solver={hessian_solver!r} needs a Hessian in coefficients of "
-                "features, which kernel models and piecewise linear losses do not have: use "
+                f"hessian_solver={hessian_solver!r} needs a Hessian in feature coefficients, "
+                "which kernel models and piecewise linear losses do not have: use "
                 "'auto' or 'woodbury'."
             )
         if solver.needs_convex and not objective.formulation.loss.convex:
             raise ValueError(
                 f"hessian_solver={hessian_solver!r} is for convex losses: use 'cholesky', "
-                "which finds out whether the Hessian is positive definite all the same."
+                "which checks whether the Hessian is positive definite."
             )
         if objective.is_distributed and not solver.by_sums:
             raise ValueError(
@@ -162,5 +162,5 @@ def get_solver(
 
 
 def _needs_rows(objective):
-    """Whether H^-1 has to be applied without a Hessian of the features."""
+    """Return whether H^-1 must be applied without a Hessian of the features."""
     return objective.design.has_metric or objective.formulation.loss.is_piecewise_linear

@@ -1,12 +1,12 @@
-"""What a solver of H x = v promises.
+"""The interface that a solver of H x = v implements.
 
-A solver is a small immutable description (a name and options). `factorise` does the work
-that is shared by all right-hand sides, once; the factor it returns then solves as many as
-asked. H is symmetric and, off the gauge directions, positive definite: anything else is
-refused with `SingularHessianError`.
+A solver is a small immutable description: a name and options. Its method `factorise` does the
+work that all right-hand sides share, once. The factor that it returns solves for any number of
+right-hand sides. H is symmetric and, off the gauge directions, positive definite. If it is
+not, the solver raises `SingularHessianError`.
 
-The one primitive is v_a' H^-1 v_b. `solve` gives it for pairs, `quadratic` for one row
-against itself, where half a solve is enough.
+The one primitive is v_a' H^-1 v_b. `solve` computes it for pairs, `quadratic` for one row with
+itself, which needs only half a solve.
 """
 
 from abc import ABC, abstractmethod
@@ -21,12 +21,12 @@ from skinfluence.objective import Point
 
 __all__ = ["DOUBTFUL", "Factor", "HessianSolver", "digits_left", "why_not_finite"]
 
-#: Reciprocal condition number below which fewer than four digits of a solution are right.
+#: Below this reciprocal condition number fewer than four digits of a solution are right.
 DOUBTFUL = 1e4 * np.finfo(np.float64).eps
 
 
 def digits_left(rcond: float) -> int:
-    """Return about how many digits of a solution are right, its error being eps / rcond.
+    """Return how many digits of a solution are right, roughly, for an error of eps / rcond.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def digits_left(rcond: float) -> int:
 
 
 def why_not_finite(point: Point) -> str:
-    """Return the message for a gradient or Hessian that is not finite, with its cause.
+    """Return the message for a gradient or Hessian that is not finite, and its cause.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def why_not_finite(point: Point) -> str:
                 f"{start}the loss of training row {row} overflows at its prediction of "
                 f"{raw[row, k]:.3g}. Scale the features and fit again."
             )
-    return f"{start}rescale the features, or the weights, whose products overflow."
+    return f"{start}rescale the features or the weights, because their products overflow."
 
 
 class Factor(ABC):
@@ -86,15 +86,15 @@ class Factor(ABC):
     Parameters
     ----------
     point : Point
-        The point whose Hessian this is.
+        The point at which H is evaluated.
 
     Attributes
     ----------
     doubt : str or None
-        What a user should be told about the accuracy of the solutions.
+        A warning about the accuracy of the solutions, if one is due.
     rcond : float
-        Reciprocal condition number of what was factorised: solutions have a relative error
-        of about eps / rcond.
+        Reciprocal condition number of the factorised matrix: the relative error of a solution
+        is about eps / rcond.
     """
 
     doubt = None
@@ -107,7 +107,7 @@ class Factor(ABC):
 
     @abstractmethod
     def solve(self, V: Floats) -> Floats:
-        """Return H^-1 V, a new array; H^+ V where there are gauge directions.
+        """Return H^-1 V as a new array; H^+ V if there are gauge directions.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Factor(ABC):
         """
 
     def rough_solve(self, V: Floats) -> Floats:
-        """Return H^-1 V to a few digits where that costs less.
+        """Return H^-1 V to a few digits if that is cheaper.
 
         Parameters
         ----------
@@ -136,26 +136,26 @@ class Factor(ABC):
         return self.solve(V)
 
     def without_rows(self) -> "Factor":
-        """Return a factor to be sent where the training rows are not.
+        """Return a factor that can be sent to a process without the training rows.
 
         Returns
         -------
         Factor
-            With the same solutions; this one, rows and all, where solving needs them.
+            It has the same solutions. It is this one, with its rows, if solving needs them.
         """
         return self
 
     def solve_transposed(self, V: Floats) -> Floats:
-        """Return what training rows read of H^-1 applied to functionals of parameters.
+        """Return the values that rows are multiplied with for products v' H^-1 (rows).
 
-        ``rows @ solve_transposed(v)`` is the product v' H^-1 (rows). For features that is
-        `solve`; designs with a metric M write rows as u, their gradients being M u, and
-        H = M A: then `solve` is A^-1 and this A^-T, which no inverse of M is needed for.
+        ``rows @ solve_transposed(v)`` is the product v' H^-1 (rows). For features this is
+        `solve`. Designs with a metric M write rows as u, so gradients are M u and H = M A.
+        Then `solve` applies A^-1 and this method A^-T, which needs no inverse of M.
 
         Parameters
         ----------
         V : ndarray of shape (m, K, D)
-            Gradients of functionals in the parameters.
+            Gradients of functionals with respect to the parameters.
 
         Returns
         -------
@@ -165,17 +165,17 @@ class Factor(ABC):
         return self.solve(V)
 
     def has_products(self, queries: GradientRows, rows: GradientRows) -> bool:
-        """Return whether `products` of these takes no solution: less time and memory.
+        """Return whether `products` for these rows needs no solution, saving time and memory.
 
         Parameters
         ----------
         queries, rows : GradientRows
-            What `products` would be given.
+            The arguments that `products` would get.
 
         Returns
         -------
         bool
-            Whether it does.
+            True if it needs none.
         """
         return False
 
@@ -187,9 +187,10 @@ class Factor(ABC):
         Parameters
         ----------
         queries : GradientRows
-            The rows v_q, q of them.
+            The q rows v_q.
         rows : GradientRows
-            The rows v_j, of the training rows; gradients of other labels, say, will do.
+            The rows v_j of the training data; other gradients, such as those for other
+            labels, are allowed.
         out : ndarray of shape (q, n), default=None
             Array to fill.
 
@@ -201,42 +202,42 @@ class Factor(ABC):
         return rows.dot(self.solve_transposed(queries.toarray()), out=out)
 
     def query_bytes(self, queries: GradientRows, rows: GradientRows) -> int:
-        """Return the bytes that one query takes in `products` beside its share of `out`.
+        """Return the bytes that `products` needs for one query, besides its share of `out`.
 
         Parameters
         ----------
         queries, rows : GradientRows
-            What `products` is given.
+            The arguments of `products`.
 
         Returns
         -------
         int
-            Bytes of temporaries for each query.
+            Temporary bytes for each query.
         """
-        # Its gradient, the solution and the copies the solver makes.
+        # The query's gradient, its solution and the copies that the solver makes.
         return 6 * queries.row_bytes
 
     def removal(self, rows: Indices) -> tuple[Floats, Floats] | None:
-        """Return what is left of the Hessian where groups of training rows leave.
+        """Return the share I - M W of the Hessian that remains without groups of rows.
 
-        Solutions tell it too, as 1 less a leverage; but rows that hold nearly all of the
-        curvature of a direction leave only rounding there.
+        It also follows from the solutions, as 1 minus a leverage. But if the rows own nearly
+        all the curvature along a direction, that difference is only rounding.
 
         Parameters
         ----------
         rows : ndarray of shape (b, a)
-            Rows of b groups, -1 where a group is shorter.
+            Rows of b groups, -1 if a group is shorter.
 
         Returns
         -------
         tuple of ndarrays, or None
-            Z = H^-1 X_A', of shape (b, a, K, D), and I - M W, of shape (b, K, a, a) and NaN
-            where solutions tell it as well; None for all of it.
+            Z = H^-1 X_A' with shape (b, a, K, D), and I - M W with shape (b, K, a, a). NaN
+            if the solutions give the entry as accurately; None if they give all of them.
         """
         return None
 
     def quadratic(self, V: Floats) -> Floats:
-        """Return v' H^-1 v of each row of V.
+        """Return v' H^-1 v for each row v of V.
 
         Parameters
         ----------
@@ -252,7 +253,7 @@ class Factor(ABC):
         return np.maximum(0.0, np.einsum("mkd,mkd->m", V, readings))
 
     def row_products(self, x: Floats) -> Floats:
-        """Return M = X_A H^-1 X_A' within groups of rows of a coupled loss.
+        """Return M = X_A H^-1 X_A' within groups of rows, for a coupled loss.
 
         Parameters
         ----------
@@ -280,15 +281,15 @@ class HessianSolver(ABC):
     Attributes
     ----------
     name : str
-        Name that `hessian_solver` takes.
+        The value of `hessian_solver` that selects it.
     by_rows : bool
-        Whether it works with products of rows alone, as kernel models and losses whose
-        kinks hold rows in place need it.
+        Whether it needs only products between rows. Kernel models and losses whose kinks fix
+        predictions require this.
     needs_convex : bool
-        Whether it takes a curvature of every row that is not negative for granted.
+        Whether it assumes that no row has negative curvature.
     by_sums : bool
-        Whether it asks a point for sums over the rows alone, the centre and the blocks of
-        H: all that is known of rows in dask arrays.
+        Whether it needs only sums over the rows: the centre and the blocks of H. Nothing else
+        is available for rows in dask arrays.
     """
 
     name: ClassVar[str]
@@ -313,5 +314,5 @@ class HessianSolver(ABC):
         Raises
         ------
         SingularHessianError
-            Where the Hessian has no inverse.
+            If the Hessian has no inverse.
         """

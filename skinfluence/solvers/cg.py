@@ -1,12 +1,12 @@
-"""H^-1 v by preconditioned conjugate gradients, from products with H alone.
+"""H^-1 v by preconditioned conjugate gradients, using only products with H.
 
-Nothing of order p x p is formed: for models too wide for a Hessian. All right-hand sides
-of a block iterate together, so that one iteration is one pass over the data.
+For models too wide for a Hessian, because nothing of order p x p is formed. All right-hand
+sides in a block iterate together, so one iteration is one pass over the data.
 
-A softmax has no curvature along one shift of all outputs. With the same penalty for every
-output H leaves that mean over the outputs and what differs from it apart: the mean is
-solved by dividing by the penalty, and the rest iterates without it. A preconditioner that
-knows each output by itself would take the curvature of the mean for that of the rest.
+A softmax has no curvature along a common shift of all outputs. If every output has the same
+penalty, H separates the mean over the outputs from the deviations. The mean is divided by the
+penalty, and only the deviations iterate. A preconditioner that treats each output separately
+would otherwise give the mean the curvature of the deviations.
 """
 
 import warnings
@@ -27,35 +27,36 @@ from skinfluence.solvers.preconditioners import (
 
 __all__ = ["ConjugateGradientSolver"]
 
-# The recurrence of the residual leaves the residual itself by rounding: where it is to fall
-# below this share, the residual is computed anew at the end.
+# The residual in the recurrence drifts from the true residual by rounding. If the tolerance is
+# below this share, the true residual is computed at the end.
 _DRIFT = 1e-6
-# How often conjugate gradients start again from the residual computed anew.
+# Largest number of restarts from the true residual.
 _RESTARTS = 3
-# Where a residual stops falling at rounding below this nobody needs to be told.
+# If rounding stops the residual below this size, no warning is needed.
 _NOTABLE = 1e-9
-# The relative residual of a rough solution.
+# Relative residual of a rough solution.
 _ROUGH = 1e-6
-# A residual of 1e-12 leaves an error of up to that over the smallest eigenvalue of H, scaled
-# to unit diagonal: below this fewer than four digits. (60 x 100 Gaussian features, ridge with
-# alpha = 1e-6: eigenvalue 1.6e-8, error 6e-5; with all means at 30: 2e-11 and 1e-2.)
+# A residual of 1e-12 leaves an error up to 1e-12 over the smallest eigenvalue of H, scaled to
+# unit diagonal. Below this eigenvalue fewer than four digits are right. (60 x 100 Gaussian
+# features, ridge with alpha = 1e-6: eigenvalue 1.6e-8, error 6e-5; with all means at 30: 2e-11
+# and 1e-2.)
 _DOUBTFUL = 1e-8
 
 
 @dataclass(frozen=True)
 class ConjugateGradientSolver(HessianSolver):
-    """Conjugate gradients from a preconditioner, checked against the residual itself.
+    """Preconditioned conjugate gradients, checked against the true residual.
 
     Parameters
     ----------
     tol : float, default=1e-12
-        Stop when the preconditioned residual is this small relative to the right-hand
-        side's.
+        Iteration stops when the preconditioned residual is this small relative to that of
+        the right-hand side.
     max_iter : int or None, default=None
         Largest number of iterations; None for 20 p + 100.
     preconditioner : HessianSolver or None, default=None
-        A solver for something close to H, such as `WoodburySolver` of the rows with most
-        curvature; None for what `select_preconditioner` takes.
+        A solver for a matrix close to H, such as `WoodburySolver` for the rows with most
+        curvature; None for the choice of `select_preconditioner`.
     """
 
     tol: float = 1e-12
@@ -66,7 +67,7 @@ class ConjugateGradientSolver(HessianSolver):
 
     @property
     def by_rows(self) -> bool:  # type: ignore[override]
-        """Whether the preconditioner works with products of rows alone."""
+        """Whether the preconditioner needs only products between rows."""
         return self.preconditioner is not None and self.preconditioner.by_rows
 
     def factorise(self, point: Point) -> Factor:
@@ -74,7 +75,7 @@ class ConjugateGradientSolver(HessianSolver):
 
 
 class ConjugateGradientFactor(Factor):
-    """A preconditioner of H at one point.
+    """A preconditioner for H at one point.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ class ConjugateGradientFactor(Factor):
     max_iter : int or None
         Largest number of iterations.
     preconditioner : HessianSolver or None, default=None
-        Solves for something close to H; None for what `select_preconditioner` takes.
+        Solves for a matrix close to H; None for the choice of `select_preconditioner`.
     """
 
     def __init__(self, point, tol, max_iter, preconditioner=None):
@@ -101,18 +102,18 @@ class ConjugateGradientFactor(Factor):
 
     def solve(self, V):
         V = np.array(V, dtype=np.float64)
-        # Residual, direction, product and solution: four arrays like a right-hand side,
-        # beside the blocks that a product with H takes by itself.
-        for some in row_blocks(V.shape[0], 64 * self.point.theta.size):
-            V[some] = self._solve(V[some])
+        # Residual, direction, product and solution: four arrays as large as the right-hand
+        # side, besides the blocks for a product with H.
+        for block in row_blocks(V.shape[0], 64 * self.point.theta.size):
+            V[block] = self._solve(V[block])
         return V
 
     def _probe(self):
-        """Raise where H is singular.
+        """Raise an error if H is singular.
 
-        On consistent right-hand sides conjugate gradients never notice; on a random one
-        the residual stops at its part in the null space. Where only an intercept has no
-        penalty, H is positive definite and nothing needs to be tried.
+        Conjugate gradients do not detect this on consistent right-hand sides. On a random
+        one, the residual stops falling at its component in the null space. If only an
+        intercept has no penalty, H is positive definite and no check is needed.
         """
         objective = self.point.objective
         free = (objective.penalty == 0) & ~objective.gauge & objective.free
@@ -131,17 +132,17 @@ class ConjugateGradientFactor(Factor):
             )
 
     def _examine(self):
-        """Doubt the solutions where H, scaled to unit diagonal, is nearly singular.
+        """Set a doubt if H, scaled to unit diagonal, is nearly singular.
 
-        H is never less than its penalty, which settles nearly every case. Elsewhere one
-        solution tells: x = H^-1 v of a random v lies along the flattest directions.
+        H is never less than its penalty, which settles nearly every case. Otherwise one solve
+        gives the answer: x = H^-1 v for a random v lies along the flattest directions.
         """
         objective = self.point.objective
-        penalty, held = objective.penalty, objective.penalty > 0
-        if self.tol > _DRIFT or objective.design.has_metric or not held.any():
+        penalty, penalised = objective.penalty, objective.penalty > 0
+        if self.tol > _DRIFT or objective.design.has_metric or not penalised.any():
             return
         diagonal = positive_diagonal(self.point)
-        if np.min(penalty[held] / diagonal[held]) > _DOUBTFUL:
+        if np.min(penalty[penalised] / diagonal[penalised]) > _DOUBTFUL:
             return
         V = self._random(diagonal)
         x, _ = self._iterate(V, _ROUGH)
@@ -156,14 +157,14 @@ class ConjugateGradientFactor(Factor):
             )
 
     def _random(self, diagonal):
-        """Return a right-hand side (1, K, D), random in units where H has a unit diagonal."""
+        """Return a random right-hand side (1, K, D), scaled so that H has a unit diagonal."""
         V = np.random.default_rng(0).standard_normal((1, *self.point.theta.shape))
         V *= np.sqrt(diagonal)
         self._project(V)
         return V
 
     def _flattest(self, start, scale):
-        """Return the direction in which H is smallest relative to its diagonal, (K, D)."""
+        """Return the direction (K, D) along which H is smallest relative to its diagonal."""
         shape = scale.shape
 
         def scaled(columns):
@@ -173,7 +174,7 @@ class ConjugateGradientFactor(Factor):
         size = scale.size
         operator = LinearOperator((size, size), scaled, matmat=scaled, dtype=np.float64)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a rough direction is good enough to name
+            warnings.simplefilter("ignore")  # a rough direction suffices for the message
             _, vectors = lobpcg(operator, start.reshape(-1, 1), largest=False, maxiter=200)
         direction = scale * vectors[:, 0].reshape(shape)
         return direction / np.abs(direction).max()
@@ -189,8 +190,8 @@ class ConjugateGradientFactor(Factor):
         if self.mean_penalty is not None:
             mean = V.mean(axis=1, keepdims=True)
             V -= mean
-            held = self.mean_penalty > 0
-            mean = np.divide(mean, self.mean_penalty, out=np.zeros_like(mean), where=held)
+            penalised = self.mean_penalty > 0
+            mean = np.divide(mean, self.mean_penalty, out=np.zeros_like(mean), where=penalised)
         if rough:
             x, _ = self._iterate(V, max(_ROUGH, self.tol))
         else:
@@ -200,14 +201,14 @@ class ConjugateGradientFactor(Factor):
         return objective.remove_gauge(x)
 
     def _warn_of(self, size):
-        """Warn where the largest relative residual is not as small as asked."""
+        """Warn if the largest relative residual is above the tolerance."""
         small = size <= max(self.tol, _NOTABLE)
         if small or self.doubt is not None:
             return
         self.doubt = (
             f"Conjugate gradients reached a relative residual of {size:.1e} instead of "
             f"{self.tol:.1e}. Scale the features, allow more than {self.max_iter} "
-            "iterations, or use hessian_solver='cholesky' where its p x p Hessian fits into "
+            "iterations, or use hessian_solver='cholesky' if its p x p Hessian fits into "
             "memory."
         )
         warn(self.doubt)
@@ -215,8 +216,8 @@ class ConjugateGradientFactor(Factor):
     def _refine(self, V):
         """Return (solution, relative size of the residual) for each row of V.
 
-        Conjugate gradients again from the residual computed anew, until that is as small as
-        asked or rounding keeps it from falling.
+        Conjugate gradients restart from the true residual until it is below the tolerance or
+        rounding stops it.
         """
         x, size = self._iterate(V, self.tol)
         if self.tol > _DRIFT:
@@ -224,57 +225,60 @@ class ConjugateGradientFactor(Factor):
         first, goal = self._squares(V), np.full(len(V), self.tol)
         residual, size = self._residual(V, x, first)
         for _ in range(_RESTARTS):
-            left = np.flatnonzero(size > goal)
-            if not len(left):
+            unfinished = np.flatnonzero(size > goal)
+            if not len(unfinished):
                 break
-            ratio = goal[left] / size[left]
-            closer = x[left] + self._iterate(residual[left], ratio)[0]
-            anew, smaller = self._residual(V[left], closer, first[left])
-            fell = smaller < size[left]
-            x[left[fell]], residual[left[fell]] = closer[fell], anew[fell]
-            # What has not halved is at rounding.
-            goal[left[smaller > 0.5 * size[left]]] = np.inf
-            size[left[fell]] = smaller[fell]
+            ratio = goal[unfinished] / size[unfinished]
+            closer = x[unfinished] + self._iterate(residual[unfinished], ratio)[0]
+            anew, smaller = self._residual(V[unfinished], closer, first[unfinished])
+            fell = smaller < size[unfinished]
+            x[unfinished[fell]], residual[unfinished[fell]] = closer[fell], anew[fell]
+            # If a residual has not halved, it has reached rounding.
+            goal[unfinished[smaller > 0.5 * size[unfinished]]] = np.inf
+            size[unfinished[fell]] = smaller[fell]
         return x, size
 
     def _residual(self, V, x, first):
-        """Return V - H x and its size relative to `first`, the square of that of V."""
+        """Return V - H x and its size relative to `first`, the squared size of V."""
         residual = self._project(V - self.point.hessian_product(x))
         return residual, _relative(self._squares(residual), first)
 
     def _squares(self, residual):
-        """Return the squared sizes of residuals as the preconditioner measures them."""
+        """Return the squared sizes of residuals in the preconditioner's norm."""
         read = self.point.objective.design.readings(self._precondition(residual))
         return _row_dot(residual, read)
 
     def _iterate(self, V, tol):
         """Return (solution, relative size of the residual) for each row of V.
 
-        `tol` is one number or one for each row; rows that are done leave. Residuals are
-        gradients and pair with the readings of directions, which follow the recurrence of
-        the directions themselves: one product with the metric an iteration.
+        `tol` is one number or one for each row. A row leaves the iteration when it is done.
+        Residuals are gradients and are multiplied with the readings of directions. The
+        readings follow the same recurrence as the directions, so an iteration takes one
+        product with the metric.
         """
         readings = self.point.objective.design.readings
         x, size = np.zeros_like(V), np.zeros(len(V))
-        residual, at = V.copy(), np.arange(len(V))
+        residual, active = V.copy(), np.arange(len(V))
         p = self._precondition(residual)
         read = readings(p)
         rz = _row_dot(residual, read)
         first = rz.copy()
         goal = tol**2 * first
         for _ in range(self.max_iter):
-            go = rz > goal[at]
+            go = rz > goal[active]
             if not go.all():
-                size[at] = _relative(rz, first[at])
-                at, p, read, rz, residual = (a[go] for a in (at, p, read, rz, residual))
-                if not len(at):
+                size[active] = _relative(rz, first[active])
+                active, p, read, rz, residual = (
+                    a[go] for a in (active, p, read, rz, residual)
+                )
+                if not len(active):
                     return x, size
             Hp = self.point.hessian_product(p, read)
             pHp = _row_dot(read, Hp)
-            rising = pHp > 0  # what is left elsewhere is rounding
-            goal[at[~rising]] = np.inf
+            rising = pHp > 0  # otherwise only rounding is left
+            goal[active[~rising]] = np.inf
             alpha = np.divide(rz, pHp, out=np.zeros_like(rz), where=rising)[:, None, None]
-            x[at] += alpha * p
+            x[active] += alpha * p
             residual -= alpha * Hp
             z = self._precondition(residual)
             read_z = readings(z)
@@ -283,14 +287,14 @@ class ConjugateGradientFactor(Factor):
             rz = rz_next
             p = z + beta * p
             read = p if read_z is z else read_z + beta * read
-        size[at] = _relative(rz, first[at])
+        size[active] = _relative(rz, first[active])
         return x, size
 
     def _precondition(self, V):
         return self._project(self.precondition(V))
 
     def _project(self, V):
-        """Take from V in place what does not iterate."""
+        """Remove from V, in place, the components that do not iterate."""
         if self.mean_penalty is not None:
             V -= V.mean(axis=1, keepdims=True)
             return self.point.objective.freeze(V)
@@ -298,14 +302,14 @@ class ConjugateGradientFactor(Factor):
 
 
 def _mean_penalty(objective):
-    """Return the penalty (D,) of the mean over the outputs where it is apart, or None."""
+    """Return the penalty (D,) of the mean over the outputs if H separates it, or None."""
     penalty, free = objective.penalty, objective.free
     alike = np.all(penalty == penalty[0]) and free.all()
     return penalty[0] if alike and objective.formulation.loss.shift_invariant else None
 
 
 def _relative(squared, first):
-    """Return the size of residuals from their squares, relative to the first ones."""
+    """Return the sizes of residuals, given squared, relative to the first ones."""
     return np.sqrt(np.maximum(squared, 0.0) / np.where(first > 0, first, 1.0))
 
 

@@ -1,11 +1,10 @@
 """H = L L', formed once and factorised densely.
 
-Two things keep the numbers good when features come unscaled. The features are shifted by
-their means while H is formed, where a free intercept can absorb the shift: with
-T = [[I, 0], [mu', 1]], x~ = T'(x - mu, 1), so H = T' H_c T and
-H^-1 = T^-1 H_c^-1 T^-T with a far better conditioned H_c. And H_c is scaled to unit
-diagonal, which makes its condition number a property of the problem, not of the units in
-which the features are measured.
+Two measures keep the results accurate for unscaled features. If a free intercept can absorb a
+shift, H is formed from features minus their means: with T = [[I, 0], [mu', 1]],
+x~ = T'(x - mu, 1), so H = T' H_c T and H^-1 = T^-1 H_c^-1 T^-T with a far better conditioned
+H_c. Then H_c is scaled to unit diagonal, so its condition number depends on the problem and
+not on the units of the features.
 """
 
 import copy
@@ -30,14 +29,14 @@ from skinfluence.solvers.base import (
 
 __all__ = ["CholeskySolver"]
 
-# Relative error of a solve is about eps / rcond. Below this bound no digit is left; between
-# it and `DOUBTFUL` fewer than four are, and the user is told.
+# The relative error of a solve is about eps / rcond. Below this bound no digit is right.
+# Between it and `DOUBTFUL` fewer than four digits are right, and the user is told.
 _SINGULAR = 4 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
 class CholeskySolver(HessianSolver):
-    """Dense Cholesky factorisation: n p^2 + p^3 / 3 once, 2 p^2 for a right-hand side."""
+    """Dense Cholesky factorisation: n p^2 + p^3 / 3 once, 2 p^2 for each right-hand side."""
 
     name = "cholesky"
     by_sums = True
@@ -47,7 +46,7 @@ class CholeskySolver(HessianSolver):
 
 
 class CholeskyFactor(Factor):
-    """Triangular factors of the diagonal blocks of H.
+    """Triangular factors of the Hessian's diagonal blocks.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class CholeskyFactor(Factor):
         self.shift = None
         free_intercept = objective.free[:, -1].all() and not objective.penalty[:, -1].any()
         if objective.design.fit_intercept and free_intercept:
-            # With the mean of the rows as they count in H, the intercept decouples.
+            # With the mean that weights rows by their curvature, the intercept decouples.
             self.shift = point.centre()
         self.blocks = []
         for outputs, block in self._hessian_blocks(self.shift):
@@ -115,8 +114,8 @@ class CholeskyFactor(Factor):
         K, D = self.point.theta.shape
         if not self.point.objective.coupled or memory_budget() < 24 * (K * D) ** 2:
             return super().row_products(x)
-        # From the blocks of H_c^-1, a K-th of the work of K solves for each row. Those of H^-1
-        # would grow with the square of a distance from 0.
+        # The blocks of H_c^-1 take a K-th of the work that K solves for each row take. The
+        # blocks of H^-1 would lose digits, because they grow with the squared distance from 0.
         if self.shift is not None:
             x = x.copy()
             x[..., :-1] -= x[..., -1:] * self.shift
@@ -130,29 +129,29 @@ class CholeskyFactor(Factor):
 
     @cached_property
     def _inverse(self):
-        """H_c^-1 written out, (K, D, K, D)."""
+        """H_c^-1 as an array (K, D, K, D)."""
         K, D = self.point.theta.shape
         plain = copy.copy(self)
         plain.shift = None
         return plain.solve(np.eye(K * D).reshape(K * D, K, D)).reshape(K, D, K, D)
 
     def _is_coupled(self):
-        """Return whether outputs share a block of H."""
+        """Return whether outputs share one Hessian block."""
         return self.point.objective.coupled
 
     def _hessian_blocks(self, shift):
-        """Return what is factorised, see `Point.hessian_blocks`."""
+        """Return the blocks to factorise, see `Point.hessian_blocks`."""
         return self.point.hessian_blocks(shift)
 
     def _factorise(self, block, outputs):
-        """Return (scale, lower factor, reciprocal condition number) of a block."""
+        """Return (scale, lower factor, reciprocal condition number) for a block."""
         diagonal = block.diagonal().copy()
         if not np.all(diagonal > 0) or not np.all(np.isfinite(diagonal)):
             raise self._singular(outputs)
         scale = 1.0 / np.sqrt(diagonal)
         block *= scale[:, None]
         block *= scale
-        # LAPACK reads the upper triangle of a C-ordered array as the lower one of its
+        # LAPACK reads the upper triangle of a C-ordered array as the lower triangle of its
         # transpose, so the block is factorised in place.
         norm = _norm_from_upper(block)
         factor, info = lapack.dpotrf(block.T, lower=1, overwrite_a=1, clean=0)
@@ -164,7 +163,7 @@ class CholeskyFactor(Factor):
         return scale, factor, rcond
 
     def _singular(self, outputs):
-        """Return the error for a block without inverse, with its null direction."""
+        """Return the error for a singular block, with its null direction."""
         objective = self.point.objective
         blocks = self._hessian_blocks(None)
         block = next(b for o, b in blocks if np.array_equal(o, outputs))
@@ -192,24 +191,24 @@ class CholeskyFactor(Factor):
         return SingularHessianError(why_not_finite(self.point))
 
     def _flat(self, V, outputs):
-        """Return the right-hand sides of a block as rows: V itself where it has only those."""
+        """Return a block's right-hand sides as rows: a view if V has no others."""
         if self.coupled or V.shape[1] == 1:
             return V.reshape(V.shape[0], -1)
         return V[:, outputs].reshape(-1, V.shape[2])
 
     def _put(self, V, outputs, flat):
-        """Write the rows of `_flat` back."""
+        """Write the rows that `_flat` returned back into V."""
         if not np.may_share_memory(flat, V):
             V[:, outputs] = flat.reshape(V.shape[0], len(outputs), V.shape[2])
 
     def _to_shifted(self, V):
-        """Apply T^-T to gradients in place: coefficient part less mu times intercept."""
+        """Apply T^-T to gradients in place: coefficients minus mu times the intercept."""
         if self.shift is not None:
             V[..., :-1] -= V[..., -1:] * self.shift
             self.point.objective.freeze(V)
 
     def _from_shifted(self, V):
-        """Apply T^-1 to parameters in place: intercept less mu' coefficients."""
+        """Apply T^-1 to parameters in place: intercept minus mu' coefficients."""
         if self.shift is not None:
             V[..., -1] -= np.einsum("mkd,d->mk", V[..., :-1], self.shift)
 
@@ -217,18 +216,18 @@ class CholeskyFactor(Factor):
 def _pin(block, gauge, n_outputs):
     """Add tau 1 1' / K along each gauge column, which makes a softmax Hessian regular.
 
-    H u = 0 for u = 1 (x) e_j, so (H + pin)^-1 v = H^+ v for every v orthogonal to u. With
-    tau the mean diagonal entry the condition number does not suffer.
+    H u = 0 for u = 1 (x) e_j, so (H + pin)^-1 v = H^+ v for every v orthogonal to u. Because
+    tau is the mean diagonal entry, the condition number does not suffer.
     """
     D = len(gauge)
     for j in np.flatnonzero(gauge):
-        at = np.arange(n_outputs) * D + j
-        tau = block[at, at].mean()
-        block[np.ix_(at, at)] += (tau if tau > 0 else 1.0) / n_outputs
+        entries = np.arange(n_outputs) * D + j
+        tau = block[entries, entries].mean()
+        block[np.ix_(entries, entries)] += (tau if tau > 0 else 1.0) / n_outputs
 
 
 def _norm_from_upper(block):
-    """Return the 1-norm of a symmetric matrix with unit diagonal from its upper part."""
+    """Return the 1-norm of a symmetric matrix with unit diagonal from its upper triangle."""
     sums = np.full(len(block), -1.0)
     for rows in gen_batches(len(block), max(1, 2**19 // (8 * len(block)))):
         size = np.abs(block[rows, rows.start :])

@@ -1,8 +1,8 @@
-"""(H - t P)^-1 for many t from one decomposition, for objectives of mean form.
+"""(H - t P)^-1 for many t from one decomposition, for objectives in mean form.
 
-There the penalty grows with the weights: without a row of weight t the Hessian loses t P,
-P the share of the penalty that a unit of weight owns, beside the row's own curvature. With
-the eigenvectors B of P v = mu H v, normalised so that B'HB = I and B'PB = diag(mu),
+In mean form the penalty grows with the weights. P is the share of the penalty that one unit of
+weight owns. Without a row with weight t the Hessian loses t P besides the row's own curvature.
+If B holds the eigenvectors of P v = mu H v, normalised so that B'HB = I and B'PB = diag(mu),
 
     (H - t P)^-1 = B diag(1 / (1 - t mu)) B'    for every t.
 """
@@ -16,12 +16,12 @@ __all__ = ["PencilFactor"]
 
 
 class PencilFactor(Factor):
-    """Simultaneous diagonalisation of the blocks of H and the penalty's share.
+    """Simultaneous diagonalisation of the Hessian blocks and the penalty's share.
 
     Parameters
     ----------
     point : Point
-        The point whose Hessian is decomposed; its outputs must not interact.
+        The point whose Hessian is decomposed. Its outputs must not interact.
     """
 
     def __init__(self, point):
@@ -46,7 +46,7 @@ class PencilFactor(Factor):
         V : ndarray of shape (m, K, D)
             Right-hand sides.
         t : float or ndarray of shape (m,), default=0.0
-            Weight whose share of the penalty is gone, one for each right-hand side.
+            Weight whose penalty share is removed, one for each right-hand side.
 
         Returns
         -------

@@ -1,7 +1,7 @@
-"""Factors of matrices close to H, for conjugate gradients to start from.
+"""Factors of matrices close to H, as preconditioners for conjugate gradients.
 
-Each is a solver whose factor is cheaper than that of H and not H^-1: results with it alone
-are wrong. `ConjugateGradientSolver` takes any of them and corrects for the difference.
+Each is a solver whose factor is cheaper than that of H. Results with it alone are wrong.
+`ConjugateGradientSolver` takes any of them and corrects for the difference.
 
     DiagonalSolver        the diagonal of H
     BlockDiagonalSolver   one block of order D for each output of a coupled loss
@@ -27,9 +27,9 @@ __all__ = [
     "sketch_flops",
 ]
 
-# Rows drawn for each block, as a multiple of D. On 55,000 images of 784 pixels and ten
-# classes, C = 1, blocks of four times as many rows as pixels take a twentieth of the time of
-# exact ones and 42 iterations instead of 38.
+# Rows drawn for each block, as a multiple of D. On 55,000 images with 784 pixels and ten
+# classes, C = 1, blocks from four times as many rows as pixels take a twentieth of the time
+# for exact blocks, and 42 iterations instead of 38.
 _SKETCH = 4.0
 
 
@@ -62,7 +62,7 @@ class DiagonalFactor(Factor):
 
 
 def positive_diagonal(point):
-    """Return the diagonal of H (K, D), or raise where it is zero."""
+    """Return the diagonal of H (K, D); raise an error if an entry is not positive."""
     diagonal = point.hessian_diagonal()
     if not np.all(diagonal > 0):
         raise SingularHessianError(
@@ -76,18 +76,19 @@ def positive_diagonal(point):
 
 @dataclass(frozen=True)
 class BlockDiagonalSolver(HessianSolver):
-    """Cholesky factors of the K diagonal blocks of order D of a coupled H, or of a sketch.
+    """Cholesky factors of the K diagonal blocks of a coupled H, or of sketched blocks.
 
-    Block k is X~' diag(h_k) X~ with the penalty, h_k the curvature of each row in output k.
-    From all rows the blocks take n K D^2 operations, all of H (K + 1) / 2 times as many. A
-    sketch draws `sketch` D rows for each block, row i with a chance proportional to h_ik and
-    the inverse chance as its weight, so that the block is the right one on average.
+    Block k, of order D, is X~' diag(h_k) X~ plus the penalty; h_k is the rows' curvature in
+    output k. From all rows the blocks take n K D^2 operations, and the whole of H takes
+    (K + 1) / 2 times as many. A sketch draws `sketch` D rows for each block. Row i is drawn
+    with a probability proportional to h_ik and weighted by the inverse probability, so the
+    expected block is exact.
 
     Parameters
     ----------
     sketch : float or None, default=None
-        Rows drawn for each block, as a multiple of D; None for all of them. For penalised
-        coefficients: without a penalty the rows that were not drawn may be needed.
+        Rows drawn for each block, as a multiple of D; None for all rows. A sketch needs a
+        penalty on every coefficient, because otherwise the omitted rows may be essential.
     """
 
     sketch: float | None = None
@@ -99,14 +100,14 @@ class BlockDiagonalSolver(HessianSolver):
 
 
 class BlockDiagonalFactor(CholeskyFactor):
-    """Triangular factors of the diagonal blocks of H, one for each output.
+    """Triangular factors of the Hessian's diagonal blocks, one for each output.
 
     Parameters
     ----------
     point : Point
         The point whose Hessian has these blocks.
     sketch : float or None, default=None
-        Rows drawn for each block, as a multiple of D; None for all of them.
+        Rows drawn for each block, as a multiple of D; None for all rows.
     """
 
     def __init__(self, point, sketch=None):
@@ -125,7 +126,7 @@ class BlockDiagonalFactor(CholeskyFactor):
             yield np.array([k]), freeze_hessian(block, objective.free[k])
 
     def _gram(self, weights, shift):
-        """Return the Gram matrix of the rows with weights (n,), or of some of them."""
+        """Return the Gram matrix with row weights (n,), from all rows or from a sketch."""
         design, total = self.point.objective.design, weights.sum()
         if self.n_drawn >= np.count_nonzero(weights) or not total > 0:
             return design.gram(weights[:, None], shift)[0]
@@ -135,9 +136,10 @@ class BlockDiagonalFactor(CholeskyFactor):
 
 
 def select_preconditioner(point):
-    """Return the preconditioner that conjugate gradients take by themselves.
+    """Return the default preconditioner for conjugate gradients.
 
-    The blocks of a coupled loss where they fit into `working_memory`, else the diagonal.
+    These are the blocks if the loss is coupled and they fit into `working_memory`, otherwise
+    the diagonal.
     """
     objective = point.objective
     if not has_blocks(objective):
@@ -147,13 +149,13 @@ def select_preconditioner(point):
 
 
 def has_blocks(objective):
-    """Whether `select_preconditioner` takes blocks."""
+    """Return whether `select_preconditioner` takes blocks."""
     K, D = objective.penalty.shape
-    # Beside the factors there are a block that is being formed and a copy in LAPACK.
+    # Besides the factors there are the block that is being formed and its copy in LAPACK.
     return objective.coupled and memory_budget() >= 8 * (K + 2) * D**2
 
 
 def sketch_flops(objective):
-    """Return the operations that sketched blocks of a coupled loss take."""
+    """Return the number of operations that sketched blocks take for a coupled loss."""
     K, D = objective.penalty.shape
     return K * D**2 * (min(objective.n_rows, _SKETCH * D) + D / 3)

@@ -1,36 +1,34 @@
 """H^-1 from a system of the order of the rows: for models wider than long, and kernels.
 
-With a penalty Lam on every coefficient, H = Lam + X' W X has an inverse that needs nothing of
-order d x d. Let P = W^-1 + X Lam^-1 X', of order n. For a right-hand side v of coefficients,
+If every coefficient has a penalty Lam, H = Lam + X' W X has an inverse that needs nothing of
+order d x d. Let P = W^-1 + X Lam^-1 X', of order n. For a right-hand side v in coefficients,
 
     y = Lam^-1 v,   rho = P^-1 X y,   H^-1 v = y - Lam^-1 X' rho.
 
-An intercept without penalty has no Lam^-1. With q = P^-1 1 and S = 1'q, the Schur complement
-of the coefficients in H, it is
+An intercept without penalty has no Lam^-1. Let q = P^-1 1 and S = 1'q, the Schur complement
+of the coefficients in H. Then
 
     b = (v_b - 1'rho) / S,   x = y - Lam^-1 X' (rho + q b).
 
-No term is a difference of large ones: 1'P^-1 1 is what 1'W1 - 1'WX (..)^-1 X'W1 comes to. A
-penalised intercept is a column like the others.
+No term is a difference of large numbers: 1'P^-1 1 equals 1'W1 - 1'WX (..)^-1 X'W1. A penalised
+intercept is a column like the others.
 
-Rows without curvature are not in P at all. Rows of infinite curvature, where a loss has a kink
-that holds the prediction in place, have W^-1 = 0 and need no other care.
+Rows without curvature are left out of P. Margin vectors, whose predictions a kink fixes, have
+infinite curvature, so W^-1 = 0. They need no other treatment.
 
-Products with rows of the data need no coefficients at all: rho = W X H^-1 v tells what every
-row of P predicts from the solution, and for the gradient v = g x of another row X y above is
-g X Lam^-1 x. So v_q' H^-1 v_j of q queries and all rows costs products of rows with rows and
-the solves, 2 n^2 q, and no array has a column for each feature.
+Products with training rows need no coefficients: rho = W X H^-1 v contains each row's
+prediction from the solution. If v = g x is the gradient of another row, X y above is
+g X Lam^-1 x. So v_q' H^-1 v_j for q queries and all rows costs products between rows and the
+solves, 2 n^2 q, and no array has a column for each feature.
 
-Of the features only products are used, so kernels K(x_i, x_j) take the place of X Lam^-1 X'.
-There gradients, parameters and readings are three things, see `kernels.py`.
+Features enter only through products, so kernels K(x_i, x_j) can replace X Lam^-1 X'. For
+kernels, gradients, parameters and readings are three different things, see `kernels.py`.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import lapack
 
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
@@ -42,12 +40,11 @@ from skinfluence.solvers.base import (
     digits_left,
     why_not_finite,
 )
+from skinfluence.solvers.row_systems import CoupledSystem, RowSystem
 
 __all__ = ["WoodburySolver"]
 
-# Curvature relative to the penalty above which rho / h has lost no more than three digits.
-_STRONG = 1e-6
-# Rows by which it is told whether held rows hold all others, too.
+# Number of rows that suffices to tell whether the margin vectors determine all others.
 _ENOUGH_ROWS = 256
 
 
@@ -55,16 +52,15 @@ _ENOUGH_ROWS = 256
 class WoodburySolver(HessianSolver):
     """Cholesky factorisation of order n: n^2 d + n^3 / 3 once, 4 n d for a solution.
 
-    Of sparse rows n^2 d counts the features that many rows have, see `SparseDesign`.
-
-    Needs a penalty on every coefficient; an intercept may be free.
+    For sparse rows, d in n^2 d counts the features that many rows have, see `SparseDesign`.
+    Every coefficient needs a penalty; an intercept may be free.
 
     Parameters
     ----------
     cutoff : float, default=1e-18
-        Rows that add no more than this to H, relative to the penalty along them, are left
-        out. Up to the default that changes no digit of a solution; above, the factor is
-        that of a smaller system, for `ConjugateGradientSolver` to start from.
+        Rows are left out if they add no more than this to H, relative to the penalty along
+        them. Up to the default, no digit of a solution changes. Above it, the factor belongs
+        to a smaller system, as a preconditioner for `ConjugateGradientSolver`.
     """
 
     cutoff: float = 1e-18
@@ -77,7 +73,7 @@ class WoodburySolver(HessianSolver):
 
     @staticmethod
     def is_applicable(objective: Objective) -> bool:
-        """Return whether every coefficient of an objective has a penalty and moves.
+        """Return whether every coefficient has a penalty and is free to move.
 
         Parameters
         ----------
@@ -87,7 +83,7 @@ class WoodburySolver(HessianSolver):
         Returns
         -------
         bool
-            True where this solver can be used.
+            True if this solver can be used.
         """
         free = objective.penalty[:, : objective.design.n_features] == 0
         return not free.any() and objective.formulation.l1_support is None
@@ -109,8 +105,8 @@ class WoodburyFactor(Factor):
         objective = point.objective
         if not WoodburySolver.is_applicable(objective):
             raise ValueError(
-                "hessian_solver='woodbury' needs a penalty on every coefficient, and none "
-                "of l1: use 'cholesky' or 'cg'."
+                "hessian_solver='woodbury' needs a penalty on every coefficient and no l1 "
+                "penalty: use 'cholesky' or 'cg'."
             )
         design, K = objective.design, len(objective.penalty)
         self.free_intercept = design.fit_intercept and not objective.penalty[:, -1].any()
@@ -122,17 +118,17 @@ class WoodburyFactor(Factor):
         )
         W = point.curvature()
         if objective.coupled:
-            systems = [_CoupledSystem(np.arange(K), W, design, self.inverse[0])]
+            systems = [CoupledSystem(np.arange(K), W, design, self.inverse[0])]
         else:
             systems = [
-                _RowSystem(outputs, W[:, outputs[0]], design, self.inverse[outputs[0]], cutoff)
+                RowSystem(outputs, W[:, outputs[0]], design, self.inverse[outputs[0]], cutoff)
                 for outputs in self._alike(W)
             ]
         self.systems = systems
         self.rcond = 1.0 / max((1.0, *(system.size for system in systems)))
         if self.rcond < DOUBTFUL:
             self.doubt = (
-                "The Hessian is close to singular beside the curvature of the rows "
+                "The Hessian is close to singular relative to the rows' curvature "
                 f"(reciprocal condition number {self.rcond:.1e}): about "
                 f"{digits_left(self.rcond)} digits of the result are right. "
                 "Strengthen the penalty or centre the features."
@@ -143,19 +139,20 @@ class WoodburyFactor(Factor):
             self.rcond = min(self.rcond, self._freedom())
             if self.rcond < DOUBTFUL:
                 self.doubt = (
-                    "The rows that kinks hold in place hold the others, too: of how these "
-                    f"would move alone a share of {self.rcond:.1e} is left, about "
-                    f"{digits_left(self.rcond)} digits of which are right. Where it is "
-                    "rounding, influence is 0: no row moves the model before one leaves "
-                    "its kink, which exact removal follows."
+                    "The margin vectors almost determine the model: only a fraction "
+                    f"{self.rcond:.1e} of any other sample's effect remains, with about "
+                    f"{digits_left(self.rcond)} correct digits. If the remainder is rounding, "
+                    "influence is 0: no sample moves the model until one leaves its kink. "
+                    "Exact removal follows such changes."
                 )
 
     def _freedom(self):
-        """Return the largest share that held rows leave of a row, a reciprocal condition.
+        """Return the largest share of a row's effect that the margin vectors leave.
 
-        H^-1 x~ is Lam^-1 of what is left of x~ less sum_i rho_i x~_i, of rows with a
-        gradient, some of them where there are many: one that moves tells that the held rows
-        do not hold everything. The share is of the squared sum of the lengths of the terms.
+        H^-1 x~ = Lam^-1 (x~ - sum_i rho_i x~_i), and the share relates the square of the
+        difference to the squared sum of the terms' lengths. It is a reciprocal condition
+        number. The rows tested have a gradient; if there are many, a sample suffices, because
+        one row that moves shows that the margin vectors do not determine everything.
         """
         point, design = self.point, self.point.objective.design
         pulls = (point.rows.raw_gradient != 0) & (point.objective.row_weight > 0)
@@ -165,17 +162,17 @@ class WoodburyFactor(Factor):
         rows = rows[:: 1 + len(rows) // _ENOUGH_ROWS]
         part = design.take(rows)
         V = part.outer(np.ones((len(rows), len(self.inverse))))
-        left = np.einsum("mkd,mkd->mk", V, design.readings(self.solve(V)))
-        terms = np.empty(left.shape)
+        effects = np.einsum("mkd,mkd->mk", V, design.readings(self.solve(V)))
+        terms = np.empty(effects.shape)
         for i, system in enumerate(self.systems):
             for k in system.outputs:
                 raw = self._raw(system.part.predict, [k], V * self.inverse)
                 rho, _ = self._answer(i, raw, V[:, [k], -1])
-                own, held = (
+                lengths, margin_lengths = (
                     np.sqrt(d.squared_norms(self.inverse[k])) for d in (part, system.part)
                 )
-                terms[:, k] = own + np.abs(rho[:, :, 0]) @ held
-        share = np.divide(left, terms**2, out=np.zeros_like(left), where=terms > 0)
+                terms[:, k] = lengths + np.abs(rho[:, :, 0]) @ margin_lengths
+        share = np.divide(effects, terms**2, out=np.zeros_like(effects), where=terms > 0)
         return float(np.clip(share[pulls[rows]].max(), 0.0, 1.0))
 
     def solve(self, V):
@@ -226,51 +223,53 @@ class WoodburyFactor(Factor):
         return 5 * 8 * len(rows)
 
     def removal(self, rows):
-        """Return Z = H^-1 X_A' and I - M W of groups of rows, without a cancellation.
+        """Return Z = H^-1 X_A' and I - M W for groups of rows, without cancellation.
 
-        Of the rows in P, and with Q = P^-1 less q q' / S of a free intercept,
+        For the rows in P, with Q = P^-1 minus q q' / S for a free intercept,
 
             Z W = Lam^-1 X' Q,   b W = q / S,   I - M W = W^-1 Q.
         """
         if any(np.isinf(system.h).any() for system in self.systems):
             return None
         (b, a), (K, D) = rows.shape, self.point.theta.shape
-        Z, left = np.zeros((b, a, K, D)), np.empty((b, K, a, a))
+        Z, remaining = np.zeros((b, a, K, D)), np.empty((b, K, a, a))
         for i, system in enumerate(self.systems):
             Z[:, :, system.outputs], inner = self._removal(i, rows)
-            left[:, system.outputs] = inner[:, None]
-        return Z, left
+            remaining[:, system.outputs] = inner[:, None]
+        return Z, remaining
 
     def _removal(self, i, rows):
-        """Return Z of the outputs of one system, (b, a, k, D), and I - M W, (b, a, a)."""
+        """Return Z for the outputs of one system, (b, a, k, D), and I - M W, (b, a, a)."""
         system, outputs = self.systems[i], self.systems[i].outputs
-        at = system.find(rows)
-        group, place = np.nonzero(at >= 0)
+        positions = system.find(rows)
+        group, place = np.nonzero(positions >= 0)
         columns = np.zeros((len(group), system.n_rows, 1))
-        columns[np.arange(len(group)), at[group, place]] = 1.0
+        columns[np.arange(len(group)), positions[group, place]] = 1.0
         Q = system.apply(columns)[:, :, 0]
         inner = np.broadcast_to(np.eye(rows.shape[1]), (*rows.shape, rows.shape[1])).copy()
         inner[group, :, place] = np.where(
-            at[group] >= 0, np.take_along_axis(Q, at[group], axis=1), 0.0
+            positions[group] >= 0, np.take_along_axis(Q, positions[group], axis=1), 0.0
         )
         h = np.full(rows.shape, np.nan)
-        h[group, place] = system.h[at[group, place]]
+        h[group, place] = system.h[positions[group, place]]
         if self.free_intercept:
             q, S = self.intercepts[i][0][0, :, 0], self.intercepts[i][1][0, 0]
-            own = np.zeros(rows.shape)
-            own[group, place] = q[at[group, place]]
-            # What is left of the rows that hold the intercept: nothing, or rounding.
-            held = np.sum(own * np.linalg.solve(inner, own[:, :, None])[:, :, 0], axis=1)
-            inner -= own[:, :, None] * own[:, None, :] / S
-            inner[1.0 - held / S <= DOUBTFUL] = 0.0
-            own = own[group, place, None] / S
-            Q -= own * q
+            q_rows = np.zeros(rows.shape)
+            q_rows[group, place] = q[positions[group, place]]
+            # The share of the intercept's curvature that remains: nothing, or rounding.
+            removed = np.sum(
+                q_rows * np.linalg.solve(inner, q_rows[:, :, None])[:, :, 0], axis=1
+            )
+            inner -= q_rows[:, :, None] * q_rows[:, None, :] / S
+            inner[1.0 - removed / S <= DOUBTFUL] = 0.0
+            q_rows = q_rows[group, place, None] / S
+            Q -= q_rows * q
         z = system.part.adjoint(np.ascontiguousarray(Q.T)[:, :, None]) * self.inverse[outputs]
         if self.free_intercept:
-            z[:, :, -1] = own
+            z[:, :, -1] = q_rows
         Z = np.zeros((*rows.shape, *z.shape[1:]))
         Z[group, place] = z / h[group, place, None, None]
-        group, place = np.nonzero((at < 0) & (rows >= 0))
+        group, place = np.nonzero((positions < 0) & (rows >= 0))
         if len(group):
             x = self.point.objective.design.take(rows[group, place]).rows()
             V = np.broadcast_to(x[:, None], (len(x), *self.point.theta.shape))
@@ -278,7 +277,7 @@ class WoodburyFactor(Factor):
         return Z, inner / h[:, :, None]
 
     def _values(self, i, inner):
-        """Return x~_j' H^-1 x~_q for one of the outputs of a system, (q, n).
+        """Return x~_j' H^-1 x~_q for an output that belongs to a system, (q, n).
 
         `inner` is x~_j' Lam^-1 x~_q.
         """
@@ -294,15 +293,15 @@ class WoodburyFactor(Factor):
         values[:, system.rows[strong]] = rho[:, strong] / system.h[strong]
         weak = design.take(system.weak)
         scale = self.inverse[system.outputs[0]]
-        for some in row_blocks(len(inner), 40 * design.n_columns):
-            change = system.part.adjoint(rho[some].T) * scale
-            values[some, system.weak] = inner[some, system.weak] - weak.predict(change).T
+        for block in row_blocks(len(inner), 40 * design.n_columns):
+            change = system.part.adjoint(rho[block].T) * scale
+            values[block, system.weak] = inner[block, system.weak] - weak.predict(change).T
         if b is not None:
             values[:, system.weak] += b
         return values
 
     def _alike(self, W):
-        """Return the outputs in groups of equal curvature and penalty."""
+        """Return the outputs in groups with equal curvature and penalty."""
         objective = self.point.objective
         loss, K = objective.formulation.loss, W.shape[1]
         if not loss.constant_curvature or objective.row_weight.shape[1] > 1:
@@ -311,12 +310,12 @@ class WoodburyFactor(Factor):
         return [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
 
     def _eliminate(self, system):
-        """Return q = P^-1 1 and the Schur complement S of one system."""
+        """Return q = P^-1 1 and the Schur complement S for one system."""
         k = system.n_coupled
         ones = np.broadcast_to(np.eye(k)[:, None], (k, system.n_rows, k))
         q = system.apply(ones)
         schur = q.sum(axis=1)
-        if k > 1:  # a softmax is flat along a shift of all intercepts: pinned
+        if k > 1:  # pin the common shift of all intercepts, along which a softmax is flat
             schur += schur.diagonal().mean() / k
         if not np.all(np.isfinite(schur)):
             raise SingularHessianError(why_not_finite(self.point))
@@ -325,17 +324,17 @@ class WoodburyFactor(Factor):
             direction[system.outputs, -1] = 1.0
             reason = "every prediction is saturated. Strengthen the penalty."
             if self.point.objective.formulation.loss.is_piecewise_linear:
-                reason = "no kink holds a row. Weaken the penalty, as by a larger C."
+                reason = "no row is a margin vector. Weaken the penalty, as by a larger C."
             raise SingularHessianError(
-                f"The rows have no curvature left that could hold the intercept: {reason}",
+                f"The rows have no curvature left that determines the intercept: {reason}",
                 direction,
             )
         return q, schur
 
     def multipliers(self, V):
-        """Return rho for functionals V (m, K, D), per row of the data, (m, K, n).
+        """Return rho for functionals V (m, K, D), for each training row, (m, K, n).
 
-        rho_i = W_i x~_i' H^-1 v, also where a kink makes W_i infinite.
+        rho_i = W_i x~_i' H^-1 v, even if a kink makes W_i infinite.
         """
         V = self.point.objective.remove_gauge(np.array(V, dtype=np.float64))
         out = np.zeros((*V.shape[:2], self.point.objective.n_rows))
@@ -348,7 +347,7 @@ class WoodburyFactor(Factor):
 
     @staticmethod
     def _raw(read, outputs, scaled):
-        """Return what rows read of some outputs of V Lam^-1, (m, n, k)."""
+        """Return the rows' products with V Lam^-1 in the given outputs, (m, n, k)."""
         return read(scaled[:, outputs]).transpose(1, 0, 2)
 
     def _answer(self, i, raw, last):
@@ -363,7 +362,7 @@ class WoodburyFactor(Factor):
         return rho, b - system.lift * last
 
     def _solve(self, V, transposed):
-        """Return H^-1 V of gradients V, or, transposed, the readings for functionals V."""
+        """Return H^-1 V for gradients V; if transposed, the readings for functionals V."""
         objective = self.point.objective
         out = objective.remove_gauge(np.array(V, dtype=np.float64))
         last = out[:, :, -1].copy()
@@ -387,200 +386,12 @@ class WoodburyFactor(Factor):
     def _read_into(self, y, system, rho, b, change):
         """Turn y = v / lambda into the readings y - K change in place.
 
-        rho_i = h_i z_i tells the value z_i of a row with enough curvature without a product;
-        the others take one, and those without any have no rho. It is one with all of K: to
-        pick their rows of it would copy them.
+        rho_i = h_i z_i gives the value z_i without a product if row i has enough curvature.
+        The other rows need a product, and rows without curvature have no rho. The product is
+        with all of K, because selecting rows would copy them.
         """
         if len(system.weak):
             values = self.point.objective.design.predict(change[:, 0])
             y[:, 0, system.weak] -= values[system.weak].T
         known = rho[:, system.strong] / system.h[system.strong]
         y[:, 0, system.rows[system.strong]] = known if b is None else known - b
-
-
-class _System(ABC):
-    """P of some outputs, factorised.
-
-    Attributes
-    ----------
-    outputs : ndarray
-        The outputs it serves.
-    rows : ndarray
-        The rows in it, by their indices.
-    part : Design
-        The rows themselves.
-    n_rows : int
-        How many.
-    n_coupled : int
-        How many outputs interact, k.
-    size : float
-        Norm of H relative to the penalty, that of I + W^1/2 X Lam^-1 X' W^1/2: as large is
-        the condition number of H, and y above beside the solution that is left of it.
-    lift : float
-        What has been added to every entry of P. With a free intercept the sum of rho is
-        given, v_b, and (P + lift 1 1') rho = raw + (b + lift v_b) 1 says the same as
-        P rho = raw + b 1: as many held rows as features and one more leave P singular.
-    """
-
-    n_coupled = 1
-    lift = 0.0
-
-    @abstractmethod
-    def apply(self, raw):
-        """Return P^-1 raw for raw predictions (m, n, k)."""
-
-    @abstractmethod
-    def shared(self):
-        """Return the outputs in the groups that `apply` takes at once."""
-
-    def _factorise(self, M):
-        self.factor = M
-        if not len(M):
-            return
-        factor, info = lapack.dpotrf(M.T, lower=1, overwrite_a=1, clean=0)
-        if info != 0:
-            raise SingularHessianError(
-                "The Hessian of the objective is not finite or not positive definite: "
-                "rescale the features; a kernel has to be positive definite, and rows that "
-                "a kink holds in place must differ."
-            )
-        self.factor = factor
-
-    def _substitute(self, rows):
-        """Return M^-1 times each row."""
-        rows = np.array(rows, dtype=np.float64, order="C")
-        if not rows.size:
-            return rows
-        solved, _ = lapack.dpotrs(self.factor, rows.T, lower=1, overwrite_b=1)
-        return solved.T
-
-
-class _RowSystem(_System):
-    """Pointwise curvature: P = diag(1/h) + X Lam^-1 X', scaled to unit diagonal.
-
-    Parameters
-    ----------
-    outputs : ndarray
-        Outputs with this curvature and penalty.
-    h : ndarray of shape (n,)
-        Curvature of each row, inf where a kink holds it.
-    design : Design
-        All rows.
-    inverse : ndarray of shape (D,)
-        1 / Lam, 0 for a free intercept.
-    cutoff : float
-        Rows that add no more than this to H, relative to the penalty, are left out.
-    """
-
-    def __init__(self, outputs, h, design, inverse, cutoff):
-        self.outputs = outputs
-        with np.errstate(invalid="ignore"):  # inf * 0 of a row at the origin
-            weight = h * design.squared_norms(inverse)
-        counts = weight > cutoff
-        if design.fit_intercept and inverse[-1] == 0:
-            # What the penalty outweighs may still hold a free intercept.
-            counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
-        rows = slice(None) if counts.all() else np.flatnonzero(counts)
-        if np.isinf(h).any():
-            rows = self._independent(design, np.flatnonzero(counts), inverse)
-        self.rows = np.arange(design.n_rows)[rows]
-        self.h = h[rows]
-        self.strong = weight[rows] > _STRONG
-        self.strong &= np.isfinite(self.h)
-        self.weak = np.setdiff1d(np.arange(design.n_rows), self.rows[self.strong])
-        self.part = design.take(rows)
-        self.n_rows = self.part.n_rows
-        M = self.part.products(inverse)
-        if self.lift:
-            M += self.lift
-        diagonal = M.diagonal() + 1.0 / self.h
-        self.scale = 1.0 / np.sqrt(diagonal)
-        M *= self.scale[:, None]
-        M *= self.scale
-        np.fill_diagonal(M, 1.0)
-        self.size = self._relative_norm(M)
-        self._factorise(M)
-
-    def _independent(self, design, rows, inverse):
-        """Return held rows none of which repeats what the others say together.
-
-        The rest are held with them, and P would be singular.
-        """
-        P = design.take(rows).products(inverse)
-        if design.fit_intercept and inverse[-1] == 0 and len(rows):
-            self.lift = P.diagonal().mean()
-            P += self.lift
-        scale = 1.0 / np.sqrt(np.where(P.diagonal() > 0, P.diagonal(), 1.0))
-        if not len(rows):
-            return rows
-        _, order, rank, _ = lapack.dpstrf(P * scale[:, None] * scale, tol=1e-10, lower=1)
-        return rows[np.sort(order[:rank] - 1)]
-
-    def _relative_norm(self, M):
-        """Return `size` in the Frobenius norm; rows held by a kink count for nothing."""
-        with np.errstate(over="ignore"):
-            t = self.h / self.scale**2
-        t[~np.isfinite(t)] = 0.0
-        largest = t.max(initial=1.0)
-        t /= largest
-        return largest * np.sqrt(np.einsum("i,ij,ij,j->", t, M, M, t))
-
-    def find(self, rows):
-        """Return where rows are in P, -1 for those that are not and for -1."""
-        place = np.searchsorted(self.rows, rows)
-        place[place == self.n_rows] = -1
-        return np.where(self.rows[place] == rows, place, -1) if self.n_rows else place
-
-    def apply(self, raw):
-        return (self._substitute(raw[:, :, 0] * self.scale) * self.scale)[:, :, None]
-
-    def shared(self):
-        return [np.array([k]) for k in self.outputs]
-
-
-class _CoupledSystem(_System):
-    """Curvature W_i (k, k) of a coupled loss, which may be singular.
-
-    With R = W^1/2, P^-1 = R M^-1 R for M = I + R X Lam^-1 X' R of order n k.
-
-    Parameters
-    ----------
-    outputs : ndarray
-        All outputs.
-    W : ndarray of shape (n, k, k)
-        Curvature of each row.
-    design : Design
-        All rows.
-    inverse : ndarray of shape (D,)
-        1 / Lam, the same for every output, 0 for a free intercept.
-    """
-
-    def __init__(self, outputs, W, design, inverse):
-        self.outputs = outputs
-        self.rows, self.part = np.arange(design.n_rows), design
-        self.n_rows, self.n_coupled = len(W), len(outputs)
-        self.R = R = _root(W)
-        order = self.n_rows * self.n_coupled
-        M = np.einsum("iac,ij,jcb->iajb", R, design.products(inverse), R, optimize=True)
-        M = M.reshape(order, order)
-        M[np.arange(order), np.arange(order)] += 1.0
-        self.size = np.linalg.norm(M)
-        self._factorise(M)
-
-    def apply(self, raw):
-        alpha = self._weigh(raw).reshape(len(raw), -1)
-        return self._weigh(self._substitute(alpha).reshape(raw.shape))
-
-    def shared(self):
-        return [self.outputs]
-
-    def _weigh(self, raw):
-        """Return R times raw predictions (m, n, k)."""
-        return np.einsum("nab,mnb->mna", self.R, raw)
-
-
-def _root(W):
-    """Return the symmetric square roots of positive semidefinite W (n, k, k)."""
-    values, vectors = np.linalg.eigh(W)
-    values = np.sqrt(np.maximum(values, 0.0))
-    return (vectors * values[:, None]) @ vectors.transpose(0, 2, 1)

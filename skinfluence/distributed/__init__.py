@@ -1,0 +1,47 @@
+"""Rows in dask arrays: the same formulas chunk by chunk, on the user's scheduler.
+
+F, its gradient and its Hessian are sums over rows. Each chunk of rows becomes an ordinary
+`Objective` inside a task. The task computes the chunk's contribution with the same code as for
+arrays in memory. Contributions are added in a tree, and only the sums return to the caller,
+who factorises the Hessian. No process needs memory for all rows: a task holds one chunk, its
+raw predictions, and temporary arrays within `working_memory`.
+
+    Samples                checked dask arrays with equal chunks of rows
+    DistributedObjective   the counterpart of `Objective`
+    DistributedPoint       the counterpart of `Point`
+
+The last two have the attributes of `Objective` and `Point` that Newton's method and a dense
+factorisation need. For anything else from all rows, use `total` and `per_row`.
+
+The functions that run in tasks are at module level, so every worker can import them.
+
+    samples.py     dask arrays, their chunks and the tasks on them
+    objective.py   the objective and its sums over the chunks
+    influence.py   the influence of rows in chunks
+"""
+
+from skinfluence.distributed.influence import influence_loss, most_influential
+from skinfluence.distributed.objective import (
+    DistributedObjective,
+    DistributedPoint,
+    is_distributed,
+    make_objective,
+    make_queries,
+    sample_loss,
+)
+from skinfluence.distributed.samples import Samples, in_memory, is_dask, map_rows
+
+__all__ = [
+    "DistributedObjective",
+    "DistributedPoint",
+    "Samples",
+    "in_memory",
+    "influence_loss",
+    "is_dask",
+    "is_distributed",
+    "make_objective",
+    "make_queries",
+    "map_rows",
+    "most_influential",
+    "sample_loss",
+]

@@ -1,0 +1,232 @@
+"""Dask arrays of samples, their chunks, and the tasks that run on them."""
+
+import sys
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+from sklearn import config_context, get_config
+from sklearn.utils import check_array, gen_batches
+
+from skinfluence.blocks import one_blas_thread
+from skinfluence.design import make_design
+from skinfluence.objective import Objective
+from skinfluence.solvers import Factor
+
+__all__ = [
+    "Samples",
+    "import_dask",
+    "in_memory",
+    "is_dask",
+    "join_rows",
+    "map_rows",
+    "share",
+    "make_task",
+    "reduce_tasks",
+]
+
+# Number of chunks whose sums are added in one task.
+_FAN_IN = 8
+
+
+def is_dask(*arguments):
+    """Return whether any of the arguments is a dask collection, without importing dask."""
+    dask = sys.modules.get("dask")  # without the import there are no collections
+    return dask is not None and any(map(dask.is_dask_collection, arguments))
+
+
+def import_dask():
+    """Return dask with dask.array, or raise an error that says how to install it."""
+    try:
+        import dask
+        import dask.array
+    except ImportError as error:
+        raise ImportError(
+            "Dask arrays need the optional extra: pip install 'skinfluence[dask]'."
+        ) from error
+    return dask
+
+
+def map_rows(function, X, n_columns=None):
+    """Apply `function` to each chunk of rows in X and return the dask array.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an array and returns one with as many rows.
+    X : dask array of shape (n,) or (n, d)
+        Rows.
+    n_columns : int or None, default=None
+        Number of columns in the result; None for as many as in X.
+    """
+    X = _one_chunk_of_columns("X", X)
+    chunks = X.chunks if n_columns is None else (X.chunks[0], (n_columns,))
+    meta = np.empty((0,) * len(chunks))
+    return X.map_blocks(function, chunks=chunks, meta=meta)
+
+
+def in_memory(*arrays):
+    """Return dask arrays as NumPy arrays, and anything else as it is."""
+    return import_dask().compute(*arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Labelled rows in chunks.
+
+    Parameters
+    ----------
+    X : dask array of shape (n, d)
+        Features, all columns in one chunk.
+        Targets, in the same row chunks.
+        Targets, in the same chunks of rows.
+        Weights, in the same row chunks; None for ones.
+        Weights, in the same chunks of rows; None for ones.
+    """
+
+    X: object
+    y: object
+    sample_weight: object = None
+
+    @classmethod
+    def of(cls, X, y, sample_weight=None):
+        """Return samples from dask arrays; y and sample_weight may be in memory."""
+        X = _one_chunk_of_columns("X", X)
+        if X.ndim != 2:
+            raise ValueError(f"X has {X.ndim} dimension(s), but must have 2: (n, d).")
+        if X.shape[0] == 0:
+            raise ValueError("X has 0 rows, but at least one is required.")
+        if y is None:
+            raise ValueError("y is required: it is None.")
+        if sample_weight is not None and np.ndim(sample_weight) == 0:
+            sample_weight = np.full(X.shape[0], sample_weight)
+        return cls(X, _aligned("y", y, X), _aligned("sample_weight", sample_weight, X))
+
+    def __getstate__(self):
+        # Cached values follow from the fields, so a pickle omits them.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def lengths(self):
+        """Number of rows in each chunk that is not empty."""
+        return [length for length in self.X.chunks[0] if length]
+
+    @cached_property
+    def _chunks(self):
+        """Delayed (X, y, sample_weight) for each chunk that is not empty."""
+        arrays = [self.X, self.y, self.sample_weight]
+        count = self.X.numblocks[0]
+        columns = [[None] * count if a is None else a.to_delayed().ravel() for a in arrays]
+        lengths = self.X.chunks[0]
+        return [
+            c for c, length in zip(zip(*columns, strict=True), lengths, strict=True) if length
+        ]
+
+    def cut(self, largest):
+        """Return these samples with at most `largest` rows in a chunk."""
+        if max(self.lengths) <= largest:
+            return self
+        parts = (gen_batches(length, largest) for length in self.lengths)
+        rows = tuple(part.stop - part.start for batches in parts for part in batches)
+        arrays = (self.X, self.y, self.sample_weight)
+        return Samples(*(a if a is None else a.rechunk({0: rows}) for a in arrays))
+
+    def map(self, formulation, function, *arguments):
+        """Return delayed function(objective, *arguments) for each chunk's objective."""
+        shared = [share(argument) for argument in (formulation, *arguments)]
+        return [make_task(_on_chunk, function, *chunk, *shared) for chunk in self._chunks]
+
+
+# Building tasks.
+
+
+def make_task(function, *arguments):
+    """Return the call as a task that uses the caller's `working_memory`."""
+    memory = get_config()["working_memory"]
+    return import_dask().delayed(_run)(memory, function, *arguments)
+
+
+def share(argument):
+    """Return an argument as one graph node, for many tasks to share."""
+    if callable(argument):
+        return argument
+    if isinstance(argument, Factor):
+        argument = argument.without_rows()
+    return import_dask().delayed(argument, traverse=False)
+
+
+def reduce_tasks(function, tasks, *arguments):
+    """Return one task that reduces many by function(list, *arguments), in a tree."""
+    while len(tasks) > 1:
+        starts = range(0, len(tasks), _FAN_IN)
+        tasks = [make_task(function, tasks[i : i + _FAN_IN], *arguments) for i in starts]
+    return tasks[0]
+
+
+def join_rows(tasks, lengths):
+    """Return the dask array (n,) with the tasks as its chunks."""
+    da = import_dask().array
+    parts = zip(tasks, lengths, strict=True)
+    return da.concatenate([da.from_delayed(t, (m,), dtype=np.float64) for t, m in parts])
+
+
+# Checks of the arguments that users pass.
+
+
+def _one_chunk_of_columns(name, array):
+    """Return a dask array whose chunks contain whole rows, or raise an error."""
+    da = import_dask().array
+    if not isinstance(array, da.Array):
+        kind = f"{type(array).__module__.split('.')[0]} {type(array).__name__}"
+        raise ValueError(
+            f"{name} is a {kind}, but must be a dask array, because other samples are dask "
+            "collections: pass a dask array, for a dask dataframe its "
+            "to_dask_array(lengths=True), or call compute() on the others."
+        )
+    if any(np.isnan(size) for size in array.shape):
+        raise ValueError(
+            f"The chunk sizes of {name} are unknown: call {name}.compute_chunk_sizes()."
+        )
+    return array.rechunk({1: -1}) if array.ndim == 2 and array.numblocks[1] > 1 else array
+
+
+def _aligned(name, array, X):
+    """Return an array as a dask array in X's row chunks; None for None."""
+    if array is None:
+        return None
+    if not is_dask(array):
+        array = import_dask().array.from_array(np.asarray(array), chunks=-1)
+    array = _one_chunk_of_columns(name, array)
+    if array.ndim == 0 or array.shape[0] != X.shape[0]:
+        raise ValueError(f"{name} has shape {array.shape}, but X has {X.shape[0]} rows.")
+    return array.rechunk({0: X.chunks[0]})
+
+
+# Functions that run in tasks.
+
+
+def _run(working_memory, function, *arguments):
+    # The scheduler runs chunks in parallel, so BLAS threads would compete with each other.
+    with config_context(working_memory=working_memory), one_blas_thread():
+        return function(*arguments)
+
+
+def _on_chunk(function, X, y, sample_weight, formulation, *arguments):
+    X = check_array(X, accept_sparse="csr", input_name="X")
+    design = make_design(X, formulation.layout.fit_intercept)
+    target = formulation.target.encode(y)
+    return function(
+        Objective(formulation, design, target, _weight(sample_weight, X)), *arguments
+    )
+
+
+def _weight(sample_weight, X):
+    """Return the weights in a chunk. They may all be zero, if other chunks have weight."""
+    if sample_weight is None:
+        return np.ones(X.shape[0])
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(f"sample_weight has {weight.ndim} dimensions, but must have 1.")
+    return weight

@@ -1,0 +1,200 @@
+"""Whether an objective may lack a minimum, along which direction, and without which rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from skinfluence.blocks import row_blocks
+from skinfluence.existence.cones import MOVES, OutputCone, SoftmaxCone, search, unpenalised
+
+__all__ = [
+    "Recession",
+    "RemovalCheck",
+    "find_recession",
+    "may_lack_minimum",
+    "may_recede",
+    "moving_rows",
+    "recession_direction",
+]
+
+# Share of the shortest possible Newton step. It allows for a step known to only a few digits.
+_SHARE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Recession:
+    """Directions along which an objective falls forever.
+
+    Parameters
+    ----------
+    direction : ndarray of shape (K, D)
+        The direction that moves as many rows as possible; its largest entry is 1.
+    lost : ndarray of shape (K, D)
+        Parameters without a value, bool. The rows that `direction` does not move leave them
+        undetermined, or they are at infinity.
+    """
+
+    direction: np.ndarray
+    lost: np.ndarray
+
+
+def recession_direction(objective, theta=None):
+    """Return a direction (K, D) in parameter space along which F falls forever, or None.
+
+    Parameters
+    ----------
+    objective : Objective
+        F. Rows with weight zero do not count.
+    theta : ndarray of shape (K, D) or None, default=None
+        Parameters that may be such a direction themselves, like those after a fit to separated
+        classes, which saves linear programs. They do not decide whether there is a direction.
+
+    Returns
+    -------
+    direction : ndarray of shape (K, D) or None
+        Its largest entry is 1. None if F has a minimum, or if its rows are distributed and
+        cannot be read. For losses that are not convex, None only means that no direction was
+        found.
+    """
+    found = find_recession(objective, theta)
+    return None if found is None else found.direction
+
+
+def may_lack_minimum(objective, correction, rows=None):
+    """Return whether a Newton step is so long that F may have no minimum.
+
+    Parameters
+    ----------
+    objective : Objective
+        F.
+    correction : ndarray of shape (K, D)
+        N = -H^-1 G at any point, to a few digits.
+    rows : ndarray of shape (n, K) or None, default=None
+        Its raw predictions x~_i'N, if they are known.
+
+    Returns
+    -------
+    bool
+        False proves that `recession_direction` finds nothing.
+    """
+    if not may_recede(objective):
+        return False
+    moved = objective.design.predict(correction) if rows is None else rows
+    moved = moved[objective.sample_weight > 0]
+    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved)
+    loss = objective.formulation.loss
+    return not np.all(size < _SHARE * loss.shortest_step())
+
+
+def find_recession(objective, theta=None):
+    """Return the `Recession` of an objective, None if it has a minimum.
+
+    See `recession_direction` for the arguments.
+
+    The largest set of rows that a direction can move is found in rounds. Rows that move in one
+    round no longer restrict the direction in the next, because a long step along the first
+    direction compensates for them.
+    """
+    if not may_recede(objective):
+        return None
+    falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
+    if objective.coupled:
+        found = [search(SoftmaxCone(objective, falls), theta)]
+    else:
+        outputs = np.flatnonzero(unpenalised(objective).any(axis=1))
+        found = [search(OutputCone(objective, falls, k), theta) for k in outputs]
+    found = [result for result in found if result is not None]
+    if not found:
+        return None
+    direction = sum(result[0] for result in found)
+    lost = np.any([result[1] for result in found], axis=0)
+    return Recession(direction / np.abs(direction).max(), lost)
+
+
+def moving_rows(objective, direction):
+    """Return which rows with a weight a direction (K, D) moves, (n,) bool."""
+    moved = objective.design.predict(direction)
+    size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved).max(axis=1)
+    known = objective.design.magnitude(direction).max(axis=1)
+    return (size > MOVES * known) & (objective.sample_weight > 0)
+
+
+def may_recede(objective):
+    """Return whether loss and penalties permit that F has no minimum."""
+    if objective.is_distributed:
+        return False
+    falls = objective.formulation.loss.falls_forever
+    arguments = objective.target[:1], len(objective.penalty)
+    return falls(*arguments) is not None and bool(unpenalised(objective).any())
+
+
+class RemovalCheck:
+    """Finds the groups of rows without which F has no minimum.
+
+    Such a group is all that restricts a direction, like a single sample at which the classes
+    overlap. Then Newton steps from the optimum with all rows are long, and `may_lack_minimum`
+    detects this in the first one.
+
+    Parameters
+    ----------
+    objective : Objective
+        F with all rows.
+    """
+
+    def __init__(self, objective):
+        self.objective = objective
+        self.is_needed = may_recede(objective)
+        if not self.is_needed:
+            return
+        design = objective.design
+        d = design.n_features
+        self.mean = np.zeros(d)
+        self.reach = np.ones(design.n_columns)
+        if design.has_metric:
+            self.reach[:] = np.inf  # test every group
+            return
+        mean = design.centre(objective.sample_weight)
+        self.mean = self.mean if mean is None else mean
+        largest = np.zeros(d)
+        for rows in row_blocks(design.n_rows, 24 * design.n_columns):
+            X = design.X[rows].astype(np.float64)
+            if mean is None:
+                size = abs(X).max(axis=0)
+                size = size.toarray().ravel() if sparse.issparse(size) else size
+            else:
+                size = np.abs(X - mean).max(axis=0)
+            largest = np.maximum(largest, size)
+        self.reach[:d] = largest
+
+    def directions(self, theta, rows, moved):
+        """Return {j: direction} for the groups whose removal leaves no minimum.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (K, D)
+            Parameters with all rows.
+        rows : ndarray of shape (b, a)
+            Rows in each group, padded by -1.
+        moved : ndarray of shape (b, K, D)
+            Parameters without them.
+        """
+        if not self.is_needed:
+            return {}
+        change, d = moved - theta, self.objective.design.n_features
+        with np.errstate(invalid="ignore"):
+            size = np.abs(change)
+            if self.objective.design.fit_intercept:
+                size[..., -1] = np.abs(change[..., -1] + change[..., :d] @ self.mean)
+            bound = np.where(size > 0, size * self.reach, 0.0).sum(axis=2).max(axis=1)
+        bound *= 2.0 if self.objective.coupled else 1.0
+        step = _SHARE * self.objective.formulation.loss.shortest_step()
+        found = {}
+        for j in np.flatnonzero(~(bound < step)):
+            reduced = self.objective.without(rows[j][rows[j] >= 0])
+            lost = not np.isfinite(moved[j]).all()
+            if lost or may_lack_minimum(reduced, change[j]):
+                direction = recession_direction(reduced, None if lost else moved[j])
+                if direction is not None:
+                    found[int(j)] = direction
+        return found
