@@ -11,21 +11,21 @@
 
 "auto" takes the solver in the first line whose condition is met:
 
-====================================================  =============
-condition                                             solver
-====================================================  =============
-a kernel model, or a loss with kinks                  "woodbury"
-the loss is not convex                                "cholesky"
-rows in dask arrays                                   "cholesky"
+======================================================  =============
+condition                                               solver
+======================================================  =============
+a kernel model, or a loss with kinks                    "woodbury"
+the loss is not convex                                  "cholesky"
+rows in dask arrays                                     "cholesky"
 every coefficient has a penalty, and there are fewer
 rows (times outputs, for a coupled loss) than
-parameters in a block of H                            "woodbury"
+parameters in a block of H                              "woodbury"
 a softmax with a penalty on every coefficient and
 dense rows, if there are so few right-hand sides that
-iterating costs less than forming H                   "cg"
-H fits into half of `working_memory`                  "cholesky"
-otherwise                                             "cg"
-====================================================  =============
+iterating costs less than forming H                     "cg"
+H fits into half of `working_memory`                    "cholesky"
+otherwise                                               "cg"
+======================================================  =============
 """
 
 from skinfluence.blocks import memory_budget
