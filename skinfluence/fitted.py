@@ -17,15 +17,20 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
+from skinfluence.methods.available import composite_last
 from skinfluence.pipeline import Pipeline
 from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
 from skinfluence.whole import training_data
 
-__all__ = ["from_fitted"]
+__all__ = ["COMPOSITES", "convert", "from_fitted"]
 
 # Modules whose public classes mirror those of scikit-learn.
 MIRROR_MODULES = (kernel_ridge, linear_model, svm)
+
+#: Our class for each class of scikit-learn that holds several models; their modules, which
+#: stand above this one, fill it.
+COMPOSITES: dict[type, type] = {}
 
 # Fitted objects that have no influence as a whole, while the models inside may. By the name
 # of the class, what to pass instead, i counting the models.
@@ -144,22 +149,29 @@ def from_fitted(
     """
     if X is None and (y is not None or sample_weight is not None):
         raise ValueError("y or sample_weight was given without X: pass X too, or neither.")
-    return _from_fitted(obj, X, y, sample_weight, "obj")
+    return convert(obj, X, y, sample_weight, "obj")
 
 
-def _from_fitted(obj, X, y, sample_weight, path, guess=None):
+def convert(obj, X, y, sample_weight, path, guess=None):
     """Return `from_fitted` of what is found at `path`.
 
     `guess` is why X may not be what was fitted, if something is known of it.
     """
+    composite = next((cls for cls in type(obj).__mro__ if cls in COMPOSITES), None)
+    if composite is not None and not _changes(type(obj), composite, COMPOSITES[composite]):
+        check_is_fitted(obj)
+        ours = object.__new__(COMPOSITES[composite])
+        vars(ours).update(vars(obj))
+        ours._problem().adopt(X, y, sample_weight, path)
+        return ours
     if isinstance(obj, TransformedTargetRegressor):
         check_is_fitted(obj)
         y = y if y is None else _transform_target(obj.transformer_, y)
-        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_", guess)
+        return convert(obj.regressor_, X, y, sample_weight, f"{path}.regressor_", guess)
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
-        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
+        return convert(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
     if type(obj) in (pipeline.Pipeline, Pipeline):
         if not obj.steps:
             raise UnsupportedEstimatorError(
@@ -174,7 +186,9 @@ def _from_fitted(obj, X, y, sample_weight, path, guess=None):
                 f"a step whose fit_transform, which the pipeline was fitted with, gives other "
                 f"values than transform: {', '.join(others)}"
             )
-        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]", guess)
+        if type(last) in COMPOSITES or type(last) in COMPOSITES.values():
+            raise UnsupportedEstimatorError(composite_last(type(last).__name__))
+        last = convert(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
         pipe = Pipeline(
             [*obj.steps[:-1], (name, last)],
@@ -255,8 +269,13 @@ def _mirrors():
     return {p: cls for p, cls in mirrors.items() if p.__module__.startswith("sklearn.")}
 
 
-def _changes(cls, parent):
-    """Return the methods of a parent, but its constructor, that a subclass defines again."""
+def _changes(cls, parent, ours=None):
+    """Return the methods of a parent, but its constructor, that a subclass defines again.
+
+    `ours` is our class of the parent, whose methods change nothing.
+    """
+    if ours is not None and issubclass(cls, ours):
+        parent = ours
     above = cls.__mro__[: cls.__mro__.index(parent)]
     names = {name for between in above for name in vars(between)}
     return sorted(

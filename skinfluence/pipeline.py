@@ -18,6 +18,7 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, warn
 from skinfluence.methods import FittedMixin, InfluenceMethods
+from skinfluence.methods.available import HasProblem, composite_last
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
 from skinfluence.whole import PipelineProblem, TrainingData, WholeProblem
@@ -35,6 +36,8 @@ def _final_with(name, pipe):
         )
     if isinstance(final, FittedMixin):
         final._check_has(name)
+    elif isinstance(final, HasProblem):
+        raise AttributeError(composite_last(type(final).__name__))
     elif not hasattr(final, name):
         listed = unsupported.why(final)
         if listed is not None:

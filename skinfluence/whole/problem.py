@@ -1,5 +1,6 @@
 """The problem of a fitted pipeline: that of its last step, or of everything it did."""
 
+import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -69,6 +70,18 @@ class PipelineProblem(Problem):
 
     def param_names(self):
         return param_names(self.pipe)
+
+    def model_at(self, params):
+        steps = [step for _, step in steps_of(self.pipe)]
+        return self.pipe_of(steps, super().model_at(params))
+
+    def pipe_of(self, steps, final):
+        """Return a copy of the pipeline with other steps and without training data."""
+        pipe = copy.copy(self.pipe)
+        for name in ("training_data_", "_whole_problem"):
+            vars(pipe).pop(name, None)
+        replace_steps(pipe, steps, final)
+        return pipe
 
     def remove_samples(self, indices, **options):
         data = self.data
