@@ -84,8 +84,8 @@ class BaggingProblem(CompositeProblem):
     def response_method(self, response_method):
         if response_method == "predict_proba" and not self.has_probabilities:
             raise ValueError(
-                f"The predict_proba of this {self.name} counts votes, which have no derivative: "
-                "use 'decision_function'."
+                f"The predict_proba of this {self.name} counts votes, which have no "
+                "derivative: use 'decision_function'."
             )
         return super().response_method(response_method)
 

@@ -23,7 +23,7 @@ from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
 from skinfluence.whole import training_data
 
-__all__ = ["COMPOSITES", "convert", "from_fitted"]
+__all__ = ["from_fitted"]
 
 # Modules whose public classes mirror those of scikit-learn.
 MIRROR_MODULES = (kernel_ridge, linear_model, svm)
@@ -35,15 +35,9 @@ COMPOSITES: dict[type, type] = {}
 # Fitted objects that have no influence as a whole, while the models inside may. By the name
 # of the class, what to pass instead, i counting the models.
 PARTS = {
-    "BaggingClassifier": "estimators_[i], with the rows estimators_samples_[i]",
-    "BaggingRegressor": "estimators_[i], with the rows estimators_samples_[i]",
     "CalibratedClassifierCV": "calibrated_classifiers_[i].estimator, with the rows it was "
     "fitted on",
     "ClassifierChain": "estimators_[i], with the features and labels before it in the chain",
-    "MultiOutputClassifier": "estimators_[i], with y[:, i]",
-    "MultiOutputRegressor": "estimators_[i], with y[:, i]",
-    "OneVsOneClassifier": "estimators_[i], with the rows of its two classes",
-    "OneVsRestClassifier": "estimators_[i], with column i of label_binarizer_.transform(y)",
     "OutputCodeClassifier": "estimators_[i], with column i of the code",
     "RegressorChain": "estimators_[i], with the features and targets before it in the chain",
     "RFE": "estimator_, with the features of transform(X)",
@@ -52,8 +46,6 @@ PARTS = {
     "their labels transduction_",
     "StackingClassifier": "estimators_[i], or final_estimator_ with transform(X)",
     "StackingRegressor": "estimators_[i], or final_estimator_ with transform(X)",
-    "VotingClassifier": "estimators_[i], with le_.transform(y)",
-    "VotingRegressor": "estimators_[i]",
 }
 
 
@@ -74,6 +66,8 @@ def from_fitted(
     - A pipeline that ends in any of these becomes a `skinfluence.pipeline.Pipeline` that
       shares the other steps. Its influence and removal are those of the whole fit, every
       step included.
+    - An estimator around others, such as `VotingClassifier`, becomes that of this package, and
+      so do its members, to any depth.
     - A search gives what its `best_estimator_` does. `FrozenEstimator`,
       `FixedThresholdClassifier` and `TunedThresholdClassifierCV` give what the estimator
       inside does.

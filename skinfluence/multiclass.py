@@ -5,7 +5,6 @@ from itertools import combinations
 import numpy as np
 from scipy import sparse
 from sklearn import multiclass
-from sklearn.utils.metaestimators import available_if
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.losses import log_loss, marginal_log_loss
@@ -39,7 +38,8 @@ class OneVsRestProblem(CompositeProblem):
         if self.estimator.multilabel_:
             return positive
         # P = Y / sum Y, so dP = (dY - P sum dY) / sum Y.
-        Y = np.array([m.predict_proba(self.features(k, X))[:, 1] for k, m in enumerate(self.members())]).T
+        found = [m.predict_proba(self.features(k, X)) for k, m in enumerate(self.members())]
+        Y = np.stack(found)[:, :, 1].T
         total = Y.sum(axis=1)[:, None]
         P = (Y / total)[:, None, :]
         return (positive - P * positive.sum(axis=-1, keepdims=True)) / total[:, None]

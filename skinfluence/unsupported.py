@@ -87,12 +87,9 @@ NOT_CONVEX = {
     ),
     "neural networks": "MLPClassifier MLPRegressor",
     "estimators around others": (
-        "BaggingClassifier BaggingRegressor CalibratedClassifierCV ClassifierChain "
-        "FixedThresholdClassifier MultiOutputClassifier MultiOutputRegressor "
-        "OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier RegressorChain "
-        "SelfTrainingClassifier StackingClassifier StackingRegressor "
-        "TransformedTargetRegressor TunedThresholdClassifierCV VotingClassifier "
-        "VotingRegressor"
+        "CalibratedClassifierCV ClassifierChain FixedThresholdClassifier OutputCodeClassifier "
+        "RegressorChain SelfTrainingClassifier StackingClassifier StackingRegressor "
+        "TransformedTargetRegressor TunedThresholdClassifierCV"
     ),
 }
 

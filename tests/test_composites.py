@@ -54,6 +54,7 @@ def several_numbers():
     return X, np.column_stack([y, np.sqrt(y)])
 
 
+REST = multiclass.OneVsRestClassifier(SCALED)
 voting, several = ensemble.VotingClassifier, multioutput
 CASES = {
     "rest": (multiclass.OneVsRestClassifier(LOGISTIC), classes),
@@ -68,7 +69,9 @@ CASES = {
         classes,
     ),
     "soft of others": (
-        voting([("a", LOGISTIC), ("b", multiclass.OneVsRestClassifier(SCALED))], voting="soft"),
+        voting(
+            [("a", LOGISTIC), ("b", multiclass.OneVsRestClassifier(SCALED))], voting="soft"
+        ),
         classes,
     ),
     "hard": (voting([("a", LOGISTIC), ("b", SCALED), ("c", "drop")]), classes),
@@ -142,7 +145,9 @@ def test_removal_of_rows_and_groups_is_a_refit(name):
     for column, rows in zip(found.T, groups, strict=True):
         rest = np.delete(np.arange(len(y)), rows)
         refit = from_fitted(clone(plain).fit(X[rest], y[rest]), X[rest], y[rest])
-        np.testing.assert_allclose(column, refit.sample_loss(X[:6], y[:6]), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(
+            column, refit.sample_loss(X[:6], y[:6]), rtol=1e-6, atol=1e-8
+        )
         removed = copy.copy(ours).remove_samples(rows)
         assert_equal_responses(removed, refit, X, 1e-7)
         np.testing.assert_allclose(
@@ -245,7 +250,9 @@ def test_bags_keep_their_draws(name):
         refit = clone(member).fit(X[rows][:, columns], codes[rows])
         expected.append(getattr(refit, method)(X[:, columns]))
     removed = copy.copy(ours).remove_samples([2, 5, 6])
-    np.testing.assert_allclose(getattr(removed, method)(X), np.mean(expected, axis=0), rtol=1e-7)
+    np.testing.assert_allclose(
+        getattr(removed, method)(X), np.mean(expected, axis=0), rtol=1e-7
+    )
     found = ours.leave_out_predict([[2, 5, 6], kept], method="newton", response_method=method)
     assert found.shape == getattr(plain, method)(X).shape
     with pytest.raises(UnsupportedEstimatorError, match="Fit it again"):
@@ -282,7 +289,7 @@ def test_our_own_fit_answers_like_from_fitted(name):
 
 @every_case
 def test_the_argument_stays_as_it_is(name):
-    plain, ours, X, y = fitted(name)
+    plain, ours, X, _ = fitted(name)
     before = [id(member) for member in plain.estimators_]
     answers = responses(plain, X)
     ours.remove_samples([0, 1])
@@ -336,7 +343,9 @@ def test_training_data_come_and_go(name):
         np.testing.assert_allclose(one.influence_loss(X[:2], y[:2]), expected)
 
 
-@pytest.mark.parametrize("name", ["params_", "influence_params", "polish", "influence_summary"])
+@pytest.mark.parametrize(
+    "name", ["params_", "influence_params", "polish", "influence_summary"]
+)
 def test_methods_about_one_vector_of_parameters_are_hidden(name):
     _, ours, _, _ = fitted("rest")
     assert not hasattr(ours, name)
@@ -356,7 +365,7 @@ def test_labels_have_no_derivative():
 
 def test_unknown_labels_and_lengths_are_named():
     _, ours, X, y = fitted("rest")
-    with pytest.raises(ValueError, match="label np.str_\\('z'\\)"):
+    with pytest.raises(ValueError, match=r"label np\.str_\('z'\)"):
         ours.sample_loss(X[:2], ["z", "a"])
     with pytest.raises(ValueError, match="2 samples, but y 3 targets"):
         ours.influence_loss(X[:2], y[:3])

@@ -495,25 +495,16 @@ def test_a_precomputed_kernel():
 
 
 CLASSIFIER, REGRESSOR = linear_model.LogisticRegression(), linear_model.Ridge()
-FEW = {"n_estimators": 2, "random_state": 0}
 COMPOSED = [
-    (ensemble.BaggingClassifier(CLASSIFIER, **FEW), "estimators_[i]"),
-    (ensemble.BaggingRegressor(REGRESSOR, **FEW), "estimators_[i]"),
     (CalibratedClassifierCV(CLASSIFIER, cv=2), "calibrated_classifiers_[i].estimator"),
-    (multiclass.OneVsRestClassifier(CLASSIFIER), "estimators_[i]"),
-    (multiclass.OneVsOneClassifier(CLASSIFIER), "estimators_[i]"),
     (multiclass.OutputCodeClassifier(CLASSIFIER, random_state=0), "estimators_[i]"),
     (RFE(CLASSIFIER, n_features_to_select=12), "estimator_"),
     (SelfTrainingClassifier(CLASSIFIER), "estimator_"),
     (ensemble.StackingClassifier([("clf", CLASSIFIER)], cv=2), "estimators_[i]"),
     (ensemble.StackingRegressor([("reg", REGRESSOR)], cv=2), "estimators_[i]"),
-    (ensemble.VotingClassifier([("clf", CLASSIFIER)]), "estimators_[i]"),
-    (ensemble.VotingRegressor([("reg", REGRESSOR)]), "estimators_[i]"),
 ]
 OF_SEVERAL_OUTPUTS = [
-    (multioutput.MultiOutputClassifier(CLASSIFIER), "estimators_[i]"),
     (multioutput.ClassifierChain(CLASSIFIER), "estimators_[i]"),
-    (multioutput.MultiOutputRegressor(REGRESSOR), "estimators_[i]"),
     (multioutput.RegressorChain(REGRESSOR), "estimators_[i]"),
 ]
 

@@ -32,6 +32,8 @@ ROOMS = [
     ["whole"],
     ["pipeline"],
     ["fitted"],
+    ["composite"],
+    ["ensemble", "multiclass", "multioutput"],
     ["functionals", "leave_one_out"],
     ["search"],
     ["model_selection"],

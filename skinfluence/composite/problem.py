@@ -200,8 +200,9 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             part, Xk, yk = share
             weight = None
             if sample_weight is not None or np.any(part.counts != 1):
-                weight = part.weight(np.ones(data.n_rows) if sample_weight is None
-                                     else sample_weight)
+                weight = part.weight(
+                    np.ones(data.n_rows) if sample_weight is None else sample_weight
+                )
                 weight = None if np.all(weight == 1) else weight
             if can_move(member):
                 member = convert(member, Xk, yk, weight, f"{path}.{name}[{k}]")
@@ -260,7 +261,9 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
 
     def drop_training_data(self):
         self.check_supported()
-        members = [copied(m).drop_training_data() if can_move(m) else m for m in self.members()]
+        members = [
+            copied(m).drop_training_data() if can_move(m) else m for m in self.members()
+        ]
         self.put(self.estimator, members)
         self.estimator._composite = Remembered()
 
@@ -277,7 +280,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         kept = np.ones(n, dtype=bool)
         kept[rows] = False
         parts = []
-        for part, local in zip(self.parts, (p.local([rows])[0] for p in self.parts), strict=True):
+        for part in self.parts:
+            local = part.local([rows])[0]
             member = part.member
             if len(local) and not part.is_constant:
                 member = copied(member).remove_samples(

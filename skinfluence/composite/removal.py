@@ -90,9 +90,7 @@ class CompositeRemoval:
         check_option("method", method, removal.METHODS)
         check_refine(refine, method)
         data = self.data
-        groups = resolve_groups(
-            groups, cv, X=data.X, y=data.y, classifier=self.is_classifier
-        )
+        groups = resolve_groups(groups, cv, X=data.X, y=data.y, classifier=self.is_classifier)
         groups.check_leaves_weight(self.sample_weight)
         return groups
 
@@ -135,7 +133,7 @@ class CompositeRemoval:
         return found[response_method]
 
     def left_out(self, names, groups, method, **options):
-        """Return responses of each training sample without its group, a dict by their names."""
+        """Return responses of training samples without their groups, a dict by names."""
         groups.partition()
         data, pieces = self.data, {name: {} for name in names}
         for group, model in self.each(groups, method, **options):
@@ -220,7 +218,7 @@ def assemble(pieces, groups, n):
             assemble({g: piece[j] for g, piece in pieces.items()}, groups, n)
             for j in range(len(first))
         ]
-    arrays = {g: p.toarray() if sparse.issparse(p) else np.asarray(p) for g, p in pieces.items()}
+    arrays = {g: dense(piece) for g, piece in pieces.items()}
     joined = np.concatenate(list(arrays.values()))
     if len(arrays) < len(groups):
         out = np.full((n, *joined.shape[1:]), np.nan)
@@ -228,6 +226,11 @@ def assemble(pieces, groups, n):
         out = np.empty((n, *joined.shape[1:]), joined.dtype)
     out[np.concatenate([groups.rows(group) for group in arrays])] = joined
     return out
+
+
+def dense(piece):
+    """Return an array of what may be sparse."""
+    return piece.toarray() if sparse.issparse(piece) else np.asarray(piece)
 
 
 def pool(estimator, responses):

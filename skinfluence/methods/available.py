@@ -74,8 +74,8 @@ def why_not(estimator, name):
 def why_not_composite(composite, name):
     """Return why an estimator around others lacks a method."""
     return (
-        f"{type(composite).__name__} has no {name}, because it has several models and no vector "
-        "of parameters of its own. Ask one of the models that it holds, or use "
+        f"{type(composite).__name__} has no {name}, because it has several models and no "
+        "vector of parameters of its own. Ask one of the models that it holds, or use "
         "influence_loss, influence_prediction or the leave_out methods."
     )
 
@@ -83,6 +83,6 @@ def why_not_composite(composite, name):
 def composite_last(name):
     """Return why a pipeline that ends in an estimator around others has no influence."""
     return (
-        f"A pipeline that ends in a {name} has no influence as a whole. Put the steps into the "
-        f"{name} instead: fit it on estimators that are pipelines."
+        f"A pipeline that ends in a {name} has no influence as a whole. Put the steps into "
+        f"the {name} instead: fit it on estimators that are pipelines."
     )

@@ -8,4 +8,11 @@ from skinfluence.whole.problem import (
     training_data,
 )
 
-__all__ = ["PipelineProblem", "TrainingData", "WholeProblem", "give_data", "take_rows", "training_data"]
+__all__ = [
+    "PipelineProblem",
+    "TrainingData",
+    "WholeProblem",
+    "give_data",
+    "take_rows",
+    "training_data",
+]
