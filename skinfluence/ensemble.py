@@ -55,7 +55,8 @@ class BaggingProblem(CompositeProblem):
         y = codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
         return [(None, y)] * len(self.members())
 
-    def drawn(self, n):
+    def drawn(self, data):
+        n = data.n_rows
         samples = self.estimator.estimators_samples_
         largest = max(int(rows.max()) for rows in samples)
         if largest >= n:

@@ -8,7 +8,7 @@ from sklearn import multiclass
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.losses import log_loss, marginal_log_loss
-from skinfluence.composite.influence import codes_of
+from skinfluence.composite.influence import codes_of, normalised
 from skinfluence.pairs import PairDecision
 
 __all__ = ["OneVsOneClassifier", "OneVsRestClassifier"]
@@ -37,12 +37,8 @@ class OneVsRestProblem(CompositeProblem):
             return np.concatenate([-positive, positive], axis=-1)
         if self.estimator.multilabel_:
             return positive
-        # P = Y / sum Y, so dP = (dY - P sum dY) / sum Y.
         found = [m.predict_proba(self.features(k, X)) for k, m in enumerate(self.members())]
-        Y = np.stack(found)[:, :, 1].T
-        total = Y.sum(axis=1)[:, None]
-        P = (Y / total)[:, None, :]
-        return (positive - P * positive.sum(axis=-1, keepdims=True)) / total[:, None]
+        return normalised(np.stack(found)[:, :, 1].T, positive)
 
 
 class OneVsOneProblem(CompositeProblem):

@@ -55,11 +55,11 @@ class CompositeInfluence:
         return getattr(self.estimator, method)(X)
 
     def moved(self, X, options):
-        """Return ``moved(k, method)``, see `CompositeProblem.tangent`."""
-        weight = self.sample_weight
+        """Return ``moved(k, method, X)``, see `CompositeProblem.tangent`."""
+        weight, queries = self.sample_weight, X
 
-        def moved(k, method):
-            part, Xk = self.parts[k], self.features(k, X)
+        def moved(k, method, X=None):
+            part, Xk = self.parts[k], self.features(k, queries if X is None else X)
             if part.is_constant:
                 shape = np.shape(getattr(part.member, method)(Xk))
                 return np.zeros((shape[0], len(weight), *shape[1:]))
@@ -236,6 +236,13 @@ def contract(gradient, moved):
     if moved.ndim == 2:
         return gradient.reshape(len(moved), 1) * moved
     return np.einsum("qk,qnk->qn", gradient, moved)
+
+
+def normalised(Y, moved):
+    """Return the tangent (q, n, K) of P = Y / sum Y: dP = (dY - P sum dY) / sum Y."""
+    total = Y.sum(axis=1)[:, None]
+    P = (Y / total)[:, None, :]
+    return (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
 
 
 def codes_of(y, classes):

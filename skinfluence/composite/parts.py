@@ -4,8 +4,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
-__all__ = ["Part"]
+__all__ = ["Part", "can_move"]
+
+
+def can_move(member: Any) -> bool:
+    """Whether a member depends on its training rows, which constant and frozen ones do not."""
+    is_constant = type(member).__name__ == "_ConstantPredictor"
+    return not (is_constant or isinstance(member, FrozenEstimator))
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +40,7 @@ class Part:
     @property
     def is_constant(self):
         """Whether no training row moves the member."""
-        return not hasattr(self.member, "_problem")
+        return not can_move(self.member)
 
     def weight(self, sample_weight):
         """Return the weights (m,) of the member's fit for weights (n,) of the composite."""

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.composite.influence import CompositeInfluence
-from skinfluence.composite.parts import Part
+from skinfluence.composite.parts import Part, can_move
 from skinfluence.composite.removal import CompositeRemoval
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
@@ -34,11 +34,14 @@ class Remembered:
         What it was fitted on.
     refusal : str or None
         Why it has no influence.
+    tests : list of ndarray or None
+        Rows that something besides the members was fitted on, see `CompositeProblem.tests`.
     """
 
     parts: list[Part] | None = None
     data: TrainingData | None = None
     refusal: str | None = None
+    tests: list[np.ndarray] | None = None
 
 
 class CompositeProblem(CompositeInfluence, CompositeRemoval):
@@ -76,8 +79,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         """
         raise NotImplementedError
 
-    def drawn(self, n):
-        """Return (rows, counts) of each member's fit on n rows, None if `targets` tells all.
+    def drawn(self, data):
+        """Return (rows, counts) of each member's fit, None if `targets` tells all.
 
         Rows are in the member's order, None for all. Counts multiply the weights, None for
         ones.
@@ -87,6 +90,24 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
     def columns(self):
         """Return the features of each member, None if they see all."""
         return None
+
+    def prepare(self, data):
+        """Make ready members that scikit-learn does not keep."""
+
+    def tests(self, data):
+        """Return rows that something besides the members is fitted on, None without such."""
+        return None
+
+    def combine(self, estimator, kept):
+        """Fit again what combines the members of a copy, in place, on the rows that stay.
+
+        Parameters
+        ----------
+        estimator : CompositeMixin
+            A copy of the composite with members that have lost rows.
+        kept : ndarray of bool, shape (n,)
+            Training rows of the composite that stay.
+        """
 
     def tangent(self, X, method, moved):
         """Return the influence on a response of X, (q, n) or (q, n, K).
@@ -98,8 +119,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         method : {"decision_function", "predict_proba", "predict"}
             The response.
         moved : callable
-            ``moved(k, method)`` is the influence of the composite's rows on a response of
-            member k, (q, n) or (q, n, K).
+            ``moved(k, method, X=None)`` is the influence of the composite's rows on a response
+            of member k, (q, n) or (q, n, K), for these samples or for others.
         """
         raise NotImplementedError
 
@@ -178,8 +199,9 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             raise UnsupportedEstimatorError(
                 f"{self.name} takes no dask arrays: call compute() on a part of the rows."
             )
-        members, name = self.members(), self.path
+        name = self.path
         if X is None:
+            members = self.members()
             converted = [
                 convert(m, None, None, None, f"{path}.{name}[{k}]") if can_move(m) else m
                 for k, m in enumerate(members)
@@ -195,7 +217,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64).copy()
         data = TrainingData(X, y, {"sample_weight": sample_weight})
-        parts = []
+        self.prepare(data)
+        members, parts = self.members(), []
         for k, (member, share) in enumerate(zip(members, self.shares(data), strict=True)):
             part, Xk, yk = share
             weight = None
@@ -208,7 +231,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
                 member = convert(member, Xk, yk, weight, f"{path}.{name}[{k}]")
             parts.append(Part(member, part.rows, part.counts, part.reached))
         self.put(self.estimator, [part.member for part in parts])
-        self.estimator._composite = Remembered(parts, data)
+        self.estimator._composite = Remembered(parts, data, tests=self.tests(data))
 
     #: Attribute that errors name the members by.
     path = "estimators_"
@@ -216,7 +239,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
     def shares(self, data):
         """Return (Part, X, y) for each member of its share in training data."""
         n, members = data.n_rows, self.members()
-        drawn = self.drawn(n) or [None] * len(members)
+        drawn = self.drawn(data) or [None] * len(members)
         found = []
         for k, (rows, y) in enumerate(self.targets(data.y)):
             rows = np.arange(n) if rows is None else rows
@@ -245,19 +268,22 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             X = np.asarray(X)
         return X if columns is None else X[:, columns[k]]
 
-    def with_members(self, members):
-        """Return a copy of the composite with other members and without data."""
+    def with_members(self, members, rows):
+        """Return a copy of the composite with members that have lost rows, without data."""
         other = copy.copy(self.estimator)
         vars(other).pop("_composite", None)
         self.put(other, members)
+        kept = np.ones(self.data.n_rows, dtype=bool)
+        kept[rows] = False
+        self.combine(other, kept)
         return other
 
     # ---------------------------------------------------------------- other training data
 
-    def become(self, parts, data):
-        """Take over parts and training data."""
-        self.put(self.estimator, [part.member for part in parts])
-        self.estimator._composite = Remembered(parts, data)
+    def become(self, estimator, parts, data, tests=None):
+        """Take over the attributes of a copy, parts and training data."""
+        vars(self.estimator).update(vars(estimator))
+        self.estimator._composite = Remembered(parts, data, tests=tests)
 
     def drop_training_data(self):
         self.check_supported()
@@ -288,14 +314,18 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
                     local, method=method, hessian_solver=hessian_solver
                 )
             parts.append(part.without(member, local, kept))
-        self.become(parts, data.without(rows))
+        other, tests = self.with_members([p.member for p in parts], rows), None
+        if self.remembered.tests is not None:
+            place = np.cumsum(kept) - 1
+            tests = [place[test[kept[test]]] for test in self.remembered.tests]
+        self.become(other, parts, data.without(rows), tests)
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         data, n = self.data, self.data.n_rows
         X = X if hasattr(X, "shape") else np.asarray(X)
         y = y if hasattr(y, "shape") else np.asarray(y)
         check_consistent_length(X, y)
-        if self.drawn(n) is not None:
+        if self.drawn(data) is not None:
             raise UnsupportedEstimatorError(
                 f"add_samples of {self.name}: which members see a new sample is decided when "
                 "they are fitted. Fit it again."
@@ -315,12 +345,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             joined = np.concatenate([part.rows, n + new.rows])
             counts = np.concatenate([part.counts, new.counts])
             parts.append(Part(member, joined, counts, part.reached))
-        self.become(parts, data.append(X, y, sample_weight))
-
-
-def can_move(member: Any) -> bool:
-    """Whether a member depends on its training rows; scikit-learn puts in constants, too."""
-    return type(member).__name__ != "_ConstantPredictor" and not isinstance(member, str)
+        other = self.with_members([part.member for part in parts], [])
+        self.become(other, parts, data.append(X, y, sample_weight))
 
 
 def copied(member):

@@ -59,8 +59,8 @@ class CompositeRemoval:
                     models[g] = model
             columns.append(models)
         return [
-            None if any(m is None for m in members) else self.with_members(list(members))
-            for members in zip(*columns, strict=True)
+            None if any(m is None for m in members) else self.with_members(list(members), rows)
+            for rows, *members in zip(groups, *columns, strict=True)
         ]
 
     def each(self, groups, method, *, chosen=None, **options):
