@@ -175,7 +175,9 @@ class CalibratedProblem(CompositeProblem):
             [self.scores(self.members()[k], take_rows(data.X, test)) for k, test in pairs]
         )
         found = []
-        for column, (values, target, calibrator) in enumerate(self.calibrators(one, member, F)):
+        for column, (values, target, calibrator) in enumerate(
+            self.calibrators(one, member, F)
+        ):
             if target is None:
                 logits, _ = self.logits(member, values)
                 stage = TemperatureStage(calibrator, logits, codes[rows], w[rows])

@@ -1,20 +1,15 @@
 """From what scikit-learn has fitted to estimators with influence, without a new fit."""
 
 import copy
-from functools import partial
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import pipeline
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import kernel_ridge, linear_model, svm, unsupported
 from skinfluence._typing import Estimator, MatrixLike
-from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
 from skinfluence.methods.available import composite_last
@@ -35,11 +30,7 @@ COMPOSITES: dict[type, type] = {}
 # Fitted objects that have no influence as a whole, while the models inside may. By the name
 # of the class, what to pass instead, i counting the models.
 PARTS = {
-    "CalibratedClassifierCV": "calibrated_classifiers_[i].estimator, with the rows it was "
-    "fitted on",
-    "ClassifierChain": "estimators_[i], with the features and labels before it in the chain",
     "OutputCodeClassifier": "estimators_[i], with column i of the code",
-    "RegressorChain": "estimators_[i], with the features and targets before it in the chain",
     "RFE": "estimator_, with the features of transform(X)",
     "RFECV": "estimator_, with the features of transform(X)",
     "SelfTrainingClassifier": "estimator_, with the rows whose labeled_iter_ is not -1 and "
@@ -71,8 +62,6 @@ def from_fitted(
     - A search gives what its `best_estimator_` does. `FrozenEstimator`,
       `FixedThresholdClassifier` and `TunedThresholdClassifierCV` give what the estimator
       inside does.
-    - `TransformedTargetRegressor` gives what its regressor does, which knows only
-      transformed targets.
 
     Parameters
     ----------
@@ -83,7 +72,7 @@ def from_fitted(
         What `obj` was fitted on; for a pipeline the raw samples. Without it, methods raise
         `TrainingDataMissingError` until `set_training_data` is called.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-        What `obj` was fitted on; a `TransformedTargetRegressor` transforms it.
+        What `obj` was fitted on.
     sample_weight : array-like of shape (n_samples,), default=None
         The weights that `obj` was fitted with; None for ones.
 
@@ -121,9 +110,7 @@ def from_fitted(
     `fit_transform`, which a pipeline is fitted with, gives other values than `transform`;
     a `Pipeline` of this package keeps those that were fitted.
 
-    Of a `TransformedTargetRegressor`, results are on the transformed scale, and so are the
-    targets that methods take: ``transformer_.transform(y[:, None])[:, 0]``. Only the `y`
-    given here is raw.
+    A pipeline that ends in an estimator around others is refused: put its steps into that.
 
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
 
@@ -158,10 +145,6 @@ def convert(obj, X, y, sample_weight, path, guess=None):
         vars(ours).update(vars(obj))
         ours._problem().adopt(X, y, sample_weight, path)
         return ours
-    if isinstance(obj, TransformedTargetRegressor):
-        check_is_fitted(obj)
-        y = y if y is None else _transform_target(obj.transformer_, y)
-        return convert(obj.regressor_, X, y, sample_weight, f"{path}.regressor_", guess)
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
@@ -217,17 +200,6 @@ def _inside(obj, path):
             "refit=True."
         )
     return None
-
-
-def _transform_target(transformer, y):
-    """Return the targets that `TransformedTargetRegressor` fits its regressor to."""
-    if is_dask(y):
-        return map_rows(partial(_transform_target, transformer), y)
-    y = check_array(y, ensure_2d=False, input_name="y")
-    columns = y.reshape(-1, 1) if y.ndim == 1 else y
-    transformed = np.asarray(transformer.transform(columns))
-    flat = y.ndim == 1 and transformed.ndim == 2 and transformed.shape[1] == 1
-    return transformed[:, 0] if flat else transformed
 
 
 def _mirror(obj, path):
@@ -301,6 +273,6 @@ def _no_mirror(obj, path, mirrors):
     named = repr(obj) if isinstance(obj, str | None) else type(obj).__name__
     return (
         f"{path} is a {named}, for which there is no influence here. Supported are "
-        f"{supported}, pipelines that end in one, searches over them and "
-        "TransformedTargetRegressor."
+        f"{supported}, pipelines that end in one, searches over them, and "
+        f"{', '.join(sorted(cls.__name__ for cls in COMPOSITES))} of them."
     )

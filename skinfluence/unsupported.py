@@ -87,9 +87,8 @@ NOT_CONVEX = {
     ),
     "neural networks": "MLPClassifier MLPRegressor",
     "estimators around others": (
-        "CalibratedClassifierCV ClassifierChain FixedThresholdClassifier OutputCodeClassifier "
-        "RegressorChain SelfTrainingClassifier StackingClassifier StackingRegressor "
-        "TransformedTargetRegressor TunedThresholdClassifierCV"
+        "FixedThresholdClassifier OutputCodeClassifier SelfTrainingClassifier "
+        "StackingClassifier StackingRegressor TunedThresholdClassifierCV"
     ),
 }
 

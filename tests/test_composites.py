@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from sklearn import config_context, ensemble, linear_model, multiclass, multioutput, svm
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import skinfluence
@@ -77,6 +78,24 @@ CASES = {
     "hard": (voting([("a", LOGISTIC), ("b", SCALED), ("c", "drop")]), classes),
     "mean": (ensemble.VotingRegressor([("a", SCALED_RIDGE), ("b", POISSON)]), numbers),
     "outputs": (several.MultiOutputClassifier(LOGISTIC), labels),
+    "log of targets": (
+        TransformedTargetRegressor(SCALED_RIDGE, func=np.log, inverse_func=np.exp),
+        numbers,
+    ),
+    "scaled targets": (
+        TransformedTargetRegressor(SCALED_RIDGE, transformer=StandardScaler()),
+        numbers,
+    ),
+    "power of targets": (
+        TransformedTargetRegressor(RIDGE, transformer=PowerTransformer()),
+        numbers,
+    ),
+    "chain": (several.ClassifierChain(LOGISTIC, order=[1, 0]), labels),
+    "chain of probabilities": (
+        several.ClassifierChain(SCALED, chain_method="predict_proba"),
+        labels,
+    ),
+    "chain of numbers": (several.RegressorChain(SCALED_RIDGE), several_numbers),
     "outputs of pipelines": (several.MultiOutputRegressor(SCALED_RIDGE), several_numbers),
 }
 BAGS = {

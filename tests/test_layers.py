@@ -33,7 +33,7 @@ ROOMS = [
     ["pipeline"],
     ["fitted"],
     ["composite"],
-    ["ensemble", "multiclass", "multioutput"],
+    ["calibration", "compose", "ensemble", "multiclass", "multioutput"],
     ["functionals", "leave_one_out"],
     ["search"],
     ["model_selection"],

@@ -58,7 +58,32 @@ class RefitAnswers:
         other = self.of(copy.copy(self.estimator))
         other.theta = self.formulation.layout.from_public(params[None])[0]
         other.forget_state()
-        return other.estimator
+        return self.as_model(other.estimator)
+
+    def model_on(self, X, y, sample_weight, method):
+        """Return a copy of the model fitted on other rows, None if it has no optimum there.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, d)
+            Rows as the public methods take them.
+        y : array-like of shape (m,) or (m, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (m,)
+            Weights.
+        method : {"newton", "exact", "refit"}
+            Accuracy; "refit" lets scikit-learn fit it.
+        """
+        rows = self.transform(X)
+        if method == "refit":
+            fresh = self.refit_by_solver(rows, y, sample_weight)
+        else:
+            fresh = self.refit_near(rows, y, sample_weight, method)
+        return None if fresh is None else self.as_model(fresh.estimator)
+
+    def as_model(self, estimator):
+        """Return what stands for another estimator of this kind: itself."""
+        return estimator
 
     @property
     def model_bytes(self):

@@ -71,9 +71,8 @@ class PipelineProblem(Problem):
     def param_names(self):
         return param_names(self.pipe)
 
-    def model_at(self, params):
-        steps = [step for _, step in steps_of(self.pipe)]
-        return self.pipe_of(steps, super().model_at(params))
+    def as_model(self, estimator):
+        return self.pipe_of([step for _, step in steps_of(self.pipe)], estimator)
 
     def pipe_of(self, steps, final):
         """Return a copy of the pipeline with other steps and without training data."""
@@ -308,6 +307,12 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
                 "label would move its statistics, too. Fit it on other labels, or freeze the "
                 "step with sklearn.frozen.FrozenEstimator."
             )
+
+    def model_on(self, X, y, sample_weight, method):
+        """Return the pipeline fitted on other rows, see `Problem.model_on`."""
+        given = None if np.all(sample_weight == 1) else sample_weight
+        data = training_data(self.pipe, X, y, given)
+        return self.as_pipeline(self.refit(data, sample_weight, method))
 
     def become(self, refit, data):
         """Let the pipeline be a refit of it, in place. The steps that it had stay as they are."""

@@ -405,12 +405,15 @@ class WholeRemoval:
                 refit = self.without(rows, method)
             except ValueError:
                 return None
-            if refit is None:
-                return None
-            steps = [step for _, step in refit.before.steps]
-            return self.pipe_of(steps, refit.model.estimator)
+            return self.as_pipeline(refit)
 
         return run_blocks(work, groups, n_jobs=n_jobs, verbose=verbose)
+
+    def as_pipeline(self, refit):
+        """Return a `Refit` as a pipeline, None if there is none."""
+        if refit is None:
+            return None
+        return self.pipe_of([step for _, step in refit.before.steps], refit.model.estimator)
 
     def without(self, rows, method):
         """Return the `Refit` without some training samples, None if there is no model."""
