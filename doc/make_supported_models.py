@@ -83,8 +83,8 @@ def render():
         "",
         "## Estimators around others",
         "",
-        "Their members may be any estimators with influence, pipelines of these, and others of",
-        "this list.",
+        "Their members may be any estimators with influence, pipelines of these, and others",
+        "of this list.",
         "",
     ]
     for name, cls in composites().items():

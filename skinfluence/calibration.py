@@ -129,7 +129,9 @@ class CalibratedProblem(CompositeProblem):
             weight = None if given is None else given[rows]
             again = []
             for column, target, calibrator in self.calibrators(one, members[number], F):
-                labels = codes[rows] if target is None else (codes[rows] == target).astype(int)
+                labels = codes[rows]
+                if target is not None:
+                    labels = (labels == target).astype(int)
                 again.append(clone(calibrator).fit(column, labels, weight))
             fitted.append(copy.copy(one))
             fitted[-1].calibrators = again

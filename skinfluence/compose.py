@@ -7,10 +7,11 @@ from sklearn.utils import check_array
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.groups import check_indices
 from skinfluence.stages import learns_from_rows
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
-from skinfluence.whole import take_rows
+from skinfluence.whole import TrainingData
 
 __all__ = ["TransformedTargetRegressor"]
 
@@ -73,15 +74,15 @@ class TransformedTargetProblem(CompositeProblem):
 
     def through_targets(self, X, chain, f):
         """Return sum_k (dg/dy'_k) dy'_k - (dt/ds) ds for predictions f (q, 1), (q, n)."""
-        member, w, weight = self.members()[0], self.sample_weight, None
+        member, w = self.members()[0], self.sample_weight
         weight = self.parts[0].weight(w)
         g = member.predict(X)
         # A squared loss has the slope 1 here, and its gradient is linear in the targets.
         queries = g - 0.5
         if not np.allclose(member.sample_loss(X, queries), 0.25, rtol=1e-6):
             raise UnsupportedEstimatorError(
-                f"Influence of {self.name} through {self.estimator.transformer_!r} is known for "
-                f"regressors with a squared loss, not for {type(member).__name__}. Use one of "
+                f"Influence of {self.name} through {self.estimator.transformer_!r} is known "
+                f"for regressors with a squared loss, not for {type(member).__name__}. Use one of "
                 "these, or the methods that remove samples (leave_out_*)."
             )
         shifted = self.transformed(self.data.y) + 1.0
@@ -104,56 +105,80 @@ class TransformedTargetProblem(CompositeProblem):
         if not self.learns:
             return super().models_without(groups, method, **options)
         if method == "influence":
-            raise UnsupportedEstimatorError(
-                f"{self.name} fits {self.estimator.transformer_!r} again without the samples, "
-                "so parameters to first order have no targets: use method='newton' or 'exact'."
-            )
-        n = self.data.n_rows
-        return [self.refit(np.delete(np.arange(n), rows), method) for rows in groups]
+            return [FirstOrder(self, rows) for rows in groups]
+        return [self.refit(self.data.without(rows), method) for rows in groups]
 
-    def refit(self, kept, method):
-        """Return the composite fitted on some rows, None if there is no model."""
-        y = np.asarray(self.data.y)[kept]
+    def refit(self, data, method):
+        """Return the composite fitted on other data, None if there is no model."""
+        y = np.asarray(data.y)
         transformer = clone(self.estimator.transformer_)
         transformer.fit(y.reshape(-1, 1) if y.ndim == 1 else y)
-        weight = self.parts[0].weight(self.sample_weight)[kept]
-        X, target = take_rows(self.data.X, kept), self.transformed(y, transformer)
+        given, weight = data.params["sample_weight"], np.ones(len(y))
+        if given is not None and self.parts[0].reached:
+            weight = given
         problem = self.members()[0]._problem("leave_out_loss")
-        model = problem.model_on(X, target, weight, method)
+        model = problem.model_on(data.X, self.transformed(y, transformer), weight, method)
         if model is None:
             return None
         other = self.with_members([model], [])
         other.transformer_ = transformer
         return other
 
-    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
-        if not self.learns:
-            return super().remove_samples(
-                indices, method=method, hessian_solver=hessian_solver
-            )
-        data, groups = self.data, self.resolve([indices], None, method, None)
-        rows = groups.rows(0)
-        (other,) = self.models_without([rows], method)
+    def move_to(self, data, method):
+        """Become the composite fitted on other data."""
+        other = self.refit(data, method)
         if other is None:
             raise ValueError(
-                "The regressor has no optimum without these samples: it was left as it is."
+                "The regressor has no optimum on these samples: it was left as it is."
             )
-        self.move_to(other, data.without(rows))
-        return None
-
-    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
-        if not self.learns:
-            return super().add_samples(X, y, sample_weight, hessian_solver=hessian_solver)
-        raise UnsupportedEstimatorError(
-            f"add_samples of {self.name}: {self.estimator.transformer_!r} has to be fitted "
-            "again. Fit it again with all samples."
-        )
-
-    def move_to(self, other, data):
-        """Become another composite, which was fitted on data."""
         weight = data.params["sample_weight"]
         type(self)(other).adopt(data.X, data.y, weight, self.name)
         vars(self.estimator).update(vars(other))
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        if not self.learns or method == "influence":
+            self.refuse_first_order(method)
+            super().remove_samples(indices, method=method, hessian_solver=hessian_solver)
+            return
+        rows = check_indices(indices, self.data.n_rows)
+        self.resolve([rows], None, method, None)
+        self.move_to(self.data.without(rows), method)
+
+    def refuse_first_order(self, method):
+        """Raise if parameters to first order would be those for other targets."""
+        if self.learns and method == "influence":
+            raise UnsupportedEstimatorError(
+                f"remove_samples of {self.name} fits {self.estimator.transformer_!r} again, and "
+                "parameters to first order are those for the present targets: use "
+                "method='exact' or 'newton'."
+            )
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        if not self.learns:
+            super().add_samples(X, y, sample_weight, hessian_solver=hessian_solver)
+            return
+        data, given = self.data, self.data.params["sample_weight"]
+        if given is None and sample_weight is not None:
+            data = TrainingData(data.X, data.y, {"sample_weight": self.sample_weight})
+        self.move_to(data.append(X, np.asarray(y), sample_weight), "exact")
+
+
+class FirstOrder:
+    """A regressor without some rows to first order: its predictions move."""
+
+    def __init__(self, problem, rows):
+        self.problem = problem
+        self.rows = rows
+
+    def predict(self, X):
+        """Return predictions (q,)."""
+        w = self.problem.sample_weight
+        moved = self.problem.influence_prediction(X)[:, self.rows]
+        return self.problem.response(X, "predict") - moved @ (w[self.rows] / w.sum())
+
+    def sample_loss(self, X, y):
+        """Return losses (q,)."""
+        return self.problem.loss(self.predict(X), y)[0]
 
 
 class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegressor):

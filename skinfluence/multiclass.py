@@ -7,8 +7,8 @@ from scipy import sparse
 from sklearn import multiclass
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
-from skinfluence.composite.losses import log_loss, marginal_log_loss
 from skinfluence.composite.influence import codes_of, normalised
+from skinfluence.composite.losses import log_loss, marginal_log_loss
 from skinfluence.pairs import PairDecision
 
 __all__ = ["OneVsOneClassifier", "OneVsRestClassifier"]

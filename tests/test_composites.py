@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from sklearn import config_context, ensemble, linear_model, multiclass, multioutput, svm
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import KFold, cross_val_predict, cross_val_score
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import (
+    KFold,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, PowerTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import skinfluence
@@ -121,6 +128,15 @@ def fitted(name):
     return plain, from_fitted(plain, X, y), X, y
 
 
+def members(composite):
+    """Return the fitted members of a composite of scikit-learn."""
+    if hasattr(composite, "calibrated_classifiers_"):
+        return [one.estimator for one in composite.calibrated_classifiers_]
+    return (
+        composite.estimators_ if hasattr(composite, "estimators_") else [composite.regressor_]
+    )
+
+
 def responses(estimator, X, names=RESPONSES):
     """Return the responses that an estimator has, as arrays (q, K), by their names."""
     found = {}
@@ -149,7 +165,13 @@ def test_predictions_without_folds_are_those_of_cross_validation(name):
         if not hasattr(ours, response):
             continue
         found = ours.leave_out_predict(cv=3, method="exact", response_method=response)
-        expected = cross_val_predict(plain, X, y, cv=3, method=response)
+        if name.startswith("chain"):  # scikit-learn expects a list of them
+            expected = np.empty(found.shape)
+            for train, test in KFold(3).split(X):
+                refit = clone(plain).fit(X[train], y[train])
+                expected[test] = getattr(refit, response)(X[test])
+        else:
+            expected = cross_val_predict(plain, X, y, cv=3, method=response)
         if np.asarray(expected).dtype.kind == "f":
             np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
         else:
@@ -216,7 +238,7 @@ def differences(template, X, y, weight, row, read, step=1e-4):
     return weight.sum() * (values[0] - values[1]) / (2 * step)
 
 
-@each_case
+@pytest.mark.parametrize("name", [name for name in CASES if name != "power of targets"])
 def test_influence_is_the_derivative_of_the_weighted_fit(name):
     template, data = CASES[name]
     X, y = data()
@@ -253,6 +275,105 @@ def test_influence_is_the_derivative_of_the_weighted_fit(name):
                     lambda fit, response=response: responses(fit, X[:3], [response])[response],
                 )
                 np.testing.assert_allclose(value[:, row], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("transformer", [PowerTransformer(), StandardScaler()])
+def test_influence_through_transformed_targets_is_that_of_copies_of_a_row(transformer):
+    X, y = numbers()
+    reg = TransformedTargetRegressor(RIDGE, transformer=transformer).fit(X, y)
+    moved = from_fitted(reg, X, y).influence_prediction(X[:4])
+    m, row = 200, 7
+    values = []
+    for extra in (1, -1):
+        counts = np.full(len(y), m)
+        counts[row] += extra
+        rows = np.repeat(np.arange(len(y)), counts)
+        many = clone(reg).set_params(regressor__alpha=m * RIDGE.alpha).fit(X[rows], y[rows])
+        values.append(many.predict(X[:4]))
+    expected = len(y) * (values[0] - values[1]) * m / 2
+    np.testing.assert_allclose(moved[:, row], expected, rtol=1e-3, atol=1e-4)
+
+
+CALIBRATED = [
+    (method, ensemble, data)
+    for method in ("sigmoid", "temperature", "isotonic")
+    for ensemble in (True, False)
+    for data in (two_classes, classes)
+]
+
+
+@pytest.mark.parametrize(("method", "ensemble", "data"), CALIBRATED)
+def test_calibrated_probabilities(method, ensemble, data):
+    X, y = data()
+    rng, rows = np.random.default_rng(2), np.arange(len(y))
+    weight = rng.uniform(0.5, 1.5, len(y))  # without weights, blocks of labels may tie
+    folds = list(StratifiedKFold(3).split(X, y))
+    template = CalibratedClassifierCV(LOGISTIC, method=method, ensemble=ensemble, cv=folds)
+    plain = clone(template).fit(X, y, weight)
+    ours = from_fitted(plain, X, y, weight)
+    moved = ours.influence_prediction(X[:5])
+    losses = ours.influence_loss(X[:5], y[:5])
+    proba, codes = plain.predict_proba(X[:5]), np.unique(y, return_inverse=True)[1][:5]
+    expected = -moved[np.arange(5), :, codes] / proba[np.arange(5), codes][:, None]
+    np.testing.assert_allclose(losses, expected, rtol=1e-8, atol=1e-12)
+    for row in (1, 17):
+        found = differences(
+            template, X, y, weight, row, lambda fit: fit.predict_proba(X[:5]), step=1e-3
+        )
+        np.testing.assert_allclose(moved[:, row], found, rtol=1e-3, atol=1e-3)
+    gone = [4, 11]
+    kept = np.delete(rows, gone)
+    place = np.cumsum(np.isin(rows, kept)) - 1
+    folds = [[place[fold[np.isin(fold, kept)]] for fold in pair] for pair in folds]
+    refit = clone(template).set_params(cv=folds).fit(X[kept], y[kept], weight[kept])
+    found = ours.leave_out_loss(X, y, [gone], method="exact")[:, 0]
+    removed = ours.remove_samples(gone)
+    np.testing.assert_allclose(found, removed.sample_loss(X, y), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        removed.predict_proba(X), refit.predict_proba(X), rtol=1e-6, atol=1e-7
+    )
+    again = from_fitted(refit, X[kept], y[kept], weight[kept])
+    np.testing.assert_allclose(
+        removed.influence_loss(X[:2], y[:2]),
+        again.influence_loss(X[:2], y[:2]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_a_frozen_classifier_does_not_move_but_its_calibrator_does():
+    X, y = two_classes()
+    frozen = FrozenEstimator(clone(LOGISTIC).fit(X[::2], y[::2]))
+    template = CalibratedClassifierCV(frozen, cv=2)
+    ours = from_fitted(clone(template).fit(X, y), X, y)
+    moved = ours.influence_prediction(X[:3])
+    weight = np.ones(len(y))
+    found = differences(
+        template, X, y, weight, 3, lambda fit: fit.predict_proba(X[:3]), step=1e-3
+    )
+    np.testing.assert_allclose(moved[:, 3], found, rtol=1e-3, atol=1e-3)
+
+
+def test_random_folds_are_refused():
+    X, y = two_classes()
+    cv = StratifiedKFold(3, shuffle=True)
+    plain = CalibratedClassifierCV(LOGISTIC, cv=cv).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="integer random_state"):
+        from_fitted(plain, X, y)
+
+
+def test_chains_on_cross_fitted_predictions_are_refused():
+    X, y = labels()
+    plain = multioutput.ClassifierChain(LOGISTIC, cv=3).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Use cv=None"):
+        from_fitted(plain, X, y)
+
+
+def test_targets_through_a_transformer_need_a_squared_loss():
+    X, y = numbers()
+    reg = TransformedTargetRegressor(POISSON, transformer=MinMaxScaler((1, 2))).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="squared loss"):
+        from_fitted(reg, X, y).influence_prediction(X)
 
 
 @pytest.mark.parametrize("name", BAGS)
@@ -309,10 +430,10 @@ def test_our_own_fit_answers_like_from_fitted(name):
 @every_case
 def test_the_argument_stays_as_it_is(name):
     plain, ours, X, _ = fitted(name)
-    before = [id(member) for member in plain.estimators_]
+    before = [id(member) for member in members(plain)]
     answers = responses(plain, X)
     ours.remove_samples([0, 1])
-    assert [id(member) for member in plain.estimators_] == before
+    assert [id(member) for member in members(plain)] == before
     for response, value in responses(plain, X).items():
         np.testing.assert_array_equal(value, answers[response])
 

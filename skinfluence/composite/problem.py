@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier

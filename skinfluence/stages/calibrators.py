@@ -78,7 +78,7 @@ class IsotonicStage:
         self.x, self.y = calibrator.X_thresholds_, calibrator.y_thresholds_
         knots = len(self.x)
         fitted = calibrator.predict(F)
-        at_knot = (F == self.x[:, None]).astype(np.float64)
+        at_knot = (self.x[:, None] == F).astype(np.float64)
         in_block = np.isclose(fitted, self.y[:, None], rtol=0, atol=1e-12) * weight
         total = np.maximum(in_block.sum(axis=1), np.finfo(float).tiny)[:, None]
         of_block = np.where(in_block > 0, positive - self.y[:, None], 0.0) / total
@@ -100,7 +100,7 @@ class IsotonicStage:
         right = left + 1
         width = self.x[right] - self.x[left]
         t = np.clip((F - self.x[left]) / width, 0.0, 1.0)[:, None]
-        inside = (F > self.x[0]) & (F < self.x[-1])
+        inside = (self.x[0] < F) & (self.x[-1] > F)
         slope = np.where(inside, (self.y[right] - self.y[left]) / width, 0.0)[:, None]
         along = moved - (1 - t) * dx[left] - t * dx[right]
         return slope * along + (1 - t) * dy[left] + t * dy[right]

@@ -82,7 +82,9 @@ class FirstOrder:
     def __getattr__(self, name):
         responses = ("predict", "predict_proba", "decision_function")
         if name in responses and hasattr(self.problem.pipe, name):
-            return partial(self._respond, name)
+            respond = partial(self._respond, name)
+            respond.__name__ = name  # which scikit-learn asks for
+            return respond
         raise AttributeError(name)
 
     def __sklearn_tags__(self):
