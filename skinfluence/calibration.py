@@ -1,16 +1,15 @@
 """Classifiers whose probabilities are calibrated on held-out decision values."""
 
 import copy
-from numbers import Integral
 
 import numpy as np
 from sklearn import calibration
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.blocks import row_blocks
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.composite.folds import draw_folds, fit_folds
 from skinfluence.composite.influence import codes_of, normalised
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.calibrators import (
@@ -63,24 +62,12 @@ class CalibratedProblem(CompositeProblem):
             return codes_of(y, self.estimator.classes_)
         return y
 
-    def folds(self, data):
-        """Return (train, test) of the folds, which have to be the same in each call."""
-        y = np.asarray(data.y)
-        cv = check_cv(self.estimator.cv, y, classifier=True)
-        seed = getattr(cv, "random_state", 0)
-        if not isinstance(seed, Integral) and getattr(cv, "shuffle", True):
-            raise UnsupportedEstimatorError(
-                f"The folds of {self.name} are random, and scikit-learn does not keep them: "
-                "pass cv with an integer random_state, or without a shuffle, and fit again."
-            )
-        return list(cv.split(np.empty((data.n_rows, 0)), y))
-
     def drawn(self, data):
-        trains = [(train, None) for train, _ in self.folds(data)]
+        trains = [(train, None) for train, _ in draw_folds(self, data)]
         return trains if self.is_ensemble else [(None, None), *trains]
 
     def tests(self, data):
-        return [test for _, test in self.folds(data)]
+        return [test for _, test in draw_folds(self, data)]
 
     def reaches(self, member):
         if not routing_enabled():
@@ -89,7 +76,7 @@ class CalibratedProblem(CompositeProblem):
 
     def prepare(self, data):
         """Fit the members of the folds again if scikit-learn has dropped them."""
-        folds, count = self.folds(data), len(self.estimator.calibrated_classifiers_)
+        folds, count = draw_folds(self, data), len(self.estimator.calibrated_classifiers_)
         ensemble = self.estimator.ensemble
         if ensemble is True or (ensemble == "auto" and count > 1):
             if len(folds) != count:
@@ -99,13 +86,7 @@ class CalibratedProblem(CompositeProblem):
                 )
             return
         final = self.estimator.calibrated_classifiers_[0].estimator
-        weight, fitted = data.params["sample_weight"], []
-        y = self.labels(data.y)
-        for train, _ in folds:
-            params = {}
-            if weight is not None and self.reaches(final):
-                params["sample_weight"] = weight[train]
-            fitted.append(clone(final).fit(take_rows(data.X, train), y[train], **params))
+        fitted = fit_folds(self, final, folds, data, self.labels(data.y))
         self.estimator._fold_members = fitted
 
     def sources(self, number):
@@ -115,7 +96,7 @@ class CalibratedProblem(CompositeProblem):
             return [(number, tests[number])]
         return [(k + 1, test) for k, test in enumerate(tests)]
 
-    def combine(self, estimator, kept):
+    def combine(self, estimator, kept, method):
         data, fitted = self.data, []
         members = type(self)(estimator).members()
         codes = codes_of(data.y, self.estimator.classes_)
@@ -177,9 +158,8 @@ class CalibratedProblem(CompositeProblem):
             [self.scores(self.members()[k], take_rows(data.X, test)) for k, test in pairs]
         )
         found = []
-        for column, (values, target, calibrator) in enumerate(
-            self.calibrators(one, member, F)
-        ):
+        each = self.calibrators(one, member, F)
+        for column, (values, target, calibrator) in enumerate(each):
             if target is None:
                 logits, _ = self.logits(member, values)
                 stage = TemperatureStage(calibrator, logits, codes[rows], w[rows])

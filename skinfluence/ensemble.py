@@ -8,10 +8,13 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence._compat import draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.influence import codes_of
+from skinfluence.composite.stacking import StackingProblem
 
 __all__ = [
     "BaggingClassifier",
     "BaggingRegressor",
+    "StackingClassifier",
+    "StackingRegressor",
     "VotingClassifier",
     "VotingRegressor",
 ]
@@ -289,3 +292,94 @@ class BaggingRegressor(CompositeMixin, ensemble.BaggingRegressor):
 
     _problem_class = BaggingProblem
     fit = remembering(ensemble.BaggingRegressor.fit)
+
+
+class StackingClassifier(CompositeMixin, ensemble.StackingClassifier):
+    """A final classifier on the predictions of others, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.ensemble.StackingClassifier`. The loss of a sample is the log loss
+    ``l = -log p_y`` of `predict_proba`.
+
+    The final estimator is fitted on cross-fitted predictions. Influence passes through the
+    members, the models of the folds, which scikit-learn does not keep and which are fitted
+    once more, and the final estimator, which has to be linear with a smooth loss.
+
+    Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
+    Removal takes rows out of the folds as drawn.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Estimators or pipelines that have influence here, ours or scikit-learn's.
+    final_estimator : estimator, default=None
+        What combines them; logistic regression by default.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds.
+    stack_method : str, default="auto"
+        The response that is stacked.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    passthrough : bool, default=False
+        Whether the final estimator sees the samples, too.
+    verbose : int, default=0
+        Messages of joblib about progress.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.ensemble import StackingClassifier
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> weak, strong = LogisticRegression(C=0.01), LogisticRegression(max_iter=1000)
+    >>> clf = StackingClassifier([("weak", weak), ("strong", strong)], cv=3).fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 150)
+    """
+
+    _problem_class = StackingProblem
+    fit = remembering(ensemble.StackingClassifier.fit)
+
+
+class StackingRegressor(CompositeMixin, ensemble.StackingRegressor):
+    """A final regressor on the predictions of others, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.ensemble.StackingRegressor`. The loss of a sample is its squared
+    error ``l = (y - f)^2``.
+
+    The final estimator is fitted on cross-fitted predictions. Influence passes through the
+    members, the models of the folds, which scikit-learn does not keep and which are fitted
+    once more, and the final estimator, which has to be linear with a smooth loss.
+
+    Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
+    Removal takes rows out of the folds as drawn.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Estimators or pipelines that have influence here, ours or scikit-learn's.
+    final_estimator : estimator, default=None
+        What combines them; ridge regression with a search by default.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    passthrough : bool, default=False
+        Whether the final estimator sees the samples, too.
+    verbose : int, default=0
+        Messages of joblib about progress.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.ensemble import StackingRegressor
+    >>> from skinfluence.linear_model import PoissonRegressor, Ridge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = StackingRegressor([("ridge", Ridge()), ("poisson", PoissonRegressor())], cv=3)
+    >>> reg.fit(X, y).influence_prediction(X[:2]).shape
+    (2, 442)
+    """
+
+    _problem_class = StackingProblem
+    fit = remembering(ensemble.StackingRegressor.fit)

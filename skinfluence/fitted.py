@@ -35,8 +35,6 @@ PARTS = {
     "RFECV": "estimator_, with the features of transform(X)",
     "SelfTrainingClassifier": "estimator_, with the rows whose labeled_iter_ is not -1 and "
     "their labels transduction_",
-    "StackingClassifier": "estimators_[i], or final_estimator_ with transform(X)",
-    "StackingRegressor": "estimators_[i], or final_estimator_ with transform(X)",
 }
 
 

@@ -88,7 +88,7 @@ NOT_CONVEX = {
     "neural networks": "MLPClassifier MLPRegressor",
     "estimators around others": (
         "FixedThresholdClassifier OutputCodeClassifier SelfTrainingClassifier "
-        "StackingClassifier StackingRegressor TunedThresholdClassifierCV"
+        "TunedThresholdClassifierCV"
     ),
 }
 

@@ -341,6 +341,65 @@ def test_calibrated_probabilities(method, ensemble, data):
     )
 
 
+STACKS = {
+    "two classes": (
+        ensemble.StackingClassifier([("a", LOGISTIC), ("b", SCALED)], LOGISTIC),
+        two_classes,
+    ),
+    "three classes": (
+        ensemble.StackingClassifier([("a", SCALED)], LOGISTIC, passthrough=True),
+        classes,
+    ),
+    "decision values": (
+        ensemble.StackingClassifier(
+            [("a", LOGISTIC)], LOGISTIC, stack_method="decision_function"
+        ),
+        two_classes,
+    ),
+    "numbers": (
+        ensemble.StackingRegressor([("a", SCALED_RIDGE), ("b", POISSON)], RIDGE),
+        numbers,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_stacks(name):
+    template, data = STACKS[name]
+    X, y = data()
+    rows = np.arange(len(y))
+    folds = list(KFold(3).split(X))
+    weight = np.random.default_rng(2).uniform(0.5, 1.5, len(y))
+    response = "predict_proba" if hasattr(template, "predict_proba") else "predict"
+    with config_context(enable_metadata_routing=True):
+        template = requesting(template).set_params(cv=folds)
+        plain = clone(template).fit(X, y, sample_weight=weight)
+        ours = from_fitted(plain, X, y, weight)
+        moved = ours.influence_prediction(X[:4], response_method=response)
+        for row in (1, 17):
+            found = differences(
+                template, X, y, weight, row, lambda fit: getattr(fit, response)(X[:4])
+            )
+            np.testing.assert_allclose(moved[:, row], found, rtol=1e-4, atol=1e-4)
+        gone = [4, 11]
+        kept = np.delete(rows, gone)
+        place = np.cumsum(np.isin(rows, kept)) - 1
+        folds = [[place[fold[np.isin(fold, kept)]] for fold in pair] for pair in folds]
+        refit = clone(template).set_params(cv=folds)
+        refit.fit(X[kept], y[kept], sample_weight=weight[kept])
+        found = ours.leave_out_loss(X, y, [gone], method="exact")[:, 0]
+        removed = ours.remove_samples(gone)
+        np.testing.assert_allclose(found, removed.sample_loss(X, y), rtol=1e-6, atol=1e-8)
+        assert_equal_responses(removed, refit, X, 1e-6)
+        again = from_fitted(refit, X[kept], y[kept], weight[kept])
+        np.testing.assert_allclose(
+            removed.influence_loss(X[:2], y[:2]),
+            again.influence_loss(X[:2], y[:2]),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
 def test_a_frozen_classifier_does_not_move_but_its_calibrator_does():
     X, y = two_classes()
     frozen = FrozenEstimator(clone(LOGISTIC).fit(X[::2], y[::2]))

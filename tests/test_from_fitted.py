@@ -461,13 +461,11 @@ def test_a_precomputed_kernel():
     )
 
 
-CLASSIFIER, REGRESSOR = linear_model.LogisticRegression(), linear_model.Ridge()
+CLASSIFIER = linear_model.LogisticRegression()
 COMPOSED = [
     (multiclass.OutputCodeClassifier(CLASSIFIER, random_state=0), "estimators_[i]"),
     (RFE(CLASSIFIER, n_features_to_select=12), "estimator_"),
     (SelfTrainingClassifier(CLASSIFIER), "estimator_"),
-    (ensemble.StackingClassifier([("clf", CLASSIFIER)], cv=2), "estimators_[i]"),
-    (ensemble.StackingRegressor([("reg", REGRESSOR)], cv=2), "estimators_[i]"),
 ]
 
 

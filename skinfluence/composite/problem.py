@@ -1,7 +1,7 @@
 """From a fitted composite and its data to its parts; training data that change."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -97,8 +97,13 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         """Return rows that something besides the members is fitted on, None without such."""
         return None
 
-    def combine(self, estimator, kept):
+    #: How many of the last members `combine` fits again, because their features move.
+    n_combined = 0
+
+    def combine(self, estimator, kept, method):
         """Fit again what combines the members of a copy, in place, on the rows that stay.
+
+        Returns False if there is no such fit.
 
         Parameters
         ----------
@@ -106,7 +111,10 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             A copy of the composite with members that have lost rows.
         kept : ndarray of bool, shape (n,)
             Training rows of the composite that stay.
+        method : {"influence", "newton", "exact", "refit"}
+            Accuracy of the members.
         """
+        return True
 
     def tangent(self, X, method, moved):
         """Return the influence on a response of X, (q, n) or (q, n, K).
@@ -267,15 +275,17 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             X = np.asarray(X)
         return X if columns is None else X[:, columns[k]]
 
-    def with_members(self, members, rows):
-        """Return a copy of the composite with members that have lost rows, without data."""
+    def with_members(self, members, rows, method="exact"):
+        """Return a copy of the composite with members that have lost rows, without data.
+
+        None if what combines them has no fit.
+        """
         other = copy.copy(self.estimator)
         vars(other).pop("_composite", None)
         self.put(other, members)
         kept = np.ones(self.data.n_rows, dtype=bool)
         kept[rows] = False
-        self.combine(other, kept)
-        return other
+        return other if self.combine(other, kept, method) is not False else None
 
     # ---------------------------------------------------------------- other training data
 
@@ -308,12 +318,20 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         for part in self.parts:
             local = part.local([rows])[0]
             member = part.member
-            if len(local) and not part.is_constant:
+            again = len(parts) >= len(self.parts) - self.n_combined
+            if len(local) and not part.is_constant and not again:
                 member = copied(member).remove_samples(
                     local, method=method, hessian_solver=hessian_solver
                 )
             parts.append(part.without(member, local, kept))
-        other, tests = self.with_members([p.member for p in parts], rows), None
+        other = self.with_members([part.member for part in parts], rows, method)
+        if other is None:
+            raise ValueError(
+                "Without these samples what combines the members has no optimum: "
+                f"{self.name} was left as it is."
+            )
+        members, tests = type(self)(other).members(), None
+        parts = [replace(part, member=m) for part, m in zip(parts, members, strict=True)]
         if self.remembered.tests is not None:
             place = np.cumsum(kept) - 1
             tests = [place[test[kept[test]]] for test in self.remembered.tests]

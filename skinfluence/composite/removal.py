@@ -48,18 +48,21 @@ class CompositeRemoval:
             `refine`, `hessian_solver`, `n_jobs` and `verbose`.
         """
         columns = []
-        for part in self.parts:
+        left_alone = len(self.parts) - self.n_combined
+        for number, part in enumerate(self.parts):
             models = [part.member] * len(groups)
             local = part.local(groups)
             leaving = [g for g, rows in enumerate(local) if part.counts[rows].any()]
-            if leaving and not part.is_constant:
+            if leaving and number < left_alone and not part.is_constant:
                 problem = part.member._problem("leave_out_loss")
                 found = problem.models_without([local[g] for g in leaving], method, **options)
                 for g, model in zip(leaving, found, strict=True):
                     models[g] = model
             columns.append(models)
         return [
-            None if any(m is None for m in members) else self.with_members(list(members), rows)
+            None
+            if any(m is None for m in members)
+            else self.with_members(list(members), rows, method)
             for rows, *members in zip(groups, *columns, strict=True)
         ]
 
