@@ -145,7 +145,7 @@ class CalibratedProblem(CompositeProblem):
         return found[:, :, [1]] if two else found
 
     def stages(self, number, moved):
-        """Return (class or None, column, stage, influence on its statistics) of calibrators."""
+        """Return (class or None, column, stage, influence on its statistics), a list."""
         known = vars(self).setdefault("_stages", {})
         if number in known:
             return known[number]

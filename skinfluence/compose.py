@@ -82,8 +82,8 @@ class TransformedTargetProblem(CompositeProblem):
         if not np.allclose(member.sample_loss(X, queries), 0.25, rtol=1e-6):
             raise UnsupportedEstimatorError(
                 f"Influence of {self.name} through {self.estimator.transformer_!r} is known "
-                f"for regressors with a squared loss, not for {type(member).__name__}. Use one of "
-                "these, or the methods that remove samples (leave_out_*)."
+                f"for regressors with a squared loss, not for {type(member).__name__}. Use "
+                "one of these, or the methods that remove samples (leave_out_*)."
             )
         shifted = self.transformed(self.data.y) + 1.0
         to_targets = member.influence_relabel(X, queries, y_new=shifted)
@@ -148,8 +148,8 @@ class TransformedTargetProblem(CompositeProblem):
         """Raise if parameters to first order would be those for other targets."""
         if self.learns and method == "influence":
             raise UnsupportedEstimatorError(
-                f"remove_samples of {self.name} fits {self.estimator.transformer_!r} again, and "
-                "parameters to first order are those for the present targets: use "
+                f"remove_samples of {self.name} fits {self.estimator.transformer_!r} again, "
+                "and parameters to first order are those for the present targets: use "
                 "method='exact' or 'newton'."
             )
 

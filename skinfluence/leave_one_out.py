@@ -162,12 +162,12 @@ class LeaveOneOutScorer(WeightedScorer):
     def __call__(self, estimator, X, y=None, *, groups=None, sample_weight=None, **metadata):
         if sample_weight is not None:
             metadata["sample_weight"] = sample_weight
-        problem = problem_of(estimator)
+        problem = problem_of(estimator, composites=True)
         _check_rows(problem, X, y, [*metadata, *(["groups"] if groups is not None else [])])
         explained = estimator
         if not hasattr(estimator, "leave_out_score"):  # scikit-learn's pipeline
             explained = with_data(estimator, X, y)
-            if count_rows(X) != problem.objective.n_rows:
+            if count_rows(X) != problem.n_rows:
                 explained = problem.estimator
                 warn_of_leaks(estimator, "leave_one_out_scorer")
         score = partial(
@@ -265,7 +265,7 @@ class LeaveOneOutScorer(WeightedScorer):
 
 def _check_rows(problem, X, y, metadata):
     """Raise or warn unless the samples passed to a scorer are the training samples."""
-    n_passed, n_training = count_rows(X), problem.objective.n_rows
+    n_passed, n_training = count_rows(X), problem.n_rows
     if metadata:
         own = np.ravel(problem.training_target)
         if n_passed != n_training or (y is not None and not np.array_equal(np.ravel(y), own)):

@@ -162,7 +162,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
         return state
 
 
-def problem_of(estimator, method=None, caller=None):
+def problem_of(estimator, method=None, caller=None, *, composites=False):
     """Return the problem of an estimator or a pipeline that a method asks.
 
     Parameters
@@ -174,7 +174,11 @@ def problem_of(estimator, method=None, caller=None):
     caller : str or None, default=None
         Name of the caller for the warning that steps of scikit-learn's own pipeline are taken
         as fitted; None for no warning.
+    composites : bool, default=False
+        Whether the caller takes an estimator around others, too.
     """
+    if composites and is_composite(estimator):
+        return estimator._problem(method)
     final_estimator(estimator)  # raises if it has no influence
     if hasattr(estimator, "_problem"):
         return estimator._problem(method)
@@ -185,6 +189,13 @@ def problem_of(estimator, method=None, caller=None):
             "skinfluence.pipeline.Pipeline, or skinfluence.from_fitted(pipe, X, y)."
         )
     return PipelineProblem(estimator)
+
+
+def is_composite(estimator):
+    """Return whether an estimator with influence is one around others."""
+    return isinstance(estimator, HasProblem) and not isinstance(
+        estimator, FittedMixin | Pipeline
+    )
 
 
 def with_data(pipe, X, y):

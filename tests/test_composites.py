@@ -13,7 +13,9 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
+    GridSearchCV,
     KFold,
+    LeaveOneOut,
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
@@ -25,6 +27,13 @@ from sklearn.tree import DecisionTreeClassifier
 import skinfluence
 from skinfluence import TrainingDataMissingError, UnsupportedEstimatorError, from_fitted
 from skinfluence.fitted import COMPOSITES
+from skinfluence.inspection import (
+    InfluenceDisplay,
+    LeaveOutDisplay,
+    LeverageDisplay,
+    rank_label_errors,
+)
+from skinfluence.model_selection import jackknife_plus_interval, leave_one_out_scorer
 
 LOGISTIC = linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-13, max_iter=200)
 SCALED = make_pipeline(StandardScaler(), LOGISTIC)
@@ -540,6 +549,53 @@ def test_training_data_come_and_go(name):
         assert one.sample_loss(X[:2], y[:2]).shape == (2,)
         assert one.set_training_data(X, y) is one
         np.testing.assert_allclose(one.influence_loss(X[:2], y[:2]), expected)
+
+
+@pytest.mark.parametrize("strategy", ["relabel", "leave_out_loss", "self_influence", "loss"])
+@pytest.mark.parametrize("name", ["rest", "one of pipelines", "mean", "bag"])
+def test_wrong_labels_are_ranked(name, strategy):
+    _, ours, X, y = fitted(name)
+    indices, scores = rank_label_errors(ours, strategy=strategy, return_scores=True)
+    assert sorted(indices) == list(range(len(y)))
+    if strategy == "loss":
+        np.testing.assert_allclose(scores, ours.sample_loss(X, y))
+    if strategy == "leave_out_loss":
+        row = indices[0]
+        expected = ours.leave_out_loss(X[[row]], y[[row]], [[row]])
+        np.testing.assert_allclose(scores[row], expected[0, 0])
+
+
+def test_a_scorer_of_leave_one_out_predictions():
+    X, y = numbers()
+    rows = np.arange(len(y))
+    reg = skinfluence.ensemble.VotingRegressor([("a", RIDGE), ("b", RIDGE)])
+    scorer = leave_one_out_scorer("neg_mean_absolute_error")
+    grid = {"a__alpha": [0.1, 10.0]}
+    search = GridSearchCV(reg, grid, scoring=scorer, cv=[(rows, rows)]).fit(X, y)
+    expected = [
+        cross_val_score(
+            clone(reg).set_params(a__alpha=alpha),
+            X,
+            y,
+            cv=LeaveOneOut(),
+            scoring="neg_mean_absolute_error",
+        ).mean()
+        for alpha in grid["a__alpha"]
+    ]
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
+
+
+def test_functions_of_parameters_are_refused_by_name():
+    _, ours, X, y = fitted("rest")
+    for call in (
+        lambda: LeverageDisplay.from_estimator(ours),
+        lambda: LeaveOutDisplay.from_estimator(ours),
+        lambda: jackknife_plus_interval(ours, X),
+    ):
+        with pytest.raises(TypeError, match="OneVsRestClassifier has several models"):
+            call()
+    display = InfluenceDisplay.from_estimator(ours, X[[0]], y[[0]])
+    assert display.ax_.get_title()
 
 
 @pytest.mark.parametrize(

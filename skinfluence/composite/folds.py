@@ -27,8 +27,8 @@ def draw_folds(problem, data):
     seed = getattr(cv, "random_state", 0)
     if not isinstance(seed, Integral) and getattr(cv, "shuffle", True):
         raise UnsupportedEstimatorError(
-            f"The folds of {problem.name} are random, and scikit-learn does not keep them: pass "
-            "cv with an integer random_state, or without a shuffle, and fit again."
+            f"The folds of {problem.name} are random, and scikit-learn does not keep them: "
+            "pass cv with an integer random_state, or without a shuffle, and fit again."
         )
     return list(cv.split(np.empty((data.n_rows, 0)), y))
 

@@ -15,7 +15,7 @@ from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.fitted import convert
 from skinfluence.groups import check_indices
-from skinfluence.steps import routing_enabled
+from skinfluence.steps import routing_enabled, row_names
 from skinfluence.whole import TrainingData, take_rows
 
 __all__ = ["CompositeProblem"]
@@ -170,6 +170,32 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         """The weights of the training rows, (n,)."""
         weight = self.data.params.get("sample_weight")
         return np.ones(self.data.n_rows) if weight is None else weight
+
+    @property
+    def n_rows(self):
+        """The number of training samples."""
+        return self.data.n_rows
+
+    @property
+    def index(self):
+        """The names of the training samples, None without names."""
+        return row_names(self.data.X)
+
+    @property
+    def training_target(self):
+        """The training targets as they were given to `fit`."""
+        return self.data.y
+
+    def transform(self, X):
+        """Return samples as `predict` takes them."""
+        return X
+
+    def refuse_dask(self, method, *arguments, **options):
+        """Raise if a method gets dask arrays."""
+        if is_dask(*arguments):
+            raise UnsupportedEstimatorError(
+                f"{method} does not take dask arrays: call compute() on a part of the rows."
+            )
 
     def check_supported(self):
         """Raise with the reason if the composite has no influence."""

@@ -123,7 +123,7 @@ class StackingProblem(CompositeProblem):
         return np.hstack(columns)
 
     def features_of(self, Z, X):
-        """Return features of the final estimator: predictions, and samples if passed through."""
+        """Return features of the final estimator: predictions, and perhaps samples."""
         if not self.estimator.passthrough:
             return Z
         if sparse.issparse(X):
@@ -141,8 +141,7 @@ class StackingProblem(CompositeProblem):
     # ---------------------------------------------------------------- influence
 
     def tangent(self, X, method, moved):
-        last, final = len(self.parts) - 1, self.estimator.final_estimator_
-        direct = moved(last, method, self.query_features(X))
+        direct = moved(len(self.parts) - 1, method, self.query_features(X))
         problem, point, through = self.final_state(moved)
         dz = [self.moved_columns(k, m, moved) for k, m in enumerate(self.methods)]
         dz = np.concatenate(dz, axis=-1)  # (q, n, F)

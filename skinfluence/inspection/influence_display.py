@@ -130,14 +130,14 @@ class InfluenceDisplay:
         display : InfluenceDisplay
             The plot.
         """
-        problem = problem_of(estimator)
+        problem = problem_of(estimator, composites=True)
         problem.refuse_dask("InfluenceDisplay", X, y)
         Xt = problem.transform(X)
         if np.shape(Xt)[0] != 1:
             raise ValueError(
                 f"X holds {np.shape(Xt)[0]} samples, but the display is of one query: X[[i]]."
             )
-        problem = problem_of(estimator, "influence_loss", "InfluenceDisplay")
+        problem = problem_of(estimator, "influence_loss", "InfluenceDisplay", composites=True)
         influence = problem.influence_loss(X, y)[0]
         if query_name is None:
             kind = "class" if problem.is_classifier else "target"
@@ -147,7 +147,7 @@ class InfluenceDisplay:
             influence,
             labels=problem.training_target,
             samples=samples,
-            names=problem.objective.index,
+            names=problem.index,
             query=query,
             query_name=query_name,
         )
