@@ -46,7 +46,8 @@ def from_fitted(
 ) -> Estimator:
     """Return an estimator with influence from one that scikit-learn has fitted.
 
-    Nothing is fitted again, and `obj` stays as it is. The result has the parameters and
+    `obj` stays as it is, and nothing is fitted again but models of cross-validation folds that
+    scikit-learn does not keep, as of :class:`sklearn.ensemble.StackingClassifier`. The result has the parameters and
     fitted attributes of `obj`, the arrays shared, and answers as if it had been fitted with
     this package in the first place.
 

@@ -409,6 +409,70 @@ def test_stacks(name):
         )
 
 
+NESTED = {
+    "calibrated and bagged": (
+        voting(
+            [
+                ("a", CalibratedClassifierCV(LOGISTIC, cv=3)),
+                ("b", ensemble.BaggingClassifier(REST, 2, random_state=0)),
+            ],
+            voting="soft",
+        ),
+        classes,
+    ),
+    "stack of composites": (
+        ensemble.StackingClassifier(
+            [("a", REST), ("b", voting([("x", LOGISTIC), ("y", SCALED)], voting="soft"))],
+            cv=3,
+        ),
+        two_classes,
+    ),
+    "outputs of transformed targets": (
+        several.MultiOutputRegressor(
+            TransformedTargetRegressor(RIDGE, transformer=PowerTransformer())
+        ),
+        several_numbers,
+    ),
+    "outputs of stacks": (
+        several.MultiOutputRegressor(ensemble.StackingRegressor([("a", RIDGE)], RIDGE, cv=3)),
+        several_numbers,
+    ),
+    "calibrated pipelines": (
+        CalibratedClassifierCV(SCALED, cv=3, ensemble=False),
+        two_classes,
+    ),
+    "kernels": (multiclass.OneVsRestClassifier(svm.SVC(tol=1e-8)), classes),
+    "hinges": (
+        ensemble.BaggingClassifier(svm.LinearSVC(tol=1e-9), 2, random_state=0),
+        two_classes,
+    ),
+    "l1 and Huber": (
+        ensemble.VotingRegressor(
+            [("a", linear_model.Lasso(0.05, tol=1e-10)), ("b", linear_model.HuberRegressor())]
+        ),
+        numbers,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # lbfgs and libsvm on few rows
+@pytest.mark.parametrize("name", NESTED)
+def test_members_of_any_kind(name):
+    template, data = NESTED[name]
+    X, y = data()
+    ours = from_fitted(clone(template).fit(X, y), X, y)
+    groups = [[3], [8], [20], [31]]
+    base = ours.sample_loss(X[:4], y[:4])[:, None]
+    linear = -ours.influence_loss(X[:4], y[:4])[:, [3, 8, 20, 31]] / len(y)
+    changes = ours.leave_out_loss(X[:4], y[:4], groups, method="exact") - base
+    newton = ours.leave_out_loss(X[:4], y[:4], groups) - base
+    size = np.linalg.norm(changes)
+    assert np.linalg.norm(newton - changes) < 0.01 * size
+    assert np.linalg.norm(linear - changes) < 0.5 * size
+    removed = ours.remove_samples([3]).sample_loss(X[:4], y[:4])
+    assert np.abs(removed - base[:, 0] - changes[:, 0]).max() < 1e-5 * size
+
+
 def test_a_frozen_classifier_does_not_move_but_its_calibrator_does():
     X, y = two_classes()
     frozen = FrozenEstimator(clone(LOGISTIC).fit(X[::2], y[::2]))

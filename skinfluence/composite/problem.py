@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
@@ -312,6 +312,11 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         kept = np.ones(self.data.n_rows, dtype=bool)
         kept[rows] = False
         return other if self.combine(other, kept, method) is not False else None
+
+    def model_on(self, X, y, sample_weight, method):
+        """Return the composite fitted on other rows, see `Problem.model_on`."""
+        params = {} if np.all(sample_weight == 1) else {"sample_weight": sample_weight}
+        return clone(self.estimator).fit(X, y, **params)
 
     # ---------------------------------------------------------------- other training data
 
