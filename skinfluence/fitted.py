@@ -46,10 +46,10 @@ def from_fitted(
 ) -> Estimator:
     """Return an estimator with influence from one that scikit-learn has fitted.
 
-    `obj` stays as it is, and nothing is fitted again but models of cross-validation folds that
-    scikit-learn does not keep, as of :class:`sklearn.ensemble.StackingClassifier`. The result has the parameters and
-    fitted attributes of `obj`, the arrays shared, and answers as if it had been fitted with
-    this package in the first place.
+    `obj` stays as it is. Nothing is fitted again except models of cross-validation folds that
+    scikit-learn does not keep, as of :class:`sklearn.ensemble.StackingClassifier`. The result
+    has the parameters and fitted attributes of `obj`, the arrays shared, and answers as if it
+    had been fitted with this package in the first place.
 
     - An estimator that this package has under the same name becomes that; so does one of a
       subclass that changes nothing but the constructor. One of this package is copied.
