@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sklearn.utils import all_estimators
 
+from skinfluence.fitted import COMPOSITES
 from skinfluence.unsupported import NOT_CONVEX, UNSUPPORTED
 from tests.cases import CASES, HINGES, sklearn_parent
 
@@ -31,7 +32,7 @@ def supported():
 
 def unclassified():
     """Return the classifiers and regressors of scikit-learn that this page forgets."""
-    listed = {*supported(), *UNSUPPORTED}
+    listed = {*supported(), *UNSUPPORTED, *(cls.__name__ for cls in COMPOSITES)}
     listed.update(name for names in NOT_CONVEX.values() for name in names.split())
     known = all_estimators(type_filter=["classifier", "regressor"])
     return sorted({name for name, _ in known} - listed)
@@ -44,6 +45,11 @@ def objective(cls):
     if formula:
         return f"```text\n{textwrap.dedent(formula[0])}\n```"
     return re.search(r"The objective is .*?\.(?=\s)", " ".join(doc.split()))[0]
+
+
+def composites():
+    """Return our classes of estimators around others, by their names."""
+    return {cls.__name__: cls for cls in sorted(COMPOSITES.values(), key=lambda c: c.__name__)}
 
 
 def shown(case):
@@ -73,6 +79,17 @@ def render():
         lines += ["", f"### {name}", "", f"{{class}}`{module}.{name}`", "", objective(cls), ""]
         lines += ["Tested as:", ""]
         lines += dict.fromkeys(shown(case) for case in cases)
+    lines += [
+        "",
+        "## Estimators around others",
+        "",
+        "Their members may be any estimators with influence, pipelines of these, and others",
+        "of this list.",
+        "",
+    ]
+    for name, cls in composites().items():
+        first = inspect.getdoc(cls).partition("\n")[0].removesuffix(", with influence.")
+        lines.append(f"- {{class}}`{cls.__module__}.{name}`: {first}")
     lines += [
         "",
         "## Convex, without influence here",

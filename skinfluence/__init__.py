@@ -12,6 +12,9 @@ from skinfluence.exceptions import (
 )
 from skinfluence.fitted import from_fitted
 
+# These tell `from_fitted` which of their classes belongs to which of scikit-learn's.
+from skinfluence import calibration, compose, ensemble, multiclass, multioutput  # noqa: F401  # isort: skip
+
 __all__ = [
     "InfluenceWarning",
     "SingularHessianError",

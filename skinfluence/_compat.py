@@ -31,6 +31,7 @@ __all__ = [
     "LinearClassifierMixin",
     "WeightedScorer",
     "check_sample_weight",
+    "draws_by_weight",
     "fitted_gamma",
     "one_vs_one_decision",
     "rank_cutoff",
@@ -46,6 +47,14 @@ def check_sample_weight(sample_weight, X, **kwargs):
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def draws_by_weight(bagging):
+    """Return whether a fitted bagging ensemble uses sample weights for its draws alone.
+
+    Older versions of scikit-learn pass them on to the members.
+    """
+    return hasattr(bagging, "_sample_weight")
 
 
 def scores_with_weights(scorer):

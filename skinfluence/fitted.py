@@ -1,22 +1,18 @@
 """From what scikit-learn has fitted to estimators with influence, without a new fit."""
 
 import copy
-from functools import partial
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import pipeline
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import gaussian_process, kernel_ridge, linear_model, svm, unsupported
 from skinfluence._typing import Estimator, MatrixLike
-from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
+from skinfluence.methods.available import composite_last
 from skinfluence.pipeline import Pipeline
 from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
@@ -27,28 +23,18 @@ __all__ = ["from_fitted"]
 # Modules whose public classes mirror those of scikit-learn.
 MIRROR_MODULES = (gaussian_process, kernel_ridge, linear_model, svm)
 
+#: Our class for each class of scikit-learn that holds several models; their modules, which
+#: stand above this one, fill it.
+COMPOSITES: dict[type, type] = {}
+
 # Fitted objects that have no influence as a whole, while the models inside may. By the name
 # of the class, what to pass instead, i counting the models.
 PARTS = {
-    "BaggingClassifier": "estimators_[i], with the rows estimators_samples_[i]",
-    "BaggingRegressor": "estimators_[i], with the rows estimators_samples_[i]",
-    "CalibratedClassifierCV": "calibrated_classifiers_[i].estimator, with the rows it was "
-    "fitted on",
-    "ClassifierChain": "estimators_[i], with the features and labels before it in the chain",
-    "MultiOutputClassifier": "estimators_[i], with y[:, i]",
-    "MultiOutputRegressor": "estimators_[i], with y[:, i]",
-    "OneVsOneClassifier": "estimators_[i], with the rows of its two classes",
-    "OneVsRestClassifier": "estimators_[i], with column i of label_binarizer_.transform(y)",
     "OutputCodeClassifier": "estimators_[i], with column i of the code",
-    "RegressorChain": "estimators_[i], with the features and targets before it in the chain",
     "RFE": "estimator_, with the features of transform(X)",
     "RFECV": "estimator_, with the features of transform(X)",
     "SelfTrainingClassifier": "estimator_, with the rows whose labeled_iter_ is not -1 and "
     "their labels transduction_",
-    "StackingClassifier": "estimators_[i], or final_estimator_ with transform(X)",
-    "StackingRegressor": "estimators_[i], or final_estimator_ with transform(X)",
-    "VotingClassifier": "estimators_[i], with le_.transform(y)",
-    "VotingRegressor": "estimators_[i]",
 }
 
 
@@ -60,20 +46,21 @@ def from_fitted(
 ) -> Estimator:
     """Return an estimator with influence from one that scikit-learn has fitted.
 
-    Nothing is fitted again, and `obj` stays as it is. The result has the parameters and
-    fitted attributes of `obj`, the arrays shared, and answers as if it had been fitted with
-    this package in the first place.
+    `obj` stays as it is. Nothing is fitted again except models of cross-validation folds that
+    scikit-learn does not keep, as of :class:`sklearn.ensemble.StackingClassifier`. The result
+    has the parameters and fitted attributes of `obj`, the arrays shared, and answers as if it
+    had been fitted with this package in the first place.
 
     - An estimator that this package has under the same name becomes that; so does one of a
       subclass that changes nothing but the constructor. One of this package is copied.
     - A pipeline that ends in any of these becomes a `skinfluence.pipeline.Pipeline` that
       shares the other steps. Its influence and removal are those of the whole fit, every
       step included.
+    - An estimator around others, such as `VotingClassifier`, becomes that of this package, and
+      so do its members, to any depth.
     - A search gives what its `best_estimator_` does. `FrozenEstimator`,
       `FixedThresholdClassifier` and `TunedThresholdClassifierCV` give what the estimator
       inside does.
-    - `TransformedTargetRegressor` gives what its regressor does, which knows only
-      transformed targets.
 
     Parameters
     ----------
@@ -84,7 +71,7 @@ def from_fitted(
         What `obj` was fitted on; for a pipeline the raw samples. Without it, methods raise
         `TrainingDataMissingError` until `set_training_data` is called.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-        What `obj` was fitted on; a `TransformedTargetRegressor` transforms it.
+        What `obj` was fitted on.
     sample_weight : array-like of shape (n_samples,), default=None
         The weights that `obj` was fitted with; None for ones.
 
@@ -122,9 +109,7 @@ def from_fitted(
     `fit_transform`, which a pipeline is fitted with, gives other values than `transform`;
     a `Pipeline` of this package keeps those that were fitted.
 
-    Of a `TransformedTargetRegressor`, results are on the transformed scale, and so are the
-    targets that methods take: ``transformer_.transform(y[:, None])[:, 0]``. Only the `y`
-    given here is raw.
+    A pipeline that ends in an estimator around others is refused: put its steps into that.
 
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
 
@@ -144,22 +129,25 @@ def from_fitted(
     """
     if X is None and (y is not None or sample_weight is not None):
         raise ValueError("y or sample_weight was given without X: pass X too, or neither.")
-    return _from_fitted(obj, X, y, sample_weight, "obj")
+    return convert(obj, X, y, sample_weight, "obj")
 
 
-def _from_fitted(obj, X, y, sample_weight, path, guess=None):
+def convert(obj, X, y, sample_weight, path, guess=None):
     """Return `from_fitted` of what is found at `path`.
 
     `guess` is why X may not be what was fitted, if something is known of it.
     """
-    if isinstance(obj, TransformedTargetRegressor):
+    composite = next((cls for cls in type(obj).__mro__ if cls in COMPOSITES), None)
+    if composite is not None and not _changes(type(obj), composite, COMPOSITES[composite]):
         check_is_fitted(obj)
-        y = y if y is None else _transform_target(obj.transformer_, y)
-        return _from_fitted(obj.regressor_, X, y, sample_weight, f"{path}.regressor_", guess)
+        ours = object.__new__(COMPOSITES[composite])
+        vars(ours).update(vars(obj))
+        ours._problem().adopt(X, y, sample_weight, path)
+        return ours
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
-        return _from_fitted(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
+        return convert(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
     if type(obj) in (pipeline.Pipeline, Pipeline):
         if not obj.steps:
             raise UnsupportedEstimatorError(
@@ -174,7 +162,9 @@ def _from_fitted(obj, X, y, sample_weight, path, guess=None):
                 f"a step whose fit_transform, which the pipeline was fitted with, gives other "
                 f"values than transform: {', '.join(others)}"
             )
-        last = _from_fitted(last, Xt, y, sample_weight, f"{path}[-1]", guess)
+        if type(last) in COMPOSITES or type(last) in COMPOSITES.values():
+            raise UnsupportedEstimatorError(composite_last(type(last).__name__))
+        last = convert(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
         pipe = Pipeline(
             [*obj.steps[:-1], (name, last)],
@@ -211,17 +201,6 @@ def _inside(obj, path):
     return None
 
 
-def _transform_target(transformer, y):
-    """Return the targets that `TransformedTargetRegressor` fits its regressor to."""
-    if is_dask(y):
-        return map_rows(partial(_transform_target, transformer), y)
-    y = check_array(y, ensure_2d=False, input_name="y")
-    columns = y.reshape(-1, 1) if y.ndim == 1 else y
-    transformed = np.asarray(transformer.transform(columns))
-    flat = y.ndim == 1 and transformed.ndim == 2 and transformed.shape[1] == 1
-    return transformed[:, 0] if flat else transformed
-
-
 def _mirror(obj, path):
     """Return obj as an estimator of this package, with the same fitted attributes."""
     if isinstance(obj, FittedMixin):
@@ -255,8 +234,13 @@ def _mirrors():
     return {p: cls for p, cls in mirrors.items() if p.__module__.startswith("sklearn.")}
 
 
-def _changes(cls, parent):
-    """Return the methods of a parent, but its constructor, that a subclass defines again."""
+def _changes(cls, parent, ours=None):
+    """Return the methods of a parent, but its constructor, that a subclass defines again.
+
+    `ours` is our class of the parent, whose methods change nothing.
+    """
+    if ours is not None and issubclass(cls, ours):
+        parent = ours
     above = cls.__mro__[: cls.__mro__.index(parent)]
     names = {name for between in above for name in vars(between)}
     return sorted(
@@ -288,6 +272,6 @@ def _no_mirror(obj, path, mirrors):
     named = repr(obj) if isinstance(obj, str | None) else type(obj).__name__
     return (
         f"{path} is a {named}, for which there is no influence here. Supported are "
-        f"{supported}, pipelines that end in one, searches over them and "
-        "TransformedTargetRegressor."
+        f"{supported}, pipelines that end in one, searches over them, and "
+        f"{', '.join(sorted(cls.__name__ for cls in COMPOSITES))} of them."
     )

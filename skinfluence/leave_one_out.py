@@ -164,12 +164,12 @@ class LeaveOneOutScorer(WeightedScorer):
     def __call__(self, estimator, X, y=None, *, groups=None, sample_weight=None, **metadata):
         if sample_weight is not None:
             metadata["sample_weight"] = sample_weight
-        problem = problem_of(estimator)
+        problem = problem_of(estimator, composites=True)
         _check_rows(problem, X, y, [*metadata, *(["groups"] if groups is not None else [])])
         explained = estimator
         if not hasattr(estimator, "leave_out_score"):  # scikit-learn's pipeline
             explained = with_data(estimator, X, y)
-            if count_rows(X) != problem.objective.n_rows:
+            if count_rows(X) != problem.n_rows:
                 explained = problem.estimator
                 warn_of_leaks(estimator, "leave_one_out_scorer")
         score = partial(
@@ -280,7 +280,7 @@ def _check_rows(problem, X, y, metadata):
 
     It is an error if there are metadata, because these belong to the samples.
     """
-    n_passed, n_training = count_rows(X), problem.objective.n_rows
+    n_passed, n_training = count_rows(X), problem.n_rows
     if metadata:
         target = np.ravel(problem.training_target)
         same_target = y is None or np.array_equal(np.ravel(y), target)

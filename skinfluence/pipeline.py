@@ -18,6 +18,7 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, warn
 from skinfluence.methods import FittedMixin, InfluenceMethods
+from skinfluence.methods.available import HasProblem, composite_last
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
 from skinfluence.whole import PipelineProblem, TrainingData, WholeProblem
@@ -35,6 +36,8 @@ def _final_with(name, pipe):
         )
     if isinstance(final, FittedMixin):
         final._check_has(name)
+    elif isinstance(final, HasProblem):
+        raise AttributeError(composite_last(type(final).__name__))
     elif not hasattr(final, name):
         listed = unsupported.why(final)
         if listed is not None:
@@ -159,7 +162,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
         return state
 
 
-def problem_of(estimator, method=None, caller=None):
+def problem_of(estimator, method=None, caller=None, *, composites=False):
     """Return the problem of an estimator or a pipeline that a method asks.
 
     Parameters
@@ -171,7 +174,11 @@ def problem_of(estimator, method=None, caller=None):
     caller : str or None, default=None
         Name of the caller for the warning that steps of scikit-learn's own pipeline are taken
         as fitted; None for no warning.
+    composites : bool, default=False
+        Whether the caller takes an estimator around others, too.
     """
+    if composites and is_composite(estimator):
+        return estimator._problem(method)
     final_estimator(estimator)  # raises if it has no influence
     if hasattr(estimator, "_problem"):
         return estimator._problem(method)
@@ -182,6 +189,13 @@ def problem_of(estimator, method=None, caller=None):
             "skinfluence.pipeline.Pipeline, or skinfluence.from_fitted(pipe, X, y)."
         )
     return PipelineProblem(estimator)
+
+
+def is_composite(estimator):
+    """Return whether an estimator with influence is one around others."""
+    return isinstance(estimator, HasProblem) and not isinstance(
+        estimator, FittedMixin | Pipeline
+    )
 
 
 def with_data(pipe, X, y):

@@ -17,6 +17,7 @@ from skinfluence import unsupported
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
+from skinfluence.methods.available import HasProblem
 
 __all__ = [
     "feature_names",
@@ -50,6 +51,12 @@ def final_estimator(estimator):
         raise TypeError(
             "A pipeline without steps has no influence methods: add steps, the last one an "
             "estimator of skinfluence."
+        )
+    if isinstance(final, HasProblem) and not isinstance(final, FittedMixin):
+        raise TypeError(
+            f"{type(final).__name__} has several models and no vector of parameters of its "
+            "own, which is needed here. Use one of its models, or its own methods, such as "
+            "influence_loss and leave_out_predict."
         )
     if not isinstance(final, FittedMixin):
         listed = unsupported.why(final)

@@ -80,12 +80,8 @@ NOT_CONVEX = {
     ),
     "neural networks": "MLPClassifier MLPRegressor",
     "estimators around others": (
-        "BaggingClassifier BaggingRegressor CalibratedClassifierCV ClassifierChain "
-        "FixedThresholdClassifier MultiOutputClassifier MultiOutputRegressor "
-        "OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier RegressorChain "
-        "SelfTrainingClassifier StackingClassifier StackingRegressor "
-        "TransformedTargetRegressor TunedThresholdClassifierCV VotingClassifier "
-        "VotingRegressor"
+        "FixedThresholdClassifier OutputCodeClassifier SelfTrainingClassifier "
+        "TunedThresholdClassifierCV"
     ),
 }
 

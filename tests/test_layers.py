@@ -34,6 +34,8 @@ ROOMS = [
     ["whole"],
     ["pipeline"],
     ["fitted"],
+    ["composite"],
+    ["calibration", "compose", "ensemble", "multiclass", "multioutput"],
     ["functionals", "leave_one_out"],
     ["search"],
     ["model_selection"],

@@ -131,7 +131,7 @@ class InfluenceDisplay:
         display : InfluenceDisplay
             The plot.
         """
-        problem = problem_of(estimator)
+        problem = problem_of(estimator, composites=True)
         problem.refuse_dask("InfluenceDisplay", X, y)
         Xt = problem.transform(X)
         if np.shape(Xt)[0] != 1:
@@ -139,7 +139,7 @@ class InfluenceDisplay:
                 f"X has {np.shape(Xt)[0]} samples, but the display shows one query: pass "
                 "X[[i]] and y[[i]]."
             )
-        problem = problem_of(estimator, "influence_loss", "InfluenceDisplay")
+        problem = problem_of(estimator, "influence_loss", "InfluenceDisplay", composites=True)
         influence = problem.influence_loss(X, y)[0]
         if query_name is None:
             kind = "class" if problem.is_classifier else "target"
@@ -149,7 +149,7 @@ class InfluenceDisplay:
             influence,
             labels=problem.training_target,
             samples=samples,
-            names=problem.objective.index,
+            names=problem.index,
             query=query,
             query_name=query_name,
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from skinfluence._typing import Accuracy, Estimator, Floats, Indices
 from skinfluence.checks import check_option
-from skinfluence.pipeline import problem_of
+from skinfluence.pipeline import is_composite, problem_of
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 
@@ -113,10 +113,12 @@ def rank_label_errors(
     """
     check_option("strategy", strategy, STRATEGIES)
     check_option("method", method, METHODS)
-    problem = problem_of(estimator)
+    problem = problem_of(estimator, composites=True)
     problem.refuse_dask("rank_label_errors")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
-    if strategy == "self_influence":
+    if is_composite(estimator):
+        scores = problem.suspicions(strategy, method, refine, **options)
+    elif strategy == "self_influence":
         problem = problem_of(estimator, "self_influence", "rank_label_errors")
         scores = -problem.self_influence(**options)
     elif strategy == "loss":

@@ -126,6 +126,16 @@ class ProblemBase(Doubts):
         """The training targets as they were given to `fit`."""
         return self.decode(self.objective.target)
 
+    @property
+    def n_rows(self):
+        """The number of training samples."""
+        return self.objective.n_rows
+
+    @property
+    def index(self):
+        """The names of the training samples, None without names."""
+        return self.objective.index
+
     def decode(self, target):
         """Return encoded targets as they were given to `fit`."""
         y = self.formulation.target.decode(target)

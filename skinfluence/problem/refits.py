@@ -24,6 +24,72 @@ _TOL = {"newton": 1e-6, "exact": 1e-11}
 class RefitAnswers:
     """Refits of a model."""
 
+    def models_without(self, groups, method, *, refine=None, **options):
+        """Return the fitted model without each group of rows, None if there is none.
+
+        Parameters
+        ----------
+        groups : list of ndarray
+            Rows of each group.
+        method : {"influence", "newton", "exact", "refit"}
+            Accuracy, as of `leave_out_params`; "refit" lets scikit-learn fit the model again.
+        refine : float or None, default=None
+            Share of the groups recomputed exactly.
+        **options : dict
+            `hessian_solver`, `n_jobs` and `verbose`.
+        """
+        weight = self.objective.sample_weight
+        models = [None] * len(groups)
+        left = [g for g, rows in enumerate(groups) if np.delete(weight, rows).any()]
+        if not left:
+            return models
+        if method == "refit":
+            found = [self.refit_without(groups[g]) for g in left]
+        else:
+            members = [groups[g] for g in left]
+            found = self.leave_out_params(members, method=method, refine=refine, **options)
+        for g, params in zip(left, found, strict=True):
+            if np.isfinite(params).all():
+                models[g] = self.model_at(params)
+        return models
+
+    def model_at(self, params):
+        """Return a copy of the fitted model with other parameters, (p,)."""
+        other = self.of(copy.copy(self.estimator))
+        other.theta = self.formulation.layout.from_public(params[None])[0]
+        other.forget_state()
+        return self.as_model(other.estimator)
+
+    def model_on(self, X, y, sample_weight, method):
+        """Return a copy of the model fitted on other rows, None if it has no optimum there.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, d)
+            Rows as the public methods take them.
+        y : array-like of shape (m,) or (m, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (m,)
+            Weights.
+        method : {"newton", "exact", "refit"}
+            Accuracy; "refit" lets scikit-learn fit it.
+        """
+        rows = self.transform(X)
+        if method == "refit":
+            fresh = self.refit_by_solver(rows, y, sample_weight)
+        else:
+            fresh = self.refit_near(rows, y, sample_weight, method)
+        return None if fresh is None else self.as_model(fresh.estimator)
+
+    def as_model(self, estimator):
+        """Return what stands for another estimator of this kind: itself."""
+        return estimator
+
+    @property
+    def model_bytes(self):
+        """Bytes that the parameters of a copy of the model need."""
+        return self.params.nbytes
+
     def refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
         """Return this model fitted on other rows, None if it has no optimum there.
 

@@ -1,5 +1,6 @@
 """The problem of a fitted pipeline: that of its last step, or of everything it did."""
 
+import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -69,6 +70,17 @@ class PipelineProblem(Problem):
 
     def param_names(self):
         return param_names(self.pipe)
+
+    def as_model(self, estimator):
+        return self.pipe_of([step for _, step in steps_of(self.pipe)], estimator)
+
+    def pipe_of(self, steps, final):
+        """Return a copy of the pipeline with other steps and without training data."""
+        pipe = copy.copy(self.pipe)
+        for name in ("training_data_", "_whole_problem"):
+            vars(pipe).pop(name, None)
+        replace_steps(pipe, steps, final)
+        return pipe
 
     def remove_samples(self, indices, **options):
         data = self.data
@@ -295,6 +307,12 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
                 "label would move its statistics, too. Fit it on other labels, or freeze the "
                 "step with sklearn.frozen.FrozenEstimator."
             )
+
+    def model_on(self, X, y, sample_weight, method):
+        """Return the pipeline fitted on other rows, see `Problem.model_on`."""
+        given = None if np.all(sample_weight == 1) else sample_weight
+        data = training_data(self.pipe, X, y, given)
+        return self.as_pipeline(self.refit(data, sample_weight, method))
 
     def become(self, refit, data):
         """Replace the steps of the pipeline by refitted ones, which are other objects."""

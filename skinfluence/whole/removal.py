@@ -5,6 +5,8 @@ model goes from its parameters to the optimum on what they return by Newton's me
 models, models with an l1 penalty and losses with kinks are refitted by scikit-learn's solver.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy import sparse
 from sklearn import config_context
@@ -21,7 +23,7 @@ from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names, random_steps, through
 from skinfluence.whole.data import take_rows
 
-__all__ = ["Refit", "WholeRemoval"]
+__all__ = ["FirstOrder", "Refit", "WholeRemoval"]
 
 # Relative difference of transformed training rows above which a refit of the transformers
 # on the training data is not what was fitted.
@@ -56,6 +58,55 @@ class Refit:
     def loss(self, X, y):
         """Return the losses of raw samples, (m,)."""
         return self.model.sample_loss(self.transform(X), y)
+
+
+class FirstOrder:
+    """A pipeline without some samples to first order: the raw predictions move.
+
+    Parameters
+    ----------
+    problem : WholeProblem
+        The problem of the fitted pipeline.
+    rows : ndarray of int
+        The samples that leave.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    """
+
+    def __init__(self, problem, rows, hessian_solver):
+        self.problem = problem
+        self.rows = rows
+        self.hessian_solver = hessian_solver
+        self.classes_ = getattr(problem.estimator, "classes_", None)
+
+    def __getattr__(self, name):
+        responses = ("predict", "predict_proba", "decision_function")
+        if name in responses and hasattr(self.problem.pipe, name):
+            respond = partial(self._respond, name)
+            respond.__name__ = name  # which scikit-learn asks for
+            return respond
+        raise AttributeError(name)
+
+    def __sklearn_tags__(self):
+        return self.problem.pipe.__sklearn_tags__()
+
+    def _respond(self, name, X):
+        return self.problem.respond(self._raw(X), name)
+
+    def _raw(self, X):
+        return np.concatenate(
+            [
+                self.problem._first_order_raw(
+                    take_rows(X, [q]), [self.rows], self.hessian_solver
+                )
+                for q in range(X.shape[0])
+            ]
+        )
+
+    def sample_loss(self, X, y):
+        """Return the losses of samples, (m,)."""
+        form = self.problem.formulation
+        return form.loss.loss(form.target.encode(y), self._raw(X))
 
 
 class WholeRemoval:
@@ -343,6 +394,29 @@ class WholeRemoval:
                 f"Without {groups.name(first)}: {failed[first]}."
             )
 
+    def models_without(
+        self, groups, method, *, refine=None, hessian_solver="auto", n_jobs=None, verbose=0
+    ):
+        """Return the pipeline without each group of rows, see `Problem.models_without`."""
+        if method == "influence":
+            return [FirstOrder(self, rows, hessian_solver) for rows in groups]
+        self.check_refits()
+
+        def work(rows):
+            try:
+                refit = self.without(rows, method)
+            except ValueError:
+                return None
+            return self.as_pipeline(refit)
+
+        return run_blocks(work, groups, n_jobs=n_jobs, verbose=verbose)
+
+    def as_pipeline(self, refit):
+        """Return a `Refit` as a pipeline, None if there is none."""
+        if refit is None:
+            return None
+        return self.pipe_of([step for _, step in refit.before.steps], refit.model.estimator)
+
     def without(self, rows, method):
         """Return the `Refit` without some training samples, None if there is no model."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
@@ -352,6 +426,8 @@ class WholeRemoval:
     def refit(self, data, weight, method):
         """Return the `Refit` on other data with weights (m,) for the model."""
         before, X = self.refit_before(data)
+        if method == "refit":
+            return Refit(before, self.refit_by_solver(X, data.y, weight))
         columns = self._columns(before, X)
         model = self.refit_near(X, data.y, weight, method, columns, self.factor)
         return None if model is None else Refit(before, model)

@@ -1,0 +1,265 @@
+"""Classifiers whose probabilities are calibrated on held-out decision values."""
+
+import copy
+
+import numpy as np
+from sklearn import calibration
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from skinfluence.blocks import row_blocks
+from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.composite.folds import draw_folds, fit_folds
+from skinfluence.composite.influence import codes_of, normalised
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.stages.calibrators import (
+    IsotonicStage,
+    SigmoidStage,
+    TemperatureStage,
+    as_logits,
+)
+from skinfluence.steps import routing_enabled
+from skinfluence.whole import take_rows
+
+__all__ = ["CalibratedClassifierCV"]
+
+
+class CalibratedProblem(CompositeProblem):
+    """Members on training folds, and calibrators on their decision values of test folds.
+
+    Without an ensemble the first member is that of all rows, and those of the folds, which
+    scikit-learn does not keep, are fitted again.
+    """
+
+    path = "calibrated_classifiers_"
+
+    def members(self):
+        calibrated = self.estimator.calibrated_classifiers_
+        folds = vars(self.estimator).get("_fold_members", [])
+        return [one.estimator for one in calibrated] + folds
+
+    def put(self, estimator, members):
+        moved = []
+        for one, member in zip(estimator.calibrated_classifiers_, members, strict=False):
+            moved.append(copy.copy(one))
+            moved[-1].estimator = member
+        estimator.calibrated_classifiers_ = moved
+        if len(members) > len(moved):
+            estimator._fold_members = members[len(moved) :]
+
+    @property
+    def is_ensemble(self):
+        """Whether each fold has a calibrated classifier of its own."""
+        return "_fold_members" not in vars(self.estimator)
+
+    def targets(self, y):
+        return [(None, self.labels(y))] * len(self.members())
+
+    def labels(self, y):
+        """Return labels as the members are fitted to them."""
+        y = np.asarray(y)
+        if self.estimator.method == "temperature" and isinstance(y[0], str):
+            return codes_of(y, self.estimator.classes_)
+        return y
+
+    def drawn(self, data):
+        trains = [(train, None) for train, _ in draw_folds(self, data)]
+        return trains if self.is_ensemble else [(None, None), *trains]
+
+    def tests(self, data):
+        return [test for _, test in draw_folds(self, data)]
+
+    def reaches(self, member):
+        if not routing_enabled():
+            return has_fit_parameter(member, "sample_weight")
+        return super().reaches(member)
+
+    def prepare(self, data):
+        """Fit the members of the folds again if scikit-learn has dropped them."""
+        folds, count = draw_folds(self, data), len(self.estimator.calibrated_classifiers_)
+        ensemble = self.estimator.ensemble
+        if ensemble is True or (ensemble == "auto" and count > 1):
+            if len(folds) != count:
+                raise UnsupportedEstimatorError(
+                    f"{self.name} has {count} members, but cv makes {len(folds)} folds: pass "
+                    "cv as a number or a splitter, and fit again."
+                )
+            return
+        final = self.estimator.calibrated_classifiers_[0].estimator
+        fitted = fit_folds(self, final, folds, data, self.labels(data.y))
+        self.estimator._fold_members = fitted
+
+    def sources(self, number):
+        """Return (member, test rows) that the calibrators of one classifier were fitted on."""
+        tests = self.remembered.tests
+        if self.is_ensemble:
+            return [(number, tests[number])]
+        return [(k + 1, test) for k, test in enumerate(tests)]
+
+    def combine(self, estimator, kept, method):
+        data, fitted = self.data, []
+        members = type(self)(estimator).members()
+        codes = codes_of(data.y, self.estimator.classes_)
+        given = data.params["sample_weight"]
+        for number, one in enumerate(estimator.calibrated_classifiers_):
+            pairs = [(k, test[kept[test]]) for k, test in self.sources(number)]
+            rows = np.concatenate([test for _, test in pairs])
+            F = np.concatenate(
+                [self.scores(members[k], take_rows(data.X, test)) for k, test in pairs]
+            )
+            weight = None if given is None else given[rows]
+            again = []
+            for column, target, calibrator in self.calibrators(one, members[number], F):
+                labels = codes[rows]
+                if target is not None:
+                    labels = (labels == target).astype(int)
+                again.append(clone(calibrator).fit(column, labels, weight))
+            fitted.append(copy.copy(one))
+            fitted[-1].calibrators = again
+        estimator.calibrated_classifiers_ = fitted
+
+    def calibrators(self, one, member, F):
+        """Generate (input, class or None, calibrator) of a calibrated classifier."""
+        if self.estimator.method == "temperature":
+            yield F, None, one.calibrators[0]
+            return
+        classes = codes_of(member.classes_, self.estimator.classes_)
+        targets = [1] if F.shape[1] == 1 else classes
+        yield from zip(F.T, targets, one.calibrators, strict=True)
+
+    def scores(self, member, X):
+        """Return the decision values (q, K) that calibrators take, (q, 1) of two classes."""
+        if hasattr(member, "decision_function"):
+            return np.asarray(member.decision_function(X)).reshape(X.shape[0], -1)
+        proba = member.predict_proba(X)
+        two = proba.shape[1] == 2 and self.estimator.method != "temperature"
+        return proba[:, [1]] if two else proba
+
+    def moved_scores(self, k, moved, X=None):
+        """Return the influence on `scores`, (q, n, K)."""
+        if hasattr(self.members()[k], "decision_function"):
+            found = moved(k, "decision_function", X)
+            return found if found.ndim == 3 else found[:, :, None]
+        found = moved(k, "predict_proba", X)
+        two = found.shape[-1] == 2 and self.estimator.method != "temperature"
+        return found[:, :, [1]] if two else found
+
+    def stages(self, number, moved):
+        """Return (class or None, column, stage, influence on its statistics), a list."""
+        known = vars(self).setdefault("_stages", {})
+        if number in known:
+            return known[number]
+        data, w = self.data, self.sample_weight
+        codes = codes_of(data.y, self.estimator.classes_)
+        one, member = self.estimator.calibrated_classifiers_[number], self.members()[number]
+        pairs = self.sources(number)
+        rows = np.concatenate([test for _, test in pairs])
+        F = np.concatenate(
+            [self.scores(self.members()[k], take_rows(data.X, test)) for k, test in pairs]
+        )
+        found = []
+        each = self.calibrators(one, member, F)
+        for column, (values, target, calibrator) in enumerate(each):
+            if target is None:
+                logits, _ = self.logits(member, values)
+                stage = TemperatureStage(calibrator, logits, codes[rows], w[rows])
+            else:
+                sigmoid = self.estimator.method == "sigmoid"
+                cls = SigmoidStage if sigmoid else IsotonicStage
+                stage = cls(calibrator, values, codes[rows] == target, w[rows])
+            statistics = np.zeros((len(stage.weight_derivative), data.n_rows))
+            statistics[:, rows] += w.sum() * stage.weight_derivative
+            found.append((target, column, stage, statistics))
+        start = 0
+        for k, test in pairs:
+            for block in row_blocks(len(test), 16 * data.n_rows * F.shape[1]):
+                X = take_rows(data.X, test[block])
+                dF = self.moved_scores(k, moved, X)
+                here = slice(start + block.start, start + block.stop)
+                for target, column, stage, statistics in found:
+                    pull = stage.input_derivative[:, here]
+                    if target is None:
+                        _, dz = self.logits(member, F[here], dF)
+                        statistics += np.einsum("rbk,bnk->rn", pull, dz)
+                    else:
+                        statistics += pull @ dF[:, :, column]
+            start += len(test)
+        known[number] = found
+        return found
+
+    def logits(self, member, F, dF=None):
+        """Return logits of `scores` and their tangents, for a temperature."""
+        dF = np.zeros((len(F), 1, F.shape[1])) if dF is None else dF
+        proba = not hasattr(member, "decision_function")
+        if F.shape[1] == 1:
+            return as_logits(F[:, 0], dF[:, :, 0], are_probabilities=False)
+        return as_logits(F, dF, are_probabilities=proba)
+
+    def tangent(self, X, method, moved):
+        count, total = len(self.estimator.calibrated_classifiers_), 0.0
+        for number in range(count):
+            member = self.members()[number]
+            F = self.scores(member, X)
+            dF = self.moved_scores(number, moved)
+            n_classes = len(self.estimator.classes_)
+            Y, dY = np.zeros((len(F), n_classes)), np.zeros((*dF.shape[:2], n_classes))
+            for target, column, stage, statistics in self.stages(number, moved):
+                if target is None:
+                    z, dz = self.logits(member, F, dF)
+                    dY = stage.tangent(z, dz, statistics)
+                    continue
+                Y[:, target] = stage.response(F[:, column])
+                dY[:, :, target] = stage.tangent(F[:, column], dF[:, :, column], statistics)
+            if self.estimator.method != "temperature":
+                if n_classes == 2:
+                    dY[:, :, 0] = -dY[:, :, 1]
+                else:
+                    dY = normalised(Y, dY)
+            total = total + dY / count
+        return total
+
+
+class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV):
+    """Classifiers with calibrated probabilities, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.calibration.CalibratedClassifierCV`. The loss of a sample is the log loss
+    ``l = -log p_y`` of `predict_proba`.
+
+    A calibrator is a stage whose input is the decision value F of held-out samples. With A the
+    Hessian of its loss in its parameters a, g_i the gradient of row i's term, and M the mixed
+    derivative, ``da = -A^-1 (g_i + M dF_i)``. Isotonic calibrators move with the means of
+    their blocks and with the decision values at the ends of these.
+
+    Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
+    Removal takes rows out of the folds as drawn. With ``ensemble=False`` the models of the
+    folds, which scikit-learn does not keep, are fitted once more.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Classifier or pipeline that has influence here, ours or scikit-learn's; one in a
+        `sklearn.frozen.FrozenEstimator` does not move.
+    method : {"sigmoid", "isotonic", "temperature"}, default="sigmoid"
+        How to calibrate.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    ensemble : bool or "auto", default="auto"
+        Whether each fold has a classifier with a calibrator of its own.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.calibration import CalibratedClassifierCV
+    >>> from skinfluence.svm import SmoothHingeLinearSVC
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = CalibratedClassifierCV(SmoothHingeLinearSVC(), cv=3).fit(scale(X), y)
+    >>> clf.influence_loss(scale(X)[:2], y[:2]).shape
+    (2, 569)
+    """
+
+    _problem_class = CalibratedProblem
+    fit = remembering(calibration.CalibratedClassifierCV.fit)

@@ -1,0 +1,222 @@
+"""Regressors of targets that a transformer changes first."""
+
+import numpy as np
+from sklearn import compose
+from sklearn.base import clone
+from sklearn.utils import check_array
+
+from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.groups import check_indices
+from skinfluence.stages import learns_from_rows
+from skinfluence.stages.chain import add
+from skinfluence.stages.registry import make_chain
+from skinfluence.whole import TrainingData
+
+__all__ = ["TransformedTargetRegressor"]
+
+
+class TransformedTargetProblem(CompositeProblem):
+    """One member on all rows, whose targets went through a stage.
+
+    With y' = t(y; s) the target of the member, g its prediction and f that of the composite,
+    ``t(f; s) = g``, so
+
+        t'(f) df = dg + sum_k (dg/dy'_k) dy'_k - (dt/ds) ds.
+    """
+
+    path = "regressor_"
+
+    def members(self):
+        return [self.estimator.regressor_]
+
+    def put(self, estimator, members):
+        estimator.regressor_ = members[0]
+
+    def transformed(self, y, transformer=None):
+        """Return targets as the regressor sees them."""
+        transformer = self.estimator.transformer_ if transformer is None else transformer
+        y = check_array(y, ensure_2d=False, input_name="y")
+        columns = y.reshape(-1, 1) if y.ndim == 1 else y
+        found = np.asarray(transformer.transform(columns))
+        flat = y.ndim == 1 and found.ndim == 2 and found.shape[1] == 1
+        return found[:, 0] if flat else found
+
+    def targets(self, y):
+        return [(None, self.transformed(y))]
+
+    @property
+    def learns(self):
+        """Whether the transformer moves with the training rows."""
+        return learns_from_rows(self.estimator.transformer_)
+
+    # ---------------------------------------------------------------- influence
+
+    def chain(self):
+        """Return the stage that the targets went through."""
+        y = np.asarray(self.data.y, dtype=np.float64)
+        columns = y.reshape(-1, 1) if y.ndim == 1 else y
+        return make_chain([self.estimator.transformer_], columns, None, [None])
+
+    def tangent(self, X, method, moved):
+        chain, f = self.chain(), np.asarray(self.response(X, method), dtype=np.float64)
+        columns = f.reshape(len(f), -1)
+        slope = np.asarray(chain.pull_input(columns, np.ones(columns.shape)))  # t'(f)
+        dg = moved(0, method)
+        if chain.has_influence:
+            if columns.shape[1] > 1:
+                raise UnsupportedEstimatorError(
+                    f"Influence of {self.name} through {self.estimator.transformer_!r} with "
+                    "several targets. Use one target, or the methods that remove samples."
+                )
+            dg = dg + self.through_targets(X, chain, columns)
+        return dg / (slope if dg.ndim == 3 else slope[:, 0])[:, None]
+
+    def through_targets(self, X, chain, f):
+        """Return sum_k (dg/dy'_k) dy'_k - (dt/ds) ds for predictions f (q, 1), (q, n)."""
+        member, w = self.members()[0], self.sample_weight
+        weight = self.parts[0].weight(w)
+        g = member.predict(X)
+        # A squared loss has the slope 1 here, and its gradient is linear in the targets.
+        queries = g - 0.5
+        if not np.allclose(member.sample_loss(X, queries), 0.25, rtol=1e-6):
+            raise UnsupportedEstimatorError(
+                f"Influence of {self.name} through {self.estimator.transformer_!r} is known "
+                f"for regressors with a squared loss, not for {type(member).__name__}. Use "
+                "one of these, or the methods that remove samples (leave_out_*)."
+            )
+        shifted = self.transformed(self.data.y) + 1.0
+        to_targets = member.influence_relabel(X, queries, y_new=shifted)
+        to_targets = to_targets * (weight / weight.sum())
+        with np.errstate(divide="ignore"):
+            scale = np.where(w > 0, w.sum() / w, np.nan)
+        cs = [
+            add(
+                chain.pull_training_statistics(B[:, None]),
+                chain.pull_statistics(one[None], np.array([[-1.0]])),
+            )
+            for B, one in zip(to_targets, f, strict=True)
+        ]
+        return chain.row_influences(cs) * scale
+
+    # ---------------------------------------------------------------- removal
+
+    def models_without(self, groups, method, **options):
+        if not self.learns:
+            return super().models_without(groups, method, **options)
+        if method == "influence":
+            return [FirstOrder(self, rows) for rows in groups]
+        return [self.refit(self.data.without(rows), method) for rows in groups]
+
+    def refit(self, data, method):
+        """Return the composite fitted on other data, None if there is no model."""
+        y = np.asarray(data.y)
+        transformer = clone(self.estimator.transformer_)
+        transformer.fit(y.reshape(-1, 1) if y.ndim == 1 else y)
+        given, weight = data.params["sample_weight"], np.ones(len(y))
+        if given is not None and self.parts[0].reached:
+            weight = given
+        problem = self.members()[0]._problem("leave_out_loss")
+        model = problem.model_on(data.X, self.transformed(y, transformer), weight, method)
+        if model is None:
+            return None
+        other = self.with_members([model], [])
+        other.transformer_ = transformer
+        return other
+
+    def move_to(self, data, method):
+        """Become the composite fitted on other data."""
+        other = self.refit(data, method)
+        if other is None:
+            raise ValueError(
+                "The regressor has no optimum on these samples: it was left as it is."
+            )
+        weight = data.params["sample_weight"]
+        type(self)(other).adopt(data.X, data.y, weight, self.name)
+        vars(self.estimator).update(vars(other))
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        if not self.learns or method == "influence":
+            self.refuse_first_order(method)
+            super().remove_samples(indices, method=method, hessian_solver=hessian_solver)
+            return
+        rows = check_indices(indices, self.data.n_rows)
+        self.resolve([rows], None, method, None)
+        self.move_to(self.data.without(rows), method)
+
+    def refuse_first_order(self, method):
+        """Raise if parameters to first order would be those for other targets."""
+        if self.learns and method == "influence":
+            raise UnsupportedEstimatorError(
+                f"remove_samples of {self.name} fits {self.estimator.transformer_!r} again, "
+                "and parameters to first order are those for the present targets: use "
+                "method='exact' or 'newton'."
+            )
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        if not self.learns:
+            super().add_samples(X, y, sample_weight, hessian_solver=hessian_solver)
+            return
+        data, given = self.data, self.data.params["sample_weight"]
+        if given is None and sample_weight is not None:
+            data = TrainingData(data.X, data.y, {"sample_weight": self.sample_weight})
+        self.move_to(data.append(X, np.asarray(y), sample_weight), "exact")
+
+
+class FirstOrder:
+    """A regressor without some rows to first order: its predictions move."""
+
+    def __init__(self, problem, rows):
+        self.problem = problem
+        self.rows = rows
+
+    def predict(self, X):
+        """Return predictions (q,)."""
+        w = self.problem.sample_weight
+        moved = self.problem.influence_prediction(X)[:, self.rows]
+        return self.problem.response(X, "predict") - moved @ (w[self.rows] / w.sum())
+
+    def sample_loss(self, X, y):
+        """Return losses (q,)."""
+        return self.problem.loss(self.predict(X), y)[0]
+
+
+class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegressor):
+    """A regressor of transformed targets, with influence on the scale of y as given.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.compose.TransformedTargetRegressor`. The prediction is
+    ``f = t^-1(g(x))`` with g the regressor's prediction and t the transformer, and the loss of
+    a sample its squared error ``l = (y - f)^2``.
+
+    The transformer is a stage. If it learns from the targets, as StandardScaler and
+    PowerTransformer do, influence passes through it for regressors with a squared loss, and
+    removal fits it again.
+
+    Parameters
+    ----------
+    regressor : estimator, default=None
+        Regressor or pipeline that has influence here, ours or scikit-learn's.
+    transformer : estimator, default=None
+        Transformer of the targets.
+    func : callable, default=None
+        Function of the targets, in place of a transformer.
+    inverse_func : callable, default=None
+        Its inverse.
+    check_inverse : bool, default=True
+        Whether `fit` checks that the inverse is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.compose import TransformedTargetRegressor
+    >>> from skinfluence.linear_model import Ridge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = TransformedTargetRegressor(Ridge(), func=np.log, inverse_func=np.exp).fit(X, y)
+    >>> reg.influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _problem_class = TransformedTargetProblem
+    fit = remembering(compose.TransformedTargetRegressor.fit)

@@ -1,0 +1,44 @@
+"""Folds that scikit-learn does not keep, drawn again as `fit` drew them."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.whole import take_rows
+
+__all__ = ["draw_folds", "fit_folds"]
+
+
+def draw_folds(problem, data):
+    """Return (train, test) of the folds of a composite, which must not be random.
+
+    Parameters
+    ----------
+    problem : CompositeProblem
+        The composite, whose parameter `cv` makes the folds.
+    data : TrainingData
+        What it was fitted on.
+    """
+    y = np.asarray(data.y)
+    cv = check_cv(problem.estimator.cv, y, classifier=problem.is_classifier)
+    seed = getattr(cv, "random_state", 0)
+    if not isinstance(seed, Integral) and getattr(cv, "shuffle", True):
+        raise UnsupportedEstimatorError(
+            f"The folds of {problem.name} are random, and scikit-learn does not keep them: "
+            "pass cv with an integer random_state, or without a shuffle, and fit again."
+        )
+    return list(cv.split(np.empty((data.n_rows, 0)), y))
+
+
+def fit_folds(problem, member, folds, data, y):
+    """Return clones of a member that are fitted on each training fold."""
+    weight, fitted = data.params["sample_weight"], []
+    for train, _ in folds:
+        params = {}
+        if weight is not None and problem.reaches(member):
+            params["sample_weight"] = weight[train]
+        fitted.append(clone(member).fit(take_rows(data.X, train), y[train], **params))
+    return fitted

@@ -1,0 +1,281 @@
+"""Chapter A for composites: the derivatives of the members' responses, combined."""
+
+from numbers import Real
+
+import numpy as np
+
+from skinfluence import influence
+from skinfluence.blocks import row_blocks
+from skinfluence.checks import check_count, check_option, prepare_out
+from skinfluence.composite.losses import log_loss, squared_error
+from skinfluence.whole import take_rows
+
+__all__ = ["CompositeInfluence"]
+
+
+class CompositeInfluence:
+    """Influence methods with the signatures that estimators have."""
+
+    @property
+    def loss_method(self):
+        """The response that the loss is one of, None for the sum of the members' losses."""
+        if not self.is_classifier:
+            return "predict"
+        return "predict_proba" if hasattr(self.estimator, "predict_proba") else None
+
+    def loss(self, value, y):
+        """Return losses (q,) of responses, and their derivatives in the responses."""
+        if self.is_classifier:
+            return log_loss(value, codes_of(y, self.estimator.classes_))
+        return squared_error(value, y)
+
+    def sample_loss(self, X, y):
+        self.check_supported()
+        X, y = as_rows(X), as_target(y)
+        method = self.loss_method
+        if method is not None:
+            return self.loss(self.response(X, method), y)[0]
+        total = np.zeros(X.shape[0])
+        for k, member, rows, yk in self.shared(y):
+            if rows is None:
+                total += member.sample_loss(self.features(k, X), yk)
+            elif len(rows):
+                total[rows] += member.sample_loss(self.features(k, take_rows(X, rows)), yk)
+        return total
+
+    def shared(self, y):
+        """Generate (k, member, rows, target) of labelled samples for members with a loss."""
+        for k, (rows, yk) in enumerate(self.targets(y)):
+            member = self.members()[k]
+            if hasattr(member, "sample_loss"):
+                yield k, member, rows, yk
+
+    def response(self, X, method):
+        """Return a response of the composite."""
+        return getattr(self.estimator, method)(X)
+
+    def moved(self, X, options):
+        """Return ``moved(k, method, X)``, see `CompositeProblem.tangent`."""
+        weight, queries = self.sample_weight, X
+
+        def moved(k, method, X=None):
+            part, Xk = self.parts[k], self.features(k, queries if X is None else X)
+            if part.is_constant:
+                shape = np.shape(getattr(part.member, method)(Xk))
+                return np.zeros((shape[0], len(weight), *shape[1:]))
+            found = part.member.influence_prediction(Xk, response_method=method, **options)
+            if isinstance(found, list):
+                return [part.to_composite(one, weight) for one in found]
+            return part.to_composite(found, weight)
+
+        return moved
+
+    def influence_on_losses(self, X, y, options):
+        """Return the influence (q, n) on losses of samples that fit into memory."""
+        method, weight = self.loss_method, self.sample_weight
+        if method is not None:
+            _, gradient = self.loss(self.response(X, method), y)
+            return contract(gradient, self.tangent(X, method, self.moved(X, options)))
+        total = np.zeros((X.shape[0], len(weight)))
+        for k, member, rows, yk in self.shared(y):
+            part = self.parts[k]
+            chosen = slice(None) if rows is None else rows
+            Xk = self.features(k, X if rows is None else take_rows(X, rows))
+            if Xk.shape[0]:
+                found = member.influence_loss(Xk, yk, **options)
+                total[chosen] += part.to_composite(found, weight)
+        return total
+
+    def blocks(self, n_queries, working_memory=None):
+        """Return blocks of queries whose influences on the members fit into memory."""
+        classes = getattr(self.estimator, "classes_", ())
+        width = 2 * max(2, len(classes)) * len(self.parts)
+        row_bytes = 8 * self.data.n_rows * width
+        return row_blocks(n_queries, row_bytes, working_memory=working_memory)
+
+    def influence_loss(
+        self,
+        X,
+        y,
+        *,
+        average=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        n, X, y = self.data.n_rows, as_rows(X), as_target(y)
+        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+        check_length(X, y)
+        q = X.shape[0]
+        out = prepare_out(out, (n,) if average else (q, n), dtype)
+        total = np.zeros(n)
+        for block in self.blocks(q):
+            Xb, yb = take_block(X, block), take_block(y, block)
+            found = self.influence_on_losses(Xb, yb, options)
+            if average:
+                total += found.sum(axis=0)
+            else:
+                out[block] = found
+        if average:
+            out[:] = total / q
+        return out
+
+    def influence_loss_chunked(
+        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
+    ):
+        if working_memory is not None and (
+            not isinstance(working_memory, Real) or not working_memory > 0
+        ):
+            raise ValueError(
+                f"working_memory={working_memory!r} must be a positive number of MiB."
+            )
+        X, y = as_rows(X), as_target(y)
+        check_length(X, y)
+        blocks = self.blocks(X.shape[0], working_memory)
+
+        def generate():
+            for block in blocks:
+                Xb, yb = take_block(X, block), take_block(y, block)
+                chunk = self.influence_on_losses(Xb, yb, {"hessian_solver": hessian_solver})
+                yield chunk if reduce_func is None else reduce_func(chunk, block.start)
+
+        return generate()
+
+    def influence_prediction(
+        self,
+        X,
+        *,
+        response_method="auto",
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        method = self.response_method(response_method)
+        n, X = self.data.n_rows, as_rows(X)
+        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+        q, results = X.shape[0], None
+        for block in self.blocks(q):
+            Xb = take_block(X, block)
+            found = self.tangent(Xb, method, self.moved(Xb, options))
+            several = isinstance(found, list)
+            if results is None:
+                given = [None] * len(found) if several else [out]
+                results = [
+                    prepare_out(place, (q, n, *one.shape[2:]), dtype)
+                    for place, one in zip(given, found if several else [found], strict=True)
+                ]
+            for result, one in zip(results, found if several else [found], strict=True):
+                result[block] = one
+        return results if several else results[0]
+
+    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
+        data = self.data
+        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+        result = np.empty(data.n_rows)
+        for block in self.blocks(data.n_rows):
+            X, y = take_block(data.X, block), take_block(data.y, block)
+            result[block] = self.influence_on_losses(X, y, options)[:, block].diagonal()
+        return result
+
+    def influential_samples(
+        self,
+        X,
+        y,
+        n_influential=10,
+        *,
+        order="absolute",
+        average=False,
+        return_influence=True,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        check_option("order", order, influence.ORDERS)
+        n = self.data.n_rows
+        check_count("n_influential", n_influential, n)
+        if average:
+            whole = self.influence_loss(X, y, average=True, hessian_solver=hessian_solver)
+            chunks = [whole[None]]
+        else:
+            chunks = self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
+        best = []
+        for chunk in chunks:
+            columns = np.broadcast_to(np.arange(n), chunk.shape)
+            best.append(influence.keep_largest(chunk, columns, n_influential, order))
+        values, indices = (np.concatenate(parts) for parts in zip(*best, strict=True))
+        if average:
+            values, indices = values[0], indices[0]
+        return (values, indices) if return_influence else indices
+
+    def response_method(self, response_method):
+        """Return the response that is meant, or say why it has no influence."""
+        options = ("auto", "decision_function", "predict_proba", "predict")
+        check_option("response_method", response_method, options)
+        if not self.is_classifier:
+            known = ["predict"]
+        else:
+            known = [name for name in options[1:3] if hasattr(self.estimator, name)]
+        if response_method == "auto" and known:
+            return known[0]
+        if response_method in known:
+            return response_method
+        listed = " or ".join(repr(name) for name in known) or "influence_loss"
+        if self.is_classifier and response_method in ("auto", "predict"):
+            raise ValueError(
+                f"The class labels that {self.name} predicts have no derivative: use {listed}."
+            )
+        raise ValueError(f"{self.name} has no {response_method}: use {listed}.")
+
+
+def contract(gradient, moved):
+    """Return sum_r (dl/dr) I_r, (q, n), for responses r of one array or of a list of them."""
+    if isinstance(moved, list):
+        return sum(contract(g, m) for g, m in zip(gradient, moved, strict=True))
+    if moved.ndim == 2:
+        return gradient.reshape(len(moved), 1) * moved
+    return np.einsum("qk,qnk->qn", gradient, moved)
+
+
+def normalised(Y, moved):
+    """Return the tangent (q, n, K) of P = Y / sum Y: dP = (dY - P sum dY) / sum Y."""
+    total = Y.sum(axis=1)[:, None]
+    P = (Y / total)[:, None, :]
+    return (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
+
+
+def codes_of(y, classes):
+    """Return the positions of labels among the classes, (q,)."""
+    y = np.asarray(y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    known = np.isin(y, classes)
+    if not known.all():
+        raise ValueError(
+            f"y holds the label {y[~known][0]!r}, which was not seen in fit: the labels are "
+            f"{classes.tolist()}."
+        )
+    return np.searchsorted(classes, y)
+
+
+def as_rows(X):
+    """Return samples that have a shape."""
+    return X if hasattr(X, "shape") else np.asarray(X)
+
+
+def as_target(y):
+    """Return targets that have a shape."""
+    if y is None:
+        raise ValueError("y is required: it is None.")
+    return y if hasattr(y, "shape") else np.asarray(y)
+
+
+def take_block(X, block):
+    """Return a block of rows."""
+    return take_rows(as_rows(X), block)
+
+
+def check_length(X, y):
+    """Raise unless there is a target for each sample."""
+    if X.shape[0] != y.shape[0]:
+        raise ValueError(f"X holds {X.shape[0]} samples, but y {y.shape[0]} targets.")

@@ -1,0 +1,36 @@
+"""Losses of a composite's responses: values (q,), and derivatives in the responses."""
+
+import numpy as np
+
+__all__ = ["log_loss", "marginal_log_loss", "squared_error"]
+
+
+def log_loss(proba, codes):
+    """Return -log p of the given classes (q,), and its derivative (q, K) in p."""
+    rows = np.arange(len(codes))
+    gradient = np.zeros(proba.shape)
+    with np.errstate(divide="ignore"):
+        loss = -np.log(proba[rows, codes])
+        gradient[rows, codes] = -1.0 / proba[rows, codes]
+    return loss, gradient
+
+
+def marginal_log_loss(proba, labels):
+    """Return the log loss of several labels, summed over them, and its derivative in p.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (q, K)
+        Probability of each label.
+    labels : ndarray of shape (q, K)
+        1 for the labels that a sample has, 0 for the others.
+    """
+    own = np.where(labels == 1, proba, 1.0 - proba)
+    with np.errstate(divide="ignore"):
+        return -np.log(own).sum(axis=1), np.where(labels == 1, -1.0, 1.0) / own
+
+
+def squared_error(prediction, y):
+    """Return (y - f)^2, summed over targets, and its derivative 2 (f - y) in f."""
+    error = prediction - np.asarray(y, dtype=np.float64).reshape(prediction.shape)
+    return (error**2).reshape(len(error), -1).sum(axis=1), 2.0 * error

@@ -1,0 +1,60 @@
+"""The methods of composites; their `fit` is scikit-learn's and remembers the data."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any, ClassVar
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence.composite.problem import CompositeProblem
+from skinfluence.fitted import COMPOSITES
+from skinfluence.methods import InfluenceMethods
+from skinfluence.methods.available import why_not_composite
+
+__all__ = ["CompositeMixin", "remembering"]
+
+
+class CompositeMixin(InfluenceMethods):
+    """Influence methods of an estimator around others; stands before scikit-learn's class.
+
+    A composite has `_problem_class`, which says what its parts are and how their responses
+    combine.
+    """
+
+    _problem_class: ClassVar[type[CompositeProblem]]
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        COMPOSITES[cls._parent_class()] = cls
+
+    @classmethod
+    def _parent_class(cls):
+        """Return the class of scikit-learn that this one adds influence to."""
+        after = cls.__mro__[cls.__mro__.index(CompositeMixin) + 1 :]
+        return next(parent for parent in after if issubclass(parent, BaseEstimator))
+
+    def _problem(self, method: str | None = None) -> Any:
+        """Return the problem that a method asks."""
+        check_is_fitted(self)
+        return self._problem_class(self)
+
+    def _check_has(self, name: str) -> None:
+        """Raise AttributeError with the reason if composites lack a method."""
+        if not hasattr(self._problem_class, name):
+            raise AttributeError(why_not_composite(self, name))
+
+
+def remembering(fit):
+    """Return scikit-learn's `fit` of a composite, followed by remembering its data."""
+
+    @wraps(fit)
+    def remember(self, X, y, *args, **params):
+        vars(self).pop("_composite", None)
+        fit(self, X, y, *args, **params)
+        weight = params.get("sample_weight", args[0] if args else None)
+        self._problem_class(self).remember(X, y, weight)
+        return self
+
+    return remember

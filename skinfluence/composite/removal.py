@@ -1,0 +1,280 @@
+"""Chapter C for composites: the composite of its members without some rows.
+
+Each member loses its own rows by its own removal method. scikit-learn's code combines the
+responses of the members, as in a refit.
+"""
+
+import copy
+
+import numpy as np
+from scipy import sparse
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+
+from skinfluence import removal
+from skinfluence.blocks import row_blocks
+from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.composite.influence import as_rows, as_target, check_length
+from skinfluence.exceptions import warn
+from skinfluence.groups import resolve_groups
+from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.whole import take_rows
+
+__all__ = ["CompositeRemoval"]
+
+RESPONSES = ("predict", "decision_function", "predict_proba")
+
+
+class CompositeRemoval:
+    """Removal methods with the signatures that estimators have."""
+
+    @property
+    def model_bytes(self):
+        """Bytes that a copy of the members needs."""
+        return sum(
+            part.member._problem().model_bytes for part in self.parts if not part.is_constant
+        )
+
+    def models_without(self, groups, method, **options):
+        """Return the composite without each group of rows, None if there is no model.
+
+        Parameters
+        ----------
+        groups : list of ndarray
+            Rows of each group.
+        method : {"influence", "newton", "exact", "refit"}
+            Accuracy; "refit" lets scikit-learn fit the members again.
+        **options : dict
+            `refine`, `hessian_solver`, `n_jobs` and `verbose`.
+        """
+        columns = []
+        left_alone = len(self.parts) - self.n_combined
+        for number, part in enumerate(self.parts):
+            models = [part.member] * len(groups)
+            local = part.local(groups)
+            leaving = [g for g, rows in enumerate(local) if part.counts[rows].any()]
+            if leaving and number < left_alone and not part.is_constant:
+                problem = part.member._problem("leave_out_loss")
+                found = problem.models_without([local[g] for g in leaving], method, **options)
+                for g, model in zip(leaving, found, strict=True):
+                    models[g] = model
+            columns.append(models)
+        return [
+            None
+            if any(m is None for m in members)
+            else self.with_members(list(members), rows, method)
+            for rows, *members in zip(groups, *columns, strict=True)
+        ]
+
+    def each(self, groups, method, *, chosen=None, **options):
+        """Generate (group, model) without each group, None for a group without a model.
+
+        Models are computed in blocks that fit into memory.
+        """
+        chosen = np.arange(len(groups)) if chosen is None else chosen
+        lost = []
+        for block in row_blocks(len(chosen), self.model_bytes):
+            rows = [groups.rows(group) for group in chosen[block]]
+            models = self.models_without(rows, method, **options)
+            for group, model in zip(chosen[block], models, strict=True):
+                if model is None:
+                    lost.append(group)
+                yield group, model
+        if lost:
+            named = ", ".join(groups.name(group) for group in lost[:5])
+            warn(
+                f"{len(lost)} of {len(groups)} group(s) leave a member of {self.name} without "
+                f"a model, because a class is lost or its objective has no optimum; their "
+                f"results are NaN: {named}."
+            )
+
+    def resolve(self, groups, cv, method, refine):
+        """Return the `Groups` that a user means, after checks of the other arguments."""
+        check_option("method", method, removal.METHODS)
+        check_refine(refine, method)
+        data = self.data
+        groups = resolve_groups(groups, cv, X=data.X, y=data.y, classifier=self.is_classifier)
+        groups.check_leaves_weight(self.sample_weight)
+        return groups
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        dtype=None,
+        out=None,
+        **options,
+    ):
+        groups = self.resolve(groups, cv, method, refine)
+        X, y = as_rows(X), as_target(y)
+        check_length(X, y)
+        out = prepare_out(out, (X.shape[0], len(groups)), dtype)
+        for group, model in self.each(groups, method, refine=refine, **options):
+            out[:, group] = np.nan if model is None else model.sample_loss(X, y)
+        return out
+
+    def leave_out_predict(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        response_method="predict",
+        **options,
+    ):
+        check_option("response_method", response_method, RESPONSES)
+        if not hasattr(self.estimator, response_method):
+            raise ValueError(f"{self.name} has no {response_method}.")
+        groups = self.resolve(groups, cv, method, refine)
+        found = self.left_out([response_method], groups, method, refine=refine, **options)
+        return found[response_method]
+
+    def left_out(self, names, groups, method, **options):
+        """Return responses of training samples without their groups, a dict by names."""
+        groups.partition()
+        data, pieces = self.data, {name: {} for name in names}
+        for group, model in self.each(groups, method, **options):
+            X = take_rows(data.X, groups.rows(group))
+            for name in names if model is not None else ():
+                pieces[name][group] = getattr(model, name)(X)
+        missing = [g for g in range(len(groups)) if g not in pieces[names[0]]]
+        if missing and "predict" in names and self.is_classifier:
+            raise ValueError(
+                f"There is no model without {groups.name(missing[0])}, so its samples have no "
+                "predicted class. Use groups that leave members of every class, or another "
+                "response_method, whose values are NaN there."
+            )
+        return {name: assemble(pieces[name], groups, data.n_rows) for name in names}
+
+    def leave_out_score(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        scoring=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        **options,
+    ):
+        groups = self.resolve(groups, cv, method, refine)
+        names = [name for name in RESPONSES if hasattr(self.estimator, name)]
+        found = self.left_out(names, groups, method, refine=refine, **options)
+        pooled = pool(self.estimator, found)
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        data = self.data
+        if scoring is None:
+            return float(pooled.score(data.X, data.y, **metadata))
+        scorer = check_scoring(pooled, scoring=scoring)
+        return float(scorer(pooled, data.X, data.y, **metadata))
+
+    def suspicions(self, strategy, method, refine, **options):
+        """Return how suspicious the label of each training sample is, (n,).
+
+        See `inspection.rank_label_errors`.
+        """
+        data = self.data
+        if strategy == "self_influence":
+            return -self.self_influence(**options)
+        if strategy == "loss":
+            return self.sample_loss(data.X, data.y)
+        relabel = strategy == "relabel" and self.is_classifier
+        if relabel and data.y.ndim > 1:
+            raise ValueError(
+                f"strategy='relabel' needs one label for each sample, and {self.name} has "
+                "several: use 'leave_out_loss'."
+            )
+        groups = self.resolve(None, None, method, refine)
+        scores = np.empty(data.n_rows)
+        for row, model in self.each(groups, method, refine=refine, **options):
+            model = self.estimator if model is None else model
+            X, y = take_rows(data.X, [row]), take_rows(data.y, [row])
+            scores[row] = model.sample_loss(X, y)[0]
+            if relabel:
+                others = [label for label in self.estimator.classes_ if label != y[0]]
+                scores[row] -= min(model.sample_loss(X, np.array([o]))[0] for o in others)
+        return scores
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        **options,
+    ):
+        random_state = check_random_state(random_state)
+        groups = self.resolve(groups, cv, method, refine)
+        check_count("n_checks", n_checks, len(groups), of="groups")
+        start = self.answer(self.estimator)
+        size = np.full((len(groups), 1), np.nan)
+        for group, model in self.each(groups, method, refine=refine, **options):
+            if model is not None:
+                size[group] = np.linalg.norm(self.answer(model) - start)
+        indices = choose_checks(size, n_checks, random_state)
+        changes = []
+        for how in (method, "refit"):
+            models = dict(self.each(groups, how, chosen=indices, **options))
+            changes.append(np.array([self.answer(models[g]) - start for g in indices]))
+        return compare_changes(*changes, indices, start)
+
+    def answer(self, model):
+        """Return the response of all training samples that removals are compared by, flat."""
+        for name in ("decision_function", "predict_proba", "predict"):
+            if hasattr(model, name):
+                found = getattr(model, name)(self.data.X)
+                break
+        if name == "predict" and self.is_classifier:  # labels: losses instead
+            found = model.sample_loss(self.data.X, self.data.y)
+        return np.concatenate([np.ravel(one) for one in found])
+
+
+def assemble(pieces, groups, n):
+    """Return pieces of responses, one for each group, in the order of the samples."""
+    first = next(iter(pieces.values()), None)
+    if first is None:
+        return np.full(n, np.nan)
+    if isinstance(first, list):
+        return [
+            assemble({g: piece[j] for g, piece in pieces.items()}, groups, n)
+            for j in range(len(first))
+        ]
+    arrays = {g: dense(piece) for g, piece in pieces.items()}
+    joined = np.concatenate(list(arrays.values()))
+    if len(arrays) < len(groups):
+        out = np.full((n, *joined.shape[1:]), np.nan)
+    else:
+        out = np.empty((n, *joined.shape[1:]), joined.dtype)
+    out[np.concatenate([groups.rows(group) for group in arrays])] = joined
+    return out
+
+
+def dense(piece):
+    """Return an array of what may be sparse."""
+    return piece.toarray() if sparse.issparse(piece) else np.asarray(piece)
+
+
+def pool(estimator, responses):
+    """Return a copy of an estimator that answers with responses made before."""
+    methods = {name: _answer(name, value) for name, value in responses.items()}
+    pooled = copy.copy(estimator)
+    parent = type(estimator)._parent_class()
+    pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
+    return pooled
+
+
+def _answer(name, value):
+    def answer(self, X):
+        return value
+
+    answer.__name__ = name  # which scikit-learn asks for
+    return answer

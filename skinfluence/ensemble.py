@@ -1,0 +1,385 @@
+"""Ensembles: members that see all rows, or rows that were drawn, and are averaged."""
+
+import numpy as np
+from sklearn import ensemble
+from sklearn.utils import Bunch
+from sklearn.utils.validation import has_fit_parameter
+
+from skinfluence._compat import draws_by_weight
+from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.composite.influence import codes_of
+from skinfluence.composite.stacking import StackingProblem
+
+__all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
+    "StackingClassifier",
+    "StackingRegressor",
+    "VotingClassifier",
+    "VotingRegressor",
+]
+
+
+class VotingProblem(CompositeProblem):
+    """Members on all rows, whose responses have a weighted mean."""
+
+    def put(self, estimator, members):
+        estimator.estimators_ = members
+        found = iter(members)
+        named = [
+            (name, "drop" if e == "drop" else next(found)) for name, e in estimator.estimators
+        ]
+        estimator.named_estimators_ = Bunch(**dict(named))
+
+    def targets(self, y):
+        if self.is_classifier:
+            y = codes_of(y, self.estimator.classes_)
+        return [(None, y)] * len(self.members())
+
+    def tangent(self, X, method, moved):
+        given = self.estimator.weights
+        if given is None:
+            weight = np.ones(len(self.members()))
+        else:
+            named = zip(given, self.estimator.estimators, strict=True)
+            weight = np.array([w for w, (_, e) in named if e != "drop"], dtype=np.float64)
+        return sum(w * moved(k, method) for k, w in enumerate(weight / weight.sum()))
+
+
+class BaggingProblem(CompositeProblem):
+    """Members on rows and features that were drawn, whose responses have a mean."""
+
+    takes_arrays = True
+
+    def columns(self):
+        return self.estimator.estimators_features_
+
+    def targets(self, y):
+        y = codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
+        return [(None, y)] * len(self.members())
+
+    def drawn(self, data):
+        n = data.n_rows
+        samples = self.estimator.estimators_samples_
+        largest = max(int(rows.max()) for rows in samples)
+        if largest >= n:
+            raise ValueError(
+                f"X has {n} rows, but {self.name} drew row {largest} of its training data: "
+                "pass the samples of the fit."
+            )
+        if has_fit_parameter(self.estimator.estimator_, "sample_weight"):
+            return [(None, np.bincount(rows, minlength=n)) for rows in samples]
+        return [(rows, None) for rows in samples]
+
+    def reaches(self, member):
+        return not draws_by_weight(self.estimator) and super().reaches(member)
+
+    @property
+    def has_probabilities(self):
+        """Whether the members have probabilities; scikit-learn counts votes otherwise."""
+        return all(hasattr(member, "predict_proba") for member in self.members())
+
+    @property
+    def loss_method(self):
+        if self.is_classifier and not self.has_probabilities:
+            return None
+        return super().loss_method
+
+    def response_method(self, response_method):
+        if response_method == "predict_proba" and not self.has_probabilities:
+            raise ValueError(
+                f"The predict_proba of this {self.name} counts votes, which have no "
+                "derivative: use 'decision_function'."
+            )
+        return super().response_method(response_method)
+
+    def tangent(self, X, method, moved):
+        members = self.members()
+        total = 0.0
+        for k, member in enumerate(members):
+            part = moved(k, method)
+            if method == "predict_proba" and part.shape[-1] < self.estimator.n_classes_:
+                wide = np.zeros((*part.shape[:2], self.estimator.n_classes_))
+                wide[:, :, member.classes_] = part
+                part = wide
+            total = total + part / len(members)
+        return total
+
+
+class VotingClassifier(CompositeMixin, ensemble.VotingClassifier):
+    """Classifiers that vote, or whose probabilities are averaged, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.ensemble.VotingClassifier`. With soft voting the loss of a sample is the
+    log loss ``l = -log p_y`` of the mean probability ``p = sum_k w_k p_k / sum_k w_k``. Votes
+    have no derivative, so with hard voting it is the sum of the members' losses.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Estimators or pipelines that have influence here, ours or scikit-learn's.
+    voting : {"hard", "soft"}, default="hard"
+        Whether labels are counted or probabilities averaged.
+    weights : array-like of shape (n_classifiers,), default=None
+        Weights of the members.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    flatten_transform : bool, default=True
+        Shape of `transform`.
+    verbose : bool, default=False
+        Print the time that each fit takes.
+
+    See Also
+    --------
+    VotingRegressor : The same for regressors.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.ensemble import VotingClassifier
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> weak, strong = LogisticRegression(C=0.01), LogisticRegression(C=1.0, max_iter=1000)
+    >>> clf = VotingClassifier([("weak", weak), ("strong", strong)], voting="soft").fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 150)
+    """
+
+    _problem_class = VotingProblem
+    fit = remembering(ensemble.VotingClassifier.fit)
+
+
+class VotingRegressor(CompositeMixin, ensemble.VotingRegressor):
+    """Regressors whose predictions are averaged, with influence.
+
+    Parameters, attributes and `fit` are those of :class:`sklearn.ensemble.VotingRegressor`.
+    The prediction is ``f = sum_k w_k f_k / sum_k w_k``, and the loss of a sample its squared
+    error ``l = (y - f)^2``.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Estimators or pipelines that have influence here, ours or scikit-learn's.
+    weights : array-like of shape (n_regressors,), default=None
+        Weights of the members.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    verbose : bool, default=False
+        Print the time that each fit takes.
+
+    See Also
+    --------
+    VotingClassifier : The same for classifiers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.ensemble import VotingRegressor
+    >>> from skinfluence.linear_model import PoissonRegressor, Ridge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = VotingRegressor([("ridge", Ridge()), ("poisson", PoissonRegressor())])
+    >>> reg.fit(X, y).influence_loss(X[:2], y[:2]).shape
+    (2, 442)
+    """
+
+    _problem_class = VotingProblem
+    fit = remembering(ensemble.VotingRegressor.fit)
+
+
+class BaggingClassifier(CompositeMixin, ensemble.BaggingClassifier):
+    """Classifiers on rows and features that were drawn, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.ensemble.BaggingClassifier`. The loss of a sample is the log loss
+    ``l = -log p_y`` of the mean probability, or the sum of the members' losses if they have no
+    probabilities.
+
+    Frozen: the draws. A row counts as often as it was drawn, and removal takes it out of the
+    members that drew it, without new draws.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator or pipeline that has influence here, ours or scikit-learn's.
+    n_estimators : int, default=10
+        Number of members.
+    max_samples : int or float, default=None
+        How many rows to draw.
+    max_features : int or float, default=1.0
+        How many features to draw.
+    bootstrap : bool, default=True
+        Whether rows are drawn with replacement.
+    bootstrap_features : bool, default=False
+        Whether features are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to compute a score of the samples that members did not draw.
+    warm_start : bool, default=False
+        Whether to keep the members of an earlier fit.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    random_state : int, RandomState instance or None, default=None
+        Makes the draws.
+    verbose : int, default=0
+        Messages of joblib about progress.
+
+    See Also
+    --------
+    BaggingRegressor : The same for regressors.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.ensemble import BaggingClassifier
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = BaggingClassifier(LogisticRegression(max_iter=1000), 3, random_state=0)
+    >>> clf.fit(X, y).influence_loss(X[:2], y[:2]).shape
+    (2, 150)
+    """
+
+    _problem_class = BaggingProblem
+    fit = remembering(ensemble.BaggingClassifier.fit)
+
+
+class BaggingRegressor(CompositeMixin, ensemble.BaggingRegressor):
+    """Regressors on rows and features that were drawn, with influence.
+
+    Parameters, attributes and `fit` are those of :class:`sklearn.ensemble.BaggingRegressor`.
+    The loss of a sample is the squared error ``l = (y - f)^2`` of the mean prediction.
+
+    Frozen: the draws. A row counts as often as it was drawn, and removal takes it out of the
+    members that drew it, without new draws.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator or pipeline that has influence here, ours or scikit-learn's.
+    n_estimators : int, default=10
+        Number of members.
+    max_samples : int or float, default=None
+        How many rows to draw.
+    max_features : int or float, default=1.0
+        How many features to draw.
+    bootstrap : bool, default=True
+        Whether rows are drawn with replacement.
+    bootstrap_features : bool, default=False
+        Whether features are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to compute a score of the samples that members did not draw.
+    warm_start : bool, default=False
+        Whether to keep the members of an earlier fit.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    random_state : int, RandomState instance or None, default=None
+        Makes the draws.
+    verbose : int, default=0
+        Messages of joblib about progress.
+
+    See Also
+    --------
+    BaggingClassifier : The same for classifiers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.ensemble import BaggingRegressor
+    >>> from skinfluence.linear_model import Ridge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = BaggingRegressor(Ridge(), 3, random_state=0).fit(X, y)
+    >>> reg.influence_prediction(X[:2]).shape
+    (2, 442)
+    """
+
+    _problem_class = BaggingProblem
+    fit = remembering(ensemble.BaggingRegressor.fit)
+
+
+class StackingClassifier(CompositeMixin, ensemble.StackingClassifier):
+    """A final classifier on the predictions of others, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.ensemble.StackingClassifier`. The loss of a sample is the log loss
+    ``l = -log p_y`` of `predict_proba`.
+
+    The final estimator is fitted on cross-fitted predictions. Influence passes through the
+    members, the models of the folds, which scikit-learn does not keep and which are fitted
+    once more, and the final estimator, which has to be linear with a smooth loss.
+
+    Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
+    Removal takes rows out of the folds as drawn.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Estimators or pipelines that have influence here, ours or scikit-learn's.
+    final_estimator : estimator, default=None
+        What combines them; logistic regression by default.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds.
+    stack_method : str, default="auto"
+        The response that is stacked.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    passthrough : bool, default=False
+        Whether the final estimator sees the samples, too.
+    verbose : int, default=0
+        Messages of joblib about progress.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.ensemble import StackingClassifier
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> weak, strong = LogisticRegression(C=0.01), LogisticRegression(max_iter=1000)
+    >>> clf = StackingClassifier([("weak", weak), ("strong", strong)], cv=3).fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 150)
+    """
+
+    _problem_class = StackingProblem
+    fit = remembering(ensemble.StackingClassifier.fit)
+
+
+class StackingRegressor(CompositeMixin, ensemble.StackingRegressor):
+    """A final regressor on the predictions of others, with influence.
+
+    Parameters, attributes and `fit` are those of
+    :class:`sklearn.ensemble.StackingRegressor`. The loss of a sample is its squared
+    error ``l = (y - f)^2``.
+
+    The final estimator is fitted on cross-fitted predictions. Influence passes through the
+    members, the models of the folds, which scikit-learn does not keep and which are fitted
+    once more, and the final estimator, which has to be linear with a smooth loss.
+
+    Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
+    Removal takes rows out of the folds as drawn.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Estimators or pipelines that have influence here, ours or scikit-learn's.
+    final_estimator : estimator, default=None
+        What combines them; ridge regression with a search by default.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds.
+    n_jobs : int, default=None
+        Number of jobs that fit the members.
+    passthrough : bool, default=False
+        Whether the final estimator sees the samples, too.
+    verbose : int, default=0
+        Messages of joblib about progress.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.ensemble import StackingRegressor
+    >>> from skinfluence.linear_model import PoissonRegressor, Ridge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = StackingRegressor([("ridge", Ridge()), ("poisson", PoissonRegressor())], cv=3)
+    >>> reg.fit(X, y).influence_prediction(X[:2]).shape
+    (2, 442)
+    """
+
+    _problem_class = StackingProblem
+    fit = remembering(ensemble.StackingRegressor.fit)

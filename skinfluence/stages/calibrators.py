@@ -1,0 +1,158 @@
+"""Calibrators: stages after a classifier, whose input is its decision value.
+
+A calibrator has statistics s, which its fit computed from the decision values F_i, the labels
+and the weights of its training rows, and a response p(F; s). For the chain rule it has
+
+    weight_derivative    ds/dw_i of every training row,     (R, m)
+    input_derivative     ds/dF_i of every training row,     (R, m) or (R, m, K)
+    tangent              dp for given dF of queries and ds
+
+Both derivatives come from the condition that the fit solved: A ds = -(g_i + M dF_i) with A the
+Hessian of its loss, g_i the gradient of row i's term and M the mixed derivative.
+"""
+
+import numpy as np
+from scipy.special import expit, softmax
+
+__all__ = ["IsotonicStage", "SigmoidStage", "TemperatureStage", "as_logits"]
+
+
+class SigmoidStage:
+    """Platt's sigmoid: p = expit(-(a F + b)), with the log loss to smoothed labels T.
+
+        sum_i w_i (p_i - T_i) (F_i, 1) = 0,
+        T = (N_1 + 1)/(N_1 + 2) or 1/(N_0 + 2), with N the sums of the weights of the labels.
+
+    Parameters
+    ----------
+    calibrator : object
+        The fitted calibrator, with a_ and b_.
+    F : ndarray of shape (m,)
+        Decision values that it was fitted on.
+    positive : ndarray of bool, shape (m,)
+        Labels.
+    weight : ndarray of shape (m,)
+        Sample weights.
+    """
+
+    def __init__(self, calibrator, F, positive, weight):
+        self.a, self.b = calibrator.a_, calibrator.b_
+        p = self.response(F)
+        n1, n0 = weight[positive].sum(), weight[~positive].sum()
+        error = p - np.where(positive, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
+        rows = np.vstack([F, np.ones(len(F))])
+        curvature = weight * p * (1 - p)
+        hessian = (rows * curvature) @ rows.T
+        # The smoothed labels move with the weights, too.
+        smoothed = np.array(
+            [
+                rows[:, ~positive] @ -weight[~positive] / (n0 + 2) ** 2,
+                rows[:, positive] @ weight[positive] / (n1 + 2) ** 2,
+            ]
+        )
+        pull = error * rows - smoothed[positive.astype(int)].T
+        self.weight_derivative = np.linalg.solve(hessian, pull)
+        mixed = -self.a * curvature * rows
+        mixed[0] += weight * error
+        self.input_derivative = np.linalg.solve(hessian, mixed)
+
+    def response(self, F):
+        """Return p (q,) of decision values."""
+        return expit(-(self.a * F + self.b))
+
+    def tangent(self, F, moved, statistics):
+        """Return dp (q, n) for dF (q, n) and ds (2, n)."""
+        p = self.response(F)[:, None]
+        da, db = statistics
+        return -p * (1 - p) * (self.a * moved + F[:, None] * da + db)
+
+
+class IsotonicStage:
+    """Isotonic regression: values of blocks, and lines between neighbouring blocks.
+
+    The value of a block is the weighted mean of its labels. The statistics are the knots of
+    the lines: the decision values at the ends of the blocks, and the values there.
+    """
+
+    def __init__(self, calibrator, F, positive, weight):
+        self.x, self.y = calibrator.X_thresholds_, calibrator.y_thresholds_
+        knots = len(self.x)
+        fitted = calibrator.predict(F)
+        at_knot = (self.x[:, None] == F).astype(np.float64)
+        in_block = np.isclose(fitted, self.y[:, None], rtol=0, atol=1e-12) * weight
+        total = np.maximum(in_block.sum(axis=1), np.finfo(float).tiny)[:, None]
+        of_block = np.where(in_block > 0, positive - self.y[:, None], 0.0) / total
+        still = np.zeros((knots, len(F)))
+        self.weight_derivative = np.vstack([still, of_block])
+        share = at_knot / np.maximum(at_knot.sum(axis=1), 1.0)[:, None]
+        self.input_derivative = np.vstack([share, still])
+
+    def response(self, F):
+        """Return p (q,) of decision values."""
+        return np.interp(F, self.x, self.y)
+
+    def tangent(self, F, moved, statistics):
+        """Return dp (q, n) for dF (q, n) and ds (2 knots, n)."""
+        dx, dy = np.split(statistics, 2)
+        if len(self.x) == 1:
+            return np.repeat(dy, len(F), axis=0)
+        left = np.clip(np.searchsorted(self.x, F) - 1, 0, len(self.x) - 2)
+        right = left + 1
+        width = self.x[right] - self.x[left]
+        t = np.clip((F - self.x[left]) / width, 0.0, 1.0)[:, None]
+        inside = (self.x[0] < F) & (self.x[-1] > F)
+        slope = np.where(inside, (self.y[right] - self.y[left]) / width, 0.0)[:, None]
+        along = moved - (1 - t) * dx[left] - t * dx[right]
+        return slope * along + (1 - t) * dy[left] + t * dy[right]
+
+
+class TemperatureStage:
+    """Temperature: p = softmax(beta z) of logits z, with the log loss of the labels.
+
+        sum_i w_i (sum_j p_ij z_ij - z_iy) = 0
+
+    Parameters
+    ----------
+    calibrator : object
+        The fitted calibrator, with beta_.
+    z : ndarray of shape (m, K)
+        Logits that it was fitted on.
+    codes : ndarray of int, shape (m,)
+        Labels.
+    weight : ndarray of shape (m,)
+        Sample weights.
+    """
+
+    def __init__(self, calibrator, z, codes, weight):
+        self.beta = float(calibrator.beta_)
+        p = self.response(z)
+        mean = np.sum(p * z, axis=1, keepdims=True)
+        curvature = weight @ np.sum(p * (z - mean) ** 2, axis=1)
+        own = np.eye(z.shape[1])[codes]
+        error = mean[:, 0] - np.sum(own * z, axis=1)
+        mixed = p * (1 + self.beta * (z - mean)) - own
+        self.weight_derivative = -error[None] / curvature
+        self.input_derivative = -(weight[:, None] * mixed)[None] / curvature
+
+    def response(self, z):
+        """Return p (q, K) of logits."""
+        return softmax(self.beta * z, axis=1)
+
+    def tangent(self, z, moved, statistics):
+        """Return dp (q, n, K) for dz (q, n, K) and d beta (1, n)."""
+        p = self.response(z)[:, None, :]
+        u = self.beta * moved + statistics[0][:, None] * z[:, None, :]
+        return p * (u - np.sum(p * u, axis=-1, keepdims=True))
+
+
+def as_logits(values, moved, *, are_probabilities):
+    """Return logits (q, K) of a classifier's responses, and their tangents (q, n, K).
+
+    As scikit-learn makes them: (-F, F) of one decision value, the logarithm of probabilities.
+    """
+    if are_probabilities:
+        shifted = values + 1e-12
+        return np.log(shifted), moved / shifted[:, None, :]
+    if values.ndim == 1:
+        return np.stack([-values, values], axis=-1), np.stack([-moved, moved], axis=-1)
+    return values, moved

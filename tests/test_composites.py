@@ -1,0 +1,727 @@
+"""Estimators around others: every case against refits of scikit-learn."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from sklearn import config_context, ensemble, linear_model, multiclass, multioutput, svm
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    LeaveOneOut,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, PowerTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+import skinfluence
+from skinfluence import TrainingDataMissingError, UnsupportedEstimatorError, from_fitted
+from skinfluence.fitted import COMPOSITES
+from skinfluence.inspection import (
+    InfluenceDisplay,
+    LeaveOutDisplay,
+    LeverageDisplay,
+    rank_label_errors,
+)
+from skinfluence.model_selection import jackknife_plus_interval, leave_one_out_scorer
+
+LOGISTIC = linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-13, max_iter=200)
+SCALED = make_pipeline(StandardScaler(), LOGISTIC)
+RIDGE = linear_model.Ridge(alpha=0.3)
+POISSON = linear_model.PoissonRegressor(solver="newton-cholesky", tol=1e-13)
+SCALED_RIDGE = make_pipeline(StandardScaler(), RIDGE)
+RESPONSES = ("predict", "predict_proba", "decision_function")
+
+
+def classes(n=45):
+    """Return three classes that overlap."""
+    X, y = load_iris(return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(150)[:n]
+    return X[rows] + rng.normal(0, 0.5, (n, 4)), np.array(["a", "b", "c"])[y[rows]]
+
+
+def two_classes():
+    X, y = classes()
+    return X, (y == "b").astype(int)
+
+
+def labels():
+    X, y = classes()
+    return X, np.column_stack([y != "a", y == "b"]).astype(int)
+
+
+def numbers():
+    X, y = load_diabetes(return_X_y=True)
+    return 10 * X[:40, :5], y[:40] / 50
+
+
+def several_numbers():
+    X, y = numbers()
+    return X, np.column_stack([y, np.sqrt(y)])
+
+
+REST = multiclass.OneVsRestClassifier(SCALED)
+voting, several = ensemble.VotingClassifier, multioutput
+CASES = {
+    "rest": (multiclass.OneVsRestClassifier(LOGISTIC), classes),
+    "rest of pipelines": (multiclass.OneVsRestClassifier(SCALED), classes),
+    "rest, two classes": (multiclass.OneVsRestClassifier(LOGISTIC), two_classes),
+    "rest, labels": (multiclass.OneVsRestClassifier(LOGISTIC), labels),
+    "one": (multiclass.OneVsOneClassifier(LOGISTIC), classes),
+    "one, two classes": (multiclass.OneVsOneClassifier(LOGISTIC), two_classes),
+    "one of pipelines": (multiclass.OneVsOneClassifier(SCALED), classes),
+    "soft": (
+        voting([("a", LOGISTIC), ("b", SCALED)], voting="soft", weights=[1, 2]),
+        classes,
+    ),
+    "soft of others": (
+        voting(
+            [("a", LOGISTIC), ("b", multiclass.OneVsRestClassifier(SCALED))], voting="soft"
+        ),
+        classes,
+    ),
+    "hard": (voting([("a", LOGISTIC), ("b", SCALED), ("c", "drop")]), classes),
+    "mean": (ensemble.VotingRegressor([("a", SCALED_RIDGE), ("b", POISSON)]), numbers),
+    "outputs": (several.MultiOutputClassifier(LOGISTIC), labels),
+    "log of targets": (
+        TransformedTargetRegressor(SCALED_RIDGE, func=np.log, inverse_func=np.exp),
+        numbers,
+    ),
+    "scaled targets": (
+        TransformedTargetRegressor(SCALED_RIDGE, transformer=StandardScaler()),
+        numbers,
+    ),
+    "power of targets": (
+        TransformedTargetRegressor(RIDGE, transformer=PowerTransformer()),
+        numbers,
+    ),
+    "chain": (several.ClassifierChain(LOGISTIC, order=[1, 0]), labels),
+    "chain of probabilities": (
+        several.ClassifierChain(SCALED, chain_method="predict_proba"),
+        labels,
+    ),
+    "chain of numbers": (several.RegressorChain(SCALED_RIDGE), several_numbers),
+    "outputs of pipelines": (several.MultiOutputRegressor(SCALED_RIDGE), several_numbers),
+}
+BAGS = {
+    "bag": (
+        ensemble.BaggingClassifier(LOGISTIC, 3, max_features=3, random_state=0),
+        classes,
+    ),
+    "bag of pipelines": (
+        ensemble.BaggingClassifier(SCALED, 2, max_samples=0.8, random_state=0),
+        classes,
+    ),
+    "bag of numbers": (ensemble.BaggingRegressor(RIDGE, 3, random_state=0), numbers),
+}
+every_case = pytest.mark.parametrize("name", [*CASES, *BAGS])
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+def fitted(name):
+    """Return (scikit-learn's fit, ours, X, y) of a case."""
+    template, data = {**CASES, **BAGS}[name]
+    X, y = data()
+    plain = clone(template).fit(X, y)
+    return plain, from_fitted(plain, X, y), X, y
+
+
+def members(composite):
+    """Return the fitted members of a composite of scikit-learn."""
+    if hasattr(composite, "calibrated_classifiers_"):
+        return [one.estimator for one in composite.calibrated_classifiers_]
+    return (
+        composite.estimators_ if hasattr(composite, "estimators_") else [composite.regressor_]
+    )
+
+
+def responses(estimator, X, names=RESPONSES):
+    """Return the responses that an estimator has, as arrays (q, K), by their names."""
+    found = {}
+    for name in names:
+        if hasattr(estimator, name):
+            value = getattr(estimator, name)(X)
+            if isinstance(value, list):
+                value = np.concatenate(value, axis=1)
+            found[name] = value
+    return found
+
+
+def assert_equal_responses(one, other, X, tolerance=1e-8):
+    expected = responses(other, X)
+    for name, value in responses(one, X).items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, expected[name], rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(value, expected[name])
+
+
+@each_case
+def test_predictions_without_folds_are_those_of_cross_validation(name):
+    plain, ours, X, y = fitted(name)
+    for response in RESPONSES:
+        if not hasattr(ours, response):
+            continue
+        found = ours.leave_out_predict(cv=3, method="exact", response_method=response)
+        if name.startswith("chain"):  # scikit-learn expects a list of them
+            expected = np.empty(found.shape)
+            for train, test in KFold(3).split(X):
+                refit = clone(plain).fit(X[train], y[train])
+                expected[test] = getattr(refit, response)(X[test])
+        else:
+            expected = cross_val_predict(plain, X, y, cv=3, method=response)
+        if np.asarray(expected).dtype.kind == "f":
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(found, expected)
+
+
+@each_case
+def test_removal_of_rows_and_groups_is_a_refit(name):
+    plain, ours, X, y = fitted(name)
+    groups = [[4], [0, 7, 9]]
+    found = ours.leave_out_loss(X[:6], y[:6], groups, method="exact")
+    for column, rows in zip(found.T, groups, strict=True):
+        rest = np.delete(np.arange(len(y)), rows)
+        refit = from_fitted(clone(plain).fit(X[rest], y[rest]), X[rest], y[rest])
+        np.testing.assert_allclose(
+            column, refit.sample_loss(X[:6], y[:6]), rtol=1e-6, atol=1e-8
+        )
+        removed = copy.copy(ours).remove_samples(rows)
+        assert_equal_responses(removed, refit, X, 1e-7)
+        np.testing.assert_allclose(
+            removed.influence_loss(X[:2], y[:2]),
+            refit.influence_loss(X[:2], y[:2]),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+        removed.add_samples(X[rows], y[rows])
+        assert_equal_responses(removed, ours, X, 1e-7)
+
+
+@every_case
+def test_first_order_and_newton_removal_come_near_the_refit(name):
+    _, ours, X, y = fitted(name)
+    plain = ours.sample_loss(X[:5], y[:5])[:, None]
+    rows = [[3], [8], [20], [31]]
+    changes = {
+        method: ours.leave_out_loss(X[:5], y[:5], rows, method=method) - plain
+        for method in ("influence", "newton", "exact")
+    }
+    linear = -ours.influence_loss(X[:5], y[:5])[:, [3, 8, 20, 31]] / len(y)
+    size = np.linalg.norm(changes["exact"])
+    assert np.linalg.norm(changes["newton"] - changes["exact"]) < 0.05 * size
+    assert np.linalg.norm(changes["influence"] - changes["exact"]) < 0.5 * size
+    assert np.linalg.norm(linear - changes["exact"]) < 0.5 * size
+
+
+def requesting(estimator):
+    """Return a clone whose innermost estimators ask for sample weights."""
+    found = clone(estimator)
+    for value in [found, *found.get_params(deep=True).values()]:
+        if hasattr(value, "set_fit_request"):
+            if type(value) in COMPOSITES:
+                continue
+            value.set_fit_request(sample_weight=True)
+    return found
+
+
+def differences(template, X, y, weight, row, read, step=1e-4):
+    """Return S times the central difference of `read` of fits in the weight of a row."""
+    values = []
+    for sign in (1, -1):
+        moved = weight.copy()
+        moved[row] += sign * step
+        values.append(read(clone(template).fit(X, y, sample_weight=moved)))
+    return weight.sum() * (values[0] - values[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "power of targets"])
+def test_influence_is_the_derivative_of_the_weighted_fit(name):
+    template, data = CASES[name]
+    X, y = data()
+    weight = np.random.default_rng(1).uniform(0.5, 1.5, len(y))
+    with config_context(enable_metadata_routing=True):
+        template = requesting(template)
+        plain = clone(template).fit(X, y, sample_weight=weight)
+        ours = from_fitted(plain, X, y, weight)
+        losses = ours.influence_loss(X[:3], y[:3])
+        names = [r for r in RESPONSES[1:] if hasattr(ours, r)]
+        if not hasattr(ours, "classes_"):
+            names = ["predict"]
+        moved = {}
+        for response in names:
+            value = ours.influence_prediction(X[:3], response_method=response)
+            moved[response] = np.concatenate(value, -1) if isinstance(value, list) else value
+        for row in (1, 17):
+            expected = differences(
+                template,
+                X,
+                y,
+                weight,
+                row,
+                lambda fit: from_fitted(fit, X, y, weight).sample_loss(X[:3], y[:3]),
+            )
+            np.testing.assert_allclose(losses[:, row], expected, rtol=1e-5, atol=1e-5)
+            for response, value in moved.items():
+                expected = differences(
+                    template,
+                    X,
+                    y,
+                    weight,
+                    row,
+                    lambda fit, response=response: responses(fit, X[:3], [response])[response],
+                )
+                np.testing.assert_allclose(value[:, row], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("transformer", [PowerTransformer(), StandardScaler()])
+def test_influence_through_transformed_targets_is_that_of_copies_of_a_row(transformer):
+    X, y = numbers()
+    reg = TransformedTargetRegressor(RIDGE, transformer=transformer).fit(X, y)
+    moved = from_fitted(reg, X, y).influence_prediction(X[:4])
+    m, row = 200, 7
+    values = []
+    for extra in (1, -1):
+        counts = np.full(len(y), m)
+        counts[row] += extra
+        rows = np.repeat(np.arange(len(y)), counts)
+        many = clone(reg).set_params(regressor__alpha=m * RIDGE.alpha).fit(X[rows], y[rows])
+        values.append(many.predict(X[:4]))
+    expected = len(y) * (values[0] - values[1]) * m / 2
+    np.testing.assert_allclose(moved[:, row], expected, rtol=1e-3, atol=1e-4)
+
+
+CALIBRATED = [
+    (method, ensemble, data)
+    for method in ("sigmoid", "temperature", "isotonic")
+    for ensemble in (True, False)
+    for data in (two_classes, classes)
+]
+
+
+@pytest.mark.parametrize(("method", "ensemble", "data"), CALIBRATED)
+def test_calibrated_probabilities(method, ensemble, data):
+    X, y = data()
+    rng, rows = np.random.default_rng(2), np.arange(len(y))
+    weight = rng.uniform(0.5, 1.5, len(y))  # without weights, blocks of labels may tie
+    folds = list(StratifiedKFold(3).split(X, y))
+    template = CalibratedClassifierCV(LOGISTIC, method=method, ensemble=ensemble, cv=folds)
+    plain = clone(template).fit(X, y, weight)
+    ours = from_fitted(plain, X, y, weight)
+    moved = ours.influence_prediction(X[:5])
+    losses = ours.influence_loss(X[:5], y[:5])
+    proba, codes = plain.predict_proba(X[:5]), np.unique(y, return_inverse=True)[1][:5]
+    expected = -moved[np.arange(5), :, codes] / proba[np.arange(5), codes][:, None]
+    np.testing.assert_allclose(losses, expected, rtol=1e-8, atol=1e-12)
+    for row in (1, 17):
+        found = differences(
+            template, X, y, weight, row, lambda fit: fit.predict_proba(X[:5]), step=1e-3
+        )
+        np.testing.assert_allclose(moved[:, row], found, rtol=1e-3, atol=1e-3)
+    gone = [4, 11]
+    kept = np.delete(rows, gone)
+    place = np.cumsum(np.isin(rows, kept)) - 1
+    folds = [[place[fold[np.isin(fold, kept)]] for fold in pair] for pair in folds]
+    refit = clone(template).set_params(cv=folds).fit(X[kept], y[kept], weight[kept])
+    found = ours.leave_out_loss(X, y, [gone], method="exact")[:, 0]
+    removed = ours.remove_samples(gone)
+    np.testing.assert_allclose(found, removed.sample_loss(X, y), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        removed.predict_proba(X), refit.predict_proba(X), rtol=1e-6, atol=1e-7
+    )
+    again = from_fitted(refit, X[kept], y[kept], weight[kept])
+    np.testing.assert_allclose(
+        removed.influence_loss(X[:2], y[:2]),
+        again.influence_loss(X[:2], y[:2]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+STACKS = {
+    "two classes": (
+        ensemble.StackingClassifier([("a", LOGISTIC), ("b", SCALED)], LOGISTIC),
+        two_classes,
+    ),
+    "three classes": (
+        ensemble.StackingClassifier([("a", SCALED)], LOGISTIC, passthrough=True),
+        classes,
+    ),
+    "decision values": (
+        ensemble.StackingClassifier(
+            [("a", LOGISTIC)], LOGISTIC, stack_method="decision_function"
+        ),
+        two_classes,
+    ),
+    "numbers": (
+        ensemble.StackingRegressor([("a", SCALED_RIDGE), ("b", POISSON)], RIDGE),
+        numbers,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_stacks(name):
+    template, data = STACKS[name]
+    X, y = data()
+    rows = np.arange(len(y))
+    folds = list(KFold(3).split(X))
+    weight = np.random.default_rng(2).uniform(0.5, 1.5, len(y))
+    response = "predict_proba" if hasattr(template, "predict_proba") else "predict"
+    with config_context(enable_metadata_routing=True):
+        template = requesting(template).set_params(cv=folds)
+        plain = clone(template).fit(X, y, sample_weight=weight)
+        ours = from_fitted(plain, X, y, weight)
+        moved = ours.influence_prediction(X[:4], response_method=response)
+        for row in (1, 17):
+            found = differences(
+                template, X, y, weight, row, lambda fit: getattr(fit, response)(X[:4])
+            )
+            np.testing.assert_allclose(moved[:, row], found, rtol=1e-4, atol=1e-4)
+        gone = [4, 11]
+        kept = np.delete(rows, gone)
+        place = np.cumsum(np.isin(rows, kept)) - 1
+        folds = [[place[fold[np.isin(fold, kept)]] for fold in pair] for pair in folds]
+        refit = clone(template).set_params(cv=folds)
+        refit.fit(X[kept], y[kept], sample_weight=weight[kept])
+        found = ours.leave_out_loss(X, y, [gone], method="exact")[:, 0]
+        removed = ours.remove_samples(gone)
+        np.testing.assert_allclose(found, removed.sample_loss(X, y), rtol=1e-6, atol=1e-8)
+        assert_equal_responses(removed, refit, X, 1e-6)
+        again = from_fitted(refit, X[kept], y[kept], weight[kept])
+        np.testing.assert_allclose(
+            removed.influence_loss(X[:2], y[:2]),
+            again.influence_loss(X[:2], y[:2]),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+NESTED = {
+    "calibrated and bagged": (
+        voting(
+            [
+                ("a", CalibratedClassifierCV(LOGISTIC, cv=3)),
+                ("b", ensemble.BaggingClassifier(REST, 2, random_state=0)),
+            ],
+            voting="soft",
+        ),
+        classes,
+    ),
+    "stack of composites": (
+        ensemble.StackingClassifier(
+            [("a", REST), ("b", voting([("x", LOGISTIC), ("y", SCALED)], voting="soft"))],
+            cv=3,
+        ),
+        two_classes,
+    ),
+    "outputs of transformed targets": (
+        several.MultiOutputRegressor(
+            TransformedTargetRegressor(RIDGE, transformer=PowerTransformer())
+        ),
+        several_numbers,
+    ),
+    "outputs of stacks": (
+        several.MultiOutputRegressor(ensemble.StackingRegressor([("a", RIDGE)], RIDGE, cv=3)),
+        several_numbers,
+    ),
+    "calibrated pipelines": (
+        CalibratedClassifierCV(SCALED, cv=3, ensemble=False),
+        two_classes,
+    ),
+    "kernels": (multiclass.OneVsRestClassifier(svm.SVC(tol=1e-8)), classes),
+    "hinges": (
+        ensemble.BaggingClassifier(svm.LinearSVC(tol=1e-9), 2, random_state=0),
+        two_classes,
+    ),
+    "l1 and Huber": (
+        ensemble.VotingRegressor(
+            [("a", linear_model.Lasso(0.05, tol=1e-10)), ("b", linear_model.HuberRegressor())]
+        ),
+        numbers,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # lbfgs and libsvm on few rows
+@pytest.mark.parametrize("name", NESTED)
+def test_members_of_any_kind(name):
+    template, data = NESTED[name]
+    X, y = data()
+    ours = from_fitted(clone(template).fit(X, y), X, y)
+    groups = [[3], [8], [20], [31]]
+    base = ours.sample_loss(X[:4], y[:4])[:, None]
+    linear = -ours.influence_loss(X[:4], y[:4])[:, [3, 8, 20, 31]] / len(y)
+    changes = ours.leave_out_loss(X[:4], y[:4], groups, method="exact") - base
+    newton = ours.leave_out_loss(X[:4], y[:4], groups) - base
+    size = np.linalg.norm(changes)
+    assert np.linalg.norm(newton - changes) < 0.01 * size
+    assert np.linalg.norm(linear - changes) < 0.5 * size
+    removed = ours.remove_samples([3]).sample_loss(X[:4], y[:4])
+    assert np.abs(removed - base[:, 0] - changes[:, 0]).max() < 1e-5 * size
+
+
+def test_a_frozen_classifier_does_not_move_but_its_calibrator_does():
+    X, y = two_classes()
+    frozen = FrozenEstimator(clone(LOGISTIC).fit(X[::2], y[::2]))
+    template = CalibratedClassifierCV(frozen, cv=2)
+    ours = from_fitted(clone(template).fit(X, y), X, y)
+    moved = ours.influence_prediction(X[:3])
+    weight = np.ones(len(y))
+    found = differences(
+        template, X, y, weight, 3, lambda fit: fit.predict_proba(X[:3]), step=1e-3
+    )
+    np.testing.assert_allclose(moved[:, 3], found, rtol=1e-3, atol=1e-3)
+
+
+def test_random_folds_are_refused():
+    X, y = two_classes()
+    cv = StratifiedKFold(3, shuffle=True)
+    plain = CalibratedClassifierCV(LOGISTIC, cv=cv).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="integer random_state"):
+        from_fitted(plain, X, y)
+
+
+def test_chains_on_cross_fitted_predictions_are_refused():
+    X, y = labels()
+    plain = multioutput.ClassifierChain(LOGISTIC, cv=3).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Use cv=None"):
+        from_fitted(plain, X, y)
+
+
+def test_targets_through_a_transformer_need_a_squared_loss():
+    X, y = numbers()
+    reg = TransformedTargetRegressor(POISSON, transformer=MinMaxScaler((1, 2))).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="squared loss"):
+        from_fitted(reg, X, y).influence_prediction(X)
+
+
+@pytest.mark.parametrize("name", BAGS)
+def test_bags_keep_their_draws(name):
+    plain, ours, X, y = fitted(name)
+    codes = np.unique(y, return_inverse=True)[1] if hasattr(ours, "classes_") else y
+    method = "predict_proba" if hasattr(ours, "classes_") else "predict"
+    kept = np.delete(np.arange(len(y)), [2, 5, 6])
+    expected = []
+    for member, rows, columns in zip(
+        plain.estimators_, plain.estimators_samples_, plain.estimators_features_, strict=True
+    ):
+        rows = rows[np.isin(rows, kept)]
+        refit = clone(member).fit(X[rows][:, columns], codes[rows])
+        expected.append(getattr(refit, method)(X[:, columns]))
+    removed = copy.copy(ours).remove_samples([2, 5, 6])
+    np.testing.assert_allclose(
+        getattr(removed, method)(X), np.mean(expected, axis=0), rtol=1e-7
+    )
+    found = ours.leave_out_predict([[2, 5, 6], kept], method="newton", response_method=method)
+    assert found.shape == getattr(plain, method)(X).shape
+    with pytest.raises(UnsupportedEstimatorError, match="Fit it again"):
+        ours.add_samples(X[:1], y[:1])
+
+
+def test_influence_of_a_bag_counts_a_row_as_often_as_it_was_drawn():
+    plain, ours, X, y = fitted("bag of numbers")
+    moved = ours.influence_prediction(X[:4])
+    counts = [np.bincount(rows, minlength=len(y)) for rows in plain.estimators_samples_]
+    for row in (0, 3):
+        values = []
+        for sign in (1, -1):
+            scale = np.ones(len(y))
+            scale[row] += sign * 1e-4
+            fits = [clone(RIDGE).fit(X, y, count * scale) for count in counts]
+            values.append(np.mean([fit.predict(X[:4]) for fit in fits], axis=0))
+        expected = len(y) * (values[0] - values[1]) / 2e-4
+        np.testing.assert_allclose(moved[:, row], expected, rtol=1e-6, atol=1e-8)
+
+
+@every_case
+def test_our_own_fit_answers_like_from_fitted(name):
+    plain, found, X, y = fitted(name)
+    ours = COMPOSITES[type(plain)](**plain.get_params(deep=False)).fit(X, y)
+    assert type(ours) is type(found)
+    assert clone(ours).get_params(deep=False).keys() == plain.get_params(deep=False).keys()
+    expected = found.influence_loss(X[:2], y[:2])
+    np.testing.assert_allclose(ours.influence_loss(X[:2], y[:2]), expected)
+    assert_equal_responses(ours, plain, X)
+    restored = pickle.loads(pickle.dumps(ours))
+    np.testing.assert_allclose(restored.influence_loss(X[:2], y[:2]), expected)
+
+
+@every_case
+def test_the_argument_stays_as_it_is(name):
+    plain, ours, X, _ = fitted(name)
+    before = [id(member) for member in members(plain)]
+    answers = responses(plain, X)
+    ours.remove_samples([0, 1])
+    assert [id(member) for member in members(plain)] == before
+    for response, value in responses(plain, X).items():
+        np.testing.assert_array_equal(value, answers[response])
+
+
+@every_case
+def test_summaries_agree_with_the_whole_array(name):
+    _, ours, X, y = fitted(name)
+    whole = ours.influence_loss(X, y)
+    np.testing.assert_allclose(ours.self_influence(), whole.diagonal(), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(
+        ours.influence_loss(X, y, average=True), whole.mean(axis=0), rtol=1e-8, atol=1e-10
+    )
+    chunks = list(ours.influence_loss_chunked(X, y, working_memory=0.05))
+    assert len(chunks) > 1
+    np.testing.assert_allclose(np.concatenate(chunks), whole, rtol=1e-8, atol=1e-10)
+    values, indices = ours.influential_samples(X[:4], y[:4], 3, order="helpful")
+    np.testing.assert_array_equal(indices, np.argsort(whole[:4], axis=1)[:, :3])
+    np.testing.assert_allclose(values, np.take_along_axis(whole[:4], indices, 1))
+    out = np.empty((4, len(y)), dtype=np.float32)
+    assert ours.influence_loss(X[:4], y[:4], out=out) is out
+    np.testing.assert_allclose(out, whole[:4], rtol=1e-5)
+
+
+@each_case
+def test_scores_and_checks(name):
+    plain, ours, X, y = fitted(name)
+    folds = KFold(3)
+    found = ours.leave_out_score(cv=folds, method="exact")
+    if hasattr(ours, "classes_"):  # folds of equal sizes
+        assert found == pytest.approx(cross_val_score(plain, X, y, cv=folds).mean())
+    check = ours.leave_out_check(3, method="exact", random_state=0)
+    assert check.max_relative_error < 1e-5
+    assert check.slope == pytest.approx(1, abs=1e-5)
+
+
+@every_case
+def test_training_data_come_and_go(name):
+    plain, ours, X, y = fitted(name)
+    expected = ours.influence_loss(X[:2], y[:2])
+    later = from_fitted(plain)
+    ours.drop_training_data()
+    for one in (later, ours):
+        with pytest.raises(TrainingDataMissingError, match="set_training_data"):
+            one.influence_loss(X[:2], y[:2])
+        assert one.sample_loss(X[:2], y[:2]).shape == (2,)
+        assert one.set_training_data(X, y) is one
+        np.testing.assert_allclose(one.influence_loss(X[:2], y[:2]), expected)
+
+
+@pytest.mark.parametrize("strategy", ["relabel", "leave_out_loss", "self_influence", "loss"])
+@pytest.mark.parametrize("name", ["rest", "one of pipelines", "mean", "bag"])
+def test_wrong_labels_are_ranked(name, strategy):
+    _, ours, X, y = fitted(name)
+    indices, scores = rank_label_errors(ours, strategy=strategy, return_scores=True)
+    assert sorted(indices) == list(range(len(y)))
+    if strategy == "loss":
+        np.testing.assert_allclose(scores, ours.sample_loss(X, y))
+    if strategy == "leave_out_loss":
+        row = indices[0]
+        expected = ours.leave_out_loss(X[[row]], y[[row]], [[row]])
+        np.testing.assert_allclose(scores[row], expected[0, 0])
+
+
+def test_a_scorer_of_leave_one_out_predictions():
+    X, y = numbers()
+    rows = np.arange(len(y))
+    reg = skinfluence.ensemble.VotingRegressor([("a", RIDGE), ("b", RIDGE)])
+    scorer = leave_one_out_scorer("neg_mean_absolute_error")
+    grid = {"a__alpha": [0.1, 10.0]}
+    search = GridSearchCV(reg, grid, scoring=scorer, cv=[(rows, rows)]).fit(X, y)
+    expected = [
+        cross_val_score(
+            clone(reg).set_params(a__alpha=alpha),
+            X,
+            y,
+            cv=LeaveOneOut(),
+            scoring="neg_mean_absolute_error",
+        ).mean()
+        for alpha in grid["a__alpha"]
+    ]
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
+
+
+def test_functions_of_parameters_are_refused_by_name():
+    _, ours, X, y = fitted("rest")
+    for call in (
+        lambda: LeverageDisplay.from_estimator(ours),
+        lambda: LeaveOutDisplay.from_estimator(ours),
+        lambda: jackknife_plus_interval(ours, X),
+    ):
+        with pytest.raises(TypeError, match="OneVsRestClassifier has several models"):
+            call()
+    display = InfluenceDisplay.from_estimator(ours, X[[0]], y[[0]])
+    assert display.ax_.get_title()
+
+
+@pytest.mark.parametrize(
+    "name", ["params_", "influence_params", "polish", "influence_summary"]
+)
+def test_methods_about_one_vector_of_parameters_are_hidden(name):
+    _, ours, _, _ = fitted("rest")
+    assert not hasattr(ours, name)
+
+
+def test_labels_have_no_derivative():
+    _, ours, X, _ = fitted("hard")
+    with pytest.raises(ValueError, match="no derivative"):
+        ours.influence_prediction(X)
+    bag = ensemble.BaggingClassifier(svm.LinearSVC(), 2, random_state=0)
+    X, y = classes()
+    with pytest.raises(ValueError, match="counts votes"):
+        from_fitted(bag.fit(X, y), X, y).influence_prediction(
+            X, response_method="predict_proba"
+        )
+
+
+def test_unknown_labels_and_lengths_are_named():
+    _, ours, X, y = fitted("rest")
+    with pytest.raises(ValueError, match=r"label np\.str_\('z'\)"):
+        ours.sample_loss(X[:2], ["z", "a"])
+    with pytest.raises(ValueError, match="2 samples, but y 3 targets"):
+        ours.influence_loss(X[:2], y[:3])
+    _, ours, X, y = fitted("outputs")
+    with pytest.raises(ValueError, match="2 outputs"):
+        ours.sample_loss(X, y[:, 0])
+
+
+def test_a_group_that_takes_a_class_away_leaves_no_model():
+    _, ours, X, y = fitted("rest")
+    groups = [np.flatnonzero(y == "a"), np.flatnonzero(y != "a")[:3]]
+    with pytest.warns(skinfluence.InfluenceWarning, match="group 0"):
+        found = ours.leave_out_loss(X[:2], y[:2], groups)
+    assert np.isnan(found[:, 0]).all()
+    assert np.isfinite(found[:, 1]).all()
+
+
+def test_members_without_influence_are_refused_by_name():
+    X, y = classes()
+    tree = DecisionTreeClassifier()
+    plain = ensemble.VotingClassifier([("a", LOGISTIC), ("b", tree)]).fit(X, y)
+    message = r"estimators_\[1\] is a DecisionTreeClassifier"
+    with pytest.raises(UnsupportedEstimatorError, match=message):
+        from_fitted(plain, X, y)
+    ours = COMPOSITES[type(plain)](**plain.get_params(deep=False)).fit(X, y)
+    assert_equal_responses(ours, plain, X)
+    with pytest.raises(UnsupportedEstimatorError, match=message):
+        ours.influence_loss(X, y)
+
+
+def test_a_pipeline_that_ends_in_a_composite_is_refused():
+    X, y = classes()
+    pipe = make_pipeline(StandardScaler(), multiclass.OneVsRestClassifier(LOGISTIC)).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Put the steps into"):
+        from_fitted(pipe, X, y)
+
+
+def test_what_is_not_fitted_has_no_influence():
+    with pytest.raises(NotFittedError):
+        from_fitted(multiclass.OneVsRestClassifier(LOGISTIC))
