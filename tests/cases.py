@@ -582,6 +582,7 @@ CASES = [
         "diabetes",
         False,
         kernel=True,
+        gradient=1e-12,
     ),
     Case(
         "kernel-ridge-process-targets",

@@ -214,7 +214,7 @@ def test_kernels_are_those_of_scikit_learn(kernel, gamma, container):
 
 def test_a_kernel_that_is_not_positive_definite_is_refused():
     X, y, _ = data("cancer")
-    with pytest.raises(SingularHessianError, match="kernel has to be positive definite"):
+    with pytest.raises(SingularHessianError, match="kernel must be positive definite"):
         SmoothHingeSVC(kernel="sigmoid", gamma=1.0, coef0=-1.0).fit(X, y)
 
 

@@ -15,9 +15,11 @@ import sklearn
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import InfluenceWarning, SingularHessianError, from_fitted
 from skinfluence.fitted import MIRROR_MODULES
+from skinfluence.linear_model import BayesianRidge
 from skinfluence.pipeline import problem_of
 from skinfluence.removal import ONE_STEP
 from skinfluence.solvers import WoodburySolver
@@ -163,6 +165,9 @@ def change_of_predictions(params, fitted):
 def test_every_exported_estimator_has_a_family():
     exported = {getattr(module, name) for module in MIRROR_MODULES for name in module.__all__}
     drawn = {type(Problem(family=name).unfitted()) for name in FAMILIES}
+    # Random problems have weights and given penalties.
+    drawn |= {cls for cls in exported if not has_fit_parameter(cls, "sample_weight")}
+    drawn |= {BayesianRidge}
     assert {cls for cls in exported if isinstance(cls, type)} <= drawn
 
 
