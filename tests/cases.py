@@ -209,7 +209,8 @@ SGD = {"alpha": 0.01, "tol": None, "max_iter": 30, "random_state": 0}
 HUBER = {"tol": 1e-9, "max_iter": 10_000}
 RBF = {"kernel": "rbf", "gamma": 0.1}
 LIBSVM = {"gamma": 0.1, "tol": 1e-10}
-LIBLINEAR = {"dual": True, "tol": 1e-12, "max_iter": 10_000_000, "random_state": 0}
+# At 1e-12 the dual descent of a hinge may go round for good, short of the optimum.
+LIBLINEAR = {"dual": True, "tol": 1e-11, "max_iter": 10_000_000, "random_state": 0}
 SQUARED = {"loss": "squared_epsilon_insensitive", **DUAL}
 
 CASES = [

@@ -555,7 +555,7 @@ def _file_block(path, armed, block_info=None):
 @pytest.mark.slow
 def test_a_killed_worker_changes_no_number(tmp_path):
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
-    n, d, chunk = 40_000, 50, 2_500
+    n, d, chunk = 8_000, 20, 1_000
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, d))
     y = (X[:, 0] + rng.logistic(size=n) > 0).astype(int)

@@ -227,7 +227,7 @@ def test_measures_meet_their_definitions(case):
     H = layout.to_public(state.point.hessian_product(identity))
     weights = objective.sample_weight
     share = weights / weights.sum()
-    d = fitted.leave_out_params() - fitted.params_
+    d = removed = fitted.leave_out_params() - fitted.params_
     # The measures are those of one Newton step, on the support.
     if not form.loss.constant_curvature or form.l1_support is not None:
         d = [fitted.newton_step(-s, X[[i]], y[[i]])[0] for i, s in enumerate(share)]
@@ -266,9 +266,8 @@ def test_measures_meet_their_definitions(case):
     np.testing.assert_allclose(
         fitted.params_covariance(), change.T @ change, rtol=1e-6, atol=1e-12
     )
-    d = fitted.leave_out_params() - fitted.params_
     np.testing.assert_allclose(
-        fitted.params_covariance("jackknife"), d.T @ d, rtol=1e-5, atol=1e-12
+        fitted.params_covariance("jackknife"), removed.T @ removed, rtol=1e-5, atol=1e-12
     )
 
 

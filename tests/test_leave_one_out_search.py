@@ -196,7 +196,7 @@ def test_long_arrays_are_compared_by_value():
 
 @pytest.mark.filterwarnings("ignore")
 def test_components_and_classes_of_whole_data():
-    X, y = load_breast_cancer(return_X_y=True)
+    X, y = (a[::2] for a in load_breast_cancer(return_X_y=True))
     pipe = make_pipeline(PCA(), LogisticRegression(max_iter=5000))
     search = LeaveOneOutSearchCV(pipe, {"pca__n_components": [2, 5]}, scoring="neg_log_loss")
     scores = search.fit(X, y).cv_results_["mean_test_score"]
@@ -205,7 +205,7 @@ def test_components_and_classes_of_whole_data():
         exact = fitted.leave_out_score(scoring="neg_log_loss", method="exact")
         np.testing.assert_allclose(found, exact, rtol=0.02)
 
-    X, y = load_diabetes(return_X_y=True)
+    X, y = (a[::3] for a in load_diabetes(return_X_y=True))
     pipe = make_pipeline(StandardScaler(), PCA(), Lasso())
     for n_components in ([2, 5], [5, 2]):
         grid = {"pca__n_components": n_components}
@@ -219,7 +219,7 @@ def test_components_and_classes_of_whole_data():
 
 
 def test_pipelines_within_pipelines():
-    X, y, _ = data("cancer")
+    X, y, _ = cancer()
     grid = {"pipeline__pca__n_components": [2, 4]}
     for outer, inner in product((make_pipeline, pipeline.make_pipeline), repeat=2):
         nested = outer(StandardScaler(), inner(PCA(), LogisticRegression(**NEWTON)))

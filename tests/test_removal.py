@@ -34,7 +34,7 @@ RIDGES = [
 def some_groups(n, largest=0.2, seed=0):
     """Return overlapping groups of one row to a fifth of all, more rows than parameters."""
     rng = np.random.default_rng(seed)
-    sizes = [1, 1, 2, 3, 5, 8, int(0.1 * n), int(largest * n)]
+    sizes = [1, 2, 5, int(0.1 * n), int(largest * n)]
     return [rng.permutation(n)[:size] for size in sizes]
 
 
@@ -43,7 +43,7 @@ def test_exact_is_the_refit_without_each_row(case):
     fitted = case.fit()
     estimator = frozen(case, fitted)
     params = fitted.leave_out_params(method="exact")
-    for row in (0, 7, 12):
+    for row in (0, 12):
         refit = params_without(estimator, case, row)
         assert relative_error(params[row], refit) < case.refit
 
@@ -68,7 +68,7 @@ def test_newton_is_exact_for_squared_loss(case):
     estimator = frozen(case, fitted)
     X, _, _ = case.data()
     params = fitted.leave_out_params()
-    for row in range(0, X.shape[0], 3):
+    for row in range(0, X.shape[0], 7):
         refit = params_without(estimator, case, row)
         np.testing.assert_allclose(params[row], refit, rtol=1e-9, atol=1e-10)
     groups = some_groups(X.shape[0])

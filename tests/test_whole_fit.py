@@ -142,8 +142,17 @@ def prediction(pipe, X):
     return pipe.predict(X)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(**each_case)
+def every_other_pair():
+    """Return cases with models, either half of the models in turn."""
+    models = list(MODELS)
+    return [
+        pytest.param(case, model, id=f"{case.name}-{model}")
+        for i, case in enumerate(CASES)
+        for model in models[i % 2 :: 2]
+    ]
+
+
+@pytest.mark.parametrize(("case", "model"), every_other_pair())
 def test_exact_removal_is_the_refit_of_the_pipeline(case, model):
     X, y = data(model, case.missing)
     pipe = fit(case, model, X, y)
@@ -219,16 +228,16 @@ def test_influence_is_the_derivative_in_the_multiplicity_of_a_row(case, model):
         pytest.skip("fits of so many copies take long")
     found = pipe.influence_prediction(X[:4])
     losses = pipe.influence_loss(X[:4], y[:4])
-    scale, n_tried = np.abs(found).max(), 0
-    for row in (2, 19, 40, 58, 77, 90, 101, 110):
+    scale = np.abs(found).max()
+    # One row, another one for each model, which all follow the same way through the stages.
+    for row in np.roll((2, 19, 40, 58, 77, 90, 101, 110), list(MODELS).index(model)):
         expected = derivative(case, model, X, y, row, lambda p: prediction(p, X[:4]))
         if expected is None:
             continue
         assert np.abs(found[:, row] - expected).max() <= case.influence * scale
-        n_tried += 1
-        if n_tried == 3:
-            break
-    assert n_tried >= 1
+        break
+    else:
+        pytest.fail("every row crosses a kink")
     # The loss of a query moves with its prediction alone.
     largest = np.abs(found).argmax(axis=1)[:, None]
     slope = np.take_along_axis(losses, largest, 1) / np.take_along_axis(found, largest, 1)
@@ -238,7 +247,7 @@ def test_influence_is_the_derivative_in_the_multiplicity_of_a_row(case, model):
 @pytest.mark.parametrize("model", ["LogisticRegression", "Ridge", "SVC"])
 @pytest.mark.parametrize(**each_case)
 def test_methods_agree(case, model):
-    X, y = data(model, case.missing)
+    X, y = (a[::2] for a in data(model, case.missing))
     pipe = fit(case, model, X, y)
     if case.name == "unknown":
         pytest.skip("has no influence")
