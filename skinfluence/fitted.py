@@ -12,7 +12,15 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import kernel_ridge, linear_model, svm, unsupported
+from skinfluence import (
+    discriminant_analysis,
+    kernel_ridge,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+    unsupported,
+)
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -25,7 +33,14 @@ from skinfluence.whole import training_data
 __all__ = ["from_fitted"]
 
 # Modules whose public classes mirror those of scikit-learn.
-MIRROR_MODULES = (kernel_ridge, linear_model, svm)
+MIRROR_MODULES = (
+    discriminant_analysis,
+    kernel_ridge,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+)
 
 # Fitted objects that have no influence as a whole, while the models inside may. By the name
 # of the class, what to pass instead, i counting the models.
