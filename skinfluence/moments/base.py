@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import SoftmaxLoss
 from skinfluence.responses import Responses
@@ -54,6 +55,15 @@ class MomentModel:
     def __init__(self, estimator):
         self.n_classes = len(estimator.classes_)
         self.n_features = estimator.n_features_in_
+
+    def check_smooth(self, name):
+        """Raise if the features are cut into pieces, so that their derivative is none."""
+        if not self.smooth_in_rows:
+            raise UnsupportedEstimatorError(
+                f"Influence of {name} through steps that learn from the samples: it cuts the "
+                "features into categories, which have no derivative. Use the methods that "
+                "remove samples (leave_out_*), which fit the steps again."
+            )
 
     def prepare(self, X):
         """Return rows (m, d) as `terms` and `raw` take them."""

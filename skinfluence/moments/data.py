@@ -64,6 +64,11 @@ class MomentData:
         """Number of classes with sums, B: K, and one more if the model counts rows."""
         return self.model.n_classes + int(self.model.counts_rows)
 
+    @property
+    def counts(self):
+        """Number of rows with a weight in each class, (K,)."""
+        return np.bincount(self.target, self.sample_weight > 0, self.model.n_classes)
+
     def take(self, rows):
         """Return the same of some rows."""
         index = None if self.index is None else self.index[rows]

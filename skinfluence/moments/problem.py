@@ -116,15 +116,7 @@ class MomentProblem(Problem):
                 f"sample_weight holds {weight.min()}: influence is defined for weights that "
                 "are not negative. Use weights of at least 0."
             )
-        data = MomentData(formulation, rows, codes.copy(), weight.copy(), index)
-        empty = np.bincount(codes[weight > 0], minlength=formulation.model.n_classes) == 0
-        if empty.any():
-            label = self.estimator.classes_[empty.argmax()]
-            raise UnsupportedEstimatorError(
-                f"No sample of class {label!r} has a weight, so the class has no statistics. "
-                "Give samples of every class, or fit without this class."
-            )
-        return data
+        return MomentData(formulation, rows, codes.copy(), weight.copy(), index)
 
     def check_samples(self, formulation, X, y, training=False):
         rows = self.check_rows(formulation, X)
@@ -171,15 +163,28 @@ class MomentProblem(Problem):
     @staticmethod
     def _fit_of(data):
         """Return the parameters of training data, (p,)."""
-        counts = np.bincount(data.target, data.sample_weight > 0, data.model.n_classes)
-        return data.model.params(*data.sums, data.centres, counts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return data.model.params(*data.sums, data.centres, data.counts)
 
     # ---------------------------------------------------------------- losses and influence
 
     @property
+    def checked_data(self):
+        """The training data, in which every class has a weight."""
+        data = self.objective
+        empty = data.counts == 0
+        if empty.any():
+            label = self.estimator.classes_.tolist()[int(empty.argmax())]
+            raise UnsupportedEstimatorError(
+                f"No training sample of class {label!r} has a weight, so the class has no "
+                "statistics. Give samples of every class, or fit without this class."
+            )
+        return data
+
+    @property
     def data_of_fit(self):
         """The training data, after a check that the fit has a derivative."""
-        data = self.objective
+        data = self.checked_data
         check = getattr(data.model, "check", None)
         if check is not None:
             check(*data.sums, data.centres)
@@ -443,9 +448,7 @@ class MomentProblem(Problem):
         """Return the `Groups` of one call, after checks."""
         check_option("method", method, METHODS)
         check_refine(refine, method)
-        data = self.objective
-        if method == "influence":
-            self.data_of_fit  # noqa: B018  # raises
+        data = self.data_of_fit if method == "influence" else self.checked_data
         y = data.formulation.target.decode(data.target)
         groups = resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
         groups.check_leaves_weight(data.sample_weight)
@@ -459,7 +462,7 @@ class MomentProblem(Problem):
         data = self.objective
         model, theta = data.model, self.params
         (N, M), C = data.sums, data.centres
-        counts = np.bincount(data.target, data.sample_weight > 0, model.n_classes)
+        counts = data.counts
         lost, undefined, partly = {}, [], []
 
         def work(block):
@@ -665,9 +668,8 @@ class MomentProblem(Problem):
         rows = check_indices(indices, data.n_rows)
         self.start_removal([rows], None, method)
         data = data.take(np.delete(np.arange(data.n_rows), rows))
-        counts = np.bincount(data.target, data.sample_weight > 0, data.model.n_classes)
-        if not counts.all():
-            label = self.estimator.classes_.tolist()[int(counts.argmin())]
+        if not data.counts.all():
+            label = self.estimator.classes_.tolist()[int(data.counts.argmin())]
             raise ValueError(
                 f"indices holds the last samples of class {label!r}: a refit would not have "
                 "this class. Keep at least one of them."
@@ -702,7 +704,10 @@ class MomentProblem(Problem):
         fresh.forget_fit()
         formulation = fresh.formulate(None, None)
         fresh.fitted = FittedObjective(
-            formulation, None, layout=formulation.layout, params=self.fitted.params
+            formulation,
+            fresh.make_objective(formulation, X, y, sample_weight),
+            layout=formulation.layout,
+            params=self.fitted.params,
         )
         return fresh
 

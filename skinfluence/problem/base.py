@@ -152,6 +152,15 @@ class ProblemBase(Doubts):
     def theta(self, theta):
         self.write(theta, self.parameters.ndims(self.estimator, self.layout))
 
+    @theta.setter
+    def theta(self, theta):
+        self.write(theta, self.parameters.ndims(self.estimator, self.layout))
+
+    @property
+    def n_scores(self):
+        """Number of raw predictions of a sample, K."""
+        return len(self.theta)
+
     def write(self, theta, ndims):
         """Write parameters (K, D), with as many axes of (coef, intercept) as given."""
         layout = self.formulation.layout

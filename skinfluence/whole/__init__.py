@@ -5,7 +5,17 @@ from skinfluence.whole.problem import (
     PipelineProblem,
     WholeProblem,
     give_data,
+    pipeline_problem,
     training_data,
+    whole_problem,
 )
 
-__all__ = ["PipelineProblem", "TrainingData", "WholeProblem", "give_data", "training_data"]
+__all__ = [
+    "PipelineProblem",
+    "TrainingData",
+    "WholeProblem",
+    "give_data",
+    "pipeline_problem",
+    "training_data",
+    "whole_problem",
+]
