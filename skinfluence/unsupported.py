@@ -75,12 +75,9 @@ NOT_CONVEX = {
     ),
     "neighbours and graphs": (
         "KNeighborsClassifier KNeighborsRegressor LabelPropagation LabelSpreading "
-        "NearestCentroid RadiusNeighborsClassifier RadiusNeighborsRegressor"
+        "RadiusNeighborsClassifier RadiusNeighborsRegressor"
     ),
-    "moments and counts": (
-        "BernoulliNB CategoricalNB ComplementNB DummyClassifier DummyRegressor GaussianNB "
-        "LinearDiscriminantAnalysis MultinomialNB QuadraticDiscriminantAnalysis"
-    ),
+    "constants": "DummyClassifier DummyRegressor",
     "searches among features, samples or directions": (
         "CCA Lars LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
         "PLSRegression RANSACRegressor TheilSenRegressor"

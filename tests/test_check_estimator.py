@@ -5,10 +5,24 @@ import warnings
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
-from skinfluence import kernel_ridge, linear_model, svm
+from skinfluence import (
+    discriminant_analysis,
+    kernel_ridge,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+)
 from tests.cases import sklearn_parent
 
-MODULES = [linear_model, svm, kernel_ridge]
+MODULES = [
+    linear_model,
+    svm,
+    kernel_ridge,
+    naive_bayes,
+    discriminant_analysis,
+    neighbors,
+]
 ESTIMATORS = [getattr(module, name)() for module in MODULES for name in module.__all__]
 
 

@@ -11,17 +11,27 @@ from tests.cases import sklearn_parent
 
 MODULES = [
     "skinfluence",
+    "skinfluence.discriminant_analysis",
     "skinfluence.fitted",
     "skinfluence.functionals",
     "skinfluence.inspection",
     "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
     "skinfluence.model_selection",
+    "skinfluence.naive_bayes",
+    "skinfluence.neighbors",
     "skinfluence.pipeline",
     "skinfluence.solvers",
     "skinfluence.svm",
 ]
-ESTIMATORS = ("skinfluence.linear_model.", "skinfluence.svm.", "skinfluence.kernel_ridge.")
+ESTIMATORS = (
+    "skinfluence.discriminant_analysis.",
+    "skinfluence.kernel_ridge.",
+    "skinfluence.linear_model.",
+    "skinfluence.naive_bayes.",
+    "skinfluence.neighbors.",
+    "skinfluence.svm.",
+)
 # Not asked for: extended summaries and see-also sections where they would say nothing,
 # summaries starting on the second line, returned values without a name.
 IGNORED = {"ES01", "EX01", "GL01", "GL02", "GL03", "RT02", "RT03", "SA01", "SS05", "SS06"}

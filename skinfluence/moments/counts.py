@@ -139,7 +139,7 @@ class CategoricalMoments(MultinomialMoments):
 
     def prepare(self, X):
         X = np.asarray(X)
-        unknown = np.argwhere((X < 0) | (X >= self.widths))
+        unknown = np.argwhere((X < 0) | (self.widths <= X))
         if len(unknown):
             row, j = unknown[0]
             raise ValueError(
@@ -219,7 +219,7 @@ class BernoulliMoments(_Counts):
             X = X.tocsr().astype(np.float64)
             X.data = (X.data > self.threshold).astype(np.float64)
             return X
-        return (X > self.threshold).astype(np.float64)
+        return (self.threshold < X).astype(np.float64)
 
     def log_prob(self, N, M, rows):
         return np.log(M + self.alpha) - np.log(N + 2.0 * self.alpha)[..., None]

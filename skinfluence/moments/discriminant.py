@@ -78,7 +78,9 @@ class LinearMoments(_Full):
         E = M / N[..., None]
         mean = C + E[..., : self.n_features]
         pi = self.prior.of(N)
-        centre = np.einsum("...k,...kd->...d", pi, mean) if self.by_svd else 0.0 * mean[..., 0, :]
+        centre = (
+            np.einsum("...k,...kd->...d", pi, mean) if self.by_svd else 0.0 * mean[..., 0, :]
+        )
         of_classes = self.covariance.of(N, E)
         within = np.einsum("...k,...kij->...ij", self._shares(N), of_classes)
         return E, mean, centre, of_classes, within, self._inverse(N).of(within)
@@ -181,7 +183,9 @@ class QuadraticMoments(_Full):
         self.prior = Prior(estimator.priors)
         if estimator.solver == "svd":
             self.covariance = Covariance(d, estimator.reg_param, target=1.0)
+            self.fewest = max(2, d)
         else:
+            self.fewest = 2
             self.covariance = Covariance(d, estimator.shrinkage)
 
     def params(self, N, M, C, rows):
@@ -190,9 +194,9 @@ class QuadraticMoments(_Full):
         covariance = self.covariance.of(N, E)
         parts = [mean.reshape(*lead, -1), covariance.reshape(*lead, -1), self.prior.of(N)]
         theta = np.concatenate(parts, axis=-1)
-        # scikit-learn refuses to fit single samples and singular covariances.
+        # scikit-learn refuses to fit too few samples and singular covariances.
         smallest = np.linalg.eigvalsh(covariance)[..., 0].min(axis=-1)
-        theta[(rows.min(axis=-1) < 2) | (smallest <= self.tol)] = np.nan
+        theta[(rows.min(axis=-1) < self.fewest) | (smallest <= self.tol)] = np.nan
         return theta
 
     def pull(self, N, M, C, V):
@@ -240,7 +244,9 @@ class QuadraticMoments(_Full):
     def read(self, estimator):
         covariances = [
             (rotation * scaling) @ rotation.T
-            for rotation, scaling in zip(estimator.rotations_, estimator.scalings_, strict=True)
+            for rotation, scaling in zip(
+                estimator.rotations_, estimator.scalings_, strict=True
+            )
         ]
         parts = [estimator.means_, covariances, estimator.priors_]
         return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)

@@ -20,7 +20,7 @@ from skinfluence.checks import check_count, check_option, check_refine, prepare_
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.influence import ORDERS, keep_largest
-from skinfluence.moments.base import MomentFormulation, MomentLayout
+from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective, Problem
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
@@ -516,8 +516,8 @@ class MomentProblem(Problem):
             named = ", ".join(groups.name(group) for group in undefined[:5])
             warn(
                 f"{len(undefined)} of {len(groups)} group(s) leave no model, because a class "
-                "has a single sample or a singular covariance then; their results are NaN: "
-                f"{named}. A larger reg_param or shrinkage helps."
+                "has too few samples or a singular covariance then; their results are NaN: "
+                f"{named}. Use solver='eigen' with shrinkage, which needs two samples."
             )
         if partly:
             named = ", ".join(groups.name(group) for group in partly[:5])
