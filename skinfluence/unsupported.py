@@ -77,7 +77,7 @@ NOT_CONVEX = {
         "KNeighborsClassifier KNeighborsRegressor LabelPropagation LabelSpreading "
         "RadiusNeighborsClassifier RadiusNeighborsRegressor"
     ),
-    "constants": "DummyClassifier DummyRegressor",
+    "moments and counts": "DummyClassifier DummyRegressor",
     "searches among features, samples or directions": (
         "CCA Lars LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
         "PLSRegression RANSACRegressor TheilSenRegressor"

@@ -61,8 +61,8 @@ def why_not(estimator, name):
     owner = type(estimator)
     if name in _OF_OBJECTIVES and not estimator._has_objective:
         return (
-            f"{owner.__name__} has no {name}: its parameters are means, variances or counts in "
-            "closed form, and no optimum of an objective. Use influence_params, "
+            f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
+            "in closed form, and no optimum of an objective. Use influence_params, "
             "influence_functional or leave_out_params."
         )
     if name in _OF_CURVATURE and not estimator._has_curvature:

@@ -1,4 +1,4 @@
-"""Models whose parameters are means, variances and counts: influence and removal in closed form.
+"""Models of means, variances and counts: influence and removal in closed form.
 
 base.py          a model as functions of sums over the rows of each class
 gaussian.py, discriminant.py, counts.py

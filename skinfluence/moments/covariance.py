@@ -150,8 +150,8 @@ class Inverse:
     Parameters
     ----------
     scaled : bool
-        Whether D has the standard deviations sqrt(A_jj), and 1 for 0; else D = I, which matters
-        for singular A only.
+        Whether D has the standard deviations sqrt(A_jj), and 1 for 0; else D = I, which
+        matters for singular A only.
     cutoff : float or None
         Eigenvalues of D^-1 A D^-1 of at most this are dropped; None for those at rounding.
     """

@@ -96,9 +96,7 @@ class WeightedMomentMixin(MomentMixin):
 
     _takes_weights = True
 
-    def fit(  # type: ignore[override]
-        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
         Parameters

@@ -34,7 +34,9 @@ class GaussianMoments(_Diagonal):
     """GaussianNB: means mu, variances v + epsilon, class probabilities pi.
 
     epsilon is `var_smoothing` times the largest variance of a feature over all rows, without
-    weights. The score of class k is log pi_k - 1/2 sum_j [log 2 pi v_kj + (x_j - mu_kj)^2/v_kj].
+    weights. The score of class k is
+
+        log pi_k - 1/2 sum_j [log 2 pi v_kj + (x_j - mu_kj)^2 / v_kj].
     """
 
     counts_rows = True

@@ -156,8 +156,9 @@ class MomentProblem(Problem):
         looks = "other rows, or weights left out" if guess is None else guess
         warn(
             f"X, y and sample_weight are not those that this {self.name} was fitted on: their "
-            f"{name} is {found[entry]:.6g}, and the fitted one is {fitted[entry]:.6g}. It looks "
-            f"like {looks}. Pass the data of the fit; or, if other data are meant, fit again."
+            f"{name} is {found[entry]:.6g}, and the fitted one is {fitted[entry]:.6g}. It "
+            f"looks like {looks}. Pass the data of the fit; or, if other data are meant, fit "
+            "again."
         )
 
     @staticmethod
@@ -315,7 +316,7 @@ class MomentProblem(Problem):
         return super().response_method(response_method)
 
     def score_jacobian(self, method, raw):
-        """Return the derivative of a response in the scores, (m, R, K), and if R is an axis."""
+        """Return d response / d scores, (m, R, K), and whether responses have an axis R."""
         if method == "predict_proba":
             return self.formulation.loss.response_jacobian(raw), True
         transform = self.responses.transform(self.estimator)
@@ -522,9 +523,9 @@ class MomentProblem(Problem):
         if partly:
             named = ", ".join(groups.name(group) for group in partly[:5])
             warn(
-                f"Without {len(partly)} group(s) some parameters do not exist, such as those of "
-                "categories that no other sample has; these are NaN, and so are the results "
-                f"that depend on them: {named}."
+                f"Without {len(partly)} group(s) some parameters do not exist, such as those "
+                "of categories that no other sample has; these are NaN, and so are the "
+                f"results that depend on them: {named}."
             )
 
     def leave_out_params(
@@ -682,7 +683,8 @@ class MomentProblem(Problem):
         weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
         if not self.estimator._takes_weights and not np.all(weight == 1):
             raise ValueError(
-                f"{self.name} has no sample weights: leave out sample_weight, or repeat samples."
+                f"{self.name} has no sample weights: leave out sample_weight, or repeat "
+                "samples."
             )
         data = data.append(MomentData(self.formulation, rows, codes, weight))
         self._become(self.refit(data), data)

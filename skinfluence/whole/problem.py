@@ -219,7 +219,7 @@ class _OfWhole:
             )
 
     def become(self, refit, data):
-        """Let the pipeline be a refit of it, in place. The steps that it had stay as they are."""
+        """Turn the pipeline into a refit of it, in place; the steps it had stay unchanged."""
         replace_steps(
             self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
         )
