@@ -38,7 +38,6 @@ from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, Floats, MatrixLike
 from skinfluence.blocks import row_blocks
-from skinfluence.gradients import GradientRows
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
 from skinfluence.pairs import PairDecision
 from skinfluence.pipeline import problem_of
@@ -134,7 +133,7 @@ class _OfPredictions(Functional):
     """
 
     def __init__(self, estimator, X):
-        problem = problem_of(estimator)
+        self.problem = problem = problem_of(estimator)
         formulation = problem.formulation
         self.layout = formulation.layout
         self.samples = X
@@ -149,7 +148,7 @@ class _OfPredictions(Functional):
 
     def gradient(self, params):
         gradient = self._gradient_in_raw(self._raw(params))
-        return self.layout.to_public(GradientRows(self.design, gradient).sum())
+        return self.problem.pull_sum(self.design, gradient, params)
 
     def sample_gradient(self, params):
         """Return the raw samples, their design, and the gradient in raw predictions."""
@@ -235,10 +234,11 @@ class _RankingProbability(_OfPredictions):
 
     def _blocks(self, raw):
         """Generate (positive rows, sigma of their pairs with every negative row)."""
-        below = raw[self.negative, 0]
+        score = raw[:, -1] - raw[:, 0] if raw.shape[1] == 2 else raw[:, 0]
+        below = score[self.negative]
         for block in row_blocks(len(self.positive), 8 * 4 * len(below)):
             rows = self.positive[block]
-            yield rows, expit((raw[rows] - below) / self.temperature)
+            yield rows, expit((score[rows, None] - below) / self.temperature)
 
     def _value(self, raw):
         return np.mean([s.mean() for _, part in self._blocks(raw) for s in part])
@@ -248,8 +248,10 @@ class _RankingProbability(_OfPredictions):
         n_pairs = len(self.positive) * len(self.negative)
         for rows, s in self._blocks(raw):
             slope = s * (1.0 - s) / (self.temperature * n_pairs)
-            gradient[rows, 0] = slope.sum(axis=1)
-            gradient[self.negative, 0] -= slope.sum(axis=0)
+            gradient[rows, -1] = slope.sum(axis=1)
+            gradient[self.negative, -1] -= slope.sum(axis=0)
+        if raw.shape[1] == 2:
+            gradient[:, 0] = -gradient[:, 1]
         return gradient
 
 

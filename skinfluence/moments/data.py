@@ -10,7 +10,35 @@ from scipy import sparse
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.moments.base import MomentFormulation
 
-__all__ = ["MomentData"]
+__all__ = ["MomentData", "MomentRows"]
+
+
+class MomentRows:
+    """Rows and their scores, in the place of a design.
+
+    Parameters
+    ----------
+    model : MomentModel
+        The formulas.
+    X : {ndarray, sparse matrix} of shape (m, d)
+        Rows.
+    n_scores : int or None, default=None
+        Number of scores that are wanted, None for all.
+    """
+
+    has_metric = False
+
+    def __init__(self, model, X, n_scores=None):
+        self.model, self.X, self.n_scores = model, X, n_scores
+
+    @property
+    def n_rows(self):
+        """Number of rows, m."""
+        return self.X.shape[0]
+
+    def predict(self, theta):
+        """Return the scores (m, K) at parameters theta (1, p)."""
+        return self.model.raw(theta[0], self.model.prepare(self.X))[:, : self.n_scores]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +74,8 @@ class MomentData:
 
     @property
     def design(self):
-        """Whoever has the rows in `X`."""
-        return self
+        """The rows with their scores."""
+        return MomentRows(self.model, self.X)
 
     @property
     def n_rows(self):

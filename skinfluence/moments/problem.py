@@ -21,7 +21,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.influence import ORDERS, keep_largest
 from skinfluence.moments.base import MomentFormulation
-from skinfluence.moments.data import MomentData
+from skinfluence.moments.data import MomentData, MomentRows
 from skinfluence.problem import FittedObjective, Problem
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.removal import METHODS
@@ -139,6 +139,13 @@ class MomentProblem(Problem):
         rows = self.estimator._check_moment_rows(self.transform(X))
         formulation.model.prepare(rows[:1] if rows.shape[0] > 1 else rows)
         return rows
+
+    def check_X(self, formulation, X, training=False):
+        rows = self.check_rows(formulation, X)
+        return MomentRows(formulation.model, rows, formulation.model.n_classes)
+
+    def pull_sum(self, design, raw_gradient, params):
+        return MomentQuery(design.model, params, design.X, raw_gradient).sum()
 
     def warn_of_other_data(self, objective, guess):
         fitted = self.params

@@ -109,8 +109,13 @@ class MomentWholeInfluence(WholeInfluence):
         values = gradient(self.params) if callable(gradient) else gradient
         result = self.of_last.influence_functional(values, **options)
         V = np.atleast_2d(np.asarray(values, dtype=np.float64))
+        samples = [None] * len(V)
+        if hasattr(gradient, "sample_gradient"):
+            X, design, raw_gradient = gradient.sample_gradient(self.params)
+            query = MomentQuery(design.model, self.params, design.X, raw_gradient)
+            samples = [Sample(X, query, raw_gradient)]
         wide = np.atleast_2d(result)
-        wide += self.sweep(None).extra(V, [None] * len(V))
+        wide += self.sweep(None).extra(V, samples)
         self.warn_of_weights()
         return result
 
