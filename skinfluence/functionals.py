@@ -449,7 +449,7 @@ def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Func
     _check_one(x)
     if label is None:
         label = estimator.predict(x)[0]
-    return _Margin(estimator, x, _code(final_estimator(estimator), label))
+    return _Margin(estimator, x, _code(problem_of(estimator), label))
 
 
 def demographic_parity(

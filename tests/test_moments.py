@@ -18,7 +18,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.model_selection import cross_val_predict, cross_val_score
+from sklearn.model_selection import LeaveOneOut, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
@@ -27,11 +27,14 @@ from skinfluence import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
     from_fitted,
+    functionals,
+    inspection,
 )
 from skinfluence.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.naive_bayes import (
     BernoulliNB,
     CategoricalNB,
@@ -380,6 +383,50 @@ def test_influence_and_removal_of_pipelines(name, pipe):
     np.testing.assert_allclose(ours.params_, refit.params_, atol=atol)
     ours.add_samples(X[[3]], y[[3]])
     assert ours.influence_loss(X[:1], y[:1]).shape == (1, n)
+
+
+@pytest.mark.parametrize("model", [GaussianNB(), QuadraticDiscriminantAnalysis()])
+def test_functionals(model):
+    X, y = data("wine")
+    X = X[:, :4]
+    for ours in (
+        clone(model).fit(X, y),
+        make_pipeline(StandardScaler(), clone(model)).fit(X, y),
+    ):
+        probability = functionals.probability(ours, X[30:31], label=1)
+        expected = ours.influence_prediction(X[30:31], response_method="predict_proba")[
+            0, :, 1
+        ]
+        assert probability.value(ours.params_) == pytest.approx(
+            ours.predict_proba(X[30:31])[0, 1]
+        )
+        np.testing.assert_allclose(ours.influence_functional(probability), expected, rtol=1e-9)
+    margin = functionals.margin(ours, X[30:31], label=1)
+    moved = 1e-6 * np.random.default_rng(0).normal(size=len(ours.params_))
+    change = margin.value(ours.params_ + moved) - margin.value(ours.params_ - moved)
+    assert change == pytest.approx(2 * margin.gradient(ours.params_) @ moved, rel=1e-5)
+    ours = clone(model).fit(X, y > 0)
+    area = functionals.auc_surrogate(ours, X, y > 0)
+    change = area.value(ours.params_ + moved[: len(ours.params_)])
+    change -= area.value(ours.params_ - moved[: len(ours.params_)])
+    expected = 2 * area.gradient(ours.params_) @ moved[: len(ours.params_)]
+    assert change == pytest.approx(expected, rel=1e-4)
+
+
+def test_inspection_and_search():
+    X, y = data("iris")
+    ours = GaussianNB().fit(X, y)
+    for strategy in ("relabel", "leave_out_loss", "self_influence", "loss"):
+        assert len(inspection.rank_label_errors(ours, strategy=strategy)) == len(y)
+    with pytest.raises(UnsupportedEstimatorError, match="leave_out_params"):
+        inspection.most_influential_set(ours, functionals.probability(ours, X[:1], label=1))
+    search = LeaveOneOutSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 0.1]}).fit(X, y)
+    for candidate, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
+        plain = plain_bayes.GaussianNB(**candidate)
+        expected = cross_val_predict(plain, X, y, cv=LeaveOneOut()) == y
+        assert score == pytest.approx(expected.mean())
 
 
 def test_steps_before_categories_are_refused_by_name():

@@ -146,10 +146,23 @@ def names_of(term, classes, features):
 
 
 class MomentLayout(ParameterLayout):
-    """A vector of parameters, with one axis before it as theta (1, p)."""
+    """A vector of parameters, with one axis before it as theta (1, p).
 
-    def __init__(self, size):
+    Parameters
+    ----------
+    size : int
+        Number of parameters, p.
+    n_classes : int
+        Number of classes, which have a score each.
+    """
+
+    def __init__(self, size, n_classes):
         super().__init__(1, size, False)
+        object.__setattr__(self, "n_classes", n_classes)  # it is frozen
+
+    @property
+    def n_predictions(self):
+        return self.n_classes
 
 
 class Difference:

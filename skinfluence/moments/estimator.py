@@ -22,7 +22,7 @@ class _Moments(Coefficients):
     """Fitted statistics in one vector, laid out as the model's formulas say."""
 
     def layout(self, model):
-        return MomentLayout(len(self.vector(model, None)))
+        return MomentLayout(len(self.vector(model, None)), len(model.classes_))
 
     def ndims(self, model, layout):
         return None

@@ -406,6 +406,13 @@ class MomentProblem(Problem):
         self._warn_of_weights(out)
         return out
 
+    def params_covariance(self, kind="infinitesimal_jackknife"):
+        """Return sum_i (w_i/S)^2 I_i I_i', (p, p), for displays; there is no Hessian."""
+        data = self.objective
+        share = (data.sample_weight / data.weight_sum)[:, None]
+        moved = np.where(share > 0, share * self.influence_params(), 0.0)
+        return moved.T @ moved
+
     def _training_query(self):
         data, theta = self.objective, self.params
         gradient = self.formulation.loss.gradient(data.target, self._raw(theta, data.X))
