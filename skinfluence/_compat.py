@@ -25,12 +25,12 @@ from sklearn.utils.validation import _check_sample_weight
 
 #: Whether LinearRegression's `tol` says which directions of dense features count as none.
 TOL_DECIDES_RANK = parse_version(sklearn.__version__) >= parse_version("1.9")
-#: Whether linear discriminant analysis by "svd" divides its scatter by n - K, and not by n.
-SCATTER_OF_N_MINUS_K = parse_version(sklearn.__version__) < parse_version("1.9")
+#: Whether discriminant analysis by "svd" has unbiased covariances, over n - K or n_k - 1.
+UNBIASED_SCATTER = parse_version(sklearn.__version__) < parse_version("1.9")
 
 __all__ = [
-    "SCATTER_OF_N_MINUS_K",
     "TOL_DECIDES_RANK",
+    "UNBIASED_SCATTER",
     "LinearClassifierMixin",
     "WeightedScorer",
     "check_sample_weight",

@@ -30,6 +30,7 @@ from skinfluence import (
     functionals,
     inspection,
 )
+from skinfluence._compat import UNBIASED_SCATTER
 from skinfluence.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
@@ -106,6 +107,10 @@ def counts_matter(estimator):
     return is_automatic or isinstance(estimator, NearestCentroid)
 
 
+def is_unbiased(estimator):
+    return UNBIASED_SCATTER and getattr(estimator, "solver", None) == "svd"
+
+
 @pytest.fixture(params=MOMENTS, ids=lambda case: f"{case.name}-{case.estimator}"[:70])
 def case(request):
     estimator = request.param.estimator
@@ -116,6 +121,8 @@ def case(request):
 
 def test_influence_is_the_derivative_in_the_number_of_copies(case):
     estimator, X, y, w, ours = case
+    if is_unbiased(estimator):
+        pytest.skip("its sums are over n - K or n_k - 1")
     if counts_matter(estimator):
         pytest.skip("its sums are differentiated in the next test")
     S = len(y) if w is None else w.sum()
@@ -275,6 +282,11 @@ def test_cross_validation_without_refits(case):
             np.testing.assert_array_equal(found, expected)
         else:
             np.testing.assert_allclose(found, expected, atol=1e-6)
+    if hasattr(ours, "decision_function"):
+        found = ours.leave_out_predict(cv=5, response_method="decision_function")
+        expected = cross_val_predict(estimator, X, y, cv=5, method="decision_function")
+        np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+        assert ours.influence_prediction(X[:2]).shape == (2, len(y), *expected.shape[1:])
     score = ours.leave_out_score(cv=5, scoring="neg_log_loss")
     folds = cross_val_score(estimator, X, y, cv=5, scoring="neg_log_loss")
     assert score == pytest.approx(np.mean(folds), rel=0.1)
@@ -361,8 +373,9 @@ def test_influence_and_removal_of_pipelines(name, pipe):
             model[-1].alpha = model[-1].alpha * m
         return model.fit(X[rows], y[rows]).sample_loss(X[:5], y[:5])
 
-    found = n * difference(numbers, n, 3)
-    np.testing.assert_allclose(loss[:, 3], found, atol=1e-5 * np.abs(loss).max(), rtol=0)
+    if not is_unbiased(pipe[-1]):
+        found = n * difference(numbers, n, 3)
+        np.testing.assert_allclose(loss[:, 3], found, atol=1e-5 * np.abs(loss).max(), rtol=0)
     np.testing.assert_allclose(ours.self_influence()[:5], np.diag(loss), rtol=1e-8, atol=1e-12)
     average = ours.influence_loss(X[:5], y[:5], average=True)
     np.testing.assert_allclose(average, loss.mean(0), atol=1e-9 * np.abs(loss).max())

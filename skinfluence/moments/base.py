@@ -179,11 +179,34 @@ class Difference:
         return J
 
 
+class Scores:
+    """The scores of K classes, without what other columns there are.
+
+    Parameters
+    ----------
+    n_classes : int
+        K.
+    """
+
+    def __init__(self, n_classes):
+        self.n_classes = n_classes
+
+    def __call__(self, raw):
+        """Return the decision values, (m, K)."""
+        return raw[:, : self.n_classes]
+
+    def jacobian(self, raw):
+        """Return the derivative of the decision values in the scores, (m, K, .)."""
+        K = self.n_classes
+        return np.broadcast_to(np.eye(K, raw.shape[1]), (len(raw), K, raw.shape[1]))
+
+
 class MomentResponses(Responses):
     """The largest score is the label; two classes have one decision value."""
 
     def transform(self, model):
-        return Difference() if len(model.classes_) == 2 else None
+        n_classes = len(model.classes_)
+        return Difference() if n_classes == 2 else Scores(n_classes)
 
     def labels(self, model, raw):
         return model.classes_[raw[:, -len(model.classes_) :].argmax(axis=1)]

@@ -25,9 +25,12 @@ class Covariance:
         standardised features.
     target : float or None, default=None
         m; None for the mean variance, tr(S)/d.
+    lost_freedom : int, default=0
+        f of sums over N - f in the place of means, without "auto".
     """
 
-    def __init__(self, n_features, shrinkage, target=None):
+    def __init__(self, n_features, shrinkage, target=None, lost_freedom=0):
+        self.lost_freedom = lost_freedom
         self.d = n_features
         self.automatic = shrinkage == "auto" and n_features > 1
         self.shrinkage = 0.0 if shrinkage in ("auto", None) else float(shrinkage)
@@ -65,6 +68,7 @@ class Covariance:
         S = H - a[..., :, None] * a[..., None, :]
         if self.automatic:
             return self._ledoit_wolf(N, a, H, S, *higher)[0]
+        S = S * self._unbiased(N)[..., None, None]
         target = self.target
         if target is None:
             target = _diagonal(S).mean(axis=-1)[..., None, None]
@@ -80,8 +84,14 @@ class Covariance:
         if self.target is None:
             trace = _diagonal(g).sum(axis=-1)[..., None, None]
             gS = gS + self.shrinkage / self.d * trace * np.eye(self.d)
-        self._parts(gE)[1][:] = gS
-        return np.zeros(g.shape[:2]), gE
+        f, factor = self.lost_freedom, self._unbiased(N)
+        self._parts(gE)[1][:] = gS * factor[:, None, None]
+        along = np.sum(gS * self._parts(E)[1], axis=(-2, -1))
+        return -f * along * (factor / N) ** 2, gE
+
+    def _unbiased(self, N):
+        """Return N / (N - f), for f = 0 also of N = 0."""
+        return N / (N - self.lost_freedom) if self.lost_freedom else np.ones_like(N)
 
     def _ledoit_wolf(self, N, a, H, S, G, F):
         """Return the covariance, and the numbers on the way.

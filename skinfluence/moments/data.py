@@ -1,6 +1,6 @@
 """The training rows of a moment model and their sums, with and without some of the rows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +66,10 @@ class MomentData:
     index: Any = None
 
     is_distributed = False
+
+    def __getstate__(self):
+        # Centres and sums are computed again, which keeps pickles small.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def model(self):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence._compat import SCATTER_OF_N_MINUS_K
+from skinfluence._compat import UNBIASED_SCATTER
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means
 from skinfluence.moments.covariance import Covariance, Inverse
@@ -59,7 +59,7 @@ class LinearMoments(_Full):
         given = None if estimator.priors is None else estimator.priors_
         self.prior = Prior(given)
         self.covariance = Covariance(d, None if self.by_svd else estimator.shrinkage)
-        self.lost_freedom = K if self.by_svd and SCATTER_OF_N_MINUS_K else 0
+        self.lost_freedom = K if self.by_svd and UNBIASED_SCATTER else 0
 
     def _inverse(self, N):
         if not self.by_svd:
@@ -182,7 +182,8 @@ class QuadraticMoments(_Full):
         self.tol = float(estimator.tol)
         self.prior = Prior(estimator.priors)
         if estimator.solver == "svd":
-            self.covariance = Covariance(d, estimator.reg_param, target=1.0)
+            f = int(UNBIASED_SCATTER)
+            self.covariance = Covariance(d, estimator.reg_param, target=1.0, lost_freedom=f)
             self.fewest = max(2, d)
         else:
             self.fewest = 2

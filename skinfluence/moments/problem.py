@@ -326,11 +326,8 @@ class MomentProblem(Problem):
         """Return d response / d scores, (m, R, K), and whether responses have an axis R."""
         if method == "predict_proba":
             return self.formulation.loss.response_jacobian(raw), True
-        transform = self.responses.transform(self.estimator)
-        if transform is not None:
-            return transform.jacobian(raw), False
-        K = len(self.estimator.classes_)
-        return np.broadcast_to(np.eye(K, raw.shape[1]), (len(raw), K, raw.shape[1])), True
+        J = self.responses.transform(self.estimator).jacobian(raw)
+        return J, J.shape[1] > 1
 
     def influence_prediction(
         self,
