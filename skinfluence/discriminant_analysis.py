@@ -58,8 +58,9 @@ class QuadraticDiscriminantAnalysis(
         (1 - reg_param) S_k + reg_param I            solver "svd"
         S_k shrunk, by a number or Ledoit-Wolf       solver "eigen"
 
-    in the place of S_k, which "svd" divides by n_k - 1 before scikit-learn 1.9. `params_` holds the means, these covariances as full matrices, and the
-    priors, class by class each. The loss is the log loss of `predict_proba`. There are no
+    in the place of S_k, which "svd" divides by n_k - 1 before scikit-learn 1.9. `params_`
+    holds the means, these covariances as full matrices, and the priors, class by class each.
+    The loss is the log loss of `predict_proba`. There are no
     sample weights: influence is the derivative in how often a sample occurs.
 
     Examples

@@ -6,7 +6,15 @@ Ledoit-Wolf shrinkage, d (d^2)' and d^2 (d^2)'. Derivatives are those at the mea
 
 import numpy as np
 
-__all__ = ["Covariance", "Inverse"]
+__all__ = ["Covariance", "Inverse", "without_rounding"]
+
+
+def without_rounding(variance, square, N):
+    """Return variances E[d^2] - E[d]^2, and 0 for those that rounding leaves of constants.
+
+    A removal may leave a feature constant. Then the difference of sums is not exactly 0.
+    """
+    return np.where(variance > 16.0 * np.finfo(np.float64).eps * N * square, variance, 0.0)
 
 
 def _diagonal(A):
@@ -65,7 +73,7 @@ class Covariance:
     def of(self, N, E):
         """Return the covariances, (..., d, d), of counts N (...) and means E (..., s)."""
         a, H, *higher = self._parts(E)
-        S = H - a[..., :, None] * a[..., None, :]
+        S = self._spread(N, a, H)
         if self.automatic:
             return self._ledoit_wolf(N, a, H, S, *higher)[0]
         S = S * self._unbiased(N)[..., None, None]
@@ -73,6 +81,13 @@ class Covariance:
         if target is None:
             target = _diagonal(S).mean(axis=-1)[..., None, None]
         return (1.0 - self.shrinkage) * S + self.shrinkage * target * np.eye(self.d)
+
+    @staticmethod
+    def _spread(N, a, H):
+        """Return E[d d'] - E[d] E[d]', with zeros for constant features."""
+        S = H - a[..., :, None] * a[..., None, :]
+        moves = without_rounding(_diagonal(S), _diagonal(H), N[..., None]) > 0
+        return np.where(moves[..., :, None] & moves[..., None, :], S, 0.0)
 
     def pull(self, N, E, g):
         """Return (gN (m, K), gE (m, K, s)) of gradients g (m, K, d, d) in covariances."""
@@ -110,7 +125,7 @@ class Covariance:
         U = U - 3.0 * square[..., :, None] * square[..., None, :]
         # scikit-learn's StandardScaler leaves constant features as they are.
         variance = _diagonal(S)
-        moves = variance > 1e-14 * np.maximum(_diagonal(H).max(axis=-1, keepdims=True), 1e-300)
+        moves = variance > 1e-26 * np.maximum(_diagonal(H).max(axis=-1, keepdims=True), 1e-300)
         v = np.where(moves, variance, 1.0)
         e = 1.0 / np.sqrt(v)
         R = S * e[..., :, None] * e[..., None, :]
@@ -127,7 +142,7 @@ class Covariance:
     def _pull_ledoit_wolf(self, N, E, g, gE):
         d, eye = self.d, np.eye(self.d)
         a, H, G, F = self._parts(E)
-        S = H - a[..., :, None] * a[..., None, :]
+        S = self._spread(N, a, H)
         _, (r, m, v, moves, e, R, U, beta, delta) = self._ledoit_wolf(N, a, H, S, G, F)
         on_target = np.sum(_diagonal(g) * v, axis=-1)
         g_r = m * on_target - np.sum(g * S, axis=(-2, -1))

@@ -4,6 +4,7 @@ import numpy as np
 
 from skinfluence.losses import SoftmaxLoss
 from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means
+from skinfluence.moments.covariance import without_rounding
 
 __all__ = ["CentroidMoments", "GaussianMoments"]
 
@@ -22,7 +23,7 @@ class _Diagonal(MomentModel):
         """Return (means, variances), each (..., B, d)."""
         E = M / N[..., None]
         a, b = E[..., : self.n_features], E[..., self.n_features :]
-        return C + a, np.maximum(b - a * a, 0.0)
+        return C + a, without_rounding(b - a * a, b, N[..., None])
 
     def split(self, V):
         """Return V (..., p) as the blocks of parameters."""
