@@ -119,7 +119,7 @@ class MomentProblem(Problem):
         return MomentData(formulation, rows, codes.copy(), weight.copy(), index)
 
     def check_samples(self, formulation, X, y, training=False):
-        rows = self.check_rows(formulation, X)
+        rows = self.check_X(formulation, X, training).X
         if y is None:
             raise ValueError("y is required: it is None.")
         codes = formulation.target.encode(y)
