@@ -25,9 +25,12 @@ from sklearn.utils.validation import _check_sample_weight
 
 #: Whether LinearRegression's `tol` decides which directions in dense features are null.
 TOL_DECIDES_RANK = parse_version(sklearn.__version__) >= parse_version("1.9")
+#: Whether discriminant analysis by "svd" has unbiased covariances, over n - K or n_k - 1.
+UNBIASED_SCATTER = parse_version(sklearn.__version__) < parse_version("1.9")
 
 __all__ = [
     "TOL_DECIDES_RANK",
+    "UNBIASED_SCATTER",
     "LinearClassifierMixin",
     "WeightedScorer",
     "check_sample_weight",

@@ -8,7 +8,16 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import gaussian_process, kernel_ridge, linear_model, svm, unsupported
+from skinfluence import (
+    discriminant_analysis,
+    gaussian_process,
+    kernel_ridge,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+    unsupported,
+)
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
@@ -21,7 +30,15 @@ from skinfluence.whole import training_data
 __all__ = ["from_fitted"]
 
 # Modules whose public classes mirror those of scikit-learn.
-MIRROR_MODULES = (gaussian_process, kernel_ridge, linear_model, svm)
+MIRROR_MODULES = (
+    discriminant_analysis,
+    gaussian_process,
+    kernel_ridge,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+)
 
 #: Our class for each class of scikit-learn that holds several models; their modules, which
 #: stand above this one, fill it.

@@ -21,7 +21,7 @@ from skinfluence.methods import FittedMixin, InfluenceMethods
 from skinfluence.methods.available import HasProblem, composite_last
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
-from skinfluence.whole import PipelineProblem, TrainingData, WholeProblem
+from skinfluence.whole import TrainingData, WholeProblem, pipeline_problem, whole_problem
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -124,7 +124,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     def _problem(self, method: str | None = None) -> Any:
         """Return the problem that a method asks: of the whole fit, or of the last step."""
         check_is_fitted(self)
-        last = PipelineProblem(self)
+        last = pipeline_problem(self)
         if method is None or not WholeProblem.answers(method):
             return last
         if last.data is None:
@@ -140,7 +140,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
             return last
         whole = vars(self).get("_whole_problem")
         if whole is None or not whole.is_current():
-            whole = self._whole_problem = WholeProblem(self)
+            whole = self._whole_problem = whole_problem(self)
         return whole if whole.learns(method) else last
 
     def _check_that_nothing_learned(self, method):
@@ -148,7 +148,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
         names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
         if not names:
             return
-        last = PipelineProblem(self)
+        last = pipeline_problem(self)
         last.fitted, last.objective  # noqa: B018  # raises itself if the last step lacks them
         raise TrainingDataMissingError(
             f"{method} is of the whole fit, {', '.join(names)} included, and this pipeline "
@@ -188,7 +188,7 @@ def problem_of(estimator, method=None, caller=None, *, composites=False):
             "scikit-learn's Pipeline does not know its training samples. Use "
             "skinfluence.pipeline.Pipeline, or skinfluence.from_fitted(pipe, X, y)."
         )
-    return PipelineProblem(estimator)
+    return pipeline_problem(estimator)
 
 
 def is_composite(estimator):

@@ -68,12 +68,9 @@ NOT_CONVEX = {
     ),
     "neighbours and graphs": (
         "KNeighborsClassifier KNeighborsRegressor LabelPropagation LabelSpreading "
-        "NearestCentroid RadiusNeighborsClassifier RadiusNeighborsRegressor"
+        "RadiusNeighborsClassifier RadiusNeighborsRegressor"
     ),
-    "moments and counts": (
-        "BernoulliNB CategoricalNB ComplementNB DummyClassifier DummyRegressor GaussianNB "
-        "LinearDiscriminantAnalysis MultinomialNB QuadraticDiscriminantAnalysis"
-    ),
+    "moments and counts": "DummyClassifier DummyRegressor",
     "searches among features, samples or directions": (
         "CCA LarsCV OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV PLSCanonical "
         "PLSRegression RANSACRegressor TheilSenRegressor"

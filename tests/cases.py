@@ -25,6 +25,10 @@ from sklearn.preprocessing import scale
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
 from skinfluence.gaussian_process import GaussianProcessRegressor
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
@@ -52,6 +56,14 @@ from skinfluence.linear_model import (
     TweedieRegressor,
 )
 from skinfluence.methods import InfluenceMethods
+from skinfluence.naive_bayes import (
+    BernoulliNB,
+    CategoricalNB,
+    ComplementNB,
+    GaussianNB,
+    MultinomialNB,
+)
+from skinfluence.neighbors import NearestCentroid
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import (
     SVC,
@@ -673,6 +685,50 @@ def frozen(case, fitted):
         tight = fitted._tight_params(fitted.get_params())
         estimator.set_params(class_weight=tight["class_weight"])
     return estimator
+
+
+@dataclass(frozen=True)
+class MomentCase:
+    """A moment model and the name of its data, see `test_moments`."""
+
+    estimator: object
+    name: str
+
+
+_LDA, _QDA = LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+MOMENTS = [
+    MomentCase(estimator, name)
+    for name, estimator in [
+        ("iris", GaussianNB()),
+        ("wine", GaussianNB(var_smoothing=0.1)),
+        ("cancer", GaussianNB(priors=[0.2, 0.8], var_smoothing=0.0)),
+        ("digits", MultinomialNB()),
+        ("digits", MultinomialNB(alpha=0.1, fit_prior=False)),
+        ("digits", ComplementNB()),
+        ("digits", ComplementNB(alpha=0.5, norm=True)),
+        ("digits", BernoulliNB(binarize=8)),
+        ("digits", BernoulliNB(alpha=0.2, binarize=8, class_prior=[0.1, 0.2, 0.3, 0.4])),
+        ("digits", CategoricalNB(min_categories=17)),
+        ("digits", CategoricalNB()),
+        ("iris", _LDA()),
+        ("cancer", _LDA()),
+        ("digits", _LDA()),
+        ("wine", _LDA(priors=[0.2, 0.3, 0.5])),
+        ("iris", _LDA(solver="lsqr")),
+        ("wine", _LDA(priors=[0.2, 0.3, 0.5], shrinkage=0.3, solver="lsqr")),
+        ("digits", _LDA(shrinkage="auto", solver="lsqr")),
+        ("cancer", _LDA(shrinkage="auto", solver="eigen")),
+        ("wine", _LDA(priors=[0.2, 0.3, 0.5], shrinkage="auto", solver="lsqr")),
+        ("iris", _LDA(shrinkage=0.2, solver="eigen")),
+        ("iris", _QDA()),
+        ("cancer", _QDA(priors=[0.3, 0.7], reg_param=0.3)),
+        ("iris", _QDA(shrinkage="auto", solver="eigen")),
+        ("cancer", _QDA(shrinkage=0.3, solver="eigen")),
+        ("iris", NearestCentroid()),
+        ("wine", NearestCentroid(priors="empirical")),
+        ("cancer", NearestCentroid(priors=[0.2, 0.8])),
+    ]
+]
 
 
 def sklearn_parent(estimator):

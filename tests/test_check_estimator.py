@@ -5,10 +5,26 @@ import warnings
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
-from skinfluence import gaussian_process, kernel_ridge, linear_model, svm
+from skinfluence import (
+    discriminant_analysis,
+    gaussian_process,
+    kernel_ridge,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+)
 from tests.cases import sklearn_parent
 
-MODULES = [linear_model, svm, kernel_ridge, gaussian_process]
+MODULES = [
+    linear_model,
+    svm,
+    kernel_ridge,
+    gaussian_process,
+    naive_bayes,
+    discriminant_analysis,
+    neighbors,
+]
 # Searches that try little: they are fitted some hundred times.
 FEW = {
     "LogisticRegressionCV": {"Cs": 2, "cv": 2, "max_iter": 20},

@@ -11,6 +11,7 @@ from tests.cases import sklearn_parent
 
 MODULES = [
     "skinfluence",
+    "skinfluence.discriminant_analysis",
     "skinfluence.fitted",
     "skinfluence.functionals",
     "skinfluence.inspection",
@@ -18,15 +19,20 @@ MODULES = [
     "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
     "skinfluence.model_selection",
+    "skinfluence.naive_bayes",
+    "skinfluence.neighbors",
     "skinfluence.pipeline",
     "skinfluence.solvers",
     "skinfluence.svm",
 ]
 ESTIMATORS = (
-    "skinfluence.linear_model.",
-    "skinfluence.svm.",
-    "skinfluence.kernel_ridge.",
+    "skinfluence.discriminant_analysis.",
     "skinfluence.gaussian_process.",
+    "skinfluence.kernel_ridge.",
+    "skinfluence.linear_model.",
+    "skinfluence.naive_bayes.",
+    "skinfluence.neighbors.",
+    "skinfluence.svm.",
 )
 # Not asked for: extended summaries and see-also sections where they would say nothing,
 # summaries starting on the second line, returned values without a name.

@@ -13,13 +13,13 @@ from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import clone, is_classifier
 from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.utils import get_tags
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import UnsupportedEstimatorError, from_fitted
 from skinfluence.fitted import _mirrors
 from skinfluence.linear_model import ElasticNet, Lasso, Ridge
-from skinfluence.problem import Problem
 from skinfluence.svm import SVC, SVR
 
 MIRRORS = {cls.__name__: (parent, cls) for parent, cls in _mirrors().items()}
@@ -91,9 +91,10 @@ def outcome(estimator, X, y, w):
     """Return the parameters and predictions of a fit, or the error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        weights = {"sample_weight": w} if takes_weights(estimator) else {}
         try:
-            weights = {"sample_weight": w} if takes_weights(estimator) else {}
             estimator.fit(X, y, **weights)
+            predicted = estimator.predict(samples(False)[0])
         except Exception as error:
             return type(error), str(error).replace(type(estimator).__name__, "")
         attributes = {
@@ -101,7 +102,7 @@ def outcome(estimator, X, y, w):
             for name, value in vars(estimator).items()
             if name.endswith("_") and isinstance(value, np.ndarray | float | int)
         }
-        return attributes, estimator.predict(samples(False)[0])
+        return attributes, predicted
 
 
 @each_mirror
@@ -134,7 +135,9 @@ def test_no_fault_of_the_bookkeeping_reaches_fit(name, step, error, monkeypatch)
     def fail(*args, **kwargs):
         raise error("out of order")
 
-    place = type(cls._parameters) if step == "layout" else Problem
+    if get_tags(make(parent)).input_tags.positive_only:
+        X = np.abs(X)
+    place = type(cls._parameters) if step == "layout" else type(make(cls)._problem())
     monkeypatch.setattr(place, step, fail)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

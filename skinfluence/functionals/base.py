@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from skinfluence._typing import Floats
-from skinfluence.gradients import GradientRows
 from skinfluence.pairs import PairDecision
 from skinfluence.pipeline import problem_of
 from skinfluence.targets import OneVsOneLabels
@@ -70,7 +69,7 @@ class PredictionFunctional(Functional):
     """
 
     def __init__(self, estimator, X):
-        problem = problem_of(estimator)
+        self.problem = problem = problem_of(estimator)
         formulation = problem.formulation
         self.layout = formulation.layout
         self.samples = X
@@ -85,7 +84,7 @@ class PredictionFunctional(Functional):
 
     def gradient(self, params):
         gradient = self._gradient_in_raw(self._raw(params))
-        return self.layout.to_public(GradientRows(self.design, gradient).sum())
+        return self.problem.pull_sum(self.design, gradient, params)
 
     def sample_gradient(self, params):
         """Return the raw samples, their design, and df/d(raw predictions), (m, K)."""

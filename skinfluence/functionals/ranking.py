@@ -104,10 +104,11 @@ class _RankingProbability(PredictionFunctional):
 
     def _blocks(self, raw):
         """Yield (positive rows, sigma for their pairs with every negative row)."""
-        below = raw[self.negative, 0]
+        score = raw[:, -1] - raw[:, 0] if raw.shape[1] == 2 else raw[:, 0]
+        below = score[self.negative]
         for block in row_blocks(len(self.positive), 8 * 4 * len(below)):
             rows = self.positive[block]
-            yield rows, expit((raw[rows] - below) / self.temperature)
+            yield rows, expit((score[rows, None] - below) / self.temperature)
 
     def _value(self, raw):
         return np.mean([s.mean() for _, part in self._blocks(raw) for s in part])
@@ -117,6 +118,8 @@ class _RankingProbability(PredictionFunctional):
         n_pairs = len(self.positive) * len(self.negative)
         for rows, s in self._blocks(raw):
             slope = s * (1.0 - s) / (self.temperature * n_pairs)
-            gradient[rows, 0] = slope.sum(axis=1)
-            gradient[self.negative, 0] -= slope.sum(axis=0)
+            gradient[rows, -1] = slope.sum(axis=1)
+            gradient[self.negative, -1] -= slope.sum(axis=0)
+        if raw.shape[1] == 2:
+            gradient[:, 0] = -gradient[:, 1]
         return gradient

@@ -27,6 +27,12 @@ def make_removals(problem, hessian_solver, n_jobs):
     n_jobs : int or None
         Number of joblib threads for scoring.
     """
+    if not problem.estimator._has_objective:
+        raise UnsupportedEstimatorError(
+            f"most_influential_set of {problem.name}: the search goes from optimum to optimum "
+            "of an objective, and this model has its parameters in closed form. Use "
+            "leave_out_params(groups) of the sets in question, which is exact."
+        )
     kinks = problem.formulation.loss.is_piecewise_linear
     return (KinkRemovals if kinks else Removals)(problem, hessian_solver, n_jobs)
 

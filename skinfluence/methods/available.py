@@ -20,6 +20,14 @@ _OF_CURVATURE = (
     "newton_step",
     "polish",
 )
+# Methods about the optimum of an objective, its Hessian, or coefficients of features.
+_OF_OBJECTIVES = (
+    *_OF_COEFFICIENTS,
+    *_OF_CURVATURE,
+    "influence_perturbation",
+    "influence_relabel",
+    "split_params",
+)
 
 
 class HasProblem:
@@ -51,6 +59,12 @@ def _check(name, obj):
 def why_not(estimator, name):
     """Return why an estimator lacks a method, None if it has it."""
     owner = type(estimator)
+    if name in _OF_OBJECTIVES and not estimator._has_objective:
+        return (
+            f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
+            "in closed form, and no optimum of an objective. Use influence_params, "
+            "influence_functional or leave_out_params."
+        )
     if name in _OF_CURVATURE and not estimator._has_curvature:
         remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
         if hasattr(owner, "smooth"):

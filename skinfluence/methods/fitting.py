@@ -133,6 +133,10 @@ class FittedMixin(ParameterMixin):
     _responses = Responses()
     #: Whether the loss has a curvature, for Newton steps.
     _has_curvature = True
+    #: Whether the parameters are the optimum of an objective, and no closed form.
+    _has_objective = True
+    #: Whether `fit` takes sample weights.
+    _takes_weights = True
     #: Class of scikit-learn that refits the model, None for the one that `fit` is from.
     _plain: type | None = None
     #: Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
@@ -169,7 +173,7 @@ class FittedMixin(ParameterMixin):
         # data would no longer be those of the fit.
         given = X if getattr(self, "copy_X", True) else _copied(X)
         before = vars(self).copy()
-        problem = Problem(self)
+        problem = self._problem()
         try:
             problem.forget_fit()
             super().fit(self._lend(X, sample_weight), y, **params)

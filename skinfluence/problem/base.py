@@ -26,6 +26,7 @@ from skinfluence.exceptions import (
     UnsupportedEstimatorError,
     warn,
 )
+from skinfluence.gradients import GradientRows
 from skinfluence.objective import Objective
 from skinfluence.problem.doubts import Doubts
 from skinfluence.problem.fitted import State
@@ -162,6 +163,15 @@ class ProblemBase(Doubts):
     @theta.setter
     def theta(self, theta):
         self.write(theta, self.parameters.ndims(self.estimator, self.layout))
+
+    @theta.setter
+    def theta(self, theta):
+        self.write(theta, self.parameters.ndims(self.estimator, self.layout))
+
+    @property
+    def n_scores(self):
+        """Number of raw predictions of a sample, K."""
+        return len(self.theta)
 
     def write(self, theta, ndims):
         """Write parameters (K, D), with as many axes of (coef, intercept) as given."""
@@ -356,6 +366,21 @@ class ProblemBase(Doubts):
         formulation = objective.formulation
         design, target = self.check_samples(formulation, X, y)
         return design, target, formulation.weight_gradients(design, target, state.point.theta)
+
+    def pull_sum(self, design, raw_gradient, params):
+        """Return the gradient in the parameters, (p,), of a scalar of raw predictions.
+
+        Parameters
+        ----------
+        design : Design
+            Rows, from `check_X`.
+        raw_gradient : ndarray of shape (m, K)
+            The gradient in their raw predictions.
+        params : ndarray of shape (p,)
+            Parameters.
+        """
+        rows = GradientRows(design, raw_gradient)
+        return self.formulation.layout.to_public(rows.sum())
 
     def refuse_dask(self, method, *arguments, training=True):
         """Raise if a method gets dask arrays that it does not take.

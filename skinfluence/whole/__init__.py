@@ -5,7 +5,9 @@ from skinfluence.whole.problem import (
     PipelineProblem,
     WholeProblem,
     give_data,
+    pipeline_problem,
     training_data,
+    whole_problem,
 )
 
 __all__ = [
@@ -13,6 +15,8 @@ __all__ = [
     "TrainingData",
     "WholeProblem",
     "give_data",
+    "pipeline_problem",
     "take_rows",
     "training_data",
+    "whole_problem",
 ]

@@ -18,6 +18,7 @@ from skinfluence.exceptions import (
     UnsupportedEstimatorError,
 )
 from skinfluence.groups import check_indices
+from skinfluence.moments import MomentMixin, MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.registry import learns_from_rows, make_chain
 from skinfluence.steps import (
@@ -35,10 +36,18 @@ from skinfluence.steps import (
 from skinfluence.supervised import names_of_learners
 from skinfluence.whole.data import TrainingData
 from skinfluence.whole.influence import WholeInfluence
+from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.sweep import KernelSweep, Sweep
 
-__all__ = ["PipelineProblem", "WholeProblem", "give_data", "training_data"]
+__all__ = [
+    "PipelineProblem",
+    "WholeProblem",
+    "give_data",
+    "pipeline_problem",
+    "training_data",
+    "whole_problem",
+]
 
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
@@ -47,8 +56,8 @@ _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
-class PipelineProblem(Problem):
-    """The problem of a pipeline's last step, for raw samples.
+class _OfPipeline:
+    """The last step's problem for raw samples; stands before its class.
 
     Parameters
     ----------
@@ -109,10 +118,16 @@ class PipelineProblem(Problem):
         give_data(self.pipe, None)
 
 
-class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the last step
-    WholeInfluence, WholeRemoval, PipelineProblem
-):
-    """The problem of everything that a pipeline's fit did.
+class PipelineProblem(_OfPipeline, Problem):
+    """The problem of a pipeline's last step, for raw samples."""
+
+
+class MomentPipelineProblem(_OfPipeline, MomentProblem):
+    """The same if the last step is a moment model."""
+
+
+class _OfWhole:
+    """The steps before the model and their chain; stands before the last step's problem.
 
     Parameters
     ----------
@@ -178,6 +193,63 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             weights.append(None if weight is None else np.asarray(weight, np.float64))
         return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
 
+    def step_params(self, data):
+        """Return the metadata of `fit` that go to each step, a list of dict."""
+        if not data.params:
+            return [{} for _ in self.steps]
+        if not data.routing:
+            return [
+                {
+                    key.removeprefix(f"{path}__"): value
+                    for key, value in data.params.items()
+                    if key.startswith(f"{path}__")
+                }
+                for path in self.paths
+            ]
+        with config_context(enable_metadata_routing=True):
+            before = Pipeline(self.steps)
+            names = before.get_metadata_routing().consumes("fit_transform", data.params)
+            given = {name: data.params[name] for name in names}
+            routed = process_routing(before, "fit_transform", **given)
+            empty = {"fit_transform": {}}
+            steps = [routed.get(name, empty) for name, _ in self.steps]
+            return [{**step.get("fit", {}), **step["fit_transform"]} for step in steps]
+
+    @cached_property
+    def feature_names(self):
+        """Names of the features that the model sees, None if the steps do not know them."""
+        return feature_names(Pipeline(self.steps))
+
+    def refuse_supervised(self, method):
+        """Raise if a step uses the targets."""
+        names = names_of_learners(self.steps)
+        if names:
+            raise UnsupportedEstimatorError(
+                f"{method} of a pipeline whose {', '.join(names)} learned from y: another "
+                "label would move its statistics, too. Fit it on other labels, or freeze the "
+                "step with sklearn.frozen.FrozenEstimator."
+            )
+
+    def model_on(self, X, y, sample_weight, method):
+        """Return the pipeline fitted on other rows, see `Problem.model_on`."""
+        given = None if np.all(sample_weight == 1) else sample_weight
+        data = training_data(self.pipe, X, y, given)
+        return self.as_pipeline(self.refit(data, sample_weight, method))
+
+    def become(self, refit, data):
+        """Turn the pipeline into a refit of it, in place; the steps it had stay unchanged."""
+        replace_steps(
+            self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
+        )
+        name_rows(self.pipe, row_names(data.X))
+        give_data(self.pipe, data)
+
+
+class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the last step
+    WholeInfluence, WholeRemoval, _OfWhole, PipelineProblem
+):
+    """The problem of everything that a pipeline's fit did."""
+
     @cached_property
     def scaled(self):
         """The model on features whose scales move, if this is all that the steps do, or None.
@@ -217,33 +289,6 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             moves = scaler.scale_ == np.sqrt(scaler.var_)
         scales = ColumnScales.of(design, moves, scaler.with_mean)
         return self.on(replace(objective, scales=scales))
-
-    def step_params(self, data):
-        """Return the metadata of `fit` that go to each step, a list of dict."""
-        if not data.params:
-            return [{} for _ in self.steps]
-        if not data.routing:
-            return [
-                {
-                    key.removeprefix(f"{path}__"): value
-                    for key, value in data.params.items()
-                    if key.startswith(f"{path}__")
-                }
-                for path in self.paths
-            ]
-        with config_context(enable_metadata_routing=True):
-            before = Pipeline(self.steps)
-            names = before.get_metadata_routing().consumes("fit_transform", data.params)
-            given = {name: data.params[name] for name in names}
-            routed = process_routing(before, "fit_transform", **given)
-            empty = {"fit_transform": {}}
-            steps = [routed.get(name, empty) for name, _ in self.steps]
-            return [{**step.get("fit", {}), **step["fit_transform"]} for step in steps]
-
-    @cached_property
-    def feature_names(self):
-        """Names of the features that the model sees, None if the steps do not know them."""
-        return feature_names(Pipeline(self.steps))
 
     @cached_property
     def factor(self):
@@ -298,29 +343,30 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         """Whether the kernel's gamma is computed from the training samples."""
         return self.fitted.params.get("gamma") == "scale"
 
-    def refuse_supervised(self, method):
-        """Raise if a step uses the targets."""
-        names = names_of_learners(self.steps)
-        if names:
-            raise UnsupportedEstimatorError(
-                f"{method} of a pipeline whose {', '.join(names)} learned from y: another "
-                "label would move its statistics, too. Fit it on other labels, or freeze the "
-                "step with sklearn.frozen.FrozenEstimator."
-            )
 
-    def model_on(self, X, y, sample_weight, method):
-        """Return the pipeline fitted on other rows, see `Problem.model_on`."""
-        given = None if np.all(sample_weight == 1) else sample_weight
-        data = training_data(self.pipe, X, y, given)
-        return self.as_pipeline(self.refit(data, sample_weight, method))
+class MomentWholeProblem(  # type: ignore[misc]
+    MomentWholeInfluence, WholeRemoval, _OfWhole, MomentPipelineProblem
+):
+    """The same if the last step is a moment model, whose refits start from nothing."""
 
-    def become(self, refit, data):
-        """Replace the steps of the pipeline by refitted ones, which are other objects."""
-        replace_steps(
-            self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
-        )
-        name_rows(self.pipe, row_names(data.X))
-        give_data(self.pipe, data)
+    factor = None
+
+    def sweep(self, hessian_solver):
+        """Return the sweep from the model's present parameters."""
+        self.objective.model.check_smooth(self.name)
+        return MomentSweep(self)
+
+
+def pipeline_problem(pipe):
+    """Return the problem of a pipeline's last step."""
+    is_moments = isinstance(innermost(pipe), MomentMixin)
+    return (MomentPipelineProblem if is_moments else PipelineProblem)(pipe)
+
+
+def whole_problem(pipe):
+    """Return the problem of everything that a pipeline's fit did."""
+    is_moments = isinstance(innermost(pipe), MomentMixin)
+    return (MomentWholeProblem if is_moments else WholeProblem)(pipe)
 
 
 def give_data(pipe, data):

@@ -242,7 +242,7 @@ class WholeRemoval:
             )
         groups = self.resolve(groups, cv, method, refine)
         groups.partition()
-        K = len(self.theta)
+        K = self.n_scores
         raw = np.full((self.data.n_rows, K), np.nan)
         if method == "influence":
             for group in range(len(groups)):

@@ -1,0 +1,249 @@
+"""Counts of events in each class: the discrete naive Bayes models.
+
+The terms are the counts themselves. The parameters are `feature_log_prob_`, class by class,
+and `class_log_prior_`.
+"""
+
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+
+from skinfluence.moments.base import MomentModel, Prior, names_of
+
+__all__ = ["BernoulliMoments", "CategoricalMoments", "ComplementMoments", "MultinomialMoments"]
+
+# Smoothing below which scikit-learn raises it unless force_alpha is True.
+_SMALLEST_ALPHA = 1e-10
+
+
+class _Counts(MomentModel):
+    """What the four models share: the prior, the terms and scores that are linear in them."""
+
+    centred = False
+    has_prior = True
+
+    def __init__(self, estimator):
+        super().__init__(estimator)
+        alpha = estimator.alpha
+        alpha = float(alpha) if isinstance(alpha, Real) else np.asarray(alpha, np.float64)
+        if not estimator.force_alpha:
+            alpha = np.maximum(alpha, _SMALLEST_ALPHA)
+        self.alpha = alpha
+        given = estimator.class_prior
+        if given is None and not estimator.fit_prior:
+            given = np.full(self.n_classes, 1.0 / self.n_classes)
+        self.prior = Prior(given)
+
+    def terms(self, D):
+        return D
+
+    def pull_terms(self, gM, D):
+        return gM
+
+    def params(self, N, M, C, rows):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_prob, log_prior = self.log_prob(N, M, rows), np.log(self.prior.of(N))
+        return np.concatenate([log_prob.reshape(*N.shape[:-1], -1), log_prior], axis=-1)
+
+    def pull(self, N, M, C, V):
+        K = self.n_classes
+        g = V[:, :-K].reshape(len(V), K, -1)
+        gN, gM = self.pull_log_prob(N, M, g)
+        return gN + self.prior.pull(N, V[:, -K:] / self.prior.of(N)), gM
+
+    def log_prob(self, N, M, rows):
+        """Return `feature_log_prob_`, (..., K, s)."""
+        raise NotImplementedError
+
+    def pull_log_prob(self, N, M, g):
+        """Return (gN, gM) of gradients g (m, K, s) in it."""
+        raise NotImplementedError
+
+    def _parts(self, theta):
+        K = self.n_classes
+        return theta[:-K].reshape(K, -1), theta[-K:]
+
+    def raw(self, theta, X):
+        log_prob, log_prior = self._parts(theta)
+        return np.asarray(X @ log_prob.T) + (log_prior if self.has_prior else 0.0)
+
+    def pull_raw(self, theta, X, U):
+        X = X.toarray() if sparse.issparse(X) else X
+        g = (U[:, :, None] * X[:, None]).reshape(len(X), -1)
+        return np.concatenate([g, U if self.has_prior else np.zeros_like(U)], axis=1)
+
+    def pull_input(self, theta, X, U):
+        return U @ self._parts(theta)[0]
+
+    def read(self, estimator):
+        log_prob = estimator.feature_log_prob_
+        parts = log_prob if isinstance(log_prob, list) else [log_prob]
+        log_prob = np.concatenate(parts, axis=1)
+        return np.concatenate([log_prob.ravel(), estimator.class_log_prior_])
+
+    def names(self, classes, features):
+        names = names_of("feature_log_prob", classes, features)
+        return names + [f"class_log_prior[{label}]" for label in classes]
+
+
+class MultinomialMoments(_Counts):
+    """MultinomialNB: log of smoothed counts over their sum.
+
+    With F_kj = M_kj + alpha, feature_log_prob_kj = log F_kj - log sum_j F_kj; the sum is over
+    the columns of one feature for categories.
+    """
+
+    def __init__(self, estimator):
+        super().__init__(estimator)
+        self.starts = np.array([0])
+
+    def smoothed(self, M, rows):
+        """Return F, (..., K, s)."""
+        return M + self.alpha
+
+    def _total(self, F):
+        total = np.add.reduceat(F, self.starts, axis=-1)
+        widths = np.diff(np.append(self.starts, F.shape[-1]))
+        return np.repeat(total, widths, axis=-1)
+
+    def log_prob(self, N, M, rows):
+        F = self.smoothed(M, rows)
+        lost = np.isnan(F)
+        total = self._total(np.where(lost, 0.0, F))
+        return np.log(F) - np.log(total)
+
+    def pull_log_prob(self, N, M, g):
+        F = M + self.alpha
+        total = self._total(F)
+        own = np.divide(g, F, out=np.zeros_like(g), where=F > 0)
+        return np.zeros((len(g), len(N))), own - self._total(g) / total
+
+
+class CategoricalMoments(MultinomialMoments):
+    """CategoricalNB: a multinomial model for each feature, over the counts of its categories.
+
+    A category has as many columns as there are numbers up to the largest one. A refit has
+    only those up to the largest number that is left, at least `min_categories`; the entries of
+    others are NaN.
+    """
+
+    smooth_in_rows = False
+
+    def __init__(self, estimator):
+        super().__init__(estimator)
+        self.widths = np.asarray(estimator.n_categories_)
+        self.starts = np.concatenate([[0], np.cumsum(self.widths)[:-1]])
+        fewest = 0 if estimator.min_categories is None else estimator.min_categories
+        self.fewest = np.broadcast_to(fewest, self.widths.shape)
+
+    def prepare(self, X):
+        X = np.asarray(X)
+        unknown = np.argwhere((X < 0) | (self.widths <= X))
+        if len(unknown):
+            row, j = unknown[0]
+            raise ValueError(
+                f"X holds {X[row, j]} in feature {j}, whose categories in fit were 0 to "
+                f"{self.widths[j] - 1}."
+            )
+        columns = (X.astype(np.intp) + self.starts).ravel()
+        m, d = X.shape
+        shape = (m, int(self.widths.sum()))
+        return sparse.csr_array((np.ones(m * d), columns, np.arange(0, m * d + 1, d)), shape)
+
+    def smoothed(self, M, rows):
+        F = M + self.alpha
+        seen = M.sum(axis=-2) > 1e-9
+        for start, width, fewest in zip(self.starts, self.widths, self.fewest, strict=True):
+            column = np.arange(width)
+            last = np.where(seen[..., start : start + width], column, -1).max(axis=-1)
+            lost = column > np.maximum(last, fewest - 1)[..., None]
+            F[..., start : start + width] = np.where(
+                lost[..., None, :], np.nan, F[..., start : start + width]
+            )
+        return F
+
+    def names(self, classes, features):
+        pairs = zip(features, self.widths, strict=True)
+        columns = [f"{feature}={c}" for feature, width in pairs for c in range(width)]
+        return super().names(classes, columns)
+
+
+class ComplementMoments(_Counts):
+    """ComplementNB: counts of all other classes, A_kj = sum_l M_lj + alpha - M_kj.
+
+    With L = log A - log sum_j A, feature_log_prob_ is -L, or L/sum_j L with `norm`. The prior
+    counts for a single class only.
+    """
+
+    def __init__(self, estimator):
+        super().__init__(estimator)
+        self.norm = estimator.norm
+        self.has_prior = self.n_classes == 1
+
+    def _logged(self, M):
+        A = M.sum(axis=-2, keepdims=True) + self.alpha - M
+        return A, np.log(A) - np.log(A.sum(axis=-1, keepdims=True))
+
+    def log_prob(self, N, M, rows):
+        _, L = self._logged(M)
+        return L / L.sum(axis=-1, keepdims=True) if self.norm else -L
+
+    def pull_log_prob(self, N, M, g):
+        A, L = self._logged(M)
+        if self.norm:
+            total = L.sum(axis=-1, keepdims=True)
+            gL = g / total - np.sum(g * L, axis=-1, keepdims=True) / total**2
+        else:
+            gL = -g
+        gA = gL / A - gL.sum(axis=-1, keepdims=True) / A.sum(axis=-1, keepdims=True)
+        return np.zeros((len(g), len(N))), gA.sum(axis=1, keepdims=True) - gA
+
+
+class BernoulliMoments(_Counts):
+    """BernoulliNB: counts of samples with a feature, of binarized X.
+
+    feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha), and the score of class k is
+    log pi_k + sum_j [x_j log p_kj + (1 - x_j) log(1 - p_kj)].
+    """
+
+    def __init__(self, estimator):
+        super().__init__(estimator)
+        self.threshold = estimator.binarize
+        self.smooth_in_rows = self.threshold is None
+
+    def prepare(self, X):
+        if self.threshold is None:
+            return X
+        if sparse.issparse(X):
+            X = X.tocsr().astype(np.float64)
+            X.data = (X.data > self.threshold).astype(np.float64)
+            return X
+        return (self.threshold < X).astype(np.float64)
+
+    def log_prob(self, N, M, rows):
+        return np.log(M + self.alpha) - np.log(N + 2.0 * self.alpha)[..., None]
+
+    def pull_log_prob(self, N, M, g):
+        F = M + self.alpha
+        gM = np.divide(g, F, out=np.zeros_like(g), where=F > 0)
+        return -g.sum(axis=-1) / (N + 2.0 * self.alpha), gM
+
+    def _without(self, log_prob):
+        """Return log(1 - p) and the odds p/(1 - p)."""
+        return np.log1p(-np.exp(log_prob)), np.exp(log_prob) / -np.expm1(log_prob)
+
+    def raw(self, theta, X):
+        log_prob, log_prior = self._parts(theta)
+        without, _ = self._without(log_prob)
+        return np.asarray(X @ (log_prob - without).T) + log_prior + without.sum(axis=1)
+
+    def pull_raw(self, theta, X, U):
+        _, odds = self._without(self._parts(theta)[0])
+        X = X.toarray() if sparse.issparse(X) else X
+        g = U[:, :, None] * (X[:, None] * (1.0 + odds) - odds)
+        return np.concatenate([g.reshape(len(X), -1), U], axis=1)
+
+    def pull_input(self, theta, X, U):
+        log_prob, _ = self._parts(theta)
+        return U @ (log_prob - self._without(log_prob)[0])

@@ -1,0 +1,278 @@
+"""The training rows of a moment model and their sums, with and without some of the rows."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.moments.base import MomentFormulation
+
+__all__ = ["MomentData", "MomentRows"]
+
+
+class MomentRows:
+    """Rows and their scores, in the place of a design.
+
+    Parameters
+    ----------
+    model : MomentModel
+        The formulas.
+    X : {ndarray, sparse matrix} of shape (m, d)
+        Rows.
+    n_scores : int or None, default=None
+        Number of scores that are wanted, None for all.
+    """
+
+    has_metric = False
+
+    def __init__(self, model, X, n_scores=None):
+        self.model, self.X, self.n_scores = model, X, n_scores
+
+    @property
+    def n_rows(self):
+        """Number of rows, m."""
+        return self.X.shape[0]
+
+    def predict(self, theta):
+        """Return the scores (m, K) at parameters theta (1, p)."""
+        return self.model.raw(theta[0], self.model.prepare(self.X))[:, : self.n_scores]
+
+
+@dataclass(frozen=True, eq=False)
+class MomentData:
+    """The training rows, in the place of an objective.
+
+    Parameters
+    ----------
+    formulation : MomentFormulation
+        The model.
+    X : {ndarray, sparse matrix} of shape (n, d)
+        Rows as `fit` takes them.
+    target : ndarray of shape (n,)
+        Codes of the classes.
+    sample_weight : ndarray of shape (n,)
+        Weights.
+    index : Index or None, default=None
+        Names of the rows.
+    """
+
+    formulation: MomentFormulation
+    X: Any
+    target: np.ndarray
+    sample_weight: np.ndarray
+    index: Any = None
+
+    is_distributed = False
+
+    def __getstate__(self):
+        # Centres and sums are computed again, which keeps pickles small.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def model(self):
+        """The formulas."""
+        return self.formulation.model
+
+    @property
+    def design(self):
+        """The rows with their scores."""
+        return MomentRows(self.model, self.X)
+
+    @property
+    def n_rows(self):
+        """Number of rows, n."""
+        return self.X.shape[0]
+
+    @property
+    def weight_sum(self):
+        """Sum of the weights, S."""
+        return float(self.sample_weight.sum())
+
+    @property
+    def n_blocks(self):
+        """Number of classes with sums, B: K, and one more if the model counts rows."""
+        return self.model.n_classes + int(self.model.counts_rows)
+
+    @property
+    def counts(self):
+        """Number of rows with a weight in each class, (K,)."""
+        return np.bincount(self.target, self.sample_weight > 0, self.model.n_classes)
+
+    def take(self, rows):
+        """Return the same of some rows."""
+        index = None if self.index is None else self.index[rows]
+        return replace(
+            self,
+            X=self.X[rows],
+            target=self.target[rows],
+            sample_weight=self.sample_weight[rows],
+            index=index,
+        )
+
+    def append(self, more):
+        """Return the same with the rows of another behind them."""
+        stack = sparse.vstack if sparse.issparse(self.X) else np.concatenate
+        X = stack([self.X, more.X])
+        return replace(
+            self,
+            X=X.tocsr() if sparse.issparse(X) else X,
+            target=np.concatenate([self.target, more.target]),
+            sample_weight=np.concatenate([self.sample_weight, more.sample_weight]),
+            index=None,
+        )
+
+    @cached_property
+    def centres(self):
+        """Means of the classes, (B, d); None if the model does not centre its rows."""
+        model, B = self.model, self.n_blocks
+        if not model.centred:
+            return None
+        total, weight = np.zeros((B, self.X.shape[1])), np.zeros(B)
+        for block in self.row_blocks(self.X.shape[1]):
+            X = model.prepare(self.X[block])
+            for member in self._members(block):
+                total += member @ X
+                weight += np.asarray(member.sum(axis=1)).ravel()
+        return total / np.where(weight > 0, weight, 1.0)[:, None]
+
+    @cached_property
+    def sums(self):
+        """Sums of all rows, N (B,) and M (B, s)."""
+        _ = self.centres
+        N, M, _ = self.sums_of(np.arange(self.n_rows), np.zeros(self.n_rows, np.intp), 1)
+        return N[0], M[0]
+
+    @cached_property
+    def n_terms(self):
+        """Number of terms of a row, s."""
+        return self._terms(np.arange(1), self.target[:1]).shape[1]
+
+    def row_blocks(self, width, n_jobs=None):
+        """Return blocks of rows that hold a few arrays of some width."""
+        return row_blocks(self.n_rows, 32 * width, n_jobs=n_jobs)
+
+    def _members(self, rows):
+        """Generate one (B, m) matrix of weights for each kind of centre of the rows."""
+        target, B, K = self.target[rows], self.n_blocks, self.model.n_classes
+        places = np.arange(len(target))
+        shape = (B, len(target))
+        weight = self.sample_weight[rows]
+        yield sparse.csr_array((weight, (target, places)), shape=shape)
+        if self.model.counts_rows:
+            full = np.full(len(target), K)
+            yield sparse.csr_array((np.ones(len(target)), (full, places)), shape=shape)
+
+    def centred(self, rows, codes):
+        """Return prepared rows minus the centres of some classes."""
+        X = self.model.prepare(self.X[rows])
+        return X if self.centres is None else X - self.centres[codes]
+
+    def _terms(self, rows, codes):
+        return self.model.terms(self.centred(rows, codes))
+
+    def sums_of(self, rows, owner, n_groups):
+        """Return the sums over groups of rows.
+
+        Parameters
+        ----------
+        rows, owner : ndarray of shape (m,)
+            Rows, and the group of each.
+        n_groups : int
+            Number of groups, G.
+
+        Returns
+        -------
+        N, M, count : ndarray of shape (G, B), (G, B, s) and (G, K)
+            Sums, and the numbers of rows with a weight.
+        """
+        model, B, K = self.model, self.n_blocks, self.model.n_classes
+        N, M, count = np.zeros((n_groups, B)), None, np.zeros((n_groups, K), np.intp)
+        s = self.n_terms
+        M = np.zeros((n_groups * B, s))
+        for block in row_blocks(len(rows), 32 * s):
+            at, group = rows[block], owner[block]
+            codes, weight = self.target[at], self.sample_weight[at]
+            np.add.at(count, (group, codes), weight > 0)
+            kinds = [(codes, weight)]
+            if model.counts_rows:
+                kinds.append((np.full(len(at), K), np.ones(len(at))))
+            for code, w in kinds:
+                place = group * B + code
+                np.add.at(N.reshape(-1), place, w)
+                present, line = np.unique(place, return_inverse=True)
+                shape = (len(present), len(at))
+                member = sparse.csr_array((w, (line, np.arange(len(at)))), shape=shape)
+                added = member @ self._terms(at, code)
+                M[present] += added.toarray() if sparse.issparse(added) else added
+        return N, M.reshape(n_groups, B, s), count
+
+    def beside(self, X, codes):
+        """Return other rows of weight 1 around the same centres."""
+        other = replace(self, X=X, target=codes, sample_weight=np.ones(len(codes)), index=None)
+        vars(other)["centres"] = self.centres
+        return other
+
+    def influence(self, gN, gM, rows, n_jobs=None, weight_sum=None):
+        """Return S/w_i times the derivatives in the number of times that a row occurs.
+
+        Parameters
+        ----------
+        gN, gM : ndarray of shape (m, B) and (m, B, s)
+            Pull-backs of m scalars.
+        rows : ndarray of shape (r,)
+            Rows.
+        n_jobs : int or None
+            Number of threads.
+        weight_sum : float or None
+            S, None for that of these rows.
+
+        Returns
+        -------
+        ndarray of shape (m, r)
+            NaN for rows without weight if the model counts rows.
+        """
+        K = self.model.n_classes
+        S = self.weight_sum if weight_sum is None else weight_sum
+        out = np.empty((len(gN), len(rows)))
+
+        def work(block):
+            at = rows[block]
+            codes = self.target[at]
+            part = self.pulled(gN, gM, self.centred(at, codes), codes) * S
+            if self.model.counts_rows:
+                full = np.full(len(at), K)
+                w = self.sample_weight[at]
+                scale = S / np.where(w > 0, w, np.nan)
+                part += self.pulled(gN, gM, self.centred(at, full), full) * scale
+            out[:, block] = part
+
+        blocks = row_blocks(len(rows), 32 * self.n_terms + 16 * len(gN), n_jobs=n_jobs)
+        run_blocks(work, blocks, n_jobs=n_jobs)
+        return out
+
+    def pulled(self, gN, gM, D, codes):
+        """Return gN_k + gM_k . t of centred rows D (r, .) with classes k, (m, r)."""
+        terms = self.model.terms(D)
+        out = np.empty((len(gN), len(codes)))
+        for k in np.unique(codes):
+            own = np.flatnonzero(codes == k)
+            out[:, own] = gN[:, [k]] + np.asarray(terms[own] @ gM[:, k].T).T
+        return out
+
+    def cotangents(self, gM):
+        """Generate w_i (d/dx) of gM . t on all training rows for each scalar, (n, d)."""
+        K, n = self.model.n_classes, self.n_rows
+        for line in gM:
+            B = np.empty((n, self.X.shape[1]))
+            for block in self.row_blocks(self.n_terms):
+                codes = self.target[block]
+                w = self.sample_weight[block, None]
+                part = w * self.model.pull_terms(line[codes], self.centred(block, codes))
+                if self.model.counts_rows:
+                    full = np.full(len(codes), K)
+                    part = part + self.model.pull_terms(line[full], self.centred(block, full))
+                B[block] = part
+            yield B

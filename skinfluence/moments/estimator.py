@@ -1,0 +1,116 @@
+"""What the mirrors of moment models have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.utils.validation import validate_data
+
+from skinfluence._typing import MatrixLike
+from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.moments.base import MomentLayout, MomentModel, MomentResponses
+from skinfluence.moments.problem import MomentProblem
+from skinfluence.parameters import Coefficients
+
+__all__ = ["MomentMixin", "WeightedMomentMixin"]
+
+
+class _Moments(Coefficients):
+    """Fitted statistics in one vector, laid out as the model's formulas say."""
+
+    def layout(self, model):
+        return MomentLayout(len(self.vector(model, None)), len(model.classes_))
+
+    def ndims(self, model, layout):
+        return None
+
+    def has_flat_target(self, model, layout):
+        return True
+
+    def vector(self, model, layout):
+        return model._moments(model).read(model)
+
+    def names(self, model, layout):
+        classes, features = self.labels_and_features(model)
+        return model._moments(model).names(classes, features)
+
+    def labels_and_features(self, model):
+        """Return the names of classes and features."""
+        features = self.column_names(model, model.n_features_in_)
+        return [str(label) for label in model.classes_.tolist()], features
+
+    def rows_of_X(self, objective, rows):
+        """Return some training rows."""
+        return objective.X[rows]
+
+
+class MomentMixin(InfluenceEstimatorMixin):
+    """An estimator whose parameters are means, variances and counts.
+
+    Stands before a class of scikit-learn without sample weights.
+    """
+
+    _parameters = _Moments()
+    _responses = MomentResponses()
+    #: The formulas, a subclass of `MomentModel`.
+    _moments: ClassVar[type[MomentModel]]
+    _takes_weights = False
+    _has_objective = False
+    #: What `validate_data` is called with, as by scikit-learn's own `predict`.
+    _row_checks: ClassVar[dict[str, Any]] = {}
+
+    def fit(self, X: MatrixLike, y: ArrayLike) -> Self:  # type: ignore[override]
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, kept by reference.
+        y : array-like of shape (n_samples,)
+            Labels.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y)
+
+    def _problem(self, method: str | None = None) -> Any:
+        return MomentProblem(self)
+
+    def _check_moments(self):
+        """Raise if the configuration has no influence."""
+
+    def _check_moment_rows(self, X):
+        """Return samples after scikit-learn's own checks."""
+        X = validate_data(self, X, reset=False, **self._row_checks)
+        return X.tocsr() if sparse.issparse(X) else np.asarray(X)
+
+
+class WeightedMomentMixin(MomentMixin):
+    """The same before a class of scikit-learn with sample weights."""
+
+    _takes_weights = True
+
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the model as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, kept by reference.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None for ones.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, sample_weight=sample_weight)

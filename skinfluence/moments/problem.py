@@ -1,0 +1,730 @@
+"""A fitted moment model: the answers of the public methods.
+
+Influence is the pull-back of a scalar's gradient to the sums, times the terms of each row, see
+`base`. Removal subtracts the sums of the rows that leave: "newton" and "exact" are the refit,
+"influence" is first order in the sums.
+"""
+
+import copy
+from dataclasses import replace
+from numbers import Real
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import distributed
+from skinfluence._compat import check_sample_weight
+from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.influence import ORDERS, keep_largest
+from skinfluence.moments.base import MomentFormulation
+from skinfluence.moments.data import MomentData, MomentRows
+from skinfluence.problem import FittedObjective, Problem
+from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.removal import METHODS
+from skinfluence.targets import ClassCodes
+
+__all__ = ["MomentProblem", "MomentQuery"]
+
+# Relative difference between fitted statistics and those of given data, by precision.
+_SAME = {np.dtype(np.float32): 1e-3}
+
+
+class MomentQuery:
+    """Query rows with the gradients of scalars in their scores.
+
+    Parameters
+    ----------
+    model, theta : MomentModel and ndarray of shape (p,)
+        The model.
+    X : {ndarray, sparse matrix} of shape (m, d)
+        Rows.
+    raw_gradient : ndarray of shape (m, K)
+        Gradients.
+    """
+
+    def __init__(self, model, theta, X, raw_gradient):
+        self.model, self.theta = model, theta
+        self.X, self.raw_gradient = X, raw_gradient
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    @property
+    def design(self):
+        """Whoever has the rows in `X`."""
+        return self
+
+    def take(self, rows):
+        """Return the same of some rows."""
+        return MomentQuery(self.model, self.theta, self.X[rows], self.raw_gradient[rows])
+
+    def toarray(self):
+        """Return the gradients in the parameters, (m, p)."""
+        X = self.model.prepare(self.X)
+        return self.model.pull_raw(self.theta, X, self.raw_gradient)
+
+    def blocks(self, width, n_jobs=None):
+        """Return blocks of rows whose gradients and arrays of a width fit into memory."""
+        row_bytes = 8 * (width + 4 * self.theta.size)
+        return row_blocks(len(self), row_bytes, n_jobs=n_jobs)
+
+    def sum(self):
+        """Return the sum of the gradients, (p,)."""
+        return sum(self.take(block).toarray().sum(axis=0) for block in self.blocks(0))
+
+    def to_rows(self):
+        """Return the gradients of the scalars in the rows, (m, d)."""
+        return self.model.pull_input(self.theta, self.X, self.raw_gradient)
+
+
+class MomentProblem(Problem):
+    """The problem of an estimator whose parameters are means, variances and counts."""
+
+    def of(self, estimator):
+        return MomentProblem(estimator)
+
+    @property
+    def n_scores(self):
+        return self.formulation.model.raw(self.params, self._no_rows()).shape[1]
+
+    def _no_rows(self):
+        return self.formulation.model.prepare(self.objective.X[:0])
+
+    # ---------------------------------------------------------------- fitting
+
+    def formulate(self, y, sample_weight):
+        self.check_arrays()
+        self.estimator._check_moments()
+        model = self.estimator._moments(self.estimator)
+        target = ClassCodes(np.asarray(self.estimator.classes_))
+        return MomentFormulation(model, target, self.parameters.layout(self.estimator))
+
+    def make_objective(self, formulation, X, y, sample_weight):
+        if distributed.is_dask(X, y, sample_weight):
+            raise UnsupportedEstimatorError(
+                f"{self.name} does not take dask arrays: call compute() on them."
+            )
+        index = X.index if hasattr(X, "iloc") else None
+        rows, codes = self.check_samples(formulation, X, y)
+        weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
+        if weight.min() < 0:
+            raise UnsupportedEstimatorError(
+                f"sample_weight holds {weight.min()}: influence is defined for weights that "
+                "are not negative. Use weights of at least 0."
+            )
+        return MomentData(formulation, rows, codes.copy(), weight.copy(), index)
+
+    def check_samples(self, formulation, X, y, training=False):
+        rows = self.check_X(formulation, X, training).X
+        if y is None:
+            raise ValueError("y is required: it is None.")
+        codes = formulation.target.encode(y)
+        if len(codes) != rows.shape[0]:
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples: "
+                f"{[rows.shape[0], len(codes)]}"
+            )
+        return rows, codes
+
+    def check_rows(self, formulation, X):
+        """Return samples as `fit` takes them, after checks of their values."""
+        if distributed.is_dask(X):
+            raise UnsupportedEstimatorError(
+                f"{self.name} does not take dask arrays: call compute() on them."
+            )
+        rows = self.estimator._check_moment_rows(self.transform(X))
+        formulation.model.prepare(rows[:1] if rows.shape[0] > 1 else rows)
+        return rows
+
+    def check_X(self, formulation, X, training=False):
+        rows = self.check_rows(formulation, X)
+        return MomentRows(formulation.model, rows, formulation.model.n_classes)
+
+    def pull_sum(self, design, raw_gradient, params):
+        return MomentQuery(design.model, params, design.X, raw_gradient).sum()
+
+    def warn_of_other_data(self, objective, guess):
+        fitted = self.params
+        model = objective.model
+        found = self._fit_of(objective)
+        scale = np.maximum(np.abs(fitted), np.abs(fitted[np.isfinite(fitted)]).mean())
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(found - fitted) / np.where(scale > 0, scale, 1.0)
+        gap[np.isnan(found) & np.isnan(fitted) | (found == fitted)] = 0.0
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        if gap.max() <= _SAME.get(objective.X.dtype, 1e-6):
+            return
+        entry = int(gap.argmax())
+        name = model.names(*self.parameters.labels_and_features(self.estimator))[entry]
+        looks = "other rows, or weights left out" if guess is None else guess
+        warn(
+            f"X, y and sample_weight are not those that this {self.name} was fitted on: their "
+            f"{name} is {found[entry]:.6g}, and the fitted one is {fitted[entry]:.6g}. It "
+            f"looks like {looks}. Pass the data of the fit; or, if other data are meant, fit "
+            "again."
+        )
+
+    @staticmethod
+    def _fit_of(data):
+        """Return the parameters of training data, (p,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return data.model.params(*data.sums, data.centres, data.counts)
+
+    # ---------------------------------------------------------------- losses and influence
+
+    @property
+    def checked_data(self):
+        """The training data, in which every class has a weight."""
+        data = self.objective
+        empty = data.counts == 0
+        if empty.any():
+            label = self.estimator.classes_.tolist()[int(empty.argmax())]
+            raise UnsupportedEstimatorError(
+                f"No training sample of class {label!r} has a weight, so the class has no "
+                "statistics. Give samples of every class, or fit without this class."
+            )
+        return data
+
+    @property
+    def data_of_fit(self):
+        """The training data, after a check that the fit has a derivative."""
+        data = self.checked_data
+        check = getattr(data.model, "check", None)
+        if check is not None:
+            check(*data.sums, data.centres)
+        return data
+
+    def sample_loss(self, X, y):
+        check_is_fitted(self.estimator)
+        rows, codes = self.check_samples(self.formulation, X, y)
+        return self.formulation.loss.loss(codes, self._raw(self.params, rows))
+
+    def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
+        query = self.check_query(X, y)
+        out = prepare_out(out, (len(query), query.theta.size), dtype)
+
+        def work(block):
+            out[block] = query.take(block).toarray()
+
+        run_blocks(work, query.blocks(0, n_jobs), n_jobs=n_jobs)
+        return out
+
+    def _raw(self, theta, rows):
+        """Return scores of checked rows, (m, K)."""
+        model = self.formulation.model
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return model.raw(theta, model.prepare(rows))
+
+    def raw_predictions(self, X):
+        return self._raw(self.params, self.check_rows(self.formulation, X))
+
+    def check_query(self, X, y):
+        check_is_fitted(self.estimator)
+        rows, codes = self.check_samples(self.formulation, X, y)
+        theta = self.params
+        gradient = self.formulation.loss.gradient(codes, self._raw(theta, rows))
+        return MomentQuery(self.formulation.model, theta, rows, gradient)
+
+    def _influence(self, V, rows=None, n_jobs=None):
+        """Return the influence of training rows on scalars with gradients V (m, p)."""
+        data = self.data_of_fit
+        rows = np.arange(data.n_rows) if rows is None else rows
+        gN, gM = data.model.pull(*data.sums, data.centres, V)
+        return data.influence(gN, gM, rows, n_jobs=n_jobs)
+
+    @property
+    def _width(self):
+        """Numbers that one scalar takes on its way back."""
+        data = self.objective
+        return 4 * data.n_blocks * data.n_terms + data.n_rows
+
+    def _param_blocks(self):
+        """Generate blocks of parameters with their unit vectors."""
+        p = len(self.params)
+        for block in row_blocks(p, 8 * (p + self._width)):
+            V = np.zeros((block.stop - block.start, p))
+            V[np.arange(len(V)), np.arange(block.start, block.stop)] = 1.0
+            yield block, V
+
+    def influence_params(
+        self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        data = self.data_of_fit
+        if X is None and y is not None:
+            raise ValueError("y was given without X: pass both, or neither.")
+        given = data
+        if X is not None:
+            rows, codes = self.check_samples(self.formulation, X, y)
+            given = data.beside(rows, codes)
+        out = prepare_out(out, (given.n_rows, len(self.params)), dtype)
+        rows = np.arange(given.n_rows)
+        for block, V in self._param_blocks():
+            gN, gM = data.model.pull(*data.sums, data.centres, V)
+            part = given.influence(gN, gM, rows, n_jobs=n_jobs, weight_sum=data.weight_sum)
+            out[:, block] = part.T
+        self._warn_of_weights(out)
+        return out
+
+    def influence_loss(
+        self,
+        X,
+        y,
+        *,
+        average=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        query, n = self.check_query(X, y), self.data_of_fit.n_rows
+        if average:
+            out = prepare_out(out, (n,), dtype)
+            out[:] = self._influence(query.sum()[None] / len(query), n_jobs=n_jobs)[0]
+            self._warn_of_weights(out)
+            return out
+        out = prepare_out(out, (len(query), n), dtype)
+
+        def work(block):
+            out[block] = self._influence(query.take(block).toarray())
+
+        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs, verbose=verbose)
+        self._warn_of_weights(out)
+        return out
+
+    def influence_loss_chunked(
+        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
+    ):
+        if working_memory is not None and (
+            not isinstance(working_memory, Real) or not working_memory > 0
+        ):
+            raise ValueError(
+                f"working_memory={working_memory!r} must be a positive number of MiB."
+            )
+        query, width = self.check_query(X, y), self._width
+        row_bytes = 8 * (width + 4 * query.theta.size)
+        blocks = row_blocks(len(query), row_bytes, working_memory=working_memory)
+        self.data_of_fit  # noqa: B018  # raises now, and not in the generator
+
+        def generate():
+            for block in blocks:
+                chunk = self._influence(query.take(block).toarray())
+                yield chunk if reduce_func is None else reduce_func(chunk, block.start)
+
+        return generate()
+
+    def response_method(self, response_method):
+        if response_method == "auto" and not hasattr(self.estimator, "decision_function"):
+            return "predict_proba"
+        return super().response_method(response_method)
+
+    def score_jacobian(self, method, raw):
+        """Return d response / d scores, (m, R, K), and whether responses have an axis R."""
+        if method == "predict_proba":
+            return self.formulation.loss.response_jacobian(raw), True
+        J = self.responses.transform(self.estimator).jacobian(raw)
+        return J, J.shape[1] > 1
+
+    def influence_prediction(
+        self,
+        X,
+        *,
+        response_method="auto",
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+    ):
+        method = self.response_method(response_method)
+        rows, data, theta = self.check_rows(self.formulation, X), self.data_of_fit, self.params
+        J, axis = self.score_jacobian(method, self._raw(theta, rows))
+        m, R, _ = J.shape
+        out = prepare_out(out, (m, data.n_rows, R) if axis else (m, data.n_rows), dtype)
+        wide = out if axis else out[:, :, None]
+
+        def work(block):
+            part = rows[block]
+            for r in range(R):
+                query = MomentQuery(data.model, theta, part, J[block, r])
+                wide[block, :, r] = self._influence(query.toarray())
+
+        query = MomentQuery(data.model, theta, rows, J[:, 0])
+        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs)
+        self._warn_of_weights(out)
+        return out
+
+    def influence_functional(
+        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        data, p = self.data_of_fit, len(self.params)
+        if callable(gradient):
+            gradient = gradient(self.params)
+        shape = np.shape(gradient)
+        if len(shape) not in (1, 2) or shape[-1] != p:
+            raise ValueError(
+                f"gradient has shape {shape}, but must be ({p},) or (m, {p}), laid out as "
+                "params_."
+            )
+        V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
+        out = prepare_out(out, (*V.shape[:-1], data.n_rows), dtype)
+        wide, V = np.atleast_2d(out), np.atleast_2d(V)
+        for block in row_blocks(len(V), 8 * self._width):
+            wide[block] = self._influence(V[block], n_jobs=n_jobs)
+        self._warn_of_weights(out)
+        return out
+
+    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
+        data = self.data_of_fit
+        query = self._training_query()
+        out = np.empty(data.n_rows)
+
+        def work(block):
+            gN, gM = data.model.pull(*data.sums, data.centres, query.take(block).toarray())
+            codes = data.target[block]
+            own = np.arange(len(codes))
+
+            def along(codes):
+                terms = data.model.terms(data.centred(block, codes))
+                terms = terms.toarray() if hasattr(terms, "toarray") else terms
+                return gN[own, codes] + np.einsum("ms,ms->m", gM[own, codes], terms)
+
+            part = data.weight_sum * along(codes)
+            if data.model.counts_rows:
+                w = data.sample_weight[block]
+                scale = data.weight_sum / np.where(w > 0, w, np.nan)
+                part += scale * along(np.full(len(codes), data.model.n_classes))
+            out[block] = part
+
+        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs)
+        self._warn_of_weights(out)
+        return out
+
+    def params_covariance(self, kind="infinitesimal_jackknife"):
+        """Return sum_i (w_i/S)^2 I_i I_i', (p, p), for displays; there is no Hessian."""
+        data = self.objective
+        share = (data.sample_weight / data.weight_sum)[:, None]
+        moved = np.where(share > 0, share * self.influence_params(), 0.0)
+        return moved.T @ moved
+
+    def _training_query(self):
+        data, theta = self.objective, self.params
+        gradient = self.formulation.loss.gradient(data.target, self._raw(theta, data.X))
+        return MomentQuery(data.model, theta, data.X, gradient)
+
+    def influential_samples(
+        self,
+        X,
+        y,
+        n_influential=10,
+        *,
+        order="absolute",
+        average=False,
+        return_influence=True,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        check_option("order", order, ORDERS)
+        n = self.data_of_fit.n_rows
+        check_count("n_influential", n_influential, n)
+        if average:
+            chunks = [self.influence_loss(X, y, average=True, n_jobs=n_jobs)[None]]
+        else:
+            chunks = self.influence_loss_chunked(X, y)
+        best = []
+        for chunk in chunks:
+            columns = np.broadcast_to(np.arange(n), chunk.shape)
+            best.append(keep_largest(chunk, columns, n_influential, order))
+        values, indices = (np.concatenate(parts) for parts in zip(*best, strict=True))
+        if average:
+            values, indices = values[0], indices[0]
+        return (values, indices) if return_influence else indices
+
+    def _warn_of_weights(self, result):
+        """Warn of NaN for rows of weight 0 that a statistic has counted."""
+        data = self.objective
+        count = int(np.sum(data.sample_weight == 0)) if data.model.counts_rows else 0
+        if count and np.isnan(result).any():
+            warn(
+                f"{count} training sample(s) with a weight of 0 have no influence, because "
+                "epsilon_ counts them without their weight: their entries are NaN. Their "
+                "removal (leave_out_*) is defined; var_smoothing=0 has no epsilon_."
+            )
+
+    # ---------------------------------------------------------------- removal
+
+    def start_removal(self, groups, cv, method, refine=None):
+        """Return the `Groups` of one call, after checks."""
+        check_option("method", method, METHODS)
+        check_refine(refine, method)
+        data = self.data_of_fit if method == "influence" else self.checked_data
+        y = data.formulation.target.decode(data.target)
+        groups = resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
+        groups.check_leaves_weight(data.sample_weight)
+        return groups
+
+    def each_without(self, groups, method, write, n_jobs, verbose):
+        """Call ``write(group, theta)`` with the parameters (p,) without each group.
+
+        NaN if there is no model; a warning names these groups.
+        """
+        data = self.objective
+        model, theta = data.model, self.params
+        (N, M), C = data.sums, data.centres
+        counts = data.counts
+        lost, undefined, partly = {}, [], []
+
+        def work(block):
+            members = [groups.rows(g) for g in range(block.start, block.stop)]
+            owner = np.repeat(np.arange(len(members)), [len(rows) for rows in members])
+            rows = np.concatenate(members).astype(np.intp)
+            removed_N, removed_M, removed = data.sums_of(rows, owner, len(members))
+            left = counts - removed
+            empty = (left == 0).any(axis=1)
+            params = np.full((len(members), len(theta)), np.nan)
+            kept = np.flatnonzero(~empty)
+            if method == "influence":
+                flat = removed_M[kept].reshape(len(kept), -1)
+                for at, V in self._param_blocks():
+                    gN, gM = model.pull(N, M, C, V)
+                    change = removed_N[kept] @ gN.T + flat @ gM.reshape(len(V), -1).T
+                    params[kept, at] = theta[at] - change
+            elif len(kept):
+                params[kept] = model.params(
+                    N - removed_N[kept], M - removed_M[kept], C, left[kept]
+                )
+            for group, one, hole in zip(
+                range(block.start, block.stop), params, empty, strict=True
+            ):
+                unknown = np.isnan(one)
+                if hole:
+                    k = int(np.flatnonzero(left[group - block.start] == 0)[0])
+                    lost[group] = self.estimator.classes_.tolist()[k]
+                elif unknown.all():
+                    undefined.append(group)
+                elif unknown.any() and not np.isnan(theta).any():
+                    partly.append(group)
+                write(group, one)
+
+        width = 8 * (6 * (M.size + len(theta)) + 4 * data.n_terms)
+        run_blocks(
+            work, row_blocks(len(groups), width, n_jobs=n_jobs), n_jobs=n_jobs, verbose=verbose
+        )
+        self._warn_of_groups(groups, lost, sorted(undefined), sorted(partly))
+
+    def _warn_of_groups(self, groups, lost, undefined, partly):
+        if lost:
+            named = ", ".join(
+                f"{groups.name(group)} (class {lost[group]!r})" for group in sorted(lost)[:5]
+            )
+            warn(
+                f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
+                f"not have; their results are NaN: {named}."
+            )
+        if undefined:
+            named = ", ".join(groups.name(group) for group in undefined[:5])
+            warn(
+                f"{len(undefined)} of {len(groups)} group(s) leave no model, because a class "
+                "has too few samples or a singular covariance then; their results are NaN: "
+                f"{named}. Use solver='eigen' with shrinkage, which needs two samples."
+            )
+        if partly:
+            named = ", ".join(groups.name(group) for group in partly[:5])
+            warn(
+                f"Without {len(partly)} group(s) some parameters do not exist, such as those "
+                "of categories that no other sample has; these are NaN, and so are the "
+                f"results that depend on them: {named}."
+            )
+
+    def leave_out_params(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        return_bound=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        if return_bound:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {self.name}: method='newton' is the refit, and needs no "
+                "bound. Leave it out."
+            )
+        groups = self.start_removal(groups, cv, method, refine)
+        out = prepare_out(out, (len(groups), len(self.params)), dtype)
+        self.each_without(groups, method, out.__setitem__, n_jobs, verbose)
+        return out
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        rows, codes = self.check_samples(self.formulation, X, y)
+        groups = self.start_removal(groups, cv, method, refine)
+        out = prepare_out(out, (len(codes), len(groups)), dtype)
+
+        def write(group, theta):
+            out[:, group] = self.formulation.loss.loss(codes, self._raw(theta, rows))
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return out
+
+    def raw_without(
+        self,
+        groups=None,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        data = self.objective
+        groups = self.start_removal(groups, cv, method, refine)
+        groups.partition()
+        raw = np.empty((data.n_rows, self.n_scores))
+
+        def write(group, theta):
+            rows = groups.rows(group)
+            raw[rows] = self._raw(theta, data.X[rows])
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return raw
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        random_state = check_random_state(random_state)
+        predicted = self.leave_out_params(groups, cv=cv, method=method, refine=refine)
+        groups = self.start_removal(groups, cv, method, refine)
+        check_count("n_checks", n_checks, len(groups), of="groups")
+        predicted = predicted - self.params
+        indices = choose_checks(predicted, n_checks, random_state)
+        n = np.arange(self.objective.n_rows)
+        actual = []
+        for group in indices:
+            refit = self.refit(self.objective.take(np.delete(n, groups.rows(group))))
+            actual.append(self._same_size(self.formulation.model.read(refit)))
+        actual = np.array(actual) - self.params
+        return compare_changes(predicted[indices], actual, indices, self.params)
+
+    def _same_size(self, params):
+        """Return the parameters of a refit, NaN if it has others."""
+        size = len(self.params)
+        return params if len(params) == size else np.full(size, np.nan)
+
+    # ---------------------------------------------------------------- updates and refits
+
+    def refit(self, data):
+        """Return scikit-learn's estimator fitted on training data."""
+        y = self.formulation.target.decode(data.target)
+        return self._fitted_on(data.X, y, data.sample_weight)
+
+    def _fitted_on(self, X, y, weight):
+        model = self.parent_class(**self.fitted.params)
+        if np.all(weight == 1):
+            return model.fit(X, y)
+        return model.fit(X, y, sample_weight=weight)
+
+    def _become(self, refit, data):
+        """Write a refit into the estimator, with its training data."""
+        kept = {"feature_names_in_", *self.fitted.params}
+        state = {name: value for name, value in vars(refit).items() if name not in kept}
+        adopted = self.of(copy.copy(self.estimator))
+        vars(adopted.estimator).update(state | self.fitted.params)
+        formulation = adopted.formulate(None, None)
+        data = replace(data, formulation=formulation)
+        fitted = FittedObjective(
+            formulation, data, layout=formulation.layout, params=self.fitted.params
+        )
+        vars(self.estimator).update(state)
+        self.fitted = fitted
+        self.forget_state()
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        check_option("method", method, METHODS)
+        data = self.objective
+        if method == "influence":
+            raise UnsupportedEstimatorError(
+                f"remove_samples of {self.name} computes all its statistics again, and has no "
+                "first-order form: use method='exact' or 'newton'."
+            )
+        rows = check_indices(indices, data.n_rows)
+        self.start_removal([rows], None, method)
+        data = data.take(np.delete(np.arange(data.n_rows), rows))
+        if not data.counts.all():
+            label = self.estimator.classes_.tolist()[int(data.counts.argmin())]
+            raise ValueError(
+                f"indices holds the last samples of class {label!r}: a refit would not have "
+                "this class. Keep at least one of them."
+            )
+        self._become(self.refit(data), data)
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        data = self.objective
+        rows, codes = self.check_samples(self.formulation, X, y)
+        weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
+        if not self.estimator._takes_weights and not np.all(weight == 1):
+            raise ValueError(
+                f"{self.name} has no sample weights: leave out sample_weight, or repeat "
+                "samples."
+            )
+        data = data.append(MomentData(self.formulation, rows, codes, weight))
+        self._become(self.refit(data), data)
+
+    def refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
+        present = np.unique(np.asarray(y)[sample_weight > 0])
+        if not np.array_equal(present, self.estimator.classes_):
+            return None
+        return self.refit_by_solver(X, y, sample_weight)
+
+    def refit_by_solver(self, X, y, sample_weight):
+        try:
+            refit = self._fitted_on(X, y, sample_weight)
+        except np.linalg.LinAlgError as error:  # of singular covariances
+            raise ValueError(str(error)) from None
+        fresh = self.of(copy.copy(self.estimator))
+        vars(fresh.estimator).pop("feature_names_in_", None)
+        vars(fresh.estimator).update(vars(refit) | self.fitted.params)
+        fresh.forget_fit()
+        formulation = fresh.formulate(None, None)
+        fresh.fitted = FittedObjective(
+            formulation,
+            fresh.make_objective(formulation, X, y, sample_weight),
+            layout=formulation.layout,
+            params=self.fitted.params,
+        )
+        return fresh
+
+    def refit_without(self, rows):
+        data = self.objective
+        left = data.take(np.delete(np.arange(data.n_rows), rows))
+        return self._same_size(self.formulation.model.read(self.refit(left)))

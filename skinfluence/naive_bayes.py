@@ -1,0 +1,154 @@
+"""Naive Bayes classifiers of scikit-learn with influence."""
+
+from sklearn import naive_bayes
+
+from skinfluence.moments import WeightedMomentMixin
+from skinfluence.moments.counts import (
+    BernoulliMoments,
+    CategoricalMoments,
+    ComplementMoments,
+    MultinomialMoments,
+)
+from skinfluence.moments.gaussian import GaussianMoments
+
+__all__ = ["BernoulliNB", "CategoricalNB", "ComplementNB", "GaussianNB", "MultinomialNB"]
+
+
+class GaussianNB(WeightedMomentMixin, naive_bayes.GaussianNB):
+    """Gaussian naive Bayes of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.GaussianNB`. The
+    objective is that of maximum likelihood, and has its optimum in closed form. With the sums
+    N_k of the weights w of a class::
+
+        mu_kj = sum_(i in k) w_i x_ij / N_k
+        v_kj  = sum_(i in k) w_i (x_ij - mu_kj)^2 / N_k + epsilon
+
+    and pi_k = N_k / sum_k N_k unless `priors` are given. epsilon is `var_smoothing` times the
+    largest variance of a feature. It counts the samples without their weights, and influence
+    is the derivative in how often a sample occurs, so that epsilon moves too: samples of
+    weight 0 have no influence then, and NaN. `params_` holds `theta_`, `var_` and
+    `class_prior_`. The loss is the log loss of `predict_proba`.
+
+    Examples
+    --------
+    Which training samples matter for the first flower?
+
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.naive_bayes import GaussianNB
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = GaussianNB().fit(X, y)
+    >>> clf.influential_samples(X[:1], y[:1], n_influential=3)[1].shape
+    (1, 3)
+    >>> clf.leave_out_predict(cv=5).shape
+    (150,)
+    """
+
+    _moments = GaussianMoments
+
+
+class MultinomialNB(WeightedMomentMixin, naive_bayes.MultinomialNB):
+    """Multinomial naive Bayes of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.MultinomialNB`. The
+    objective is that of maximum likelihood with smoothed counts, and has its optimum in closed
+    form. With the counts M_kj = sum_(i in k) w_i x_ij::
+
+        feature_log_prob_kj = log(M_kj + alpha) - log sum_j (M_kj + alpha)
+
+    `params_` holds `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
+    the log loss of `predict_proba`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skinfluence.naive_bayes import MultinomialNB
+    >>> X, y = load_digits(n_class=3, return_X_y=True)
+    >>> clf = MultinomialNB().fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 537)
+    """
+
+    _moments = MultinomialMoments
+    _row_checks = {"accept_sparse": "csr"}
+
+
+class ComplementNB(WeightedMomentMixin, naive_bayes.ComplementNB):
+    """Complement naive Bayes of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.ComplementNB`. The
+    objective is that of maximum likelihood with smoothed counts of all other classes, and has
+    its optimum in closed form. With the counts A_kj of all classes but k, plus alpha, and
+    L_kj = log A_kj - log sum_j A_kj::
+
+        feature_log_prob_kj = -L_kj,  or  L_kj / sum_j L_kj  with norm
+
+    `params_` holds `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
+    the log loss of `predict_proba`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skinfluence.naive_bayes import ComplementNB
+    >>> X, y = load_digits(n_class=3, return_X_y=True)
+    >>> clf = ComplementNB().fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 537)
+    """
+
+    _moments = ComplementMoments
+    _row_checks = {"accept_sparse": "csr"}
+
+
+class BernoulliNB(WeightedMomentMixin, naive_bayes.BernoulliNB):
+    """Bernoulli naive Bayes of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.BernoulliNB`. The
+    objective is that of maximum likelihood with smoothed counts, and has its optimum in closed
+    form. With the counts M_kj = sum_(i in k) w_i x_ij of binarized samples::
+
+        feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha)
+
+    `params_` holds `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
+    the log loss of `predict_proba`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skinfluence.naive_bayes import BernoulliNB
+    >>> X, y = load_digits(n_class=3, return_X_y=True)
+    >>> clf = BernoulliNB(binarize=8).fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 537)
+    """
+
+    _moments = BernoulliMoments
+    _row_checks = {"accept_sparse": "csr"}
+
+
+class CategoricalNB(WeightedMomentMixin, naive_bayes.CategoricalNB):
+    """Categorical naive Bayes of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.CategoricalNB`. The
+    objective is that of maximum likelihood with smoothed counts, and has its optimum in closed
+    form. With the sums M_kjc of the weights of the samples of a class whose feature j is c::
+
+        feature_log_prob_kjc = log(M_kjc + alpha) - log sum_c (M_kjc + alpha)
+
+    `params_` holds them class by class, the features one behind the other, then
+    `class_log_prior_`. If a removal takes the last sample with the largest category of a
+    feature, a refit has fewer categories; parameters of the lost ones are NaN. The loss is the
+    log loss of `predict_proba`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skinfluence.naive_bayes import CategoricalNB
+    >>> X, y = load_digits(n_class=3, return_X_y=True)
+    >>> clf = CategoricalNB(min_categories=17).fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 537)
+    """
+
+    _moments = CategoricalMoments
+    _row_checks = {"dtype": "int"}

@@ -1,0 +1,51 @@
+"""Nearest centroid classifier of scikit-learn with influence."""
+
+from sklearn import neighbors
+
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.moments import MomentMixin
+from skinfluence.moments.gaussian import CentroidMoments
+
+__all__ = ["NearestCentroid"]
+
+
+class NearestCentroid(MomentMixin, neighbors.NearestCentroid):
+    """Nearest centroid classifier of scikit-learn with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.neighbors.NearestCentroid`. The
+    objective is that of least squares, and has its optimum in closed form: the means c_k of
+    the classes. The decision function of class k, with the standard deviations s_j of the
+    features within classes, is::
+
+        2 log pi_k - sum_j (x_j - c_kj)^2 / s_j^2
+
+    `params_` holds `centroids_`, `within_class_std_dev_` and `class_prior_`. The loss is the
+    log loss of `predict_proba`, which is the softmax of the decision function. There are no
+    sample weights: influence is the derivative in how often a sample occurs. The metric has to
+    be "euclidean", without `shrink_threshold`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.neighbors import NearestCentroid
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = NearestCentroid().fit(X, y)
+    >>> clf.influence_loss(X[:2], y[:2]).shape
+    (2, 150)
+    """
+
+    _moments = CentroidMoments
+    _row_checks = {"accept_sparse": "csr"}
+
+    def _check_moments(self):
+        if self.metric != "euclidean":
+            raise UnsupportedEstimatorError(
+                f"NearestCentroid(metric={self.metric!r}): its centroids are medians, which "
+                "have no influence function here. Use metric='euclidean'."
+            )
+        if self.shrink_threshold:
+            raise UnsupportedEstimatorError(
+                f"NearestCentroid(shrink_threshold={self.shrink_threshold!r}): the threshold "
+                "puts kinks into the centroids. Use shrink_threshold=None, or "
+                "LinearDiscriminantAnalysis with shrinkage."
+            )

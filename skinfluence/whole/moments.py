@@ -1,0 +1,131 @@
+"""Influence through the stages before a moment model.
+
+A training row pulls at the sums of its class. With the pull-back gM of a scalar, its cotangent
+on training row k is w_k (d/dx) gM . t(x_k); there is no Hessian in between, see `sweep`.
+"""
+
+import numpy as np
+
+from skinfluence.moments import MomentQuery
+from skinfluence.whole.data import take_rows
+from skinfluence.whole.influence import WholeInfluence
+from skinfluence.whole.sweep import Sample, Sweep
+
+__all__ = ["MomentSweep", "MomentWholeInfluence"]
+
+
+class MomentSweep(Sweep):
+    """What the stages add to the influence of a moment model behind them.
+
+    Parameters
+    ----------
+    whole : MomentWholeProblem
+        Has the model and the `chain` of everything before it.
+    """
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    @property
+    def scale(self):
+        data = self.whole.objective
+        w = np.where(data.sample_weight > 0, data.sample_weight, np.nan)
+        return data.weight_sum / w
+
+    def sample_cotangent(self, sample):
+        return sample.design.to_rows()
+
+    def training_cotangents(self, V, samples):
+        data = self.whole.data_of_fit
+        _, gM = data.model.pull(*data.sums, data.centres, V)
+        yield from data.cotangents(gM)
+
+    def extra(self, V, samples):
+        cotangents = self.training_cotangents(V, samples)
+        cs = [self.chain.pull_training_statistics(B) for B in cotangents]
+        return self.chain.row_influences(self.with_samples(cs, samples)) * self.scale
+
+
+class MomentWholeInfluence(WholeInfluence):
+    """Influence methods with the signatures that estimators have."""
+
+    scaled = None
+
+    def blocks(self, sweep, query):
+        return query.blocks(self._width + 4 * self.objective.X.size)
+
+    @staticmethod
+    def one_by_one(X, query, start=0):
+        samples = []
+        for j in range(len(query)):
+            one = query.take(slice(j, j + 1))
+            samples.append(Sample(take_rows(X, [start + j]), one, one.raw_gradient))
+        return samples
+
+    def influence_params(self, X=None, y=None, **options):
+        if X is not None:
+            return super().influence_params(X, y, **options)  # which says why not
+        result = self.of_last.influence_params(**options)
+        sweep = self.sweep(None)
+        for block, V in self._param_blocks():
+            result[:, block] += sweep.extra(V, [None] * len(V)).T
+        self.warn_of_weights()
+        return result
+
+    @property
+    def of_last(self):
+        """The answers at the transformers as they are."""
+        return super(WholeInfluence, self)
+
+    def influence_loss(self, X, y, *, average=False, **options):
+        if not average:
+            return super().influence_loss(X, y, **options)
+        result = self.of_last.influence_loss(X, y, average=True, **options)
+        query = self.check_query(X, y)
+        query.raw_gradient = query.raw_gradient / len(query)
+        sample = Sample(X, query, query.raw_gradient)
+        result += self.sweep(None).extra(query.sum()[None], [sample])[0]
+        self.warn_of_weights()
+        return result
+
+    def influence_prediction(self, X, *, response_method="auto", **options):
+        result = self.of_last.influence_prediction(
+            X, response_method=response_method, **options
+        )
+        method, sweep = self.response_method(response_method), self.sweep(None)
+        rows, theta = self.check_rows(self.formulation, X), self.params
+        J, axis = self.score_jacobian(method, self._raw(theta, rows))
+        wide = result if axis else result[:, :, None]
+        for r in range(J.shape[1]):
+            query = MomentQuery(self.formulation.model, theta, rows, J[:, r])
+            for block in self.blocks(sweep, query):
+                part = query.take(block)
+                samples = self.one_by_one(X, part, block.start)
+                wide[block, :, r] += sweep.extra(part.toarray(), samples)
+        self.warn_of_weights()
+        return result
+
+    def influence_functional(self, gradient, **options):
+        values = gradient(self.params) if callable(gradient) else gradient
+        result = self.of_last.influence_functional(values, **options)
+        V = np.atleast_2d(np.asarray(values, dtype=np.float64))
+        samples = [None] * len(V)
+        if hasattr(gradient, "sample_gradient"):
+            X, design, raw_gradient = gradient.sample_gradient(self.params)
+            query = MomentQuery(design.model, self.params, design.X, raw_gradient)
+            samples = [Sample(X, query, raw_gradient)]
+        wide = np.atleast_2d(result)
+        wide += self.sweep(None).extra(V, samples)
+        self.warn_of_weights()
+        return result
+
+    def _first_order_raw(self, X, members, hessian_solver):
+        rows, theta = self.check_rows(self.formulation, X), self.params
+        raw = self._raw(theta, rows)[0]
+        moved = np.empty((self.objective.n_rows, len(raw)))
+        sweep = self.sweep(None)
+        for k, line in enumerate(np.eye(len(raw))):
+            query = MomentQuery(self.formulation.model, theta, rows, line[None])
+            V, sample = query.toarray(), Sample(X, query, line[None])
+            moved[:, k] = (self._influence(V) + sweep.extra(V, [sample]))[0]
+        return np.array([raw - self._summed(moved, rows) for rows in members])
