@@ -1,0 +1,316 @@
+"""Removal from a moment model: the sums of the rows that leave are subtracted.
+
+"newton" and "exact" are the refit, and "influence" is first order in the sums.
+"""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skinfluence._compat import check_sample_weight
+from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.moments.data import MomentData
+from skinfluence.problem import FittedObjective
+from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.removal import METHODS
+
+__all__ = ["MomentRemoval"]
+
+
+class MomentRemoval:
+    """Leave-one-out and group removal, checks by refits, and updates in place."""
+
+    def start_removal(self, groups, cv, method, refine=None):
+        """Return the `Groups` of one call, after checks."""
+        check_option("method", method, METHODS)
+        check_refine(refine, method)
+        data = self.data_of_fit if method == "influence" else self.checked_data
+        y = data.formulation.target.decode(data.target)
+        groups = resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
+        groups.check_leaves_weight(data.sample_weight)
+        return groups
+
+    def each_without(self, groups, method, write, n_jobs, verbose):
+        """Call ``write(group, theta)`` with the parameters (p,) without each group.
+
+        NaN if there is no model; a warning names these groups.
+        """
+        data = self.objective
+        model, theta = data.model, self.params
+        (N, M), C = data.sums, data.centres
+        counts = data.counts
+        lost, undefined, partly = {}, [], []
+
+        def work(block):
+            members = [groups.rows(g) for g in range(block.start, block.stop)]
+            owner = np.repeat(np.arange(len(members)), [len(rows) for rows in members])
+            rows = np.concatenate(members).astype(np.intp)
+            removed_N, removed_M, removed = data.sums_of(rows, owner, len(members))
+            left = counts - removed
+            empty = (left == 0).any(axis=1)
+            params = np.full((len(members), len(theta)), np.nan)
+            kept = np.flatnonzero(~empty)
+            if method == "influence":
+                flat = removed_M[kept].reshape(len(kept), -1)
+                for at, V in self._param_blocks():
+                    gN, gM = model.pull(N, M, C, V)
+                    change = removed_N[kept] @ gN.T + flat @ gM.reshape(len(V), -1).T
+                    params[kept, at] = theta[at] - change
+            elif len(kept):
+                params[kept] = model.params(
+                    N - removed_N[kept], M - removed_M[kept], C, left[kept]
+                )
+            for group, one, hole in zip(
+                range(block.start, block.stop), params, empty, strict=True
+            ):
+                unknown = np.isnan(one)
+                if hole:
+                    k = int(np.flatnonzero(left[group - block.start] == 0)[0])
+                    lost[group] = self.estimator.classes_.tolist()[k]
+                elif unknown.all():
+                    undefined.append(group)
+                elif unknown.any() and not np.isnan(theta).any():
+                    partly.append(group)
+                write(group, one)
+
+        width = 8 * (6 * (M.size + len(theta)) + 4 * data.n_terms)
+        run_blocks(
+            work, row_blocks(len(groups), width, n_jobs=n_jobs), n_jobs=n_jobs, verbose=verbose
+        )
+        self._warn_of_groups(groups, lost, sorted(undefined), sorted(partly))
+
+    def _warn_of_groups(self, groups, lost, undefined, partly):
+        if lost:
+            named = ", ".join(
+                f"{groups.name(group)} (class {lost[group]!r})" for group in sorted(lost)[:5]
+            )
+            warn(
+                f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
+                f"not have; their results are NaN: {named}."
+            )
+        if undefined:
+            named = ", ".join(groups.name(group) for group in undefined[:5])
+            warn(
+                f"{len(undefined)} of {len(groups)} group(s) leave no model, because a class "
+                "has too few samples or a singular covariance then; their results are NaN: "
+                f"{named}. Use solver='eigen' with shrinkage, which needs two samples."
+            )
+        if partly:
+            named = ", ".join(groups.name(group) for group in partly[:5])
+            warn(
+                f"Without {len(partly)} group(s) some parameters do not exist, such as those "
+                "of categories that no other sample has; these are NaN, and so are the "
+                f"results that depend on them: {named}."
+            )
+
+    def leave_out_params(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        return_bound=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        if return_bound:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {self.name}: method='newton' is the refit, and needs no "
+                "bound. Leave it out."
+            )
+        groups = self.start_removal(groups, cv, method, refine)
+        out = prepare_out(out, (len(groups), len(self.params)), dtype)
+        self.each_without(groups, method, out.__setitem__, n_jobs, verbose)
+        return out
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        rows, codes = self.check_samples(self.formulation, X, y)
+        groups = self.start_removal(groups, cv, method, refine)
+        out = prepare_out(out, (len(codes), len(groups)), dtype)
+
+        def write(group, theta):
+            out[:, group] = self.formulation.loss.loss(codes, self._raw(theta, rows))
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return out
+
+    def raw_without(
+        self,
+        groups=None,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        data = self.objective
+        groups = self.start_removal(groups, cv, method, refine)
+        groups.partition()
+        raw = np.empty((data.n_rows, self.n_scores))
+
+        def write(group, theta):
+            rows = groups.rows(group)
+            raw[rows] = self._raw(theta, data.X[rows])
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return raw
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        random_state = check_random_state(random_state)
+        predicted = self.leave_out_params(groups, cv=cv, method=method, refine=refine)
+        groups = self.start_removal(groups, cv, method, refine)
+        check_count("n_checks", n_checks, len(groups), of="groups")
+        predicted = predicted - self.params
+        indices = choose_checks(predicted, n_checks, random_state)
+        n = np.arange(self.objective.n_rows)
+        actual = []
+        for group in indices:
+            refit = self.refit(self.objective.take(np.delete(n, groups.rows(group))))
+            actual.append(self._same_size(self.formulation.model.read(refit)))
+        actual = np.array(actual) - self.params
+        return compare_changes(predicted[indices], actual, indices, self.params)
+
+    def _same_size(self, params):
+        """Return the parameters of a refit, NaN if it has others."""
+        size = len(self.params)
+        return params if len(params) == size else np.full(size, np.nan)
+
+    # ---------------------------------------------------------------- updates and refits
+
+    def refit(self, data):
+        """Return scikit-learn's estimator fitted on training data."""
+        y = self.formulation.target.decode(data.target)
+        return self._fitted_on(data.X, y, data.sample_weight)
+
+    def _fitted_on(self, X, y, weight):
+        model = self.parent_class(**self.fitted.params)
+        if np.all(weight == 1):
+            return model.fit(X, y)
+        return model.fit(X, y, sample_weight=weight)
+
+    def _become(self, refit, data):
+        """Write a refit into the estimator, with its training data."""
+        kept = {"feature_names_in_", *self.fitted.params}
+        state = {name: value for name, value in vars(refit).items() if name not in kept}
+        adopted = self.of(copy.copy(self.estimator))
+        vars(adopted.estimator).update(state | self.fitted.params)
+        formulation = adopted.formulate(None, None)
+        data = replace(data, formulation=formulation)
+        fitted = FittedObjective(
+            formulation, data, layout=formulation.layout, params=self.fitted.params
+        )
+        vars(self.estimator).update(state)
+        self.fitted = fitted
+        self.forget_state()
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        check_option("method", method, METHODS)
+        data = self.objective
+        if method == "influence":
+            raise UnsupportedEstimatorError(
+                f"remove_samples of {self.name} computes all its statistics again, and has no "
+                "first-order form: use method='exact' or 'newton'."
+            )
+        rows = check_indices(indices, data.n_rows)
+        self.start_removal([rows], None, method)
+        data = data.take(np.delete(np.arange(data.n_rows), rows))
+        if not data.counts.all():
+            label = self.estimator.classes_.tolist()[int(data.counts.argmin())]
+            raise ValueError(
+                f"indices holds the last samples of class {label!r}: a refit would not have "
+                "this class. Keep at least one of them."
+            )
+        self._become(self.refit(data), data)
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        data = self.objective
+        rows, codes = self.check_samples(self.formulation, X, y)
+        weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
+        if not self.estimator._takes_weights and not np.all(weight == 1):
+            raise ValueError(
+                f"{self.name} has no sample weights: leave out sample_weight, or repeat "
+                "samples."
+            )
+        data = data.append(MomentData(self.formulation, rows, codes, weight))
+        self._become(self.refit(data), data)
+
+    def models_without(self, groups, method, *, refine=None, **options):
+        """Return the fitted model without each group of rows, None if a class is lost.
+
+        See `Problem.models_without`. All methods fit again, because sums are exact.
+        """
+        data = self.objective
+        y = self.formulation.target.decode(data.target)
+        models = []
+        for rows in groups:
+            kept = np.delete(np.arange(data.n_rows), rows)
+            weight = data.sample_weight[kept]
+            refit = None
+            if (weight > 0).any():
+                refit = self.refit_near(data.X[kept], y[kept], weight, method)
+            models.append(None if refit is None else self.as_model(refit.estimator))
+        return models
+
+    def refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
+        present = np.unique(np.asarray(y)[sample_weight > 0])
+        if not np.array_equal(present, self.estimator.classes_):
+            return None
+        return self.refit_by_solver(X, y, sample_weight)
+
+    def refit_by_solver(self, X, y, sample_weight):
+        try:
+            refit = self._fitted_on(X, y, sample_weight)
+        except np.linalg.LinAlgError as error:  # of singular covariances
+            raise ValueError(str(error)) from None
+        fresh = self.of(copy.copy(self.estimator))
+        vars(fresh.estimator).pop("feature_names_in_", None)
+        vars(fresh.estimator).update(vars(refit) | self.fitted.params)
+        fresh.forget_fit()
+        formulation = fresh.formulate(None, None)
+        fresh.fitted = FittedObjective(
+            formulation,
+            fresh.make_objective(formulation, X, y, sample_weight),
+            layout=formulation.layout,
+            params=self.fitted.params,
+        )
+        return fresh
+
+    def refit_without(self, rows):
+        data = self.objective
+        left = data.take(np.delete(np.arange(data.n_rows), rows))
+        return self._same_size(self.formulation.model.read(self.refit(left)))
