@@ -284,7 +284,7 @@ def test_labels_name_groups_in_sorted_order():
 def test_missing_labels_among_text_are_named():
     X, y, _ = data("wine")
     labels = np.array(["a", "b", None] * len(y), dtype=object)[: len(y)]
-    with pytest.raises(ValueError, match="missing ones a name"):
+    with pytest.raises(ValueError, match="Name missing labels"):
         LogisticRegression().fit(X, y).leave_out_params(labels)
 
 
