@@ -230,3 +230,10 @@ def test_functionals_of_hinges(clf, X, y):
         )
     derivative = len(y) * (values[0] - values[1]) / (2 * step)
     np.testing.assert_allclose(influence[row], derivative, rtol=1e-3)
+
+
+def test_the_temperature_is_for_classifiers_only():
+    X, y, _ = data("diabetes")
+    reg = Ridge().fit(X, y)
+    mean = functionals.mean_prediction(reg, X, temperature=0.1)
+    np.testing.assert_allclose(mean.value(reg.params_), reg.predict(X).mean())

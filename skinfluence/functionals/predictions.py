@@ -190,7 +190,8 @@ class WeightedResponse(PredictionFunctional):
         super().__init__(estimator, X)
         check_consistent_length(self.design.X, weights)
         self.loss, self.response, self.weights = loss, response, weights
-        self.temperature = temperature
+        # The response of a regressor has no temperature.
+        self.temperature = temperature if self.problem.is_classifier else 1.0
 
     def _value(self, raw):
         return self.weights @ self.loss.response(raw / self.temperature)[:, self.response]
