@@ -1,5 +1,7 @@
 """Errors and warnings, each a full sentence with a remedy."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 

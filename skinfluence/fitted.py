@@ -1,5 +1,7 @@
 """From what scikit-learn has fitted to estimators with influence, without a new fit."""
 
+from __future__ import annotations
+
 import copy
 
 from numpy.typing import ArrayLike

@@ -1,5 +1,7 @@
 """Gaussian process regression of scikit-learn with influence."""
 
+from __future__ import annotations
+
 from typing import Self
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Prediction intervals, and hyperparameter search by leave-one-out from single fits."""
 
+from __future__ import annotations
+
 from numbers import Real
 
 import numpy as np

@@ -5,6 +5,8 @@ Influence and removal are those of everything that the pipeline's fit did, see `
 about the last step alone see the samples behind the fitted transformers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self

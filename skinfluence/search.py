@@ -1,5 +1,7 @@
 """Grid search by leave-one-out with one fit for each candidate."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -133,6 +133,14 @@ def test_every_public_signature_is_annotated(name):
     assert set(expected) - set(hints) <= {"self", "cls"}
 
 
+@pytest.mark.parametrize("name", OBJECTS)
+def test_help_shows_the_names_of_types(name):
+    member = pydoc.locate(name)
+    if callable(member) and member.__module__.startswith("skinfluence"):
+        # Expanded, ArrayLike alone has some hundred characters.
+        assert "_NestedSequence" not in str(inspect.signature(member))
+
+
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_a_script_is_understood(check):
     assert check(RIGHT) == []

@@ -1,5 +1,7 @@
 """Base classes for functionals."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Differences between two groups as functionals."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d

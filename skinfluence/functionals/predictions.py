@@ -1,5 +1,7 @@
 """Predictions, probabilities and margins as functionals."""
 
+from __future__ import annotations
+
 from numbers import Integral
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The area under the ROC curve as a functional."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit

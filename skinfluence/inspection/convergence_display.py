@@ -1,5 +1,7 @@
 """Display for the distance between a fit and its optimum during polishing."""
 
+from __future__ import annotations
+
 import copy
 import warnings
 from typing import Any, Self

@@ -1,5 +1,7 @@
 """Display for the most helpful and most harmful training samples for a query."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
 from typing import Any, Self

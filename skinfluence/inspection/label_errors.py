@@ -1,5 +1,7 @@
 """Ranking of training samples by how likely their labels are to be wrong."""
 
+from __future__ import annotations
+
 from typing import Literal, TypeAlias, get_args, overload
 
 import numpy as np

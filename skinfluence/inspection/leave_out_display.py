@@ -1,5 +1,7 @@
 """Display for predicted changes against changes after refits."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Self

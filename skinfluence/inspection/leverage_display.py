@@ -1,5 +1,7 @@
 """Display for leverage against studentised residual."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

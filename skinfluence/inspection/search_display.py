@@ -1,5 +1,7 @@
 """Display for the scores of a search against one parameter."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Self

@@ -1,5 +1,7 @@
 """Ridge regression at the precisions that maximise the evidence."""
 
+from __future__ import annotations
+
 from typing import Self
 
 import numpy as np

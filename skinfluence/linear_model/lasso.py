@@ -1,5 +1,7 @@
 """Least squares with an l1 penalty by coordinate descent, with and without a search."""
 
+from __future__ import annotations
+
 import copy
 from typing import Self
 

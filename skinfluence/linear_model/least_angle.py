@@ -4,6 +4,8 @@ scikit-learn follows the path of solutions from a large penalty down to the chos
 it arrives, the optimum is that of `LinearRegression` or `Lasso`, which refit the model.
 """
 
+from __future__ import annotations
+
 from typing import Any, Self
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Base class for estimators that choose a hyperparameter in `fit`."""
 
+from __future__ import annotations
+
 from typing import Any, Self
 
 from numpy.typing import ArrayLike

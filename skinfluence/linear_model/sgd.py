@@ -5,6 +5,8 @@ distance, and `polish` moves the parameters to the optimum. Removal always start
 optimum.
 """
 
+from __future__ import annotations
+
 from typing import Self
 
 import numpy as np

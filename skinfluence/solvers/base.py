@@ -9,6 +9,8 @@ The one primitive is v_a' H^-1 v_b. `solve` computes it for pairs, `quadratic` f
 itself, which needs only half a solve.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -135,7 +137,7 @@ class Factor(ABC):
         """
         return self.solve(V)
 
-    def without_rows(self) -> "Factor":
+    def without_rows(self) -> Factor:
         """Return a factor that can be sent to a process without the training rows.
 
         Returns

@@ -1,5 +1,7 @@
 """Support vector machines with a smooth hinge, which scikit-learn does not have."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral
