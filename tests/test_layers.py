@@ -100,3 +100,26 @@ def test_public_modules_are_there_after_importing_the_package():
         "assert 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_is_longer_than_500_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+OUTSIDE = {"fitted", "functionals", "inspection", "leave_one_out", "model_selection", "search"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if room_of(path) in OUTSIDE],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_nothing_private_of_an_estimator_is_read_from_outside(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
+            continue
+        if node.attr.startswith("__") or node.attr == "_problem":
+            continue
+        assert isinstance(node.value, ast.Name), node.attr
+        assert node.value.id in ("self", "cls"), f"{node.value.id}.{node.attr}"

@@ -27,7 +27,7 @@ def make_removals(problem, hessian_solver, n_jobs):
     n_jobs : int or None
         Number of joblib threads for scoring.
     """
-    if not problem.estimator._has_objective:
+    if not problem.has_objective:
         raise UnsupportedEstimatorError(
             f"most_influential_set of {problem.name}: the search goes from optimum to optimum "
             "of an objective, and this model has its parameters in closed form. Use "

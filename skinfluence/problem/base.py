@@ -68,6 +68,11 @@ class ProblemBase(Doubts):
         return type(self.estimator).__name__
 
     @property
+    def has_objective(self):
+        """Whether the fit minimised an objective, for Newton steps and refits from a start."""
+        return self.estimator._has_objective
+
+    @property
     def is_classifier(self):
         """Whether the estimator is a classifier."""
         return is_classifier(self.estimator)

@@ -5,8 +5,6 @@ model goes from its parameters to the optimum on what they return by Newton's me
 models, models with an l1 penalty and losses with kinks are refitted by scikit-learn's solver.
 """
 
-from functools import partial
-
 import numpy as np
 from scipy import sparse
 from sklearn import config_context
@@ -20,93 +18,15 @@ from skinfluence.checks import check_count, check_option, check_refine, prepare_
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
-from skinfluence.steps import feature_names, param_names, random_steps, through
+from skinfluence.steps import feature_names, param_names, random_steps
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.refits import FirstOrder, Refit
 
-__all__ = ["FirstOrder", "Refit", "WholeRemoval"]
+__all__ = ["WholeRemoval"]
 
 # Relative difference of transformed training rows above which a refit of the transformers
 # on the training data is not what was fitted.
 _SAME = 1e-6
-
-
-class Refit:
-    """A pipeline fitted without some samples.
-
-    Parameters
-    ----------
-    before : Pipeline
-        The refitted transformers.
-    model : Problem
-        The problem of the refitted model.
-    """
-
-    def __init__(self, before, model):
-        self.before = before
-        self.model = model
-
-    def transform(self, X):
-        """Return raw samples as the model sees them."""
-        # One by one, because a pipeline wants its last step to have fitted attributes.
-        steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
-        return through(steps, X, self.model.estimator)
-
-    def raw_predictions(self, X):
-        """Return raw predictions of raw samples, (m, K)."""
-        return self.model.raw_predictions(self.transform(X))
-
-    def loss(self, X, y):
-        """Return the losses of raw samples, (m,)."""
-        return self.model.sample_loss(self.transform(X), y)
-
-
-class FirstOrder:
-    """A pipeline without some samples to first order: the raw predictions move.
-
-    Parameters
-    ----------
-    problem : WholeProblem
-        The problem of the fitted pipeline.
-    rows : ndarray of int
-        The samples that leave.
-    hessian_solver : str or HessianSolver
-        How to apply H^-1.
-    """
-
-    def __init__(self, problem, rows, hessian_solver):
-        self.problem = problem
-        self.rows = rows
-        self.hessian_solver = hessian_solver
-        self.classes_ = getattr(problem.estimator, "classes_", None)
-
-    def __getattr__(self, name):
-        responses = ("predict", "predict_proba", "decision_function")
-        if name in responses and hasattr(self.problem.pipe, name):
-            respond = partial(self._respond, name)
-            respond.__name__ = name  # which scikit-learn asks for
-            return respond
-        raise AttributeError(name)
-
-    def __sklearn_tags__(self):
-        return self.problem.pipe.__sklearn_tags__()
-
-    def _respond(self, name, X):
-        return self.problem.respond(self._raw(X), name)
-
-    def _raw(self, X):
-        return np.concatenate(
-            [
-                self.problem._first_order_raw(
-                    take_rows(X, [q]), [self.rows], self.hessian_solver
-                )
-                for q in range(X.shape[0])
-            ]
-        )
-
-    def sample_loss(self, X, y):
-        """Return the losses of samples, (m,)."""
-        form = self.problem.formulation
-        return form.loss.loss(form.target.encode(y), self._raw(X))
 
 
 class WholeRemoval:

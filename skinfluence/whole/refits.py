@@ -1,0 +1,89 @@
+"""A pipeline without some samples: refitted, or to first order."""
+
+from functools import partial
+
+import numpy as np
+
+from skinfluence.steps import through
+from skinfluence.whole.data import take_rows
+
+__all__ = ["FirstOrder", "Refit"]
+
+
+class Refit:
+    """A pipeline fitted without some samples.
+
+    Parameters
+    ----------
+    before : Pipeline
+        The refitted transformers.
+    model : Problem
+        The problem of the refitted model.
+    """
+
+    def __init__(self, before, model):
+        self.before = before
+        self.model = model
+
+    def transform(self, X):
+        """Return raw samples as the model sees them."""
+        # One by one, because a pipeline wants its last step to have fitted attributes.
+        steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
+        return through(steps, X, self.model.estimator)
+
+    def raw_predictions(self, X):
+        """Return raw predictions of raw samples, (m, K)."""
+        return self.model.raw_predictions(self.transform(X))
+
+    def loss(self, X, y):
+        """Return the losses of raw samples, (m,)."""
+        return self.model.sample_loss(self.transform(X), y)
+
+
+class FirstOrder:
+    """A pipeline without some samples to first order: the raw predictions move.
+
+    Parameters
+    ----------
+    problem : WholeProblem
+        The problem of the fitted pipeline.
+    rows : ndarray of int
+        The samples that leave.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    """
+
+    def __init__(self, problem, rows, hessian_solver):
+        self.problem = problem
+        self.rows = rows
+        self.hessian_solver = hessian_solver
+        self.classes_ = getattr(problem.estimator, "classes_", None)
+
+    def __getattr__(self, name):
+        responses = ("predict", "predict_proba", "decision_function")
+        if name in responses and hasattr(self.problem.pipe, name):
+            respond = partial(self._respond, name)
+            respond.__name__ = name  # which scikit-learn asks for
+            return respond
+        raise AttributeError(name)
+
+    def __sklearn_tags__(self):
+        return self.problem.pipe.__sklearn_tags__()
+
+    def _respond(self, name, X):
+        return self.problem.respond(self._raw(X), name)
+
+    def _raw(self, X):
+        return np.concatenate(
+            [
+                self.problem._first_order_raw(
+                    take_rows(X, [q]), [self.rows], self.hessian_solver
+                )
+                for q in range(X.shape[0])
+            ]
+        )
+
+    def sample_loss(self, X, y):
+        """Return the losses of samples, (m,)."""
+        form = self.problem.formulation
+        return form.loss.loss(form.target.encode(y), self._raw(X))
