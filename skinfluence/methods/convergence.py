@@ -139,8 +139,8 @@ class ConvergenceMixin(HasProblem):
                 Relative change in the rows' gradients after one Newton step. It tracks
                 the relative error in influence values.
             convergence_ratio : float
-                Distance to the optimum divided by the distance that removing one row
-                moves the parameters (median over rows). If it is above 1, leave-one-out
+                Distance to the optimum divided by the median distance that removing one row
+                moves the parameters, both in the H-norm. If it is above 1, leave-one-out
                 changes need the correction.
             correction : ndarray of shape (p,)
                 `newton_correction`.

@@ -14,7 +14,7 @@ __all__ = ["GradientMixin"]
 
 
 class GradientMixin(HasProblem):
-    """Losses, gradients, and influence on parameters and functions thereof."""
+    """Losses, gradients, and influence on parameters and their functions."""
 
     @available
     def sample_loss(self, X: MatrixLike, y: ArrayLike) -> Floats:
