@@ -316,7 +316,7 @@ class RemovalAnswers:
             ) from error
 
     def check_labelled(self, raw, *, scored=False):
-        """Raise if a classifier has no label for a sample, because NaN would become a class."""
+        """Raise if a classifier has no label for a sample: NaN would become a class."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
         if not missing.size or not self.is_classifier:
             return

@@ -46,7 +46,7 @@ class UpdateAnswers:
         predicted = predicted[indices]
 
         def read(params):
-            """Return the design's readings of the parameters, (..., n_readings)."""
+            """Return K alpha and intercepts for kernel models, the parameters for others."""
             readings = base.point.objective.design.readings(layout.from_public(params))
             return readings.reshape(*params.shape[:-1], -1)
 
