@@ -1,11 +1,12 @@
-"""How a model keeps its parameters and training rows: one value for each way.
+"""How a model stores its parameters and training rows: one class for each way.
 
-An estimator names its way in the class attribute `_parameters`. The mathematics sees
-parameters as theta (K, D), see `layout`; these classes read theta from the attributes of a
-fitted model and write it back. They hold no data themselves, so one instance serves a class.
+An estimator sets the class attribute `_parameters` to an instance. Computations use the
+parameters as theta (K, D), see `layout`. These classes read theta from a fitted model's
+attributes and write it back. They contain no data, so one instance serves a whole class.
 
-`Coefficients` are those of features, in `coef_` and `intercept_`. `CoefficientsAndScale` adds
-the scale of Huber's regression. `DualCoefficients` belong to training rows.
+`Coefficients` has one coefficient per feature, in `coef_` and `intercept_`.
+`CoefficientsAndScale` adds the scale in Huber's regression. `DualCoefficients` has one
+coefficient per training row.
 """
 
 import numpy as np
@@ -20,33 +21,33 @@ from skinfluence.layout import ParameterLayout, ScaleLayout
 
 __all__ = ["Coefficients", "CoefficientsAndScale", "DualCoefficients"]
 
-# Largest difference between given rows and those of the fit, relative to the largest value.
-# The two ways in which transformers compute the same values were seen to differ by up to 8e-13
-# in double and 4e-5 in single precision (KernelPCA, PCA).
+# Largest difference between given rows and the fit's rows, relative to the largest value.
+# `fit_transform` and `transform` compute the same values in two ways. We measured differences
+# up to 8e-13 in double and 4e-5 in single precision (KernelPCA, PCA).
 _ROUNDING = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 1e-4}
 
 
 class Coefficients:
-    """Coefficients of features and intercepts, in `coef_` and `intercept_`."""
+    """Feature coefficients and intercepts, in `coef_` and `intercept_`."""
 
-    #: Name of an entry of `params_` that multiplies a feature.
+    #: Name for an entry in `params_` that multiplies a feature.
     term = "coef"
     #: Whether each parameter belongs to a training row.
     is_dual = False
 
     def layout(self, model):
         """Return the shapes of a fitted model's parameters."""
-        # Not n_features_in_, which fit(check_input=False) leaves out.
+        # fit(check_input=False) does not set n_features_in_.
         *outputs, n_features = np.shape(model.coef_)
         return ParameterLayout(*(outputs or [1]), n_features, model.fit_intercept)
 
     def read(self, model, layout):
-        """Return (coef, intercept) of a fitted model in the shapes of its attributes."""
+        """Return a fitted model's (coef, intercept) in the shapes of its attributes."""
         coef = model.coef_
         return (coef.toarray() if issparse(coef) else coef), model.intercept_
 
     def ndims(self, model, layout):
-        """Return the numbers of axes of (coef, intercept)."""
+        """Return the number of axes for each of (coef, intercept)."""
         return [np.ndim(part) for part in self.read(model, layout)]
 
     def has_flat_target(self, model, layout):
@@ -54,14 +55,14 @@ class Coefficients:
         return np.ndim(self.read(model, layout)[0]) == 1
 
     def vector(self, model, layout):
-        """Return the parameters of a fitted model as `params_`, (p,)."""
+        """Return a fitted model's parameters as `params_`, (p,)."""
         coef, intercept = self.read(model, layout)
         if not layout.fit_intercept:
             return np.ravel(coef).astype(np.float64)
         return np.concatenate([np.ravel(coef), np.ravel(intercept)]).astype(np.float64)
 
     def write(self, model, theta, layout, ndims, objective):
-        """Write theta (K, D) into the attributes of a model.
+        """Write theta (K, D) into a model's attributes.
 
         Parameters
         ----------
@@ -72,9 +73,9 @@ class Coefficients:
         layout : ParameterLayout
             Their shapes.
         ndims : list of int
-            Numbers of axes of (coef, intercept) in the model's attributes, see `ndims`.
+            Number of axes for each of (coef, intercept), see `ndims`.
         objective : Objective
-            The objective with the training data, of which theta is the optimum.
+            The objective with the training data, which theta minimises.
         """
         coef = theta[:, : layout.n_features].copy()
         intercept = theta[:, -1].copy() if layout.fit_intercept else np.zeros(len(theta))
@@ -83,7 +84,7 @@ class Coefficients:
         self.store(model, coef, intercept, layout, objective)
 
     def store(self, model, coef, intercept, layout, objective):
-        """Store parameters in the shapes of `read`."""
+        """Store parameters in the same shapes as `read`."""
         model.coef_ = coef
         if layout.fit_intercept:
             model.intercept_ = intercept
@@ -99,7 +100,7 @@ class Coefficients:
         return coef, params[..., n_coef:].reshape(shape)
 
     def names(self, model, layout):
-        """Return the names of the entries of `params_`, a list of str."""
+        """Return a name for each entry in `params_`, a list of str."""
         outputs = self.output_names(model, layout.n_outputs)
         names = [
             f"{self.term}[{output}, {column}]" if output else f"{self.term}[{column}]"
@@ -111,12 +112,12 @@ class Coefficients:
         return names
 
     def column_names(self, model, n_features):
-        """Return the names of the features."""
+        """Return the feature names."""
         features = getattr(model, "feature_names_in_", None)
         return [f"x{j}" for j in range(n_features)] if features is None else features
 
     def output_names(self, model, n_outputs):
-        """Return the names of the outputs; empty if there is only one."""
+        """Return the output names; a single output has an empty name."""
         if n_outputs == 1:
             return [""]
         classes = getattr(model, "classes_", None)
@@ -125,7 +126,7 @@ class Coefficients:
         return [str(k) for k in range(n_outputs)]
 
     def refitted(self, model, refit, rows, layout):
-        """Return the parameters of a refit on some training rows, laid out as `params_`."""
+        """Return a refit's parameters on some training rows, laid out as `params_`."""
         return self.vector(refit, layout)
 
     def forget(self, model):
@@ -135,11 +136,11 @@ class Coefficients:
         """Store facts about the training data that later refits need."""
 
     def reads_raw_samples(self, model):
-        """Return whether `predict` takes samples that scikit-learn does not check."""
+        """Return whether `predict` accepts samples that scikit-learn does not check."""
         return False
 
     def make_design(self, problem, formulation, X, training):
-        """Return the design of checked samples, for training or for queries."""
+        """Return the design for checked samples, for training or for queries."""
         return make_design(X, formulation.layout.fit_intercept)
 
     def rows_of_X(self, objective, rows):
@@ -151,17 +152,17 @@ class Coefficients:
         return objective.take(rows), theta
 
     def append_rows(self, objective, theta, more):
-        """Return (objective, theta) with the rows of another objective behind its own."""
+        """Return (objective, theta) with another objective's rows appended."""
         return objective.append(more), theta
 
     def check_takes_samples(self, X):
-        """Raise if derivatives of the parameters in new samples are not defined."""
+        """Raise if parameter derivatives are not defined for new samples."""
 
     def check_training_data(self, model, objective):
-        """Raise if a fitted model cannot take these training data."""
+        """Raise if a fitted model cannot use these training data."""
 
     def check_takes_dask(self, model, formulation):
-        """Raise if the rows of a model cannot be in dask arrays."""
+        """Raise if a model's rows cannot be in dask arrays."""
         if formulation.loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(
                 f"{type(model).__name__}(loss={model.loss!r}) takes no dask arrays: the kinks "
@@ -179,7 +180,7 @@ class Coefficients:
         """Raise if predictions have no derivative in the features."""
 
     def perturbation(self, name, point, factor, query, index):
-        """Return I_pert,loss of one training row on query rows, (q, d)."""
+        """Return one training row's I_pert,loss on query rows, (q, d)."""
         if np.isinf(point.curvature([index])).any():
             raise UnsupportedEstimatorError(
                 f"Training sample {index} is exactly at a kink of the loss, and {name} does "
@@ -195,7 +196,7 @@ class Coefficients:
 
 
 class CoefficientsAndScale(Coefficients):
-    """Coefficients, an intercept and the scale of the residuals, in `scale_`."""
+    """Coefficients, an intercept and the residual scale, in `scale_`."""
 
     def layout(self, model):
         return ScaleLayout(2, model.n_features_in_, True, model.fit_intercept)
@@ -233,16 +234,16 @@ class CoefficientsAndScale(Coefficients):
 
 
 class DualCoefficients(Coefficients):
-    """One coefficient for each training row and problem, and intercepts, of a kernel model.
+    """A kernel model's coefficients, one for each training row and problem, and intercepts.
 
     `params_` has a coefficient for every training row, zero for rows that are not support
-    vectors. Results about predictions and losses are in function space, and need no
-    coefficients. A subclass for a class of scikit-learn adds
+    vectors. Results about predictions and losses are computed in function space and need no
+    coefficients. A subclass for a scikit-learn class adds
 
-        kernel(model, X)               the `Kernel` of the fit on X
+        kernel(model, X)               the `Kernel` for the fit on X
         problems(model)                number of problems K; whether they have intercepts
         n_training_rows(model)         n
-        kept_rows(model)               (index, rows) that the model keeps of X, or None
+        kept_rows(model)               (index, rows) that the model stores from X, or None
         read_dual(model, n)            dual coefficients (K, n) and intercepts
         write_dual(model, coef, intercept, objective)
     """
@@ -269,7 +270,7 @@ class DualCoefficients(Coefficients):
         self.write_dual(model, coef, intercept, objective)
         if model._fitted_kernel.is_precomputed:
             model.n_features_in_ = objective.n_rows
-            model.__dict__.pop("feature_names_in_", None)  # they named columns that are gone
+            model.__dict__.pop("feature_names_in_", None)  # the named columns no longer exist
 
     def column_names(self, model, n_features):
         return [str(i) for i in range(n_features)]
@@ -290,7 +291,7 @@ class DualCoefficients(Coefficients):
         if training:
             if model._fitted_kernel is None:
                 model._fitted_kernel = self.kernel(model, X)
-            # A fit of our own has computed K already.
+            # Our own fit has already computed K.
             basis = model.__dict__.pop("_fitted_basis", None)
             if basis is None or not basis.is_of(X):
                 basis = Basis(model._fitted_kernel, X)
@@ -356,10 +357,10 @@ class DualCoefficients(Coefficients):
 
 
 def _take_over(basis, index, rows):
-    """Give the rows of a basis the values that the model holds of them.
+    """Replace a basis's rows by the values that the model stores.
 
-    A pipeline is fitted on `fit_transform` of its transformers, whose values differ from
-    those of `transform` by rounding. Raises where they differ by more.
+    A pipeline is fitted on the transformers' `fit_transform`, whose values differ from
+    `transform` by rounding errors. Raise if they differ by more.
     """
     given = basis.X[index]
     precision = _ROUNDING.get(given.dtype, _ROUNDING[np.dtype(np.float64)])
@@ -394,7 +395,7 @@ def _take_over(basis, index, rows):
 
 
 def _minus(a, b):
-    """Return a - b in double precision, sparse where one of them is."""
+    """Return a - b in double precision; it is sparse if either of them is sparse."""
     if issparse(a) or issparse(b):
         return csr_array(a, dtype=np.float64) - csr_array(b, dtype=np.float64)
     return np.subtract(a, b, dtype=np.float64)

@@ -1,6 +1,6 @@
-"""How raw predictions become responses: one value for each rule.
+"""Rules that turn raw predictions into responses, one class for each rule.
 
-A classifier names its rule in the class attribute `_responses`.
+A classifier sets the class attribute `_responses` to an instance.
 """
 
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -10,23 +10,23 @@ __all__ = ["PairResponses", "Responses"]
 
 
 class Responses:
-    """The decision function is the raw prediction, and its largest entry is the label."""
+    """The decision function is the raw prediction; its largest entry gives the label."""
 
     def transform(self, model):
-        """Return the function from raw predictions to `decision_function`, None if equal."""
+        """Return the map from raw predictions to `decision_function`, None if equal."""
         return None
 
     def labels(self, model, raw):
-        """Return the predicted classes of raw predictions (m, K)."""
+        """Return the predicted classes for raw predictions (m, K)."""
         code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
         return model.classes_[code]
 
     def check(self, response_method):
-        """Raise if a response is no function of the raw predictions."""
+        """Raise if a response is not a function of the raw predictions."""
 
 
 class PairResponses(Responses):
-    """Raw predictions are those of pairs of classes, which vote."""
+    """Each raw prediction belongs to a pair of classes, and the pairs vote."""
 
     def transform(self, model):
         n_classes = len(model.classes_)

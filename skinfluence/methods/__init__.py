@@ -1,8 +1,8 @@
 """The public methods, one mixin for each chapter.
 
-A method is its signature, its docstring and one call of the problem of whoever is fitted: an
-estimator or a pipeline. An estimator inherits `InfluenceEstimatorMixin` before its class of
-scikit-learn.
+Each method has a signature, a docstring, and one call to the fitted object's problem. The
+fitted object is an estimator or a pipeline. An estimator inherits `InfluenceEstimatorMixin`
+before its scikit-learn class.
 """
 
 from skinfluence.methods.convergence import ConvergenceMixin
@@ -36,8 +36,8 @@ class InfluenceMethods(
     DiagnosticsMixin,
     ParameterMixin,
 ):
-    """All chapters, for whoever has a problem."""
+    """All chapters, for any object that has a problem."""
 
 
 class InfluenceEstimatorMixin(InfluenceMethods, FittedMixin):
-    """All chapters for an estimator; stands before a class of scikit-learn."""
+    """All chapters for an estimator; inherit it before a scikit-learn class."""

@@ -1,4 +1,4 @@
-"""Which methods an object has, in one place: the rest are hidden, each with its reason."""
+"""Decide which methods an object has; the others are hidden, each with a reason."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,9 +10,9 @@ __all__ = ["HasProblem", "available", "composite_last", "why_not", "why_not_comp
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-# Methods whose result would be one about single dual coefficients.
+# Methods whose result would describe single dual coefficients.
 _OF_COEFFICIENTS = ("dfbetas", "params_covariance", "solve_hessian")
-# Methods that need a curvature, which a piecewise linear loss does not have.
+# Methods that need a curvature, which a piecewise linear loss lacks.
 _OF_CURVATURE = (
     "convergence_report",
     "influence_summary",
@@ -20,7 +20,7 @@ _OF_CURVATURE = (
     "newton_step",
     "polish",
 )
-# Methods about the optimum of an objective, its Hessian, or coefficients of features.
+# Methods that need an objective's optimum, its Hessian, or feature coefficients.
 _OF_OBJECTIVES = (
     *_OF_COEFFICIENTS,
     *_OF_CURVATURE,
@@ -31,10 +31,10 @@ _OF_OBJECTIVES = (
 
 
 class HasProblem:
-    """An object whose methods ask a problem: an estimator or a pipeline."""
+    """An estimator or a pipeline, whose methods delegate to a problem."""
 
     def _problem(self, method: str | None = None) -> Any:
-        """Return the problem that a method asks, of the last step alone for None."""
+        """Return the problem for a method; None selects the last step's problem."""
         raise NotImplementedError
 
     def _check_has(self, name: str) -> None:
@@ -45,7 +45,7 @@ class HasProblem:
 def available(method: Method) -> Method:
     """Hide a method from objects that cannot have it.
 
-    The object answers in `_check_has(name)`, which raises AttributeError with the reason.
+    The object decides in `_check_has(name)`, which raises AttributeError with the reason.
     """
     decorate: Callable[[Method], Method] = available_if(partial(_check, method.__name__))
     return decorate(method)
@@ -57,7 +57,7 @@ def _check(name, obj):
 
 
 def why_not(estimator, name):
-    """Return why an estimator lacks a method, None if it has it."""
+    """Return why an estimator lacks a method, or None if it has the method."""
     owner = type(estimator)
     if name in _OF_OBJECTIVES and not estimator._has_objective:
         return (

@@ -21,13 +21,13 @@ class ConvergenceMixin(HasProblem):
     def newton_correction(self, *, hessian_solver: str | HessianSolver = "auto") -> Floats:
         """Return the Newton step from the fitted parameters, ``N = -H^-1 G``.
 
-        G and H are gradient and Hessian of the whole objective at the fitted parameters.
-        To first order ``params_ + N`` is the optimum; at an optimum N is zero.
+        G and H are the whole objective's gradient and Hessian at the fitted parameters.
+        To first order, ``params_ + N`` is the optimum. At an optimum N is zero.
 
         Parameters
         ----------
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
 
         Returns
         -------
@@ -66,27 +66,28 @@ class ConvergenceMixin(HasProblem):
     ) -> Floats:
         """Return the Newton step after each sample gets weight epsilon.
 
-        ``N_eps,z = -[H/S + eps hess L(z)]^-1 [G/S + eps grad L(z)]``, in full: every
-        sample updates one factorisation. It is `newton_correction` plus epsilon times
-        `influence_params` up to terms of second order. ``epsilon = -w_i/S`` on training
-        sample i is the Newton step of the objective without it.
+        ``N_eps,z = -[H/S + eps hess L(z)]^-1 [G/S + eps grad L(z)]``. The inverse is not
+        approximated: each sample updates one factorisation. Up to second-order terms, the
+        step equals `newton_correction` plus epsilon times `influence_params`. With
+        ``epsilon = -w_i/S`` for training sample i, it is the Newton step on the objective
+        without that sample.
 
         Parameters
         ----------
         epsilon : float
-            Weight that the sample gets in the mean objective.
+            Weight added to the sample in the mean objective.
         X : {array-like, sparse matrix} of shape (m, n_features), default=None
-            Samples; None for the training samples.
+            Samples; None means the training samples.
         y : array-like of shape (m,) or (m, n_targets), default=None
             Their targets or labels.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (m, p), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
@@ -115,14 +116,14 @@ class ConvergenceMixin(HasProblem):
     def convergence_report(
         self, *, hessian_solver: str | HessianSolver = "auto", n_jobs: int | None = None
     ) -> Bunch:
-        """Say how far the fitted parameters are from the optimum.
+        """Return how far the fitted parameters are from the optimum.
 
         Parameters
         ----------
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of training samples.
+            Number of joblib threads, which process training samples in blocks.
 
         Returns
         -------
@@ -130,26 +131,27 @@ class ConvergenceMixin(HasProblem):
             Measurements, as attributes:
 
             gradient_norm : float
-                Largest entry of the gradient of the mean objective, ``max |G| / S``, of kernel
-                models in their dual coefficients.
+                Largest absolute gradient entry for the mean objective, ``max |G| / S``.
+                Kernel models use the gradient in their dual coefficients.
             newton_decrement : float
-                ``sqrt(G' H^-1 G)``; half its square estimates ``F(params_) - min F``.
+                ``sqrt(G' H^-1 G)``. Half its square estimates ``F(params_) - min F``.
             gradient_shift : float
-                By how much one Newton step changes the rows' gradients, relative to
-                them; it tracks the relative error of influence values.
+                Relative change in the rows' gradients after one Newton step. It tracks
+                the relative error in influence values.
             convergence_ratio : float
-                Distance to the optimum in units of one row's removal, the median over
-                rows: above 1 leave-one-out changes need the correction.
+                Distance to the optimum divided by the median distance that removing one row
+                moves the parameters, both in the H-norm. If it is above 1, leave-one-out
+                changes need the correction.
             correction : ndarray of shape (p,)
                 `newton_correction`.
             converged : bool
-                Whether gradient_shift <= 0.015, one Newton step changes no row's curvature by
-                a factor above exp(0.5), and there is an optimum. There is none if
-                classes are separated and no penalty holds the parameters that do it.
+                True if gradient_shift <= 0.015, one Newton step changes no row's curvature
+                by a factor above exp(0.5), and an optimum exists. No optimum exists if
+                classes are separated and the separating parameters are not penalised.
             message : str
-                The verdict in a sentence, with the remedy; without an optimum it names the
-                direction along which the objective falls forever. If the Hessian is singular
-                there, the numbers are NaN.
+                The verdict and a remedy, in a sentence. If no optimum exists, it names the
+                direction along which the objective decreases without end. If the Hessian is
+                also singular, the numbers are NaN.
 
         Examples
         --------
@@ -175,20 +177,21 @@ class ConvergenceMixin(HasProblem):
     ) -> Self:
         """Move the parameters to the optimum of the objective, in place.
 
-        Damped Newton on the objective that `fit` minimised, with a line search on its
-        value. Stops when the Newton decrement is at most ``tol sqrt(F)`` or when it no
-        longer falls; `coef_` and `intercept_` are then float64 whatever the data were.
+        Runs damped Newton steps on the objective that `fit` minimised, with a line search
+        on its value. It stops when the Newton decrement is at most ``tol sqrt(F)`` or no
+        longer decreases. Afterwards `coef_` and `intercept_` are float64, even if the data
+        had another dtype.
 
         Parameters
         ----------
         tol : float, default=1e-10
             Newton decrement to reach, relative to the square root of the objective.
         max_iter : int, default=50
-            Largest number of Newton steps. The parameters reached are kept either way,
-            with a `ConvergenceWarning` when they are not the optimum; if there is none, it
-            names the direction along which the objective falls forever.
+            Largest number of Newton steps. The last parameters are kept even if they are
+            not the optimum, and a `ConvergenceWarning` is issued. If no optimum exists, the
+            warning names the direction along which the objective decreases without end.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
 
         Returns
         -------

@@ -15,13 +15,13 @@ __all__ = ["DiagnosticsMixin"]
 
 
 class DiagnosticsMixin(HasProblem):
-    """Leverage, Cook's distance, DFBETAS and their kin; covariance of the parameters.
+    """Leverage, Cook's distance, DFBETAS and related measures; parameter covariance.
 
-    What regression textbooks define for least squares, for every objective here: with
-    penalties, weights and several outputs. Leaving a sample out means one Newton step of
-    the objective without it, exact for squared error. For unpenalised linear, logistic and
-    Poisson regression the numbers are those of statsmodels. Frozen: class weights and
-    hyperparameters as fitted.
+    These measures extend the least squares diagnostics in regression textbooks to every
+    objective here, with penalties, weights and several outputs. To leave a sample out, the
+    parameters take one Newton step on the objective without it, which is exact for squared
+    error. For unpenalised linear, logistic and Poisson regression the numbers agree with
+    statsmodels. Class weights and hyperparameters stay frozen as fitted.
     """
 
     @overload
@@ -50,50 +50,51 @@ class DiagnosticsMixin(HasProblem):
         hessian_solver: str | HessianSolver = "auto",
         n_jobs: int | None = None,
     ) -> Bunch | DataFrame:
-        """Return the usual measures of what each training sample does to the fit.
+        """Return the usual measures for each training sample's effect on the fit.
 
-        With d_i the change of the parameters when sample i leaves, H the Hessian of the
-        objective, g_i and W_i gradient and curvature of the sample's weighted loss in the
-        raw prediction, and p the sum of the leverages, the effective number of parameters:
+        Let d_i be the parameter change when sample i is left out and H the objective's
+        Hessian. Let g_i and W_i be the gradient and curvature of the sample's weighted loss
+        in the raw prediction. Let p be the leverages' sum, the effective number of
+        parameters. The measures are:
 
         - leverage: ``h_i = tr(W_i x_i H^-1 x_i')``, summed over outputs
         - self_influence: `self_influence`
         - cooks_distance: ``d_i' H d_i / (p phi)``
-        - dffits: ``sqrt(d_i' H d_i / phi_(i))``, with the sign of the fall of the
-          prediction of i when it leaves
-        - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))`` with the Pearson residual
-          ``r_i = -g_i / sqrt(W_i)``, for Gamma and Tweedie deviances
-          ``(y_i - mu_i) / mu_i^(power/2)``; external
-        - leave_out_loss: plain loss of sample i under the model without it, as
-          `leave_out_loss` has it
-        - newton_decrement: ``sqrt(d_i' (H - H_i) d_i)``, half its square is how far the
-          objective of the others falls when they are fitted alone
+        - dffits: ``sqrt(d_i' H d_i / phi_(i))``, positive if the prediction for sample i
+          falls when the sample is left out
+        - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))``, externally studentized,
+          with the Pearson residual ``r_i = -g_i / sqrt(W_i)``; for Gamma and Tweedie
+          deviances ``(y_i - mu_i) / mu_i^(power/2)``
+        - leave_out_loss: plain loss for sample i under the model without it, as in
+          `leave_out_loss`
+        - newton_decrement: ``sqrt(d_i' (H - H_i) d_i)``; half its square is the decrease in
+          the other samples' objective when they are fitted without sample i
 
         The dispersion phi is 1 for losses that are log-likelihoods. For squared error it is
-        ``2 s^2`` with ``s^2 = sum w r^2 / (n - p)``, for half of it ``s^2``, for Gamma and
-        Tweedie deviances ``sum w r^2 / (n - p)``; phi_(i) is that of the other samples
-        under the model without sample i, with ``n - 1 - p`` degrees of freedom. Samples of
-        weight zero do not count. A residual of a sample whose loss has no curvature, as beyond
-        epsilon of `HuberRegressor`, is infinite.
+        ``2 s^2`` with ``s^2 = sum w r^2 / (n - p)``, for half the squared error ``s^2``, and
+        for Gamma and Tweedie deviances ``sum w r^2 / (n - p)``. The deleted dispersion
+        phi_(i) uses the other samples and the model without sample i, with ``n - 1 - p``
+        degrees of freedom. Samples with weight zero are not counted. If a sample's loss has
+        no curvature, as beyond epsilon in `HuberRegressor`, its residual is infinite.
 
-        With several outputs dffits and studentized_residual are norms without a sign:
-        ``sqrt((g_i' W_i^- g_i + decrement_i^2) / phi_(i))`` for the latter, and the
-        measures of several targets add up, each target with its own dispersion.
+        With several outputs dffits and studentized_residual are norms without a sign; the
+        latter is ``sqrt((g_i' W_i^- g_i + decrement_i^2) / phi_(i))``. With several targets
+        the measures are summed over targets, and each target has its own dispersion.
 
         Parameters
         ----------
         as_frame : bool, default=False
-            Return a pandas DataFrame whose index is that of the X that was fitted.
+            Return a pandas DataFrame with the same index as the fitted X.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
 
         Returns
         -------
         summary : Bunch or DataFrame
-            The measures above in this order, each of shape (n,). NaN, with an
-            `InfluenceWarning`, where there is no model without the sample.
+            The measures above in this order, each with shape (n,). If no model exists
+            without a sample, its measures are NaN, with an `InfluenceWarning`.
 
         References
         ----------
@@ -124,27 +125,27 @@ class DiagnosticsMixin(HasProblem):
     ) -> Floats:
         """Return how far each training sample moves each parameter, in standard errors.
 
-        ``(theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)``, full minus deleted, with
-        theta_(i) the parameters without sample i and phi_(i) the dispersion of the others,
+        ``(theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)``, full minus deleted. Here
+        theta_(i) are the parameters without sample i, and phi_(i) is the deleted dispersion,
         as in `influence_summary`.
 
         Parameters
         ----------
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (n, p), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
         dfbetas : ndarray of shape (n, p)
-            Laid out as `params_`. NaN, with an `InfluenceWarning`, where there is no model
-            without the sample, and for parameters without a value because classes are
-            separated.
+            Laid out as `params_`. If no model exists without a sample, its row is NaN, with
+            an `InfluenceWarning`. Parameters that have no value because classes are
+            separated are also NaN.
 
         References
         ----------
@@ -176,44 +177,45 @@ class DiagnosticsMixin(HasProblem):
         hessian_solver: str | HessianSolver = "auto",
         n_jobs: int | None = None,
     ) -> Floats:
-        """Return an estimate of the covariance of the fitted parameters.
+        """Return an estimated covariance matrix for the fitted parameters.
 
-        - "infinitesimal_jackknife": ``sum_i (w_i/S)^2 I_i I_i'`` with I_i the
-          `influence_params` of sample i. Robust to wrong dispersion and curvature: White's
-          HC0 for least squares, the sandwich for others; with groups the contributions
-          are summed within them first, the cluster-robust covariance.
-        - "jackknife": ``sum_i d_i d_i'`` with d_i the change of the parameters when sample i
-          leaves, by one Newton step: HC3 for least squares; with groups those leave
-          together. Slightly conservative.
-        - "hessian": ``phi H^-1`` with the dispersion phi of `influence_summary`: the
-          model-based covariance, ``s^2 (X'WX)^-1`` for least squares; with a penalty, the
-          posterior covariance of the normal approximation. Targets of a regression with
-          several are taken as independent.
+        - "infinitesimal_jackknife": ``sum_i (w_i/S)^2 I_i I_i'``, where I_i is the
+          `influence_params` row for sample i. It is robust to wrong dispersion and
+          curvature. For least squares it is White's HC0, for other losses the sandwich. If
+          groups are given, the contributions are first summed within each group, which
+          gives the cluster-robust covariance.
+        - "jackknife": ``sum_i d_i d_i'``, where d_i is the parameter change when sample i is
+          left out, by one Newton step. For least squares it is HC3. If groups are given,
+          each group is left out together. It is slightly conservative.
+        - "hessian": ``phi H^-1`` with the dispersion phi from `influence_summary`. This is
+          the model-based covariance, ``s^2 (X'WX)^-1`` for least squares. With a penalty it
+          is the posterior covariance under the normal approximation. Several regression
+          targets are assumed to be independent.
 
-        No small-sample factor is applied. A penalty biases the parameters, which no
-        covariance shows.
+        No small-sample factor is applied. A penalty biases the parameters, and no covariance
+        shows this bias.
 
         Parameters
         ----------
         kind : {"infinitesimal_jackknife", "jackknife", "hessian"}, \
 default="infinitesimal_jackknife"
-            Which estimate.
+            Which estimate to return.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            Samples that depend on each other, see `leave_out_params`; every training sample
-            must be in exactly one group. Not with "hessian".
+            Samples that depend on each other, see `leave_out_params`. Each training sample
+            must be in exactly one group. Not available with "hessian".
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
 
         Returns
         -------
         covariance : ndarray of shape (p, p)
-            Laid out as `params_`. All NaN, with an `InfluenceWarning` that names it, where
-            "jackknife" meets a sample or group that no model can do without. Rows and columns
-            of parameters without a value are NaN, with an `InfluenceWarning` that names the
-            direction, if there is no optimum because classes are separated. The others are
-            those of the limit in which the separated samples are fitted perfectly.
+            Laid out as `params_`. With "jackknife", all entries are NaN if no model exists
+            without some sample or group, and an `InfluenceWarning` names it. If no optimum
+            exists because classes are separated, rows and columns for parameters without a
+            value are NaN, and an `InfluenceWarning` names the direction. The other entries
+            are their limit as the separated samples are fitted perfectly.
 
         References
         ----------

@@ -1,4 +1,4 @@
-"""An estimator that remembers what it was fitted on: fit, training data, parameters."""
+"""Estimators that remember their training data: fit, training data, parameters."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["FittedMixin", "ParameterMixin"]
 
 
 class ParameterMixin(HasProblem):
-    """Training data and the vector of parameters."""
+    """Training data and the parameter vector."""
 
     @available
     def drop_training_data(self) -> Self:
-        """Forget the training data, for a small pickle.
+        """Drop the training data, so that the pickle is small.
 
-        Predictions stay available, and so do methods that need no training row, such as
-        `sample_loss` of models that are not made of them, as kernel models are.
-        `set_training_data` brings the data back.
+        Predictions stay available, and so do methods that need no training row. An example
+        is `sample_loss`, except for kernel models, which predict from their training rows.
+        `set_training_data` restores the data.
 
         Returns
         -------
@@ -45,23 +45,23 @@ class ParameterMixin(HasProblem):
     def set_training_data(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Give the fitted estimator the data that its influence is to be measured on.
+        """Set the training data for which the fitted estimator computes influence.
 
-        Usually the data it was fitted on, after `drop_training_data` or from a pickle.
-        Other rows may be given too: fit on a sample, explain on everything. Then the
-        parameters are not the optimum of the objective on these rows;
-        `convergence_report` says how far from it, and `polish` goes there.
+        Usually these are the data from the fit, after `drop_training_data` or unpickling.
+        Other rows are also accepted, for example to fit on a subsample and explain with all
+        rows. The parameters are then not the optimum on these rows. `convergence_report`
+        measures the distance to the optimum, and `polish` moves the parameters there.
 
-        Frozen: class weights ("balanced" ones as computed at fit) and hyperparameters.
+        Class weights ("balanced" ones as computed at fit) and hyperparameters stay frozen.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dask array} of shape (n_samples, n_features)
-            Training data, kept by reference. Dask arrays are read once, for checks.
+            Training data, kept by reference. Dask arrays are read once, to check them.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values. Labels must be among those seen in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None means ones.
 
         Returns
         -------
@@ -80,19 +80,19 @@ class ParameterMixin(HasProblem):
 
     @available
     def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
-        """Return parameter vectors in the shapes of `coef_` and `intercept_`.
+        """Return parameter vectors split into the shapes of `coef_` and `intercept_`.
 
         Parameters
         ----------
         params : array-like of shape (..., p)
-            Vectors laid out as `params_`, such as rows of `influence_params`.
+            Vectors laid out as `params_`, for example rows from `influence_params`.
 
         Returns
         -------
         coef : ndarray
-            Coefficients, the leading axes of `params` before those of `coef_`.
+            Coefficients: the leading axes from `params`, then the axes from `coef_`.
         intercept : ndarray
-            Intercepts, likewise; zeros when `fit_intercept=False`.
+            Intercepts, likewise; zeros if `fit_intercept=False`.
 
         Examples
         --------
@@ -113,42 +113,42 @@ class ParameterMixin(HasProblem):
         Returns
         -------
         list of str
-            Such as ``"coef[setosa, petal length (cm)]"`` and ``"intercept[setosa]"``;
-            without the output where the model has only one.
+            Names such as ``"coef[setosa, petal length (cm)]"`` and ``"intercept[setosa]"``.
+            If the model has only one output, the names omit it.
         """
         return self._problem("param_names").param_names()
 
 
 class FittedMixin(ParameterMixin):
-    """Remembers the objective of a fit; stands before a class of scikit-learn.
+    """Remembers a fit's objective; inherit it before a scikit-learn class.
 
-    An estimator adds `_formulate(y, sample_weight)`, which returns the `Formulation` that its
-    `fit` minimised or raises `UnsupportedEstimatorError`, and `_tight_params(params)`, the
-    constructor parameters of an accurate refit.
+    An estimator adds two methods. `_formulate(y, sample_weight)` returns the `Formulation`
+    that its `fit` minimised, or raises `UnsupportedEstimatorError`. `_tight_params(params)`
+    returns constructor parameters for an accurate refit.
     """
 
-    #: How the model keeps its parameters.
+    #: How the model stores its parameters.
     _parameters = Coefficients()
     #: How raw predictions become responses.
     _responses = Responses()
     #: Whether the loss has a curvature, for Newton steps.
     _has_curvature = True
-    #: Whether the parameters are the optimum of an objective, and no closed form.
+    #: Whether the parameters minimise an objective instead of having a closed form.
     _has_objective = True
     #: Whether `fit` takes sample weights.
     _takes_weights = True
-    #: Class of scikit-learn that refits the model, None for the one that `fit` is from.
+    #: scikit-learn class that refits the model, None for the class that defines `fit`.
     _plain: type | None = None
-    #: Whether refits of scikit-learn stop far from the optimum whatever their tolerance.
+    #: Whether scikit-learn's refits stop far from the optimum at any tolerance.
     _refits_stop_early = False
-    #: Whether rows that leave stay in refits with a weight of zero: for penalties that count
-    #: samples, and if an optimum exists without the last sample of a class.
+    #: Whether refits keep the removed rows, with weight zero. They do if the penalty depends
+    #: on the number of samples, or if an optimum exists without any sample from a class.
     _refits_on_all_rows = False
 
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the model as scikit-learn does, and remember the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The arrays are kept by reference. The Hessian is factorised when a method needs it.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class FittedMixin(ParameterMixin):
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None means ones.
 
         Returns
         -------
@@ -167,10 +167,10 @@ class FittedMixin(ParameterMixin):
         return self._fit_and_remember(X, y, sample_weight=sample_weight)
 
     def _fit_and_remember(self, X, y, **params):
-        """Fit with the arguments of scikit-learn's `fit`, and remember the training data."""
+        """Fit with scikit-learn's `fit` arguments, and remember the training data."""
         sample_weight = params.get("sample_weight")
-        # With copy_X=False scikit-learn may centre and scale X in place, and the training
-        # data would no longer be those of the fit.
+        # With copy_X=False scikit-learn may centre and scale X in place, so the training
+        # data would no longer match the fit.
         given = X if getattr(self, "copy_X", True) else _copied(X)
         before = vars(self).copy()
         problem = self._problem()
@@ -185,11 +185,11 @@ class FittedMixin(ParameterMixin):
         return self
 
     def _lend(self, X, sample_weight):
-        """Return X for scikit-learn's `fit`: a copy if that would write into it."""
+        """Return X for scikit-learn's `fit`, copied if `fit` would overwrite it."""
         return X
 
     def _layout(self):
-        """Return the shapes of the fitted parameters, for `_formulate`."""
+        """Return the fitted parameters' shapes, for `_formulate`."""
         return self._parameters.layout(self)
 
     def _chosen_params(self):
@@ -197,11 +197,11 @@ class FittedMixin(ParameterMixin):
         return dict(self._influence_problem.params)
 
     def _score_pooled(self, pooled, X, y, **metadata):
-        """Return the estimator's own score of an estimator with predictions made before."""
+        """Return the estimator's own score for an estimator with precomputed predictions."""
         return pooled.score(X, y, **metadata)
 
     def _problem(self, method: str | None = None) -> Any:
-        """Return the problem that a method asks."""
+        """Return the problem for a method."""
         return Problem(self)
 
     def _check_has(self, name: str) -> None:
@@ -212,13 +212,13 @@ class FittedMixin(ParameterMixin):
 
     @classmethod
     def _parent_class(cls):
-        """Return the class whose `fit` this one adds influence to."""
+        """Return the parent class, to whose `fit` this class adds influence."""
         after = cls.__mro__[cls.__mro__.index(FittedMixin) + 1 :]
         return next(parent for parent in after if issubclass(parent, BaseEstimator))
 
     def __copy__(self):
-        # A shallow copy shares the factorisation; a pickle, which `copy` would otherwise
-        # go through, leaves it out.
+        # A shallow copy shares the factorisation. By default `copy` would use the pickle
+        # protocol, which drops it.
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
         return copied
@@ -243,13 +243,13 @@ class FittedMixin(ParameterMixin):
         )
         fitted = getattr(self, "_influence_problem", None)
         if fitted is not None:
-            # scikit-learn may have taken away constructor parameters of the time of the fit.
+            # A newer scikit-learn may have removed constructor parameters used at the fit.
             known = {n: v for n, v in fitted.params.items() if n in self._get_param_names()}
             self._influence_problem = replace(fitted, params=known)
 
 
 def _copied(X):
-    """Return a copy of X, None if there is no memory for one."""
+    """Return a copy of X, or None if there is not enough memory."""
     try:
         return copy.deepcopy(X)
     except Exception:

@@ -14,14 +14,14 @@ __all__ = ["GradientMixin"]
 
 
 class GradientMixin(HasProblem):
-    """Losses, gradients, and influence on parameters and functions of them."""
+    """Losses, gradients, and influence on parameters and their functions."""
 
     @available
     def sample_loss(self, X: MatrixLike, y: ArrayLike) -> Floats:
-        """Return the plain loss l(z) of each sample, without weights or penalty.
+        """Return each sample's plain loss l(z), without weights or penalty.
 
-        Log loss for logistic regression, squared error (without 1/2) for ridge, summed
-        over targets.
+        It is the log loss for logistic regression and the squared error (without 1/2) for
+        ridge, summed over targets.
 
         Parameters
         ----------
@@ -33,7 +33,7 @@ class GradientMixin(HasProblem):
         Returns
         -------
         loss : ndarray of shape (m,)
-            Loss of each sample.
+            Each sample's loss.
 
         Examples
         --------
@@ -56,7 +56,7 @@ class GradientMixin(HasProblem):
         dtype: DTypeLike | None = None,
         out: Floats | None = None,
     ) -> Floats:
-        """Return the gradient of the plain loss of each sample in the parameters.
+        """Return the gradient of each sample's plain loss in the parameters.
 
         ``grad l(z) = l'(y, eta) (x, 1)``, without weights or penalty.
 
@@ -67,11 +67,11 @@ class GradientMixin(HasProblem):
         y : array-like of shape (m,) or (m, n_targets)
             Targets, or labels seen in `fit`.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (m, p), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
@@ -101,10 +101,10 @@ class GradientMixin(HasProblem):
     ) -> Floats:
         """Return rows times the inverse Hessian, ``H^-1 v`` for each row v.
 
-        H is the Hessian of the objective in sum form, ``F = sum_i s_i l + penalty`` (the
-        paper's is H / S). A multinomial model leaves H singular along one direction for
-        each column without penalty, usually the intercept's; there the solution is the one
-        that keeps the mean over the classes.
+        H is the Hessian of the objective in sum form, ``F = sum_i s_i l + penalty``. The
+        paper's Hessian is H / S. In a multinomial model H is singular along one direction
+        for each column without penalty, usually the intercept. The solution along this
+        direction is the one that keeps the mean over the classes.
 
         Parameters
         ----------
@@ -114,11 +114,11 @@ class GradientMixin(HasProblem):
             How to apply H^-1: "auto", a name in `skinfluence.solvers.SOLVERS`, or a
             solver instance. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of right-hand sides.
+            Number of joblib threads, which process right-hand sides in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (k, p), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
@@ -147,27 +147,27 @@ class GradientMixin(HasProblem):
         dtype: DTypeLike | None = None,
         out: Floats | None = None,
     ) -> Floats:
-        """Return the influence of samples on the parameters.
+        """Return each sample's influence on the parameters.
 
-        ``I_up,params(z) = -(H/S)^-1 grad L(z)``: the derivative of the fitted parameters
-        when sample z gets weight epsilon in the mean objective, at epsilon = 0. For a
-        training sample it is ``S d params / d w_i``, so ``-w_i/S`` times it is the first
-        order change when the sample is left out.
+        ``I_up,params(z) = -(H/S)^-1 grad L(z)``. This is the fitted parameters' derivative
+        in epsilon, at epsilon = 0, if sample z is added to the mean objective with weight
+        epsilon. For a training sample it equals ``S d params / d w_i``. Multiply by
+        ``-w_i/S`` for the first-order change when the sample is left out.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features), default=None
-            Samples; None for the training samples.
+            Samples; None means the training samples.
         y : array-like of shape (m,) or (m, n_targets), default=None
             Their targets or labels.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (m, p), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
@@ -204,29 +204,29 @@ class GradientMixin(HasProblem):
         dtype: DTypeLike | None = None,
         out: Floats | None = None,
     ) -> Floats:
-        """Return the influence of every training sample on differentiable scalars.
+        """Return each training sample's influence on differentiable scalars.
 
-        ``grad f' I_up,params(z_j)`` for scalars f of the parameters: a coefficient, a
-        difference of two groups, a metric with a smooth surrogate.
+        ``grad f' I_up,params(z_j)`` for a scalar function f of the parameters. Examples are
+        a coefficient, a difference between two groups, or a metric's smooth surrogate.
 
         Parameters
         ----------
         gradient : array-like of shape (p,) or (m, p), or callable
-            Gradient of the scalar, or of m of them, in the parameters, laid out as
-            `params_`; or a function of the parameter vector that returns it.
+            Gradient of one scalar, or m scalars, in the parameters, laid out as `params_`.
+            A callable takes the parameter vector and returns this gradient.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of scalars.
+            Number of joblib threads, which process scalars in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray, default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
         influence : ndarray of shape (n,) or (m, n)
-            Influence of each training sample on each scalar.
+            Each training sample's influence on each scalar.
 
         Examples
         --------

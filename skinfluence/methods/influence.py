@@ -1,4 +1,4 @@
-"""Chapter A: derivatives of the fit in the weight of a training sample."""
+"""Chapter A: the fit's derivatives in a training sample's weight."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["InfluenceMixin"]
 class InfluenceMixin(HasProblem):
     """Influence functions of Koh & Liang (2017), section 2.
 
-    Every number is the derivative of scikit-learn's own `fit` in the weight of a sample,
-    in the paper's sign and scale: with S the sum of the sample weights,
-    ``I_up,params(z_i) = S d params / d w_i``. Frozen: class weights and hyperparameters
-    as fitted. Evaluated at the fitted parameters; where these are not the optimum an
-    `InfluenceWarning` says by how much.
+    Each value is a derivative of scikit-learn's own `fit` in a sample's weight, with the
+    paper's sign and scale: ``I_up,params(z_i) = S d params / d w_i``, where S is the sum
+    over the sample weights. Class weights and hyperparameters stay frozen as fitted. The
+    derivatives are evaluated at the fitted parameters. If these are not the optimum, an
+    `InfluenceWarning` gives the distance.
     """
 
     @available
@@ -37,10 +37,10 @@ class InfluenceMixin(HasProblem):
         out: Floats | None = None,
         verbose: int = 0,
     ) -> Floats:
-        """Return the influence of every training sample on the loss of query samples.
+        """Return each training sample's influence on the loss at query samples.
 
-        ``I_up,loss(z_j, q_i) = grad l(q_i)' I_up,params(z_j)``. Negative: more weight on
-        training sample j lowers the loss at query i, the sample helps.
+        ``I_up,loss(z_j, q_i) = grad l(q_i)' I_up,params(z_j)``. A negative value means that
+        the sample helps: more weight on training sample j lowers the loss at query i.
 
         Parameters
         ----------
@@ -49,23 +49,23 @@ class InfluenceMixin(HasProblem):
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         average : bool, default=False
-            Return the influence on the mean loss of the queries, from one solve.
+            Return the influence on the queries' mean loss, which needs only one solve.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of queries.
+            Number of joblib threads, which process queries in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (q, n), default=None
-            Array or memmap to fill; (n,) with `average`.
+            Array or memmap that receives the result; shape (n,) if `average`.
         verbose : int, default=0
-            Messages of joblib about progress; more of them for larger values.
+            Verbosity level for joblib's progress messages.
 
         Returns
         -------
         influence : ndarray of shape (q, n) or (n,)
-            Rows are the queries, columns the training samples. A lazy dask array where
-            the training samples or the queries are dask arrays.
+            Rows correspond to queries, columns to training samples. The result is a lazy
+            dask array if the training samples or the queries are dask arrays.
 
         References
         ----------
@@ -102,9 +102,9 @@ class InfluenceMixin(HasProblem):
         working_memory: float | None = None,
         hessian_solver: str | HessianSolver = "auto",
     ) -> Iterator[Any]:
-        """Generate `influence_loss` in blocks of queries that fit into memory.
+        """Generate `influence_loss` in query blocks that fit into memory.
 
-        Like `sklearn.metrics.pairwise_distances_chunked`.
+        It works like `sklearn.metrics.pairwise_distances_chunked`.
 
         Parameters
         ----------
@@ -113,18 +113,18 @@ class InfluenceMixin(HasProblem):
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         reduce_func : callable, default=None
-            Called as ``reduce_func(chunk, start)`` with a block of rows of
-            `influence_loss` and the index of its first query; what it returns is
+            Called as ``reduce_func(chunk, start)`` with consecutive rows from
+            `influence_loss` and the index of the first query. Its return value is
             generated instead of the block.
         working_memory : float, default=None
-            MiB for a block and its temporaries; None takes scikit-learn's setting.
+            MiB for a block and its temporaries; None uses scikit-learn's setting.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
 
         Yields
         ------
-        chunk : ndarray of shape (m, n), or what `reduce_func` returns
-            Consecutive rows of `influence_loss`.
+        chunk : ndarray of shape (m, n), or the return value from `reduce_func`
+            Consecutive rows from `influence_loss`.
 
         Examples
         --------
@@ -156,10 +156,10 @@ class InfluenceMixin(HasProblem):
         dtype: DTypeLike | None = None,
         out: Floats | None = None,
     ) -> Floats:
-        """Return the influence of every training sample on predictions.
+        """Return each training sample's influence on predictions.
 
-        ``S d response(q_i) / d w_j``, the derivative of the response in the weight of
-        training sample j, in the scale of `influence_loss`.
+        ``S d response(q_i) / d w_j``, the response's derivative in the weight of training
+        sample j. The scale is the same as in `influence_loss`.
 
         Parameters
         ----------
@@ -167,21 +167,21 @@ class InfluenceMixin(HasProblem):
             Query samples.
         response_method : {"auto", "decision_function", "predict_proba", "predict"}, \
 default="auto"
-            Which response; "auto" is `decision_function` if there is one, else
-            `predict`. Class labels have no derivative: "predict" is for regressors.
+            Which response to use. "auto" uses `decision_function` if it exists, else
+            `predict`. "predict" is for regressors, because class labels have no derivative.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of queries.
+            Number of joblib threads, which process queries in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray, default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
         influence : ndarray of shape (q, n) or (q, n, n_responses)
-            Trailing axes are those of the response: none for a single output, K for K
+            The trailing axis depends on the response: none for a single output, K for K
             outputs, the number of classes for `predict_proba`.
 
         Examples
@@ -215,12 +215,12 @@ default="auto"
         out: Floats | None = None,
         verbose: int = 0,
     ) -> Floats:
-        """Return the influence on query losses of giving training samples new labels.
+        """Return how new training labels would influence the loss at query samples.
 
-        ``I_up,loss((x_j, y_new_j), q_i) - I_up,loss(z_j, q_i)``: weight moves from training
-        sample j as it is to the same sample with label `y_new[j]`, which then has the class
-        weight of that label. ``w_j/S`` times it is the first-order change of the loss when
-        sample j is relabelled. Negative: the new label lowers the loss at query i.
+        ``I_up,loss((x_j, y_new_j), q_i) - I_up,loss(z_j, q_i)``. Weight moves from training
+        sample j to the same sample with label `y_new[j]` and that label's class weight.
+        Multiply by ``w_j/S`` for the loss's first-order change when sample j is relabelled.
+        A negative value means that the new label lowers the loss at query i.
 
         Parameters
         ----------
@@ -229,27 +229,27 @@ default="auto"
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         y_new : array-like of shape (n,) or (n, n_targets)
-            New target of each training sample, or label seen in `fit`. Where it is the old
-            one the influence is zero.
+            Each training sample's new target, or label seen in `fit`. If it equals the old
+            one, the influence is zero.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of queries.
+            Number of joblib threads, which process queries in blocks.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (q, n), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
         verbose : int, default=0
-            Messages of joblib about progress; more of them for larger values.
+            Verbosity level for joblib's progress messages.
 
         Returns
         -------
         influence : ndarray of shape (q, n)
-            Rows are the queries, columns the training samples.
+            Rows correspond to queries, columns to training samples.
 
         Examples
         --------
-        Would one other label among the training samples have helped the first query?
+        Would a different label for one training sample have helped the first query?
 
         >>> import numpy as np
         >>> from sklearn.datasets import load_breast_cancer
@@ -282,12 +282,12 @@ default="auto"
         index: int,
         hessian_solver: str | HessianSolver = "auto",
     ) -> Floats:
-        """Return how moving one training sample changes the loss of query samples.
+        """Return how moving one training sample changes the loss at query samples.
 
-        ``I_pert,loss(z, q) = -grad l(q)' (H/S)^-1 d/dx grad L(z)`` for z the training
-        sample `index`. The derivative of the loss at q in the features of that sample,
-        through the fit, is ``w/S`` times it. Columns with large values are features in which
-        a small change of the sample, an attack or an error of measurement, matters most.
+        ``I_pert,loss(z, q) = -grad l(q)' (H/S)^-1 d/dx grad L(z)``, where z is training
+        sample `index`. Multiply by ``w/S`` for the derivative, through the fit, of the loss
+        at q in that sample's features. Columns with large values are the features in which
+        a small change to the sample, such as an attack or a measurement error, matters most.
 
         Parameters
         ----------
@@ -298,19 +298,19 @@ default="auto"
         index : int
             Row of the training data.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
 
         Returns
         -------
         influence : ndarray of shape (q, n_features)
-            Rows are the queries, columns the features of the training sample.
+            Rows correspond to queries, columns to the training sample's features.
 
         Raises
         ------
         UnsupportedEstimatorError
-            The kernel is a function, "precomputed" or another without a derivative here; or
-            a linear model holds the sample exactly at a kink of its loss; or least squares
-            without a penalty has dependent features.
+            If the kernel is a function, is "precomputed" or has no known derivative; if in a
+            linear model the sample is exactly at a kink of the loss; or if the features of
+            least squares without a penalty are linearly dependent.
 
         References
         ----------
@@ -335,24 +335,25 @@ default="auto"
     def self_influence(
         self, *, hessian_solver: str | HessianSolver = "auto", n_jobs: int | None = None
     ) -> Floats:
-        """Return the influence of every training sample on its own loss.
+        """Return each training sample's influence on its own loss.
 
-        The diagonal of `influence_loss` on the training set, without forming it. Not
-        positive where the penalty does not depend on the weights: more weight on a sample
-        cannot raise its own loss. Large magnitudes mark samples that the model fits only
-        because they are there.
+        This is the diagonal of `influence_loss` on the training set; the full matrix is not
+        formed. If the penalty does not depend on the weights, the values are never positive,
+        because more weight on a sample cannot raise its own loss. Large magnitudes mark
+        samples that the model fits only because they are in the training set.
 
         Parameters
         ----------
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of samples.
+            Number of joblib threads, which process samples in blocks.
 
         Returns
         -------
         influence : ndarray of shape (n,)
-            Self-influence of each training sample; a lazy dask array where these are.
+            Each training sample's self-influence. It is a lazy dask array if the training
+            samples are dask arrays.
 
         Examples
         --------
@@ -410,7 +411,7 @@ default="auto"
     ) -> Indices | tuple[Floats, Indices]:
         """Return the training samples with the largest influence on query losses.
 
-        The array of all influences is never held: blocks are merged as they come.
+        The full influence array is never stored, because blocks are merged as they arrive.
 
         Parameters
         ----------
@@ -419,24 +420,25 @@ default="auto"
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         n_influential : int, default=10
-            How many training samples to return for each query.
+            Number of training samples to return for each query.
         order : {"absolute", "helpful", "harmful"}, default="absolute"
-            Rank by magnitude, by how much weight on the sample lowers the loss (most
-            negative first), or by how much it raises it (most positive first).
+            Ranking: "absolute" by magnitude; "helpful" by how much more weight on the sample
+            lowers the loss (most negative first); "harmful" by how much more weight raises
+            the loss (most positive first).
         average : bool, default=False
-            Rank by the influence on the mean loss of the queries.
+            Rank by the influence on the queries' mean loss.
         return_influence : bool, default=True
-            Return the influences with the indices.
+            Whether to return the influences in addition to the indices.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over blocks of queries.
+            Number of joblib threads, which process queries in blocks.
 
         Returns
         -------
         influence : ndarray of shape (q, n_influential)
-            I_up,loss, best first; (n_influential,) with `average`. Only if
-            `return_influence`.
+            I_up,loss, in ranking order; shape (n_influential,) if `average`. Returned only
+            if `return_influence`.
         indices : ndarray of shape (q, n_influential)
             Indices of the training samples.
 

@@ -1,4 +1,4 @@
-"""Chapter C: the model without some of its training rows, without refitting."""
+"""Chapter C: the model without some training rows, computed without refitting."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ __all__ = ["RemovalMixin"]
 class RemovalMixin(HasProblem):
     """Leave-one-out and group removal at three accuracies.
 
-    "influence" is first order and additive over rows. "newton" is one Newton step of the
-    reduced objective, exact for squared loss, with further steps for groups for which it is
-    not accurate to about 1 %. "exact" is scikit-learn's refit: the error is usually below
-    1e-8 of the change of the parameters, and 3e-7 is the largest measured. Groups that
-    scikit-learn itself refits, as a warning then says, are as exact as its solver.
-    All three start at the optimum of all rows, so they predict the converged refit from any
-    fit. Frozen: class weights and hyperparameters as fitted. In a pipeline the steps before
-    the model are fitted again without the rows.
+    "influence" is first order and additive over rows. "newton" takes one Newton step on the
+    reduced objective, which is exact for squared loss. Groups for which this step is not
+    accurate to about 1 % get further steps. "exact" agrees with scikit-learn's refit: the
+    error is usually below 1e-8 times the parameter change, and the largest measured is 3e-7.
+    If scikit-learn itself refits a group, a warning tells so, and the result is as exact as
+    its solver.
+
+    All three start at the optimum with all rows, so they predict the converged refit even if
+    the fit has not converged. Class weights and hyperparameters stay frozen as fitted. In a
+    pipeline, the steps before the model are refitted without the rows.
     """
 
     @overload
@@ -74,46 +76,47 @@ class RemovalMixin(HasProblem):
         dtype: DTypeLike | None = None,
         out: Floats | None = None,
     ) -> Floats | tuple[Floats, Floats]:
-        """Return the parameters of the model refitted without each group of rows.
+        """Return the parameters after a refit without each group of rows.
 
-        ``argmin of F with w_i = 0 for i in the group``, all else frozen.
+        ``argmin F with w_i = 0 for i in the group``. Everything else is frozen.
 
         Parameters
         ----------
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            None leaves out every training sample on its own; labels leave out the
-            samples of each label, in the order of `np.unique`; a list of 1-d index
-            arrays names the groups, which may overlap.
+            Rows that are left out together. None leaves out each training sample on its
+            own. An array gives each sample's group label, and groups are ordered as in
+            `np.unique`. A list contains one 1-d index array per group; groups may overlap.
         cv : int, splitter or iterable, default=None
-            The test folds are the groups; `groups` then goes to ``cv.split``.
+            The test folds are the groups; `groups` is then passed to ``cv.split``.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
+            Accuracy: first order, a Newton step (refined if it is inaccurate), or the refit.
         refine : float, default=None
-            Share of the groups, those with the largest Newton decrement, recomputed
-            exactly. With "newton" only.
+            Fraction of groups to recompute exactly, starting with the largest Newton
+            decrement. Only with "newton".
         return_bound : bool, default=False
             Also return a bound on the distance to the exact parameters,
-            ``|grad F without the group| / min diag(penalty)``. Needs a convex loss
-            and a penalty on every parameter, the intercept too.
+            ``|grad F without the group| / min diag(penalty)``. It requires a convex loss
+            and a penalty on every parameter, including the intercept.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over stacks of groups.
+            Number of joblib threads, which process groups in batches.
         verbose : int, default=0
-            Messages of joblib about progress; more of them for larger values.
+            Verbosity level for joblib's progress messages.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (G, p), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
         params : ndarray of shape (G, p)
-            Parameters without each group, laid out as `params_`. NaN, with an
-            `InfluenceWarning` that names the group, where there is no such model. Without an
-            optimum of all rows, parameters without a value are NaN; of softmax all are.
+            Parameters without each group, laid out as `params_`. If no model exists without
+            a group, its row is NaN, and an `InfluenceWarning` names the group. If no optimum
+            exists with all rows, parameters without a value are NaN; for softmax all
+            parameters are.
         bound : ndarray of shape (G,)
-            Bound on the error in the 2-norm. Only if `return_bound`.
+            Bound on the error in the 2-norm. Returned only if `return_bound`.
 
         Examples
         --------
@@ -156,9 +159,9 @@ class RemovalMixin(HasProblem):
         dtype: DTypeLike | None = None,
         out: Floats | None = None,
     ) -> Floats:
-        """Return the loss of query samples under the model without each group of rows.
+        """Return the loss at query samples under the model without each group of rows.
 
-        The plain loss at the moved parameters: evaluated, not linearised.
+        The plain loss is evaluated at the changed parameters and is not linearised.
 
         Parameters
         ----------
@@ -167,28 +170,28 @@ class RemovalMixin(HasProblem):
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            Which rows leave together, see `leave_out_params`.
+            Rows that are left out together, see `leave_out_params`.
         cv : int, splitter or iterable, default=None
             The test folds are the groups.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
+            Accuracy: first order, a Newton step (refined if it is inaccurate), or the refit.
         refine : float, default=None
-            Share of the groups recomputed exactly, see `leave_out_params`.
+            Fraction of groups to recompute exactly, see `leave_out_params`.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over stacks of groups.
+            Number of joblib threads, which process groups in batches.
         verbose : int, default=0
-            Messages of joblib about progress; more of them for larger values.
+            Verbosity level for joblib's progress messages.
         dtype : numpy dtype, default=None
-            Type of the result, float64 by default. Computations are in float64.
+            The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (q, G), default=None
-            Array or memmap to fill.
+            Array or memmap that receives the result.
 
         Returns
         -------
         loss : ndarray of shape (q, G)
-            Loss of each query without each group.
+            Loss at each query without each group.
 
         Examples
         --------
@@ -226,35 +229,35 @@ class RemovalMixin(HasProblem):
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> NDArray[Any]:
-        """Return for every training sample the prediction of a model that never saw it.
+        """Return each training sample's prediction by a model fitted without its group.
 
-        `sklearn.model_selection.cross_val_predict` without refitting.
+        This is `sklearn.model_selection.cross_val_predict` without refitting.
 
         Parameters
         ----------
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            Which rows leave together, see `leave_out_params`. Every training sample must
+            Rows that are left out together, see `leave_out_params`. Every training sample must
             be in exactly one group.
         cv : int, splitter or iterable, default=None
             The test folds are the groups.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
+            Accuracy: first order, a Newton step (refined if it is inaccurate), or the refit.
         refine : float, default=None
-            Share of the groups recomputed exactly, see `leave_out_params`.
+            Fraction of groups to recompute exactly, see `leave_out_params`.
         response_method : {"predict", "decision_function", "predict_proba"}, \
 default="predict"
-            Which response.
+            Which response to return.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over stacks of groups.
+            Number of joblib threads, which process groups in batches.
         verbose : int, default=0
-            Messages of joblib about progress; more of them for larger values.
+            Verbosity level for joblib's progress messages.
 
         Returns
         -------
         prediction : ndarray of shape (n,) or (n, n_responses)
-            As the response method gives it.
+            The response, in the response method's format.
 
         Examples
         --------
@@ -291,36 +294,37 @@ default="predict"
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> float:
-        """Return the score of the predictions of models that never saw their samples.
+        """Return the score for predictions by models fitted without each sample's group.
 
-        The predictions of `leave_out_predict` of all groups are pooled and scored once.
-        `sklearn.model_selection.cross_val_score` instead scores each fold and its mean is
-        another number: by a little for a mean over samples, as accuracy, if folds differ in
-        size, and in general for R^2 or the area under the ROC curve.
+        The predictions from `leave_out_predict` are pooled over all groups and scored once.
+        `sklearn.model_selection.cross_val_score` instead scores each fold, and the mean over
+        folds differs from the pooled score. For a score that is a mean over samples, such as
+        accuracy, it differs slightly and only if fold sizes differ. For R^2 or the area
+        under the ROC curve it differs in general.
 
         Parameters
         ----------
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            Which rows leave together, see `leave_out_params`. Every training sample must
+            Rows that are left out together, see `leave_out_params`. Every training sample must
             be in exactly one group.
         cv : int, splitter or iterable, default=None
             The test folds are the groups.
         scoring : str or callable, default=None
-            A scoring of scikit-learn, or a scorer; None for the estimator's own `score`
+            A scikit-learn scoring name or a scorer. None uses the estimator's own `score`
             (accuracy or R^2; D^2 for the Poisson family).
         sample_weight : array-like of shape (n,), default=None
-            Weights of the samples in the score; None counts each once, whatever their
-            weights in the fit.
+            Sample weights in the score. None counts each sample once, even if the fit used
+            weights.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
+            Accuracy: first order, a Newton step (refined if it is inaccurate), or the refit.
         refine : float, default=None
-            Share of the groups recomputed exactly, see `leave_out_params`.
+            Fraction of groups to recompute exactly, see `leave_out_params`.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
-            Number of joblib threads over stacks of groups.
+            Number of joblib threads, which process groups in batches.
         verbose : int, default=0
-            Messages of joblib about progress; more of them for larger values.
+            Verbosity level for joblib's progress messages.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Chapter C, continued: refits that check a removal, and removal in place."""
+"""Chapter C, continued: refits that check removals, and updates in place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["UpdateMixin"]
 
 
 class UpdateMixin(HasProblem):
-    """Refits that check a removal; removal and addition of rows in place."""
+    """Refits that check removals; removing and adding rows in place."""
 
     @available
     def leave_out_check(
@@ -30,28 +30,28 @@ class UpdateMixin(HasProblem):
         hessian_solver: str | HessianSolver = "auto",
         n_jobs: int | None = None,
     ) -> Bunch:
-        """Really refit with scikit-learn without some groups, and compare.
+        """Return a comparison between predicted changes and actual scikit-learn refits.
 
-        Half of the checked groups are those with the largest predicted change of the
-        parameters, half are drawn at random from the others. Refits use the parent class
-        of scikit-learn with class weights frozen and its tolerance tight.
+        Half the checked groups are those with the largest predicted parameter changes; the
+        other half are drawn at random from the remaining groups. Refits use the parent
+        scikit-learn class with frozen class weights and a tight tolerance.
 
         Parameters
         ----------
         n_checks : int, default=20
-            How many refits.
+            Number of refits.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
-            Which rows leave together, see `leave_out_params`.
+            Rows that are left out together, see `leave_out_params`.
         cv : int, splitter or iterable, default=None
             The test folds are the groups.
         method : {"influence", "newton", "exact"}, default="newton"
             Accuracy to check.
         refine : float, default=None
-            Share of the groups recomputed exactly, see `leave_out_params`.
+            Fraction of groups to recompute exactly, see `leave_out_params`.
         random_state : int, RandomState instance or None, default=None
-            Draws the random half.
+            Source of randomness for the random half.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
             Number of joblib threads.
 
@@ -61,16 +61,16 @@ class UpdateMixin(HasProblem):
             Measurements, as attributes:
 
             predicted, actual : ndarray of shape (n_checks, p)
-                Change of the parameters from the optimum of all rows.
+                Parameter change from the optimum with all rows.
             indices : ndarray of shape (n_checks,)
                 Groups that were refitted.
             pearson_r, slope : float
-                Of actual against predicted changes, over all entries; of kernel models
-                over predictions for the training samples, since dual coefficients need
-                not be unique.
+                Correlation and slope for actual against predicted changes, over all
+                entries. Kernel models compare predictions for the training samples instead,
+                because dual coefficients may not be unique.
             max_relative_error : float
-                Largest ``|predicted - actual| / |actual|`` in the 2-norm, among groups
-                that move the parameters by more than 1e-6 of their size.
+                Largest ``|predicted - actual| / |actual|`` in the 2-norm, among groups that
+                move the parameters by more than 1e-6 times their size.
 
         Examples
         --------
@@ -99,19 +99,19 @@ class UpdateMixin(HasProblem):
         method: Accuracy = "exact",
         hessian_solver: str | HessianSolver = "auto",
     ) -> Self:
-        """Take training samples out of the fitted model, in place.
+        """Remove training samples from the fitted model, in place.
 
-        The parameters become those of `leave_out_params` for this group, and the samples
-        leave the training data.
+        The parameters become the `leave_out_params` result for this group, and the samples
+        are removed from the training data.
 
         Parameters
         ----------
         indices : array-like of shape (m,) or int
-            Rows of the training data.
+            Training data rows to remove.
         method : {"influence", "newton", "exact"}, default="exact"
-            Accuracy: first order; a Newton step, refined if it is not accurate; the refit.
+            Accuracy: first order, a Newton step (refined if it is inaccurate), or the refit.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
 
         Returns
         -------
@@ -145,8 +145,8 @@ class UpdateMixin(HasProblem):
     ) -> Self:
         """Add samples to the training data and refit exactly, in place.
 
-        Damped Newton from the present parameters on the enlarged objective. Class weights
-        stay as fitted, and labels must be among those seen in `fit`.
+        Damped Newton steps start at the current parameters and minimise the enlarged
+        objective. Class weights stay as fitted. Labels must have been seen in `fit`.
 
         Parameters
         ----------
@@ -155,9 +155,9 @@ class UpdateMixin(HasProblem):
         y : array-like of shape (m,) or (m, n_targets)
             Their targets or labels.
         sample_weight : array-like of shape (m,), default=None
-            Their weights; None for ones.
+            Their weights; None means ones.
         hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1; results do not depend on it.
+            How to apply H^-1. Results do not depend on it.
 
         Returns
         -------

@@ -1,11 +1,11 @@
-"""Whoever is fitted has a problem: the object that public methods ask.
+"""Each fitted object has a problem, to which the public methods delegate.
 
-fitted.py       the objective that a fit minimised; a factorised point of it
-base.py         an estimator's parameters, samples, factor, and doubts about them
-fitting.py      from a fitted estimator and data to its objective
-refits.py       refits of the model
+fitted.py       the objective that a fit minimised, and its factorised state
+base.py         an estimator's parameters, samples and factor, with warnings about them
+fitting.py      builds the objective from a fitted estimator and data
+refits.py       refits the model
 influence.py, convergence.py, removal.py, updates.py, diagnostics.py
-                the answers of the public methods, one file for each chapter
+                the public methods' results, one file for each chapter
 """
 
 from skinfluence.problem.base import ProblemBase
@@ -31,8 +31,8 @@ class Problem(
     FittingAnswers,
     ProblemBase,
 ):
-    """A fitted estimator's problem, which answers by the names of the public methods."""
+    """A fitted estimator's problem; its methods have the public methods' names."""
 
     def of(self, estimator):
-        """Return the problem of another estimator, on features as its `fit` takes them."""
+        """Return the problem for another estimator, on features as its `fit` takes them."""
         return Problem(estimator)

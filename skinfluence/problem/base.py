@@ -1,7 +1,7 @@
-"""A fitted estimator as the mathematics sees it: objective, parameters, factor.
+"""A fitted estimator in mathematical form: objective, parameters, factor.
 
-`ProblemBase` reads and writes an estimator, checks samples, and warns of doubtful points. The
-chapters beside it answer the public methods.
+`ProblemBase` reads and writes an estimator, checks samples, and warns about doubtful points.
+The chapter modules compute the public methods' results.
 """
 
 import copy
@@ -38,7 +38,7 @@ __all__ = ["ProblemBase"]
 class ProblemBase(Doubts):
     """A fitted estimator with its objective, parameters and factor.
 
-    A view: it stores nothing, and what it computes it keeps in the estimator.
+    It is a view: it stores nothing itself, and caches results in the estimator.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class ProblemBase(Doubts):
         The fitted estimator.
     """
 
-    #: Whether answers include the fit of the steps before the estimator, see `whole`.
+    #: Whether results include the effect of fitting the earlier steps, see `whole`.
     is_whole = False
-    #: The same problem on features whose scales move with the samples, None if none do.
+    #: The same problem if feature scales depend on the samples, None if no scale does.
     scaled: Any = None
 
     def __init__(self, estimator):
@@ -57,10 +57,10 @@ class ProblemBase(Doubts):
         self.responses = estimator._responses
 
     def transform(self, X):
-        """Return samples as `fit` of the estimator takes them."""
+        """Return samples as the estimator's `fit` takes them."""
         return X
 
-    # ---------------------------------------------------------------- what was fitted
+    # ---------------------------------------------------------------- the fit
 
     @property
     def name(self):
@@ -95,7 +95,7 @@ class ProblemBase(Doubts):
 
     @property
     def layout(self):
-        """The shapes of the fitted parameters."""
+        """The fitted parameters' shapes."""
         layout = self.fitted.layout
         return self.formulation.layout if layout is None else layout
 
@@ -139,7 +139,7 @@ class ProblemBase(Doubts):
 
     @property
     def index(self):
-        """The names of the training samples, None without names."""
+        """The training samples' names, None without names."""
         return self.objective.index
 
     def decode(self, target):
@@ -162,7 +162,7 @@ class ProblemBase(Doubts):
 
     @property
     def theta(self):
-        """Parameters as the mathematics wants them, (K, D)."""
+        """Parameters in mathematical form, (K, D)."""
         return self.formulation.layout.from_public(self.params)
 
     @theta.setter
@@ -175,11 +175,11 @@ class ProblemBase(Doubts):
 
     @property
     def n_scores(self):
-        """Number of raw predictions of a sample, K."""
+        """Number of raw predictions per sample, K."""
         return len(self.theta)
 
     def write(self, theta, ndims):
-        """Write parameters (K, D), with as many axes of (coef, intercept) as given."""
+        """Write parameters (K, D); `ndims` gives the number of axes of (coef, intercept)."""
         layout = self.formulation.layout
         self.parameters.write(self.estimator, theta, layout, ndims, self.fitted.objective)
 
@@ -212,13 +212,13 @@ class ProblemBase(Doubts):
         return getattr(self.estimator, "_influence_state", None)
 
     def forget_state(self):
-        """Drop what was computed for other parameters or training data."""
+        """Drop results for other parameters or training data."""
         self.estimator._influence_state = None
         for name in ("n_newton_iter_", "newton_decrement_"):
             self.estimator.__dict__.pop(name, None)
 
     def replace_objective(self, objective, theta=None):
-        """Remember other training data, and the parameters that were moved to them."""
+        """Store other training data, and the parameters updated for them."""
         ndims = self.parameters.ndims(self.estimator, self.layout)
         fitted = replace(self.fitted, objective=objective, data_refusal=None)
         if objective is not None:
@@ -230,13 +230,13 @@ class ProblemBase(Doubts):
         self.forget_state()
 
     def on(self, objective):
-        """Return the problem of a copy of the estimator with other training data."""
+        """Return the problem for a copy of the estimator with other training data."""
         other = self.of(copy.copy(self.estimator))
         other.replace_objective(objective)
         return other
 
     def name_rows(self, index):
-        """Remember the names of the training rows if the X that was fitted had none."""
+        """Store names for the training rows if the fitted X had none."""
         if index is None:
             return
         fitted = getattr(self.estimator, "_influence_problem", None)
@@ -246,21 +246,21 @@ class ProblemBase(Doubts):
 
     @property
     def parent_class(self):
-        """The class of scikit-learn whose `fit` the estimator adds influence to."""
+        """The scikit-learn class to whose `fit` the estimator adds influence."""
         return type(self.estimator)._parent_class()
 
     def settle(self, objective, theta):
-        """Return (objective, theta) at the optimum of all parameters.
+        """Return (objective, theta) at the optimum in all parameters.
 
-        `theta` is the optimum in the free parameters; with an l1 penalty others may be free
-        at the optimum of all.
+        `theta` is the optimum in the free parameters. With an l1 penalty, other parameters
+        may be free at the optimum in all parameters.
         """
         return l1_support.settle(objective, theta, self.refit_on)
 
     # ---------------------------------------------------------------- samples
 
     def make_objective(self, formulation, X, y, sample_weight):
-        """Return the objective of training data after checks of their values."""
+        """Return the objective for training data after checking their values."""
         if distributed.is_dask(X, y, sample_weight):
             samples = self.dask_samples(formulation, X, y, sample_weight)
             objective, smallest = distributed.make_objective(formulation, samples)
@@ -268,7 +268,7 @@ class ProblemBase(Doubts):
             design, target = self.check_samples(formulation, X, y, training=True)
             weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
             smallest = weights.min()
-            # X is kept by reference; targets and weights are small and kept as they are now.
+            # X is kept by reference. Targets and weights are small, so we copy them.
             index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
             objective = Objective(formulation, design, target.copy(), weights.copy(), index)
         if smallest < 0:
@@ -290,7 +290,7 @@ class ProblemBase(Doubts):
         return objective
 
     def check_X(self, formulation, X, training=False):
-        """Return the design of samples that scikit-learn's own checks accept."""
+        """Return the design for samples that scikit-learn's own checks accept."""
         X = self.validate_X(self.transform(X))
         return self.parameters.make_design(self, formulation, X, training)
 
@@ -300,14 +300,14 @@ class ProblemBase(Doubts):
         if self.parameters.reads_raw_samples(estimator):
             return X.tocsr() if sparse.issparse(X) else np.asarray(X)
         kind = np.asarray(X).dtype.kind if isinstance(X, list | np.ndarray) else ""
-        # Arrays of other libraries become those of NumPy.
+        # Convert arrays from other libraries to NumPy.
         with sklearn.config_context(array_api_dispatch=False):
             X = validate_data(
                 estimator,
                 X,
                 reset=False,
                 accept_sparse="csr",
-                # Numbers as text, and dates as numbers, as scikit-learn's fit reads them.
+                # Convert text and dates to numbers, as scikit-learn's fit does.
                 dtype=np.float64 if kind and kind in "SUMm" else "numeric",
             )
         if not hasattr(estimator, "n_features_in_"):  # after fit(check_input=False)
@@ -320,7 +320,7 @@ class ProblemBase(Doubts):
         return X
 
     def check_samples(self, formulation, X, y, training=False):
-        """Return (design, target) of labelled samples."""
+        """Return (design, target) for labelled samples."""
         design = self.check_X(formulation, X, training)
         if y is None:
             raise ValueError("y is required: it is None.")
@@ -329,21 +329,21 @@ class ProblemBase(Doubts):
         return design, target
 
     def dask_samples(self, formulation, X, y, sample_weight=None):
-        """Return labelled samples of dask arrays, whose chunks are checked when read."""
+        """Return labelled samples in dask arrays, whose chunks are checked when read."""
         self.parameters.check_takes_dask(self.estimator, formulation)
         samples = distributed.Samples.of(self.transform(X), y, sample_weight)
         self.validate_X(np.zeros((1, samples.X.shape[1])))  # the number of features
         return samples
 
     def dask_queries(self, formulation, X, y):
-        """Return query samples of dask arrays at the fitted parameters."""
+        """Return query samples in dask arrays at the fitted parameters."""
         samples = self.dask_samples(formulation, X, y)
         return distributed.make_queries(formulation, samples, self.theta)
 
     def check_query(self, X, y):
-        """Return gradients of the plain loss of query samples, as `GradientRows`.
+        """Return plain loss gradients for query samples, as `GradientRows`.
 
-        For dask arrays a `DistributedPoint`, which has them.
+        For dask arrays, return a `DistributedPoint`, which contains the gradients.
         """
         check_is_fitted(self.estimator)
         formulation = self.formulation
@@ -361,7 +361,7 @@ class ProblemBase(Doubts):
         return gradients
 
     def given_rows(self, state, X, y):
-        """Return (design, target, grad L) of samples; of the training data if X is None."""
+        """Return (design, target, grad L) for samples, or training data if X is None."""
         objective = state.point.objective
         self.parameters.check_takes_samples(X)
         if X is None:
@@ -373,14 +373,14 @@ class ProblemBase(Doubts):
         return design, target, formulation.weight_gradients(design, target, state.point.theta)
 
     def pull_sum(self, design, raw_gradient, params):
-        """Return the gradient in the parameters, (p,), of a scalar of raw predictions.
+        """Return a scalar's gradient in the parameters, (p,), from that in raw predictions.
 
         Parameters
         ----------
         design : Design
             Rows, from `check_X`.
         raw_gradient : ndarray of shape (m, K)
-            The gradient in their raw predictions.
+            The gradient in the rows' raw predictions.
         params : ndarray of shape (p,)
             Parameters.
         """
@@ -388,9 +388,9 @@ class ProblemBase(Doubts):
         return self.formulation.layout.to_public(rows.sum())
 
     def refuse_dask(self, method, *arguments, training=True):
-        """Raise if a method gets dask arrays that it does not take.
+        """Raise if a method gets dask arrays that it does not support.
 
-        With `training` also if the training data are dask arrays.
+        If `training`, also raise if the training data are dask arrays.
         """
         fitted = getattr(self.estimator, "_influence_problem", None)
         objective = fitted.objective if training and fitted is not None else None
@@ -405,18 +405,18 @@ class ProblemBase(Doubts):
     # ---------------------------------------------------------------- the factorised point
 
     def evaluate(self, objective):
-        """Return the objective at the fitted parameters, or at the optimum beside them."""
+        """Return the objective at the fitted parameters, or at the nearby optimum."""
         if objective.formulation.loss.is_piecewise_linear:
             return active_set.evaluate(objective, self.theta)
         return objective.at(self.theta)
 
     def state(self, hessian_solver, n_solves=None, *, quiet=False):
-        """Return the `State` at the present parameters, factorised at most once.
+        """Return the `State` at the current parameters, factorised at most once.
 
         It warns if there is no optimum or if the Hessian is close to singular, unless `quiet`.
 
-        The state is keyed by the fitted objective, the bytes of the parameters and the solver;
-        it is replaced and never changed, so copies and threads may share it.
+        The cache key consists of the fitted objective, the parameters' bytes and the solver.
+        A state is replaced but never changed, so copies and threads may share it.
 
         Parameters
         ----------
@@ -429,7 +429,7 @@ class ProblemBase(Doubts):
         """
         objective = self.objective
         key = self.params.tobytes()
-        # Few right-hand sides take the factor for many if there is one already.
+        # For few right-hand sides we use the factor for many if it already exists.
         solvers = [get_solver(hessian_solver, objective)]
         solvers.append(get_solver(hessian_solver, objective, n_solves))
         solver = solvers[-1]

@@ -88,7 +88,7 @@ class ConvergenceAnswers:
         )
 
     def report_of_no_optimum(self, error):
-        """Return the report where the Hessian is singular because there is no optimum.
+        """Return the report if the Hessian is singular because there is no optimum.
 
         Other errors are raised again.
         """
@@ -138,7 +138,7 @@ class ConvergenceAnswers:
             )
 
     def check_curved(self, lacks="Newton step"):
-        """Raise where the loss has no curvature that Newton's method could use."""
+        """Raise if the loss has no curvature that Newton's method could use."""
         if self.formulation.loss.is_piecewise_linear:
             name, loss = self.name, self.fitted.params["loss"]
             raise UnsupportedEstimatorError(

@@ -60,7 +60,7 @@ class DiagnosticsAnswers:
         scale = np.sqrt(layout.to_public(scale))
 
         def write(indices, d):
-            # What the penalty holds at 0 has no standard error, and does not move.
+            # Coefficients that the penalty keeps at 0 do not move and have no standard error.
             moves = -layout.to_public(d)
             out[indices] = np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
 
@@ -95,7 +95,7 @@ class DiagnosticsAnswers:
         return covariance
 
     def covariance(self, kind, groups, hessian_solver, n_jobs):
-        """Return `params_covariance`, whether or not there is an optimum."""
+        """Return `params_covariance`, even if there is no optimum."""
         if kind == "jackknife":
             return self.jackknife_covariance(groups, hessian_solver, n_jobs)
         state = self.influence_state(hessian_solver)
@@ -113,7 +113,7 @@ class DiagnosticsAnswers:
         return diagnostics.sandwich(state.point, state.factor, groups, n_jobs=n_jobs)
 
     def measure(self, state, hessian_solver, n_jobs, write=None):
-        """Return the `RemovalMeasures`; `write(indices, d)` gets the changes as they come."""
+        """Return the `RemovalMeasures`; `write(indices, d)` gets each block's changes."""
         objective = state.point.objective
         solver = get_solver(hessian_solver, objective)
         base = removal.Base.at(state.point, state.factor, solver)
@@ -173,7 +173,7 @@ class DiagnosticsAnswers:
 
 
 def _check_dispersion(point, leverage, n_deleted=0):
-    """Say so where no degree of freedom is left to estimate a dispersion from."""
+    """Warn if no degree of freedom is left to estimate a dispersion."""
     if not point.objective.formulation.loss.has_dispersion:
         return
     if not diagnostics.degrees_of_freedom(point, leverage, n_deleted).all():

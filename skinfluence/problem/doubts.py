@@ -1,4 +1,4 @@
-"""Warnings about a fitted point: far from the optimum, or without one."""
+"""Warnings about a fitted point that is far from the optimum or has none."""
 
 from contextlib import contextmanager
 
@@ -10,14 +10,15 @@ from skinfluence.exceptions import SingularHessianError, warn
 
 __all__ = ["Doubts"]
 
-# Share of the largest prediction by which those of an active set may differ from the fit's.
+# Largest difference between the active set's predictions and the fit's, relative to the
+# largest prediction, that gives no warning.
 _LOST_PATH = 0.05
-# Share by which directions that least squares drops turn into kept ones, to warn of.
+# Warn if dropped least squares directions mix into kept ones by more than this share.
 _MIXED = 0.02
 
 
 class Doubts:
-    """Warns of doubtful points, and names the directions that have no optimum."""
+    """Warns about doubtful points, and names the directions without an optimum."""
 
     def warn_of_mixing(self, state):
         """Warn if directions that least squares drops have variance that matters."""
@@ -32,7 +33,7 @@ class Doubts:
             )
 
     def warn_of_misfit(self, state):
-        """Warn if the derivatives are those at a point far from the optimum."""
+        """Warn if the derivatives are evaluated far from the optimum."""
         if state.point.objective.formulation.loss.is_piecewise_linear:
             self.warn_of_lost_path(state.point)
             return
@@ -52,7 +53,7 @@ class Doubts:
             )
 
     def warn_of_lost_path(self, point):
-        """Warn if a fit is far from the optimum of its active set."""
+        """Warn if a fit is far from its active set's optimum."""
         largest = np.abs(point.raw_prediction).max()
         if np.isfinite(point.misfit) and point.misfit <= _LOST_PATH * largest:
             return
@@ -70,7 +71,7 @@ class Doubts:
 
     @contextmanager
     def naming_directions(self):
-        """Raise a solver's SingularHessianError again with the names of parameters.
+        """Raise a solver's SingularHessianError again with parameter names.
 
         If the Hessian is singular because there is no optimum, the error says so.
         """
@@ -89,7 +90,7 @@ class Doubts:
             raise SingularHessianError(str(message), direction) from None
 
     def name_terms(self, direction, weight=None):
-        """Return the largest entries of a direction (p,) with the names of the parameters.
+        """Return a direction's largest entries, from (p,), with parameter names.
 
         Entries are ranked by size, or by weights (p,) if units differ.
         """
@@ -101,9 +102,9 @@ class Doubts:
 
     @property
     def lost_params(self):
-        """Which parameters have no value, (p,) bool, after `state`.
+        """Return which parameters have no value, (p,) bool; call after `state`.
 
-        They are those that change along directions without an optimum.
+        Parameters without a value change along directions without an optimum.
         """
         state = self.cached_state
         if state is None or state.recession is None:
@@ -111,14 +112,14 @@ class Doubts:
         return self.layout.to_public(state.recession.lost)
 
     def describe_direction(self, direction, objective=None):
-        """Return the sentence that an objective has no minimum.
+        """Return a sentence telling that an objective has no minimum.
 
         Parameters
         ----------
         direction : ndarray of shape (K, D)
             From `existence.recession_direction`.
         objective : Objective or None, default=None
-            The objective that falls along it, None for that of the fit.
+            The objective that decreases along it, None for the fit's own objective.
         """
         consequence = ""
         if objective is None:

@@ -1,7 +1,7 @@
-"""The objective that a fit minimised, and a factorised point of it.
+"""The objective that a fit minimised, and its factorised state.
 
-`fit` stores one immutable `FittedObjective`. Everything else follows from it and from the
-present parameters, and is computed on demand.
+`fit` stores one immutable `FittedObjective`. Everything else is computed on demand from this
+objective and the current parameters.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from skinfluence.objective import Formulation, Objective
 
 __all__ = ["GRADIENT_SHIFT_LIMIT", "FittedObjective", "State"]
 
-# Above this relative change of the rows' gradients, influence values of some rows are off by
-# more than a few per cent, because a norm over all rows hides those with small gradients.
+# If the rows' gradients change by more than this relative amount, some rows' influence values
+# are wrong by more than a few per cent, because a norm over all rows hides small gradients.
 GRADIENT_SHIFT_LIMIT = 0.015
-# The limit for the largest change of the logarithm of a row's curvature.
+# The limit for the largest change in a row's log curvature.
 CURVATURE_CHANGE_LIMIT = 0.5
 
 
@@ -31,15 +31,15 @@ class FittedObjective:
         The objective without data; None if the configuration has no influence, and if the
         formulation depends on training data that are not known yet.
     objective : Objective or None
-        The same with the training data; None after they were dropped.
+        The same objective with the training data; None after they were dropped.
     refusal : str or None
         Why the configuration has no influence.
     data_refusal : str or None
-        Why the training data of the fit have none; other data may.
+        Why the fit's training data have no influence; other data may have it.
     layout : ParameterLayout
-        Shapes of the fitted parameters.
+        The fitted parameters' shapes.
     params : dict or None
-        Constructor parameters at the time of fit, for refits.
+        Constructor parameters at fit time, for refits.
     """
 
     formulation: Formulation | None = None
@@ -52,7 +52,7 @@ class FittedObjective:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A factorised point of a fitted objective.
+    """A fitted objective at one point, with its factorised Hessian.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class State:
 
     @property
     def layout(self):
-        """Shapes of the parameters."""
+        """The parameters' shapes."""
         return self.point.objective.formulation.layout
 
     @cached_property
@@ -86,17 +86,17 @@ class State:
 
     @cached_property
     def gradient_shift(self):
-        """Relative change of the rows' gradients by one Newton step, to a few digits."""
+        """Relative change in the rows' gradients after one Newton step, to a few digits."""
         return convergence.gradient_shift(self.point, self._rough_correction)
 
     @cached_property
     def curvature_change(self):
-        """Bound on the change of the logarithm of a row's curvature by one Newton step."""
+        """Bound on the change in a row's log curvature after one Newton step."""
         return convergence.curvature_change(self.point, self._rough_correction)
 
     @property
     def is_near(self):
-        """Whether influence at the point is that at the optimum, to a few per cent."""
+        """Whether influence here agrees with the optimum's to a few per cent."""
         return (
             self.gradient_shift <= GRADIENT_SHIFT_LIMIT
             and self.curvature_change <= CURVATURE_CHANGE_LIMIT
@@ -104,7 +104,7 @@ class State:
 
     @property
     def distance(self):
-        """How far the point is from the optimum, a sentence with the number."""
+        """A sentence that tells how far the point is from the optimum."""
         if self.gradient_shift > GRADIENT_SHIFT_LIMIT:
             return (
                 "one Newton step would change the rows' gradients by "
@@ -119,9 +119,9 @@ class State:
 
     @cached_property
     def recession(self):
-        """The `Recession` of an objective without a minimum, None if it has one.
+        """The `Recession` if the objective has no minimum, None if it has one.
 
-        A short Newton step shows that it has one, unless H is close to singular.
+        A short Newton step proves that it has one, unless H is close to singular.
         """
         objective, doubt = self.point.objective, self.factor.doubt
         if not existence.may_recede(objective):
@@ -132,7 +132,7 @@ class State:
 
     @cached_property
     def _rough_correction(self):
-        """The Newton step to a few digits, or exactly if it is computed already."""
+        """The Newton step to a few digits, or the exact step if it is already computed."""
         correction = vars(self).get("correction")
         if correction is None:
             correction = -self.factor.rough_solve(self.point.gradient[None])[0]
@@ -140,5 +140,5 @@ class State:
 
     @cached_property
     def optimum(self):
-        """The optimum of all rows near the point, from which removal starts."""
+        """The nearby optimum with all rows, from which removal starts."""
         return removal.find_optimum(self.point, self.factor, self.solver)

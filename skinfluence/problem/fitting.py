@@ -1,4 +1,4 @@
-"""From a fitted estimator and its data to the objective that its fit minimised."""
+"""Build the objective that a fit minimised from the fitted estimator and its data."""
 
 import copy
 from dataclasses import replace
@@ -15,14 +15,14 @@ __all__ = ["FittingAnswers"]
 
 
 class FittingAnswers:
-    """Remembers the objective of a fit, and takes other training data."""
+    """Remembers a fit's objective, and accepts other training data."""
 
     def remember(self, X, y, sample_weight):
-        """Store the objective of a finished fit, or why it has no influence.
+        """Store a finished fit's objective, or the reason why it has no influence.
 
-        `fit` refuses nothing that scikit-learn accepts. So every error is caught here,
-        whatever its type, and influence methods raise it later. X is None if there was no
-        memory for a copy of training data that the fit overwrites.
+        `fit` must accept everything that scikit-learn accepts. So errors of any type are
+        caught here, and influence methods raise them later. X is None if there was not
+        enough memory to copy training data that the fit overwrites.
         """
         self.fitted = FittedObjective()
         try:
@@ -46,8 +46,8 @@ class FittingAnswers:
         self.fitted = replace(self.fitted, objective=objective)
 
     def reason(self, error, part):
-        """Return why a fit has no influence: the message of an error while reading a part."""
-        if isinstance(error, ValueError):  # of our own checks or of scikit-learn's
+        """Return why a fit has no influence, from the error raised while reading a part."""
+        if isinstance(error, ValueError):  # from our own checks or scikit-learn's
             return str(error)
         return (
             f"scikit-learn has fitted this {self.name}, but its {part} cannot be read for "
@@ -62,18 +62,18 @@ class FittingAnswers:
         self.parameters.forget(self.estimator)
 
     def adopt(self, X, y, sample_weight, guess=None):
-        """Remember a finished fit and data for it, or raise and change nothing.
+        """Store a finished fit and its data, or raise and change nothing.
 
-        For fits that did not go through `fit` here. Without X the training data stay
-        missing; without y so does everything that depends on it, such as "balanced" class
-        weights.
+        Used for models that were not fitted by `fit` here. Without X the training data stay
+        missing. Without y everything that depends on y stays missing too, for example
+        "balanced" class weights.
 
         Parameters
         ----------
         X, y, sample_weight : array-like or None
             The training data.
         guess : str or None, default=None
-            The likely reason for other data, if it is known.
+            The likely reason why the data differ, if known.
         """
         estimator = self.estimator
         before = getattr(estimator, "_influence_problem", None)
@@ -109,10 +109,10 @@ class FittingAnswers:
             self.forget_state()
 
     def warn_of_other_data(self, objective, guess):
-        """Warn if training data cannot be those that the parameters were fitted on.
+        """Warn if the parameters cannot have been fitted on these training data.
 
-        Dask arrays are left out: they are read once, for checks of their values, and this
-        check would read them again.
+        Dask arrays are not checked, because this would read them again. They are read only
+        once, to check their values.
         """
         if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
             return
@@ -130,7 +130,7 @@ class FittingAnswers:
         warn(_other_data(mismatch, self.name, self.param_names()[entry]))
 
     def formulate(self, y, sample_weight):
-        """Return the formulation of a finished fit."""
+        """Return a finished fit's formulation."""
         self.check_arrays()
         if distributed.is_dask(y, sample_weight):
             return self.formulate_dask(y, sample_weight)
@@ -145,7 +145,7 @@ class FittingAnswers:
         return formulation
 
     def check_arrays(self):
-        """Raise if `fit` kept the parameters in arrays of another library."""
+        """Raise if `fit` stored the parameters in another library's arrays."""
         coef = vars(self.estimator).get("coef_")
         if not (coef is None or np.isscalar(coef) or isinstance(coef, np.ndarray)):
             if issparse(coef):  # after `sparsify`
@@ -179,7 +179,7 @@ class FittingAnswers:
 
 
 def _other_data(mismatch, name, parameter):
-    """Return the warning that data are not those of a fit."""
+    """Return the warning that data differ from the fit's data."""
     doubt = f"X, y and sample_weight are not those that this {name} was fitted on"
     if mismatch.excess is not None:
         number = (

@@ -1,4 +1,4 @@
-"""Chapter A: derivatives of the fit in the weight of a training sample."""
+"""Chapter A: the fit's derivatives in a training sample's weight."""
 
 from numbers import Real
 
@@ -225,7 +225,7 @@ class InfluenceAnswers:
     def response_jacobian(self, method, design, point):
         """Return d response / d raw prediction as a function of a block, and its shape.
 
-        None as the function if the response is the raw prediction.
+        The function is None if the response is the raw prediction.
         """
         if method == "decision_function":
             transform = self.responses.transform(self.estimator)
@@ -249,7 +249,7 @@ class InfluenceAnswers:
         )
 
     def response_method(self, response_method):
-        """Return the response that is meant, or say why it has no influence."""
+        """Return the response method's name, or raise if it has no influence."""
         options = ("auto", "decision_function", "predict_proba", "predict")
         check_option("response_method", response_method, options)
         if response_method == "auto":
@@ -273,7 +273,7 @@ class InfluenceAnswers:
 
 
 def _n_solves(X, average):
-    """Return how many right-hand sides queries make, None where X does not tell."""
+    """Return the queries' number of right-hand sides, None if X has no shape."""
     if average:
         return 1
     shape = getattr(X, "shape", ())
@@ -283,7 +283,7 @@ def _n_solves(X, average):
 def _jacobian(jacobian, design, theta):
     """Return d response / d raw prediction as a function of a block, and the response's shape.
 
-    None where the response is the raw prediction.
+    The function is None if the response is the raw prediction.
     """
     if jacobian is None:
         return None, theta.shape[:1]
@@ -294,7 +294,7 @@ def _jacobian(jacobian, design, theta):
 
 
 def _chunks(point, factor, query, reduce_func, working_memory):
-    """Generate blocks of `influence_loss`, see there."""
+    """Generate `influence_loss` in blocks, see `influence_loss_chunked`."""
     n = point.objective.n_rows
     for block in influence.influence_blocks(
         point, factor, query, working_memory=working_memory, row_bytes=8 * n

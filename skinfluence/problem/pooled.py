@@ -1,4 +1,4 @@
-"""An estimator that answers with predictions made beforehand, for scikit-learn's scorers."""
+"""An estimator that returns precomputed predictions, for scikit-learn's scorers."""
 
 from functools import partial
 
@@ -9,14 +9,14 @@ __all__ = ["pooled_predictions"]
 
 
 def pooled_predictions(problem, raw_prediction):
-    """Return an estimator whose responses come from raw predictions of known rows.
+    """Return an estimator whose responses come from precomputed raw predictions.
 
     Parameters
     ----------
     problem : Problem
-        The problem of the fitted estimator, whose `score` and shapes of responses are kept.
+        The fitted estimator's problem. Its `score` and response shapes are kept.
     raw_prediction : ndarray of shape (n, K)
-        Raw predictions of the rows that will be asked for, in their order.
+        Raw predictions for the rows to be scored, in the same order.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def pooled_predictions(problem, raw_prediction):
 
 class _Pooled(BaseEstimator):
     def fit(self, X, y):
-        return self  # what scorers ask of an estimator; there is nothing to fit
+        return self  # scorers require `fit`; there is nothing to fit
 
 
 class _PooledClassifier(ClassifierMixin, _Pooled):

@@ -1,4 +1,4 @@
-"""Predicted changes of parameters against those of real refits, for `leave_out_check`."""
+"""Compare predicted parameter changes with actual refits, for `leave_out_check`."""
 
 import numpy as np
 from scipy.stats import linregress
@@ -10,7 +10,7 @@ __all__ = ["choose_checks", "compare_changes"]
 
 
 def choose_checks(predicted, n_checks, random_state):
-    """Return which groups to refit: half the largest predicted changes (G, p), half drawn."""
+    """Return the groups to refit: half by largest predicted change (G, p), half random."""
     size = np.linalg.norm(predicted, axis=1)
     order = np.argsort(-np.where(np.isfinite(size), size, -np.inf), kind="stable")
     order = order[np.isfinite(size[order])]
@@ -25,18 +25,18 @@ def choose_checks(predicted, n_checks, random_state):
 
 
 def compare_changes(predicted, actual, indices, optimum, read=lambda params: params):
-    """Return the Bunch of `leave_out_check`.
+    """Return the Bunch for `leave_out_check`.
 
     Parameters
     ----------
     predicted, actual : ndarray of shape (n_checks, p)
-        Changes of the parameters.
+        Parameter changes.
     indices : ndarray of shape (n_checks,)
         Groups that were refitted.
     optimum : ndarray of shape (p,)
         Parameters with all rows.
     read : callable
-        Maps parameters (..., p) to the numbers that are compared.
+        Maps parameters (..., p) to the values to compare.
     """
     size = np.linalg.norm(read(actual), axis=1)
     moved = size > 1e-6 * np.linalg.norm(read(optimum))
@@ -53,7 +53,7 @@ def compare_changes(predicted, actual, indices, optimum, read=lambda params: par
 
 
 def _line(predicted, actual):
-    """Return correlation and slope, NaN with a warning where there is no line."""
+    """Return correlation and slope, NaN with a warning if no line can be fitted."""
     if len(predicted) < 2 or not np.ptp(predicted):
         warn(
             f"All {len(predicted)} predicted changes are {np.mean(predicted):g}: there is no "

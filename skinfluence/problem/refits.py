@@ -1,7 +1,7 @@
-"""Refits: by scikit-learn at frozen values, and on rows that other steps made anew.
+"""Refits by scikit-learn at frozen values, and on rows from refitted pipeline steps.
 
-`refit_on` and `refit_without` keep what was frozen at `fit`. `refit_near` and
-`refit_by_solver` take the rows that a refitted pipeline hands to the model, and form anew
+`refit_on` and `refit_without` keep the values frozen at `fit`. `refit_near` and
+`refit_by_solver` take the rows that a refitted pipeline passes to the model, and recompute
 everything that depends on the rows: "balanced" class weights, kernels, features.
 """
 
@@ -16,13 +16,13 @@ from skinfluence.solvers import get_solver
 
 __all__ = ["RefitAnswers"]
 
-# Newton decrement to reach, relative to sqrt(F), by method. One more step is taken there,
+# Newton decrement to reach, relative to sqrt(F), for each method. One more step follows,
 # which squares the error.
 _TOL = {"newton": 1e-6, "exact": 1e-11}
 
 
 class RefitAnswers:
-    """Refits of a model."""
+    """Refits a model."""
 
     def models_without(self, groups, method, *, refine=None, **options):
         """Return the fitted model without each group of rows, None if there is none.
@@ -30,11 +30,11 @@ class RefitAnswers:
         Parameters
         ----------
         groups : list of ndarray
-            Rows of each group.
+            Each group's rows.
         method : {"influence", "newton", "exact", "refit"}
-            Accuracy, as of `leave_out_params`; "refit" lets scikit-learn fit the model again.
+            Accuracy, as in `leave_out_params`; "refit" lets scikit-learn refit the model.
         refine : float or None, default=None
-            Share of the groups recomputed exactly.
+            Fraction of groups to recompute exactly.
         **options : dict
             `hessian_solver`, `n_jobs` and `verbose`.
         """
@@ -82,12 +82,12 @@ class RefitAnswers:
         return None if fresh is None else self.as_model(fresh.estimator)
 
     def as_model(self, estimator):
-        """Return what stands for another estimator of this kind: itself."""
+        """Return the model to hand out for another estimator: the estimator itself."""
         return estimator
 
     @property
     def model_bytes(self):
-        """Bytes that the parameters of a copy of the model need."""
+        """Number of bytes for the parameters in a model copy."""
         return self.params.nbytes
 
     def refit_near(self, X, y, sample_weight, method, columns=None, factor=None):
@@ -104,15 +104,15 @@ class RefitAnswers:
         method : {"newton", "exact"}
             Accuracy.
         columns : ndarray of shape (d,) or None, default=None
-            For each feature its position among the features of this model, -1 if it is new;
-            None if the features are the same.
+            Each feature's position among this model's features, -1 if it is new; None if the
+            features are the same.
         factor : Factor or None, default=None
-            H^-1 of this model, for the first steps if the features are the same.
+            This model's H^-1, for the first steps if the features are the same.
 
         Returns
         -------
         problem : Problem or None
-            The problem of the refitted copy.
+            The refitted copy's problem.
         """
         if self.is_classifier:
             present = np.unique(np.asarray(y)[sample_weight > 0])
@@ -143,7 +143,7 @@ class RefitAnswers:
     def optimum_near(self, objective, theta, tol, columns, factor):
         """Return (theta, last step) at the optimum, None if there is none."""
         if factor is not None and columns is None and objective.offset is None:
-            # The features moved little, so steps with the factor of this model contract.
+            # The features changed little, so steps with this model's factor contract.
             point = objective.at(theta)
             step = convergence.newton_correction(point, factor)
             point, step, decrement = removal.follow(point, factor, step, tol)
@@ -158,10 +158,10 @@ class RefitAnswers:
         return (polished.theta, polished.correction) if polished.converged else None
 
     def refit_by_solver(self, X, y, sample_weight):
-        """Return the problem of this model fitted by scikit-learn at a tight tolerance."""
+        """Return the problem for this model, fitted by scikit-learn at a tight tolerance."""
         refit = self.unfitted_parent()
         params = self.fitted.params
-        # Values that were computed from the rows are computed anew.
+        # Recompute the values that depend on the rows.
         again = ("class_weight", "gamma")
         refit.set_params(**{name: params[name] for name in again if name in params})
         if np.all(sample_weight == 1):
@@ -175,7 +175,7 @@ class RefitAnswers:
         return fresh
 
     def with_features(self, X, columns):
-        """Return the problem of a copy whose parameters are laid out for the features of X."""
+        """Return the problem for a copy whose parameters match the features in X."""
         fresh = self.of(copy.copy(self.estimator))
         fresh.forget_state()
         model, layout = fresh.estimator, self.layout
@@ -194,32 +194,32 @@ class RefitAnswers:
         return fresh
 
     def raw_predictions(self, X):
-        """Return raw predictions of samples, (m, K)."""
+        """Return raw predictions for samples, (m, K)."""
         design = self.check_X(self.formulation, X)
         return design.predict(self.theta)
 
     def unfitted_parent(self):
-        """Return scikit-learn's own estimator at the values frozen by fit, set tight."""
+        """Return scikit-learn's own estimator at the frozen values, with a tight tolerance."""
         estimator = self.estimator
         params = estimator._chosen_params() | estimator._tight_params(self.fitted.params)
         return (estimator._plain or self.parent_class)(**params)
 
     def refitted_theta(self, rows):
-        """Return the parameters (K, D) of scikit-learn's own refit without some rows."""
+        """Return the parameters (K, D) from scikit-learn's own refit without some rows."""
         return self.formulation.layout.from_public(self.refit_without(rows))
 
     def refit_without(self, rows):
-        """Return the parameters (p,) of scikit-learn's own refit without some rows."""
+        """Return the parameters (p,) from scikit-learn's own refit without some rows."""
         return self.refit_on(self.objective.without(rows))
 
     def refit_on(self, objective):
-        """Return the parameters (p,) of scikit-learn's own refit on an objective's rows."""
+        """Return the parameters (p,) from scikit-learn's own refit on an objective's rows."""
         weight, kept = objective.sample_weight, np.arange(objective.n_rows)
         if not self.estimator._refits_on_all_rows:
             kept = kept[weight > 0]
         refit = self.unfitted_parent()
         X = self.parameters.rows_of_X(objective, kept)
-        if X.dtype == np.float32:  # in which scikit-learn would compute
+        if X.dtype == np.float32:  # otherwise scikit-learn would compute in float32
             X = X.astype(np.float64)
         refit.fit(
             X,
@@ -232,7 +232,7 @@ class RefitAnswers:
         return params
 
     def polish_refit(self, objective, params):
-        """Return the optimum near the refit of a solver that stops far from it."""
+        """Return the optimum near a refit whose solver stops far from it."""
         layout, present = objective.formulation.layout, self.theta
         start = layout.from_public(params)
         if l1_support.may_change(objective.formulation):

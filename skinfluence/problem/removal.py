@@ -1,4 +1,4 @@
-"""Chapter C: the model without some of its training rows, without refitting."""
+"""Chapter C: the model without some training rows, computed without refitting."""
 
 import numpy as np
 from sklearn.metrics import check_scoring
@@ -99,7 +99,7 @@ class RemovalAnswers:
         return self.respond(raw, response_method)
 
     def check_left_out_response(self, response_method):
-        """Raise if there is no such response."""
+        """Raise if the response does not exist."""
         options = ("predict", "decision_function", "predict_proba")
         check_option("response_method", response_method, options)
         if not hasattr(self.estimator, response_method):
@@ -153,9 +153,9 @@ class RemovalAnswers:
         return base, groups
 
     def removal_base(self, method, hessian_solver):
-        """Return the base at the optimum of all rows, for "exact" to rounding.
+        """Return the base at the optimum with all rows, to rounding error for "exact".
 
-        If there is no optimum, at that of the part that has one.
+        If there is no optimum, use the optimum in the parameters that have one.
         """
         objective = self.objective
         solver = get_solver(hessian_solver, objective)
@@ -163,7 +163,7 @@ class RemovalAnswers:
             state = self.state(hessian_solver)  # warns if there is no optimum
             recession = state.recession
         except SingularHessianError:
-            # A Hessian that is singular at the fit need not be so at the optimum.
+            # A Hessian that is singular at the fit may be regular at the optimum.
             state, recession = None, existence.find_recession(objective, self.theta)
             if recession is not None:
                 warn(self.describe_direction(recession.direction))
@@ -196,7 +196,7 @@ class RemovalAnswers:
         return removal.Base.at(point, factor, solver)
 
     def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
-        """Walk over the groups, warn of those without a result, return the outcome."""
+        """Process the groups, warn about groups without a result, and return the outcome."""
         check_refine(refine, method)
         outcome = removal.leave_out(
             base,
@@ -212,7 +212,7 @@ class RemovalAnswers:
         return outcome
 
     def warn_of_outcome(self, base, groups, outcome, method):
-        """Warn of groups without a result, or with one that is not unique."""
+        """Warn about groups whose result does not exist or is not unique."""
         if outcome.separated:
             named = ", ".join(groups.name(group) for group in sorted(outcome.separated)[:5])
             group = min(outcome.separated)
@@ -275,7 +275,7 @@ class RemovalAnswers:
         raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
 
         def emit(_indices, rows, theta):
-            if rows.shape[1] == 1:  # row by row, products would be most of the work
+            if rows.shape[1] == 1:  # one product per row would dominate the run time
                 single = rows[:, 0] >= 0
                 alone, readings = rows[single, 0], design.readings(theta[single])
                 raw[alone] = np.einsum("bd,bkd->bk", design.take(alone).rows(), readings)
@@ -293,7 +293,7 @@ class RemovalAnswers:
         return raw
 
     def score_raw(self, raw, scoring, metadata):
-        """Return the score of raw predictions (n, K) of the training samples."""
+        """Return the score for the training samples' raw predictions (n, K)."""
         self.check_labelled(raw, scored=True)
         objective = self.objective
         pooled = self.pooled(raw)
@@ -316,7 +316,7 @@ class RemovalAnswers:
             ) from error
 
     def check_labelled(self, raw, *, scored=False):
-        """Raise if a classifier has no label for a sample: NaN would read as a class."""
+        """Raise if a classifier has no label for a sample: NaN would become a class."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
         if not missing.size or not self.is_classifier:
             return
@@ -329,11 +329,11 @@ class RemovalAnswers:
         )
 
     def pooled(self, raw):
-        """Return an estimator that answers with these raw predictions."""
+        """Return an estimator that returns these raw predictions."""
         return pooled_predictions(self, raw)
 
     def check_bounded(self, objective):
-        """Raise unless the objective is strongly convex in coefficients of features."""
+        """Raise if the objective is not strongly convex in feature coefficients."""
         loss = objective.formulation.loss
         if l1_support.may_change(objective.formulation):
             raise ValueError(
@@ -370,10 +370,10 @@ class RemovalAnswers:
 
 
 def optimum_of(base):
-    """Return the parameters at the optimum of all rows, laid out as `params_`."""
+    """Return the parameters at the optimum with all rows, laid out as `params_`."""
     return base.point.objective.formulation.layout.to_public(base.optimum())
 
 
 def _lost(layout, directions):
-    """Return which entries of `params_` change along any of some directions, (p,) bool."""
+    """Return which entries in `params_` change along any given direction, (p,) bool."""
     return layout.to_public(removal.depends(directions)[None])[0].astype(bool)

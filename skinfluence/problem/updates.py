@@ -1,4 +1,4 @@
-"""Chapter C, continued: refits that check a removal, and removal in place."""
+"""Chapter C, continued: refits that check removals, and updates in place."""
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -14,7 +14,7 @@ __all__ = ["UpdateAnswers"]
 
 
 class UpdateAnswers:
-    """Removal that is checked, or done in place, see `methods.updates`."""
+    """Checks for removals, and updates in place, see `methods.updates`."""
 
     def leave_out_check(
         self,
@@ -46,7 +46,7 @@ class UpdateAnswers:
         predicted = predicted[indices]
 
         def read(params):
-            """Return what the rows read of parameters, for all but kernels themselves."""
+            """Return K alpha and intercepts for kernel models, the parameters for others."""
             readings = base.point.objective.design.readings(layout.from_public(params))
             return readings.reshape(*params.shape[:-1], -1)
 
