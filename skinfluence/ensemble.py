@@ -125,7 +125,7 @@ class VotingClassifier(CompositeMixin, ensemble.VotingClassifier):
     n_jobs : int, default=None
         Number of jobs for fitting the members.
     flatten_transform : bool, default=True
-        Whether `transform` returns a flat array.
+        Whether `transform` flattens the probabilities.
     verbose : bool, default=False
         Print the time that each fit takes.
 

@@ -18,8 +18,8 @@ class NearestCentroid(MomentMixin, neighbors.NearestCentroid):
 
         2 log pi_k - sum_j (x_j - c_kj)^2 / s_j^2
 
-    `params_` contains `centroids_`, `within_class_std_dev_` and `class_prior_`. The loss is the
-    log loss for `predict_proba`, which is the decision function's softmax. There are no
+    `params_` contains `centroids_`, `within_class_std_dev_` and `class_prior_`. The loss is
+    the log loss for `predict_proba`, which is the decision function's softmax. There are no
     sample weights: influence is the derivative in a sample's multiplicity. The metric must
     be "euclidean", without `shrink_threshold`.
 

@@ -88,7 +88,7 @@ class StackingProblem(CompositeProblem):
     # ---------------------------------------------------------------- features
 
     def column(self, response, method):
-        """Return a response as features (q, F), without the first if there are two."""
+        """Return a response as features (q, F), without the first of two probabilities."""
         if response.ndim == 1:
             return response.reshape(-1, 1)
         two = method == "predict_proba" and len(self.estimator.classes_) == 2

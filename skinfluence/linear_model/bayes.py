@@ -18,7 +18,7 @@ from skinfluence.targets import RealTarget
 
 __all__ = ["ARDRegression", "BayesianRidge"]
 
-# Penalty for pruned features, large enough that no gradient moves them from 0.
+# Factor of |coef| that exceeds any gradient, so that pruned features stay at 0.
 _PRUNED = 1e300
 
 
