@@ -14,8 +14,8 @@ class LinearDiscriminantAnalysis(
     """Linear discriminant analysis of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`. The objective is maximum
-    likelihood, with its optimum in closed form. With the class means mu_k, the class
+    :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`. The objective is that of
+    maximum likelihood, with its optimum in closed form. With the class means mu_k, the class
     covariances S_k, probabilities pi_k and the (pseudo-)inverse P of the within-class
     covariance::
 
@@ -51,7 +51,7 @@ class QuadraticDiscriminantAnalysis(
     """Quadratic discriminant analysis of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is
+    :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is that of
     maximum likelihood, with its optimum in closed form: the class means mu_k, covariances S_k
     and shares pi_k, with::
 

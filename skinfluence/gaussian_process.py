@@ -96,6 +96,8 @@ class GaussianProcessRegressor(
     posterior mean f = sum_j a_j K(., x_j) has the following objective, with sample weights w,
     which `fit` takes as 1, targets k, and the noise variance v::
 
+        F = sum_i w_i sum_k (y_ik - f_k(x_i))^2 + v sum_k a_k' K a_k
+
     without an intercept. v is the sum of ``alpha`` and the level of the ``WhiteKernel`` inside
     the kernel, which K leaves out. The parameters in ``kernel_`` are frozen: influence and
     removal are for the model with this kernel, and do not account for another kernel that the

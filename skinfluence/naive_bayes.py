@@ -18,7 +18,7 @@ class GaussianNB(WeightedMomentMixin, naive_bayes.GaussianNB):
     """Gaussian naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.GaussianNB`. The
-    objective is maximum likelihood, with its optimum in closed form. Let N_k be the sum over
+    objective is that of maximum likelihood, with its optimum in closed form. Let N_k be the sum over
     the weights w in a class. Then::
 
         mu_kj = sum_(i in k) w_i x_ij / N_k
@@ -51,7 +51,7 @@ class MultinomialNB(WeightedMomentMixin, naive_bayes.MultinomialNB):
     """Multinomial naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.MultinomialNB`. The
-    objective is maximum likelihood with smoothed counts, with its optimum in closed form. With
+    objective is that of maximum likelihood with smoothed counts, with its optimum in closed form. With
     the counts M_kj = sum_(i in k) w_i x_ij::
 
         feature_log_prob_kj = log(M_kj + alpha) - log sum_j (M_kj + alpha)
@@ -77,7 +77,7 @@ class ComplementNB(WeightedMomentMixin, naive_bayes.ComplementNB):
     """Complement naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.ComplementNB`. The
-    objective is maximum likelihood with smoothed counts over all other classes, with its
+    objective is that of maximum likelihood with smoothed counts over all other classes, with its
     optimum in closed form. With the counts A_kj over all classes but k, plus alpha, and
     L_kj = log A_kj - log sum_j A_kj::
 
@@ -104,7 +104,7 @@ class BernoulliNB(WeightedMomentMixin, naive_bayes.BernoulliNB):
     """Bernoulli naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.BernoulliNB`. The
-    objective is maximum likelihood with smoothed counts, with its optimum in closed form. With
+    objective is that of maximum likelihood with smoothed counts, with its optimum in closed form. With
     the counts M_kj = sum_(i in k) w_i x_ij from binarized samples::
 
         feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha)
@@ -130,7 +130,7 @@ class CategoricalNB(WeightedMomentMixin, naive_bayes.CategoricalNB):
     """Categorical naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.CategoricalNB`. The
-    objective is maximum likelihood with smoothed counts, with its optimum in closed form. Let
+    objective is that of maximum likelihood with smoothed counts, with its optimum in closed form. Let
     M_kjc be the weight sum over class k's samples whose feature j is c. Then::
 
         feature_log_prob_kjc = log(M_kjc + alpha) - log sum_c (M_kjc + alpha)

@@ -99,7 +99,7 @@ class LassoLars(LeastAngleMixin, linear_model.LassoLars):
     """Lasso by least angle regression, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLars`. The
-    objective is the same as in `Lasso`, with sample weights 1, because `fit` takes none.
+    objective is that of `Lasso`, with sample weights 1, because `fit` takes none.
     Influence is the derivative on the support; in "exact" removal,
     :class:`sklearn.linear_model.Lasso` refits the groups that change it, and a warning reports
     their number. If ``max_iter`` ended the path before ``alpha``, the model is no optimum, and
@@ -135,7 +135,7 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
     """Lasso by least angle regression with a search for alpha, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLarsCV`. The
-    objective is the same as in `LassoLars` at ``alpha_``, which is frozen. ``positive=True``
+    objective is that of `LassoLars` at ``alpha_``, which is frozen. ``positive=True``
     fits and predicts, but has no influence here.
 
     Examples
