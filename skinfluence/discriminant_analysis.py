@@ -51,9 +51,9 @@ class QuadraticDiscriminantAnalysis(
     """Quadratic discriminant analysis of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is that of
-    maximum likelihood, with its optimum in closed form: the class means mu_k, covariances S_k
-    and shares pi_k, with::
+    :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is that
+    of maximum likelihood, with its optimum in closed form: the class means mu_k, covariances
+    S_k and shares pi_k, with::
 
         (1 - reg_param) S_k + reg_param I            solver "svd"
         S_k shrunk, by a number or Ledoit-Wolf       solver "eigen"
