@@ -25,9 +25,9 @@ __all__ = ["CalibratedClassifierCV"]
 
 
 class CalibratedProblem(CompositeProblem):
-    """Members on training folds, and calibrators on their decision values of test folds.
+    """Members on training folds, and calibrators on their decision values for test folds.
 
-    Without an ensemble the first member is that of all rows, and those of the folds, which
+    Without an ensemble the first member is fitted on all rows. The fold models, which
     scikit-learn does not keep, are fitted again.
     """
 
@@ -49,14 +49,14 @@ class CalibratedProblem(CompositeProblem):
 
     @property
     def is_ensemble(self):
-        """Whether each fold has a calibrated classifier of its own."""
+        """Whether each fold has its own calibrated classifier."""
         return "_fold_members" not in vars(self.estimator)
 
     def targets(self, y):
         return [(None, self.labels(y))] * len(self.members())
 
     def labels(self, y):
-        """Return labels as the members are fitted to them."""
+        """Return labels in the members' encoding."""
         y = np.asarray(y)
         if self.estimator.method == "temperature" and isinstance(y[0], str):
             return codes_of(y, self.estimator.classes_)
@@ -75,7 +75,7 @@ class CalibratedProblem(CompositeProblem):
         return super().reaches(member)
 
     def prepare(self, data):
-        """Fit the members of the folds again if scikit-learn has dropped them."""
+        """Fit the fold models again if scikit-learn has dropped them."""
         folds, count = draw_folds(self, data), len(self.estimator.calibrated_classifiers_)
         ensemble = self.estimator.ensemble
         if ensemble is True or (ensemble == "auto" and count > 1):
@@ -90,7 +90,7 @@ class CalibratedProblem(CompositeProblem):
         self.estimator._fold_members = fitted
 
     def sources(self, number):
-        """Return (member, test rows) that the calibrators of one classifier were fitted on."""
+        """Return (member, test rows) that one classifier's calibrators were fitted on."""
         tests = self.remembered.tests
         if self.is_ensemble:
             return [(number, tests[number])]
@@ -119,7 +119,7 @@ class CalibratedProblem(CompositeProblem):
         estimator.calibrated_classifiers_ = fitted
 
     def calibrators(self, one, member, F):
-        """Generate (input, class or None, calibrator) of a calibrated classifier."""
+        """Generate (input, class or None, calibrator) for a calibrated classifier."""
         if self.estimator.method == "temperature":
             yield F, None, one.calibrators[0]
             return
@@ -128,7 +128,7 @@ class CalibratedProblem(CompositeProblem):
         yield from zip(F.T, targets, one.calibrators, strict=True)
 
     def scores(self, member, X):
-        """Return the decision values (q, K) that calibrators take, (q, 1) of two classes."""
+        """Return the calibrators' input, decision values (q, K), or (q, 1) for two classes."""
         if hasattr(member, "decision_function"):
             return np.asarray(member.decision_function(X)).reshape(X.shape[0], -1)
         proba = member.predict_proba(X)
@@ -188,7 +188,7 @@ class CalibratedProblem(CompositeProblem):
         return found
 
     def logits(self, member, F, dF=None):
-        """Return logits of `scores` and their tangents, for a temperature."""
+        """Return logits for `scores` and their tangents, for a temperature."""
         dF = np.zeros((len(F), 1, F.shape[1])) if dF is None else dF
         proba = not hasattr(member, "decision_function")
         if F.shape[1] == 1:
@@ -223,31 +223,31 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
     """Classifiers with calibrated probabilities, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.calibration.CalibratedClassifierCV`. The loss of a sample is the log loss
-    ``l = -log p_y`` of `predict_proba`.
+    :class:`sklearn.calibration.CalibratedClassifierCV`. A sample's loss is the log loss
+    ``l = -log p_y`` for `predict_proba`.
 
-    A calibrator is a stage whose input is the decision value F of held-out samples. With A the
-    Hessian of its loss in its parameters a, g_i the gradient of row i's term, and M the mixed
-    derivative, ``da = -A^-1 (g_i + M dF_i)``. Isotonic calibrators move with the means of
-    their blocks and with the decision values at the ends of these.
+    A calibrator is a stage whose input is the decision value F for held-out samples. With its
+    loss's Hessian A in its parameters a, the gradient g_i from row i's term and the mixed
+    derivative M, ``da = -A^-1 (g_i + M dF_i)``. Isotonic calibrators change with their blocks'
+    means and with the decision values at the blocks' ends.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
-    Removal takes rows out of the folds as drawn. With ``ensemble=False`` the models of the
-    folds, which scikit-learn does not keep, are fitted once more.
+    Removal takes rows out of the folds as drawn. With ``ensemble=False`` the fold models,
+    which scikit-learn does not keep, are fitted again.
 
     Parameters
     ----------
     estimator : estimator, default=None
-        Classifier or pipeline that has influence here, ours or scikit-learn's; one in a
-        `sklearn.frozen.FrozenEstimator` does not move.
+        Classifier or pipeline that has influence here, ours or scikit-learn's. It is fixed if
+        it is in a `sklearn.frozen.FrozenEstimator`.
     method : {"sigmoid", "isotonic", "temperature"}, default="sigmoid"
-        How to calibrate.
+        Calibration method.
     cv : int, cross-validation generator or iterable, default=None
         The folds.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     ensemble : bool or "auto", default="auto"
-        Whether each fold has a classifier with a calibrator of its own.
+        Whether each fold has its own classifier and calibrator.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Regressors of targets that a transformer changes first."""
+"""Regressors for targets that a transformer changes first."""
 
 import numpy as np
 from sklearn import compose
@@ -17,10 +17,10 @@ __all__ = ["TransformedTargetRegressor"]
 
 
 class TransformedTargetProblem(CompositeProblem):
-    """One member on all rows, whose targets went through a stage.
+    """One member on all rows, with targets that passed through a stage.
 
-    With y' = t(y; s) the target of the member, g its prediction and f that of the composite,
-    ``t(f; s) = g``, so
+    Let y' = t(y; s) be the member's target, g its prediction and f the composite's prediction.
+    Then ``t(f; s) = g``, so
 
         t'(f) df = dg + sum_k (dg/dy'_k) dy'_k - (dt/ds) ds.
     """
@@ -34,7 +34,7 @@ class TransformedTargetProblem(CompositeProblem):
         estimator.regressor_ = members[0]
 
     def transformed(self, y, transformer=None):
-        """Return targets as the regressor sees them."""
+        """Return the regressor's transformed targets."""
         transformer = self.estimator.transformer_ if transformer is None else transformer
         y = check_array(y, ensure_2d=False, input_name="y")
         columns = y.reshape(-1, 1) if y.ndim == 1 else y
@@ -47,13 +47,13 @@ class TransformedTargetProblem(CompositeProblem):
 
     @property
     def learns(self):
-        """Whether the transformer moves with the training rows."""
+        """Whether the transformer depends on the training rows."""
         return learns_from_rows(self.estimator.transformer_)
 
     # ---------------------------------------------------------------- influence
 
     def chain(self):
-        """Return the stage that the targets went through."""
+        """Return the stage for the targets."""
         y = np.asarray(self.data.y, dtype=np.float64)
         columns = y.reshape(-1, 1) if y.ndim == 1 else y
         return make_chain([self.estimator.transformer_], columns, None, [None])
@@ -77,7 +77,7 @@ class TransformedTargetProblem(CompositeProblem):
         member, w = self.members()[0], self.sample_weight
         weight = self.parts[0].weight(w)
         g = member.predict(X)
-        # A squared loss has the slope 1 here, and its gradient is linear in the targets.
+        # A squared loss has slope 1 here, and its gradient is linear in the targets.
         queries = g - 0.5
         if not np.allclose(member.sample_loss(X, queries), 0.25, rtol=1e-6):
             raise UnsupportedEstimatorError(
@@ -145,7 +145,7 @@ class TransformedTargetProblem(CompositeProblem):
         self.move_to(self.data.without(rows), method)
 
     def refuse_first_order(self, method):
-        """Raise if parameters to first order would be those for other targets."""
+        """Raise if first-order parameters would belong to differently transformed targets."""
         if self.learns and method == "influence":
             raise UnsupportedEstimatorError(
                 f"remove_samples of {self.name} fits {self.estimator.transformer_!r} again, "
@@ -164,7 +164,7 @@ class TransformedTargetProblem(CompositeProblem):
 
 
 class FirstOrder:
-    """A regressor without some rows to first order: its predictions move."""
+    """A regressor without some rows, with predictions correct to first order."""
 
     def __init__(self, problem, rows):
         self.problem = problem
@@ -186,11 +186,11 @@ class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegres
 
     Parameters, attributes and `fit` are those of
     :class:`sklearn.compose.TransformedTargetRegressor`. The prediction is
-    ``f = t^-1(g(x))`` with g the regressor's prediction and t the transformer, and the loss of
-    a sample its squared error ``l = (y - f)^2``.
+    ``f = t^-1(g(x))`` with the regressor's prediction g and the transformer t. A sample's loss
+    is the squared error ``l = (y - f)^2``.
 
-    The transformer is a stage. If it learns from the targets, as StandardScaler and
-    PowerTransformer do, influence passes through it for regressors with a squared loss, and
+    The transformer is a stage. If it learns from the targets, like StandardScaler and
+    PowerTransformer, influence passes through it for regressors with a squared loss, and
     removal fits it again.
 
     Parameters
@@ -198,13 +198,13 @@ class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegres
     regressor : estimator, default=None
         Regressor or pipeline that has influence here, ours or scikit-learn's.
     transformer : estimator, default=None
-        Transformer of the targets.
+        Transformer for the targets.
     func : callable, default=None
-        Function of the targets, in place of a transformer.
+        Function applied to the targets, used instead of a transformer.
     inverse_func : callable, default=None
         Its inverse.
     check_inverse : bool, default=True
-        Whether `fit` checks that the inverse is one.
+        Whether `fit` checks that `inverse_func` is the inverse.
 
     Examples
     --------

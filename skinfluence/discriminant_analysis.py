@@ -15,20 +15,20 @@ class LinearDiscriminantAnalysis(
 
     Parameters, attributes and fit are those of
     :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`. The objective is that of
-    maximum likelihood, and has its optimum in closed form. With the means mu_k of the classes,
-    their covariances S_k, probabilities pi_k and the (pseudo-)inverse P of the covariance
-    within classes::
+    maximum likelihood, with its optimum in closed form. With the class means mu_k, the class
+    covariances S_k, probabilities pi_k and the (pseudo-)inverse P of the within-class
+    covariance::
 
         coef_k      = P (mu_k - m)
         intercept_k = log pi_k - (mu_k - m)'P (mu_k - m)/2 - m'coef_k
 
     For the solver "svd", m is sum_k pi_k mu_k and the covariance is sum_k n_k S_k / n (before
     scikit-learn 1.9 over n - K). For "lsqr" and "eigen", m is 0 and the covariance is
-    sum_k pi_k S_k, each S_k shrunk; the Ledoit-Wolf shrinkage of "auto" moves too. Two classes
-    have the difference of their coefficients.
+    sum_k pi_k S_k with shrunk S_k; the Ledoit-Wolf shrinkage from "auto" changes, too. Two
+    classes have the difference between their coefficients.
 
-    `params_` holds `coef_` and `intercept_`. The loss is the log loss of `predict_proba`.
-    There are no sample weights: influence is the derivative in how often a sample occurs.
+    `params_` contains `coef_` and `intercept_`. The loss is the log loss for `predict_proba`.
+    There are no sample weights: influence is the derivative in a sample's multiplicity.
 
     Examples
     --------
@@ -52,16 +52,16 @@ class QuadraticDiscriminantAnalysis(
 
     Parameters, attributes and fit are those of
     :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is that
-    of maximum likelihood, and has its optimum in closed form: the means mu_k, the covariances
-    S_k and the shares pi_k of the classes, with::
+    of maximum likelihood, with its optimum in closed form: the class means mu_k, covariances
+    S_k and shares pi_k, with::
 
         (1 - reg_param) S_k + reg_param I            solver "svd"
         S_k shrunk, by a number or Ledoit-Wolf       solver "eigen"
 
-    in the place of S_k, which "svd" divides by n_k - 1 before scikit-learn 1.9. `params_`
-    holds the means, these covariances as full matrices, and the priors, class by class each.
-    The loss is the log loss of `predict_proba`. There are no
-    sample weights: influence is the derivative in how often a sample occurs.
+    instead of S_k, which "svd" divides by n_k - 1 before scikit-learn 1.9. `params_` contains
+    the means, these covariances as full matrices, and the priors, each class by class.
+    The loss is the log loss for `predict_proba`. There are no sample weights: influence is the
+    derivative in a sample's multiplicity.
 
     Examples
     --------

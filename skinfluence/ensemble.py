@@ -1,4 +1,4 @@
-"""Ensembles: members that see all rows, or rows that were drawn, and are averaged."""
+"""Ensembles that average members, fitted on all rows or on drawn rows."""
 
 import numpy as np
 from sklearn import ensemble
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class VotingProblem(CompositeProblem):
-    """Members on all rows, whose responses have a weighted mean."""
+    """Members on all rows; their responses are averaged with weights."""
 
     def put(self, estimator, members):
         estimator.estimators_ = members
@@ -47,7 +47,7 @@ class VotingProblem(CompositeProblem):
 
 
 class BaggingProblem(CompositeProblem):
-    """Members on rows and features that were drawn, whose responses have a mean."""
+    """Members on drawn rows and features; their responses are averaged."""
 
     takes_arrays = True
 
@@ -110,9 +110,9 @@ class VotingClassifier(CompositeMixin, ensemble.VotingClassifier):
     """Classifiers that vote, or whose probabilities are averaged, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.ensemble.VotingClassifier`. With soft voting the loss of a sample is the
-    log loss ``l = -log p_y`` of the mean probability ``p = sum_k w_k p_k / sum_k w_k``. Votes
-    have no derivative, so with hard voting it is the sum of the members' losses.
+    :class:`sklearn.ensemble.VotingClassifier`. With soft voting, a sample's loss is the log
+    loss ``l = -log p_y`` for the mean probability ``p = sum_k w_k p_k / sum_k w_k``. Votes
+    have no derivative, so with hard voting it is the sum over the members' losses.
 
     Parameters
     ----------
@@ -121,11 +121,11 @@ class VotingClassifier(CompositeMixin, ensemble.VotingClassifier):
     voting : {"hard", "soft"}, default="hard"
         Whether labels are counted or probabilities averaged.
     weights : array-like of shape (n_classifiers,), default=None
-        Weights of the members.
+        The members' weights.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     flatten_transform : bool, default=True
-        Shape of `transform`.
+        Whether `transform` flattens the probabilities.
     verbose : bool, default=False
         Print the time that each fit takes.
 
@@ -153,7 +153,7 @@ class VotingRegressor(CompositeMixin, ensemble.VotingRegressor):
     """Regressors whose predictions are averaged, with influence.
 
     Parameters, attributes and `fit` are those of :class:`sklearn.ensemble.VotingRegressor`.
-    The prediction is ``f = sum_k w_k f_k / sum_k w_k``, and the loss of a sample its squared
+    The prediction is ``f = sum_k w_k f_k / sum_k w_k``, and a sample's loss is the squared
     error ``l = (y - f)^2``.
 
     Parameters
@@ -161,9 +161,9 @@ class VotingRegressor(CompositeMixin, ensemble.VotingRegressor):
     estimators : list of (str, estimator) tuples
         Estimators or pipelines that have influence here, ours or scikit-learn's.
     weights : array-like of shape (n_regressors,), default=None
-        Weights of the members.
+        The members' weights.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     verbose : bool, default=False
         Print the time that each fit takes.
 
@@ -187,14 +187,14 @@ class VotingRegressor(CompositeMixin, ensemble.VotingRegressor):
 
 
 class BaggingClassifier(CompositeMixin, ensemble.BaggingClassifier):
-    """Classifiers on rows and features that were drawn, with influence.
+    """Classifiers on drawn rows and features, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.ensemble.BaggingClassifier`. The loss of a sample is the log loss
-    ``l = -log p_y`` of the mean probability, or the sum of the members' losses if they have no
-    probabilities.
+    :class:`sklearn.ensemble.BaggingClassifier`. A sample's loss is the log loss
+    ``l = -log p_y`` for the mean probability, or the sum over the members' losses if they have
+    no probabilities.
 
-    Frozen: the draws. A row counts as often as it was drawn, and removal takes it out of the
+    Frozen: the draws. A row counts as often as it was drawn. Removal takes it out of the
     members that drew it, without new draws.
 
     Parameters
@@ -212,15 +212,15 @@ class BaggingClassifier(CompositeMixin, ensemble.BaggingClassifier):
     bootstrap_features : bool, default=False
         Whether features are drawn with replacement.
     oob_score : bool, default=False
-        Whether to compute a score of the samples that members did not draw.
+        Whether to compute a score from the samples that members did not draw.
     warm_start : bool, default=False
-        Whether to keep the members of an earlier fit.
+        Whether to keep the members from an earlier fit.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     random_state : int, RandomState instance or None, default=None
-        Makes the draws.
+        Seed for the draws.
     verbose : int, default=0
-        Messages of joblib about progress.
+        Verbosity for joblib's progress messages.
 
     See Also
     --------
@@ -242,12 +242,12 @@ class BaggingClassifier(CompositeMixin, ensemble.BaggingClassifier):
 
 
 class BaggingRegressor(CompositeMixin, ensemble.BaggingRegressor):
-    """Regressors on rows and features that were drawn, with influence.
+    """Regressors on drawn rows and features, with influence.
 
     Parameters, attributes and `fit` are those of :class:`sklearn.ensemble.BaggingRegressor`.
-    The loss of a sample is the squared error ``l = (y - f)^2`` of the mean prediction.
+    A sample's loss is the mean prediction's squared error ``l = (y - f)^2``.
 
-    Frozen: the draws. A row counts as often as it was drawn, and removal takes it out of the
+    Frozen: the draws. A row counts as often as it was drawn. Removal takes it out of the
     members that drew it, without new draws.
 
     Parameters
@@ -265,15 +265,15 @@ class BaggingRegressor(CompositeMixin, ensemble.BaggingRegressor):
     bootstrap_features : bool, default=False
         Whether features are drawn with replacement.
     oob_score : bool, default=False
-        Whether to compute a score of the samples that members did not draw.
+        Whether to compute a score from the samples that members did not draw.
     warm_start : bool, default=False
-        Whether to keep the members of an earlier fit.
+        Whether to keep the members from an earlier fit.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     random_state : int, RandomState instance or None, default=None
-        Makes the draws.
+        Seed for the draws.
     verbose : int, default=0
-        Messages of joblib about progress.
+        Verbosity for joblib's progress messages.
 
     See Also
     --------
@@ -298,12 +298,12 @@ class StackingClassifier(CompositeMixin, ensemble.StackingClassifier):
     """A final classifier on the predictions of others, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.ensemble.StackingClassifier`. The loss of a sample is the log loss
-    ``l = -log p_y`` of `predict_proba`.
+    :class:`sklearn.ensemble.StackingClassifier`. A sample's loss is the log loss
+    ``l = -log p_y`` for `predict_proba`.
 
     The final estimator is fitted on cross-fitted predictions. Influence passes through the
-    members, the models of the folds, which scikit-learn does not keep and which are fitted
-    once more, and the final estimator, which has to be linear with a smooth loss.
+    members, the fold models and the final estimator. The fold models are fitted again, because
+    scikit-learn does not keep them. The final estimator must be linear with a smooth loss.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
     Removal takes rows out of the folds as drawn.
@@ -313,13 +313,13 @@ class StackingClassifier(CompositeMixin, ensemble.StackingClassifier):
     estimators : list of (str, estimator) tuples
         Estimators or pipelines that have influence here, ours or scikit-learn's.
     final_estimator : estimator, default=None
-        What combines them; logistic regression by default.
+        Combines the members; logistic regression by default.
     cv : int, cross-validation generator or iterable, default=None
         The folds.
     stack_method : str, default="auto"
-        The response that is stacked.
+        The members' response that the final estimator uses.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     passthrough : bool, default=False
         Whether the final estimator sees the samples, too.
     verbose : int, default=0
@@ -345,12 +345,12 @@ class StackingRegressor(CompositeMixin, ensemble.StackingRegressor):
     """A final regressor on the predictions of others, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.ensemble.StackingRegressor`. The loss of a sample is its squared
-    error ``l = (y - f)^2``.
+    :class:`sklearn.ensemble.StackingRegressor`. A sample's loss is the squared error
+    ``l = (y - f)^2``.
 
     The final estimator is fitted on cross-fitted predictions. Influence passes through the
-    members, the models of the folds, which scikit-learn does not keep and which are fitted
-    once more, and the final estimator, which has to be linear with a smooth loss.
+    members, the fold models and the final estimator. The fold models are fitted again, because
+    scikit-learn does not keep them. The final estimator must be linear with a smooth loss.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
     Removal takes rows out of the folds as drawn.
@@ -360,11 +360,11 @@ class StackingRegressor(CompositeMixin, ensemble.StackingRegressor):
     estimators : list of (str, estimator) tuples
         Estimators or pipelines that have influence here, ours or scikit-learn's.
     final_estimator : estimator, default=None
-        What combines them; ridge regression with a search by default.
+        Combines the members; ridge regression with a search by default.
     cv : int, cross-validation generator or iterable, default=None
         The folds.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     passthrough : bool, default=False
         Whether the final estimator sees the samples, too.
     verbose : int, default=0

@@ -1,4 +1,4 @@
-"""From what scikit-learn has fitted to estimators with influence, without a new fit."""
+"""Convert fitted scikit-learn estimators to estimators with influence, without a new fit."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ MIRROR_MODULES = (
     svm,
 )
 
-#: Our class for each class of scikit-learn that holds several models; their modules, which
-#: stand above this one, fill it.
+#: Our class for each scikit-learn class that contains several models. The modules with our
+#: classes import this one and fill the dict.
 COMPOSITES: dict[type, type] = {}
 
-# Fitted objects that have no influence as a whole, while the models inside may. By the name
-# of the class, what to pass instead, i counting the models.
+# Fitted objects that have no influence as a whole, although their inner models may. Maps the
+# class name to the object to pass instead; i indexes the inner models.
 PARTS = {
     "OutputCodeClassifier": "estimators_[i], with column i of the code",
     "RFE": "estimator_, with the features of transform(X)",
@@ -65,21 +65,21 @@ def from_fitted(
 ) -> Estimator:
     """Return an estimator with influence from one that scikit-learn has fitted.
 
-    `obj` stays as it is. Nothing is fitted again except models of cross-validation folds that
-    scikit-learn does not keep, as of :class:`sklearn.ensemble.StackingClassifier`. The result
-    has the parameters and fitted attributes of `obj`, the arrays shared, and answers as if it
-    had been fitted with this package in the first place.
+    `obj` is not changed. Nothing is fitted again except cross-validation models that
+    scikit-learn does not keep, for example in :class:`sklearn.ensemble.StackingClassifier`.
+    The result has `obj`'s parameters and fitted attributes, shares its arrays, and behaves as
+    if it had been fitted with this package.
 
-    - An estimator that this package has under the same name becomes that; so does one of a
-      subclass that changes nothing but the constructor. One of this package is copied.
-    - A pipeline that ends in any of these becomes a `skinfluence.pipeline.Pipeline` that
-      shares the other steps. Its influence and removal are those of the whole fit, every
-      step included.
-    - An estimator around others, such as `VotingClassifier`, becomes that of this package, and
-      so do its members, to any depth.
-    - A search gives what its `best_estimator_` does. `FrozenEstimator`,
-      `FixedThresholdClassifier` and `TunedThresholdClassifierCV` give what the estimator
-      inside does.
+    - An estimator becomes this package's estimator with the same name. The same is true for a
+      subclass that changes only the constructor. An estimator from this package is copied.
+    - A pipeline that ends in such an estimator becomes a `skinfluence.pipeline.Pipeline` that
+      shares the other steps. Its influence and removal take the whole fit into account, with
+      every step.
+    - A composite estimator, such as `VotingClassifier`, becomes this package's composite, and
+      its members are converted, too, to any depth.
+    - A search is replaced by its `best_estimator_`. `FrozenEstimator`,
+      `FixedThresholdClassifier` and `TunedThresholdClassifierCV` are replaced by their inner
+      estimator.
 
     Parameters
     ----------
@@ -87,48 +87,49 @@ def from_fitted(
         Fitted estimator.
     X : {array-like, sparse matrix, dataframe, dask array} of shape \
 (n_samples, n_features), default=None
-        What `obj` was fitted on; for a pipeline the raw samples. Without it, methods raise
+        `obj`'s training samples; raw samples for a pipeline. Without them, methods raise
         `TrainingDataMissingError` until `set_training_data` is called.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-        What `obj` was fitted on.
+        `obj`'s training targets.
     sample_weight : array-like of shape (n_samples,), default=None
-        The weights that `obj` was fitted with; None for ones.
+        `obj`'s training weights; None for ones.
 
     Returns
     -------
     fitted : object
-        An estimator of this package, or a `skinfluence.pipeline.Pipeline`.
+        An estimator from this package, or a `skinfluence.pipeline.Pipeline`.
 
     Raises
     ------
     UnsupportedEstimatorError
-        There is no influence for this estimator, or not with these parameters. Where the
-        models inside have some, as in ensembles, the message names what to pass.
+        There is no influence for this estimator or for these parameters. If the inner models
+        have influence, as in ensembles, the message names the object to pass instead.
     sklearn.exceptions.NotFittedError
         The estimator is not fitted.
 
     Notes
     -----
-    Frozen: hyperparameters, those that a search has chosen included, and class weights, which
-    the removal from a pipeline computes again if a step before the model learns from the
-    samples. To freeze the steps of a fitted pipeline, pass its last one:
-    ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``. "balanced" class weights are
-    computed from `y` and `sample_weight`, as `fit` did.
+    Frozen: hyperparameters, including those chosen by a search. In an estimator alone,
+    "balanced" class weights are frozen, too; they are computed from `y` and `sample_weight`,
+    as in `fit`. If a pipeline has a step before the model that learns from the samples, they
+    may change, see :class:`skinfluence.pipeline.Pipeline`. To freeze a fitted pipeline's
+    steps, pass its last step: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
 
-    The training data are those given here, and they are checked: a fit that met its solver's
-    stopping rule leaves a small gradient of its objective on its own data. If the gradient is
-    larger, an `InfluenceWarning` has the number, and says which mistake it looks like: another
-    order of rows, another scale, weights left out or other rows. A fit that ran out of
-    iterations is only known to be better than the parameters that its solver began with, and
-    one of `HuberRegressor`, whose solver has no rule for gradients, than the best constant.
-    Stochastic gradient descent, losses with kinks and dask arrays are not checked.
+    The training data are the arguments given here, and they are checked: if a fit met its
+    solver's stopping rule, its objective has a small gradient on its own data. If the gradient
+    is larger, an `InfluenceWarning` reports it and the mistake that it suggests: another row
+    order, another scale, omitted weights or other rows. If a fit ran out of iterations, the
+    check only requires a better objective than at the solver's initial parameters.
+    `HuberRegressor`'s solver has no rule for gradients, so its fit only has to be better than
+    the best constant. Stochastic gradient descent, losses with kinks and dask arrays are not
+    checked.
 
-    The parameters are not at an optimum of other data. This is so
-    for transformers such as :class:`sklearn.preprocessing.TargetEncoder`, whose
-    `fit_transform`, which a pipeline is fitted with, gives other values than `transform`;
-    a `Pipeline` of this package keeps those that were fitted.
+    The parameters are not an optimum for other data. This matters for transformers such as
+    :class:`sklearn.preprocessing.TargetEncoder`: a pipeline is fitted with their
+    `fit_transform`, which returns other values than `transform`. A `Pipeline` from this
+    package keeps the values that were fitted.
 
-    A pipeline that ends in an estimator around others is refused: put its steps into that.
+    A pipeline that ends in a composite estimator is refused: put its steps into the composite.
 
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
 
@@ -152,9 +153,9 @@ def from_fitted(
 
 
 def convert(obj, X, y, sample_weight, path, guess=None):
-    """Return `from_fitted` of what is found at `path`.
+    """Return `from_fitted` for the object at `path`.
 
-    `guess` is why X may not be what was fitted, if something is known of it.
+    `guess` is a known reason why X may differ from the training samples, or None.
     """
     composite = next((cls for cls in type(obj).__mro__ if cls in COMPOSITES), None)
     if composite is not None and not _changes(type(obj), composite, COMPOSITES[composite]):
@@ -202,11 +203,11 @@ def convert(obj, X, y, sample_weight, path, guess=None):
 
 
 def _inside(obj, path):
-    """Return (attribute, fitted estimator) of what obj wraps, None if it wraps nothing."""
+    """Return (attribute, fitted estimator) for a wrapper, None if obj wraps nothing."""
     if isinstance(obj, FrozenEstimator):
         return "estimator", obj.estimator
     if isinstance(obj, FixedThresholdClassifier | TunedThresholdClassifierCV):
-        # FixedThresholdClassifier predicts with its estimator if that is fitted already.
+        # FixedThresholdClassifier uses its estimator directly if that is already fitted.
         attribute = "estimator_" if hasattr(obj, "estimator_") else "estimator"
         return attribute, getattr(obj, attribute)
     if hasattr(obj, "best_estimator_"):
@@ -221,7 +222,7 @@ def _inside(obj, path):
 
 
 def _mirror(obj, path):
-    """Return obj as an estimator of this package, with the same fitted attributes."""
+    """Return obj as an estimator from this package, with the same fitted attributes."""
     if isinstance(obj, FittedMixin):
         check_is_fitted(obj)
         return copy.copy(obj)
@@ -247,16 +248,16 @@ def _mirror(obj, path):
 
 
 def _mirrors():
-    """Return our class for each class of scikit-learn that has one."""
+    """Return our class for each scikit-learn class that has one."""
     ours = [getattr(module, name) for module in MIRROR_MODULES for name in module.__all__]
     mirrors = {cls._parent_class(): cls for cls in ours}
     return {p: cls for p, cls in mirrors.items() if p.__module__.startswith("sklearn.")}
 
 
 def _changes(cls, parent, ours=None):
-    """Return the methods of a parent, but its constructor, that a subclass defines again.
+    """Return a parent's methods, except the constructor, that a subclass redefines.
 
-    `ours` is our class of the parent, whose methods change nothing.
+    `ours` is our class for the parent. Its methods do not count as changes.
     """
     if ours is not None and issubclass(cls, ours):
         parent = ours
@@ -267,12 +268,12 @@ def _changes(cls, parent, ours=None):
         for name in names
         if callable(getattr(parent, name, None))
         and not name.startswith("__")
-        and not name.endswith("_request")  # each class has a set_fit_request of its own
+        and not name.endswith("_request")  # each class has its own set_fit_request
     )
 
 
 def _no_mirror(obj, path, mirrors):
-    """Return the message for an object without influence."""
+    """Return the error message for an object without influence."""
     if isinstance(obj, pipeline.Pipeline):
         return (
             f"{path} is a pipeline of the class {type(obj).__qualname__}, whose steps may not "

@@ -20,7 +20,7 @@ from skinfluence.targets import RealTarget
 
 __all__ = ["GaussianProcessRegressor"]
 
-# Rows whose kernel with each other is computed at once, to find the noise inside the kernel.
+# Rows per kernel block when we compute the noise inside the kernel.
 _BLOCK = 64
 
 
@@ -28,7 +28,7 @@ class _ProcessCoefficients(DualCoefficients):
     """Dual coefficients in `alpha_`, one column for each target, without intercepts."""
 
     def kernel(self, model, X):
-        # With two arguments the kernels of scikit-learn leave out noise.
+        # With two arguments scikit-learn's kernels leave out noise.
         return Kernel(model.kernel_, of_matrices=True)
 
     def problems(self, model):
@@ -65,7 +65,7 @@ class _ProcessCoefficients(DualCoefficients):
 class FixedProcess(gaussian_process.GaussianProcessRegressor):
     """Gaussian process regression at a fixed kernel, with sample weights.
 
-    It refits models at their kernel. The variance of the noise of row i is noise / w_i.
+    It refits models with their kernel fixed. Row i has the noise variance noise / w_i.
     """
 
     def __init__(self, kernel=None, noise=1e-10):
@@ -73,7 +73,7 @@ class FixedProcess(gaussian_process.GaussianProcessRegressor):
         self.noise = noise
 
     def fit(self, X, y, sample_weight=None):
-        """Fit scikit-learn's process to the rows of positive weight."""
+        """Fit scikit-learn's process to the rows with positive weight."""
         w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
         kept = w > 0
         rows, y = X[kept], np.asarray(y)[kept]
@@ -92,19 +92,20 @@ class GaussianProcessRegressor(
     """Gaussian process regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.gaussian_process.GaussianProcessRegressor`. The objective of the posterior
-    mean at the fitted kernel, for f = sum_j a_j K(., x_j), sample weights w, which `fit` takes
-    as 1, targets k, and the variance v of the noise::
+    :class:`sklearn.gaussian_process.GaussianProcessRegressor`. At the fitted kernel, the
+    posterior mean f = sum_j a_j K(., x_j) has the following objective, with sample weights w,
+    which `fit` takes as 1, targets k, and the noise variance v::
 
         F = sum_i w_i sum_k (y_ik - f_k(x_i))^2 + v sum_k a_k' K a_k
 
-    without an intercept. v is ``alpha`` and the level of the ``WhiteKernel`` inside the
-    kernel, which K leaves out. The parameters of ``kernel_`` are frozen: influence and removal
-    are those of the model at this kernel, and say nothing about another one that the evidence
-    would choose. `params_` holds the dual coefficients, ``alpha_``, target by target.
+    without an intercept. v is the sum of ``alpha`` and the level of the ``WhiteKernel`` inside
+    the kernel, which K leaves out. The parameters in ``kernel_`` are frozen: influence and
+    removal are for the model with this kernel, and do not account for another kernel that the
+    evidence would choose. `params_` contains the dual coefficients, ``alpha_``, target by
+    target.
 
-    ``normalize_y=True``, noise that differs between samples, and kernels of other objects than
-    rows of numbers fit and predict, but have no influence here.
+    ``normalize_y=True``, noise that differs between samples, and kernels on objects other than
+    numeric rows fit and predict, but have no influence here.
 
     Examples
     --------
@@ -125,9 +126,9 @@ class GaussianProcessRegressor(
     def fit(  # type: ignore[override]  # scikit-learn takes no weights
         self, X: MatrixLike, y: ArrayLike
     ) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The arrays are kept by reference. Nothing is factorised until a method needs it.
 
         Parameters
         ----------
@@ -153,7 +154,7 @@ class GaussianProcessRegressor(
         )
 
     def _noise(self):
-        """Return the variance of the noise, or raise if there is no single one."""
+        """Return the noise variance, or raise if it differs between samples."""
         if self.normalize_y:
             raise UnsupportedEstimatorError(
                 "GaussianProcessRegressor(normalize_y=True) takes the mean and the scale of y "
@@ -189,7 +190,7 @@ class GaussianProcessRegressor(
 
 
 def _inner_noise(kernel, X):
-    """Return the variance of the noise that a kernel adds to each row, (n,)."""
+    """Return the noise variance that a kernel adds to each row, (n,)."""
     if not _has_noise(kernel):
         return np.zeros(len(X))
     blocks = [X[start : start + _BLOCK] for start in range(0, len(X), _BLOCK)]

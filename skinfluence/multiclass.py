@@ -1,4 +1,4 @@
-"""Classifiers of several classes or labels that are made of classifiers of two."""
+"""Classifiers for several classes or labels, built from binary classifiers."""
 
 from itertools import combinations
 
@@ -42,7 +42,7 @@ class OneVsRestProblem(CompositeProblem):
 
 
 class OneVsOneProblem(CompositeProblem):
-    """One member for each pair of classes, on the rows of these two."""
+    """One member for each pair of classes, on these two classes' rows."""
 
     takes_arrays = True
 
@@ -73,24 +73,24 @@ class OneVsOneProblem(CompositeProblem):
 
 
 class OneVsRestClassifier(CompositeMixin, multiclass.OneVsRestClassifier):
-    """One classifier of two classes for each class or label, with influence.
+    """One binary classifier for each class or label, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.multiclass.OneVsRestClassifier`. The loss of a sample is the log loss of
-    `predict_proba`, of several labels summed over them,
+    :class:`sklearn.multiclass.OneVsRestClassifier`. A sample's loss is the log loss for
+    `predict_proba`, which is summed over the labels if there are several:
 
-        l = -log p_y   or   l = -sum_k [y_k log p_k + (1 - y_k) log(1 - p_k)],
+        l = -log p_y   or   l = -sum_k [y_k log p_k + (1 - y_k) log(1 - p_k)].
 
-    and the sum of the members' losses if they have no probabilities.
+    If the members have no probabilities, it is the sum over their losses.
 
     Parameters
     ----------
     estimator : estimator
         Estimator or pipeline that has influence here, ours or scikit-learn's.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
     verbose : int, default=0
-        Messages of joblib about progress.
+        Verbosity for joblib's progress messages.
 
     See Also
     --------
@@ -115,15 +115,15 @@ class OneVsOneClassifier(CompositeMixin, multiclass.OneVsOneClassifier):
     """One classifier for each pair of classes, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.multiclass.OneVsOneClassifier`. The loss of a sample is the sum of the
-    losses of the K - 1 members whose pair contains its class.
+    :class:`sklearn.multiclass.OneVsOneClassifier`. A sample's loss is the sum over the losses
+    from the K - 1 members whose pair contains its class.
 
     Parameters
     ----------
     estimator : estimator
         Estimator or pipeline that has influence here, ours or scikit-learn's.
     n_jobs : int, default=None
-        Number of jobs that fit the members.
+        Number of jobs for fitting the members.
 
     See Also
     --------

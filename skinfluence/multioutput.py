@@ -1,4 +1,4 @@
-"""Estimators of several outputs that are made of estimators of one."""
+"""Estimators with several outputs, built from estimators with one."""
 
 import numpy as np
 from scipy import sparse
@@ -51,10 +51,10 @@ class MultiOutputProblem(CompositeProblem):
 
 
 class ChainProblem(CompositeProblem):
-    """One member for each output, whose features are X and the outputs before it.
+    """One member for each output, with X and the preceding outputs as features.
 
-    In the fit these are the targets, in a prediction the responses r_j of the members before
-    it, so ``dr_k = moved_k + sum_(j < k) (dr_k/dr_j) dr_j``.
+    In `fit` these outputs are the targets. In a prediction they are the preceding members'
+    responses r_j, so ``dr_k = moved_k + sum_(j < k) (dr_k/dr_j) dr_j``.
     """
 
     takes_arrays = True
@@ -102,7 +102,7 @@ class ChainProblem(CompositeProblem):
 
     def tangent(self, X, method, moved):
         fed = getattr(self.estimator, "chain_method_", "predict")
-        smooth = fed != "predict" or not self.is_classifier  # labels do not move
+        smooth = fed != "predict" or not self.is_classifier  # labels have no derivative
         order, before = self.estimator.order_, np.empty((X.shape[0], 0))
         fed_tangents, found = [], [None] * len(order)
         X = self.features(0, X)
@@ -110,7 +110,7 @@ class ChainProblem(CompositeProblem):
             rows = beside(X, before)
 
             def through(name, rows=rows, member=member, k=k, before=before):
-                """Return the tangent of a response of this member."""
+                """Return the tangent for one of this member's responses."""
                 total = positive(moved(k, name, rows))
                 for j in range(len(fed_tangents)):
                     slope = derivative(member, name, X, before, j)
@@ -127,21 +127,21 @@ class ChainProblem(CompositeProblem):
 
 
 def beside(X, columns):
-    """Return rows with more columns."""
+    """Return rows with more columns appended."""
     if sparse.issparse(X):
         return sparse.hstack([X, columns], format="csr") if columns.shape[1] else X
     return np.hstack([X, columns])
 
 
 def positive(moved):
-    """Return the tangent of the second probability, or of the only number, (q, n)."""
+    """Return the tangent for the second probability, or the only number, (q, n)."""
     return moved[:, :, 1] if moved.ndim == 3 else moved
 
 
 def derivative(member, name, X, before, j):
     """Return d response / d (column j of `before`) by a central difference, (q,).
 
-    For responses that are linear in the features it is exact.
+    It is exact for responses that are linear in the features.
     """
     step = 1e-5 * max(1.0, np.abs(before[:, j]).max())
     sides = []
@@ -157,10 +157,10 @@ class MultiOutputClassifier(CompositeMixin, multioutput.MultiOutputClassifier):
     """One classifier for each output, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.multioutput.MultiOutputClassifier`. The loss of a sample is the sum of the
-    log losses of its outputs, ``l = -sum_k log p_k(y_k)``, or of the members' losses if they
-    have no probabilities. `influence_prediction` of "predict_proba" is a list with an array
-    for each output, as `predict_proba` is.
+    :class:`sklearn.multioutput.MultiOutputClassifier`. A sample's loss is the sum over its
+    outputs' log losses, ``l = -sum_k log p_k(y_k)``. If the members have no probabilities, it
+    is the sum over their losses. `influence_prediction` for "predict_proba" returns a list
+    with an array for each output, like `predict_proba`.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class MultiOutputClassifier(CompositeMixin, multioutput.MultiOutputClassifier):
 
     See Also
     --------
-    MultiOutputRegressor : The same for regressors.
+    MultiOutputRegressor : For regressors.
 
     Examples
     --------
@@ -194,8 +194,8 @@ class MultiOutputRegressor(CompositeMixin, multioutput.MultiOutputRegressor):
     """One regressor for each output, with influence.
 
     Parameters, attributes and `fit` are those of
-    :class:`sklearn.multioutput.MultiOutputRegressor`. The loss of a sample is the squared
-    error ``l = sum_k (y_k - f_k)^2``.
+    :class:`sklearn.multioutput.MultiOutputRegressor`. A sample's loss is the squared error
+    ``l = sum_k (y_k - f_k)^2``.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class MultiOutputRegressor(CompositeMixin, multioutput.MultiOutputRegressor):
 
     See Also
     --------
-    MultiOutputClassifier : The same for classifiers.
+    MultiOutputClassifier : For classifiers.
 
     Examples
     --------
@@ -224,13 +224,13 @@ class MultiOutputRegressor(CompositeMixin, multioutput.MultiOutputRegressor):
 
 
 class ClassifierChain(CompositeMixin, multioutput.ClassifierChain):
-    """Classifiers of two classes, each fed with the outputs before it, with influence.
+    """Chain of binary classifiers that use the preceding outputs, with influence.
 
     Parameters, attributes and `fit` are those of :class:`sklearn.multioutput.ClassifierChain`.
-    The loss of a sample is the log loss of `predict_proba`, summed over the outputs.
+    A sample's loss is the log loss for `predict_proba`, summed over the outputs.
 
-    With ``chain_method="predict"`` members are fed with labels, which do not move with the
-    weights. Probabilities and decision values do, and influence passes through them.
+    With ``chain_method="predict"`` members use labels as features, which have no derivative.
+    Probabilities and decision values have one, and influence passes through them.
 
     Parameters
     ----------
@@ -239,17 +239,17 @@ class ClassifierChain(CompositeMixin, multioutput.ClassifierChain):
     order : array-like of shape (n_outputs,), "random" or None, default=None
         The order of the outputs.
     cv : int, cross-validation generator or iterable, default=None
-        There is no influence unless it is None.
+        Must be None for influence.
     chain_method : str or list of str, default="predict"
-        The responses that members are fed with.
+        The responses that members use as features.
     random_state : int, RandomState instance or None, default=None
         Draws a random order.
     verbose : bool, default=False
-        Print the time that each fit takes.
+        Whether to print the time for each fit.
 
     See Also
     --------
-    RegressorChain : The same for regressors.
+    RegressorChain : For regressors.
 
     Examples
     --------
@@ -269,11 +269,11 @@ class ClassifierChain(CompositeMixin, multioutput.ClassifierChain):
 
 
 class RegressorChain(CompositeMixin, multioutput.RegressorChain):
-    """Regressors, each fed with the outputs before it, with influence.
+    """Chain of regressors that use the preceding outputs, with influence.
 
     Parameters, attributes and `fit` are those of :class:`sklearn.multioutput.RegressorChain`.
-    The loss of a sample is the squared error ``l = sum_k (y_k - f_k)^2``. Influence passes
-    through the predictions that members are fed with.
+    A sample's loss is the squared error ``l = sum_k (y_k - f_k)^2``. Influence passes through
+    the predictions that members use as features.
 
     Parameters
     ----------
@@ -282,15 +282,15 @@ class RegressorChain(CompositeMixin, multioutput.RegressorChain):
     order : array-like of shape (n_outputs,), "random" or None, default=None
         The order of the outputs.
     cv : int, cross-validation generator or iterable, default=None
-        There is no influence unless it is None.
+        Must be None for influence.
     random_state : int, RandomState instance or None, default=None
         Draws a random order.
     verbose : bool, default=False
-        Print the time that each fit takes.
+        Whether to print the time for each fit.
 
     See Also
     --------
-    ClassifierChain : The same for classifiers.
+    ClassifierChain : For classifiers.
 
     Examples
     --------

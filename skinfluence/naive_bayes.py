@@ -18,17 +18,17 @@ class GaussianNB(WeightedMomentMixin, naive_bayes.GaussianNB):
     """Gaussian naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.GaussianNB`. The
-    objective is that of maximum likelihood, and has its optimum in closed form. With the sums
-    N_k of the weights w of a class::
+    objective is that of maximum likelihood, with its optimum in closed form. Let N_k be the
+    sum over the weights w in a class. Then::
 
         mu_kj = sum_(i in k) w_i x_ij / N_k
         v_kj  = sum_(i in k) w_i (x_ij - mu_kj)^2 / N_k + epsilon
 
     and pi_k = N_k / sum_k N_k unless `priors` are given. epsilon is `var_smoothing` times the
-    largest variance of a feature. It counts the samples without their weights, and influence
-    is the derivative in how often a sample occurs, so that epsilon moves too: samples of
-    weight 0 have no influence then, and NaN. `params_` holds `theta_`, `var_` and
-    `class_prior_`. The loss is the log loss of `predict_proba`.
+    largest feature variance. It counts the samples without their weights. Influence is the
+    derivative in a sample's multiplicity, so epsilon changes, too. Samples with weight 0 then
+    have no influence, and their entries are NaN. `params_` contains `theta_`, `var_` and
+    `class_prior_`. The loss is the log loss for `predict_proba`.
 
     Examples
     --------
@@ -51,13 +51,13 @@ class MultinomialNB(WeightedMomentMixin, naive_bayes.MultinomialNB):
     """Multinomial naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.MultinomialNB`. The
-    objective is that of maximum likelihood with smoothed counts, and has its optimum in closed
+    objective is that of maximum likelihood with smoothed counts, with its optimum in closed
     form. With the counts M_kj = sum_(i in k) w_i x_ij::
 
         feature_log_prob_kj = log(M_kj + alpha) - log sum_j (M_kj + alpha)
 
-    `params_` holds `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
-    the log loss of `predict_proba`.
+    `params_` contains `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
+    the log loss for `predict_proba`.
 
     Examples
     --------
@@ -77,14 +77,14 @@ class ComplementNB(WeightedMomentMixin, naive_bayes.ComplementNB):
     """Complement naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.ComplementNB`. The
-    objective is that of maximum likelihood with smoothed counts of all other classes, and has
-    its optimum in closed form. With the counts A_kj of all classes but k, plus alpha, and
+    objective is that of maximum likelihood with smoothed counts over all other classes, with
+    its optimum in closed form. With the counts A_kj over all classes but k, plus alpha, and
     L_kj = log A_kj - log sum_j A_kj::
 
         feature_log_prob_kj = -L_kj,  or  L_kj / sum_j L_kj  with norm
 
-    `params_` holds `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
-    the log loss of `predict_proba`.
+    `params_` contains `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
+    the log loss for `predict_proba`.
 
     Examples
     --------
@@ -104,13 +104,13 @@ class BernoulliNB(WeightedMomentMixin, naive_bayes.BernoulliNB):
     """Bernoulli naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.BernoulliNB`. The
-    objective is that of maximum likelihood with smoothed counts, and has its optimum in closed
-    form. With the counts M_kj = sum_(i in k) w_i x_ij of binarized samples::
+    objective is that of maximum likelihood with smoothed counts, with its optimum in closed
+    form. With the counts M_kj = sum_(i in k) w_i x_ij from binarized samples::
 
         feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha)
 
-    `params_` holds `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
-    the log loss of `predict_proba`.
+    `params_` contains `feature_log_prob_`, class by class, and `class_log_prior_`. The loss is
+    the log loss for `predict_proba`.
 
     Examples
     --------
@@ -130,15 +130,15 @@ class CategoricalNB(WeightedMomentMixin, naive_bayes.CategoricalNB):
     """Categorical naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.CategoricalNB`. The
-    objective is that of maximum likelihood with smoothed counts, and has its optimum in closed
-    form. With the sums M_kjc of the weights of the samples of a class whose feature j is c::
+    objective is that of maximum likelihood with smoothed counts, with its optimum in closed
+    form. Let M_kjc be the weight sum over class k's samples whose feature j is c. Then::
 
         feature_log_prob_kjc = log(M_kjc + alpha) - log sum_c (M_kjc + alpha)
 
-    `params_` holds them class by class, the features one behind the other, then
-    `class_log_prior_`. If a removal takes the last sample with the largest category of a
-    feature, a refit has fewer categories; parameters of the lost ones are NaN. The loss is the
-    log loss of `predict_proba`.
+    `params_` contains them class by class, one feature after the other, then
+    `class_log_prior_`. If a removal takes the last sample with a feature's largest category, a
+    refit has fewer categories; parameters for the lost ones are NaN. The loss is the log loss
+    for `predict_proba`.
 
     Examples
     --------

@@ -13,15 +13,15 @@ class NearestCentroid(MomentMixin, neighbors.NearestCentroid):
     """Nearest centroid classifier of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.neighbors.NearestCentroid`. The
-    objective is that of least squares, and has its optimum in closed form: the means c_k of
-    the classes. The decision function of class k, with the standard deviations s_j of the
-    features within classes, is::
+    objective is that of least squares, with its optimum in closed form: the class means c_k.
+    With the features' within-class standard deviations s_j, class k has the decision
+    function::
 
         2 log pi_k - sum_j (x_j - c_kj)^2 / s_j^2
 
-    `params_` holds `centroids_`, `within_class_std_dev_` and `class_prior_`. The loss is the
-    log loss of `predict_proba`, which is the softmax of the decision function. There are no
-    sample weights: influence is the derivative in how often a sample occurs. The metric has to
+    `params_` contains `centroids_`, `within_class_std_dev_` and `class_prior_`. The loss is
+    the log loss for `predict_proba`, which is the decision function's softmax. There are no
+    sample weights: influence is the derivative in a sample's multiplicity. The metric must
     be "euclidean", without `shrink_threshold`.
 
     Examples

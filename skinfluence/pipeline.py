@@ -1,8 +1,8 @@
 """Pipelines whose last step has influence.
 
-The methods of the last step are methods of the pipeline. Samples that they take are raw.
-Influence and removal are those of everything that the pipeline's fit did, see `whole`. Methods
-about the last step alone see the samples behind the fitted transformers.
+The pipeline has its last step's methods. They take raw samples. Influence and removal take the
+pipeline's whole fit into account, see `whole`. Methods for the last step alone see the samples
+behind the fitted transformers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Pipeline", "make_pipeline"]
 
 
 def _final_with(name, pipe):
-    """Return the final estimator, or say why it lacks a method and what to do."""
+    """Return the final estimator, or raise with the reason if it lacks a method."""
     final = innermost(pipe)
     if isinstance(final, pipeline.Pipeline):
         raise AttributeError(
@@ -53,43 +53,45 @@ def _final_with(name, pipe):
 
 
 class Pipeline(pipeline.Pipeline, InfluenceMethods):
-    """Pipeline of scikit-learn with the influence methods of its last step.
+    """Pipeline of scikit-learn with its last step's influence methods.
 
     Parameters, attributes and methods are those of :class:`sklearn.pipeline.Pipeline`.
-    If the last step is an estimator of this package, its methods for influence, convergence
-    and removal are methods of the pipeline too. Samples that they take are raw. Methods that
-    change the model return the pipeline, which holds on to the `X` and `y` of `fit`.
+    If the last step is an estimator from this package, the pipeline also has its methods for
+    influence, convergence and removal. They take raw samples. Methods that change the model
+    return the pipeline, which keeps references to the `X` and `y` passed to `fit`.
 
-    Influence and removal are those of the whole fit. `influence_*`, `influential_samples` and
-    `self_influence` differentiate the fit of every step before the last one, and raise
-    `UnsupportedEstimatorError` with the name of a step whose derivative is not known.
-    `leave_out_*`, `remove_samples` and `add_samples` fit clones of all steps again. Methods
-    about the last step alone, such as `influence_summary` and `convergence_report`, see
-    transformed samples.
+    Influence and removal take the whole fit into account. `influence_*`, `influential_samples`
+    and `self_influence` differentiate every step before the last one. If a step's derivative
+    is not known, they raise `UnsupportedEstimatorError` and name the step. `leave_out_*`,
+    `remove_samples` and `add_samples` fit clones of all steps again. Methods for the last step
+    alone, such as `influence_summary` and `convergence_report`, use transformed samples.
 
-    Frozen: hyperparameters, steps in a `sklearn.frozen.FrozenEstimator`, and, in
-    `influence_*`, class weights. To freeze all steps before the last one, explain that one
-    alone, with transformed samples: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
+    Frozen: hyperparameters and steps in a `sklearn.frozen.FrozenEstimator`. If no step before
+    the model learns from the samples, "balanced" class weights are frozen, too. Otherwise
+    `leave_out_*`, `remove_samples` and `add_samples` compute them again, and `influence_*`
+    differentiates them for linear models with one weight per class, but not for kernel models.
+    To freeze all steps before the last one, explain the last step alone, with transformed
+    samples: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
 
-    Parameters are those of the last step, one for each of the features that it sees;
-    `param_names` has their names. Those of `leave_out_params` belong to the features as the
-    refitted steps make them.
+    The parameters belong to the last step, with one for each feature that it sees;
+    `param_names` has their names. In `leave_out_params` they belong to the features from the
+    refitted steps.
 
     Parameters
     ----------
     steps : list of tuples
         Names and estimators, in the order in which they are applied.
     transform_input : list of str, default=None
-        Metadata of `fit` that go through the transformers, with metadata routing.
+        Metadata for `fit` that pass through the transformers, with metadata routing.
     memory : str or object with the joblib.Memory interface, default=None
-        Cache of the fitted transformers.
+        Cache for the fitted transformers.
     verbose : bool, default=False
-        Print the time that each step takes.
+        Whether to print the time for each step.
 
     See Also
     --------
-    make_pipeline : The same without names.
-    skinfluence.from_fitted : For a pipeline of scikit-learn that is fitted already.
+    make_pipeline : Names the steps automatically.
+    skinfluence.from_fitted : Converts a scikit-learn pipeline that is already fitted.
 
     Examples
     --------
@@ -124,7 +126,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
         _final_with(name, self)
 
     def _problem(self, method: str | None = None) -> Any:
-        """Return the problem that a method asks: of the whole fit, or of the last step."""
+        """Return the problem for a method: the whole fit, or the last step alone."""
         check_is_fitted(self)
         last = pipeline_problem(self)
         if method is None or not WholeProblem.answers(method):
@@ -146,12 +148,12 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
         return whole if whole.learns(method) else last
 
     def _check_that_nothing_learned(self, method):
-        """Raise if a step learns from training samples, which the pipeline does not have."""
+        """Raise if a step learns from training samples and the pipeline does not have them."""
         names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
         if not names:
             return
         last = pipeline_problem(self)
-        last.fitted, last.objective  # noqa: B018  # raises itself if the last step lacks them
+        last.fitted, last.objective  # noqa: B018  # raises if the last step lacks them
         raise TrainingDataMissingError(
             f"{method} is of the whole fit, {', '.join(names)} included, and this pipeline "
             "does not hold the raw samples of it. Call set_training_data(X, y, sample_weight) "
@@ -165,17 +167,18 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
 
 
 def problem_of(estimator, method=None, caller=None, *, composites=False):
-    """Return the problem of an estimator or a pipeline that a method asks.
+    """Return the problem for a method on an estimator or a pipeline.
 
     Parameters
     ----------
     estimator : object
-        Fitted estimator or pipeline, ours or a pipeline of scikit-learn whose last step is.
+        Fitted estimator or pipeline from this package, or a scikit-learn pipeline that
+        ends in one.
     method : str or None, default=None
-        Name of the method; None for the last step alone.
+        The method's name; None for the last step alone.
     caller : str or None, default=None
-        Name of the caller for the warning that steps of scikit-learn's own pipeline are taken
-        as fitted; None for no warning.
+        The caller's name for the warning that a scikit-learn pipeline's steps are taken as
+        fitted; None for no warning.
     composites : bool, default=False
         Whether the caller takes an estimator around others, too.
     """
@@ -194,14 +197,14 @@ def problem_of(estimator, method=None, caller=None, *, composites=False):
 
 
 def is_composite(estimator):
-    """Return whether an estimator with influence is one around others."""
+    """Return whether an estimator with influence contains other estimators."""
     return isinstance(estimator, HasProblem) and not isinstance(
         estimator, FittedMixin | Pipeline
     )
 
 
 def with_data(pipe, X, y):
-    """Return a pipeline of this package with the steps and the training data of another."""
+    """Return a pipeline from this package with another one's steps and training data."""
     ours = Pipeline(pipe.steps, transform_input=pipe.transform_input, memory=pipe.memory)
     ours.training_data_ = TrainingData(X, y, {})
     return ours
@@ -213,27 +216,27 @@ def make_pipeline(
     transform_input: Sequence[str] | None = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Return a `Pipeline` of the given estimators, named after their types.
+    """Return a `Pipeline` from the given estimators, named after their types.
 
     Parameters
     ----------
     *steps : list of estimators
-        Transformers and, last, an estimator of this package.
+        Transformers and, last, an estimator from this package.
     memory : str or object with the joblib.Memory interface, default=None
-        Cache of the fitted transformers.
+        Cache for the fitted transformers.
     transform_input : list of str, default=None
-        Metadata of `fit` that go through the transformers, with metadata routing.
+        Metadata for `fit` that pass through the transformers, with metadata routing.
     verbose : bool, default=False
-        Print the time that each step takes.
+        Whether to print the time for each step.
 
     Returns
     -------
     pipe : Pipeline
-        Not fitted yet.
+        The unfitted pipeline.
 
     See Also
     --------
-    sklearn.pipeline.make_pipeline : The same for scikit-learn's pipeline.
+    sklearn.pipeline.make_pipeline : Makes scikit-learn's pipeline.
 
     Examples
     --------

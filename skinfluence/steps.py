@@ -1,8 +1,8 @@
-"""Pipelines as methods and functions see them: a final estimator behind fitted steps.
+"""Pipelines with a final estimator behind fitted steps, as methods and functions see them.
 
-Pipelines may hold pipelines as their last steps, to any depth, ours or scikit-learn's. The
-final estimator is the last step of the innermost one, and raw samples go through the steps
-before it at every depth.
+A pipeline's last step may be another pipeline, to any depth, from this package or from
+scikit-learn. The final estimator is the innermost pipeline's last step. Raw samples pass
+through the steps before it at every depth.
 """
 
 import copy
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def innermost(estimator):
-    """Return the last step of pipelines within each other, an empty pipeline itself."""
+    """Return the last step inside nested pipelines, or the pipeline itself if it is empty."""
     while isinstance(estimator, Pipeline) and estimator.steps:
         estimator = estimator.steps[-1][1]
     return estimator
@@ -73,7 +73,7 @@ def final_estimator(estimator):
 
 
 def transform(estimator, X):
-    """Return raw samples as the final estimator sees them."""
+    """Return the final estimator's features for raw samples."""
     before = []
     last = estimator
     while isinstance(last, Pipeline) and last.steps:
@@ -83,7 +83,7 @@ def transform(estimator, X):
 
 
 def steps_of(estimator):
-    """Return (name, transformer) of all steps before the final estimator, at every depth."""
+    """Return (name, transformer) for all steps before the final estimator, at every depth."""
     steps = []
     while isinstance(estimator, Pipeline) and estimator.steps:
         steps += [(f"{len(steps)}_{name}", step) for name, step in estimator.steps[:-1]]
@@ -92,7 +92,7 @@ def steps_of(estimator):
 
 
 def paths_of(estimator):
-    """Return how metadata name each step of `steps_of`, and last the final estimator."""
+    """Return each `steps_of` entry's metadata path, and last the final estimator's."""
     paths, prefix = [], ""
     while isinstance(estimator, Pipeline) and estimator.steps:
         paths += [prefix + name for name, _ in estimator.steps[:-1]]
@@ -102,10 +102,10 @@ def paths_of(estimator):
 
 
 def replace_steps(pipe, transformers, final):
-    """Put other transformers and another final estimator into a pipeline, in place.
+    """Replace a pipeline's transformers and final estimator, in place.
 
-    Transformers are in the order of `steps_of`. Pipelines inside are copied, because others
-    may hold them, too.
+    Transformers have the same order as in `steps_of`. Nested pipelines are copied, because
+    other objects may share them.
     """
     transformers = list(transformers)
     count = len(pipe.steps) - 1
@@ -120,7 +120,7 @@ def replace_steps(pipe, transformers, final):
 
 
 def random_steps(estimator):
-    """Return the class names of steps before the model whose refit may be random."""
+    """Return the class names for steps before the model whose refit may be random."""
     names = []
     for _, step in steps_of(estimator):
         params = step.get_params() if hasattr(step, "get_params") else {}
@@ -130,10 +130,10 @@ def random_steps(estimator):
 
 
 def _is_random(name, params):
-    """Return whether a parameter leaves it to chance what a fit does."""
+    """Return whether a parameter makes a fit random."""
     value = params[name]
     if name.endswith("random_state"):
-        # TargetEncoder from 1.9 on: deprecated, and without effect if cv brings the folds.
+        # TargetEncoder since 1.9: deprecated, and without effect if cv provides the folds.
         cv = params.get(name.removesuffix("random_state") + "cv")
         drawn = value == "deprecated" and (cv is None or isinstance(cv, Integral))
         return value is None or drawn
@@ -141,13 +141,13 @@ def _is_random(name, params):
 
 
 def steps_before(pipe):
-    """Return the transformers before the last step of one pipeline."""
+    """Return the transformers before one pipeline's last step."""
     held = [transformer for _, transformer in pipe.steps[:-1]]
     return [transformer for transformer in held if transformer not in (None, "passthrough")]
 
 
 def through(transformers, X, last):
-    """Return samples after fitted transformers, as the step behind them sees them."""
+    """Return transformed samples as input for the step behind the fitted transformers."""
     if transformers and is_dask(X):
         return map_rows(partial(_transform, transformers), X, last.n_features_in_)
     return _transform(transformers, X)
@@ -160,22 +160,22 @@ def _transform(transformers, X):
 
 
 def feature_names(transformer):
-    """Return the names of the features that a transformer returns, None if unknown."""
+    """Return a transformer's output feature names, None if unknown."""
     try:
         return np.asarray(transformer.get_feature_names_out())
-    except (AttributeError, ValueError):  # not every transformer knows them
+    except (AttributeError, ValueError):  # not every transformer provides them
         return None
 
 
 def param_names(estimator, features=None):
-    """Return the names of the parameters, the features named as the steps name them.
+    """Return the parameter names, with feature names from the steps.
 
     Parameters
     ----------
     estimator : object
         Fitted estimator or pipeline.
     features : array-like of str, default=None
-        Names of the raw features; None for those that each step has seen.
+        Raw feature names; None for the names that each step saw in `fit`.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def param_names(estimator, features=None):
     for transformer in steps_before(estimator):
         try:
             features = transformer.get_feature_names_out(features)
-        except (AttributeError, ValueError):  # not every transformer knows them
+        except (AttributeError, ValueError):  # not every transformer provides them
             features = None
             break
     return param_names(estimator.steps[-1][1], features)
@@ -202,12 +202,12 @@ def routing_enabled():
 
 
 def name_rows(estimator, index):
-    """Give the training rows of the final estimator the names that transformers took away."""
+    """Restore the final estimator's training row names, which transformers dropped."""
     final = innermost(estimator)
     if index is not None and isinstance(final, FittedMixin):
         final._problem().name_rows(index)
 
 
 def row_names(X):
-    """Return the names of the rows of a DataFrame, None of anything else."""
+    """Return a DataFrame's row names, None for other types."""
     return X.index if hasattr(X, "iloc") and not is_dask(X) else None

@@ -1,4 +1,4 @@
-"""Folds that scikit-learn does not keep, drawn again as `fit` drew them."""
+"""Cross-validation folds that scikit-learn does not keep, drawn again as in `fit`."""
 
 from numbers import Integral
 
@@ -13,14 +13,14 @@ __all__ = ["draw_folds", "fit_folds"]
 
 
 def draw_folds(problem, data):
-    """Return (train, test) of the folds of a composite, which must not be random.
+    """Return (train, test) for a composite's folds, which must not be random.
 
     Parameters
     ----------
     problem : CompositeProblem
         The composite, whose parameter `cv` makes the folds.
     data : TrainingData
-        What it was fitted on.
+        The composite's training data.
     """
     y = np.asarray(data.y)
     cv = check_cv(problem.estimator.cv, y, classifier=problem.is_classifier)
@@ -34,7 +34,7 @@ def draw_folds(problem, data):
 
 
 def fit_folds(problem, member, folds, data, y):
-    """Return clones of a member that are fitted on each training fold."""
+    """Return a member's clones, one fitted on each training fold."""
     weight, fitted = data.params["sample_weight"], []
     for train, _ in folds:
         params = {}

@@ -18,13 +18,13 @@ class CompositeInfluence:
 
     @property
     def loss_method(self):
-        """The response that the loss is one of, None for the sum of the members' losses."""
+        """The response used in the loss, None for the sum over the members' losses."""
         if not self.is_classifier:
             return "predict"
         return "predict_proba" if hasattr(self.estimator, "predict_proba") else None
 
     def loss(self, value, y):
-        """Return losses (q,) of responses, and their derivatives in the responses."""
+        """Return losses (q,) for responses, and their derivatives in the responses."""
         if self.is_classifier:
             return log_loss(value, codes_of(y, self.estimator.classes_))
         return squared_error(value, y)
@@ -44,14 +44,14 @@ class CompositeInfluence:
         return total
 
     def shared(self, y):
-        """Generate (k, member, rows, target) of labelled samples for members with a loss."""
+        """Generate (k, member, rows, target) from labelled samples for members with a loss."""
         for k, (rows, yk) in enumerate(self.targets(y)):
             member = self.members()[k]
             if hasattr(member, "sample_loss"):
                 yield k, member, rows, yk
 
     def response(self, X, method):
-        """Return a response of the composite."""
+        """Return one response from the composite."""
         return getattr(self.estimator, method)(X)
 
     def moved(self, X, options):
@@ -71,7 +71,7 @@ class CompositeInfluence:
         return moved
 
     def influence_on_losses(self, X, y, options):
-        """Return the influence (q, n) on losses of samples that fit into memory."""
+        """Return the influence (q, n) on losses for samples that fit into memory."""
         method, weight = self.loss_method, self.sample_weight
         if method is not None:
             _, gradient = self.loss(self.response(X, method), y)
@@ -87,7 +87,7 @@ class CompositeInfluence:
         return total
 
     def blocks(self, n_queries, working_memory=None):
-        """Return blocks of queries whose influences on the members fit into memory."""
+        """Return query blocks whose influences on the members fit into memory."""
         classes = getattr(self.estimator, "classes_", ())
         width = 2 * max(2, len(classes)) * len(self.parts)
         row_bytes = 8 * self.data.n_rows * width
@@ -210,7 +210,7 @@ class CompositeInfluence:
         return (values, indices) if return_influence else indices
 
     def response_method(self, response_method):
-        """Return the response that is meant, or say why it has no influence."""
+        """Return the requested response, or raise if it has no influence."""
         options = ("auto", "decision_function", "predict_proba", "predict")
         check_option("response_method", response_method, options)
         if not self.is_classifier:
@@ -230,7 +230,7 @@ class CompositeInfluence:
 
 
 def contract(gradient, moved):
-    """Return sum_r (dl/dr) I_r, (q, n), for responses r of one array or of a list of them."""
+    """Return sum_r (dl/dr) I_r, (q, n), for responses r in one array or in a list."""
     if isinstance(moved, list):
         return sum(contract(g, m) for g, m in zip(gradient, moved, strict=True))
     if moved.ndim == 2:
@@ -239,14 +239,14 @@ def contract(gradient, moved):
 
 
 def normalised(Y, moved):
-    """Return the tangent (q, n, K) of P = Y / sum Y: dP = (dY - P sum dY) / sum Y."""
+    """Return P = Y / sum Y's tangent (q, n, K), dP = (dY - P sum dY) / sum Y."""
     total = Y.sum(axis=1)[:, None]
     P = (Y / total)[:, None, :]
     return (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
 
 
 def codes_of(y, classes):
-    """Return the positions of labels among the classes, (q,)."""
+    """Return the labels' positions among the classes, (q,)."""
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     known = np.isin(y, classes)
@@ -259,19 +259,19 @@ def codes_of(y, classes):
 
 
 def as_rows(X):
-    """Return samples that have a shape."""
+    """Return samples as an object with a shape."""
     return X if hasattr(X, "shape") else np.asarray(X)
 
 
 def as_target(y):
-    """Return targets that have a shape."""
+    """Return targets as an object with a shape."""
     if y is None:
         raise ValueError("y is required: it is None.")
     return y if hasattr(y, "shape") else np.asarray(y)
 
 
 def take_block(X, block):
-    """Return a block of rows."""
+    """Return a block from the rows."""
     return take_rows(as_rows(X), block)
 
 

@@ -1,4 +1,4 @@
-"""Losses of a composite's responses: values (q,), and derivatives in the responses."""
+"""Losses for a composite's responses: values (q,), and derivatives in the responses."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ __all__ = ["log_loss", "marginal_log_loss", "squared_error"]
 
 
 def log_loss(proba, codes):
-    """Return -log p of the given classes (q,), and its derivative (q, K) in p."""
+    """Return -log p for the given classes (q,), and its derivative (q, K) in p."""
     rows = np.arange(len(codes))
     gradient = np.zeros(proba.shape)
     with np.errstate(divide="ignore"):
@@ -16,12 +16,12 @@ def log_loss(proba, codes):
 
 
 def marginal_log_loss(proba, labels):
-    """Return the log loss of several labels, summed over them, and its derivative in p.
+    """Return the log loss summed over several labels, and its derivative in p.
 
     Parameters
     ----------
     proba : ndarray of shape (q, K)
-        Probability of each label.
+        Each label's probability.
     labels : ndarray of shape (q, K)
         1 for the labels that a sample has, 0 for the others.
     """

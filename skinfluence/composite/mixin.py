@@ -1,4 +1,4 @@
-"""The methods of composites; their `fit` is scikit-learn's and remembers the data."""
+"""Methods for composites; `fit` is scikit-learn's and stores the training data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ __all__ = ["CompositeMixin", "remembering"]
 
 
 class CompositeMixin(InfluenceMethods):
-    """Influence methods of an estimator around others; stands before scikit-learn's class.
+    """Influence methods for a composite estimator. List before scikit-learn's class.
 
-    A composite has `_problem_class`, which says what its parts are and how their responses
-    combine.
+    A composite has `_problem_class`, which defines its parts and how their responses combine.
     """
 
     _problem_class: ClassVar[type[CompositeProblem]]
@@ -31,12 +30,12 @@ class CompositeMixin(InfluenceMethods):
 
     @classmethod
     def _parent_class(cls):
-        """Return the class of scikit-learn that this one adds influence to."""
+        """Return the scikit-learn class to which this class adds influence."""
         after = cls.__mro__[cls.__mro__.index(CompositeMixin) + 1 :]
         return next(parent for parent in after if issubclass(parent, BaseEstimator))
 
     def _problem(self, method: str | None = None) -> Any:
-        """Return the problem that a method asks."""
+        """Return the problem for a method."""
         check_is_fitted(self)
         return self._problem_class(self)
 
@@ -47,7 +46,7 @@ class CompositeMixin(InfluenceMethods):
 
 
 def remembering(fit):
-    """Return scikit-learn's `fit` of a composite, followed by remembering its data."""
+    """Return scikit-learn's `fit` for a composite, extended to store the training data."""
 
     @wraps(fit)
     def remember(self, X, y, *args, **params):

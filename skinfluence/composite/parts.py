@@ -1,4 +1,4 @@
-"""One member of a composite, with the rows and the weights of its fit."""
+"""One composite's member, with its training rows and weights."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,26 +10,26 @@ __all__ = ["Part", "can_move"]
 
 
 def can_move(member: Any) -> bool:
-    """Whether a member depends on its training rows, which constant and frozen ones do not."""
+    """Whether a member depends on its training rows; constant and frozen members do not."""
     is_constant = type(member).__name__ == "_ConstantPredictor"
     return not (is_constant or isinstance(member, FrozenEstimator))
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A fitted member and the training rows of the composite that it was fitted on.
+    """A fitted member and its training rows in the composite.
 
     Parameters
     ----------
     member : object
-        Fitted estimator, pipeline or composite of this package; another object if its
+        Fitted estimator, pipeline or composite from this package; another object if its
         predictions are constant.
     rows : ndarray of shape (m,)
         The composite's training rows, in the member's order. A row may occur several times.
     counts : ndarray of shape (m,)
-        Multiplicities that the composite gave to the rows.
+        Multiplicities that the composite assigned to the rows.
     reached : bool
-        Whether sample weights of the composite reach the member.
+        Whether the composite's sample weights reach the member.
     """
 
     member: Any
@@ -39,26 +39,26 @@ class Part:
 
     @property
     def is_constant(self):
-        """Whether no training row moves the member."""
+        """Whether the member depends on no training row."""
         return not can_move(self.member)
 
     def weight(self, sample_weight):
-        """Return the weights (m,) of the member's fit for weights (n,) of the composite."""
+        """Return the member's fit weights (m,) for the composite's weights (n,)."""
         return sample_weight[self.rows] * self.counts if self.reached else self.counts
 
     def to_composite(self, influence, sample_weight):
-        """Return influence on the member as influence of the composite's rows.
+        """Convert influence on the member to the composite's rows.
 
-        The member's influence is S_m/w_mk times the derivative in the multiplicity of its row
-        k, and the composite's S/w_i times the derivative in the multiplicity of row i. If
-        weights do not reach the member, a row with a weight of 0 has no such influence.
+        The member's influence is S_m/w_mk times the derivative in its row k's multiplicity.
+        The composite's influence is S/w_i times the derivative in row i's multiplicity. If
+        weights do not reach the member, a row with weight 0 has no such influence.
 
         Parameters
         ----------
         influence : ndarray of shape (q, m, ...)
-            Influence of the member's rows.
+            Influence from the member's rows.
         sample_weight : ndarray of shape (n,)
-            Weights of the composite.
+            The composite's weights.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class Part:
         return out
 
     def local(self, groups):
-        """Return the member's rows that belong to each group of the composite's rows."""
+        """Return the member's rows that belong to each group among the composite's rows."""
         rows = self.rows
         if np.array_equal(rows, np.arange(len(rows))):
             return [group[group < len(rows)] for group in groups]
@@ -98,16 +98,16 @@ class Part:
         return found
 
     def without(self, member, local, kept):
-        """Return the part of a member that has lost rows, the others of n renumbered.
+        """Return the part for a member that has lost rows, with the other n rows renumbered.
 
         Parameters
         ----------
         member : object
             The member without its rows `local`.
         local : ndarray of int
-            The rows that it lost.
+            The removed rows.
         kept : ndarray of bool, shape (n,)
-            Rows of the composite that stay.
+            The composite's remaining rows.
         """
         stay = np.delete(np.arange(len(self.rows)), local)
         place = np.cumsum(kept) - 1

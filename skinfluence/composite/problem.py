@@ -1,4 +1,4 @@
-"""From a fitted composite and its data to its parts; training data that change."""
+"""From a fitted composite and its data to its parts; changes to the training data."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -23,18 +23,18 @@ __all__ = ["CompositeProblem"]
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
-    """What a composite knows of its fit.
+    """A composite's record from its fit.
 
     Parameters
     ----------
     parts : list of Part or None
         Its members with their rows; None without training data.
     data : TrainingData or None
-        What it was fitted on.
+        The composite's training data.
     refusal : str or None
-        Why it has no influence.
+        Why the composite has no influence.
     tests : list of ndarray or None
-        Rows that something besides the members was fitted on, see `CompositeProblem.tests`.
+        Training rows used besides the members' own, see `CompositeProblem.tests`.
     """
 
     parts: list[Part] | None = None
@@ -44,7 +44,7 @@ class Remembered:
 
 
 class CompositeProblem(CompositeInfluence, CompositeRemoval):
-    """A fitted composite, which answers by the names of the public methods.
+    """A fitted composite's problem; its methods have the public methods' names.
 
     A subclass has `targets` and `tangent`, and overrides `members` and `put`, `drawn`,
     `columns`, `loss` and `loss_method` if its composite differs from the defaults.
@@ -61,25 +61,25 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
     def __init__(self, estimator):
         self.estimator = estimator
 
-    # ---------------------------------------------------------------- what a composite says
+    # ---------------------------------------------------------------- for each composite
 
     def members(self):
         """Return the fitted members."""
         return list(self.estimator.estimators_)
 
     def put(self, estimator, members):
-        """Give other members to a composite."""
+        """Replace a composite's members."""
         estimator.estimators_ = members
 
     def targets(self, y):
-        """Return (rows, y) for each member: which labelled samples concern it, and its target.
+        """Return (rows, y) for each member: the labelled samples that it uses, and its target.
 
-        None for rows stands for all samples.
+        None for rows means all samples.
         """
         raise NotImplementedError
 
     def drawn(self, data):
-        """Return (rows, counts) of each member's fit, None if `targets` tells all.
+        """Return (rows, counts) for each member's fit, None if `targets` is sufficient.
 
         Rows are in the member's order, None for all. Counts multiply the weights, None for
         ones.
@@ -87,37 +87,37 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         return None
 
     def columns(self):
-        """Return the features of each member, None if they see all."""
+        """Return each member's features, None if all members use all features."""
         return None
 
     def prepare(self, data):
-        """Make ready members that scikit-learn does not keep."""
+        """Prepare members that scikit-learn does not keep."""
 
     def tests(self, data):
-        """Return rows that something besides the members is fitted on, None without such."""
+        """Return training rows used besides the members' own, None without such rows."""
         return None
 
-    #: How many of the last members `combine` fits again, because their features move.
+    #: Number of last members that `combine` fits again, because their features change.
     n_combined = 0
 
     def combine(self, estimator, kept, method):
-        """Fit again what combines the members of a copy, in place, on the rows that stay.
+        """Refit the combining members in a copy, in place, on the remaining rows.
 
         Returns False if there is no such fit.
 
         Parameters
         ----------
         estimator : CompositeMixin
-            A copy of the composite with members that have lost rows.
+            A copy of the composite, with members that have lost rows.
         kept : ndarray of bool, shape (n,)
-            Training rows of the composite that stay.
+            The composite's remaining training rows.
         method : {"influence", "newton", "exact", "refit"}
-            Accuracy of the members.
+            The members' accuracy.
         """
         return True
 
     def tangent(self, X, method, moved):
-        """Return the influence on a response of X, (q, n) or (q, n, K).
+        """Return the influence on a response for X, (q, n) or (q, n, K).
 
         Parameters
         ----------
@@ -126,8 +126,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         method : {"decision_function", "predict_proba", "predict"}
             The response.
         moved : callable
-            ``moved(k, method, X=None)`` is the influence of the composite's rows on a response
-            of member k, (q, n) or (q, n, K), for these samples or for others.
+            ``moved(k, method, X=None)`` is the composite rows' influence on a response from
+            member k, (q, n) or (q, n, K), for these samples or for others.
         """
         raise NotImplementedError
 
@@ -135,7 +135,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
 
     @property
     def name(self):
-        """Name of the composite's class."""
+        """The composite class's name."""
         return type(self.estimator).__name__
 
     @property
@@ -145,7 +145,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
 
     @property
     def remembered(self):
-        """What is known of the fit."""
+        """The record from the fit."""
         return vars(self.estimator).get("_composite", Remembered())
 
     @property
@@ -161,13 +161,13 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
 
     @property
     def data(self):
-        """The `TrainingData`; raises without them."""
-        self.parts  # noqa: B018  # raises itself
+        """The `TrainingData`; raises if they are missing."""
+        self.parts  # noqa: B018  # raises if they are missing
         return self.remembered.data
 
     @property
     def sample_weight(self):
-        """The weights of the training rows, (n,)."""
+        """The training rows' weights, (n,)."""
         weight = self.data.params.get("sample_weight")
         return np.ones(self.data.n_rows) if weight is None else weight
 
@@ -178,16 +178,16 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
 
     @property
     def index(self):
-        """The names of the training samples, None without names."""
+        """The training samples' names, None without names."""
         return row_names(self.data.X)
 
     @property
     def training_target(self):
-        """The training targets as they were given to `fit`."""
+        """The training targets as passed to `fit`."""
         return self.data.y
 
     def transform(self, X):
-        """Return samples as `predict` takes them."""
+        """Return samples in the form that `predict` takes."""
         return X
 
     def refuse_dask(self, method, *arguments, **options):
@@ -203,9 +203,9 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             raise UnsupportedEstimatorError(self.remembered.refusal)
 
     def remember(self, X, y, sample_weight):
-        """Store the parts of a finished fit, or why it has no influence.
+        """Store a finished fit's parts, or the reason why it has no influence.
 
-        `fit` refuses nothing that scikit-learn accepts, so influence methods raise the error.
+        `fit` accepts all that scikit-learn accepts, so influence methods raise the error.
         """
         try:
             self.adopt(X, y, sample_weight, type(self.estimator).__name__)
@@ -219,14 +219,14 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
             self.estimator._composite = Remembered(refusal=reason)
 
     def adopt(self, X, y, sample_weight, path):
-        """Remember data of a finished fit, and let the members be ours.
+        """Store a finished fit's data, and convert the members to this package.
 
         Parameters
         ----------
         X, y, sample_weight : array-like or None
             The training data; without X the members stay without data.
         path : str
-            How errors name the composite.
+            The composite's name in error messages.
         """
         if is_dask(X, y, sample_weight):
             raise UnsupportedEstimatorError(
@@ -266,11 +266,11 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         self.put(self.estimator, [part.member for part in parts])
         self.estimator._composite = Remembered(parts, data, tests=self.tests(data))
 
-    #: Attribute that errors name the members by.
+    #: The members' attribute name in error messages.
     path = "estimators_"
 
     def shares(self, data):
-        """Return (Part, X, y) for each member of its share in training data."""
+        """Return (Part, X, y) for each member and its share in the training data."""
         n, members = data.n_rows, self.members()
         drawn = self.drawn(data) or [None] * len(members)
         found = []
@@ -295,7 +295,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         return bool(member.get_metadata_routing().consumes("fit", ["sample_weight"]))
 
     def features(self, k, X):
-        """Return samples as member k sees them."""
+        """Return member k's features for samples."""
         columns = self.columns()
         if self.takes_arrays and hasattr(X, "iloc"):
             X = np.asarray(X)
@@ -304,7 +304,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
     def with_members(self, members, rows, method="exact"):
         """Return a copy of the composite with members that have lost rows, without data.
 
-        None if what combines them has no fit.
+        Returns None if the combining members cannot be fitted.
         """
         other = copy.copy(self.estimator)
         vars(other).pop("_composite", None)
@@ -321,7 +321,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
     # ---------------------------------------------------------------- other training data
 
     def become(self, estimator, parts, data, tests=None):
-        """Take over the attributes of a copy, parts and training data."""
+        """Take over a copy's attributes, parts and training data."""
         vars(self.estimator).update(vars(estimator))
         self.estimator._composite = Remembered(parts, data, tests=tests)
 
@@ -398,5 +398,5 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
 
 
 def copied(member):
-    """Return a copy of one of our estimators, which shares the training data."""
+    """Return a copy of one of our estimators that shares the training data."""
     return convert(member, None, None, None, "obj")

@@ -1,7 +1,7 @@
-"""Chapter C for composites: the composite of its members without some rows.
+"""Chapter C for composites: the composite with its members fitted without some rows.
 
 Each member loses its own rows by its own removal method. scikit-learn's code combines the
-responses of the members, as in a refit.
+members' responses, as in a refit.
 """
 
 import copy
@@ -30,7 +30,7 @@ class CompositeRemoval:
 
     @property
     def model_bytes(self):
-        """Bytes that a copy of the members needs."""
+        """Memory in bytes for a copy of the members."""
         return sum(
             part.member._problem().model_bytes for part in self.parts if not part.is_constant
         )
@@ -41,9 +41,9 @@ class CompositeRemoval:
         Parameters
         ----------
         groups : list of ndarray
-            Rows of each group.
+            Each group's rows.
         method : {"influence", "newton", "exact", "refit"}
-            Accuracy; "refit" lets scikit-learn fit the members again.
+            Accuracy; with "refit", scikit-learn fits the members again.
         **options : dict
             `refine`, `hessian_solver`, `n_jobs` and `verbose`.
         """
@@ -89,7 +89,7 @@ class CompositeRemoval:
             )
 
     def resolve(self, groups, cv, method, refine):
-        """Return the `Groups` that a user means, after checks of the other arguments."""
+        """Check the arguments and return the selected `Groups`."""
         check_option("method", method, removal.METHODS)
         check_refine(refine, method)
         data = self.data
@@ -136,7 +136,7 @@ class CompositeRemoval:
         return found[response_method]
 
     def left_out(self, names, groups, method, **options):
-        """Return responses of training samples without their groups, a dict by names."""
+        """Return responses for training samples without their groups, a dict by names."""
         groups.partition()
         data, pieces = self.data, {name: {} for name in names}
         for group, model in self.each(groups, method, **options):
@@ -175,7 +175,7 @@ class CompositeRemoval:
         return float(scorer(pooled, data.X, data.y, **metadata))
 
     def suspicions(self, strategy, method, refine, **options):
-        """Return how suspicious the label of each training sample is, (n,).
+        """Return how suspicious each training sample's label is, (n,).
 
         See `inspection.rank_label_errors`.
         """
@@ -228,18 +228,18 @@ class CompositeRemoval:
         return compare_changes(*changes, indices, start)
 
     def answer(self, model):
-        """Return the response of all training samples that removals are compared by, flat."""
+        """Return the response on all training samples used to compare removals, flat."""
         for name in ("decision_function", "predict_proba", "predict"):
             if hasattr(model, name):
                 found = getattr(model, name)(self.data.X)
                 break
-        if name == "predict" and self.is_classifier:  # labels: losses instead
+        if name == "predict" and self.is_classifier:  # labels: use losses instead
             found = model.sample_loss(self.data.X, self.data.y)
         return np.concatenate([np.ravel(one) for one in found])
 
 
 def assemble(pieces, groups, n):
-    """Return pieces of responses, one for each group, in the order of the samples."""
+    """Return one response piece for each group, joined in sample order."""
     first = next(iter(pieces.values()), None)
     if first is None:
         return np.full(n, np.nan)
@@ -259,12 +259,12 @@ def assemble(pieces, groups, n):
 
 
 def dense(piece):
-    """Return an array of what may be sparse."""
+    """Return a possibly sparse piece as an array."""
     return piece.toarray() if sparse.issparse(piece) else np.asarray(piece)
 
 
 def pool(estimator, responses):
-    """Return a copy of an estimator that answers with responses made before."""
+    """Return a copy of an estimator that returns precomputed responses."""
     methods = {name: _answer(name, value) for name, value in responses.items()}
     pooled = copy.copy(estimator)
     parent = type(estimator)._parent_class()
@@ -276,5 +276,5 @@ def _answer(name, value):
     def answer(self, X):
         return value
 
-    answer.__name__ = name  # which scikit-learn asks for
+    answer.__name__ = name  # scikit-learn reads the name
     return answer

@@ -1,11 +1,11 @@
-"""Stacking: a final estimator on the predictions of others, in its fit on cross-fitted ones.
+"""Stacking: a final estimator on other estimators' predictions, cross-fitted in its fit.
 
-With Z_k the features of the final estimator for training row k, which models of the folds
-predict, z those of a query, and theta the final estimator's parameters,
+Let Z_k be the final estimator's features for training row k, predicted by the fold models, z
+the features for a query, and theta the final estimator's parameters. Then
 
     d eta = theta dz + x~ d theta,    d theta = direct + sum_k (d theta/dZ_k) dZ_k,
 
-where eta is its raw prediction and "direct" moves the weights at fixed features.
+with its raw prediction eta. The term "direct" changes the weights at fixed features.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ __all__ = ["StackingProblem"]
 
 
 class StackingProblem(CompositeProblem):
-    """Members on all rows, models of their folds, and last the final estimator."""
+    """Members on all rows, their fold models, and last the final estimator."""
 
     n_combined = 1
 
@@ -47,7 +47,7 @@ class StackingProblem(CompositeProblem):
 
     @property
     def methods(self):
-        """The response of each member that the final estimator sees."""
+        """Each member's response that the final estimator uses."""
         return self.estimator.stack_method_
 
     def prepare(self, data):
@@ -65,7 +65,7 @@ class StackingProblem(CompositeProblem):
         self.estimator._fold_members = [model for models in fitted for model in models]
 
     def codes(self, y):
-        """Return targets as the members are fitted to them."""
+        """Return targets in the members' encoding."""
         return codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
 
     def targets(self, y):
@@ -88,14 +88,14 @@ class StackingProblem(CompositeProblem):
     # ---------------------------------------------------------------- features
 
     def column(self, response, method):
-        """Return a response as features (q, F): without the first of two probabilities."""
+        """Return a response as features (q, F), without the first of two probabilities."""
         if response.ndim == 1:
             return response.reshape(-1, 1)
         two = method == "predict_proba" and len(self.estimator.classes_) == 2
         return response[:, 1:] if two else response
 
     def moved_columns(self, k, method, moved, X=None):
-        """Return the influence on the features that member k makes, (q, n, F)."""
+        """Return the influence on member k's features, (q, n, F)."""
         if method == "predict" and self.is_classifier:
             raise UnsupportedEstimatorError(
                 f"{self.name} stacks class labels, which have no derivative. Use "
@@ -108,7 +108,7 @@ class StackingProblem(CompositeProblem):
         return found[:, :, 1:] if two else found
 
     def cross_fitted(self, members, data, tests):
-        """Return the features that models of the folds make of the test rows, (n, F)."""
+        """Return the fold models' features for the test rows, (n, F)."""
         count, columns = len(self.estimator.estimators_), []
         for m, method in enumerate(self.methods):
             place = None
@@ -123,7 +123,7 @@ class StackingProblem(CompositeProblem):
         return np.hstack(columns)
 
     def features_of(self, Z, X):
-        """Return features of the final estimator: predictions, and perhaps samples."""
+        """Return the final estimator's features: predictions and, if asked, samples."""
         if not self.estimator.passthrough:
             return Z
         if sparse.issparse(X):
@@ -131,7 +131,7 @@ class StackingProblem(CompositeProblem):
         return np.hstack([Z, X])
 
     def query_features(self, X):
-        """Return the features that members on all rows make of samples."""
+        """Return features for samples from the members on all rows."""
         columns = [
             self.column(np.asarray(getattr(m, method)(X), dtype=np.float64), method)
             for m, method in zip(self.estimator.estimators_, self.methods, strict=True)
@@ -155,7 +155,7 @@ class StackingProblem(CompositeProblem):
         return direct + (raw if direct.ndim == 3 else raw[:, :, 0])
 
     def final_state(self, moved):
-        """Return (problem, point, sum_k (d theta/dZ_k) dZ_k as (K, D, n)) of the final fit."""
+        """Return (problem, point, sum_k (d theta/dZ_k) dZ_k as (K, D, n)), final fit."""
         known = vars(self).get("_final_state")
         if known is not None:
             return known

@@ -18,14 +18,14 @@ from skinfluence.targets import RealTarget
 
 __all__ = ["ARDRegression", "BayesianRidge"]
 
-# Factor of |coef| that no gradient beats: features that are pruned stay at 0.
+# Factor of |coef| that exceeds any gradient, so that pruned features stay at 0.
 _PRUNED = 1e300
 
 
 class FixedPrecisions(linear_model.Ridge):
-    """Ridge regression with a penalty for each coefficient; infinite ones hold it at 0.
+    """Ridge regression with one penalty per coefficient; infinite penalties fix it at 0.
 
-    It refits models at their precisions. The objective is
+    It refits models with their precisions fixed. The objective is
     ``sum_i w_i (y_i - eta_i)^2 + sum_j penalty_j coef_j^2``, with a free intercept.
     """
 
@@ -47,7 +47,7 @@ class PrecisionMixin(InfluenceEstimatorMixin):
     _plain = FixedPrecisions
 
     def _precision_ratio(self):
-        """Return the penalty of each coefficient or of all; infinite ones are pruned."""
+        """Return the penalty for each coefficient or for all; infinite ones are pruned."""
         return self.lambda_ / self.alpha_
 
     def _formulate(self, y, sample_weight):
@@ -93,8 +93,8 @@ class BayesianRidge(PrecisionMixin, linear_model.BayesianRidge):
         F = sum_i w_i (y_i - eta_i)^2 + lambda_/alpha_ |coef|^2
 
     with a free intercept. The precisions ``alpha_`` and ``lambda_`` are frozen: influence and
-    removal are those of `Ridge` at this penalty, and say nothing about other precisions that
-    the evidence would choose. ``sigma_`` stays as fitted.
+    removal are the same as in `Ridge` with this penalty, and do not account for other
+    precisions that the evidence would choose. ``sigma_`` stays as fitted.
 
     Examples
     --------
@@ -133,9 +133,9 @@ class ARDRegression(PrecisionMixin, linear_model.ARDRegression):
     def fit(  # type: ignore[override]  # scikit-learn takes no weights
         self, X: MatrixLike, y: ArrayLike
     ) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The arrays are kept by reference. Nothing is factorised until a method needs it.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Least squares by least angle regression, without a penalty and with an l1 penalty.
 
-scikit-learn follows the path of solutions from a large penalty down to the chosen one. Where
-it arrives, the optimum is that of `LinearRegression` or `Lasso`, which refit the model.
+scikit-learn follows the solution path from a large penalty down to the chosen one. The path's
+end is the optimum for `LinearRegression` or `Lasso`, and these classes refit the model.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from skinfluence.targets import RealTarget
 
 __all__ = ["Lars", "LassoLars", "LassoLarsCV"]
 
-# Share of the first penalty of a path below which the last one counts as none.
+# If a path's last penalty is below this share of the first one, it counts as none.
 _END = 1e-10
 
 
 class LeastAngleMixin(InfluenceEstimatorMixin):
-    """All chapters for a model that another class of scikit-learn refits."""
+    """All chapters for a model that another scikit-learn class refits."""
 
     def fit(self, X: MatrixLike, y: ArrayLike, Xy: ArrayLike | None = None) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The arrays are kept by reference. Nothing is factorised until a method needs it.
 
         Parameters
         ----------
@@ -57,13 +57,13 @@ class Lars(LeastAngleMixin, linear_model.Lars):
     """Least angle regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.Lars`. If the
-    path runs to its end, the model is the solution of least squares. The objective, with
+    path runs to its end, the model is the least squares solution. The objective, with
     sample weights w, which `fit` takes as 1, and targets k::
 
         F = sum_i w_i sum_k (y_ik - eta_ik)^2
 
-    with free intercepts. Refits are those of :class:`sklearn.linear_model.LinearRegression`.
-    A path that ends before, because ``n_nonzero_coefs`` is less than the number of features,
+    with free intercepts. :class:`sklearn.linear_model.LinearRegression` refits the model.
+    A path that ends earlier, because ``n_nonzero_coefs`` is less than the number of features,
     minimises no objective: such a model fits and predicts, but has no influence here. The
     same is true for ``jitter``.
 
@@ -99,11 +99,11 @@ class LassoLars(LeastAngleMixin, linear_model.LassoLars):
     """Lasso by least angle regression, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLars`. The
-    objective is that of `Lasso`, with sample weights of 1, because `fit` takes none. Influence
-    is the derivative on the support; "exact" removal lets :class:`sklearn.linear_model.Lasso`
-    refit the groups that change it, and says how many. A path that ``max_iter`` ended before
-    ``alpha`` is no optimum, and methods warn. ``positive=True`` and ``jitter`` fit and
-    predict, but have no influence here.
+    objective is that of `Lasso`, with sample weights 1, because `fit` takes none.
+    Influence is the derivative on the support; in "exact" removal,
+    :class:`sklearn.linear_model.Lasso` refits the groups that change it, and a warning reports
+    their number. If ``max_iter`` ended the path before ``alpha``, the model is no optimum, and
+    methods warn. ``positive=True`` and ``jitter`` fit and predict, but have no influence here.
 
     Examples
     --------
@@ -135,8 +135,8 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
     """Lasso by least angle regression with a search for alpha, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLarsCV`. The
-    objective is that of `LassoLars` at ``alpha_``, which is frozen. ``positive=True`` fits and
-    predicts, but has no influence here.
+    objective is that of `LassoLars` at ``alpha_``, which is frozen. ``positive=True``
+    fits and predicts, but has no influence here.
 
     Examples
     --------
@@ -153,9 +153,9 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
     def fit(  # type: ignore[override]  # scikit-learn takes no weights
         self, X: MatrixLike, y: ArrayLike, **params: Any
     ) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
-        The arrays are kept by reference. Nothing is factorised before a method needs it.
+        The arrays are kept by reference. Nothing is factorised until a method needs it.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
 
 
 def _check_both_signs(estimator):
-    """Raise if the path of coefficients that may not be negative ends off the optimum."""
+    """Raise if the non-negativity constraint keeps the path's end from the optimum."""
     if estimator.positive:
         name = type(estimator).__name__
         instead = "LassoCV" if name.endswith("CV") else "Lasso"

@@ -1,18 +1,18 @@
-"""A model as functions of sums over the rows of each class.
+"""A model as functions of row sums in each class.
 
 With the weights w_i, the terms t and the centres c_k, class k has the sums
 
     N_k = sum_(i in k) w_i,        M_k = sum_(i in k) w_i t(x_i - c_k),
 
-and the parameters theta are a function of (N, M). Removal subtracts rows from the sums. For a
-scalar Q(theta) with gradient v, the pull-back of v gives gN = dQ/dN and gM = dQ/dM, and
+and the parameters theta are a function of (N, M). Removal subtracts rows from the sums. If a
+scalar Q(theta) has gradient v, the pull-back of v gives gN = dQ/dN and gM = dQ/dM, and
 
-    dQ/dw_i = gN_y + gM_y . t(x_i - c_y),        y the class of row i.
+        dQ/dw_i = gN_y + gM_y . t(x_i - c_y),        y is row i's class.
 
-The centres are the means of the classes, so that differences of sums are small numbers. Their
-choice changes no result, because the pull-back is taken there.
+The centres are the class means, so that differences between sums are small numbers. The
+choice changes no result, because the pull-back is evaluated at the same centres.
 
-A model that `counts_rows` has one more class, which holds every row with the weight 1.
+A model with `counts_rows` has one more class, which contains every row with weight 1.
 """
 
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ __all__ = [
 
 
 class MomentModel:
-    """The formulas of one kind of model, without data.
+    """The formulas for one model type, without data.
 
     Parameters
     ----------
     estimator : estimator
-        The fitted model; its constructor parameters are those of the fit.
+        The fitted model, with the constructor parameters used in `fit`.
     """
 
-    #: Whether the terms are those of rows minus the mean of their class.
+    #: Whether the terms are computed from rows minus their class mean.
     centred = True
-    #: Whether sums over all rows without their weights matter too.
+    #: Whether sums over all rows without their weights matter, too.
     counts_rows = False
     #: Whether results depend on the features smoothly.
     smooth_in_rows = True
@@ -57,7 +57,7 @@ class MomentModel:
         self.n_features = estimator.n_features_in_
 
     def check_smooth(self, name):
-        """Raise if the features are cut into pieces, so that their derivative is none."""
+        """Raise if the model bins the features, because it has no derivative in them."""
         if not self.smooth_in_rows:
             raise UnsupportedEstimatorError(
                 f"Influence of {name} through steps that learn from the samples: it cuts the "
@@ -66,46 +66,46 @@ class MomentModel:
             )
 
     def prepare(self, X):
-        """Return rows (m, d) as `terms` and `raw` take them."""
+        """Return rows (m, d) in the form that `terms` and `raw` take."""
         return X
 
     def terms(self, D):
-        """Return t of centred rows, (m, s)."""
+        """Return t for centred rows, (m, s)."""
         raise NotImplementedError
 
     def params(self, N, M, C, rows):
-        """Return theta of sums N (..., B), M (..., B, s), centres C and row counts, (..., p).
+        """Return theta for sums N (..., B), M (..., B, s), centres C and row counts, (..., p).
 
         NaN if there is no fit.
         """
         raise NotImplementedError
 
     def pull(self, N, M, C, V):
-        """Return (gN (m, B), gM (m, B, s)) of gradients V (m, p)."""
+        """Return (gN (m, B), gM (m, B, s)) for gradients V (m, p)."""
         raise NotImplementedError
 
     def raw(self, theta, X):
-        """Return the scores of prepared rows, (m, K)."""
+        """Return the scores for prepared rows, (m, K)."""
         raise NotImplementedError
 
     def pull_raw(self, theta, X, U):
-        """Return gradients in theta, (m, p), of gradients U (m, K) in the scores."""
+        """Return gradients in theta, (m, p), for gradients U (m, K) in the scores."""
         raise NotImplementedError
 
     def pull_terms(self, gM, D):
-        """Return the gradients of gM . t in the rows D, both with one entry a row, (m, d)."""
+        """Return gM . t's gradients in the rows D, both with one entry per row, (m, d)."""
         raise NotImplementedError
 
     def pull_input(self, theta, X, U):
-        """Return gradients in the rows, (m, d), of gradients U (m, K) in the scores."""
+        """Return gradients in the rows, (m, d), for gradients U (m, K) in the scores."""
         raise NotImplementedError
 
     def read(self, estimator):
-        """Return theta of a fitted estimator, (p,)."""
+        """Return a fitted estimator's theta, (p,)."""
         raise NotImplementedError
 
     def names(self, classes, features):
-        """Return the names of the entries of theta."""
+        """Return names for theta's entries."""
         raise NotImplementedError
 
 
@@ -115,7 +115,7 @@ class Prior:
     Parameters
     ----------
     given : array-like of shape (K,) or None
-        The probabilities that do not move.
+        Fixed probabilities, None for the shares.
     """
 
     def __init__(self, given):
@@ -128,14 +128,14 @@ class Prior:
         return N / N.sum(axis=-1, keepdims=True)
 
     def pull(self, N, g):
-        """Return the gradients in N of gradients g in the probabilities, both (m, K)."""
+        """Return the gradients in N for gradients g in the probabilities, both (m, K)."""
         if self.given is not None:
             return np.zeros_like(g)
         return (g - g @ self.of(N)[:, None]) / N.sum()
 
 
 def pull_means(N, E, gE):
-    """Return (gN, gM) of gradients gE (m, B, s) in the means E = M / N."""
+    """Return (gN, gM) for gradients gE (m, B, s) in the means E = M / N."""
     gM = gE / N[:, None]
     return -np.sum(gM * E, axis=-1), gM
 
@@ -146,19 +146,19 @@ def names_of(term, classes, features):
 
 
 class MomentLayout(ParameterLayout):
-    """A vector of parameters, with one axis before it as theta (1, p).
+    """A parameter vector; theta (1, p) has one more axis in front.
 
     Parameters
     ----------
     size : int
         Number of parameters, p.
     n_classes : int
-        Number of classes, which have a score each.
+        Number of classes; each has a score.
     """
 
     def __init__(self, size, n_classes):
         super().__init__(1, size, False)
-        object.__setattr__(self, "n_classes", n_classes)  # it is frozen
+        object.__setattr__(self, "n_classes", n_classes)  # the dataclass is frozen
 
     @property
     def n_predictions(self):
@@ -166,21 +166,21 @@ class MomentLayout(ParameterLayout):
 
 
 class Difference:
-    """The score of the second class above that of the first."""
+    """The second class's score minus the first one's."""
 
     def __call__(self, raw):
         """Return the decision values, (m,)."""
         return raw[:, 1] - raw[:, 0]
 
     def jacobian(self, raw):
-        """Return the derivative of the decision values in the scores, (m, 1, .)."""
+        """Return the decision values' derivative in the scores, (m, 1, .)."""
         J = np.zeros((len(raw), 1, raw.shape[1]))
         J[:, 0, :2] = -1.0, 1.0
         return J
 
 
 class Scores:
-    """The scores of K classes, without what other columns there are.
+    """The scores for K classes, without any further columns.
 
     Parameters
     ----------
@@ -196,13 +196,13 @@ class Scores:
         return raw[:, : self.n_classes]
 
     def jacobian(self, raw):
-        """Return the derivative of the decision values in the scores, (m, K, .)."""
+        """Return the decision values' derivative in the scores, (m, K, .)."""
         K = self.n_classes
         return np.broadcast_to(np.eye(K, raw.shape[1]), (len(raw), K, raw.shape[1]))
 
 
 class MomentResponses(Responses):
-    """The largest score is the label; two classes have one decision value."""
+    """The label is the class with the largest score; two classes have one decision value."""
 
     def transform(self, model):
         n_classes = len(model.classes_)
@@ -232,5 +232,5 @@ class MomentFormulation:
 
     @property
     def loss(self):
-        """The log loss of the scores."""
+        """The scores' log loss."""
         return self.model.loss

@@ -1,4 +1,4 @@
-"""Counts of events in each class: the discrete naive Bayes models.
+"""Event counts in each class: the discrete naive Bayes models.
 
 The terms are the counts themselves. The parameters are `feature_log_prob_`, class by class,
 and `class_log_prior_`.
@@ -13,12 +13,12 @@ from skinfluence.moments.base import MomentModel, Prior, names_of
 
 __all__ = ["BernoulliMoments", "CategoricalMoments", "ComplementMoments", "MultinomialMoments"]
 
-# Smoothing below which scikit-learn raises it unless force_alpha is True.
+# scikit-learn raises a smaller smoothing to this value unless force_alpha is True.
 _SMALLEST_ALPHA = 1e-10
 
 
 class _Counts(MomentModel):
-    """What the four models share: the prior, the terms and scores that are linear in them."""
+    """Common to the four models: prior, terms, and scores that are linear in the terms."""
 
     centred = False
     has_prior = True
@@ -57,7 +57,7 @@ class _Counts(MomentModel):
         raise NotImplementedError
 
     def pull_log_prob(self, N, M, g):
-        """Return (gN, gM) of gradients g (m, K, s) in it."""
+        """Return (gN, gM) for its gradients g (m, K, s)."""
         raise NotImplementedError
 
     def _parts(self, theta):
@@ -88,10 +88,10 @@ class _Counts(MomentModel):
 
 
 class MultinomialMoments(_Counts):
-    """MultinomialNB: log of smoothed counts over their sum.
+    """MultinomialNB: logarithm of smoothed counts divided by their sum.
 
-    With F_kj = M_kj + alpha, feature_log_prob_kj = log F_kj - log sum_j F_kj; the sum is over
-    the columns of one feature for categories.
+    With F_kj = M_kj + alpha, feature_log_prob_kj = log F_kj - log sum_j F_kj. For categories,
+    the sum is over one feature's columns.
     """
 
     def __init__(self, estimator):
@@ -121,11 +121,11 @@ class MultinomialMoments(_Counts):
 
 
 class CategoricalMoments(MultinomialMoments):
-    """CategoricalNB: a multinomial model for each feature, over the counts of its categories.
+    """CategoricalNB: a multinomial model for each feature, with its category counts.
 
-    A category has as many columns as there are numbers up to the largest one. A refit has
-    only those up to the largest number that is left, at least `min_categories`; the entries of
-    others are NaN.
+    A feature has a column for each integer up to its largest category. A refit only has
+    columns up to the largest remaining category, and at least `min_categories`. Entries for
+    other columns are NaN.
     """
 
     smooth_in_rows = False
@@ -170,10 +170,10 @@ class CategoricalMoments(MultinomialMoments):
 
 
 class ComplementMoments(_Counts):
-    """ComplementNB: counts of all other classes, A_kj = sum_l M_lj + alpha - M_kj.
+    """ComplementNB: counts in all other classes, A_kj = sum_l M_lj + alpha - M_kj.
 
     With L = log A - log sum_j A, feature_log_prob_ is -L, or L/sum_j L with `norm`. The prior
-    counts for a single class only.
+    matters only if there is a single class.
     """
 
     def __init__(self, estimator):
@@ -201,9 +201,9 @@ class ComplementMoments(_Counts):
 
 
 class BernoulliMoments(_Counts):
-    """BernoulliNB: counts of samples with a feature, of binarized X.
+    """BernoulliNB: the number of samples that have a feature, from binarized X.
 
-    feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha), and the score of class k is
+    feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha), and class k has the score
     log pi_k + sum_j [x_j log p_kj + (1 - x_j) log(1 - p_kj)].
     """
 

@@ -1,7 +1,7 @@
-"""Shrunk covariances and inverses as functions of means of powers, with their derivatives.
+"""Shrunk covariances and inverses as functions of moments, with their derivatives.
 
-A covariance of one class reads the means E over its rows of the terms d, d d' and, for
-Ledoit-Wolf shrinkage, d (d^2)' and d^2 (d^2)'. Derivatives are those at the mean, E[d] = 0.
+One class's covariance depends on the means E over its rows for the terms d, d d' and, with
+Ledoit-Wolf shrinkage, d (d^2)' and d^2 (d^2)'. Derivatives are taken at the mean, E[d] = 0.
 """
 
 import numpy as np
@@ -10,9 +10,9 @@ __all__ = ["Covariance", "Inverse", "without_rounding"]
 
 
 def without_rounding(variance, square, N):
-    """Return variances E[d^2] - E[d]^2, and 0 for those that rounding leaves of constants.
+    """Return variances E[d^2] - E[d]^2, but exactly 0 for constant features.
 
-    A removal may leave a feature constant. Then the difference of sums is not exactly 0.
+    A removal may leave a feature constant. Then the difference between sums is not exactly 0.
     """
     return np.where(variance > 16.0 * np.finfo(np.float64).eps * N * square, variance, 0.0)
 
@@ -22,19 +22,19 @@ def _diagonal(A):
 
 
 class Covariance:
-    """The covariance of a class: S, shrunk towards a multiple of the identity.
+    """A class's covariance S, shrunk towards a multiple of the identity.
 
     Parameters
     ----------
     n_features : int
         Number of features, d.
     shrinkage : float, "auto" or None
-        With a number r, (1 - r) S + r m I; "auto" is the Ledoit-Wolf shrinkage of the
+        A number r gives (1 - r) S + r m I; "auto" is the Ledoit-Wolf shrinkage for the
         standardised features.
     target : float or None, default=None
         m; None for the mean variance, tr(S)/d.
     lost_freedom : int, default=0
-        f of sums over N - f in the place of means, without "auto".
+        f, if sums are divided by N - f instead of N; not used with "auto".
     """
 
     def __init__(self, n_features, shrinkage, target=None, lost_freedom=0):
@@ -45,7 +45,7 @@ class Covariance:
         self.target = target
 
     def terms(self, D):
-        """Return the terms of centred rows, (m, s)."""
+        """Return the terms for centred rows, (m, s)."""
         m, squares = len(D), D * D
         parts = [D, (D[:, :, None] * D[:, None]).reshape(m, -1)]
         if self.automatic:
@@ -54,7 +54,7 @@ class Covariance:
         return np.concatenate(parts, axis=1)
 
     def pull_terms(self, gM, D):
-        """Return the gradients of gM . t in the rows, (m, d)."""
+        """Return gM . t's gradients in the rows, (m, d)."""
         g, B, *higher = self._parts(gM)
         g = g + np.einsum("mij,mj->mi", B + B.swapaxes(-1, -2), D)
         if higher:
@@ -65,13 +65,13 @@ class Covariance:
         return g
 
     def _parts(self, E):
-        """Return E[d] and the matrices of E, (..., d, d) each."""
+        """Return E[d] and the matrices in E, (..., d, d) each."""
         d = self.d
         matrices = E[..., d:].reshape(*E.shape[:-1], -1, d, d)
         return [E[..., :d], *np.moveaxis(matrices, -3, 0)]
 
     def of(self, N, E):
-        """Return the covariances, (..., d, d), of counts N (...) and means E (..., s)."""
+        """Return the covariances, (..., d, d), for counts N (...) and means E (..., s)."""
         a, H, *higher = self._parts(E)
         S = self._spread(N, a, H)
         if self.automatic:
@@ -90,7 +90,7 @@ class Covariance:
         return np.where(moves[..., :, None] & moves[..., None, :], S, 0.0)
 
     def pull(self, N, E, g):
-        """Return (gN (m, K), gE (m, K, s)) of gradients g (m, K, d, d) in covariances."""
+        """Return (gN (m, K), gE (m, K, s)) for gradients g (m, K, d, d) in covariances."""
         g = 0.5 * (g + g.swapaxes(-1, -2))
         gE = np.zeros((*g.shape[:2], E.shape[-1]))
         if self.automatic:
@@ -105,13 +105,13 @@ class Covariance:
         return -f * along * (factor / N) ** 2, gE
 
     def _unbiased(self, N):
-        """Return N / (N - f), for f = 0 also of N = 0."""
+        """Return N / (N - f); for f = 0 this is 1 even if N = 0."""
         return N / (N - self.lost_freedom) if self.lost_freedom else np.ones_like(N)
 
     def _ledoit_wolf(self, N, a, H, S, G, F):
-        """Return the covariance, and the numbers on the way.
+        """Return the covariance and the intermediate results.
 
-        With R the correlations, v the variances and U_jk = E[(d - a)_j^2 (d - a)_k^2],
+        With the correlations R, the variances v and U_jk = E[(d - a)_j^2 (d - a)_k^2],
 
             beta = (sum_jk U_jk/(v_j v_k) - |R|^2)/(d N),   delta = (|R|^2 - d m^2)/d,
 
@@ -123,7 +123,7 @@ class Covariance:
         U = U + square[..., :, None] * _diagonal(H)[..., None, :]
         U = U + 4.0 * a[..., :, None] * a[..., None, :] * H
         U = U - 3.0 * square[..., :, None] * square[..., None, :]
-        # scikit-learn's StandardScaler leaves constant features as they are.
+        # scikit-learn's StandardScaler does not change constant features.
         variance = _diagonal(S)
         moves = variance > 1e-26 * np.maximum(_diagonal(H).max(axis=-1, keepdims=True), 1e-300)
         v = np.where(moves, variance, 1.0)
@@ -170,15 +170,15 @@ class Covariance:
 
 
 class Inverse:
-    """P = D^-1 (D^-1 A D^-1)^+ D^-1 of a covariance A.
+    """P = D^-1 (D^-1 A D^-1)^+ D^-1 for a covariance A.
 
     Parameters
     ----------
     scaled : bool
-        Whether D has the standard deviations sqrt(A_jj), and 1 for 0; else D = I, which
-        matters for singular A only.
+        Whether D has the standard deviations sqrt(A_jj), with 1 in place of 0; else D = I.
+        This only matters for singular A.
     cutoff : float or None
-        Eigenvalues of D^-1 A D^-1 of at most this are dropped; None for those at rounding.
+        Eigenvalues of D^-1 A D^-1 up to this are dropped; None for those at rounding error.
     """
 
     def __init__(self, scaled, cutoff):
@@ -190,7 +190,7 @@ class Inverse:
         variance = _diagonal(A)
         e = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
         factors = self._factors_of(A, e)
-        if self.scaled or factors[2][1].all():  # any D gives the inverse of a regular A
+        if self.scaled or factors[2][1].all():  # any D gives the inverse if A is regular
             return factors
         singular = ~factors[2][1].all(axis=-1)
         return self._factors_of(A, np.where(singular[..., None], 1.0, e))
@@ -209,12 +209,12 @@ class Inverse:
         return Q * e[..., :, None] * e[..., None, :]
 
     def drops_more_than_rounding(self, A):
-        """Return whether a direction that varies is dropped: P has no derivative formula."""
+        """Return whether a direction with variance is dropped: P has no derivative formula."""
         _, _, (values, kept, rounding) = self._factors(A)
         return bool(np.any(~kept & (values > 100.0 * rounding)))
 
     def pull(self, A, g):
-        """Return gradients in A of gradients g in P, both (m, d, d)."""
+        """Return gradients in A for gradients g in P, both (m, d, d)."""
         e, Q, _ = self._factors(A)
         outer = e[:, None] * e
         g = 0.5 * (g + g.swapaxes(-1, -2))

@@ -1,4 +1,4 @@
-"""The training rows of a moment model and their sums, with and without some of the rows."""
+"""A moment model's training rows and their sums, with and without some rows."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -14,7 +14,7 @@ __all__ = ["MomentData", "MomentRows"]
 
 
 class MomentRows:
-    """Rows and their scores, in the place of a design.
+    """Rows and their scores, used instead of a design.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class MomentRows:
     X : {ndarray, sparse matrix} of shape (m, d)
         Rows.
     n_scores : int or None, default=None
-        Number of scores that are wanted, None for all.
+        Number of scores to return, None for all.
     """
 
     has_metric = False
@@ -43,20 +43,20 @@ class MomentRows:
 
 @dataclass(frozen=True, eq=False)
 class MomentData:
-    """The training rows, in the place of an objective.
+    """The training rows, used instead of an objective.
 
     Parameters
     ----------
     formulation : MomentFormulation
         The model.
     X : {ndarray, sparse matrix} of shape (n, d)
-        Rows as `fit` takes them.
+        Rows in the form that `fit` takes.
     target : ndarray of shape (n,)
-        Codes of the classes.
+        Class codes.
     sample_weight : ndarray of shape (n,)
         Weights.
     index : Index or None, default=None
-        Names of the rows.
+        Row names.
     """
 
     formulation: MomentFormulation
@@ -68,7 +68,7 @@ class MomentData:
     is_distributed = False
 
     def __getstate__(self):
-        # Centres and sums are computed again, which keeps pickles small.
+        # Centres and sums are not stored, which keeps pickles small.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
@@ -88,21 +88,21 @@ class MomentData:
 
     @property
     def weight_sum(self):
-        """Sum of the weights, S."""
+        """The weights' sum, S."""
         return float(self.sample_weight.sum())
 
     @property
     def n_blocks(self):
-        """Number of classes with sums, B: K, and one more if the model counts rows."""
+        """Number of classes with sums, B: K, or K + 1 if the model counts rows."""
         return self.model.n_classes + int(self.model.counts_rows)
 
     @property
     def counts(self):
-        """Number of rows with a weight in each class, (K,)."""
+        """Number of rows with positive weight in each class, (K,)."""
         return np.bincount(self.target, self.sample_weight > 0, self.model.n_classes)
 
     def take(self, rows):
-        """Return the same of some rows."""
+        """Return the data for some rows."""
         index = None if self.index is None else self.index[rows]
         return replace(
             self,
@@ -113,7 +113,7 @@ class MomentData:
         )
 
     def append(self, more):
-        """Return the same with the rows of another behind them."""
+        """Return the data with another object's rows appended."""
         stack = sparse.vstack if sparse.issparse(self.X) else np.concatenate
         X = stack([self.X, more.X])
         return replace(
@@ -126,7 +126,7 @@ class MomentData:
 
     @cached_property
     def centres(self):
-        """Means of the classes, (B, d); None if the model does not centre its rows."""
+        """Class means, (B, d); None if the model does not centre its rows."""
         model, B = self.model, self.n_blocks
         if not model.centred:
             return None
@@ -140,22 +140,22 @@ class MomentData:
 
     @cached_property
     def sums(self):
-        """Sums of all rows, N (B,) and M (B, s)."""
+        """Sums over all rows, N (B,) and M (B, s)."""
         _ = self.centres
         N, M, _ = self.sums_of(np.arange(self.n_rows), np.zeros(self.n_rows, np.intp), 1)
         return N[0], M[0]
 
     @cached_property
     def n_terms(self):
-        """Number of terms of a row, s."""
+        """Number of terms per row, s."""
         return self._terms(np.arange(1), self.target[:1]).shape[1]
 
     def row_blocks(self, width, n_jobs=None):
-        """Return blocks of rows that hold a few arrays of some width."""
+        """Return row blocks for which a few arrays with the given width fit into memory."""
         return row_blocks(self.n_rows, 32 * width, n_jobs=n_jobs)
 
     def _members(self, rows):
-        """Generate one (B, m) matrix of weights for each kind of centre of the rows."""
+        """Generate one weight matrix (B, m) for each set of centres that the rows use."""
         target, B, K = self.target[rows], self.n_blocks, self.model.n_classes
         places = np.arange(len(target))
         shape = (B, len(target))
@@ -166,7 +166,7 @@ class MomentData:
             yield sparse.csr_array((np.ones(len(target)), (full, places)), shape=shape)
 
     def centred(self, rows, codes):
-        """Return prepared rows minus the centres of some classes."""
+        """Return prepared rows minus the centres for the given classes."""
         X = self.model.prepare(self.X[rows])
         return X if self.centres is None else X - self.centres[codes]
 
@@ -174,19 +174,19 @@ class MomentData:
         return self.model.terms(self.centred(rows, codes))
 
     def sums_of(self, rows, owner, n_groups):
-        """Return the sums over groups of rows.
+        """Return the sums over row groups.
 
         Parameters
         ----------
         rows, owner : ndarray of shape (m,)
-            Rows, and the group of each.
+            Rows, and each row's group.
         n_groups : int
             Number of groups, G.
 
         Returns
         -------
         N, M, count : ndarray of shape (G, B), (G, B, s) and (G, K)
-            Sums, and the numbers of rows with a weight.
+            Sums, and the numbers of rows with positive weight.
         """
         model, B, K = self.model, self.n_blocks, self.model.n_classes
         N, M, count = np.zeros((n_groups, B)), None, np.zeros((n_groups, K), np.intp)
@@ -210,24 +210,24 @@ class MomentData:
         return N, M.reshape(n_groups, B, s), count
 
     def beside(self, X, codes):
-        """Return other rows of weight 1 around the same centres."""
+        """Return other rows with weight 1 around the same centres."""
         other = replace(self, X=X, target=codes, sample_weight=np.ones(len(codes)), index=None)
         vars(other)["centres"] = self.centres
         return other
 
     def influence(self, gN, gM, rows, n_jobs=None, weight_sum=None):
-        """Return S/w_i times the derivatives in the number of times that a row occurs.
+        """Return S/w_i times the derivatives in each row's multiplicity.
 
         Parameters
         ----------
         gN, gM : ndarray of shape (m, B) and (m, B, s)
-            Pull-backs of m scalars.
+            Pull-backs for m scalars.
         rows : ndarray of shape (r,)
             Rows.
         n_jobs : int or None
             Number of threads.
         weight_sum : float or None
-            S, None for that of these rows.
+            S, None for the sum over these rows' weights.
 
         Returns
         -------
@@ -254,7 +254,7 @@ class MomentData:
         return out
 
     def pulled(self, gN, gM, D, codes):
-        """Return gN_k + gM_k . t of centred rows D (r, .) with classes k, (m, r)."""
+        """Return gN_k + gM_k . t for centred rows D (r, .) with classes k, (m, r)."""
         terms = self.model.terms(D)
         out = np.empty((len(gN), len(codes)))
         for k in np.unique(codes):
@@ -263,7 +263,7 @@ class MomentData:
         return out
 
     def cotangents(self, gM):
-        """Generate w_i (d/dx) of gM . t on all training rows for each scalar, (n, d)."""
+        """Generate w_i (d/dx) gM . t at all training rows for each scalar, (n, d)."""
         K, n = self.model.n_classes, self.n_rows
         for line in gM:
             B = np.empty((n, self.X.shape[1]))

@@ -11,7 +11,7 @@ __all__ = ["LinearMoments", "QuadraticMoments"]
 
 
 class _Full(MomentModel):
-    """Terms of means and covariances of each class."""
+    """Terms for each class's mean and covariance."""
 
     covariance: Covariance
 
@@ -22,7 +22,7 @@ class _Full(MomentModel):
         return self.covariance.pull_terms(gM, D)
 
     def split(self, V):
-        """Return V (..., p) as the blocks of parameters."""
+        """Return V (..., p) split into parameter blocks."""
         return np.split(V, np.cumsum(self.sizes)[:-1], axis=-1)
 
 
@@ -39,13 +39,13 @@ def _refuse_estimator(estimator):
 class LinearMoments(_Full):
     """LinearDiscriminantAnalysis: `coef_` and `intercept_`.
 
-    With the means mu_k, probabilities pi_k and the inverse P of the covariance within classes,
+    With the means mu_k, probabilities pi_k and the inverse P of the within-class covariance,
 
         coef_k = P (mu_k - m),   intercept_k = log pi_k - (mu_k - m)'P(mu_k - m)/2 - m'coef_k,
 
-    m = sum_k pi_k mu_k for the solver "svd", whose covariance is sum_k N_k S_k / n with
-    the covariances S_k of the classes; for the other solvers m = 0, and the covariance is
-    sum_k pi_k S_k with S_k shrunk. Two classes have the difference of their coefficients.
+    For the solver "svd", m = sum_k pi_k mu_k and the covariance is sum_k N_k S_k / n with the
+    class covariances S_k. For the other solvers, m = 0 and the covariance is sum_k pi_k S_k
+    with shrunk S_k. Two classes have the difference between their coefficients.
     """
 
     def __init__(self, estimator):
@@ -68,13 +68,13 @@ class LinearMoments(_Full):
         return Inverse(True, self.tol**2 * (n - self.lost_freedom) / n)
 
     def _shares(self, N):
-        """Return the weights of the classes in the covariance, (..., K)."""
+        """Return the class weights in the covariance, (..., K)."""
         if not self.by_svd:
             return self.prior.of(N)
         return N / (N.sum(axis=-1, keepdims=True) - self.lost_freedom)
 
     def _parts(self, N, M, C):
-        """Return means, their centre, covariances of classes, that within, and P."""
+        """Return means, their centre, class covariances, within-class covariance and P."""
         E = M / N[..., None]
         mean = C + E[..., : self.n_features]
         pi = self.prior.of(N)
@@ -86,7 +86,7 @@ class LinearMoments(_Full):
         return E, mean, centre, of_classes, within, self._inverse(N).of(within)
 
     def check(self, N, M, C):
-        """Raise if the fit has no derivative of this form."""
+        """Raise if this formula does not give the fit's derivative."""
         within = self._parts(N, M, C)[4]
         if self.by_svd and self._inverse(N).drops_more_than_rounding(within):
             raise UnsupportedEstimatorError(
@@ -171,7 +171,7 @@ class LinearMoments(_Full):
 class QuadraticMoments(_Full):
     """QuadraticDiscriminantAnalysis: means, regularised covariances S_k, probabilities.
 
-    The score of class k is log pi_k - 1/2 [log det S_k + (x - mu_k)'S_k^-1(x - mu_k)].
+    Class k has the score log pi_k - 1/2 [log det S_k + (x - mu_k)'S_k^-1(x - mu_k)].
     """
 
     def __init__(self, estimator):
@@ -195,7 +195,7 @@ class QuadraticMoments(_Full):
         covariance = self.covariance.of(N, E)
         parts = [mean.reshape(*lead, -1), covariance.reshape(*lead, -1), self.prior.of(N)]
         theta = np.concatenate(parts, axis=-1)
-        # scikit-learn refuses to fit too few samples and singular covariances.
+        # scikit-learn raises if a class has too few samples or a singular covariance.
         smallest = np.linalg.eigvalsh(covariance)[..., 0].min(axis=-1)
         theta[(rows.min(axis=-1) < self.fewest) | (smallest <= self.tol)] = np.nan
         return theta

@@ -1,4 +1,4 @@
-"""What the mirrors of moment models have in common."""
+"""Mixins for scikit-learn's moment models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MomentMixin", "WeightedMomentMixin"]
 
 
 class _Moments(Coefficients):
-    """Fitted statistics in one vector, laid out as the model's formulas say."""
+    """Fitted statistics in one vector, with the layout from the model's formulas."""
 
     def layout(self, model):
         return MomentLayout(len(self.vector(model, None)), len(model.classes_))
@@ -38,7 +38,7 @@ class _Moments(Coefficients):
         return model._moments(model).names(classes, features)
 
     def labels_and_features(self, model):
-        """Return the names of classes and features."""
+        """Return class and feature names."""
         features = self.column_names(model, model.n_features_in_)
         return [str(label) for label in model.classes_.tolist()], features
 
@@ -50,7 +50,7 @@ class _Moments(Coefficients):
 class MomentMixin(InfluenceEstimatorMixin):
     """An estimator whose parameters are means, variances and counts.
 
-    Stands before a class of scikit-learn without sample weights.
+    List before a scikit-learn class without sample weights.
     """
 
     _parameters = _Moments()
@@ -59,11 +59,11 @@ class MomentMixin(InfluenceEstimatorMixin):
     _moments: ClassVar[type[MomentModel]]
     _takes_weights = False
     _has_objective = False
-    #: What `validate_data` is called with, as by scikit-learn's own `predict`.
+    #: Arguments for `validate_data`, as in scikit-learn's own `predict`.
     _row_checks: ClassVar[dict[str, Any]] = {}
 
     def fit(self, X: MatrixLike, y: ArrayLike) -> Self:  # type: ignore[override]
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
         Parameters
         ----------
@@ -92,12 +92,12 @@ class MomentMixin(InfluenceEstimatorMixin):
 
 
 class WeightedMomentMixin(MomentMixin):
-    """The same before a class of scikit-learn with sample weights."""
+    """The same mixin for a scikit-learn class with sample weights."""
 
     _takes_weights = True
 
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the model as scikit-learn does, and remember the training data.
+        """Fit the model as scikit-learn does, and store the training data.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class WeightedMomentMixin(MomentMixin):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples; None for ones.
+            Sample weights; None for ones.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Gaussian classes with variances of each feature: GaussianNB and NearestCentroid."""
+"""Gaussian classes with one variance per feature: GaussianNB and NearestCentroid."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ __all__ = ["CentroidMoments", "GaussianMoments"]
 
 
 class _Diagonal(MomentModel):
-    """Terms d and d^2 of d = x - c: means and variances of each feature."""
+    """Terms d and d^2 for d = x - c, which give each feature's mean and variance."""
 
     def terms(self, D):
         return np.concatenate([D, D * D], axis=1)
@@ -26,7 +26,7 @@ class _Diagonal(MomentModel):
         return C + a, without_rounding(b - a * a, b, N[..., None])
 
     def split(self, V):
-        """Return V (..., p) as the blocks of parameters."""
+        """Return V (..., p) split into parameter blocks."""
         K, d = self.n_classes, self.n_features
         return np.split(V, np.cumsum(self.sizes(K, d))[:-1], axis=-1)
 
@@ -34,8 +34,8 @@ class _Diagonal(MomentModel):
 class GaussianMoments(_Diagonal):
     """GaussianNB: means mu, variances v + epsilon, class probabilities pi.
 
-    epsilon is `var_smoothing` times the largest variance of a feature over all rows, without
-    weights. The score of class k is
+    epsilon is `var_smoothing` times the largest feature variance over all rows, without
+    weights. Class k has the score
 
         log pi_k - 1/2 sum_j [log 2 pi v_kj + (x_j - mu_kj)^2 / v_kj].
     """
@@ -114,7 +114,7 @@ class GaussianMoments(_Diagonal):
 
 
 class _CentroidLoss(SoftmaxLoss):
-    """Log loss of the first K columns; the others decide on labels only."""
+    """Log loss for the first K columns; the other columns only determine labels."""
 
     def __init__(self, n_classes):
         self.n_classes = n_classes
@@ -139,9 +139,9 @@ class _CentroidLoss(SoftmaxLoss):
 class CentroidMoments(_Diagonal):
     """NearestCentroid: centroids c, standard deviations s within classes, probabilities pi.
 
-    The score of class k is 2 log pi_k - sum_j (x_j - c_kj)^2 / s_j^2, with 1 in place of
-    s_j = 0. If all pi_k are equal, the label is that of the nearest centroid in the features
-    as they are; the squared distances are K more columns of the scores.
+    Class k has the score 2 log pi_k - sum_j (x_j - c_kj)^2 / s_j^2, with 1 in place of
+    s_j = 0. If all pi_k are equal, the label is the class with the nearest centroid in the
+    unscaled features; the scores have K more columns with these squared distances.
     """
 
     def __init__(self, estimator):

@@ -1,7 +1,7 @@
-"""A fitted moment model: the answers of the public methods.
+"""The problem for a fitted moment model: results for the public methods.
 
-Influence is the pull-back of a scalar's gradient to the sums, times the terms of each row, see
-`base`. Removal subtracts the sums of the rows that leave: "newton" and "exact" are the refit,
+Influence pulls a scalar's gradient back to the sums and multiplies it by each row's terms, see
+`base`. Removal subtracts the removed rows' sums: "newton" and "exact" are the refit,
 "influence" is first order in the sums.
 """
 
@@ -25,12 +25,12 @@ from skinfluence.targets import ClassCodes
 
 __all__ = ["MomentProblem", "MomentQuery"]
 
-# Relative difference between fitted statistics and those of given data, by precision.
+# Largest relative difference between fitted and recomputed statistics, by precision.
 _SAME = {np.dtype(np.float32): 1e-3}
 
 
 class MomentQuery:
-    """Query rows with the gradients of scalars in their scores.
+    """Query rows with gradients in their scores.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class MomentQuery:
 
     @property
     def design(self):
-        """Whoever has the rows in `X`."""
+        """The object that has the rows in `X`."""
         return self
 
     def take(self, rows):
-        """Return the same of some rows."""
+        """Return the query for some rows."""
         return MomentQuery(self.model, self.theta, self.X[rows], self.raw_gradient[rows])
 
     def toarray(self):
@@ -64,21 +64,21 @@ class MomentQuery:
         return self.model.pull_raw(self.theta, X, self.raw_gradient)
 
     def blocks(self, width, n_jobs=None):
-        """Return blocks of rows whose gradients and arrays of a width fit into memory."""
+        """Return row blocks whose gradients and arrays with this width fit into memory."""
         row_bytes = 8 * (width + 4 * self.theta.size)
         return row_blocks(len(self), row_bytes, n_jobs=n_jobs)
 
     def sum(self):
-        """Return the sum of the gradients, (p,)."""
+        """Return the gradients' sum, (p,)."""
         return sum(self.take(block).toarray().sum(axis=0) for block in self.blocks(0))
 
     def to_rows(self):
-        """Return the gradients of the scalars in the rows, (m, d)."""
+        """Return the scalars' gradients in the rows, (m, d)."""
         return self.model.pull_input(self.theta, self.X, self.raw_gradient)
 
 
 class MomentProblem(MomentRemoval, Problem):
-    """The problem of an estimator whose parameters are means, variances and counts."""
+    """The problem for an estimator whose parameters are means, variances and counts."""
 
     def of(self, estimator):
         return MomentProblem(estimator)
@@ -127,7 +127,7 @@ class MomentProblem(MomentRemoval, Problem):
         return rows, codes
 
     def check_rows(self, formulation, X):
-        """Return samples as `fit` takes them, after checks of their values."""
+        """Check the samples' values and return them in the form that `fit` takes."""
         if distributed.is_dask(X):
             raise UnsupportedEstimatorError(
                 f"{self.name} does not take dask arrays: call compute() on them."
@@ -166,7 +166,7 @@ class MomentProblem(MomentRemoval, Problem):
 
     @staticmethod
     def _fit_of(data):
-        """Return the parameters of training data, (p,)."""
+        """Return the parameters for training data, (p,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return data.model.params(*data.sums, data.centres, data.counts)
 
@@ -174,7 +174,7 @@ class MomentProblem(MomentRemoval, Problem):
 
     @property
     def checked_data(self):
-        """The training data, in which every class has a weight."""
+        """The training data, after a check that every class has a positive weight."""
         data = self.objective
         empty = data.counts == 0
         if empty.any():
@@ -210,7 +210,7 @@ class MomentProblem(MomentRemoval, Problem):
         return out
 
     def _raw(self, theta, rows):
-        """Return scores of checked rows, (m, K)."""
+        """Return scores for checked rows, (m, K)."""
         model = self.formulation.model
         with np.errstate(divide="ignore", invalid="ignore"):
             return model.raw(theta, model.prepare(rows))
@@ -226,7 +226,7 @@ class MomentProblem(MomentRemoval, Problem):
         return MomentQuery(self.formulation.model, theta, rows, gradient)
 
     def _influence(self, V, rows=None, n_jobs=None):
-        """Return the influence of training rows on scalars with gradients V (m, p)."""
+        """Return the training rows' influence on scalars with gradients V (m, p)."""
         data = self.data_of_fit
         rows = np.arange(data.n_rows) if rows is None else rows
         gN, gM = data.model.pull(*data.sums, data.centres, V)
@@ -234,12 +234,12 @@ class MomentProblem(MomentRemoval, Problem):
 
     @property
     def _width(self):
-        """Numbers that one scalar takes on its way back."""
+        """Array entries needed to pull back one scalar."""
         data = self.objective
         return 4 * data.n_blocks * data.n_terms + data.n_rows
 
     def _param_blocks(self):
-        """Generate blocks of parameters with their unit vectors."""
+        """Generate parameter blocks with their unit vectors."""
         p = len(self.params)
         for block in row_blocks(p, 8 * (p + self._width)):
             V = np.zeros((block.stop - block.start, p))
@@ -304,7 +304,7 @@ class MomentProblem(MomentRemoval, Problem):
         query, width = self.check_query(X, y), self._width
         row_bytes = 8 * (width + 4 * query.theta.size)
         blocks = row_blocks(len(query), row_bytes, working_memory=working_memory)
-        self.data_of_fit  # noqa: B018  # raises now, and not in the generator
+        self.data_of_fit  # noqa: B018  # raises here, not in the generator
 
         def generate():
             for block in blocks:
@@ -440,7 +440,7 @@ class MomentProblem(MomentRemoval, Problem):
         return (values, indices) if return_influence else indices
 
     def _warn_of_weights(self, result):
-        """Warn of NaN for rows of weight 0 that a statistic has counted."""
+        """Warn that rows with weight 0 are NaN because a statistic counts them."""
         data = self.objective
         count = int(np.sum(data.sample_weight == 0)) if data.model.counts_rows else 0
         if count and np.isnan(result).any():

@@ -1,4 +1,4 @@
-"""Removal from a moment model: the sums of the rows that leave are subtracted.
+"""Removal from a moment model by subtracting the removed rows' sums.
 
 "newton" and "exact" are the refit, and "influence" is first order in the sums.
 """
@@ -26,7 +26,7 @@ class MomentRemoval:
     """Leave-one-out and group removal, checks by refits, and updates in place."""
 
     def start_removal(self, groups, cv, method, refine=None):
-        """Return the `Groups` of one call, after checks."""
+        """Check one call's arguments and return its `Groups`."""
         check_option("method", method, METHODS)
         check_refine(refine, method)
         data = self.data_of_fit if method == "influence" else self.checked_data
@@ -38,7 +38,7 @@ class MomentRemoval:
     def each_without(self, groups, method, write, n_jobs, verbose):
         """Call ``write(group, theta)`` with the parameters (p,) without each group.
 
-        NaN if there is no model; a warning names these groups.
+        The parameters are NaN if there is no model; a warning names these groups.
         """
         data = self.objective
         model, theta = data.model, self.params
@@ -206,7 +206,7 @@ class MomentRemoval:
         return compare_changes(predicted[indices], actual, indices, self.params)
 
     def _same_size(self, params):
-        """Return the parameters of a refit, NaN if it has others."""
+        """Return a refit's parameters, NaN if their number differs."""
         size = len(self.params)
         return params if len(params) == size else np.full(size, np.nan)
 
@@ -272,7 +272,7 @@ class MomentRemoval:
     def models_without(self, groups, method, *, refine=None, **options):
         """Return the fitted model without each group of rows, None if a class is lost.
 
-        See `Problem.models_without`. All methods fit again, because sums are exact.
+        See `Problem.models_without`. All methods fit again, because the sums are exact.
         """
         data = self.objective
         y = self.formulation.target.decode(data.target)
@@ -295,7 +295,7 @@ class MomentRemoval:
     def refit_by_solver(self, X, y, sample_weight):
         try:
             refit = self._fitted_on(X, y, sample_weight)
-        except np.linalg.LinAlgError as error:  # of singular covariances
+        except np.linalg.LinAlgError as error:  # from singular covariances
             raise ValueError(str(error)) from None
         fresh = self.of(copy.copy(self.estimator))
         vars(fresh.estimator).pop("feature_names_in_", None)

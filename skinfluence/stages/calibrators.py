@@ -1,14 +1,14 @@
-"""Calibrators: stages after a classifier, whose input is its decision value.
+"""Calibrators: stages behind a classifier, with its decision value as input.
 
-A calibrator has statistics s, which its fit computed from the decision values F_i, the labels
-and the weights of its training rows, and a response p(F; s). For the chain rule it has
+A calibrator has statistics s, which `fit` computed from its training rows' decision values
+F_i, labels and weights, and a response p(F; s). For the chain rule it has
 
-    weight_derivative    ds/dw_i of every training row,     (R, m)
-    input_derivative     ds/dF_i of every training row,     (R, m) or (R, m, K)
-    tangent              dp for given dF of queries and ds
+        weight_derivative    ds/dw_i for every training row,    (R, m)
+        input_derivative     ds/dF_i for every training row,    (R, m) or (R, m, K)
+        tangent              dp for given query dF and ds
 
-Both derivatives come from the condition that the fit solved: A ds = -(g_i + M dF_i) with A the
-Hessian of its loss, g_i the gradient of row i's term and M the mixed derivative.
+Both derivatives follow from the optimality condition in `fit`: A ds = -(g_i + M dF_i) with
+the loss's Hessian A, the gradient g_i from row i's term, and the mixed derivative M.
 """
 
 import numpy as np
@@ -21,14 +21,14 @@ class SigmoidStage:
     """Platt's sigmoid: p = expit(-(a F + b)), with the log loss to smoothed labels T.
 
         sum_i w_i (p_i - T_i) (F_i, 1) = 0,
-        T = (N_1 + 1)/(N_1 + 2) or 1/(N_0 + 2), with N the sums of the weights of the labels.
+            T = (N_1 + 1)/(N_1 + 2) or 1/(N_0 + 2), with N the weight sum for each label.
 
     Parameters
     ----------
     calibrator : object
         The fitted calibrator, with a_ and b_.
     F : ndarray of shape (m,)
-        Decision values that it was fitted on.
+        Decision values for the fit.
     positive : ndarray of bool, shape (m,)
         Labels.
     weight : ndarray of shape (m,)
@@ -43,7 +43,7 @@ class SigmoidStage:
         rows = np.vstack([F, np.ones(len(F))])
         curvature = weight * p * (1 - p)
         hessian = (rows * curvature) @ rows.T
-        # The smoothed labels move with the weights, too.
+        # The smoothed labels depend on the weights, too.
         smoothed = np.array(
             [
                 rows[:, ~positive] @ -weight[~positive] / (n0 + 2) ** 2,
@@ -57,7 +57,7 @@ class SigmoidStage:
         self.input_derivative = np.linalg.solve(hessian, mixed)
 
     def response(self, F):
-        """Return p (q,) of decision values."""
+        """Return p (q,) for decision values."""
         return expit(-(self.a * F + self.b))
 
     def tangent(self, F, moved, statistics):
@@ -68,10 +68,10 @@ class SigmoidStage:
 
 
 class IsotonicStage:
-    """Isotonic regression: values of blocks, and lines between neighbouring blocks.
+    """Isotonic regression: block values, and lines between neighbouring blocks.
 
-    The value of a block is the weighted mean of its labels. The statistics are the knots of
-    the lines: the decision values at the ends of the blocks, and the values there.
+    A block's value is the weighted mean over its labels. The statistics are the lines' knots:
+    the decision values at the blocks' ends, and the values there.
     """
 
     def __init__(self, calibrator, F, positive, weight):
@@ -88,7 +88,7 @@ class IsotonicStage:
         self.input_derivative = np.vstack([share, still])
 
     def response(self, F):
-        """Return p (q,) of decision values."""
+        """Return p (q,) for decision values."""
         return np.interp(F, self.x, self.y)
 
     def tangent(self, F, moved, statistics):
@@ -107,7 +107,7 @@ class IsotonicStage:
 
 
 class TemperatureStage:
-    """Temperature: p = softmax(beta z) of logits z, with the log loss of the labels.
+    """Temperature: p = softmax(beta z) for logits z, with the labels' log loss.
 
         sum_i w_i (sum_j p_ij z_ij - z_iy) = 0
 
@@ -116,7 +116,7 @@ class TemperatureStage:
     calibrator : object
         The fitted calibrator, with beta_.
     z : ndarray of shape (m, K)
-        Logits that it was fitted on.
+        Logits for the fit.
     codes : ndarray of int, shape (m,)
         Labels.
     weight : ndarray of shape (m,)
@@ -135,7 +135,7 @@ class TemperatureStage:
         self.input_derivative = -(weight[:, None] * mixed)[None] / curvature
 
     def response(self, z):
-        """Return p (q, K) of logits."""
+        """Return p (q, K) for logits."""
         return softmax(self.beta * z, axis=1)
 
     def tangent(self, z, moved, statistics):
@@ -146,9 +146,9 @@ class TemperatureStage:
 
 
 def as_logits(values, moved, *, are_probabilities):
-    """Return logits (q, K) of a classifier's responses, and their tangents (q, n, K).
+    """Return logits (q, K) for a classifier's responses, and their tangents (q, n, K).
 
-    As scikit-learn makes them: (-F, F) of one decision value, the logarithm of probabilities.
+    The conversion is scikit-learn's: (-F, F) from one decision value, or log probabilities.
     """
     if are_probabilities:
         shifted = values + 1e-12

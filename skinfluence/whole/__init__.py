@@ -1,4 +1,4 @@
-"""Influence and removal of everything that a pipeline's fit did, see `sweep`."""
+"""Influence and removal for a pipeline's whole fit, see `sweep`."""
 
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.problem import (

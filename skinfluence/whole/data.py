@@ -1,4 +1,4 @@
-"""What a pipeline was fitted on, and its fit on some of these rows."""
+"""A pipeline's training data, and its fit on a subset."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,7 +49,7 @@ class TrainingData:
         return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
 
     def take(self, rows):
-        """Return the same of some samples."""
+        """Return the training data for some samples."""
         n = self.n_rows
         params = {
             name: take_rows(value, rows) if _has_rows(value, n) else value
@@ -60,11 +60,11 @@ class TrainingData:
         )
 
     def without(self, rows):
-        """Return the same without some samples."""
+        """Return the training data without some samples."""
         return self.take(np.delete(np.arange(self.n_rows), rows))
 
     def behind(self, pipe):
-        """Return the same as a pipeline hands it to its last step."""
+        """Return the data that the pipeline passes to its last step."""
         name, last = pipe.steps[-1]
         params = self.params
         if not self.routing:
@@ -75,9 +75,9 @@ class TrainingData:
         return replace(self, X=through(steps_before(pipe), self.X, last), params=params)
 
     def append(self, X, y, sample_weight):
-        """Return the same with more samples behind them.
+        """Return the training data with more samples appended.
 
-        Weights of metadata are 1 for the new samples unless they are given.
+        Sample weights in the metadata are 1 for the new samples unless they are given.
         """
         n, m = self.n_rows, len(y)
         weight = np.ones(m) if sample_weight is None else np.asarray(sample_weight)
@@ -89,19 +89,19 @@ class TrainingData:
 
 
 def _stack(first, second):
-    """Return rows and more rows behind them, of the kind of the first.
+    """Return the second rows appended to the first, with the first one's type.
 
-    Rows keep their names if all have some.
+    Row names are kept if both have them.
     """
     if hasattr(first, "iloc"):
-        import pandas as pd  # it is there, because the first rows are its own
+        import pandas as pd  # installed, because the first rows are from pandas
 
         named = row_names(second) is not None
         if not named:
             columns = {"columns": first.columns} if hasattr(first, "columns") else {}
             second = type(first)(second, **columns)
         return pd.concat([first, second], ignore_index=not named)
-    if hasattr(first, "vstack"):  # a DataFrame of polars
+    if hasattr(first, "vstack"):  # a polars DataFrame
         if not isinstance(second, type(first)):
             second = type(first)(second, schema=first.schema)
         return first.vstack(second)
@@ -110,13 +110,13 @@ def _stack(first, second):
     if isinstance(first, list | tuple):
         return [*first, *second]
     second = second.toarray() if sparse.issparse(second) else np.asarray(second)
-    if first.dtype.kind in "fc" and second.dtype.kind in "SUMm":  # numbers in another form
+    if first.dtype.kind in "fc" and second.dtype.kind in "SUMm":  # numbers with another dtype
         second = second.astype(first.dtype)
     return np.concatenate([first, second.reshape(len(second), *first.shape[1:])])
 
 
 def _has_rows(value, n):
-    """Return whether a value of metadata has an entry for each sample."""
+    """Return whether a metadata value has an entry for each sample."""
     if value is None or isinstance(value, str | dict):
         return False
     shape = getattr(value, "shape", None)

@@ -1,7 +1,7 @@
-"""The influence methods of a pipeline, of everything that its fit did.
+"""Influence methods for a pipeline's whole fit.
 
-Each one takes the result of the last step at frozen transformers and adds what the stages
-add, see `sweep`. Samples are raw.
+Each method adds the stages' contribution, see `sweep`, to the last step's influence with
+fixed transformers. Samples are raw.
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ class WholeInfluence:
         return result
 
     def add_losses(self, sweep, X, query, block, out):
-        """Add what the stages do to the influence (m, n) on losses of a block of queries."""
+        """Add the stages' contribution to the influence (m, n) on losses for a query block."""
         part = query.take(block)
         if self.scaled is not None:
             return sweep.add_scales(part.toarray(), out)
@@ -62,7 +62,7 @@ class WholeInfluence:
 
     @staticmethod
     def one_by_one(X, query, start=0):
-        """Return a `Sample` for each query row; the first one is row `start` of X."""
+        """Return a `Sample` for each query row; the first one is row `start` in X."""
         samples = []
         for j in range(len(query)):
             raw, row = take_rows(X, [start + j]), slice(j, j + 1)
@@ -191,7 +191,7 @@ class WholeInfluence:
         return (values, indices) if return_influence else indices
 
     def raw_influence(self, X, hessian_solver):
-        """Return the influence on the raw prediction of one sample, (n, K)."""
+        """Return the influence on one sample's raw prediction, (n, K)."""
         sweep = self.sweep(hessian_solver)
         design = self.check_X(sweep.point.objective.formulation, X)
         K = len(sweep.point.theta)
@@ -203,17 +203,17 @@ class WholeInfluence:
 
     @staticmethod
     def blocks(sweep, query):
-        """Return blocks of queries whose gradients are held together."""
+        """Return query blocks whose gradients fit into memory together."""
         point, factor = sweep.point, sweep.factor
         row_bytes = 8 * len(point.rows)
         if point.objective.design.has_metric:
             row_bytes *= 1 + query.design.X.shape[1]
-        else:  # cotangents on as many statistics as there are columns, a few times
+        else:  # several cotangents, each with one statistic per column
             row_bytes += 8 * 8 * query.design.n_columns
         return influence.influence_blocks(point, factor, query, row_bytes=row_bytes)
 
     def warn_of_weights(self):
-        """Warn of rows of weight 0 that the transformers have seen."""
+        """Warn if the transformers were fitted on rows with weight 0."""
         count = int(np.sum(self.objective.sample_weight == 0))
         if count:
             warn(

@@ -1,7 +1,7 @@
 """Influence through the stages before a moment model.
 
-A training row pulls at the sums of its class. With the pull-back gM of a scalar, its cotangent
-on training row k is w_k (d/dx) gM . t(x_k); there is no Hessian in between, see `sweep`.
+A training row contributes to its class sums. If a scalar has the pull-back gM, its cotangent
+on training row k is w_k (d/dx) gM . t(x_k). No Hessian is involved, see `sweep`.
 """
 
 import numpy as np
@@ -15,12 +15,12 @@ __all__ = ["MomentSweep", "MomentWholeInfluence"]
 
 
 class MomentSweep(Sweep):
-    """What the stages add to the influence of a moment model behind them.
+    """The stages' contribution to the influence for the moment model behind them.
 
     Parameters
     ----------
     whole : MomentWholeProblem
-        Has the model and the `chain` of everything before it.
+        Has the model and the `chain` with all steps before it.
     """
 
     def __init__(self, whole):
@@ -64,7 +64,7 @@ class MomentWholeInfluence(WholeInfluence):
 
     def influence_params(self, X=None, y=None, **options):
         if X is not None:
-            return super().influence_params(X, y, **options)  # which says why not
+            return super().influence_params(X, y, **options)  # raises with the reason
         result = self.of_last.influence_params(**options)
         sweep = self.sweep(None)
         for block, V in self._param_blocks():
@@ -74,7 +74,7 @@ class MomentWholeInfluence(WholeInfluence):
 
     @property
     def of_last(self):
-        """The answers at the transformers as they are."""
+        """The last step's influence with fixed transformers."""
         return super(WholeInfluence, self)
 
     def influence_loss(self, X, y, *, average=False, **options):

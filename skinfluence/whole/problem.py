@@ -1,4 +1,4 @@
-"""The problem of a fitted pipeline: that of its last step, or of everything it did."""
+"""Problems for a fitted pipeline: its last step alone, or the whole fit."""
 
 import copy
 from dataclasses import replace
@@ -52,12 +52,12 @@ __all__ = [
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 
-# Steps that are made of others, and hand metadata on to them.
+# Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
 class _OfPipeline:
-    """The last step's problem for raw samples; stands before its class.
+    """The last step's problem for raw samples. List this mixin before the problem class.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class _OfPipeline:
 
     @property
     def data(self):
-        """The `TrainingData` of the pipeline's fit, None if they are unknown."""
+        """The pipeline's `TrainingData`, None if they are unknown."""
         return vars(self.pipe).get("training_data_")
 
     def transform(self, X):
@@ -123,16 +123,16 @@ class PipelineProblem(_OfPipeline, Problem):
 
 
 class MomentPipelineProblem(_OfPipeline, MomentProblem):
-    """The same if the last step is a moment model."""
+    """The last step's problem, for raw samples, if it is a moment model."""
 
 
 class _OfWhole:
-    """The steps before the model and their chain; stands before the last step's problem.
+    """The steps before the model and their chain. List before the last step's problem.
 
     Parameters
     ----------
     pipe : Pipeline
-        The fitted pipeline, which knows its training data.
+        The fitted pipeline, with its training data.
     """
 
     is_whole = True
@@ -146,7 +146,7 @@ class _OfWhole:
 
     @staticmethod
     def answers(method):
-        """Return whether a method is about the whole fit."""
+        """Return whether a method takes the whole fit into account."""
         return any(hasattr(chapter, method) for chapter in (WholeInfluence, WholeRemoval))
 
     def is_current(self):
@@ -160,9 +160,9 @@ class _OfWhole:
         return np.array_equal(self.params, params)
 
     def learns(self, method):
-        """Return whether any step before the model moves with the training samples.
+        """Return whether any step before the model depends on the training samples.
 
-        A selection of features does not move with weights, but may with a removal.
+        A feature selection does not change with the weights, but a removal may change it.
         """
         if not any(learns_from_rows(step) for _, step in self.steps):
             return False
@@ -194,7 +194,7 @@ class _OfWhole:
         return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
 
     def step_params(self, data):
-        """Return the metadata of `fit` that go to each step, a list of dict."""
+        """Return the `fit` metadata for each step, a list of dict."""
         if not data.params:
             return [{} for _ in self.steps]
         if not data.routing:
@@ -217,7 +217,7 @@ class _OfWhole:
 
     @cached_property
     def feature_names(self):
-        """Names of the features that the model sees, None if the steps do not know them."""
+        """Names for the model's features, None if the steps do not provide them."""
         return feature_names(Pipeline(self.steps))
 
     def refuse_supervised(self, method):
@@ -237,7 +237,7 @@ class _OfWhole:
         return self.as_pipeline(self.refit(data, sample_weight, method))
 
     def become(self, refit, data):
-        """Turn the pipeline into a refit of it, in place; the steps it had stay unchanged."""
+        """Turn the pipeline into its refit, in place; the previous steps are not changed."""
         replace_steps(
             self.pipe, [step for _, step in refit.before.steps], refit.model.estimator
         )
@@ -248,15 +248,15 @@ class _OfWhole:
 class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the last step
     WholeInfluence, WholeRemoval, _OfWhole, PipelineProblem
 ):
-    """The problem of everything that a pipeline's fit did."""
+    """The problem for a pipeline's whole fit."""
 
     @cached_property
     def scaled(self):
-        """The model on features whose scales move, if this is all that the steps do, or None.
+        """The model with variable feature scales, or None if the steps do more than scale.
 
-        So it is for a StandardScaler before a model with a free intercept and a quadratic
-        penalty, see `column_scales`. Another scaler of columns right before it changes
-        nothing, because the last one undoes it.
+        This applies to a StandardScaler before a model with a free intercept and a quadratic
+        penalty, see `column_scales`. Another column scaler right before it changes nothing,
+        because the StandardScaler undoes it.
         """
         learning = np.flatnonzero([learns_from_rows(step) for _, step in self.steps])
         if not learning.size:
@@ -292,7 +292,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
 
     @cached_property
     def factor(self):
-        """H^-1 of the model for refits nearby, None if it has no curvature there."""
+        """The model's H^-1 for nearby refits, None if it has no curvature."""
         objective = self.objective
         if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
             return None
@@ -302,7 +302,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
 
     def sweep(self, hessian_solver):
-        """Return the sweep from the model's present parameters."""
+        """Return the sweep at the model's current parameters."""
         state = self.state(hessian_solver, quiet=True)
         objective = state.point.objective
         if objective.design.has_metric:
@@ -322,7 +322,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
 
     @cached_property
     def balancing_weight(self):
-        """Weights (n,) from which "balanced" class weights are computed, None for others.
+        """Weights (n,) that determine "balanced" class weights, None for fixed class weights.
 
         Some estimators take the sample weights, and others count the samples.
         """
@@ -340,19 +340,19 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
 
     @property
     def gamma_moves(self):
-        """Whether the kernel's gamma is computed from the training samples."""
+        """Whether the kernel's gamma depends on the training samples."""
         return self.fitted.params.get("gamma") == "scale"
 
 
 class MomentWholeProblem(  # type: ignore[misc]
     MomentWholeInfluence, WholeRemoval, _OfWhole, MomentPipelineProblem
 ):
-    """The same if the last step is a moment model, whose refits start from nothing."""
+    """The problem for a whole fit that ends in a moment model; refits need no start."""
 
     factor = None
 
     def sweep(self, hessian_solver):
-        """Return the sweep from the model's present parameters."""
+        """Return the sweep at the model's current parameters."""
         self.objective.model.check_smooth(self.name)
         return MomentSweep(self)
 
@@ -364,20 +364,20 @@ def pipeline_problem(pipe):
 
 
 def whole_problem(pipe):
-    """Return the problem of everything that a pipeline's fit did."""
+    """Return the problem for a pipeline's whole fit."""
     is_moments = isinstance(innermost(pipe), MomentMixin)
     return (MomentWholeProblem if is_moments else WholeProblem)(pipe)
 
 
 def give_data(pipe, data):
-    """Let a pipeline, and those that are its last steps, know what they were fitted on."""
+    """Store training data in a pipeline, and in the pipelines nested as its last step."""
     if data is vars(pipe).get("training_data_"):
         return
     while isinstance(pipe, Pipeline) and pipe.steps:
         last = pipe.steps[-1][1]
         if data is None:
             vars(pipe).pop("training_data_", None)
-        elif hasattr(pipe, "_problem"):  # of this package
+        elif hasattr(pipe, "_problem"):  # from this package
             pipe.training_data_ = data
         if data is not None and isinstance(last, Pipeline):
             data = data.behind(pipe)
@@ -385,7 +385,7 @@ def give_data(pipe, data):
 
 
 def training_data(pipe, X, y, sample_weight=None):
-    """Return the arguments that a pipeline's fit took, with the weights routed as by it."""
+    """Return the pipeline's `fit` arguments, with weights routed as in `fit`."""
     params = {}
     if sample_weight is not None:
         name = "sample_weight" if routing_enabled() else f"{paths_of(pipe)[-1]}__sample_weight"
@@ -394,5 +394,5 @@ def training_data(pipe, X, y, sample_weight=None):
 
 
 def _given(params):
-    """Return the names of the metadata that are not None."""
+    """Return the metadata names whose value is not None."""
     return {name for name, value in params.items() if value is not None}

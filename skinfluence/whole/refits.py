@@ -1,4 +1,4 @@
-"""A pipeline without some samples: refitted, or to first order."""
+"""A pipeline without some samples, refitted or approximated to first order."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ class Refit:
     before : Pipeline
         The refitted transformers.
     model : Problem
-        The problem of the refitted model.
+        The refitted model's problem.
     """
 
     def __init__(self, before, model):
@@ -26,29 +26,29 @@ class Refit:
         self.model = model
 
     def transform(self, X):
-        """Return raw samples as the model sees them."""
-        # One by one, because a pipeline wants its last step to have fitted attributes.
+        """Return the model's features for raw samples."""
+        # Call each step, because a pipeline requires a last step with fitted attributes.
         steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
         return through(steps, X, self.model.estimator)
 
     def raw_predictions(self, X):
-        """Return raw predictions of raw samples, (m, K)."""
+        """Return raw predictions for raw samples, (m, K)."""
         return self.model.raw_predictions(self.transform(X))
 
     def loss(self, X, y):
-        """Return the losses of raw samples, (m,)."""
+        """Return losses for raw samples, (m,)."""
         return self.model.sample_loss(self.transform(X), y)
 
 
 class FirstOrder:
-    """A pipeline without some samples to first order: the raw predictions move.
+    """A pipeline without some samples, with raw predictions correct to first order.
 
     Parameters
     ----------
     problem : WholeProblem
-        The problem of the fitted pipeline.
+        The fitted pipeline's problem.
     rows : ndarray of int
-        The samples that leave.
+        The removed samples.
     hessian_solver : str or HessianSolver
         How to apply H^-1.
     """
@@ -63,7 +63,7 @@ class FirstOrder:
         responses = ("predict", "predict_proba", "decision_function")
         if name in responses and hasattr(self.problem.pipe, name):
             respond = partial(self._respond, name)
-            respond.__name__ = name  # which scikit-learn asks for
+            respond.__name__ = name  # scikit-learn reads the name
             return respond
         raise AttributeError(name)
 
@@ -84,6 +84,6 @@ class FirstOrder:
         )
 
     def sample_loss(self, X, y):
-        """Return the losses of samples, (m,)."""
+        """Return losses for samples, (m,)."""
         form = self.problem.formulation
         return form.loss.loss(form.target.encode(y), self._raw(X))

@@ -1,8 +1,9 @@
-"""The removal methods of a pipeline: every transformer is fitted again, then the model.
+"""Removal methods for a pipeline, which refit every transformer and then the model.
 
-For each group scikit-learn's own `fit_transform` of clones sees the samples that stay. The
-model goes from its parameters to the optimum on what they return by Newton's method; kernel
-models, models with an l1 penalty and losses with kinks are refitted by scikit-learn's solver.
+For each group, scikit-learn's `fit_transform` is called on cloned steps with the remaining
+samples. Newton's method then moves the model from its current parameters to the optimum for
+the transformed samples. Kernel models, models with an l1 penalty and losses with kinks are
+refitted by scikit-learn's solver.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ from skinfluence.whole.refits import FirstOrder, Refit
 
 __all__ = ["WholeRemoval"]
 
-# Relative difference of transformed training rows above which a refit of the transformers
-# on the training data is not what was fitted.
+# If the transformed training rows have a larger relative difference, refitted transformers
+# do not reproduce the fitted ones.
 _SAME = 1e-6
 
 
@@ -63,7 +64,7 @@ class WholeRemoval:
         out=None,
         verbose=0,
     ):
-        """Return `leave_out_params` of groups as `resolve` returns them."""
+        """Return `leave_out_params` for groups from `resolve`."""
         out = prepare_out(out, (len(groups), len(self.params)), dtype)
         if method == "influence":
             moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
@@ -117,7 +118,7 @@ class WholeRemoval:
         out=None,
         verbose=0,
     ):
-        """Return `leave_out_loss` by refits of the pipeline."""
+        """Return `leave_out_loss` from pipeline refits."""
         groups = self.resolve(groups, cv, method, refine)
         plain = self.sample_loss(X, y)
         out = prepare_out(out, (len(plain), len(groups)), dtype)
@@ -179,14 +180,14 @@ class WholeRemoval:
         return raw
 
     def predictions_without(self, X, method, refine, hessian_solver, n_jobs):
-        """Return responses of the models without each sample, for that sample and for X.
+        """Return responses from models without each sample, for that sample and for X.
 
         Returns
         -------
         own : ndarray of shape (n,)
-            Prediction of each sample by the model without it.
+            Prediction for each sample by the model without it.
         predicted : ndarray of shape (q, n)
-            Predictions of X.
+            Predictions for X.
         """
         groups = self.resolve(None, None, method, refine)
         response = self.formulation.loss.response
@@ -251,10 +252,10 @@ class WholeRemoval:
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         rows = X
         if hasattr(self.data.X, "columns") and not hasattr(X, "columns"):
-            # The steps may ask for columns by their names.
+            # The steps may select columns by name.
             data = self.data.append(X, y, sample_weight)
             rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
-        # The model checks the samples behind the steps as they are.
+        # The samples behind the current steps must pass the model's checks.
         objective = self.objective
         more = self.make_objective(objective.formulation, rows, y, sample_weight)
         self.check_refits()
@@ -269,7 +270,7 @@ class WholeRemoval:
         self.become(refit, data)
 
     def resolve(self, groups, cv, method, refine):
-        """Return the `Groups` that a user means, after checks of the other arguments."""
+        """Check the arguments and return the selected `Groups`."""
         check_option("method", method, removal.METHODS)
         check_refine(refine, method)
         X, n = self.data.X, self.data.n_rows
@@ -286,7 +287,7 @@ class WholeRemoval:
     def each(self, groups, method, write, n_jobs, verbose, missing=None):
         """Call ``write(group, refit)`` with the `Refit` without each group.
 
-        Rows of `missing` are NaN for the groups without a refit, which a warning names.
+        Groups without a refit get NaN rows in `missing`, and a warning names them.
         """
         self.check_refits()
         failed = {}
@@ -344,7 +345,7 @@ class WholeRemoval:
         return self.refit(self.data.take(kept), weight, method)
 
     def refit(self, data, weight, method):
-        """Return the `Refit` on other data with weights (m,) for the model."""
+        """Return the `Refit` on other data, with weights (m,) for the model."""
         before, X = self.refit_before(data)
         if method == "refit":
             return Refit(before, self.refit_by_solver(X, data.y, weight))
@@ -353,7 +354,7 @@ class WholeRemoval:
         return None if model is None else Refit(before, model)
 
     def refit_before(self, data):
-        """Return (transformers, transformed rows) of clones fitted on data."""
+        """Return (transformers, transformed rows) from clones fitted on data."""
         before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
         if data.routing:
             consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
@@ -368,7 +369,7 @@ class WholeRemoval:
             return before, before.fit_transform(data.X, data.y, **params)
 
     def check_refits(self):
-        """Raise or warn unless a refit of the transformers is what was fitted."""
+        """Raise or warn if refitted transformers differ from the fitted ones."""
         if self.refits_are_checked:
             return
         _, again = self.refit_before(self.data)
@@ -394,7 +395,7 @@ class WholeRemoval:
         self.refits_are_checked = True
 
     def _columns(self, before, X):
-        """Return the present position of each feature of a refit, None if they are equal."""
+        """Return the current position for each refitted feature, None if they are equal."""
         names = feature_names(before)
         if names is None and X.shape[1] == self.parameters.layout(self.estimator).n_features:
             return None
@@ -406,7 +407,7 @@ class WholeRemoval:
         return np.array([position.get(name, -1) for name in names])
 
     def _matched(self, refit):
-        """Return a refit's parameters in the places of the present ones, (p,)."""
+        """Return a refit's parameters at the current parameters' positions, (p,)."""
         params, names = refit.model.params, feature_names(refit.before)
         same = params.shape == self.params.shape
         if names is None or np.array_equal(names, self.feature_names):
@@ -415,7 +416,7 @@ class WholeRemoval:
         return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
 
     def _rescale(self, params, groups):
-        """Turn parameters (G, p) on the present scales into those of refits, in place."""
+        """Convert parameters (G, p) from current to refitted scales, in place."""
         objective = self.scaled.objective
         layout = objective.formulation.layout
         for group in range(len(groups)):
@@ -425,18 +426,18 @@ class WholeRemoval:
         return params
 
     def _summed(self, influence, rows):
-        """Return sum_A w_i/S I of influences (n, .) over some rows."""
+        """Return sum_A w_i/S I for influences I (n, .), summed over some rows."""
         w = self.objective.sample_weight[rows] / self.objective.weight_sum
         return np.tensordot(w, influence[rows], 1)
 
     def _first_order_raw(self, X, members, hessian_solver):
-        """Return one sample's raw prediction without rows, a list of them, (G, K)."""
+        """Return one sample's raw prediction without each list of rows, (G, K)."""
         raw = self.raw_predictions(X)[0]
         moved = self.raw_influence(X, hessian_solver)  # (n, K)
         return np.array([raw - self._summed(moved, rows) for rows in members])
 
     def _refitted_by_solver(self, rows):
-        """Return the parameters of scikit-learn's refit of the whole, (p,)."""
+        """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
         data = self.data.take(kept)
         before, X = self.refit_before(data)
@@ -451,5 +452,5 @@ def _plain(X):
 
 
 def _unfitted(step):
-    """Return a clone of a step; what is no estimator, such as "passthrough", itself."""
+    """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
     return step if step is None or isinstance(step, str) else clone(step)

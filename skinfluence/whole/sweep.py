@@ -1,17 +1,17 @@
-"""Influence through the stages before a model: one sweep backwards for each scalar.
+"""Influence through the stages before a model, by one backward sweep for each scalar.
 
-Let Q be a scalar of the fitted whole, with gradient q in the parameters and cotangent B_q on
-the rows that it is evaluated at. With v = H^-1 q, a training row i has
+Let the scalar Q depend on the whole fit, with gradient q in the parameters and cotangent B_q
+on the rows at which Q is evaluated. With v = H^-1 q, a training row i has
 
     dQ/dm_i = - v' grad L(z_i)                                  as in a single estimator
               + c . ds/dm_i                                     through the stages
 
-where c adds up the cotangents on the statistics of the rows of Q, with B_q, and of the
-training rows, with
+The cotangent c on the statistics sums two contributions: Q's rows with B_q, and the training
+rows with
 
     B_k = - [ s_k l''_k (x~_k'v) theta + s_k l'_k v ].
 
-The influence is S/w_i times this derivative, so that -(w_i/S) I is the first-order removal.
+The influence is S/w_i times this derivative, so -(w_i/S) I is the first-order removal.
 """
 
 from typing import Any, NamedTuple
@@ -29,16 +29,16 @@ __all__ = ["KernelSweep", "Sample", "Sweep"]
 
 
 class Sample(NamedTuple):
-    """Rows that a scalar is evaluated at.
+    """Rows at which a scalar is evaluated.
 
     Parameters
     ----------
     X : {array-like, sparse matrix, DataFrame} of shape (m, .)
         Raw rows.
     design : Design
-        The same rows as the model sees them.
+        The same rows as features for the model.
     raw_gradient : ndarray of shape (m, K)
-        Gradient of the scalar in their raw predictions.
+        The scalar's gradient in their raw predictions.
     """
 
     X: Any
@@ -47,14 +47,14 @@ class Sample(NamedTuple):
 
 
 class Sweep:
-    """What the stages add to the influence of the model behind them.
+    """The stages' contribution to the influence for the model behind them.
 
     Parameters
     ----------
     point, factor : Point, Factor
         The model's objective at its parameters, and H^-1.
     whole : WholeFit
-        Has the `chain` of everything before the model, with its training rows.
+        Has the `chain` with all steps before the model, and the model's training rows.
     """
 
     def __init__(self, point, factor, whole):
@@ -76,7 +76,7 @@ class Sweep:
         return objective.weight_sum / w
 
     def factors(self, solved):
-        """Return B_k of all training rows for each v in solved (m, K, D), as `Factors`."""
+        """Return B_k on all training rows for each v in solved (m, K, D), as `Factors`."""
         point, design = self.point, self.point.objective.design
         d = design.n_features
         bend = [point.curvature_product(design.predict(v)) for v in solved]
@@ -84,24 +84,24 @@ class Sweep:
         return Factors(design.X, -np.array(bend), point.theta[:, :d], -pull, solved[:, :, :d])
 
     def sample_cotangent(self, sample):
-        """Return B_q on the rows of a `Sample`, (m, d)."""
+        """Return B_q on a `Sample`'s rows, (m, d)."""
         d = self.point.objective.design.n_features
         return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
 
     def extra(self, V, samples):
-        """Return S/w_i times what the stages add for m scalars, (m, n).
+        """Return S/w_i times the stages' contribution for m scalars, (m, n).
 
         Parameters
         ----------
         V : ndarray of shape (m, K, D)
             Gradients in the parameters.
         samples : list of Sample or None
-            What each scalar is evaluated at.
+            The rows at which each scalar is evaluated.
         """
         m, (K, D) = len(V), self.point.theta.shape
         known = m > K * D or self._of_params is not None
         if known:
-            # It is linear in v: with many scalars, sweep once for each parameter.
+            # The result is linear in v: with many scalars, sweep once for each parameter.
             if self._of_params is None:
                 basis = np.eye(K * D).reshape(-1, K, D)
                 cs = self.chain.pull_training_factors(self.factors(basis))
@@ -118,7 +118,7 @@ class Sweep:
         return total * self.scale
 
     def with_samples(self, cs, samples):
-        """Return cotangents on the statistics with those of the samples themselves."""
+        """Return cotangents on the statistics, with the samples' own contribution added."""
         cs = list(cs)
         for j, sample in enumerate(samples):
             if sample is not None:
@@ -127,13 +127,14 @@ class Sweep:
         return cs
 
     def through_class_weights(self, V):
-        """Return what "balanced" class weights add for gradients V in the parameters, (m, n).
+        """Return the contribution from "balanced" class weights, (m, n).
 
-        With the sum N_k of the weights u of a class, c_k = N/(K N_k) and
+        V (m, K, D) has gradients in the parameters. Let N_k be the sum over the weights u in
+        class k. Then c_k = N/(K N_k) and
 
             d c_k / d m_i = u_i [1/(K N_k) - (y_i = k) N/(K N_k^2)],
 
-        and the gradient of F moves by sum_k dc_k sum_(j in k) w_j grad l(z_j).
+        and F's gradient changes by sum_k dc_k sum_(j in k) w_j grad l(z_j).
         """
         u = self.whole.balancing_weight
         if u is None:
@@ -145,7 +146,7 @@ class Sweep:
         pull = objective.sample_weight[:, None] * self.point.rows.raw_gradient
         pull = pull / form.class_weight[codes]
         solved = self.factor.solve_transposed(V)
-        # Of each scalar and class: v' sum_(j in k) w_j grad l(z_j).
+        # For each scalar and class: v' sum_(j in k) w_j grad l(z_j).
         of_classes = np.zeros((len(V), n_classes))
         for k in range(n_classes):
             gradient = design.adjoint(np.where((codes == k)[:, None], pull, 0.0))
@@ -155,11 +156,11 @@ class Sweep:
         return -u * (shared[:, None] - own[:, codes])
 
     def add_scales(self, V, out):
-        """Add `extra` for scalars of predictions to out (m, n) if only scales move.
+        """Add `extra` for prediction scalars to out (m, n) if only the scales change.
 
-        In the features as scaled, row i pulls at the penalty alone:
-        - v' Lam (d r^2 / d m_i) theta, see `column_scales`. With the mean m_j and the variance
-        of x~_j that is a product with (x~_j - m_j)^2 and a constant.
+        In the scaled features, row i acts on the penalty only, and contributes
+        - v' Lam (d r^2 / d m_i) theta, see `column_scales`. With x~_j's mean m_j and
+        variance, this is a product with (x~_j - m_j)^2 and a constant.
         """
         objective = self.point.objective
         solved = self.factor.solve_transposed(V)
@@ -183,9 +184,9 @@ class Sweep:
         return out
 
     def to_inputs(self, V, samples, index):
-        """Return d(scalar)/d(raw training row `index`) of m scalars, (m, d_raw).
+        """Return d(scalar)/d(raw training row `index`) for m scalars, (m, d_raw).
 
-        The row pulls at the statistics of all stages and at the model.
+        The row affects all stages' statistics and the model.
         """
         out = []
         cotangents = self.training_cotangents(V, samples)
@@ -206,19 +207,19 @@ class Sweep:
         return np.array(out)
 
     def training_cotangents(self, V, samples):
-        """Generate B_k of all training rows for each scalar."""
+        """Generate B_k on all training rows for each scalar."""
         yield from self.factors(self.factor.solve_transposed(V))
 
 
 class KernelSweep(Sweep):
-    """The same for kernel models, whose rows move through K(x, .).
+    """The sweep for kernel models, which depend on rows through K(x, .).
 
-    With f the raw prediction, z = H^-1 grad Q as a function and rho_j = h_j z(x_j),
+    With the raw prediction f, the function z = H^-1 grad Q and rho_j = h_j z(x_j),
 
         B_q = g_q grad f(x_q),     B_k = - [ rho_k grad f(x_k) + s_k l'_k grad z(x_k) ],
         dQ/d gamma = sum_q g_q df(x_q)/d gamma - sum_j rho_j df(x_j)/d gamma.
 
-    A gamma of "scale" is 1/(d var(X)) and moves with the rows that the model is fitted on.
+    If gamma is "scale", it is 1/(d var(X)) and changes with the model's training rows.
     """
 
     def sample_cotangent(self, sample):
@@ -246,7 +247,7 @@ class KernelSweep(Sweep):
         weight = objective.sample_weight
         pull = weight[:, None] * point.rows.raw_gradient
         held = np.isinf(point.curvature()).any(axis=1)
-        # A row that a kink holds pulls by its dual coefficient.
+        # A row held at a kink contributes through its dual coefficient.
         pull[held] = -(penalty[:, None] * point.theta[:, :n]).T[held]
         queries = [dense(sample.design.X) for sample in samples]
         starts = np.cumsum([0, *(len(rows) for rows in queries[:-1])])
@@ -265,7 +266,7 @@ class KernelSweep(Sweep):
             yield one + slope * self._gamma_in_rows() if slope else one
 
     def _gamma_slopes(self, V, samples):
-        """Return dQ/d gamma of each scalar; zeros unless gamma moves with the rows."""
+        """Return each scalar's dQ/d gamma; zeros if gamma does not depend on the rows."""
         (basis, n), theta = self._basis, self.point.theta
         if not self.whole.gamma_moves:
             return np.zeros(len(V))
@@ -292,7 +293,7 @@ class KernelSweep(Sweep):
 
     @property
     def _basis(self):
-        """The basis, and the number of its functions."""
+        """The basis, and its number of functions."""
         design = self.point.objective.design
         return design.basis, design.n_features
 
