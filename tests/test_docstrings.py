@@ -11,7 +11,10 @@ from tests.cases import sklearn_parent
 
 MODULES = [
     "skinfluence",
+    "skinfluence.calibration",
+    "skinfluence.compose",
     "skinfluence.discriminant_analysis",
+    "skinfluence.ensemble",
     "skinfluence.fitted",
     "skinfluence.functionals",
     "skinfluence.inspection",
@@ -19,6 +22,8 @@ MODULES = [
     "skinfluence.kernel_ridge",
     "skinfluence.linear_model",
     "skinfluence.model_selection",
+    "skinfluence.multiclass",
+    "skinfluence.multioutput",
     "skinfluence.naive_bayes",
     "skinfluence.neighbors",
     "skinfluence.pipeline",
@@ -26,10 +31,15 @@ MODULES = [
     "skinfluence.svm",
 ]
 ESTIMATORS = (
+    "skinfluence.calibration.",
+    "skinfluence.compose.",
     "skinfluence.discriminant_analysis.",
+    "skinfluence.ensemble.",
     "skinfluence.gaussian_process.",
     "skinfluence.kernel_ridge.",
     "skinfluence.linear_model.",
+    "skinfluence.multiclass.",
+    "skinfluence.multioutput.",
     "skinfluence.naive_bayes.",
     "skinfluence.neighbors.",
     "skinfluence.svm.",
