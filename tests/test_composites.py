@@ -684,7 +684,7 @@ def test_labels_have_no_derivative():
 
 def test_unknown_labels_and_lengths_are_named():
     _, ours, X, y = fitted("rest")
-    with pytest.raises(ValueError, match=r"label np\.str_\('z'\)"):
+    with pytest.raises(ValueError, match="label 'z'"):
         ours.sample_loss(X[:2], ["z", "a"])
     with pytest.raises(ValueError, match="2 samples, but y 3 targets"):
         ours.influence_loss(X[:2], y[:3])

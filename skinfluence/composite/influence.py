@@ -252,8 +252,8 @@ def codes_of(y, classes):
     known = np.isin(y, classes)
     if not known.all():
         raise ValueError(
-            f"y holds the label {y[~known][0]!r}, which was not seen in fit: the labels are "
-            f"{classes.tolist()}."
+            f"y holds the label {y[~known].tolist()[0]!r}, which was not seen in fit: the "
+            f"labels are {classes.tolist()}."
         )
     return np.searchsorted(classes, y)
 
