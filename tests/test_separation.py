@@ -196,7 +196,7 @@ def is_separated(A, equal):
 @pytest.mark.parametrize("kind", ["binary", "softmax", "poisson", "tweedie"])
 def test_random_problems_agree_with_a_linear_program(kind):
     rng, seen = np.random.default_rng(1), [0, 0]
-    for _ in range(75):
+    for _ in range(110):
         made = problem(rng, kind)
         if made is None:
             continue
