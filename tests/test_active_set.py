@@ -421,7 +421,7 @@ def test_more_rows_may_be_held_than_a_kernel_has_directions(problem, kernel):
     K = fitted._fitted_kernel(X, X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InfluenceWarning)  # some paths go to a refit
-        rows = np.arange(0, len(y), 4)
+        rows = np.arange(0, len(y), 8)
         params = fitted.leave_out_params(list(rows[:, None]), method="exact")
 
     def objective(f, a, rows):
