@@ -253,10 +253,10 @@ def test_memory_is_that_of_a_chunk():
         chunks=((chunk,) * (rows // chunk), (d,)),
         meta=np.empty((0, 0)),
     )
-    y = (X[:, 0] > 0.3).astype(int)
-    small = X[:5_000].compute()
-    clf = LogisticRegression().fit(small, small[:, 0] > 0)
-    query = small[:20], small[:20, 0] > 0
+    y = (X[:, 0] + 2 * X[:, 1] * X[:, 2] > 0.3).astype(int)
+    small, labels = X[:5_000].compute(), y[:5_000].compute() > 0
+    clf = LogisticRegression().fit(small, labels)
+    query = small[:20], labels[:20]
     from_fitted(clf, X[:chunk], y[:chunk] > 0).polish()  # imports
     with sklearn.config_context(working_memory=8):
         held, _ = peak(lambda: from_fitted(clf, X, y > 0).polish().influential_samples(*query))

@@ -13,7 +13,7 @@ from skinfluence.pipeline import problem_of
 from skinfluence.removal import ONE_STEP, Base
 from tests.cases import CASES, frozen
 
-SIZES, N_ROWS = (60, 480), 24
+SIZES, N_ROWS = (60, 480), 16
 # The data of "digits" have 64 features for good, and sparse twins say nothing new.
 GROWING = [c for c in CASES if c.dataset != "digits" and not c.name.endswith("csr")]
 
