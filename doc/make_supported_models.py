@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sklearn.utils import all_estimators
 
-from skinfluence.fitted import COMPOSITES
+from skinfluence.fitted import composites
 from skinfluence.unsupported import NOT_CONVEX, UNSUPPORTED
 from tests.cases import CASES, HINGES, MOMENTS, sklearn_parent
 
@@ -32,7 +32,7 @@ def supported():
 
 def unclassified():
     """Return the classifiers and regressors of scikit-learn that this page forgets."""
-    listed = {*supported(), *UNSUPPORTED, *(cls.__name__ for cls in COMPOSITES)}
+    listed = {*supported(), *UNSUPPORTED, *(cls.__name__ for cls in composites())}
     listed.update(name for names in NOT_CONVEX.values() for name in names.split())
     known = all_estimators(type_filter=["classifier", "regressor"])
     return sorted({name for name, _ in known} - listed)
@@ -45,11 +45,6 @@ def objective(cls):
     if formula:
         return f"```text\n{textwrap.dedent(formula[0])}\n```"
     return re.search(r"The objective is .*?\.(?=\s)", " ".join(doc.split()))[0]
-
-
-def composites():
-    """Return our classes of estimators around others, by their names."""
-    return {cls.__name__: cls for cls in sorted(COMPOSITES.values(), key=lambda c: c.__name__)}
 
 
 def shown(case):
@@ -87,9 +82,9 @@ def render():
         "of this list.",
         "",
     ]
-    for name, cls in composites().items():
+    for cls in sorted(composites().values(), key=lambda cls: cls.__name__):
         first = inspect.getdoc(cls).partition("\n")[0].removesuffix(", with influence.")
-        lines.append(f"- {{class}}`{cls.__module__}.{name}`: {first}")
+        lines.append(f"- {{class}}`{cls.__module__}.{cls.__name__}`: {first}")
     lines += [
         "",
         "## Convex, without influence here",

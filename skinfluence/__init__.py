@@ -12,9 +12,6 @@ from skinfluence.exceptions import (
 )
 from skinfluence.fitted import from_fitted
 
-# These tell `from_fitted` which of their classes belongs to which of scikit-learn's.
-from skinfluence import calibration, compose, ensemble, multiclass, multioutput  # noqa: F401  # isort: skip
-
 __all__ = [
     "InfluenceWarning",
     "SingularHessianError",
@@ -25,13 +22,27 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from skinfluence import calibration as calibration
+    from skinfluence import compose as compose
+    from skinfluence import ensemble as ensemble
     from skinfluence import functionals as functionals
     from skinfluence import inspection as inspection
     from skinfluence import model_selection as model_selection
+    from skinfluence import multiclass as multiclass
+    from skinfluence import multioutput as multioutput
 else:
     # `skinfluence.inspection` works after `import skinfluence`, which stays fast because
     # these modules are imported at their first use.
-    _LAZY = ("functionals", "inspection", "model_selection")
+    _LAZY = (
+        "calibration",
+        "compose",
+        "ensemble",
+        "functionals",
+        "inspection",
+        "model_selection",
+        "multiclass",
+        "multioutput",
+    )
 
     def __getattr__(name):
         if name in _LAZY:

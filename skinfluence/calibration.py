@@ -117,6 +117,7 @@ class CalibratedProblem(CompositeProblem):
             fitted.append(copy.copy(one))
             fitted[-1].calibrators = again
         estimator.calibrated_classifiers_ = fitted
+        return True
 
     def calibrators(self, one, member, F):
         """Generate (input, class or None, calibrator) for a calibrated classifier."""

@@ -84,6 +84,16 @@ def check_refine(refine, method):
         raise ValueError(f"refine={refine!r} goes with method='newton', not {method!r}.")
 
 
+def check_working_memory(working_memory):
+    """Raise unless the value is None or a positive number of MiB."""
+    if working_memory is None:
+        return
+    if not isinstance(working_memory, Real) or not working_memory > 0:
+        raise ValueError(
+            f"working_memory={working_memory!r} must be a positive number of MiB."
+        )
+
+
 def check_count(name, value, largest=None, of="training samples"):
     """Raise unless the value is an integer from 1 to the largest."""
     integer = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)

@@ -2,6 +2,7 @@
 
 from sklearn import discriminant_analysis
 
+from skinfluence.methods import UnweightedMixin
 from skinfluence.moments import MomentMixin
 from skinfluence.moments.discriminant import LinearMoments, QuadraticMoments
 
@@ -9,7 +10,7 @@ __all__ = ["LinearDiscriminantAnalysis", "QuadraticDiscriminantAnalysis"]
 
 
 class LinearDiscriminantAnalysis(
-    MomentMixin, discriminant_analysis.LinearDiscriminantAnalysis
+    UnweightedMixin, MomentMixin, discriminant_analysis.LinearDiscriminantAnalysis
 ):
     """Linear discriminant analysis of scikit-learn with influence functions.
 
@@ -46,7 +47,7 @@ class LinearDiscriminantAnalysis(
 
 
 class QuadraticDiscriminantAnalysis(
-    MomentMixin, discriminant_analysis.QuadraticDiscriminantAnalysis
+    UnweightedMixin, MomentMixin, discriminant_analysis.QuadraticDiscriminantAnalysis
 ):
     """Quadratic discriminant analysis of scikit-learn with influence functions.
 

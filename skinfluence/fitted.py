@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
+from importlib import import_module
 
 from numpy.typing import ArrayLike
 from sklearn import pipeline
@@ -42,9 +44,8 @@ MIRROR_MODULES = (
     svm,
 )
 
-#: Our class for each scikit-learn class that contains several models. The modules with our
-#: classes import this one and fill the dict.
-COMPOSITES: dict[type, type] = {}
+# Modules whose public classes combine estimators. They import this module.
+COMPOSITE_MODULES = ("calibration", "compose", "ensemble", "multiclass", "multioutput")
 
 # Fitted objects that have no influence as a whole, although their inner models may. Maps the
 # class name to the object to pass instead; i indexes the inner models.
@@ -157,10 +158,11 @@ def convert(obj, X, y, sample_weight, path, guess=None):
 
     `guess` is a known reason why X may differ from the training samples, or None.
     """
-    composite = next((cls for cls in type(obj).__mro__ if cls in COMPOSITES), None)
-    if composite is not None and not _changes(type(obj), composite, COMPOSITES[composite]):
+    known = composites()
+    composite = next((cls for cls in type(obj).__mro__ if cls in known), None)
+    if composite is not None and not _changes(type(obj), composite, known[composite]):
         check_is_fitted(obj)
-        ours = object.__new__(COMPOSITES[composite])
+        ours = object.__new__(known[composite])
         vars(ours).update(vars(obj))
         ours._problem().adopt(X, y, sample_weight, path)
         return ours
@@ -182,7 +184,7 @@ def convert(obj, X, y, sample_weight, path, guess=None):
                 f"a step whose fit_transform, which the pipeline was fitted with, gives other "
                 f"values than transform: {', '.join(others)}"
             )
-        if type(last) in COMPOSITES or type(last) in COMPOSITES.values():
+        if type(last) in known or type(last) in known.values():
             raise UnsupportedEstimatorError(composite_last(type(last).__name__))
         last = convert(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
@@ -247,6 +249,18 @@ def _mirror(obj, path):
     return mirror
 
 
+@cache
+def composites():
+    """Return our class for each scikit-learn class that combines estimators.
+
+    The modules are imported at the first call, because `import skinfluence` stays fast
+    without them.
+    """
+    modules = [import_module(f"skinfluence.{name}") for name in COMPOSITE_MODULES]
+    ours = [getattr(module, name) for module in modules for name in module.__all__]
+    return {cls._parent_class(): cls for cls in ours}
+
+
 def _mirrors():
     """Return our class for each scikit-learn class that has one."""
     ours = [getattr(module, name) for module in MIRROR_MODULES for name in module.__all__]
@@ -293,5 +307,5 @@ def _no_mirror(obj, path, mirrors):
     return (
         f"{path} is a {named}, for which there is no influence here. Supported are "
         f"{supported}, pipelines that end in one, searches over them, and "
-        f"{', '.join(sorted(cls.__name__ for cls in COMPOSITES))} of them."
+        f"{', '.join(sorted(cls.__name__ for cls in composites()))} of them."
     )

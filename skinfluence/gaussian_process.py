@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.linalg import cholesky
 from sklearn import gaussian_process
 
-from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.kernels import Kernel
 from skinfluence.losses import SquaredLoss
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin
 from skinfluence.objective import Formulation
 from skinfluence.parameters import DualCoefficients
 from skinfluence.targets import RealTarget
@@ -87,7 +83,7 @@ class FixedProcess(gaussian_process.GaussianProcessRegressor):
 
 
 class GaussianProcessRegressor(
-    InfluenceEstimatorMixin, gaussian_process.GaussianProcessRegressor
+    UnweightedMixin, InfluenceEstimatorMixin, gaussian_process.GaussianProcessRegressor
 ):
     """Gaussian process regression of scikit-learn with influence functions.
 
@@ -122,27 +118,6 @@ class GaussianProcessRegressor(
     _parameters = _ProcessCoefficients()
     _fitted_kernel = None
     _plain = FixedProcess
-
-    def fit(  # type: ignore[override]  # scikit-learn takes no weights
-        self, X: MatrixLike, y: ArrayLike
-    ) -> Self:
-        """Fit the model as scikit-learn does, and store the training data.
-
-        The arrays are kept by reference. Nothing is factorised until a method needs it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training data.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Target values.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        return self._fit_and_remember(X, y)
 
     def _formulate(self, y, sample_weight):
         layout = self._layout()

@@ -26,13 +26,17 @@ class MultiOutputProblem(CompositeProblem):
     """One member for each output, on all rows."""
 
     def targets(self, y):
-        y = np.asarray(y)
-        if y.ndim != 2 or y.shape[1] != len(self.members()):
+        return [(None, column) for column in self.outputs(y).T]
+
+    def outputs(self, y):
+        """Return targets (q, n_outputs) after a check that there is a column for each."""
+        y, n_outputs = np.asarray(y), len(self.members())
+        if y.ndim != 2 or y.shape[1] != n_outputs:
             raise ValueError(
-                f"y has shape {y.shape}, but {self.name} needs {len(self.members())} outputs: "
-                "one column for each."
+                f"y has shape {y.shape}, but {self.name} needs {n_outputs} outputs: one "
+                "column for each."
             )
-        return [(None, column) for column in y.T]
+        return y
 
     def loss(self, value, y):
         if not self.is_classifier:
@@ -50,7 +54,7 @@ class MultiOutputProblem(CompositeProblem):
         return parts if method == "predict_proba" else np.stack(parts, axis=-1)
 
 
-class ChainProblem(CompositeProblem):
+class ChainProblem(MultiOutputProblem):
     """One member for each output, with X and the preceding outputs as features.
 
     In `fit` these outputs are the targets. In a prediction they are the preceding members'
@@ -60,12 +64,7 @@ class ChainProblem(CompositeProblem):
     takes_arrays = True
 
     def targets(self, y):
-        y = np.asarray(y)
-        if y.ndim != 2 or y.shape[1] != len(self.members()):
-            raise ValueError(
-                f"y has shape {y.shape}, but {self.name} needs {len(self.members())} outputs: "
-                "one column for each."
-            )
+        y = self.outputs(y)
         return [(None, y[:, output]) for output in self.estimator.order_]
 
     def prepare(self, data):

@@ -2,7 +2,7 @@
 
 from sklearn import naive_bayes
 
-from skinfluence.moments import WeightedMomentMixin
+from skinfluence.moments import MomentMixin
 from skinfluence.moments.counts import (
     BernoulliMoments,
     CategoricalMoments,
@@ -14,7 +14,7 @@ from skinfluence.moments.gaussian import GaussianMoments
 __all__ = ["BernoulliNB", "CategoricalNB", "ComplementNB", "GaussianNB", "MultinomialNB"]
 
 
-class GaussianNB(WeightedMomentMixin, naive_bayes.GaussianNB):
+class GaussianNB(MomentMixin, naive_bayes.GaussianNB):
     """Gaussian naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.GaussianNB`. The
@@ -47,7 +47,7 @@ class GaussianNB(WeightedMomentMixin, naive_bayes.GaussianNB):
     _moments = GaussianMoments
 
 
-class MultinomialNB(WeightedMomentMixin, naive_bayes.MultinomialNB):
+class MultinomialNB(MomentMixin, naive_bayes.MultinomialNB):
     """Multinomial naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.MultinomialNB`. The
@@ -73,7 +73,7 @@ class MultinomialNB(WeightedMomentMixin, naive_bayes.MultinomialNB):
     _row_checks = {"accept_sparse": "csr"}
 
 
-class ComplementNB(WeightedMomentMixin, naive_bayes.ComplementNB):
+class ComplementNB(MomentMixin, naive_bayes.ComplementNB):
     """Complement naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.ComplementNB`. The
@@ -100,7 +100,7 @@ class ComplementNB(WeightedMomentMixin, naive_bayes.ComplementNB):
     _row_checks = {"accept_sparse": "csr"}
 
 
-class BernoulliNB(WeightedMomentMixin, naive_bayes.BernoulliNB):
+class BernoulliNB(MomentMixin, naive_bayes.BernoulliNB):
     """Bernoulli naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.BernoulliNB`. The
@@ -126,7 +126,7 @@ class BernoulliNB(WeightedMomentMixin, naive_bayes.BernoulliNB):
     _row_checks = {"accept_sparse": "csr"}
 
 
-class CategoricalNB(WeightedMomentMixin, naive_bayes.CategoricalNB):
+class CategoricalNB(MomentMixin, naive_bayes.CategoricalNB):
     """Categorical naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.CategoricalNB`. The

@@ -3,13 +3,14 @@
 from sklearn import neighbors
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.methods import UnweightedMixin
 from skinfluence.moments import MomentMixin
 from skinfluence.moments.gaussian import CentroidMoments
 
 __all__ = ["NearestCentroid"]
 
 
-class NearestCentroid(MomentMixin, neighbors.NearestCentroid):
+class NearestCentroid(UnweightedMixin, MomentMixin, neighbors.NearestCentroid):
     """Nearest centroid classifier of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.neighbors.NearestCentroid`. The

@@ -26,7 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import skinfluence
 from skinfluence import TrainingDataMissingError, UnsupportedEstimatorError, from_fitted
-from skinfluence.fitted import COMPOSITES
+from skinfluence.fitted import composites
 from skinfluence.inspection import (
     InfluenceDisplay,
     LeaveOutDisplay,
@@ -231,7 +231,7 @@ def requesting(estimator):
     found = clone(estimator)
     for value in [found, *found.get_params(deep=True).values()]:
         if hasattr(value, "set_fit_request"):
-            if type(value) in COMPOSITES:
+            if type(value) in composites():
                 continue
             value.set_fit_request(sample_weight=True)
     return found
@@ -549,7 +549,7 @@ def test_influence_of_a_bag_counts_a_row_as_often_as_it_was_drawn():
 @every_case
 def test_our_own_fit_answers_like_from_fitted(name):
     plain, found, X, y = fitted(name)
-    ours = COMPOSITES[type(plain)](**plain.get_params(deep=False)).fit(X, y)
+    ours = composites()[type(plain)](**plain.get_params(deep=False)).fit(X, y)
     assert type(ours) is type(found)
     assert clone(ours).get_params(deep=False).keys() == plain.get_params(deep=False).keys()
     expected = found.influence_loss(X[:2], y[:2])
@@ -709,7 +709,7 @@ def test_members_without_influence_are_refused_by_name():
     message = r"estimators_\[1\] is a DecisionTreeClassifier"
     with pytest.raises(UnsupportedEstimatorError, match=message):
         from_fitted(plain, X, y)
-    ours = COMPOSITES[type(plain)](**plain.get_params(deep=False)).fit(X, y)
+    ours = composites()[type(plain)](**plain.get_params(deep=False)).fit(X, y)
     assert_equal_responses(ours, plain, X)
     with pytest.raises(UnsupportedEstimatorError, match=message):
         ours.influence_loss(X, y)

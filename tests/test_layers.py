@@ -93,7 +93,8 @@ def test_the_lowest_layer_is_plain_numpy_and_scipy(name):
 def test_public_modules_are_there_after_importing_the_package():
     code = (
         "import sys, skinfluence\n"
-        "for name in 'functionals inspection linear_model model_selection svm'.split():\n"
+        "for name in ('calibration compose ensemble functionals inspection linear_model '\n"
+        "             'model_selection multiclass multioutput svm').split():\n"
         "    assert name in dir(skinfluence), name\n"
         "    assert getattr(skinfluence, name).__name__ == f'skinfluence.{name}'\n"
         "assert not hasattr(skinfluence, 'missing')\n"

@@ -21,6 +21,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.model_selection import LeaveOneOut, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import (
     InfluenceWarning,
@@ -62,7 +63,7 @@ def data(name):
 
 
 def weights(estimator, y):
-    if not estimator._takes_weights:
+    if not has_fit_parameter(estimator, "sample_weight"):
         return None
     return np.random.default_rng(0).uniform(0.5, 2.0, len(y))
 

@@ -1,19 +1,17 @@
 """Chapter A for composites: the derivatives of the members' responses, combined."""
 
-from numbers import Real
-
 import numpy as np
 
-from skinfluence import influence
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_count, check_option, prepare_out
+from skinfluence.checks import check_option, check_working_memory, prepare_out
 from skinfluence.composite.losses import log_loss, squared_error
+from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.whole import take_rows
 
 __all__ = ["CompositeInfluence"]
 
 
-class CompositeInfluence:
+class CompositeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""
 
     @property
@@ -125,12 +123,7 @@ class CompositeInfluence:
     def influence_loss_chunked(
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
     ):
-        if working_memory is not None and (
-            not isinstance(working_memory, Real) or not working_memory > 0
-        ):
-            raise ValueError(
-                f"working_memory={working_memory!r} must be a positive number of MiB."
-            )
+        check_working_memory(working_memory)
         X, y = as_rows(X), as_target(y)
         check_length(X, y)
         blocks = self.blocks(X.shape[0], working_memory)
@@ -179,35 +172,6 @@ class CompositeInfluence:
             X, y = take_block(data.X, block), take_block(data.y, block)
             result[block] = self.influence_on_losses(X, y, options)[:, block].diagonal()
         return result
-
-    def influential_samples(
-        self,
-        X,
-        y,
-        n_influential=10,
-        *,
-        order="absolute",
-        average=False,
-        return_influence=True,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        check_option("order", order, influence.ORDERS)
-        n = self.data.n_rows
-        check_count("n_influential", n_influential, n)
-        if average:
-            whole = self.influence_loss(X, y, average=True, hessian_solver=hessian_solver)
-            chunks = [whole[None]]
-        else:
-            chunks = self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
-        best = []
-        for chunk in chunks:
-            columns = np.broadcast_to(np.arange(n), chunk.shape)
-            best.append(influence.keep_largest(chunk, columns, n_influential, order))
-        values, indices = (np.concatenate(parts) for parts in zip(*best, strict=True))
-        if average:
-            values, indices = values[0], indices[0]
-        return (values, indices) if return_influence else indices
 
     def response_method(self, response_method):
         """Return the requested response, or raise if it has no influence."""

@@ -9,7 +9,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.composite.problem import CompositeProblem
-from skinfluence.fitted import COMPOSITES
 from skinfluence.methods import InfluenceMethods
 from skinfluence.methods.available import why_not_composite
 
@@ -23,10 +22,6 @@ class CompositeMixin(InfluenceMethods):
     """
 
     _problem_class: ClassVar[type[CompositeProblem]]
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        COMPOSITES[cls._parent_class()] = cls
 
     @classmethod
     def _parent_class(cls):

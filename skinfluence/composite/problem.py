@@ -311,7 +311,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval):
         self.put(other, members)
         kept = np.ones(self.data.n_rows, dtype=bool)
         kept[rows] = False
-        return other if self.combine(other, kept, method) is not False else None
+        return other if self.combine(other, kept, method) else None
 
     def model_on(self, X, y, sample_weight, method):
         """Return the composite fitted on other rows, see `Problem.model_on`."""

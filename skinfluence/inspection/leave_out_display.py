@@ -19,7 +19,6 @@ from skinfluence._typing import (
     RandomState,
 )
 from skinfluence.checks import check_count
-from skinfluence.groups import resolve_groups
 from skinfluence.inspection.plotting import (
     BLUE,
     GREY,
@@ -146,13 +145,7 @@ class LeaveOutDisplay:
         objective = problem.objective
         if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
             cv = list(cv)  # it is used twice
-        resolved = resolve_groups(
-            groups,
-            cv,
-            X=objective.design.X,
-            y=problem.training_target,
-            classifier=problem.is_classifier,
-        )
+        resolved = problem.groups_for(groups, cv)
         if n_checks is None:
             n_checks = min(_N_CHECKS, len(resolved))
         check = problem.leave_out_check(

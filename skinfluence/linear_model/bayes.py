@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn import linear_model
 
-from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.losses import SquaredLoss
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
@@ -107,7 +103,7 @@ class BayesianRidge(PrecisionMixin, linear_model.BayesianRidge):
     """
 
 
-class ARDRegression(PrecisionMixin, linear_model.ARDRegression):
+class ARDRegression(UnweightedMixin, PrecisionMixin, linear_model.ARDRegression):
     """Automatic relevance determination of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.ARDRegression`.
@@ -129,27 +125,6 @@ class ARDRegression(PrecisionMixin, linear_model.ARDRegression):
     >>> bool((moves == (reg.coef_ != 0)).all())
     True
     """
-
-    def fit(  # type: ignore[override]  # scikit-learn takes no weights
-        self, X: MatrixLike, y: ArrayLike
-    ) -> Self:
-        """Fit the model as scikit-learn does, and store the training data.
-
-        The arrays are kept by reference. Nothing is factorised until a method needs it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training data.
-        y : array-like of shape (n_samples,)
-            Target values.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        return self._fit_and_remember(X, y)
 
     def _precision_ratio(self):
         kept = self.lambda_ < self.threshold_lambda

@@ -7,7 +7,7 @@ before its scikit-learn class.
 
 from skinfluence.methods.convergence import ConvergenceMixin
 from skinfluence.methods.diagnostics import DiagnosticsMixin
-from skinfluence.methods.fitting import FittedMixin, ParameterMixin
+from skinfluence.methods.fitting import FittedMixin, ParameterMixin, UnweightedMixin
 from skinfluence.methods.gradients import GradientMixin
 from skinfluence.methods.influence import InfluenceMixin
 from skinfluence.methods.removal import RemovalMixin
@@ -23,6 +23,7 @@ __all__ = [
     "InfluenceMixin",
     "ParameterMixin",
     "RemovalMixin",
+    "UnweightedMixin",
     "UpdateMixin",
 ]
 

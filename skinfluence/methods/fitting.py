@@ -19,7 +19,7 @@ from skinfluence.parameters import Coefficients
 from skinfluence.problem import Problem
 from skinfluence.responses import Responses
 
-__all__ = ["FittedMixin", "ParameterMixin"]
+__all__ = ["FittedMixin", "ParameterMixin", "UnweightedMixin"]
 
 
 class ParameterMixin(HasProblem):
@@ -135,8 +135,6 @@ class FittedMixin(ParameterMixin):
     _has_curvature = True
     #: Whether the parameters minimise an objective instead of having a closed form.
     _has_objective = True
-    #: Whether `fit` takes sample weights.
-    _takes_weights = True
     #: scikit-learn class that refits the model, None for the class that defines `fit`.
     _plain: type | None = None
     #: Whether scikit-learn's refits stop far from the optimum at any tolerance.
@@ -246,6 +244,29 @@ class FittedMixin(ParameterMixin):
             # A newer scikit-learn may have removed constructor parameters used at the fit.
             known = {n: v for n, v in fitted.params.items() if n in self._get_param_names()}
             self._influence_problem = replace(fitted, params=known)
+
+
+class UnweightedMixin(FittedMixin):
+    """The same for a scikit-learn class whose `fit` takes no sample weights."""
+
+    def fit(self, X: MatrixLike, y: ArrayLike) -> Self:  # type: ignore[override]
+        """Fit the model as scikit-learn does, and store the training data.
+
+        The arrays are kept by reference. Nothing is factorised until a method needs it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data; sparse if scikit-learn accepts it.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values or labels.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y)
 
 
 def _copied(X):

@@ -10,7 +10,7 @@ estimator.py     mixins for our versions of scikit-learn's classes
 """
 
 from skinfluence.moments.base import MomentFormulation, MomentModel
-from skinfluence.moments.estimator import MomentMixin, WeightedMomentMixin
+from skinfluence.moments.estimator import MomentMixin
 from skinfluence.moments.problem import MomentProblem, MomentQuery
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "MomentModel",
     "MomentProblem",
     "MomentQuery",
-    "WeightedMomentMixin",
 ]

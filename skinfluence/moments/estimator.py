@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from skinfluence._typing import MatrixLike
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.moments.base import MomentLayout, MomentModel, MomentResponses
 from skinfluence.moments.problem import MomentProblem
 from skinfluence.parameters import Coefficients
 
-__all__ = ["MomentMixin", "WeightedMomentMixin"]
+__all__ = ["MomentMixin"]
 
 
 class _Moments(Coefficients):
@@ -50,34 +48,17 @@ class _Moments(Coefficients):
 class MomentMixin(InfluenceEstimatorMixin):
     """An estimator whose parameters are means, variances and counts.
 
-    List before a scikit-learn class without sample weights.
+    List before a scikit-learn class, and after `UnweightedMixin` if its `fit` takes no sample
+    weights.
     """
 
     _parameters = _Moments()
     _responses = MomentResponses()
     #: The formulas, a subclass of `MomentModel`.
     _moments: ClassVar[type[MomentModel]]
-    _takes_weights = False
     _has_objective = False
     #: Arguments for `validate_data`, as in scikit-learn's own `predict`.
     _row_checks: ClassVar[dict[str, Any]] = {}
-
-    def fit(self, X: MatrixLike, y: ArrayLike) -> Self:  # type: ignore[override]
-        """Fit the model as scikit-learn does, and store the training data.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, kept by reference.
-        y : array-like of shape (n_samples,)
-            Labels.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        return self._fit_and_remember(X, y)
 
     def _problem(self, method: str | None = None) -> Any:
         return MomentProblem(self)
@@ -89,28 +70,3 @@ class MomentMixin(InfluenceEstimatorMixin):
         """Return samples after scikit-learn's own checks."""
         X = validate_data(self, X, reset=False, **self._row_checks)
         return X.tocsr() if sparse.issparse(X) else np.asarray(X)
-
-
-class WeightedMomentMixin(MomentMixin):
-    """The same mixin for a scikit-learn class with sample weights."""
-
-    _takes_weights = True
-
-    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the model as scikit-learn does, and store the training data.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, kept by reference.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights; None for ones.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        return self._fit_and_remember(X, y, sample_weight=sample_weight)

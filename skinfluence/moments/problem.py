@@ -5,22 +5,20 @@ Influence pulls a scalar's gradient back to the sums and multiplies it by each r
 "influence" is first order in the sums.
 """
 
-from numbers import Real
-
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_option, prepare_out
+from skinfluence.checks import check_working_memory, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.influence import ORDERS, keep_largest
 from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
 from skinfluence.moments.removal import MomentRemoval
 from skinfluence.problem import Problem
+from skinfluence.problem.base import check_not_negative
+from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.targets import ClassCodes
 
 __all__ = ["MomentProblem", "MomentQuery"]
@@ -77,7 +75,7 @@ class MomentQuery:
         return self.model.pull_input(self.theta, self.X, self.raw_gradient)
 
 
-class MomentProblem(MomentRemoval, Problem):
+class MomentProblem(MomentRemoval, RankedBlocks, Problem):
     """The problem for an estimator whose parameters are means, variances and counts."""
 
     def of(self, estimator):
@@ -107,11 +105,7 @@ class MomentProblem(MomentRemoval, Problem):
         index = X.index if hasattr(X, "iloc") else None
         rows, codes = self.check_samples(formulation, X, y)
         weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
-        if weight.min() < 0:
-            raise UnsupportedEstimatorError(
-                f"sample_weight holds {weight.min()}: influence is defined for weights that "
-                "are not negative. Use weights of at least 0."
-            )
+        check_not_negative(weight.min())
         return MomentData(formulation, rows, codes.copy(), weight.copy(), index)
 
     def check_samples(self, formulation, X, y, training=False):
@@ -295,12 +289,7 @@ class MomentProblem(MomentRemoval, Problem):
     def influence_loss_chunked(
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
     ):
-        if working_memory is not None and (
-            not isinstance(working_memory, Real) or not working_memory > 0
-        ):
-            raise ValueError(
-                f"working_memory={working_memory!r} must be a positive number of MiB."
-            )
+        check_working_memory(working_memory)
         query, width = self.check_query(X, y), self._width
         row_bytes = 8 * (width + 4 * query.theta.size)
         blocks = row_blocks(len(query), row_bytes, working_memory=working_memory)
@@ -356,16 +345,7 @@ class MomentProblem(MomentRemoval, Problem):
     def influence_functional(
         self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
     ):
-        data, p = self.data_of_fit, len(self.params)
-        if callable(gradient):
-            gradient = gradient(self.params)
-        shape = np.shape(gradient)
-        if len(shape) not in (1, 2) or shape[-1] != p:
-            raise ValueError(
-                f"gradient has shape {shape}, but must be ({p},) or (m, {p}), laid out as "
-                "params_."
-            )
-        V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
+        data, V = self.data_of_fit, self.check_functional(gradient)
         out = prepare_out(out, (*V.shape[:-1], data.n_rows), dtype)
         wide, V = np.atleast_2d(out), np.atleast_2d(V)
         for block in row_blocks(len(V), 8 * self._width):
@@ -410,34 +390,6 @@ class MomentProblem(MomentRemoval, Problem):
         data, theta = self.objective, self.params
         gradient = self.formulation.loss.gradient(data.target, self._raw(theta, data.X))
         return MomentQuery(data.model, theta, data.X, gradient)
-
-    def influential_samples(
-        self,
-        X,
-        y,
-        n_influential=10,
-        *,
-        order="absolute",
-        average=False,
-        return_influence=True,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        check_option("order", order, ORDERS)
-        n = self.data_of_fit.n_rows
-        check_count("n_influential", n_influential, n)
-        if average:
-            chunks = [self.influence_loss(X, y, average=True, n_jobs=n_jobs)[None]]
-        else:
-            chunks = self.influence_loss_chunked(X, y)
-        best = []
-        for chunk in chunks:
-            columns = np.broadcast_to(np.arange(n), chunk.shape)
-            best.append(keep_largest(chunk, columns, n_influential, order))
-        values, indices = (np.concatenate(parts) for parts in zip(*best, strict=True))
-        if average:
-            values, indices = values[0], indices[0]
-        return (values, indices) if return_influence else indices
 
     def _warn_of_weights(self, result):
         """Warn that rows with weight 0 are NaN because a statistic counts them."""

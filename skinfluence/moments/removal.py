@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
@@ -261,7 +262,7 @@ class MomentRemoval:
         data = self.objective
         rows, codes = self.check_samples(self.formulation, X, y)
         weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
-        if not self.estimator._takes_weights and not np.all(weight == 1):
+        if not has_fit_parameter(self.estimator, "sample_weight") and not np.all(weight == 1):
             raise ValueError(
                 f"{self.name} has no sample weights: leave out sample_weight, or repeat "
                 "samples."

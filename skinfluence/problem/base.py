@@ -27,12 +27,13 @@ from skinfluence.exceptions import (
     warn,
 )
 from skinfluence.gradients import GradientRows
+from skinfluence.groups import resolve_groups
 from skinfluence.objective import Objective
 from skinfluence.problem.doubts import Doubts
 from skinfluence.problem.fitted import State
 from skinfluence.solvers import get_solver
 
-__all__ = ["ProblemBase"]
+__all__ = ["ProblemBase", "check_not_negative"]
 
 
 class ProblemBase(Doubts):
@@ -271,11 +272,7 @@ class ProblemBase(Doubts):
             # X is kept by reference. Targets and weights are small, so we copy them.
             index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
             objective = Objective(formulation, design, target.copy(), weights.copy(), index)
-        if smallest < 0:
-            raise UnsupportedEstimatorError(
-                f"sample_weight holds {smallest}: influence is defined for weights "
-                "that are not negative. Use weights of at least 0."
-            )
+        check_not_negative(smallest)
         c = formulation.class_weight
         if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
             weights = dict(
@@ -288,6 +285,16 @@ class ProblemBase(Doubts):
             )
         self.parameters.remember(self.estimator, objective)
         return objective
+
+    def groups_for(self, groups, cv=None):
+        """Return the `Groups` of training rows that the arguments select."""
+        return resolve_groups(
+            groups,
+            cv,
+            X=self.objective.design.X,
+            y=self.training_target,
+            classifier=self.is_classifier,
+        )
 
     def check_X(self, formulation, X, training=False):
         """Return the design for samples that scikit-learn's own checks accept."""
@@ -460,3 +467,12 @@ class ProblemBase(Doubts):
         self.warn_of_mixing(state)
         self.warn_of_misfit(state)
         return state
+
+
+def check_not_negative(smallest):
+    """Raise if the smallest sample weight is negative."""
+    if smallest < 0:
+        raise UnsupportedEstimatorError(
+            f"sample_weight holds {smallest}: influence is defined for weights that are not "
+            "negative. Use weights of at least 0."
+        )

@@ -7,7 +7,7 @@ from skinfluence import diagnostics, influence, removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import warn
-from skinfluence.groups import Groups, resolve_groups
+from skinfluence.groups import Groups
 from skinfluence.products import add_gram, fill_lower
 from skinfluence.solvers import get_solver
 
@@ -101,14 +101,7 @@ class DiagnosticsAnswers:
         state = self.influence_state(hessian_solver)
         if kind == "hessian":
             return self.hessian_covariance(state, n_jobs)
-        objective = state.point.objective
-        groups = resolve_groups(
-            groups,
-            None,
-            X=objective.design.X,
-            y=self.training_target,
-            classifier=self.is_classifier,
-        )
+        groups = self.groups_for(groups)
         groups.partition()
         return diagnostics.sandwich(state.point, state.factor, groups, n_jobs=n_jobs)
 

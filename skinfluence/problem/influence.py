@@ -1,12 +1,16 @@
 """Chapter A: the fit's derivatives in a training sample's weight."""
 
-from numbers import Real
-
 import numpy as np
 from sklearn.utils import check_array
 
 from skinfluence import distributed, influence
-from skinfluence.checks import check_count, check_dtype, check_option, prepare_out
+from skinfluence.checks import (
+    check_count,
+    check_dtype,
+    check_option,
+    check_working_memory,
+    prepare_out,
+)
 from skinfluence.groups import check_indices
 
 __all__ = ["InfluenceAnswers"]
@@ -82,12 +86,7 @@ class InfluenceAnswers:
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
     ):
         self.refuse_dask("influence_loss_chunked", X, y)
-        if working_memory is not None and (
-            not isinstance(working_memory, Real) or not working_memory > 0
-        ):
-            raise ValueError(
-                f"working_memory={working_memory!r} must be a positive number of MiB."
-            )
+        check_working_memory(working_memory)
         state = self.influence_state(hessian_solver)
         query = self.check_query(X, y)
         return _chunks(state.point, state.factor, query, reduce_func, working_memory)
@@ -152,16 +151,7 @@ class InfluenceAnswers:
     ):
         self.refuse_dask("influence_functional", gradient)
         state = self.influence_state(hessian_solver)
-        layout = state.layout
-        if callable(gradient):
-            gradient = gradient(self.params)
-        shape = np.shape(gradient)
-        if len(shape) not in (1, 2) or shape[-1] != layout.size:
-            raise ValueError(
-                f"gradient has shape {shape}, but must be ({layout.size},) or "
-                f"(m, {layout.size}), laid out as params_."
-            )
-        V = check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
+        layout, V = state.layout, self.check_functional(gradient)
         n = state.point.objective.n_rows
         out = prepare_out(out, (*V.shape[:-1], n), dtype)
         influence.influence_functional(
@@ -172,6 +162,18 @@ class InfluenceAnswers:
             n_jobs=n_jobs,
         )
         return out
+
+    def check_functional(self, gradient):
+        """Return gradients in the parameters, (p,) or (m, p), as passed or from a function."""
+        if callable(gradient):
+            gradient = gradient(self.params)
+        shape, p = np.shape(gradient), self.layout.size
+        if len(shape) not in (1, 2) or shape[-1] != p:
+            raise ValueError(
+                f"gradient has shape {shape}, but must be ({p},) or (m, {p}), laid out as "
+                "params_."
+            )
+        return check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
 
     def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
         self.refuse_dask("influence_perturbation", X, y)

@@ -6,7 +6,6 @@ from sklearn.metrics import check_scoring
 from skinfluence import existence, l1_support, removal
 from skinfluence.checks import check_option, check_refine, prepare_out
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
-from skinfluence.groups import resolve_groups
 from skinfluence.problem.pooled import pooled_predictions
 from skinfluence.solvers import get_solver
 
@@ -134,13 +133,7 @@ class RemovalAnswers:
         """Return (base, groups) for one call."""
         check_option("method", method, removal.METHODS)
         objective = self.objective
-        groups = resolve_groups(
-            groups,
-            cv,
-            X=objective.design.X,
-            y=self.training_target,
-            classifier=self.is_classifier,
-        )
+        groups = self.groups_for(groups, cv)
         groups.check_leaves_weight(objective.sample_weight)
         solver = get_solver(hessian_solver, objective)
         if objective.formulation.loss.is_piecewise_linear:

@@ -7,16 +7,16 @@ fixed transformers. Samples are raw.
 import numpy as np
 
 from skinfluence import influence
-from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices
+from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.sweep import Sample
 
 __all__ = ["WholeInfluence"]
 
 
-class WholeInfluence:
+class WholeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""
 
     def influence_params(self, X=None, y=None, *, hessian_solver="auto", **options):
@@ -160,35 +160,6 @@ class WholeInfluence:
             result[rows] += added[np.arange(len(rows)), rows]
         self.warn_of_weights()
         return result
-
-    def influential_samples(
-        self,
-        X,
-        y,
-        n_influential=10,
-        *,
-        order="absolute",
-        average=False,
-        return_influence=True,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        check_option("order", order, influence.ORDERS)
-        n = self.objective.n_rows
-        check_count("n_influential", n_influential, n)
-        if average:
-            whole = self.influence_loss(X, y, average=True, hessian_solver=hessian_solver)
-            chunks = [whole[None]]
-        else:
-            chunks = self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
-        best = []
-        for chunk in chunks:
-            columns = np.broadcast_to(np.arange(n), chunk.shape)
-            best.append(influence.keep_largest(chunk, columns, n_influential, order))
-        values, indices = (np.concatenate(parts) for parts in zip(*best, strict=True))
-        if average:
-            values, indices = values[0], indices[0]
-        return (values, indices) if return_influence else indices
 
     def raw_influence(self, X, hessian_solver):
         """Return the influence on one sample's raw prediction, (n, K)."""
