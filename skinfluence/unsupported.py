@@ -15,8 +15,8 @@ _KNOT = (
 _NU = "nu bounds sums over the rows, so the multipliers of all rows depend on each other"
 _ORDER = "it makes a single pass, and the result depends on the order of the samples"
 
-#: Estimators whose fit minimises a convex objective, but which have no class here: the
-#: objective, the reason, and an alternative.
+#: Estimators with a convex objective that have no class in this package. Each name maps to
+#: the objective, the reason, and an alternative.
 UNSUPPORTED = {
     "GaussianProcessClassifier": (
         "Laplace approximation, kernel parameters by evidence",

@@ -72,9 +72,9 @@ class Loss(ABC):
     def falls_forever(self, target, n_outputs):
         """Return the sign of the raw predictions along which each loss never rises, (n, K).
 
-        As a raw prediction tends to sign * inf, the loss falls without reaching a minimum. 0
-        marks an output along which the loss eventually rises in both directions, NaN an
-        output whose problem does not include the row. For a coupled loss the signs describe
+        As a raw prediction tends to sign * inf, the loss falls without reaching a minimum. The
+        sign is 0 if the loss rises in both directions in the end. It is NaN if the output's
+        problem does not include the row. For a coupled loss the signs describe
         the difference between an output with sign 1 and one with sign -1. The result is None
         if no row has such a direction; then every objective with this loss has a minimum.
         """

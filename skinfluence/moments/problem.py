@@ -17,8 +17,8 @@ from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
 from skinfluence.moments.removal import MomentRemoval
 from skinfluence.problem import Problem
-from skinfluence.problem.base import check_not_negative
 from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.samples import check_not_negative
 from skinfluence.targets import ClassCodes
 
 __all__ = ["MomentProblem", "MomentQuery"]

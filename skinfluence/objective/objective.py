@@ -121,7 +121,7 @@ class Objective:
             Orthonormal directions N in the coefficients along which no prediction changes
             once the intercept compensates.
         level : ndarray of shape (r,)
-            Common value of all rows along each direction, which the intercept compensates.
+            Each direction has the same value for all rows. The intercept compensates it.
         scale : float
             Mean variance of the features.
         """

@@ -1,7 +1,9 @@
 """Each fitted object has a problem, to which the public methods delegate.
 
 fitted.py       the objective that a fit minimised, and its factorised state
-base.py         an estimator's parameters, samples and factor, with warnings about them
+base.py         an estimator's parameters and factor
+samples.py      checked training data, queries and groups of rows
+doubts.py       warnings about points far from the optimum, or without one
 fitting.py      builds the objective from a fitted estimator and data
 refits.py       refits the model
 influence.py, convergence.py, removal.py, updates.py, diagnostics.py

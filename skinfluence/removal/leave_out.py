@@ -24,8 +24,8 @@ class Outcome:
         Parameter directions that nothing determines without a group. The result is one of
         many, and only numbers that are the same in all of them are meaningful.
     separated : dict of int to ndarray of shape (K, D)
-        Groups without which the other rows are separated, and the direction along which their
-        objective falls forever.
+        Maps each group to a direction. If the group is removed, the other rows are separated,
+        and their objective falls forever in this direction.
     """
 
     without_optimum: list

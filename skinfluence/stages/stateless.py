@@ -217,8 +217,8 @@ class FunctionTransformerStage(Stateless):
 class RandomProjectionStage(Stateless):
     """GaussianRandomProjection, SparseRandomProjection: t = C x, with random C.
 
-    The seed determines C. The number of components may depend on the number of rows, which is
-    a discrete choice.
+    The seed determines C. If the number of components depends on the number of rows, it is a
+    discrete choice.
     """
 
     def pull_input(self, X, B):

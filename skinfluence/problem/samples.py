@@ -1,0 +1,181 @@
+"""Checked samples of a problem: training data, queries, groups of rows."""
+
+import numpy as np
+import sklearn
+from scipy import sparse
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from skinfluence import distributed
+from skinfluence._compat import check_sample_weight
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.gradients import GradientRows
+from skinfluence.groups import resolve_groups
+from skinfluence.objective import Objective
+
+__all__ = ["SampleChecks", "check_not_negative"]
+
+
+class SampleChecks:
+    """Checks the samples that methods take, for a problem with an estimator."""
+
+    def make_objective(self, formulation, X, y, sample_weight):
+        """Return the objective for training data after checking their values."""
+        if distributed.is_dask(X, y, sample_weight):
+            samples = self.dask_samples(formulation, X, y, sample_weight)
+            objective, smallest = distributed.make_objective(formulation, samples)
+        else:
+            design, target = self.check_samples(formulation, X, y, training=True)
+            weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
+            smallest = weights.min()
+            # X is kept by reference. Targets and weights are small, so we copy them.
+            index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
+            objective = Objective(formulation, design, target.copy(), weights.copy(), index)
+        check_not_negative(smallest)
+        c = formulation.class_weight
+        if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
+            weights = dict(
+                zip(formulation.target.classes.tolist(), c[:, 0].tolist(), strict=True)
+            )
+            raise UnsupportedEstimatorError(
+                f"class_weight comes to {weights}: influence is defined for finite class "
+                "weights that are not negative. Give weights as numbers, or drop the class "
+                "whose samples all have weight zero."
+            )
+        self.parameters.remember(self.estimator, objective)
+        return objective
+
+    def groups_for(self, groups, cv=None):
+        """Return the `Groups` of training rows that the arguments select."""
+        return resolve_groups(
+            groups,
+            cv,
+            X=self.objective.design.X,
+            y=self.training_target,
+            classifier=self.is_classifier,
+        )
+
+    def check_X(self, formulation, X, training=False):
+        """Return the design for samples that scikit-learn's own checks accept."""
+        X = self.validate_X(self.transform(X))
+        return self.parameters.make_design(self, formulation, X, training)
+
+    def validate_X(self, X):
+        """Return checked samples as an array or a sparse matrix."""
+        estimator = self.estimator
+        if self.parameters.reads_raw_samples(estimator):
+            return X.tocsr() if sparse.issparse(X) else np.asarray(X)
+        kind = np.asarray(X).dtype.kind if isinstance(X, list | np.ndarray) else ""
+        # Convert arrays from other libraries to NumPy.
+        with sklearn.config_context(array_api_dispatch=False):
+            X = validate_data(
+                estimator,
+                X,
+                reset=False,
+                accept_sparse="csr",
+                # Convert text and dates to numbers, as scikit-learn's fit does.
+                dtype=np.float64 if kind and kind in "SUMm" else "numeric",
+            )
+        if not hasattr(estimator, "n_features_in_"):  # after fit(check_input=False)
+            expected = self.parameters.layout(estimator).n_features
+            if X.shape[1] != expected:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but {self.name} is expecting {expected} "
+                    "features as input."
+                )
+        return X
+
+    def check_samples(self, formulation, X, y, training=False):
+        """Return (design, target) for labelled samples."""
+        design = self.check_X(formulation, X, training)
+        if y is None:
+            raise ValueError("y is required: it is None.")
+        target = formulation.target.encode(y)
+        check_consistent_length(design.X, target)
+        return design, target
+
+    def dask_samples(self, formulation, X, y, sample_weight=None):
+        """Return labelled samples in dask arrays, whose chunks are checked when read."""
+        self.parameters.check_takes_dask(self.estimator, formulation)
+        samples = distributed.Samples.of(self.transform(X), y, sample_weight)
+        self.validate_X(np.zeros((1, samples.X.shape[1])))  # the number of features
+        return samples
+
+    def dask_queries(self, formulation, X, y):
+        """Return query samples in dask arrays at the fitted parameters."""
+        samples = self.dask_samples(formulation, X, y)
+        return distributed.make_queries(formulation, samples, self.theta)
+
+    def check_query(self, X, y):
+        """Return plain loss gradients for query samples, as `GradientRows`.
+
+        For dask arrays, return a `DistributedPoint`, which contains the gradients.
+        """
+        check_is_fitted(self.estimator)
+        formulation = self.formulation
+        if distributed.is_dask(X, y):
+            return self.dask_queries(formulation, X, y)
+        design, target = self.check_samples(formulation, X, y)
+        gradients = formulation.query_gradients(design, target, self.theta)
+        unknown = np.flatnonzero(~np.isfinite(gradients.raw_gradient).all(axis=1))
+        if len(unknown):
+            warn(
+                f"The loss of {len(unknown)} of {len(target)} sample(s), such as row "
+                f"{unknown[0]}, has no finite gradient at the model's prediction, and results "
+                "for them are not finite. Leave them out, or use influence_prediction."
+            )
+        return gradients
+
+    def given_rows(self, state, X, y):
+        """Return (design, target, grad L) for samples, or training data if X is None."""
+        objective = state.point.objective
+        self.parameters.check_takes_samples(X)
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X: pass both, or neither.")
+            return objective.design, objective.target, state.point.rows
+        formulation = objective.formulation
+        design, target = self.check_samples(formulation, X, y)
+        return design, target, formulation.weight_gradients(design, target, state.point.theta)
+
+    def pull_sum(self, design, raw_gradient, params):
+        """Return a scalar's gradient in the parameters, (p,), from that in raw predictions.
+
+        Parameters
+        ----------
+        design : Design
+            Rows, from `check_X`.
+        raw_gradient : ndarray of shape (m, K)
+            The gradient in the rows' raw predictions.
+        params : ndarray of shape (p,)
+            Parameters.
+        """
+        rows = GradientRows(design, raw_gradient)
+        return self.formulation.layout.to_public(rows.sum())
+
+    def refuse_dask(self, method, *arguments, training=True):
+        """Raise if a method gets dask arrays that it does not support.
+
+        If `training`, also raise if the training data are dask arrays.
+        """
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        objective = fitted.objective if training and fitted is not None else None
+        is_distributed = objective is not None and objective.is_distributed
+        if is_distributed or distributed.is_dask(*arguments):
+            remedy = "give that to set_training_data" if is_distributed else "pass that"
+            raise UnsupportedEstimatorError(
+                f"{method} does not take dask arrays: call compute() on a part of the rows "
+                f"and {remedy}. The page on large data lists the methods that take them."
+            )
+
+
+def check_not_negative(smallest):
+    """Raise if the smallest sample weight is negative."""
+    if smallest < 0:
+        raise UnsupportedEstimatorError(
+            f"sample_weight holds {smallest}: influence is defined for weights that are not "
+            "negative. Use weights of at least 0."
+        )
