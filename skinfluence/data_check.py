@@ -5,17 +5,21 @@ training data; `stopping.bound` returns the bound. If it stopped early, the grad
 large. But if its solver descends from zero parameters, the objective must be lower than at the
 start. Data that break either rule do not belong to the fit. Then a few likely mistakes are
 tried: a mistake is the explanation if undoing it brings the gradient below its bound.
+
+Data that meet both rules may still be others, because many rules are loose. `coincidence`
+tells how likely other data would leave a gradient as small.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq, minimize
+from scipy.stats import chi2
 
 from skinfluence.objective import weigh
 from skinfluence.stopping import Sizes, bound
 
-__all__ = ["Mismatch", "check_data"]
+__all__ = ["Mismatch", "check_data", "coincidence"]
 
 # Numbers of rows by which X and y may be out of step.
 _SHIFTS = (1, -1)
@@ -98,6 +102,34 @@ def check_data(objective, theta, fit):
             parameter=(int(entry[0]), int(entry[1])),
             guess=_guess(sizes, fit),
         )
+
+
+def coincidence(objective, theta):
+    """Return the probability that other data leave a gradient as small as these.
+
+    For other rows of the same kind, each entry of the gradient G = sum_i v_i would be about
+    normal with variance sum_i v_i^2. Because entries are correlated, their squares count as
+    half as many independent ones.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective F with the data; its loss must be differentiable.
+    theta : ndarray of shape (K, D)
+        The fitted parameters.
+    """
+    with np.errstate(all="ignore"):
+        sizes = Sizes(objective, theta)
+        variance = sizes.squares(sizes.pulls)
+        counted = variance > 0
+        support = objective.formulation.l1_support
+        if support is not None:  # a coefficient at zero stays there for many data
+            counted &= support.free | ~support.penalised
+        z_squared = sizes.excess[counted] ** 2 / variance[counted]
+        if not z_squared.size:
+            return 1.0
+        n_independent = max(1.0, z_squared.size / 2)
+        return float(chi2.cdf(n_independent * z_squared.mean(), n_independent))
 
 
 def _excess(sizes, fit):

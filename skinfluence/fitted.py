@@ -66,8 +66,10 @@ def from_fitted(
 ) -> Estimator:
     """Return an estimator with influence from one that scikit-learn has fitted.
 
-    `obj` is not changed. Nothing is fitted again except cross-validation models that
-    scikit-learn does not keep, for example in :class:`sklearn.ensemble.StackingClassifier`.
+    `obj` is not changed, and its parameters are kept. Nothing is fitted again except
+    cross-validation models that scikit-learn does not keep, for example in
+    :class:`sklearn.ensemble.StackingClassifier`, and models whose gradient does not show
+    that `X` and `y` are their training data, see Notes.
     The result has `obj`'s parameters and fitted attributes, shares its arrays, and behaves as
     if it had been fitted with this package.
 
@@ -120,10 +122,14 @@ def from_fitted(
     solver's stopping rule, its objective has a small gradient on its own data. If the gradient
     is larger, an `InfluenceWarning` reports it and the mistake that it suggests: another row
     order, another scale, omitted weights or other rows. If a fit ran out of iterations, the
-    check only requires a better objective than at the solver's initial parameters.
-    `HuberRegressor`'s solver has no rule for gradients, so its fit only has to be better than
-    the best constant. Stochastic gradient descent, losses with kinks and dask arrays are not
-    checked.
+    objective must be better than at the solver's initial parameters. `HuberRegressor`'s solver
+    has no rule for gradients, so its fit has to be better than the best constant.
+
+    If these checks prove little, scikit-learn fits a copy of `obj` again with the same
+    settings, which takes as long as the first fit. The parameters must be equal. If the solver
+    diverged or stopped where it started, this may prove nothing, and a warning says so.
+    Of losses with kinks only the support vectors and the bounds of the dual coefficients are
+    checked, and dask arrays are not checked.
 
     The parameters are not an optimum for other data. This matters for transformers such as
     :class:`sklearn.preprocessing.TargetEncoder`: a pipeline is fitted with their

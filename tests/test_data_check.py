@@ -27,7 +27,7 @@ from skinfluence.supervised import learned_from_y
 from tests.cases import CASES, HINGES, fit, sklearn_parent
 
 MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]
-# Solvers that may end at any gradient: only worse than a constant is caught.
+# Solvers that may end at any gradient: a repeated fit decides.
 NO_RULE = (linear_model.HuberRegressor, linear_model.SGDClassifier, linear_model.SGDRegressor)
 
 DEFAULTS = {
@@ -54,13 +54,22 @@ REGRESSORS = {
 }
 
 
-def warnings_of(obj, X, y, sample_weight=None):
-    """Return the messages of from_fitted about data that are not those of the fit."""
+def messages_of(obj, X, y, sample_weight=None):
+    """Return the messages of from_fitted."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         from_fitted(obj, X, y, sample_weight)
-    messages = [str(one.message) for one in caught if one.category is InfluenceWarning]
-    return [message for message in messages if "not those that this" in message]
+    return [str(one.message) for one in caught if one.category is InfluenceWarning]
+
+
+def warnings_of(obj, X, y, sample_weight=None):
+    """Return the messages of from_fitted about data that are not those of the fit."""
+    messages = messages_of(obj, X, y, sample_weight)
+    return [
+        message
+        for message in messages
+        if "not those that this" in message or "not be those that this" in message
+    ]
 
 
 @pytest.mark.parametrize("case", [*MIRRORED, *HINGES], ids=lambda case: case.name)
@@ -82,28 +91,31 @@ def test_another_order_of_y_warns(case):
     plain = sklearn_parent(case.estimator)(**case.estimator.get_params(deep=False))
     fit(plain, X, y, w)
     order = np.random.default_rng(0).permutation(len(y))
-    found = warnings_of(plain, X, y[order], w)
+    (found,) = warnings_of(plain, X, y[order], w)
     if case.name == "huber-no-intercept" or case.name.startswith("sgd"):
         # Without an intercept the fit is hardly better than 0; descent may end anywhere.
-        assert found == []
-        return
-    assert found
-    if isinstance(plain, NO_RULE):
-        assert "best constant" in found[0]
+        assert "a fit on them with the same settings gives coefficients" in found
+    elif isinstance(plain, NO_RULE):
+        assert "best constant" in found
     else:
-        assert "stopping rule" in found[0]
+        assert "stopping rule" in found
 
 
 @pytest.mark.parametrize("case", MIRRORED, ids=lambda case: case.name)
 def test_weights_left_out_warn(case):
     X, y, w = case.data()
     plain = sklearn_parent(case.estimator)(**case.estimator.get_params(deep=False))
-    if not case.weighted or isinstance(plain, NO_RULE):
-        pytest.skip("no weights, or a solver without a rule")
+    if not case.weighted:
+        pytest.skip("fits without weights")
     fit(plain, X, y, w)
-    assert "stopping rule" in warnings_of(plain, X, y)[0]
+    (message,) = warnings_of(plain, X, y)
+    repeated = isinstance(plain, NO_RULE)
+    assert ("with the same settings" if repeated else "stopping rule") in message
     plain.fit(X, y)
     (message,) = warnings_of(plain, X, y, w)
+    if repeated:
+        assert "with the same settings" in message
+        return
     if getattr(plain, "class_weight", None) != "balanced":  # these move with the weights
         assert "sample_weight given to a fit that had none" in message
 
@@ -152,6 +164,64 @@ def test_a_fit_that_stopped_early_is_no_fit_to_other_data():
         plain = linear_model.LogisticRegression(max_iter=20).fit(X, y)
     assert warnings_of(plain, X, y) == []
     assert "began to descend" in warnings_of(plain, X[::-1], y)[0]
+
+
+EARLY = {
+    "lbfgs": linear_model.LogisticRegression(max_iter=3),
+    "saga": linear_model.LogisticRegression(solver="saga", max_iter=2, random_state=0),
+    "poisson": linear_model.PoissonRegressor(max_iter=2),
+    "lasso": linear_model.Lasso(alpha=0.01, max_iter=1),
+    "linear-svc": svm.LinearSVC(max_iter=2, random_state=0),
+    "sgd": linear_model.SGDClassifier(loss="log_loss", max_iter=2, random_state=0),
+    "huber": linear_model.HuberRegressor(max_iter=2),
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_a_repeated_fit_decides_if_the_solver_stopped_early(name):
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X[:, :5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = EARLY[name].fit(X, y)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert warnings_of(plain, X, y) == []
+    assert warnings_of(plain, np.asfortranarray(X), y) == []
+    order = np.random.default_rng(0).permutation(len(y))
+    assert len(warnings_of(plain, X[order], y)) == 1
+    # Half of the rows twice, as in a bootstrap sample.
+    assert len(warnings_of(plain, np.repeat(X[::2], 2, axis=0), np.repeat(y[::2], 2))) == 1
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_random_fits_may_differ_as_much_as_two_repetitions_do():
+    X, y = load_wine(return_X_y=True)
+    X = scale(X)
+    plain = linear_model.SGDClassifier(loss="log_loss").fit(X, y == 0)
+    assert warnings_of(plain, X, y == 0) == []
+    assert "differ by" in warnings_of(plain, X[::-1], y == 0)[0]
+
+
+def test_a_fit_that_other_data_would_give_too_says_that_it_proves_nothing():
+    X, y = load_diabetes(return_X_y=True)
+    unmoved = linear_model.TweedieRegressor(power=1.5, alpha=1.0).fit(X * 1e6 + 1e9, y)
+    found = messages_of(unmoved, X * 1e6 + 1e9, y)
+    assert "Nothing shows" in found[0]
+    assert "all coefficients are 0" in found[0]
+    with np.errstate(all="ignore"):
+        diverged = linear_model.SGDRegressor(random_state=0).fit(1e12 * X, y)
+    assert "the solver diverged" in messages_of(diverged, 1e12 * X, y)[0]
+
+
+@pytest.mark.parametrize(
+    "model", [svm.SVC(C=0.1), svm.SVC(C=0.1, class_weight={0: 2.0}), svm.SVR(C=0.1)]
+)
+def test_dual_coefficients_do_not_exceed_their_bounds(model):
+    X, y = load_wine(return_X_y=True)
+    X, w = scale(X), np.random.default_rng(0).uniform(0.2, 3, len(y))
+    model.fit(X, y, sample_weight=w)
+    assert warnings_of(model, X, y, w) == []
+    assert "exceed their bound" in warnings_of(model, X, y)[0]
 
 
 def test_pipelines_searches_and_other_training_data():

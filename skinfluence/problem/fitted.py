@@ -16,9 +16,9 @@ __all__ = ["GRADIENT_SHIFT_LIMIT", "FittedObjective", "State"]
 
 # If the rows' gradients change by more than this relative amount, some rows' influence values
 # are wrong by more than a few per cent, because a norm over all rows hides small gradients.
-GRADIENT_SHIFT_LIMIT = 0.015
+GRADIENT_SHIFT_LIMIT = 0.007
 # The limit for the largest change in a row's log curvature.
-CURVATURE_CHANGE_LIMIT = 0.5
+CURVATURE_CHANGE_LIMIT = 0.1
 
 
 @dataclass(frozen=True, eq=False)

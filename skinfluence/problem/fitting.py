@@ -9,9 +9,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import data_check, distributed, stopping
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem import repeated_fit
 from skinfluence.problem.fitted import FittedObjective
 
 __all__ = ["FittingAnswers"]
+
+# If other data leave a gradient as small with a larger probability, the fit is repeated.
+_LARGEST_COINCIDENCE = 1e-3
+# Share by which a dual coefficient may exceed its bound by rounding.
+_BEYOND = 1 + 1e-6
 
 
 class FittingAnswers:
@@ -61,7 +67,7 @@ class FittingAnswers:
         self.forget_state()
         self.parameters.forget(self.estimator)
 
-    def adopt(self, X, y, sample_weight, guess=None):
+    def adopt(self, X, y, sample_weight, guess=None, *, check=True):
         """Store a finished fit and its data, or raise and change nothing.
 
         Used for models that were not fitted by `fit` here. Without X the training data stay
@@ -74,6 +80,8 @@ class FittingAnswers:
             The training data.
         guess : str or None, default=None
             The likely reason why the data differ, if known.
+        check : bool, default=True
+            Whether to check that the parameters were fitted on these data.
         """
         estimator = self.estimator
         before = getattr(estimator, "_influence_problem", None)
@@ -101,26 +109,48 @@ class FittingAnswers:
             objective = adopted.make_objective(fitted.formulation, rows, y, sample_weight)
             self.parameters.check_training_data(adopted.estimator, objective)
             adopted.fitted = fitted
-            adopted.warn_of_other_data(objective, guess)
+            if check:
+                adopted.warn_of_other_data(objective, (rows, y, sample_weight), guess)
             fitted = replace(fitted, objective=objective, data_refusal=None)
         if fitted is not before:
             vars(estimator).update(vars(adopted.estimator) | params)
             self.fitted = fitted
             self.forget_state()
 
-    def warn_of_other_data(self, objective, guess):
+    def warn_of_other_data(self, objective, data, guess):
         """Warn if the parameters cannot have been fitted on these training data.
 
         Dask arrays are not checked, because this would read them again. They are read only
         once, to check their values.
+
+        Parameters
+        ----------
+        objective : Objective
+            The objective with the data.
+        data : tuple
+            `(X, y, sample_weight)` as `fit` takes them.
+        guess : str or None
+            The likely reason why the data differ, if known.
         """
-        if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
+        if objective.is_distributed:
+            return
+        if objective.formulation.loss.is_piecewise_linear:
+            self.warn_of_other_weights(objective)
             return
         name = self.parent_class.__name__.lstrip("_")
         dtype = objective.design.X.dtype
         fit = stopping.Fit.of(self.estimator, name, self.fitted.params, dtype)
         mismatch = data_check.check_data(objective, self.theta, fit)
+        if mismatch is None and self.is_certain(objective):
+            return
+        difference = repeated_fit.difference(self, objective, data)
+        if difference is None and mismatch is None:
+            return
+        if difference is not None and repeated_fit.agrees(difference, objective, fit):
+            self.warn_of_no_evidence(objective, data)
+            return
         if mismatch is None:
+            warn(_not_repeated(difference, self.name))
             return
         unit = np.zeros(objective.penalty.shape)
         unit[mismatch.parameter] = 1.0
@@ -128,6 +158,53 @@ class FittingAnswers:
         if guess is not None:
             mismatch = replace(mismatch, guess=guess)
         warn(_other_data(mismatch, self.name, self.param_names()[entry]))
+
+    def warn_of_no_evidence(self, objective, data):
+        """Warn if other data would have given the same parameters."""
+        cause = (
+            "all coefficients are 0. If this is not due to a strong penalty, the solver "
+            "stopped where it started"
+        )
+        if not repeated_fit.is_unmoved(objective, self.theta):
+            if not repeated_fit.is_diverged(objective, self.theta):
+                return
+            if repeated_fit.tells_targets_apart(self, objective, data):
+                return
+            cause = (
+                "the model is worse than one that is 0 for every sample, so the solver "
+                "diverged, and a fit on the targets in reverse order gives the same parameters"
+            )
+        warn(
+            f"Nothing shows that X, y and sample_weight are those that this {self.name} was "
+            f"fitted on: {cause}. Scale the features and fit again."
+        )
+
+    def warn_of_other_weights(self, objective):
+        """Warn if dual coefficients exceed the bounds that these weights give them."""
+        if not objective.design.has_metric:
+            return
+        size = np.abs(self.theta[:, : objective.n_rows]).max(axis=0, initial=0.0)
+        limit = np.max(objective.row_weight.reshape(objective.n_rows, -1), axis=1)
+        beyond = np.flatnonzero(size > limit * _BEYOND)
+        if beyond.size:
+            i = beyond[0]
+            warn(
+                f"X, y and sample_weight are not those that this {self.name} was fitted on: "
+                f"the dual coefficients of {beyond.size} sample(s) exceed their bound C * "
+                f"sample_weight * class weight, first that of sample {i}, {size[i]:.3g}, the "
+                f"bound {limit[i]:.3g}. It looks like sample_weight left out or changed. Pass "
+                "the data of the fit."
+            )
+
+    def is_certain(self, objective):
+        """Return whether a gradient within its bound proves that the data are the fit's."""
+        if objective.design.has_metric:
+            return True
+        if repeated_fit.is_cheap(objective):
+            return False
+        if repeated_fit.is_unmoved(objective, self.theta):
+            return False
+        return data_check.coincidence(objective, self.theta) <= _LARGEST_COINCIDENCE
 
     def formulate(self, y, sample_weight):
         """Return a finished fit's formulation."""
@@ -176,6 +253,16 @@ class FittingAnswers:
             raise ValueError("X is required: it is None.")
         if self.fitted is not None:  # else it raises
             self.adopt(X, y, sample_weight)
+
+
+def _not_repeated(difference, name):
+    """Return the warning that a repeated fit differs."""
+    return (
+        f"X, y and sample_weight may not be those that this {name} was fitted on: a fit on "
+        f"them with the same settings gives coefficients that differ by {difference:.2g} of "
+        "their size. Pass the data of the fit, as the same type of array; or, if other data "
+        "are meant, call polish() first, because the parameters are no optimum on these."
+    )
 
 
 def _other_data(mismatch, name, parameter):

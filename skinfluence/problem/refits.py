@@ -171,7 +171,7 @@ class RefitAnswers:
         vars(fresh.estimator).pop("feature_names_in_", None)
         vars(fresh.estimator).update(vars(refit) | params)
         fresh.forget_fit()
-        fresh.adopt(X, y, sample_weight)
+        fresh.adopt(X, y, sample_weight, check=False)
         return fresh
 
     def with_features(self, X, columns):

@@ -186,7 +186,8 @@ class RemovalAnswers:
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
                 "as it is from the optimum. Scale the features, or strengthen the penalty.",
             )
-        return removal.Base.at(point, factor, solver)
+        with self.naming_directions():
+            return removal.Base.at(point, factor, solver)
 
     def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
         """Process the groups, warn about groups without a result, and return the outcome."""

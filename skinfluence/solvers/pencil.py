@@ -10,6 +10,7 @@ If B holds the eigenvectors of P v = mu H v, normalised so that B'HB = I and B'P
 import numpy as np
 from scipy import linalg
 
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers.base import Factor
 
 __all__ = ["PencilFactor"]
@@ -33,7 +34,7 @@ class PencilFactor(Factor):
             H = upper + np.triu(block, 1).T
             scale = 1.0 / np.sqrt(H.diagonal())
             for k in outputs:
-                mu, B = linalg.eigh(np.diag(share[k] * scale**2), H * scale[:, None] * scale)
+                mu, B = _pencil(np.diag(share[k] * scale**2), H * scale[:, None] * scale)
                 # The scaled H has a unit diagonal, and B B' is its inverse.
                 self.rcond = min(self.rcond, 1.0 / (len(B) * np.sum(B**2)))
                 self.blocks.append((k, mu, B * scale[:, None]))
@@ -58,3 +59,16 @@ class PencilFactor(Factor):
         for k, mu, B in self.blocks:
             out[:, k] = ((V[:, k] @ B) / (1.0 - t * mu)) @ B.T
         return self.point.objective.freeze(out)
+
+
+def _pencil(P, H):
+    """Return the eigenvalues and eigenvectors of P v = mu H v."""
+    try:
+        return linalg.eigh(P, H)
+    except linalg.LinAlgError:
+        smallest = linalg.eigvalsh(H)[0]
+        raise SingularHessianError(
+            "The Hessian is singular to working precision: in units in which its diagonal is "
+            f"1 its smallest eigenvalue is {smallest:.2g}. Scale the features, drop or merge "
+            "those that depend on each other, or strengthen the penalty."
+        ) from None

@@ -1,0 +1,147 @@
+"""Repeat a fit to decide whether data are those on which a model was fitted.
+
+A fit that stopped early, or whose stopping rule is loose, leaves a gradient that tells little
+about its data. But scikit-learn's `fit` with the same settings gives the same parameters on
+the same data, whether it stopped early or not. Only a fit that did not leave its start, or
+that diverged, gives them on other data, too.
+"""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+
+__all__ = [
+    "agrees",
+    "difference",
+    "is_cheap",
+    "is_diverged",
+    "is_unmoved",
+    "tells_targets_apart",
+]
+
+# A repeated fit may differ from the first by this share in double precision, and by the other
+# in single precision. Rounding grows in a solver that stops early, for example if rows and
+# columns are stored in another order.
+_DIFFERENCE, _SINGLE = 1e-5, 1e-2
+# Number of values in X up to which a fit takes less time than most questions about it.
+_SMALL = 2_000
+# If the fit depends on random numbers that are not known, its distance to the nearer of two
+# repetitions may be this many times their distance.
+_SPREAD = 3.0
+
+
+def is_cheap(objective):
+    """Return whether the data are so small that the fit is repeated without further doubt."""
+    return objective.n_rows * objective.design.n_columns <= _SMALL
+
+
+def agrees(difference, objective, fit):
+    """Return whether a difference is as small as if the data were the fit's."""
+    single = np.finfo(np.float32).eps
+    eps = max(fit.eps, np.finfo(objective.design.X.dtype).eps)
+    return difference <= (_SINGLE if eps >= single else _DIFFERENCE)
+
+
+def is_unmoved(objective, theta):
+    """Return whether all coefficients are zero, as at the start of a solver.
+
+    An l1 penalty keeps them at zero for many data. This is no failure, and no check can tell
+    these data apart.
+    """
+    coef = theta[:, : objective.design.n_features]
+    return bool(coef.size) and not coef.any() and objective.formulation.l1_support is None
+
+
+def is_diverged(objective, theta):
+    """Return whether the model is worse than the one with zero parameters."""
+    zero = theta.copy()
+    zero[: objective.formulation.layout.n_predictions] = 0.0  # a fitted scale stays
+    with np.errstate(all="ignore"):
+        return not objective.value(theta) <= objective.value(zero)
+
+
+def tells_targets_apart(problem, objective, data):
+    """Return whether a fit on the targets in reverse order differs."""
+    X, y, sample_weight = data
+    other = difference(problem, objective, (X, np.asarray(y)[::-1], sample_weight))
+    return other is not None and other > _SINGLE
+
+
+def difference(problem, objective, data):
+    """Return by how much a repeated fit differs, None if the fit cannot be repeated.
+
+    Parameters
+    ----------
+    problem : Problem
+        The fitted model.
+    objective : Objective
+        Its objective with the data.
+    data : tuple
+        `(X, y, sample_weight)` as `fit` takes them.
+
+    Returns
+    -------
+    difference : float or None
+        Largest difference between the coefficients, or the intercepts, in units of the
+        features' root mean squares and relative to the coefficients.
+    """
+    params = problem.fitted.params
+    if params.get("warm_start") or problem.estimator._plain is not None:
+        return None  # the fit's start is not known, or a search came before it
+    seeds = [params.get("random_state")]
+    if not isinstance(seeds[0], Integral):  # a repetition leaves global random numbers alone
+        is_random = _draws(problem.parent_class.__name__, problem.estimator, params)
+        seeds = [0, 1] if is_random else [0]
+    thetas = [_fit(problem, data, seed) for seed in seeds]
+    if any(theta is None for theta in thetas):
+        return None
+    found = min(_distance(objective, problem.theta, theta) for theta in thetas)
+    if len(thetas) == 2 and found <= _SPREAD * _distance(objective, *thetas):
+        return 0.0
+    return found
+
+
+def _draws(name, estimator, params):
+    """Return whether a fit depends on random numbers."""
+    solver = getattr(estimator, "solver_", params.get("solver"))
+    stochastic = solver in ("sag", "saga", "liblinear") or params.get("selection") == "random"
+    return stochastic or name.startswith("SGD") or name in ("LinearSVC", "LinearSVR")
+
+
+def _fit(problem, data, seed):
+    """Return the parameters (K, D) of a repeated fit, None if it fails."""
+    params = problem.fitted.params
+    again = problem.parent_class(**params)
+    # A repetition prints nothing, and does not change the caller's data.
+    changed = {"random_state": seed, "verbose": 0, "copy_X": True}
+    again.set_params(**{key: value for key, value in changed.items() if key in params})
+    X, y, sample_weight = data
+    given = {} if sample_weight is None else {"sample_weight": sample_weight}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            again.fit(X, y, **given)
+            layout = problem.layout
+            return layout.from_public(problem.parameters.vector(again, layout))
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # not decided here
+            return None
+
+
+def _distance(objective, theta, other):
+    """Return the relative difference of two parameter points (K, D)."""
+    if theta.shape != other.shape:
+        return np.inf
+    design = objective.design
+    present = (objective.sample_weight > 0)[:, None].astype(np.float64)
+    size = np.sqrt(design.squared_adjoint(present)[0] / present.sum())
+    apart, theta = np.abs(theta - other) * size, np.abs(theta) * size
+    d = design.n_features
+    length = np.linalg.norm(theta[:, :d])
+    coef = _ratio(np.linalg.norm(apart[:, :d]), length)
+    intercept = _ratio(np.linalg.norm(apart[:, d:]), max(length, np.linalg.norm(theta[:, d:])))
+    return max(coef, intercept)
+
+
+def _ratio(a, b):
+    return a / b if a else 0.0
