@@ -3,10 +3,18 @@
 import math
 
 import numpy as np
-from scipy.special import expit, log_expit, logsumexp, softmax
+from scipy.special import expit, log_expit, softmax
 
 from skinfluence.losses.base import LabelLoss, Loss
-from skinfluence.losses.numerics import LONGEST, SHORT, align, exp_remainder, ratio, series
+from skinfluence.losses.numerics import (
+    LONGEST,
+    SHORT,
+    align,
+    exp_remainder,
+    log_sum_exp,
+    ratio,
+    series,
+)
 
 __all__ = ["LogisticLoss", "SoftmaxLoss"]
 
@@ -79,7 +87,7 @@ class SoftmaxLoss(Loss):
         codes = self._codes(target, raw_prediction)
         others = raw_prediction.copy()
         np.put_along_axis(others, codes, -np.inf, axis=-1)
-        z = logsumexp(others, axis=-1)
+        z = log_sum_exp(others)
         z -= np.take_along_axis(raw_prediction, codes, axis=-1)[..., 0]
         return -log_expit(-z)
 
@@ -97,7 +105,7 @@ class SoftmaxLoss(Loss):
         return softmax(raw_prediction, axis=-1)
 
     def curvature(self, target, raw_prediction):
-        p = softmax(raw_prediction, axis=1)
+        p = softmax(raw_prediction, axis=-1)
         curvature = -p[:, :, None] * p[:, None, :]
         outputs = np.arange(p.shape[1])
         curvature[:, outputs, outputs] = self._diagonal(p)
@@ -107,23 +115,23 @@ class SoftmaxLoss(Loss):
         return np.where(target[:, None] == np.arange(n_outputs), 1.0, -1.0)
 
     def curvature_factor(self, target, raw_prediction):
-        return softmax(raw_prediction, axis=1)
+        return softmax(raw_prediction, axis=-1)
 
     def curvature_product(self, target, raw_prediction, direction):
         # Directions relative to the most likely class: p_k u_k is summed over small p only.
         top = np.expand_dims(raw_prediction.argmax(axis=1), tuple(range(1, direction.ndim)))
         top = np.broadcast_to(top, (*direction.shape[:-1], 1))
         u = direction - np.take_along_axis(direction, top, axis=-1)
-        p = align(softmax(raw_prediction, axis=1), direction)
+        p = align(softmax(raw_prediction, axis=-1), direction)
         return p * (u - np.sum(p * u, axis=-1, keepdims=True))
 
     def curvature_diagonal(self, target, raw_prediction):
-        return self._diagonal(softmax(raw_prediction, axis=1))
+        return self._diagonal(softmax(raw_prediction, axis=-1))
 
     def chi_square(self, target, raw_prediction):
         # g sums to zero, so diag(p) - p p' maps g / p to g and g'W^- g = sum_k g_k^2 / p_k.
         gradient = self.gradient(target, raw_prediction)
-        return ratio(gradient**2, softmax(raw_prediction, axis=1))
+        return ratio(gradient**2, softmax(raw_prediction, axis=-1))
 
     def response_jacobian(self, raw_prediction):
         return self.curvature(None, raw_prediction)
@@ -133,7 +141,7 @@ class SoftmaxLoss(Loss):
             return super().remainder(target, raw_prediction, delta)
         # p changes by p (e - s) / (1 + s) with e = exp(delta) - 1 and s = p'e. With
         # e = delta + b, the remainder is p (b - p'b) - p (e - s) s / (1 + s).
-        p = softmax(raw_prediction, axis=1).astype(delta.dtype)
+        p = softmax(raw_prediction, axis=-1).astype(delta.dtype)
         bend = exp_remainder(delta)
         p_column = align(p, delta)[..., None]
         mean_bend = np.matmul(bend[..., None, :], p_column)[..., 0]
