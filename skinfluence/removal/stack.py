@@ -50,6 +50,11 @@ class Stack:
         if self.base.point.objective.design.has_metric:
             self.update.release(theta, self.rows)
 
+    @property
+    def rounding(self):
+        """Newton decrement that rounding can cause in each group, (b,)."""
+        return np.full(len(self), self.base.rounding)
+
     def readings(self, theta):
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)

@@ -3,11 +3,12 @@
 from functools import partial
 
 import numpy as np
+from sklearn.base import clone
 
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
 
-__all__ = ["FirstOrder", "Refit"]
+__all__ = ["FirstOrder", "Refit", "unfitted"]
 
 
 class Refit:
@@ -87,3 +88,7 @@ class FirstOrder:
         """Return losses for samples, (m,)."""
         form = self.problem.formulation
         return form.loss.loss(form.target.encode(y), self._raw(X))
+
+def unfitted(step):
+    """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
+    return step if step is None or isinstance(step, str) else clone(step)
