@@ -34,7 +34,9 @@ class ReweightAnswers:
             out[vectors] = layout.to_public(theta)
 
         options = {"n_jobs": n_jobs, "verbose": verbose}
-        for vector, directions in self.reweigh(values, method, emit, hessian_solver, **options):
+        for vector, directions in self.reweigh(
+            values, method, emit, hessian_solver, **options
+        ):
             out[vector, lost_params(layout, directions)] = np.nan
         return out
 
@@ -61,7 +63,9 @@ class ReweightAnswers:
             removal.losses_into(out, vectors, formulation.loss, design, target, theta)
 
         options = {"n_jobs": n_jobs, "verbose": verbose}
-        for vector, directions in self.reweigh(values, method, emit, hessian_solver, **options):
+        for vector, directions in self.reweigh(
+            values, method, emit, hessian_solver, **options
+        ):
             out[removal.depends(directions, design), vector] = np.nan
         return out
 
@@ -106,7 +110,9 @@ class ReweightAnswers:
                 raw[vectors[block]] = design.predict(theta[block]).transpose(1, 0, 2)
 
         options = {"n_jobs": n_jobs, "verbose": verbose}
-        for vector, directions in self.reweigh(values, method, emit, hessian_solver, **options):
+        for vector, directions in self.reweigh(
+            values, method, emit, hessian_solver, **options
+        ):
             raw[vector, removal.depends(directions, design)] = np.nan
         return raw
 
@@ -129,8 +135,7 @@ class ReweightAnswers:
 
     def check_reweightable(self):
         """Raise if something that the fit chose moves with the weights and is not known."""
-        moving = getattr(self.estimator, "_weights_move", None)
-        reason = None if moving is None else moving(self.fitted.params)
+        reason = self.estimator._weights_move(self.fitted.params)
         if reason is not None:
             raise UnsupportedEstimatorError(reason)
 

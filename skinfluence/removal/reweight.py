@@ -148,7 +148,10 @@ def reweight(base, weights, method, emit, *, n_jobs=None, verbose=0):
     whole = base.open is None and base.has_optimum
     vectors, members = weights.removals(D) if whole else (np.empty(0, dtype=np.intp), [])
     kept = np.isin(vectors, open_left)
-    vectors, members = vectors[kept], [rows for rows, k in zip(members, kept, strict=True) if k]
+    vectors, members = (
+        vectors[kept],
+        [rows for rows, k in zip(members, kept, strict=True) if k],
+    )
     if len(vectors):
         found = leave_out(
             base,

@@ -18,14 +18,15 @@ from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget
 from skinfluence.objective.hessian import stacked_grams
 from skinfluence.objective.rows import cached_batches, weigh
-from skinfluence.rank import least_norm
+from skinfluence.rank import has_full_rank, least_norm
 from skinfluence.removal.exact import Run, refit_objective, weight_growth
 
 __all__ = ["WeightedStack", "first_order", "move_to_weights"]
 
-# Decrement to reach, relative to the first step. "newton" takes further steps after the first
-# one until its error is as small as that of a refined removal.
-_TOL = {"newton": 1e-3, "exact": 1e-11}
+# Decrement to reach, relative to the first step. Weights can be a thousand times those of the
+# fit. Then an error that is small in the metric of the Hessian is much larger in parameters that
+# few rows determine, so "newton" goes further than a removal. Its last steps are cheap.
+_TOL = {"newton": 1e-5, "exact": 1e-11}
 # Squared loss: one step is exact up to rounding.
 _EXACT = 1e-11
 # Up to this many columns the own Hessians cost less than the steps that they save.
@@ -38,8 +39,6 @@ _WIDE = 600
 _SHARED, _OWN, _SLOW = 0.3, 0.2, 0.5
 # How often own Hessians are computed before a vector continues alone.
 _ATTEMPTS = 3
-# If rounding is amplified more than this, a triangular factor of the rows replaces the Hessian.
-_ILL = 1e9
 
 
 def move_to_weights(base, objectives, method):
@@ -85,7 +84,7 @@ def move_to_weights(base, objectives, method):
         first[todo[known]] = run.first[known]
         converged[todo] = run.converged
         if form.minimum_norm is not None:  # the rank is in doubt
-            converged[todo] &= stack.amplification <= _ILL
+            converged[todo] &= stack.regular
     for j in np.flatnonzero(~converged):
         step[j] = 0.0
         theta[j], converged[j] = _alone(base, objectives[j], theta[j], first[j], tol)
@@ -96,11 +95,16 @@ def _alone(base, objective, theta, first, tol):
     """Return (theta, converged) for one vector of weights, from steps that did not contract."""
     form, design = objective.formulation, objective.design
     if form.minimum_norm is not None and design.is_dense:
-        cutoff = rank_cutoff(form.minimum_norm, design.n_rows, design.n_features)
         weight = objective.sample_weight
-        return least_norm(design, objective.target, weight, cutoff), True
+        return least_norm(design, objective.target, weight, _cutoff(objective)), True
     first = first if first > 0 else np.inf
     return refit_objective(base, objective, theta, first=first, tol=max(tol, 1e-6))
+
+
+def _cutoff(objective):
+    """Return the largest relative singular value of a null direction in least squares."""
+    design, unit = objective.design, objective.formulation.minimum_norm
+    return rank_cutoff(unit, design.n_rows, design.n_features)
 
 
 def first_order(base, slopes, extra):
@@ -152,7 +156,7 @@ class WeightedStack:
             self.linear = np.stack([support.total(S) * support.sign for S in self.sums])
         growth = np.array([weight_growth(base, o) for o in objectives])
         self.rounding = base.rounding * growth
-        self.inverse, self.amplification = None, np.zeros(len(objectives))
+        self.inverse, self.regular = None, np.ones(len(objectives), dtype=bool)
         if own:
             self._invert()
 
@@ -172,7 +176,7 @@ class WeightedStack:
             ("rounding", 0),
             ("inverse", 0),
             ("scale", 0),
-            ("amplification", 0),
+            ("regular", 0),
         ):
             value = vars(self).get(name)
             if value is not None:
@@ -252,9 +256,14 @@ class WeightedStack:
         objective, (b, K, D) = base.point.objective, self.start.shape
         penalty, free = self.penalty, objective.free
         self.shift = None
-        if objective.design.fit_intercept and free[:, -1].all() and not penalty[:, :, -1].any():
+        fits_intercept = objective.design.fit_intercept
+        if fits_intercept and free[:, -1].all() and not penalty[:, :, -1].any():
             self.shift = base.point.centre()
         grams = stacked_grams(objective.design, self._curvature(), self.shift)
+        if objective.formulation.minimum_norm is not None:
+            cutoff = _cutoff(objective)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self.regular = has_full_rank(grams[:, 0], D - int(fits_intercept), cutoff)
         grams = np.broadcast_to(grams, (b, K, D, D)).copy()
         grams[..., range(D), range(D)] += penalty
         if not free.all():
@@ -273,8 +282,6 @@ class WeightedStack:
         except np.linalg.LinAlgError:
             self.inverse = np.stack([_inverse(gram) for gram in grams])
         self.inverse[~usable] = np.nan
-        size = np.abs(self.inverse).max(axis=(1, 2, 3))
-        self.amplification = np.where(np.isfinite(size), size, np.inf)
 
     def _curvature(self):
         """Return the rows' curvature at the start, with weights, (n, b, K or 1)."""

@@ -89,6 +89,7 @@ class FirstOrder:
         form = self.problem.formulation
         return form.loss.loss(form.target.encode(y), self._raw(X))
 
+
 def unfitted(step):
     """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
     return step if step is None or isinstance(step, str) else clone(step)

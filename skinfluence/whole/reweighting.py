@@ -8,6 +8,7 @@ to the steps, all of which must take them.
 import numpy as np
 from sklearn import config_context
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, OrdinalEncoder
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import removal
@@ -39,6 +40,12 @@ class WholeReweighting:
         dtype=None,
         out=None,
     ):
+        if self.parameters.is_dual:
+            raise UnsupportedEstimatorError(
+                f"reweight_params of a pipeline that ends in {self.name}: its parameters are "
+                "coefficients of the samples of each fit, in features that move. Use "
+                "reweight_predict or reweight_loss."
+            )
         values = self.check_multiples(sample_weight, method)
         out = prepare_out(out, (len(values), len(self.params)), dtype)
         if method == "influence":
@@ -58,10 +65,20 @@ class WholeReweighting:
                 row[...] = layout.to_public(theta[None])[0]
             return out
 
+        lacking = []
+
         def write(vector, refit):
             out[vector] = self._matched(refit)
+            if np.isnan(out[vector]).any():
+                lacking.append(vector)
 
         self.each_weighted(values, method, write, missing=out, **options)
+        if lacking:
+            warn(
+                f"The fits at {len(lacking)} row(s) of sample_weight have other features; "
+                "parameters of features that a fit does not have are NaN: "
+                f"{', '.join(f'row {vector}' for vector in sorted(lacking)[:5])}."
+            )
         return out
 
     def reweight_loss(
@@ -214,7 +231,7 @@ class WholeReweighting:
         """Return (transformers, transformed rows) fitted with fractional multiplicities."""
         params = {}
         for (name, step), given in zip(self.steps, self.step_params(data), strict=True):
-            if not learns_from_rows(step):
+            if not learns_from_rows(step) or _sees_presence_only(step):
                 continue
             if not has_fit_parameter(step, "sample_weight") or set(given) - {"sample_weight"}:
                 raise UnsupportedEstimatorError(
@@ -228,3 +245,10 @@ class WholeReweighting:
         before = Pipeline([(name, unfitted(step)) for name, step in self.steps])
         with config_context(enable_metadata_routing=False):
             return before, before.fit_transform(data.X, data.y, **params)
+
+
+def _sees_presence_only(step):
+    """Return whether a step depends on which samples have a weight, and not on how much."""
+    if isinstance(step, OneHotEncoder | OrdinalEncoder):
+        return step.min_frequency is None and step.max_categories is None
+    return isinstance(step, MaxAbsScaler | MinMaxScaler)
