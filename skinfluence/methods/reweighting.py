@@ -18,13 +18,13 @@ class ReweightMixin(HasProblem):
 
     Weights may be 0, which removes a sample, or larger than those of the fit, and all of them
     may differ. "influence" is first order in the weights. "newton" takes Newton steps from the
-    optimum at the weights of the fit until the estimated error is below 0.1 %. "exact" agrees
-    with scikit-learn's fit at these weights. If scikit-learn itself fits the model at some
-    weights, a warning tells so.
+    optimum at the weights of the fit until the estimated error is far below 1 %. "exact"
+    agrees with scikit-learn's fit at these weights. If scikit-learn itself fits the model at
+    some weights, a warning tells so.
 
-    "balanced" class weights follow the new weights as in `fit`. Hyperparameters stay as fitted.
-    If the `fit` of an estimator takes no sample weights, a weight counts how often a sample
-    occurs. In a pipeline it does so in every step.
+    "balanced" class weights follow the new weights as in `fit`, and hyperparameters stay as
+    fitted. If the `fit` of an estimator takes no sample weights, a weight counts how often a
+    sample occurs. In a pipeline it does so in every step.
     """
 
     @available
@@ -51,7 +51,7 @@ class ReweightMixin(HasProblem):
             pipeline a weight over that of the fit is the number of times that a sample occurs,
             in every step. It may be fractional if every step that learns takes sample weights.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order, Newton steps to 0.1 %, or the fit.
+            Accuracy: first order, Newton steps, or the fit to rounding error.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
@@ -66,8 +66,8 @@ class ReweightMixin(HasProblem):
         Returns
         -------
         params : ndarray of shape (m, p)
-            Parameters at each vector of weights, laid out as `params_`. If no model exists, the
-            row is NaN, and an `InfluenceWarning` names it.
+            Parameters at each vector of weights, laid out as `params_`. If no model exists,
+            the row is NaN, and an `InfluenceWarning` names it.
 
         Examples
         --------
@@ -119,7 +119,7 @@ class ReweightMixin(HasProblem):
         sample_weight : array-like of shape (m, n) or (n,)
             Sample weights of the whole fit, see `reweight_params`.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order, Newton steps to 0.1 %, or the fit.
+            Accuracy: first order, Newton steps, or the fit to rounding error.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
@@ -180,7 +180,7 @@ class ReweightMixin(HasProblem):
         sample_weight : array-like of shape (m, n) or (n,)
             Sample weights of the whole fit, see `reweight_params`.
         method : {"influence", "newton", "exact"}, default="newton"
-            Accuracy: first order, Newton steps to 0.1 %, or the fit.
+            Accuracy: first order, Newton steps, or the fit to rounding error.
         response_method : {"predict", "decision_function", "predict_proba"}, \
 default="predict"
             Which response to return.

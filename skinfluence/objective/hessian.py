@@ -34,7 +34,10 @@ def signed_gram(design, weights, shift):
 
 
 def stacked_grams(design, weights, shift):
-    """Return sum_i weights_ibm x~_i x~_i' for weights (n, b, M) with any sign, (b, M, D, D)."""
+    """Return sum_i weights_ibm x~_i x~_i' for weights (n, b, M), (b, M, D, D).
+
+    The weights may have any sign.
+    """
     n, b, M = weights.shape
     D, flat = design.n_columns, weights.reshape(n, b * M)
     if D > _FEW or b * M < 8 or not design.is_dense:

@@ -145,7 +145,7 @@ class FittingAnswers:
         return formulation
 
     def formulated_at(self, y, sample_weight):
-        """Return the formulation that the fit has at other weights, as constructed at `fit`."""
+        """Return the formulation that the same fit has at other weights."""
         adopted = self.of(copy.copy(self.estimator).set_params(**self.fitted.params))
         return adopted.estimator._formulate(y, sample_weight)
 

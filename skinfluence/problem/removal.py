@@ -254,9 +254,12 @@ class RemovalAnswers:
             )
         flat = {g: V for g, V in outcome.undetermined.items() if g not in outcome.separated}
         if flat:
-            layout, names = base.point.objective.formulation.layout, self.param_names()
+            layout, names = (
+                base.point.objective.formulation.layout,
+                np.array(self.param_names()),
+            )
             lost = [
-                f"{groups.name(group)} ({', '.join(np.array(names)[lost_params(layout, V)][:4])})"
+                f"{groups.name(group)} ({', '.join(names[lost_params(layout, V)][:4])})"
                 for group, V in sorted(flat.items())[:5]
             ]
             warn(

@@ -93,8 +93,8 @@ class ReweightAnswers:
             missing = np.flatnonzero(np.isnan(raw).any(axis=(1, 2)))
             if missing.size:
                 raise ValueError(
-                    f"There is no model at row {missing[0]} of sample_weight, so it predicts no "
-                    "class. Give weight to every class, or use "
+                    f"There is no model at row {missing[0]} of sample_weight, so it predicts "
+                    "no class. Give weight to every class, or use "
                     "response_method='decision_function', which is NaN there."
                 )
         found = getattr(self.pooled(raw.reshape(m * q, K)), response_method)(None)
@@ -115,6 +115,16 @@ class ReweightAnswers:
         ):
             raw[vector, removal.depends(directions, design)] = np.nan
         return raw
+
+    def score_of_raw(self, raw, scorer, X, y):
+        """Return the score of raw predictions (q, K) for samples X, y.
+
+        The scorer is one of scikit-learn's, None for the estimator's own `score`.
+        """
+        pooled = self.pooled(raw)
+        if scorer is None:
+            return float(self.estimator._score_pooled(pooled, X, y))
+        return float(scorer(pooled, X, y))
 
     def reweigh(self, values, method, emit, hessian_solver, **options):
         """Move to each vector of weights; return (vector, directions) without a value.
@@ -141,7 +151,7 @@ class ReweightAnswers:
 
     @property
     def balances_by_weight(self):
-        """Whether "balanced" class weights are computed from sample weights, not from counts."""
+        """Whether "balanced" class weights are computed from weights, not from counts."""
         form, params = self.formulation, self.fitted.params
         if params.get("class_weight") != "balanced" or form.class_weight is None:
             return False

@@ -80,7 +80,10 @@ class Weights:
         )
 
     def removals(self, largest):
-        """Return (vectors, members): those that only remove up to `largest` rows, and which."""
+        """Return (vectors, members): those that only remove rows, and which.
+
+        They remove up to `largest` rows each.
+        """
         if self.balanced:
             return np.empty(0, dtype=np.intp), []
         old = self.objective.sample_weight

@@ -24,8 +24,8 @@ from skinfluence.removal.exact import Run, refit_objective, weight_growth
 __all__ = ["WeightedStack", "first_order", "move_to_weights"]
 
 # Decrement to reach, relative to the first step. Weights can be a thousand times those of the
-# fit. Then an error that is small in the metric of the Hessian is much larger in parameters that
-# few rows determine, so "newton" goes further than a removal. Its last steps are cheap.
+# fit. Then an error that is small in the metric of the Hessian is much larger in parameters
+# that few rows determine, so "newton" goes further than a removal. Its last steps are cheap.
 _TOL = {"newton": 1e-5, "exact": 1e-11}
 # Squared loss: one step is exact up to rounding.
 _EXACT = 1e-11
@@ -34,11 +34,13 @@ _NARROW = 64
 # For more columns an own Hessian is not tried at all, because it takes D^2 numbers per vector.
 _WIDE = 600
 # A step with the fit's Hessian has to reduce the decrement by the first factor, or else own
-# Hessians replace it. Steps with an own Hessian have to reduce it by the second factor, or else
-# it is computed again. Without own Hessians slower steps are accepted.
+# Hessians replace it. Steps with an own Hessian have to reduce it by the second factor, or
+# else it is computed again. Without own Hessians slower steps are accepted.
 _SHARED, _OWN, _SLOW = 0.3, 0.2, 0.5
+# Share of a step that is taken if the whole step made the gradient larger.
+_SHORTER = 0.4
 # How often own Hessians are computed before a vector continues alone.
-_ATTEMPTS = 3
+_ATTEMPTS = 6
 
 
 def move_to_weights(base, objectives, method):
@@ -77,9 +79,12 @@ def move_to_weights(base, objectives, method):
         run.iterate(
             run.started, WeightedStack.gradients, tol, stack.rounding, contraction=contraction
         )
-        # A first step that made things worse is taken back.
         better = run.converged | (run.ratio < 1.0) | run.step.any(axis=(1, 2))
         theta[todo[better]], step[todo[better]] = run.theta[better], run.step[better]
+        if own:
+            # A first step that overshot is shortened, and the next Hessian is that of its end.
+            over = ~better & np.isfinite(run.theta).all(axis=(1, 2))
+            theta[todo[over]] += _SHORTER * (run.theta[over] - theta[todo[over]])
         known = np.isfinite(run.first)
         first[todo[known]] = run.first[known]
         converged[todo] = run.converged
@@ -92,7 +97,7 @@ def move_to_weights(base, objectives, method):
 
 
 def _alone(base, objective, theta, first, tol):
-    """Return (theta, converged) for one vector of weights, from steps that did not contract."""
+    """Return (theta, converged) for one vector of weights."""
     form, design = objective.formulation, objective.design
     if form.minimum_norm is not None and design.is_dense:
         weight = objective.sample_weight
@@ -319,7 +324,7 @@ def _plan(objective):
         # the weights.
         known = not alone and objective.design.is_dense and objective.dependence is None
         return [(True, _OWN)] if known else []
-    if alone or 8 * 3 * K * D**2 > memory_budget() / 4:
+    if alone or memory_budget() / 4 < 8 * 3 * K * D**2:
         return [(False, _SLOW)]
     own = [(True, _OWN)] * _ATTEMPTS
     return own if D <= _NARROW else [(False, _SHARED), *own]

@@ -450,8 +450,8 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
             return None
         gamma = self._fitted_kernel.params["gamma"]
         return (
-            "gamma='scale' of SmoothHingeSVC depends on the sample weights, and the kernel with "
-            f"it: fit with gamma={gamma:.6g}, its present value."
+            "gamma='scale' of SmoothHingeSVC depends on the sample weights, and the kernel "
+            f"with it: fit with gamma={gamma:.6g}, its present value."
         )
 
     def _tight_params(self, params):

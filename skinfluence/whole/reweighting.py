@@ -1,8 +1,8 @@
 """A pipeline at other sample weights: every step before the model is fitted again with them.
 
-A weight counts how often a sample occurs, in every step. Weights that are multiples of those of
-the fit repeat rows, and scikit-learn's own `fit_transform` sees them. Other weights are passed
-to the steps, all of which must take them.
+A weight counts how often a sample occurs, in every step. Weights that are multiples of those
+of the fit repeat rows, and scikit-learn's own `fit_transform` sees them. Other weights are
+passed to the steps, all of which must take them.
 """
 
 import numpy as np
@@ -166,9 +166,9 @@ class WholeReweighting:
         absent = np.flatnonzero(self.objective.sample_weight == 0)
         if absent.size:
             raise UnsupportedEstimatorError(
-                f"Sample {absent[0]} has weight 0 in the fit, and the steps before the model may "
-                "have seen it: its weight is no multiple of that. Fit without samples that have "
-                "weight 0."
+                f"Sample {absent[0]} has weight 0 in the fit, and the steps before the model "
+                "may have seen it: its weight is no multiple of that. Fit without the samples "
+                "whose weight is 0."
             )
         return values
 
@@ -205,8 +205,9 @@ class WholeReweighting:
         if failed:
             first = min(failed)
             warn(
-                f"At {len(failed)} of {len(values)} row(s) of sample_weight there is no model; "
-                f"their results are NaN: {', '.join(f'row {v}' for v in sorted(failed)[:5])}. "
+                f"At {len(failed)} of {len(values)} row(s) of sample_weight there is no "
+                "model; their results are NaN: "
+                f"{', '.join(f'row {v}' for v in sorted(failed)[:5])}. "
                 f"At row {first}: {failed[first]}."
             )
 
@@ -235,9 +236,9 @@ class WholeReweighting:
                 continue
             if not has_fit_parameter(step, "sample_weight") or set(given) - {"sample_weight"}:
                 raise UnsupportedEstimatorError(
-                    f"{type(step).__name__} cannot be fitted at weights that are not multiples "
-                    "of those of the fit, because its fit takes no sample_weight. Use whole "
-                    "multiples, which repeat samples, or freeze the step with "
+                    f"{type(step).__name__} cannot be fitted at weights that are not whole "
+                    "multiples of those of the fit, because its fit takes no sample_weight. "
+                    "Use whole multiples, which repeat samples, or freeze the step with "
                     "sklearn.frozen.FrozenEstimator."
                 )
             own = given.get("sample_weight")
