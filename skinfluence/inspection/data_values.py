@@ -153,7 +153,9 @@ def data_values(
     >>> X, wrong = scale(X), np.arange(0, 200, 20)
     >>> y[wrong] = 1 - y[wrong]
     >>> clf = LogisticRegression().fit(X[:200], y[:200])
-    >>> found = data_values(clf, X[200:], y[200:], utility="neg_log_loss", random_state=0)
+    >>> found = data_values(
+    ...     clf, X[200:], y[200:], utility="neg_log_loss", n_coalitions=500, random_state=0
+    ... )
     >>> lowest = np.argsort(found.sample_values)[:10]
     >>> len(np.intersect1d(lowest, wrong))
     8

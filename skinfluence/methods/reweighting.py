@@ -209,7 +209,7 @@ default="predict"
         >>> counts = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=200)
         >>> bootstrap = reg.reweight_predict(X[:2], counts)
         >>> bootstrap.std(axis=0).round(1)
-        array([6.3, 5.2])
+        array([5.9, 5.4])
         """
         return self._problem("reweight_predict").reweight_predict(
             X,
