@@ -93,8 +93,8 @@ def values(repeats):
         "Banzhaf values of 300 samples from 400 coalitions, breast cancer (standardised)",
         ["utility", "models", "ms for each", "Spearman r"],
         notes=[
-            "Models: of data_values, and scikit-learn's LogisticRegression, fitted on the same",
-            "coalitions. Times include the score. r: ranks of the values against the latter.",
+            "Models: of data_values, and scikit-learn's LogisticRegression, fitted on the",
+            "same coalitions. Times include the score. r: ranks against the latter's values.",
         ],
     )
     X, y = load_breast_cancer(return_X_y=True)

@@ -10,13 +10,15 @@ from sklearn import config_context
 from sklearn import linear_model as plain
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import get_scorer, r2_score, roc_auc_score
+from sklearn.multiclass import OneVsRestClassifier as PlainOneVsRest
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import InfluenceWarning
-from skinfluence.ensemble import VotingClassifier
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence.ensemble import StackingRegressor
 from skinfluence.inspection import data_values
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.multiclass import OneVsRestClassifier
 from skinfluence.pipeline import make_pipeline
 from tests.cases import NEWTON, data
 
@@ -110,6 +112,21 @@ def test_utilities_are_scores_of_fits_on_the_coalitions(whole):
     np.testing.assert_allclose(again.sample_values, found.sample_values, atol=1e-4)
 
 
+def test_estimators_around_others_are_scored_as_they_are():
+    X, y, _ = data("wine")
+    clf = OneVsRestClassifier(LogisticRegression(**NEWTON)).fit(X[::2], y[::2])
+    m, options = 20, {"utility": "neg_log_loss", "random_state": 0}
+    found = data_values(clf, X[1::2], y[1::2], n_coalitions=m, method="exact", **options)
+    members = np.random.RandomState(0).random_sample((m, len(y[::2]))) < 0.5
+    scorer, scores = get_scorer("neg_log_loss"), []
+    for S in members:
+        refit = PlainOneVsRest(plain.LogisticRegression(**NEWTON)).fit(X[::2][S], y[::2][S])
+        scores.append(scorer(refit, X[1::2], y[1::2]))
+    scores = np.array(scores)
+    expected = [scores[S].mean() - scores[~S].mean() for S in members.T]
+    np.testing.assert_allclose(found.sample_values, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_leaving_one_out_and_first_order():
     X, y, w = data("cancer")
     train, rest = slice(0, 120), slice(120, None)
@@ -166,7 +183,6 @@ def test_bad_arguments_are_named():
             data_values(reg, Xq, yq, **options)
     with pytest.raises(ValueError, match="features"):
         data_values(reg, Xq[:, :1], yq)
-    labels = (y > np.median(y)).astype(int)
-    voting = VotingClassifier([("a", LogisticRegression())]).fit(X, labels)
-    with pytest.raises(TypeError, match="VotingClassifier"):
-        data_values(voting, Xq, (yq > np.median(y)).astype(int))
+    stack = StackingRegressor([("a", Ridge())], Ridge(), cv=2).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Other sample weights of Stacking"):
+        data_values(stack, Xq, yq)

@@ -16,8 +16,10 @@ from sklearn.utils.validation import has_fit_parameter
 
 import skinfluence
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError
-from skinfluence.ensemble import VotingClassifier
+from skinfluence.ensemble import BaggingClassifier, VotingClassifier
 from skinfluence.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
+from skinfluence.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from skinfluence.multioutput import MultiOutputRegressor
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeSVC
@@ -309,8 +311,57 @@ def test_what_moves_in_an_unknown_way_is_refused():
     refit = clone(clf).fit(X, y, weight)
     found = clf.reweight_params(weight, method="exact")[0]
     assert error(found, refit.params_, clf.params_) < 1e-7
-    voting = VotingClassifier([("a", LogisticRegression())]).fit(X, y)
-    assert not hasattr(voting, "reweight_params")
+
+
+# ---------------------------------------------------------------- estimators around others
+
+
+def soft_vote():
+    scaled = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON))
+    return VotingClassifier([("scaled", scaled), ("bayes", GaussianNB())], voting="soft")
+
+
+COMPOSITES = {
+    "one-vs-rest": (OneVsRestClassifier(LogisticRegression(**NEWTON)), "wine"),
+    "one-vs-one": (OneVsOneClassifier(LogisticRegression(**NEWTON)), "wine"),
+    "voting": (soft_vote(), "wine"),
+    "outputs": (MultiOutputRegressor(Ridge()), "linnerud"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*give no weight to a class", "ignore:.*there is no model")
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_members_move_with_their_share_of_the_weights(name):
+    estimator, dataset = COMPOSITES[name]
+    X, y, _ = data(dataset)
+    fitted = clone(estimator).fit(X, y)
+    counts = np.random.default_rng(0).integers(0, 3, len(y))
+    rows = np.repeat(np.arange(len(y)), counts)
+    refit = clone(estimator).fit(X[rows], y[rows])
+    response = "predict" if name == "outputs" else "predict_proba"
+    response = "decision_function" if name == "one-vs-one" else response
+    options = {"method": "exact", "response_method": response}
+    found = fitted.reweight_predict(X, [counts, np.ones(len(y))], **options)
+    np.testing.assert_allclose(found[0], getattr(refit, response)(X), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found[1], getattr(fitted, response)(X), rtol=1e-6, atol=1e-7)
+    loss = fitted.reweight_loss(X, y, counts, method="exact")[:, 0]
+    np.testing.assert_allclose(loss, refit.sample_loss(X, y), rtol=1e-6, atol=1e-7)
+    assert not hasattr(fitted, "reweight_params")
+    if name == "outputs":
+        return
+    lost = (y != y[0]).astype(float)
+    with pytest.warns(InfluenceWarning, match="At 1 of 2 row.*has no model.*row 1"):
+        gone = fitted.reweight_predict(X, [counts, lost], **options)[1]
+    assert np.isnan(gone).all()
+    with pytest.raises(ValueError, match="no model at row 0 of sample_weight"):
+        fitted.reweight_predict(X, lost)
+
+
+def test_composites_that_weights_change_otherwise_are_refused():
+    X, y, _ = data("wine")
+    bags = BaggingClassifier(LogisticRegression(**NEWTON), 3, random_state=0).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Other sample weights of Bagging"):
+        bags.reweight_loss(X, y, np.ones(len(y)))
 
 
 # ---------------------------------------------------------------- pipelines

@@ -31,7 +31,7 @@ from skinfluence._typing import Accuracy, Estimator, MatrixLike, RandomState
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import InfluenceWarning, warn
-from skinfluence.pipeline import problem_of
+from skinfluence.pipeline import is_composite, problem_of
 
 __all__ = ["data_values"]
 
@@ -75,7 +75,8 @@ def data_values(
     Parameters
     ----------
     estimator : object
-        Fitted skinfluence estimator, or a pipeline that ends in one.
+        Fitted skinfluence estimator, a pipeline that ends in one, or an estimator around
+        others that has `reweight_predict`.
     X : {array-like, sparse matrix} of shape (q, n_features)
         Samples on which models are scored, not those of the fit.
     y : array-like of shape (q,) or (q, n_targets)
@@ -161,7 +162,7 @@ def data_values(
     8
     """
     check_option("kind", kind, KINDS)
-    problem = problem_of(estimator, "reweight_predict", caller="data_values")
+    problem = problem_of(estimator, "reweight_predict", caller="data_values", composites=True)
     problem.refuse_dask("data_values", X, y)
     n = problem.n_rows
     if kind == "influence":
@@ -210,19 +211,21 @@ class _Utility:
     def __init__(self, problem, X, y, scoring, method, n_jobs):
         self.problem, self.X, self.y = problem, X, y
         self.method, self.n_jobs = method, n_jobs
-        self.weight = problem.objective.sample_weight
+        self.weight = _weight(problem)
         self.target = np.asarray(problem.training_target)
-        raw = problem.raw_predictions(X)
-        self.raw_bytes = raw.nbytes
-        self.scorer = None
-        if scoring is not None:
-            self.scorer = check_scoring(problem.pooled(raw), scoring=scoring)
-        problem.score_of_raw(raw, self.scorer, X, y)  # raises if the samples do not fit
+        self.has_parts = is_composite(problem.estimator)
+        raw, model = None, problem.estimator
+        if not self.has_parts:
+            raw = problem.raw_predictions(X)
+            model = problem.pooled(raw)
+        self.model_bytes = problem.model_bytes if raw is None else 4 * raw.nbytes
+        self.scorer = None if scoring is None else check_scoring(model, scoring=scoring)
+        self._score(raw, model)  # raises if the samples do not fit
         self.n_coalitions = self.n_lost = 0
 
     def blocks(self, m):
         """Return slices of m coalitions whose weights and predictions fit into memory."""
-        return row_blocks(m, 8 * 2 * len(self.weight) + 4 * self.raw_bytes)
+        return row_blocks(m, 8 * 2 * len(self.weight) + self.model_bytes)
 
     def __call__(self, members):
         """Return the utilities of coalitions, given as masks (b, n), shape (b,)."""
@@ -230,24 +233,37 @@ class _Utility:
         weights = members * self.weight
         scores = np.empty(len(members))
         possible = np.flatnonzero(weights.any(axis=1))
-        raw = np.empty((0, 1, 1))
-        if len(possible):
-            with warnings.catch_warnings():
-                # Coalitions without a model are counted, and one warning tells their number.
-                warnings.simplefilter("ignore", InfluenceWarning)
-                raw = self.problem.raw_reweighted(
-                    self.X, weights[possible], self.method, n_jobs=self.n_jobs
-                )
-        lost = np.isnan(raw).any(axis=(1, 2))
-        for coalition, one, hole in zip(possible, raw, lost, strict=True):
-            if hole:
+        models = self._models(weights[possible]) if len(possible) else []
+        for coalition, (raw, model) in zip(possible, models, strict=True):
+            if raw is None and model is None:
+                self.n_lost += 1
                 scores[coalition] = self._constant(weights[coalition])
             else:
-                scores[coalition] = self.problem.score_of_raw(one, self.scorer, self.X, self.y)
-        self.n_lost += int(lost.sum())
+                scores[coalition] = self._score(raw, model)
         for coalition in np.setdiff1d(np.arange(len(members)), possible):
             scores[coalition] = self._constant(self.weight)
         return scores
+
+    def _models(self, weights):
+        """Return (raw predictions, None) or (None, model) at weights; (None, None) if none."""
+        with warnings.catch_warnings():
+            # Coalitions without a model are counted, and one warning tells their number.
+            warnings.simplefilter("ignore", InfluenceWarning)
+            if self.has_parts:
+                models = self.problem.models_at_weights(
+                    weights, self.method, n_jobs=self.n_jobs
+                )
+                return [(None, model) for model in models]
+            raw = self.problem.raw_reweighted(self.X, weights, self.method, n_jobs=self.n_jobs)
+        return [(None if np.isnan(one).any() else one, None) for one in raw]
+
+    def _score(self, raw, model):
+        """Return the score of raw predictions, or of a model."""
+        if raw is not None:
+            return self.problem.score_of_raw(raw, self.scorer, self.X, self.y)
+        if self.scorer is None:
+            return float(model.score(self.X, self.y))
+        return float(self.scorer(model, self.X, self.y))
 
     def _constant(self, weight):
         """Return the score of the best constant prediction on samples with these weights."""
@@ -267,6 +283,13 @@ class _Utility:
                 "they lack a class or have no optimum: their utility is the score of the best "
                 "constant prediction on the coalition."
             )
+
+
+def _weight(problem):
+    """Return the training samples' weights, (n,)."""
+    if is_composite(problem.estimator):
+        return problem.sample_weight
+    return problem.objective.sample_weight
 
 
 def _leave_one_out(utilities, n, everything):
@@ -374,10 +397,10 @@ def _first_order(problem, X, y, utility, n_jobs):
             f"utility={utility!r} with kind='influence': first-order values are those for the "
             "mean loss on X, y. Leave out utility, or use kind='loo'."
         )
-    objective = problem.objective
+    weight = _weight(problem)
     moved = problem.influence_loss(X, y, average=True, n_jobs=n_jobs)
     return Bunch(
-        sample_values=-objective.sample_weight / objective.weight_sum * moved,
+        sample_values=-weight / weight.sum() * moved,
         standard_errors=np.zeros(len(moved)),
         n_coalitions=0,
         utility_all=-float(np.mean(problem.sample_loss(X, y))),

@@ -116,6 +116,11 @@ class ReweightAnswers:
             raw[vector, removal.depends(directions, design)] = np.nan
         return raw
 
+    def models_at_weights(self, values, method, **options):
+        """Return the fitted model at each vector of weights (m, n), None if there is none."""
+        found = self.reweight_params(values, method=method, **options)
+        return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
+
     def score_of_raw(self, raw, scorer, X, y):
         """Return the score of raw predictions (q, K) for samples X, y.
 

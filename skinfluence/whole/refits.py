@@ -3,12 +3,11 @@
 from functools import partial
 
 import numpy as np
-from sklearn.base import clone
 
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
 
-__all__ = ["FirstOrder", "Refit", "unfitted"]
+__all__ = ["FirstOrder", "Refit"]
 
 
 class Refit:
@@ -88,8 +87,3 @@ class FirstOrder:
         """Return losses for samples, (m,)."""
         form = self.problem.formulation
         return form.loss.loss(form.target.encode(y), self._raw(X))
-
-
-def unfitted(step):
-    """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
-    return step if step is None or isinstance(step, str) else clone(step)

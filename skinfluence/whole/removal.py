@@ -9,6 +9,7 @@ refitted by scikit-learn's solver.
 import numpy as np
 from scipy import sparse
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
@@ -20,7 +21,7 @@ from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names, random_steps
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import FirstOrder, Refit, unfitted
+from skinfluence.whole.refits import FirstOrder, Refit
 
 __all__ = ["WholeRemoval"]
 
@@ -354,7 +355,7 @@ class WholeRemoval:
 
     def refit_before(self, data):
         """Return (transformers, transformed rows) from clones fitted on data."""
-        before = Pipeline([(name, unfitted(step)) for name, step in self.steps])
+        before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
         if data.routing:
             consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
             params = {name: data.params[name] for name in consumed}
@@ -448,3 +449,8 @@ class WholeRemoval:
 def _plain(X):
     """Return rows as an array or a sparse matrix."""
     return X if sparse.issparse(X) else np.asarray(X)
+
+
+def _unfitted(step):
+    """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
+    return step if step is None or isinstance(step, str) else clone(step)

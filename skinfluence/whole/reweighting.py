@@ -7,6 +7,7 @@ passed to the steps, all of which must take them.
 
 import numpy as np
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, OrdinalEncoder
 from sklearn.utils.validation import has_fit_parameter
@@ -18,7 +19,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.reweighting import check_weights
 from skinfluence.stages.registry import learns_from_rows
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import Refit, unfitted
+from skinfluence.whole.refits import Refit
 
 __all__ = ["WholeReweighting"]
 
@@ -159,6 +160,21 @@ class WholeReweighting:
         self.each_weighted(values, method, write, n_jobs=n_jobs, verbose=verbose)
         return raw
 
+    def models_at_weights(self, values, method, *, n_jobs=None, **options):
+        """Return the pipeline at each vector of weights, see `Problem.models_at_weights`."""
+        if method == "influence":
+            raise UnsupportedEstimatorError(
+                "method='influence' for a pipeline in another estimator: use 'newton'."
+            )
+        values = self.check_multiples(values, method)
+        models = [None] * len(values)
+
+        def write(vector, refit):
+            models[vector] = self.as_pipeline(refit)
+
+        self.each_weighted(values, method, write, n_jobs=n_jobs)
+        return models
+
     def check_multiples(self, sample_weight, method):
         """Return vectors of weights (m, n) after checks that steps can be fitted at them."""
         check_option("method", method, removal.METHODS)
@@ -243,7 +259,7 @@ class WholeReweighting:
                 )
             own = given.get("sample_weight")
             params[f"{name}__sample_weight"] = counts if own is None else counts * own
-        before = Pipeline([(name, unfitted(step)) for name, step in self.steps])
+        before = clone(Pipeline(self.steps))
         with config_context(enable_metadata_routing=False):
             return before, before.fit_transform(data.X, data.y, **params)
 
