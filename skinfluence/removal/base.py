@@ -22,6 +22,7 @@ from skinfluence.gradients import GradientRows
 from skinfluence.rank import least_norm
 from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
+from skinfluence.removal.series import series_of
 from skinfluence.removal.weighted import move_to_weights
 from skinfluence.solvers.pencil import PencilFactor
 
@@ -249,6 +250,8 @@ class Base:
         _ = self.rounding
         if self.hessian is not None:
             _ = self.second_moments
+            if self.series is not None:
+                _ = self.series.coefficients, self.series.sample
 
     @cached_property
     def second_moments(self):
@@ -256,6 +259,11 @@ class Base:
         design = self.point.objective.design
         gram = design.gram(np.full((design.n_rows, 1), 1.0 / design.n_rows))[0]
         return np.sqrt(gram.diagonal()), gram
+
+    @cached_property
+    def series(self):
+        """Remainders as polynomials, None if passes over the rows are cheaper."""
+        return series_of(self)
 
     def hessian_times(self, steps):
         """Return H d for steps (b, K, D)."""

@@ -17,7 +17,7 @@ classes), the group is refitted by damped Newton steps with its own Hessian.
 import numpy as np
 
 from skinfluence import existence
-from skinfluence.convergence import newton_correction, polish
+from skinfluence.convergence import polish
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.stack import Stack
 
@@ -58,6 +58,8 @@ def refit_stack(stack):
     if stack.base.hessian is not None and spread <= _WIDE:
         # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
         fit = unfinished[stack.update.amplification()[unfinished] <= _AMPLIFIED]
+        proven = _by_series(run, fit, spread)
+        unfinished, fit = np.setdiff1d(unfinished, proven), np.setdiff1d(fit, proven)
         done = run.iterate(
             fit,
             Stack.approximate_gradients,
@@ -82,6 +84,29 @@ def refit_stack(stack):
             stack.base, rows, run.theta[j], first=run.first[j]
         )
     return run.theta, run.converged
+
+
+def _by_series(run, fit, spread):
+    """Iterate with remainders from a series; return the groups for which it is accurate.
+
+    The others are put back to where they were.
+    """
+    stack, series = run.stack, run.stack.base.series
+    if series is None or not len(fit):
+        return fit[:0]
+    start = run.theta[fit]
+
+    def gradients(part, theta):
+        return part.approximate_gradients(theta, series.remainders)
+
+    run.iterate(fit, gradients, _SINGLE_TOL / spread, _ROUGH_FLOOR / spread * run.first)
+    error = series.error(run.theta[fit] - stack.base.theta, stack.rows[fit])
+    proven = run.converged[fit] & (run.slowest[fit] <= _SLOW)
+    proven &= error <= _SINGLE_TOL / spread * run.first[fit]
+    rest = fit[~proven]
+    run.theta[rest], run.last[rest] = start[~proven], run.first[rest]
+    run.converged[rest], run.slowest[rest] = False, 0.0
+    return fit[proven]
 
 
 def refine_stack(stack, theta, decrement, chosen, tol):
@@ -230,7 +255,7 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
         polished = polish(objective, theta, base.solver, tol=goal, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
-    if polished.converged and _lacks_minimum(objective, polished.theta, base.solver):
+    if polished.converged and _lacks_minimum(objective, polished):
         return polished.theta, False
     first = first if np.isfinite(first) else np.inf  # there was no earlier step
     rounding = _AT_ROUNDING * base.rounding * weight_growth(base, objective)
@@ -244,15 +269,10 @@ def weight_growth(base, objective):
     return max(1.0, float(np.sqrt(after / before))) if before > 0 else 1.0
 
 
-def _lacks_minimum(objective, theta, solver):
+def _lacks_minimum(objective, polished):
     """Return whether F falls forever from the result, as it does for separated classes."""
     if not existence.may_recede(objective):
         return False
-    point = objective.at(theta)
-    try:
-        correction = newton_correction(point, solver.factorise(point))
-    except SingularHessianError:
-        return True
-    if not existence.may_lack_minimum(objective, correction):
+    if not existence.may_lack_minimum(objective, polished.correction):
         return False
-    return existence.recession_direction(objective, theta) is not None
+    return existence.recession_direction(objective, polished.theta) is not None
