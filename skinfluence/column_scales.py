@@ -77,6 +77,16 @@ class ColumnScales:
             squares=self.squares - (x * x).sum(axis=0),
         )
 
+    def at(self, design, weight):
+        """Return the scales at weights (n,) of the rows."""
+        sums = weight[:, None]
+        return replace(
+            self,
+            count=float(weight.sum()),
+            total=design.adjoint(sums)[0],
+            squares=design.squared_adjoint(sums)[0],
+        )
+
     def ratio(self, x=None, counts=0):
         """Return r^2 for the present rows, (D,), or without groups of rows, (b, D).
 

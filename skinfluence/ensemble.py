@@ -23,6 +23,8 @@ __all__ = [
 class VotingProblem(CompositeProblem):
     """Members on all rows; their responses are averaged with weights."""
 
+    takes_weights = True
+
     def put(self, estimator, members):
         estimator.estimators_ = members
         found = iter(members)

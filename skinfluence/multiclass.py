@@ -17,6 +17,8 @@ __all__ = ["OneVsOneClassifier", "OneVsRestClassifier"]
 class OneVsRestProblem(CompositeProblem):
     """One member for each class or label, on all rows."""
 
+    takes_weights = True
+
     def targets(self, y):
         labels = self.estimator.label_binarizer_.transform(y)
         labels = labels.toarray() if sparse.issparse(labels) else labels
@@ -44,7 +46,7 @@ class OneVsRestProblem(CompositeProblem):
 class OneVsOneProblem(CompositeProblem):
     """One member for each pair of classes, on these two classes' rows."""
 
-    takes_arrays = True
+    takes_arrays = takes_weights = True
 
     def put(self, estimator, members):
         estimator.estimators_ = tuple(members)

@@ -25,6 +25,8 @@ __all__ = [
 class MultiOutputProblem(CompositeProblem):
     """One member for each output, on all rows."""
 
+    takes_weights = True
+
     def targets(self, y):
         return [(None, column) for column in self.outputs(y).T]
 
@@ -62,6 +64,7 @@ class ChainProblem(MultiOutputProblem):
     """
 
     takes_arrays = True
+    takes_weights = False
 
     def targets(self, y):
         y = self.outputs(y)

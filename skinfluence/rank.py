@@ -18,7 +18,7 @@ from scipy import linalg
 
 from skinfluence.blocks import row_blocks
 
-__all__ = ["Spectrum", "least_norm", "null_directions", "spectrum"]
+__all__ = ["Spectrum", "has_full_rank", "least_norm", "null_directions", "spectrum"]
 
 _EPS = np.finfo(np.float64).eps
 # Second moments are accurate enough if their least eigenvalue is this far above its limit.
@@ -133,6 +133,22 @@ def spectrum(design, weight, tol):
     values = np.zeros(d)
     values[: len(computed)] = computed
     return Spectrum(mean, values, vectors, tol, rounding)
+
+
+def has_full_rank(moments, n_features, tol):
+    """Return for which second moments no feature direction is null or close to it, (b,) bool.
+
+    The input is the weighted second moments (b, D, D) of a design's rows, around any mean.
+    """
+    d = n_features
+    variances = moments[:, :d, :d]
+    if moments.shape[1] > d:
+        mean = moments[:, :d, d]
+        variances = variances - mean[:, :, None] * mean[:, None] / moments[:, d, d, None, None]
+    finite = np.isfinite(variances).all(axis=(1, 2))
+    squares = np.zeros((len(moments), d))
+    squares[finite] = np.linalg.eigvalsh(variances[finite])
+    return squares[:, 0] > _CLEAR * max(tol**2, 10 * d * _EPS) * squares[:, -1]
 
 
 def _triangle(design, weight, mean):

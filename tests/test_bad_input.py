@@ -101,6 +101,7 @@ LABELLED = {
     "influential_samples": lambda e, X, y: e.influential_samples(X, y, 3)[0],
     "newton_step": lambda e, X, y: e.newton_step(0.01, X, y),
     "leave_out_loss": lambda e, X, y: e.leave_out_loss(X, y, [[0], [1, 2]]),
+    "reweight_loss": lambda e, X, y: e.reweight_loss(X, y, np.ones(e._problem().n_rows)),
     "set_training_data": lambda e, X, y: changed(e.set_training_data(X, y)),
     "add_samples": lambda e, X, y: changed(e.add_samples(X, y)),
 }

@@ -21,7 +21,12 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, convergence, from_fitted
 from skinfluence.blocks import run_blocks
 from skinfluence.distributed import DistributedPoint
-from skinfluence.inspection import InfluenceDisplay, most_influential_set, rank_label_errors
+from skinfluence.inspection import (
+    InfluenceDisplay,
+    data_values,
+    most_influential_set,
+    rank_label_errors,
+)
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import jackknife_plus_interval
@@ -365,6 +370,9 @@ REFUSED = {
     "leave_out_predict": lambda e, X, y: e.leave_out_predict(),
     "leave_out_score": lambda e, X, y: e.leave_out_score(),
     "leave_out_check": lambda e, X, y: e.leave_out_check(),
+    "reweight_params": lambda e, X, y: e.reweight_params(np.ones(len(Y_WINE))),
+    "reweight_loss": lambda e, X, y: e.reweight_loss(X_WINE, Y_WINE, np.ones(len(Y_WINE))),
+    "reweight_predict": lambda e, X, y: e.reweight_predict(X_WINE, np.ones(len(Y_WINE))),
     "remove_samples": lambda e, X, y: e.remove_samples([0]),
     "add_samples": lambda e, X, y: e.add_samples(X_WINE[:1], Y_WINE[:1]),
 }
@@ -377,6 +385,9 @@ REFUSED_ARGUMENTS = {
     "params_covariance": lambda e, X, y: e.params_covariance(groups=y),
     "newton_step": lambda e, X, y: e.newton_step(0.1, X, y),
     "leave_out_loss": lambda e, X, y: e.leave_out_loss(X, y),
+    "reweight_params": lambda e, X, y: e.reweight_params(y),
+    "reweight_loss": lambda e, X, y: e.reweight_loss(X, y, np.ones(len(Y_WINE))),
+    "reweight_predict": lambda e, X, y: e.reweight_predict(X, np.ones(len(Y_WINE))),
     "add_samples": lambda e, X, y: e.add_samples(X, y),
 }
 
@@ -384,6 +395,7 @@ REFUSED_ARGUMENTS = {
 FUNCTIONS = {
     "most_influential_set": lambda e: most_influential_set(e, target=0),
     "rank_label_errors": rank_label_errors,
+    "data_values": lambda e: data_values(e, X_WINE, Y_WINE),
     "InfluenceDisplay": lambda e: InfluenceDisplay.from_estimator(e, X_WINE[:1], Y_WINE[:1]),
     "jackknife_plus_interval": lambda e: jackknife_plus_interval(e, X_WINE),
 }

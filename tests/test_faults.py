@@ -31,6 +31,7 @@ from tests.cases import NEWTON, data
 
 X, Y, W = data("wine")
 Q = slice(0, 60)
+WEIGHTS = np.random.default_rng(0).uniform(size=(40, len(Y)))
 
 # What reads the estimator and takes n_jobs; each with memory for many blocks of rows.
 READERS = {
@@ -51,6 +52,10 @@ READERS = {
         cv=20, response_method="decision_function", **k
     ),
     "leave_out_score": lambda e, **k: e.leave_out_score(scoring="neg_log_loss", **k),
+    "reweight_params": lambda e, **k: e.reweight_params(WEIGHTS, **k),
+    "reweight_exact": lambda e, **k: e.reweight_params(WEIGHTS, method="exact", **k),
+    "reweight_loss": lambda e, **k: e.reweight_loss(X[Q], Y[Q], WEIGHTS, **k),
+    "reweight_predict": lambda e, **k: e.reweight_predict(X[Q], WEIGHTS, **k),
     "influence_summary": lambda e, **k: np.hstack(
         [np.c_[column] for column in e.influence_summary(**k).values()]
     ),

@@ -60,13 +60,13 @@ def test_only_groups_that_change_the_support_are_refitted(monkeypatch):
     X, y, w = data("diabetes")
     reg = Lasso(alpha=0.05, **DESCENT).fit(X, y, w)
     refitted = []
-    refit = FittedProblem.refit_without
+    refit = FittedProblem.refit_on
 
-    def counted(problem, rows):
-        refitted.append(rows)
-        return refit(problem, rows)
+    def counted(problem, objective):
+        refitted.append(objective)
+        return refit(problem, objective)
 
-    monkeypatch.setattr(FittedProblem, "refit_without", counted)
+    monkeypatch.setattr(FittedProblem, "refit_on", counted)
     with pytest.warns(InfluenceWarning, match="refitted"):
         reg.leave_out_params(method="exact")
     everything = len(refitted)

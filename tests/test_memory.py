@@ -18,6 +18,7 @@ def problem():
     return LogisticRegression(tol=1e-8).fit(X, y), X, y
 
 
+WEIGHTS = np.random.default_rng(0).uniform(size=(30, 40_000))
 CALLS = {
     "influence_loss": lambda e, X, y, jobs: e.influence_loss(X[:150], y[:150], n_jobs=jobs),
     "influence_params": lambda e, X, y, jobs: e.influence_params(n_jobs=jobs),
@@ -46,6 +47,9 @@ CALLS = {
     "leave-out loss": lambda e, X, y, jobs: e.leave_out_loss(X[:150], y[:150], n_jobs=jobs),
     "leave-out prediction": lambda e, X, y, jobs: e.leave_out_predict(
         response_method="predict_proba", n_jobs=jobs
+    ),
+    "reweight": lambda e, X, y, jobs: e.reweight_params(
+        WEIGHTS[:, : len(y)], method="exact", n_jobs=jobs
     ),
     "summary": lambda e, X, y, jobs: np.column_stack(
         list(e.influence_summary(n_jobs=jobs).values())

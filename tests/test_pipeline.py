@@ -55,7 +55,12 @@ ARGUMENTS = {
     "remove_samples": lambda X, y: ([3, 5],),
     "leave_out_check": lambda X, y: (1,),  # more would draw at random
     "influential_samples": lambda X, y: (X, y, 3),
+    "reweight_params": lambda X, y: (COUNTS,),
+    "reweight_loss": lambda X, y: (X, y, COUNTS),
+    "reweight_predict": lambda X, y: (X, COUNTS),
 }
+# Weights of samples: how often each occurs.
+COUNTS = np.random.default_rng(0).integers(0, 3, (2, 200)).astype(float)
 # And these only by name.
 KEYWORDS = {
     "influence_perturbation": {"index": 3},
@@ -67,6 +72,7 @@ KEYWORDS = {
 WHOLE_KEYWORDS = {
     "leave_out_predict": {"response_method": "decision_function"},
     "leave_out_score": {"scoring": "neg_log_loss"},
+    "reweight_predict": {"response_method": "decision_function"},
 }
 
 #: Methods of the whole fit where a step before the model learns.
@@ -243,10 +249,13 @@ def test_which_methods_see_that_the_scaler_learned(fitted, name):
 def test_samples_may_be_given_by_name(frozen, fitted, name):
     pipe, scaler, last = frozen
     X, y = raw()
-    given = {"y": y} if name != "influence_prediction" else {}
+    unlabelled = ("influence_prediction", "reweight_predict")
+    given = {"y": y} if name not in unlabelled else {}
     given |= KEYWORDS.get(name, {})
     if name == "newton_step":
         given["epsilon"] = 0.01
+    if name.startswith("reweight"):
+        given["sample_weight"] = COUNTS
     found = getattr(pipe, name)(X=X, **given)
     expected = getattr(last, name)(X=scaler.transform(X), **given)
     np.testing.assert_array_equal(flat(found), flat(expected))

@@ -67,7 +67,12 @@ def test_a_refit_counts_where_it_converged_to_less_than_its_first_step(
     wine, monkeypatch, converged, decrement
 ):
     base = base_at(problem_of(wine).objective, problem_of(wine).theta)
-    end = SimpleNamespace(theta=base.theta, converged=converged, decrement=decrement)
+    end = SimpleNamespace(
+        theta=base.theta,
+        converged=converged,
+        decrement=decrement,
+        correction=np.zeros_like(base.theta),
+    )
     monkeypatch.setattr(exact, "polish", lambda *_, **__: end)
     assert exact.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
     assert exact.refit(base, [3])[1] == converged

@@ -29,7 +29,12 @@ def call(estimator, name, **kwargs):
     X, y, _ = data("cancer")
     if name == "influence_relabel":
         kwargs["y_new"] = y
-    return getattr(estimator, name)(*((X[:9], y[:9]) if name in QUERIES else ()), **kwargs)
+    arguments = (X[:9], y[:9]) if name in QUERIES else ()
+    if name.startswith("reweight"):
+        weights = np.random.default_rng(0).uniform(size=(3, len(y)))
+        queries = {"reweight_loss": (X[:9], y[:9]), "reweight_predict": (X[:9],)}
+        arguments = (*queries.get(name, ()), weights)
+    return getattr(estimator, name)(*arguments, **kwargs)
 
 
 def test_the_methods_are_known():

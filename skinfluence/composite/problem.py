@@ -11,6 +11,7 @@ from skinfluence._compat import check_sample_weight
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.parts import Part, can_move
 from skinfluence.composite.removal import CompositeRemoval
+from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.fitted import convert
@@ -43,7 +44,7 @@ class Remembered:
     tests: list[np.ndarray] | None = None
 
 
-class CompositeProblem(CompositeInfluence, CompositeRemoval):
+class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweighting):
     """A fitted composite's problem; its methods have the public methods' names.
 
     A subclass has `targets` and `tangent`, and overrides `members` and `put`, `drawn`,

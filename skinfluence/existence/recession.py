@@ -167,21 +167,21 @@ class RemovalCheck:
             largest = np.maximum(largest, size)
         self.reach[:d] = largest
 
-    def directions(self, theta, rows, moved):
-        """Return {j: direction} for the groups whose removal leaves no minimum.
+    def directions(self, change, changed, moved):
+        """Return {j: direction} for the changed objectives that have no minimum.
 
         Parameters
         ----------
-        theta : ndarray of shape (K, D)
-            Parameters with all rows.
-        rows : ndarray of shape (b, a)
-            Rows in each group, padded by -1.
+        change : ndarray of shape (b, K, D)
+            Newton steps of the changed objectives.
+        changed : callable
+            Maps j to the changed objective.
         moved : ndarray of shape (b, K, D)
-            Parameters without them.
+            Parameters after the steps.
         """
         if not self.is_needed:
             return {}
-        change, d = moved - theta, self.objective.design.n_features
+        d = self.objective.design.n_features
         with np.errstate(invalid="ignore"):
             size = np.abs(change)
             if self.objective.design.fit_intercept:
@@ -191,7 +191,7 @@ class RemovalCheck:
         step = _SHARE * self.objective.formulation.loss.shortest_step()
         found = {}
         for j in np.flatnonzero(~(bound < step)):
-            reduced = self.objective.without(rows[j][rows[j] >= 0])
+            reduced = changed(j)
             lost = not np.isfinite(moved[j]).all()
             if lost or may_lack_minimum(reduced, change[j]):
                 direction = recession_direction(reduced, None if lost else moved[j])

@@ -1,6 +1,7 @@
 """Rankings, most influential sets and displays for training samples."""
 
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
+from skinfluence.inspection.data_values import data_values
 from skinfluence.inspection.influence_display import InfluenceDisplay
 from skinfluence.inspection.influential_set import most_influential_set
 from skinfluence.inspection.label_errors import rank_label_errors
@@ -14,6 +15,7 @@ __all__ = [
     "LeaveOutDisplay",
     "LeverageDisplay",
     "SearchDisplay",
+    "data_values",
     "most_influential_set",
     "rank_label_errors",
 ]

@@ -100,6 +100,10 @@ class Loss(ABC):
         """Return the diagonal of the curvature, shape (n, K)."""
         return self.curvature(target, raw_prediction)
 
+    def higher_derivatives(self, target, raw_prediction):
+        """Return the third and fourth derivatives, (n, K) each, None if they are not known."""
+        return None
+
     def chi_square(self, target, raw_prediction):
         """Return Pearson's chi-square g'W^- g for each row and output, shape (n, K).
 

@@ -40,6 +40,12 @@ class LogisticLoss(LabelLoss):
     def curvature(self, target, raw_prediction):
         return expit(raw_prediction) * expit(-raw_prediction)
 
+    def higher_derivatives(self, target, raw_prediction):
+        # With h = p q and d = q - p.
+        p, q = expit(raw_prediction), expit(-raw_prediction)
+        h = p * q
+        return h * (q - p), h * (1 - 6 * h)
+
     def falls_forever(self, target, n_outputs):
         return target
 
@@ -62,10 +68,9 @@ class LogisticLoss(LabelLoss):
             bend = exp_remainder(delta)
             e = delta + bend
             return h * (bend - p * e * e / (1 + p * e))
-        # Derivatives of the loss from the third on, written with h = p q and d = q - p.
-        p, q = expit(raw_prediction), expit(-raw_prediction)
-        h, d = p * q, q - p
-        third, fourth, fifth = h * d, h * (1 - 6 * h), h * d * (1 - 12 * h)
+        third, fourth = self.higher_derivatives(target, raw_prediction)
+        h = self.curvature(target, raw_prediction)
+        fifth = third * (1 - 12 * h)
         sixth = h * (1 - 30 * h + 120 * h**2)
         return series([third / 2, fourth / 6, fifth / 24, sixth / 120], delta)
 

@@ -28,6 +28,9 @@ class PoissonLoss(Loss):
     def curvature(self, target, raw_prediction):
         return exp(raw_prediction)
 
+    def higher_derivatives(self, target, raw_prediction):
+        return exp(raw_prediction), exp(raw_prediction)
+
     def falls_forever(self, target, n_outputs):
         return np.where(target > 0, 0.0, -1.0)
 
@@ -102,6 +105,13 @@ class TweedieLoss(Loss):
         pull, push = self._powers(target, raw_prediction)
         with np.errstate(invalid="ignore"):
             return (2 - self.power) * push - (1 - self.power) * pull
+
+    def higher_derivatives(self, target, raw_prediction):
+        pull, push = self._powers(target, raw_prediction)
+        faster, slower = 2 - self.power, 1 - self.power
+        with np.errstate(invalid="ignore"):
+            third = faster**2 * push - slower**2 * pull
+            return third, faster**3 * push - slower**3 * pull
 
     def falls_forever(self, target, n_outputs):
         # If y <= 0, both terms vanish as mu tends to 0. If y > 0, the minimum is at mu = y and

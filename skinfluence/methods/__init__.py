@@ -11,6 +11,7 @@ from skinfluence.methods.fitting import FittedMixin, ParameterMixin, UnweightedM
 from skinfluence.methods.gradients import GradientMixin
 from skinfluence.methods.influence import InfluenceMixin
 from skinfluence.methods.removal import RemovalMixin
+from skinfluence.methods.reweighting import ReweightMixin
 from skinfluence.methods.updates import UpdateMixin
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "InfluenceMixin",
     "ParameterMixin",
     "RemovalMixin",
+    "ReweightMixin",
     "UnweightedMixin",
     "UpdateMixin",
 ]
@@ -33,6 +35,7 @@ class InfluenceMethods(
     InfluenceMixin,
     ConvergenceMixin,
     RemovalMixin,
+    ReweightMixin,
     UpdateMixin,
     DiagnosticsMixin,
     ParameterMixin,

@@ -198,6 +198,9 @@ class FittedMixin(ParameterMixin):
         """Return the estimator's own score for an estimator with precomputed predictions."""
         return pooled.score(X, y, **metadata)
 
+    def _weights_move(self, params):
+        """Return why a value that `fit` chose moves with the weights in an unknown way."""
+
     def _problem(self, method: str | None = None) -> Any:
         """Return the problem for a method."""
         return Problem(self)

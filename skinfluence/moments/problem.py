@@ -16,6 +16,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
 from skinfluence.moments.removal import MomentRemoval
+from skinfluence.moments.reweighting import MomentReweighting
 from skinfluence.problem import Problem
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.samples import check_not_negative
@@ -75,7 +76,7 @@ class MomentQuery:
         return self.model.pull_input(self.theta, self.X, self.raw_gradient)
 
 
-class MomentProblem(MomentRemoval, RankedBlocks, Problem):
+class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
     """The problem for an estimator whose parameters are means, variances and counts."""
 
     def of(self, estimator):

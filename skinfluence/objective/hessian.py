@@ -7,13 +7,17 @@ from sklearn.utils import gen_batches
 
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.l1_support import freeze_hessian
-from skinfluence.products import add_gram
+from skinfluence.products import add_gram, multiply
 
-__all__ = ["coupled_gram", "hessian_blocks", "signed_gram"]
+__all__ = ["coupled_gram", "hessian_blocks", "signed_gram", "stacked_grams"]
 
 # All blocks of a softmax Hessian are formed together for up to this many columns: on two
 # cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
 _NARROW = 200
+# Gram matrices for many weights are one product with the pairs of columns for up to this many
+# columns. With 50 weights and 21 columns it took a third of the time of SYRK, with 101 columns
+# four fifths.
+_FEW = 100
 
 
 def signed_gram(design, weights, shift):
@@ -27,6 +31,31 @@ def signed_gram(design, weights, shift):
     if (weights > 0).any():
         grams += design.gram(np.maximum(weights, 0.0), shift)
     return grams
+
+
+def stacked_grams(design, weights, shift):
+    """Return sum_i weights_ibm x~_i x~_i' for weights (n, b, M), (b, M, D, D).
+
+    The weights may have any sign.
+    """
+    n, b, M = weights.shape
+    D, flat = design.n_columns, weights.reshape(n, b * M)
+    if D > _FEW or b * M < 8 or not design.is_dense:
+        return signed_gram(design, flat, shift).reshape(b, M, D, D)
+    first, second = np.triu_indices(D)
+    sums = np.zeros((b * M, len(first)))
+    for rows in row_blocks(n, 16 * len(first)):
+        x = design.take(rows).outer(np.ones((rows.stop - rows.start, 1)), shift)[:, 0]
+        pairs, start = np.empty((len(x), len(first))), 0
+        for column in range(D):
+            stop = start + D - column
+            np.multiply(x[:, column:], x[:, [column]], out=pairs[:, start:stop])
+            start = stop
+        multiply(flat[rows].T, pairs, sums, add=True)
+    out = np.empty((b * M, D, D))
+    out[:, first, second] = sums
+    out[:, second, first] = sums
+    return out.reshape(b, M, D, D)
 
 
 def coupled_gram(point, shift):

@@ -310,6 +310,14 @@ class Objective:
             scales = scales.without(self.design.take(rows).rows())
         return replace(self, sample_weight=weight, scales=scales)
 
+    def reweighted(self, weight, class_weight=None):
+        """Return this objective at other sample weights (n,) and, if given, class weights."""
+        form = self.formulation
+        if class_weight is not None:
+            form = replace(form, class_weight=class_weight)
+        scales = None if self.scales is None else self.scales.at(self.design, weight)
+        return replace(self, formulation=form, sample_weight=weight, scales=scales)
+
     def take(self, rows):
         """Return this objective with only some of its rows and the same parameters."""
         return replace(

@@ -6,7 +6,7 @@ samples.py      checked training data, queries and groups of rows
 doubts.py       warnings about points far from the optimum, or without one
 fitting.py      builds the objective from a fitted estimator and data
 refits.py       refits the model
-influence.py, convergence.py, removal.py, updates.py, diagnostics.py
+influence.py, convergence.py, removal.py, reweighting.py, updates.py, diagnostics.py
                 the public methods' results, one file for each chapter
 """
 
@@ -18,6 +18,7 @@ from skinfluence.problem.fitting import FittingAnswers
 from skinfluence.problem.influence import InfluenceAnswers
 from skinfluence.problem.refits import RefitAnswers
 from skinfluence.problem.removal import RemovalAnswers
+from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.problem.updates import UpdateAnswers
 
 __all__ = ["FittedObjective", "Problem", "State"]
@@ -27,6 +28,7 @@ class Problem(
     InfluenceAnswers,
     ConvergenceAnswers,
     RemovalAnswers,
+    ReweightAnswers,
     UpdateAnswers,
     DiagnosticsAnswers,
     RefitAnswers,

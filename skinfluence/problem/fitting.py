@@ -221,6 +221,11 @@ class FittingAnswers:
             )
         return formulation
 
+    def formulated_at(self, y, sample_weight):
+        """Return the formulation that the same fit has at other weights."""
+        adopted = self.of(copy.copy(self.estimator).set_params(**self.fitted.params))
+        return adopted.estimator._formulate(y, sample_weight)
+
     def check_arrays(self):
         """Raise if `fit` stored the parameters in another library's arrays."""
         coef = vars(self.estimator).get("coef_")

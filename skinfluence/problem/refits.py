@@ -204,9 +204,12 @@ class RefitAnswers:
         params = estimator._chosen_params() | estimator._tight_params(self.fitted.params)
         return (estimator._plain or self.parent_class)(**params)
 
-    def refitted_theta(self, rows):
-        """Return the parameters (K, D) from scikit-learn's own refit without some rows."""
-        return self.formulation.layout.from_public(self.refit_without(rows))
+    def refitted_theta(self, objective):
+        """Return the parameters (K, D) from scikit-learn's own refit on an objective."""
+        problem = self
+        if objective.formulation.class_weight is not self.formulation.class_weight:
+            problem = self.on(objective)  # whose refits keep these class weights
+        return self.formulation.layout.from_public(problem.refit_on(objective))
 
     def refit_without(self, rows):
         """Return the parameters (p,) from scikit-learn's own refit without some rows."""

@@ -9,7 +9,7 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.problem.pooled import pooled_predictions
 from skinfluence.solvers import get_solver
 
-__all__ = ["RemovalAnswers", "optimum_of"]
+__all__ = ["RemovalAnswers", "lost_params", "optimum_of"]
 
 
 class RemovalAnswers:
@@ -46,7 +46,7 @@ class RemovalAnswers:
             base, groups, method, emit, refine, n_jobs, verbose, recover=True
         )
         for group, directions in base.open_directions(outcome, len(groups)):
-            out[group, _lost(layout, directions)] = bound[group] = np.nan
+            out[group, lost_params(layout, directions)] = bound[group] = np.nan
         return (out, bound) if return_bound else out
 
     def leave_out_loss(
@@ -135,15 +135,20 @@ class RemovalAnswers:
         objective = self.objective
         groups = self.groups_for(groups, cv)
         groups.check_leaves_weight(objective.sample_weight)
+        return self.start_base(method, hessian_solver), groups
+
+    def start_base(self, method, hessian_solver):
+        """Return the start of removal, or of a move to other weights."""
+        objective = self.objective
         solver = get_solver(hessian_solver, objective)
         if objective.formulation.loss.is_piecewise_linear:
             point = self.evaluate(objective)
             self.warn_of_lost_path(point)
-            return removal.ActiveSetBase(point, solver, self.refitted_theta), groups
+            return removal.ActiveSetBase(point, solver, self.refitted_theta)
         base = self.removal_base(method, hessian_solver)
         if l1_support.may_change(objective.formulation):
             base = removal.SupportBase.of(base, self.refitted_theta)
-        return base, groups
+        return base
 
     def removal_base(self, method, hessian_solver):
         """Return the base at the optimum with all rows, to rounding error for "exact".
@@ -250,9 +255,12 @@ class RemovalAnswers:
             )
         flat = {g: V for g, V in outcome.undetermined.items() if g not in outcome.separated}
         if flat:
-            layout, names = base.point.objective.formulation.layout, self.param_names()
+            layout, names = (
+                base.point.objective.formulation.layout,
+                np.array(self.param_names()),
+            )
             lost = [
-                f"{groups.name(group)} ({', '.join(np.array(names)[_lost(layout, V)][:4])})"
+                f"{groups.name(group)} ({', '.join(names[lost_params(layout, V)][:4])})"
                 for group, V in sorted(flat.items())[:5]
             ]
             warn(
@@ -368,6 +376,6 @@ def optimum_of(base):
     return base.point.objective.formulation.layout.to_public(base.optimum())
 
 
-def _lost(layout, directions):
+def lost_params(layout, directions):
     """Return which entries in `params_` change along any given direction, (p,) bool."""
     return layout.to_public(removal.depends(directions)[None])[0].astype(bool)

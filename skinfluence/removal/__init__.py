@@ -18,6 +18,8 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     active_set.py  the same on the active set, for losses with kinks
     support.py     models with an l1 penalty, whose support may change
     evaluate.py    losses and error bounds at the new parameters
+    reweight.py    loops over vectors of sample weights, of which removal is a special case
+    weighted.py    one stack of such vectors
 """
 
 from skinfluence.removal.active_set import ActiveSetBase
@@ -34,6 +36,7 @@ from skinfluence.removal.evaluate import error_bound, losses_into
 from skinfluence.removal.identified import depends
 from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
 from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
+from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "Optimum",
     "Outcome",
     "SupportBase",
+    "Weights",
     "base_of_part",
     "depends",
     "error_bound",
@@ -55,4 +59,5 @@ __all__ = [
     "losses_into",
     "optimum_from",
     "refine_optimum",
+    "reweight",
 ]

@@ -32,9 +32,9 @@ class ActiveSetBase:
     solver : HessianSolver
         The solver with which "influence" factorises H.
     refit : callable
-        Maps row indices to the parameters (K, D) of scikit-learn's refit without them.
+        Maps an objective to the parameters (K, D) of scikit-learn's refit on it.
     refitted : list
-        Collects the rows of each group that scikit-learn refitted.
+        Collects the objectives on which scikit-learn refitted the model.
     """
 
     point: active_set.ActiveSetPoint
@@ -63,10 +63,16 @@ class ActiveSetBase:
         """Return the optimum for all rows, (K, D)."""
         return self.point.theta
 
+    #: Features far from 0 need no other base, because no Hessian is formed.
+    centred = None
+
     def prepare(self, method):
         """Do nothing, because groups share only the point."""
 
-    def recover(self, rows):
+    def prepare_reweighting(self):
+        """Do nothing, because vectors of weights share only the point."""
+
+    def recover(self, objective):
         """Return None, because scikit-learn refits if no optimum is found."""
 
     def open_directions(self, outcome, n_groups):
@@ -92,6 +98,13 @@ class ActiveSetBase:
         w, gradients = self.point.objective.sample_weight, self.point.rows
         return np.array([gradients.take(line).sum(w[line]) for line in lines])
 
+    def reweight(self, objectives, method):
+        """Return (theta, converged) at other weights, see `Base.reweight`."""
+        outputs = range(len(self.theta))
+        moved = [self._move_to(objective, outputs, method)[0] for objective in objectives]
+        theta = np.array(moved)
+        return theta, np.isfinite(theta).all(axis=(1, 2))
+
     def _remove_one(self, rows, method):
         """Return (theta, number of misplaced rows) without the given rows."""
         point = self.point
@@ -99,19 +112,23 @@ class ActiveSetBase:
         # If no leaving row supports an output, the output does not change.
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
-        outputs = np.flatnonzero(supports.any(axis=0))
+        return self._move_to(reduced, np.flatnonzero(supports.any(axis=0)), method)
+
+    def _move_to(self, objective, outputs, method):
+        """Return (theta, number of misplaced rows) at the weights of another objective."""
+        point = self.point
         if not np.isfinite(point.misfit) and method == "exact":
-            self.refitted.append(rows)
-            return self.refit(rows), 0
+            self.refitted.append(objective)
+            return self.refit(objective), 0
         misplaced = 0
         if method != "exact":
-            theta, misplaced = active_set.first_step(point, reduced, outputs)
+            theta, misplaced = active_set.first_step(point, objective, outputs)
             if method == ONE_STEP or not misplaced or not np.isfinite(theta).all():
                 return theta, misplaced
-        theta, arrived = active_set.follow(point, reduced, outputs)
+        theta, arrived = active_set.follow(point, objective, outputs)
         if not arrived and method == "exact":
-            self.refitted.append(rows)
-            theta = self.refit(rows)
+            self.refitted.append(objective)
+            theta = self.refit(objective)
         elif not arrived:
             theta = np.full(theta.shape, np.nan)  # no refit, because it may take long
         return theta, misplaced

@@ -15,13 +15,15 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence import convergence
+from skinfluence import convergence, existence
 from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.rank import least_norm
 from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
+from skinfluence.removal.series import series_of
+from skinfluence.removal.weighted import move_to_weights
 from skinfluence.solvers.pencil import PencilFactor
 
 __all__ = [
@@ -153,6 +155,45 @@ class Base:
         point = objective.centred().at(objective.to_centred(self.theta))
         return Base.at(point, self.solver.factorise(point), self.solver)
 
+    def reweight(self, objectives, method):
+        """Return (theta, converged) at other weights.
+
+        Parameters
+        ----------
+        objectives : list of Objective
+            F at each vector of weights, b in number.
+        method : {"newton", "exact"}
+            Accuracy.
+
+        Returns
+        -------
+        theta : ndarray of shape (b, K, D)
+            Parameters.
+        converged : ndarray of shape (b,)
+            Whether they are accurate.
+        """
+        if self.centred is not None:
+            design = self.centred.point.objective.design
+            moved = [replace(objective, design=design) for objective in objectives]
+            theta, converged = self.centred.reweight(moved, method)
+            return self.point.objective.from_centred(theta), converged
+        theta, step, converged = move_to_weights(self, objectives, method)
+        lost = self.existence.directions(step, objectives.__getitem__, theta)
+        converged[list(lost)] = False
+        return theta, converged
+
+    @cached_property
+    def existence(self):
+        """The check whether changed objectives have a minimum."""
+        return existence.RemovalCheck(self.point.objective)
+
+    def prepare_reweighting(self):
+        """Compute the quantities that all vectors of weights share, before threads start."""
+        if self.centred is not None:
+            self.centred.prepare_reweighting()
+            return
+        _ = self.rounding, self.existence
+
     def step_error(self, decrement, leverage):
         """Return bounds on the relative errors of Newton steps, see `methods`.
 
@@ -179,9 +220,9 @@ class Base:
                 decrement > 0, 0.5 * rate * self.spread * decrement / remaining, 0.0
             )
 
-    def recover(self, rows):
-        """Return the part that is determined without rows (a,), see `identified`."""
-        found = identified(self.point.objective.without(rows), self.theta, self.solver)
+    def recover(self, objective):
+        """Return the part of a changed objective that is determined, see `identified`."""
+        found = identified(objective, self.theta, self.solver)
         if found is None or found.theta is None or self.open is None:
             return found
         return replace(found, directions=np.concatenate([self.open, found.directions]))
@@ -209,6 +250,8 @@ class Base:
         _ = self.rounding
         if self.hessian is not None:
             _ = self.second_moments
+            if self.series is not None:
+                _ = self.series.coefficients, self.series.sample
 
     @cached_property
     def second_moments(self):
@@ -216,6 +259,11 @@ class Base:
         design = self.point.objective.design
         gram = design.gram(np.full((design.n_rows, 1), 1.0 / design.n_rows))[0]
         return np.sqrt(gram.diagonal()), gram
+
+    @cached_property
+    def series(self):
+        """Remainders as polynomials, None if passes over the rows are cheaper."""
+        return series_of(self)
 
     def hessian_times(self, steps):
         """Return H d for steps (b, K, D)."""

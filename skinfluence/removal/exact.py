@@ -17,11 +17,18 @@ classes), the group is refitted by damped Newton steps with its own Hessian.
 import numpy as np
 
 from skinfluence import existence
-from skinfluence.convergence import newton_correction, polish
+from skinfluence.convergence import polish
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.stack import Stack
 
-__all__ = ["refine_stack", "refit", "refit_stack"]
+__all__ = [
+    "Run",
+    "refine_stack",
+    "refit",
+    "refit_objective",
+    "refit_stack",
+    "weight_growth",
+]
 
 # Errors to reach in single and in double precision, relative to the first step and in the
 # metric of H - H_A. An error that is small in that metric may be larger in the parameters, so
@@ -43,7 +50,7 @@ _MAX_ITER = 40
 
 def refit_stack(stack):
     """Return (theta, converged) for each group in a stack, (b, K, D) and (b,)."""
-    run = _Run(stack)
+    run = Run(stack)
     unfinished = run.started
     # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
     # light rows remain, their decrement is smaller by the ratio of the weights.
@@ -51,6 +58,8 @@ def refit_stack(stack):
     if stack.base.hessian is not None and spread <= _WIDE:
         # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
         fit = unfinished[stack.update.amplification()[unfinished] <= _AMPLIFIED]
+        proven = _by_series(run, fit, spread)
+        unfinished, fit = np.setdiff1d(unfinished, proven), np.setdiff1d(fit, proven)
         done = run.iterate(
             fit,
             Stack.approximate_gradients,
@@ -67,15 +76,37 @@ def refit_stack(stack):
         run.last[unfinished] = np.maximum(
             run.last[unfinished], _ROUGH_FLOOR * run.first[unfinished]
         )
-    floor = np.full(len(stack), stack.base.rounding)
     run.converged[unfinished] = False
-    run.iterate(unfinished, Stack.gradients, _TOL, floor)
+    run.iterate(unfinished, Stack.gradients, _TOL, stack.rounding)
     for j in np.flatnonzero(~run.converged):
         rows = stack.rows[j][stack.real[j]]
         run.theta[j], run.converged[j] = refit(
             stack.base, rows, run.theta[j], first=run.first[j]
         )
     return run.theta, run.converged
+
+
+def _by_series(run, fit, spread):
+    """Iterate with remainders from a series; return the groups for which it is accurate.
+
+    The others are put back to where they were.
+    """
+    stack, series = run.stack, run.stack.base.series
+    if series is None or not len(fit):
+        return fit[:0]
+    start = run.theta[fit]
+
+    def gradients(part, theta):
+        return part.approximate_gradients(theta, series.remainders)
+
+    run.iterate(fit, gradients, _SINGLE_TOL / spread, _ROUGH_FLOOR / spread * run.first)
+    error = series.error(run.theta[fit] - stack.base.theta, stack.rows[fit])
+    proven = run.converged[fit] & (run.slowest[fit] <= _SLOW)
+    proven &= error <= _SINGLE_TOL / spread * run.first[fit]
+    rest = fit[~proven]
+    run.theta[rest], run.last[rest] = start[~proven], run.first[rest]
+    run.converged[rest], run.slowest[rest] = False, 0.0
+    return fit[proven]
 
 
 def refine_stack(stack, theta, decrement, chosen, tol):
@@ -99,8 +130,8 @@ def refine_stack(stack, theta, decrement, chosen, tol):
     converged : ndarray
         Whether each chosen group reached it.
     """
-    run = _Run(stack, theta, decrement)
-    run.iterate(chosen, Stack.gradients, tol, np.full(len(stack), stack.base.rounding))
+    run = Run(stack, theta, decrement)
+    run.iterate(chosen, Stack.gradients, tol, stack.rounding)
     for j in chosen[~run.converged[chosen]]:
         rows = stack.rows[j][stack.real[j]]
         theta[j], run.converged[j] = refit(
@@ -109,13 +140,13 @@ def refine_stack(stack, theta, decrement, chosen, tol):
     return run.converged[chosen]
 
 
-class _Run:
+class Run:
     """The state of an iteration over a stack; every array has one entry for each group.
 
     Parameters
     ----------
-    stack : Stack
-        The groups.
+    stack : Stack or WeightedStack
+        The groups, or the vectors of weights.
     theta, first : ndarray or None, default=None
         Starting parameters and the decrement of the step before; None for one Newton step.
 
@@ -125,8 +156,12 @@ class _Run:
         Current parameters of each group.
     first, last : ndarray of shape (b,)
         Decrements of the first and the most recent step.
+    ratio : ndarray of shape (b,)
+        Decrement at the current parameters over the one before; NaN before `iterate`.
     slowest : ndarray of shape (b,)
-        Largest ratio between two consecutive decrements.
+        Largest ratio between two consecutive decrements that led to a step.
+    step : ndarray of shape (b, K, D)
+        The last step that was taken.
     converged : ndarray of shape (b,)
         Whether each group has converged.
     started : ndarray
@@ -137,11 +172,12 @@ class _Run:
         self.stack = stack
         self.theta, self.first = stack.newton() if theta is None else (theta, first)
         self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
+        self.ratio, self.step = np.full(len(stack), np.nan), np.zeros_like(self.theta)
         self.converged = np.zeros(len(stack), dtype=bool)
         finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
         self.started = np.flatnonzero(finite)
 
-    def iterate(self, active, gradients_of, tol, floor):
+    def iterate(self, active, gradients_of, tol, floor, contraction=_CONTRACTION):
         """Take steps for the active groups while they contract; return the converged groups.
 
         A decrement d after a decrement c shows a contraction by d/c, so the next step leaves
@@ -151,10 +187,10 @@ class _Run:
         objective = self.stack.base.point.objective
         jumps = objective.formulation.loss.has_kinks
         part = self.stack.take(active)
-        rounding = self.stack.base.rounding
         for _ in range(_MAX_ITER):
             if not len(active):
                 break
+            rounding = self.stack.rounding[active]
             residual = gradients_of(part, self.theta[active])
             step = -part.update.correct(part.solve(residual))
             with np.errstate(invalid="ignore"):
@@ -164,7 +200,8 @@ class _Run:
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
             # If a step points uphill, rounding has changed the sign of H - H_A or the residual
             # is only rounding. A step would amplify it along directions in which H is flat.
-            contracts = (ratio <= _CONTRACTION) & (slope <= 0) & (decrement > rounding)
+            contracts = (ratio <= contraction) & (slope <= 0) & (decrement > rounding)
+            self.ratio[active] = ratio
             slowest = np.maximum(self.slowest[active], ratio)
             ahead = decrement if jumps else decrement * ratio
             done = contracts & (ahead <= tol * self.first[active])
@@ -173,7 +210,7 @@ class _Run:
             self.theta[moved] += step[contracts]
             arrived = self.theta[moved]
             part.take(contracts).release(arrived)
-            self.theta[moved] = arrived
+            self.theta[moved], self.step[moved] = arrived, step[contracts]
             self.last[moved] = decrement[contracts]
             self.slowest[moved] = slowest[contracts]
             self.converged[active[done]] = True
@@ -184,14 +221,20 @@ class _Run:
 
 
 def refit(base, rows, start=None, first=np.inf, tol=1e-6):
-    """Return (theta, converged) for F without some rows, by separate damped Newton steps.
+    """Return (theta, converged) for F without some rows, see `refit_objective`."""
+    objective = base.point.objective.without(rows)
+    return refit_objective(base, objective, start, first=first, tol=tol)
+
+
+def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
+    """Return (theta, converged) for a changed F, by separate damped Newton steps.
 
     Parameters
     ----------
     base : Base
-        The objective with all rows and the solver.
-    rows : ndarray of shape (a,)
-        Indices of the leaving rows.
+        The start of removal and the solver.
+    objective : Objective
+        F without some rows, or at other weights.
     start : ndarray of shape (K, D) or None, default=None
         Where to start, if F is lower there than at the base point.
     first : float, default=np.inf
@@ -200,7 +243,6 @@ def refit(base, rows, start=None, first=np.inf, tol=1e-6):
     tol : float, default=1e-6
         The relative size that is small enough. Above the default, it also ends the iteration.
     """
-    objective = base.point.objective.without(rows)
     theta = base.theta
     if start is not None and np.isfinite(start).all():
         value = objective.value(start)
@@ -213,22 +255,24 @@ def refit(base, rows, start=None, first=np.inf, tol=1e-6):
         polished = polish(objective, theta, base.solver, tol=goal, max_iter=100)
     except SingularHessianError:
         return np.full(theta.shape, np.nan), False
-    if polished.converged and _lacks_minimum(objective, polished.theta, base.solver):
+    if polished.converged and _lacks_minimum(objective, polished):
         return polished.theta, False
     first = first if np.isfinite(first) else np.inf  # there was no earlier step
-    enough = polished.decrement <= max(tol * first, _AT_ROUNDING * base.rounding)
+    rounding = _AT_ROUNDING * base.rounding * weight_growth(base, objective)
+    enough = polished.decrement <= max(tol * first, rounding)
     return polished.theta, polished.converged and enough
 
 
-def _lacks_minimum(objective, theta, solver):
+def weight_growth(base, objective):
+    """Return the factor by which rounding grows, because an objective has larger weights."""
+    before, after = base.point.objective.row_weight.max(), objective.row_weight.max()
+    return max(1.0, float(np.sqrt(after / before))) if before > 0 else 1.0
+
+
+def _lacks_minimum(objective, polished):
     """Return whether F falls forever from the result, as it does for separated classes."""
     if not existence.may_recede(objective):
         return False
-    point = objective.at(theta)
-    try:
-        correction = newton_correction(point, solver.factorise(point))
-    except SingularHessianError:
-        return True
-    if not existence.may_lack_minimum(objective, correction):
+    if not existence.may_lack_minimum(objective, polished.correction):
         return False
-    return existence.recession_direction(objective, theta) is not None
+    return existence.recession_direction(objective, polished.theta) is not None

@@ -7,7 +7,7 @@ import numpy as np
 from skinfluence import existence
 from skinfluence.blocks import row_blocks, run_blocks
 
-__all__ = ["Outcome", "groups_without_optimum", "leave_out"]
+__all__ = ["Outcome", "groups_without_optimum", "leave_out", "needs_every_class"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ def leave_out(
     undetermined, separated = {}, {}
     check = existence.RemovalCheck(base.point.objective) if recover else None
 
+    def reduced(line):
+        return base.point.objective.without(line[line >= 0])
+
     def run(chosen, method):
         if method in ("newton", "exact"):
             base.prepare(method)
@@ -96,9 +99,10 @@ def leave_out(
             theta, decrement, converged = base.remove(rows, method)
             converged = converged & np.isfinite(theta).all(axis=(1, 2))
             if check is not None:
-                converged[list(check.directions(base.theta, rows, theta))] = False
+                lost = check.directions(theta - base.theta, lambda j: reduced(rows[j]), theta)
+                converged[list(lost)] = False
             for j in np.flatnonzero(~converged) if recover else ():
-                found = base.recover(rows[j][rows[j] >= 0])
+                found = base.recover(reduced(rows[j]))
                 if found is None:
                     continue
                 if found.recession is not None:
@@ -156,18 +160,23 @@ def _stacks(base, groups, chosen, n_jobs):
     return stacks
 
 
-def groups_without_optimum(objective, groups):
-    """Return (group, class) if a class loses its last rows, so that F has no minimum.
+def needs_every_class(objective):
+    """Return whether F has no minimum if all rows of a class lose their weights.
 
-    If a class has no rows, its free intercept diverges to minus infinity, unless the loss
-    grows on both sides of the label, like the squared error.
+    Then the class's free intercept diverges to minus infinity, unless the loss grows on both
+    sides of the label, like the squared error.
     """
     if objective.formulation.loss.constant_curvature:
+        return False
+    free = objective.design.fit_intercept and not objective.penalty[:, -1].all()
+    return free and hasattr(objective.formulation.target, "class_codes")
+
+
+def groups_without_optimum(objective, groups):
+    """Return (group, class) if a class loses its last rows, so that F has no minimum."""
+    if not needs_every_class(objective):
         return []
     encoder = objective.formulation.target
-    free = objective.design.fit_intercept and not objective.penalty[:, -1].all()
-    if not free or not hasattr(encoder, "class_codes"):
-        return []
     codes, labels = encoder.class_codes(objective.target), encoder.classes.tolist()
     present = objective.sample_weight > 0
     count = np.bincount(codes[present], minlength=len(encoder.classes))

@@ -50,6 +50,11 @@ class Stack:
         if self.base.point.objective.design.has_metric:
             self.update.release(theta, self.rows)
 
+    @property
+    def rounding(self):
+        """Newton decrement that rounding can cause in each group, (b,)."""
+        return np.full(len(self), self.base.rounding)
+
     def readings(self, theta):
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
@@ -131,19 +136,21 @@ class Stack:
             gradients += self.moved_penalty * theta
         return gradients
 
-    def approximate_gradients(self, theta):
+    def approximate_gradients(self, theta, remainders=None):
         """Return `gradients`, with the part beyond first order in single precision.
 
             G - sum_A v_i + (H - H_A) d + remainder of the rows that stay,   d = theta - theta~
 
         Only the remainder takes a pass over all rows. It excludes the leaving rows, because
         their remainders may be large and would not cancel in single precision.
+        `remainders` is another function for it, see `RemainderSeries`.
         """
         base = self.base
+        remainders = remainders or base.point.remainders
         share = base.point.objective.formulation.penalty_share
         steps = theta - base.theta
         gradients = base.point.gradient - self._leaving() + base.hessian_times(steps)
-        gradients += base.point.remainders(steps, self.rows)
+        gradients += remainders(steps, self.rows)
         moved = np.matmul(self.x, steps.transpose(0, 2, 1))
         W = self.curvature
         moved = np.matmul(W, moved[..., None])[..., 0] if W.ndim == 4 else W * moved

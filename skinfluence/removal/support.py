@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from skinfluence import l1_support
 from skinfluence.removal.base import Base
 from skinfluence.removal.stack import Stack
 
@@ -20,9 +21,9 @@ class SupportBase(Base):
     Parameters
     ----------
     refit : callable
-        Maps row indices to the parameters (K, D) of scikit-learn's refit without them.
+        Maps an objective to the parameters (K, D) of scikit-learn's refit on it.
     changed : list
-        Collects the rows of each group that scikit-learn refitted.
+        Collects the objectives on which scikit-learn refitted the model.
     """
 
     refit: object = None
@@ -42,10 +43,23 @@ class SupportBase(Base):
         theta, decrement, converged = super().remove(rows, method)
         if method in ("newton", "exact"):
             for j in np.flatnonzero(~(converged & self._hold(rows, theta))):
-                leaving = rows[j][rows[j] >= 0]
-                theta[j], converged[j] = self.refit(leaving), True
-                self.changed.append(leaving)
+                self._refit(self.point.objective.without(rows[j][rows[j] >= 0]), theta[j])
+                converged[j] = True
         return theta, decrement, converged
+
+    def reweight(self, objectives, method):
+        """Return (theta, converged) at other weights, see `Base.reweight`."""
+        theta, converged = super().reweight(objectives, method)
+        for j, objective in enumerate(objectives):
+            if not (converged[j] and l1_support.is_optimum(objective, theta[j])):
+                self._refit(objective, theta[j])
+                converged[j] = True
+        return theta, converged
+
+    def _refit(self, objective, out):
+        """Write scikit-learn's refit on an objective into out (K, D)."""
+        out[...] = self.refit(objective)
+        self.changed.append(objective)
 
     def _hold(self, rows, theta):
         """Return whether each optimum on the support satisfies all conditions, (b,) bool."""

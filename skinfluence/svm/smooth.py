@@ -445,6 +445,15 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
         loss = SmoothHingeLoss(self.temperature)
         return one_vs_one_classification(self, loss, y, self.dual_coef_.shape[1])
 
+    def _weights_move(self, params):
+        if params["gamma"] != "scale" or "gamma" not in self._fitted_kernel.params:
+            return None
+        gamma = self._fitted_kernel.params["gamma"]
+        return (
+            "gamma='scale' of SmoothHingeSVC depends on the sample weights, and the kernel "
+            f"with it: fit with gamma={gamma:.6g}, its present value."
+        )
+
     def _tight_params(self, params):
         kernel, form = self._fitted_kernel, self._problem().fitted.formulation
         frozen = {"class_weight": form.frozen_class_weight()}

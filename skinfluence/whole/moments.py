@@ -119,13 +119,13 @@ class MomentWholeInfluence(WholeInfluence):
         self.warn_of_weights()
         return result
 
-    def _first_order_raw(self, X, members, hessian_solver):
+    def raw_influence(self, X, hessian_solver):
+        """Return the influence on one sample's scores, (n, K)."""
         rows, theta = self.check_rows(self.formulation, X), self.params
-        raw = self._raw(theta, rows)[0]
-        moved = np.empty((self.objective.n_rows, len(raw)))
+        moved = np.empty((self.objective.n_rows, self.n_scores))
         sweep = self.sweep(None)
-        for k, line in enumerate(np.eye(len(raw))):
+        for k, line in enumerate(np.eye(self.n_scores)):
             query = MomentQuery(self.formulation.model, theta, rows, line[None])
             V, sample = query.toarray(), Sample(X, query, line[None])
             moved[:, k] = (self._influence(V) + sweep.extra(V, [sample]))[0]
-        return np.array([raw - self._summed(moved, rows) for rows in members])
+        return moved

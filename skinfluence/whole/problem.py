@@ -38,6 +38,7 @@ from skinfluence.whole.data import TrainingData
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
+from skinfluence.whole.reweighting import WholeReweighting
 from skinfluence.whole.sweep import KernelSweep, Sweep
 
 __all__ = [
@@ -54,6 +55,10 @@ _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
+
+
+# Answers that take the whole fit into account.
+_CHAPTERS = (WholeInfluence, WholeRemoval, WholeReweighting)
 
 
 class _OfPipeline:
@@ -147,7 +152,7 @@ class _OfWhole:
     @staticmethod
     def answers(method):
         """Return whether a method takes the whole fit into account."""
-        return any(hasattr(chapter, method) for chapter in (WholeInfluence, WholeRemoval))
+        return any(hasattr(chapter, method) for chapter in _CHAPTERS)
 
     def is_current(self):
         """Return whether the pipeline is in the state that this problem was made for."""
@@ -246,7 +251,7 @@ class _OfWhole:
 
 
 class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the last step
-    WholeInfluence, WholeRemoval, _OfWhole, PipelineProblem
+    WholeInfluence, WholeRemoval, WholeReweighting, _OfWhole, PipelineProblem
 ):
     """The problem for a pipeline's whole fit."""
 
@@ -345,7 +350,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
 
 
 class MomentWholeProblem(  # type: ignore[misc]
-    MomentWholeInfluence, WholeRemoval, _OfWhole, MomentPipelineProblem
+    MomentWholeInfluence, WholeRemoval, WholeReweighting, _OfWhole, MomentPipelineProblem
 ):
     """The problem for a whole fit that ends in a moment model; refits need no start."""
 

@@ -1,0 +1,254 @@
+"""Chapter C at any sample weights: the model of another `fit` on the same rows."""
+
+import numpy as np
+
+from skinfluence import removal
+from skinfluence.blocks import row_blocks
+from skinfluence.checks import check_option, prepare_out
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem.removal import lost_params
+
+__all__ = ["ReweightAnswers", "check_weights"]
+
+
+class ReweightAnswers:
+    """The model at other sample weights, see `methods.reweighting`."""
+
+    def reweight_params(
+        self,
+        sample_weight,
+        *,
+        method="newton",
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        self.refuse_dask("reweight_params", sample_weight)
+        values = check_weights(sample_weight, self.n_rows)
+        out = prepare_out(out, (len(values), self.layout.size), dtype)
+        layout = self.formulation.layout
+
+        def emit(vectors, theta):
+            out[vectors] = layout.to_public(theta)
+
+        options = {"n_jobs": n_jobs, "verbose": verbose}
+        for vector, directions in self.reweigh(
+            values, method, emit, hessian_solver, **options
+        ):
+            out[vector, lost_params(layout, directions)] = np.nan
+        return out
+
+    def reweight_loss(
+        self,
+        X,
+        y,
+        sample_weight,
+        *,
+        method="newton",
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        self.refuse_dask("reweight_loss", X, y, sample_weight)
+        values = check_weights(sample_weight, self.n_rows)
+        formulation = self.formulation
+        design, target = self.check_samples(formulation, X, y)
+        out = prepare_out(out, (design.n_rows, len(values)), dtype)
+
+        def emit(vectors, theta):
+            removal.losses_into(out, vectors, formulation.loss, design, target, theta)
+
+        options = {"n_jobs": n_jobs, "verbose": verbose}
+        for vector, directions in self.reweigh(
+            values, method, emit, hessian_solver, **options
+        ):
+            out[removal.depends(directions, design), vector] = np.nan
+        return out
+
+    def reweight_predict(
+        self,
+        X,
+        sample_weight,
+        *,
+        method="newton",
+        response_method="predict",
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.refuse_dask("reweight_predict", X, sample_weight)
+        self.check_left_out_response(response_method)
+        values = check_weights(sample_weight, self.n_rows)
+        raw = self.raw_reweighted(X, values, method, hessian_solver, n_jobs, verbose)
+        return self.respond_reweighted(raw, response_method)
+
+    def respond_reweighted(self, raw, response_method):
+        """Return a response (m, q, ...) from raw predictions (m, q, K)."""
+        m, q, K = raw.shape
+        if response_method == "predict" and self.is_classifier:
+            missing = np.flatnonzero(np.isnan(raw).any(axis=(1, 2)))
+            if missing.size:
+                raise ValueError(
+                    f"There is no model at row {missing[0]} of sample_weight, so it predicts "
+                    "no class. Give weight to every class, or use "
+                    "response_method='decision_function', which is NaN there."
+                )
+        found = getattr(self.pooled(raw.reshape(m * q, K)), response_method)(None)
+        return found.reshape(m, q, *found.shape[1:])
+
+    def raw_reweighted(self, X, values, method, hessian_solver="auto", n_jobs=None, verbose=0):
+        """Return raw predictions for samples at each vector of weights, (m, q, K)."""
+        design = self.check_X(self.formulation, X)
+        raw = np.empty((len(values), design.n_rows, self.n_scores))
+
+        def emit(vectors, theta):
+            for block in row_blocks(len(theta), 8 * 3 * raw[0].size):
+                raw[vectors[block]] = design.predict(theta[block]).transpose(1, 0, 2)
+
+        options = {"n_jobs": n_jobs, "verbose": verbose}
+        for vector, directions in self.reweigh(
+            values, method, emit, hessian_solver, **options
+        ):
+            raw[vector, removal.depends(directions, design)] = np.nan
+        return raw
+
+    def models_at_weights(self, values, method, **options):
+        """Return the fitted model at each vector of weights (m, n), None if there is none."""
+        found = self.reweight_params(values, method=method, **options)
+        return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
+
+    def score_of_raw(self, raw, scorer, X, y):
+        """Return the score of raw predictions (q, K) for samples X, y.
+
+        The scorer is one of scikit-learn's, None for the estimator's own `score`.
+        """
+        pooled = self.pooled(raw)
+        if scorer is None:
+            return float(self.estimator._score_pooled(pooled, X, y))
+        return float(scorer(pooled, X, y))
+
+    def reweigh(self, values, method, emit, hessian_solver, **options):
+        """Move to each vector of weights; return (vector, directions) without a value.
+
+        See `removal.reweight` for `emit` and the options.
+        """
+        check_option("method", method, removal.METHODS)
+        self.check_reweightable()
+        base = self.start_base(method, hessian_solver)
+        whole = base.open is None and base.has_optimum
+        objective = base.point.objective if whole else self.objective
+        weights = removal.Weights(objective, values, self.balances_by_weight)
+        outcome = removal.reweight(base, weights, method, emit, **options)
+        self.warn_of_weights(base, weights, outcome, method)
+        if method == "influence" and base.open is not None:
+            return [(vector, base.open) for vector in range(len(values))]
+        return list(outcome.undetermined.items())
+
+    def check_reweightable(self):
+        """Raise if something that the fit chose moves with the weights and is not known."""
+        reason = self.estimator._weights_move(self.fitted.params)
+        if reason is not None:
+            raise UnsupportedEstimatorError(reason)
+
+    @property
+    def balances_by_weight(self):
+        """Whether "balanced" class weights are computed from weights, not from counts."""
+        form, params = self.formulation, self.fitted.params
+        if params.get("class_weight") != "balanced" or form.class_weight is None:
+            return False
+        objective = self.objective
+        # Twice the weight for one class shows which sums the fit takes.
+        codes = form.target.class_codes(objective.target)
+        weight = np.where(codes == codes[0], 2.0, 1.0)
+        y = self.training_target
+        counted, weighed = (
+            self.formulated_at(y, w).class_weight for w in (np.ones(len(codes)), weight)
+        )
+        return not np.array_equal(counted, weighed)
+
+    def warn_of_weights(self, base, weights, outcome, method):
+        """Warn about vectors of weights whose result does not exist or is not unique."""
+        total = len(weights)
+        if outcome.without_optimum:
+            found = dict(outcome.without_optimum)
+            named = ", ".join(f"row {v} ({found[v]!r})" for v in sorted(found)[:5])
+            warn(
+                f"{len(found)} of {total} row(s) of sample_weight give no weight to a class, "
+                f"which then has no finite fit; their results are NaN: {named}."
+            )
+        if outcome.separated:
+            vector = min(outcome.separated)
+            told = self.describe_direction(outcome.separated[vector], weights.at(vector))
+            warn(
+                f"At {len(outcome.separated)} of {total} row(s) of sample_weight there is no "
+                f"optimum: {_rows(outcome.separated)}. At row {vector}: {told} Parameters in "
+                "such a direction are NaN, and so are predictions and losses that depend on "
+                "them; of softmax all are."
+            )
+        if getattr(base, "changed", ()) and method == "exact":
+            warn(
+                f"{len(base.changed)} of {total} row(s) of sample_weight change which "
+                "coefficients are zero, or their signs: scikit-learn refitted them."
+            )
+        if getattr(base, "refitted", ()):
+            warn(
+                f"The active set could not be followed to {len(base.refitted)} of {total} "
+                "row(s) of sample_weight, at which scikit-learn has refitted."
+            )
+        unsolved = [v for v in outcome.unsolved if v not in outcome.separated]
+        if unsolved:
+            warn(
+                f"At {len(unsolved)} of {total} row(s) of sample_weight the objective is "
+                f"singular or did not converge; their results are NaN: {_rows(unsolved)}. A "
+                "stronger penalty or centred features help."
+            )
+        flat = [v for v in outcome.undetermined if v not in outcome.separated]
+        if flat:
+            warn(
+                f"At {len(flat)} of {total} row(s) of sample_weight the rows with a weight do "
+                f"not determine every parameter: {_rows(flat)}. These parameters are NaN, and "
+                "so are predictions and losses that depend on them. A penalty determines them."
+            )
+
+
+def check_weights(sample_weight, n_rows):
+    """Return vectors of sample weights as an array (m, n); (n,) is one vector.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, or a weight is negative or not finite, or all in a row are 0.
+    """
+    try:
+        values = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must be an array of numbers: {error}") from None
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] != n_rows or not len(values):
+        raise ValueError(
+            f"sample_weight has shape {np.shape(sample_weight)}, but each row must hold a "
+            f"weight for each of the {n_rows} training samples: (m, {n_rows})."
+        )
+    for row, weight in enumerate(values):
+        if not (np.isfinite(weight.sum()) and weight.min() >= 0):
+            wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+            at = wrong[0] if len(wrong) else int(np.argmax(weight))
+            raise ValueError(
+                f"sample_weight holds {weight[at]} in row {row} for sample {at}: weights must "
+                "be finite and not negative."
+            )
+        if not weight.any():
+            raise ValueError(
+                f"Row {row} of sample_weight holds only zeros, and there is no model without "
+                "samples: give weight to some."
+            )
+    return values
+
+
+def _rows(vectors):
+    """Return the first vectors' names for messages."""
+    return ", ".join(f"row {vector}" for vector in sorted(vectors)[:5])

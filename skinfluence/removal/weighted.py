@@ -1,0 +1,330 @@
+"""The optimum at other sample weights, for many vectors of weights at a time.
+
+All vectors in a stack iterate together from the optimum theta* at the weights of the fit,
+
+    r_j = grad F(theta_j; w_j)            two matrix products with X for the whole stack
+    theta_j <- theta_j - P_j r_j
+
+P_j is H^-1 at the weights of the fit, if that is good enough, or the inverse of vector j's own
+Hessian. All of the own Hessians at theta* are sums over the rows of x~_i x~_i' with different
+weights, so they take one matrix product. A vector is done when its Newton decrement is small
+relative to the first one. If its steps do not contract, it continues alone, by damped Newton
+steps.
+"""
+
+import numpy as np
+
+from skinfluence._compat import rank_cutoff
+from skinfluence.blocks import memory_budget
+from skinfluence.objective.hessian import stacked_grams
+from skinfluence.objective.rows import cached_batches, weigh
+from skinfluence.rank import has_full_rank, least_norm
+from skinfluence.removal.exact import Run, refit_objective, weight_growth
+
+__all__ = ["WeightedStack", "first_order", "move_to_weights"]
+
+# Decrement to reach, relative to the first step. Weights can be a thousand times those of the
+# fit. Then an error that is small in the metric of the Hessian is much larger in parameters
+# that few rows determine, so "newton" goes further than a removal. Its last steps are cheap.
+_TOL = {"newton": 1e-5, "exact": 1e-11}
+# Squared loss: one step is exact up to rounding.
+_EXACT = 1e-11
+# Up to this many columns the own Hessians cost less than the steps that they save.
+_NARROW = 64
+# For more columns an own Hessian is not tried at all, because it takes D^2 numbers per vector.
+_WIDE = 600
+# A step with the fit's Hessian has to reduce the decrement by the first factor, or else own
+# Hessians replace it. Steps with an own Hessian have to reduce it by the second factor, or
+# else it is computed again. Without own Hessians slower steps are accepted.
+_SHARED, _OWN, _SLOW = 0.3, 0.2, 0.5
+# Share of a step that is taken if the whole step made the gradient larger.
+_SHORTER = 0.4
+# How often own Hessians are computed before a vector continues alone.
+_ATTEMPTS = 6
+
+
+def move_to_weights(base, objectives, method):
+    """Return the optima at other weights.
+
+    Parameters
+    ----------
+    base : Base
+        The optimum at the weights of the fit.
+    objectives : list of Objective
+        The objective at each vector of weights, b in number.
+    method : {"newton", "exact"}
+        Accuracy.
+
+    Returns
+    -------
+    theta : ndarray of shape (b, K, D)
+        Parameters.
+    step : ndarray of shape (b, K, D)
+        The last step to them; zeros if damped Newton steps or another solver found them.
+    converged : ndarray of shape (b,)
+        Whether they are accurate.
+    """
+    b, objective = len(objectives), base.point.objective
+    form = objective.formulation
+    theta, step = np.repeat(base.theta[None], b, axis=0), np.zeros((b, *base.theta.shape))
+    converged, first = np.zeros(b, dtype=bool), np.zeros(b)
+    tol = _EXACT if form.loss.constant_curvature else _TOL[method]
+    for own, contraction in _plan(objective):
+        todo = np.flatnonzero(~converged)
+        if not len(todo):
+            break
+        stack = WeightedStack(base, [objectives[j] for j in todo], theta[todo], own=own)
+        run = Run(stack)
+        run.first = np.maximum(run.first, first[todo])
+        run.iterate(
+            run.started, WeightedStack.gradients, tol, stack.rounding, contraction=contraction
+        )
+        better = run.converged | (run.ratio < 1.0) | run.step.any(axis=(1, 2))
+        theta[todo[better]], step[todo[better]] = run.theta[better], run.step[better]
+        if own:
+            # A first step that overshot is shortened, and the next Hessian is that of its end.
+            over = ~better & np.isfinite(run.theta).all(axis=(1, 2))
+            theta[todo[over]] += _SHORTER * (run.theta[over] - theta[todo[over]])
+        known = np.isfinite(run.first)
+        first[todo[known]] = run.first[known]
+        converged[todo] = run.converged
+        if form.minimum_norm is not None:  # the rank is in doubt
+            converged[todo] &= stack.regular
+    for j in np.flatnonzero(~converged):
+        step[j] = 0.0
+        theta[j], converged[j] = _alone(base, objectives[j], theta[j], first[j], tol)
+    return theta, step, converged
+
+
+def _alone(base, objective, theta, first, tol):
+    """Return (theta, converged) for one vector of weights."""
+    form, design = objective.formulation, objective.design
+    if form.minimum_norm is not None and design.is_dense:
+        weight = objective.sample_weight
+        return least_norm(design, objective.target, weight, _cutoff(objective)), True
+    first = first if first > 0 else np.inf
+    return refit_objective(base, objective, theta, first=first, tol=max(tol, 1e-6))
+
+
+def _cutoff(objective):
+    """Return the largest relative singular value of a null direction in least squares."""
+    design, unit = objective.design, objective.formulation.minimum_norm
+    return rank_cutoff(unit, design.n_rows, design.n_features)
+
+
+def first_order(base, slopes, extra):
+    """Return theta* + N - H^-1 sum_i dw_i grad L_i, the derivative along changes in weights.
+
+    Parameters
+    ----------
+    base : Base or ActiveSetBase
+        The optimum at the weights of the fit.
+    slopes : ndarray of shape (n, b, 1) or (n, b, K)
+        Relative change in each row's gradient: d s_i / s_i per unit of sample weight, times
+        the class weight's share.
+    extra : ndarray of shape (b,)
+        Changes in the sum of the weights.
+    """
+    point = base.point
+    raw = point.rows.raw_gradient[:, None, :] * slopes
+    pull = point.objective.design.adjoint(raw)
+    share = point.objective.formulation.share_gradient(point.theta)
+    if share is not None:
+        pull += extra[:, None, None] * share
+    return base.theta + base.correction - base.factor.solve(pull)
+
+
+class WeightedStack:
+    """One objective at b vectors of weights; it stands in for a `Stack` in a `Run`.
+
+    Parameters
+    ----------
+    base : Base
+        The optimum at the weights of the fit.
+    objectives : list of Objective
+        The objective at each vector of weights.
+    start : ndarray of shape (b, K, D)
+        Parameters from which the steps start.
+    own : bool
+        Whether each vector has its own Hessian, or that of the fit.
+    """
+
+    def __init__(self, base, objectives, start, *, own):
+        self.base, self.start = base, start
+        objective = base.point.objective
+        self.weight = np.stack([o.row_weight for o in objectives], axis=1)
+        self.penalty = np.stack([o.penalty for o in objectives])
+        self.sums = np.array([o.weight_sum for o in objectives])
+        support = objective.formulation.l1_support
+        self.linear = None
+        if support is not None:
+            self.linear = np.stack([support.total(S) * support.sign for S in self.sums])
+        growth = np.array([weight_growth(base, o) for o in objectives])
+        self.rounding = base.rounding * growth
+        self.inverse, self.regular = None, np.ones(len(objectives), dtype=bool)
+        if own:
+            self._invert()
+
+    def __len__(self):
+        return len(self.penalty)
+
+    def take(self, chosen):
+        """Return the stack for a subset of the vectors."""
+        part = object.__new__(WeightedStack)
+        part.base = self.base
+        for name, axis in (
+            ("start", 0),
+            ("weight", 1),
+            ("penalty", 0),
+            ("sums", 0),
+            ("linear", 0),
+            ("rounding", 0),
+            ("inverse", 0),
+            ("scale", 0),
+            ("regular", 0),
+        ):
+            value = vars(self).get(name)
+            if value is not None:
+                value = value[:, chosen] if axis else value[chosen]
+            setattr(part, name, value)
+        part.shift = vars(self).get("shift")
+        return part
+
+    @property
+    def update(self):
+        """The object whose `correct` completes `solve`: nothing is left to correct."""
+        return self
+
+    def correct(self, steps):
+        """Return the steps themselves, because `solve` applies the whole inverse."""
+        return steps
+
+    def release(self, theta):
+        """Do nothing, because rows without weight keep a coefficient of rounding size."""
+
+    def readings(self, theta):
+        """Return the values that rows are multiplied with to predict, see `Design`."""
+        return self.base.point.objective.design.readings(theta)
+
+    def newton(self):
+        """Return theta after one step from the start, and the decrement before it."""
+        residual = self.gradients(self.start)
+        step = -self.solve(residual)
+        slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
+        step[slope > self.rounding**2] = np.nan
+        return self.start + step, np.sqrt(np.abs(slope))
+
+    def gradients(self, theta):
+        """Return grad F at each vector's weights and parameters, both (b, K, D)."""
+        objective = self.base.point.objective
+        b, K, _ = theta.shape
+        out = self.penalty * theta
+        if self.linear is not None:
+            out += self.linear
+        loss = objective.formulation.loss
+        for rows in cached_batches(objective.n_rows, b * K):
+            part = objective.design.take(rows)
+            gradient = loss.gradient(objective.target[rows], part.predict(theta))
+            weight = self.weight[rows]
+            with np.errstate(invalid="ignore"):
+                gradient *= weight
+            if not np.isfinite(gradient.sum()):  # of rows that may have no weight
+                gradient[np.broadcast_to(weight == 0, gradient.shape)] = 0.0
+            out += part.adjoint(gradient)
+        return objective.freeze(out)
+
+    def solve(self, V):
+        """Return P_j V_j for right-hand sides (b, K, D)."""
+        base = self.base
+        if self.inverse is None:
+            if base.point.objective.formulation.penalty_share is None:
+                return base.factor.solve(V)
+            return base.plain_factor.solve(V)
+        V = np.array(V)
+        if self.shift is not None:
+            V[..., :-1] -= V[..., -1:] * self.shift
+            base.point.objective.freeze(V)
+        V *= self.scale
+        V = np.matmul(self.inverse, V[..., None])[..., 0]
+        V *= self.scale
+        if self.shift is not None:
+            V[..., -1] -= V[..., :-1] @ self.shift
+        return base.point.objective.freeze(V)
+
+    def _invert(self):
+        """Compute each vector's inverse Hessian at its start, for features less their means.
+
+        The Hessians are scaled to unit diagonal. Errors in the inverse only slow the steps,
+        because gradients are computed anew.
+        """
+        base = self.base
+        objective, (b, K, D) = base.point.objective, self.start.shape
+        penalty, free = self.penalty, objective.free
+        self.shift = None
+        fits_intercept = objective.design.fit_intercept
+        if fits_intercept and free[:, -1].all() and not penalty[:, :, -1].any():
+            self.shift = base.point.centre()
+        grams = stacked_grams(objective.design, self._curvature(), self.shift)
+        if objective.formulation.minimum_norm is not None:
+            cutoff = _cutoff(objective)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self.regular = has_full_rank(grams[:, 0], D - int(fits_intercept), cutoff)
+        grams = np.broadcast_to(grams, (b, K, D, D)).copy()
+        grams[..., range(D), range(D)] += penalty
+        if not free.all():
+            for k, mask in enumerate(free):
+                frozen = np.flatnonzero(~mask)
+                grams[:, k, frozen] = 0.0
+                grams[:, k, :, frozen] = 0.0
+                grams[:, k, frozen, frozen] = 1.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.scale = 1.0 / np.sqrt(grams[..., range(D), range(D)])
+            grams *= self.scale[..., None] * self.scale[..., None, :]
+        usable = np.isfinite(grams).all(axis=(1, 2, 3))
+        grams[~usable], self.scale[~usable] = np.eye(D), 1.0
+        try:
+            self.inverse = np.linalg.inv(grams)
+        except np.linalg.LinAlgError:
+            self.inverse = np.stack([_inverse(gram) for gram in grams])
+        self.inverse[~usable] = np.nan
+
+    def _curvature(self):
+        """Return the rows' curvature at the start, with weights, (n, b, K or 1)."""
+        point = self.base.point
+        objective = point.objective
+        loss, target = objective.formulation.loss, objective.target
+        if loss.constant_curvature:
+            curvature = loss.curvature(target[:1], point.raw_prediction[:1])
+            return self.weight * curvature[:, None, : self.weight.shape[2]]
+        if (self.start == point.theta).all():
+            curvature = loss.curvature(target, point.raw_prediction)[:, None]
+        else:
+            raw = objective.design.predict(self.start)
+            curvature = np.empty_like(raw)
+            for j in range(len(self)):
+                curvature[:, j] = loss.curvature(target, raw[:, j])
+        weight, curvature = np.broadcast_arrays(self.weight, curvature)
+        return weigh(weight, curvature)
+
+
+def _inverse(gram):
+    """Return the inverse of (K, D, D), NaN if there is none."""
+    try:
+        return np.linalg.inv(gram)
+    except np.linalg.LinAlgError:
+        return np.full(gram.shape, np.nan)
+
+
+def _plan(objective):
+    """Return (own, contraction) for the attempts to reach the optima of a stack."""
+    form, (K, D) = objective.formulation, objective.penalty.shape
+    alone = objective.coupled or objective.design.has_metric or D > _WIDE
+    if form.minimum_norm is not None:
+        # Only own Hessians tell the rank, and which directions have no variance depends on
+        # the weights.
+        known = not alone and objective.design.is_dense and objective.dependence is None
+        return [(True, _OWN)] if known else []
+    if alone or memory_budget() / 4 < 8 * 3 * K * D**2:
+        return [(False, _SLOW)]
+    own = [(True, _OWN)] * _ATTEMPTS
+    return own if D <= _NARROW else [(False, _SHARED), *own]

@@ -1,0 +1,494 @@
+"""The model at other sample weights is scikit-learn's fit at these weights."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LinearRegression as PlainLinearRegression
+from sklearn.linear_model import LogisticRegression as PlainLogisticRegression
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
+
+import skinfluence
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence.ensemble import BaggingClassifier, VotingClassifier
+from skinfluence.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
+from skinfluence.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from skinfluence.multioutput import MultiOutputRegressor
+from skinfluence.naive_bayes import GaussianNB
+from skinfluence.pipeline import make_pipeline
+from skinfluence.svm import SVC, LinearSVC, SmoothHingeSVC
+from tests.cases import CASES, DESCENT, HINGES, LIBSVM, MOMENTS, NEWTON, data, held
+from tests.test_moments import data as moment_data
+
+
+def drawn(n, seed=0):
+    """Return counts of a bootstrap times random numbers: zeros, and weights up to about 8."""
+    rng = np.random.default_rng(seed)
+    counts = np.bincount(rng.integers(n, size=n), minlength=n)
+    return counts * rng.uniform(0.5, 2.0, n)
+
+
+def error(found, expected, start):
+    """Return the distance between parameters relative to that from the start."""
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected - start)
+
+
+def refitted(case, fitted, weight):
+    """Return the case's own fit at other weights, with values found by searches kept."""
+    estimator = clone(case.estimator)
+    if hasattr(fitted, "lambda_") or not has_fit_parameter(estimator, "sample_weight"):
+        estimator = held(fitted)
+    elif hasattr(fitted, "alpha_") and hasattr(estimator, "alphas"):
+        estimator.set_params(alphas=[fitted.alpha_])
+    elif hasattr(fitted, "C_"):
+        estimator.set_params(Cs=[fitted.C_], l1_ratios=(fitted.l1_ratio_,))
+    return case.fit_to(clone(estimator), weight)
+
+
+# scikit-learn takes about a second for a fit as tight as these.
+SLOW = ["gamma-csr", "poisson-", "tweedie-", "l1-logistic"]
+# At other weights saga does not converge in as many iterations.
+FITTED = [case for case in CASES if case.name != "l1-logistic-cv"]
+
+
+def marked(case):
+    slow = any(case.name.startswith(name) for name in SLOW)
+    return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in FITTED])
+@pytest.mark.filterwarnings("ignore:.*scikit-learn refitted them")
+def test_exact_is_the_fit_at_these_weights_and_newton_is_close(case):
+    fitted = case.fit()
+    weight = drawn(len(case.data()[1]))
+    expected = refitted(case, fitted, weight).params_
+    exact = fitted.reweight_params(weight, method="exact")
+    assert exact.shape == (1, len(fitted.params_))
+    assert error(exact[0], expected, fitted.params_) < max(1e-7, case.refit)
+    newton = fitted.reweight_params(weight)[0]
+    assert error(newton, exact[0], fitted.params_) < 1e-3
+
+
+@pytest.mark.parametrize("case", HINGES, ids=lambda case: case.name)
+def test_hinges_decide_as_the_fit_at_these_weights(case):
+    fitted, (X, y, _) = case.fit(), case.data()
+    weight = drawn(len(y))
+    refit = case.fit(weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InfluenceWarning)  # nothing was left to a refit
+        response = "decision_function" if hasattr(fitted, "classes_") else "predict"
+        newton = fitted.reweight_predict(X, weight, response_method=response)
+        exact = fitted.reweight_predict(X, weight, method="exact", response_method=response)
+    expected, start = (getattr(model, response)(X) for model in (refit, fitted))
+    assert error(exact[0], expected, start) < 1e-6
+    np.testing.assert_array_equal(newton, exact)  # both follow the path to its end
+
+
+SMOOTH = ["binary", "softmax", "ridge-targets", "poisson", "lasso", "kernel-ridge", "huber"]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.name in SMOOTH], ids=lambda c: c.name)
+def test_first_order_is_influence_contracted_with_the_change(case):
+    fitted, (_, _, w) = case.fit(), case.data()
+    weight = drawn(len(w))
+    found = fitted.reweight_params(weight, method="influence")[0]
+    change = (weight - w) / w.sum() @ fitted.influence_params()
+    assert error(found, fitted.params_ + change, fitted.params_) < 1e-9
+
+
+BALANCED = ["binary-balanced", "squared-hinge-balanced", "ridge-classifier-balanced"]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name in BALANCED], ids=lambda c: c.name
+)
+def test_first_order_is_the_derivative_with_balanced_class_weights(case):
+    fitted, (_, _, w) = case.fit(), case.data()
+    way = drawn(len(w)) - w
+    ahead, back = fitted.reweight_params([w + 1e-5 * way, w - 1e-5 * way], method="exact")
+    found = fitted.reweight_params(w + way, method="influence")[0] - fitted.params_
+    assert error(found, (ahead - back) / 2e-5, 0.0) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["binary", "softmax-3", "poisson", "lasso", "kernel-ridge"])
+@pytest.mark.parametrize("method", ["influence", "newton", "exact"])
+@pytest.mark.filterwarnings("ignore:.*scikit-learn refitted them")
+def test_weights_of_zero_are_removal(name, method):
+    case = next(case for case in CASES if case.name == name)
+    fitted, (X, y, w) = case.fit(), case.data()
+    groups = [np.array([3]), np.array([5, 60]), np.arange(0, 90, 2)]
+    weights = np.repeat(w[None], len(groups), axis=0)
+    for weight, rows in zip(weights, groups, strict=True):
+        weight[rows] = 0.0
+    found = fitted.reweight_params(weights, method=method)
+    removed = fitted.leave_out_params(groups, method=method)
+    # A large group has its own Newton steps, to another accuracy.
+    assert error(found[:2], removed[:2], fitted.params_) < 1e-12
+    assert error(found[2], removed[2], fitted.params_) < (0.01 if method == "newton" else 1e-8)
+    losses = fitted.reweight_loss(X[:9], y[:9], weights, method=method)
+    expected = fitted.leave_out_loss(X[:9], y[:9], groups, method=method)
+    np.testing.assert_allclose(losses[:, :2], expected[:, :2], rtol=1e-9, atol=1e-12)
+
+
+def test_many_columns_and_heavy_weights():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:600] / 16, y[:600] % 2
+    n = len(y)
+    weights = [
+        drawn(n),
+        1000 * drawn(n, 1),
+        np.arange(n) < 60,
+        np.where(np.arange(n) < 5, 200, 1),
+    ]
+    for C in (1.0, 100.0):
+        clf = LogisticRegression(C=C, **NEWTON).fit(X, y)
+        exact = clf.reweight_params(weights, method="exact")
+        newton = clf.reweight_params(weights)
+        for weight, found, near in zip(weights, exact, newton, strict=True):
+            refit = LogisticRegression(C=C, **NEWTON).fit(X, y, sample_weight=weight)
+            assert error(found, refit.params_, clf.params_) < 1e-8
+            assert error(near, refit.params_, clf.params_) < 0.01
+
+
+def test_features_far_from_zero_are_centred():
+    X, y, _ = data("cancer")
+    weight = drawn(len(y))
+    far = LogisticRegression(**NEWTON).fit(X, y).polish()
+    shift = 1e5 * np.ones(X.shape[1])
+    moved = clone(far).fit(X, y).polish()
+    moved = skinfluence.from_fitted(moved, X, y)
+    theta = far.params_.copy()
+    theta[-1] -= theta[:-1] @ shift
+    moved.coef_, moved.intercept_ = theta[None, :-1], theta[-1:]
+    moved.set_training_data(X + shift, y)
+    for method in ("influence", "newton", "exact"):
+        near = far.reweight_predict(X, weight, method=method, response_method="predict_proba")
+        away = moved.reweight_predict(
+            X + shift, weight, method=method, response_method="predict_proba"
+        )
+        np.testing.assert_allclose(away, near, atol=1e-6)
+
+
+def test_the_rank_of_least_squares_follows_the_weights():
+    X, y, _ = data("diabetes")
+    reg = LinearRegression().fit(X, y)
+    few = (np.arange(len(y)) % 20 == 0).astype(float)  # 8 rows for 10 features
+    weights = np.stack([few, drawn(len(y))])
+    for method in ("newton", "exact"):
+        found = reg.reweight_params(weights, method=method)
+        for weight, params in zip(weights, found, strict=True):
+            refit = PlainLinearRegression().fit(X, y, sample_weight=weight)
+            expected = np.append(refit.coef_, refit.intercept_)
+            np.testing.assert_allclose(params, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_support_that_changes_is_followed_and_told():
+    X, y, _ = data("diabetes")
+    reg = Lasso(alpha=0.05, **DESCENT).fit(X, y)
+    weight = drawn(len(y))
+    with pytest.warns(
+        InfluenceWarning, match=r"1 of 2 row\(s\) of sample_weight change which"
+    ):
+        found = reg.reweight_params([weight, np.ones(len(y))], method="exact")
+    refit = Lasso(alpha=0.05, **DESCENT).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(found[0], refit.params_, rtol=1e-8)
+    np.testing.assert_allclose(found[1], reg.params_, rtol=1e-10)
+
+
+def test_weights_without_a_model_are_nan_and_named():
+    X, y, _ = data("cancer")
+    lost = (y == y[0]).astype(float)
+    both = np.stack([np.ones(len(y)), lost])
+    clf = LogisticRegression(**NEWTON).fit(X, y)
+    for method in ("influence", "newton", "exact"):
+        with pytest.warns(InfluenceWarning, match=r"row 1 \('malignant'\)"):
+            found = clf.reweight_params(both, method=method)
+        assert np.isfinite(found[0]).all()
+        assert np.isnan(found[1]).all()
+    with pytest.warns(InfluenceWarning), pytest.raises(ValueError, match="no model at row 1"):
+        clf.reweight_predict(X, both)
+    response = {"response_method": "decision_function"}
+    with pytest.warns(InfluenceWarning):
+        assert np.isnan(clf.reweight_predict(X, both, **response)[1]).all()
+    # A penalised intercept has an optimum without a class.
+    clf = LinearSVC(dual=True, tol=1e-10, max_iter=10**6, random_state=0).fit(X, y)
+    assert np.isfinite(clf.reweight_params(both)).all()
+    balanced = clone(clf).set_params(class_weight="balanced").fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"row 1 \('malignant'\)"):
+        assert np.isnan(balanced.reweight_params(both)[1]).all()
+
+
+def test_separated_classes_are_nan_and_named():
+    X, y, _ = data("cancer")
+    clf = LogisticRegression(C=np.inf, **NEWTON).fit(X, y)
+    few = (np.arange(len(y)) % 9 == 0).astype(float)
+    with pytest.warns(InfluenceWarning, match="At row 1: There is no optimum"):
+        found = clf.reweight_params([drawn(len(y)), few])
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
+    # The fit itself is separated; weights leave no optimum either.
+    apart = PlainLogisticRegression(C=np.inf, max_iter=50).fit(X[few > 0], y[few > 0])
+    apart = skinfluence.from_fitted(apart, X[few > 0], y[few > 0])
+    with pytest.warns(InfluenceWarning, match="There is no optimum"):
+        found = apart.reweight_params(np.ones((2, int(few.sum()))))
+    assert np.isnan(found).all()
+
+
+def test_parameters_that_no_weight_determines_are_nan():
+    X, y, _ = data("cancer")
+    X = X[:, :3].copy()
+    X[5:, 2] = 0.0  # only five rows know the last feature
+    clf = LogisticRegression(C=np.inf, **NEWTON).fit(X, y).polish()
+    weight = drawn(len(y))
+    weight[:5] = 0.0
+    with pytest.warns(InfluenceWarning, match="do not determine every parameter: row 0"):
+        found = clf.reweight_params(weight, method="exact")[0]
+    refit = LogisticRegression(C=np.inf, **NEWTON).fit(X[:, :2], y, sample_weight=weight)
+    assert np.isnan(found[2])
+    np.testing.assert_allclose(found[[0, 1, 3]], refit.params_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["influence", "newton", "exact"])
+def test_results_do_not_depend_on_the_call(method):
+    X, y, w = data("cancer")
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    weights = np.stack([drawn(len(y), seed) for seed in range(40)])
+    found = clf.reweight_params(weights, method=method)
+    with config_context(working_memory=0.5):
+        parallel = clf.reweight_params(weights, method=method, n_jobs=2)
+    # Stacks of another size end their steps at another error, far below the tolerance.
+    close = 1e-4 if method == "newton" else 1e-9
+    np.testing.assert_allclose(parallel, found, rtol=close, atol=close)
+    out = np.empty(found.shape, dtype=np.float32)
+    assert clf.reweight_params(weights, method=method, out=out) is out
+    np.testing.assert_allclose(out, found, rtol=1e-6, atol=1e-6)
+    loss = clf.reweight_loss(X[:5], y[:5], weights, method=method)
+    proba = clf.reweight_predict(
+        X[:5], weights, method=method, response_method="predict_proba"
+    )
+    assert loss.shape == (5, 40)
+    assert proba.shape == (40, 5, 2)
+    codes = np.searchsorted(clf.classes_, y[:5])
+    np.testing.assert_allclose(loss, -np.log(proba[:, np.arange(5), codes]).T, rtol=1e-9)
+    assert set(np.unique(clf.reweight_predict(X[:5], weights))) <= set(clf.classes_)
+
+
+def test_bad_weights_are_named():
+    X, y, _ = data("diabetes")
+    reg = Ridge().fit(X, y)
+    good = np.ones((3, len(y)))
+    for value in (-1.0, np.nan, np.inf):
+        bad = good.copy()
+        bad[2, 7] = value
+        with pytest.raises(ValueError, match=f"holds {value} in row 2 for sample 7"):
+            reg.reweight_params(bad)
+    with pytest.raises(ValueError, match="Row 1 of sample_weight holds only zeros"):
+        reg.reweight_loss(X, y, good * np.array([[1], [0], [1]]))
+    with pytest.raises(ValueError, match=r"has shape \(3, 149\).*150 training samples"):
+        reg.reweight_predict(X, good[:, 1:])
+    with pytest.raises(ValueError, match="array of numbers"):
+        reg.reweight_params(["a"] * len(y))
+    with pytest.raises(ValueError, match="method='jackknife' is not known"):
+        reg.reweight_params(good, method="jackknife")
+
+
+def test_what_moves_in_an_unknown_way_is_refused():
+    X, y, _ = data("cancer")
+    clf = SmoothHingeSVC(tol=1e-13).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="fit with gamma=") as caught:
+        clf.reweight_params(np.ones(len(y)))
+    gamma = float(
+        str(caught.value).partition("gamma=")[2].partition("gamma=")[2].split(",")[0]
+    )
+    clf = SmoothHingeSVC(gamma=gamma, tol=1e-13).fit(X, y)
+    weight = drawn(len(y))
+    refit = clone(clf).fit(X, y, weight)
+    found = clf.reweight_params(weight, method="exact")[0]
+    assert error(found, refit.params_, clf.params_) < 1e-7
+
+
+# ---------------------------------------------------------------- estimators around others
+
+
+def soft_vote():
+    scaled = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON))
+    return VotingClassifier([("scaled", scaled), ("bayes", GaussianNB())], voting="soft")
+
+
+COMPOSITES = {
+    "one-vs-rest": (OneVsRestClassifier(LogisticRegression(**NEWTON)), "wine"),
+    "one-vs-one": (OneVsOneClassifier(LogisticRegression(**NEWTON)), "wine"),
+    "voting": (soft_vote(), "wine"),
+    "outputs": (MultiOutputRegressor(Ridge()), "linnerud"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*give no weight to a class", "ignore:.*there is no model")
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_members_move_with_their_share_of_the_weights(name):
+    estimator, dataset = COMPOSITES[name]
+    X, y, _ = data(dataset)
+    fitted = clone(estimator).fit(X, y)
+    counts = np.random.default_rng(0).integers(0, 3, len(y))
+    rows = np.repeat(np.arange(len(y)), counts)
+    refit = clone(estimator).fit(X[rows], y[rows])
+    response = "predict" if name == "outputs" else "predict_proba"
+    response = "decision_function" if name == "one-vs-one" else response
+    options = {"method": "exact", "response_method": response}
+    found = fitted.reweight_predict(X, [counts, np.ones(len(y))], **options)
+    np.testing.assert_allclose(found[0], getattr(refit, response)(X), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found[1], getattr(fitted, response)(X), rtol=1e-6, atol=1e-7)
+    loss = fitted.reweight_loss(X, y, counts, method="exact")[:, 0]
+    np.testing.assert_allclose(loss, refit.sample_loss(X, y), rtol=1e-6, atol=1e-7)
+    assert not hasattr(fitted, "reweight_params")
+    if name == "outputs":
+        return
+    lost = (y != y[0]).astype(float)
+    with pytest.warns(InfluenceWarning, match="At 1 of 2 row.*has no model.*row 1"):
+        gone = fitted.reweight_predict(X, [counts, lost], **options)[1]
+    assert np.isnan(gone).all()
+    with pytest.raises(ValueError, match="no model at row 0 of sample_weight"):
+        fitted.reweight_predict(X, lost)
+
+
+def test_composites_that_weights_change_otherwise_are_refused():
+    X, y, _ = data("wine")
+    bags = BaggingClassifier(LogisticRegression(**NEWTON), 3, random_state=0).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Other sample weights of Bagging"):
+        bags.reweight_loss(X, y, np.ones(len(y)))
+
+
+# ---------------------------------------------------------------- pipelines
+
+PIPELINES = {
+    "scaler": [StandardScaler(), LogisticRegression(**NEWTON)],
+    "scaler-balanced": [
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced", **NEWTON),
+    ],
+    "range": [MinMaxScaler(), LogisticRegression(**NEWTON)],
+    "components": [StandardScaler(), PCA(4), LogisticRegression(**NEWTON)],
+    "selection": [SelectKBest(k=5), StandardScaler(), LogisticRegression(**NEWTON)],
+    "moments": [StandardScaler(), GaussianNB()],
+    "kernel": [StandardScaler(), SVC(**LIBSVM)],
+}
+
+
+def raw_data():
+    X, y = load_breast_cancer(return_X_y=True)
+    return X[:150, :8], y[:150]
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_whole_multiples_repeat_samples_in_every_step(name):
+    X, y = raw_data()
+    pipe = make_pipeline(*PIPELINES[name]).fit(X, y)
+    rng = np.random.default_rng(0)
+    counts = np.bincount(rng.integers(len(y), size=len(y)), minlength=len(y))
+    rows = np.repeat(np.arange(len(y)), counts)
+    refit = clone(pipe).fit(X[rows], y[rows])
+    response = "predict_proba" if name == "moments" else "decision_function"
+    start, expected = (getattr(p, response)(X) for p in (pipe, refit))
+    for method, close in (("exact", 1e-7), ("newton", 1e-3)):
+        found = pipe.reweight_predict(X, counts, method=method, response_method=response)
+        assert error(found[0], expected, start) < close
+    if name == "kernel":
+        with pytest.raises(UnsupportedEstimatorError, match="Use reweight_predict"):
+            pipe.reweight_params(counts)
+        return
+    np.testing.assert_allclose(
+        pipe.reweight_loss(X, y, counts, method="exact")[:, 0],
+        refit.sample_loss(X, y),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+    if name != "selection":
+        found = pipe.reweight_params(counts, method="exact")[0]
+        assert error(found, refit.params_, pipe.params_) < 1e-7
+
+
+@pytest.mark.parametrize("name", ["scaler", "scaler-balanced", "range", "components"])
+def test_other_weights_reach_steps_that_take_them(name):
+    X, y = raw_data()
+    pipe = make_pipeline(*PIPELINES[name]).fit(X, y)
+    weight = drawn(len(y))
+    if name == "components":
+        with pytest.raises(UnsupportedEstimatorError, match="PCA cannot be fitted at weights"):
+            pipe.reweight_params(weight)
+        return
+    kept = weight > 0
+    params = {"logisticregression__sample_weight": weight[kept]}
+    if "scaler" in name:
+        params["standardscaler__sample_weight"] = weight[kept]
+    refit = clone(pipe).fit(X[kept], y[kept], **params)
+    found = pipe.reweight_params(weight, method="exact")[0]
+    assert error(found, refit.params_, pipe.params_) < 1e-7
+
+
+@pytest.mark.parametrize("name", ["scaler", "components", "moments"])
+def test_first_order_of_a_pipeline_is_influence_contracted_with_the_change(name):
+    X, y = raw_data()
+    pipe = make_pipeline(*PIPELINES[name]).fit(X, y)
+    weight = drawn(len(y))
+    share = (weight - 1.0) / len(y)
+    found = pipe.reweight_params(weight, method="influence")[0]
+    expected = pipe.params_ + share @ pipe.influence_params()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    response = {"response_method": "predict_proba"}
+    proba = pipe.reweight_predict(X[:3], weight, method="influence", **response)[0]
+    loss = pipe.reweight_loss(X[:3], y[:3], weight, method="influence")[:, 0]
+    np.testing.assert_allclose(
+        loss, -np.log(proba[np.arange(3), y[:3]]), rtol=1e-9, atol=1e-15
+    )
+
+
+def test_rows_that_only_a_step_has_seen_have_no_multiple():
+    X, y = raw_data()
+    weight = np.ones(len(y))
+    weight[4] = 0.0
+    pipe = make_pipeline(*PIPELINES["scaler"])
+    pipe.fit(X, y, logisticregression__sample_weight=weight)
+    with pytest.raises(UnsupportedEstimatorError, match="Sample 4 has weight 0 in the fit"):
+        pipe.reweight_params(np.ones(len(y)))
+
+
+def test_a_pipeline_without_a_model_is_nan_and_named():
+    X, y = raw_data()
+    pipe = make_pipeline(*PIPELINES["range"]).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="there is no model.*At row 0: a class is lost"):
+        found = pipe.reweight_params((y == 1).astype(float))
+    assert np.isnan(found).all()
+
+
+# ---------------------------------------------------------------- moment models
+
+
+@pytest.mark.parametrize(
+    "case", MOMENTS[::3], ids=lambda case: f"{case.estimator}-{case.name}"
+)
+def test_moment_models_are_the_fit_at_these_weights(case):
+    X, y = moment_data(case.name)
+    model = clone(case.estimator).fit(X, y)
+    counts = np.random.default_rng(0).integers(0, 3, len(y))
+    if has_fit_parameter(model, "sample_weight"):
+        refit = clone(model).fit(X, y, sample_weight=counts)
+    else:
+        rows = np.repeat(np.arange(len(y)), counts)
+        refit = clone(model).fit(X[rows], y[rows])
+    found = model.reweight_params(counts)[0]
+    assert error(found, refit.params_, model.params_) < 1e-9
+    loss = model.reweight_loss(X[:5], y[:5], counts)[:, 0]
+    np.testing.assert_allclose(loss, refit.sample_loss(X[:5], y[:5]), rtol=1e-7, atol=1e-9)
+    ahead, back = (1.0 + step * (counts - 1.0) for step in (1e-5, -1e-5))
+    ahead, back = model.reweight_params([ahead, back])
+    along = model.reweight_params(counts, method="influence")[0] - model.params_
+    assert error(along, (ahead - back) / 2e-5, 0.0) < 1e-5
+    lost = np.where(y == y[0], 0.0, 1.0)
+    with pytest.warns(InfluenceWarning, match=r"1 of 2 row\(s\).*no model.*row 1"):
+        assert np.isnan(model.reweight_params([counts, lost])[1]).all()
