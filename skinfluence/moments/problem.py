@@ -138,7 +138,7 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
     def pull_sum(self, design, raw_gradient, params):
         return MomentQuery(design.model, params, design.X, raw_gradient).sum()
 
-    def warn_of_other_data(self, objective, guess):
+    def warn_of_other_data(self, objective, data, guess):
         fitted = self.params
         model = objective.model
         found = self._fit_of(objective)
