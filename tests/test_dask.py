@@ -127,11 +127,44 @@ def test_every_number_is_that_of_arrays(case, never_whole):
     )
     assert_close(evaluate(chunks.self_influence()), fitted.self_influence())
     assert_close(evaluate(chunks.sample_loss(dX, dy)), fitted.sample_loss(X, y))
+    assert_close(evaluate(chunks.loss_gradient(dX, dy)), fitted.loss_gradient(X, y))
+    assert_close(evaluate(chunks.influence_params()), fitted.influence_params())
+    assert_close(evaluate(chunks.influence_params(dX, dy)), fitted.influence_params(X, y))
+    assert_close(chunks.influence_params(X[:7], y[:7]), fitted.influence_params(X[:7], y[:7]))
+    expected = fitted.influence_prediction(X[:60])
+    assert_close(evaluate(chunks.influence_prediction(X[:60])), expected)
+    assert_close(evaluate(chunks.influence_prediction(dX[:60])), expected)
+    assert_close(evaluate(fitted.influence_prediction(dX[:60])), expected)
+    gradient = np.random.default_rng(0).normal(size=(3, len(fitted.params_)))
+    for V in (gradient, gradient[0]):
+        expected = fitted.influence_functional(V)
+        assert_close(evaluate(chunks.influence_functional(V)), expected)
+    assert_close(chunks.params_covariance(), fitted.params_covariance())
     values, indices = chunks.influential_samples(X[:7], y[:7], 5)
     assert_close(values, fitted.influential_samples(X[:7], y[:7], 5)[0])
     np.testing.assert_array_equal(
         values, np.take_along_axis(evaluate(chunks.influence_loss(X[:7], y[:7])), indices, 1)
     )
+
+
+@pytest.mark.parametrize("method", ["decision_function", "predict_proba"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_responses_of_classes_are_those_of_arrays(method, n_classes, never_whole):
+    X, y = X_WINE[Y_WINE < n_classes], Y_WINE[Y_WINE < n_classes]
+    fitted = LogisticRegression(**NEWTON).fit(X, y)
+    chunks = from_fitted(fitted, *arrays(X, y))
+    expected = fitted.influence_prediction(X[:9], response_method=method)
+    for queries in (X[:9], arrays(X[:9])[0]):
+        assert_close(
+            evaluate(chunks.influence_prediction(queries, response_method=method)), expected
+        )
+
+
+@pytest.mark.parametrize("kind", ["infinitesimal_jackknife", "hessian"])
+def test_covariances_are_those_of_arrays(kind, never_whole):
+    fitted = logistic()
+    chunks = from_fitted(fitted, *arrays(X_WINE, Y_WINE))
+    assert_close(chunks.params_covariance(kind), fitted.params_covariance(kind))
 
 
 @pytest.mark.parametrize("case", **each_case_taken)
@@ -351,19 +384,15 @@ def test_copies_and_pickles():
 
 X_WINE, Y_WINE, W_WINE = data("wine")
 REFUSED = {
-    "loss_gradient": lambda e, X, y: e.loss_gradient(X, y),
     "solve_hessian": lambda e, X, y: e.solve_hessian(np.eye(42)),
-    "influence_params": lambda e, X, y: e.influence_params(),
     "influence_loss_chunked": lambda e, X, y: e.influence_loss_chunked(X_WINE, Y_WINE),
-    "influence_prediction": lambda e, X, y: e.influence_prediction(X_WINE),
-    "influence_functional": lambda e, X, y: e.influence_functional(np.ones(42)),
     "influence_relabel": lambda e, X, y: e.influence_relabel(X_WINE, Y_WINE, y_new=Y_WINE),
     "influence_perturbation": lambda e, X, y: e.influence_perturbation(
         X_WINE, Y_WINE, index=0
     ),
     "influence_summary": lambda e, X, y: e.influence_summary(),
     "dfbetas": lambda e, X, y: e.dfbetas(),
-    "params_covariance": lambda e, X, y: e.params_covariance(),
+    "params_covariance": lambda e, X, y: e.params_covariance("jackknife"),
     "newton_step": lambda e, X, y: e.newton_step(0.1),
     "leave_out_params": lambda e, X, y: e.leave_out_params(),
     "leave_out_loss": lambda e, X, y: e.leave_out_loss(X_WINE, Y_WINE),
@@ -377,9 +406,7 @@ REFUSED = {
     "add_samples": lambda e, X, y: e.add_samples(X_WINE[:1], Y_WINE[:1]),
 }
 REFUSED_ARGUMENTS = {
-    "influence_params": lambda e, X, y: e.influence_params(X, y),
     "influence_loss_chunked": lambda e, X, y: e.influence_loss_chunked(X, y),
-    "influence_prediction": lambda e, X, y: e.influence_prediction(X),
     "influence_relabel": lambda e, X, y: e.influence_relabel(X, y, y_new=Y_WINE),
     "influence_perturbation": lambda e, X, y: e.influence_perturbation(X, y, index=0),
     "params_covariance": lambda e, X, y: e.params_covariance(groups=y),
@@ -410,8 +437,12 @@ def test_functions_of_models_refuse_by_name(name, never_whole):
 
 TAKEN = {
     "convergence_report",
+    "influence_functional",
     "influence_loss",
+    "influence_params",
+    "influence_prediction",
     "influential_samples",
+    "loss_gradient",
     "newton_correction",
     "polish",
     "sample_loss",

@@ -20,7 +20,15 @@ The functions that run in tasks are at module level, so every worker can import 
     influence.py   the influence of rows in chunks
 """
 
-from skinfluence.distributed.influence import influence_loss, most_influential
+from skinfluence.distributed.influence import (
+    influence_functional,
+    influence_loss,
+    influence_params,
+    influence_prediction,
+    loss_gradient,
+    most_influential,
+    sandwich,
+)
 from skinfluence.distributed.objective import (
     DistributedObjective,
     DistributedPoint,
@@ -36,12 +44,17 @@ __all__ = [
     "DistributedPoint",
     "Samples",
     "in_memory",
+    "influence_functional",
     "influence_loss",
+    "influence_params",
+    "influence_prediction",
     "is_dask",
     "is_distributed",
+    "loss_gradient",
     "make_objective",
     "make_queries",
     "map_rows",
     "most_influential",
     "sample_loss",
+    "sandwich",
 ]

@@ -5,10 +5,26 @@ from dataclasses import replace
 import numpy as np
 
 from skinfluence import influence
+from skinfluence.blocks import row_blocks
 from skinfluence.distributed.objective import is_distributed
-from skinfluence.distributed.samples import import_dask, make_task, reduce_tasks, share
+from skinfluence.distributed.samples import (
+    import_dask,
+    join_rows,
+    make_task,
+    reduce_tasks,
+    share,
+)
+from skinfluence.gradients import GradientRows
 
-__all__ = ["influence_loss", "most_influential"]
+__all__ = [
+    "influence_functional",
+    "influence_loss",
+    "influence_params",
+    "influence_prediction",
+    "loss_gradient",
+    "most_influential",
+    "sandwich",
+]
 
 
 def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
@@ -33,10 +49,108 @@ def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
     dask array of shape (q, n), or (n,) with `average`
         The influences.
     """
+    width = max(_lengths(point))
+    result = _products(point, _solutions(point, factor, query, average, width), dtype)
+    return result[0] if average else result
+
+
+def influence_functional(point, factor, V, *, dtype=np.float64):
+    """Return the influence of every training row on scalars, as a dask array.
+
+    Parameters
+    ----------
+    point, factor : DistributedPoint, Factor
+        The fitted model.
+    V : ndarray of shape (m, K, D)
+        The scalars' gradients.
+    dtype : numpy dtype, default=numpy.float64
+        Data type of the result.
+
+    Returns
+    -------
+    dask array of shape (m, n)
+        The influences.
+    """
+    S = point.objective.weight_sum
+    counts = _chunks_of_queries(point, len(V), max(_lengths(point)))
+    stops = np.cumsum(counts).tolist()
+    solutions = [
+        (m, share(_scaled_solution(V[stop - m : stop], factor, S)))
+        for m, stop in zip(counts, stops, strict=True)
+    ]
+    return _products(point, solutions, dtype)
+
+
+def influence_prediction(point, factor, query, jacobian, n_responses, *, dtype=np.float64):
+    """Return the influence of every training row on responses, as a dask array.
+
+    Parameters
+    ----------
+    point, factor : Point or DistributedPoint, Factor
+        The fitted model.
+    query : Design or DistributedPoint
+        Query rows in memory, or a point with the query samples at the fitted parameters.
+    jacobian : callable or None
+        Maps raw predictions (m, K) to d response / d raw prediction, (m, R, K); None for the
+        raw prediction itself.
+    n_responses : int
+        Number of responses, R.
+    dtype : numpy dtype, default=numpy.float64
+        Data type of the result.
+
+    Returns
+    -------
+    dask array of shape (q, n, R)
+        The influences.
+    """
+    da = import_dask().array
+    width, theta = max(_lengths(point)), point.theta
+    responses = []
+    for r in range(n_responses):
+        if is_distributed(query):
+            solutions = _mapped(point, factor, query, width, _solved_response, jacobian, r)
+        else:
+            rows = _response_rows(query, theta, jacobian, r)
+            solutions = _solutions(point, factor, rows, False, width)
+        responses.append(_products(point, solutions, dtype))
+    return da.stack(responses, axis=-1)
+
+
+def influence_params(point, factor, rows, *, dtype=np.float64):
+    """Return I_up,params of rows in dask arrays, as a dask array (m, p).
+
+    Parameters
+    ----------
+    point, factor : Point or DistributedPoint, Factor
+        The fitted model.
+    rows : DistributedPoint
+        A point with the rows at the fitted parameters.
+    dtype : numpy dtype, default=numpy.float64
+        Data type of the result.
+    """
+    layout = point.objective.formulation.layout
+    function = _params_of_training if rows is point else _params_of_given
+    tasks = rows.map(function, factor, point.objective.weight_sum, layout, dtype)
+    return join_rows(tasks, rows.objective.samples.lengths, (layout.size,), dtype)
+
+
+def loss_gradient(query, layout, *, dtype=np.float64):
+    """Return the gradient of each query's loss as a dask array, (q, p)."""
+    tasks = query.map(_loss_gradient, layout, dtype)
+    return join_rows(tasks, query.objective.samples.lengths, (layout.size,), dtype)
+
+
+def sandwich(point, factor):
+    """Return sum_i c_i c_i' with c_i = H^-1 w_i grad L_i, shape (p, p)."""
+    return point.total(_outer_products, factor)
+
+
+def _products(point, solutions, dtype):
+    """Return the products of solutions with every training row, as a dask array."""
     da = import_dask().array
     lengths = _lengths(point)
     rows = []
-    for count, solved in _solutions(point, factor, query, average, max(lengths)):
+    for count, solved in solutions:
         tasks = _map(point, _dot, solved, dtype)
         rows.append(
             [
@@ -44,8 +158,7 @@ def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
                 for task, length in zip(tasks, lengths, strict=True)
             ]
         )
-    result = da.block(rows)
-    return result[0] if average else result
+    return da.block(rows)
 
 
 def most_influential(point, factor, query, n_influential, order, *, average=False):
@@ -90,20 +203,32 @@ def _solutions(point, factor, query, average, width):
     if average:
         total = query.total(_sum_gradients) if is_distributed(query) else query.sum()
         return [(1, share(_scaled_solution(total[None] / count, factor, S)))]
+    if is_distributed(query):
+        return _mapped(point, factor, query, width, _solved_gradients)
+    counts = _chunks_of_queries(point, count, width)
+    stops = np.cumsum(counts).tolist()
+    return [
+        (m, share(_scaled_solution(query.take(slice(stop - m, stop)).toarray(), factor, S)))
+        for m, stop in zip(counts, stops, strict=True)
+    ]
+
+
+def _mapped(point, factor, query, width, function, *arguments):
+    """Return (number of queries, solutions) for each chunk of queries in dask arrays."""
+    largest = max(_chunks_of_queries(point, _n_queries(query), width))
+    samples = query.objective.samples.cut(largest)
+    query = replace(query.objective, samples=samples).at(query.theta)
+    tasks = query.map(function, factor, point.objective.weight_sum, *arguments)
+    return list(zip(samples.lengths, tasks, strict=True))
+
+
+def _chunks_of_queries(point, count, width):
+    """Return numbers of queries so that `width` numbers for each fit in a chunk."""
     width += 6 * point.theta.size
     chunks = import_dask().array.core.normalize_chunks(
         ("auto", (width,)), (count, width), dtype=np.float64
     )
-    if is_distributed(query):
-        samples = query.objective.samples.cut(max(chunks[0]))
-        query = replace(query.objective, samples=samples).at(query.theta)
-        tasks = query.map(_solved_gradients, factor, S)
-        return list(zip(samples.lengths, tasks, strict=True))
-    stops = np.cumsum(chunks[0]).tolist()
-    return [
-        (m, share(_scaled_solution(query.take(slice(stop - m, stop)).toarray(), factor, S)))
-        for m, stop in zip(chunks[0], stops, strict=True)
-    ]
+    return chunks[0]
 
 
 def _n_queries(query):
@@ -126,6 +251,54 @@ def _sum_gradients(point):
 
 def _solved_gradients(point, factor, weight_sum):
     return _scaled_solution(_query_gradients(point).toarray(), factor, weight_sum)
+
+
+def _response_rows(design, theta, jacobian, r):
+    """Return the gradients of each row's response r, as `GradientRows`."""
+    raw = design.predict(theta)
+    if jacobian is None:
+        return GradientRows(design, np.broadcast_to(np.eye(raw.shape[1])[r], raw.shape))
+    return GradientRows(design, jacobian(raw)[:, r])
+
+
+def _solved_response(point, factor, weight_sum, jacobian, r):
+    rows = _response_rows(point.objective.design, point.theta, jacobian, r)
+    return _scaled_solution(rows.toarray(), factor, weight_sum)
+
+
+def _loss_gradient(point, layout, dtype):
+    return layout.to_public(_query_gradients(point).toarray()).astype(dtype)
+
+
+def _params_of_training(point, factor, weight_sum, layout, dtype):
+    return _params(point.rows, factor, weight_sum, layout, dtype)
+
+
+def _params_of_given(point, factor, weight_sum, layout, dtype):
+    objective = point.objective
+    rows = objective.formulation.weight_gradients(
+        objective.design, objective.target, point.theta
+    )
+    return _params(rows, factor, weight_sum, layout, dtype)
+
+
+def _params(rows, factor, weight_sum, layout, dtype):
+    out = np.empty((len(rows), layout.size), dtype)
+    for block in row_blocks(len(rows), 4 * rows.row_bytes):
+        solved = factor.solve(rows.take(block).toarray())
+        solved *= -weight_sum
+        out[block] = layout.to_public(solved)
+    return out
+
+
+def _outer_products(point, factor):
+    weight, layout = point.objective.sample_weight, point.objective.formulation.layout
+    total = np.zeros((layout.size, layout.size))
+    for block in row_blocks(len(point.rows), 6 * point.rows.row_bytes):
+        V = point.rows.take(block).toarray() * weight[block, None, None]
+        changes = layout.to_public(factor.solve(V))
+        total += changes.T @ changes
+    return total
 
 
 def _scaled_solution(V, factor, weight_sum):

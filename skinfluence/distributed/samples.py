@@ -163,11 +163,11 @@ def reduce_tasks(function, tasks, *arguments):
     return tasks[0]
 
 
-def join_rows(tasks, lengths):
-    """Return the dask array (n,) with the tasks as its chunks."""
+def join_rows(tasks, lengths, trailing=(), dtype=np.float64):
+    """Return the dask array (n, *trailing) with the tasks as its chunks."""
     da = import_dask().array
     parts = zip(tasks, lengths, strict=True)
-    return da.concatenate([da.from_delayed(t, (m,), dtype=np.float64) for t, m in parts])
+    return da.concatenate([da.from_delayed(t, (m, *trailing), dtype=dtype) for t, m in parts])
 
 
 # Checks of the arguments that users pass.

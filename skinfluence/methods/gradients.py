@@ -76,7 +76,7 @@ class GradientMixin(HasProblem):
         Returns
         -------
         gradient : ndarray of shape (m, p)
-            Laid out as `params_`.
+            Laid out as `params_`. It is a lazy dask array if the samples are dask arrays.
 
         Examples
         --------
@@ -173,7 +173,7 @@ class GradientMixin(HasProblem):
         -------
         influence : ndarray of shape (m, p)
             Laid out as `params_`; `split_params` gives the shapes of `coef_` and
-            `intercept_`.
+            `intercept_`. It is a lazy dask array if the samples are dask arrays.
 
         References
         ----------
@@ -226,7 +226,8 @@ class GradientMixin(HasProblem):
         Returns
         -------
         influence : ndarray of shape (n,) or (m, n)
-            Each training sample's influence on each scalar.
+            Each training sample's influence on each scalar. It is a lazy dask array if the
+            training samples are dask arrays.
 
         Examples
         --------

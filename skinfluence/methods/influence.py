@@ -182,7 +182,8 @@ default="auto"
         -------
         influence : ndarray of shape (q, n) or (q, n, n_responses)
             The trailing axis depends on the response: none for a single output, K for K
-            outputs, the number of classes for `predict_proba`.
+            outputs, the number of classes for `predict_proba`. The result is a lazy dask
+            array if the training samples or the queries are dask arrays.
 
         Examples
         --------

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import Bunch
 
-from skinfluence import diagnostics, influence, removal
+from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import warn
@@ -82,8 +82,12 @@ class DiagnosticsAnswers:
         hessian_solver="auto",
         n_jobs=None,
     ):
-        self.refuse_dask("params_covariance", groups)
         check_option("kind", kind, KINDS)
+        self.refuse_dask(
+            "params_covariance",
+            groups,
+            training=kind == "jackknife" or groups is not None,
+        )
         if kind == "hessian" and groups is not None:
             raise ValueError(
                 "kind='hessian' takes the samples as independent and no groups: use "
@@ -100,7 +104,11 @@ class DiagnosticsAnswers:
             return self.jackknife_covariance(groups, hessian_solver, n_jobs)
         state = self.influence_state(hessian_solver)
         if kind == "hessian":
+            if self.formulation.loss.has_dispersion:
+                self.refuse_dask("params_covariance(kind='hessian') with a dispersion")
             return self.hessian_covariance(state, n_jobs)
+        if distributed.is_distributed(state.point):
+            return distributed.sandwich(state.point, state.factor)
         groups = self.groups_for(groups)
         groups.partition()
         return diagnostics.sandwich(state.point, state.factor, groups, n_jobs=n_jobs)

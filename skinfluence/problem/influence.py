@@ -27,9 +27,10 @@ class InfluenceAnswers:
         return formulation.loss.loss(target, design.predict(self.theta))
 
     def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
-        self.refuse_dask("loss_gradient", X, y, training=False)
         rows = self.check_query(X, y)
         layout = self.formulation.layout
+        if distributed.is_distributed(rows):
+            return distributed.loss_gradient(rows, layout, dtype=self.lazy_dtype(dtype, out))
         out = prepare_out(out, (len(rows), layout.size), dtype)
         return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
 
@@ -48,8 +49,16 @@ class InfluenceAnswers:
     def influence_params(
         self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
     ):
-        self.refuse_dask("influence_params", X, y)
         state = self.influence_state(hessian_solver)
+        if X is None and y is None and distributed.is_distributed(state.point):
+            dtype = self.lazy_dtype(dtype, out)
+            return distributed.influence_params(
+                state.point, state.factor, state.point, dtype=dtype
+            )
+        if distributed.is_dask(X, y):
+            given = self.dask_queries(self.formulation, X, y)
+            dtype = self.lazy_dtype(dtype, out)
+            return distributed.influence_params(state.point, state.factor, given, dtype=dtype)
         _, _, rows = self.given_rows(state, X, y)
         shape = (len(rows), state.layout.size)
         out = prepare_out(out, shape, dtype)
@@ -101,9 +110,10 @@ class InfluenceAnswers:
         dtype=None,
         out=None,
     ):
-        self.refuse_dask("influence_prediction", X)
         method = self.response_method(response_method)
         state = self.influence_state(hessian_solver)
+        if distributed.is_distributed(state.point) or distributed.is_dask(X):
+            return self.lazy_influence_prediction(state, X, method, dtype, out)
         objective = state.point.objective
         design = self.check_X(objective.formulation, X)
         response_jacobian, trailing = self.response_jacobian(method, design, state.point)
@@ -149,9 +159,15 @@ class InfluenceAnswers:
     def influence_functional(
         self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
     ):
-        self.refuse_dask("influence_functional", gradient)
+        self.refuse_dask("influence_functional", gradient, training=False)
         state = self.influence_state(hessian_solver)
         layout, V = state.layout, self.check_functional(gradient)
+        if distributed.is_distributed(state.point):
+            V = layout.from_public(np.atleast_2d(V))
+            lazy = distributed.influence_functional(
+                state.point, state.factor, V, dtype=self.lazy_dtype(dtype, out)
+            )
+            return lazy if np.ndim(gradient) == 2 else lazy[0]
         n = state.point.objective.n_rows
         out = prepare_out(out, (*V.shape[:-1], n), dtype)
         influence.influence_functional(
@@ -229,26 +245,64 @@ class InfluenceAnswers:
 
         The function is None if the response is the raw prediction.
         """
+        function, trailing = _jacobian(self.jacobian(method), design, point.theta)
+        return function, () if self.is_flat_response(method) else trailing
+
+    def jacobian(self, method):
+        """Return d response / d raw prediction as a function of raw predictions, or None."""
         if method == "decision_function":
             transform = self.responses.transform(self.estimator)
-            jacobian = None if transform is None else transform.jacobian
+            return None if transform is None else transform.jacobian
+        return self.formulation.loss.response_jacobian
+
+    def is_flat_response(self, method):
+        """Return whether a response is one number for a sample."""
+        return self.response_is_flat() and method != "predict_proba"
+
+    def lazy_influence_prediction(self, state, X, method, dtype, out):
+        """Return `influence_prediction` as a dask array."""
+        dtype, theta = self.lazy_dtype(dtype, out), state.point.theta
+        jacobian, n_responses = self.jacobian(method), len(theta)
+        first = None if jacobian is None else jacobian(np.zeros((1, len(theta))))
+        if first is None:
+            jacobian = None
         else:
-            jacobian = point.objective.formulation.loss.response_jacobian
-        function, trailing = _jacobian(jacobian, design, point.theta)
-        flat = self.response_is_flat() and method != "predict_proba"
-        return function, () if flat else trailing
+            n_responses = first.shape[1]
+        if distributed.is_dask(X):
+            query = self.dask_queries(self.formulation, X, self.any_targets(X))
+        else:
+            query = self.check_X(self.formulation, X)
+        lazy = distributed.influence_prediction(
+            state.point, state.factor, query, jacobian, n_responses, dtype=dtype
+        )
+        return lazy[..., 0] if self.is_flat_response(method) else lazy
+
+    def any_targets(self, X):
+        """Return valid targets for queries in a dask array whose targets do not matter."""
+        if self.is_classifier:
+            return np.repeat(self.estimator.classes_[:1], X.shape[0])
+        shape = X.shape[:1] if self.has_flat_target else (X.shape[0], len(self.theta))
+        return np.ones(shape)
 
     def lazy_influence_loss(self, state, query, average, dtype, out):
         """Return `influence_loss` as a dask array."""
+        return distributed.influence_loss(
+            state.point,
+            state.factor,
+            query,
+            average=average,
+            dtype=self.lazy_dtype(dtype, out),
+        )
+
+    def lazy_dtype(self, dtype, out):
+        """Return the data type of a lazy result, or raise if an array is to be filled."""
         if out is not None:
             raise ValueError(
                 "out cannot be filled where samples are dask arrays, for its memory need not "
                 "be that of the workers: store the result, as with its to_zarr or "
                 "dask.array.store."
             )
-        return distributed.influence_loss(
-            state.point, state.factor, query, average=average, dtype=check_dtype(dtype)
-        )
+        return check_dtype(dtype)
 
     def response_method(self, response_method):
         """Return the response method's name, or raise if it has no influence."""
