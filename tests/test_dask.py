@@ -150,7 +150,8 @@ def test_every_number_is_that_of_arrays(case, never_whole):
 @pytest.mark.parametrize("method", ["decision_function", "predict_proba"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_responses_of_classes_are_those_of_arrays(method, n_classes, never_whole):
-    X, y = X_WINE[Y_WINE < n_classes], Y_WINE[Y_WINE < n_classes]
+    some = np.isin(Y_WINE, range(n_classes))
+    X, y = X_WINE[some], Y_WINE[some]
     fitted = LogisticRegression(**NEWTON).fit(X, y)
     chunks = from_fitted(fitted, *arrays(X, y))
     expected = fitted.influence_prediction(X[:9], response_method=method)
@@ -158,13 +159,6 @@ def test_responses_of_classes_are_those_of_arrays(method, n_classes, never_whole
         assert_close(
             evaluate(chunks.influence_prediction(queries, response_method=method)), expected
         )
-
-
-@pytest.mark.parametrize("kind", ["infinitesimal_jackknife", "hessian"])
-def test_covariances_are_those_of_arrays(kind, never_whole):
-    fitted = logistic()
-    chunks = from_fitted(fitted, *arrays(X_WINE, Y_WINE))
-    assert_close(chunks.params_covariance(kind), fitted.params_covariance(kind))
 
 
 @pytest.mark.parametrize("case", **each_case_taken)

@@ -86,7 +86,7 @@ class DiagnosticsAnswers:
         self.refuse_dask(
             "params_covariance",
             groups,
-            training=kind == "jackknife" or groups is not None,
+            training=kind != "infinitesimal_jackknife" or groups is not None,
         )
         if kind == "hessian" and groups is not None:
             raise ValueError(
@@ -104,8 +104,6 @@ class DiagnosticsAnswers:
             return self.jackknife_covariance(groups, hessian_solver, n_jobs)
         state = self.influence_state(hessian_solver)
         if kind == "hessian":
-            if self.formulation.loss.has_dispersion:
-                self.refuse_dask("params_covariance(kind='hessian') with a dispersion")
             return self.hessian_covariance(state, n_jobs)
         if distributed.is_distributed(state.point):
             return distributed.sandwich(state.point, state.factor)
