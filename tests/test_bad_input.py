@@ -89,6 +89,10 @@ def own_labels(estimator):
     return YQ[:2] if hasattr(estimator, "classes_") else REALQ[:2]
 
 
+def summary(estimator, groups=None):
+    return np.array(list(estimator.influence_summary(groups=groups).values()))
+
+
 # X and y
 LABELLED = {
     "sample_loss": lambda e, X, y: e.sample_loss(X, y),
@@ -126,6 +130,8 @@ GROUPED = {
     "leave_out_predict": lambda e, g: e.leave_out_predict(g),
     "leave_out_score": lambda e, g: np.array([e.leave_out_score(g)]),
     "params_covariance": lambda e, g: e.params_covariance(groups=g),
+    "influence_summary": lambda e, g: summary(e, g),
+    "dfbetas": lambda e, g: e.dfbetas(g),
 }
 # vectors of parameters
 VECTORED = {
@@ -136,7 +142,7 @@ VECTORED = {
 # nothing
 BARE = {
     "self_influence": lambda e: e.self_influence(),
-    "influence_summary": lambda e: np.array(list(e.influence_summary().values())),
+    "influence_summary": lambda e: summary(e),
     "dfbetas": lambda e: e.dfbetas(),
     "newton_correction": lambda e: e.newton_correction(),
     "convergence_report": lambda e: e.convergence_report().correction,
