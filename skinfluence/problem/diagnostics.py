@@ -74,6 +74,30 @@ class DiagnosticsAnswers:
         }
         return columns, groups.labels
 
+    def effective_counts(self, caller, hessian_solver, n_jobs):
+        """Return the number of samples with a weight, and the sum of the leverages."""
+        self.refuse_dask(caller)
+        self.check_curved(lacks="leverage")
+        state = self.influence_state(hessian_solver)
+        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
+        return int(np.sum(state.point.objective.sample_weight > 0)), float(leverage.sum())
+
+    def check_squared_error(self, caller):
+        """Raise unless the model is a regression of one target with squared error."""
+        self.refuse_dask(caller)
+        form = self.formulation
+        if self.is_classifier or not form.loss.constant_curvature:
+            raise ValueError(
+                f"{caller} of {self.name}: its residuals have no t distribution, because "
+                "they are not those of a regression with squared error. Use "
+                "influence_summary and influence_cutoffs."
+            )
+        if form.layout.n_outputs > 1:
+            raise ValueError(
+                f"{caller} of {self.name} with {form.layout.n_outputs} targets: the "
+                "studentized residuals are norms over them. Fit one target at a time."
+            )
+
     def dfbetas(
         self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
     ):
