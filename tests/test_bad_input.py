@@ -110,7 +110,10 @@ LABELLED = {
     "add_samples": lambda e, X, y: changed(e.add_samples(X, y)),
 }
 # X alone
-UNLABELLED = {"influence_prediction": lambda e, X: e.influence_prediction(X)}
+UNLABELLED = {
+    "influence_prediction": lambda e, X: e.influence_prediction(X),
+    "influential_samples": lambda e, X: e.influential_samples(X, n_influential=3)[0],
+}
 # weights of training samples
 WEIGHTED = {
     "set_training_data": lambda e, w: changed(e.set_training_data(X, training(e), w)),
@@ -200,7 +203,10 @@ def pairs(estimators, methods, table):
         for name in estimators
         for method in methods
         for kind in table
-        if hasattr(fitted(name), method) and not excluded(name, method)
+        if hasattr(fitted(name), method)
+        and not excluded(name, method)
+        # Without labels it is about predictions.
+        and (method, kind) != ("influential_samples", "nothing")
     ]
 
 
