@@ -10,7 +10,7 @@ from skinfluence.checks import (
 )
 from skinfluence.influence import ORDERS, keep_largest
 
-__all__ = ["RankedBlocks", "RankedSamples", "named_rows"]
+__all__ = ["RankedBlocks", "RankedSamples", "named_rows", "numbered", "reduced"]
 
 # More weight helps a loss if the loss falls, and a prediction if the prediction rises.
 _BY_PREDICTION = {"absolute": "absolute", "helpful": "harmful", "harmful": "helpful"}
@@ -131,6 +131,11 @@ def named_rows(problem, indices):
         "position": indices,
     }
     y = np.asarray(problem.training_target)
-    if y.ndim == 1:
-        return columns | {"label": y[indices]}
-    return columns | {f"label[{k}]": y[indices, k] for k in range(y.shape[1])}
+    return columns | numbered("label", y[indices])
+
+
+def numbered(name, values):
+    """Return a column for values (m,), or one for each of their columns (m, K)."""
+    if values.ndim == 1:
+        return {name: values}
+    return {f"{name}[{k}]": values[:, k] for k in range(values.shape[1])}

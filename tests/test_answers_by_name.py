@@ -1,4 +1,4 @@
-"""The most influential samples for queries without a label, and answers by name."""
+"""Answers for queries without a label, and answers by name."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence.compose import TransformedTargetRegressor
 from skinfluence.ensemble import VotingClassifier
+from skinfluence.inspection import rank_label_errors
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
     HuberRegressor,
@@ -124,8 +125,8 @@ def test_several_numbers_for_a_query_are_refused_with_a_remedy():
 @pytest.fixture(scope="module")
 def patients():
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-    X = X.iloc[:200, :8].set_axis([f"patient {i}" for i in range(200)])
-    return X, y.iloc[:200].map({0: "malignant", 1: "benign"}).set_axis(X.index)
+    X = X.iloc[:120, :8].set_axis([f"patient {i}" for i in range(120)])
+    return X, y.iloc[:120].map({0: "malignant", 1: "benign"}).set_axis(X.index)
 
 
 MADE = {
@@ -170,7 +171,7 @@ def test_names_follow_the_samples_that_stay(patients):
     model = MADE["pipeline"]().fit(X, y)
     table = model.influential_samples(X[:1], n_influential=2, as_frame=True)
     model.remove_samples(table["position"])
-    after = model.influential_samples(X[:1], n_influential=198, as_frame=True)
+    after = model.influential_samples(X[:1], n_influential=118, as_frame=True)
     assert set(after["sample"]) == set(X.index) - set(table["sample"])
     assert after["label"].tolist() == y[after["sample"]].tolist()
 
@@ -185,3 +186,38 @@ def test_a_table_needs_pandas(monkeypatch, patients):
     ):
         with pytest.raises(ImportError, match="as_frame=True needs pandas: run python -m pip"):
             ask()
+
+
+@pytest.mark.parametrize("strategy", ["relabel", "leave_out_loss", "self_influence", "loss"])
+@pytest.mark.parametrize("name", MADE)
+def test_a_review_list_has_both_labels(name, strategy, patients):
+    X, y = patients
+    wrong = ["patient 3", "patient 51", "patient 60"]
+    given = y.where(
+        ~y.index.isin(wrong), y.map({"benign": "malignant", "malignant": "benign"})
+    )
+    model = MADE[name]().fit(X, given)
+    indices, scores = rank_label_errors(model, strategy=strategy, return_scores=True)
+    table = rank_label_errors(model, strategy=strategy, as_frame=True)
+    assert list(table.columns) == ["sample", "position", "label", "proposed_label", "score"]
+    assert table["position"].tolist() == indices.tolist()
+    assert table["sample"].tolist() == X.index[indices].tolist()
+    assert table["label"].tolist() == given.iloc[indices].tolist()
+    np.testing.assert_array_equal(table["score"], scores[indices])
+    if strategy in ("self_influence", "loss"):
+        expected = model.predict(X)
+    else:
+        expected = model.leave_out_predict()
+        assert (expected != model.predict(X)).any() or name == "moments"
+    assert table["proposed_label"].tolist() == expected[indices].tolist()
+    found = table[table["sample"].isin(wrong)]
+    assert (found["proposed_label"] != found["label"]).sum() >= 2
+
+
+def test_a_review_list_of_several_targets_has_a_column_for_each():
+    X, y = load_linnerud(return_X_y=True)
+    reg = Ridge().fit(X, y)
+    table = rank_label_errors(reg, as_frame=True)
+    labels = [f"{name}[{k}]" for name in ("label", "proposed_label") for k in range(3)]
+    assert list(table.columns) == ["sample", "position", *labels, "score"]
+    np.testing.assert_allclose(table[labels[3:]], reg.leave_out_predict()[table["position"]])
