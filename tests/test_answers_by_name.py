@@ -188,8 +188,12 @@ def test_a_table_needs_pandas(monkeypatch, patients):
             ask()
 
 
-@pytest.mark.parametrize("strategy", ["relabel", "leave_out_loss", "self_influence", "loss"])
-@pytest.mark.parametrize("name", MADE)
+STRATEGIES = ["relabel", "leave_out_loss", "self_influence", "loss"]
+REVIEWS = [(name, strategy) for name in MADE for strategy in STRATEGIES]
+REVIEWS.remove(("composite", "leave_out_loss"))  # as relabel, which fits as often
+
+
+@pytest.mark.parametrize(("name", "strategy"), REVIEWS)
 def test_a_review_list_has_both_labels(name, strategy, patients):
     X, y = patients
     wrong = ["patient 3", "patient 51", "patient 60"]
