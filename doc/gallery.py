@@ -10,6 +10,7 @@ ORDER = [
     "convergence",
     "leave_one_out",
     "label_errors",
+    "review_list",
     "hospital",
     "fragile_coefficient",
     "pipelines",

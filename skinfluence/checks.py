@@ -7,7 +7,15 @@ from numbers import Integral, Real
 
 import numpy as np
 
-__all__ = ["check_count", "check_dtype", "check_option", "check_refine", "prepare_out"]
+__all__ = [
+    "check_count",
+    "check_dtype",
+    "check_option",
+    "check_refine",
+    "check_working_memory",
+    "import_pandas",
+    "prepare_out",
+]
 
 
 def check_dtype(dtype):
@@ -104,3 +112,14 @@ def check_count(name, value, largest=None, of="training samples"):
     raise ValueError(
         f"{name}={value!r} must be an integer from 1 to {largest}, the number of {of}."
     )
+
+
+def import_pandas(option):
+    """Return pandas, or raise an error that names the option that needs it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            f"{option} needs pandas: run python -m pip install pandas."
+        ) from error
+    return pandas

@@ -17,6 +17,10 @@ phi H^-1 = s^2 (X'WX)^-1, and every measure agrees with the textbooks:
     Cook's distance        distance_i / (p phi)
     DFFITS                 sqrt(distance_i / phi_(i))
     DFBETAS                -d_ij / sqrt(phi_(i) (H^-1)_jj)
+    COVRATIO               (phi_(i) / phi)^p det(H) / det(H - H_i)
+
+Groups of rows have the same measures. Their d is that of the refit, see ``removal``, and
+phi of a group comes from the other rows' chi-squares in the model without it.
 
 Arrays have one column for each output. If a model has several targets, its outputs are
 separate regressions, each with its own dispersion. For a coupled loss, only the sum over the
@@ -30,12 +34,15 @@ import numpy as np
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import weigh
+from skinfluence.objective.rows import absent_in
 from skinfluence.products import add_gram, fill_lower
 
 __all__ = [
+    "GroupMeasures",
     "RemovalMeasures",
     "chi_squares",
     "covariance_factor",
+    "curvature_shares",
     "degrees_of_freedom",
     "dispersion",
     "inverse_diagonal",
@@ -53,19 +60,52 @@ def leverages(point, factor, *, n_jobs=None):
     of the fitted values with respect to the data, weighted by curvature. In mean form it
     excludes the row's penalty share, so leverages sum to rank(H) - tr(H^+ Lam).
     """
+    return curvature_shares(point, factor, n_jobs=n_jobs)[0]
+
+
+def curvature_shares(point, factor, *, n_jobs=None):
+    """Return `leverages` (n, K) and det(I - W_i x~_i H^-1 x~_i'), (n, K).
+
+    The determinants are those of H without the row's own curvature over H, a factor for each
+    output; a coupled loss has one factor for all outputs, (n, 1).
+    """
     design = point.objective.design
     K, D = point.theta.shape
 
-    def block_leverages(block):
+    def block_shares(block):
         x, W = design.take(block).rows(), point.curvature(block)
         if point.objective.coupled:
-            return np.einsum("bkl,blk->bk", W, factor.row_products(x[:, None]))
+            own = W @ factor.row_products(x[:, None])
+            return own.diagonal(axis1=1, axis2=2), np.linalg.det(np.eye(K) - own)[:, None]
         solved = factor.solve(np.broadcast_to(x[:, None], (len(x), K, D)))
-        return W * np.einsum("bd,bkd->bk", x, design.readings(solved))
+        leverage = W * np.einsum("bd,bkd->bk", x, design.readings(solved))
+        return leverage, 1.0 - leverage
 
     outputs = K if point.objective.coupled else 1
     blocks = row_blocks(design.n_rows, 8 * 6 * outputs * K * D, n_jobs=n_jobs)
-    return np.concatenate(run_blocks(block_leverages, blocks, n_jobs=n_jobs))
+    parts = zip(*run_blocks(block_shares, blocks, n_jobs=n_jobs), strict=True)
+    leverage, remaining = map(np.concatenate, parts)
+    return leverage, remaining
+
+
+def _remaining_in_mean_form(base, n_jobs=None):
+    """Return det(H - H_i) / det(H) in mean form, where H_i has a share of the penalty, (n, K).
+
+    det(H - t P) det(I - W_i x~_i (H - t P)^-1 x~_i') / det(H), see `PencilFactor`.
+    """
+    base = base if base.centred is None else base.centred
+    point, factor = base.point, base.factor
+    K, D = point.theta.shape
+    design, weight = point.objective.design, point.objective.sample_weight
+
+    def block_ratios(block):
+        x, t = design.take(block).rows(), weight[block]
+        solved = factor.solve(np.broadcast_to(x[:, None], (len(x), K, D)), t)
+        own = point.curvature(block) * np.einsum("bd,bkd->bk", x, solved)
+        return (1.0 - own) * factor.determinant(t)
+
+    blocks = row_blocks(design.n_rows, 8 * 6 * K * D, n_jobs=n_jobs)
+    return np.concatenate(run_blocks(block_ratios, blocks, n_jobs=n_jobs))
 
 
 def chi_squares(point):
@@ -114,8 +154,8 @@ class RemovalMeasures:
     ----------
     base : Base
         The start of removal.
-    leverage : ndarray of shape (n, K)
-        From `leverages`.
+    leverage, remaining : ndarray of shape (n, K)
+        From `curvature_shares`.
 
     Attributes
     ----------
@@ -125,9 +165,9 @@ class RemovalMeasures:
         Plain loss of each row in the model without it.
     """
 
-    def __init__(self, base, leverage):
+    def __init__(self, base, leverage, remaining):
         self.base = base
-        self.leverage = leverage
+        self.leverage, self.remaining = leverage, remaining
         self.theta = base.theta + base.correction
         shape = leverage.shape
         self.decrement2, self.distance = np.empty(shape), np.empty(shape)
@@ -203,20 +243,36 @@ class RemovalMeasures:
             return np.ones(self.leverage.shape)
         chi2 = chi_squares(point)
         others = chi2.sum(axis=0) - chi2 - self.decrement2 + self._penalty_fall
-        degrees = degrees_of_freedom(point, self.leverage, n_deleted=1)
+        counted = (point.objective.sample_weight > 0)[:, None]
+        degrees = degrees_of_freedom(point, self.leverage, n_deleted=counted)
         return _ratio(np.maximum(others, 0.0), degrees)
 
     def studentized_residual(self):
         """Return externally studentised residuals, (n,); norms over several outputs."""
+        return self._residual(self.deleted_dispersion)
+
+    def standardized_residual(self):
+        """Return internally studentised residuals, (n,); norms over several outputs."""
+        return self._residual(self.dispersion)
+
+    def _residual(self, dispersion):
         squares = chi_squares(self.base.point) + self.decrement2
         raw_gradient = self.base.point.rows.raw_gradient
-        return self._signed_root(_ratio(squares, self.deleted_dispersion), -raw_gradient)
+        return self._signed_root(_ratio(squares, dispersion), -raw_gradient)
+
+    def covratio(self, *, n_jobs=None):
+        """Return COVRATIO, (n,), with the leverages' sum as the number of parameters."""
+        remaining, share = self.remaining, self.base.point.objective.formulation.penalty_share
+        if share is not None and share.any():
+            remaining = _remaining_in_mean_form(self.base, n_jobs)
+        grown = _ratio(self.deleted_dispersion, self.dispersion) ** self.leverage.sum(axis=0)
+        ratio = _ratio(grown.prod(axis=1), remaining.prod(axis=1))
+        ratio[np.isnan(self.decrement2).any(axis=1)] = np.nan
+        return ratio
 
     def cooks_distance(self):
         """Return Cook's distance, (n,); 0 if no parameter is free to move."""
-        total = self.leverage.sum()
-        distance = _ratio(self.distance, self.dispersion).sum(axis=1)
-        return distance / total if total > 0 else np.zeros(len(distance))
+        return _per_parameter(_ratio(self.distance, self.dispersion), self.leverage)
 
     def dffits(self):
         """Return DFFITS, (n,); norms over several outputs."""
@@ -232,6 +288,88 @@ class RemovalMeasures:
         root = np.sqrt(np.maximum(0.0, squares.sum(axis=1)))
         single = self.base.point.objective.formulation.layout.n_predictions == 1
         return np.copysign(root, direction[:, 0]) if single else root
+
+
+class GroupMeasures:
+    """Measures for groups of rows, filled with the models that ``removal.leave_out`` returns.
+
+    Parameters
+    ----------
+    base : Base
+        The start of removal.
+    leverage : ndarray of shape (n, K)
+        From `leverages`.
+    n_groups : int
+        Number of groups.
+
+    Attributes
+    ----------
+    distance, deleted_dispersion : ndarray of shape (n_groups, K)
+        d' H d and phi without each group. NaN if there is no model without the group.
+    loss : ndarray of shape (n_groups,)
+        Mean plain loss of each group's rows in the model without them.
+    """
+
+    def __init__(self, base, leverage, n_groups):
+        self.base, self.leverage = base, leverage
+        self.theta = base.theta + base.correction
+        shape = n_groups, leverage.shape[1]
+        self.distance, self.deleted_dispersion = np.empty(shape), np.ones(shape)
+        self.loss = np.empty(n_groups)
+
+    def add(self, indices, rows, theta):
+        """Add the parameters (b, K, D) without groups of rows (b, a); return the changes d."""
+        objective = self.base.point.objective
+        form, design = objective.formulation, objective.design
+        d = theta - self.theta
+        readings = design.readings(d)
+        distance = np.sum(objective.penalty_product(d) * readings, axis=-1)
+        chi2 = np.zeros(distance.shape)
+        for block in row_blocks(objective.n_rows, 8 * 6 * len(d) * d.shape[1]):
+            part = design.take(block)
+            moved = part.read(readings)
+            bend = self.base.point.curvature_product(moved, block)
+            distance += np.einsum("mbk,mbk->bk", moved, bend)
+            if form.loss.has_dispersion:
+                chi2 += self._chi_squares(block, part.predict(theta), rows)
+        self.distance[indices] = distance
+        if form.loss.has_dispersion:
+            real = rows >= 0
+            counted = np.sum(real & (objective.sample_weight[rows] > 0), axis=1)[:, None]
+            degrees = degrees_of_freedom(self.base.point, self.leverage, counted)
+            self.deleted_dispersion[indices] = _ratio(chi2, degrees)
+        for index, line, one in zip(indices, rows, theta, strict=True):
+            members = line[line >= 0]
+            raw = design.take(members).predict(one)
+            self.loss[index] = form.loss.loss(objective.target[members], raw).mean()
+        self.loss[indices[np.isnan(theta).any(axis=(1, 2))]] = np.nan
+        return d
+
+    def _chi_squares(self, block, raw, rows):
+        """Return the sums of chi-squares in a block without the groups' rows, (b, K)."""
+        objective = self.base.point.objective
+        loss, target = objective.formulation.loss, objective.target[block]
+        chi2 = np.stack([loss.chi_square(target, one) for one in raw.transpose(1, 0, 2)], 1)
+        chi2 = weigh(objective.row_weight[block, None], chi2)
+        chi2[absent_in(block, rows)] = 0.0
+        return chi2.sum(axis=0)
+
+    def cooks_distance(self):
+        """Return Cook's distance, (n_groups,); 0 if no parameter is free to move."""
+        phi = dispersion(self.base.point, self.leverage)
+        return _per_parameter(_ratio(self.distance, phi), self.leverage)
+
+    def dffits(self):
+        """Return the norms of DFFITS, (n_groups,)."""
+        squares = _ratio(self.distance, self.deleted_dispersion).sum(axis=1)
+        return np.sqrt(np.maximum(0.0, squares))
+
+
+def _per_parameter(squares, leverage):
+    """Return the sums of squares (m, K) over the effective number of parameters, (m,)."""
+    total = leverage.sum()
+    squares = squares.sum(axis=1)
+    return squares / total if total > 0 else np.zeros(len(squares))
 
 
 def sandwich(point, factor, groups, *, n_jobs=None):

@@ -16,6 +16,10 @@ class Responses:
         """Return the map from raw predictions to `decision_function`, None if equal."""
         return None
 
+    def has_class_values(self, model):
+        """Return whether `decision_function` has a value for each class, or one for two."""
+        return True
+
     def labels(self, model, raw):
         """Return the predicted classes for raw predictions (m, K)."""
         code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
@@ -33,6 +37,9 @@ class PairResponses(Responses):
         if n_classes == 2 or getattr(model, "decision_function_shape", "ovr") == "ovo":
             return None
         return PairDecision(n_classes)
+
+    def has_class_values(self, model):
+        return len(model.classes_) == 2 or self.transform(model) is not None
 
     def labels(self, model, raw):
         n_classes = len(model.classes_)

@@ -89,6 +89,10 @@ def own_labels(estimator):
     return YQ[:2] if hasattr(estimator, "classes_") else REALQ[:2]
 
 
+def summary(estimator, groups=None):
+    return np.array(list(estimator.influence_summary(groups=groups).values()))
+
+
 # X and y
 LABELLED = {
     "sample_loss": lambda e, X, y: e.sample_loss(X, y),
@@ -106,7 +110,10 @@ LABELLED = {
     "add_samples": lambda e, X, y: changed(e.add_samples(X, y)),
 }
 # X alone
-UNLABELLED = {"influence_prediction": lambda e, X: e.influence_prediction(X)}
+UNLABELLED = {
+    "influence_prediction": lambda e, X: e.influence_prediction(X),
+    "influential_samples": lambda e, X: e.influential_samples(X, n_influential=3)[0],
+}
 # weights of training samples
 WEIGHTED = {
     "set_training_data": lambda e, w: changed(e.set_training_data(X, training(e), w)),
@@ -126,6 +133,8 @@ GROUPED = {
     "leave_out_predict": lambda e, g: e.leave_out_predict(g),
     "leave_out_score": lambda e, g: np.array([e.leave_out_score(g)]),
     "params_covariance": lambda e, g: e.params_covariance(groups=g),
+    "influence_summary": lambda e, g: summary(e, g),
+    "dfbetas": lambda e, g: e.dfbetas(g),
 }
 # vectors of parameters
 VECTORED = {
@@ -136,7 +145,7 @@ VECTORED = {
 # nothing
 BARE = {
     "self_influence": lambda e: e.self_influence(),
-    "influence_summary": lambda e: np.array(list(e.influence_summary().values())),
+    "influence_summary": lambda e: summary(e),
     "dfbetas": lambda e: e.dfbetas(),
     "newton_correction": lambda e: e.newton_correction(),
     "convergence_report": lambda e: e.convergence_report().correction,
@@ -194,7 +203,10 @@ def pairs(estimators, methods, table):
         for name in estimators
         for method in methods
         for kind in table
-        if hasattr(fitted(name), method) and not excluded(name, method)
+        if hasattr(fitted(name), method)
+        and not excluded(name, method)
+        # Without labels it is about predictions.
+        and (method, kind) != ("influential_samples", "nothing")
     ]
 
 

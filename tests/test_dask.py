@@ -140,6 +140,9 @@ def test_every_number_is_that_of_arrays(case, never_whole):
         expected = fitted.influence_functional(V)
         assert_close(evaluate(chunks.influence_functional(V)), expected)
     assert_close(chunks.params_covariance(), fitted.params_covariance())
+    if fitted.predict(X).ndim == 1:
+        values, _ = chunks.influential_samples(dX, n_influential=5)
+        assert_close(values, fitted.influential_samples(X, n_influential=5)[0])
     values, indices = chunks.influential_samples(X[:7], y[:7], 5)
     assert_close(values, fitted.influential_samples(X[:7], y[:7], 5)[0])
     np.testing.assert_array_equal(
@@ -235,10 +238,11 @@ def test_either_side_may_be_in_chunks(training, queries):
     average = given.influence_loss(*q, average=True)
     assert_close(evaluate(average), fitted.influence_loss(X, y, average=True))
     for options in ({}, {"order": "helpful"}, {"order": "harmful", "average": True}):
-        values, indices = given.influential_samples(*q, 60, **options)
-        expected, at = fitted.influential_samples(X, y, 60, **options)
-        assert_close(values, expected)
-        np.testing.assert_array_equal(indices, at)
+        for own, labelled in ((q, (X, y)), (q[:1], (X,))):
+            values, indices = given.influential_samples(*own, n_influential=60, **options)
+            expected, at = fitted.influential_samples(*labelled, n_influential=60, **options)
+            assert_close(values, expected)
+            np.testing.assert_array_equal(indices, at)
 
 
 def test_any_solver_answers_queries_in_chunks():

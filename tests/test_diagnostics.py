@@ -9,6 +9,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.preprocessing import scale
 
 from skinfluence import InfluenceWarning
+from skinfluence.diagnostics import leverages
+from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import (
     ElasticNet,
     GammaRegressor,
@@ -38,12 +40,15 @@ COLUMNS = [
     "self_influence",
     "cooks_distance",
     "dffits",
+    "covratio",
     "studentized_residual",
+    "standardized_residual",
     "leave_out_loss",
     "newton_decrement",
 ]
 TIGHT = 1e-8
 GROUPS = np.arange(442) % 37
+MEMBERS = [np.flatnonzero(group == GROUPS) for group in range(37)]
 
 
 def with_ones(X):
@@ -75,7 +80,35 @@ def test_least_squares_diagnostics_are_those_of_statsmodels(least_squares):
     assert relative_error(summary.dffits, reference.dffits[0]) < TIGHT
     external = reference.resid_studentized_external
     assert relative_error(summary.studentized_residual, external) < TIGHT
+    internal = reference.resid_studentized_internal
+    assert relative_error(summary.standardized_residual, internal) < TIGHT
+    assert relative_error(summary.covratio, reference.cov_ratio) < TIGHT
     assert relative_error(reg.dfbetas(), reference.dfbetas) < TIGHT
+
+
+def test_groups_of_least_squares_are_those_of_refits_by_statsmodels(least_squares):
+    reg, ols = least_squares
+    y, X, (n, p) = ols.model.endog, ols.model.exog, ols.model.exog.shape
+    X0, y0 = load_diabetes(return_X_y=True)
+    precision, rows = [], []
+    for group in np.unique(GROUPS):
+        out = group == GROUPS
+        refit = sm.OLS(y[~out], X[~out]).fit()
+        assert refit.df_resid == n - out.sum() - p
+        d = refit.params - ols.params
+        distance = np.sum((X @ d) ** 2)
+        loss = np.mean((y0[out] - with_ones(X0[out]) @ refit.params) ** 2)
+        rows.append(
+            [out.sum(), distance / p / ols.scale, np.sqrt(distance / refit.scale), loss]
+        )
+        scale = np.sqrt(refit.scale * np.diag(ols.normalized_cov_params))
+        precision.append(-d / scale)
+    summary = reg.influence_summary(groups=GROUPS)
+    assert list(summary) == ["size", "cooks_distance", "dffits", "leave_out_loss"]
+    for found, expected in zip(summary.values(), np.transpose(rows), strict=True):
+        assert relative_error(found, expected) < TIGHT
+    for groups in (GROUPS, MEMBERS):
+        assert relative_error(reg.dfbetas(groups), np.array(precision)) < TIGHT
 
 
 def test_least_squares_covariances_are_those_of_statsmodels(least_squares):
@@ -85,15 +118,19 @@ def test_least_squares_covariances_are_those_of_statsmodels(least_squares):
         expected = ols.get_robustcov_results(name).cov_params()
         assert relative_error(reg.params_covariance(kind), expected) < TIGHT
     clustered = ols.get_robustcov_results("cluster", groups=GROUPS, use_correction=False)
-    found = reg.params_covariance(groups=GROUPS)
-    assert relative_error(found, clustered.cov_params()) < TIGHT
+    for groups in (GROUPS, MEMBERS):
+        found = reg.params_covariance(groups=groups)
+        assert relative_error(found, clustered.cov_params()) < TIGHT
 
 
 def test_jackknife_of_groups_leaves_them_out_together(least_squares):
-    reg, _ = least_squares
-    change = reg.leave_out_params(GROUPS, method="exact") - reg.params_
-    found = reg.params_covariance("jackknife", GROUPS)
-    assert relative_error(found, change.T @ change) < TIGHT
+    reg, ols = least_squares
+    y, X = ols.model.endog, ols.model.exog
+    refits = [sm.OLS(np.delete(y, m), np.delete(X, m, axis=0)).fit() for m in MEMBERS]
+    change = np.array([refit.params for refit in refits]) - ols.params
+    for groups in (GROUPS, MEMBERS):
+        found = reg.params_covariance("jackknife", groups)
+        assert relative_error(found, change.T @ change) < TIGHT
 
 
 def reference_models():
@@ -258,8 +295,16 @@ def test_measures_meet_their_definitions(case):
     np.testing.assert_allclose(summary.leave_out_loss, own, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(summary.self_influence, fitted.self_influence())
 
+    inverse, identity_p = fitted.solve_hessian(np.eye(layout.size)), np.eye(layout.size)
     for row in case.rows:
         reduced = objective.without([row]).at(state.point.theta)
+        if layout.n_outputs == 1 or not form.loss.has_dispersion:
+            own = H - layout.to_public(reduced.hessian_product(identity))
+            expected = 1.0 / np.linalg.det(identity_p - inverse @ own)
+            if form.loss.has_dispersion:
+                ratio = summary.standardized_residual[row] / summary.studentized_residual[row]
+                expected *= ratio ** (2 * summary.leverage.sum())
+            np.testing.assert_allclose(summary.covratio[row], expected, rtol=1e-6)
         gap = layout.to_public(reduced.gradient) @ d[row]
         np.testing.assert_allclose(summary.newton_decrement[row] ** 2, -gap, rtol=1e-5)
     change = weights[:, None] / weights.sum() * fitted.influence_params()
@@ -269,6 +314,68 @@ def test_measures_meet_their_definitions(case):
     np.testing.assert_allclose(
         fitted.params_covariance("jackknife"), removed.T @ removed, rtol=1e-5, atol=1e-12
     )
+
+
+GROUPED = {
+    "softmax": (LogisticRegression(**NEWTON), "wine"),
+    "poisson": (PoissonRegressor(alpha=0.1, **NEWTON), "counts"),
+    "gamma": (GammaRegressor(alpha=0.05, **NEWTON), "amounts"),
+    "elastic net": (ElasticNet(alpha=0.2, **DESCENT), "diabetes"),
+    "huber": (HuberRegressor(tol=1e-10, max_iter=1000), "diabetes"),
+    "kernel": (KernelRidge(alpha=0.5, kernel="rbf", gamma=0.05), "diabetes"),
+    "targets": (Ridge(alpha=2.0, solver="cholesky"), "linnerud"),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_measures_of_groups_meet_their_definitions_at_refits(name):
+    estimator, dataset = GROUPED[name]
+    X, y, w = data(dataset)
+    fitted = clone(estimator).fit(X, y, w)
+    groups = np.arange(len(y)) % 7
+    summary = fitted.influence_summary(groups=groups)
+    total = fitted.influence_summary().leverage.sum()
+    state = problem_of(fitted).state("auto")
+    form = state.point.objective.formulation
+    full = state.point.theta
+    names = np.unique(groups)
+    expected = np.empty((3, len(names)))
+    for group in names:
+        kept = groups != group
+        refit = clone(estimator).fit(X[kept], y[kept], w[kept])
+        raw = problem_of(refit).raw_predictions(X)
+        target = state.point.objective.target
+        expected[2, group] = form.loss.loss(target[~kept], raw[~kept]).mean()
+        if name == "kernel":
+            theta = np.zeros(full.shape)
+            theta[:, np.flatnonzero(kept)] = refit.dual_coef_
+        else:
+            theta = problem_of(refit).theta
+        # An l1 penalty may free other coefficients, which the Hessian of the fit leaves out.
+        d, moved = theta - full, raw - state.point.raw_prediction
+        distance = np.sum(moved * state.point.curvature_product(moved), axis=0)
+        penalty = state.point.objective.penalty_product(d)
+        distance += np.sum(penalty * state.point.objective.design.readings(d), axis=-1)
+        phi = deleted = np.ones(len(distance))
+        if form.loss.has_dispersion:
+            counts = len(y) - state_leverage(fitted)
+            chi2 = w[:, None] * form.loss.chi_square(target, state.point.raw_prediction)
+            without = w[kept, None] * form.loss.chi_square(target[kept], raw[kept])
+            phi = chi2.sum(axis=0) / counts
+            deleted = without.sum(axis=0) / (counts - np.sum(~kept))
+        expected[0, group] = np.sum(distance / phi) / total
+        expected[1, group] = np.sqrt(np.sum(distance / deleted))
+    tolerance = 1e-5 if form.loss.constant_curvature else 0.02
+    np.testing.assert_array_equal(summary.size, np.bincount(groups))
+    np.testing.assert_allclose(summary.cooks_distance, expected[0], rtol=tolerance)
+    np.testing.assert_allclose(summary.dffits, expected[1], rtol=tolerance)
+    np.testing.assert_allclose(summary.leave_out_loss, expected[2], rtol=tolerance)
+
+
+def state_leverage(fitted):
+    """Return the effective number of parameters for each output, (K,)."""
+    state = problem_of(fitted).state("auto")
+    return leverages(state.point, state.factor).sum(axis=0)
 
 
 SQUARED_ERROR = [
@@ -358,6 +465,7 @@ def test_rows_of_weight_zero_do_not_count():
         np.testing.assert_allclose(found[name][:-2], expected[name], rtol=1e-8, atol=1e-12)
     assert np.all(found.leverage[-2:] == 0)
     assert np.all(found.cooks_distance[-2:] == 0)
+    np.testing.assert_allclose(found.covratio[-2:], 1.0)
 
 
 @pytest.mark.parametrize("hessian_solver", ["cholesky", "woodbury", "cg"])
@@ -401,6 +509,29 @@ def test_a_row_that_no_model_can_do_without_is_named():
     assert np.flatnonzero(np.isnan(summary.cooks_distance)).tolist() == [5]
     with pytest.warns(InfluenceWarning, match="row 5"):
         assert np.isnan(reg.params_covariance("jackknife")).all()
+
+
+def test_a_group_that_no_model_can_do_without_is_named():
+    X, y, _ = data("wine")
+    clf = LogisticRegression(**NEWTON).fit(X, y)
+    groups = np.array(["first", "second", "third"])[y]
+    for ask in (
+        lambda: clf.influence_summary(groups=groups).dffits,
+        lambda: clf.dfbetas(groups),
+    ):
+        with pytest.warns(InfluenceWarning, match="group 'first'"):
+            assert np.isnan(ask()).all()
+
+
+def test_a_frame_of_groups_has_their_labels():
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    reg = Ridge(alpha=0.1).fit(X, y)
+    sex = np.where(X.sex > 0, "male", "female")
+    table = reg.influence_summary(groups=sex, as_frame=True)
+    assert table.index.tolist() == ["female", "male"]
+    assert table["size"].to_dict() == {"female": (sex == "female").sum(), "male": 207}
+    one = reg.influence_summary(groups=[np.flatnonzero(sex == "male")], as_frame=True)
+    np.testing.assert_allclose(one.to_numpy()[0], table.loc["male"])
 
 
 def test_a_fit_that_leaves_no_degrees_of_freedom_is_named():

@@ -48,6 +48,13 @@ def leave_one_out(example):
     assert 3 <= example.lost.sum() <= 7
 
 
+def review_list(example):
+    assert len(example.wrong) >= 0.9 * len(example.swapped)
+    assert_allclose(example.removed, example.removed_refit, rtol=1e-6)
+    assert_allclose(example.after, example.after_refit, rtol=1e-6)
+    assert max(example.removed, example.after) < 0.5 * example.before
+
+
 def hospital(example):
     assert example.n_forms == 14
     assert example.same == 1.0

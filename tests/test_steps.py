@@ -96,6 +96,9 @@ FUNCTIONS = {
     "InfluenceDisplay": lambda e, X, y: shown(
         inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
     ),
+    "influence_cutoffs": lambda e, X, y: np.hstack(
+        list(inspection.influence_cutoffs(e).values())
+    ),
     "LeverageDisplay": lambda e, X, y: shown(inspection.LeverageDisplay.from_estimator(e)),
     "LeaveOutDisplay": lambda e, X, y: shown(
         inspection.LeaveOutDisplay.from_estimator(
@@ -108,6 +111,7 @@ FUNCTIONS = {
 }
 OF_REGRESSORS = {
     "jackknife_plus_interval": lambda e, X, y: ours.jackknife_plus_interval(e, X[:5]),
+    "outlier_test": lambda e, X, y: inspection.outlier_test(e).p_value,
 }
 # They take a search, or an estimator that is not fitted yet, or are no functions.
 OTHERS = {"SearchDisplay", "LeaveOneOutSearchCV", "leave_one_out_scorer", "Functional"}

@@ -41,6 +41,7 @@ assert_type(clf.param_names(), list[str])
 assert_type(clf.influence_loss(X[:2], y[:2], n_jobs=2, dtype=np.float32), Floats)
 assert_type(clf.influence_loss([[0.0, 1.0, 2.0, 3.0]], [1]), Floats)
 assert_type(clf.influential_samples(X, y, 3), tuple[Floats, NDArray[np.intp]])
+assert_type(clf.influential_samples(X, average=True), tuple[Floats, NDArray[np.intp]])
 indices = clf.influential_samples(X, y, 3, return_influence=False)
 assert_type(indices, NDArray[np.intp])
 for chunk in clf.influence_loss_chunked(X, y, working_memory=0.1):

@@ -164,6 +164,27 @@ class CompositeInfluence(RankedBlocks):
                 result[block] = one
         return results if several else results[0]
 
+    def prediction_chunks(self, X, hessian_solver):
+        method, X = self.response_method("auto"), as_rows(X)
+        labels = np.asarray(self.estimator.predict(X))
+        if labels.ndim > 1 and labels.shape[1] > 1:
+            raise ValueError(
+                f"This {self.name} predicts {labels.shape[1]} outputs, and "
+                "influential_samples without y ranks by a single number. Pass y for the "
+                "influence on the loss, or use influence_prediction."
+            )
+        options = {"hessian_solver": hessian_solver}
+        for block in self.blocks(X.shape[0]):
+            Xb = take_block(X, block)
+            found = self.tangent(Xb, method, self.moved(Xb, options))
+            if found.ndim == 2:
+                yield found
+            elif found.shape[2] == 1:
+                yield found[:, :, 0]
+            else:
+                codes = codes_of(labels[block], self.estimator.classes_)
+                yield found[np.arange(len(found)), :, codes]
+
     def self_influence(self, *, hessian_solver="auto", n_jobs=None):
         data = self.data
         options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}

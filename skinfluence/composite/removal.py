@@ -174,16 +174,17 @@ class CompositeRemoval:
         scorer = check_scoring(pooled, scoring=scoring)
         return float(scorer(pooled, data.X, data.y, **metadata))
 
-    def suspicions(self, strategy, method, refine, **options):
-        """Return how suspicious each training sample's label is, (n,).
+    def suspicions(self, strategy, method, refine, propose, **options):
+        """Return how suspicious each training sample's label is, (n,), and other labels.
 
-        See `inspection.rank_label_errors`.
+        The labels are None unless `propose`. See `inspection.rank_label_errors`.
         """
         data = self.data
+        proposed = np.asarray(self.estimator.predict(data.X)) if propose else None
         if strategy == "self_influence":
-            return -self.self_influence(**options)
+            return -self.self_influence(**options), proposed
         if strategy == "loss":
-            return self.sample_loss(data.X, data.y)
+            return self.sample_loss(data.X, data.y), proposed
         relabel = strategy == "relabel" and self.is_classifier
         if relabel and data.y.ndim > 1:
             raise ValueError(
@@ -194,12 +195,14 @@ class CompositeRemoval:
         scores = np.empty(data.n_rows)
         for row, model in self.each(groups, method, refine=refine, **options):
             model = self.estimator if model is None else model
-            X, y = take_rows(data.X, [row]), take_rows(data.y, [row])
+            X, y = take_rows(data.X, [row]), np.asarray(take_rows(data.y, [row]))
+            if propose:
+                proposed[row] = model.predict(X)[0]
             scores[row] = model.sample_loss(X, y)[0]
             if relabel:
                 others = [label for label in self.estimator.classes_ if label != y[0]]
                 scores[row] -= min(model.sample_loss(X, np.array([o]))[0] for o in others)
-        return scores
+        return scores, proposed
 
     def leave_out_check(
         self,

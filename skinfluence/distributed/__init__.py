@@ -37,12 +37,19 @@ from skinfluence.distributed.objective import (
     make_queries,
     sample_loss,
 )
-from skinfluence.distributed.samples import Samples, in_memory, is_dask, map_rows
+from skinfluence.distributed.samples import (
+    Samples,
+    constant_target,
+    in_memory,
+    is_dask,
+    map_rows,
+)
 
 __all__ = [
     "DistributedObjective",
     "DistributedPoint",
     "Samples",
+    "constant_target",
     "in_memory",
     "influence_functional",
     "influence_loss",

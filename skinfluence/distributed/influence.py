@@ -50,7 +50,8 @@ def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
         The influences.
     """
     width = max(_lengths(point))
-    result = _products(point, _solutions(point, factor, query, average, width), dtype)
+    solutions = _solutions(point, factor, query, average, width, _query_gradients)
+    result = _products(point, solutions, dtype)
     return result[0] if average else result
 
 
@@ -111,7 +112,7 @@ def influence_prediction(point, factor, query, jacobian, n_responses, *, dtype=n
             solutions = _mapped(point, factor, query, width, _solved_response, jacobian, r)
         else:
             rows = _response_rows(query, theta, jacobian, r)
-            solutions = _solutions(point, factor, rows, False, width)
+            solutions = _solutions(point, factor, rows, False, width, None)
         responses.append(_products(point, solutions, dtype))
     return da.stack(responses, axis=-1)
 
@@ -161,16 +162,21 @@ def _products(point, solutions, dtype):
     return da.block(rows)
 
 
-def most_influential(point, factor, query, n_influential, order, *, average=False):
+def most_influential(
+    point, factor, query, n_influential, order, *, average=False, of_predictions=False
+):
     """Return the training rows with the largest influence on each query.
 
     Every chunk keeps its own largest values, and these are merged in a tree. The result is in
-    memory, see `influence.most_influential`.
+    memory, see `influence.most_influential`. If `of_predictions`, queries in dask arrays stand
+    for their predictions in place of their losses.
     """
+    gradients = _prediction_gradients if of_predictions else _query_gradients
     dask = import_dask()
     starts = np.cumsum([0, *_lengths(point)[:-1]]).tolist()
     best = []
-    for _, solved in _solutions(point, factor, query, average, 2 * n_influential):
+    width = 2 * n_influential
+    for _, solved in _solutions(point, factor, query, average, width, gradients):
         tasks = _map(point, _largest, solved, n_influential, order)
         tasks = [
             make_task(_renumbered, t, start) for t, start in zip(tasks, starts, strict=True)
@@ -193,7 +199,7 @@ def _lengths(point):
     return point.objective.samples.lengths if is_distributed(point) else [len(point.rows)]
 
 
-def _solutions(point, factor, query, average, width):
+def _solutions(point, factor, query, average, width, gradients):
     """Return (number of queries, -S H^-1 times their gradients, shared) for each chunk.
 
     Query chunks are split if `width` numbers for each query, its gradient and the temporary
@@ -201,10 +207,12 @@ def _solutions(point, factor, query, average, width):
     """
     S, count = point.objective.weight_sum, _n_queries(query)
     if average:
-        total = query.total(_sum_gradients) if is_distributed(query) else query.sum()
+        total = (
+            query.total(_sum_gradients, gradients) if is_distributed(query) else query.sum()
+        )
         return [(1, share(_scaled_solution(total[None] / count, factor, S)))]
     if is_distributed(query):
-        return _mapped(point, factor, query, width, _solved_gradients)
+        return _mapped(point, factor, query, width, _solved_gradients, gradients)
     counts = _chunks_of_queries(point, count, width)
     stops = np.cumsum(counts).tolist()
     return [
@@ -245,12 +253,24 @@ def _query_gradients(point):
     )
 
 
-def _sum_gradients(point):
-    return _query_gradients(point).sum()
+def _prediction_gradients(point):
+    """Return gradients of predictions; of several classes, of the predicted class's score."""
+    objective, raw = point.objective, point.raw_prediction
+    form = objective.formulation
+    if hasattr(form.target, "class_codes"):
+        gradient = np.eye(raw.shape[1])[raw.argmax(axis=1)]
+    else:
+        jacobian = form.loss.response_jacobian(raw)
+        gradient = np.ones(raw.shape) if jacobian is None else jacobian[:, 0]
+    return GradientRows(objective.design, gradient)
 
 
-def _solved_gradients(point, factor, weight_sum):
-    return _scaled_solution(_query_gradients(point).toarray(), factor, weight_sum)
+def _sum_gradients(point, gradients):
+    return gradients(point).sum()
+
+
+def _solved_gradients(point, factor, weight_sum, gradients):
+    return _scaled_solution(gradients(point).toarray(), factor, weight_sum)
 
 
 def _response_rows(design, theta, jacobian, r):

@@ -15,6 +15,7 @@ from skinfluence.solvers import Factor
 
 __all__ = [
     "Samples",
+    "constant_target",
     "import_dask",
     "in_memory",
     "is_dask",
@@ -63,6 +64,11 @@ def map_rows(function, X, n_columns=None):
     chunks = X.chunks if n_columns is None else (X.chunks[0], (n_columns,))
     meta = np.empty((0,) * len(chunks))
     return X.map_blocks(function, chunks=chunks, meta=meta)
+
+
+def constant_target(X, value):
+    """Return a target of one value for queries in a dask array, whose losses are not used."""
+    return import_dask().array.full(X.shape[0], value, chunks=X.chunks[0])
 
 
 def in_memory(*arrays):

@@ -1,6 +1,7 @@
-"""Rankings, most influential sets and displays for training samples."""
+"""Rankings, bounds, most influential sets and displays for training samples."""
 
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
+from skinfluence.inspection.cutoffs import influence_cutoffs, outlier_test
 from skinfluence.inspection.data_values import data_values
 from skinfluence.inspection.influence_display import InfluenceDisplay
 from skinfluence.inspection.influential_set import most_influential_set
@@ -16,6 +17,8 @@ __all__ = [
     "LeverageDisplay",
     "SearchDisplay",
     "data_values",
+    "influence_cutoffs",
     "most_influential_set",
+    "outlier_test",
     "rank_label_errors",
 ]

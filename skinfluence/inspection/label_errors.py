@@ -6,9 +6,10 @@ from typing import Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
-from skinfluence._typing import Accuracy, Estimator, Floats, Indices
-from skinfluence.checks import check_option
+from skinfluence._typing import Accuracy, DataFrame, Estimator, Floats, Indices
+from skinfluence.checks import check_option, import_pandas
 from skinfluence.pipeline import is_composite, problem_of
+from skinfluence.problem.ranking import named_rows, numbered
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 
@@ -23,7 +24,10 @@ def rank_label_errors(
     estimator: Estimator,
     *,
     strategy: Strategy = ...,
+    method: Accuracy = ...,
+    refine: float | None = ...,
     return_scores: Literal[False] = ...,
+    as_frame: Literal[False] = ...,
     hessian_solver: str | HessianSolver = ...,
     n_jobs: int | None = ...,
 ) -> Indices: ...
@@ -34,10 +38,27 @@ def rank_label_errors(
     estimator: Estimator,
     *,
     strategy: Strategy = ...,
+    method: Accuracy = ...,
+    refine: float | None = ...,
     return_scores: Literal[True],
+    as_frame: Literal[False] = ...,
     hessian_solver: str | HessianSolver = ...,
     n_jobs: int | None = ...,
 ) -> tuple[Indices, Floats]: ...
+
+
+@overload
+def rank_label_errors(
+    estimator: Estimator,
+    *,
+    strategy: Strategy = ...,
+    method: Accuracy = ...,
+    refine: float | None = ...,
+    return_scores: bool = ...,
+    as_frame: Literal[True],
+    hessian_solver: str | HessianSolver = ...,
+    n_jobs: int | None = ...,
+) -> DataFrame: ...
 
 
 def rank_label_errors(
@@ -47,9 +68,10 @@ def rank_label_errors(
     method: Accuracy = "newton",
     refine: float | None = None,
     return_scores: bool = False,
+    as_frame: bool = False,
     hessian_solver: str | HessianSolver = "auto",
     n_jobs: int | None = None,
-) -> Indices | tuple[Indices, Floats]:
+) -> Indices | tuple[Indices, Floats] | DataFrame:
     """Rank the training samples by how suspicious their labels are.
 
     The score of sample j depends on the strategy:
@@ -82,6 +104,8 @@ def rank_label_errors(
         Only for "newton".
     return_scores : bool, default=False
         Whether to return the scores, too.
+    as_frame : bool, default=False
+        Return a pandas DataFrame instead, a list to review.
     hessian_solver : str or HessianSolver, default="auto"
         Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
@@ -95,6 +119,14 @@ def rank_label_errors(
     scores : ndarray of shape (n,)
         Score of each training sample, in the order of the training data and in loss units.
         A higher score is more suspicious. Only returned if `return_scores` is true.
+    table : DataFrame
+        Only returned if `as_frame` is true: a row for each training sample, the most
+        suspicious first, with the columns ``sample`` (its name in the index of the fitted
+        X), ``position`` (its index), ``label`` (the label or target it has),
+        ``proposed_label`` and ``score``. The proposal is the prediction of the model without
+        the sample for the strategies "relabel" and "leave_out_loss", and that of the fitted
+        model for the others. With several targets each has its own columns, ``label[0]``,
+        ``label[1]``, and so on.
 
     References
     ----------
@@ -112,37 +144,62 @@ def rank_label_errors(
     >>> clf = LogisticRegression(tol=1e-6).fit(scale(X), y)
     >>> rank_label_errors(clf)[:5].tolist()
     [50, 297, 213, 150, 100]
+
+    A list to review, of samples with names:
+
+    >>> import pandas as pd
+    >>> names = [f"patient {i}" for i in range(len(y))]
+    >>> X = pd.DataFrame(scale(X), index=names)
+    >>> clf = LogisticRegression(tol=1e-6).fit(X, y)
+    >>> rank_label_errors(clf, as_frame=True).head(3).round(1)
+            sample  position  label  proposed_label  score
+    0   patient 50        50      0               1    6.8
+    1  patient 297       297      0               1    5.8
+    2  patient 213       213      0               1    5.5
     """
     check_option("strategy", strategy, STRATEGIES)
     check_option("method", method, METHODS)
+    pandas = import_pandas("as_frame=True") if as_frame else None
     problem = problem_of(estimator, composites=True)
     problem.refuse_dask("rank_label_errors")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+    proposed = None
     if is_composite(estimator):
-        scores = problem.suspicions(strategy, method, refine, **options)
+        scores, proposed = problem.suspicions(strategy, method, refine, as_frame, **options)
     elif strategy == "self_influence":
         problem = problem_of(estimator, "self_influence", "rank_label_errors")
         scores = -problem.self_influence(**options)
-    elif strategy == "loss":
-        scores = _loss_scores(problem, strategy, None)
+        raw = _raw_predictions(problem) if as_frame else None
     else:
-        problem = problem_of(estimator, "leave_out_predict", "rank_label_errors")
-        left_out = problem.raw_without(None, None, method, refine, **options, verbose=0)
-        scores = _loss_scores(problem, strategy, left_out)
+        left_out = None
+        if strategy != "loss":
+            problem = problem_of(estimator, "leave_out_predict", "rank_label_errors")
+            left_out = problem.raw_without(None, None, method, refine, **options, verbose=0)
+        raw = _raw_predictions(problem, left_out)
+        scores = _loss_scores(problem, strategy, raw)
     indices = np.argsort(-scores, kind="stable")
-    return (indices, scores) if return_scores else indices
+    if pandas is None:
+        return (indices, scores) if return_scores else indices
+    if proposed is None:
+        proposed = problem.respond(raw, "predict")
+    columns = named_rows(problem, indices)
+    columns |= numbered("proposed_label", np.asarray(proposed)[indices])
+    return pandas.DataFrame(columns | {"score": scores[indices]})
 
 
-def _loss_scores(problem, strategy, left_out):
-    """Return the losses or relabel scores of the training samples, (n,).
+def _raw_predictions(problem, left_out=None):
+    """Return raw predictions of the training samples, (n, K).
 
-    Raw predictions come from `left_out` (n, K), or from the fit if it is None or NaN.
+    They come from `left_out` (n, K), or from the fit if it is None or NaN.
     """
+    raw = problem.objective.design.predict(problem.theta)
+    return raw if left_out is None else np.where(np.isnan(left_out), raw, left_out)
+
+
+def _loss_scores(problem, strategy, raw):
+    """Return the losses or relabel scores of the training samples, (n,)."""
     objective = problem.objective
     formulation = objective.formulation
-    raw = objective.design.predict(problem.theta)
-    if left_out is not None:
-        raw = np.where(np.isnan(left_out), raw, left_out)
     loss = formulation.loss.loss(objective.target, raw)
     if strategy == "relabel" and problem.is_classifier:
         loss -= _best_other_loss(formulation, objective.target, raw)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.checks import check_count
@@ -28,7 +29,8 @@ class LeverageDisplay:
 
     A sample changes the fit if both are large. Samples on one dashed curve have the same
     Cook's distance, so they change the fit by the same amount. Labels mark the samples with
-    the largest Cook's distance.
+    the largest Cook's distance. Dotted lines are conventional bounds, see
+    `influence_cutoffs` and `outlier_test`.
 
     Parameters
     ----------
@@ -163,6 +165,7 @@ class LeverageDisplay:
         *,
         n_labels: int = 5,
         cook_levels: Sequence[float] | None = None,
+        cutoffs: bool = True,
         **kwargs: Any,
     ) -> Self:
         """Draw the plot.
@@ -177,6 +180,10 @@ class LeverageDisplay:
             Cook's distances to draw curves for. None means three round numbers up to the
             largest Cook's distance. There are no curves if the model has several outputs or
             a scale parameter.
+        cutoffs : bool, default=True
+            Whether to draw the bounds ``2 p / n`` and ``3 p / n`` for leverages. If the
+            dispersion is estimated and the residuals have a sign, also the bound that
+            residuals of normal errors exceed with probability 0.05 (Bonferroni).
         **kwargs : dict
             Passed to ``ax.scatter``.
 
@@ -207,9 +214,11 @@ class LeverageDisplay:
                 self._draw_curve(level)
             if len(levels):
                 title += f"\ndashed: Cook's distance {', '.join(f'{v:g}' for v in levels)}"
+        ax.set_ylim(low, high)
+        if cutoffs:
+            title += self._draw_cutoffs(signed)
         if not finite.all():
             title += f"\n{np.sum(~finite)} without a finite residual are not shown"
-        ax.set_ylim(low, high)
         tidy(
             ax,
             title=title,
@@ -218,6 +227,27 @@ class LeverageDisplay:
         )
         label_points(ax, h[top], t[top], row_names(self.names, known[top]))
         return self
+
+    def _draw_cutoffs(self, signed):
+        """Draw the conventional bounds within the axes; return their line of the title."""
+        n_params = np.sum(self.leverage)
+        n_samples = len(self.leverage) if self.dof is None else self.dof + n_params
+        bounds = {f"{k}p/n": k * n_params / n_samples for k in (2, 3)}
+        right = self.ax_.get_xlim()[1]
+        named = [name for name, bound in bounds.items() if bound < right]
+        style = {"linestyle": ":", "color": GREY, "linewidth": 0.8}
+        for name in named:
+            self.ax_.axvline(bounds[name], **style)
+        title = f"leverage {' and '.join(named)}" if named else ""
+        if signed and self.dof is not None and self.dof > 1.0:
+            bound = stats.t.isf(0.025 / n_samples, self.dof - 1.0)
+            low, high = self.ax_.get_ylim()
+            drawn = [t for t in (-bound, bound) if low < t < high]
+            for t in drawn:
+                self.ax_.axhline(t, **style)
+            if drawn:
+                title += (", " if title else "") + "outlier test at 0.05"
+        return f"\ndotted: {title}" if title else ""
 
     def _draw_curve(self, level):
         """Draw the curve with Cook's distance r^2 h / (p (1 - h)) = level."""

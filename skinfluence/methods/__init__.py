@@ -10,6 +10,7 @@ from skinfluence.methods.diagnostics import DiagnosticsMixin
 from skinfluence.methods.fitting import FittedMixin, ParameterMixin, UnweightedMixin
 from skinfluence.methods.gradients import GradientMixin
 from skinfluence.methods.influence import InfluenceMixin
+from skinfluence.methods.ranking import RankingMixin
 from skinfluence.methods.removal import RemovalMixin
 from skinfluence.methods.reweighting import ReweightMixin
 from skinfluence.methods.updates import UpdateMixin
@@ -23,6 +24,7 @@ __all__ = [
     "InfluenceMethods",
     "InfluenceMixin",
     "ParameterMixin",
+    "RankingMixin",
     "RemovalMixin",
     "ReweightMixin",
     "UnweightedMixin",
@@ -33,6 +35,7 @@ __all__ = [
 class InfluenceMethods(
     GradientMixin,
     InfluenceMixin,
+    RankingMixin,
     ConvergenceMixin,
     RemovalMixin,
     ReweightMixin,

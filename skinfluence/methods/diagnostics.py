@@ -28,6 +28,7 @@ class DiagnosticsMixin(HasProblem):
     def influence_summary(
         self,
         *,
+        groups: GroupsLike = ...,
         as_frame: Literal[False] = ...,
         hessian_solver: str | HessianSolver = ...,
         n_jobs: int | None = ...,
@@ -37,6 +38,7 @@ class DiagnosticsMixin(HasProblem):
     def influence_summary(
         self,
         *,
+        groups: GroupsLike = ...,
         as_frame: Literal[True],
         hessian_solver: str | HessianSolver = ...,
         n_jobs: int | None = ...,
@@ -46,6 +48,7 @@ class DiagnosticsMixin(HasProblem):
     def influence_summary(
         self,
         *,
+        groups: GroupsLike = None,
         as_frame: bool = False,
         hessian_solver: str | HessianSolver = "auto",
         n_jobs: int | None = None,
@@ -62,9 +65,13 @@ class DiagnosticsMixin(HasProblem):
         - cooks_distance: ``d_i' H d_i / (p phi)``
         - dffits: ``sqrt(d_i' H d_i / phi_(i))``, positive if the prediction for sample i
           falls when the sample is left out
+        - covratio: ``(phi_(i) / phi)^p det(H) / det(H - H_i)``; above 1 the sample makes
+          the parameters more precise. Without a penalty it is the ratio of
+          ``det(phi H^-1)`` without the sample to the same with all samples
         - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))``, externally studentized,
           with the Pearson residual ``r_i = -g_i / sqrt(W_i)``; for Gamma and Tweedie
           deviances ``(y_i - mu_i) / mu_i^(power/2)``
+        - standardized_residual: the same with phi, internally studentized
         - leave_out_loss: plain loss for sample i under the model without it, as in
           `leave_out_loss`
         - newton_decrement: ``sqrt(d_i' (H - H_i) d_i)``; half its square is the decrease in
@@ -77,14 +84,28 @@ class DiagnosticsMixin(HasProblem):
         degrees of freedom. Samples with weight zero are not counted. If a sample's loss has
         no curvature, as beyond epsilon in `HuberRegressor`, its residual is infinite.
 
-        With several outputs dffits and studentized_residual are norms without a sign; the
-        latter is ``sqrt((g_i' W_i^- g_i + decrement_i^2) / phi_(i))``. With several targets
-        the measures are summed over targets, and each target has its own dispersion.
+        With several outputs dffits and the residuals are norms without a sign; the
+        externally studentized one is ``sqrt((g_i' W_i^- g_i + decrement_i^2) / phi_(i))``.
+        With several targets the measures are summed over targets, and each target has its
+        own dispersion; covratio is a product over them.
+
+        With `groups`, a row of the result describes a group A that leaves together. Then d_A
+        is the change from `leave_out_params`, which takes more Newton steps if one is not
+        accurate, and phi_(A) comes from the residuals of the other samples in the model
+        without the group:
+
+        - size: number of samples
+        - cooks_distance: ``d_A' H d_A / (p phi)``
+        - dffits: ``sqrt(d_A' H d_A / phi_(A))``, without a sign
+        - leave_out_loss: mean plain loss of the group's samples in the model without it
 
         Parameters
         ----------
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Samples that leave together, see `leave_out_params`; None for single samples.
         as_frame : bool, default=False
-            Return a pandas DataFrame with the same index as the fitted X.
+            Return a pandas DataFrame with the same index as the fitted X, or with the
+            groups' labels as its index.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
@@ -93,12 +114,18 @@ class DiagnosticsMixin(HasProblem):
         Returns
         -------
         summary : Bunch or DataFrame
-            The measures above in this order, each with shape (n,). If no model exists
-            without a sample, its measures are NaN, with an `InfluenceWarning`.
+            The measures above in this order, each with shape (n,), or (G,) for G groups. If
+            no model exists without a sample or group, its measures are NaN, with an
+            `InfluenceWarning`.
+
+        See Also
+        --------
+        skinfluence.inspection.influence_cutoffs : Conventional bounds for these measures.
 
         References
         ----------
-        Belsley, Kuh & Welsch, "Regression Diagnostics", 1980; Pregibon, "Logistic
+        Belsley, Kuh & Welsch, "Regression Diagnostics", 1980; Cook & Weisberg, "Residuals
+        and Influence in Regression", 1982, section 3.6 for groups; Pregibon, "Logistic
         Regression Diagnostics", Annals of Statistics 9, 1981, for the one-step versions.
 
         Examples
@@ -109,14 +136,23 @@ class DiagnosticsMixin(HasProblem):
         >>> table = Ridge(alpha=0.1).fit(X, y).influence_summary(as_frame=True)
         >>> table.cooks_distance.nlargest(2).round(3).to_dict()
         {123: 0.023, 382: 0.02}
+
+        All patients of one decade leave together:
+
+        >>> decade = load_diabetes(scaled=False, as_frame=True).data.age // 10 * 10
+        >>> reg = Ridge(alpha=0.1).fit(X, y)
+        >>> table = reg.influence_summary(groups=decade, as_frame=True)
+        >>> table.cooks_distance.nlargest(2).round(2).to_dict()
+        {50.0: 1.01, 60.0: 0.48}
         """
         return self._problem("influence_summary").influence_summary(
-            as_frame=as_frame, hessian_solver=hessian_solver, n_jobs=n_jobs
+            groups=groups, as_frame=as_frame, hessian_solver=hessian_solver, n_jobs=n_jobs
         )
 
     @available
     def dfbetas(
         self,
+        groups: GroupsLike = None,
         *,
         hessian_solver: str | HessianSolver = "auto",
         n_jobs: int | None = None,
@@ -127,24 +163,26 @@ class DiagnosticsMixin(HasProblem):
 
         ``(theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)``, full minus deleted. Here
         theta_(i) are the parameters without sample i, and phi_(i) is the deleted dispersion,
-        as in `influence_summary`.
+        as in `influence_summary`. With `groups`, they are those without each group.
 
         Parameters
         ----------
+        groups : None, array-like of shape (n,) or list of index arrays, default=None
+            Samples that leave together, see `leave_out_params`; None for single samples.
         hessian_solver : str or HessianSolver, default="auto"
             How to apply H^-1. Results do not depend on it.
         n_jobs : int, default=None
             Number of joblib threads, which process samples in blocks.
         dtype : numpy dtype, default=None
             The result's dtype, float64 by default. Computations use float64.
-        out : ndarray of shape (n, p), default=None
+        out : ndarray of shape (n, p) or (G, p), default=None
             Array or memmap that receives the result.
 
         Returns
         -------
-        dfbetas : ndarray of shape (n, p)
-            Laid out as `params_`. If no model exists without a sample, its row is NaN, with
-            an `InfluenceWarning`. Parameters that have no value because classes are
+        dfbetas : ndarray of shape (n, p), or (G, p) for G groups
+            Laid out as `params_`. If no model exists without a sample or group, its row is
+            NaN, with an `InfluenceWarning`. Parameters that have no value because classes are
             separated are also NaN.
 
         References
@@ -163,7 +201,7 @@ class DiagnosticsMixin(HasProblem):
         (256, 'coef[x2]', 0.3)
         """
         return self._problem("dfbetas").dfbetas(
-            hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            groups, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
         )
 
     @available

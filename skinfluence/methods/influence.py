@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from skinfluence._typing import Floats, Indices, MatrixLike, Order
+from skinfluence._typing import Floats, MatrixLike
 from skinfluence.methods.available import HasProblem, available
 from skinfluence.solvers import HessianSolver
 
@@ -367,99 +367,4 @@ default="auto"
         """
         return self._problem("self_influence").self_influence(
             hessian_solver=hessian_solver, n_jobs=n_jobs
-        )
-
-    @overload
-    def influential_samples(
-        self,
-        X: MatrixLike,
-        y: ArrayLike,
-        n_influential: int = ...,
-        *,
-        order: Order = ...,
-        average: bool = ...,
-        return_influence: Literal[True] = ...,
-        hessian_solver: str | HessianSolver = ...,
-        n_jobs: int | None = ...,
-    ) -> tuple[Floats, Indices]: ...
-
-    @overload
-    def influential_samples(
-        self,
-        X: MatrixLike,
-        y: ArrayLike,
-        n_influential: int = ...,
-        *,
-        order: Order = ...,
-        average: bool = ...,
-        return_influence: Literal[False],
-        hessian_solver: str | HessianSolver = ...,
-        n_jobs: int | None = ...,
-    ) -> Indices: ...
-
-    @available
-    def influential_samples(
-        self,
-        X: MatrixLike,
-        y: ArrayLike,
-        n_influential: int = 10,
-        *,
-        order: Order = "absolute",
-        average: bool = False,
-        return_influence: bool = True,
-        hessian_solver: str | HessianSolver = "auto",
-        n_jobs: int | None = None,
-    ) -> Indices | tuple[Floats, Indices]:
-        """Return the training samples with the largest influence on query losses.
-
-        The full influence array is never stored, because blocks are merged as they arrive.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (q, n_features)
-            Query samples.
-        y : array-like of shape (q,) or (q, n_targets)
-            Their targets or labels.
-        n_influential : int, default=10
-            Number of training samples to return for each query.
-        order : {"absolute", "helpful", "harmful"}, default="absolute"
-            Ranking: "absolute" by magnitude; "helpful" by how much more weight on the sample
-            lowers the loss (most negative first); "harmful" by how much more weight raises
-            the loss (most positive first).
-        average : bool, default=False
-            Rank by the influence on the queries' mean loss.
-        return_influence : bool, default=True
-            Whether to return the influences in addition to the indices.
-        hessian_solver : str or HessianSolver, default="auto"
-            How to apply H^-1. Results do not depend on it.
-        n_jobs : int, default=None
-            Number of joblib threads, which process queries in blocks.
-
-        Returns
-        -------
-        influence : ndarray of shape (q, n_influential)
-            I_up,loss, in ranking order; shape (n_influential,) if `average`. Returned only
-            if `return_influence`.
-        indices : ndarray of shape (q, n_influential)
-            Indices of the training samples.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from skinfluence.linear_model import LogisticRegression
-        >>> X, y = load_iris(return_X_y=True)
-        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
-        >>> influence, indices = clf.influential_samples(X[:1], y[:1], n_influential=3)
-        >>> indices
-        array([[20, 98, 18]])
-        """
-        return self._problem("influential_samples").influential_samples(
-            X,
-            y,
-            n_influential,
-            order=order,
-            average=average,
-            return_influence=return_influence,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
         )

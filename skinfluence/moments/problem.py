@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_working_memory, prepare_out
+from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
@@ -287,21 +287,26 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         self._warn_of_weights(out)
         return out
 
-    def influence_loss_chunked(
-        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
-    ):
-        check_working_memory(working_memory)
-        query, width = self.check_query(X, y), self._width
-        row_bytes = 8 * (width + 4 * query.theta.size)
+    def query_chunks(self, X, query, working_memory, hessian_solver):
+        row_bytes = 8 * (self._width + 4 * query.theta.size)
         blocks = row_blocks(len(query), row_bytes, working_memory=working_memory)
         self.data_of_fit  # noqa: B018  # raises here, not in the generator
+        return (self._influence(query.take(block).toarray()) for block in blocks)
 
-        def generate():
-            for block in blocks:
-                chunk = self._influence(query.take(block).toarray())
-                yield chunk if reduce_func is None else reduce_func(chunk, block.start)
+    def evaluated_theta(self, hessian_solver):
+        return self.params
 
-        return generate()
+    def prediction_query(self, X, theta):
+        method = self.response_method("auto")
+        rows = self.check_rows(self.formulation, X)
+        raw = self._raw(theta, rows)
+        return MomentQuery(
+            self.formulation.model, theta, rows, self.prediction_gradient(method, raw)
+        )
+
+    def prediction_gradient(self, method, raw):
+        J, axis = self.score_jacobian(method, raw)
+        return J[np.arange(len(raw)), self.decisive(raw) if axis else 0]
 
     def response_method(self, response_method):
         if response_method == "auto" and not hasattr(self.estimator, "decision_function"):

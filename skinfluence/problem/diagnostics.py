@@ -5,7 +5,7 @@ from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, prepare_out
+from skinfluence.checks import check_option, import_pandas, prepare_out
 from skinfluence.exceptions import warn
 from skinfluence.groups import Groups
 from skinfluence.products import add_gram, fill_lower
@@ -20,9 +20,23 @@ KINDS = ("infinitesimal_jackknife", "jackknife", "hessian")
 class DiagnosticsAnswers:
     """Case diagnostics and covariances, see `methods.diagnostics`."""
 
-    def influence_summary(self, *, as_frame=False, hessian_solver="auto", n_jobs=None):
-        self.refuse_dask("influence_summary")
+    def influence_summary(
+        self, *, groups=None, as_frame=False, hessian_solver="auto", n_jobs=None
+    ):
+        self.refuse_dask("influence_summary", groups)
         self.check_curved(lacks="leverage")
+        pandas = import_pandas("as_frame=True") if as_frame else None
+        if groups is None:
+            columns = self.summarise_rows(hessian_solver, n_jobs)
+            index = self.objective.index
+        else:
+            columns, index = self.summarise_groups(groups, hessian_solver, n_jobs)
+        if not as_frame:
+            return Bunch(**columns)
+        return pandas.DataFrame(columns, index=index)
+
+    def summarise_rows(self, hessian_solver, n_jobs):
+        """Return the columns of `influence_summary` for single samples."""
         state = self.influence_state(hessian_solver)
         measures = self.measure(state, hessian_solver, n_jobs)
         doubtful = measures.doubtful()
@@ -34,28 +48,63 @@ class DiagnosticsAnswers:
                 measures.refine_loss(doubtful[indices], theta)
 
             self.remove_groups(base, groups, "newton", refine, None, n_jobs, 0)
-        columns = {
+        return {
             "leverage": measures.leverage.sum(axis=1),
             "self_influence": influence.self_influence(
                 state.point, state.factor, n_jobs=n_jobs
             ),
             "cooks_distance": measures.cooks_distance(),
             "dffits": measures.dffits(),
+            "covratio": measures.covratio(n_jobs=n_jobs),
             "studentized_residual": measures.studentized_residual(),
+            "standardized_residual": measures.standardized_residual(),
             "leave_out_loss": measures.loss,
             "newton_decrement": measures.newton_decrement(),
         }
-        if not as_frame:
-            return Bunch(**columns)
-        import pandas as pd
 
-        return pd.DataFrame(columns, index=state.point.objective.index)
+    def summarise_groups(self, groups, hessian_solver, n_jobs):
+        """Return the columns of `influence_summary` for groups, and their names."""
+        state = self.influence_state(hessian_solver)
+        measures, groups = self.measure_groups(state, groups, hessian_solver, n_jobs)
+        columns = {
+            "size": groups.sizes(),
+            "cooks_distance": measures.cooks_distance(),
+            "dffits": measures.dffits(),
+            "leave_out_loss": measures.loss,
+        }
+        return columns, groups.labels
 
-    def dfbetas(self, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
-        self.refuse_dask("dfbetas")
+    def effective_counts(self, caller, hessian_solver, n_jobs):
+        """Return the number of samples with a weight, and the sum of the leverages."""
+        self.refuse_dask(caller)
+        self.check_curved(lacks="leverage")
+        state = self.influence_state(hessian_solver)
+        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
+        return int(np.sum(state.point.objective.sample_weight > 0)), float(leverage.sum())
+
+    def check_squared_error(self, caller):
+        """Raise unless the model is a regression of one target with squared error."""
+        self.refuse_dask(caller)
+        form = self.formulation
+        if self.is_classifier or not form.loss.constant_curvature:
+            raise ValueError(
+                f"{caller} of {self.name}: its residuals have no t distribution, because "
+                "they are not those of a regression with squared error. Use "
+                "influence_summary and influence_cutoffs."
+            )
+        if form.layout.n_outputs > 1:
+            raise ValueError(
+                f"{caller} of {self.name} with {form.layout.n_outputs} targets: the "
+                "studentized residuals are norms over them. Fit one target at a time."
+            )
+
+    def dfbetas(
+        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        self.refuse_dask("dfbetas", groups)
         state = self.influence_state(hessian_solver)
         layout = state.layout
-        out = prepare_out(out, (state.point.objective.n_rows, layout.size), dtype)
+        out = prepare_out(out, (len(self.groups_for(groups)), layout.size), dtype)
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
         scale = np.sqrt(layout.to_public(scale))
 
@@ -64,7 +113,10 @@ class DiagnosticsAnswers:
             moves = -layout.to_public(d)
             out[indices] = np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
 
-        measures = self.measure(state, hessian_solver, n_jobs, write)
+        if groups is None:
+            measures = self.measure(state, hessian_solver, n_jobs, write)
+        else:
+            measures, _ = self.measure_groups(state, groups, hessian_solver, n_jobs, write)
         deleted = np.sqrt(measures.deleted_dispersion)[:, :, None]
         for rows in row_blocks(len(out), 4 * 8 * layout.size):
             part = np.broadcast_to(deleted[rows], (*deleted[rows].shape[:2], layout.n_columns))
@@ -116,9 +168,9 @@ class DiagnosticsAnswers:
         objective = state.point.objective
         solver = get_solver(hessian_solver, objective)
         base = removal.Base.at(state.point, state.factor, solver)
-        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
-        _check_dispersion(state.point, leverage, n_deleted=1)
-        measures = diagnostics.RemovalMeasures(base, leverage)
+        shares = diagnostics.curvature_shares(state.point, state.factor, n_jobs=n_jobs)
+        _check_dispersion(state.point, shares[0], n_deleted=1)
+        measures = diagnostics.RemovalMeasures(base, *shares)
 
         def emit(indices, _rows, theta):
             d = measures.add(indices, theta)
@@ -127,14 +179,25 @@ class DiagnosticsAnswers:
 
         groups = Groups(objective.n_rows)
         self.remove_groups(base, groups, removal.ONE_STEP, emit, None, n_jobs, 0)
-        perfect = np.flatnonzero((measures.deleted_dispersion == 0).any(axis=1))
-        if perfect.size:
-            warn(
-                f"Without {perfect.size} of {objective.n_rows} sample(s) the others are "
-                f"fitted with a dispersion of 0: {perfect[:5].tolist()}. What is in units of "
-                "it is NaN."
-            )
+        _warn_of_perfect_fits(measures.deleted_dispersion, "sample(s)", range(len(groups)))
         return measures
+
+    def measure_groups(self, state, groups, hessian_solver, n_jobs, write=None):
+        """Return (measures, groups); `write(indices, d)` gets each block's changes."""
+        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
+        _check_dispersion(state.point, leverage)
+        base, groups = self.start_removal(groups, None, "newton", hessian_solver)
+        measures = diagnostics.GroupMeasures(base, leverage, len(groups))
+
+        def emit(indices, rows, theta):
+            d = measures.add(indices, rows, theta)
+            if write is not None:
+                write(indices, d)
+
+        self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0)
+        names = range(len(groups)) if groups.labels is None else groups.labels
+        _warn_of_perfect_fits(measures.deleted_dispersion, "group(s)", names)
+        return measures, groups
 
     def hessian_covariance(self, state, n_jobs):
         """Return phi H^-1."""
@@ -169,6 +232,17 @@ class DiagnosticsAnswers:
 
         self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0, reduce=add)
         return fill_lower(covariance)
+
+
+def _warn_of_perfect_fits(dispersion, kind, names):
+    """Warn if the rows that stay have a dispersion (m, K) of 0."""
+    perfect = np.flatnonzero((dispersion == 0).any(axis=1))
+    if perfect.size:
+        warn(
+            f"Without {perfect.size} of {len(dispersion)} {kind} the others are "
+            f"fitted with a dispersion of 0: {[names[i] for i in perfect[:5]]}. What is in "
+            "units of it is NaN."
+        )
 
 
 def _check_dispersion(point, leverage, n_deleted=0):

@@ -4,19 +4,21 @@ import numpy as np
 from sklearn.utils import check_array
 
 from skinfluence import distributed, influence
+from skinfluence.blocks import row_blocks
 from skinfluence.checks import (
-    check_count,
     check_dtype,
     check_option,
     check_working_memory,
     prepare_out,
 )
+from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
+from skinfluence.problem.ranking import RankedSamples, reduced
 
 __all__ = ["InfluenceAnswers"]
 
 
-class InfluenceAnswers:
+class InfluenceAnswers(RankedSamples):
     """Influence functions, see `methods.influence`."""
 
     def sample_loss(self, X, y):
@@ -96,9 +98,13 @@ class InfluenceAnswers:
     ):
         self.refuse_dask("influence_loss_chunked", X, y)
         check_working_memory(working_memory)
+        chunks = self.query_chunks(X, self.check_query(X, y), working_memory, hessian_solver)
+        return reduced(chunks, reduce_func)
+
+    def query_chunks(self, X, query, working_memory, hessian_solver):
+        """Generate the influence on scalars with the queries' gradients, in blocks."""
         state = self.influence_state(hessian_solver)
-        query = self.check_query(X, y)
-        return _chunks(state.point, state.factor, query, reduce_func, working_memory)
+        return _chunks(state.point, state.factor, query, working_memory)
 
     def influence_prediction(
         self,
@@ -207,53 +213,104 @@ class InfluenceAnswers:
         state = self.influence_state(hessian_solver)
         return influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
 
-    def influential_samples(
-        self,
-        X,
-        y,
-        n_influential=10,
-        *,
-        order="absolute",
-        average=False,
-        return_influence=True,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        check_option("order", order, influence.ORDERS)
+    def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
+        """Return (influence, indices) of the k samples that rank first, best first."""
         state = self.influence_state(hessian_solver, _n_solves(X, average))
-        n = state.point.objective.n_rows
-        check_count("n_influential", n_influential, n)
-        query = self.check_query(X, y)
+        if y is None:
+            query = self.prediction_query(X, state.point.theta)
+        else:
+            query = self.check_query(X, y)
         if distributed.is_distributed(state.point, query):
-            values, indices = distributed.most_influential(
-                state.point, state.factor, query, n_influential, order, average=average
+            return distributed.most_influential(
+                state.point,
+                state.factor,
+                query,
+                k,
+                order,
+                average=average,
+                of_predictions=y is None,
             )
-        elif average:
+        if average:
             V = query.sum()[None] / len(query)
             values, indices = influence.most_influential(
-                state.point, state.factor, V, n_influential, order
+                state.point, state.factor, V, k, order
             )
-            values, indices = values[0], indices[0]
-        else:
-            values, indices = influence.most_influential_queries(
-                state.point, state.factor, query, n_influential, order, n_jobs=n_jobs
+            return values[0], indices[0]
+        return influence.most_influential_queries(
+            state.point, state.factor, query, k, order, n_jobs=n_jobs
+        )
+
+    def prediction_query(self, X, theta):
+        """Return the gradients of the queries' predictions at theta, as `GradientRows`.
+
+        For dask arrays, return a `DistributedPoint` with the queries.
+
+        The prediction is the response that has influence. If it has a value for each class,
+        it is the value of the predicted class.
+        """
+        method = self.response_method("auto")
+        self.check_one_prediction()
+        if distributed.is_dask(X):
+            value = self.estimator.classes_[0] if self.is_classifier else 1.0
+            return self.dask_queries(
+                self.formulation, X, distributed.constant_target(X, value)
             )
-        return (values, indices) if return_influence else indices
+        design = self.check_X(self.formulation, X)
+        raw_gradient = np.empty((design.n_rows, self.n_scores))
+        for block in row_blocks(design.n_rows, 8 * 4 * self.n_scores**2):
+            raw = design.take(block).predict(theta)
+            raw_gradient[block] = self.prediction_gradient(method, raw)
+        return GradientRows(design, raw_gradient)
+
+    def evaluated_theta(self, hessian_solver):
+        """Return the parameters at which influence is evaluated."""
+        return self.state(hessian_solver, quiet=True).point.theta
+
+    def check_one_prediction(self):
+        """Raise if no single value stands for the prediction of a sample."""
+        if not self.is_classifier and self.formulation.layout.n_predictions > 1:
+            raise ValueError(
+                f"This {self.name} predicts {self.formulation.layout.n_predictions} targets, "
+                "and influential_samples without y ranks by a single number. Pass y for the "
+                "influence on the loss, or use influence_prediction."
+            )
+        if self.is_classifier and not self.responses.has_class_values(self.estimator):
+            raise ValueError(
+                f"The decision function of this {self.name} has a value for each pair of "
+                "classes, and influential_samples without y needs one for each class. Use "
+                "decision_function_shape='ovr', or influence_prediction."
+            )
+
+    def prediction_gradient(self, method, raw):
+        """Return the gradient of the predictions in raw predictions, both (m, K)."""
+        jacobian = self.raw_jacobian(method, self.formulation)
+        J = None if jacobian is None else jacobian(raw)
+        if J is None:
+            J = np.broadcast_to(np.eye(raw.shape[1]), (*raw.shape, raw.shape[1]))
+        return J[np.arange(len(raw)), self.decisive(raw) if J.shape[1] > 1 else 0]
+
+    def decisive(self, raw):
+        """Return the codes of the predicted classes, (m,)."""
+        return np.searchsorted(
+            self.estimator.classes_, self.responses.labels(self.estimator, raw)
+        )
 
     def response_jacobian(self, method, design, point):
         """Return d response / d raw prediction as a function of a block, and its shape.
 
         The function is None if the response is the raw prediction.
         """
-        function, trailing = _jacobian(self.jacobian(method), design, point.theta)
+        function, trailing = _jacobian(
+            self.raw_jacobian(method, point.objective.formulation), design, point.theta
+        )
         return function, () if self.is_flat_response(method) else trailing
 
-    def jacobian(self, method):
-        """Return d response / d raw prediction as a function of raw predictions, or None."""
-        if method == "decision_function":
-            transform = self.responses.transform(self.estimator)
-            return None if transform is None else transform.jacobian
-        return self.formulation.loss.response_jacobian
+    def raw_jacobian(self, method, formulation):
+        """Return the function d response / d raw prediction, None for the identity."""
+        if method != "decision_function":
+            return formulation.loss.response_jacobian
+        transform = self.responses.transform(self.estimator)
+        return None if transform is None else transform.jacobian
 
     def is_flat_response(self, method):
         """Return whether a response is one number for a sample."""
@@ -262,7 +319,7 @@ class InfluenceAnswers:
     def lazy_influence_prediction(self, state, X, method, dtype, out):
         """Return `influence_prediction` as a dask array."""
         dtype, theta = self.lazy_dtype(dtype, out), state.point.theta
-        jacobian, n_responses = self.jacobian(method), len(theta)
+        jacobian, n_responses = self.raw_jacobian(method, self.formulation), len(theta)
         first = None if jacobian is None else jacobian(np.zeros((1, len(theta))))
         if first is None:
             jacobian = None
@@ -349,11 +406,10 @@ def _jacobian(jacobian, design, theta):
     return lambda block: jacobian(design.take(block).predict(theta)), first.shape[1:2]
 
 
-def _chunks(point, factor, query, reduce_func, working_memory):
-    """Generate `influence_loss` in blocks, see `influence_loss_chunked`."""
+def _chunks(point, factor, query, working_memory):
+    """Generate the influence on queries in blocks, see `influence_loss_chunked`."""
     n = point.objective.n_rows
     for block in influence.influence_blocks(
         point, factor, query, working_memory=working_memory, row_bytes=8 * n
     ):
-        chunk = influence.influence_of(point, factor, query.take(block))
-        yield chunk if reduce_func is None else reduce_func(chunk, block.start)
+        yield influence.influence_of(point, factor, query.take(block))

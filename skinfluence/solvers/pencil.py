@@ -27,7 +27,8 @@ class PencilFactor(Factor):
 
     def __init__(self, point):
         super().__init__(point)
-        share = point.objective.formulation.penalty_share
+        # The share of a fixed parameter is not part of the problem.
+        share = point.objective.formulation.penalty_share * point.objective.free
         self.blocks = []
         for outputs, block in point.hessian_blocks():
             upper = np.triu(block)
@@ -59,6 +60,13 @@ class PencilFactor(Factor):
         for k, mu, B in self.blocks:
             out[:, k] = ((V[:, k] @ B) / (1.0 - t * mu)) @ B.T
         return self.point.objective.freeze(out)
+
+    def determinant(self, t):
+        """Return det(H - t P) / det(H) for weights t (m,), one for each output, (m, K)."""
+        out = np.empty((len(t), self.point.theta.shape[0]))
+        for k, mu, _ in self.blocks:
+            out[:, k] = np.prod(1.0 - t[:, None] * mu, axis=1)
+        return out
 
 
 def _pencil(P, H):

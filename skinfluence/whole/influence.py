@@ -53,7 +53,7 @@ class WholeInfluence(RankedBlocks):
         return result
 
     def add_losses(self, sweep, X, query, block, out):
-        """Add the stages' contribution to the influence (m, n) on losses for a query block."""
+        """Add the stages' contribution to the influence (m, n) on a block of queries."""
         part = query.take(block)
         if self.scaled is not None:
             return sweep.add_scales(part.toarray(), out)
@@ -69,21 +69,16 @@ class WholeInfluence(RankedBlocks):
             samples.append(Sample(raw, query.design.take(row), query.raw_gradient[row]))
         return samples
 
-    def influence_loss_chunked(
-        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
-    ):
+    def query_chunks(self, X, query, working_memory, hessian_solver):
         sweep = self.sweep(hessian_solver)
-        query = self.check_query(X, y)
-        chunks = super().influence_loss_chunked(
-            X, y, working_memory=working_memory, hessian_solver=hessian_solver
-        )
+        chunks = super().query_chunks(X, query, working_memory, hessian_solver)
 
         def generate():
             start = 0
             for chunk in chunks:
                 block = slice(start, start + len(chunk))
                 self.add_losses(sweep, X, query, block, chunk)
-                yield chunk if reduce_func is None else reduce_func(chunk, start)
+                yield chunk
                 start = block.stop
 
         return generate()
