@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import skinfluence
+from benchmarks.__main__ import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -69,7 +70,8 @@ def test_the_changelog_is_dated_and_in_kinds():
     headings = re.findall(r"^## (.+)$", page, re.M)
     if headings[0] == "Unreleased":
         headings = headings[1:]
-    versions = [re.fullmatch(r"(\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)", one) for one in headings]
+    dated = re.compile(r"(\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)")
+    versions = [dated.fullmatch(heading) for heading in headings]
     assert all(versions)
     assert versions[0][1] == skinfluence.__version__
     dates = [date.fromisoformat(match[2]) for match in versions]
@@ -115,3 +117,23 @@ def test_the_readme_has_two_commands():
     blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)
     assert [block.count("\n") for block in blocks] == [1, 1]
     assert text("README.md").count("```sh") == 2
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^\| .+ \| `(.+?)` \|", text("doc/claims.md"), re.M)
+)
+def test_the_command_of_a_claim_exists(command):
+    program, *arguments = command.split()
+    if arguments[:2] == ["-m", "benchmarks"]:
+        assert set(arguments[2:]) <= set(BENCHMARKS)
+    elif arguments[:1] == ["-m"]:
+        assert (ROOT / (arguments[1].replace(".", "/") + ".py")).exists()
+    else:
+        assert program in {"python", "pytest", ".ci/release"}
+        assert all((ROOT / path).exists() for path in arguments or [program])
+
+
+def test_every_claim_has_a_command():
+    rows = re.findall(r"^\| (?!claim|-).+$", text("doc/claims.md"), re.M)
+    commands = re.findall(r"^\| .+ \| `(.+?)` \|", text("doc/claims.md"), re.M)
+    assert len(rows) == len(commands) > 20
