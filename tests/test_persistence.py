@@ -1,6 +1,6 @@
 """Pipelines, composites and moment models are the same after pickle and skops.
 
-SECURITY.md says what it means to load a model, and that data never run as code.
+SECURITY.md explains the risk of loading a model, and promises that data never run as code.
 """
 
 import ast
@@ -124,7 +124,7 @@ def test_a_model_is_the_same_after_it_was_stored(name):
     assert type(restored) is type(model)
     assert_same(restored, X, y, expected)
 
-    # skops does not write tables. Without the training data it writes what scikit-learn has.
+    # skops does not write tables, so the training data stay out.
     stored = skops.dumps(model.drop_training_data())
     types = skops.get_untrusted_types(data=stored)
     foreign = {path for path in types if not path.startswith("skinfluence.")}

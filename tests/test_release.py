@@ -54,6 +54,20 @@ def test_every_supported_python_is_tested():
     }
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github" / "workflows").iterdir()), ids=lambda path: path.stem
+)
+def test_workflows_hold_no_rights_but_those_of_publishing(path):
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    for name, job in workflow["jobs"].items():
+        expected = {"id-token": "write"} if name == "publish" else None
+        assert job.get("permissions") == expected
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
 def test_the_hooks_are_the_tools_of_the_checks():
     hooks = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"][0]["hooks"]
     tools = {tool for hook in hooks for tool in hook["additional_dependencies"][:1]}
