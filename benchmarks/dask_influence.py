@@ -2,7 +2,6 @@
 
 import logging
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -198,6 +197,8 @@ def _row(name, seconds, client, difference=None):
 
 def _peak_resident():
     """Return the largest resident memory of this process so far, in bytes."""
+    import resource  # not on Windows, where the other benchmarks run
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

@@ -94,7 +94,10 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 # Pages without pages below them have nothing to navigate in.
-PLAIN = "index installation getting_started supported_models mathematics internals changelog"
+PLAIN = (
+    "index installation getting_started supported_models mathematics internals policies "
+    "changelog"
+)
 html_sidebars = {page: [] for page in PLAIN.split()}
 html_theme_options = {
     "logo": {"text": "skinfluence"},
