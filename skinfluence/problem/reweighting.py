@@ -141,7 +141,9 @@ class ReweightAnswers:
         base = self.start_base(method, hessian_solver)
         whole = base.open is None and base.has_optimum
         objective = base.point.objective if whole else self.objective
-        weights = removal.Weights(objective, values, self.balances_by_weight)
+        fixed = self.fitted.params.get("class_weight") != "balanced"
+        by_weight = not fixed and self.balances_by_weight
+        weights = removal.Weights(objective, values, by_weight, removes=fixed)
         outcome = removal.reweight(base, weights, method, emit, **options)
         self.warn_of_weights(base, weights, outcome, method)
         if method == "influence" and base.open is not None:
@@ -157,12 +159,9 @@ class ReweightAnswers:
     @property
     def balances_by_weight(self):
         """Whether "balanced" class weights are computed from weights, not from counts."""
-        form, params = self.formulation, self.fitted.params
-        if params.get("class_weight") != "balanced" or form.class_weight is None:
-            return False
         objective = self.objective
         # Twice the weight for one class shows which sums the fit takes.
-        codes = form.target.class_codes(objective.target)
+        codes = self.formulation.target.class_codes(objective.target)
         weight = np.where(codes == codes[0], 2.0, 1.0)
         y = self.training_target
         counted, weighed = (

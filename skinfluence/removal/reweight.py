@@ -33,11 +33,15 @@ class Weights:
     balanced : bool, default=False
         Whether the class weights are c_k = S / (n_classes S_k), with the sums S and S_k of
         all sample weights and of those in class k, and so move with them.
+    removes : bool, default=True
+        Whether a weight of 0 is the removal of a row. It is not for class weights that count
+        rows, because a row without weight still counts.
     """
 
     objective: Any
     values: np.ndarray
     balanced: bool = False
+    removes: bool = True
 
     def __len__(self):
         return len(self.values)
@@ -84,7 +88,7 @@ class Weights:
 
         They remove up to `largest` rows each.
         """
-        if self.balanced:
+        if not self.removes:
             return np.empty(0, dtype=np.intp), []
         old = self.objective.sample_weight
         vectors, members = [], []

@@ -170,6 +170,9 @@ class WeightedStack:
 
     def take(self, chosen):
         """Return the stack for a subset of the vectors."""
+        chosen = np.arange(len(self))[chosen]
+        if len(chosen) == len(self):
+            return self
         part = object.__new__(WeightedStack)
         part.base = self.base
         for name, axis in (
