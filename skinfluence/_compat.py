@@ -36,6 +36,7 @@ __all__ = [
     "check_sample_weight",
     "draws_by_weight",
     "fitted_gamma",
+    "has_several_labels",
     "one_vs_one_decision",
     "rank_cutoff",
     "rank_unit",
@@ -89,6 +90,15 @@ def fitted_gamma(estimator):
     `fit` computes 'scale' from the training rows, which may not be available afterwards.
     """
     return getattr(estimator, "_gamma", None)
+
+
+def has_several_labels(ridge):
+    """Return whether a ridge classifier was fitted to an indicator matrix.
+
+    Its `classes_` are then the labels' positions, which classes may also be.
+    """
+    binarizer = getattr(ridge, "_label_binarizer", None)
+    return getattr(binarizer, "y_type_", "").startswith("multilabel")
 
 
 class WeightedScorer:

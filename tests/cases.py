@@ -89,6 +89,10 @@ def data(name):
     elif name == "wine":
         X, y = load_wine(return_X_y=True)
         X = scale(X)
+    elif name == "labels":
+        X, y = load_wine(return_X_y=True)
+        X = scale(X)
+        y = np.column_stack([y == 0, X[:, 0] > 0.5, y > 0]).astype(int)
     elif name == "diabetes":
         X, y = load_diabetes(return_X_y=True)
         X, y = X[:150] * 20, y[:150] / 77
@@ -346,6 +350,14 @@ CASES = [
         "ridge-classifier-cv",
         RidgeClassifierCV(alphas=[0.1, 0.7, 7.0], class_weight="balanced"),
         "wine",
+        gradient=RIDGE_CV,
+    ),
+    Case("ridge-classifier-labels", RidgeClassifier(solver="cholesky"), "labels"),
+    Case(
+        "ridge-classifier-labels-cv",
+        RidgeClassifierCV(alphas=[0.1, 0.7, 7.0]),
+        "labels",
+        False,
         gradient=RIDGE_CV,
     ),
     Case("ridge-bayesian", BayesianRidge(), "diabetes"),

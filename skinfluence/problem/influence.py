@@ -270,7 +270,7 @@ class InfluenceAnswers:
     def response_is_flat(self):
         """Whether decision_function or predict returns one number for a sample."""
         if self.is_classifier:
-            return len(self.estimator.classes_) == 2
+            return self.responses.is_flat(self.estimator)
         return self.has_flat_target
 
 
