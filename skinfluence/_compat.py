@@ -41,7 +41,9 @@ __all__ = [
     "rank_cutoff",
     "rank_unit",
     "scores_with_weights",
+    "target_scale",
     "write_libsvm",
+    "write_target_scale",
 ]
 
 
@@ -99,6 +101,16 @@ def has_several_labels(ridge):
     """
     binarizer = getattr(ridge, "_label_binarizer", None)
     return getattr(binarizer, "y_type_", "").startswith("multilabel")
+
+
+def target_scale(process):
+    """Return the mean and the deviation that a fitted Gaussian process gives its targets."""
+    return process._y_train_mean, process._y_train_std
+
+
+def write_target_scale(process, mean, deviation):
+    """Write the mean and the deviation of the targets into a fitted Gaussian process."""
+    process._y_train_mean, process._y_train_std = np.asarray(mean), np.asarray(deviation)
 
 
 class WeightedScorer:

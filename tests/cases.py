@@ -681,6 +681,20 @@ HINGES = [
 ]
 
 
+# Their mean target moves with the samples: no objective, and `test_normalised_process`.
+NORMALISED = [
+    Case(
+        f"process-{dataset}",
+        GaussianProcessRegressor(
+            kernels.RBF(3.0) + kernels.WhiteKernel(0.5), normalize_y=True
+        ),
+        dataset,
+        False,
+    )
+    for dataset in ("diabetes", "linnerud")
+]
+
+
 def frozen(case, fitted):
     """Return the case's unfitted estimator with what a fit chose as numbers.
 

@@ -393,7 +393,6 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
         linear_model.LogisticRegressionCV(refit=False, **LEGACY),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
         kernel_ridge.KernelRidge(alpha=0.0),
-        gaussian_process.GaussianProcessRegressor(normalize_y=True),
         gaussian_process.GaussianProcessRegressor(alpha=np.linspace(0.1, 0.2, 200)),
         gaussian_process.GaussianProcessRegressor(alpha=0.0, kernel=RBF(0.1), optimizer=None),
         linear_model.Lars(n_nonzero_coefs=2),

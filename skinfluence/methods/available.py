@@ -65,6 +65,13 @@ def why_not(estimator, name):
             "in closed form, and no optimum of an objective. Use influence_params, "
             "influence_functional or leave_out_params."
         )
+    if name in _OF_CURVATURE and estimator._has_moving_target:
+        return (
+            f"{owner.__name__}(normalize_y=True) has no {name}: `fit` computes the mean of y "
+            "before it minimises an objective, and its parameters are in closed form. Use the "
+            "influence and leave_out methods, or normalize_y=False on targets in standard "
+            "units."
+        )
     if name in _OF_CURVATURE and not estimator._has_curvature:
         remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
         if hasattr(owner, "smooth"):
