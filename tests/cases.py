@@ -43,6 +43,7 @@ from skinfluence.linear_model import (
     LassoCV,
     LassoLars,
     LassoLarsCV,
+    LassoLarsIC,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -680,6 +681,12 @@ HINGES = [
     ),
 ]
 
+
+# A coefficient is at the edge of 0, and derivatives are one-sided: `test_knots`.
+KNOTS = [
+    Case("lasso-lars-ic", LassoLarsIC(), "diabetes", False),
+    Case("lasso-lars-ic-bic", LassoLarsIC("bic"), "diabetes", False),
+]
 
 # Their mean target moves with the samples: no objective, and `test_normalised_process`.
 NORMALISED = [
