@@ -163,7 +163,7 @@ class ResampledPipeline(CompositeMixin, ChosenRows):
             The fitted pipeline.
         """
         found = convert_pipeline(clone(self.pipeline).fit(X, y), X, y, None, "pipeline")
-        vars(self).update(vars(found) | {"pipeline": self.pipeline})
+        self.__dict__.update(vars(found) | {"pipeline": self.pipeline})
         return self
 
 
