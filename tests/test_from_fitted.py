@@ -47,7 +47,17 @@ from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LassoLars, LogisticRegression, Ridge
 from skinfluence.methods import FittedMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, HINGES, LEGACY, MOMENTS, NEWTON, data, fit, sklearn_parent
+from tests.cases import (
+    CASES,
+    HINGES,
+    KNOTS,
+    LEGACY,
+    MOMENTS,
+    NEWTON,
+    data,
+    fit,
+    sklearn_parent,
+)
 from tests.test_discrete_stages import needs_splitter
 
 MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
@@ -578,7 +588,7 @@ def test_every_mirror_is_among_the_cases():
         for name in module.__all__
         if sklearn_parent(getattr(module, name)) is not None
     }
-    assert mirrors == {type(case.estimator) for case in [*MIRRORED, *MOMENTS]}
+    assert mirrors == {type(case.estimator) for case in [*MIRRORED, *KNOTS, *MOMENTS]}
 
 
 def test_sparse_training_data_and_transformers():
