@@ -62,7 +62,7 @@ class NormalisedProblem(RankedBlocks, Problem):
             )
         return objective
 
-    def warn_of_other_data(self, objective, guess):
+    def warn_of_other_data(self, objective, data, guess):
         theta, y = self.theta, objective.target
         deviation, coef = y - theta[:, -1], theta[:, :-1].T
         residual = deviation - self.products(objective, coef)
