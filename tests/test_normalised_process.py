@@ -156,6 +156,23 @@ def test_first_order_removal_is_the_sum_of_influences(fitted):
     np.testing.assert_allclose(raw, reg.predict(reg.X_train_) - own / len(y), rtol=1e-8)
 
 
+def test_other_weights_are_other_numbers_of_copies(fitted):
+    X, y, reg, plain = fitted
+    counts = np.arange(len(y)) % 3
+    rows = np.repeat(np.arange(len(y)), counts)
+    expected = clone(plain).fit(X[rows], y[rows]).predict(X)
+    found = reg.reweight_predict(X, counts, method="exact")[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+    without = np.where(np.arange(len(y)) == 4, 0.0, 1.0)
+    for method in ("influence", "newton"):
+        np.testing.assert_allclose(
+            reg.reweight_params(without, method=method),
+            reg.leave_out_params([[4]], method=method),
+            rtol=1e-8,
+            atol=1e-9,
+        )
+
+
 def test_updates_are_refits(fitted):
     X, y, reg, plain = fitted
     kept = np.delete(np.arange(len(y)), [2, 7])

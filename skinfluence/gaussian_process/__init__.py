@@ -2,6 +2,7 @@
 
 regressor.py    GaussianProcessRegressor, and the same process at a fixed kernel
 normalised.py   results for targets that `fit` centres and scales
+removal.py      removal, other weights and updates for these
 """
 
 from skinfluence.gaussian_process.regressor import GaussianProcessRegressor

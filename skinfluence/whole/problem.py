@@ -368,7 +368,7 @@ class MomentWholeProblem(  # type: ignore[misc]
 
 
 class NormalisedWholeProblem(  # type: ignore[misc]
-    WholeInfluence, WholeRemoval, _OfWhole, NormalisedPipelineProblem
+    WholeInfluence, WholeRemoval, WholeReweighting, _OfWhole, NormalisedPipelineProblem
 ):
     """The problem for a whole fit that ends in a process with normalised targets."""
 
