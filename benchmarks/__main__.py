@@ -12,6 +12,7 @@ from datetime import date
 from threadpoolctl import threadpool_limits
 
 from benchmarks import (
+    composites,
     conjugate_gradients,
     dask_influence,
     diagnostics,
@@ -44,6 +45,7 @@ MODULES = [
     stress,
     svm,
     diagnostics,
+    composites,
     dask_influence,
     reproduce_paper,
 ]

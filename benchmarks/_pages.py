@@ -22,6 +22,7 @@ NOT_STORED = {
     "removal_exact": "its table is in removal.md",
     "hinge_on_mnist": "its table is in svm.md",
     "label_errors": "its table is in diagnostics.md",
+    "composite_label_errors": "its table is in composites.md",
     "sign_flips": "its table is in diagnostics.md",
     "search": "its table is in diagnostics.md",
     "dask_influence": "its table is in large_data.md",

@@ -15,7 +15,7 @@ from skinfluence.inspection import most_influential_set, rank_label_errors
 from skinfluence.linear_model import LinearRegression, LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "flip", "messages"]
 
 _STRATEGIES = {  # the default first
     "relabel": {"strategy": "relabel"},
@@ -108,10 +108,10 @@ def _label_problems():
     yield "breast cancer", scale(X), y
     X, y = load_digits(return_X_y=True)
     yield "digits", X / 16, y
-    yield "SMS spam", *_messages()
+    yield "SMS spam", *messages()
 
 
-def _messages():
+def messages():
     """Return (X, y) of the SMS spam collection, dense: few words make that faster."""
     lines = shared("sms_spam.tsv").read_text(encoding="utf-8").splitlines()
     labels, texts = zip(*(line.split("\t", 1) for line in lines), strict=True)
@@ -121,7 +121,7 @@ def _messages():
 
 def _recalls(X, y, share, seed):
     """Return the recall of each strategy after flipping a share of the labels."""
-    labels, changed = _flip(y, share, seed)
+    labels, changed = flip(y, share, seed)
     clf = LogisticRegression(tol=1e-6, max_iter=1000).fit(X, labels)
     return [
         np.isin(rank_label_errors(clf, **options)[: len(changed)], changed).mean()
@@ -129,7 +129,7 @@ def _recalls(X, y, share, seed):
     ]
 
 
-def _flip(y, share, seed):
+def flip(y, share, seed):
     """Return labels of which a share is another class, and the samples concerned."""
     rng = np.random.default_rng(seed)
     classes, codes = np.unique(y, return_inverse=True)
@@ -280,7 +280,7 @@ def _classifications():
     kept = np.isin(y, (1, 7))
     yield "digits 1 against 7", X[kept] / 16, y[kept]
     yield "logistic, 2,000 x 20", *labelled(2000, 20)
-    yield "SMS spam", *_messages()
+    yield "SMS spam", *messages()
 
 
 def _fit(one, X, y):

@@ -16,7 +16,7 @@ from sklearn.utils import all_estimators
 
 from skinfluence.fitted import composites
 from skinfluence.unsupported import NOT_CONVEX, UNSUPPORTED
-from tests.cases import CASES, HINGES, MOMENTS, sklearn_parent
+from tests.cases import CASES, HINGES, KNOTS, MOMENTS, NORMALISED, sklearn_parent
 
 PAGE = Path(__file__).parent / "supported_models.md"
 
@@ -24,7 +24,7 @@ PAGE = Path(__file__).parent / "supported_models.md"
 def supported():
     """Return the cases of each mirrored class, by its name."""
     found = {}
-    for case in [*CASES, *HINGES, *MOMENTS]:
+    for case in [*CASES, *HINGES, *KNOTS, *NORMALISED, *MOMENTS]:
         if sklearn_parent(case.estimator) is not None:
             found.setdefault(type(case.estimator).__name__, []).append(case)
     return dict(sorted(found.items()))

@@ -36,11 +36,14 @@ __all__ = [
     "check_sample_weight",
     "draws_by_weight",
     "fitted_gamma",
+    "has_several_labels",
     "one_vs_one_decision",
     "rank_cutoff",
     "rank_unit",
     "scores_with_weights",
+    "target_scale",
     "write_libsvm",
+    "write_target_scale",
 ]
 
 
@@ -89,6 +92,25 @@ def fitted_gamma(estimator):
     `fit` computes 'scale' from the training rows, which may not be available afterwards.
     """
     return getattr(estimator, "_gamma", None)
+
+
+def has_several_labels(ridge):
+    """Return whether a ridge classifier was fitted to an indicator matrix.
+
+    Its `classes_` are then the labels' positions, which classes may also be.
+    """
+    binarizer = getattr(ridge, "_label_binarizer", None)
+    return getattr(binarizer, "y_type_", "").startswith("multilabel")
+
+
+def target_scale(process):
+    """Return the mean and the deviation that a fitted Gaussian process gives its targets."""
+    return process._y_train_mean, process._y_train_std
+
+
+def write_target_scale(process, mean, deviation):
+    """Write the mean and the deviation of the targets into a fitted Gaussian process."""
+    process._y_train_mean, process._y_train_std = np.asarray(mean), np.asarray(deviation)
 
 
 class WeightedScorer:

@@ -25,7 +25,7 @@ from skinfluence import (
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
-from skinfluence.methods.available import composite_last
+from skinfluence.methods.available import HasProblem, composite_last
 from skinfluence.pipeline import Pipeline
 from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
@@ -80,6 +80,10 @@ def from_fitted(
       every step.
     - A composite estimator, such as `VotingClassifier`, becomes this package's composite, and
       its members are converted, too, to any depth.
+    - A pipeline from imbalanced-learn becomes a `Pipeline`, too. If it has samplers that
+      choose rows, such as RandomUnderSampler, results belong to the samples before the
+      choice: those that were not chosen have no influence. The choice is frozen. Samplers
+      that make new rows, such as SMOTE, are refused.
     - A search is replaced by its `best_estimator_`. `FrozenEstimator`,
       `FixedThresholdClassifier` and `TunedThresholdClassifierCV` are replaced by their inner
       estimator.
@@ -172,6 +176,9 @@ def convert(obj, X, y, sample_weight, path, guess=None):
         vars(ours).update(vars(obj))
         ours._problem().adopt(X, y, sample_weight, path)
         return ours
+    if _chooses_rows(obj):
+        resampled = import_module("skinfluence.composite.resampled")
+        return resampled.convert_pipeline(obj, X, y, sample_weight, path)
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
@@ -208,6 +215,15 @@ def convert(obj, X, y, sample_weight, path, guess=None):
     mirror = _mirror(obj, path)
     mirror._problem().adopt(X, y, sample_weight, guess)
     return mirror
+
+
+def _chooses_rows(obj):
+    """Return whether a pipeline is from imbalanced-learn, or ours made from one."""
+    if not isinstance(obj, pipeline.Pipeline):
+        return isinstance(obj, HasProblem) and hasattr(obj, "sample_indices_")
+    steps = [step for _, step in obj.steps]
+    is_theirs = type(obj).__module__.startswith("imblearn.")
+    return is_theirs or any(hasattr(step, "fit_resample") for step in steps)
 
 
 def _inside(obj, path):

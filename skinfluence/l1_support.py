@@ -21,8 +21,12 @@ __all__ = [
     "is_optimum",
     "may_change",
     "on_support_of",
+    "other_side",
     "settle",
 ]
+
+# Largest distance from a bound, relative to it, of a gradient that counts as at the bound.
+_EDGE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +133,25 @@ def is_optimum(objective, theta):
     """Return whether theta (K, D), optimal on its support, minimises the whole objective."""
     gradient = objective.gradients(theta[None])[0]
     return objective.formulation.l1_support.holds(theta, gradient, objective.weight_sum)
+
+
+def other_side(objective, theta):
+    """Return the objective in which parameters at the edge of 0 are free, None without any.
+
+    If the gradient of a parameter at 0 is exactly at its bound, more weight on a row moves
+    the parameter and less weight does not, or the reverse.
+    """
+    form = objective.formulation
+    if not may_change(form):
+        return None
+    support, limit = form.l1_support, form.l1_support.total(objective.weight_sum)
+    gradient = objective.gradients(theta[None])[0]
+    fixed = support.penalised & ~support.free & (limit > 0)
+    edge = fixed & (np.abs(support.pull(gradient) - limit) <= _EDGE * limit)
+    if not edge.any():
+        return None
+    support = replace(support, sign=np.where(edge, -np.sign(gradient), support.sign))
+    return replace(objective, formulation=replace(form, l1_support=support))
 
 
 def settle(objective, theta, refit):

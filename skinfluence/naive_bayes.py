@@ -1,7 +1,13 @@
 """Naive Bayes classifiers of scikit-learn with influence."""
 
+from __future__ import annotations
+
+from typing import Self
+
+from numpy.typing import ArrayLike
 from sklearn import naive_bayes
 
+from skinfluence._typing import MatrixLike
 from skinfluence.moments import MomentMixin
 from skinfluence.moments.counts import (
     BernoulliMoments,
@@ -14,7 +20,57 @@ from skinfluence.moments.gaussian import GaussianMoments
 __all__ = ["BernoulliNB", "CategoricalNB", "ComplementNB", "GaussianNB", "MultinomialNB"]
 
 
-class GaussianNB(MomentMixin, naive_bayes.GaussianNB):
+class NaiveBayesMixin(MomentMixin):
+    """Influence methods for a naive Bayes classifier; list before scikit-learn's class."""
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Update the statistics by some samples, and drop the stored training data.
+
+        The statistics then belong to more samples than those from `fit`. To have influence,
+        call ``from_fitted(estimator, X, y)`` with all of them. `GaussianNB` takes its
+        `epsilon_` from the last call's samples alone, unless ``var_smoothing=0``, and then
+        its statistics are not those of one fit to all samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples; sparse if scikit-learn accepts it.
+        y : array-like of shape (n_samples,)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels in all calls; required in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights; None for ones.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skinfluence import from_fitted
+        >>> from skinfluence.naive_bayes import MultinomialNB
+        >>> X, y = load_digits(n_class=3, return_X_y=True)
+        >>> clf = MultinomialNB().fit(X[:500], y[:500]).partial_fit(X[500:], y[500:])
+        >>> from_fitted(clf, X, y).influence_loss(X[:2], y[:2]).shape
+        (2, 537)
+        """
+        super().partial_fit(  # type: ignore[misc]  # scikit-learn's class is listed after
+            X, y, classes=classes, sample_weight=sample_weight
+        )
+        self._problem().forget_fit()
+        return self
+
+
+class GaussianNB(NaiveBayesMixin, naive_bayes.GaussianNB):
     """Gaussian naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.GaussianNB`. The
@@ -47,7 +103,7 @@ class GaussianNB(MomentMixin, naive_bayes.GaussianNB):
     _moments = GaussianMoments
 
 
-class MultinomialNB(MomentMixin, naive_bayes.MultinomialNB):
+class MultinomialNB(NaiveBayesMixin, naive_bayes.MultinomialNB):
     """Multinomial naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.MultinomialNB`. The
@@ -73,7 +129,7 @@ class MultinomialNB(MomentMixin, naive_bayes.MultinomialNB):
     _row_checks = {"accept_sparse": "csr"}
 
 
-class ComplementNB(MomentMixin, naive_bayes.ComplementNB):
+class ComplementNB(NaiveBayesMixin, naive_bayes.ComplementNB):
     """Complement naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.ComplementNB`. The
@@ -100,7 +156,7 @@ class ComplementNB(MomentMixin, naive_bayes.ComplementNB):
     _row_checks = {"accept_sparse": "csr"}
 
 
-class BernoulliNB(MomentMixin, naive_bayes.BernoulliNB):
+class BernoulliNB(NaiveBayesMixin, naive_bayes.BernoulliNB):
     """Bernoulli naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.BernoulliNB`. The
@@ -126,7 +182,7 @@ class BernoulliNB(MomentMixin, naive_bayes.BernoulliNB):
     _row_checks = {"accept_sparse": "csr"}
 
 
-class CategoricalNB(MomentMixin, naive_bayes.CategoricalNB):
+class CategoricalNB(NaiveBayesMixin, naive_bayes.CategoricalNB):
     """Categorical naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.CategoricalNB`. The

@@ -3,10 +3,11 @@
 A classifier sets the class attribute `_responses` to an instance.
 """
 
+from skinfluence._compat import has_several_labels
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.pairs import PairDecision
 
-__all__ = ["PairResponses", "Responses"]
+__all__ = ["PairResponses", "Responses", "RidgeResponses"]
 
 
 class Responses:
@@ -25,8 +26,24 @@ class Responses:
         code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
         return model.classes_[code]
 
+    def is_flat(self, model):
+        """Return whether `decision_function` has one value for a sample."""
+        return len(model.classes_) == 2
+
     def check(self, response_method):
         """Raise if a response is not a function of the raw predictions."""
+
+
+class RidgeResponses(Responses):
+    """If there are several labels for each sample, each has its own decision value."""
+
+    def labels(self, model, raw):
+        if has_several_labels(model):
+            return (raw > 0).astype(int)
+        return super().labels(model, raw)
+
+    def is_flat(self, model):
+        return not has_several_labels(model) and super().is_flat(model)
 
 
 class PairResponses(Responses):

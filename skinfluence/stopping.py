@@ -329,6 +329,7 @@ _RULES = {
     "LassoCV": _coordinate_descent,
     "LassoLars": _direct,
     "LassoLarsCV": _direct,
+    "LassoLarsIC": _direct,
     "LinearRegression": _least_squares,
     "LinearSVC": _liblinear,
     "LinearSVR": _liblinear,

@@ -7,10 +7,18 @@ model has not seen in any method, and the error names them.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
-__all__ = ["ClassCodes", "OneVsOneLabels", "OneVsRestLabels", "RealTarget", "SignedLabels"]
+__all__ = [
+    "ClassCodes",
+    "LabelIndicators",
+    "OneVsOneLabels",
+    "OneVsRestLabels",
+    "RealTarget",
+    "SignedLabels",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,42 @@ class RealTarget:
     def decode(self, target):
         """Return the targets, shape (n, K)."""
         return target
+
+
+@dataclass(frozen=True)
+class LabelIndicators:
+    """Several labels for each sample: an indicator matrix (n, K) becomes -1 and +1."""
+
+    n_labels: int
+
+    def encode(self, y):
+        """Return the target, shape (n, K)."""
+        y = y.toarray() if issparse(y) else y
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if y.ndim != 2 or y.shape[1] != self.n_labels:
+            raise ValueError(
+                f"y has shape {y.shape}, but the model was fitted with {self.n_labels} labels "
+                "for each sample: pass one column of 0 and 1 for each label."
+            )
+        other = y[(y != 0) & (y != 1)]
+        if other.size:
+            raise ValueError(
+                f"y holds {other[0]:g}, but with several labels for each sample it is an "
+                "indicator matrix: pass 1 for the labels that a sample has and 0 for others."
+            )
+        return 2.0 * y - 1.0
+
+    def decode(self, target):
+        """Return the indicator matrix, shape (n, K)."""
+        return (target > 0).astype(np.intp)
+
+    def codes(self, y):
+        """Raise, because there are no classes of which a sample has one."""
+        raise ValueError(
+            f"This model has {self.n_labels} labels for each sample, and no classes of which "
+            "a sample has one. Use influence_prediction, which has an entry for each label, "
+            "or a model for one label."
+        )
 
 
 def _unique(y):

@@ -8,10 +8,6 @@ from sklearn.base import is_classifier
 __all__ = ["NOT_CONVEX", "UNSUPPORTED", "why"]
 
 _GROUPS = "norms of groups are curved on their support, so fixed signs do not make them linear"
-_KNOT = (
-    "a coefficient leaves or reaches 0 exactly at the alpha that it chooses, and the "
-    "derivatives on the two sides differ"
-)
 _NU = "nu bounds sums over the rows, so the multipliers of all rows depend on each other"
 _ORDER = "it makes a single pass, and the result depends on the order of the samples"
 
@@ -28,7 +24,6 @@ UNSUPPORTED = {
         "it is a projection without parameters",
         None,
     ),
-    "LassoLarsIC": ("as Lasso, by least angles", _KNOT, "LassoLarsCV"),
     "MultiTaskElasticNet": (
         "squared error and the norm of each feature's coefficients",
         _GROUPS,

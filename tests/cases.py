@@ -43,6 +43,7 @@ from skinfluence.linear_model import (
     LassoCV,
     LassoLars,
     LassoLarsCV,
+    LassoLarsIC,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -89,6 +90,10 @@ def data(name):
     elif name == "wine":
         X, y = load_wine(return_X_y=True)
         X = scale(X)
+    elif name == "labels":
+        X, y = load_wine(return_X_y=True)
+        X = scale(X)
+        y = np.column_stack([y == 0, X[:, 0] > 0.5, y > 0]).astype(int)
     elif name == "diabetes":
         X, y = load_diabetes(return_X_y=True)
         X, y = X[:150] * 20, y[:150] / 77
@@ -346,6 +351,14 @@ CASES = [
         "ridge-classifier-cv",
         RidgeClassifierCV(alphas=[0.1, 0.7, 7.0], class_weight="balanced"),
         "wine",
+        gradient=RIDGE_CV,
+    ),
+    Case("ridge-classifier-labels", RidgeClassifier(solver="cholesky"), "labels"),
+    Case(
+        "ridge-classifier-labels-cv",
+        RidgeClassifierCV(alphas=[0.1, 0.7, 7.0]),
+        "labels",
+        False,
         gradient=RIDGE_CV,
     ),
     Case("ridge-bayesian", BayesianRidge(), "diabetes"),
@@ -666,6 +679,26 @@ HINGES = [
         "diabetes",
         container=sparse.csr_array,
     ),
+]
+
+
+# A coefficient is at the edge of 0, and derivatives are one-sided: `test_knots`.
+KNOTS = [
+    Case("lasso-lars-ic", LassoLarsIC(), "diabetes", False),
+    Case("lasso-lars-ic-bic", LassoLarsIC("bic"), "diabetes", False),
+]
+
+# Their mean target moves with the samples: no objective, and `test_normalised_process`.
+NORMALISED = [
+    Case(
+        f"process-{dataset}",
+        GaussianProcessRegressor(
+            kernels.RBF(3.0) + kernels.WhiteKernel(0.5), normalize_y=True
+        ),
+        dataset,
+        False,
+    )
+    for dataset in ("diabetes", "linnerud")
 ]
 
 

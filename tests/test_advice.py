@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline as sk_pipeline
 from sklearn.preprocessing import StandardScaler, scale
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.fixes import parse_version
 
 from skinfluence import from_fitted
@@ -120,9 +121,15 @@ ADVICE = [
     ),
     row(
         "several labels",
-        lambda: RidgeClassifier().fit(X, np.c_[Y, 1 - Y]).self_influence(),
-        r"fit Ridge on targets of -1 and \+1",
-        lambda: Ridge().fit(X, 2.0 * np.c_[Y, 1 - Y] - 1).self_influence(),
+        lambda: (
+            RidgeClassifier(class_weight="balanced").fit(X, np.c_[Y, 1 - Y]).self_influence()
+        ),
+        r"use class_weight=None, and pass .*compute_sample_weight\('balanced', y\)",
+        lambda: (
+            RidgeClassifier()
+            .fit(X, np.c_[Y, 1 - Y], compute_sample_weight("balanced", np.c_[Y, 1 - Y]))
+            .self_influence()
+        ),
     ),
     row(
         "LogisticRegressionCV(refit=False)",

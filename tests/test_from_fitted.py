@@ -47,7 +47,17 @@ from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LassoLars, LogisticRegression, Ridge
 from skinfluence.methods import FittedMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
-from tests.cases import CASES, HINGES, LEGACY, MOMENTS, NEWTON, data, fit, sklearn_parent
+from tests.cases import (
+    CASES,
+    HINGES,
+    KNOTS,
+    LEGACY,
+    MOMENTS,
+    NEWTON,
+    data,
+    fit,
+    sklearn_parent,
+)
 from tests.test_discrete_stages import needs_splitter
 
 MIRRORED = [c for c in [*CASES, *HINGES] if sklearn_parent(c.estimator) is not None]
@@ -393,7 +403,6 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
         linear_model.LogisticRegressionCV(refit=False, **LEGACY),
         svm.LinearSVC(multi_class="crammer_singer", max_iter=100_000),
         kernel_ridge.KernelRidge(alpha=0.0),
-        gaussian_process.GaussianProcessRegressor(normalize_y=True),
         gaussian_process.GaussianProcessRegressor(alpha=np.linspace(0.1, 0.2, 200)),
         gaussian_process.GaussianProcessRegressor(alpha=0.0, kernel=RBF(0.1), optimizer=None),
         linear_model.Lars(n_nonzero_coefs=2),
@@ -579,7 +588,7 @@ def test_every_mirror_is_among_the_cases():
         for name in module.__all__
         if sklearn_parent(getattr(module, name)) is not None
     }
-    assert mirrors == {type(case.estimator) for case in [*MIRRORED, *MOMENTS]}
+    assert mirrors == {type(case.estimator) for case in [*MIRRORED, *KNOTS, *MOMENTS]}
 
 
 def test_sparse_training_data_and_transformers():

@@ -28,6 +28,8 @@ def grown(case, n):
         return X, np.where(noisy > 0, "malignant", "benign")
     if case.dataset == "wine":
         return X, np.digitize(noisy, [-0.7, 0.7])
+    if case.dataset == "labels":
+        return X, np.column_stack([noisy > -0.7, noisy > 0.7, X[:, 0] > 0]).astype(int)
     if case.dataset == "counts":
         return X, rng.poisson(np.exp(0.5 * eta)).astype(float)
     if case.dataset == "amounts":

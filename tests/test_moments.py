@@ -262,6 +262,74 @@ def test_removal_is_the_refit(case):
         np.testing.assert_allclose(losses[:, g], expected, rtol=1e-6, atol=1e-9)
 
 
+def test_relabelling_is_the_difference_of_two_influences(case):
+    _, X, y, _, ours = case
+    labels = np.unique(y)
+    y_new = labels[(np.searchsorted(labels, y) + 1) % len(labels)]
+    y_new[:2] = y[:2]
+    params = ours.influence_params(X, y_new) - ours.influence_params(X, y)
+    expected = ours.loss_gradient(X[:5], y[:5]) @ params.T
+    found = ours.influence_relabel(X[:5], y[:5], y_new=y_new)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+    assert not found[:, :2].any()
+    with pytest.raises(ValueError, match="y_new holds 3 targets"):
+        ours.influence_relabel(X[:5], y[:5], y_new=y[:3])
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_relabelling_is_the_derivative_as_copies_change_their_label(scaled):
+    X, y = data("iris")
+    pipe = make_pipeline(*([StandardScaler()] if scaled else []), GaussianNB()).fit(X, y)
+    hard = np.argsort(-pipe.sample_loss(X, y))[:5]
+    relabelled = np.where(np.arange(len(y)) == 3, 1, y)
+    found = []
+    for m in (32, 64, 128):  # copies of every row, and one copy with the other label
+        rows, losses = np.tile(X, (m, 1)), []
+        for labels in (relabelled, y):
+            again = clone(pipe).fit(rows, np.concatenate([labels, *[y] * (m - 1)]))
+            losses.append(again.sample_loss(X[hard], y[hard]))
+        found.append(len(y) * m * (losses[0] - losses[1]))
+    first = 2 * found[1] - found[0], 2 * found[2] - found[1]
+    expected = (4 * first[1] - first[0]) / 3
+    moved = pipe.influence_relabel(X[hard], y[hard], y_new=relabelled)[:, 3]
+    np.testing.assert_allclose(moved, expected, rtol=1e-2, atol=1e-3 * np.abs(moved).max())
+
+
+PARTIAL = [
+    MultinomialNB(),
+    ComplementNB(),
+    BernoulliNB(binarize=8),
+    CategoricalNB(min_categories=17),
+    GaussianNB(var_smoothing=0),
+]
+
+
+@pytest.mark.parametrize("estimator", PARTIAL, ids=lambda one: type(one).__name__)
+def test_partial_fit_forgets_the_data_and_all_of_them_give_the_fit(estimator):
+    X, y = data("cancer") if isinstance(estimator, GaussianNB) else data("digits")
+    kept, more = np.arange(len(y)) % 3 > 0, np.arange(len(y)) % 3 == 0
+    ours, whole = clone(estimator).fit(X[kept], y[kept]), clone(estimator).fit(X, y)
+    with pytest.raises(ValueError, match="features"):
+        ours.partial_fit(X[:, 1:], y)
+    assert ours.influence_params().shape[0] == kept.sum()
+    ours.partial_fit(X[more], y[more])
+    for call in (ours.influence_params, ours.leave_out_params, ours.self_influence):
+        with pytest.raises(TrainingDataMissingError, match="from_fitted"):
+            call()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = from_fitted(ours, X, y)
+    np.testing.assert_allclose(again.params_, whole.params_)
+    np.testing.assert_allclose(again.self_influence(), whole.self_influence())
+
+
+def test_partial_fit_without_one_fit_of_the_same_statistics_warns():
+    X, y = data("iris")
+    ours = GaussianNB(var_smoothing=0.1).partial_fit(X[:30], y[:30], classes=np.unique(y))
+    with pytest.warns(InfluenceWarning, match="not those that this"):
+        from_fitted(ours.partial_fit(X[30:], y[30:]), X, y)
+
+
 def test_first_order_removal_is_the_sum_of_influences(case):
     _, _, y, w, ours = case
     params = ours.influence_params()
@@ -537,12 +605,14 @@ def test_methods_of_objectives_are_hidden_with_a_reason():
         "newton_step",
         "solve_hessian",
         "split_params",
-        "influence_relabel",
     ):
         assert not hasattr(ours, name)
     with pytest.raises(AttributeError) as error:
         ours.convergence_report()
     assert "closed form" in str(error.value.__cause__)
+    with pytest.raises(AttributeError) as error:
+        ours.influence_summary()
+    assert "self_influence, and leave_out_predict" in str(error.value.__cause__)
 
 
 def test_samples_of_weight_zero():

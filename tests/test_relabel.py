@@ -8,12 +8,14 @@ from tests.cases import CASES, NEWTON, data, frozen, relative_error
 
 STEP = 1e-4
 NAMES = ["binary", "binary-class-weight", "softmax-balanced", "ridge-targets", "poisson"]
-NAMES += ["smooth-hinge-classes", "squared-hinge-balanced"]
+NAMES += ["smooth-hinge-classes", "squared-hinge-balanced", "ridge-classifier-labels"]
 
 
 def new_targets(case, y):
     if y.dtype.kind == "f":
         return y[::-1].copy()
+    if y.ndim == 2:
+        return 1 - y
     classes = np.unique(y)
     return classes[(np.searchsorted(classes, y) + 1) % len(classes)]
 

@@ -71,13 +71,6 @@ def test_a_mean_over_folds_has_no_objective():
         clf.influence_params()
 
 
-def test_several_labels_for_each_sample_are_refused():
-    X, y, _ = data("wine")
-    clf = RidgeClassifier().fit(X, np.column_stack([y == 0, X[:, 0] > 0]).astype(int))
-    with pytest.raises(UnsupportedEstimatorError, match="fit Ridge on targets"):
-        clf.influence_params()
-
-
 @pytest.mark.parametrize("estimator", [RidgeCV(), LassoCV(), LogisticRegressionCV(**SEARCH)])
 def test_metadata_routing_reaches_fit(estimator):
     with sklearn.config_context(enable_metadata_routing=True):

@@ -195,13 +195,14 @@ class CompositeRemoval:
         scores = np.empty(data.n_rows)
         for row, model in self.each(groups, method, refine=refine, **options):
             model = self.estimator if model is None else model
-            X, y = take_rows(data.X, [row]), np.asarray(take_rows(data.y, [row]))
+            y = np.asarray(take_rows(data.y, [row]))
             if propose:
-                proposed[row] = model.predict(X)[0]
-            scores[row] = model.sample_loss(X, y)[0]
-            if relabel:
-                others = [label for label in self.estimator.classes_ if label != y[0]]
-                scores[row] -= min(model.sample_loss(X, np.array([o]))[0] for o in others)
+                proposed[row] = model.predict(take_rows(data.X, [row]))[0]
+            if relabel:  # the given label first, then the others, in one call
+                classes = self.estimator.classes_
+                y = np.concatenate([y, classes[classes != y[0]]])
+            losses = model.sample_loss(take_rows(data.X, [row] * len(y)), y)
+            scores[row] = losses[0] - min(losses[1:], default=0.0)
         return scores, proposed
 
     def leave_out_check(

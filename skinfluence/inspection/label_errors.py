@@ -82,7 +82,7 @@ def rank_label_errors(
       minimum of the objective; here the losses come from a model that has not seen the
       sample. With two classes the ranking equals that of "leave_out_loss". For a regressor
       the best other target is the prediction, which has the smallest possible loss, so the
-      two strategies agree.
+      two strategies agree. If samples have several labels, it is the best other set of them.
     - "leave_out_loss": loss under the model without sample j.
     - "self_influence": ``-self_influence``, the amount by which the sample lowers its own
       loss. This score is also high for unusual samples with correct labels.
@@ -209,6 +209,8 @@ def _loss_scores(problem, strategy, raw):
 def _best_other_loss(formulation, target, raw):
     """Return the smallest loss of each row over all other classes, (n,)."""
     encoder = formulation.target
+    if not hasattr(encoder, "classes"):
+        return _best_other_labels(formulation.loss, target, raw)
     codes = encoder.class_codes(target)
     best = np.full(len(codes), np.inf)
     for code, label in enumerate(encoder.classes):
@@ -217,3 +219,18 @@ def _best_other_loss(formulation, target, raw):
         loss = formulation.loss.loss(encoder.encode(labels), raw[other])
         best[other] = np.minimum(best[other], loss)
     return best
+
+
+def _best_other_labels(loss, target, raw):
+    """Return the smallest loss of each row over all other sets of labels, (n,).
+
+    The loss is a sum over labels, so each label changes it by itself.
+    """
+    given = loss.loss(target, raw)
+    change = np.empty(raw.shape)
+    for label in range(raw.shape[1]):
+        other = target.copy()
+        other[:, label] *= -1.0
+        change[:, label] = loss.loss(other, raw) - given
+    fall = np.minimum(change, 0.0).sum(axis=1)
+    return given + np.where(fall < 0, fall, change.min(axis=1))

@@ -18,7 +18,7 @@ from skinfluence.linear_model.bayes import ARDRegression, BayesianRidge
 from skinfluence.linear_model.glm import GammaRegressor, PoissonRegressor, TweedieRegressor
 from skinfluence.linear_model.huber import HuberRegressor
 from skinfluence.linear_model.lasso import ElasticNet, ElasticNetCV, Lasso, LassoCV
-from skinfluence.linear_model.least_angle import Lars, LassoLars, LassoLarsCV
+from skinfluence.linear_model.least_angle import Lars, LassoLars, LassoLarsCV, LassoLarsIC
 from skinfluence.linear_model.logistic import LogisticRegression, LogisticRegressionCV
 from skinfluence.linear_model.ridge import (
     LinearRegression,
@@ -41,6 +41,7 @@ __all__ = [
     "LassoCV",
     "LassoLars",
     "LassoLarsCV",
+    "LassoLarsIC",
     "LinearRegression",
     "LogisticRegression",
     "LogisticRegressionCV",

@@ -17,12 +17,21 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.linear_model.lasso import TIGHT_DESCENT, mean_squares
 from skinfluence.linear_model.ridge import least_squares
 from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.parameters import Coefficients
 from skinfluence.targets import RealTarget
 
-__all__ = ["Lars", "LassoLars", "LassoLarsCV"]
+__all__ = ["Lars", "LassoLars", "LassoLarsCV", "LassoLarsIC"]
 
 # If a path's last penalty is below this share of the first one, it counts as none.
 _END = 1e-10
+
+
+class _PathCoefficients(Coefficients):
+    """Coefficients at a knot: one that leaves the path there is 0 up to rounding."""
+
+    def read(self, model, layout):
+        coef, intercept = super().read(model, layout)
+        return np.where(np.abs(coef) > np.finfo(coef.dtype).eps, coef, 0.0), intercept
 
 
 class LeastAngleMixin(InfluenceEstimatorMixin):
@@ -172,6 +181,68 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
             The fitted estimator.
         """
         return self._fit_and_remember(X, y, **params)
+
+    def _formulate(self, y, sample_weight):
+        _check_both_signs(self)
+        return mean_squares(self, self.alpha_, 1.0)
+
+    def _chosen_params(self):
+        return {**super()._chosen_params(), "alpha": self.alpha_}
+
+    def _tight_params(self, params):
+        return TIGHT_DESCENT
+
+
+class LassoLarsIC(LeastAngleMixin, linear_model.LassoLarsIC):
+    """Lasso by least angle regression with an information criterion, with influence functions.
+
+    Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLarsIC`. The
+    objective is that of `LassoLars` at ``alpha_``, which is frozen. So is the estimate of
+    the noise, which only chooses it.
+
+    The criterion chooses a knot of the path, where a coefficient enters or leaves. This
+    coefficient is 0, and its gradient is at the bound of the penalty. Influence and removal by
+    one Newton step keep it at 0. For one sign of a change in weight this is the derivative;
+    for the other the coefficient moves, and a warning says how much the two derivatives
+    differ. "exact" removal is the refit. ``positive=True`` fits and predicts, but has no
+    influence here.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import LassoLarsIC
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> reg = LassoLarsIC(criterion="bic").fit(X, y)
+    >>> reg.leave_out_params([[0], [1, 2]], method="exact").shape
+    (2, 11)
+    """
+
+    _plain = linear_model.Lasso
+    _parameters = _PathCoefficients()
+
+    def fit(  # type: ignore[override]  # scikit-learn takes no Xy here
+        self, X: MatrixLike, y: ArrayLike, copy_X: bool | None = None
+    ) -> Self:
+        """Fit the model as scikit-learn does, and store the training data.
+
+        The arrays are kept by reference. Nothing is factorised until a method needs it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Target values.
+        copy_X : bool, default=None
+            None for the constructor's parameter. False is the same as True here, because the
+            estimator keeps X.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit_and_remember(X, y, copy_X=None if copy_X is None else True)
 
     def _formulate(self, y, sample_weight):
         _check_both_signs(self)

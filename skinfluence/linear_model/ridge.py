@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 from sklearn import linear_model
 
-from skinfluence._compat import rank_unit
+from skinfluence._compat import has_several_labels, rank_unit
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
-from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
+from skinfluence.responses import RidgeResponses
+from skinfluence.targets import LabelIndicators, OneVsRestLabels, RealTarget, SignedLabels
 
 __all__ = [
     "LinearRegression",
@@ -116,8 +117,11 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
     The intercepts are not penalised. Two classes are one problem; with more classes there is
     one problem for each class. In every problem a row has the weight for its own class.
     "balanced" class weights depend on the number of samples, not on sample weights.
-    ``positive=True`` works as in `Ridge`. If samples have several labels, the estimator fits
-    and predicts, but has no influence functions.
+    ``positive=True`` works as in `Ridge`.
+
+    If y is an indicator matrix, samples have several labels. There is one problem for each
+    label, and the loss of a sample is the sum over its labels. ``class_weight`` must then be
+    None.
 
     Examples
     --------
@@ -130,6 +134,7 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
     """
 
     _refits_on_all_rows = True
+    _responses = RidgeResponses()
 
     def _formulate(self, y, sample_weight):
         return _labelled(self, y, self.alpha)
@@ -179,7 +184,7 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifierCV`. The objective is that of
     `RidgeClassifier` at ``alpha_``, which is frozen, as are the class weights. Influence and
-    removal describe the model with this alpha.
+    removal describe the model with this alpha. An indicator matrix y works as there.
 
     Examples
     --------
@@ -192,6 +197,7 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
     """
 
     _refits_on_all_rows = True
+    _responses = RidgeResponses()
     _plain = linear_model.RidgeClassifier
 
     def _formulate(self, y, sample_weight):
@@ -238,12 +244,18 @@ def least_squares(layout, target, alpha, class_weight=None):
 
 def _labelled(estimator, y, alpha):
     """Return the formulation for squared error with labels -1 and +1."""
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        raise UnsupportedEstimatorError(
-            f"{type(estimator).__name__} with several labels for each sample has no influence "
-            "functions here: fit Ridge on targets of -1 and +1, which has the same objective."
-        )
     layout, classes = estimator._layout(), estimator.classes_
+    if has_several_labels(estimator):
+        if estimator.class_weight:
+            raise UnsupportedEstimatorError(
+                f"{type(estimator).__name__}(class_weight={estimator.class_weight!r}) with "
+                "several labels for each sample has no influence functions here: use "
+                "class_weight=None, and pass "
+                "sklearn.utils.class_weight.compute_sample_weight('balanced', y) as "
+                "sample_weight, which has the same objective."
+            )
+        form = least_squares(layout, LabelIndicators(layout.n_outputs), alpha)
+        return replace(form, l1_support=_support(estimator, layout))
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]

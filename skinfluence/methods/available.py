@@ -25,7 +25,6 @@ _OF_OBJECTIVES = (
     *_OF_COEFFICIENTS,
     *_OF_CURVATURE,
     "influence_perturbation",
-    "influence_relabel",
     "split_params",
 )
 
@@ -60,10 +59,19 @@ def why_not(estimator, name):
     """Return why an estimator lacks a method, or None if it has the method."""
     owner = type(estimator)
     if name in _OF_OBJECTIVES and not estimator._has_objective:
+        instead = "influence_params, influence_functional or leave_out_params"
+        if name == "influence_summary":
+            instead = "self_influence, and leave_out_predict for predictions"
         return (
             f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
-            "in closed form, and no optimum of an objective. Use influence_params, "
-            "influence_functional or leave_out_params."
+            f"in closed form, and no optimum of an objective with a Hessian. Use {instead}."
+        )
+    if name in _OF_CURVATURE and estimator._has_moving_target:
+        return (
+            f"{owner.__name__}(normalize_y=True) has no {name}: `fit` computes the mean of y "
+            "before it minimises an objective, and its parameters are in closed form. Use the "
+            "influence and leave_out methods, or normalize_y=False on targets in standard "
+            "units."
         )
     if name in _OF_CURVATURE and not estimator._has_curvature:
         remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"

@@ -135,6 +135,8 @@ class FittedMixin(ParameterMixin):
     _has_curvature = True
     #: Whether the parameters minimise an objective instead of having a closed form.
     _has_objective = True
+    #: Whether `fit` computes statistics of the targets, which change with the samples.
+    _has_moving_target = False
     #: scikit-learn class that refits the model, None for the class that defines `fit`.
     _plain: type | None = None
     #: Whether scikit-learn's refits stop far from the optimum at any tolerance.

@@ -253,6 +253,30 @@ class MomentData:
         run_blocks(work, blocks, n_jobs=n_jobs)
         return out
 
+    def relabelling(self, gN, gM, codes):
+        """Return S times the derivatives as weight moves from each row's class to another.
+
+        Parameters
+        ----------
+        gN, gM : ndarray of shape (m, B) and (m, B, s)
+            Pull-backs for m scalars.
+        codes : ndarray of shape (n,)
+            Each row's new class.
+
+        Returns
+        -------
+        ndarray of shape (m, n)
+            0 for rows that keep their class.
+        """
+        out = np.zeros((len(gN), self.n_rows))
+        changed = np.flatnonzero(codes != self.target)
+        for block in row_blocks(len(changed), 32 * self.n_terms + 16 * len(gN)):
+            rows = changed[block]
+            old, new = self.target[rows], codes[rows]
+            out[:, rows] = self.pulled(gN, gM, self.centred(rows, new), new)
+            out[:, rows] -= self.pulled(gN, gM, self.centred(rows, old), old)
+        return out * self.weight_sum
+
     def pulled(self, gN, gM, D, codes):
         """Return gN_k + gM_k . t for centred rows D (r, .) with classes k, (m, r)."""
         terms = self.model.terms(D)

@@ -287,6 +287,29 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         self._warn_of_weights(out)
         return out
 
+    def influence_relabel(
+        self,
+        X,
+        y,
+        *,
+        y_new,
+        hessian_solver="auto",
+        n_jobs=None,
+        dtype=None,
+        out=None,
+        verbose=0,
+    ):
+        query, data = self.check_query(X, y), self.data_of_fit
+        codes = self.check_new_target(y_new)
+        out = prepare_out(out, (len(query), data.n_rows), dtype)
+
+        def work(block):
+            V = query.take(block).toarray()
+            out[block] = data.relabelling(*data.model.pull(*data.sums, data.centres, V), codes)
+
+        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs, verbose=verbose)
+        return out
+
     def query_chunks(self, X, query, working_memory, hessian_solver):
         row_bytes = 8 * (self._width + 4 * query.theta.size)
         blocks = row_blocks(len(query), row_bytes, working_memory=working_memory)

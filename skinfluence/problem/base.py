@@ -62,7 +62,7 @@ class ProblemBase(SampleChecks, Doubts):
     @property
     def has_objective(self):
         """Whether the fit minimised an objective, for Newton steps and refits from a start."""
-        return self.estimator._has_objective
+        return self.estimator._has_objective and not self.estimator._has_moving_target
 
     @property
     def is_classifier(self):
@@ -156,10 +156,6 @@ class ProblemBase(SampleChecks, Doubts):
     def theta(self):
         """Parameters in mathematical form, (K, D)."""
         return self.formulation.layout.from_public(self.params)
-
-    @theta.setter
-    def theta(self, theta):
-        self.write(theta, self.parameters.ndims(self.estimator, self.layout))
 
     @theta.setter
     def theta(self, theta):

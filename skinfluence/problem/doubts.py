@@ -45,12 +45,29 @@ class Doubts:
                 "other signs, and results on the support of the fit are wrong. Call polish() "
                 "or refit with a smaller tol or a larger max_iter.",
             )
+        else:
+            self.warn_of_kink(state)
         if not state.is_near:
             warn(
                 f"The fit is not at its optimum: {state.distance}. Call polish() or refit "
                 "with a smaller tol or a larger max_iter; or the training arrays changed "
                 "since fit.",
             )
+
+    def warn_of_kink(self, state):
+        """Warn if a parameter is at the edge of 0, where one-sided derivatives differ."""
+        if state.kink is None:
+            return
+        edge, difference = state.kink
+        public = self.layout.to_public(edge.astype(np.float64))
+        names = [name for name, at in zip(self.param_names(), public, strict=True) if at]
+        warn(
+            f"The gradient of {', '.join(names[:4])}, which is 0, is exactly at the bound of "
+            "the penalty: the derivatives for more weight and for less weight differ, by "
+            f"{difference:.2g} of their size (root mean square over samples). Results to "
+            "first order and by one Newton step keep it at 0. Use the leave_out methods with "
+            "method='exact', or another alpha."
+        )
 
     def warn_of_lost_path(self, point):
         """Warn if a fit is far from its active set's optimum."""

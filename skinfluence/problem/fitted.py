@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from skinfluence import convergence, existence, removal
+import numpy as np
+
+from skinfluence import convergence, existence, l1_support, removal
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.layout import ParameterLayout
 from skinfluence.objective import Formulation, Objective
 
@@ -19,6 +22,8 @@ __all__ = ["GRADIENT_SHIFT_LIMIT", "FittedObjective", "State"]
 GRADIENT_SHIFT_LIMIT = 0.007
 # The limit for the largest change in a row's log curvature.
 CURVATURE_CHANGE_LIMIT = 0.1
+# Rows from which the difference between one-sided derivatives is estimated.
+_SOME_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +134,35 @@ class State:
         if doubt is None and not existence.may_lack_minimum(objective, self._rough_correction):
             return None
         return existence.find_recession(objective, self.point.theta)
+
+    @cached_property
+    def kink(self):
+        """The mask of parameters at the edge of 0 and how far one-sided derivatives differ.
+
+        None without such parameters. In one of a row's derivatives d, with the gradient g,
+        the parameters stay at 0, in the other they are free. The difference is relative, in
+        the norm of the Hessian, where d'Hd = g'd.
+        """
+        theta = self.point.theta
+        other = l1_support.other_side(self.point.objective, theta)
+        if other is None:
+            return None
+        n = self.point.objective.n_rows
+        some = np.unique(np.linspace(0, n - 1, min(n, _SOME_ROWS)).astype(np.intp))
+
+        def size(point, factor):
+            gradients = point.rows.take(some).toarray()
+            return float(np.sum(gradients * factor.solve(gradients)))
+
+        point = other.at(theta)
+        present = self.point.objective.formulation.l1_support
+        edge = other.formulation.l1_support.free & ~present.free
+        try:
+            free = size(point, self.solver.factorise(point))
+        except SingularHessianError:
+            return edge, np.inf
+        fixed = size(self.point, self.factor)
+        return edge, np.sqrt(max(free / fixed - 1.0, 0.0)) if fixed > 0 else np.inf
 
     @cached_property
     def _rough_correction(self):

@@ -149,18 +149,22 @@ class InfluenceAnswers(RankedSamples):
         self.refuse_dask("influence_relabel", X, y, y_new)
         state = self.influence_state(hessian_solver)
         query = self.check_query(X, y)
-        objective = state.point.objective
-        target = objective.formulation.target.encode(y_new)
-        if len(target) != objective.n_rows:
-            raise ValueError(
-                f"y_new holds {len(target)} targets, but there are {objective.n_rows} "
-                "training samples: give each of them one, the old one where nothing changes."
-            )
-        out = prepare_out(out, (len(query), objective.n_rows), dtype)
+        target = self.check_new_target(y_new)
+        out = prepare_out(out, (len(query), len(target)), dtype)
         rows = influence.relabel_rows(state.point, target)
         return influence.influence_loss(
             state.point, state.factor, query, out, rows=rows, n_jobs=n_jobs, verbose=verbose
         )
+
+    def check_new_target(self, y_new):
+        """Return encoded new targets, one for each training row."""
+        target = self.formulation.target.encode(y_new)
+        if len(target) != self.n_rows:
+            raise ValueError(
+                f"y_new holds {len(target)} targets, but there are {self.n_rows} "
+                "training samples: give each of them one, the old one where nothing changes."
+            )
+        return target
 
     def influence_functional(
         self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
@@ -381,7 +385,7 @@ class InfluenceAnswers(RankedSamples):
     def response_is_flat(self):
         """Whether decision_function or predict returns one number for a sample."""
         if self.is_classifier:
-            return len(self.estimator.classes_) == 2
+            return self.responses.is_flat(self.estimator)
         return self.has_flat_target
 
 

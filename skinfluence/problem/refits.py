@@ -114,7 +114,7 @@ class RefitAnswers:
         problem : Problem or None
             The refitted copy's problem.
         """
-        if self.is_classifier:
+        if hasattr(self.formulation.target, "classes"):
             present = np.unique(np.asarray(y)[sample_weight > 0])
             if not np.array_equal(present, self.estimator.classes_):
                 return None

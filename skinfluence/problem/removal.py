@@ -169,6 +169,8 @@ class RemovalAnswers:
             return removal.base_of_part(objective, self.theta, solver, recession)
         if method == "influence" and state is not None:
             self.warn_of_mixing(state)
+        if method != "exact" and state is not None:
+            self.warn_of_kink(state)
         with self.naming_directions():
             if state is not None:
                 optimum = state.optimum

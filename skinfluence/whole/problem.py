@@ -17,8 +17,9 @@ from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
+from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
-from skinfluence.moments import MomentMixin, MomentProblem
+from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.registry import learns_from_rows, make_chain
 from skinfluence.steps import (
@@ -129,6 +130,10 @@ class PipelineProblem(_OfPipeline, Problem):
 
 class MomentPipelineProblem(_OfPipeline, MomentProblem):
     """The last step's problem, for raw samples, if it is a moment model."""
+
+
+class NormalisedPipelineProblem(_OfPipeline, NormalisedProblem):
+    """The last step's problem, for raw samples, if it is a process with normalised targets."""
 
 
 class _OfWhole:
@@ -362,16 +367,34 @@ class MomentWholeProblem(  # type: ignore[misc]
         return MomentSweep(self)
 
 
+class NormalisedWholeProblem(  # type: ignore[misc]
+    WholeInfluence, WholeRemoval, WholeReweighting, _OfWhole, NormalisedPipelineProblem
+):
+    """The problem for a whole fit that ends in a process with normalised targets."""
+
+    factor = None
+
+    def sweep(self, hessian_solver):
+        """Raise, because the kernel has no derivative in its samples."""
+        self.parameters.check_perturbable(self.objective)
+
+
+#: The problems of a pipeline's last step and of its whole fit, by the last step's own problem.
+_OF_PIPELINES = {
+    Problem: (PipelineProblem, WholeProblem),
+    MomentProblem: (MomentPipelineProblem, MomentWholeProblem),
+    NormalisedProblem: (NormalisedPipelineProblem, NormalisedWholeProblem),
+}
+
+
 def pipeline_problem(pipe):
     """Return the problem of a pipeline's last step."""
-    is_moments = isinstance(innermost(pipe), MomentMixin)
-    return (MomentPipelineProblem if is_moments else PipelineProblem)(pipe)
+    return _OF_PIPELINES[type(innermost(pipe)._problem())][0](pipe)
 
 
 def whole_problem(pipe):
     """Return the problem for a pipeline's whole fit."""
-    is_moments = isinstance(innermost(pipe), MomentMixin)
-    return (MomentWholeProblem if is_moments else WholeProblem)(pipe)
+    return _OF_PIPELINES[type(innermost(pipe)._problem())][1](pipe)
 
 
 def give_data(pipe, data):

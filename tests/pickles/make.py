@@ -21,7 +21,7 @@ import skinfluence
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.pipeline import make_pipeline
-from tests.cases import CASES, HINGES, data, fit, sklearn_parent
+from tests.cases import CASES, HINGES, KNOTS, data, fit, sklearn_parent
 
 HERE = Path(__file__).parent
 QUERIES = slice(0, 4)
@@ -38,7 +38,7 @@ def small(name):
 def examples():
     """Return one small fitted estimator of every class with its data, by name."""
     found = {}
-    for case in CASES + HINGES:
+    for case in CASES + HINGES + KNOTS:
         name = type(case.estimator).__name__
         if name not in found:
             X, y, w = small(case.dataset)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import cholesky
 from sklearn import gaussian_process
 
+from skinfluence._compat import target_scale, write_target_scale
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.kernels import Kernel
 from skinfluence.losses import SquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin
 from skinfluence.objective import Formulation
 from skinfluence.parameters import DualCoefficients
+from skinfluence.problem import Problem
 from skinfluence.targets import RealTarget
 
 __all__ = ["GaussianProcessRegressor"]
@@ -21,14 +26,19 @@ _BLOCK = 64
 
 
 class _ProcessCoefficients(DualCoefficients):
-    """Dual coefficients in `alpha_`, one column for each target, without intercepts."""
+    """Dual coefficients in `alpha_`, one column for each target.
+
+    With ``normalize_y=True`` they are multiplied by the targets' standard deviation, and the
+    targets' mean is the intercept. So predictions are on the scale of y.
+    """
 
     def kernel(self, model, X):
         # With two arguments scikit-learn's kernels leave out noise.
         return Kernel(model.kernel_, of_matrices=True)
 
     def problems(self, model):
-        return (1 if model.alpha_.ndim == 1 else model.alpha_.shape[1]), False
+        n_outputs = 1 if model.alpha_.ndim == 1 else model.alpha_.shape[1]
+        return n_outputs, model.normalize_y
 
     def n_training_rows(self, model):
         return model.alpha_.shape[0]
@@ -37,7 +47,10 @@ class _ProcessCoefficients(DualCoefficients):
         return slice(None), model.X_train_
 
     def read_dual(self, model, n):
-        return np.transpose(model.alpha_), np.zeros(np.shape(model.alpha_)[1:])
+        mean, deviation = target_scale(model)
+        if model.alpha_.ndim == 1:
+            mean, deviation = np.ravel(mean)[0], np.ravel(deviation)[0]
+        return np.transpose(model.alpha_ * deviation), mean
 
     def check_perturbable(self, objective):
         raise UnsupportedEstimatorError(
@@ -47,13 +60,18 @@ class _ProcessCoefficients(DualCoefficients):
         )
 
     def write_dual(self, model, coef, intercept, objective):
-        model.alpha_ = np.array(np.transpose(coef), order="C")
-        basis = objective.design.basis
+        target, basis = objective.target, objective.design.basis
+        target = target[:, 0] if coef.ndim == 1 else target
+        deviation = 1.0
+        if objective.formulation.layout.fit_intercept:
+            deviation = np.std(target, axis=0)
+            deviation = np.where(deviation > 0, deviation, 1.0)
+            write_target_scale(model, intercept, deviation)
+        model.alpha_ = np.array(np.transpose(coef) / deviation, order="C")
         if basis.X is model.X_train_:
             return
         model.X_train_ = basis.X
-        target = objective.target
-        model.y_train_ = target[:, 0].copy() if coef.ndim == 1 else target.copy()
+        model.y_train_ = (target - intercept) / deviation
         noise = objective.penalty[0, 0] / 2 / objective.sample_weight
         model.L_ = cholesky(basis.matrix + np.diag(noise), lower=True)
 
@@ -64,8 +82,8 @@ class FixedProcess(gaussian_process.GaussianProcessRegressor):
     It refits models with their kernel fixed. Row i has the noise variance noise / w_i.
     """
 
-    def __init__(self, kernel=None, noise=1e-10):
-        super().__init__(kernel=kernel, optimizer=None)
+    def __init__(self, kernel=None, noise=1e-10, normalize_y=False):
+        super().__init__(kernel=kernel, optimizer=None, normalize_y=normalize_y)
         self.noise = noise
 
     def fit(self, X, y, sample_weight=None):
@@ -100,8 +118,15 @@ class GaussianProcessRegressor(
     evidence would choose. `params_` contains the dual coefficients, ``alpha_``, target by
     target.
 
-    ``normalize_y=True``, noise that differs between samples, and kernels on objects other than
-    numeric rows fit and predict, but have no influence here.
+    With ``normalize_y=True``, f is m plus this sum, where m is the mean target, and the
+    objective has y - m instead of y. The kernel and v are those of the fit, for targets in
+    standard units; the mean and the standard deviation change with the samples, and the
+    latter cancels. Losses and predictions are on the scale of y. `params_` contains the dual
+    coefficients on this scale, ``alpha_`` times the standard deviation, and then m. Influence
+    and removal are in closed form.
+
+    Noise that differs between samples, and kernels on objects other than numeric rows fit and
+    predict, but have no influence here.
 
     Examples
     --------
@@ -128,14 +153,18 @@ class GaussianProcessRegressor(
             penalty=np.full(layout.shape, 2.0 * self._noise()),
         )
 
+    def _problem(self, method: str | None = None) -> Any:
+        return (NormalisedProblem if self._has_moving_target else Problem)(self)
+
+    @property
+    def _has_moving_target(self):
+        fitted = getattr(self, "_influence_problem", None)
+        if fitted is None or fitted.layout is None:
+            return self.normalize_y
+        return fitted.layout.fit_intercept
+
     def _noise(self):
         """Return the noise variance, or raise if it differs between samples."""
-        if self.normalize_y:
-            raise UnsupportedEstimatorError(
-                "GaussianProcessRegressor(normalize_y=True) takes the mean and the scale of y "
-                "from the samples, and has no influence function here: use normalize_y=False "
-                "and targets in standard units."
-            )
         if not self.kernel_.requires_vector_input:
             raise UnsupportedEstimatorError(
                 f"GaussianProcessRegressor(kernel={self.kernel_}) takes other objects than "
@@ -158,7 +187,11 @@ class GaussianProcessRegressor(
 
     def _chosen_params(self):
         penalty = self._problem().formulation.penalty
-        return {"kernel": self.kernel_, "noise": penalty[0, 0] / 2}
+        return {
+            "kernel": self.kernel_,
+            "noise": penalty[0, 0] / 2,
+            "normalize_y": self._has_moving_target,
+        }
 
     def _tight_params(self, params):
         return {}

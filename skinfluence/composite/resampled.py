@@ -1,0 +1,250 @@
+"""Pipelines with steps that choose rows, as in imbalanced-learn.
+
+Such a step has `fit_resample` and keeps the rows that it chose in `sample_indices_`. The
+model's training rows are these rows of the data, and each may occur several times. The
+pipeline without these steps, fitted on the chosen rows, is the single member of a composite.
+imbalanced-learn is not imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence._typing import MatrixLike
+from skinfluence.composite.mixin import CompositeMixin
+from skinfluence.composite.problem import CompositeProblem
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.fitted import convert
+from skinfluence.stages import learns_from_rows
+
+__all__ = ["ResampledPipeline", "convert_pipeline"]
+
+
+class ResampledProblem(CompositeProblem):
+    """One member on the rows that the samplers chose."""
+
+    path = "model_"
+    #: The loss is the model's own.
+    loss_method = None
+
+    def members(self):
+        return [self.estimator.model_]
+
+    def put(self, estimator, members):
+        estimator.model_ = members[0]
+
+    def targets(self, y):
+        return [(None, np.asarray(y))]
+
+    def drawn(self, data):
+        rows = self.estimator.sample_indices_
+        if rows.max() >= data.n_rows:
+            raise ValueError(
+                f"X has {data.n_rows} rows, but {self.samplers} chose row {rows.max()} of its "
+                "training data: pass the samples of the fit."
+            )
+        return [(rows, None)]
+
+    @property
+    def samplers(self):
+        """The class names of the steps that choose rows."""
+        return _names(step for _, step in _samplers(self.estimator.pipeline))
+
+    def tangent(self, X, method, moved):
+        return moved(0, method)
+
+    def resolve(self, groups, cv, method, refine):
+        rows = self.estimator.sample_indices_
+        warn(
+            f"Results without samples keep the choice of {self.samplers}, "
+            f"{len(np.unique(rows))} of {self.n_rows} samples: a refit chooses again among "
+            "the others, and differs by its choice, too."
+        )
+        return super().resolve(groups, cv, method, refine)
+
+    def model_on(self, X, y, sample_weight, method):
+        if not np.all(sample_weight == 1):
+            _refuse_weights(self.samplers)
+        return clone(self.estimator).fit(X, y)
+
+
+def _has(name):
+    """Return whether the model has a response, for `available_if`."""
+    return lambda pipe: hasattr(pipe.model_, name)
+
+
+class ChosenRows(BaseEstimator):
+    """Responses of a fitted pipeline without its samplers.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The fitted pipeline, with its samplers.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+
+    def __sklearn_tags__(self):
+        return get_tags(self.model_)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "model_")
+
+    @property
+    def classes_(self):
+        """The class labels."""
+        return self.model_.classes_
+
+    def predict(self, X):
+        """Return predictions."""
+        return self.model_.predict(X)
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X):
+        """Return probabilities."""
+        return self.model_.predict_proba(X)
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X):
+        """Return decision values."""
+        return self.model_.decision_function(X)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy of a classifier, R^2 of a regressor."""
+        measure = accuracy_score if is_classifier(self) else r2_score
+        return measure(y, self.predict(X), sample_weight=sample_weight)
+
+
+class ResampledPipeline(CompositeMixin, ChosenRows):
+    """A fitted pipeline with samplers, with influence of all samples that they saw.
+
+    `skinfluence.from_fitted` returns it. Samples that were not chosen have no influence, and
+    those chosen several times have that of all their copies. The choice is frozen: the
+    methods that remove samples warn, because a refit would choose again.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The fitted pipeline, with its samplers.
+
+    Attributes
+    ----------
+    model_ : Pipeline
+        The pipeline without its samplers, fitted on the chosen rows.
+    sample_indices_ : ndarray of int
+        The chosen training samples, in the order in which the model saw them.
+    """
+
+    _problem_class = ResampledProblem
+
+    def fit(self, X: MatrixLike, y: ArrayLike) -> Self:
+        """Fit a clone of the pipeline, and remember the samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples.
+        y : array-like of shape (n_samples,)
+            Their labels.
+
+        Returns
+        -------
+        self : object
+            The fitted pipeline.
+        """
+        found = convert_pipeline(clone(self.pipeline).fit(X, y), X, y, None, "pipeline")
+        self.__dict__.update(vars(found) | {"pipeline": self.pipeline})
+        return self
+
+
+def convert_pipeline(obj, X, y, sample_weight, path):
+    """Return `from_fitted` for a pipeline whose steps may choose rows.
+
+    Parameters
+    ----------
+    obj : Pipeline or ResampledPipeline
+        The fitted object.
+    X, y, sample_weight : array-like or None
+        The training data, before the choice.
+    path : str
+        The object's name in error messages.
+    """
+    check_is_fitted(obj)
+    if isinstance(obj, ResampledPipeline):
+        ours = object.__new__(ResampledPipeline)
+        vars(ours).update(vars(obj))
+    else:
+        samplers = _samplers(obj)
+        kept = [pair for pair in obj.steps if pair not in samplers]
+        model = Pipeline(
+            kept, transform_input=obj.transform_input, memory=obj.memory, verbose=obj.verbose
+        )
+        if not samplers:
+            return convert(model, X, y, sample_weight, path)
+        _check_order(obj, path)
+        ours = ResampledPipeline(obj)
+        ours.model_ = model
+        ours.sample_indices_ = _chosen([step for _, step in samplers], path)
+    if sample_weight is not None:
+        _refuse_weights(ours._problem().samplers)
+    ours._problem().adopt(X, y, None, path)
+    return ours
+
+
+def _samplers(pipe):
+    """Return the (name, step) pairs of the steps that choose rows."""
+    return [(name, step) for name, step in pipe.steps if hasattr(step, "fit_resample")]
+
+
+def _names(steps):
+    return ", ".join(type(step).__name__ for step in steps)
+
+
+def _chosen(samplers, path):
+    """Return the rows that the samplers chose, one after the other."""
+    rows = None
+    for step in samplers:
+        chosen = getattr(step, "sample_indices_", None)
+        if chosen is None or getattr(step, "shrinkage", None) is not None:
+            raise UnsupportedEstimatorError(
+                f"{path} is fitted on rows that {type(step).__name__} made, which are not "
+                "those of any training sample, so no sample has a weight in them. Use "
+                "RandomOverSampler or RandomUnderSampler without shrinkage, or "
+                "class_weight='balanced' without a sampler."
+            )
+        rows = np.asarray(chosen) if rows is None else rows[chosen]
+    return rows
+
+
+def _check_order(pipe, path):
+    """Raise if a step before a sampler learned from rows that the model did not see."""
+    last = max(k for k, pair in enumerate(pipe.steps) if pair in _samplers(pipe))
+    before = [
+        step
+        for _, step in pipe.steps[:last]
+        if not hasattr(step, "fit_resample") and learns_from_rows(step)
+    ]
+    if before:
+        sampler = type(pipe.steps[last][1]).__name__
+        raise UnsupportedEstimatorError(
+            f"In {path}, {_names(before)} learned from all samples and the model from those "
+            f"that {sampler} chose: influence through both is not known. Put {sampler} "
+            "first, or the fitted step into a sklearn.frozen.FrozenEstimator."
+        )
+
+
+def _refuse_weights(samplers):
+    raise UnsupportedEstimatorError(
+        f"A pipeline with {samplers} has no influence with sample weights, because the choice "
+        "of rows does not know them: leave out sample_weight."
+    )

@@ -1,0 +1,226 @@
+"""Removal from a Gaussian process with ``normalize_y=True``, in closed form.
+
+Let M^-1 = P, let b be the dual coefficients for all rows, c = P 1, and m' the mean target
+without the rows A. The coefficients without them are
+
+    a' = b' - (m' - m) c',   b' = b - P_A P_AA^-1 b_A,   c' = c - P_A P_AA^-1 c_A.
+"""
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky
+from sklearn.utils import check_random_state
+
+from skinfluence import removal
+from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.groups import check_indices
+from skinfluence.problem.refit_checks import choose_checks, compare_changes
+
+__all__ = ["NormalisedRemoval"]
+
+
+class NormalisedRemoval:
+    """Leave-one-out and group removal, other weights, and updates in place."""
+
+    def start_removal(self, groups, cv, method, refine=None):
+        """Check one call's arguments and return its `Groups`."""
+        check_option("method", method, removal.METHODS)
+        check_refine(refine, method)
+        groups = self.groups_for(groups, cv)
+        groups.check_leaves_weight(self.objective.sample_weight)
+        return groups
+
+    def each_without(self, groups, method, write, n_jobs, verbose):
+        """Call ``write(indices, members, theta)`` for blocks, theta is (g, K, n + 1)."""
+        n, theta = self.n_rows, self.theta
+        ones = self.solve(np.ones(n))
+        sizes = np.asarray([len(groups.rows(g)) for g in range(len(groups))])
+        width = 8 * n * (3 * int(sizes.max(initial=1)) + 3 * len(theta))
+
+        def work(block):
+            indices = np.arange(block.start, block.stop)
+            members = [groups.rows(g) for g in indices]
+            P = self.columns(np.concatenate(members).astype(np.intp))
+            ends = np.cumsum([0, *map(len, members)])
+            found = np.empty((len(members), *theta.shape))
+            for j, rows in enumerate(members):
+                part = P[:, ends[j] : ends[j + 1]]
+                found[j] = self.theta_without(rows, part, theta, ones, method)
+            write(indices, members, found)
+
+        blocks = row_blocks(len(groups), width, n_jobs=n_jobs)
+        run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
+
+    def theta_without(self, rows, P, theta, ones, method):
+        """Return theta (K, n + 1) without some rows; P has their columns of M^-1."""
+        coef, deviation, n = theta[:, :-1], self.deviations[rows], self.n_rows
+        out = np.empty(theta.shape)
+        if method == "influence":
+            shift = -deviation.sum(axis=0) / n
+            out[:, :-1] = coef - (P @ self.residuals[rows]).T - np.outer(shift, ones)
+        else:
+            shift = -deviation.sum(axis=0) / (n - len(rows))
+            both = np.column_stack([coef[:, rows].T, ones[rows]])
+            moved = (P @ np.linalg.solve(P[rows], both)).T
+            out[:, :-1] = coef - moved[:-1] - np.outer(shift, ones - moved[-1])
+            out[:, rows] = 0.0
+        out[:, -1] = theta[:, -1] + shift
+        return out
+
+    def leave_out_params(
+        self,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        return_bound=False,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        if return_bound:
+            raise UnsupportedEstimatorError(
+                f"return_bound of {self.name}: method='newton' is the refit, and needs no "
+                "bound. Leave it out."
+            )
+        groups = self.start_removal(groups, cv, method, refine)
+        out = prepare_out(out, (len(groups), len(self.params)), dtype)
+
+        def write(indices, members, theta):
+            out[indices] = self.layout.to_public(theta)
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return out
+
+    def leave_out_loss(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+        dtype=None,
+        out=None,
+    ):
+        formulation = self.objective.formulation
+        design, target = self.check_samples(formulation, X, y)
+        groups = self.start_removal(groups, cv, method, refine)
+        out = prepare_out(out, (design.n_rows, len(groups)), dtype)
+
+        def write(indices, members, theta):
+            removal.losses_into(out, indices, formulation.loss, design, target, theta)
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return out
+
+    def raw_without(
+        self,
+        groups=None,
+        cv=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        groups = self.start_removal(groups, cv, method, refine)
+        groups.partition()
+        design = self.objective.design
+        raw = np.empty((self.n_rows, self.n_scores))
+
+        def write(indices, members, theta):
+            for rows, one in zip(members, theta, strict=True):
+                raw[rows] = design.take(rows).predict(one)
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return raw
+
+    def reweigh(self, values, method, emit, hessian_solver, **options):
+        """Call ``emit(vectors, theta)`` at each vector of weights, see `Problem.reweigh`.
+
+        Row i then has the noise v / w_i, and m is the weighted mean.
+        """
+        check_option("method", method, removal.METHODS)
+        y, theta, n = self.objective.target, self.theta, self.n_rows
+        K, ones = self.objective.design.basis.matrix, self.solve(np.ones(n))
+
+        def work(vector):
+            w, found = values[vector], np.zeros(theta.shape)
+            if method == "influence":
+                shift = (w - 1.0) @ self.deviations / n
+                moved = self.solve((w - 1.0)[:, None] * self.residuals)
+                found[:, :-1] = theta[:, :-1] + moved.T - np.outer(shift, ones)
+                found[:, -1] = theta[:, -1] + shift
+            else:
+                kept = np.flatnonzero(w)
+                M = K[np.ix_(kept, kept)] + np.diag(self.noise / w[kept])
+                mean = w @ y / w.sum()
+                factor = cholesky(M, lower=True, check_finite=False)
+                found[:, kept] = cho_solve((factor, True), y[kept] - mean).T
+                found[:, -1] = mean
+            emit(np.array([vector]), found[None])
+
+        run_blocks(work, range(len(values)), **options)
+        return []
+
+    def leave_out_check(
+        self,
+        n_checks=20,
+        groups=None,
+        *,
+        cv=None,
+        method="newton",
+        refine=None,
+        random_state=None,
+        hessian_solver="auto",
+        n_jobs=None,
+    ):
+        random_state = check_random_state(random_state)
+        groups = self.start_removal(groups, cv, method, refine)
+        check_count("n_checks", n_checks, len(groups), of="groups")
+        predicted = np.empty((len(groups), len(self.params)))
+
+        def write(indices, members, theta):
+            predicted[indices] = self.layout.to_public(theta) - self.params
+
+        self.each_without(groups, method, write, n_jobs, 0)
+        indices = choose_checks(predicted, n_checks, random_state)
+        actual = np.array([self.refit_without(groups.rows(g)) for g in indices])
+
+        def read(params):
+            """Return K a and the mean."""
+            readings = self.objective.design.readings(self.layout.from_public(params))
+            return readings.reshape(*params.shape[:-1], -1)
+
+        return compare_changes(
+            predicted[indices], actual - self.params, indices, self.params, read
+        )
+
+    # ---------------------------------------------------------------- updates
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        rows = check_indices(indices, self.n_rows)
+        self.start_removal([rows], None, method)
+        if method == "influence":
+            raise UnsupportedEstimatorError(
+                f"remove_samples of {self.name}(normalize_y=True) has no first-order form, "
+                "because the fit is in closed form: use method='exact' or 'newton'."
+            )
+        kept = np.delete(np.arange(self.n_rows), rows)
+        objective, _ = self.parameters.take_rows(self.objective, self.theta, kept)
+        self.replace_objective(objective, self.fit_to(objective))
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        objective = self.objective
+        more = self.make_objective(objective.formulation, X, y, sample_weight)
+        objective, _ = self.parameters.append_rows(objective, self.theta, more)
+        self.replace_objective(objective, self.fit_to(objective))
