@@ -394,6 +394,7 @@ REFUSED = {
     "newton_step": lambda e, X, y: e.newton_step(0.1),
     "leave_out_params": lambda e, X, y: e.leave_out_params(),
     "leave_out_loss": lambda e, X, y: e.leave_out_loss(X_WINE, Y_WINE),
+    "leave_out_metric": lambda e, X, y: e.leave_out_metric(X_WINE, Y_WINE),
     "leave_out_predict": lambda e, X, y: e.leave_out_predict(),
     "leave_out_score": lambda e, X, y: e.leave_out_score(),
     "leave_out_check": lambda e, X, y: e.leave_out_check(),
@@ -413,6 +414,7 @@ REFUSED_ARGUMENTS = {
     "reweight_params": lambda e, X, y: e.reweight_params(y),
     "reweight_loss": lambda e, X, y: e.reweight_loss(X, y, np.ones(len(Y_WINE))),
     "reweight_predict": lambda e, X, y: e.reweight_predict(X, np.ones(len(Y_WINE))),
+    "leave_out_metric": lambda e, X, y: e.leave_out_metric(X, y),
     "add_samples": lambda e, X, y: e.add_samples(X, y),
 }
 

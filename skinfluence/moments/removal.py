@@ -180,6 +180,25 @@ class MomentRemoval:
         self.each_without(groups, method, write, n_jobs, verbose)
         return raw
 
+    def scores_without(
+        self, metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
+    ):
+        rows = self.check_rows(self.formulation, X)
+        groups = self.start_removal(groups, None, method, refine)
+        scores = metric.table(len(groups))
+
+        def write(group, theta):
+            if np.isnan(theta).all() or np.isnan(raw := self._raw(theta, rows)).any():
+                return
+            if metric.needs_model:
+                (model,) = self.models_without([groups.rows(group)], method)
+                scores.add_model(group, model)
+            else:
+                scores.add_raw(group, self, raw)
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return scores
+
     def leave_out_check(
         self,
         n_checks=20,

@@ -21,6 +21,7 @@ from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names, random_steps
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.metrics import WholeMetrics
 from skinfluence.whole.refits import FirstOrder, Refit
 
 __all__ = ["WholeRemoval"]
@@ -30,7 +31,7 @@ __all__ = ["WholeRemoval"]
 _SAME = 1e-6
 
 
-class WholeRemoval:
+class WholeRemoval(WholeMetrics):
     """Removal methods with the signatures that estimators have."""
 
     def leave_out_params(

@@ -1,0 +1,73 @@
+"""Scores of a whole pipeline without each group of samples, with any scikit-learn scorer."""
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks
+from skinfluence.problem.metrics import Metric
+from skinfluence.whole.data import take_rows
+from skinfluence.whole.refits import FirstOrder
+
+__all__ = ["WholeMetrics"]
+
+
+class WholeMetrics:
+    """`leave_out_metric` for the whole fit of a pipeline."""
+
+    def leave_out_metric(
+        self,
+        X,
+        y,
+        *,
+        scoring=None,
+        groups=None,
+        cv=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.refuse_dask("leave_out_metric", X, y, sample_weight)
+        groups = self.resolve(groups, cv, method, refine)
+        metric = Metric(self, X, y, scoring, sample_weight)
+        if self.scaled is not None and not metric.needs_model:
+            return self.scaled.scores_without(
+                metric,
+                self.transform(X),
+                groups,
+                method,
+                refine,
+                hessian_solver,
+                n_jobs,
+                verbose,
+            ).result
+        scores = metric.table(len(groups))
+        if method == "influence":
+            self._add_first_order(scores, groups, hessian_solver)
+            return scores.result
+
+        def write(group, refit):
+            scores.add_model(group, self.as_pipeline(refit))
+
+        self.each(groups, method, write, n_jobs, verbose)
+        return scores.result
+
+    def _add_first_order(self, scores, groups, hessian_solver):
+        """Add the scores of first-order changes."""
+        members = [groups.rows(group) for group in range(len(groups))]
+        if scores.metric.needs_model:
+            for group, rows in enumerate(members):
+                scores.add_model(group, FirstOrder(self, rows, hessian_solver))
+            return
+        X = scores.metric.X
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        for block in row_blocks(len(members), 8 * 2 * X.shape[0] * self.n_scores):
+            raw = [
+                self._first_order_raw(take_rows(X, [q]), members[block], hessian_solver)
+                for q in range(X.shape[0])
+            ]
+            for group, one in zip(
+                range(block.start, block.stop), np.moveaxis(np.array(raw), 1, 0), strict=True
+            ):
+                scores.add_raw(group, self, one)
