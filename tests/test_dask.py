@@ -29,7 +29,7 @@ from skinfluence.inspection import (
 )
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.model_selection import jackknife_plus_interval
+from skinfluence.model_selection import jackknife_plus_interval, jackknife_plus_set
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, LinearSVC
 from tests.cases import LINEAR, METHODS, NEWTON, data, relative_error
@@ -425,6 +425,7 @@ FUNCTIONS = {
     "data_values": lambda e: data_values(e, X_WINE, Y_WINE),
     "InfluenceDisplay": lambda e: InfluenceDisplay.from_estimator(e, X_WINE[:1], Y_WINE[:1]),
     "jackknife_plus_interval": lambda e: jackknife_plus_interval(e, X_WINE),
+    "jackknife_plus_set": lambda e: jackknife_plus_set(e, X_WINE),
 }
 
 

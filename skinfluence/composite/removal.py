@@ -136,6 +136,20 @@ class CompositeRemoval:
         found = self.left_out([response_method], groups, method, refine=refine, **options)
         return found[response_method]
 
+    def predictions_without(
+        self, X, groups, cv, visit, *, response_method, method, refine, **options
+    ):
+        """Call `visit` with responses, see `PredictionsWithout`."""
+        X = as_rows(X)
+        groups = self.resolve(groups, cv, method, refine)
+        groups.partition()
+        for group, model in self.each(groups, method, refine=refine, **options):
+            if model is None:
+                continue
+            rows, respond = groups.rows(group), getattr(model, response_method)
+            own, predicted = respond(take_rows(self.data.X, rows)), respond(X)
+            visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
+
     def left_out(self, names, groups, method, **options):
         """Return responses for training samples without their groups, a dict by names."""
         groups.partition()

@@ -6,6 +6,7 @@ samples.py      checked training data, queries and groups of rows
 doubts.py       warnings about points far from the optimum, or without one
 fitting.py      builds the objective from a fitted estimator and data
 refits.py       refits the model
+predictions.py  predictions by the models without each group, for jackknife+ and CV+
 influence.py, convergence.py, removal.py, reweighting.py, metrics.py, updates.py,
 diagnostics.py  the public methods' results, one file for each chapter
 """
@@ -17,6 +18,7 @@ from skinfluence.problem.fitted import FittedObjective, State
 from skinfluence.problem.fitting import FittingAnswers
 from skinfluence.problem.influence import InfluenceAnswers
 from skinfluence.problem.metrics import MetricAnswers
+from skinfluence.problem.predictions import PredictionsWithout
 from skinfluence.problem.refits import RefitAnswers
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.reweighting import ReweightAnswers
@@ -31,6 +33,7 @@ class Problem(
     RemovalAnswers,
     ReweightAnswers,
     MetricAnswers,
+    PredictionsWithout,
     UpdateAnswers,
     DiagnosticsAnswers,
     RefitAnswers,
