@@ -17,6 +17,7 @@ from benchmarks import (
     diagnostics,
     influence_loss,
     peers,
+    prediction_sets,
     random_removals,
     removal,
     reproduce_paper,
@@ -44,6 +45,7 @@ MODULES = [
     stress,
     svm,
     diagnostics,
+    prediction_sets,
     dask_influence,
     reproduce_paper,
 ]

@@ -280,7 +280,7 @@ class _Intervals:
         known = np.isfinite(residual)
         piece = predicted, owner[known], residual[known]
         if len(predicted) < len(self.interval):  # all groups, for some samples
-            self._write(queries, *piece)
+            self._write(self.interval[queries], *piece)
             return
         with self.lock:
             self.pieces.append(piece)
@@ -292,24 +292,23 @@ class _Intervals:
             starts = np.cumsum([0, *(one.shape[1] for one in predicted)])
             owner = [one + start for one, start in zip(owner, starts, strict=False)]
             predicted, owner = np.concatenate(predicted, axis=1), np.concatenate(owner)
-            residual = np.concatenate(residual)
-            for block in row_blocks(len(predicted), 8 * 4 * len(residual)):
-                self._write(block, predicted[block], owner, residual)
+            self._write(self.interval, predicted, owner, np.concatenate(residual))
         return self.interval
 
-    def _write(self, queries, predicted, owner, residual):
-        """Write the ends from predictions (m, g), and errors (r,) of the groups' samples."""
+    def _write(self, interval, predicted, owner, residual):
+        """Write the ends (m, 2) from predictions (m, g) and errors (r,) of groups' samples."""
         n = len(residual)
         # Round first, because rounding error could turn the 90th rank into the 91st.
         upper = int(np.ceil(round(self.level * (n + 1), 9)))
         lower = int(np.floor(round((1 - self.level) * (n + 1), 9)))
-        centre = predicted[:, owner]
-        if lower >= 1:
-            below = np.partition(centre - residual, lower - 1, axis=1)
-            self.interval[queries, 0] = below[:, lower - 1]
-        if upper <= n:
-            above = np.partition(centre + residual, upper - 1, axis=1)
-            self.interval[queries, 1] = above[:, upper - 1]
+        for block in row_blocks(len(predicted), 8 * 4 * n):
+            centre = predicted[block][:, owner]
+            if lower >= 1:
+                below = np.partition(centre - residual, lower - 1, axis=1)
+                interval[block, 0] = below[:, lower - 1]
+            if upper <= n:
+                above = np.partition(centre + residual, upper - 1, axis=1)
+                interval[block, 1] = above[:, upper - 1]
 
 
 class _Sets:

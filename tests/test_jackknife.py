@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn import ensemble, linear_model, multiclass, naive_bayes, svm
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
@@ -249,3 +250,15 @@ def test_bad_arguments_name_a_remedy():
     for call, message in bad:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("cv", [None, 5])
+def test_results_do_not_depend_on_the_size_of_blocks(cv):
+    X, y = numbers()
+    reg, clf = Ridge(alpha=0.3).fit(X, y), LogisticRegression(**NEWTON).fit(*three())
+    expected = jackknife_plus_interval(reg, X, cv=cv), jackknife_plus_set(clf, X[:, :3], cv=cv)
+    with sklearn.config_context(working_memory=0.05):
+        np.testing.assert_allclose(
+            jackknife_plus_interval(reg, X, cv=cv), expected[0], rtol=1e-9
+        )
+        np.testing.assert_array_equal(jackknife_plus_set(clf, X[:, :3], cv=cv), expected[1])
