@@ -61,7 +61,7 @@ CASES = {
     "ridge, outputs": (RIDGE, exercises, {"cv": KFold(4)}, "r2"),
     "deviance": (POISSON, diabetes, {"groups": 3}, None),
     "scaled": (make_pipeline(StandardScaler(), LOGISTIC), cancer, {"groups": 9}, AUC_AND_F1),
-    "steps": (make_pipeline(MinMaxScaler(), LOGISTIC), cancer, {"groups": 7}, AUC_AND_F1),
+    "steps": (make_pipeline(MinMaxScaler(), LOGISTIC), cancer, {"groups": 4}, AUC_AND_F1),
     "steps, own score": (make_pipeline(MinMaxScaler(), RIDGE), diabetes, {"cv": 5}, None),
     "frozen steps": (make_pipeline(Normalizer(), LOGISTIC), three, {"cv": 4}, "neg_log_loss"),
     "steps, bayes": (
@@ -79,7 +79,7 @@ CASES = {
             [("a", LOGISTIC), ("b", make_pipeline(StandardScaler(), LOGISTIC))], voting="soft"
         ),
         cancer,
-        {"groups": 7},
+        {"groups": 3},
         AUC_AND_F1,
     ),
 }
