@@ -18,6 +18,7 @@ from benchmarks import (
     diagnostics,
     influence_loss,
     peers,
+    prediction_sets,
     random_removals,
     removal,
     reproduce_paper,
@@ -46,6 +47,7 @@ MODULES = [
     svm,
     diagnostics,
     composites,
+    prediction_sets,
     dask_influence,
     reproduce_paper,
 ]

@@ -12,6 +12,7 @@ ORDER = [
     "label_errors",
     "review_list",
     "hospital",
+    "metric",
     "fragile_coefficient",
     "pipelines",
     "whole_fit",

@@ -4,7 +4,7 @@ Docstrings document meanings and shapes. The types tell type checkers and editor
 arguments a function accepts and which values it returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "MatrixLike",
     "Order",
     "RandomState",
+    "Scoring",
 ]
 
 #: Samples: arrays, data frames and dask arrays, all of which are array-like, and sparse
@@ -47,3 +48,5 @@ Estimator: TypeAlias = Any
 Accuracy: TypeAlias = Literal["influence", "newton", "exact"]
 Order: TypeAlias = Literal["absolute", "helpful", "harmful"]
 RandomState: TypeAlias = int | np.random.RandomState | None
+#: One or several scorers, as in scikit-learn's searches.
+Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None

@@ -98,8 +98,8 @@ def resolve_groups(groups, cv, *, X, y, classifier):
 
     Parameters
     ----------
-    groups : None, array-like of shape (n,) or list of index arrays
-        See the public methods.
+    groups : None, array-like of shape (n,), list of index arrays or Groups
+        See the public methods. A `Groups` is returned as it is.
     cv : None, int, splitter or iterable
         If given, the test folds are the groups, and `groups` is passed to its `split`.
     X : array-like or sparse matrix of shape (n, n_features)
@@ -115,6 +115,8 @@ def resolve_groups(groups, cv, *, X, y, classifier):
         At least one group.
     """
     n = X.shape[0]
+    if isinstance(groups, Groups):
+        return groups
     if cv is not None:
         return _from_splitter(groups, cv, X, y, classifier)
     if groups is None:

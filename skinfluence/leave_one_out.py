@@ -1,7 +1,7 @@
 """Leave-one-out scorer from a single fit, for any search from scikit-learn."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skinfluence._compat import WeightedScorer, scores_with_weights
-from skinfluence._typing import Accuracy
+from skinfluence._typing import Accuracy, Scoring
 from skinfluence.checks import check_option, check_refine
 from skinfluence.exceptions import warn
 from skinfluence.pipeline import problem_of, with_data
@@ -27,13 +27,10 @@ from skinfluence.supervised import warn_of_leaks
 
 __all__ = [
     "LeaveOneOutScorer",
-    "Scoring",
     "count_rows",
     "is_multimetric",
     "leave_one_out_scorer",
 ]
-
-Scoring = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
 
 def leave_one_out_scorer(

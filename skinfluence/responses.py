@@ -33,6 +33,9 @@ class Responses:
     def check(self, response_method):
         """Raise if a response is not a function of the raw predictions."""
 
+    def limit(self, model):
+        """Let a copy with other parameters raise for responses that would be the old ones."""
+
 
 class RidgeResponses(Responses):
     """If there are several labels for each sample, each has its own decision value."""
@@ -73,3 +76,10 @@ class PairResponses(Responses):
                 "cross-validation inside libsvm and have no influence. Use "
                 "'decision_function'."
             )
+
+    def limit(self, model):
+        if hasattr(model, "predict_proba"):
+            model.predict_proba = self._refuse_probabilities
+
+    def _refuse_probabilities(self, X):
+        self.check("predict_proba")

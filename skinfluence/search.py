@@ -15,11 +15,10 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
-from skinfluence._typing import Accuracy, Estimator, GroupsLike, MatrixLike
+from skinfluence._typing import Accuracy, Estimator, GroupsLike, MatrixLike, Scoring
 from skinfluence.checks import check_option, check_refine
 from skinfluence.leave_one_out import (
     LeaveOneOutScorer,
-    Scoring,
     count_rows,
     is_multimetric,
 )

@@ -132,6 +132,7 @@ GROUPED = {
     "leave_out_loss": lambda e, g: e.leave_out_loss(XQ[:2], own_labels(e), g),
     "leave_out_predict": lambda e, g: e.leave_out_predict(g),
     "leave_out_score": lambda e, g: np.array([e.leave_out_score(g)]),
+    "leave_out_metric": lambda e, g: e.leave_out_metric(XQ[:2], own_labels(e), groups=g),
     "params_covariance": lambda e, g: e.params_covariance(groups=g),
     "influence_summary": lambda e, g: summary(e, g),
     "dfbetas": lambda e, g: e.dfbetas(g),

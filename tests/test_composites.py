@@ -33,7 +33,7 @@ from skinfluence.inspection import (
     LeverageDisplay,
     rank_label_errors,
 )
-from skinfluence.model_selection import jackknife_plus_interval, leave_one_out_scorer
+from skinfluence.model_selection import leave_one_out_scorer
 
 LOGISTIC = linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-13, max_iter=200)
 SCALED = make_pipeline(StandardScaler(), LOGISTIC)
@@ -654,7 +654,6 @@ def test_functions_of_parameters_are_refused_by_name():
     for call in (
         lambda: LeverageDisplay.from_estimator(ours),
         lambda: LeaveOutDisplay.from_estimator(ours),
-        lambda: jackknife_plus_interval(ours, X),
     ):
         with pytest.raises(TypeError, match="OneVsRestClassifier has several models"):
             call()

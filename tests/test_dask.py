@@ -29,7 +29,7 @@ from skinfluence.inspection import (
 )
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.model_selection import jackknife_plus_interval
+from skinfluence.model_selection import jackknife_plus_interval, jackknife_plus_set
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, LinearSVC
 from tests.cases import LINEAR, METHODS, NEWTON, data, relative_error
@@ -394,6 +394,7 @@ REFUSED = {
     "newton_step": lambda e, X, y: e.newton_step(0.1),
     "leave_out_params": lambda e, X, y: e.leave_out_params(),
     "leave_out_loss": lambda e, X, y: e.leave_out_loss(X_WINE, Y_WINE),
+    "leave_out_metric": lambda e, X, y: e.leave_out_metric(X_WINE, Y_WINE),
     "leave_out_predict": lambda e, X, y: e.leave_out_predict(),
     "leave_out_score": lambda e, X, y: e.leave_out_score(),
     "leave_out_check": lambda e, X, y: e.leave_out_check(),
@@ -413,6 +414,7 @@ REFUSED_ARGUMENTS = {
     "reweight_params": lambda e, X, y: e.reweight_params(y),
     "reweight_loss": lambda e, X, y: e.reweight_loss(X, y, np.ones(len(Y_WINE))),
     "reweight_predict": lambda e, X, y: e.reweight_predict(X, np.ones(len(Y_WINE))),
+    "leave_out_metric": lambda e, X, y: e.leave_out_metric(X, y),
     "add_samples": lambda e, X, y: e.add_samples(X, y),
 }
 
@@ -423,6 +425,7 @@ FUNCTIONS = {
     "data_values": lambda e: data_values(e, X_WINE, Y_WINE),
     "InfluenceDisplay": lambda e: InfluenceDisplay.from_estimator(e, X_WINE[:1], Y_WINE[:1]),
     "jackknife_plus_interval": lambda e: jackknife_plus_interval(e, X_WINE),
+    "jackknife_plus_set": lambda e: jackknife_plus_set(e, X_WINE),
 }
 
 

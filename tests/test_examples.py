@@ -104,6 +104,14 @@ def smooth_hinge(example):
     assert influence.max() > example.active["influence"] + 0.05
 
 
+def metric(example):
+    assert max(example.error.values()) < 1e-9
+    for name, scores in example.without.items():
+        full = example.scorers[name](example.pipe, example.X_test, example.y_test)
+        assert np.abs(scores - full).max() > 2e-3
+    assert example.change[example.best] < -0.01 < 0 < example.change[example.worst]
+
+
 def kernels(example):
     assert 3 < len(example.moved_by) < len(example.clf.support_)
     assert example.slope_error < 1e-4

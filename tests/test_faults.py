@@ -51,6 +51,9 @@ READERS = {
     "leave_out_predict": lambda e, **k: e.leave_out_predict(
         cv=20, response_method="decision_function", **k
     ),
+    "leave_out_metric": lambda e, **k: e.leave_out_metric(
+        X[::3], Y[::3], scoring="neg_log_loss", groups=np.arange(178) // 7, **k
+    ),
     "leave_out_score": lambda e, **k: e.leave_out_score(scoring="neg_log_loss", **k),
     "reweight_params": lambda e, **k: e.reweight_params(WEIGHTS, **k),
     "reweight_exact": lambda e, **k: e.reweight_params(WEIGHTS, method="exact", **k),

@@ -1,25 +1,23 @@
-"""Searches against scikit-learn's with really refitted folds; intervals by counting."""
+"""Searches against scikit-learn's with really refitted folds."""
 
 import warnings
 
 import numpy as np
 import pytest
 import sklearn
-from sklearn import linear_model, pipeline
+from sklearn import pipeline
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_wine
+from sklearn.datasets import load_wine
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import d2_tweedie_score, get_scorer, log_loss
 from sklearn.model_selection import (
     GridSearchCV,
-    KFold,
     LeaveOneGroupOut,
     LeaveOneOut,
     ParameterGrid,
     cross_val_predict,
     cross_validate,
-    train_test_split,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
@@ -27,13 +25,12 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import (
     GammaRegressor,
-    HuberRegressor,
     LogisticRegression,
     PoissonRegressor,
     Ridge,
     TweedieRegressor,
 )
-from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
+from skinfluence.model_selection import LeaveOneOutSearchCV
 from tests.cases import NEWTON, data
 
 
@@ -387,94 +384,6 @@ def test_weights_in_score_need_routing():
     search = LeaveOneOutSearchCV(LogisticRegression(**NEWTON), {"C": [1.0]}).fit(X, y)
     with pytest.raises(ValueError, match="enable_metadata_routing"):
         search.score(X, y, sample_weight=np.ones(len(y)))
-
-
-# Jackknife+
-
-
-@pytest.mark.parametrize("level", [0.5, 0.9])
-def test_intervals_are_those_of_refits(level):
-    X, y, _ = data("diabetes")
-    train, test = np.arange(60), np.arange(60, 80)
-    reg = Ridge(alpha=0.5).fit(X[train], y[train])
-    interval = jackknife_plus_interval(reg, X[test], confidence_level=level)
-    lower, upper = [], []
-    for fold, out in KFold(60).split(train):
-        refit = Ridge(alpha=0.5).fit(X[fold], y[fold])
-        residual = np.abs(y[out] - refit.predict(X[out]))
-        lower.append(refit.predict(X[test]) - residual)
-        upper.append(refit.predict(X[test]) + residual)
-    lower, upper = np.sort(lower, axis=0), np.sort(upper, axis=0)
-    np.testing.assert_allclose(interval[:, 0], lower[int((1 - level) * 61 + 1e-9) - 1])
-    np.testing.assert_allclose(interval[:, 1], upper[int(np.ceil(level * 61 - 1e-9)) - 1])
-
-
-def test_coverage_is_nominal_over_random_splits():
-    X, y = load_diabetes(return_X_y=True)
-    coverage = []
-    for seed in range(100):
-        X_train, X_test, y_train, y_test = train_test_split(
-            X, y, test_size=0.5, random_state=seed
-        )
-        reg = Ridge(alpha=0.1).fit(X_train, y_train)
-        lower, upper = jackknife_plus_interval(reg, X_test, confidence_level=0.9).T
-        coverage.append(np.mean((lower <= y_test) & (y_test <= upper)))
-    assert abs(np.mean(coverage) - 0.9) < 0.02
-
-
-def test_intervals_are_on_the_scale_of_the_prediction():
-    X, y, _ = data("counts")
-    reg = PoissonRegressor(alpha=0.1, **NEWTON).fit(X, y)
-    lower, upper = jackknife_plus_interval(reg, X).T
-    predicted = reg.predict(X)
-    assert np.all((lower < predicted) & (predicted < upper))
-    assert 0.85 < np.mean((lower <= y) & (y <= upper)) < 0.98
-
-
-def test_a_pipeline_predicts_through_its_steps():
-    X, y, _ = data("diabetes")
-    pipe = make_pipeline(StandardScaler(), Ridge()).fit(X[:100], y[:100])
-    alone = Ridge().fit(pipe[:-1].transform(X[:100]), y[:100])
-    np.testing.assert_allclose(
-        jackknife_plus_interval(pipe, X[100:]),
-        jackknife_plus_interval(alone, pipe[:-1].transform(X[100:])),
-    )
-
-
-def test_a_scale_among_the_parameters_is_no_target():
-    X, y, _ = data("diabetes")
-    X, y = X[:60], y[:60]
-    reg = HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8).fit(X[:50], y[:50])
-    interval = jackknife_plus_interval(reg, X[50:], confidence_level=0.8, method="exact")
-    lower, upper = [], []
-    for fold, out in KFold(50).split(X[:50]):
-        refit = linear_model.HuberRegressor(alpha=0.1, max_iter=10_000, tol=1e-8)
-        predicted = refit.fit(X[fold], y[fold]).predict(X)
-        residual = np.abs(y[out] - predicted[out])
-        lower.append(predicted[50:] - residual)
-        upper.append(predicted[50:] + residual)
-    lower, upper = np.sort(lower, axis=0), np.sort(upper, axis=0)
-    np.testing.assert_allclose(interval[:, 0], lower[9], rtol=1e-4)
-    np.testing.assert_allclose(interval[:, 1], upper[40], rtol=1e-4)
-
-
-def test_too_few_samples_give_infinite_ends():
-    X, y, _ = data("diabetes")
-    reg = Ridge().fit(X[:15], y[:15])
-    interval = jackknife_plus_interval(reg, X[20:22], confidence_level=0.95)
-    np.testing.assert_array_equal(np.abs(interval), np.inf)
-
-
-def test_intervals_are_for_one_target():
-    X, y, _ = data("linnerud")
-    with pytest.raises(ValueError, match="one target"):
-        jackknife_plus_interval(Ridge().fit(X, y), X)
-    X, y = few()
-    with pytest.raises(ValueError, match="regressors"):
-        jackknife_plus_interval(LogisticRegression().fit(X, y), X)
-    X, y, _ = data("diabetes")
-    with pytest.raises(ValueError, match="confidence_level=90"):
-        jackknife_plus_interval(Ridge().fit(X, y), X, confidence_level=90)
 
 
 def test_fits_that_stopped_early_are_compared_at_their_optima():

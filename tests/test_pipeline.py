@@ -71,6 +71,7 @@ KEYWORDS = {
 # These in place of defaults that give labels, or a mean of hits and misses.
 WHOLE_KEYWORDS = {
     "leave_out_predict": {"response_method": "decision_function"},
+    "leave_out_metric": {"scoring": "neg_log_loss"},
     "leave_out_score": {"scoring": "neg_log_loss"},
     "reweight_predict": {"response_method": "decision_function"},
 }

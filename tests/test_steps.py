@@ -105,6 +105,7 @@ FUNCTIONS = {
             e, n_checks=2, random_state=0, method="exact"
         )
     ),
+    "jackknife_plus_set": lambda e, X, y: ours.jackknife_plus_set(e, X[:20]).astype(float),
     "ConvergenceDisplay": lambda e, X, y: shown(
         inspection.ConvergenceDisplay.from_estimator(e, max_iter=1)
     )[:1],

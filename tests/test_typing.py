@@ -26,7 +26,11 @@ from skinfluence import from_fitted
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection import LeverageDisplay, rank_label_errors
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
+from skinfluence.model_selection import (
+    LeaveOneOutSearchCV,
+    jackknife_plus_interval,
+    jackknife_plus_set,
+)
 from skinfluence.pipeline import make_pipeline
 from skinfluence.solvers import ConjugateGradientSolver
 from skinfluence.svm import SVC
@@ -53,6 +57,9 @@ assert_type(clf.leave_out_params(np.arange(150) // 2, method="influence"), Float
 assert_type(clf.leave_out_score(cv=3, scoring="neg_log_loss"), float)
 assert_type(clf.reweight_params(np.ones(150)), Floats)
 assert_type(clf.reweight_predict(X, np.ones((2, 150))), NDArray[Any])
+assert_type(clf.leave_out_metric(X, y, scoring="roc_auc_ovr"), Floats)
+clf.leave_out_metric(X, y, scoring=["accuracy", "neg_log_loss"], cv=3)["accuracy"].mean()
+assert_type(jackknife_plus_set(clf, X, cv=3), NDArray[np.bool_])
 assert_type(clf.solve_hessian(np.eye(15), hessian_solver=ConjugateGradientSolver()), Floats)
 assert_type(rank_label_errors(clf), NDArray[np.intp])
 assert_type(clf.remove_samples([0, 1]).add_samples(X[:2], y[:2]), LogisticRegression)

@@ -17,7 +17,7 @@ METHODS = [
     for name, method in inspect.getmembers(InfluenceEstimatorMixin, inspect.isfunction)
     if "verbose" in inspect.signature(method).parameters and not name.startswith("_")
 ]
-QUERIES = {"influence_loss", "influence_relabel", "leave_out_loss"}
+QUERIES = {"influence_loss", "influence_relabel", "leave_out_loss", "leave_out_metric"}
 
 
 def lines(capsys):

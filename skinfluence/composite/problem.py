@@ -140,6 +140,11 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
         return type(self.estimator).__name__
 
     @property
+    def fitted_model(self):
+        """The fitted object as users have it: the composite."""
+        return self.estimator
+
+    @property
     def is_classifier(self):
         """Whether the composite is a classifier."""
         return is_classifier(self.estimator)

@@ -17,6 +17,7 @@ from skinfluence.checks import check_count, check_option, check_refine, prepare_
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import warn
 from skinfluence.groups import resolve_groups
+from skinfluence.problem.metrics import Metric
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.whole import take_rows
 
@@ -135,6 +136,20 @@ class CompositeRemoval:
         found = self.left_out([response_method], groups, method, refine=refine, **options)
         return found[response_method]
 
+    def predictions_without(
+        self, X, groups, cv, visit, *, response_method, method, refine, **options
+    ):
+        """Call `visit` with responses, see `PredictionsWithout`."""
+        X = as_rows(X)
+        groups = self.resolve(groups, cv, method, refine)
+        groups.partition()
+        for group, model in self.each(groups, method, refine=refine, **options):
+            if model is None:
+                continue
+            rows, respond = groups.rows(group), getattr(model, response_method)
+            own, predicted = respond(take_rows(self.data.X, rows)), respond(X)
+            visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
+
     def left_out(self, names, groups, method, **options):
         """Return responses for training samples without their groups, a dict by names."""
         groups.partition()
@@ -173,6 +188,28 @@ class CompositeRemoval:
             return float(pooled.score(data.X, data.y, **metadata))
         scorer = check_scoring(pooled, scoring=scoring)
         return float(scorer(pooled, data.X, data.y, **metadata))
+
+    def leave_out_metric(
+        self,
+        X,
+        y,
+        *,
+        scoring=None,
+        groups=None,
+        cv=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        **options,
+    ):
+        self.refuse_dask("leave_out_metric", X, y, sample_weight)
+        groups = self.resolve(groups, cv, method, refine)
+        metric = Metric(self, X, y, scoring, sample_weight)
+        scores = metric.table(len(groups))
+        for group, model in self.each(groups, method, refine=refine, **options):
+            if model is not None:
+                scores.add_model(group, model)
+        return scores.result
 
     def suspicions(self, strategy, method, refine, propose, **options):
         """Return how suspicious each training sample's label is, (n,), and other labels.

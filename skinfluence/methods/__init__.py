@@ -10,6 +10,7 @@ from skinfluence.methods.diagnostics import DiagnosticsMixin
 from skinfluence.methods.fitting import FittedMixin, ParameterMixin, UnweightedMixin
 from skinfluence.methods.gradients import GradientMixin
 from skinfluence.methods.influence import InfluenceMixin
+from skinfluence.methods.metrics import MetricMixin
 from skinfluence.methods.ranking import RankingMixin
 from skinfluence.methods.removal import RemovalMixin
 from skinfluence.methods.reweighting import ReweightMixin
@@ -23,6 +24,7 @@ __all__ = [
     "InfluenceEstimatorMixin",
     "InfluenceMethods",
     "InfluenceMixin",
+    "MetricMixin",
     "ParameterMixin",
     "RankingMixin",
     "RemovalMixin",
@@ -39,6 +41,7 @@ class InfluenceMethods(
     ConvergenceMixin,
     RemovalMixin,
     ReweightMixin,
+    MetricMixin,
     UpdateMixin,
     DiagnosticsMixin,
     ParameterMixin,

@@ -180,6 +180,54 @@ class MomentRemoval:
         self.each_without(groups, method, write, n_jobs, verbose)
         return raw
 
+    def scores_without(
+        self, metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
+    ):
+        rows = self.check_rows(self.formulation, X)
+        groups = self.start_removal(groups, None, method, refine)
+        scores = metric.table(len(groups))
+
+        def write(group, theta):
+            if np.isnan(theta).all() or np.isnan(raw := self._raw(theta, rows)).any():
+                return
+            if metric.needs_model:
+                (model,) = self.models_without([groups.rows(group)], method)
+                scores.add_model(group, model)
+            else:
+                scores.add_raw(group, self, raw)
+
+        self.each_without(groups, method, write, n_jobs, verbose)
+        return scores
+
+    def predictions_without(
+        self,
+        X,
+        groups,
+        cv,
+        visit,
+        *,
+        response_method,
+        method,
+        refine,
+        hessian_solver,
+        n_jobs,
+    ):
+        queries, data = self.check_rows(self.formulation, X), self.objective
+        groups = self.start_removal(groups, cv, method, refine)
+        groups.partition()
+        params = self.leave_out_params(groups, method=method, n_jobs=n_jobs)
+        known = np.isfinite(self.params)
+        for group, theta in enumerate(params):
+            if not np.isfinite(theta[known]).all():
+                continue
+            rows = groups.rows(group)
+            own, predicted = (
+                self.responses_of(self._raw(theta, one), response_method)
+                for one in (data.X[rows], queries)
+            )
+            every = slice(0, queries.shape[0])
+            visit(every, rows, np.zeros_like(rows), own, predicted[:, None])
+
     def leave_out_check(
         self,
         n_checks=20,

@@ -6,8 +6,9 @@ samples.py      checked training data, queries and groups of rows
 doubts.py       warnings about points far from the optimum, or without one
 fitting.py      builds the objective from a fitted estimator and data
 refits.py       refits the model
-influence.py, convergence.py, removal.py, reweighting.py, updates.py, diagnostics.py
-                the public methods' results, one file for each chapter
+predictions.py  predictions by the models without each group, for jackknife+ and CV+
+influence.py, convergence.py, removal.py, reweighting.py, metrics.py, updates.py,
+diagnostics.py  the public methods' results, one file for each chapter
 """
 
 from skinfluence.problem.base import ProblemBase
@@ -16,6 +17,8 @@ from skinfluence.problem.diagnostics import DiagnosticsAnswers
 from skinfluence.problem.fitted import FittedObjective, State
 from skinfluence.problem.fitting import FittingAnswers
 from skinfluence.problem.influence import InfluenceAnswers
+from skinfluence.problem.metrics import MetricAnswers
+from skinfluence.problem.predictions import PredictionsWithout
 from skinfluence.problem.refits import RefitAnswers
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.reweighting import ReweightAnswers
@@ -29,6 +32,8 @@ class Problem(
     ConvergenceAnswers,
     RemovalAnswers,
     ReweightAnswers,
+    MetricAnswers,
+    PredictionsWithout,
     UpdateAnswers,
     DiagnosticsAnswers,
     RefitAnswers,

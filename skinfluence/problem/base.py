@@ -60,6 +60,11 @@ class ProblemBase(SampleChecks, Doubts):
         return type(self.estimator).__name__
 
     @property
+    def fitted_model(self):
+        """The fitted object as users have it: the estimator."""
+        return self.estimator
+
+    @property
     def has_objective(self):
         """Whether the fit minimised an objective, for Newton steps and refits from a start."""
         return self.estimator._has_objective and not self.estimator._has_moving_target

@@ -34,6 +34,8 @@ def pooled_predictions(problem, raw_prediction):
         pooled.flat_ = problem.has_flat_target
     pooled.loss_ = problem.formulation.loss
     pooled.has_probabilities_ = hasattr(estimator, "predict_proba")
+    pooled.has_decision_ = hasattr(estimator, "decision_function")
+    pooled.check_ = problem.responses.check
     pooled.raw_prediction_ = raw_prediction
     return pooled
 
@@ -44,6 +46,7 @@ class _Pooled(BaseEstimator):
 
 
 class _PooledClassifier(ClassifierMixin, _Pooled):
+    @available_if(lambda self: self.has_decision_)
     def decision_function(self, X):
         return self._response("decision_function")
 
@@ -56,6 +59,7 @@ class _PooledClassifier(ClassifierMixin, _Pooled):
 
     def _response(self, method):
         raw = self.raw_prediction_
+        self.check_(method)
         if method == "predict_proba":
             return self.loss_.response(raw)
         if method == "decision_function":

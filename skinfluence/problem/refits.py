@@ -58,6 +58,7 @@ class RefitAnswers:
         other = self.of(copy.copy(self.estimator))
         other.theta = self.formulation.layout.from_public(params[None])[0]
         other.forget_state()
+        self.responses.limit(other.estimator)
         return self.as_model(other.estimator)
 
     def model_on(self, X, y, sample_weight, method):

@@ -80,6 +80,11 @@ class _OfPipeline:
         """The pipeline's `TrainingData`, None if they are unknown."""
         return vars(self.pipe).get("training_data_")
 
+    @property
+    def fitted_model(self):
+        """The fitted object as users have it: the pipeline."""
+        return self.pipe
+
     def transform(self, X):
         return transform(self.pipe, X)
 

@@ -21,6 +21,7 @@ from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names, random_steps
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.metrics import WholeMetrics
 from skinfluence.whole.refits import FirstOrder, Refit
 
 __all__ = ["WholeRemoval"]
@@ -30,7 +31,7 @@ __all__ = ["WholeRemoval"]
 _SAME = 1e-6
 
 
-class WholeRemoval:
+class WholeRemoval(WholeMetrics):
     """Removal methods with the signatures that estimators have."""
 
     def leave_out_params(
@@ -178,37 +179,6 @@ class WholeRemoval:
 
         self.each(groups, method, write, n_jobs, verbose)
         return raw
-
-    def predictions_without(self, X, method, refine, hessian_solver, n_jobs):
-        """Return responses from models without each sample, for that sample and for X.
-
-        Returns
-        -------
-        own : ndarray of shape (n,)
-            Prediction for each sample by the model without it.
-        predicted : ndarray of shape (q, n)
-            Predictions for X.
-        """
-        groups = self.resolve(None, None, method, refine)
-        response = self.formulation.loss.response
-        if method == "influence":
-            raw = self.raw_without(None, None, method, None, hessian_solver, n_jobs)
-            members = [groups.rows(group) for group in range(len(groups))]
-            lines = [
-                self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
-                for q in range(X.shape[0])
-            ]
-            return response(raw)[:, 0], np.array([response(line)[:, 0] for line in lines])
-        own = np.full(len(groups), np.nan)
-        predicted = np.full((X.shape[0], len(groups)), np.nan)
-
-        def write(group, refit):
-            one = take_rows(self.data.X, groups.rows(group))
-            own[group] = response(refit.raw_predictions(one))[0, 0]
-            predicted[:, group] = response(refit.raw_predictions(X))[:, 0]
-
-        self.each(groups, method, write, n_jobs, 0)
-        return own, predicted
 
     def leave_out_check(
         self,

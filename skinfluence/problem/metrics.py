@@ -1,0 +1,223 @@
+"""Scores of the models without each group of rows, with any scikit-learn scorer.
+
+scikit-learn's own scorers use an estimator's responses alone. They get a thin estimator with
+precomputed responses, which come from one matrix product for many models. Other callables may
+use any attribute, so they get a copy of the fitted estimator with the moved parameters.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.metrics import accuracy_score, check_scoring, make_scorer
+
+from skinfluence import removal
+from skinfluence.blocks import row_blocks
+from skinfluence.checks import check_refine
+
+__all__ = ["Metric", "MetricAnswers", "params_scores"]
+
+#: Class of scikit-learn's scorers, which call an estimator's responses and nothing else.
+_OF_RESPONSES = type(make_scorer(accuracy_score))
+
+
+class Metric:
+    """One or several scorers with the samples on which models are scored.
+
+    The fitted model is scored first, so that invalid samples or scorers raise an error before
+    any long computation.
+
+    Parameters
+    ----------
+    problem : Problem
+        The fitted model's problem.
+    X, y : array-like
+        The samples, as users gave them.
+    scoring : str, callable, list, tuple, set, dict or None
+        See `methods.removal`.
+    sample_weight : array-like or None, default=None
+        The samples' weights in the score.
+
+    Attributes
+    ----------
+    needs_model : bool
+        Whether a scorer may use more of a model than its responses for X.
+    """
+
+    def __init__(self, problem, X, y, scoring, sample_weight=None):
+        self.problem, self.X, self.y = problem, X, y
+        self.own_score = scoring is None
+        self.metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        model = problem.fitted_model
+        self.scorer = check_scoring(model, scoring=scoring)
+        single = self.own_score or isinstance(scoring, str) or callable(scoring)
+        listed = [scoring] if single else list(scoring)
+        if isinstance(scoring, Mapping):
+            listed = list(scoring.values())
+        self.needs_model = not all(
+            one is None or isinstance(one, str) or type(one) is _OF_RESPONSES for one in listed
+        )
+        self.names = list(self.of_model(model))
+
+    def of_model(self, model):
+        """Return a model's scores, a dict; a single score has the name None."""
+        return self._named(self.scorer(model, self.X, self.y, **self.metadata))
+
+    def of_raw(self, problem, raw):
+        """Return the scores for raw predictions (q, K) of a problem's model for X."""
+        pooled = problem.pooled(raw)
+        if not self.own_score:
+            return self._named(self.scorer(pooled, self.X, self.y, **self.metadata))
+        score = problem.estimator._score_pooled(pooled, self.X, self.y, **self.metadata)
+        return self._named(score)
+
+    def table(self, n_models):
+        """Return a `Scores` for models."""
+        return Scores(self, n_models)
+
+    @staticmethod
+    def _named(found):
+        scores = found if isinstance(found, Mapping) else {None: found}
+        try:
+            return {name: float(score) for name, score in scores.items()}
+        except (TypeError, ValueError):
+            kinds = {type(score).__name__ for score in scores.values()}
+            raise ValueError(
+                f"scoring returned {', '.join(sorted(kinds))}: a scorer must return a number, "
+                "or a dict of numbers."
+            ) from None
+
+
+class Scores:
+    """Scores of many models on the same samples, NaN until they are computed.
+
+    Parameters
+    ----------
+    metric : Metric
+        The scorers.
+    n_models : int
+        Number of models.
+    """
+
+    def __init__(self, metric, n_models):
+        self.metric = metric
+        self.columns = {name: np.full(n_models, np.nan) for name in metric.names}
+
+    def add_model(self, at, model):
+        """Score a model and store the scores at its position."""
+        self._store(at, self.metric.of_model(model))
+
+    def add_raw(self, at, problem, raw):
+        """Store the scores for raw predictions (q, K) if all of them are known."""
+        if not np.isnan(raw).any():
+            self._store(at, self.metric.of_raw(problem, raw))
+
+    def add_params(self, at, problem, design, theta):
+        """Store the scores for parameters theta (b, K, D) on a design with the samples.
+
+        Scores for parameters that are NaN stay NaN.
+        """
+        at = np.asarray(at)
+        known = np.flatnonzero(np.isfinite(theta).all(axis=(1, 2)))
+        if self.metric.needs_model:
+            layout = problem.formulation.layout
+            for j in known:
+                params = layout.to_public(theta[[j]])[0]
+                self.add_model(at[j], problem.model_at(params))
+            return
+        for block in row_blocks(len(known), 8 * 4 * design.n_rows * theta.shape[1]):
+            raw = design.predict(theta[known[block]])  # (q, b, K)
+            for j, one in zip(known[block], np.moveaxis(raw, 1, 0), strict=True):
+                self.add_raw(at[j], problem, one)
+
+    def forget(self, at):
+        """Set the scores at a position to NaN."""
+        for column in self.columns.values():
+            column[at] = np.nan
+
+    def _store(self, at, scores):
+        for name, column in self.columns.items():
+            column[at] = scores[name]
+
+    @property
+    def result(self):
+        """The scores, (n_models,), or a dict of such arrays for several scorers."""
+        return self.columns[None] if list(self.columns) == [None] else self.columns
+
+
+class MetricAnswers:
+    """`leave_out_metric` for an estimator with an objective."""
+
+    def leave_out_metric(
+        self,
+        X,
+        y,
+        *,
+        scoring=None,
+        groups=None,
+        cv=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.refuse_dask("leave_out_metric", X, y, sample_weight)
+        check_refine(refine, method)
+        groups = self.groups_for(groups, cv)
+        metric = Metric(self, X, y, scoring, sample_weight)
+        return self.scores_without(
+            metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
+        ).result
+
+    def scores_without(
+        self, metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
+    ):
+        """Return the `Scores` without each group for samples X as `fit` takes them."""
+        design = self.check_X(self.objective.formulation, X)
+        base, groups = self.start_removal(groups, None, method, hessian_solver)
+        scores = metric.table(len(groups))
+
+        def emit(indices, _rows, theta):
+            scores.add_params(indices, self, design, theta)
+
+        outcome = self.remove_groups(
+            base, groups, method, emit, refine, n_jobs, verbose, recover=True
+        )
+        for group, directions in base.open_directions(outcome, len(groups)):
+            if removal.depends(directions, design).any():
+                scores.forget(group)
+        return scores
+
+
+def params_scores(problem, params, X, y, scoring=None, sample_weight=None):
+    """Return the scores on X, y of the model with each row of parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+        The fitted model's problem.
+    params : ndarray of shape (m, p)
+        Parameters, laid out as `params_`; NaN in a row makes its scores NaN.
+    X : {array-like, sparse matrix} of shape (q, d)
+        Samples, as users give them.
+    y : array-like of shape (q,) or (q, n_targets)
+        Their targets.
+    scoring : str, callable, list, tuple, set, dict or None, default=None
+        See `methods.removal`.
+    sample_weight : array-like of shape (q,) or None, default=None
+        The samples' weights in the score.
+
+    Returns
+    -------
+    scores : ndarray of shape (m,) or dict of such arrays
+        Scores; a dict for several scorers.
+    """
+    metric = Metric(problem, X, y, scoring, sample_weight)
+    scores = metric.table(len(params))
+    formulation = problem.objective.formulation
+    design = problem.check_X(formulation, X)
+    for block in row_blocks(len(params), 8 * 2 * params.shape[1]):
+        theta = formulation.layout.from_public(params[block])
+        scores.add_params(np.arange(block.start, block.stop), problem, design, theta)
+    return scores.result

@@ -1,0 +1,125 @@
+"""Scores and predictions of a whole pipeline without each group of samples."""
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks
+from skinfluence.problem.metrics import Metric
+from skinfluence.problem.predictions import flat_rows
+from skinfluence.whole.data import take_rows
+from skinfluence.whole.refits import FirstOrder
+
+__all__ = ["WholeMetrics"]
+
+
+class WholeMetrics:
+    """`leave_out_metric` and predictions for the whole fit of a pipeline."""
+
+    def leave_out_metric(
+        self,
+        X,
+        y,
+        *,
+        scoring=None,
+        groups=None,
+        cv=None,
+        sample_weight=None,
+        method="newton",
+        refine=None,
+        hessian_solver="auto",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.refuse_dask("leave_out_metric", X, y, sample_weight)
+        groups = self.resolve(groups, cv, method, refine)
+        metric = Metric(self, X, y, scoring, sample_weight)
+        if self.scaled is not None and not metric.needs_model:
+            return self.scaled.scores_without(
+                metric,
+                self.transform(X),
+                groups,
+                method,
+                refine,
+                hessian_solver,
+                n_jobs,
+                verbose,
+            ).result
+        scores = metric.table(len(groups))
+        if method == "influence":
+            self._add_first_order(scores, groups, hessian_solver)
+            return scores.result
+
+        def write(group, refit):
+            scores.add_model(group, self.as_pipeline(refit))
+
+        self.each(groups, method, write, n_jobs, verbose)
+        return scores.result
+
+    def _add_first_order(self, scores, groups, hessian_solver):
+        """Add the scores of first-order changes."""
+        members = [groups.rows(group) for group in range(len(groups))]
+        if scores.metric.needs_model:
+            for group, rows in enumerate(members):
+                scores.add_model(group, FirstOrder(self, rows, hessian_solver))
+            return
+        X = scores.metric.X
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        for block in row_blocks(len(members), 8 * 2 * X.shape[0] * self.n_scores):
+            raw = [
+                self._first_order_raw(take_rows(X, [q]), members[block], hessian_solver)
+                for q in range(X.shape[0])
+            ]
+            for group, one in zip(
+                range(block.start, block.stop), np.moveaxis(np.array(raw), 1, 0), strict=True
+            ):
+                scores.add_raw(group, self, one)
+
+    def predictions_without(
+        self,
+        X,
+        groups,
+        cv,
+        visit,
+        *,
+        response_method,
+        method,
+        refine,
+        hessian_solver,
+        n_jobs,
+    ):
+        """Call `visit` with responses from pipeline refits, see `PredictionsWithout`."""
+        if self.scaled is not None:
+            self.scaled.predictions_without(
+                self.transform(X),
+                self.resolve(groups, cv, method, refine),
+                None,
+                visit,
+                response_method=response_method,
+                method=method,
+                refine=refine,
+                hessian_solver=hessian_solver,
+                n_jobs=n_jobs,
+            )
+            return
+        groups = self.resolve(groups, cv, method, refine)
+        groups.partition()
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        if method == "influence":
+            rows, owner = flat_rows(groups, range(len(groups)))
+            raw = self.raw_without(groups, None, method, None, hessian_solver, n_jobs)
+            own = self.responses_of(raw[rows], response_method)
+            members = [groups.rows(group) for group in range(len(groups))]
+            for q in range(X.shape[0]):
+                raw = self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
+                predicted = self.responses_of(raw[None], response_method)
+                visit(slice(q, q + 1), rows, owner, own, predicted)
+            return
+
+        def write(group, refit):
+            rows = groups.rows(group)
+            own, predicted = (
+                self.responses_of(refit.raw_predictions(one), response_method)
+                for one in (take_rows(self.data.X, rows), X)
+            )
+            visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
+
+        self.each(groups, method, write, n_jobs, 0)
