@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from skinfluence import InfluenceWarning, functionals
 from skinfluence.inspection import most_influential_set, rank_label_errors
-from skinfluence.inspection.influential_set import _SignificanceGoal
+from skinfluence.inspection.goals import SignificanceGoal
 from skinfluence.inspection.removals import Removals
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.pipeline import problem_of
@@ -190,7 +190,7 @@ def test_the_linear_score_of_significance_is_a_derivative():
     X, y, w = data("diabetes")
     reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y, w)
     removals = Removals(problem_of(reg), "auto", None)
-    goal = _SignificanceGoal(2, 0.05, removals.full)
+    goal = SignificanceGoal(2, 0.05, removals.full)
     found = goal.first_order(removals.full, removals)
     rows = np.arange(0, len(y), 15)
     step = 1e-4

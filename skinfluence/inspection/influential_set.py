@@ -1,18 +1,16 @@
 """Search for the few training samples that determine a conclusion."""
 
-from abc import ABC, abstractmethod
-from numbers import Real
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 from sklearn.utils import Bunch
 
-from skinfluence import diagnostics
 from skinfluence._typing import Estimator
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import warn
-from skinfluence.functionals import Functional, coefficient
+from skinfluence.functionals import Functional
+from skinfluence.inspection.goals import make_goal, refit_theta
+from skinfluence.inspection.removal_bounds import has_bound, least_removals
 from skinfluence.inspection.removals import make_removals
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
@@ -45,7 +43,8 @@ def most_influential_set(
     significantly from zero.
 
     An exact search for the smallest set would have to try all sets. The two searches here
-    give an upper bound on its size:
+    give an upper bound on its size. For some targets there is also a proved lower bound,
+    `n_at_least`, so that the size of the smallest set is known up to a range. The searches:
 
     - "linear" ranks the samples once, by their first-order influence on the target. It
       removes the first k samples and finds k by bisection.
@@ -86,7 +85,7 @@ def most_influential_set(
     hessian_solver : str or HessianSolver, default="auto"
         Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
-        Number of joblib threads for scoring.
+        Number of joblib threads for scoring and for the lower bound.
 
     Returns
     -------
@@ -110,6 +109,10 @@ def most_influential_set(
             Number of removed samples and target for each refit during the search.
         n_linear : int or None
             Number of samples that the linear ranking needs; None if it found no such set.
+        n_at_least : int or None
+            No set of fewer samples flips the conclusion. If it equals the size of `indices`,
+            no smaller set exists. If no set was found, it is at most ``max_samples + 1``.
+            None if there is no proof; see Notes.
 
     Raises
     ------
@@ -118,11 +121,32 @@ def most_influential_set(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    Notes
+    -----
+    The lower bound exists for targets that are linear in the parameters: parameters, mean
+    predictions of regressors and their gaps, and `margin`. The model needs a squared, a
+    logistic or a smooth hinge loss, one penalty that does not depend on the samples, and one
+    output or outputs that do not share a softmax. Class weights must not be "balanced", and
+    no step before the model may learn from the samples.
+
+    For squared error the target changes without the samples S by
+    ``a_S' (I - P_SS)^-1 e_S``, with the hat matrix P, the residuals e and the effects a of
+    single residuals on the target. The bound sums the largest terms over samples and pairs
+    of samples, and bounds the remainder by the largest eigenvalue that a block ``P_SS`` of
+    this size may have. Other losses add a term for the change in their curvature, which is
+    at most ``exp(|d|)`` for a change d in the raw prediction. The bound is close for a few
+    samples, and loose for many and for samples with high leverage. It allows for rounding.
+    Its computation takes O(n^2 (p + log n)) operations in blocks of rows; for more than 8192
+    samples it uses leverages only, in O(n log n), and is looser.
+
     References
     ----------
     Broderick, Giordano & Meager, "An Automatic Finite-Sample Robustness Metric", 2020, for
     the linear ranking; Kuschnig, Zens & Crespo Cuaresma, "Hidden in Plain Sight:
-    Influential Sets in Linear Regression", 2021, for the adaptive search.
+    Influential Sets in Linear Regression", 2021, for the adaptive search; Rubinstein &
+    Hopkins, "Robustness Auditing for Linear Regression: To Singularity and Beyond", 2024, for
+    bounds from the largest products over pairs; Bach, "Self-concordant analysis for logistic
+    regression", 2010, for changes in curvature.
 
     Examples
     --------
@@ -148,6 +172,7 @@ def most_influential_set(
     check_option("search", search, SEARCHES)
     problem_of(estimator).refuse_dask("most_influential_set")
     problem = problem_of(estimator, "leave_out_params", "most_influential_set")
+    is_fixed = not problem.is_whole and not _has_balanced_classes(problem)
     if problem.scaled is not None:
         problem = problem.scaled  # its penalty changes with the scales
     elif problem.is_whole:
@@ -162,7 +187,7 @@ def most_influential_set(
         max_samples = max(1, n // 2)
     check_count("max_samples", max_samples, n)
     removals = make_removals(problem, hessian_solver, n_jobs)
-    goal = _make_goal(estimator, target, threshold, significance, removals)
+    goal = make_goal(estimator, target, threshold, significance, removals)
     result = _linear_search(removals, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None
     if search == "greedy":
@@ -173,7 +198,7 @@ def most_influential_set(
     # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
-    params = layout.to_public(_refit_theta(confirmed))
+    params = layout.to_public(refit_theta(confirmed))
     return Bunch(
         indices=result.rows,
         target_before=goal.before,
@@ -183,172 +208,23 @@ def most_influential_set(
         params=params,
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
+        n_at_least=_n_at_least(removals, goal, result, max_samples) if is_fixed else None,
     )
 
 
-def _refit_theta(base):
-    """Return the parameters (K, D) of the refit, on the scales that it fitted."""
-    scales = base.point.objective.scales
-    return base.theta if scales is None else scales.to_refit(base.theta)
+def _has_balanced_classes(problem):
+    return problem.fitted.params.get("class_weight") == "balanced"
 
 
-class _Goal(ABC):
-    """A target that has to cross a threshold.
-
-    Attributes
-    ----------
-    before : float
-        Target at the optimum for all rows.
-    direction : {-1.0, 1.0}
-        Sign of the change that is needed.
-    """
-
-    @abstractmethod
-    def value(self, base):
-        """Return the target at an optimum."""
-
-    @abstractmethod
-    def critical(self, base):
-        """Return the threshold at an optimum."""
-
-    @abstractmethod
-    def first_order(self, base, removals):
-        """Return the first-order change in the target without each row, (n,)."""
-
-    @abstractmethod
-    def one_step(self, base, removals):
-        """Return the change in the target by one Newton step without each row, (n,)."""
-
-    def flipped(self, base):
-        """Return whether the target has crossed the threshold."""
-        passed = self.direction * (self.value(base) - self.critical(base))
-        return bool(passed > 0)
-
-    def gap(self, base):
-        """Return the remaining distance to the threshold, at least 0."""
-        return max(0.0, self.direction * (self.critical(base) - self.value(base)))
-
-
-class _FunctionalGoal(_Goal):
-    """The value of a functional."""
-
-    def __init__(self, functional, threshold, full):
-        self.functional, self.threshold = functional, threshold
-        self.before = self.value(full)
-        self.direction = -1.0 if self.before > threshold else 1.0
-
-    def value(self, base):
-        on_predictions = hasattr(self.functional, "sample_gradient")
-        theta = base.theta if on_predictions else _refit_theta(base)
-        return self.functional.value(_layout(base).to_public(theta))
-
-    def critical(self, base):
-        return float(self.threshold)
-
-    def first_order(self, base, removals):
-        return removals.first_order(base, self._gradient(base))
-
-    def one_step(self, base, removals):
-        return removals.change(base, self._gradient(base))
-
-    def _gradient(self, base):
-        layout = _layout(base)
-        gradient = self.functional.gradient(layout.to_public(base.theta))
-        return layout.from_public(np.asarray(gradient, dtype=np.float64))
-
-
-class _SignificanceGoal(_Goal):
-    """A parameter divided by its standard error."""
-
-    def __init__(self, position, level, full):
-        self.level = level
-        indicator = np.zeros(_layout(full).size)
-        indicator[position] = 1.0
-        self.V = _layout(full).from_public(indicator)
-        self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
-        self.before = self.value(full)
-        self.side = 1.0 if self.before >= 0 else -1.0
-        significant = abs(self.before) > abs(self.critical(full))
-        self.direction = -self.side if significant else self.side
-
-    def value(self, base):
-        return float(np.sum(self.V * base.theta) / self._error(base))
-
-    def critical(self, base):
-        objective = base.point.objective
-        if not objective.formulation.loss.has_dispersion:
-            return self.side * stats.norm.isf(self.level / 2)
-        leverage = diagnostics.leverages(base.point, base.plain_factor)
-        dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
-        return self.side * stats.t.isf(self.level / 2, dof)
-
-    def flipped(self, base):
-        # The sign may change as well: a coefficient that is significant on either side of
-        # zero counts as significant.
-        significant = abs(self.value(base)) > abs(self.critical(base))
-        return bool(significant == (self.direction == self.side))
-
-    def first_order(self, base, removals):
-        # The parameter changes, and so do both factors of its standard error.
-        error, z = self._error(base), self.value(base)
-        moved = removals.first_order(base, self.V) / error
-        return moved - 0.5 * z * (
-            self._relative_variance(base, 0.0) + self._relative_dispersion(base)
-        )
-
-    def one_step(self, base, removals):
-        point = base.point
-        leverage = diagnostics.leverages(point, base.plain_factor, n_jobs=removals.n_jobs)
-        measures = diagnostics.RemovalMeasures(base, leverage)
-        param = np.empty(point.objective.n_rows)
-
-        def emit(indices, theta):
-            measures.add(indices, theta)
-            param[indices] = np.tensordot(theta, self.V, 2)
-
-        removals.without_one_more(base, emit)
-        grown = 1.0 + self._relative_variance(base, leverage)
-        phi = measures.deleted_dispersion[:, self.output] / measures.dispersion[self.output]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            after = param / (self._error(base) * np.sqrt(grown * phi))
-        return after - self.value(base)
-
-    def _error(self, base):
-        """Return the standard error of the parameter."""
-        variance = base.plain_factor.quadratic(self.V[None])[0]
-        if base.point.objective.formulation.loss.has_dispersion:
-            leverage = diagnostics.leverages(base.point, base.plain_factor)
-            variance *= diagnostics.dispersion(base.point, leverage)[self.output]
-        return np.sqrt(variance)
-
-    def _relative_dispersion(self, base):
-        """Return the first-order relative growth of phi without each row, (n,).
-
-        It is (1 - chi-square_i / phi) / (n - p).
-        """
-        point = base.point
-        present = point.objective.sample_weight > 0
-        if not point.objective.formulation.loss.has_dispersion:
-            return np.zeros(len(present))
-        leverage = diagnostics.leverages(point, base.plain_factor)
-        phi = diagnostics.dispersion(point, leverage)[self.output]
-        dof = diagnostics.degrees_of_freedom(point, leverage)[self.output]
-        chi_square = diagnostics.chi_squares(point)[:, self.output]
-        return present * (1.0 - chi_square / phi) / dof
-
-    def _relative_variance(self, base, leverage):
-        """Return the relative growth of (H^-1)_jj without each row, (n,).
-
-        It is r' W r / (1 - h) with r = x~_i H^-1 e_j, if the curvatures W do not change. A
-        coupled loss leaves out the factor 1 / (1 - h), which is a second-order effect.
-        """
-        point = base.point
-        solved = base.plain_factor.solve(self.V[None])[0]
-        r = point.objective.design.predict(solved)
-        squares = r * point.curvature_product(r)
-        if not point.objective.coupled:
-            squares = squares / np.maximum(1.0 - leverage, np.finfo(float).eps)
-        return squares.sum(axis=1) / np.sum(self.V * solved)
+def _n_at_least(removals, goal, result, max_samples):
+    """Return a proved lower bound on the size of a set that flips the target, or None."""
+    full, n_jobs = removals.full, removals.n_jobs
+    parts = goal.linear_parts(full) if has_bound(full.point.objective) else None
+    if parts is None:
+        return None
+    # The set that was found is a bound, too.
+    most = len(result.rows) - 1 if result.flipped else max_samples
+    return least_removals(full, parts, goal.critical(full), goal.direction, most, n_jobs)
 
 
 class _Search:
@@ -426,31 +302,3 @@ def _greedy_search(removals, goal, max_samples):
         if goal.flipped(base):
             return _Search(rows, True, path)
     return _Search(rows, False, path)
-
-
-def _make_goal(estimator, target, threshold, significance, removals):
-    """Return the goal for a target; raise an error if the arguments are not valid."""
-    full = removals.full
-    if not isinstance(threshold, Real) or not np.isfinite(threshold):
-        raise ValueError(f"threshold={threshold!r} must be a finite number.")
-    if isinstance(target, Functional):
-        if significance is not None:
-            raise ValueError(
-                "significance needs a parameter as target: pass its name or index."
-            )
-        return _FunctionalGoal(target, threshold, full)
-    functional = coefficient(estimator, target)
-    if significance is None:
-        return _FunctionalGoal(functional, threshold, full)
-    if not isinstance(significance, Real) or not 0 < significance < 1:
-        raise ValueError(f"significance={significance!r} must be a level between 0 and 1.")
-    if threshold != 0.0:
-        raise ValueError(
-            "significance determines the threshold: leave threshold at its default 0.0."
-        )
-    removals.check_significance()
-    return _SignificanceGoal(functional.position, significance, full)
-
-
-def _layout(base):
-    return base.point.objective.formulation.layout

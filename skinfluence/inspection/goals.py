@@ -1,0 +1,223 @@
+"""Targets that the removal of rows has to take past a threshold."""
+
+from abc import ABC, abstractmethod
+from numbers import Real
+
+import numpy as np
+from scipy import stats
+
+from skinfluence import diagnostics
+from skinfluence.functionals import Functional, coefficient
+
+__all__ = ["make_goal", "refit_theta"]
+
+
+def refit_theta(base):
+    """Return the parameters (K, D) of the refit, on the scales that it fitted."""
+    scales = base.point.objective.scales
+    return base.theta if scales is None else scales.to_refit(base.theta)
+
+
+class Goal(ABC):
+    """A target that has to cross a threshold.
+
+    Attributes
+    ----------
+    before : float
+        Target at the optimum for all rows.
+    direction : {-1.0, 1.0}
+        Sign of the change that is needed.
+    """
+
+    @abstractmethod
+    def value(self, base):
+        """Return the target at an optimum."""
+
+    @abstractmethod
+    def critical(self, base):
+        """Return the threshold at an optimum."""
+
+    @abstractmethod
+    def first_order(self, base, removals):
+        """Return the first-order change in the target without each row, (n,)."""
+
+    @abstractmethod
+    def one_step(self, base, removals):
+        """Return the change in the target by one Newton step without each row, (n,)."""
+
+    def linear_parts(self, base):
+        """Return linear functions whose minimum has to cross the threshold, or None.
+
+        Returns
+        -------
+        list of (float, ndarray of shape (K, D)) or None
+            The value and the gradient of each function. None if the target is not known to
+            need such a crossing.
+        """
+        return None
+
+    def flipped(self, base):
+        """Return whether the target has crossed the threshold."""
+        passed = self.direction * (self.value(base) - self.critical(base))
+        return bool(passed > 0)
+
+    def gap(self, base):
+        """Return the remaining distance to the threshold, at least 0."""
+        return max(0.0, self.direction * (self.critical(base) - self.value(base)))
+
+
+class FunctionalGoal(Goal):
+    """The value of a functional."""
+
+    def __init__(self, functional, threshold, full):
+        self.functional, self.threshold = functional, threshold
+        self.before = self.value(full)
+        self.direction = -1.0 if self.before > threshold else 1.0
+
+    def value(self, base):
+        on_predictions = hasattr(self.functional, "sample_gradient")
+        theta = base.theta if on_predictions else refit_theta(base)
+        return self.functional.value(layout_of(base).to_public(theta))
+
+    def critical(self, base):
+        return float(self.threshold)
+
+    def first_order(self, base, removals):
+        return removals.first_order(base, self._gradient(base))
+
+    def one_step(self, base, removals):
+        return removals.change(base, self._gradient(base))
+
+    def linear_parts(self, base):
+        parts = self.functional.linear_parts()
+        if parts is None:
+            return None
+        parts = layout_of(base).from_public(parts)
+        return [(float(np.sum(V * base.theta)), V) for V in parts]
+
+    def _gradient(self, base):
+        layout = layout_of(base)
+        gradient = self.functional.gradient(layout.to_public(base.theta))
+        return layout.from_public(np.asarray(gradient, dtype=np.float64))
+
+
+class SignificanceGoal(Goal):
+    """A parameter divided by its standard error."""
+
+    def __init__(self, position, level, full):
+        self.level = level
+        indicator = np.zeros(layout_of(full).size)
+        indicator[position] = 1.0
+        self.V = layout_of(full).from_public(indicator)
+        self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
+        self.before = self.value(full)
+        self.side = 1.0 if self.before >= 0 else -1.0
+        significant = abs(self.before) > abs(self.critical(full))
+        self.direction = -self.side if significant else self.side
+
+    def value(self, base):
+        return float(np.sum(self.V * base.theta) / self._error(base))
+
+    def critical(self, base):
+        objective = base.point.objective
+        if not objective.formulation.loss.has_dispersion:
+            return self.side * stats.norm.isf(self.level / 2)
+        leverage = diagnostics.leverages(base.point, base.plain_factor)
+        dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
+        return self.side * stats.t.isf(self.level / 2, dof)
+
+    def flipped(self, base):
+        # The sign may change as well: a coefficient that is significant on either side of
+        # zero counts as significant.
+        significant = abs(self.value(base)) > abs(self.critical(base))
+        return bool(significant == (self.direction == self.side))
+
+    def first_order(self, base, removals):
+        # The parameter changes, and so do both factors of its standard error.
+        error, z = self._error(base), self.value(base)
+        moved = removals.first_order(base, self.V) / error
+        return moved - 0.5 * z * (
+            self._relative_variance(base, 0.0) + self._relative_dispersion(base)
+        )
+
+    def one_step(self, base, removals):
+        point = base.point
+        leverage = diagnostics.leverages(point, base.plain_factor, n_jobs=removals.n_jobs)
+        measures = diagnostics.RemovalMeasures(base, leverage)
+        param = np.empty(point.objective.n_rows)
+
+        def emit(indices, theta):
+            measures.add(indices, theta)
+            param[indices] = np.tensordot(theta, self.V, 2)
+
+        removals.without_one_more(base, emit)
+        grown = 1.0 + self._relative_variance(base, leverage)
+        phi = measures.deleted_dispersion[:, self.output] / measures.dispersion[self.output]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            after = param / (self._error(base) * np.sqrt(grown * phi))
+        return after - self.value(base)
+
+    def _error(self, base):
+        """Return the standard error of the parameter."""
+        variance = base.plain_factor.quadratic(self.V[None])[0]
+        if base.point.objective.formulation.loss.has_dispersion:
+            leverage = diagnostics.leverages(base.point, base.plain_factor)
+            variance *= diagnostics.dispersion(base.point, leverage)[self.output]
+        return np.sqrt(variance)
+
+    def _relative_dispersion(self, base):
+        """Return the first-order relative growth of phi without each row, (n,).
+
+        It is (1 - chi-square_i / phi) / (n - p).
+        """
+        point = base.point
+        present = point.objective.sample_weight > 0
+        if not point.objective.formulation.loss.has_dispersion:
+            return np.zeros(len(present))
+        leverage = diagnostics.leverages(point, base.plain_factor)
+        phi = diagnostics.dispersion(point, leverage)[self.output]
+        dof = diagnostics.degrees_of_freedom(point, leverage)[self.output]
+        chi_square = diagnostics.chi_squares(point)[:, self.output]
+        return present * (1.0 - chi_square / phi) / dof
+
+    def _relative_variance(self, base, leverage):
+        """Return the relative growth of (H^-1)_jj without each row, (n,).
+
+        It is r' W r / (1 - h) with r = x~_i H^-1 e_j, if the curvatures W do not change. A
+        coupled loss leaves out the factor 1 / (1 - h), which is a second-order effect.
+        """
+        point = base.point
+        solved = base.plain_factor.solve(self.V[None])[0]
+        r = point.objective.design.predict(solved)
+        squares = r * point.curvature_product(r)
+        if not point.objective.coupled:
+            squares = squares / np.maximum(1.0 - leverage, np.finfo(float).eps)
+        return squares.sum(axis=1) / np.sum(self.V * solved)
+
+
+def make_goal(estimator, target, threshold, significance, removals):
+    """Return the goal for a target; raise an error if the arguments are not valid."""
+    full = removals.full
+    if not isinstance(threshold, Real) or not np.isfinite(threshold):
+        raise ValueError(f"threshold={threshold!r} must be a finite number.")
+    if isinstance(target, Functional):
+        if significance is not None:
+            raise ValueError(
+                "significance needs a parameter as target: pass its name or index."
+            )
+        return FunctionalGoal(target, threshold, full)
+    functional = coefficient(estimator, target)
+    if significance is None:
+        return FunctionalGoal(functional, threshold, full)
+    if not isinstance(significance, Real) or not 0 < significance < 1:
+        raise ValueError(f"significance={significance!r} must be a level between 0 and 1.")
+    if threshold != 0.0:
+        raise ValueError(
+            "significance determines the threshold: leave threshold at its default 0.0."
+        )
+    removals.check_significance()
+    return SignificanceGoal(functional.position, significance, full)
+
+
+def layout_of(base):
+    return base.point.objective.formulation.layout
