@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 from sklearn import config_context, linear_model
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.preprocessing import StandardScaler
@@ -139,6 +139,36 @@ def test_no_smaller_set_flips_a_logistic_regression():
     assert above_one >= 3
 
 
+def test_no_smaller_set_changes_significance():
+    lost = exact = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        n, intercept = 9, bool(seed % 3)
+        X, w = rng.normal(size=(n, 1 + seed % 2)), rng.choice([1.0, 2.0], size=n)
+        y = (0.5 + seed % 4) * 0.5 * X[:, 0] + 0.7 * rng.normal(size=n)
+        A = np.c_[X, np.ones(n)] if intercept else X
+        reg = LinearRegression(fit_intercept=intercept).fit(X, y, w)
+        most = n - A.shape[1] - 3
+        result = most_influential_set(reg, 0, significance=0.05, max_samples=most)
+
+        def excess(kept, A=A, y=y, w=w):
+            root = np.sqrt(w[kept])
+            B, b, dof = root[:, None] * A[kept], root * y[kept], len(kept) - A.shape[1]
+            inverse = np.linalg.inv(B.T @ B)
+            coef = inverse @ B.T @ b
+            error = np.sqrt(inverse[0, 0] * np.sum((b - B @ coef) ** 2) / dof)
+            return abs(coef[0]) / error - stats.t.isf(0.025, dof)
+
+        before = excess(np.arange(n))
+        most = len(result.indices) if result.flipped else most
+        smallest = smallest_set(excess, before, 0.0, n, most)
+        assert result.n_at_least <= (most + 1 if smallest is None else smallest)
+        lost += before > 0 and result.n_at_least > 1
+        exact += result.n_at_least == smallest > 1
+    assert lost >= 5
+    assert exact >= 3
+
+
 def diabetes(**options):
     X, y = load_diabetes(return_X_y=True)
     return X, y, Ridge(alpha=0.0, **options).fit(X, y)
@@ -192,7 +222,7 @@ def test_dependent_features_and_a_row_that_alone_determines_a_feature():
 
 
 def test_targets_without_proof_have_no_bound():
-    X, y, reg = diabetes()
+    X, y, _ = diabetes()
     X, y = X[:80], y[:80]
     labels = (y > 100).astype(int)
     iris = load_iris(return_X_y=True)
@@ -200,7 +230,7 @@ def test_targets_without_proof_have_no_bound():
     balanced = RidgeClassifier(class_weight="balanced").fit(X, labels)
     clf = LogisticRegression(C=0.01, **NEWTON).fit(X, labels)
     for fitted, target, options in [
-        (reg, 0, {"significance": 0.05}),
+        (Ridge().fit(X, y), 0, {"significance": 0.05}),
         (scaled, 0, {}),
         (balanced, functionals.margin(balanced, X[:1]), {}),
         (clf, functionals.probability(clf, X[:1]), {"threshold": 0.5}),

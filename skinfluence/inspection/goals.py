@@ -8,6 +8,7 @@ from scipy import stats
 
 from skinfluence import diagnostics
 from skinfluence.functionals import Functional, coefficient
+from skinfluence.inspection.conditions import Crossing, Significance
 
 __all__ = ["make_goal", "refit_theta"]
 
@@ -45,15 +46,8 @@ class Goal(ABC):
     def one_step(self, base, removals):
         """Return the change in the target by one Newton step without each row, (n,)."""
 
-    def linear_parts(self, base):
-        """Return linear functions whose minimum has to cross the threshold, or None.
-
-        Returns
-        -------
-        list of (float, ndarray of shape (K, D)) or None
-            The value and the gradient of each function. None if the target is not known to
-            need such a crossing.
-        """
+    def condition(self, base):
+        """Return a condition that the target implies, for a lower bound, or None."""
         return None
 
     def flipped(self, base):
@@ -88,12 +82,13 @@ class FunctionalGoal(Goal):
     def one_step(self, base, removals):
         return removals.change(base, self._gradient(base))
 
-    def linear_parts(self, base):
+    def condition(self, base):
         parts = self.functional.linear_parts()
         if parts is None:
             return None
         parts = layout_of(base).from_public(parts)
-        return [(float(np.sum(V * base.theta)), V) for V in parts]
+        parts = [(float(np.sum(V * base.theta)), V) for V in parts]
+        return Crossing(parts, float(self.threshold), self.direction)
 
     def _gradient(self, base):
         layout = layout_of(base)
@@ -156,6 +151,26 @@ class SignificanceGoal(Goal):
         with np.errstate(invalid="ignore", divide="ignore"):
             after = param / (self._error(base) * np.sqrt(grown * phi))
         return after - self.value(base)
+
+    def condition(self, base):
+        objective = base.point.objective
+        loss = objective.formulation.loss
+        dispersion = None
+        if loss.has_dispersion:
+            if not loss.constant_curvature or objective.penalty[self.output].any():
+                return None
+            leverage = diagnostics.leverages(base.point, base.plain_factor)
+            dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
+            total = diagnostics.chi_squares(base.point)[:, self.output].sum()
+            dispersion = float(total), float(dof)
+        return Significance(
+            value=float(np.sum(self.V * base.theta)),
+            V=self.V,
+            level=self.level,
+            is_lost=self.direction != self.side,
+            variance=float(base.plain_factor.quadratic(self.V[None])[0]),
+            dispersion=dispersion,
+        )
 
     def _error(self, base):
         """Return the standard error of the parameter."""

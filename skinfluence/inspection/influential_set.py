@@ -9,8 +9,8 @@ from skinfluence._typing import Estimator
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional
+from skinfluence.inspection.conditions import has_bound, least_removals
 from skinfluence.inspection.goals import make_goal, refit_theta
-from skinfluence.inspection.removal_bounds import has_bound, least_removals
 from skinfluence.inspection.removals import make_removals
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
@@ -124,7 +124,8 @@ def most_influential_set(
     Notes
     -----
     The lower bound exists for targets that are linear in the parameters: parameters, mean
-    predictions of regressors and their gaps, and `margin`. The model needs a squared, a
+    predictions of regressors and their gaps, and `margin`. It exists for `significance` of
+    least squares without penalty, and of a likelihood. The model needs a squared, a
     logistic or a smooth hinge loss, one penalty that does not depend on the samples, and one
     output or outputs that do not share a softmax. Class weights must not be "balanced", and
     no step before the model may learn from the samples.
@@ -219,12 +220,12 @@ def _has_balanced_classes(problem):
 def _n_at_least(removals, goal, result, max_samples):
     """Return a proved lower bound on the size of a set that flips the target, or None."""
     full, n_jobs = removals.full, removals.n_jobs
-    parts = goal.linear_parts(full) if has_bound(full.point.objective) else None
-    if parts is None:
+    condition = goal.condition(full) if has_bound(full.point.objective) else None
+    if condition is None:
         return None
     # The set that was found is a bound, too.
     most = len(result.rows) - 1 if result.flipped else max_samples
-    return least_removals(full, parts, goal.critical(full), goal.direction, most, n_jobs)
+    return least_removals(full, condition, most, n_jobs)
 
 
 class _Search:

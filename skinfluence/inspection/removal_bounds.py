@@ -50,13 +50,14 @@ largest products over pairs; Bach, "Self-concordant analysis for logistic regres
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from skinfluence import diagnostics
 from skinfluence.blocks import row_blocks, run_blocks
 
-__all__ = ["has_bound", "least_removals"]
+__all__ = ["RemovalBound"]
 
 # With more rows, bounds for all pairs of rows replace their products.
 _MOST_PAIRED = 8192
@@ -66,69 +67,32 @@ _SIZES = 8
 _POWER_STEPS = 6
 # Relative margin for rounding, beside eps / rcond of the Hessian.
 _MARGIN = 1e-7
-# If rounding may be this large, or a leverage this close to 1, there is no bound.
-_DOUBTFUL = 1e-3
+# If a leverage is this close to 1, there is no bound.
 _FULL_LEVERAGE = 1e-6
 
 
-def least_removals(base, parts, threshold, direction, most, n_jobs=None):
-    """Return a k such that no set of fewer than k rows takes a target past its threshold.
+class Changes(NamedTuple):
+    """Bounds for a function c'theta without at most k rows, for each k (n_sizes,).
 
-    Parameters
+    Attributes
     ----------
-    base : Base
-        Optimum for all rows, of an objective for which `has_bound` is true.
-    parts : list of (float, ndarray of shape (K, D))
-        Values and gradients of functions that are linear in the parameters. The target is
-        the smallest of them.
-    threshold : float
-        The value to pass.
-    direction : {-1.0, 1.0}
-        Side of the threshold to reach.
-    most : int
-        Largest set to consider.
-    n_jobs : int or None, default=None
-        Number of joblib threads.
-
-    Returns
-    -------
-    int or None
-        At most ``most + 1``. None if the Hessian is too close to singular.
+    fall : ndarray
+        The largest fall of the function.
+    variance : ndarray
+        The largest c'H_-S^-1 c, at the optimum for all rows.
+    decrement : ndarray
+        The largest e_S'(I - P_SS)^-1 e_S.
+    curving : ndarray
+        The largest factor exp(R) by which a curvature changes.
     """
-    if base.centred is not None:
-        offset = base.point.objective.offset
-        parts = [(value, _less_offset(V, offset)) for value, V in parts]
-        base = base.centred
-    bound = _RemovalBound(base, n_jobs)
-    if not bound.margin < _DOUBTFUL:
-        return None
-    if direction > 0:  # every part has to rise
-        return max(bound.least(-V, threshold - value, most) for value, V in parts)
-    least = most + 1  # one part has to fall
-    for value, V in parts:
-        least = min(least, bound.least(V, value - threshold, least - 1))
-    return least
+
+    fall: np.ndarray
+    variance: np.ndarray
+    decrement: np.ndarray
+    curving: np.ndarray
 
 
-def has_bound(objective):
-    """Return whether the bounds hold for an objective."""
-    form = objective.formulation
-    return (
-        form.loss.curvature_rate is not None
-        and not form.loss.coupled
-        and (form.penalty_share is None or not form.penalty_share.any())
-        and form.l1_support is None
-        and objective.scales is None
-        and not objective.design.has_metric
-    )
-
-
-def _less_offset(V, offset):
-    """Return the gradient of the same function in `Objective.to_centred` of theta."""
-    return np.concatenate([V[:, :-1] - V[:, -1:] * offset, V[:, -1:]], axis=1)
-
-
-class _RemovalBound:
+class RemovalBound:
     """Bounds for changes of linear functions without at most k rows.
 
     Parameters
@@ -149,21 +113,19 @@ class _RemovalBound:
         self.margin = _MARGIN + 10 * np.finfo(float).eps / self.factor.rcond
         self.outputs = {}
 
-    def least(self, V, gap, most):
-        """Return the least k for which k rows may lower a function by a gap.
+    def least(self, V, enough_for, most):
+        """Return the least k for which k rows may be enough.
 
         Parameters
         ----------
         V : ndarray of shape (K, D)
-            Gradient of the function, which is linear in the parameters.
-        gap : float
-            The fall that is needed.
+            Gradient of a function, which is linear in the parameters.
+        enough_for : callable
+            Takes sizes k, an int array, and `Changes` of the function without at most k
+            rows. Returns whether they may be enough, a boolean array.
         most : int
             Largest k to consider; the result is at most ``most + 1``.
         """
-        if not gap > 0:
-            return 1
-        limit = gap * (1.0 - self.margin) / (1.0 + self.margin)
         function = self._function(V)
         below, enough = 0, most + 1  # sizes for which it is impossible, and for which not
         while enough - below > 1:
@@ -177,7 +139,7 @@ class _RemovalBound:
                 sizes = sizes[sizes > below]
                 if not len(sizes):
                     sizes = np.array([below + 1])
-            too_few = self._changes(function, sizes) < limit
+            too_few = ~enough_for(sizes, self._changes(function, sizes))
             n_below = len(sizes) if too_few.all() else int(np.argmin(too_few))
             if n_below:
                 below = int(sizes[n_below - 1])
@@ -208,35 +170,44 @@ class _RemovalBound:
         return diagnostics.leverages(self.point, self.factor, n_jobs=self.n_jobs)
 
     def _changes(self, function, sizes):
-        """Return the largest fall of a function without at most k rows, for each k."""
+        """Return the `Changes` of a function without at most k rows, for each k."""
         if any(output.is_full for output, _, _ in function):
-            return np.full(len(sizes), np.inf)
+            return Changes(*np.full((4, len(sizes)), np.inf))
         sums = self._row_sums(function, sizes)
-        total, rest = sums.pop("pair"), 0.0
+        total = sums.pop("pair")
+        rest = variance = decrement = np.zeros(len(sizes))
+        largest = np.ones(len(sizes))
         for place, (output, a, norm) in enumerate(function):
-            e, spread = output.e, output.spread
+            e = output.e
             total += (a * e)[:, None]
             own = {name: value for (p, name), value in sums.items() if p == place}
             with np.errstate(divide="ignore", invalid="ignore"):
                 rho = own["rho"].max(axis=0)
+                inverse = np.where(rho < 1.0, 1.0 / (1.0 - rho), np.inf)
                 z_a = np.minimum(_norms(own["a"], sizes), rho * _norms(a, sizes))
                 z_e = np.minimum(_norms(own["e"], sizes), rho * _norms(e, sizes))
-                inverse = np.where(rho < 1.0, 1.0 / (1.0 - rho), np.inf)
                 rest = rest + z_a * z_e * inverse
+                a2 = _totals((a**2)[:, None] + own["aa"], sizes) + z_a**2 * inverse
+                e2 = _totals((e**2)[:, None] + own["ee"], sizes) + z_e**2 * inverse
+                variance, decrement = variance + norm + a2, decrement + e2
                 if self.rate:
-                    nu2 = _totals((e**2 * output.leverage)[:, None] + own["ee"], sizes)
-                    c2 = norm + _totals((a**2)[:, None] + own["aa"], sizes)
-                    m2 = (spread[:, None] + own["q"] * inverse).max(axis=0)
-                    nu2, c2 = nu2 + z_e**2 * inverse, c2 + z_a**2 * inverse
-                    rest = rest + self._curving(np.sqrt(m2 * nu2)) * np.sqrt(nu2 * c2)
-        return np.where(np.isnan(rest), np.inf, _totals(total, sizes) + rest)
+                    own_share = (e**2 * output.leverage)[:, None]  # e_S'e_S does not count
+                    nu2 = _totals(own_share + own["ee"], sizes) + z_e**2 * inverse
+                    m2 = (output.spread[:, None] + own["q"] * inverse).max(axis=0)
+                    growth, curving = self._curving(np.sqrt(m2 * nu2))
+                    rest = rest + growth * np.sqrt(nu2 * (norm + a2))
+                    largest = np.maximum(largest, curving)
+        fall = _totals(total, sizes) + rest
+        found = [fall, variance, decrement, largest]
+        return Changes(*(np.where(np.isnan(v), np.inf, v) * (1 + self.margin) for v in found))
 
     def _curving(self, step):
-        """Return 1/phi - 1 for m nu."""
+        """Return 1/phi - 1 and exp(R) for m nu."""
         step = self.rate * step
         longest = -np.log1p(-np.minimum(step, 1.0))
         phi = np.where(step > 0, step / longest, 1.0)
-        return np.where(step < 1.0, 1.0 / phi - 1.0, np.inf)
+        growth = np.where(step < 1.0, 1.0 / phi - 1.0, np.inf)
+        return growth, np.exp(longest)
 
     def _row_sums(self, function, sizes):
         """Return the sums over pairs with each row, a dict of arrays (n, len(sizes)).
@@ -258,9 +229,9 @@ class _RemovalBound:
                 found[place, "a"] = _largest_of_both_signs(O * a, sizes - 1)
                 found[place, "e"] = _largest_of_both_signs(O * e, sizes - 1)
                 pair = pair + 0.5 * (a[block, None] * e + e[block, None] * a) * O
+                named["ee"] = e[block, None] * e * O
+                named["aa"] = a[block, None] * a * O
                 if self.rate:
-                    named["ee"] = e[block, None] * e * O
-                    named["aa"] = a[block, None] * a * O
                     found[place, "q"] = _largest_sums(Q**2, sizes)
                 for name, values in named.items():
                     found[place, name] = _largest_sums(values, sizes - 1)
