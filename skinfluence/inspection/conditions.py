@@ -54,7 +54,7 @@ class Crossing:
 
 @dataclass(frozen=True, eq=False)
 class Significance:
-    """A parameter has to lose or to gain a significant difference from zero.
+    """A parameter has to change whether it differs significantly from zero.
 
     Without S the variance of c'theta is phi_-S c'H_-S^-1 c, see `diagnostics`. Its last factor
     is at least c'H^-1 c exp(-R) and at most exp(R) times `Changes.variance`. For squared error
@@ -70,8 +70,8 @@ class Significance:
         Its gradient c.
     level : float
         Level of the two-sided test.
-    is_lost : bool
-        Whether the parameter is significant now.
+    change : {"lost", "gained", "opposite"}
+        Whether it has to lose or to gain significance, or to gain it with the opposite sign.
     variance : float
         c'H^-1 c.
     dispersion : (float, float) or None
@@ -81,7 +81,7 @@ class Significance:
     value: float
     V: np.ndarray
     level: float
-    is_lost: bool
+    change: str
     variance: float
     dispersion: tuple | None
 
@@ -89,13 +89,15 @@ class Significance:
         """Return the least k that may be enough, at most ``most + 1``."""
         down = np.copysign(1.0, self.value) * self.V
         size = abs(self.value)
-        if self.is_lost:
+        if self.change == "lost":
             return bound.least(
                 down, lambda k, changes: size - changes.fall <= self._largest(k, changes), most
             )
         least = bound.least(
             down, lambda k, changes: changes.fall - size >= self._smallest(changes), most
         )
+        if self.change == "opposite":
+            return least
         return bound.least(
             -down, lambda k, changes: changes.fall + size >= self._smallest(changes), least - 1
         )

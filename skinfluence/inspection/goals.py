@@ -1,16 +1,14 @@
 """Targets that the removal of rows has to take past a threshold."""
 
 from abc import ABC, abstractmethod
-from numbers import Real
 
 import numpy as np
 from scipy import stats
 
 from skinfluence import diagnostics
-from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.conditions import Crossing, Significance
 
-__all__ = ["make_goal", "refit_theta"]
+__all__ = ["FunctionalGoal", "Goal", "SignificanceGoal", "refit_theta"]
 
 
 def refit_theta(base):
@@ -97,34 +95,52 @@ class FunctionalGoal(Goal):
 
 
 class SignificanceGoal(Goal):
-    """A parameter divided by its standard error."""
+    """A parameter divided by its standard error.
 
-    def __init__(self, position, level, full):
-        self.level = level
+    Parameters
+    ----------
+    position : int
+        Index of the parameter in `params_`.
+    level : float
+        Level of the two-sided test.
+    opposite : bool
+        Whether the parameter has to become significant with the other sign, rather than to
+        lose or to gain significance.
+    full : Base
+        Optimum for all rows.
+    """
+
+    def __init__(self, position, level, opposite, full):
+        self.level, self.opposite = level, opposite
         indicator = np.zeros(layout_of(full).size)
         indicator[position] = 1.0
         self.V = layout_of(full).from_public(indicator)
         self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
         self.before = self.value(full)
         self.side = 1.0 if self.before >= 0 else -1.0
-        significant = abs(self.before) > abs(self.critical(full))
-        self.direction = -self.side if significant else self.side
+        significant = abs(self.before) > self.critical_size(full)
+        self.direction = -self.side if significant or opposite else self.side
 
     def value(self, base):
         return float(np.sum(self.V * base.theta) / self._error(base))
 
     def critical(self, base):
-        objective = base.point.objective
-        if not objective.formulation.loss.has_dispersion:
-            return self.side * stats.norm.isf(self.level / 2)
+        return (-self.side if self.opposite else self.side) * self.critical_size(base)
+
+    def critical_size(self, base):
+        """Return the critical absolute value."""
+        if not base.point.objective.formulation.loss.has_dispersion:
+            return stats.norm.isf(self.level / 2)
         leverage = diagnostics.leverages(base.point, base.plain_factor)
         dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
-        return self.side * stats.t.isf(self.level / 2, dof)
+        return stats.t.isf(self.level / 2, dof)
 
     def flipped(self, base):
+        if self.opposite:
+            return super().flipped(base)
         # The sign may change as well: a coefficient that is significant on either side of
         # zero counts as significant.
-        significant = abs(self.value(base)) > abs(self.critical(base))
+        significant = abs(self.value(base)) > self.critical_size(base)
         return bool(significant == (self.direction == self.side))
 
     def first_order(self, base, removals):
@@ -155,10 +171,11 @@ class SignificanceGoal(Goal):
     def condition(self, base):
         objective = base.point.objective
         loss = objective.formulation.loss
+        is_significant = self.direction != self.side
         dispersion = None
         if loss.has_dispersion:
             if not loss.constant_curvature or objective.penalty[self.output].any():
-                return None
+                return self._sign_change(base)
             leverage = diagnostics.leverages(base.point, base.plain_factor)
             dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
             total = diagnostics.chi_squares(base.point)[:, self.output].sum()
@@ -167,10 +184,15 @@ class SignificanceGoal(Goal):
             value=float(np.sum(self.V * base.theta)),
             V=self.V,
             level=self.level,
-            is_lost=self.direction != self.side,
+            change="opposite" if self.opposite else "lost" if is_significant else "gained",
             variance=float(base.plain_factor.quadratic(self.V[None])[0]),
             dispersion=dispersion,
         )
+
+    def _sign_change(self, base):
+        """Return the condition that the sign changes, if that is necessary, or None."""
+        value = float(np.sum(self.V * base.theta))
+        return Crossing([(value, self.V)], 0.0, self.direction) if self.opposite else None
 
     def _error(self, base):
         """Return the standard error of the parameter."""
@@ -208,30 +230,6 @@ class SignificanceGoal(Goal):
         if not point.objective.coupled:
             squares = squares / np.maximum(1.0 - leverage, np.finfo(float).eps)
         return squares.sum(axis=1) / np.sum(self.V * solved)
-
-
-def make_goal(estimator, target, threshold, significance, removals):
-    """Return the goal for a target; raise an error if the arguments are not valid."""
-    full = removals.full
-    if not isinstance(threshold, Real) or not np.isfinite(threshold):
-        raise ValueError(f"threshold={threshold!r} must be a finite number.")
-    if isinstance(target, Functional):
-        if significance is not None:
-            raise ValueError(
-                "significance needs a parameter as target: pass its name or index."
-            )
-        return FunctionalGoal(target, threshold, full)
-    functional = coefficient(estimator, target)
-    if significance is None:
-        return FunctionalGoal(functional, threshold, full)
-    if not isinstance(significance, Real) or not 0 < significance < 1:
-        raise ValueError(f"significance={significance!r} must be a level between 0 and 1.")
-    if threshold != 0.0:
-        raise ValueError(
-            "significance determines the threshold: leave threshold at its default 0.0."
-        )
-    removals.check_significance()
-    return SignificanceGoal(functional.position, significance, full)
 
 
 def layout_of(base):

@@ -1,17 +1,19 @@
 """Search for the few training samples that determine a conclusion."""
 
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from skinfluence._typing import Estimator
+from skinfluence._typing import Estimator, GroupsLike
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import warn
-from skinfluence.functionals import Functional
+from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.conditions import has_bound, least_removals
-from skinfluence.inspection.goals import make_goal, refit_theta
+from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal, refit_theta
 from skinfluence.inspection.removals import make_removals
+from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
@@ -30,6 +32,9 @@ def most_influential_set(
     *,
     threshold: float = 0.0,
     significance: float | None = None,
+    covariance: Literal["hessian", "HC0", "HC1", "HC2", "HC3", "cluster"] = "hessian",
+    groups: GroupsLike = None,
+    opposite_sign: bool = False,
     search: Literal["greedy", "linear"] = "greedy",
     max_samples: int | None = None,
     hessian_solver: str | HessianSolver = "auto",
@@ -74,10 +79,22 @@ def most_influential_set(
         Value that the target has to cross.
     significance : float, default=None
         Level for a two-sided test that ``params[j] = 0``, such as 0.05. The target is then
-        the ratio of the parameter to its standard error from
-        ``params_covariance("hessian")``. The threshold is the quantile of the normal
-        distribution or, for squared error, of Student's t distribution with ``n - p``
-        degrees of freedom.
+        the ratio of the parameter to its standard error, and the conclusion is whether it
+        is significant. The threshold is the quantile of the normal distribution or, for
+        squared error, of Student's t distribution with ``n - p`` degrees of freedom, or
+        ``G - 1`` with G clusters.
+    covariance : {"hessian", "HC0", "HC1", "HC2", "HC3", "cluster"}, default="hessian"
+        Standard error for `significance`: from ``params_covariance("hessian")``, robust to
+        unequal variances, or clustered in `groups`. "HC0" is that of
+        ``params_covariance("infinitesimal_jackknife")``. "HC1" multiplies its square by
+        ``n / (n - p)``. "HC2" and "HC3" divide the share of each sample by 1 - h and
+        (1 - h)^2 with its leverage h. "cluster" sums within the groups first and multiplies
+        by ``G/(G - 1) (n - 1)/(n - p)``. Every refit computes it again.
+    groups : array-like of shape (n,) or list of index arrays, default=None
+        Group of each sample, for "cluster". The search still removes single samples.
+    opposite_sign : bool, default=False
+        Whether the parameter has to become significant with the opposite sign, so that both
+        its sign and its significance contradict the conclusion. Only with `significance`.
     search : {"greedy", "linear"}, default="greedy"
         Search method.
     max_samples : int, default=None
@@ -124,11 +141,12 @@ def most_influential_set(
     Notes
     -----
     The lower bound exists for targets that are linear in the parameters: parameters, mean
-    predictions of regressors and their gaps, and `margin`. It exists for `significance` of
-    least squares without penalty, and of a likelihood. The model needs a squared, a
-    logistic or a smooth hinge loss, one penalty that does not depend on the samples, and one
-    output or outputs that do not share a softmax. Class weights must not be "balanced", and
-    no step before the model may learn from the samples.
+    predictions of regressors and their gaps, and `margin`. With covariance="hessian" it
+    exists for `significance` in least squares without penalty and in likelihoods. With
+    another covariance and `opposite_sign`, it is that of the sign. The model needs a
+    squared, a logistic or a smooth hinge loss and one penalty that does not depend on the
+    samples. Outputs must not share a softmax, class weights must not be "balanced", and no
+    step before the model may learn from the samples.
 
     For squared error the target changes without the samples S by
     ``a_S' (I - P_SS)^-1 e_S``, with the hat matrix P, the residuals e and the effects a of
@@ -188,7 +206,13 @@ def most_influential_set(
         max_samples = max(1, n // 2)
     check_count("max_samples", max_samples, n)
     removals = make_removals(problem, hessian_solver, n_jobs)
-    goal = make_goal(estimator, target, threshold, significance, removals)
+    test = {
+        "significance": significance,
+        "covariance": covariance,
+        "groups": groups,
+        "opposite_sign": opposite_sign,
+    }
+    goal = _make_goal(estimator, target, threshold, test, problem, removals)
     result = _linear_search(removals, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None
     if search == "greedy":
@@ -303,3 +327,46 @@ def _greedy_search(removals, goal, max_samples):
         if goal.flipped(base):
             return _Search(rows, True, path)
     return _Search(rows, False, path)
+
+
+def _make_goal(estimator, target, threshold, test, problem, removals):
+    """Return the goal for a target; raise an error if the arguments are not valid.
+
+    The dict `test` has the arguments for a test of significance.
+    """
+    full, level, covariance = removals.full, test["significance"], test["covariance"]
+    if not isinstance(threshold, Real) or not np.isfinite(threshold):
+        raise ValueError(f"threshold={threshold!r} must be a finite number.")
+    check_option("covariance", covariance, ("hessian", *COVARIANCES))
+    if (test["groups"] is not None) != (covariance == "cluster"):
+        raise ValueError(
+            f"covariance={covariance!r} and groups do not fit together: groups need "
+            "covariance='cluster', which needs groups."
+        )
+    if level is None:
+        if covariance != "hessian" or test["opposite_sign"]:
+            raise ValueError(
+                "covariance, groups and opposite_sign belong to a test: pass its level as "
+                "significance."
+            )
+    elif isinstance(target, Functional):
+        raise ValueError("significance needs a parameter as target: pass its name or index.")
+    if isinstance(target, Functional):
+        return FunctionalGoal(target, threshold, full)
+    functional = coefficient(estimator, target)
+    if level is None:
+        return FunctionalGoal(functional, threshold, full)
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"significance={level!r} must be a level between 0 and 1.")
+    if threshold != 0.0:
+        raise ValueError(
+            "significance determines the threshold: leave threshold at its default 0.0."
+        )
+    removals.check_significance()
+    arguments = functional.position, level, bool(test["opposite_sign"]), full
+    if covariance == "hessian":
+        return SignificanceGoal(*arguments)
+    cluster = None
+    if covariance == "cluster":
+        cluster = cluster_codes(problem, full, test["groups"])
+    return RobustGoal(*arguments, covariance, cluster)
