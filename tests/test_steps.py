@@ -93,6 +93,11 @@ FUNCTIONS = {
     "most_influential_set": lambda e, X, y: (
         inspection.most_influential_set(e, functionals.margin(e, X[:1]), max_samples=3).params
     ),
+    "most_influential_relabels": lambda e, X, y: (
+        inspection.most_influential_relabels(
+            e, functionals.margin(e, X[:1]), max_samples=3
+        ).params
+    ),
     "InfluenceDisplay": lambda e, X, y: shown(
         inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
     ),

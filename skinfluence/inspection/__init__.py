@@ -1,4 +1,4 @@
-"""Rankings, most influential sets and displays for training samples."""
+"""Rankings, most influential sets and labels, and displays for training samples."""
 
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
 from skinfluence.inspection.data_values import data_values
@@ -7,6 +7,7 @@ from skinfluence.inspection.influential_set import most_influential_set
 from skinfluence.inspection.label_errors import rank_label_errors
 from skinfluence.inspection.leave_out_display import LeaveOutDisplay
 from skinfluence.inspection.leverage_display import LeverageDisplay
+from skinfluence.inspection.relabels import most_influential_relabels
 from skinfluence.inspection.search_display import SearchDisplay
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LeverageDisplay",
     "SearchDisplay",
     "data_values",
+    "most_influential_relabels",
     "most_influential_set",
     "rank_label_errors",
 ]

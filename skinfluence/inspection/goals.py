@@ -75,10 +75,10 @@ class FunctionalGoal(Goal):
         return float(self.threshold)
 
     def first_order(self, base, removals):
-        return removals.first_order(base, self._gradient(base))
+        return removals.first_order(base, self.gradient(base))
 
     def one_step(self, base, removals):
-        return removals.change(base, self._gradient(base))
+        return removals.change(base, self.gradient(base))
 
     def condition(self, base):
         parts = self.functional.linear_parts()
@@ -88,7 +88,8 @@ class FunctionalGoal(Goal):
         parts = [(float(np.sum(V * base.theta)), V) for V in parts]
         return Crossing(parts, float(self.threshold), self.direction)
 
-    def _gradient(self, base):
+    def gradient(self, base):
+        """Return the gradient of the functional at an optimum, (K, D)."""
         layout = layout_of(base)
         gradient = self.functional.gradient(layout.to_public(base.theta))
         return layout.from_public(np.asarray(gradient, dtype=np.float64))

@@ -14,16 +14,12 @@ from skinfluence.inspection.conditions import has_bound, least_removals
 from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal, refit_theta
 from skinfluence.inspection.removals import make_removals
 from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
+from skinfluence.inspection.searches import SEARCHES, search_rows
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
 
 __all__ = ["most_influential_set"]
-
-SEARCHES = ("greedy", "linear")
-
-# If the effect of a row is less than this fraction of the remaining gap, it is rounding error.
-_NEGLIGIBLE = 1e-12
 
 
 def most_influential_set(
@@ -213,13 +209,7 @@ def most_influential_set(
         "opposite_sign": opposite_sign,
     }
     goal = _make_goal(estimator, target, threshold, test, problem, removals)
-    result = _linear_search(removals, goal, max_samples)
-    n_linear = len(result.rows) if result.flipped else None
-    if search == "greedy":
-        limit = max_samples if n_linear is None else n_linear - 1
-        greedy = _greedy_search(removals, goal, limit)
-        if greedy.flipped or n_linear is None:
-            result = greedy
+    result, n_linear = search_rows(removals, goal, search, max_samples)
     # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
@@ -250,83 +240,6 @@ def _n_at_least(removals, goal, result, max_samples):
     # The set that was found is a bound, too.
     most = len(result.rows) - 1 if result.flipped else max_samples
     return least_removals(full, condition, most, n_jobs)
-
-
-class _Search:
-    """Result of a search.
-
-    Parameters
-    ----------
-    rows : array-like of int
-        The set.
-    flipped : bool
-        Whether the target has crossed the threshold without the set.
-    path : iterable of (int, float)
-        Set size and target for each refit.
-    """
-
-    def __init__(self, rows, flipped, path):
-        self.rows = np.asarray(rows, dtype=np.intp)
-        self.flipped = flipped
-        self.path = list(path)
-
-
-def _linear_search(removals, goal, max_samples):
-    """Return the shortest prefix of the linear ranking that is enough, by bisection."""
-    full = removals.full
-    pull = goal.direction * goal.first_order(full, removals)
-    order = np.argsort(-pull, kind="stable")
-    order = order[pull[order] > 0][:max_samples]
-    path = {0: goal.before}
-
-    def flips(k):
-        base = removals.refit(order[:k], full)
-        if base is not None:
-            path[k] = goal.value(base)
-        return base is not None and goal.flipped(base)
-
-    def outcome(k, flipped):
-        return _Search(order[:k], flipped, path.items())
-
-    largest = len(order)
-    if largest == 0:
-        return outcome(0, False)
-    predicted = int(np.searchsorted(np.cumsum(pull[order]), goal.gap(full))) + 1
-    too_few, k = 0, min(predicted, largest)
-    while not flips(k):
-        if k == largest:
-            return outcome(max(path), False)
-        too_few, k = k, min(largest, k + max(1, k // 4))
-    while k - too_few > 1:
-        middle = (too_few + k) // 2
-        if flips(middle):
-            k = middle
-        else:
-            too_few = middle
-    return outcome(k, True)
-
-
-def _greedy_search(removals, goal, max_samples):
-    """Remove rows one by one, always the row with the largest predicted effect."""
-    base, rows, path = removals.full, [], [(0, goal.before)]
-    least = _NEGLIGIBLE * goal.gap(base)
-    while len(rows) < max_samples:
-        gain = goal.direction * goal.one_step(base, removals)
-        gain[rows] = -np.inf
-        following = None
-        for row in np.argsort(-np.where(np.isnan(gain), -np.inf, gain), kind="stable"):
-            if not gain[row] > least:
-                return _Search(rows, False, path)
-            following = removals.refit([*rows, row], base)
-            if following is not None:
-                break
-        if following is None:
-            return _Search(rows, False, path)
-        base, rows = following, [*rows, row]
-        path.append((len(rows), goal.value(base)))
-        if goal.flipped(base):
-            return _Search(rows, True, path)
-    return _Search(rows, False, path)
 
 
 def _make_goal(estimator, target, threshold, test, problem, removals):
