@@ -98,6 +98,13 @@ FUNCTIONS = {
             e, functionals.margin(e, X[:1]), max_samples=3
         ).params
     ),
+    "reweigh_samples": lambda e, X, y: (
+        inspection.reweigh_samples(
+            e,
+            functionals.margin(e, X[:1]),
+            threshold=functionals.margin(e, X[:1]).value(final_estimator(e).params_) * 0.9,
+        ).params
+    ),
     "InfluenceDisplay": lambda e, X, y: shown(
         inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
     ),

@@ -8,6 +8,7 @@ from skinfluence.inspection.label_errors import rank_label_errors
 from skinfluence.inspection.leave_out_display import LeaveOutDisplay
 from skinfluence.inspection.leverage_display import LeverageDisplay
 from skinfluence.inspection.relabels import most_influential_relabels
+from skinfluence.inspection.reweighing import reweigh_samples
 from skinfluence.inspection.search_display import SearchDisplay
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "most_influential_relabels",
     "most_influential_set",
     "rank_label_errors",
+    "reweigh_samples",
 ]
