@@ -10,7 +10,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import functionals
-from skinfluence.inspection import most_influential_set, removal_bounds
+from skinfluence.inspection import most_influential_set
 from skinfluence.linear_model import (
     HuberRegressor,
     Lasso,
@@ -184,7 +184,7 @@ def test_the_smallest_set_for_a_coefficient_is_known():
     assert result.n_at_least == 11
 
 
-def test_the_bound_does_not_depend_on_how_it_is_computed(monkeypatch):
+def test_the_bound_does_not_depend_on_how_it_is_computed():
     X, y, _ = diabetes()
     X, y = X[:150], y[:150]
     reg = Ridge(alpha=0.0).fit(X, y)
@@ -196,12 +196,20 @@ def test_the_bound_does_not_depend_on_how_it_is_computed(monkeypatch):
     moved = Ridge(alpha=0.0).fit(sparse.csr_array(X[order] - [[*[0] * 9, 1e6]]), y[order])
     assert most_influential_set(moved, 2).n_at_least == expected
     # From leverages only, the bound is looser.
-    monkeypatch.setattr(removal_bounds, "_MOST_PAIRED", 10)
-    assert 1 < most_influential_set(reg, 2).n_at_least <= expected
+    assert 1 < most_influential_set(reg, 2, bound="leverages").n_at_least <= expected
+    assert most_influential_set(reg, 2, bound="pairs").n_at_least == expected
+    assert most_influential_set(reg, 2, bound=None).n_at_least is None
+    with pytest.raises(ValueError, match="bound='tight' is not known"):
+        most_influential_set(reg, 2, bound="tight")
+    # Nor on the units, though products are in single precision.
+    small = Ridge(alpha=0.0).fit(X * 1e12, y * 1e-15)
+    assert most_influential_set(small, 2).n_at_least == expected
     for seed in range(4):
         fitted, target, threshold, value = problem("coefficient", seed)
         n = len(rows_of(seed)[1])
-        result = most_influential_set(fitted, target, threshold=threshold, max_samples=n - 5)
+        result = most_influential_set(
+            fitted, target, threshold=threshold, max_samples=n - 5, bound="leverages"
+        )
         smallest = smallest_set(value, value(np.arange(n)), threshold, n, n - 5)
         assert result.n_at_least <= (n - 4 if smallest is None else smallest)
 

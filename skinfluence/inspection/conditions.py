@@ -127,7 +127,7 @@ class Significance:
         return replace(self, V=function(self.V))
 
 
-def least_removals(base, condition, most, n_jobs=None):
+def least_removals(base, condition, most, *, is_paired, n_jobs=None):
     """Return a k such that no set of fewer than k rows meets a condition.
 
     Parameters
@@ -138,6 +138,8 @@ def least_removals(base, condition, most, n_jobs=None):
         The condition, which the optimum for all rows does not meet.
     most : int
         Largest set to consider.
+    is_paired : bool
+        Whether to compute the products of all pairs of rows, or to use leverages only.
     n_jobs : int or None, default=None
         Number of joblib threads.
 
@@ -150,7 +152,7 @@ def least_removals(base, condition, most, n_jobs=None):
         offset = base.point.objective.offset
         condition = condition.map(lambda V: _less_offset(V, offset))
         base = base.centred
-    bound = RemovalBound(base, n_jobs)
+    bound = RemovalBound(base, most, is_paired, n_jobs)
     return condition.least(bound, most) if bound.margin < _DOUBTFUL else None
 
 

@@ -22,6 +22,11 @@ from skinfluence.stages import learns_from_rows
 __all__ = ["most_influential_set"]
 
 
+_BOUNDS = ("auto", "pairs", "leverages")
+# With "auto", more rows have a bound from their leverages only. 4096 rows take seconds.
+_MOST_PAIRED = 4096
+
+
 def most_influential_set(
     estimator: Estimator,
     target: str | int | Functional,
@@ -33,6 +38,7 @@ def most_influential_set(
     opposite_sign: bool = False,
     search: Literal["greedy", "linear"] = "greedy",
     max_samples: int | None = None,
+    bound: Literal["auto", "pairs", "leverages"] | None = "auto",
     hessian_solver: str | HessianSolver = "auto",
     n_jobs: int | None = None,
 ) -> Bunch:
@@ -95,6 +101,11 @@ def most_influential_set(
         Search method.
     max_samples : int, default=None
         Largest set to consider; by default half of the training samples.
+    bound : {"auto", "pairs", "leverages"} or None, default="auto"
+        How to compute the lower bound `n_at_least`. "pairs" uses the products of all pairs of
+        samples, in O(n^2 p) operations on blocks of rows. "leverages" replaces them by upper
+        bounds, in O(n log n); its result is smaller. "auto" is "pairs" up to 4096 samples.
+        None leaves the bound out.
     hessian_solver : str or HessianSolver, default="auto"
         Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
@@ -151,8 +162,6 @@ def most_influential_set(
     this size may have. Other losses add a term for the change in their curvature, which is
     at most ``exp(|d|)`` for a change d in the raw prediction. The bound is close for a few
     samples, and loose for many and for samples with high leverage. It allows for rounding.
-    Its computation takes O(n^2 (p + log n)) operations in blocks of rows; for more than 8192
-    samples it uses leverages only, in O(n log n), and is looser.
 
     References
     ----------
@@ -185,6 +194,8 @@ def most_influential_set(
     7.7
     """
     check_option("search", search, SEARCHES)
+    if bound is not None:
+        check_option("bound", bound, _BOUNDS)
     problem_of(estimator).refuse_dask("most_influential_set")
     problem = problem_of(estimator, "leave_out_params", "most_influential_set")
     is_fixed = not problem.is_whole and not _has_balanced_classes(problem)
@@ -210,6 +221,9 @@ def most_influential_set(
     }
     goal = _make_goal(estimator, target, threshold, test, problem, removals)
     result, n_linear = search_rows(removals, goal, search, max_samples)
+    n_at_least = None
+    if is_fixed:
+        n_at_least = _n_at_least(removals, goal, result, max_samples, bound)
     # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
@@ -223,7 +237,7 @@ def most_influential_set(
         params=params,
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
-        n_at_least=_n_at_least(removals, goal, result, max_samples) if is_fixed else None,
+        n_at_least=n_at_least,
     )
 
 
@@ -231,15 +245,18 @@ def _has_balanced_classes(problem):
     return problem.fitted.params.get("class_weight") == "balanced"
 
 
-def _n_at_least(removals, goal, result, max_samples):
+def _n_at_least(removals, goal, result, max_samples, bound):
     """Return a proved lower bound on the size of a set that flips the target, or None."""
-    full, n_jobs = removals.full, removals.n_jobs
+    full = removals.full
     condition = goal.condition(full) if has_bound(full.point.objective) else None
-    if condition is None:
+    if condition is None or bound is None:
         return None
     # The set that was found is a bound, too.
     most = len(result.rows) - 1 if result.flipped else max_samples
-    return least_removals(full, condition, most, n_jobs)
+    is_paired = bound == "pairs"
+    if bound == "auto":
+        is_paired = full.point.objective.n_rows <= _MOST_PAIRED
+    return least_removals(full, condition, most, is_paired=is_paired, n_jobs=removals.n_jobs)
 
 
 def _make_goal(estimator, target, threshold, test, problem, removals):

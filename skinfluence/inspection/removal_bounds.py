@@ -40,7 +40,7 @@ of the rows S,
 and c'H_-S^-1 g_S is bounded as above. All three quadratic forms have bounds of the same kind.
 
 Sums over pairs of rows need n^2 products. They are computed in blocks, for several k at once.
-For many rows, |O_ij| <= u_i u_j with u_i^2 = P_ii / (1 - P_ii) replaces the products.
+Before that, |O_ij| <= u_i u_j with u_i^2 = P_ii / (1 - P_ii) rules out the smallest k.
 
 References: Broderick, Giordano & Meager, 2020, for the first-order sum; Rubinstein & Hopkins,
 "Robustness Auditing for Linear Regression: To Singularity and Beyond", 2024, for sums of the
@@ -59,14 +59,13 @@ from skinfluence.blocks import row_blocks, run_blocks
 
 __all__ = ["RemovalBound"]
 
-# With more rows, bounds for all pairs of rows replace their products.
-_MOST_PAIRED = 8192
 # Number of set sizes for which one pass over the pairs computes bounds.
 _SIZES = 8
 # Power iterations for the weights d, each of them a pass over the pairs.
-_POWER_STEPS = 6
-# Relative margin for rounding, beside eps / rcond of the Hessian.
-_MARGIN = 1e-7
+_POWER_STEPS = 4
+# Relative margin for rounding, beside eps / rcond of the Hessian. Products of pairs are in
+# single precision, at less than half the time; all of their sums are of positive terms.
+_MARGIN = 2e-6
 # If a leverage is this close to 1, there is no bound.
 _FULL_LEVERAGE = 1e-6
 
@@ -99,17 +98,20 @@ class RemovalBound:
     ----------
     base : Base
         The optimum for all rows.
+    most : int
+        Largest k.
+    is_paired : bool
+        Whether to compute the products of all pairs of rows, or to use leverages only.
     n_jobs : int or None
         Number of joblib threads.
     """
 
-    def __init__(self, base, n_jobs):
-        self.base, self.n_jobs = base, n_jobs
+    def __init__(self, base, most, is_paired, n_jobs):
+        self.base, self.most, self.is_paired, self.n_jobs = base, most, is_paired, n_jobs
         self.point, self.factor = base.point, base.plain_factor
         objective = self.point.objective
         self.n = objective.n_rows
         self.rate = objective.formulation.loss.curvature_rate
-        self.is_paired = self.n <= _MOST_PAIRED
         self.margin = _MARGIN + 10 * np.finfo(float).eps / self.factor.rcond
         self.outputs = {}
 
@@ -127,25 +129,42 @@ class RemovalBound:
             Largest k to consider; the result is at most ``most + 1``.
         """
         function = self._function(V)
-        below, enough = 0, most + 1  # sizes for which it is impossible, and for which not
+        if any(output.is_full for output, _, _ in function):
+            return 1
+        below, least = self._narrow(self._rank_one_sums, function, enough_for, 0, most)
+        if self.is_paired and least > 1:
+            least = self._narrow(self._pair_sums, function, enough_for, below, most)[1]
+        return least
+
+    def _narrow(self, row_sums, function, enough_for, below, most):
+        """Return the largest k that is impossible, and the smallest that is not.
+
+        Parameters
+        ----------
+        row_sums : callable
+            `_rank_one_sums` or `_pair_sums`.
+        function, enough_for, most
+            See `least`.
+        below : int
+            A size that is known to be impossible.
+        """
+        enough = most + 1
         while enough - below > 1:
-            last = enough - 1
-            if below == 0:
-                sizes = np.unique(np.minimum(2 ** np.arange(_SIZES), last))
-            elif enough == most + 1:
-                sizes = np.unique(np.minimum(below * 2 ** np.arange(1, _SIZES + 1), last))
+            if enough == most + 1:  # no upper end yet
+                steps = 2 ** np.arange(_SIZES) * max(1, below // 4)
+                sizes = np.unique(np.minimum(below + steps, most))
             else:
-                sizes = np.unique(np.linspace(below, enough, _SIZES + 2).astype(int)[1:-1])
-                sizes = sizes[sizes > below]
-                if not len(sizes):
-                    sizes = np.array([below + 1])
-            too_few = ~enough_for(sizes, self._changes(function, sizes))
+                sizes = np.linspace(below, enough, _SIZES + 2).astype(int)
+                sizes = np.unique(sizes[(sizes > below) & (sizes < enough)])
+                sizes = sizes if len(sizes) else np.array([below + 1])
+            changes = self._changes(function, sizes, row_sums(function, sizes))
+            too_few = ~enough_for(sizes, changes)
             n_below = len(sizes) if too_few.all() else int(np.argmin(too_few))
             if n_below:
                 below = int(sizes[n_below - 1])
             if n_below < len(sizes):
                 enough = int(sizes[n_below])
-        return enough
+        return below, enough
 
     def _function(self, V):
         """Return the outputs in which a function has parts, with its values a (n,)."""
@@ -169,11 +188,11 @@ class RemovalBound:
         """P_ii for each output, (n, K)."""
         return diagnostics.leverages(self.point, self.factor, n_jobs=self.n_jobs)
 
-    def _changes(self, function, sizes):
-        """Return the `Changes` of a function without at most k rows, for each k."""
-        if any(output.is_full for output, _, _ in function):
-            return Changes(*np.full((4, len(sizes)), np.inf))
-        sums = self._row_sums(function, sizes)
+    def _changes(self, function, sizes, sums):
+        """Return the `Changes` of a function without at most k rows, for each k.
+
+        `sums` are those of `_pair_sums`, or bounds for them.
+        """
         total = sums.pop("pair")
         rest = variance = decrement = np.zeros(len(sizes))
         largest = np.ones(len(sizes))
@@ -182,11 +201,13 @@ class RemovalBound:
             total += (a * e)[:, None]
             own = {name: value for (p, name), value in sums.items() if p == place}
             with np.errstate(divide="ignore", invalid="ignore"):
-                rho = own["rho"].max(axis=0)
+                rho = own["rho"].max(axis=0) * (1.0 + self.margin)
                 inverse = np.where(rho < 1.0, 1.0 / (1.0 - rho), np.inf)
                 z_a = np.minimum(_norms(own["a"], sizes), rho * _norms(a, sizes))
                 z_e = np.minimum(_norms(own["e"], sizes), rho * _norms(e, sizes))
                 rest = rest + z_a * z_e * inverse
+                # Rounding of products that cancel.
+                rest = rest + self.margin * rho * _norms(a, sizes) * _norms(e, sizes)
                 a2 = _totals((a**2)[:, None] + own["aa"], sizes) + z_a**2 * inverse
                 e2 = _totals((e**2)[:, None] + own["ee"], sizes) + z_e**2 * inverse
                 variance, decrement = variance + norm + a2, decrement + e2
@@ -209,37 +230,54 @@ class RemovalBound:
         growth = np.where(step < 1.0, 1.0 / phi - 1.0, np.inf)
         return growth, np.exp(longest)
 
-    def _row_sums(self, function, sizes):
+    def _pair_sums(self, function, sizes):
         """Return the sums over pairs with each row, a dict of arrays (n, len(sizes)).
 
         The key "pair" is for the products of a~ and e~ summed over the outputs. Others have
         the place of an output before the name.
         """
-        if not self.is_paired:
-            return self._rank_one_sums(function, sizes)
-        for output, _, _ in function:
-            _ = output.weights  # before threads start
+        # In single precision products must not be too small.
+        unit_a = max(np.abs(a).max() for _, a, _ in function) or 1.0
+        unit_e = max(np.abs(output.e).max() for output, _, _ in function) or 1.0
+        units = {"a": unit_a, "e": unit_e, "pair": unit_a * unit_e}
+        units |= {"aa": unit_a**2, "ee": unit_e**2}
+        scaled = [
+            (
+                output,
+                _single(a / unit_a),
+                _single(output.e / unit_e),
+                _single(output.weights),  # computed before threads start
+            )
+            for output, a, _ in function
+        ]
 
         def block_sums(block):
-            pair, found = 0.0, {}
-            for place, (output, a, _) in enumerate(function):
+            pair, found = np.float32(0.0), {}
+            for place, (output, a, e, d) in enumerate(scaled):
                 O, Q = output.products(block)
-                e, d = output.e, output.weights
-                named = {"rho": np.abs(O) * d / d[block, None]}
-                found[place, "a"] = _largest_of_both_signs(O * a, sizes - 1)
-                found[place, "e"] = _largest_of_both_signs(O * e, sizes - 1)
-                pair = pair + 0.5 * (a[block, None] * e + e[block, None] * a) * O
-                named["ee"] = e[block, None] * e * O
-                named["aa"] = a[block, None] * a * O
+                O = _single(O)
+                with_a, with_e = O * a, O * e
+                found[place, "a"] = _largest_of_both_signs(with_a, sizes - 1)
+                found[place, "e"] = _largest_of_both_signs(with_e, sizes - 1)
+                own_a, own_e = a[block, None], e[block, None]
+                found[place, "aa"] = _largest_sums(own_a * with_a, sizes - 1)
+                found[place, "ee"] = _largest_sums(own_e * with_e, sizes - 1)
+                with_a *= own_e / 2
+                with_e *= own_a / 2
+                pair = pair + with_a + with_e
+                np.abs(O, out=O)
+                O *= d
+                found[place, "rho"] = _largest_sums(O, sizes - 1) / d[block, None]
                 if self.rate:
                     found[place, "q"] = _largest_sums(Q**2, sizes)
-                for name, values in named.items():
-                    found[place, name] = _largest_sums(values, sizes - 1)
             found["pair"] = _largest_sums(pair, sizes - 1)
             return found
 
-        parts = run_blocks(block_sums, self.blocks(10), n_jobs=self.n_jobs)
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts = run_blocks(block_sums, self.blocks(8), n_jobs=self.n_jobs)
+        sums = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for name in sums:
+            sums[name] *= units.get(name if name == "pair" else name[1], 1.0)
+        return sums
 
     def blocks(self, width):
         """Return blocks of rows for `width` arrays (b, n) at a time."""
@@ -247,7 +285,7 @@ class RemovalBound:
         return row_blocks(self.n, row_bytes, n_jobs=self.n_jobs)
 
     def _rank_one_sums(self, function, sizes):
-        """Return bounds for `_row_sums` from |O_ij| <= u_i u_j."""
+        """Return bounds for `_pair_sums` from |O_ij| <= u_i u_j."""
         sums = {"pair": 0.0}
         for place, (output, a, _) in enumerate(function):
             u, e = output.u, output.e
@@ -329,18 +367,27 @@ class _Output:
         and the bound max (T d)_i / d_i falls to its eigenvalue in a power iteration. The
         iteration takes the largest k for which there may be a bound.
         """
-        size = np.searchsorted(np.cumsum(np.sort(self.u**2)[::-1]), 1.0)
-        size = np.array([min(2 * size + 2, self.bound.n - 1)])
+        size = 2 * np.searchsorted(np.cumsum(np.sort(self.u**2)[::-1]), 1.0) + 2
+        size = np.array([min(size, self.bound.most, self.bound.n) - 1])
         d = np.where(self.u > 0, self.u, 1.0)
-        blocks = self.bound.blocks(3)
+        if size[0] < 1:
+            return d
+        d /= d.max()
+        blocks = self.bound.blocks(4)
         for _ in range(_POWER_STEPS):
 
             def block_map(block, d=d):
-                return _largest_sums(np.abs(self.products(block)[0]) * d, size)[:, 0]
+                O = np.abs(_single(self.products(block)[0]))
+                O *= _single(d)
+                return _largest_sums(O, size)[:, 0]
 
             parts = run_blocks(block_map, blocks, n_jobs=self.bound.n_jobs)
             d = np.sqrt(np.maximum(np.concatenate(parts), 1e-3 * d) * d)
-        return d
+        return np.maximum(d / d.max(), 1e-6)
+
+
+def _single(values):
+    return values.astype(np.float32)
 
 
 def _largest_sums(values, counts):
@@ -350,12 +397,12 @@ def _largest_sums(values, counts):
     most = int(counts[-1])
     if most == 0:
         return np.zeros((len(values), len(counts)))
-    values = np.minimum(-values, 0.0)
+    values = np.negative(values)
     if most < n:
         values.partition(most - 1, axis=1)
     values = np.sort(values[:, :most], axis=1)
     sums = np.zeros((len(values), most + 1))
-    np.cumsum(-values, axis=1, out=sums[:, 1:])
+    np.cumsum(np.maximum(-values, 0.0), axis=1, out=sums[:, 1:], dtype=np.float64)
     return sums[:, counts]
 
 
