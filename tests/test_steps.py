@@ -105,6 +105,9 @@ FUNCTIONS = {
             threshold=functionals.margin(e, X[:1]).value(final_estimator(e).params_) * 0.9,
         ).params
     ),
+    "rank_candidates": lambda e, X, y: (
+        inspection.rank_candidates(e, X[:9], y[:9], X[9:], y[9:], n_confirmed=2).loss_change
+    ),
     "InfluenceDisplay": lambda e, X, y: shown(
         inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
     ),

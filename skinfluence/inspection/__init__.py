@@ -1,5 +1,6 @@
 """Rankings, most influential sets and labels, and displays for training samples."""
 
+from skinfluence.inspection.candidates import rank_candidates
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
 from skinfluence.inspection.data_values import data_values
 from skinfluence.inspection.influence_display import InfluenceDisplay
@@ -20,6 +21,7 @@ __all__ = [
     "data_values",
     "most_influential_relabels",
     "most_influential_set",
+    "rank_candidates",
     "rank_label_errors",
     "reweigh_samples",
 ]
