@@ -16,6 +16,7 @@ from benchmarks import (
     dask_influence,
     diagnostics,
     influence_loss,
+    influential_sets,
     peers,
     random_removals,
     removal,
@@ -44,6 +45,7 @@ MODULES = [
     stress,
     svm,
     diagnostics,
+    influential_sets,
     dask_influence,
     reproduce_paper,
 ]

@@ -14,6 +14,7 @@ PAGES = (
     _DOC / "reproductions.md",
     _DOC / "convergence.md",
     _DOC / "whole_fit.md",
+    _DOC / "diagnostics.md",
 )
 
 #: Benchmarks without a stored table, and why.
