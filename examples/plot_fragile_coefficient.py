@@ -32,9 +32,9 @@ n = len(y)
 # %%
 # For each coefficient, how many patients must we remove until its sign changes? With
 # ``significance`` the question is different: how many patients must we remove until a
-# significant coefficient is no longer significant, or the reverse? The search finds a number of
-# patients that is enough. ``n_at_least`` is a number below which no set of patients is enough,
-# whoever they are. If both are equal, the smallest set is known.
+# significant coefficient is no longer significant, or the reverse? The search finds a number
+# of patients that is enough. ``n_at_least`` is a number below which no set of patients is
+# enough, whoever they are. If both are equal, the smallest set is known.
 
 signs, levels, refits = [], [], []
 print("           coefficient    t    sign flips without      significance changes without")
@@ -95,10 +95,10 @@ for i in chosen:
     print(f"{i:7d}     {dfbetas[i]:+.2f}  {values}   {y[i]:8.0f}   {fitted:9.0f}")
 
 # %%
-# The left plot shows how many patients must be removed to change each sign: light bars are what
-# the search found, dark bars what is needed at least. The right plot shows the coefficients while
-# the patients that were found are removed one after the other. Each point is a refit by
-# scikit-learn.
+# The left plot shows how many patients must be removed to change each sign. Light bars are the
+# sets that the search found, dark bars the numbers that are needed at least. The right plot
+# shows the coefficients while the patients that were found are removed one after the other.
+# Each point is a refit by scikit-learn.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 counts = np.array([len(sign.indices) for sign in signs])

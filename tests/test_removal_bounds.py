@@ -191,7 +191,9 @@ def test_the_bound_does_not_depend_on_how_it_is_computed():
     expected = most_influential_set(reg, 2).n_at_least
     with config_context(working_memory=0.2):
         assert most_influential_set(reg, 2, n_jobs=2).n_at_least == expected
-    assert most_influential_set(reg, 2, hessian_solver="cg").n_at_least == expected
+    cg = {"hessian_solver": "cg", "bound": "pairs"}
+    assert most_influential_set(reg, 2, **cg).n_at_least == expected
+    assert most_influential_set(reg, 2, hessian_solver="cg").n_at_least is None
     order = np.random.default_rng(0).permutation(len(y))
     moved = Ridge(alpha=0.0).fit(sparse.csr_array(X[order] - [[*[0] * 9, 1e6]]), y[order])
     assert most_influential_set(moved, 2).n_at_least == expected

@@ -16,15 +16,18 @@ from skinfluence.inspection.removals import make_removals
 from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
 from skinfluence.inspection.searches import SEARCHES, search_rows
 from skinfluence.pipeline import problem_of
-from skinfluence.solvers import HessianSolver
+from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
 from skinfluence.stages import learns_from_rows
 
 __all__ = ["most_influential_set"]
 
 
 _BOUNDS = ("auto", "pairs", "leverages")
-# With "auto", more rows have a bound from their leverages only. 4096 rows take seconds.
+# With "auto", the bound takes at most seconds: limits on the number of rows in pairs, and on
+# the numbers of multiplications for pairs and for leverages.
 _MOST_PAIRED = 4096
+_MOST_FOR_PAIRS = 2e9
+_MOST_FOR_LEVERAGES = 2e10
 
 
 def most_influential_set(
@@ -104,8 +107,9 @@ def most_influential_set(
     bound : {"auto", "pairs", "leverages"} or None, default="auto"
         How to compute the lower bound `n_at_least`. "pairs" uses the products of all pairs of
         samples, in O(n^2 p) operations on blocks of rows. "leverages" replaces them by upper
-        bounds, in O(n log n); its result is smaller. "auto" is "pairs" up to 4096 samples.
-        None leaves the bound out.
+        bounds, in O(n p^2); its result is smaller. "auto" takes what is a matter of seconds:
+        "pairs" up to 4096 samples if p is not large, else "leverages", and no bound for very
+        many parameters or if `hessian_solver` iterates. None leaves the bound out.
     hessian_solver : str or HessianSolver, default="auto"
         Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
@@ -249,14 +253,25 @@ def _n_at_least(removals, goal, result, max_samples, bound):
     """Return a proved lower bound on the size of a set that flips the target, or None."""
     full = removals.full
     condition = goal.condition(full) if has_bound(full.point.objective) else None
+    if bound == "auto":
+        bound = _affordable_bound(removals)
     if condition is None or bound is None:
         return None
     # The set that was found is a bound, too.
     most = len(result.rows) - 1 if result.flipped else max_samples
     is_paired = bound == "pairs"
-    if bound == "auto":
-        is_paired = full.point.objective.n_rows <= _MOST_PAIRED
     return least_removals(full, condition, most, is_paired=is_paired, n_jobs=removals.n_jobs)
+
+
+def _affordable_bound(removals):
+    """Return the value of `bound` that "auto" stands for."""
+    design = removals.objective.design
+    n, d = design.n_rows, design.n_columns
+    if isinstance(removals.solver, ConjugateGradientSolver):
+        return None  # every row is a solve by iterations
+    if n <= _MOST_PAIRED and n * d * (n + d) <= _MOST_FOR_PAIRS:
+        return "pairs"
+    return "leverages" if n * d * min(n, d) <= _MOST_FOR_LEVERAGES else None
 
 
 def _make_goal(estimator, target, threshold, test, problem, removals):
