@@ -17,6 +17,7 @@ from benchmarks import (
     dask_influence,
     diagnostics,
     influence_loss,
+    influential_sets,
     peers,
     prediction_sets,
     random_removals,
@@ -48,6 +49,7 @@ MODULES = [
     diagnostics,
     composites,
     prediction_sets,
+    influential_sets,
     dask_influence,
     reproduce_paper,
 ]

@@ -32,10 +32,12 @@ n = len(y)
 # %%
 # For each coefficient, how many patients must we remove until its sign changes? With
 # ``significance`` the question is different: how many patients must we remove until a
-# significant coefficient is no longer significant, or the reverse?
+# significant coefficient is no longer significant, or the reverse? The search finds a number
+# of patients that is enough. ``n_at_least`` is a number below which no set of patients is
+# enough, whoever they are. If both are equal, the smallest set is known.
 
 signs, levels, refits = [], [], []
-print("           coefficient    t      sign flips without   significance changes without")
+print("           coefficient    t    sign flips without      significance changes without")
 for j, name in enumerate(names):
     sign = most_influential_set(reg, j)
     level = most_influential_set(reg, j, significance=0.05)
@@ -45,8 +47,9 @@ for j, name in enumerate(names):
     refits.append(linear_model.LinearRegression().fit(X[others], y[others]).coef_[j])
     print(
         f"  {name:<9}{reg.coef_[j]:+9.2f}  {reg.coef_[j] / error[j]:+6.2f}"
-        f"    {len(sign.indices):4d} patients ({refits[j]:+.3f})"
-        f"  {len(level.indices):5d} patients (t {level.target_after:+.2f})"
+        f"  {sign.n_at_least:3d} to {len(sign.indices):2d} patients ({refits[j]:+.3f})"
+        f"  {level.n_at_least:3d} to {len(level.indices):2d} patients"
+        f" (t {level.target_after:+.2f})"
     )
 
 # %%
@@ -61,7 +64,8 @@ print(f"largest difference between predicted and refitted coefficients: {largest
 # ``bmi`` and ``s2`` have about the same coefficient. The sign for ``bmi`` depends on many
 # patients, and the sign for ``s2`` depends on four. ``s1`` to ``s4`` are measurements of blood
 # fats that nearly determine each other, so a few patients can shift the effect from one to
-# another. ``s1`` is not significant. It becomes significant if we remove one patient.
+# another. ``s1`` is not significant. It becomes significant if we remove one patient. No three
+# patients can flip the sign for ``s2``: the lower bound is four, too.
 #
 # Are four patients few? If we leave out four patients at random, a thousand times, the sign
 # never changes. It changes only without these four.
@@ -91,19 +95,23 @@ for i in chosen:
     print(f"{i:7d}     {dfbetas[i]:+.2f}  {values}   {y[i]:8.0f}   {fitted:9.0f}")
 
 # %%
-# The left plot shows how many patients must be removed to change each sign. The right plot
-# shows the coefficients while these patients are removed one after the other. Each point is a
-# refit by scikit-learn.
+# The left plot shows how many patients must be removed to change each sign. Light bars are the
+# sets that the search found, dark bars the numbers that are needed at least. The right plot
+# shows the coefficients while the patients that were found are removed one after the other.
+# Each point is a refit by scikit-learn.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 counts = np.array([len(sign.indices) for sign in signs])
 order = np.argsort(counts)[::-1]
-bars = axes[0].barh(names[order], counts[order], color="tab:blue")
+at_least = np.array([sign.n_at_least for sign in signs])
+bars = axes[0].barh(names[order], counts[order], color="tab:blue", alpha=0.4, label="found")
+axes[0].barh(names[order], at_least[order], color="tab:blue", label="needed at least")
 axes[0].bar_label(bars, padding=3)
 axes[0].set(
     xlabel=f"patients, of {n}",
     title="Patients to leave out until the sign flips",
 )
+axes[0].legend(frameon=False)
 for name in ("s2", "s5", "bmi", "sex"):
     j = list(names).index(name)
     path = []

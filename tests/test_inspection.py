@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 from sklearn import linear_model
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.pipeline import make_pipeline
@@ -10,8 +11,9 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from skinfluence import InfluenceWarning, functionals
 from skinfluence.inspection import most_influential_set, rank_label_errors
-from skinfluence.inspection.influential_set import _SignificanceGoal
+from skinfluence.inspection.goals import SignificanceGoal
 from skinfluence.inspection.removals import Removals
+from skinfluence.inspection.robust_goal import RobustGoal
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import LinearSVC
@@ -185,12 +187,63 @@ def test_significance_of_least_squares_is_that_of_statsmodels(j):
     assert (before.pvalues[j] < 0.05) != (after.pvalues[j] < 0.05)
 
 
+@pytest.mark.parametrize("covariance", ["HC0", "HC1", "HC2", "HC3", "cluster"])
+@pytest.mark.parametrize("opposite_sign", [False, True])
+def test_robust_significance_is_that_of_statsmodels(covariance, opposite_sign):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:200], y[:200]
+    groups = np.arange(200) // 7 if covariance == "cluster" else None
+    reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y)
+    result = most_influential_set(
+        reg,
+        4,
+        significance=0.05,
+        covariance=covariance,
+        groups=groups,
+        opposite_sign=opposite_sign,
+    )
+    assert result.flipped
+
+    def t_value(kept):
+        options = {"cov_kwds": {"groups": groups[kept]}} if covariance == "cluster" else {}
+        model = sm.OLS(y[kept], sm.add_constant(X[kept], prepend=False))
+        return model.fit(cov_type=covariance, **options).tvalues[4]
+
+    kept = np.delete(np.arange(200), result.indices)
+    before, after = t_value(np.arange(200)), t_value(kept)
+    np.testing.assert_allclose([result.target_before, result.target_after], [before, after])
+    dof = len(np.unique(groups[kept])) - 1 if covariance == "cluster" else len(kept) - 11
+    critical = stats.t.isf(0.025, dof)
+    np.testing.assert_allclose(abs(result.threshold), critical)
+    if opposite_sign:
+        assert before * after < 0
+        assert abs(after) > critical
+        assert 1 <= result.n_at_least <= len(result.indices)
+    else:
+        assert (abs(after) > critical) != (abs(before) > abs(stats.t.isf(0.025, dof)))
+
+
+def test_one_step_to_a_robust_error_is_its_refit():
+    X, y, w = data("diabetes")
+    reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y, w)
+    removals = Removals(problem_of(reg), "auto", None)
+    full = removals.full
+    clusters = np.arange(len(y)) % 20
+    for covariance in ("HC1", "HC3", "cluster"):
+        cluster = clusters if covariance == "cluster" else None
+        goal = RobustGoal(2, 0.05, False, full, covariance, cluster)
+        change = goal.one_step(full, removals)
+        best = np.argsort(-goal.direction * change)[:5]
+        found = [goal.value(removals.refit([row], full)) - goal.before for row in best]
+        np.testing.assert_allclose(change[best], found, rtol=1e-6)
+
+
 def test_the_linear_score_of_significance_is_a_derivative():
     # Half a sample less, half a sample more: the change of the t value for each sample.
     X, y, w = data("diabetes")
     reg = Ridge(alpha=0.0, solver="cholesky").fit(X, y, w)
     removals = Removals(problem_of(reg), "auto", None)
-    goal = _SignificanceGoal(2, 0.05, removals.full)
+    goal = SignificanceGoal(2, 0.05, False, removals.full)
     found = goal.first_order(removals.full, removals)
     rows = np.arange(0, len(y), 15)
     step = 1e-4
@@ -281,6 +334,19 @@ def test_bad_requests_are_named():
         most_influential_set(reg, 0, significance=5)
     with pytest.raises(ValueError, match="determines the threshold"):
         most_influential_set(reg, 0, significance=0.05, threshold=1.0)
+    with pytest.raises(ValueError, match="covariance='HC4' is not known"):
+        most_influential_set(reg, 0, significance=0.05, covariance="HC4")
+    with pytest.raises(ValueError, match="needs groups"):
+        most_influential_set(reg, 0, significance=0.05, covariance="cluster")
+    with pytest.raises(ValueError, match="pass its level as significance"):
+        most_influential_set(reg, 0, covariance="HC3")
+    with pytest.raises(ValueError, match="at least two groups"):
+        most_influential_set(
+            reg, 0, significance=0.05, covariance="cluster", groups=np.zeros(len(y))
+        )
+    clf = LogisticRegression().fit(*data("wine")[:2])
+    with pytest.raises(ValueError, match="share a softmax"):
+        most_influential_set(clf, 0, significance=0.05, covariance="HC3")
     with pytest.raises(ValueError, match="threshold=nan"):
         most_influential_set(reg, 0, threshold=float("nan"))
     with pytest.raises(ValueError, match="search='best' is not known"):

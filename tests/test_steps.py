@@ -93,6 +93,21 @@ FUNCTIONS = {
     "most_influential_set": lambda e, X, y: (
         inspection.most_influential_set(e, functionals.margin(e, X[:1]), max_samples=3).params
     ),
+    "most_influential_relabels": lambda e, X, y: (
+        inspection.most_influential_relabels(
+            e, functionals.margin(e, X[:1]), max_samples=3
+        ).params
+    ),
+    "reweigh_samples": lambda e, X, y: (
+        inspection.reweigh_samples(
+            e,
+            functionals.margin(e, X[:1]),
+            threshold=functionals.margin(e, X[:1]).value(final_estimator(e).params_) * 0.9,
+        ).params
+    ),
+    "rank_candidates": lambda e, X, y: (
+        inspection.rank_candidates(e, X[:9], y[:9], X[9:], y[9:], n_confirmed=2).loss_change
+    ),
     "InfluenceDisplay": lambda e, X, y: shown(
         inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
     ),

@@ -51,6 +51,17 @@ class Functional(ABC):
             Gradient, laid out as `params_`.
         """
 
+    def linear_parts(self) -> Floats | None:
+        """Return the gradients of linear functions whose minimum is f.
+
+        Returns
+        -------
+        parts : ndarray of shape (m, p) or None
+            Gradients, laid out as `params_`; one if f is linear in the parameters. None if f
+            is not such a minimum, or not known to be.
+        """
+        return None
+
     def __call__(self, params: Floats) -> Floats:
         """Return `gradient(params)`."""
         return self.gradient(params)
@@ -88,6 +99,14 @@ class PredictionFunctional(Functional):
         gradient = self._gradient_in_raw(self._raw(params))
         return self.problem.pull_sum(self.design, gradient, params)
 
+    def linear_parts(self):
+        raw_parts = None if self.decide is not None else self._raw_parts()
+        if raw_parts is None:
+            return None
+        nothing = np.zeros(self.layout.size)
+        parts = [self.problem.pull_sum(self.design, part, nothing) for part in raw_parts]
+        return np.array(parts)
+
     def sample_gradient(self, params):
         """Return the raw samples, their design, and df/d(raw predictions), (m, K)."""
         return self.samples, self.design, self._gradient_in_raw(self._raw(params))
@@ -109,3 +128,7 @@ class PredictionFunctional(Functional):
     @abstractmethod
     def _raw_gradient(self, raw):
         """Return the gradient of f with respect to raw predictions, (m, K)."""
+
+    def _raw_parts(self):
+        """Return `linear_parts` in the raw predictions, each (m, K), or None."""
+        return None

@@ -48,13 +48,13 @@ def coefficient(estimator: Estimator, param: str | int) -> Functional:
             raise ValueError(
                 f"param={param} is outside the {len(names)} parameters, 0 to {len(names) - 1}."
             )
-        return _Coefficient(int(param))
+        return _Coefficient(int(param), len(names))
     if param not in names:
         raise ValueError(
             f"param={param!r} is not a parameter of this model: use an index or one of "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
         )
-    return _Coefficient(names.index(param))
+    return _Coefficient(names.index(param), len(names))
 
 
 class _Coefficient(Functional):
@@ -64,10 +64,12 @@ class _Coefficient(Functional):
     ----------
     position : int
         Index in `params_`.
+    size : int
+        Number of parameters.
     """
 
-    def __init__(self, position):
-        self.position = position
+    def __init__(self, position, size):
+        self.position, self.size = position, size
 
     def value(self, params):
         return float(params[self.position])
@@ -76,3 +78,6 @@ class _Coefficient(Functional):
         gradient = np.zeros(len(params))
         gradient[self.position] = 1.0
         return gradient
+
+    def linear_parts(self):
+        return self.gradient(np.zeros(self.size))[None]

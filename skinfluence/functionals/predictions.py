@@ -207,6 +207,12 @@ class WeightedResponse(PredictionFunctional):
             gradient = self.weights[:, None] * jacobian[:, self.response]
         return gradient / self.temperature
 
+    def _raw_parts(self):
+        raw = np.zeros((len(self.weights), self.layout.n_outputs))
+        if self.loss.response_jacobian(raw) is not None:
+            return None
+        return [self._raw_gradient(raw)]
+
 
 class _Margin(PredictionFunctional):
     """eta_c - max_{k != c} eta_k for one sample; +-eta if there is one output.
@@ -236,6 +242,13 @@ class _Margin(PredictionFunctional):
         gradient = np.zeros(raw.shape)
         gradient[0, self.code], gradient[0, others.argmax()] = 1.0, -1.0
         return gradient
+
+    def _raw_parts(self):
+        K = self.layout.n_outputs
+        if K == 1:
+            return [self._raw_gradient(np.zeros((1, 1)))]
+        own = np.eye(K)[self.code]
+        return [(own - np.eye(K)[k])[None] for k in range(K) if k != self.code]
 
 
 def smooth_response(estimator, label):

@@ -1,5 +1,6 @@
-"""Rankings, bounds, most influential sets and displays for training samples."""
+"""Rankings, bounds, most influential sets and labels, and displays."""
 
+from skinfluence.inspection.candidates import rank_candidates
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
 from skinfluence.inspection.cutoffs import influence_cutoffs, outlier_test
 from skinfluence.inspection.data_values import data_values
@@ -8,6 +9,8 @@ from skinfluence.inspection.influential_set import most_influential_set
 from skinfluence.inspection.label_errors import rank_label_errors
 from skinfluence.inspection.leave_out_display import LeaveOutDisplay
 from skinfluence.inspection.leverage_display import LeverageDisplay
+from skinfluence.inspection.relabels import most_influential_relabels
+from skinfluence.inspection.reweighing import reweigh_samples
 from skinfluence.inspection.search_display import SearchDisplay
 
 __all__ = [
@@ -18,7 +21,10 @@ __all__ = [
     "SearchDisplay",
     "data_values",
     "influence_cutoffs",
+    "most_influential_relabels",
     "most_influential_set",
     "outlier_test",
+    "rank_candidates",
     "rank_label_errors",
+    "reweigh_samples",
 ]

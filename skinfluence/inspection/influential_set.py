@@ -1,29 +1,33 @@
 """Search for the few training samples that determine a conclusion."""
 
-from abc import ABC, abstractmethod
 from numbers import Real
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 from sklearn.utils import Bunch
 
-from skinfluence import diagnostics
-from skinfluence._typing import Estimator
+from skinfluence._typing import Estimator, GroupsLike
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
+from skinfluence.inspection.conditions import has_bound, least_removals
+from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal, refit_theta
 from skinfluence.inspection.removals import make_removals
+from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
+from skinfluence.inspection.searches import SEARCHES, search_rows
 from skinfluence.pipeline import problem_of
-from skinfluence.solvers import HessianSolver
+from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
 from skinfluence.stages import learns_from_rows
 
 __all__ = ["most_influential_set"]
 
-SEARCHES = ("greedy", "linear")
 
-# If the effect of a row is less than this fraction of the remaining gap, it is rounding error.
-_NEGLIGIBLE = 1e-12
+_BOUNDS = ("auto", "pairs", "leverages")
+# With "auto", the bound takes at most seconds: limits on the number of rows in pairs, and on
+# the numbers of multiplications for pairs and for leverages.
+_MOST_PAIRED = 4096
+_MOST_FOR_PAIRS = 2e9
+_MOST_FOR_LEVERAGES = 2e10
 
 
 def most_influential_set(
@@ -32,8 +36,12 @@ def most_influential_set(
     *,
     threshold: float = 0.0,
     significance: float | None = None,
+    covariance: Literal["hessian", "HC0", "HC1", "HC2", "HC3", "cluster"] = "hessian",
+    groups: GroupsLike = None,
+    opposite_sign: bool = False,
     search: Literal["greedy", "linear"] = "greedy",
     max_samples: int | None = None,
+    bound: Literal["auto", "pairs", "leverages"] | None = "auto",
     hessian_solver: str | HessianSolver = "auto",
     n_jobs: int | None = None,
 ) -> Bunch:
@@ -45,7 +53,8 @@ def most_influential_set(
     significantly from zero.
 
     An exact search for the smallest set would have to try all sets. The two searches here
-    give an upper bound on its size:
+    give an upper bound on its size. For some targets there is also a proved lower bound,
+    `n_at_least`, so that the size of the smallest set is known up to a range. The searches:
 
     - "linear" ranks the samples once, by their first-order influence on the target. It
       removes the first k samples and finds k by bisection.
@@ -75,18 +84,36 @@ def most_influential_set(
         Value that the target has to cross.
     significance : float, default=None
         Level for a two-sided test that ``params[j] = 0``, such as 0.05. The target is then
-        the ratio of the parameter to its standard error from
-        ``params_covariance("hessian")``. The threshold is the quantile of the normal
-        distribution or, for squared error, of Student's t distribution with ``n - p``
-        degrees of freedom.
+        the ratio of the parameter to its standard error, and the conclusion is whether it
+        is significant. The threshold is the quantile of the normal distribution or, for
+        squared error, of Student's t distribution with ``n - p`` degrees of freedom, or
+        ``G - 1`` with G clusters.
+    covariance : {"hessian", "HC0", "HC1", "HC2", "HC3", "cluster"}, default="hessian"
+        Standard error for `significance`: from ``params_covariance("hessian")``, robust to
+        unequal variances, or clustered in `groups`. "HC0" is that of
+        ``params_covariance("infinitesimal_jackknife")``. "HC1" multiplies its square by
+        ``n / (n - p)``. "HC2" and "HC3" divide the share of each sample by 1 - h and
+        (1 - h)^2 with its leverage h. "cluster" sums within the groups first and multiplies
+        by ``G/(G - 1) (n - 1)/(n - p)``. Every refit computes it again.
+    groups : array-like of shape (n,) or list of index arrays, default=None
+        Group of each sample, for "cluster". The search still removes single samples.
+    opposite_sign : bool, default=False
+        Whether the parameter has to become significant with the opposite sign, so that both
+        its sign and its significance contradict the conclusion. Only with `significance`.
     search : {"greedy", "linear"}, default="greedy"
         Search method.
     max_samples : int, default=None
         Largest set to consider; by default half of the training samples.
+    bound : {"auto", "pairs", "leverages"} or None, default="auto"
+        How to compute the lower bound `n_at_least`. "pairs" uses the products of all pairs of
+        samples, in O(n^2 p) operations on blocks of rows. "leverages" replaces them by upper
+        bounds, in O(n p^2); its result is smaller. "auto" takes what is a matter of seconds:
+        "pairs" up to 4096 samples if p is not large, else "leverages", and no bound for very
+        many parameters or if `hessian_solver` iterates. None leaves the bound out.
     hessian_solver : str or HessianSolver, default="auto"
         Solver for the Hessian H; results do not depend on it.
     n_jobs : int, default=None
-        Number of joblib threads for scoring.
+        Number of joblib threads for scoring and for the lower bound.
 
     Returns
     -------
@@ -110,6 +137,10 @@ def most_influential_set(
             Number of removed samples and target for each refit during the search.
         n_linear : int or None
             Number of samples that the linear ranking needs; None if it found no such set.
+        n_at_least : int or None
+            No set of fewer samples flips the conclusion. If it equals the size of `indices`,
+            no smaller set exists. If no set was found, it is at most ``max_samples + 1``.
+            None if there is no proof; see Notes.
 
     Raises
     ------
@@ -118,11 +149,32 @@ def most_influential_set(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    Notes
+    -----
+    The lower bound exists for targets that are linear in the parameters: parameters, mean
+    predictions of regressors and their gaps, and `margin`. With covariance="hessian" it
+    exists for `significance` in least squares without penalty and in likelihoods. With
+    another covariance and `opposite_sign`, it is that of the sign. The model needs a
+    squared, a logistic or a smooth hinge loss and one penalty that does not depend on the
+    samples. Outputs must not share a softmax, class weights must not be "balanced", and no
+    step before the model may learn from the samples.
+
+    For squared error the target changes without the samples S by
+    ``a_S' (I - P_SS)^-1 e_S``, with the hat matrix P, the residuals e and the effects a of
+    single residuals on the target. The bound sums the largest terms over samples and pairs
+    of samples, and bounds the remainder by the largest eigenvalue that a block ``P_SS`` of
+    this size may have. Other losses add a term for the change in their curvature, which is
+    at most ``exp(|d|)`` for a change d in the raw prediction. The bound is close for a few
+    samples, and loose for many and for samples with high leverage. It allows for rounding.
+
     References
     ----------
     Broderick, Giordano & Meager, "An Automatic Finite-Sample Robustness Metric", 2020, for
     the linear ranking; Kuschnig, Zens & Crespo Cuaresma, "Hidden in Plain Sight:
-    Influential Sets in Linear Regression", 2021, for the adaptive search.
+    Influential Sets in Linear Regression", 2021, for the adaptive search; Rubinstein &
+    Hopkins, "Robustness Auditing for Linear Regression: To Singularity and Beyond", 2024, for
+    bounds from the largest products over pairs; Bach, "Self-concordant analysis for logistic
+    regression", 2010, for changes in curvature.
 
     Examples
     --------
@@ -146,8 +198,11 @@ def most_influential_set(
     7.7
     """
     check_option("search", search, SEARCHES)
+    if bound is not None:
+        check_option("bound", bound, _BOUNDS)
     problem_of(estimator).refuse_dask("most_influential_set")
     problem = problem_of(estimator, "leave_out_params", "most_influential_set")
+    is_fixed = not problem.is_whole and not _has_balanced_classes(problem)
     if problem.scaled is not None:
         problem = problem.scaled  # its penalty changes with the scales
     elif problem.is_whole:
@@ -162,18 +217,21 @@ def most_influential_set(
         max_samples = max(1, n // 2)
     check_count("max_samples", max_samples, n)
     removals = make_removals(problem, hessian_solver, n_jobs)
-    goal = _make_goal(estimator, target, threshold, significance, removals)
-    result = _linear_search(removals, goal, max_samples)
-    n_linear = len(result.rows) if result.flipped else None
-    if search == "greedy":
-        limit = max_samples if n_linear is None else n_linear - 1
-        greedy = _greedy_search(removals, goal, limit)
-        if greedy.flipped or n_linear is None:
-            result = greedy
+    test = {
+        "significance": significance,
+        "covariance": covariance,
+        "groups": groups,
+        "opposite_sign": opposite_sign,
+    }
+    goal = _make_goal(estimator, target, threshold, test, problem, removals)
+    result, n_linear = search_rows(removals, goal, search, max_samples)
+    n_at_least = None
+    if is_fixed:
+        n_at_least = _n_at_least(removals, goal, result, max_samples, bound)
     # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
     layout = removals.full.point.objective.formulation.layout
-    params = layout.to_public(_refit_theta(confirmed))
+    params = layout.to_public(refit_theta(confirmed))
     return Bunch(
         indices=result.rows,
         target_before=goal.before,
@@ -183,274 +241,77 @@ def most_influential_set(
         params=params,
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
+        n_at_least=n_at_least,
     )
 
 
-def _refit_theta(base):
-    """Return the parameters (K, D) of the refit, on the scales that it fitted."""
-    scales = base.point.objective.scales
-    return base.theta if scales is None else scales.to_refit(base.theta)
+def _has_balanced_classes(problem):
+    return problem.fitted.params.get("class_weight") == "balanced"
 
 
-class _Goal(ABC):
-    """A target that has to cross a threshold.
-
-    Attributes
-    ----------
-    before : float
-        Target at the optimum for all rows.
-    direction : {-1.0, 1.0}
-        Sign of the change that is needed.
-    """
-
-    @abstractmethod
-    def value(self, base):
-        """Return the target at an optimum."""
-
-    @abstractmethod
-    def critical(self, base):
-        """Return the threshold at an optimum."""
-
-    @abstractmethod
-    def first_order(self, base, removals):
-        """Return the first-order change in the target without each row, (n,)."""
-
-    @abstractmethod
-    def one_step(self, base, removals):
-        """Return the change in the target by one Newton step without each row, (n,)."""
-
-    def flipped(self, base):
-        """Return whether the target has crossed the threshold."""
-        passed = self.direction * (self.value(base) - self.critical(base))
-        return bool(passed > 0)
-
-    def gap(self, base):
-        """Return the remaining distance to the threshold, at least 0."""
-        return max(0.0, self.direction * (self.critical(base) - self.value(base)))
-
-
-class _FunctionalGoal(_Goal):
-    """The value of a functional."""
-
-    def __init__(self, functional, threshold, full):
-        self.functional, self.threshold = functional, threshold
-        self.before = self.value(full)
-        self.direction = -1.0 if self.before > threshold else 1.0
-
-    def value(self, base):
-        on_predictions = hasattr(self.functional, "sample_gradient")
-        theta = base.theta if on_predictions else _refit_theta(base)
-        return self.functional.value(_layout(base).to_public(theta))
-
-    def critical(self, base):
-        return float(self.threshold)
-
-    def first_order(self, base, removals):
-        return removals.first_order(base, self._gradient(base))
-
-    def one_step(self, base, removals):
-        return removals.change(base, self._gradient(base))
-
-    def _gradient(self, base):
-        layout = _layout(base)
-        gradient = self.functional.gradient(layout.to_public(base.theta))
-        return layout.from_public(np.asarray(gradient, dtype=np.float64))
-
-
-class _SignificanceGoal(_Goal):
-    """A parameter divided by its standard error."""
-
-    def __init__(self, position, level, full):
-        self.level = level
-        indicator = np.zeros(_layout(full).size)
-        indicator[position] = 1.0
-        self.V = _layout(full).from_public(indicator)
-        self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
-        self.before = self.value(full)
-        self.side = 1.0 if self.before >= 0 else -1.0
-        significant = abs(self.before) > abs(self.critical(full))
-        self.direction = -self.side if significant else self.side
-
-    def value(self, base):
-        return float(np.sum(self.V * base.theta) / self._error(base))
-
-    def critical(self, base):
-        objective = base.point.objective
-        if not objective.formulation.loss.has_dispersion:
-            return self.side * stats.norm.isf(self.level / 2)
-        leverage = diagnostics.leverages(base.point, base.plain_factor)
-        dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
-        return self.side * stats.t.isf(self.level / 2, dof)
-
-    def flipped(self, base):
-        # The sign may change as well: a coefficient that is significant on either side of
-        # zero counts as significant.
-        significant = abs(self.value(base)) > abs(self.critical(base))
-        return bool(significant == (self.direction == self.side))
-
-    def first_order(self, base, removals):
-        # The parameter changes, and so do both factors of its standard error.
-        error, z = self._error(base), self.value(base)
-        moved = removals.first_order(base, self.V) / error
-        return moved - 0.5 * z * (
-            self._relative_variance(base, 0.0) + self._relative_dispersion(base)
-        )
-
-    def one_step(self, base, removals):
-        point = base.point
-        leverage = diagnostics.leverages(point, base.plain_factor, n_jobs=removals.n_jobs)
-        measures = diagnostics.RemovalMeasures(base, leverage)
-        param = np.empty(point.objective.n_rows)
-
-        def emit(indices, theta):
-            measures.add(indices, theta)
-            param[indices] = np.tensordot(theta, self.V, 2)
-
-        removals.without_one_more(base, emit)
-        grown = 1.0 + self._relative_variance(base, leverage)
-        phi = measures.deleted_dispersion[:, self.output] / measures.dispersion[self.output]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            after = param / (self._error(base) * np.sqrt(grown * phi))
-        return after - self.value(base)
-
-    def _error(self, base):
-        """Return the standard error of the parameter."""
-        variance = base.plain_factor.quadratic(self.V[None])[0]
-        if base.point.objective.formulation.loss.has_dispersion:
-            leverage = diagnostics.leverages(base.point, base.plain_factor)
-            variance *= diagnostics.dispersion(base.point, leverage)[self.output]
-        return np.sqrt(variance)
-
-    def _relative_dispersion(self, base):
-        """Return the first-order relative growth of phi without each row, (n,).
-
-        It is (1 - chi-square_i / phi) / (n - p).
-        """
-        point = base.point
-        present = point.objective.sample_weight > 0
-        if not point.objective.formulation.loss.has_dispersion:
-            return np.zeros(len(present))
-        leverage = diagnostics.leverages(point, base.plain_factor)
-        phi = diagnostics.dispersion(point, leverage)[self.output]
-        dof = diagnostics.degrees_of_freedom(point, leverage)[self.output]
-        chi_square = diagnostics.chi_squares(point)[:, self.output]
-        return present * (1.0 - chi_square / phi) / dof
-
-    def _relative_variance(self, base, leverage):
-        """Return the relative growth of (H^-1)_jj without each row, (n,).
-
-        It is r' W r / (1 - h) with r = x~_i H^-1 e_j, if the curvatures W do not change. A
-        coupled loss leaves out the factor 1 / (1 - h), which is a second-order effect.
-        """
-        point = base.point
-        solved = base.plain_factor.solve(self.V[None])[0]
-        r = point.objective.design.predict(solved)
-        squares = r * point.curvature_product(r)
-        if not point.objective.coupled:
-            squares = squares / np.maximum(1.0 - leverage, np.finfo(float).eps)
-        return squares.sum(axis=1) / np.sum(self.V * solved)
-
-
-class _Search:
-    """Result of a search.
-
-    Parameters
-    ----------
-    rows : array-like of int
-        The set.
-    flipped : bool
-        Whether the target has crossed the threshold without the set.
-    path : iterable of (int, float)
-        Set size and target for each refit.
-    """
-
-    def __init__(self, rows, flipped, path):
-        self.rows = np.asarray(rows, dtype=np.intp)
-        self.flipped = flipped
-        self.path = list(path)
-
-
-def _linear_search(removals, goal, max_samples):
-    """Return the shortest prefix of the linear ranking that is enough, by bisection."""
+def _n_at_least(removals, goal, result, max_samples, bound):
+    """Return a proved lower bound on the size of a set that flips the target, or None."""
     full = removals.full
-    pull = goal.direction * goal.first_order(full, removals)
-    order = np.argsort(-pull, kind="stable")
-    order = order[pull[order] > 0][:max_samples]
-    path = {0: goal.before}
-
-    def flips(k):
-        base = removals.refit(order[:k], full)
-        if base is not None:
-            path[k] = goal.value(base)
-        return base is not None and goal.flipped(base)
-
-    def outcome(k, flipped):
-        return _Search(order[:k], flipped, path.items())
-
-    largest = len(order)
-    if largest == 0:
-        return outcome(0, False)
-    predicted = int(np.searchsorted(np.cumsum(pull[order]), goal.gap(full))) + 1
-    too_few, k = 0, min(predicted, largest)
-    while not flips(k):
-        if k == largest:
-            return outcome(max(path), False)
-        too_few, k = k, min(largest, k + max(1, k // 4))
-    while k - too_few > 1:
-        middle = (too_few + k) // 2
-        if flips(middle):
-            k = middle
-        else:
-            too_few = middle
-    return outcome(k, True)
+    condition = goal.condition(full) if has_bound(full.point.objective) else None
+    if bound == "auto":
+        bound = _affordable_bound(removals)
+    if condition is None or bound is None:
+        return None
+    # The set that was found is a bound, too.
+    most = len(result.rows) - 1 if result.flipped else max_samples
+    is_paired = bound == "pairs"
+    return least_removals(full, condition, most, is_paired=is_paired, n_jobs=removals.n_jobs)
 
 
-def _greedy_search(removals, goal, max_samples):
-    """Remove rows one by one, always the row with the largest predicted effect."""
-    base, rows, path = removals.full, [], [(0, goal.before)]
-    least = _NEGLIGIBLE * goal.gap(base)
-    while len(rows) < max_samples:
-        gain = goal.direction * goal.one_step(base, removals)
-        gain[rows] = -np.inf
-        following = None
-        for row in np.argsort(-np.where(np.isnan(gain), -np.inf, gain), kind="stable"):
-            if not gain[row] > least:
-                return _Search(rows, False, path)
-            following = removals.refit([*rows, row], base)
-            if following is not None:
-                break
-        if following is None:
-            return _Search(rows, False, path)
-        base, rows = following, [*rows, row]
-        path.append((len(rows), goal.value(base)))
-        if goal.flipped(base):
-            return _Search(rows, True, path)
-    return _Search(rows, False, path)
+def _affordable_bound(removals):
+    """Return the value of `bound` that "auto" stands for."""
+    design = removals.objective.design
+    n, d = design.n_rows, design.n_columns
+    if isinstance(removals.solver, ConjugateGradientSolver):
+        return None  # every row is a solve by iterations
+    if n <= _MOST_PAIRED and n * d * (n + d) <= _MOST_FOR_PAIRS:
+        return "pairs"
+    return "leverages" if n * d * min(n, d) <= _MOST_FOR_LEVERAGES else None
 
 
-def _make_goal(estimator, target, threshold, significance, removals):
-    """Return the goal for a target; raise an error if the arguments are not valid."""
-    full = removals.full
+def _make_goal(estimator, target, threshold, test, problem, removals):
+    """Return the goal for a target; raise an error if the arguments are not valid.
+
+    The dict `test` has the arguments for a test of significance.
+    """
+    full, level, covariance = removals.full, test["significance"], test["covariance"]
     if not isinstance(threshold, Real) or not np.isfinite(threshold):
         raise ValueError(f"threshold={threshold!r} must be a finite number.")
-    if isinstance(target, Functional):
-        if significance is not None:
+    check_option("covariance", covariance, ("hessian", *COVARIANCES))
+    if (test["groups"] is not None) != (covariance == "cluster"):
+        raise ValueError(
+            f"covariance={covariance!r} and groups do not fit together: groups need "
+            "covariance='cluster', which needs groups."
+        )
+    if level is None:
+        if covariance != "hessian" or test["opposite_sign"]:
             raise ValueError(
-                "significance needs a parameter as target: pass its name or index."
+                "covariance, groups and opposite_sign belong to a test: pass its level as "
+                "significance."
             )
-        return _FunctionalGoal(target, threshold, full)
+    elif isinstance(target, Functional):
+        raise ValueError("significance needs a parameter as target: pass its name or index.")
+    if isinstance(target, Functional):
+        return FunctionalGoal(target, threshold, full)
     functional = coefficient(estimator, target)
-    if significance is None:
-        return _FunctionalGoal(functional, threshold, full)
-    if not isinstance(significance, Real) or not 0 < significance < 1:
-        raise ValueError(f"significance={significance!r} must be a level between 0 and 1.")
+    if level is None:
+        return FunctionalGoal(functional, threshold, full)
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"significance={level!r} must be a level between 0 and 1.")
     if threshold != 0.0:
         raise ValueError(
             "significance determines the threshold: leave threshold at its default 0.0."
         )
     removals.check_significance()
-    return _SignificanceGoal(functional.position, significance, full)
-
-
-def _layout(base):
-    return base.point.objective.formulation.layout
+    arguments = functional.position, level, bool(test["opposite_sign"]), full
+    if covariance == "hessian":
+        return SignificanceGoal(*arguments)
+    cluster = None
+    if covariance == "cluster":
+        cluster = cluster_codes(problem, full, test["groups"])
+    return RobustGoal(*arguments, covariance, cluster)

@@ -1,0 +1,108 @@
+"""Candidates ranked by the validation loss with each, confirmed by refits."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn import linear_model
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.preprocessing import StandardScaler, scale
+
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
+from skinfluence.inspection import rank_candidates
+from skinfluence.kernel_ridge import KernelRidge
+from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from skinfluence.pipeline import make_pipeline
+from skinfluence.svm import LinearSVC
+from tests.cases import NEWTON
+
+
+def split(X, y):
+    order = np.random.default_rng(0).permutation(len(y))
+    train, new, held = order[:60], order[60:76], order[90:160]
+    return X[train], y[train], X[new], y[new], X[held], y[held]
+
+
+def diabetes():
+    X, y = load_diabetes(return_X_y=True)
+    return scale(X), y
+
+
+def cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    return scale(X)[:, :8], y
+
+
+def wine():
+    X, y = load_wine(return_X_y=True)
+    return scale(X), y
+
+
+CASES = {
+    "ridge": (diabetes, Ridge, linear_model.Ridge, {"alpha": 2.0}, 1e-9),
+    "poisson": (
+        diabetes,
+        PoissonRegressor,
+        linear_model.PoissonRegressor,
+        {"alpha": 0.1, **NEWTON, "tol": 1e-8},
+        0.05,
+    ),
+    "logistic": (
+        cancer,
+        LogisticRegression,
+        linear_model.LogisticRegression,
+        {"C": 0.1, **NEWTON},
+        0.05,
+    ),
+    "softmax": (
+        wine,
+        LogisticRegression,
+        linear_model.LogisticRegression,
+        {"C": 0.1, **NEWTON},
+        0.05,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_change_is_that_of_a_refit_with_the_candidate(case):
+    data, ours, theirs, options, tolerance = CASES[case]
+    X, y, X_new, y_new, X_val, y_val = split(*data())
+    w = np.linspace(0.5, 1.5, len(y))
+    fitted = ours(**options).fit(X, y, w)
+    result = rank_candidates(fitted, X_new, y_new, X_val, y_val, n_confirmed=8)
+    before = ours(**options).fit(X, y, w).sample_loss(X_val, y_val).mean()
+    np.testing.assert_allclose(result.loss_before, before, rtol=1e-6)
+
+    def loss_with(row):
+        X_more, y_more = np.vstack([X, X_new[[row]]]), np.append(y, y_new[row])
+        parent = theirs(**options).fit(X_more, y_more, np.append(w, 1.0))
+        return from_fitted(parent).sample_loss(X_val, y_val).mean()
+
+    actual = np.array([loss_with(row) for row in range(len(y_new))]) - before
+    spread = np.abs(actual).max()
+    assert np.abs(result.loss_change - actual).max() <= tolerance * spread
+    assert spearmanr(result.loss_change, actual).statistic > 0.97
+    np.testing.assert_array_equal(result.indices, np.argsort(result.loss_change))
+    first = result.indices[:8]
+    np.testing.assert_allclose(result.confirmed_change, actual[first], atol=1e-5 * spread)
+
+
+def test_what_is_not_possible_is_said():
+    X, y, X_new, y_new, X_val, y_val = split(*cancer())
+    rest = X_new, y_new, X_val, y_val
+    clf = LogisticRegression(**NEWTON).fit(X, y)
+    assert rank_candidates(clf, *rest, n_confirmed=0).confirmed_change.shape == (0,)
+    with pytest.raises(ValueError, match="n_confirmed=-1"):
+        rank_candidates(clf, *rest, n_confirmed=-1)
+    with pytest.raises(ValueError, match="not seen in fit"):
+        rank_candidates(clf, X_new, y_new + 5, X_val, y_val)
+    with pytest.raises(ValueError, match="features"):
+        rank_candidates(clf, X_new[:, :3], y_new, X_val, y_val)
+    hinge = LinearSVC(loss="hinge").fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="one Newton step"):
+        rank_candidates(hinge, *rest)
+    with pytest.raises(UnsupportedEstimatorError, match="kernel"):
+        rank_candidates(KernelRidge().fit(X, y), *rest)
+    pipe = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="as they were fitted: StandardScaler"):
+        rank_candidates(pipe, *rest, n_confirmed=1)
