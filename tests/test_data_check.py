@@ -194,6 +194,15 @@ def test_a_repeated_fit_decides_if_the_solver_stopped_early(name):
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
+def test_a_partial_fit_is_not_repeated():
+    X, y = load_wine(return_X_y=True)
+    X = scale(X)
+    plain = linear_model.SGDClassifier(loss="log_loss", random_state=0)
+    for rows in np.array_split(np.arange(len(y)), 3):
+        plain.partial_fit(X[rows], y[rows] == 0, classes=[False, True])
+    assert warnings_of(plain, X, y == 0) == []
+
+
 def test_random_fits_may_differ_as_much_as_two_repetitions_do():
     X, y = load_wine(return_X_y=True)
     X = scale(X)

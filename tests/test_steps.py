@@ -108,6 +108,11 @@ FUNCTIONS = {
     "rank_candidates": lambda e, X, y: (
         inspection.rank_candidates(e, X[:9], y[:9], X[9:], y[9:], n_confirmed=2).loss_change
     ),
+    "data_values": lambda e, X, y: (
+        inspection.data_values(
+            e, X[:30], y[:30], n_coalitions=50, random_state=0
+        ).sample_values
+    ),
     "InfluenceDisplay": lambda e, X, y: shown(
         inspection.InfluenceDisplay.from_estimator(e, X[:1], y[:1])
     ),

@@ -154,8 +154,8 @@ class SignificanceGoal(Goal):
 
     def one_step(self, base, removals):
         point = base.point
-        leverage = diagnostics.leverages(point, base.plain_factor, n_jobs=removals.n_jobs)
-        measures = diagnostics.RemovalMeasures(base, leverage)
+        shares = diagnostics.curvature_shares(point, base.plain_factor, n_jobs=removals.n_jobs)
+        measures = diagnostics.RemovalMeasures(base, *shares)
         param = np.empty(point.objective.n_rows)
 
         def emit(indices, theta):
@@ -163,7 +163,7 @@ class SignificanceGoal(Goal):
             param[indices] = np.tensordot(theta, self.V, 2)
 
         removals.without_one_more(base, emit)
-        grown = 1.0 + self._relative_variance(base, leverage)
+        grown = 1.0 + self._relative_variance(base, shares[0])
         phi = measures.deleted_dispersion[:, self.output] / measures.dispersion[self.output]
         with np.errstate(invalid="ignore", divide="ignore"):
             after = param / (self._error(base) * np.sqrt(grown * phi))

@@ -1,5 +1,7 @@
 """Search for the few training samples that determine a conclusion."""
 
+from __future__ import annotations
+
 from numbers import Real
 from typing import Literal
 

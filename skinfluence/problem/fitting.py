@@ -16,6 +16,8 @@ __all__ = ["FittingAnswers"]
 
 # If other data leave a gradient as small with a larger probability, the fit is repeated.
 _LARGEST_COINCIDENCE = 1e-3
+# Below this one the parameters are an optimum up to rounding, for example after polish().
+_OPTIMUM = 1e-9
 # Share by which a dual coefficient may exceed its bound by rounding.
 _BEYOND = 1 + 1e-6
 
@@ -200,11 +202,10 @@ class FittingAnswers:
         """Return whether a gradient within its bound proves that the data are the fit's."""
         if objective.design.has_metric:
             return True
-        if repeated_fit.is_cheap(objective):
-            return False
         if repeated_fit.is_unmoved(objective, self.theta):
             return False
-        return data_check.coincidence(objective, self.theta) <= _LARGEST_COINCIDENCE
+        limit = _OPTIMUM if repeated_fit.is_cheap(objective) else _LARGEST_COINCIDENCE
+        return data_check.coincidence(objective, self.theta) <= limit
 
     def formulate(self, y, sample_weight):
         """Return a finished fit's formulation."""

@@ -89,6 +89,8 @@ def difference(problem, objective, data):
     params = problem.fitted.params
     if params.get("warm_start") or problem.estimator._plain is not None:
         return None  # the fit's start is not known, or a search came before it
+    if _was_partial(problem.estimator, params):
+        return None
     seeds = [params.get("random_state")]
     if not isinstance(seeds[0], Integral):  # a repetition leaves global random numbers alone
         is_random = _draws(problem.parent_class.__name__, problem.estimator, params)
@@ -100,6 +102,14 @@ def difference(problem, objective, data):
     if len(thetas) == 2 and found <= _SPREAD * _distance(objective, *thetas):
         return 0.0
     return found
+
+
+def _was_partial(estimator, params):
+    """Return whether `partial_fit` fitted the model, which sees each sample once."""
+    patience, n_iter = params.get("n_iter_no_change"), getattr(estimator, "n_iter_", None)
+    if patience is None or n_iter is None or not hasattr(estimator, "partial_fit"):
+        return False
+    return n_iter < min(patience, params["max_iter"])
 
 
 def _draws(name, estimator, params):
