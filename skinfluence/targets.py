@@ -10,7 +10,14 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
-__all__ = ["ClassCodes", "OneVsOneLabels", "OneVsRestLabels", "RealTarget", "SignedLabels"]
+__all__ = [
+    "ClassCodes",
+    "OneVsOneLabels",
+    "OneVsRestLabels",
+    "RealTarget",
+    "SignedLabels",
+    "balanced_by",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ class RealTarget:
     def decode(self, target):
         """Return the targets, shape (n, K)."""
         return target
+
+
+def balanced_by(class_weight, kind):
+    """Return `kind` if the parameter is "balanced", else None; see `Formulation`."""
+    return kind if isinstance(class_weight, str) and class_weight == "balanced" else None
 
 
 def _unique(y):

@@ -12,7 +12,7 @@ from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
-from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
+from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels, balanced_by
 
 __all__ = [
     "LinearRegression",
@@ -109,13 +109,14 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifier`. `fit` minimises this objective, with
-    sample weights w, class weights c (frozen at `fit`) and labels y = +-1 in problem k::
+    sample weights w, class weights c and labels y = +-1 in problem k::
 
         F = sum_i w_i c_i sum_k (y_ik - eta_ik)^2 + alpha sum_k |coef_k|^2
 
     The intercepts are not penalised. Two classes are one problem; with more classes there is
     one problem for each class. In every problem a row has the weight for its own class.
-    "balanced" class weights depend on the number of samples, not on sample weights.
+    "balanced" class weights move with the samples; they depend on their number, not on
+    sample weights.
     ``positive=True`` works as in `Ridge`. If samples have several labels, the estimator fits
     and predicts, but has no influence functions.
 
@@ -178,7 +179,7 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifierCV`. The objective is that of
-    `RidgeClassifier` at ``alpha_``, which is frozen, as are the class weights. Influence and
+    `RidgeClassifier` at ``alpha_``, which is frozen. Influence and
     removal describe the model with this alpha.
 
     Examples
@@ -248,7 +249,8 @@ def _labelled(estimator, y, alpha):
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]
     form = least_squares(layout, encoder, alpha, weight)
-    return replace(form, l1_support=_support(estimator, layout))
+    balance = balanced_by(estimator.class_weight, "count")
+    return replace(form, balanced_by=balance, l1_support=_support(estimator, layout))
 
 
 def _frozen(estimator):

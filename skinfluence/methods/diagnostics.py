@@ -21,7 +21,8 @@ class DiagnosticsMixin(HasProblem):
     objective here, with penalties, weights and several outputs. To leave a sample out, the
     parameters take one Newton step on the objective without it, which is exact for squared
     error. For unpenalised linear, logistic and Poisson regression the numbers agree with
-    statsmodels. Class weights and hyperparameters stay frozen as fitted.
+    statsmodels. Hyperparameters and the kernel stay as fitted; "balanced" class weights are
+    those without the sample.
     """
 
     @overload
