@@ -170,10 +170,7 @@ class Run:
 
     def __init__(self, stack, theta=None, first=None):
         self.stack = stack
-        if theta is None:
-            exact = stack.base.point.objective.formulation.loss.constant_curvature
-            theta, first = stack.newton(exact=exact)
-        self.theta, self.first = theta, first
+        self.theta, self.first = stack.newton() if theta is None else (theta, first)
         self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
         self.ratio, self.step = np.full(len(stack), np.nan), np.zeros_like(self.theta)
         self.converged = np.zeros(len(stack), dtype=bool)

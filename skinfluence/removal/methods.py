@@ -68,9 +68,7 @@ def remove(base, rows, method):
         theta, converged = refit_stack(Stack(base, rows))
     else:
         stack = Stack(base, rows)
-        loss = base.point.objective.formulation.loss
-        exact = method == ONE_STEP or loss.constant_curvature
-        theta, decrement = stack.newton(exact=exact)
+        theta, decrement = stack.newton(exact=method == ONE_STEP)
         # If rows own nearly all the curvature along a direction, the update divides by
         # rounding error; factorise the reduced Hessian instead.
         alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))

@@ -216,7 +216,7 @@ class Stack:
         """Return theta after one Newton step without the rows, and the decrement before it.
 
         If "balanced" class weights change, the step has the Hessian at the present ones, or
-        at the new ones if `exact`.
+        at the new ones if `exact` or if the loss is quadratic.
 
         r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step. The step is NaN if
         it points uphill by more than rounding in r, because then H - H_A has lost its sign.
@@ -237,7 +237,8 @@ class Stack:
             if self.moved_penalty is not None:
                 residual += self.moved_penalty * base.theta
             step = -self.update.correct(self.solve(residual))
-            if exact and self.class_growth is not None:
+            quadratic = base.point.objective.formulation.loss.constant_curvature
+            if (exact or quadratic) and self.class_growth is not None:
                 self._correct(step, residual)
             slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
         if np.any(slope > 0):
