@@ -120,7 +120,7 @@ class WeightedScorer:
         return True
 
 
-def write_libsvm(estimator, coef, intercept, X, codes, kernel):
+def write_libsvm(estimator, coef, intercept, X, codes, kernel, gamma=None):
     """Write new dual coefficients into a fitted SVC or SVR.
 
     libsvm's prediction code uses both public and private attributes, and scikit-learn has no
@@ -140,7 +140,11 @@ def write_libsvm(estimator, coef, intercept, X, codes, kernel):
         The rows' class codes; None for regression.
     kernel : str or callable
         The kernel used in the fit.
+    gamma : float or None, default=None
+        The kernel's coefficient; None to keep it.
     """
+    if gamma is not None:
+        estimator._gamma = gamma
     support = np.flatnonzero(coef.any(axis=0))
     n_classes = 0 if codes is None else len(estimator.classes_)
     if codes is not None:

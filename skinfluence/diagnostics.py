@@ -173,6 +173,8 @@ class RemovalMeasures:
         self.decrement2, self.distance = np.empty(shape), np.empty(shape)
         self.loss = np.empty(shape[0])
         self._moved = np.empty(shape)
+        # How much the others' squared residuals grow with their "balanced" class weights.
+        self._regrown = np.zeros(shape)
         self._penalty_fall = np.empty(shape)
 
     def add(self, indices, theta):
@@ -197,6 +199,8 @@ class RemovalMeasures:
         else:
             self.distance[indices] = 0.0
         self.distance[indices] += self.decrement2[indices] + bend * moved
+        if objective.balance is not None:
+            self._add_class_weights(indices, d, u * moved)
         self._moved[indices] = moved
         before, after = (t * design.readings(t) for t in (self.theta, theta))
         self._penalty_fall[indices] = np.sum(penalty * (before - after), axis=-1)
@@ -207,6 +211,31 @@ class RemovalMeasures:
         raw = point.raw_prediction[indices] + ahead + moved
         self.loss[indices] = form.loss.loss(objective.target[indices], raw)
         return d
+
+    def _add_class_weights(self, indices, d, own):
+        """Correct b rows for "balanced" class weights that change without them.
+
+        `own` is -v_i'd at the present class weights, (b, K).
+        """
+        point, balance = self.base.point, self.base.point.objective.balance
+        readings = point.objective.design.readings(d)
+        growth = balance.growth(indices[:, None])  # (b, n_classes, 1 or K)
+        of_row = growth[np.arange(len(indices)), balance.codes[indices]]
+        pulls = np.einsum("ckd,bkd->bck", point.class_gradients, readings)
+        self.decrement2[indices] = (1.0 + of_row) * own - np.sum(growth * pulls, axis=1)
+        self.distance[indices] = np.sum(readings * point.hessian_product(d), axis=-1)
+        if point.objective.formulation.loss.has_dispersion:
+            chi2, of_classes = self._chi_squares
+            others = np.sum(growth * of_classes, axis=1)
+            self._regrown[indices] = others - of_row * chi2[indices]
+
+    @cached_property
+    def _chi_squares(self):
+        """Pearson's chi-squares of the rows, (n, K), and their sums in each class."""
+        chi2, balance = chi_squares(self.base.point), self.base.point.objective.balance
+        of_classes = np.zeros((len(balance.moves), chi2.shape[1]))
+        np.add.at(of_classes, balance.codes, chi2)
+        return chi2, of_classes
 
     def refine_loss(self, indices, theta):
         """Replace the losses of b rows by those for more accurate parameters (b, K, D)."""
@@ -243,6 +272,7 @@ class RemovalMeasures:
             return np.ones(self.leverage.shape)
         chi2 = chi_squares(point)
         others = chi2.sum(axis=0) - chi2 - self.decrement2 + self._penalty_fall
+        others += self._regrown
         counted = (point.objective.sample_weight > 0)[:, None]
         degrees = degrees_of_freedom(point, self.leverage, n_deleted=counted)
         return _ratio(np.maximum(others, 0.0), degrees)
@@ -351,6 +381,8 @@ class GroupMeasures:
         loss, target = objective.formulation.loss, objective.target[block]
         chi2 = np.stack([loss.chi_square(target, one) for one in raw.transpose(1, 0, 2)], 1)
         chi2 = weigh(objective.row_weight[block, None], chi2)
+        if objective.balance is not None:  # class weights are those without the groups
+            chi2 += chi2 * objective.balance.of_rows(objective.balance.growth(rows), block)
         chi2[absent_in(block, rows)] = 0.0
         return chi2.sum(axis=0)
 
@@ -378,6 +410,8 @@ def sandwich(point, factor, groups, *, n_jobs=None):
     This is the infinitesimal jackknife: (w_i/S) I_up,params(z_i) = -H^-1 v_i.
     """
     rows, w = point.rows, point.objective.sample_weight
+    if point.class_shift is not None:
+        rows, w = point.multiplicity_rows, np.ones(len(w))
     layout = point.objective.formulation.layout
 
     def block_changes(block):

@@ -116,11 +116,10 @@ def from_fitted(
 
     Notes
     -----
-    Frozen: hyperparameters, including those chosen by a search. In an estimator alone,
-    "balanced" class weights are frozen, too; they are computed from `y` and `sample_weight`,
-    as in `fit`. If a pipeline has a step before the model that learns from the samples, they
-    may change, see :class:`skinfluence.pipeline.Pipeline`. To freeze a fitted pipeline's
-    steps, pass its last step: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
+    Frozen: hyperparameters, including those chosen by a search. "balanced" class weights are
+    computed from `y` and `sample_weight`, as in `fit`, and move with the samples. To freeze a
+    fitted pipeline's steps, pass its last step:
+    ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
 
     The training data are the arguments given here, and they are checked: if a fit met its
     solver's stopping rule, its objective has a small gradient on its own data. If the gradient

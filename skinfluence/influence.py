@@ -9,6 +9,8 @@ training objective at the fitted parameters) and a `Factor` of its Hessian. Para
 internal layout (K, D) unless they are written into a result.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
@@ -96,7 +98,7 @@ def influence_on(point, factor, V, out=None, rows=None):
     """
     solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
-    return (point.rows if rows is None else rows).dot(solved, out=out)
+    return (point.weight_rows if rows is None else rows).dot(solved, out=out)
 
 
 def influence_functional(point, factor, V, out, *, n_jobs=None):
@@ -112,7 +114,8 @@ def influence_functional(point, factor, V, out, *, n_jobs=None):
 def relabel_rows(point, target):
     """Return grad L((x_j, new target_j)) - grad L(z_j) for the training rows.
 
-    The penalty share does not depend on the label and cancels.
+    The penalty share does not depend on the label and cancels. "balanced" class weights move
+    as well.
     """
     objective = point.objective
     form = objective.formulation
@@ -124,12 +127,16 @@ def relabel_rows(point, target):
     # At a kink a prediction has the slope of either side; the partition determines which.
     same = target == objective.target
     changed[same.reshape(len(same), -1).all(axis=1)] = 0.0
-    return GradientRows(objective.design, changed)
+    by_class = ()
+    if point.class_shift is not None:
+        (old,) = point.weight_rows.by_class
+        by_class = replace(old, codes=form.target.class_codes(target)), old.scaled(-1.0)
+    return GradientRows(objective.design, changed, by_class=by_class)
 
 
 def influence_of(point, factor, query, out=None, rows=None):
     """Return -S v_q' H^-1 grad L(z_j) for query rows v_q, shape (q, n); see `influence_on`."""
-    rows = point.rows if rows is None else rows
+    rows = point.weight_rows if rows is None else rows
     return factor.products(query.scaled(-point.objective.weight_sum), rows, out)
 
 
@@ -140,7 +147,7 @@ def influence_blocks(point, factor, query, *, n_jobs=None, working_memory=None, 
     """
     return row_blocks(
         len(query),
-        factor.query_bytes(query, point.rows) + row_bytes,
+        factor.query_bytes(query, point.weight_rows) + row_bytes,
         n_jobs=n_jobs,
         working_memory=working_memory,
         largest=np.inf,
@@ -210,7 +217,7 @@ def _raw_influence(point, factor, x):
     solved *= -S
     raw = np.empty((m, K, point.objective.n_rows))
     for k in range(K):
-        point.rows.output(k).dot(solved[:, [k]], out=raw[:, k])
+        point.weight_rows.output(k).dot(solved[:, [k]], out=raw[:, k])
     return raw
 
 
@@ -263,10 +270,11 @@ def self_influence(point, factor, *, n_jobs=None):
 
     -S grad l(z_i)' H^-1 grad L(z_i).
     """
-    return -point.objective.weight_sum * point.per_row(_self_products, factor, n_jobs)
+    products = point.per_row(_self_products, factor, n_jobs, point.class_effects)
+    return -point.objective.weight_sum * products
 
 
-def _self_products(point, factor, n_jobs):
+def _self_products(point, factor, n_jobs, class_effects):
     """Return grad l(z_i)' H^-1 grad L(z_i) for every row, shape (n,).
 
     If grad L = c grad l with one class weight c for all outputs, this is
@@ -277,14 +285,15 @@ def _self_products(point, factor, n_jobs):
     plain = form.query_gradients(objective.design, objective.target, point.theta)
     c = objective.loss_weight
     symmetric = point.rows.shift is None and (c is None or c.shape[1] == 1)
-    symmetric &= not form.loss.is_piecewise_linear
+    symmetric &= not form.loss.is_piecewise_linear and class_effects is None
+    rows = point.weight_rows_with(class_effects)
 
     def block_products(block):
         V = plain.take(block).toarray()
         if symmetric:
             value = factor.quadratic(V)
             return value if c is None else value * c[block, 0]
-        other = factor.solve(point.rows.take(block).toarray())
+        other = factor.solve(rows.take(block).toarray())
         return np.einsum("mkd,mkd->m", V, objective.design.readings(other))
 
     blocks = row_blocks(len(plain), 5 * plain.row_bytes, n_jobs=n_jobs)
@@ -295,7 +304,7 @@ def most_influential_queries(point, factor, query, n_influential, order, *, n_jo
     """Return `most_influential` for each query row's loss, block by block."""
     shape = (len(query), n_influential)
     values, indices = np.empty(shape), np.empty(shape, dtype=np.intp)
-    by_products = factor.has_products(query, point.rows)
+    by_products = factor.has_products(query, point.weight_rows)
 
     def fill(block):
         part = query.take(block)
@@ -336,7 +345,7 @@ def most_influential(point, factor, V, n_influential, order):
     """
     solved = factor.solve_transposed(V)
     solved *= -point.objective.weight_sum
-    return largest_products(point.rows, solved, n_influential, order)
+    return largest_products(point.weight_rows, solved, n_influential, order)
 
 
 def largest_products(rows, V, k, order):

@@ -34,6 +34,8 @@ class Coefficients:
     term = "coef"
     #: Whether each parameter belongs to a training row.
     is_dual = False
+    #: Whether gamma="scale" depends on the sample weights.
+    gamma_by_weight = False
 
     def layout(self, model):
         """Return the shapes of a fitted model's parameters."""
@@ -134,6 +136,10 @@ class Coefficients:
 
     def remember(self, model, objective):
         """Store facts about the training data that later refits need."""
+
+    def gamma_moves(self, params):
+        """Return whether constructor parameters give a gamma that depends on the samples."""
+        return False
 
     def reads_raw_samples(self, model):
         """Return whether `predict` accepts samples that scikit-learn does not check."""
@@ -250,6 +256,10 @@ class DualCoefficients(Coefficients):
 
     term = "dual_coef"
     is_dual = True
+
+    def gamma_moves(self, params):
+        scales = params is not None and params.get("gamma") == "scale"
+        return scales and params["kernel"] in ("rbf", "poly", "sigmoid")
 
     def layout(self, model):
         n_outputs, has_intercept = self.problems(model)

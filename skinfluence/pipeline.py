@@ -66,12 +66,10 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     `remove_samples` and `add_samples` fit clones of all steps again. Methods for the last step
     alone, such as `influence_summary` and `convergence_report`, use transformed samples.
 
-    Frozen: hyperparameters and steps in a `sklearn.frozen.FrozenEstimator`. If no step before
-    the model learns from the samples, "balanced" class weights are frozen, too. Otherwise
-    `leave_out_*`, `remove_samples` and `add_samples` compute them again, and `influence_*`
-    differentiates them for linear models with one weight per class, but not for kernel models.
-    To freeze all steps before the last one, explain the last step alone, with transformed
-    samples: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
+    Frozen: hyperparameters and steps in a `sklearn.frozen.FrozenEstimator`. "balanced" class
+    weights and ``gamma="scale"`` move with the samples. To freeze all steps before the last
+    one, explain the last step alone, with transformed samples:
+    ``from_fitted(pipe[-1], pipe[:-1].transform(X), y)``.
 
     The parameters belong to the last step, with one for each feature that it sees;
     `param_names` has their names. In `leave_out_params` they belong to the features from the
@@ -150,9 +148,11 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     def _check_that_nothing_learned(self, method):
         """Raise if a step learns from training samples and the pipeline does not have them."""
         names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
+        last = pipeline_problem(self)
+        if last.gamma_moves:
+            names.append("gamma='scale' of the kernel")
         if not names:
             return
-        last = pipeline_problem(self)
         last.fitted, last.objective  # noqa: B018  # raises if the last step lacks them
         raise TrainingDataMissingError(
             f"{method} is of the whole fit, {', '.join(names)} included, and this pipeline "

@@ -50,9 +50,8 @@ class LeaveOneOutSearchCV(GridSearchCV):
     without it, and all predictions are scored together (`leave_out_score`). If `refit` is
     set, the best candidate is fitted once more.
 
-    In a pipeline, all steps are without the sample: the steps that learn are fitted again,
-    as in cross-validation. If class weights are "balanced", they depend on all samples,
-    except in a pipeline with a step that learns.
+    Everything is without the sample, as in cross-validation: "balanced" class weights, the
+    kernel's ``gamma="scale"``, and in a pipeline the steps that learn, which are fitted again.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ __all__ = [
     "OneVsRestLabels",
     "RealTarget",
     "SignedLabels",
+    "balanced_by",
 ]
 
 
@@ -92,6 +93,11 @@ class LabelIndicators:
             "a sample has one. Use influence_prediction, which has an entry for each label, "
             "or a model for one label."
         )
+
+
+def balanced_by(class_weight, kind):
+    """Return `kind` if the parameter is "balanced", else None; see `Formulation`."""
+    return kind if isinstance(class_weight, str) and class_weight == "balanced" else None
 
 
 def _unique(y):

@@ -703,10 +703,7 @@ NORMALISED = [
 
 
 def frozen(case, fitted):
-    """Return the case's unfitted estimator with what a fit chose as numbers.
-
-    Class weights, and the strength of the penalty where it was searched for.
-    """
+    """Return the case's unfitted estimator with what a search chose as numbers."""
     if not has_fit_parameter(case.estimator, "sample_weight") or hasattr(fitted, "lambda_"):
         return held(fitted)
     estimator = clone(case.estimator)
@@ -714,10 +711,29 @@ def frozen(case, fitted):
         estimator.set_params(alphas=[fitted.alpha_])
     if hasattr(fitted, "C_"):
         estimator.set_params(Cs=[fitted.C_], l1_ratios=(fitted.l1_ratio_,))
-    if getattr(estimator, "class_weight", None) is not None:
-        tight = fitted._tight_params(fitted.get_params())
-        estimator.set_params(class_weight=tight["class_weight"])
     return estimator
+
+
+#: Classes whose "balanced" class weights count samples instead of adding their weights.
+COUNTING = (RidgeClassifier, RidgeClassifierCV, SGDClassifier, SmoothHingeSVC, SVC)
+
+
+def rebalanced(estimator, y, w, multiplicity=1.0):
+    """Return an unfitted estimator with "balanced" class weights as numbers, by hand.
+
+    They are those of rows with weights w of which each occurs `multiplicity` times; rows that
+    do not occur have none.
+    """
+    if getattr(estimator, "class_weight", None) != "balanced":
+        return estimator
+    size = np.ones(len(y)) if isinstance(estimator, COUNTING) else w
+    classes, codes = np.unique(y, return_inverse=True)
+    sums = np.bincount(codes, size * multiplicity)
+    present = sums > 0
+    weight = np.ones(len(classes))
+    weight[present] = sums.sum() / (present.sum() * sums[present])
+    named = dict(zip(classes.tolist(), weight.tolist(), strict=True))
+    return clone(estimator).set_params(class_weight=named)
 
 
 @dataclass(frozen=True)
@@ -778,9 +794,10 @@ def params_without(estimator, case, rows):
     """
     X, y, w = case.data()
     if case.polished:
-        w = w.copy()
-        w[rows] = 0.0
-        return case.fit_to(clone(estimator), w).params_
+        present = np.ones(len(y))
+        present[rows] = 0.0
+        estimator = rebalanced(estimator, y, w, present)
+        return case.fit_to(clone(estimator), w * present).params_
     kept = np.delete(np.arange(len(y)), rows)
     refit = fit(clone(estimator), X[kept], y[kept], w[kept])
     if not case.kernel:

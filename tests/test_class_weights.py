@@ -3,7 +3,7 @@
 "balanced" counts samples (RidgeClassifier) or sums their weights (LogisticRegression,
 LinearSVC), and of several one-against-rest problems a class's weight goes to all of its
 rows everywhere (RidgeClassifier) or only in its own problem (LinearSVC). The oracle is the
-refit by scikit-learn with the frozen weights as numbers.
+refit by scikit-learn.
 """
 
 import numpy as np
@@ -39,16 +39,16 @@ def six_classes():
 @pytest.mark.parametrize("class_weight", [GIVEN, "balanced"], ids=["given", "balanced"])
 def test_influence_is_the_derivative_of_the_refit(name, class_weight):
     X, y, w = six_classes()
-    estimator = clone(ESTIMATORS[name]).set_params(class_weight=class_weight)
-    fitted = estimator.fit(X, y, w)
-    refit = parent_of(fitted).set_params(class_weight=weights_of(name, class_weight, y, w))
+    fitted = clone(ESTIMATORS[name]).set_params(class_weight=class_weight).fit(X, y, w)
     influence = fitted.influence_params()
     for row in (1, 60, 110):  # of classes 0, 3 and 5
         values = []
         for sign in (1, -1):
-            moved = w.copy()
-            moved[row] += sign * 1e-4
-            values.append(params(refit.fit(X, y, moved)))
+            times = np.ones(len(y))  # that each row occurs
+            times[row] += sign * 1e-4 / w[row]
+            resolved = weights_of(name, class_weight, y, w, times)
+            refit = parent_of(fitted).set_params(class_weight=resolved)
+            values.append(params(refit.fit(X, y, w * times)))
         expected = w.sum() * (values[0] - values[1]) / 2e-4
         assert np.abs(expected).max() > 1e-3
         assert relative_error(influence[row], expected) < (1e-3 if name == "svc" else 1e-5)
@@ -59,7 +59,7 @@ def test_influence_is_the_derivative_of_the_refit(name, class_weight):
 def test_exact_removal_is_the_refit(name, class_weight):
     X, y, w = six_classes()
     fitted = clone(ESTIMATORS[name]).set_params(class_weight=class_weight).fit(X, y, w)
-    refit = parent_of(fitted).set_params(class_weight=weights_of(name, class_weight, y, w))
+    refit = parent_of(fitted)
     groups = [[0], [60], [1, 30, 100]]
     for rows, found in zip(
         groups, fitted.leave_out_params(groups, method="exact"), strict=True
@@ -85,18 +85,20 @@ def test_ridge_classifiers_go_on_without_a_class():
     assert check.max_relative_error < 1e-8
     kept = y != 4
     binary = linear_model.Ridge(alpha=2.0)
-    weight = np.array([weights_of("ridge", "balanced", y, w)[k] for k in y]) * w
+    # The class weights are those of five classes.
+    balanced = {k: kept.sum() / (5 * np.sum(y == k)) for k in range(6)}
+    weight = np.array([balanced[k] for k in y]) * w
     binary.fit(X[kept], np.where(y[kept] == 2, 1.0, -1.0), weight[kept])
     coef, _ = clf.split_params(clf.leave_out_params([rows])[0])
     np.testing.assert_allclose(coef[2], binary.coef_, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(coef[4], 0.0, atol=1e-10)
 
 
-def weights_of(name, class_weight, y, w):
+def weights_of(name, class_weight, y, w, times=1.0):
     """Return the class weights as a fit resolves them, written out by hand."""
     if class_weight != "balanced":
         return class_weight
-    size = np.ones(len(y)) if name == "ridge" else w
+    size = times * (np.ones(len(y)) if name == "ridge" else w)
     of_class = np.bincount(y, weights=size)
     return {k: size.sum() / (6 * of_class[k]) for k in range(6)}
 

@@ -11,11 +11,13 @@ from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
 from tests.cases import (
     CASES,
+    COUNTING,
     NEWTON,
     data,
     each_case,
     each_linear_case,
     frozen,
+    rebalanced,
     relative_error,
 )
 
@@ -24,13 +26,18 @@ RESPONSES = ("binary", "softmax-3", "ridge", "ridge-alphas", "poisson")
 
 
 def refit_derivative(estimator, case, row, statistic):
-    """Return S d statistic / d w_row by the central difference of two refits."""
-    _, _, w = case.data()
+    """Return S d statistic / d w_row by the central difference of two refits.
+
+    The row's weight grows with the number of times that it occurs, so it moves "balanced"
+    class weights even if these count samples.
+    """
+    _, y, w = case.data()
     values = []
     for sign in (1, -1):
         moved = w.copy()
         moved[row] += sign * STEP
-        values.append(statistic(case.fit_to(estimator, moved)))
+        refit = rebalanced(estimator, y, w, moved / w)
+        values.append(statistic(case.fit_to(refit, moved)))
     return w.sum() * (values[0] - values[1]) / (2 * STEP)
 
 
@@ -121,8 +128,10 @@ def test_self_influence_is_the_diagonal(case):
     X, y, _ = case.data()
     diagonal = np.diag(fitted.influence_loss(X, y))
     np.testing.assert_allclose(fitted.self_influence(), diagonal, rtol=1e-9, atol=1e-13)
-    if problem_of(fitted).fitted.formulation.penalty_share is None:
-        # In mean form a row also brings its share of the penalty.
+    form = problem_of(fitted).fitted.formulation
+    if form.penalty_share is None and form.balanced_by is None:
+        # In mean form a row also brings its share of the penalty, and it moves "balanced"
+        # class weights.
         assert np.all(fitted.self_influence() <= 0)
 
 
@@ -149,8 +158,10 @@ def test_influence_functional_covers_params_and_losses(case):
 
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_influence_of_training_rows_given_by_hand(case):
-    fitted = case.fit()
-    X, y, _ = case.data()
+    X, y, w = case.data()
+    counts = isinstance(case.estimator, COUNTING) and case.estimator.class_weight == "balanced"
+    # If class weights count samples, a sample with weight 2 is not two samples.
+    fitted = case.fit(np.ones_like(w) if counts else None)
     np.testing.assert_allclose(
         fitted.influence_params(X[:7], y[:7]),
         fitted.influence_params()[:7],

@@ -93,8 +93,6 @@ def left_out_responses(case, fitted, X, y):
     """Return the response of a real refit of the pipeline without each sample."""
     name = fitted.steps[-1][0]
     last = frozen(case, fitted[-1])
-    if "class_weight" in last.get_params():  # the refit balances its own classes
-        last.set_params(class_weight=case.estimator.class_weight)
     tight = pipeline.Pipeline([*fitted.steps[:-1], (name, last)])
     found = []
     for i in range(len(y)):

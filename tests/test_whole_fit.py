@@ -34,7 +34,7 @@ from sklearn.preprocessing import (
 import skinfluence.kernel_ridge
 import skinfluence.linear_model
 import skinfluence.svm
-from skinfluence import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.pipeline import Pipeline
 
 
@@ -391,3 +391,28 @@ def test_folds_that_can_be_read_once_are_checked():
     pipe = fit(Case("", [StandardScaler(), PCA(3)]), "Ridge", X, y)
     folds = ((np.delete(np.arange(len(y)), [i]), [i]) for i in range(5))
     assert pipe.leave_out_check(3, cv=folds, random_state=0).max_relative_error < 1e-6
+
+
+@pytest.mark.parametrize("steps", [[StandardScaler()], [StandardScaler(), PCA(3)]])
+def test_covariances_are_those_of_the_whole_fit(steps):
+    X, y = data("Ridge")
+    X, y = X[:60], y[:60]
+    case = Case("", steps)
+    pipe, groups = fit(case, "Ridge", X, y), np.arange(60) % 15
+    refits = []
+    for group in range(15):
+        kept = groups != group
+        refits.append(fit(case, "Ridge", X[kept], y[kept])[-1])
+    moved = np.array([np.append(e.coef_, e.intercept_) for e in refits]) - pipe.params_
+    jackknife = pipe.params_covariance("jackknife", groups)
+    np.testing.assert_allclose(jackknife, moved.T @ moved, rtol=1e-6, atol=1e-9)
+    # The infinitesimal one is the sum over influences, which is close to it without groups.
+    small = pipe.params_covariance()
+    influence = pipe.influence_params() / len(y)
+    np.testing.assert_allclose(small, influence.T @ influence, rtol=1e-9, atol=1e-12)
+    ratio = np.diag(pipe.params_covariance("jackknife")) / np.diag(small)
+    assert np.all((ratio > 1.0) & (ratio < 3.0))
+    last = from_fitted(pipe[-1], pipe[:-1].transform(X), y)
+    of_last = last.params_covariance("hessian")
+    np.testing.assert_allclose(pipe.params_covariance("hessian"), of_last, rtol=1e-9)
+    assert np.abs(last.params_covariance() / small - 1.0).max() > 0.1

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
+from skinfluence.methods import FittedMixin
+
 __all__ = ["Part", "can_move"]
 
 
@@ -42,6 +44,16 @@ class Part:
         """Whether the member depends on no training row."""
         return not can_move(self.member)
 
+    @property
+    def counts_samples(self):
+        """Whether rows that were not drawn count for the member, see `ProblemBase`."""
+        is_alone = isinstance(self.member, FittedMixin) and not self.is_constant
+        return is_alone and self.member._problem().counts_samples
+
+    def leaves(self, local):
+        """Return whether the member depends on any of its rows."""
+        return bool(self.counts[local].any() or (self.counts_samples and len(local)))
+
     def weight(self, sample_weight):
         """Return the member's fit weights (m,) for the composite's weights (n,)."""
         return sample_weight[self.rows] * self.counts if self.reached else self.counts
@@ -65,15 +77,17 @@ class Part:
         ndarray of shape (q, n, ...)
         """
         S, weight = sample_weight.sum(), self.weight(sample_weight)
+        own, seen = sample_weight[self.rows], weight > 0
         if self.reached:
             factor = self.counts * (S / weight.sum())
         else:
-            own = sample_weight[self.rows]
-            seen = weight > 0
             factor = np.zeros(len(weight))
             with np.errstate(divide="ignore"):
                 factor[seen] = weight[seen] / weight.sum() * (S / own[seen])
             factor[seen & (own == 0)] = np.nan
+        if self.counts_samples:  # the member's influence of other rows is that of weight 1
+            with np.errstate(divide="ignore"):
+                factor[~seen] = np.where(own > 0, S / (weight.sum() * own), np.nan)[~seen]
         factor = factor.reshape(-1, *[1] * (influence.ndim - 2))
         n = len(sample_weight)
         if np.array_equal(self.rows, np.arange(n)):

@@ -268,7 +268,10 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
                 weight = None if np.all(weight == 1) else weight
             if can_move(member):
                 member = convert(member, Xk, yk, weight, f"{path}.{name}[{k}]")
-            parts.append(Part(member, part.rows, part.counts, part.reached))
+            part = replace(part, member=member)
+            if part.counts_samples and not part.counts.all():
+                member._problem().take_as_draws()
+            parts.append(part)
         self.put(self.estimator, [part.member for part in parts])
         self.estimator._composite = Remembered(parts, data, tests=self.tests(data))
 

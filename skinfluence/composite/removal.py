@@ -53,7 +53,7 @@ class CompositeRemoval:
         for number, part in enumerate(self.parts):
             models = [part.member] * len(groups)
             local = part.local(groups)
-            leaving = [g for g, rows in enumerate(local) if part.counts[rows].any()]
+            leaving = [g for g, rows in enumerate(local) if part.leaves(rows)]
             if leaving and number < left_alone and not part.is_constant:
                 problem = part.member._problem("leave_out_loss")
                 found = problem.models_without([local[g] for g in leaving], method, **options)

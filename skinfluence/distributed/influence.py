@@ -14,7 +14,7 @@ from skinfluence.distributed.samples import (
     reduce_tasks,
     share,
 )
-from skinfluence.gradients import GradientRows
+from skinfluence.gradients import ClassShift, GradientRows
 
 __all__ = [
     "influence_functional",
@@ -131,7 +131,8 @@ def influence_params(point, factor, rows, *, dtype=np.float64):
     """
     layout = point.objective.formulation.layout
     function = _params_of_training if rows is point else _params_of_given
-    tasks = rows.map(function, factor, point.objective.weight_sum, layout, dtype)
+    effects = point.class_effects
+    tasks = rows.map(function, factor, point.objective.weight_sum, layout, dtype, effects)
     return join_rows(tasks, rows.objective.samples.lengths, (layout.size,), dtype)
 
 
@@ -143,7 +144,7 @@ def loss_gradient(query, layout, *, dtype=np.float64):
 
 def sandwich(point, factor):
     """Return sum_i c_i c_i' with c_i = H^-1 w_i grad L_i, shape (p, p)."""
-    return point.total(_outer_products, factor)
+    return point.total(_outer_products, factor, point.class_effects)
 
 
 def _products(point, solutions, dtype):
@@ -152,7 +153,7 @@ def _products(point, solutions, dtype):
     lengths = _lengths(point)
     rows = []
     for count, solved in solutions:
-        tasks = _map(point, _dot, solved, dtype)
+        tasks = _map(point, _dot, solved, dtype, point.class_effects)
         rows.append(
             [
                 da.from_delayed(task, (count, length), dtype=dtype)
@@ -177,7 +178,8 @@ def most_influential(
     best = []
     width = 2 * n_influential
     for _, solved in _solutions(point, factor, query, average, width, gradients):
-        tasks = _map(point, _largest, solved, n_influential, order)
+        effects = point.class_effects
+        tasks = _map(point, _largest, solved, n_influential, order, effects)
         tasks = [
             make_task(_renumbered, t, start) for t, start in zip(tasks, starts, strict=True)
         ]
@@ -290,15 +292,17 @@ def _loss_gradient(point, layout, dtype):
     return layout.to_public(_query_gradients(point).toarray()).astype(dtype)
 
 
-def _params_of_training(point, factor, weight_sum, layout, dtype):
-    return _params(point.rows, factor, weight_sum, layout, dtype)
+def _params_of_training(point, factor, weight_sum, layout, dtype, class_effects):
+    rows = point.weight_rows_with(class_effects)
+    return _params(rows, factor, weight_sum, layout, dtype)
 
 
-def _params_of_given(point, factor, weight_sum, layout, dtype):
+def _params_of_given(point, factor, weight_sum, layout, dtype, class_effects):
     objective = point.objective
-    rows = objective.formulation.weight_gradients(
-        objective.design, objective.target, point.theta
-    )
+    form, target = objective.formulation, objective.target
+    rows = form.weight_gradients(objective.design, target, point.theta)
+    if class_effects is not None:
+        rows.by_class = (ClassShift(class_effects, form.target.class_codes(target)),)
     return _params(rows, factor, weight_sum, layout, dtype)
 
 
@@ -311,11 +315,15 @@ def _params(rows, factor, weight_sum, layout, dtype):
     return out
 
 
-def _outer_products(point, factor):
-    weight, layout = point.objective.sample_weight, point.objective.formulation.layout
+def _outer_products(point, factor, class_effects):
+    objective, layout = point.objective, point.objective.formulation.layout
+    rows, weight = point.rows, objective.sample_weight
     total = np.zeros((layout.size, layout.size))
-    for block in row_blocks(len(point.rows), 6 * point.rows.row_bytes):
-        V = point.rows.take(block).toarray() * weight[block, None, None]
+    for block in row_blocks(len(rows), 6 * rows.row_bytes):
+        V = rows.take(block).toarray() * weight[block, None, None]
+        if class_effects is not None:
+            sums = objective.class_sums.take(block)
+            V += class_effects[sums.codes] * sums.u[:, None, None]
         changes = layout.to_public(factor.solve(V))
         total += changes.T @ changes
     return total
@@ -327,13 +335,14 @@ def _scaled_solution(V, factor, weight_sum):
     return solved
 
 
-def _dot(point, solved, dtype):
+def _dot(point, solved, dtype, class_effects):
     out = np.empty((len(solved), len(point.rows)), dtype=dtype)
-    return point.rows.dot(solved, out=out)
+    return point.weight_rows_with(class_effects).dot(solved, out=out)
 
 
-def _largest(point, solved, n_influential, order):
-    return influence.largest_products(point.rows, solved, n_influential, order)
+def _largest(point, solved, n_influential, order, class_effects):
+    rows = point.weight_rows_with(class_effects)
+    return influence.largest_products(rows, solved, n_influential, order)
 
 
 def _renumbered(best, start):

@@ -6,6 +6,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from skinfluence._compat import rank_cutoff
+from skinfluence.class_balance import balanced, like, shifts
 from skinfluence.design import DenseDesign
 from skinfluence.distributed.samples import Samples, import_dask, join_rows, reduce_tasks
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -41,6 +42,8 @@ class DistributedObjective:
         Number of rows, n.
     weight_sum : float
         S, the sum of the sample weights.
+    class_total : ndarray of shape (n_classes,) or None, default=None
+        The sums N_k that determine "balanced" class weights, see `class_balance`.
     """
 
     #: Whether solvers can access only sums over the rows.
@@ -50,6 +53,7 @@ class DistributedObjective:
     samples: Samples
     n_rows: int
     weight_sum: float
+    class_total: np.ndarray | None = None
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -172,6 +176,12 @@ class DistributedPoint:
         """G = grad F, shape (K, D)."""
         return self._sums[1] + self.objective.formulation.penalty * self.theta
 
+    @cached_property
+    def class_effects(self):
+        """Derivative of grad F through class weights, as in `Point.class_effects`."""
+        total = self.objective.class_total
+        return None if total is None else shifts(self.total(_class_gradients), total)
+
     def centre(self):
         """Return the mean of the features, weighted by the rows' curvature, or None."""
         return self._sums[2]
@@ -227,11 +237,17 @@ def make_objective(formulation, samples):
 
     The pass checks every chunk.
     """
-    weights = import_dask().compute(*samples.map(formulation, _weights))
+    found = import_dask().compute(*samples.map(formulation, _weights))
+    weights, sums = zip(*found, strict=True)
     total, smallest = np.sum(weights, axis=0)[0], np.min(weights, axis=0)[1]
     if total == 0:
         raise ValueError("sample_weight contains only zeros: at least one must be positive.")
-    objective = DistributedObjective(formulation, samples, samples.X.shape[0], float(total))
+    n, class_total = samples.X.shape[0], None
+    if formulation.balanced_by is not None:
+        class_total, count = np.sum(sums, axis=0)
+        weight = like(formulation.class_weight, balanced(class_total, count))
+        formulation = replace(formulation, class_weight=weight)
+    objective = DistributedObjective(formulation, samples, n, float(total), class_total)
     return objective, float(smallest)
 
 
@@ -268,7 +284,13 @@ def _sum(arrays):
 
 
 def _weights(objective):
-    return objective.weight_sum, objective.sample_weight.min()
+    balance = objective.class_sums
+    sums = None if balance is None else balance.sums
+    return (objective.weight_sum, objective.sample_weight.min()), sums
+
+
+def _class_gradients(point):
+    return point.class_gradients
 
 
 def _first_order(point):

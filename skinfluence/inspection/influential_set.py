@@ -70,9 +70,10 @@ def most_influential_set(
     the samples.
 
     All reported numbers come from a refit without the samples and are exact up to rounding.
-    Class weights and hyperparameters are frozen. If a `StandardScaler` is the only step
-    before the model in a pipeline, the scaler is fitted again, too. Other steps stay as they
-    were fitted, and a warning says so.
+    Hyperparameters stay as fitted; "balanced" class weights are those without the samples. If
+    a `StandardScaler` is the only step before the model in a pipeline, the scaler is fitted
+    again, too. Other steps and ``gamma="scale"`` stay as they were fitted, and a warning says
+    so.
 
     Parameters
     ----------
@@ -209,10 +210,11 @@ def most_influential_set(
         problem = problem.scaled  # its penalty changes with the scales
     elif problem.is_whole:
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
+        learned += ["gamma='scale' of the kernel"] if problem.gamma_moves else []
         warn(
-            "most_influential_set keeps the steps before the model as they were fitted: "
-            f"{', '.join(learned)}. To confirm the set, call remove_samples on a copy, which "
-            "fits them again."
+            "most_influential_set keeps as fitted everything before the model that depends on "
+            f"the samples: {', '.join(learned)}. To confirm the set, call remove_samples on a "
+            "copy, which fits it again."
         )
     n = problem.objective.n_rows
     if max_samples is None:

@@ -9,7 +9,7 @@ from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
-from skinfluence.targets import ClassCodes, SignedLabels
+from skinfluence.targets import ClassCodes, SignedLabels, balanced_by
 
 __all__ = ["LogisticRegression", "LogisticRegressionCV"]
 
@@ -19,7 +19,7 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.LogisticRegression`. `fit` minimises this objective, with
-    sample weights w, class weights c (frozen at `fit`, also if "balanced") and r = l1_ratio,
+    sample weights w, class weights c ("balanced" ones move with the samples) and r = l1_ratio,
     which is 0 by default::
 
         F = sum_i w_i c_i log_loss(y_i, eta_i) + 1/C ((1-r)/2 |coef|^2 + r |coef|_1)
@@ -62,7 +62,7 @@ class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegression
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.LogisticRegressionCV`. The objective is that of
-    `LogisticRegression` at ``C_``, which is frozen, as are the class weights. Influence and
+    `LogisticRegression` at ``C_``, which is frozen. Influence and
     removal describe the model with this C.
 
     With solver="liblinear", the final fit in scikit-learn uses intercept_scaling=1, even if
@@ -137,6 +137,7 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
         layout=layout,
         penalty=(1.0 - l1_ratio) * on_params,
         class_weight=None if weight is None else weight[:, None],
+        balanced_by=balanced_by(estimator.class_weight, "weight"),
         l1_support=support,
     )
 

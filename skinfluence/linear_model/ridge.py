@@ -13,7 +13,13 @@ from skinfluence.losses import SquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.responses import RidgeResponses
-from skinfluence.targets import LabelIndicators, OneVsRestLabels, RealTarget, SignedLabels
+from skinfluence.targets import (
+    LabelIndicators,
+    OneVsRestLabels,
+    RealTarget,
+    SignedLabels,
+    balanced_by,
+)
 
 __all__ = [
     "LinearRegression",
@@ -110,14 +116,14 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifier`. `fit` minimises this objective, with
-    sample weights w, class weights c (frozen at `fit`) and labels y = +-1 in problem k::
+    sample weights w, class weights c and labels y = +-1 in problem k::
 
         F = sum_i w_i c_i sum_k (y_ik - eta_ik)^2 + alpha sum_k |coef_k|^2
 
     The intercepts are not penalised. Two classes are one problem; with more classes there is
     one problem for each class. In every problem a row has the weight for its own class.
-    "balanced" class weights depend on the number of samples, not on sample weights.
-    ``positive=True`` works as in `Ridge`.
+    "balanced" class weights move with the samples; they depend on their number, not on
+    sample weights. ``positive=True`` works as in `Ridge`.
 
     If y is an indicator matrix, samples have several labels. There is one problem for each
     label, and the loss of a sample is the sum over its labels. ``class_weight`` must then be
@@ -183,8 +189,8 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifierCV`. The objective is that of
-    `RidgeClassifier` at ``alpha_``, which is frozen, as are the class weights. Influence and
-    removal describe the model with this alpha. An indicator matrix y works as there.
+    `RidgeClassifier` at ``alpha_``, which is frozen. Influence and removal describe the model
+    with this alpha. An indicator matrix y works as there.
 
     Examples
     --------
@@ -260,7 +266,8 @@ def _labelled(estimator, y, alpha):
     weight = encoder.class_weight(estimator.class_weight, y, None)
     weight = None if weight is None else weight[:, None]
     form = least_squares(layout, encoder, alpha, weight)
-    return replace(form, l1_support=_support(estimator, layout))
+    balance = balanced_by(estimator.class_weight, "count")
+    return replace(form, balanced_by=balance, l1_support=_support(estimator, layout))
 
 
 def _frozen(estimator):

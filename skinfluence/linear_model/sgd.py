@@ -25,7 +25,7 @@ from skinfluence.losses import (
 )
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
-from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels
+from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels, balanced_by
 
 __all__ = ["SGDClassifier", "SGDRegressor"]
 
@@ -75,7 +75,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
             sample_weight=sample_weight,
         )
 
-    def _descent(self, y, loss, target, class_weight=None):
+    def _descent(self, y, loss, target, class_weight=None, balance=None):
         """Return the formulation of the objective for gradient descent."""
         name, layout = type(self).__name__, self._layout()
         if self.penalty not in ("l2", None):
@@ -97,6 +97,7 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
             layout=layout,
             penalty=penalty,
             class_weight=class_weight,
+            balanced_by=balance,
         )
 
     def _smooth_loss(self, losses):
@@ -130,15 +131,15 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
 
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.SGDClassifier`. `fit` minimises this objective, with a
-    smooth loss l, n samples with weights w, class weights c (frozen at `fit`) and labels
-    y = +-1 in problem k::
+    smooth loss l, n samples with weights w, class weights c and labels y = +-1 in
+    problem k::
 
         F = sum_ik w_i c_ik l(y_ik, eta_ik) + n alpha/2 |coef|^2
 
     The intercepts are not penalised. Two classes are one problem, and c_i is the weight for
     the class of row i. With more classes there is one problem for each class, and c_ik is
     the weight for class k if row i belongs to class k, else 1. "balanced" class weights
-    depend on the number of samples, not on sample weights.
+    move with the samples; they depend on their number, not on sample weights.
 
     The penalty is proportional to the number n of samples at `fit`. A removed sample still
     counts in n, as if it had weight zero. The refits in `leave_out_check` do the same, and
@@ -218,7 +219,8 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         weight = target.class_weight(self.class_weight, y, None)
         if weight is not None:
             weight = target.one_sided(weight)
-        return self._descent(y, loss, target, weight)
+        balance = balanced_by(self.class_weight, "count")
+        return self._descent(y, loss, target, weight, balance)
 
     def _tight_params(self, params):
         form = self._problem().fitted.formulation

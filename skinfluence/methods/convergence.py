@@ -70,7 +70,8 @@ class ConvergenceMixin(HasProblem):
         approximated: each sample updates one factorisation. Up to second-order terms, the
         step equals `newton_correction` plus epsilon times `influence_params`. With
         ``epsilon = -w_i/S`` for training sample i, it is the Newton step on the objective
-        without that sample.
+        without that sample. "balanced" class weights are those after the change; a kernel's
+        gamma stays as fitted.
 
         Parameters
         ----------

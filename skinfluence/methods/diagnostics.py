@@ -21,7 +21,8 @@ class DiagnosticsMixin(HasProblem):
     objective here, with penalties, weights and several outputs. To leave a sample out, the
     parameters take one Newton step on the objective without it, which is exact for squared
     error. For unpenalised linear, logistic and Poisson regression the numbers agree with
-    statsmodels. Class weights and hyperparameters stay frozen as fitted.
+    statsmodels. Hyperparameters and the kernel stay as fitted; "balanced" class weights are
+    those without the sample.
     """
 
     @overload
@@ -67,7 +68,8 @@ class DiagnosticsMixin(HasProblem):
           falls when the sample is left out
         - covratio: ``(phi_(i) / phi)^p det(H) / det(H - H_i)``; above 1 the sample makes
           the parameters more precise. Without a penalty it is the ratio of
-          ``det(phi H^-1)`` without the sample to the same with all samples
+          ``det(phi H^-1)`` without the sample to the same with all samples. "balanced" class
+          weights in the Hessians are those of the fit
         - studentized_residual: ``r_i / sqrt(phi_(i) (1 - h_i))``, externally studentized,
           with the Pearson residual ``r_i = -g_i / sqrt(W_i)``; for Gamma and Tweedie
           deviances ``(y_i - mu_i) / mu_i^(power/2)``

@@ -52,7 +52,7 @@ class ParameterMixin(HasProblem):
         rows. The parameters are then not the optimum on these rows. `convergence_report`
         measures the distance to the optimum, and `polish` moves the parameters there.
 
-        Class weights ("balanced" ones as computed at fit) and hyperparameters stay frozen.
+        Hyperparameters stay as fitted. "balanced" class weights become those of these rows.
 
         Parameters
         ----------

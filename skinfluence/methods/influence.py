@@ -19,9 +19,12 @@ class InfluenceMixin(HasProblem):
 
     Each value is a derivative of scikit-learn's own `fit` in a sample's weight, with the
     paper's sign and scale: ``I_up,params(z_i) = S d params / d w_i``, where S is the sum
-    over the sample weights. Class weights and hyperparameters stay frozen as fitted. The
-    derivatives are evaluated at the fitted parameters. If these are not the optimum, an
-    `InfluenceWarning` gives the distance.
+    over the sample weights. Hyperparameters stay as fitted. "balanced" class weights and
+    ``gamma="scale"`` depend on the samples, so they are differentiated. If an estimator
+    computes them from the number of samples, w_i is multiplied by the number of times that
+    the sample occurs, and the derivative is in this number. The derivatives are evaluated at
+    the fitted parameters. If these are not the optimum, an `InfluenceWarning` gives the
+    distance.
     """
 
     @available

@@ -25,8 +25,9 @@ class RemovalMixin(HasProblem):
     its solver.
 
     All three start at the optimum with all rows, so they predict the converged refit even if
-    the fit has not converged. Class weights and hyperparameters stay frozen as fitted. In a
-    pipeline, the steps before the model are refitted without the rows.
+    the fit has not converged. Hyperparameters stay as fitted. "balanced" class weights and
+    ``gamma="scale"`` are computed without the rows, and in a pipeline the steps before the
+    model are refitted without them.
     """
 
     @overload
@@ -78,7 +79,8 @@ class RemovalMixin(HasProblem):
     ) -> Floats | tuple[Floats, Floats]:
         """Return the parameters after a refit without each group of rows.
 
-        ``argmin F with w_i = 0 for i in the group``. Everything else is frozen.
+        ``argmin F with w_i = 0 for i in the group``. "balanced" class weights and
+        ``gamma="scale"`` in F are those without the group.
 
         Parameters
         ----------

@@ -34,7 +34,8 @@ class UpdateMixin(HasProblem):
 
         Half the checked groups are those with the largest predicted parameter changes; the
         other half are drawn at random from the remaining groups. Refits use the parent
-        scikit-learn class with frozen class weights and a tight tolerance.
+        scikit-learn class with a tight tolerance, and compute "balanced" class weights and
+        ``gamma="scale"`` without the group.
 
         Parameters
         ----------

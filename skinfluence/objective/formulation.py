@@ -15,7 +15,7 @@ __all__ = ["Formulation"]
 
 @dataclass(frozen=True, eq=False)
 class Formulation:
-    """The objective without its data, frozen at `fit`.
+    """The objective without its data, as minimised by `fit`.
 
     Parameters
     ----------
@@ -30,7 +30,10 @@ class Formulation:
     penalty_share : ndarray of shape (K, D) or None, default=None
         Diagonal of the penalty Hessian per unit of sample weight (mean form).
     class_weight : ndarray of shape (n_classes, 1) or (n_classes, K) or None, default=None
-        Class weights, resolved at fit and frozen.
+        Class weights of the training rows.
+    balanced_by : {"weight", "count"} or None, default=None
+        If the class weights are "balanced", whether they depend on the sample weights in each
+        class or on the number of samples.
     loss_scale : float, default=1.0
         Factor on every row's loss, such as C in a support vector machine.
     minimum_norm : float or None, default=None
@@ -47,6 +50,7 @@ class Formulation:
     penalty: np.ndarray
     penalty_share: np.ndarray | None = None
     class_weight: np.ndarray | None = None
+    balanced_by: str | None = None
     loss_scale: float = 1.0
     minimum_norm: float | None = None
     l1_support: L1Support | None = None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from skinfluence._compat import rank_cutoff
+from skinfluence.class_balance import ClassBalance
 from skinfluence.column_scales import ColumnScales
 from skinfluence.design import Design
 from skinfluence.objective.formulation import Formulation
@@ -35,6 +36,11 @@ class Objective:
         Names of the rows, for tables.
     scales : ColumnScales or None, default=None
         Penalty factors that follow a scaler before the model when rows leave.
+    balance : ClassBalance or None, default=None
+        The rows' sums that determine "balanced" class weights, which change when rows leave.
+    drawn : bool, default=False
+        Whether the weights are numbers of draws, among them 0. Such a row may still count for
+        class weights or a kernel, and its influence is that of weight 1 through these alone.
     """
 
     formulation: Formulation
@@ -43,6 +49,8 @@ class Objective:
     sample_weight: np.ndarray
     index: Any = None
     scales: ColumnScales | None = None
+    balance: ClassBalance | None = None
+    drawn: bool = False
 
     #: Whether solvers can only get sums over the rows.
     is_distributed = False
@@ -55,6 +63,31 @@ class Objective:
     def n_rows(self):
         """Number of training rows, n."""
         return self.design.n_rows
+
+    @property
+    def unit_weight(self):
+        """Weights whose derivatives influences are, (n,); NaN for rows without weight."""
+        w = self.sample_weight
+        return np.where(w > 0, w, 1.0 if self.drawn else np.nan)
+
+    def balanced(self):
+        """Return this objective with "balanced" class weights computed from its rows."""
+        balance = self.class_sums
+        return self if balance is None else self.with_balance(balance)
+
+    @property
+    def class_sums(self):
+        """The sums over these rows that determine "balanced" class weights, or None."""
+        form = self.formulation
+        if self.balance is not None or form.balanced_by is None:
+            return self.balance
+        codes, by_weight = form.target.class_codes(self.target), form.balanced_by == "weight"
+        return ClassBalance.of(form.class_weight, codes, self.sample_weight, by_weight)
+
+    def with_balance(self, balance):
+        """Return this objective with the class weights of a `ClassBalance`."""
+        form = replace(self.formulation, class_weight=balance.class_weight)
+        return replace(self, formulation=form, balance=balance)
 
     @cached_property
     def weight_sum(self):
@@ -272,13 +305,14 @@ class Objective:
             ]
         return float(sum(by_output) + penalty)
 
-    def gradients(self, theta, absent=None):
+    def gradients(self, theta, absent=None, growth=None):
         """Return grad F at many parameter vectors (b, K, D), shape (b, K, D).
 
         The rows `absent` (b, a), different for each vector and padded by -1, do not
         contribute. Subtracting their terms afterwards would leave rounding errors in
-        directions that no other row constrains. For parameters that a support fixes at 0, the
-        result is the gradient of the smooth part of F.
+        directions that no other row constrains. Class weights grow by `growth`
+        (b, n_classes, 1 or K), see `ClassBalance.growth`. For parameters that a support fixes
+        at 0, the result is the gradient of the smooth part of F.
 
         This takes two matrix products with X. The rows come in chunks small enough that the
         raw predictions of all b models stay in cache between the two.
@@ -290,6 +324,8 @@ class Objective:
             part = self.design.take(rows)
             gradient = loss.gradient(self.target[rows], part.predict(theta))
             weigh(self.row_weight[rows, None], gradient, out=gradient)
+            if growth is not None:
+                gradient += gradient * self.balance.of_rows(growth, rows)
             if absent is not None:
                 gradient[absent_in(rows, absent)] = 0.0
             out += part.adjoint(gradient)
@@ -308,7 +344,10 @@ class Objective:
         scales = self.scales
         if scales is not None:
             scales = scales.without(self.design.take(rows).rows())
-        return replace(self, sample_weight=weight, scales=scales)
+        reduced = replace(self, sample_weight=weight, scales=scales)
+        if self.balance is None:
+            return reduced
+        return reduced.with_balance(self.balance.without(rows))
 
     def reweighted(self, weight, class_weight=None):
         """Return this objective at other sample weights (n,) and, if given, class weights."""
@@ -316,16 +355,24 @@ class Objective:
         if class_weight is not None:
             form = replace(form, class_weight=class_weight)
         scales = None if self.scales is None else self.scales.at(self.design, weight)
-        return replace(self, formulation=form, sample_weight=weight, scales=scales)
+        balance = self.balance
+        if balance is not None and balance.by_weight:
+            balance = replace(balance, u=weight)
+        changed = {"sample_weight": weight, "scales": scales, "balance": balance}
+        return replace(self, formulation=form, **changed)
 
     def take(self, rows):
-        """Return this objective with only some of its rows and the same parameters."""
+        """Return this objective with only some of its rows and the same parameters.
+
+        Class weights stay as they are.
+        """
         return replace(
             self,
             design=self.design.take(rows),
             target=self.target[rows],
             sample_weight=self.sample_weight[rows],
             index=None if self.index is None else self.index[rows],
+            balance=None if self.balance is None else self.balance.take(rows),
         )
 
     def restrict(self, rows):
@@ -349,13 +396,16 @@ class Objective:
     def append(self, other):
         """Return this objective with the rows of another one appended."""
         named = self.index is not None and other.index is not None
-        return replace(
+        joined = replace(
             self,
             design=self.design.append(other.design),
             target=np.concatenate([self.target, other.target]),
             sample_weight=np.concatenate([self.sample_weight, other.sample_weight]),
             index=self.index.append(other.index) if named else None,
         )
+        if self.balance is None:
+            return joined
+        return joined.with_balance(self.balance.append(other.balance))
 
     def at(self, theta):
         """Return this objective evaluated at theta (K, D)."""

@@ -4,7 +4,8 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence.gradients import GradientRows
+from skinfluence.class_balance import shifts
+from skinfluence.gradients import ClassShift, GradientRows
 from skinfluence.objective.hessian import coupled_gram, hessian_blocks, signed_gram
 from skinfluence.objective.rows import absent_in, cached_batches, weigh
 
@@ -50,16 +51,80 @@ class Point:
         self.gradient = objective.freeze(gradient)
 
     @cached_property
+    def class_gradients(self):
+        """Gradient of the loss of each class's rows in its class weight, times that weight.
+
+        Shape (n_classes, K, D). Entries for outputs in which the class weight is fixed are 0.
+        """
+        objective = self.objective
+        balance, design = objective.class_sums, objective.design
+        out = np.zeros((len(balance.moves), *self.theta.shape))
+        for k, moves in enumerate(balance.moves):
+            rows = np.flatnonzero(balance.codes == k)
+            weight = objective.sample_weight[rows, None]
+            pull = weigh(weight, self.rows.raw_gradient[rows])
+            out[k] = design.take(rows).adjoint(np.where(moves, pull, 0.0))
+        return objective.freeze(out)
+
+    @cached_property
+    def class_effects(self):
+        """Derivative of grad F in m_i through class weights, divided by u_i, or None.
+
+        It depends on the row's class only, (n_classes, K, D).
+        """
+        balance = self.objective.balance
+        return None if balance is None else shifts(self.class_gradients, balance.sums[0])
+
+    @cached_property
+    def class_shift(self):
+        """Derivative of grad F in m_i through class weights, for every row, or None."""
+        if self.class_effects is None:
+            return None
+        balance = self.objective.balance
+        return ClassShift(self.class_effects, balance.codes, balance.u)
+
+    @cached_property
+    def weight_rows(self):
+        """Derivative of grad F in every row's multiplicity m_i, divided by w_i.
+
+        These are `rows`, and the part through "balanced" class weights. It is NaN for a row
+        that counts for the class weights, but has no weight.
+        """
+        return self.weight_rows_with(self.class_effects)
+
+    def weight_rows_with(self, class_effects):
+        """Return `weight_rows` for `class_effects` of more rows, or None."""
+        objective, rows = self.objective, self.rows
+        if objective.drawn:
+            raw = np.where(objective.sample_weight[:, None] > 0, rows.raw_gradient, 0.0)
+            rows = GradientRows(rows.design, raw, rows.shift)
+        if class_effects is None:
+            return rows
+        balance = objective.class_sums
+        factor = balance.per_weight(objective.unit_weight)
+        shift = ClassShift(class_effects, balance.codes, factor)
+        return GradientRows(rows.design, rows.raw_gradient, rows.shift, (shift,))
+
+    @cached_property
+    def multiplicity_rows(self):
+        """Derivative of grad F in every row's multiplicity m_i, without a penalty share."""
+        weighted = weigh(self.objective.sample_weight[:, None], self.rows.raw_gradient)
+        by_class = () if self.class_shift is None else (self.class_shift,)
+        return GradientRows(self.objective.design, weighted, by_class=by_class)
+
+    @cached_property
     def value(self):
         """F(theta)."""
         return self.objective.value(self.theta, self.readings, self.raw_prediction)
 
-    def remainders(self, steps, absent):
+    def remainders(self, steps, absent, growth=None):
         """Return grad F(theta + d) - G - H d for many steps d (b, K, D), in float32.
 
         The rows `absent` (b, a), different for each step and padded by -1, do not contribute.
-        These remainders are small, so single precision still yields eight digits of the
-        gradient, at half the cost. The sums are in float64.
+        If class weights grow by `growth`, see `Objective.gradients`, F, G and H are those at
+        the new class weights. These remainders are small, so single
+        precision still yields eight digits of the gradient, at half the cost. The sums are in
+        float64.
         """
         objective = self.objective
         loss, (b, K, _) = objective.formulation.loss, steps.shape
@@ -72,6 +137,8 @@ class Point:
             delta = part.predict(steps, dtype=np.float32)
             delta[absent_in(rows, absent)] = 0.0
             rest = loss.remainder(objective.target[rows], self.raw_prediction[rows], delta)
+            if growth is not None:
+                rest += rest * objective.balance.of_rows(growth, rows).astype(np.float32)
             weigh(objective.row_weight[rows, None].astype(rest.dtype), rest, out=rest)
             out += part.adjoint(rest, dtype=np.float32)
         return out
@@ -117,6 +184,22 @@ class Point:
         for rows in objective.design.pass_blocks(V.shape[0] * V.shape[1]):
             part = objective.design.take(rows).loaded()
             out += part.adjoint(self.curvature_product(part.read(readings), rows))
+        return objective.freeze(out)
+
+    def hessian_products(self, steps, absent, growth):
+        """Return the Hessian of F times many steps (b, K, D), for other rows and weights.
+
+        The rows `absent` (b, a) do not contribute, and class weights grow by `growth`, see
+        `Objective.gradients`.
+        """
+        objective, b = self.objective, len(steps)
+        out = objective.penalty_product(steps)
+        for rows in cached_batches(objective.n_rows, b * steps.shape[1]):
+            part = objective.design.take(rows)
+            product = self.curvature_product(part.predict(steps), rows)
+            product += product * objective.balance.of_rows(growth, rows)
+            product[absent_in(rows, absent)] = 0.0
+            out += part.adjoint(product)
         return objective.freeze(out)
 
     def hessian_diagonal(self):

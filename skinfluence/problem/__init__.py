@@ -19,12 +19,12 @@ from skinfluence.problem.fitting import FittingAnswers
 from skinfluence.problem.influence import InfluenceAnswers
 from skinfluence.problem.metrics import MetricAnswers
 from skinfluence.problem.predictions import PredictionsWithout
-from skinfluence.problem.refits import RefitAnswers
+from skinfluence.problem.refits import TOL, RefitAnswers
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.problem.updates import UpdateAnswers
 
-__all__ = ["FittedObjective", "Problem", "State"]
+__all__ = ["TOL", "FittedObjective", "Problem", "State"]
 
 
 class Problem(

@@ -9,6 +9,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
@@ -68,6 +69,26 @@ class ProblemBase(SampleChecks, Doubts):
     def has_objective(self):
         """Whether the fit minimised an objective, for Newton steps and refits from a start."""
         return self.estimator._has_objective and not self.estimator._has_moving_target
+
+    @property
+    def gamma_moves(self):
+        """Whether the kernel's gamma depends on the training samples."""
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        return fitted is not None and self.parameters.gamma_moves(fitted.params)
+
+    @property
+    def counts_samples(self):
+        """Whether samples without weight count for class weights or for the kernel."""
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        form = None if fitted is None else fitted.formulation
+        counted = getattr(form, "balanced_by", None) == "count"
+        return counted or (self.gamma_moves and not self.parameters.gamma_by_weight)
+
+    def take_as_draws(self):
+        """Take the training weights as numbers of draws, see `Objective.drawn`."""
+        if self.fitted.objective is not None:
+            self.fitted = self.fitted.on(replace(self.objective, drawn=True))
+            self.forget_state()
 
     @property
     def is_classifier(self):
@@ -307,4 +328,17 @@ class ProblemBase(SampleChecks, Doubts):
         state = self.state(hessian_solver, n_solves)
         self.warn_of_mixing(state)
         self.warn_of_misfit(state)
+        self.warn_of_counts(state.point.objective)
         return state
+
+    def warn_of_counts(self, objective):
+        """Warn if samples without weight count for "balanced" class weights."""
+        balance = getattr(objective, "balance", None)
+        factor = None if balance is None else balance.per_weight(objective.unit_weight)
+        lost = 0 if factor is None else np.isnan(factor).sum()
+        if lost:
+            warn(
+                f"{lost} training sample(s) with a weight of 0 have no influence, because "
+                f"they count for the 'balanced' class weights of {self.name}: their entries "
+                "are NaN. Their removal (leave_out_*) is defined."
+            )

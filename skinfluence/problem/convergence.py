@@ -1,5 +1,6 @@
 """Chapter B: fits that stopped before the optimum."""
 
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -40,14 +41,19 @@ class ConvergenceAnswers:
         state = self.state(hessian_solver)
         point, factor = state.point, state.factor
         form, objective = point.objective.formulation, point.objective
-        _, target, rows = self.given_rows(state, X, y)
+        design, target, rows = self.given_rows(state, X, y, class_effects=False)
         if form.penalty_share is not None:
             extra = epsilon * objective.weight_sum
             heavier = objective.with_penalty_weight(extra).at(point.theta)
             with self.naming_directions():
                 factor = get_solver(hessian_solver, objective).factorise(heavier)
         out = prepare_out(out, (len(rows), form.layout.size), dtype)
-        convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
+        if objective.balance is None:
+            convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
+        else:
+            solver, own = get_solver(hessian_solver, objective), X is None
+            with self.naming_directions():
+                _step_with_classes(point, solver, epsilon, design, target, own, out, n_jobs)
         lost = np.flatnonzero(np.isnan(out).any(axis=1))
         if lost.size:
             warn(
@@ -146,6 +152,32 @@ class ConvergenceAnswers:
                 f"use loss='squared_{loss}', or smooth() of a classifier for a smooth model "
                 "at the same parameters."
             )
+
+
+def _step_with_classes(point, solver, epsilon, design, target, own, out, n_jobs):
+    """Fill out with `newton_step` for an objective whose class weights are "balanced".
+
+    More weight on a sample changes them, so samples share a Hessian if they share a class and
+    the weight that counts. `own` tells that the samples are the training samples.
+    """
+    objective = point.objective
+    form, balance = objective.formulation, objective.balance
+    codes = form.target.class_codes(target)
+    factor = balance.per_weight(objective.unit_weight) if own else None
+    more = epsilon * objective.weight_sum * (np.ones(len(codes)) if factor is None else factor)
+    keys, group = np.unique(np.stack([codes, more]), axis=1, return_inverse=True)
+    for g, (code, u) in enumerate(keys.T):
+        members = np.flatnonzero(group.ravel() == g)
+        moved = replace(form, class_weight=balance.with_more(int(code), u))
+        ahead = replace(objective, formulation=moved).at(point.theta)
+        part = design.take(members)
+        rows = moved.weight_gradients(part, target[members], point.theta)
+        steps = np.empty((len(members), form.layout.size))
+        solved = solver.factorise(ahead)
+        convergence.newton_step(
+            ahead, solved, epsilon, rows, target[members], steps, n_jobs=n_jobs
+        )
+        out[members] = steps
 
 
 def _verdict(state, holds, ratio, decrement):

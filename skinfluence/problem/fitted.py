@@ -4,7 +4,7 @@
 objective and the current parameters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,12 @@ class FittedObjective:
     data_refusal: str | None = None
     layout: ParameterLayout | None = None
     params: dict | None = None
+
+    def on(self, objective):
+        """Return the same fit with other training data."""
+        # "balanced" class weights belong to the training data.
+        form = objective.formulation
+        return replace(self, formulation=form, objective=objective, data_refusal=None)
 
 
 @dataclass(frozen=True, eq=False)

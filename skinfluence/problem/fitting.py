@@ -51,7 +51,7 @@ class FittingAnswers:
             reason = self.reason(error, "training data")
             self.fitted = replace(self.fitted, data_refusal=reason)
             return
-        self.fitted = replace(self.fitted, objective=objective)
+        self.fitted = self.fitted.on(objective)
 
     def reason(self, error, part):
         """Return why a fit has no influence, from the error raised while reading a part."""
@@ -113,7 +113,7 @@ class FittingAnswers:
             adopted.fitted = fitted
             if check:
                 adopted.warn_of_other_data(objective, (rows, y, sample_weight), guess)
-            fitted = replace(fitted, objective=objective, data_refusal=None)
+            fitted = fitted.on(objective)
         if fitted is not before:
             vars(estimator).update(vars(adopted.estimator) | params)
             self.fitted = fitted
@@ -221,11 +221,6 @@ class FittingAnswers:
                 "class whose samples all have weight zero. Drop those samples."
             )
         return formulation
-
-    def formulated_at(self, y, sample_weight):
-        """Return the formulation that the same fit has at other weights."""
-        adopted = self.of(copy.copy(self.estimator).set_params(**self.fitted.params))
-        return adopted.estimator._formulate(y, sample_weight)
 
     def check_arrays(self):
         """Raise if `fit` stored the parameters in another library's arrays."""

@@ -1,8 +1,9 @@
 """Refits by scikit-learn at frozen values, and on rows from refitted pipeline steps.
 
-`refit_on` and `refit_without` keep the values frozen at `fit`. `refit_near` and
-`refit_by_solver` take the rows that a refitted pipeline passes to the model, and recompute
-everything that depends on the rows: "balanced" class weights, kernels, features.
+`refit_on` and `refit_without` take "balanced" class weights from the objective that they
+refit, and keep all other values frozen at `fit`. `refit_near` and `refit_by_solver` take the
+rows that a refitted pipeline passes to the model, and recompute everything that depends on the
+rows: "balanced" class weights, kernels, features.
 """
 
 import copy
@@ -14,11 +15,11 @@ from skinfluence import convergence, existence, l1_support, removal
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.solvers import get_solver
 
-__all__ = ["RefitAnswers"]
+__all__ = ["TOL", "RefitAnswers"]
 
 # Newton decrement to reach, relative to sqrt(F), for each method. One more step follows,
 # which squares the error.
-_TOL = {"newton": 1e-6, "exact": 1e-11}
+TOL = {"newton": 1e-6, "exact": 1e-11}
 
 
 class RefitAnswers:
@@ -130,7 +131,7 @@ class RefitAnswers:
         objective = fresh.make_objective(formulation, X, y, sample_weight)
         fresh.fitted = replace(fitted, objective=objective)
         # For squared loss "newton" is exact.
-        tol = _TOL["exact" if formulation.loss.constant_curvature else method]
+        tol = TOL["exact" if formulation.loss.constant_curvature else method]
         found = self.optimum_near(objective, fresh.theta, tol, columns, factor)
         if found is None:
             return None
@@ -199,10 +200,15 @@ class RefitAnswers:
         design = self.check_X(self.formulation, X)
         return design.predict(self.theta)
 
-    def unfitted_parent(self):
-        """Return scikit-learn's own estimator at the frozen values, with a tight tolerance."""
+    def unfitted_parent(self, formulation=None):
+        """Return scikit-learn's own estimator with a tight tolerance.
+
+        Class weights are those of another formulation, or as fitted.
+        """
         estimator = self.estimator
         params = estimator._chosen_params() | estimator._tight_params(self.fitted.params)
+        if formulation is not None and "class_weight" in params:
+            params["class_weight"] = formulation.frozen_class_weight()
         return (estimator._plain or self.parent_class)(**params)
 
     def refitted_theta(self, objective):
@@ -221,7 +227,7 @@ class RefitAnswers:
         weight, kept = objective.sample_weight, np.arange(objective.n_rows)
         if not self.estimator._refits_on_all_rows:
             kept = kept[weight > 0]
-        refit = self.unfitted_parent()
+        refit = self.unfitted_parent(objective.formulation)
         X = self.parameters.rows_of_X(objective, kept)
         if X.dtype == np.float32:  # otherwise scikit-learn would compute in float32
             X = X.astype(np.float64)

@@ -159,15 +159,7 @@ class ReweightAnswers:
     @property
     def balances_by_weight(self):
         """Whether "balanced" class weights are computed from weights, not from counts."""
-        objective = self.objective
-        # Twice the weight for one class shows which sums the fit takes.
-        codes = self.formulation.target.class_codes(objective.target)
-        weight = np.where(codes == codes[0], 2.0, 1.0)
-        y = self.training_target
-        counted, weighed = (
-            self.formulated_at(y, w).class_weight for w in (np.ones(len(codes)), weight)
-        )
-        return not np.array_equal(counted, weighed)
+        return self.formulation.balanced_by == "weight"
 
     def warn_of_weights(self, base, weights, outcome, method):
         """Warn about vectors of weights whose result does not exist or is not unique."""

@@ -12,7 +12,7 @@ from sklearn.utils.validation import (
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.gradients import GradientRows
+from skinfluence.gradients import ClassShift, GradientRows
 from skinfluence.groups import resolve_groups
 from skinfluence.objective import Objective
 
@@ -34,6 +34,7 @@ class SampleChecks:
             # X is kept by reference. Targets and weights are small, so we copy them.
             index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
             objective = Objective(formulation, design, target.copy(), weights.copy(), index)
+            objective = objective.balanced()
         check_not_negative(smallest)
         c = formulation.class_weight
         if c is not None and not (np.all(np.isfinite(c)) and c.min() >= 0):
@@ -129,17 +130,24 @@ class SampleChecks:
             )
         return gradients
 
-    def given_rows(self, state, X, y):
-        """Return (design, target, grad L) for samples, or training data if X is None."""
+    def given_rows(self, state, X, y, *, class_effects=True):
+        """Return (design, target, grad L) for samples, or training data if X is None.
+
+        With `class_effects`, the gradients include the part through "balanced" class weights.
+        """
         objective = state.point.objective
         self.parameters.check_takes_samples(X)
         if X is None:
             if y is not None:
                 raise ValueError("y was given without X: pass both, or neither.")
-            return objective.design, objective.target, state.point.rows
-        formulation = objective.formulation
+            rows = state.point.weight_rows if class_effects else state.point.rows
+            return objective.design, objective.target, rows
+        formulation, effects = objective.formulation, state.point.class_effects
         design, target = self.check_samples(formulation, X, y)
-        return design, target, formulation.weight_gradients(design, target, state.point.theta)
+        rows = formulation.weight_gradients(design, target, state.point.theta)
+        if class_effects and effects is not None:
+            rows.by_class = (ClassShift(effects, formulation.target.class_codes(target)),)
+        return design, target, rows
 
     def pull_sum(self, design, raw_gradient, params):
         """Return a scalar's gradient in the parameters, (p,), from that in raw predictions.

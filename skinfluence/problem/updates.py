@@ -1,5 +1,7 @@
 """Chapter C, continued: refits that check removals, and updates in place."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -78,19 +80,19 @@ class UpdateAnswers:
                 "can reach: the model was left as it is. Strengthen the penalty."
             )
         kept = np.delete(np.arange(base.point.objective.n_rows), rows)
-        objective, theta = self.parameters.take_rows(base.point.objective, result[0], kept)
+        reduced = base.point.objective.without(rows)
+        objective, theta = self.parameters.take_rows(reduced, result[0], kept)
         self.replace_objective(*self.settle(objective, theta))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         self.refuse_dask("add_samples", X, y, sample_weight)
-        objective = self.objective
+        before = objective = self.objective
         more = self.make_objective(objective.formulation, X, y, sample_weight)
         objective, theta = self.parameters.append_rows(objective, self.theta, more)
         solver = get_solver(hessian_solver, objective)
         with self.naming_directions():
             if objective.formulation.loss.is_piecewise_linear:
-                point = active_set.evaluate(objective, theta)
-                theta, converged = point.theta, np.isfinite(point.misfit)
+                theta, converged = self.follow_from(before, objective, theta)
             else:
                 polished = convergence.polish(
                     objective, theta, solver, tol=1e-11, max_iter=100
@@ -107,3 +109,15 @@ class UpdateAnswers:
                 "as it is. Strengthen the penalty."
             )
         self.replace_objective(*self.settle(objective, theta))
+
+    def follow_from(self, before, objective, theta):
+        """Return (theta, converged) for an enlarged objective with kinks.
+
+        The dual coefficients in theta (K, D) belong to the class weights `before`.
+        """
+        old = before.formulation.class_weight
+        form = replace(objective.formulation, class_weight=old)
+        point = active_set.evaluate(replace(objective, formulation=form, balance=None), theta)
+        if objective.balance is None or not np.isfinite(point.misfit):
+            return point.theta, np.isfinite(point.misfit)
+        return active_set.follow(point, objective, range(len(theta)))

@@ -1,6 +1,6 @@
 """Finite removal: the model without some of its training rows, at three accuracies.
 
-    theta_-A = argmin of F with w_i = 0 for i in A, all else frozen
+    theta_-A = argmin of F with w_i = 0 for i in A, and "balanced" class weights without A
 
     "influence"   theta* + H^-1 sum_A v_i                  first order, additive
     "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)    for measures defined by one step

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import active_set
-from skinfluence.removal.methods import ONE_STEP
+from skinfluence.removal.methods import ONE_STEP, first_order_pull
 
 __all__ = ["ActiveSetBase"]
 
@@ -86,17 +86,12 @@ class ActiveSetBase:
         """
         lines = [line[line >= 0] for line in rows]
         if method == "influence":
-            theta = self.theta + self.factor.solve(self._pull(lines))
+            theta = self.theta + self.factor.solve(first_order_pull(self.point, lines))
             return theta, np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         removed = [self._remove_one(line, method) for line in lines]
         theta = np.array([theta for theta, _ in removed])
         misplaced = np.array([count for _, count in removed], dtype=np.float64)
         return theta, misplaced, np.isfinite(theta).all(axis=(1, 2))
-
-    def _pull(self, lines):
-        """Return sum_A v_i for each group, (b, K, D)."""
-        w, gradients = self.point.objective.sample_weight, self.point.rows
-        return np.array([gradients.take(line).sum(w[line]) for line in lines])
 
     def reweight(self, objectives, method):
         """Return (theta, converged) at other weights, see `Base.reweight`."""
@@ -112,6 +107,8 @@ class ActiveSetBase:
         # If no leaving row supports an output, the output does not change.
         supports = point.partition.held[rows] | (point.rows.raw_gradient[rows] != 0)
         supports &= point.objective.row_weight[rows] > 0
+        # "balanced" class weights change for all rows, so all outputs do.
+        supports |= point.objective.balance is not None
         return self._move_to(reduced, np.flatnonzero(supports.any(axis=0)), method)
 
     def _move_to(self, objective, outputs, method):

@@ -121,6 +121,36 @@ class Base:
             blocks.append((outputs, filled))
         return blocks
 
+    @cached_property
+    def class_hessians(self):
+        """Blocks of H for the rows in each class, if "balanced" class weights change them.
+
+        A list of arrays, see `Point.curvature_grams`; None if they do not pay.
+        """
+        objective = self.point.objective
+        if objective.balance is None or self.hessian is None:
+            return None
+        n_classes, (_, block) = len(objective.balance.moves), self.hessian[0]
+        if 8 * n_classes * len(self.theta) * block.size > memory_budget():
+            return None
+        found = []
+        for k in range(n_classes):
+            rows = np.flatnonzero(objective.balance.codes == k)
+            grams = objective.take(rows).at(self.theta).curvature_grams()
+            found.append(np.triu(grams) + np.triu(grams, 1).transpose(0, 2, 1))
+        return found
+
+    def class_hessian_times(self, steps, growth):
+        """Return sum_k g_k H_k d for steps (b, K, D) and growths (b, n_classes, 1 or K)."""
+        out = np.zeros_like(steps)
+        for k, blocks in enumerate(self.class_hessians):
+            if self.point.objective.coupled:
+                moved = (steps.reshape(len(steps), -1) @ blocks[0]).reshape(steps.shape)
+            else:
+                moved = np.matmul(steps.transpose(1, 0, 2), blocks).transpose(1, 0, 2)
+            out += growth[:, k, :, None] * moved
+        return self.point.objective.freeze(out)
+
     def remove(self, rows, method):
         """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1."""
         objective = self.point.objective
@@ -243,6 +273,7 @@ class Base:
         if self.centred is not None:
             self.centred.prepare(method)
             return
+        _ = self.class_hessians
         if method != "exact":
             if self.point.objective.formulation.loss.curvature_rate:
                 _ = self.spread

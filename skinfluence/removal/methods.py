@@ -22,7 +22,7 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.exact import refine_stack, refit, refit_stack
 from skinfluence.removal.stack import Stack
 
-__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "remove"]
+__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "first_order_pull", "remove"]
 
 #: Accuracies that users can choose.
 METHODS = ("influence", "newton", "exact")
@@ -68,7 +68,7 @@ def remove(base, rows, method):
         theta, converged = refit_stack(Stack(base, rows))
     else:
         stack = Stack(base, rows)
-        theta, decrement = stack.newton()
+        theta, decrement = stack.newton(exact=method == ONE_STEP)
         # If rows own nearly all the curvature along a direction, the update divides by
         # rounding error; factorise the reduced Hessian instead.
         alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
@@ -94,6 +94,8 @@ def _refine(stack, theta, decrement, done):
     if stack.scale_ratio is not None:
         # The step uses the penalty for all rows, not the one without the group.
         error = error + np.abs(stack.scale_ratio - 1.0).max(axis=1)
+    if stack.class_growth is not None:  # likewise, it uses the curvature at the old weights
+        error = error + np.abs(stack.class_growth).max(axis=(1, 2))
     # If only the penalty changes, a step or two are enough.
     accurate, refined = (_EXACT, _EXACT) if loss.constant_curvature else (ACCURATE, _REFINED)
     suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= accurate)), done)
@@ -104,9 +106,8 @@ def _refine(stack, theta, decrement, done):
 
 def _first_order(base, rows):
     """Return theta* + N + H^-1 sum_A v_i for groups too large for a stack."""
-    w, gradients = base.point.objective.sample_weight, base.point.rows
     lines = [line[line >= 0] for line in rows]
-    total = np.array([gradients.take(line).sum(w[line]) for line in lines])
+    total = first_order_pull(base.point, lines)
     objective = base.point.objective
     if objective.scales is not None:
         for j, line in enumerate(lines):
@@ -114,6 +115,17 @@ def _first_order(base, rows):
             moved = objective.scales.first_order(x).sum(axis=0)
             total[j] += moved * objective.penalty * base.theta
     return base.theta + base.correction + base.factor.solve(total)
+
+
+def first_order_pull(point, lines):
+    """Return the derivative of grad F in the multiplicity of each group of rows, (b, K, D).
+
+    It is sum_A v_i, and the part through "balanced" class weights.
+    """
+    rows, w = point.rows, point.objective.sample_weight
+    if point.class_shift is not None:
+        rows, w = point.multiplicity_rows, np.ones(len(w))
+    return np.array([rows.take(line).sum(w[line]) for line in lines])
 
 
 def _each_alone(base, rows, method):

@@ -88,7 +88,8 @@ class Weights:
 
         They remove up to `largest` rows each.
         """
-        if not self.removes:
+        if not self.removes or self.objective.balance is not None:
+            # A removed row no longer counts for class weights, a row with weight 0 may.
             return np.empty(0, dtype=np.intp), []
         old = self.objective.sample_weight
         vectors, members = [], []

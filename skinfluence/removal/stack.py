@@ -17,6 +17,9 @@ from skinfluence.solvers.update import GroupUpdate
 
 __all__ = ["Stack"]
 
+# Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
+_CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
+
 
 class Stack:
     """Groups of rows that leave one objective.
@@ -67,8 +70,9 @@ class Stack:
         part = copy.copy(self)
         part.update = self.update.take(groups)
         part.curvature = self.curvature[groups]
-        if self.moved_penalty is not None:
-            part.moved_penalty = self.moved_penalty[groups]
+        for name in ("moved_penalty", "class_growth"):
+            value = getattr(self, name)
+            setattr(part, name, None if value is None else value[groups])
         for name in ("rows", "real", "weight", "t", "x"):
             setattr(part, name, getattr(self, name)[groups])
         b, a = self.rows.shape
@@ -97,6 +101,20 @@ class Stack:
         if self.scale_ratio is None:
             return None
         return self._remaining_penalty * (self.scale_ratio[:, None] - 1.0)
+
+    @cached_property
+    def class_growth(self):
+        """Relative growth of "balanced" class weights without each group, or None.
+
+        See `ClassBalance.growth`.
+        """
+        balance = self.base.point.objective.balance
+        return None if balance is None else balance.growth(self.rows)
+
+    @property
+    def moves(self):
+        """Whether the objective for the remaining rows changes, too."""
+        return self.moved_penalty is not None or self.class_growth is not None
 
     @property
     def _remaining_penalty(self):
@@ -129,7 +147,7 @@ class Stack:
         """Return grad F_-A at each group's theta, both (b, K, D)."""
         objective = self.base.point.objective
         share = objective.formulation.share_gradient(theta)
-        gradients = objective.gradients(theta, self.rows)
+        gradients = objective.gradients(theta, self.rows, self.class_growth)
         if share is not None:
             gradients -= self.t[:, None, None] * share
         if self.moved_penalty is not None:
@@ -149,12 +167,12 @@ class Stack:
         remainders = remainders or base.point.remainders
         share = base.point.objective.formulation.penalty_share
         steps = theta - base.theta
-        gradients = base.point.gradient - self._leaving() + base.hessian_times(steps)
-        gradients += remainders(steps, self.rows)
-        moved = np.matmul(self.x, steps.transpose(0, 2, 1))
-        W = self.curvature
-        moved = np.matmul(W, moved[..., None])[..., 0] if W.ndim == 4 else W * moved
-        gradients -= np.matmul(moved.transpose(0, 2, 1), self.x)
+        gradients = base.point.gradient - self._leaving()
+        if self.class_growth is None:
+            gradients += remainders(steps, self.rows) + self._remaining_times(steps)
+        else:
+            gradients += base.point.remainders(steps, self.rows, self.class_growth)
+            gradients += self.moved_hessian_times(steps)
         if share is not None:
             gradients -= self.t[:, None, None] * share * steps
         if self.moved_penalty is not None:
@@ -177,7 +195,13 @@ class Stack:
 
     def influence(self):
         """Return theta~ + N + H^-1 sum_A v_i, which is additive over the rows."""
-        leaving = self._leaving()
+        leaving = self._leaving(grown=False)
+        shift = self.base.point.class_shift
+        if shift is not None:
+            flat = np.where(self.real, self.rows, 0)
+            u = np.where(self.real, shift.factor[flat], 0.0)
+            for values, codes, weights in zip(leaving, shift.codes[flat], u, strict=True):
+                values += np.tensordot(weights, shift.values[codes], 1)
         scales = self.base.point.objective.scales
         if scales is not None:
             b, a, D = self.x.shape
@@ -188,15 +212,18 @@ class Stack:
         pull = self.base.factor.solve(leaving)
         return self.base.theta + self.base.correction + pull
 
-    def newton(self):
+    def newton(self, *, exact=False):
         """Return theta after one Newton step without the rows, and the decrement before it.
+
+        If "balanced" class weights change, the step has the Hessian at the present ones, or
+        at the new ones if `exact` or if the loss is quadratic.
 
         r = G - sum_A v_i;  step = -(H - H_A)^-1 r;  decrement^2 = -r' step. The step is NaN if
         it points uphill by more than rounding in r, because then H - H_A has lost its sign.
         """
         base = self.base
         plain = base.point.objective.formulation.penalty_share is None
-        if plain and self.moved_penalty is None:
+        if plain and not self.moves:
             # H^-1 r = -N - Z g follows from the update, so it needs no further solve and r is
             # never formed.
             g = self._base_gradients()
@@ -210,6 +237,9 @@ class Stack:
             if self.moved_penalty is not None:
                 residual += self.moved_penalty * base.theta
             step = -self.update.correct(self.solve(residual))
+            quadratic = base.point.objective.formulation.loss.constant_curvature
+            if (exact or quadratic) and self.class_growth is not None:
+                self._correct(step, residual)
             slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
         if np.any(slope > 0):
             lost = slope > base.rounding**2
@@ -218,14 +248,69 @@ class Stack:
         self.release(theta)
         return theta, np.sqrt(np.abs(slope))
 
+    def _correct(self, step, residual):
+        """Change steps (b, K, D) to those for the Hessian at the new class weights, in place.
+
+        A step is NaN if the weights change too much for the present Hessian.
+        """
+        active, last = np.arange(len(step)), np.inf
+        for _ in range(_MAX_CORRECTIONS):
+            part = self.take(active)
+            moved = part.moved_hessian_times(step[active])
+            change = part.update.correct(part.solve(residual[active] + moved))
+            step[active] -= change
+            size = np.abs(change).max(axis=(1, 2))
+            goes_on = size > _CORRECTED * np.abs(step[active]).max(axis=(1, 2))
+            grows = goes_on & ~(size <= 0.5 * last)
+            step[active[grows]] = np.nan
+            goes_on &= ~grows
+            active, last = active[goes_on], size[goes_on]
+            if not len(active):
+                return
+        step[active] = np.nan
+
+    def moved_hessian_times(self, steps):
+        """Return (H - H_A) d at the new class weights for steps (b, K, D)."""
+        base, growth = self.base, self.class_growth
+        if base.class_hessians is None:
+            return base.point.hessian_products(steps, self.rows, growth)
+        return self._remaining_times(steps) + base.class_hessian_times(steps, growth)
+
+    def _remaining_times(self, steps):
+        """Return (H - H_A) d for steps (b, K, D), with H_A at the new class weights."""
+        moved = self._curvature_times(np.matmul(self.x, steps.transpose(0, 2, 1)))
+        if self.class_growth is not None:
+            moved = self._grown(moved)
+        out = self.base.hessian_times(steps)
+        out -= np.matmul(moved.transpose(0, 2, 1), self.x)
+        return out
+
+    def _curvature_times(self, raw):
+        """Return the leaving rows' curvature times changes in their raw predictions."""
+        W = self.curvature
+        return np.matmul(W, raw[..., None])[..., 0] if W.ndim == 4 else W * raw
+
+    def _grown(self, values):
+        """Return the leaving rows' values (b, a, K) at the new class weights."""
+        codes = self.base.point.objective.balance.codes[self.rows]
+        return values * (1.0 + np.take_along_axis(self.class_growth, codes[..., None], axis=1))
+
     def _base_gradients(self):
         """Return s_i l' for the leaving rows at the base point, zero for padding."""
         rows = self.base.point.rows.raw_gradient[np.where(self.real, self.rows, 0)]
         return rows * self.weight[:, :, None]
 
-    def _leaving(self):
-        """Return sum_A v_i at the base point, (b, K, D)."""
-        total = np.matmul(self._base_gradients().transpose(0, 2, 1), self.x)
+    def _leaving(self, grown=True):
+        """Return G minus grad F_-A at the base point, (b, K, D), except a moved penalty.
+
+        It is sum_A v_i, and the effect of new class weights if `grown`.
+        """
+        g, growth = self._base_gradients(), self.class_growth if grown else None
+        if growth is not None:
+            g = self._grown(g)
+        total = np.matmul(g.transpose(0, 2, 1), self.x)
+        if growth is not None:
+            total -= np.sum(growth[..., None] * self.base.point.class_gradients, axis=1)
         shift = self.base.point.rows.shift
         if shift is not None:
             total += self.t[:, None, None] * shift

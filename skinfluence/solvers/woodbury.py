@@ -215,6 +215,9 @@ class WoodburyFactor(Factor):
         if rows.shift is not None:
             common = queries.design.predict(self.solve(rows.shift[None])[0])
             out += np.sum(queries.raw_gradient * common, axis=1, keepdims=True)
+        for part in rows.by_class:
+            common = queries.design.predict(self.solve(part.values))  # (q, n_classes, K)
+            part.add(np.einsum("qk,qck->qc", queries.raw_gradient, common), out)
         return out
 
     def query_bytes(self, queries, rows):

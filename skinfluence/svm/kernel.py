@@ -30,6 +30,7 @@ from skinfluence.svm.shared import (
 )
 from skinfluence.svm.smooth import SmoothHingeSVC
 from skinfluence.targets import RealTarget
+from skinfluence.whole import gamma_problem
 
 __all__ = ["SVC", "SVR"]
 
@@ -98,8 +99,9 @@ class _LibsvmCoefficients(DualCoefficients):
             encoder = objective.formulation.target
             labels = encoder.class_codes(objective.target)
         coef, X = np.atleast_2d(coef), objective.design.basis.X
-        kernel = model._fitted_kernel.metric
-        write_libsvm(model, coef, np.ravel(intercept), X, labels, kernel)
+        kernel = model._fitted_kernel
+        gamma = kernel.params.get("gamma")
+        write_libsvm(model, coef, np.ravel(intercept), X, labels, kernel.metric, gamma)
         model._counted_rows = np.arange(X.shape[0])
 
 
@@ -124,6 +126,9 @@ class _LibsvmMixin(InfluenceEstimatorMixin):
     #: Rows with positive weight at `fit`, because libsvm ignores all others.
     _counted_rows = None
 
+    def _problem(self, method=None):
+        return gamma_problem(self, method)
+
     def _frozen(self):
         """Return constructor parameters that a refit gets as fixed numbers."""
         gamma = self._fitted_kernel.params.get("gamma")
@@ -135,15 +140,17 @@ class SVC(_LibsvmMixin, svm.SVC):
 
     Parameters, attributes and `fit` are the same as in :class:`sklearn.svm.SVC`. For each
     pair of classes, `fit` minimises this objective over the rows in both classes, with
-    sample weights w, class weights c (frozen at `fit`; "balanced" weights depend on the
-    number of samples), labels y = +-1 and f = sum_j a_j K(., x_j) + b::
+    sample weights w, class weights c ("balanced" weights depend on the number of samples),
+    labels y = +-1 and f = sum_j a_j K(., x_j) + b::
 
         F = sum_i C w_i c_i max(0, 1 - y_i f(x_i)) + 1/2 |f - b|^2_K
 
     The intercept b is not penalised. Rows with a margin of exactly 1 keep that margin, and
-    results are derivatives on the active set. They are zero for rows beyond the margin and
-    for rows on it. They are valid as long as no row enters or leaves the margin; "exact"
-    removal follows these changes.
+    results are derivatives on the active set. They are valid as long as no row enters or
+    leaves the margin; "exact" removal follows these changes. For rows beyond the margin and
+    for rows on it they are zero, except for the effect on "balanced" class weights and on
+    ``gamma="scale"``, which move with the samples. If gamma does, the solver refits the model
+    for each removal.
 
     Newton corrections and `polish` are not defined for the hinge. `smooth` returns a smooth
     model with the same parameters, which has these methods.
@@ -160,7 +167,7 @@ class SVC(_LibsvmMixin, svm.SVC):
     >>> from sklearn.preprocessing import scale
     >>> from skinfluence.svm import SVC
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> clf = SVC(tol=1e-6).fit(scale(X), y)
+    >>> clf = SVC(gamma="auto", tol=1e-6).fit(scale(X), y)
     >>> influence = clf.influence_prediction(scale(X)[:3])
     >>> influence.shape, len(clf.support_), int((influence != 0).any(axis=0).sum())
     ((3, 569), 119, 62)
@@ -233,8 +240,8 @@ class SVR(_LibsvmMixin, svm.SVR):
 
     The intercept b is not penalised. Rows with an absolute residual of exactly epsilon keep
     it, and results are derivatives on the active set. They are zero for rows inside the tube
-    and for rows at its border. Newton corrections and `polish` are not defined for this
-    loss.
+    and for rows at its border, except for their effect on ``gamma="scale"``, which moves with
+    the samples. Newton corrections and `polish` are not defined for this loss.
 
     Examples
     --------

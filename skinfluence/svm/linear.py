@@ -44,7 +44,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
 
     Parameters, attributes and `fit` are the same as in :class:`sklearn.svm.LinearSVC`. With
     ``loss="squared_hinge"``, `fit` minimises this objective, with sample weights w, class
-    weights c (frozen at `fit`, also if "balanced") and labels y = +-1 in problem k::
+    weights c ("balanced" ones move with the samples) and labels y = +-1 in problem k::
 
         F = sum_ik C w_i c_ik max(0, 1 - y_ik eta_ik)^2
             + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2

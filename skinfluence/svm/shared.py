@@ -10,7 +10,7 @@ from skinfluence.kernels import Kernel
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import SmoothHingeLoss
 from skinfluence.objective import Formulation
-from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels
+from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels, balanced_by
 
 __all__ = [
     "check_number",
@@ -40,6 +40,7 @@ def linear_classification(estimator, loss, y, sample_weight):
         layout=layout,
         penalty=penalty_with_intercept(estimator, layout),
         class_weight=None if weight is None else encoder.one_sided(weight),
+        balanced_by=balanced_by(estimator.class_weight, "weight"),
         loss_scale=float(estimator.C),
     )
 
@@ -66,7 +67,8 @@ def smoothed(estimator, smooth, temperature):
     """
     problem = estimator._problem()
     formulation = replace(problem.formulation, loss=SmoothHingeLoss(temperature))
-    smooth.set_params(class_weight=formulation.frozen_class_weight())
+    weight = "balanced" if formulation.balanced_by else formulation.frozen_class_weight()
+    smooth.set_params(class_weight=weight)
     theta, layout = problem.theta, formulation.layout
     objective = problem.fitted.objective
     if objective is not None:
@@ -102,6 +104,7 @@ def one_vs_one_classification(estimator, loss, y, n_rows):
         layout=layout,
         penalty=dual_penalty(layout),
         class_weight=None if weight is None else weight[:, None],
+        balanced_by=balanced_by(estimator.class_weight, "count"),
         loss_scale=float(estimator.C),
     )
 

@@ -32,6 +32,7 @@ from skinfluence.svm.shared import (
     one_vs_one_classification,
     resolve_kernel,
 )
+from skinfluence.whole import gamma_problem
 
 __all__ = ["SmoothHingeLinearSVC", "SmoothHingeSVC"]
 
@@ -138,7 +139,7 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, _SmoothHingeLinearModel):
     """Linear support vector classifier with a smooth hinge, and influence functions.
 
     `fit` minimises this objective, with temperature t, sample weights w, class weights c
-    (frozen at `fit`, also if "balanced") and labels y = +-1 in problem k::
+    ("balanced" ones move with the samples) and labels y = +-1 in problem k::
 
         F = sum_ik C w_i c_ik t log(1 + exp((1 - y_ik eta_ik)/t))
             + 1/2 |coef|^2 + 1/2 |intercept / intercept_scaling|^2
@@ -338,6 +339,11 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
 class _SmoothCoefficients(DualCoefficients):
     """Dual coefficients in `dual_coef_`, with one row for each pair of classes."""
 
+    gamma_by_weight = True
+
+    def forget(self, model):
+        """Keep the kernel, which `fit` itself sets."""
+
     def kernel(self, model, X):
         return model._fitted_kernel
 
@@ -362,13 +368,14 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
     """Kernel support vector classifier with a smooth hinge, and influence functions.
 
     For each pair of classes, `fit` minimises this objective over the rows in both classes,
-    with temperature t, sample weights w, class weights c (frozen at `fit`; "balanced"
-    weights depend on the number of samples) and labels y = +-1::
+    with temperature t, sample weights w, class weights c ("balanced" weights depend on the
+    number of samples) and labels y = +-1::
 
         F = sum_i C w_i c_i t log(1 + exp((1 - y_i f(x_i))/t)) + 1/2 |f - b|^2_K
         f = sum_j a_j K(., x_j) + b
 
-    The intercept b is not penalised. As t approaches 0, this becomes the objective for
+    The intercept b is not penalised. "balanced" class weights and ``gamma="scale"`` move with
+    the samples. As t approaches 0, this becomes the objective for
     :class:`sklearn.svm.SVC`. If t > 0, all derivatives exist.
 
     `fit` uses a damped Newton method on functions. It starts with zeros at temperature 1 and
@@ -440,6 +447,9 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, _SmoothHingeKernelModel):
     _parameters = _SmoothCoefficients()
     _responses = PairResponses()
     _fitted_kernel = None
+
+    def _problem(self, method=None):
+        return gamma_problem(self, method)
 
     def _formulate(self, y, sample_weight):
         loss = SmoothHingeLoss(self.temperature)

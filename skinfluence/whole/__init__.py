@@ -1,6 +1,7 @@
 """Influence and removal for a pipeline's whole fit, see `sweep`."""
 
 from skinfluence.whole.data import TrainingData, take_rows
+from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.problem import (
     PipelineProblem,
     WholeProblem,
@@ -14,6 +15,7 @@ __all__ = [
     "PipelineProblem",
     "TrainingData",
     "WholeProblem",
+    "gamma_problem",
     "give_data",
     "pipeline_problem",
     "take_rows",

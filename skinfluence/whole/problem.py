@@ -35,12 +35,13 @@ from skinfluence.steps import (
     transform,
 )
 from skinfluence.supervised import names_of_learners
+from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.reweighting import WholeReweighting
-from skinfluence.whole.sweep import KernelSweep, Sweep
+from skinfluence.whole.sweep import GammaSweep, KernelSweep, Sweep
 
 __all__ = [
     "PipelineProblem",
@@ -59,7 +60,7 @@ _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
 
 
 # Answers that take the whole fit into account.
-_CHAPTERS = (WholeInfluence, WholeRemoval, WholeReweighting)
+_CHAPTERS = (WholeInfluence, WholeRemoval, WholeReweighting, WholeCovariance)
 
 
 class _OfPipeline:
@@ -175,11 +176,14 @@ class _OfWhole:
         return np.array_equal(self.params, params)
 
     def learns(self, method):
-        """Return whether any step before the model depends on the training samples.
+        """Return whether any step, or the kernel, depends on the training samples.
 
         A feature selection does not change with the weights, but a removal may change it.
         """
-        if not any(learns_from_rows(step) for _, step in self.steps):
+        learning = any(learns_from_rows(step) for _, step in self.steps)
+        # At other weights, a model by itself computes gamma as its `fit` does.
+        moves = self.gamma_moves and not method.startswith("reweight")
+        if not learning and not moves:
             return False
         n = self.objective.n_rows
         if n != self.data.n_rows:
@@ -189,7 +193,7 @@ class _OfWhole:
                 "what it was fitted on by its set_training_data(X, y, sample_weight)."
             )
         if method.startswith("influence") or method == "self_influence":
-            return self.chain.has_influence
+            return self.gamma_moves or self.chain.has_influence
         return True
 
     @cached_property
@@ -261,7 +265,12 @@ class _OfWhole:
 
 
 class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the last step
-    WholeInfluence, WholeRemoval, WholeReweighting, _OfWhole, PipelineProblem
+    WholeInfluence,
+    WholeRemoval,
+    WholeReweighting,
+    WholeCovariance,
+    _OfWhole,
+    PipelineProblem,
 ):
     """The problem for a pipeline's whole fit."""
 
@@ -286,9 +295,8 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
         objective = self.objective
         form, design = objective.formulation, objective.design
-        fixed = self.fitted.params.get("class_weight") != "balanced"
         smooth = not form.loss.is_piecewise_linear and form.l1_support is None
-        if design.has_metric or not (fixed and smooth) or form.minimum_norm is not None:
+        if design.has_metric or not smooth or form.minimum_norm is not None:
             return None
         weighted = any(_given(params) for params in self.step_params(self.data))
         if weighted or objective.offset is not None:
@@ -322,7 +330,8 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         objective = state.point.objective
         if objective.design.has_metric:
             self.parameters.check_perturbable(objective)  # the kernel needs a derivative
-            return KernelSweep(state.point, state.factor, self)
+            kind = KernelSweep if self.chain.has_influence else GammaSweep
+            return kind(state.point, state.factor, self)
         if objective.formulation.loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(
                 f"Influence of {self.name} through steps that learn from the "
@@ -334,29 +343,6 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if self.scaled is not None:
             point = self.scaled.objective.at(point.theta)
         return Sweep(point, state.factor, self)
-
-    @cached_property
-    def balancing_weight(self):
-        """Weights (n,) that determine "balanced" class weights, None for fixed class weights.
-
-        Some estimators take the sample weights, and others count the samples.
-        """
-        objective, form = self.objective, self.objective.formulation
-        fixed = self.fitted.params.get("class_weight") != "balanced"
-        if fixed or form.class_weight is None or form.class_weight.shape[1] > 1:
-            return None
-        codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
-        for u in (objective.sample_weight, np.ones(objective.n_rows)):
-            counts = np.bincount(codes, u, n_classes)
-            balanced = counts.sum() / (n_classes * counts)
-            if np.allclose(form.class_weight[:, 0], balanced, rtol=1e-6):
-                return u
-        return None
-
-    @property
-    def gamma_moves(self):
-        """Whether the kernel's gamma depends on the training samples."""
-        return self.fitted.params.get("gamma") == "scale"
 
 
 class MomentWholeProblem(  # type: ignore[misc]

@@ -7,7 +7,7 @@ import numpy as np
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
 
-__all__ = ["FirstOrder", "Refit"]
+__all__ = ["FirstOrder", "KernelRefit", "Refit"]
 
 
 class Refit:
@@ -38,6 +38,26 @@ class Refit:
     def loss(self, X, y):
         """Return losses for raw samples, (m,)."""
         return self.model.sample_loss(self.transform(X), y)
+
+
+class KernelRefit(Refit):
+    """A kernel estimator alone, fitted without some samples.
+
+    Parameters
+    ----------
+    problem : Problem
+        The fitted estimator's problem.
+    model : Problem
+        The refitted estimator's problem.
+    """
+
+    def __init__(self, problem, model):
+        super().__init__(None, model)
+        self.problem = problem
+
+    def transform(self, X):
+        # The refit was fitted on arrays and knows no feature names.
+        return self.problem.validate_X(X) if hasattr(X, "columns") else X
 
 
 class FirstOrder:

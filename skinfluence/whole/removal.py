@@ -86,7 +86,7 @@ class WholeRemoval(WholeMetrics):
         lacking = []
 
         def write(group, refit):
-            out[group] = self._matched(refit)
+            out[group] = self._matched(refit, groups.rows(group))
             if np.isnan(out[group]).any():
                 lacking.append(group)
 
@@ -198,14 +198,16 @@ class WholeRemoval(WholeMetrics):
         predicted = self._params_without(groups, method, refine=refine, **options) - optimum
         indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
-        return compare_changes(predicted[indices], actual - optimum, indices, optimum)
+        read = self._readings if self.parameters.is_dual else lambda params: params
+        return compare_changes(predicted[indices], actual - optimum, indices, optimum, read)
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         check_option("method", method, removal.METHODS)
         if method == "influence":
             raise UnsupportedEstimatorError(
-                "remove_samples of a pipeline fits its transformers again, and parameters to "
-                "first order are those for the present ones: use method='exact' or 'newton'."
+                f"remove_samples of {self.name} fits the steps or the kernel before the model "
+                "again, and parameters to first order are those for the present ones: use "
+                "method='exact' or 'newton'."
             )
         rows = check_indices(indices, self.data.n_rows)
         self.resolve([rows], None, method, None)
@@ -376,14 +378,25 @@ class WholeRemoval(WholeMetrics):
         position = {name: j for j, name in enumerate(self.feature_names)}
         return np.array([position.get(name, -1) for name in names])
 
-    def _matched(self, refit):
-        """Return a refit's parameters at the current parameters' positions, (p,)."""
+    def _matched(self, refit, rows=()):
+        """Return the parameters of a refit without rows at the current positions, (p,)."""
+        if self.parameters.is_dual:
+            theta, moved = np.zeros_like(self.theta), refit.model.theta
+            kept = np.delete(np.arange(self.data.n_rows), rows)
+            theta[:, kept] = moved[:, : len(kept)]
+            theta[:, self.data.n_rows :] = moved[:, len(kept) :]
+            return self.formulation.layout.to_public(theta[None])[0]
         params, names = refit.model.params, feature_names(refit.before)
         same = params.shape == self.params.shape
         if names is None or np.array_equal(names, self.feature_names):
             return params if same else np.full(self.params.shape, np.nan)
         found = dict(zip(param_names(refit.model.estimator, names), params, strict=True))
         return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
+
+    def _readings(self, params):
+        """Return K alpha and the intercepts for parameters (..., p) of a kernel model."""
+        theta = self.formulation.layout.from_public(params)
+        return self.objective.design.readings(theta).reshape(*params.shape[:-1], -1)
 
     def _rescale(self, params, groups):
         """Convert parameters (G, p) from current to refitted scales, in place."""
@@ -408,12 +421,7 @@ class WholeRemoval(WholeMetrics):
 
     def _refitted_by_solver(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
-        kept = np.delete(np.arange(self.data.n_rows), rows)
-        data = self.data.take(kept)
-        before, X = self.refit_before(data)
-        weight = self.objective.sample_weight[kept]
-        model = self.refit_by_solver(X, data.y, weight)
-        return self._matched(Refit(before, model))
+        return self._matched(self.without(rows, "refit"), rows)
 
 
 def _plain(X):

@@ -25,7 +25,7 @@ from skinfluence.products import multiply
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = ["KernelSweep", "Sample", "Sweep"]
+__all__ = ["GammaSweep", "KernelSweep", "Sample", "Sweep"]
 
 
 class Sample(NamedTuple):
@@ -72,8 +72,7 @@ class Sweep:
     def scale(self):
         """S/w_i, (n,); NaN for rows without weight."""
         objective = self.point.objective
-        w = np.where(objective.sample_weight > 0, objective.sample_weight, np.nan)
-        return objective.weight_sum / w
+        return objective.weight_sum / objective.unit_weight
 
     def factors(self, solved):
         """Return B_k on all training rows for each v in solved (m, K, D), as `Factors`."""
@@ -114,7 +113,6 @@ class Sweep:
         total = self.chain.row_influences(cs)
         if known:
             total += self.factor.solve_transposed(V).reshape(m, -1) @ self._of_params
-        total += self.through_class_weights(V)
         return total * self.scale
 
     def with_samples(self, cs, samples):
@@ -125,35 +123,6 @@ class Sweep:
                 B = self.sample_cotangent(sample)
                 cs[j] = add(cs[j], self.chain.pull_statistics(sample.X, B))
         return cs
-
-    def through_class_weights(self, V):
-        """Return the contribution from "balanced" class weights, (m, n).
-
-        V (m, K, D) has gradients in the parameters. Let N_k be the sum over the weights u in
-        class k. Then c_k = N/(K N_k) and
-
-            d c_k / d m_i = u_i [1/(K N_k) - (y_i = k) N/(K N_k^2)],
-
-        and F's gradient changes by sum_k dc_k sum_(j in k) w_j grad l(z_j).
-        """
-        u = self.whole.balancing_weight
-        if u is None:
-            return 0.0
-        objective = self.point.objective
-        form, design = objective.formulation, objective.design
-        codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
-        counts = np.bincount(codes, u, n_classes)
-        pull = objective.sample_weight[:, None] * self.point.rows.raw_gradient
-        pull = pull / form.class_weight[codes]
-        solved = self.factor.solve_transposed(V)
-        # For each scalar and class: v' sum_(j in k) w_j grad l(z_j).
-        of_classes = np.zeros((len(V), n_classes))
-        for k in range(n_classes):
-            gradient = design.adjoint(np.where((codes == k)[:, None], pull, 0.0))
-            of_classes[:, k] = np.tensordot(solved, gradient, 2)
-        shared = of_classes @ (1.0 / (n_classes * counts))
-        own = of_classes * (counts.sum() / (n_classes * counts**2))
-        return -u * (shared[:, None] - own[:, codes])
 
     def add_scales(self, V, out):
         """Add `extra` for prediction scalars to out (m, n) if only the scales change.
@@ -249,15 +218,19 @@ class KernelSweep(Sweep):
         held = np.isinf(point.curvature()).any(axis=1)
         # A row held at a kink contributes through its dual coefficient.
         pull[held] = -(penalty[:, None] * point.theta[:, :n]).T[held]
-        queries = [dense(sample.design.X) for sample in samples]
-        starts = np.cumsum([0, *(len(rows) for rows in queries[:-1])])
-        queries = np.concatenate(queries)
-        g = np.concatenate([sample.raw_gradient for sample in samples])
+        on_rows = samples[0] is not None  # else the scalars depend on the parameters alone
+        if on_rows:
+            queries = [dense(sample.design.X) for sample in samples]
+            starts = np.cumsum([0, *(len(rows) for rows in queries[:-1])])
+            queries = np.concatenate(queries)
+            g = np.concatenate([sample.raw_gradient for sample in samples])
         B = np.empty((len(V), objective.n_rows, basis.X.shape[1]))
         for k, x in enumerate(self._each(basis.X)):
             to_rows = kernel.gradient(x, basis.X)
-            to_queries = g[:, :, None] * kernel.gradient(x, queries)[:, None]
-            of_z = np.add.reduceat(to_queries, starts) - rho @ to_rows  # (m, K, d)
+            of_z = -(rho @ to_rows)  # (m, K, d)
+            if on_rows:
+                to_queries = g[:, :, None] * kernel.gradient(x, queries)[:, None]
+                of_z += np.add.reduceat(to_queries, starts)
             of_z /= penalty[:, None]
             of_f = point.theta[:, :n] @ to_rows
             B[:, k] = -(rho[:, :, k] @ of_f + np.einsum("k,mkd->md", pull[k], of_z))
@@ -275,21 +248,50 @@ class KernelSweep(Sweep):
             self._of_gamma = basis.kernel.gamma_gradient(basis.X, basis.X) @ theta[:, :n].T
         slopes = -np.einsum("mkn,nk->m", rho, self._of_gamma)
         for j, sample in enumerate(samples):
+            if sample is None:
+                continue
             of_f = basis.kernel.gamma_gradient(sample.design.X, basis.X) @ theta[:, :n].T
             slopes[j] += np.sum(sample.raw_gradient * of_f)
         return slopes
 
     def _gamma_in_weight(self):
         """Return d gamma / d m_i, (n,)."""
-        X, gamma = dense(self._basis[0].X), self._basis[0].kernel.params["gamma"]
-        variance = X.var()
-        moved = ((X - X.mean()) ** 2).mean(axis=1) - variance
-        return -gamma * moved / (variance * len(X))
+        return self._gamma_weight * self._gamma_in_unit()
+
+    def _gamma_in_unit(self):
+        """Return d gamma / d u_i for the weight u_i in the variance, (n,)."""
+        (X, gamma), (mean, variance) = self._features, self._moments
+        if variance == 0:
+            return np.zeros(len(X))
+        moved = ((X - mean) ** 2).mean(axis=1) - variance
+        return -gamma * moved / (variance * self._gamma_weight.sum())
 
     def _gamma_in_rows(self):
         """Return d gamma / d x_i, (n, d)."""
-        X, gamma = dense(self._basis[0].X), self._basis[0].kernel.params["gamma"]
-        return -gamma * 2 * (X - X.mean()) / (X.var() * X.size)
+        (X, gamma), (mean, variance) = self._features, self._moments
+        if variance == 0:
+            return np.zeros(X.shape)
+        u = self._gamma_weight
+        return -gamma * 2 * u[:, None] * (X - mean) / (variance * X.shape[1] * u.sum())
+
+    @property
+    def _features(self):
+        """The kernel's rows as a dense array, and gamma."""
+        kernel = self._basis[0].kernel
+        return dense(self._basis[0].X), kernel.params["gamma"]
+
+    @property
+    def _moments(self):
+        """Mean and variance over all entries of X."""
+        X, u = self._features[0], self._gamma_weight
+        mean = np.average(X.mean(axis=1), weights=u)
+        return mean, np.average(((X - mean) ** 2).mean(axis=1), weights=u)
+
+    @property
+    def _gamma_weight(self):
+        """Weights u in the variance of X: the sample weights or ones, (n,)."""
+        weight = self.point.objective.sample_weight
+        return weight if self.whole.parameters.gamma_by_weight else np.ones(len(weight))
 
     @property
     def _basis(self):
@@ -302,3 +304,17 @@ class KernelSweep(Sweep):
         """Generate rows (1, d)."""
         for i in range(X.shape[0]):
             yield X[[i]]
+
+
+class GammaSweep(KernelSweep):
+    """The same if nothing but gamma depends on the samples."""
+
+    def extra(self, V, samples):
+        S = self.point.objective.weight_sum
+        scale = S if self.whole.parameters.gamma_by_weight else self.scale
+        return self._gamma_slopes(V, samples)[:, None] * (scale * self._gamma_in_unit())
+
+    def along_row(self, V, samples, index):
+        """Return S/w_i d(scalar)/d(row `index`) through gamma for m scalars, (m, d)."""
+        slopes, moved = self._gamma_slopes(V, samples), self._gamma_in_rows()[index]
+        return self.scale[index] * slopes[:, None] * moved

@@ -1,0 +1,34 @@
+"""The covariance of a pipeline's parameters, through its whole fit.
+
+With the influence I of a sample and the change d without it, both through every step,
+
+    infinitesimal jackknife    sum (w_i/S)^2 I_i I_i'
+    jackknife                  sum d_i d_i'
+
+Samples in a group are summed first, or leave together.
+"""
+
+import numpy as np
+
+__all__ = ["WholeCovariance"]
+
+
+class WholeCovariance:
+    """Covariances with the signature that estimators have."""
+
+    def params_covariance(self, kind="infinitesimal_jackknife", groups=None, **options):
+        return super().params_covariance(kind, groups, **options)
+
+    def covariance(self, kind, groups, hessian_solver, n_jobs):
+        if kind == "hessian":  # the model's own, which is that of its fixed features
+            return super().covariance(kind, groups, hessian_solver, n_jobs)
+        groups = self.resolve(groups, None, "newton", None)
+        groups.partition()
+        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+        if kind == "jackknife":
+            moved = self._params_without(groups, "newton", **options) - self.params
+        else:
+            influence = self.influence_params(**options)
+            members = [groups.rows(group) for group in range(len(groups))]
+            moved = np.array([self._summed(influence, rows) for rows in members])
+        return moved.T @ moved
