@@ -25,7 +25,52 @@ from skinfluence.products import multiply
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = ["KernelSweep", "Sample", "Sweep"]
+__all__ = ["KernelSweep", "Sample", "Sweep", "balancing_weight", "make_sweep"]
+
+
+def make_sweep(problem, hessian_solver, whole):
+    """Return the sweep at a model's current parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model's problem.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    whole : object
+        The fit around it, see `Sweep`.
+    """
+    state = problem.state(hessian_solver, quiet=True)
+    objective = state.point.objective
+    if objective.design.has_metric:
+        problem.parameters.check_perturbable(objective)  # the kernel needs a derivative
+        return KernelSweep(state.point, state.factor, whole)
+    if objective.formulation.loss.is_piecewise_linear:
+        raise UnsupportedEstimatorError(
+            f"Influence of {problem.name} through steps that learn from the "
+            "samples: a linear model does not know how hard a row at a kink of its loss "
+            "pulls. Use SVC or SVR with kernel='linear', a smooth loss, or the methods "
+            "that remove samples (leave_out_*), which fit the steps again."
+        )
+    return Sweep(state.point, state.factor, whole)
+
+
+def balancing_weight(problem):
+    """Return weights (n,) that determine "balanced" class weights, None for fixed ones.
+
+    Some estimators take the sample weights, and others count the samples.
+    """
+    objective, form = problem.objective, problem.objective.formulation
+    fixed = problem.fitted.params.get("class_weight") != "balanced"
+    if fixed or form.class_weight is None or form.class_weight.shape[1] > 1:
+        return None
+    codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
+    for u in (objective.sample_weight, np.ones(objective.n_rows)):
+        counts = np.bincount(codes, u, n_classes)
+        balanced = counts.sum() / (n_classes * counts)
+        if np.allclose(form.class_weight[:, 0], balanced, rtol=1e-6):
+            return u
+    return None
 
 
 class Sample(NamedTuple):
@@ -53,8 +98,9 @@ class Sweep:
     ----------
     point, factor : Point, Factor
         The model's objective at its parameters, and H^-1.
-    whole : WholeFit
-        Has the `chain` with all steps before the model, and the model's training rows.
+    whole : object
+        The fit around the model: `chain`, the stages or other inputs before it;
+        `balancing_weight` and `gamma_moves`; `of_rows`, from the model's rows to the fit's.
     """
 
     def __init__(self, point, factor, whole):
@@ -89,7 +135,11 @@ class Sweep:
         return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
 
     def extra(self, V, samples):
-        """Return S/w_i times the stages' contribution for m scalars, (m, n).
+        """Return S/w_i times the stages' contribution for m scalars, (m, n)."""
+        return self.derivative(V, samples) * self.scale
+
+    def derivative(self, V, samples):
+        """Return the stages' contribution to dQ/dm_i for m scalars Q, (m, n).
 
         Parameters
         ----------
@@ -99,7 +149,7 @@ class Sweep:
             The rows at which each scalar is evaluated.
         """
         m, (K, D) = len(V), self.point.theta.shape
-        known = m > K * D or self._of_params is not None
+        known = self.chain.is_costly or m > K * D or self._of_params is not None
         if known:
             # The result is linear in v: with many scalars, sweep once for each parameter.
             if self._of_params is None:
@@ -114,8 +164,7 @@ class Sweep:
         total = self.chain.row_influences(cs)
         if known:
             total += self.factor.solve_transposed(V).reshape(m, -1) @ self._of_params
-        total += self.through_class_weights(V)
-        return total * self.scale
+        return total + self.whole.of_rows(self.through_class_weights(V))
 
     def with_samples(self, cs, samples):
         """Return cotangents on the statistics, with the samples' own contribution added."""
@@ -138,7 +187,7 @@ class Sweep:
         """
         u = self.whole.balancing_weight
         if u is None:
-            return 0.0
+            return np.zeros((len(V), self.point.objective.n_rows))
         objective = self.point.objective
         form, design = objective.formulation, objective.design
         codes, n_classes = form.target.class_codes(objective.target), len(form.class_weight)
@@ -230,14 +279,14 @@ class KernelSweep(Sweep):
         ]
         return np.array(gradients)
 
-    def extra(self, V, samples):
+    def derivative(self, V, samples):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
         total = self.chain.row_influences(self.with_samples(cs, samples))
         slopes = self._gamma_slopes(V, samples)
         if slopes.any():
-            total += slopes[:, None] * self._gamma_in_weight()
-        return total * self.scale
+            total = total + self.whole.of_rows(slopes[:, None] * self._gamma_in_weight())
+        return total
 
     def training_cotangents(self, V, samples):
         point, objective = self.point, self.point.objective
