@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.moved import Moved, Staged, add
+from skinfluence.composite.refits import copied
 from skinfluence.composite.removal import CompositeRemoval, bytes_of
 from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
@@ -267,8 +268,9 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         rows = check_indices(indices, self.data.n_rows)
         self.resolve([rows], None, method, None)
         if not self.learns:
-            data = self.data.without(rows)
-            self.inner.remove_samples(rows, method=method, hessian_solver=hessian_solver)
+            final, data = copied(self.estimator), self.data.without(rows)
+            final.remove_samples(rows, method=method, hessian_solver=hessian_solver)
+            replace_steps(self.pipe, [step for _, step in self.steps], final)
             give_data(self.pipe, data)
             return
         if method == "influence":
@@ -290,7 +292,9 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             data = training_data(self.pipe, data.X, data.y, self.sample_weight)
         data = data.append(X, y, sample_weight)
         if not self.learns:
-            self.inner.add_samples(self.transform(X), y, sample_weight)
+            final = copied(self.estimator)
+            final.add_samples(self.transform(X), y, sample_weight)
+            replace_steps(self.pipe, [step for _, step in self.steps], final)
             give_data(self.pipe, data)
             return
         self.check_refits()
