@@ -57,11 +57,6 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     # ---------------------------------------------------------------- the fit
 
     @property
-    def model(self):
-        """The object that takes the samples."""
-        return self.pipe
-
-    @property
     def fitted_model(self):
         """The fitted object as users have it: the pipeline."""
         return self.pipe

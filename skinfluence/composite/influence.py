@@ -163,7 +163,7 @@ class CompositeInfluence(RankedBlocks):
 
     def prediction_chunks(self, X, hessian_solver):
         method, X = self.response_method("auto"), as_rows(X)
-        labels = np.asarray(self.model.predict(X))
+        labels = np.asarray(self.fitted_model.predict(X))
         if labels.ndim > 1 and labels.shape[1] > 1:
             raise ValueError(
                 f"This {self.name} predicts {labels.shape[1]} outputs, and "

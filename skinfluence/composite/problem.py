@@ -83,11 +83,6 @@ class CompositeProblem(
         """Whether members see folds or drawn rows."""
         return False
 
-    @property
-    def model(self):
-        """The object that takes the samples: the composite itself."""
-        return self.estimator
-
     #: Whether `combine` does anything.
     has_combiners = False
 

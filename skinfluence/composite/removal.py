@@ -260,7 +260,7 @@ class CompositeRemoval:
         The labels are None unless `propose`. See `inspection.rank_label_errors`.
         """
         data = self.data
-        proposed = np.asarray(self.model.predict(data.X)) if propose else None
+        proposed = np.asarray(self.fitted_model.predict(data.X)) if propose else None
         if strategy == "self_influence":
             return -self.self_influence(**options), proposed
         if strategy == "loss":
@@ -274,7 +274,7 @@ class CompositeRemoval:
         groups = self.resolve(None, None, method, refine)
         scores = np.empty(data.n_rows)
         for row, model in self.each(groups, method, refine=refine, **options):
-            model = self.model if model is None else model
+            model = self.fitted_model if model is None else model
             y = np.asarray(take_rows(data.y, [row]))
             if propose:
                 proposed[row] = model.predict(take_rows(data.X, [row]))[0]
@@ -299,7 +299,7 @@ class CompositeRemoval:
         random_state = check_random_state(random_state)
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
-        start = self.answer(self.model)
+        start = self.answer(self.fitted_model)
         size = np.full((len(groups), 1), np.nan)
         for group, model in self.each(groups, method, refine=refine, **options):
             if model is not None:
