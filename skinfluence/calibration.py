@@ -89,20 +89,23 @@ class CalibratedProblem(CompositeProblem):
         fitted = fit_folds(self, final, folds, data, self.labels(data.y))
         self.estimator._fold_members = fitted
 
-    def sources(self, number):
-        """Return (member, test rows) that one classifier's calibrators were fitted on."""
-        tests = self.remembered.tests
+    def sources(self, number, tests):
+        """Return (member, test rows) that one classifier's calibrators are fitted on."""
         if self.is_ensemble:
             return [(number, tests[number])]
         return [(k + 1, test) for k, test in enumerate(tests)]
 
-    def combine(self, estimator, kept, method):
-        data, fitted = self.data, []
-        members = type(self)(estimator).members()
+    #: Calibrators are fitted again.
+    has_combiners = True
+    #: Members see folds.
+    draws = True
+
+    def combine(self, estimator, data, tests, method, **options):
+        members, fitted = type(self)(estimator).members(), []
         codes = codes_of(data.y, self.estimator.classes_)
         given = data.params["sample_weight"]
         for number, one in enumerate(estimator.calibrated_classifiers_):
-            pairs = [(k, test[kept[test]]) for k, test in self.sources(number)]
+            pairs = self.sources(number, tests)
             rows = np.concatenate([test for _, test in pairs])
             F = np.concatenate(
                 [self.scores(members[k], take_rows(data.X, test)) for k, test in pairs]
@@ -136,24 +139,24 @@ class CalibratedProblem(CompositeProblem):
         two = proba.shape[1] == 2 and self.estimator.method != "temperature"
         return proba[:, [1]] if two else proba
 
-    def moved_scores(self, k, moved, X=None):
-        """Return the influence on `scores`, (q, n, K)."""
+    def moved_scores(self, k, moved, rows=None):
+        """Return the influence on `scores` for the queries or training rows, (q, n, K)."""
         if hasattr(self.members()[k], "decision_function"):
-            found = moved(k, "decision_function", X)
+            found = moved(k, "decision_function", rows=rows)
             return found if found.ndim == 3 else found[:, :, None]
-        found = moved(k, "predict_proba", X)
+        found = moved(k, "predict_proba", rows=rows)
         two = found.shape[-1] == 2 and self.estimator.method != "temperature"
         return found[:, :, [1]] if two else found
 
     def stages(self, number, moved):
         """Return (class or None, column, stage, influence on its statistics), a list."""
-        known = vars(self).setdefault("_stages", {})
+        known = moved.known
         if number in known:
             return known[number]
         data, w = self.data, self.sample_weight
         codes = codes_of(data.y, self.estimator.classes_)
         one, member = self.estimator.calibrated_classifiers_[number], self.members()[number]
-        pairs = self.sources(number)
+        pairs = self.sources(number, self.remembered.tests)
         rows = np.concatenate([test for _, test in pairs])
         F = np.concatenate(
             [self.scores(self.members()[k], take_rows(data.X, test)) for k, test in pairs]
@@ -170,12 +173,11 @@ class CalibratedProblem(CompositeProblem):
                 stage = cls(calibrator, values, codes[rows] == target, w[rows])
             statistics = np.zeros((len(stage.weight_derivative), data.n_rows))
             statistics[:, rows] += w.sum() * stage.weight_derivative
-            found.append((target, column, stage, statistics))
+            found.append((target, column, stage, moved.own(statistics)))
         start = 0
         for k, test in pairs:
-            for block in row_blocks(len(test), 16 * data.n_rows * F.shape[1]):
-                X = take_rows(data.X, test[block])
-                dF = self.moved_scores(k, moved, X)
+            for block in row_blocks(len(test), 16 * moved.width * F.shape[1]):
+                dF = self.moved_scores(k, moved, test[block])
                 here = slice(start + block.start, start + block.stop)
                 for target, column, stage, statistics in found:
                     pull = stage.input_derivative[:, here]
@@ -233,8 +235,8 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
     means and with the decision values at the blocks' ends.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
-    Removal takes rows out of the folds as drawn. With ``ensemble=False`` the fold models,
-    which scikit-learn does not keep, are fitted again.
+    Removal takes rows out of the folds as drawn; `add_samples` draws them on all samples. With
+    ``ensemble=False`` the fold models, which scikit-learn does not keep, are fitted again.
 
     Parameters
     ----------

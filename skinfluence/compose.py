@@ -1,5 +1,7 @@
 """Regressors for targets that a transformer changes first."""
 
+import copy
+
 import numpy as np
 from sklearn import compose
 from sklearn.base import clone
@@ -7,11 +9,9 @@ from sklearn.utils import check_array
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.groups import check_indices
 from skinfluence.stages import learns_from_rows
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
-from skinfluence.whole import TrainingData
 
 __all__ = ["TransformedTargetRegressor"]
 
@@ -69,7 +69,7 @@ class TransformedTargetProblem(CompositeProblem):
                     f"Influence of {self.name} through {self.estimator.transformer_!r} with "
                     "several targets. Use one target, or the methods that remove samples."
                 )
-            dg = dg + self.through_targets(X, chain, columns)
+            dg = dg + moved.own(self.through_targets(X, chain, columns))
         return dg / (slope if dg.ndim == 3 else slope[:, 0])[:, None]
 
     def through_targets(self, X, chain, f):
@@ -101,84 +101,21 @@ class TransformedTargetProblem(CompositeProblem):
 
     # ---------------------------------------------------------------- removal
 
-    def models_without(self, groups, method, **options):
-        if not self.learns:
-            return super().models_without(groups, method, **options)
-        if method == "influence":
-            return [FirstOrder(self, rows) for rows in groups]
-        return [self.refit(self.data.without(rows), method) for rows in groups]
+    @property
+    def moves_as_one(self):
+        """Whether a removal changes the targets of all rows."""
+        return self.learns
 
-    def refit(self, data, method):
-        """Return the composite fitted on other data, None if there is no model."""
-        y = np.asarray(data.y)
-        transformer = clone(self.estimator.transformer_)
-        transformer.fit(y.reshape(-1, 1) if y.ndim == 1 else y)
-        given, weight = data.params["sample_weight"], np.ones(len(y))
-        if given is not None and self.parts[0].reached:
-            weight = given
-        problem = self.members()[0]._problem("leave_out_loss")
-        model = problem.model_on(data.X, self.transformed(y, transformer), weight, method)
-        if model is None:
-            return None
-        other = self.with_members([model], [])
-        other.transformer_ = transformer
-        return other
-
-    def move_to(self, data, method):
-        """Become the composite fitted on other data."""
-        other = self.refit(data, method)
-        if other is None:
-            raise ValueError(
-                "The regressor has no optimum on these samples: it was left as it is."
-            )
-        weight = data.params["sample_weight"]
-        type(self)(other).adopt(data.X, data.y, weight, self.name)
-        vars(self.estimator).update(vars(other))
-
-    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
-        if not self.learns or method == "influence":
-            self.refuse_first_order(method)
-            super().remove_samples(indices, method=method, hessian_solver=hessian_solver)
-            return
-        rows = check_indices(indices, self.data.n_rows)
-        self.resolve([rows], None, method, None)
-        self.move_to(self.data.without(rows), method)
-
-    def refuse_first_order(self, method):
-        """Raise if first-order parameters would belong to differently transformed targets."""
-        if self.learns and method == "influence":
-            raise UnsupportedEstimatorError(
-                f"remove_samples of {self.name} fits {self.estimator.transformer_!r} again, "
-                "and parameters to first order are those for the present targets: use "
-                "method='exact' or 'newton'."
-            )
-
-    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
-        if not self.learns:
-            super().add_samples(X, y, sample_weight, hessian_solver=hessian_solver)
-            return
-        data, given = self.data, self.data.params["sample_weight"]
-        if given is None and sample_weight is not None:
-            data = TrainingData(data.X, data.y, {"sample_weight": self.sample_weight})
-        self.move_to(data.append(X, np.asarray(y), sample_weight), "exact")
-
-
-class FirstOrder:
-    """A regressor without some rows, with predictions correct to first order."""
-
-    def __init__(self, problem, rows):
-        self.problem = problem
-        self.rows = rows
-
-    def predict(self, X):
-        """Return predictions (q,)."""
-        w = self.problem.sample_weight
-        moved = self.problem.influence_prediction(X)[:, self.rows]
-        return self.problem.response(X, "predict") - moved @ (w[self.rows] / w.sum())
-
-    def sample_loss(self, X, y):
-        """Return losses (q,)."""
-        return self.problem.loss(self.predict(X), y)[0]
+    def refit(self, data, drawn, tests, method, **options):
+        estimator = self.estimator
+        if self.learns:
+            estimator, y = copy.copy(estimator), np.asarray(data.y)
+            transformer = clone(estimator.transformer_)
+            estimator.transformer_ = transformer.fit(y.reshape(-1, 1) if y.ndim == 1 else y)
+        problem = type(self)(estimator)
+        return super(TransformedTargetProblem, problem).refit(
+            data, drawn, tests, method, **options
+        )
 
 
 class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegressor):

@@ -1,7 +1,11 @@
 """Ensembles that average members, fitted on all rows or on drawn rows."""
 
+import copy
+from numbers import Integral
+
 import numpy as np
 from sklearn import ensemble
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import Bunch
 from sklearn.utils.validation import has_fit_parameter
 
@@ -9,6 +13,7 @@ from skinfluence._compat import draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.influence import codes_of
 from skinfluence.composite.stacking import StackingProblem
+from skinfluence.exceptions import UnsupportedEstimatorError
 
 __all__ = [
     "BaggingClassifier",
@@ -60,6 +65,9 @@ class BaggingProblem(CompositeProblem):
         y = codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
         return [(None, y)] * len(self.members())
 
+    #: Members see drawn rows.
+    draws = True
+
     def drawn(self, data):
         n = data.n_rows
         samples = self.estimator.estimators_samples_
@@ -72,6 +80,24 @@ class BaggingProblem(CompositeProblem):
         if has_fit_parameter(self.estimator.estimator_, "sample_weight"):
             return [(None, np.bincount(rows, minlength=n)) for rows in samples]
         return [(rows, None) for rows in samples]
+
+    def fit_again(self, data):
+        estimator = copy.copy(self.estimator)
+        kept = {name: vars(estimator)[name] for name in ("estimators_", "estimator_")}
+        is_fixed = isinstance(estimator.random_state, Integral)
+        if not is_fixed or estimator.oob_score or estimator.warm_start:
+            raise UnsupportedEstimatorError(
+                f"add_samples of {self.name}: fit draws rows again, which is known for an "
+                "integer random_state, and without oob_score and warm_start. Fit it again."
+            )
+        # The draws depend on the seed and on the number of rows alone.
+        dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
+        params = estimator.get_params(deep=False) | {"estimator": dummy}
+        drawer = type(estimator)._parent_class()(**params)
+        drawer.fit(np.asarray(data.X), data.y, sample_weight=data.params["sample_weight"])
+        del drawer.estimator
+        vars(estimator).update(vars(drawer) | kept)
+        return super(BaggingProblem, type(self)(estimator)).fit_again(data)
 
     def reaches(self, member):
         return not draws_by_weight(self.estimator) and super().reaches(member)
@@ -197,7 +223,8 @@ class BaggingClassifier(CompositeMixin, ensemble.BaggingClassifier):
     no probabilities.
 
     Frozen: the draws. A row counts as often as it was drawn. Removal takes it out of the
-    members that drew it, without new draws.
+    members that drew it, without new draws. `add_samples` draws from all samples as `fit`
+    would, which needs an integer `random_state`.
 
     Parameters
     ----------
@@ -250,7 +277,8 @@ class BaggingRegressor(CompositeMixin, ensemble.BaggingRegressor):
     A sample's loss is the mean prediction's squared error ``l = (y - f)^2``.
 
     Frozen: the draws. A row counts as often as it was drawn. Removal takes it out of the
-    members that drew it, without new draws.
+    members that drew it, without new draws. `add_samples` draws from all samples as `fit`
+    would, which needs an integer `random_state`.
 
     Parameters
     ----------
@@ -305,10 +333,10 @@ class StackingClassifier(CompositeMixin, ensemble.StackingClassifier):
 
     The final estimator is fitted on cross-fitted predictions. Influence passes through the
     members, the fold models and the final estimator. The fold models are fitted again, because
-    scikit-learn does not keep them. The final estimator must be linear with a smooth loss.
+    scikit-learn does not keep them. The final estimator may be a pipeline or contain others.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
-    Removal takes rows out of the folds as drawn.
+    Removal takes rows out of the folds as drawn; `add_samples` draws them on all samples.
 
     Parameters
     ----------
@@ -352,10 +380,10 @@ class StackingRegressor(CompositeMixin, ensemble.StackingRegressor):
 
     The final estimator is fitted on cross-fitted predictions. Influence passes through the
     members, the fold models and the final estimator. The fold models are fitted again, because
-    scikit-learn does not keep them. The final estimator must be linear with a smooth loss.
+    scikit-learn does not keep them. The final estimator may be a pipeline or contain others.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
-    Removal takes rows out of the folds as drawn.
+    Removal takes rows out of the folds as drawn; `add_samples` draws them on all samples.
 
     Parameters
     ----------

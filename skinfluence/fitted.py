@@ -25,7 +25,7 @@ from skinfluence import (
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
-from skinfluence.methods.available import HasProblem, composite_last
+from skinfluence.methods.available import HasProblem
 from skinfluence.pipeline import Pipeline
 from skinfluence.steps import name_rows, row_names, steps_before, through
 from skinfluence.supervised import cross_fitted
@@ -79,7 +79,7 @@ def from_fitted(
       shares the other steps. Its influence and removal take the whole fit into account, with
       every step.
     - A composite estimator, such as `VotingClassifier`, becomes this package's composite, and
-      its members are converted, too, to any depth.
+      its members are converted, too, to any depth. A pipeline may end in one.
     - A pipeline from imbalanced-learn becomes a `Pipeline`, too. If it has samplers that
       choose rows, such as RandomUnderSampler, results belong to the samples before the
       choice: those that were not chosen have no influence. The choice is frozen. Samplers
@@ -139,8 +139,6 @@ def from_fitted(
     `fit_transform`, which returns other values than `transform`. A `Pipeline` from this
     package keeps the values that were fitted.
 
-    A pipeline that ends in a composite estimator is refused: put its steps into the composite.
-
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
 
     Examples
@@ -196,8 +194,6 @@ def convert(obj, X, y, sample_weight, path, guess=None):
                 f"a step whose fit_transform, which the pipeline was fitted with, gives other "
                 f"values than transform: {', '.join(others)}"
             )
-        if type(last) in known or type(last) in known.values():
-            raise UnsupportedEstimatorError(composite_last(type(last).__name__))
         last = convert(last, Xt, y, sample_weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
         pipe = Pipeline(

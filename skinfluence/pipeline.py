@@ -20,7 +20,7 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, warn
 from skinfluence.methods import FittedMixin, InfluenceMethods
-from skinfluence.methods.available import HasProblem, composite_last
+from skinfluence.methods.available import HasProblem
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
 from skinfluence.whole import TrainingData, WholeProblem, pipeline_problem, whole_problem
@@ -36,10 +36,8 @@ def _final_with(name, pipe):
             f"A pipeline without steps has no {name}: add steps, the last one an estimator of "
             "skinfluence."
         )
-    if isinstance(final, FittedMixin):
+    if isinstance(final, HasProblem):
         final._check_has(name)
-    elif isinstance(final, HasProblem):
-        raise AttributeError(composite_last(type(final).__name__))
     elif not hasattr(final, name):
         listed = unsupported.why(final)
         if listed is not None:
@@ -65,6 +63,9 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     is not known, they raise `UnsupportedEstimatorError` and name the step. `leave_out_*`,
     `remove_samples` and `add_samples` fit clones of all steps again. Methods for the last step
     alone, such as `influence_summary` and `convergence_report`, use transformed samples.
+
+    The last step may also be an estimator around others, such as `VotingClassifier`. Then the
+    pipeline has that estimator's methods, and the steps are stages before all of its members.
 
     Frozen: hyperparameters and steps in a `sklearn.frozen.FrozenEstimator`. "balanced" class
     weights and ``gamma="scale"`` move with the samples. To freeze all steps before the last
@@ -126,6 +127,8 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     def _problem(self, method: str | None = None) -> Any:
         """Return the problem for a method: the whole fit, or the last step alone."""
         check_is_fitted(self)
+        if is_composite(innermost(self)):
+            return self._whole()
         last = pipeline_problem(self)
         if method is None or not WholeProblem.answers(method):
             return last
@@ -140,10 +143,17 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
                     "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
                 )
             return last
+        whole = self._whole()
+        return whole if whole.learns(method) else last
+
+    def _whole(self) -> Any:
+        """Return the problem for the whole fit, kept as long as nothing changes."""
         whole = vars(self).get("_whole_problem")
         if whole is None or not whole.is_current():
-            whole = self._whole_problem = whole_problem(self)
-        return whole if whole.learns(method) else last
+            final = innermost(self)
+            make = final._problem_behind if is_composite(final) else whole_problem
+            whole = self._whole_problem = make(self)
+        return whole
 
     def _check_that_nothing_learned(self, method):
         """Raise if a step learns from training samples and the pipeline does not have them."""
@@ -182,8 +192,11 @@ def problem_of(estimator, method=None, caller=None, *, composites=False):
     composites : bool, default=False
         Whether the caller takes an estimator around others, too.
     """
-    if composites and is_composite(estimator):
-        return estimator._problem(method)
+    final = innermost(estimator)
+    if composites and is_composite(final):
+        if isinstance(estimator, HasProblem):
+            return estimator._problem(method)
+        return final._problem_behind(estimator)  # scikit-learn's pipeline
     final_estimator(estimator)  # raises if it has no influence
     if hasattr(estimator, "_problem"):
         return estimator._problem(method)

@@ -10,7 +10,9 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
     GridSearchCV,
@@ -20,8 +22,9 @@ from sklearn.model_selection import (
     cross_val_predict,
     cross_val_score,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, PowerTransformer, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, Normalizer, PowerTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import skinfluence
@@ -494,13 +497,6 @@ def test_random_folds_are_refused():
         from_fitted(plain, X, y)
 
 
-def test_chains_on_cross_fitted_predictions_are_refused():
-    X, y = labels()
-    plain = multioutput.ClassifierChain(LOGISTIC, cv=3).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="Use cv=None"):
-        from_fitted(plain, X, y)
-
-
 def test_targets_through_a_transformer_need_a_squared_loss():
     X, y = numbers()
     reg = TransformedTargetRegressor(POISSON, transformer=MinMaxScaler((1, 2))).fit(X, y)
@@ -527,8 +523,14 @@ def test_bags_keep_their_draws(name):
     )
     found = ours.leave_out_predict([[2, 5, 6], kept], method="newton", response_method=method)
     assert found.shape == getattr(plain, method)(X).shape
-    with pytest.raises(UnsupportedEstimatorError, match="Fit it again"):
-        ours.add_samples(X[:1], y[:1])
+    longer = np.append(np.arange(len(y)), [2, 5, 6])
+    expected = clone(plain).fit(X[longer], y[longer])
+    added = ours.add_samples(X[[2, 5, 6]], y[[2, 5, 6]])
+    assert_equal_responses(added, expected, X, 1e-7)
+    for ours_drew, drawn in zip(
+        added.estimators_samples_, expected.estimators_samples_, strict=True
+    ):
+        np.testing.assert_array_equal(ours_drew, drawn)
 
 
 def test_influence_of_a_bag_counts_a_row_as_often_as_it_was_drawn():
@@ -714,13 +716,391 @@ def test_members_without_influence_are_refused_by_name():
         ours.influence_loss(X, y)
 
 
-def test_a_pipeline_that_ends_in_a_composite_is_refused():
-    X, y = classes()
-    pipe = make_pipeline(StandardScaler(), multiclass.OneVsRestClassifier(LOGISTIC)).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="Put the steps into"):
-        from_fitted(pipe, X, y)
-
-
 def test_what_is_not_fitted_has_no_influence():
     with pytest.raises(NotFittedError):
         from_fitted(multiclass.OneVsRestClassifier(LOGISTIC))
+
+
+# ---------------------------------------------------------------- folds, drawn again
+
+
+def more_labels():
+    X, y = classes()
+    return X, np.column_stack([y != "a", y == "b", np.arange(len(y)) * 7 % 5 < 2]).astype(int)
+
+
+MEAN = ensemble.VotingRegressor([("a", SCALED_RIDGE), ("b", RIDGE)])
+BALANCED = clone(LOGISTIC).set_params(class_weight="balanced")
+SCALED_BALANCED = make_pipeline(StandardScaler(), BALANCED)
+FOLDED = {
+    "chain of probabilities": (
+        several.ClassifierChain(SCALED, order=[2, 0, 1], chain_method="predict_proba"),
+        more_labels,
+    ),
+    "chain of decision values": (
+        several.ClassifierChain(BALANCED, chain_method="decision_function"),
+        labels,
+    ),
+    "chain of labels": (several.ClassifierChain(LOGISTIC), labels),
+    "chain of numbers": (several.RegressorChain(MEAN), several_numbers),
+    "sigmoid": (CalibratedClassifierCV(LOGISTIC), classes),
+    "temperature": (
+        CalibratedClassifierCV(LOGISTIC, method="temperature", ensemble=False),
+        classes,
+    ),
+    "stack with a pipeline last": (
+        ensemble.StackingClassifier([("a", SCALED)], SCALED, passthrough=True),
+        two_classes,
+    ),
+    "stack with a balanced model last": (
+        ensemble.StackingClassifier([("a", SCALED)], BALANCED),
+        two_classes,
+    ),
+    "stack with a composite last": (
+        ensemble.StackingRegressor([("a", RIDGE), ("b", SCALED_RIDGE)], MEAN),
+        numbers,
+    ),
+}
+FINAL_OF_FOLDS = ensemble.StackingClassifier(
+    [("a", SCALED)], CalibratedClassifierCV(LOGISTIC, cv=KFold(2), method="temperature")
+)
+BEHIND = [StandardScaler(), PCA(3)]
+COPIED = [(name, BEHIND) for name in FOLDED if name != "sigmoid"]  # its labels count copies
+COPIED += [("chain of probabilities", []), ("stack with a balanced model last", [])]
+
+
+def on_folds(template, folds, rows):
+    """Return a template whose last step has folds of other rows, given by their numbers."""
+    listed = [[np.flatnonzero(np.isin(rows, part)) for part in pair] for pair in folds]
+    if hasattr(template, "steps"):
+        return clone(template).set_params(**{f"{template.steps[-1][0]}__cv": listed})
+    return clone(template).set_params(cv=listed)
+
+
+def copies(template, X, y, row, read, at, m=50):
+    """Return S times the derivative of `read` of fits in the number of copies of a row."""
+    values = []
+    for extra in (1, -1):
+        counts = np.full(len(y), m)
+        counts[row] += extra
+        rows = np.repeat(np.arange(len(y)), counts)
+        many = at(template, rows)
+        for name, value in many.get_params().items():
+            if name.endswith(("alpha", "C")) and np.isscalar(value):
+                many.set_params(**{name: value * m if name.endswith("alpha") else value / m})
+        values.append(read(many.fit(X[rows], y[rows])))
+    return len(y) * (values[0] - values[1]) * m / 2
+
+
+@pytest.mark.parametrize(("name", "steps"), COPIED)
+def test_influence_through_folds_is_that_of_copies_of_a_row(name, steps):
+    template, data = FOLDED[name]
+    X, y = data()
+    folds = list(KFold(2).split(X))
+    template = make_pipeline(*steps, template) if steps else template
+    ours = from_fitted(on_folds(template, folds, np.arange(len(y))).fit(X, y), X, y)
+    response = "predict_proba" if hasattr(template, "predict_proba") else "predict"
+    moved = ours.influence_prediction(X[:3], response_method=response)
+    expected = copies(
+        template,
+        X,
+        y,
+        17,
+        lambda fit: getattr(fit, response)(X[:3]),
+        lambda template, rows: on_folds(template, folds, rows),
+    )
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(moved[:, 17], expected, rtol=1e-3, atol=1e-3 * size)
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_folds_stay_in_a_removal_and_are_drawn_again_in_an_addition(name):
+    template, data = FOLDED[name]
+    X, y = data()
+    rows, gone = np.arange(len(y)), [4, 11]
+    kept = np.delete(rows, gone)
+    template = make_pipeline(StandardScaler(), template)
+    cv = KFold(2, shuffle=True, random_state=0)
+    plain = clone(template).set_params(**{f"{template.steps[-1][0]}__cv": cv}).fit(X, y)
+    ours = from_fitted(plain, X, y)
+    refit = on_folds(template, list(cv.split(X)), kept).fit(X[kept], y[kept])
+    again = from_fitted(refit, X[kept], y[kept])
+    found = ours.leave_out_loss(X, y, [gone], method="exact")[:, 0]
+    np.testing.assert_allclose(found, again.sample_loss(X, y), rtol=1e-5, atol=1e-7)
+    removed = ours.remove_samples(gone)
+    assert_equal_responses(removed, refit, X, 1e-6)
+    np.testing.assert_allclose(
+        removed.influence_loss(X[:2], y[:2]),
+        again.influence_loss(X[:2], y[:2]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    order = np.append(kept, gone)
+    added = removed.add_samples(X[gone], y[gone])
+    assert_equal_responses(added, clone(plain).fit(X[order], y[order]), X, 1e-6)
+
+
+def test_folds_within_the_last_model_of_a_stack_stay_too():
+    X, y = two_classes()
+    plain = clone(FINAL_OF_FOLDS).set_params(cv=KFold(2)).fit(X, y)
+    for ours in (from_fitted(plain, X, y), from_fitted(make_pipeline(plain).fit(X, y), X, y)):
+        found = ours.leave_out_loss(X, y, [[4]], method="exact")[:, 0]
+        removed = copy.copy(ours).remove_samples([4])
+        np.testing.assert_allclose(removed.sample_loss(X, y), found, rtol=1e-6, atol=1e-9)
+        check = ours.leave_out_check(2, [[4], [30]], method="exact", random_state=0)
+        assert check.max_relative_error < 1e-4
+        rest, folds = np.delete(np.arange(len(y)), 4), list(KFold(2).split(X))
+        refit = on_folds(plain, folds, rest)
+        refit.set_params(final_estimator=on_folds(plain.final_estimator, folds, rest))
+        expected = refit.fit(X[rest], y[rest]).predict_proba(X)
+        np.testing.assert_allclose(removed.predict_proba(X), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_fit_would_draw_by_chance_is_not_drawn_again():
+    X, y = two_classes()
+    random = ensemble.BaggingClassifier(LOGISTIC, 2)
+    listed = CalibratedClassifierCV(LOGISTIC, cv=list(KFold(3).split(X)))
+    for template, message in ((random, "integer random_state"), (listed, "lists folds")):
+        ours = from_fitted(clone(template).fit(X, y), X, y)
+        before = ours.predict_proba(X)
+        with pytest.raises(UnsupportedEstimatorError, match=message):
+            ours.add_samples(X[:1], y[:1])
+        np.testing.assert_array_equal(ours.predict_proba(X), before)
+
+
+# ---------------------------------------------------------------- pipelines that end in one
+
+
+def behind_steps(name):
+    """Return (scikit-learn's pipeline, ours, X, y) with a composite last."""
+    template, data = {**CASES, **BAGS}[name]
+    X, y = data()
+    plain = make_pipeline(StandardScaler(), PCA(3), clone(template)).fit(X, y)
+    return plain, from_fitted(plain, X, y), X, y
+
+
+@each_case
+def test_removal_from_a_pipeline_that_ends_in_it_is_a_refit(name):
+    plain, ours, X, y = behind_steps(name)
+    found = {
+        response: ours.leave_out_predict(cv=3, method="exact", response_method=response)
+        for response in RESPONSES
+        if hasattr(ours, response)
+    }
+    for response, value in found.items():
+        if name.startswith("chain"):  # scikit-learn expects a list of them
+            expected = np.empty(value.shape)
+            for train, test in KFold(3).split(X):
+                refit = clone(plain).fit(X[train], y[train])
+                expected[test] = getattr(refit, response)(X[test])
+        else:
+            expected = cross_val_predict(plain, X, y, cv=3, method=response)
+        if np.asarray(expected).dtype.kind == "f":
+            np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(value, expected)
+    rest = np.delete(np.arange(len(y)), [4])
+    refit = from_fitted(clone(plain).fit(X[rest], y[rest]), X[rest], y[rest])
+    removed = copy.copy(ours).remove_samples([4])
+    assert_equal_responses(removed, refit, X, 1e-7)
+    if name != "chain":
+        np.testing.assert_allclose(
+            removed.influence_loss(X[:2], y[:2]),
+            refit.influence_loss(X[:2], y[:2]),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+    removed.add_samples(X[[4]], y[[4]])
+    assert_equal_responses(removed, ours, X, 1e-7)
+
+
+CALIBRATED_BEHIND = {
+    f"{method}, {'an ensemble' if one else 'one classifier'}": (
+        CalibratedClassifierCV(SCALED, method=method, cv=KFold(3), ensemble=one),
+        classes,
+    )
+    for method, one in (("sigmoid", True), ("sigmoid", False), ("isotonic", True))
+}
+NESTED_BEHIND = {
+    "balanced weights": (
+        voting([("a", BALANCED), ("b", SCALED_BALANCED)], voting="soft"),
+        two_classes,
+    ),
+    "a pipeline that ends in another": (
+        voting([("a", make_pipeline(StandardScaler(), REST)), ("b", LOGISTIC)], voting="soft"),
+        classes,
+    ),
+    "means and variances": (multiclass.OneVsRestClassifier(GaussianNB()), classes),
+}
+WEIGHTED = {**CASES, **STACKS, **CALIBRATED_BEHIND, **NESTED_BEHIND}
+del WEIGHTED["power of targets"], WEIGHTED["numbers"]
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_influence_behind_steps_is_the_derivative_of_the_weighted_fit(name):
+    template, data = WEIGHTED[name]
+    X, y = data()
+    weight = np.random.default_rng(1).uniform(0.5, 1.5, len(y))
+    template = clone(template)
+    if name in STACKS:
+        template.set_params(cv=KFold(3))
+    step, tolerance = (1e-3, 1e-3) if name in CALIBRATED_BEHIND else (1e-4, 1e-5)
+    with config_context(enable_metadata_routing=True):
+        template = requesting(make_pipeline(StandardScaler(), template))
+        if name in CALIBRATED_BEHIND:
+            template[-1].set_fit_request(sample_weight=True)
+        ours = from_fitted(clone(template).fit(X, y, sample_weight=weight), X, y, weight)
+        response = "predict_proba" if hasattr(ours, "predict_proba") else "predict"
+        if response == "predict" and hasattr(ours[-1], "classes_"):
+            response = "decision_function"
+
+        def read(fit):
+            """Return responses and losses in one row."""
+            found = from_fitted(fit, X, y, weight)
+            parts = [] if name == "chain" else [found.sample_loss(X[:3], y[:3])]
+            if hasattr(found, response):
+                parts += responses(fit, X[:3], [response]).values()
+            return np.concatenate([np.ravel(part) for part in parts])
+
+        moved = [] if name == "chain" else [ours.influence_loss(X[:3], y[:3])]
+        if hasattr(ours, response):
+            value = ours.influence_prediction(X[:3], response_method=response)
+            moved.append(np.concatenate(value, -1) if isinstance(value, list) else value)
+        found = np.concatenate([np.ravel(part[:, 17]) for part in moved])
+        expected = differences(template, X, y, weight, 17, read, step)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["one of pipelines", "soft", "bag", "bag of numbers"])
+def test_first_order_and_newton_removal_behind_steps_come_near_the_refit(name):
+    _, ours, X, y = behind_steps(name)
+    plain = ours.sample_loss(X[:5], y[:5])[:, None]
+    rows = [[3], [8], [20], [31]]
+    changes = {
+        method: ours.leave_out_loss(X[:5], y[:5], rows, method=method) - plain
+        for method in ("influence", "newton", "exact")
+    }
+    size = np.linalg.norm(changes["exact"])
+    assert np.linalg.norm(changes["newton"] - changes["exact"]) < 0.01 * size
+    assert np.linalg.norm(changes["influence"] - changes["exact"]) < 0.4 * size
+    whole = ours.influence_loss(X, y)
+    np.testing.assert_allclose(ours.self_influence(), whole.diagonal(), rtol=1e-8, atol=1e-9)
+    chunks = list(ours.influence_loss_chunked(X, y, working_memory=0.05))
+    assert len(chunks) > 1
+    np.testing.assert_allclose(np.concatenate(chunks), whole, rtol=1e-8, atol=1e-9)
+
+
+def test_text_before_a_composite():
+    _, y = classes()
+    last = multiclass.OneVsOneClassifier(LOGISTIC)
+    rng, names = np.random.default_rng(0), ["red", "green", "blue", "grey", "pink", "black"]
+    codes = np.unique(y, return_inverse=True)[1]
+    X = [" ".join([*rng.choice(names, 4), names[c], names[rng.integers(6)]]) for c in codes]
+    X = np.array(X)
+    template = make_pipeline(
+        TfidfVectorizer(smooth_idf=False), StandardScaler(with_mean=False), last
+    )
+    ours = from_fitted(clone(template).fit(X, y), X, y)
+    moved = ours.influence_prediction(X[:3], response_method="decision_function")
+
+    def read(fit):
+        return fit.decision_function(X[:3])
+
+    expected = copies(template, X, y, 5, read, lambda template, rows: clone(template))
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(moved[:, 5], expected, rtol=1e-3, atol=1e-3 * size)
+    rest = np.delete(np.arange(len(y)), [5])
+    refit = clone(template).fit(X[rest], y[rest])
+    assert_equal_responses(ours.remove_samples([5]), refit, X, 1e-7)
+
+
+def test_functions_of_pipelines_that_end_in_composites():
+    plain, ours, X, y = behind_steps("soft")
+    own = skinfluence.pipeline.make_pipeline(*(clone(step) for _, step in ours.steps))
+    expected = ours.influence_loss(X[:2], y[:2])
+    for one in (
+        own.fit(X, y),
+        pickle.loads(pickle.dumps(ours)),
+        from_fitted(plain).set_training_data(X, y),
+        copy.copy(ours).drop_training_data().set_training_data(X, y),
+    ):
+        np.testing.assert_allclose(one.influence_loss(X[:2], y[:2]), expected)
+    with pytest.raises(TrainingDataMissingError, match="set_training_data"):
+        from_fitted(plain).influence_loss(X[:2], y[:2])
+    assert not hasattr(ours, "params_")
+    with pytest.raises(UnsupportedEstimatorError, match="put the steps into"):
+        ours.reweight_loss(X[:2], y[:2], np.ones(len(y)))
+    by_prediction = ours.influential_samples(X[:2], None, 3, return_influence=False)
+    assert by_prediction.shape == (2, 3)
+    with pytest.raises(TypeError, match="VotingClassifier has several models"):
+        LeaveOutDisplay.from_estimator(ours)
+    indices, scores = rank_label_errors(ours, strategy="loss", return_scores=True)
+    np.testing.assert_allclose(scores, ours.sample_loss(X, y))
+    assert sorted(indices) == list(range(len(y)))
+    assert InfluenceDisplay.from_estimator(ours, X[[0]], y[[0]]).ax_.get_title()
+    theirs = make_pipeline(*(step for _, step in own.steps))
+    with pytest.raises(TrainingDataMissingError, match="from_fitted"):
+        rank_label_errors(theirs)
+    scorer = leave_one_out_scorer("neg_log_loss", method="influence")
+    assert scorer(own, X, y) == pytest.approx(scorer(theirs, X, y))
+    labels = ours.leave_out_predict(method="influence")
+    assert np.mean(labels == ours.leave_out_predict()) > 0.9
+
+
+def test_steps_that_learn_nothing_leave_everything_to_the_composite():
+    X, y = classes()
+    last = voting([("a", BALANCED), ("b", SCALED)], voting="soft")
+    plain = make_pipeline(Normalizer(), last).fit(X, y)
+    rows = Normalizer().transform(X)
+    alone = from_fitted(clone(last).fit(rows, y), rows, y)
+    ours = from_fitted(plain, X, y)
+    np.testing.assert_allclose(
+        ours.influence_loss(X[:2], y[:2]), alone.influence_loss(rows[:2], y[:2]), rtol=1e-9
+    )
+    for method in ("influence", "newton", "exact"):
+        found = ours.leave_out_loss(X[:2], y[:2], [[3], [4, 9]], method=method)
+        expected = alone.leave_out_loss(rows[:2], y[:2], [[3], [4, 9]], method=method)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    ours.remove_samples([3, 9]).add_samples(X[[3]], y[[3]])
+    alone.remove_samples([3, 9]).add_samples(rows[[3]], y[[3]])
+    np.testing.assert_allclose(ours.predict_proba(X), alone.predict_proba(rows), rtol=1e-9)
+    assert ours.influence_loss(X[:1], y[:1]).shape == (1, len(y) - 1)
+
+
+def test_a_failed_update_leaves_the_pipeline_as_it_was():
+    _, ours, X, y = behind_steps("soft")
+    before = ours.predict_proba(X)
+    for call, error, message in (
+        (lambda: ours.remove_samples(np.flatnonzero(y == "a")), ValueError, "class is lost"),
+        (lambda: ours.add_samples(X[:1], ["z"]), ValueError, "label 'z'"),
+        (
+            lambda: ours.remove_samples([0], method="influence"),
+            UnsupportedEstimatorError,
+            "method='exact'",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+        np.testing.assert_array_equal(ours.predict_proba(X), before)
+        assert ours.influence_loss(X[:1], y[:1]).shape == (1, len(y))
+
+
+def test_members_whose_features_move_need_a_derivative_in_them():
+    X, y = two_classes()
+    scaled = StandardScaler().fit_transform(X)
+    frozen = FrozenEstimator(clone(LOGISTIC).fit(scaled, y))
+    for last, message in (
+        (CalibratedClassifierCV(frozen, cv=2), "Freeze the steps"),
+        (
+            multiclass.OneVsRestClassifier(svm.LinearSVC(loss="hinge", max_iter=10**5)),
+            "kink",
+        ),
+    ):
+        plain = make_pipeline(StandardScaler(), last).fit(X, y)
+        ours = from_fitted(plain, X, y)
+        with pytest.raises(UnsupportedEstimatorError, match=message):
+            ours.influence_loss(X[:1], y[:1])
+        assert np.isfinite(ours.leave_out_loss(X[:1], y[:1], [[3]], method="exact")).all()
+        frozen_steps = FrozenEstimator(StandardScaler().fit(X))
+        again = from_fitted(make_pipeline(frozen_steps, last).fit(X, y), X, y)
+        assert np.isfinite(again.influence_loss(X[:1], y[:1])).all()

@@ -12,7 +12,7 @@ from skinfluence.whole import take_rows
 __all__ = ["draw_folds", "fit_folds"]
 
 
-def draw_folds(problem, data):
+def draw_folds(problem, data, y=None):
     """Return (train, test) for a composite's folds, which must not be random.
 
     Parameters
@@ -21,8 +21,10 @@ def draw_folds(problem, data):
         The composite, whose parameter `cv` makes the folds.
     data : TrainingData
         The composite's training data.
+    y : ndarray of shape (n,) or None, default=None
+        Targets in place of those in the data.
     """
-    y = np.asarray(data.y)
+    y = np.asarray(data.y if y is None else y)
     cv = check_cv(problem.estimator.cv, y, classifier=problem.is_classifier)
     seed = getattr(cv, "random_state", 0)
     if not isinstance(seed, Integral) and getattr(cv, "shuffle", True):

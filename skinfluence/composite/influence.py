@@ -5,6 +5,7 @@ import numpy as np
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, check_working_memory, prepare_out
 from skinfluence.composite.losses import log_loss, squared_error
+from skinfluence.composite.moved import Direct, Moved
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.whole import take_rows
 
@@ -53,35 +54,31 @@ class CompositeInfluence(RankedBlocks):
         return getattr(self.estimator, method)(X)
 
     def moved(self, X, options):
-        """Return ``moved(k, method, X)``, see `CompositeProblem.tangent`."""
-        weight, queries = self.sample_weight, X
-
-        def moved(k, method, X=None):
-            part, Xk = self.parts[k], self.features(k, queries if X is None else X)
-            if part.is_constant:
-                shape = np.shape(getattr(part.member, method)(Xk))
-                return np.zeros((shape[0], len(weight), *shape[1:]))
-            found = part.member.influence_prediction(Xk, response_method=method, **options)
-            if isinstance(found, list):
-                return [part.to_composite(one, weight) for one in found]
-            return part.to_composite(found, weight)
-
-        return moved
+        """Return the members' derivatives for fixed features, see `tangent`."""
+        solver = options.get("hessian_solver", "auto")
+        known = vars(self).setdefault("_direct", {})
+        if solver not in known:
+            known[solver] = Direct(self, options)
+        return Moved(known[solver], X, [None] * X.shape[0])
 
     def influence_on_losses(self, X, y, options):
         """Return the influence (q, n) on losses for samples that fit into memory."""
-        method, weight = self.loss_method, self.sample_weight
+        return self.moved_losses(X, y, self.moved(X, options))
+
+    def influence_on_responses(self, X, method, options):
+        """Return the influence on a response for samples that fit into memory."""
+        return self.tangent(X, method, self.moved(X, options))
+
+    def moved_losses(self, X, y, moved):
+        """Return the losses' derivatives (q, N) from the members', see `tangent`."""
+        method = self.loss_method
         if method is not None:
             _, gradient = self.loss(self.response(X, method), y)
-            return contract(gradient, self.tangent(X, method, self.moved(X, options)))
-        total = np.zeros((X.shape[0], len(weight)))
-        for k, member, rows, yk in self.shared(y):
-            part = self.parts[k]
-            chosen = slice(None) if rows is None else rows
-            Xk = self.features(k, X if rows is None else take_rows(X, rows))
-            if Xk.shape[0]:
-                found = member.influence_loss(Xk, yk, **options)
-                total[chosen] += part.to_composite(found, weight)
+            return contract(gradient, self.tangent(X, method, moved))
+        total = np.zeros((X.shape[0], moved.width))
+        for k, _, rows, yk in self.shared(y):
+            if rows is None or len(rows):
+                total[slice(None) if rows is None else rows] += moved.losses(k, yk, rows)
         return total
 
     def blocks(self, n_queries, working_memory=None):
@@ -152,7 +149,7 @@ class CompositeInfluence(RankedBlocks):
         q, results = X.shape[0], None
         for block in self.blocks(q):
             Xb = take_block(X, block)
-            found = self.tangent(Xb, method, self.moved(Xb, options))
+            found = self.influence_on_responses(Xb, method, options)
             several = isinstance(found, list)
             if results is None:
                 given = [None] * len(found) if several else [out]
@@ -166,7 +163,7 @@ class CompositeInfluence(RankedBlocks):
 
     def prediction_chunks(self, X, hessian_solver):
         method, X = self.response_method("auto"), as_rows(X)
-        labels = np.asarray(self.estimator.predict(X))
+        labels = np.asarray(self.fitted_model.predict(X))
         if labels.ndim > 1 and labels.shape[1] > 1:
             raise ValueError(
                 f"This {self.name} predicts {labels.shape[1]} outputs, and "
@@ -176,7 +173,7 @@ class CompositeInfluence(RankedBlocks):
         options = {"hessian_solver": hessian_solver}
         for block in self.blocks(X.shape[0]):
             Xb = take_block(X, block)
-            found = self.tangent(Xb, method, self.moved(Xb, options))
+            found = self.influence_on_responses(Xb, method, options)
             if found.ndim == 2:
                 yield found
             elif found.shape[2] == 1:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence.composite.behind import BehindSteps
 from skinfluence.composite.problem import CompositeProblem
 from skinfluence.methods import InfluenceMethods
 from skinfluence.methods.available import why_not_composite
@@ -34,6 +35,11 @@ class CompositeMixin(InfluenceMethods):
         check_is_fitted(self)
         return self._problem_class(self)
 
+    def _problem_behind(self, pipe: Any) -> Any:
+        """Return the problem for a pipeline that ends in this composite."""
+        check_is_fitted(self)
+        return BehindSteps(pipe)
+
     def _check_has(self, name: str) -> None:
         """Raise AttributeError with the reason if composites lack a method."""
         if not hasattr(self._problem_class, name):
@@ -48,7 +54,7 @@ def remembering(fit):
         vars(self).pop("_composite", None)
         fit(self, X, y, *args, **params)
         weight = params.get("sample_weight", args[0] if args else None)
-        self._problem_class(self).remember(X, y, weight)
+        self._problem().remember(X, y, weight)
         return self
 
     return remember

@@ -1,50 +1,30 @@
 """From a fitted composite and its data to its parts; changes to the training data."""
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.parts import Part, can_move
+from skinfluence.composite.refits import CompositeRefits, Remembered, copied
 from skinfluence.composite.removal import CompositeRemoval
 from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.fitted import convert
-from skinfluence.groups import check_indices
-from skinfluence.steps import routing_enabled, row_names
+from skinfluence.pipeline import is_composite
+from skinfluence.steps import innermost, routing_enabled, row_names
 from skinfluence.whole import TrainingData, take_rows
 
 __all__ = ["CompositeProblem"]
 
 
-@dataclass(frozen=True, eq=False)
-class Remembered:
-    """A composite's record from its fit.
-
-    Parameters
-    ----------
-    parts : list of Part or None
-        Its members with their rows; None without training data.
-    data : TrainingData or None
-        The composite's training data.
-    refusal : str or None
-        Why the composite has no influence.
-    tests : list of ndarray or None
-        Training rows used besides the members' own, see `CompositeProblem.tests`.
-    """
-
-    parts: list[Part] | None = None
-    data: TrainingData | None = None
-    refusal: str | None = None
-    tests: list[np.ndarray] | None = None
-
-
-class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweighting):
+class CompositeProblem(
+    CompositeInfluence, CompositeRemoval, CompositeReweighting, CompositeRefits
+):
     """A fitted composite's problem; its methods have the public methods' names.
 
     A subclass has `targets` and `tangent`, and overrides `members` and `put`, `drawn`,
@@ -82,8 +62,8 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
     def drawn(self, data):
         """Return (rows, counts) for each member's fit, None if `targets` is sufficient.
 
-        Rows are in the member's order, None for all. Counts multiply the weights, None for
-        ones.
+        Rows are in the member's order, None for those of `targets`. Counts multiply the
+        weights, None for ones.
         """
         return None
 
@@ -98,24 +78,47 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
         """Return training rows used besides the members' own, None without such rows."""
         return None
 
+    @property
+    def draws(self):
+        """Whether members see folds or drawn rows."""
+        return False
+
+    #: Whether `combine` does anything.
+    has_combiners = False
+
     #: Number of last members that `combine` fits again, because their features change.
     n_combined = 0
 
-    def combine(self, estimator, kept, method):
-        """Refit the combining members in a copy, in place, on the remaining rows.
+    #: Whether all members are fitted again if one row leaves, see `refit`.
+    moves_as_one = False
+
+    def combine(self, estimator, data, tests, method, **options):
+        """Refit the combining members in a copy, in place, on other rows.
 
         Returns False if there is no such fit.
 
         Parameters
         ----------
         estimator : CompositeMixin
-            A copy of the composite, with members that have lost rows.
-        kept : ndarray of bool, shape (n,)
-            The composite's remaining training rows.
+            A copy of the composite, with members for these rows.
+        data : TrainingData
+            The rows.
+        tests : list of ndarray or None
+            `tests` for these rows.
         method : {"influence", "newton", "exact", "refit"}
             The members' accuracy.
+        **options : dict
+            `kept` and `remember`, see `refit`.
         """
         return True
+
+    def places(self, k):
+        """Return (columns, start): the composite's columns among those of member k.
+
+        None for all columns. The first one is member k's column `start`.
+        """
+        columns = self.columns()
+        return (None if columns is None else columns[k]), 0
 
     def tangent(self, X, method, moved):
         """Return the influence on a response for X, (q, n) or (q, n, K).
@@ -126,9 +129,9 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
             Samples.
         method : {"decision_function", "predict_proba", "predict"}
             The response.
-        moved : callable
-            ``moved(k, method, X=None)`` is the composite rows' influence on a response from
-            member k, (q, n) or (q, n, K), for these samples or for others.
+        moved : Moved
+            ``moved(k, method)`` is the composite rows' influence on a response from member k,
+            (q, n) or (q, n, K), for these samples.
         """
         raise NotImplementedError
 
@@ -238,11 +241,10 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
             raise UnsupportedEstimatorError(
                 f"{self.name} takes no dask arrays: call compute() on a part of the rows."
             )
-        name = self.path
         if X is None:
             members = self.members()
             converted = [
-                convert(m, None, None, None, f"{path}.{name}[{k}]") if can_move(m) else m
+                convert(m, None, None, None, f"{path}.{self.path}[{k}]") if can_move(m) else m
                 for k, m in enumerate(members)
             ]
             self.put(self.estimator, converted)
@@ -257,45 +259,64 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
             sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64).copy()
         data = TrainingData(X, y, {"sample_weight": sample_weight})
         self.prepare(data)
-        members, parts = self.members(), []
-        for k, (member, share) in enumerate(zip(members, self.shares(data), strict=True)):
-            part, Xk, yk = share
-            weight = None
-            if sample_weight is not None or np.any(part.counts != 1):
-                weight = part.weight(
-                    np.ones(data.n_rows) if sample_weight is None else sample_weight
-                )
+        self.attach(data, self.drawn(data), self.tests(data), path)
+
+    def attach(self, data, drawn, tests, path, *, refitted=False):
+        """Store the training data of the estimator's members.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The data.
+        drawn, tests : list or None
+            `drawn` and `tests` for these data.
+        path : str
+            The composite's name in error messages.
+        refitted : bool, default=False
+            Whether the members are from `refit`, so composites among them have their data.
+        """
+        parts, weights = [], data.params["sample_weight"]
+        shares = self.shares_with_last(self.shares(data, drawn, tests), data, tests)
+        for k, (part, Xk, yk) in enumerate(shares):
+            member, weight = part.member, None
+            if weights is not None or np.any(part.counts != 1):
+                weight = part.weight(np.ones(data.n_rows) if weights is None else weights)
                 weight = None if np.all(weight == 1) else weight
-            if can_move(member):
-                member = convert(member, Xk, yk, weight, f"{path}.{name}[{k}]")
+            if can_move(member) and not (refitted and is_composite(innermost(member))):
+                member = convert(member, Xk, yk, weight, f"{path}.{self.path}[{k}]")
             part = replace(part, member=member)
             if part.counts_samples and not part.counts.all():
                 member._problem().take_as_draws()
             parts.append(part)
         self.put(self.estimator, [part.member for part in parts])
-        self.estimator._composite = Remembered(parts, data, tests=self.tests(data))
+        self.estimator._composite = Remembered(parts, data, tests=tests)
 
     #: The members' attribute name in error messages.
     path = "estimators_"
 
-    def shares(self, data):
-        """Return (Part, X, y) for each member and its share in the training data."""
-        n, members = data.n_rows, self.members()
-        drawn = self.drawn(data) or [None] * len(members)
-        found = []
+    def shares(self, data, drawn, tests):
+        """Return (Part, X, y) for each member and its share in training data.
+
+        `drawn` and `tests` are for these data.
+        """
+        n, members, found = data.n_rows, self.members(), []
         for k, (rows, y) in enumerate(self.targets(data.y)):
-            rows = np.arange(n) if rows is None else rows
-            counts = np.ones(len(rows))
-            if drawn[k] is not None:
+            counts = None
+            if drawn is not None:
                 chosen, counts = drawn[k]
-                if chosen is not None:
-                    rows, y = rows[chosen], y[chosen]
-                counts = np.ones(len(rows)) if counts is None else counts
+                if rows is None and chosen is not None:
+                    rows, y = chosen, y[chosen]
+            rows = np.arange(n) if rows is None else rows
+            counts = np.ones(len(rows)) if counts is None else counts
             part = Part(members[k], rows, counts, self.reaches(members[k]))
             whole = len(rows) == n and np.array_equal(rows, np.arange(n))
             X = data.X if whole else take_rows(data.X, rows)
             found.append((part, self.features(k, X), y))
         return found
+
+    def shares_with_last(self, shares, data, tests):
+        """Return the shares, with the features of members that `combine` fits."""
+        return shares
 
     def reaches(self, member):
         """Return whether sample weights reach a member."""
@@ -310,29 +331,7 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
             X = np.asarray(X)
         return X if columns is None else X[:, columns[k]]
 
-    def with_members(self, members, rows, method="exact"):
-        """Return a copy of the composite with members that have lost rows, without data.
-
-        Returns None if the combining members cannot be fitted.
-        """
-        other = copy.copy(self.estimator)
-        vars(other).pop("_composite", None)
-        self.put(other, members)
-        kept = np.ones(self.data.n_rows, dtype=bool)
-        kept[rows] = False
-        return other if self.combine(other, kept, method) else None
-
-    def model_on(self, X, y, sample_weight, method):
-        """Return the composite fitted on other rows, see `Problem.model_on`."""
-        params = {} if np.all(sample_weight == 1) else {"sample_weight": sample_weight}
-        return clone(self.estimator).fit(X, y, **params)
-
     # ---------------------------------------------------------------- other training data
-
-    def become(self, estimator, parts, data, tests=None):
-        """Take over a copy's attributes, parts and training data."""
-        vars(self.estimator).update(vars(estimator))
-        self.estimator._composite = Remembered(parts, data, tests=tests)
 
     def drop_training_data(self):
         self.check_supported()
@@ -347,65 +346,3 @@ class CompositeProblem(CompositeInfluence, CompositeRemoval, CompositeReweightin
         if X is None:
             raise ValueError("X is required: it is None.")
         self.adopt(X, y, sample_weight, self.name)
-
-    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
-        data, n = self.data, self.data.n_rows
-        rows = check_indices(indices, n)
-        self.resolve([rows], None, method, None)
-        kept = np.ones(n, dtype=bool)
-        kept[rows] = False
-        parts = []
-        for part in self.parts:
-            local = part.local([rows])[0]
-            member = part.member
-            again = len(parts) >= len(self.parts) - self.n_combined
-            if len(local) and not part.is_constant and not again:
-                member = copied(member).remove_samples(
-                    local, method=method, hessian_solver=hessian_solver
-                )
-            parts.append(part.without(member, local, kept))
-        other = self.with_members([part.member for part in parts], rows, method)
-        if other is None:
-            raise ValueError(
-                "Without these samples what combines the members has no optimum: "
-                f"{self.name} was left as it is."
-            )
-        members, tests = type(self)(other).members(), None
-        parts = [replace(part, member=m) for part, m in zip(parts, members, strict=True)]
-        if self.remembered.tests is not None:
-            place = np.cumsum(kept) - 1
-            tests = [place[test[kept[test]]] for test in self.remembered.tests]
-        self.become(other, parts, data.without(rows), tests)
-
-    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
-        data, n = self.data, self.data.n_rows
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        y = y if hasattr(y, "shape") else np.asarray(y)
-        check_consistent_length(X, y)
-        if self.drawn(data) is not None:
-            raise UnsupportedEstimatorError(
-                f"add_samples of {self.name}: which members see a new sample is decided when "
-                "they are fitted. Fit it again."
-            )
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64)
-            data = TrainingData(data.X, data.y, {"sample_weight": self.sample_weight})
-        more = TrainingData(X, y, {"sample_weight": sample_weight})
-        parts = []
-        for part, (new, Xk, yk) in zip(self.parts, self.shares(more), strict=True):
-            member = part.member
-            if len(new.rows) and not part.is_constant:
-                weight = None if sample_weight is None else new.weight(sample_weight)
-                member = copied(member).add_samples(
-                    Xk, yk, weight, hessian_solver=hessian_solver
-                )
-            joined = np.concatenate([part.rows, n + new.rows])
-            counts = np.concatenate([part.counts, new.counts])
-            parts.append(Part(member, joined, counts, part.reached))
-        other = self.with_members([part.member for part in parts], [])
-        self.become(other, parts, data.append(X, y, sample_weight))
-
-
-def copied(member):
-    """Return a copy of one of our estimators that shares the training data."""
-    return convert(member, None, None, None, "obj")

@@ -12,16 +12,18 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 
 from skinfluence import removal
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.composite.first_order import FirstOrder
 from skinfluence.composite.influence import as_rows, as_target, check_length
-from skinfluence.exceptions import warn
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import resolve_groups
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.steps import innermost
 from skinfluence.whole import take_rows
 
-__all__ = ["CompositeRemoval"]
+__all__ = ["CompositeRemoval", "bytes_of"]
 
 RESPONSES = ("predict", "decision_function", "predict_proba")
 
@@ -31,10 +33,14 @@ class CompositeRemoval:
 
     @property
     def model_bytes(self):
-        """Memory in bytes for a copy of the members."""
-        return sum(
-            part.member._problem().model_bytes for part in self.parts if not part.is_constant
-        )
+        """Memory in bytes for a copy of the members, with the rows that refits hold."""
+        total, rows = 0, bytes_of(self.data.X)
+        for part in self.parts:
+            if not part.is_constant:
+                total += part.member._problem().model_bytes
+                is_pipeline = innermost(part.member) is not part.member
+                total += rows if is_pipeline or self.moves_as_one else 0
+        return total
 
     def models_without(self, groups, method, **options):
         """Return the composite without each group of rows, None if there is no model.
@@ -48,6 +54,8 @@ class CompositeRemoval:
         **options : dict
             `refine`, `hessian_solver`, `n_jobs` and `verbose`.
         """
+        if self.moves_as_one:
+            return self.refits_without(groups, method, **options)
         columns = []
         left_alone = len(self.parts) - self.n_combined
         for number, part in enumerate(self.parts):
@@ -60,12 +68,46 @@ class CompositeRemoval:
                 for g, model in zip(leaving, found, strict=True):
                     models[g] = model
             columns.append(models)
-        return [
-            None
-            if any(m is None for m in members)
-            else self.with_members(list(members), rows, method)
-            for rows, *members in zip(groups, *columns, strict=True)
-        ]
+        found = []
+        for rows, *members in zip(groups, *columns, strict=True):
+            if any(member is None for member in members):
+                found.append(None)
+                continue
+            kept = np.ones(self.data.n_rows, dtype=bool)
+            kept[rows] = False
+            data = self.data.without(rows) if self.has_combiners else None
+            tests = self.rest(kept)[1] if self.has_combiners else None
+            found.append(self.with_members(list(members), data, tests, method, kept=kept))
+        return found
+
+    def refits_without(
+        self, groups, method, *, refine=None, hessian_solver="auto", n_jobs=None, verbose=0
+    ):
+        """Return the composite without each group, if all of its parts are fitted again."""
+        if method == "influence":
+            return [FirstOrder(self, rows, hessian_solver) for rows in groups]
+
+        failed = []
+
+        def work(rows):
+            try:
+                return self.refit_without(rows, method)
+            except UnsupportedEstimatorError:
+                raise
+            except ValueError as error:
+                failed.append(str(error).strip().splitlines()[0])
+                return None
+
+        models = run_blocks(work, groups, n_jobs=n_jobs, verbose=verbose)
+        if failed:
+            warn(f"{len(failed)} of {len(groups)} refit(s) failed, such as with: {failed[0]}")
+        return models
+
+    def refit_without(self, rows, method):
+        """Return the composite fitted without some rows, None if there is no such fit."""
+        kept = np.ones(self.data.n_rows, dtype=bool)
+        kept[rows] = False
+        return self.refit(self.data.without(rows), *self.rest(kept), method, kept=kept)
 
     def each(self, groups, method, *, chosen=None, **options):
         """Generate (group, model) without each group, None for a group without a model.
@@ -94,7 +136,8 @@ class CompositeRemoval:
         check_option("method", method, removal.METHODS)
         check_refine(refine, method)
         data = self.data
-        groups = resolve_groups(groups, cv, X=data.X, y=data.y, classifier=self.is_classifier)
+        X = data.X if hasattr(data.X, "shape") else np.empty((data.n_rows, 0))
+        groups = resolve_groups(groups, cv, X=X, y=data.y, classifier=self.is_classifier)
         groups.check_leaves_weight(self.sample_weight)
         return groups
 
@@ -217,7 +260,7 @@ class CompositeRemoval:
         The labels are None unless `propose`. See `inspection.rank_label_errors`.
         """
         data = self.data
-        proposed = np.asarray(self.estimator.predict(data.X)) if propose else None
+        proposed = np.asarray(self.fitted_model.predict(data.X)) if propose else None
         if strategy == "self_influence":
             return -self.self_influence(**options), proposed
         if strategy == "loss":
@@ -231,7 +274,7 @@ class CompositeRemoval:
         groups = self.resolve(None, None, method, refine)
         scores = np.empty(data.n_rows)
         for row, model in self.each(groups, method, refine=refine, **options):
-            model = self.estimator if model is None else model
+            model = self.fitted_model if model is None else model
             y = np.asarray(take_rows(data.y, [row]))
             if propose:
                 proposed[row] = model.predict(take_rows(data.X, [row]))[0]
@@ -256,7 +299,7 @@ class CompositeRemoval:
         random_state = check_random_state(random_state)
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
-        start = self.answer(self.estimator)
+        start = self.answer(self.fitted_model)
         size = np.full((len(groups), 1), np.nan)
         for group, model in self.each(groups, method, refine=refine, **options):
             if model is not None:
@@ -297,6 +340,13 @@ def assemble(pieces, groups, n):
         out = np.empty((n, *joined.shape[1:]), joined.dtype)
     out[np.concatenate([groups.rows(group) for group in arrays])] = joined
     return out
+
+
+def bytes_of(X):
+    """Return the memory in bytes for samples as numbers."""
+    if sparse.issparse(X):
+        return 12 * X.nnz
+    return 8 * int(np.prod(np.shape(X)))
 
 
 def dense(piece):

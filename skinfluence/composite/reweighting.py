@@ -79,7 +79,9 @@ class CompositeReweighting:
                     models[vector] = model
             columns.append(models)
         return [
-            None if any(m is None for m in members) else self.with_members(list(members), [])
+            None
+            if any(m is None for m in members)
+            else self.with_members(list(members), self.data, None, method)
             for members in zip(*columns, strict=True)
         ]
 

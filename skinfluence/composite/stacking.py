@@ -12,14 +12,11 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch
 
-from skinfluence.blocks import row_blocks
 from skinfluence.composite.folds import draw_folds, fit_folds
 from skinfluence.composite.influence import codes_of
 from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.methods import FittedMixin
 from skinfluence.whole import take_rows
-from skinfluence.whole.sweep import Sweep
 
 __all__ = ["StackingProblem"]
 
@@ -28,6 +25,8 @@ class StackingProblem(CompositeProblem):
     """Members on all rows, their fold models, and last the final estimator."""
 
     n_combined = 1
+    has_combiners = True
+    draws = True
 
     def members(self):
         estimator = self.estimator
@@ -79,10 +78,10 @@ class StackingProblem(CompositeProblem):
         count = len(self.estimator.estimators_)
         return [(None, None)] * count + trains * count + [(None, None)]
 
-    def shares(self, data):
-        *found, (part, _, y) = super().shares(data)
+    def shares_with_last(self, shares, data, tests):
+        *found, (part, _, y) = shares
         members = [one.member for one, _, _ in found]
-        Z = self.cross_fitted(members, data, self.tests(data))
+        Z = self.cross_fitted(members, data, tests)
         return [*found, (part, self.features_of(Z, data.X), y)]
 
     # ---------------------------------------------------------------- features
@@ -94,14 +93,14 @@ class StackingProblem(CompositeProblem):
         two = method == "predict_proba" and len(self.estimator.classes_) == 2
         return response[:, 1:] if two else response
 
-    def moved_columns(self, k, method, moved, X=None):
-        """Return the influence on member k's features, (q, n, F)."""
+    def moved_columns(self, k, method, moved, rows=None):
+        """Return the influence on the features from member k, (q, n, F)."""
         if method == "predict" and self.is_classifier:
             raise UnsupportedEstimatorError(
                 f"{self.name} stacks class labels, which have no derivative. Use "
                 "stack_method='predict_proba' or 'decision_function'."
             )
-        found = moved(k, method, X)
+        found = moved(k, method, rows=rows)
         if found.ndim == 2:
             return found[:, :, None]
         two = method == "predict_proba" and len(self.estimator.classes_) == 2
@@ -141,71 +140,59 @@ class StackingProblem(CompositeProblem):
     # ---------------------------------------------------------------- influence
 
     def tangent(self, X, method, moved):
-        direct = moved(len(self.parts) - 1, method, self.query_features(X))
-        problem, point, through = self.final_state(moved)
-        dz = [self.moved_columns(k, m, moved) for k, m in enumerate(self.methods)]
-        dz = np.concatenate(dz, axis=-1)  # (q, n, F)
-        design = problem.check_X(point.objective.formulation, self.query_features(X))
-        raw = np.einsum("kf,qnf->qnk", point.theta[:, : dz.shape[-1]], dz)
-        raw += np.einsum("qd,kdn->qnk", design.rows(), through)
-        name = "predict" if not self.is_classifier else method
-        jacobian, _ = problem.response_jacobian(name, design, point)
-        if jacobian is not None:
-            raw = np.einsum("qrk,qnk->qnr", jacobian(slice(None)), raw)
-        return direct + (raw if direct.ndim == 3 else raw[:, :, 0])
+        count, last, features = len(self.methods), len(self.parts) - 1, self.query_features(X)
+        width = features.shape[1] - (X.shape[1] if self.estimator.passthrough else 0)
 
-    def final_state(self, moved):
-        """Return (problem, point, sum_k (d theta/dZ_k) dZ_k as (K, D, n)), final fit."""
-        known = vars(self).get("_final_state")
-        if known is not None:
-            return known
-        final = self.estimator.final_estimator_
-        problem = final._problem()
-        plain = isinstance(final, FittedMixin) and not problem.objective.design.has_metric
-        if not plain or problem.objective.formulation.loss.is_piecewise_linear:
-            raise UnsupportedEstimatorError(
-                f"Influence of {self.name} with the final estimator {final!r}: it has to be a "
-                "linear model with a smooth loss, and no pipeline."
-            )
-        state = problem.state("auto", quiet=True)
-        K, D = state.point.theta.shape
-        basis = np.eye(K * D).reshape(-1, K, D)
-        sweep = Sweep(state.point, state.factor, None)
-        factors = sweep.factors(state.factor.solve_transposed(basis))
-        B = np.array([one.toarray() if sparse.issparse(one) else one for one in factors])
-        data, tests = self.data, self.remembered.tests
-        through, start = np.zeros((K * D, data.n_rows)), 0
-        count = len(self.estimator.estimators_)
-        for m, method in enumerate(self.methods):
-            width = 0
-            for fold, test in enumerate(tests):
-                k = count + m * len(tests) + fold
-                for block in row_blocks(len(test), 64 * data.n_rows):
-                    rows = test[block]
-                    dZ = self.moved_columns(k, method, moved, take_rows(data.X, rows))
-                    width = dZ.shape[-1]
-                    pull = B[:, rows, start : start + width]
-                    through += np.einsum("jkf,knf->jn", pull, dZ)
-            start += width
-        self._final_state = problem, state.point, through.reshape(K, D, -1)
-        return self._final_state
+        def fed(rows):
+            """Return the derivatives of cross-fitted predictions, (b, F, N)."""
+            found = [self.cross_fitted_moved(m, moved, rows) for m in range(count)]
+            return np.concatenate(found, axis=-1).transpose(0, 2, 1)
+
+        now = [self.moved_columns(k, m, moved) for k, m in enumerate(self.methods)]
+        now = np.concatenate(now, axis=-1).transpose(0, 2, 1)
+        return moved.with_fed(last, method, features, slice(0, width), now, fed)
+
+    def cross_fitted_moved(self, m, moved, rows):
+        """Return the influence on member m's cross-fitted features, (b, n, F)."""
+        tests, count, found = self.remembered.tests, len(self.estimator.estimators_), None
+        for fold, test in enumerate(tests):
+            here = np.flatnonzero(np.isin(rows, test))
+            if not len(here):
+                continue
+            k = count + m * len(tests) + fold
+            dZ = self.moved_columns(k, self.methods[m], moved, rows[here])
+            found = np.zeros((len(rows), *dZ.shape[1:])) if found is None else found
+            found[here] = dZ
+        return found
+
+    def places(self, k):
+        if k < len(self.members()) - 1:
+            return super().places(k)
+        n_features = self.data.X.shape[1]
+        if not self.estimator.passthrough:
+            return np.arange(0), 0
+        return None, self.estimator.final_estimator_.n_features_in_ - n_features
 
     # ---------------------------------------------------------------- removal
 
-    def combine(self, estimator, kept, method):
+    def combine(self, estimator, data, tests, method, *, kept=None, remember=False):
         if method == "influence":
             raise UnsupportedEstimatorError(
                 f"Removal from {self.name} fits the final estimator again, because all of its "
                 "features move: use method='newton' or 'exact'."
             )
-        data = self.data
         members = type(self)(estimator).members()
-        Z = self.cross_fitted(members, data, self.remembered.tests)[kept]
-        rest = data.without(np.flatnonzero(~kept))
-        final = self.parts[-1]
-        weight = final.weight(self.sample_weight)[kept]
-        model = final.member._problem("leave_out_loss").model_on(
-            self.features_of(Z, rest.X), self.codes(rest.y), weight, method
+        Z = self.cross_fitted(members, data, tests)
+        final, weight = self.parts[-1], data.params["sample_weight"]
+        weight = np.ones(data.n_rows) if weight is None or not final.reached else weight
+        model = self.refit_model(
+            final.member,
+            self.features_of(Z, data.X),
+            self.codes(data.y),
+            weight,
+            method,
+            kept,
+            remember=remember,
         )
         if model is None:
             return False

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from sklearn.utils.metaestimators import available_if
 
-__all__ = ["HasProblem", "available", "composite_last", "why_not", "why_not_composite"]
+__all__ = ["HasProblem", "available", "why_not", "why_not_composite"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -99,12 +99,4 @@ def why_not_composite(composite, name):
         f"{type(composite).__name__} has no {name}, because it has several models and no "
         "vector of parameters of its own. Ask one of the models that it holds, or use "
         "influence_loss, influence_prediction or the leave_out methods."
-    )
-
-
-def composite_last(name):
-    """Return why a pipeline that ends in an estimator around others has no influence."""
-    return (
-        f"A pipeline that ends in a {name} has no influence as a whole. Put the steps into "
-        f"the {name} instead: fit it on estimators that are pipelines."
     )

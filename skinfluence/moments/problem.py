@@ -79,6 +79,9 @@ class MomentQuery:
 class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
     """The problem for an estimator whose parameters are means, variances and counts."""
 
+    #: Refits need no start.
+    nearby_factor = None
+
     def of(self, estimator):
         return MomentProblem(estimator)
 

@@ -62,7 +62,7 @@ class RefitAnswers:
         self.responses.limit(other.estimator)
         return self.as_model(other.estimator)
 
-    def model_on(self, X, y, sample_weight, method):
+    def model_on(self, X, y, sample_weight, method, *, is_near=False):
         """Return a copy of the model fitted on other rows, None if it has no optimum there.
 
         Parameters
@@ -75,13 +75,29 @@ class RefitAnswers:
             Weights.
         method : {"newton", "exact", "refit"}
             Accuracy; "refit" lets scikit-learn fit it.
+        is_near : bool, default=False
+            Whether most rows are present ones, with features that changed little.
         """
         rows = self.transform(X)
         if method == "refit":
             fresh = self.refit_by_solver(rows, y, sample_weight)
         else:
-            fresh = self.refit_near(rows, y, sample_weight, method)
+            columns, factor = None, self.nearby_factor if is_near else None
+            if rows.shape[1] != self.parameters.layout(self.estimator).n_features:
+                columns = np.full(rows.shape[1], -1)
+            fresh = self.refit_near(rows, y, sample_weight, method, columns, factor)
         return None if fresh is None else self.as_model(fresh.estimator)
+
+    @property
+    def nearby_factor(self):
+        """The model's H^-1 for nearby refits, None if it has no curvature."""
+        objective = self.objective
+        if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
+            return None
+        try:
+            return self.state("auto", quiet=True).factor
+        except SingularHessianError:
+            return None
 
     def as_model(self, estimator):
         """Return the model to hand out for another estimator: the estimator itself."""

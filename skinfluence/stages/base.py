@@ -112,6 +112,8 @@ class Stage(ABC):
     has_influence = True
     #: Whether `fit_transform` returns other training rows than `apply`.
     is_cross_fitted = False
+    #: Whether to pull back once for each parameter, however few the scalars are.
+    is_costly = False
 
     def __init__(self, transformer, X, y=None, weight=None):
         self.transformer = transformer

@@ -1,7 +1,10 @@
 """Influence and removal for a pipeline's whole fit, see `sweep`."""
 
+from skinfluence.whole.before import StepsBefore
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.gamma import gamma_problem
+from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
+from skinfluence.whole.members import make_member
 from skinfluence.whole.problem import (
     PipelineProblem,
     WholeProblem,
@@ -12,11 +15,18 @@ from skinfluence.whole.problem import (
 )
 
 __all__ = [
+    "Behind",
+    "Beside",
+    "Fed",
     "PipelineProblem",
+    "Shared",
+    "StagesBefore",
+    "StepsBefore",
     "TrainingData",
     "WholeProblem",
     "gamma_problem",
     "give_data",
+    "make_member",
     "pipeline_problem",
     "take_rows",
     "training_data",

@@ -40,10 +40,10 @@ class MomentSweep(Sweep):
         _, gM = data.model.pull(*data.sums, data.centres, V)
         yield from data.cotangents(gM)
 
-    def extra(self, V, samples):
+    def derivative(self, V, samples):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
-        return self.chain.row_influences(self.with_samples(cs, samples)) * self.scale
+        return self.chain.row_influences(self.with_samples(cs, samples))
 
 
 class MomentWholeInfluence(WholeInfluence):

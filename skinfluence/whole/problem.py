@@ -1,19 +1,14 @@
 """Problems for a fitted pipeline: its last step alone, or the whole fit."""
 
-import copy
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from sklearn import config_context
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-from sklearn.utils.metadata_routing import process_routing
 
 from skinfluence.column_scales import ColumnScales
 from skinfluence.exceptions import (
-    SingularHessianError,
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
@@ -21,9 +16,8 @@ from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
 from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
-from skinfluence.stages.registry import learns_from_rows, make_chain
+from skinfluence.stages.registry import learns_from_rows
 from skinfluence.steps import (
-    feature_names,
     innermost,
     name_rows,
     param_names,
@@ -32,16 +26,16 @@ from skinfluence.steps import (
     routing_enabled,
     row_names,
     steps_of,
-    transform,
 )
 from skinfluence.supervised import names_of_learners
+from skinfluence.whole.before import OfPipeline, StepsBefore, given_names
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.reweighting import WholeReweighting
-from skinfluence.whole.sweep import GammaSweep, KernelSweep, Sweep
+from skinfluence.whole.sweep import GammaSweep, make_sweep
 
 __all__ = [
     "PipelineProblem",
@@ -55,15 +49,12 @@ __all__ = [
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 
-# Steps that contain other estimators and route metadata to them.
-_OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
-
 
 # Answers that take the whole fit into account.
 _CHAPTERS = (WholeInfluence, WholeRemoval, WholeReweighting, WholeCovariance)
 
 
-class _OfPipeline:
+class _OfPipeline(OfPipeline):
     """The last step's problem for raw samples. List this mixin before the problem class.
 
     Parameters
@@ -77,31 +68,15 @@ class _OfPipeline:
         self.pipe = pipe
 
     @property
-    def data(self):
-        """The pipeline's `TrainingData`, None if they are unknown."""
-        return vars(self.pipe).get("training_data_")
-
-    @property
     def fitted_model(self):
         """The fitted object as users have it: the pipeline."""
         return self.pipe
-
-    def transform(self, X):
-        return transform(self.pipe, X)
 
     def param_names(self):
         return param_names(self.pipe)
 
     def as_model(self, estimator):
         return self.pipe_of([step for _, step in steps_of(self.pipe)], estimator)
-
-    def pipe_of(self, steps, final):
-        """Return a copy of the pipeline with other steps and without training data."""
-        pipe = copy.copy(self.pipe)
-        for name in ("training_data_", "_whole_problem"):
-            vars(pipe).pop(name, None)
-        replace_steps(pipe, steps, final)
-        return pipe
 
     def remove_samples(self, indices, **options):
         data = self.data
@@ -142,7 +117,7 @@ class NormalisedPipelineProblem(_OfPipeline, NormalisedProblem):
     """The last step's problem, for raw samples, if it is a process with normalised targets."""
 
 
-class _OfWhole:
+class _OfWhole(StepsBefore):
     """The steps before the model and their chain. List before the last step's problem.
 
     Parameters
@@ -155,9 +130,7 @@ class _OfWhole:
 
     def __init__(self, pipe):
         super().__init__(pipe)
-        self.steps = steps_of(pipe)
-        self.paths = paths_of(pipe)[:-1]
-        self.refits_are_checked = False
+        self.remember_steps()
         self.made_for = (self.data, self.objective, self.params)
 
     @staticmethod
@@ -167,13 +140,15 @@ class _OfWhole:
 
     def is_current(self):
         """Return whether the pipeline is in the state that this problem was made for."""
-        steps = steps_of(self.pipe)
-        same = len(steps) == len(self.steps) and innermost(self.pipe) is self.estimator
-        same &= all(a is b for (_, a), (_, b) in zip(steps, self.steps, strict=False))
+        same = self.has_same_steps and innermost(self.pipe) is self.estimator
         data, objective, params = self.made_for
         if not same or data is not self.data or self.objective is not objective:
             return False
         return np.array_equal(self.params, params)
+
+    @property
+    def fitted_rows(self):
+        return self.parameters.rows_of_X(self.objective, np.arange(self.data.n_rows))
 
     def learns(self, method):
         """Return whether any step, or the kernel, depends on the training samples.
@@ -196,49 +171,6 @@ class _OfWhole:
             return self.gamma_moves or self.chain.has_influence
         return True
 
-    @cached_property
-    def chain(self):
-        """The stages before the model."""
-        weights = []
-        for (_, step), params in zip(self.steps, self.step_params(self.data), strict=True):
-            given = _given(params)
-            if given - {"sample_weight"} or (given and isinstance(step, _OF_OTHERS)):
-                raise UnsupportedEstimatorError(
-                    f"No derivative is known of the fit of {type(step).__name__} with "
-                    f"{', '.join(sorted(given))}. The methods that remove samples "
-                    "(leave_out_*, remove_samples) fit it again and need none."
-                )
-            weight = params.get("sample_weight")
-            weights.append(None if weight is None else np.asarray(weight, np.float64))
-        return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
-
-    def step_params(self, data):
-        """Return the `fit` metadata for each step, a list of dict."""
-        if not data.params:
-            return [{} for _ in self.steps]
-        if not data.routing:
-            return [
-                {
-                    key.removeprefix(f"{path}__"): value
-                    for key, value in data.params.items()
-                    if key.startswith(f"{path}__")
-                }
-                for path in self.paths
-            ]
-        with config_context(enable_metadata_routing=True):
-            before = Pipeline(self.steps)
-            names = before.get_metadata_routing().consumes("fit_transform", data.params)
-            given = {name: data.params[name] for name in names}
-            routed = process_routing(before, "fit_transform", **given)
-            empty = {"fit_transform": {}}
-            steps = [routed.get(name, empty) for name, _ in self.steps]
-            return [{**step.get("fit", {}), **step["fit_transform"]} for step in steps]
-
-    @cached_property
-    def feature_names(self):
-        """Names for the model's features, None if the steps do not provide them."""
-        return feature_names(Pipeline(self.steps))
-
     def refuse_supervised(self, method):
         """Raise if a step uses the targets."""
         names = names_of_learners(self.steps)
@@ -249,7 +181,7 @@ class _OfWhole:
                 "step with sklearn.frozen.FrozenEstimator."
             )
 
-    def model_on(self, X, y, sample_weight, method):
+    def model_on(self, X, y, sample_weight, method, *, is_near=False):
         """Return the pipeline fitted on other rows, see `Problem.model_on`."""
         given = None if np.all(sample_weight == 1) else sample_weight
         data = training_data(self.pipe, X, y, given)
@@ -298,7 +230,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         smooth = not form.loss.is_piecewise_linear and form.l1_support is None
         if design.has_metric or not smooth or form.minimum_norm is not None:
             return None
-        weighted = any(_given(params) for params in self.step_params(self.data))
+        weighted = any(given_names(params) for params in self.step_params(self.data))
         if weighted or objective.offset is not None:
             return None
         free = design.fit_intercept and not objective.penalty[:, -1].any()
@@ -316,33 +248,21 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     @cached_property
     def factor(self):
         """The model's H^-1 for nearby refits, None if it has no curvature."""
-        objective = self.objective
-        if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
-            return None
-        try:
-            return self.state("auto", quiet=True).factor
-        except SingularHessianError:
-            return None
+        return self.nearby_factor
 
     def sweep(self, hessian_solver):
         """Return the sweep at the model's current parameters."""
-        state = self.state(hessian_solver, quiet=True)
-        objective = state.point.objective
-        if objective.design.has_metric:
-            self.parameters.check_perturbable(objective)  # the kernel needs a derivative
-            kind = KernelSweep if self.chain.has_influence else GammaSweep
-            return kind(state.point, state.factor, self)
-        if objective.formulation.loss.is_piecewise_linear:
-            raise UnsupportedEstimatorError(
-                f"Influence of {self.name} through steps that learn from the "
-                "samples: a linear model does not know how hard a row at a kink of its loss "
-                "pulls. Use SVC or SVR with kernel='linear', a smooth loss, or the methods "
-                "that remove samples (leave_out_*), which fit the steps again."
-            )
-        point = state.point
+        if self.objective.design.has_metric and not self.chain.has_influence:
+            state = self.state(hessian_solver, quiet=True)
+            return GammaSweep(state.point, state.factor, self)
+        sweep = make_sweep(self, hessian_solver, self)
         if self.scaled is not None:
-            point = self.scaled.objective.at(point.theta)
-        return Sweep(point, state.factor, self)
+            sweep.point = self.scaled.objective.at(sweep.point.theta)
+        return sweep
+
+    def of_rows(self, values):
+        """Return derivatives in the model's rows as derivatives in the pipeline's, (m, n)."""
+        return values
 
 
 class MomentWholeProblem(  # type: ignore[misc]
@@ -410,8 +330,3 @@ def training_data(pipe, X, y, sample_weight=None):
         name = "sample_weight" if routing_enabled() else f"{paths_of(pipe)[-1]}__sample_weight"
         params = {name: sample_weight}
     return TrainingData(X, y, params)
-
-
-def _given(params):
-    """Return the metadata names whose value is not None."""
-    return {name for name, value in params.items() if value is not None}

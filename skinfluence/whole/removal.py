@@ -7,10 +7,6 @@ refitted by scikit-learn's solver.
 """
 
 import numpy as np
-from scipy import sparse
-from sklearn import config_context
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence import removal
@@ -19,16 +15,12 @@ from skinfluence.checks import check_count, check_option, check_refine, prepare_
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
-from skinfluence.steps import feature_names, param_names, random_steps
+from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.metrics import WholeMetrics
 from skinfluence.whole.refits import FirstOrder, Refit
 
 __all__ = ["WholeRemoval"]
-
-# If the transformed training rows have a larger relative difference, refitted transformers
-# do not reproduce the fitted ones.
-_SAME = 1e-6
 
 
 class WholeRemoval(WholeMetrics):
@@ -325,47 +317,6 @@ class WholeRemoval(WholeMetrics):
         model = self.refit_near(X, data.y, weight, method, columns, self.factor)
         return None if model is None else Refit(before, model)
 
-    def refit_before(self, data):
-        """Return (transformers, transformed rows) from clones fitted on data."""
-        before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
-        if data.routing:
-            consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
-            params = {name: data.params[name] for name in consumed}
-        else:
-            params = {
-                f"{name}__{key}": value
-                for (name, _), given in zip(self.steps, self.step_params(data), strict=True)
-                for key, value in given.items()
-            }
-        with config_context(enable_metadata_routing=data.routing):
-            return before, before.fit_transform(data.X, data.y, **params)
-
-    def check_refits(self):
-        """Raise or warn if refitted transformers differ from the fitted ones."""
-        if self.refits_are_checked:
-            return
-        _, again = self.refit_before(self.data)
-        fitted = self.parameters.rows_of_X(self.objective, np.arange(self.data.n_rows))
-        difference = np.inf
-        if again.shape == fitted.shape:
-            gap = abs(_plain(again) - _plain(fitted))
-            difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
-        if not difference <= _SAME:
-            names = random_steps(self.pipe)
-            if names:
-                raise UnsupportedEstimatorError(
-                    f"A refit of {', '.join(names)} is random: set random_state to a number "
-                    "and fit the pipeline again, or freeze the fitted step with "
-                    "sklearn.frozen.FrozenEstimator."
-                )
-            warn(
-                "The transformers, fitted again on the training data, return other values "
-                f"(relative difference {difference:.2g}): X, y and sample_weight are not what "
-                "the pipeline was fitted on, or its parameters were changed since. Results "
-                "are those of the present data and parameters."
-            )
-        self.refits_are_checked = True
-
     def _columns(self, before, X):
         """Return the current position for each refitted feature, None if they are equal."""
         names = feature_names(before)
@@ -422,13 +373,3 @@ class WholeRemoval(WholeMetrics):
     def _refitted_by_solver(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
         return self._matched(self.without(rows, "refit"), rows)
-
-
-def _plain(X):
-    """Return rows as an array or a sparse matrix."""
-    return X if sparse.issparse(X) else np.asarray(X)
-
-
-def _unfitted(step):
-    """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
-    return step if step is None or isinstance(step, str) else clone(step)

@@ -25,7 +25,34 @@ from skinfluence.products import multiply
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = ["GammaSweep", "KernelSweep", "Sample", "Sweep"]
+__all__ = ["GammaSweep", "KernelSweep", "Sample", "Sweep", "make_sweep"]
+
+
+def make_sweep(problem, hessian_solver, whole):
+    """Return the sweep at a model's current parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model's problem.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    whole : object
+        The fit around it, see `Sweep`.
+    """
+    state = problem.state(hessian_solver, quiet=True)
+    objective = state.point.objective
+    if objective.design.has_metric:
+        problem.parameters.check_perturbable(objective)  # the kernel needs a derivative
+        return KernelSweep(state.point, state.factor, whole)
+    if objective.formulation.loss.is_piecewise_linear:
+        raise UnsupportedEstimatorError(
+            f"Influence of {problem.name} through steps that learn from the "
+            "samples: a linear model does not know how hard a row at a kink of its loss "
+            "pulls. Use SVC or SVR with kernel='linear', a smooth loss, or the methods "
+            "that remove samples (leave_out_*), which fit the steps again."
+        )
+    return Sweep(state.point, state.factor, whole)
 
 
 class Sample(NamedTuple):
@@ -53,8 +80,9 @@ class Sweep:
     ----------
     point, factor : Point, Factor
         The model's objective at its parameters, and H^-1.
-    whole : WholeFit
-        Has the `chain` with all steps before the model, and the model's training rows.
+    whole : object
+        The fit around the model: `chain`, the stages or other inputs before it; `gamma_moves`
+        and `parameters`; `of_rows`, from the model's rows to the fit's.
     """
 
     def __init__(self, point, factor, whole):
@@ -88,7 +116,11 @@ class Sweep:
         return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
 
     def extra(self, V, samples):
-        """Return S/w_i times the stages' contribution for m scalars, (m, n).
+        """Return S/w_i times the stages' contribution for m scalars, (m, n)."""
+        return self.derivative(V, samples) * self.scale
+
+    def derivative(self, V, samples):
+        """Return the stages' contribution to dQ/dm_i for m scalars Q, (m, n).
 
         Parameters
         ----------
@@ -98,7 +130,7 @@ class Sweep:
             The rows at which each scalar is evaluated.
         """
         m, (K, D) = len(V), self.point.theta.shape
-        known = m > K * D or self._of_params is not None
+        known = self.chain.is_costly or m > K * D or self._of_params is not None
         if known:
             # The result is linear in v: with many scalars, sweep once for each parameter.
             if self._of_params is None:
@@ -113,7 +145,7 @@ class Sweep:
         total = self.chain.row_influences(cs)
         if known:
             total += self.factor.solve_transposed(V).reshape(m, -1) @ self._of_params
-        return total * self.scale
+        return total
 
     def with_samples(self, cs, samples):
         """Return cotangents on the statistics, with the samples' own contribution added."""
@@ -199,14 +231,14 @@ class KernelSweep(Sweep):
         ]
         return np.array(gradients)
 
-    def extra(self, V, samples):
+    def derivative(self, V, samples):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
         total = self.chain.row_influences(self.with_samples(cs, samples))
         slopes = self._gamma_slopes(V, samples)
         if slopes.any():
-            total += slopes[:, None] * self._gamma_in_weight()
-        return total * self.scale
+            total = total + self.whole.of_rows(slopes[:, None] * self._gamma_in_weight())
+        return total
 
     def training_cotangents(self, V, samples):
         point, objective = self.point, self.point.objective

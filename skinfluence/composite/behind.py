@@ -1,0 +1,315 @@
+"""A pipeline that ends in a composite: the steps are stages that all members share.
+
+Influence is the composite's for fixed steps, plus the part that comes through its features,
+see `whole.inputs`. Removal fits the steps again, and then the composite's members on the rows
+that they return, with the composite's folds and draws as they were.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from sklearn.base import clone
+
+from skinfluence.composite.influence import CompositeInfluence
+from skinfluence.composite.moved import Moved, Staged, add
+from skinfluence.composite.refits import copied
+from skinfluence.composite.removal import CompositeRemoval, bytes_of
+from skinfluence.composite.reweighting import CompositeReweighting
+from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
+from skinfluence.groups import check_indices
+from skinfluence.methods.available import HasProblem
+from skinfluence.stages import learns_from_rows
+from skinfluence.steps import innermost, replace_steps, row_names, steps_of
+from skinfluence.whole import (
+    StagesBefore,
+    StepsBefore,
+    TrainingData,
+    give_data,
+    take_rows,
+    training_data,
+)
+
+__all__ = ["BehindSteps"]
+
+
+class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeReweighting):
+    """The problem for a pipeline that ends in a composite; samples are raw.
+
+    Parameters
+    ----------
+    pipe : Pipeline
+        The fitted pipeline, ours or scikit-learn's.
+    """
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+        self.estimator = innermost(pipe)
+        self.inner = self.estimator._problem()
+        self.remember_steps()
+        self.made_for = (super().data, self.inner.remembered)
+
+    def is_current(self):
+        """Return whether the pipeline is in the state that this problem was made for."""
+        data, remembered = self.made_for
+        same = self.has_same_steps and innermost(self.pipe) is self.estimator
+        return same and data is super().data and remembered is self.inner.remembered
+
+    # ---------------------------------------------------------------- the fit
+
+    @property
+    def fitted_model(self):
+        """The fitted object as users have it: the pipeline."""
+        return self.pipe
+
+    @property
+    def data(self):
+        """The pipeline's `TrainingData`; raises if they are missing."""
+        self.inner.parts  # noqa: B018  # raises if the last step lacks its own
+        data = super().data
+        if data is None:
+            remedy = "Call set_training_data(X, y, sample_weight) to give them."
+            if not isinstance(self.pipe, HasProblem):  # scikit-learn's
+                remedy = "Use skinfluence.from_fitted(pipe, X, y)."
+            raise TrainingDataMissingError(
+                f"This pipeline does not hold its raw training samples. {remedy}"
+            )
+        if data.n_rows != self.inner.n_rows:
+            raise TrainingDataMissingError(
+                f"The last step has {self.inner.n_rows} training samples, and its pipeline "
+                f"has {data.n_rows}: the last step was changed by itself. Give the pipeline "
+                "what it was fitted on by its set_training_data(X, y, sample_weight)."
+            )
+        return data
+
+    @property
+    def fitted_rows(self):
+        return self.inner.data.X
+
+    @property
+    def name(self):
+        """The composite class's name."""
+        return self.inner.name
+
+    @property
+    def is_classifier(self):
+        """Whether the composite is a classifier."""
+        return self.inner.is_classifier
+
+    @property
+    def parts(self):
+        """The composite's members with their rows."""
+        return self.inner.parts
+
+    @property
+    def sample_weight(self):
+        """The training rows' weights in the composite, (n,)."""
+        return self.inner.sample_weight
+
+    @property
+    def n_rows(self):
+        """The number of training samples."""
+        return self.inner.n_rows
+
+    @property
+    def index(self):
+        """The training samples' names, None without names."""
+        data = super().data
+        return None if data is None else row_names(data.X)
+
+    @property
+    def training_target(self):
+        """The training targets as passed to `fit`."""
+        return self.data.y
+
+    def refuse_dask(self, method, *arguments, **options):
+        """Raise if a method gets dask arrays."""
+        self.inner.refuse_dask(method, *arguments, **options)
+
+    # ---------------------------------------------------------------- losses, responses
+
+    @property
+    def loss_method(self):
+        """The response used in the loss, see `CompositeInfluence`."""
+        return self.inner.loss_method
+
+    def loss(self, value, y):
+        """Return losses (q,) for responses, and their derivatives in the responses."""
+        return self.inner.loss(value, y)
+
+    def response(self, X, method):
+        """Return one response for raw samples."""
+        return getattr(self.pipe, method)(X)
+
+    def response_method(self, response_method):
+        """Return the requested response, or raise if it has no influence."""
+        return self.inner.response_method(response_method)
+
+    def sample_loss(self, X, y):
+        return self.inner.sample_loss(self.transform(X), y)
+
+    # ---------------------------------------------------------------- influence
+
+    @cached_property
+    def staged(self):
+        """The `Staged` members for each solver, a dict."""
+        return {}
+
+    def moved(self, X, options):
+        """Return the members' derivatives through the steps, None if these learn nothing."""
+        data = self.data
+        if not self.chain.has_influence:
+            return None
+        solver = options["hessian_solver"]
+        if solver not in self.staged:
+            w = self.sample_weight
+            if (w == 0).any():
+                warn(
+                    f"{int(np.sum(w == 0))} training sample(s) with a weight of 0 have no "
+                    "influence, which is the derivative in a weight that only the model has: "
+                    "their entries are NaN. Their removal (leave_out_*) is defined."
+                )
+            scale = w.sum() / np.where(w > 0, w, np.nan)
+            inputs = StagesBefore(self.chain, data.X, scale)
+            self.staged[solver] = Staged(self.inner, inputs, solver)
+        handles = [take_rows(X, [q]) for q in range(X.shape[0])]
+        return Moved(self.staged[solver], self.transform(X), handles)
+
+    def influence_on_losses(self, X, y, options):
+        moved, rows = self.moved(X, options), self.transform(X)
+        found = self.inner.influence_on_losses(rows, y, options)
+        return found if moved is None else found + self.inner.moved_losses(rows, y, moved)
+
+    def influence_on_responses(self, X, method, options):
+        moved, rows = self.moved(X, options), self.transform(X)
+        found = self.inner.influence_on_responses(rows, method, options)
+        return found if moved is None else add(found, self.inner.tangent(rows, method, moved))
+
+    # ---------------------------------------------------------------- refits
+
+    @property
+    def model_bytes(self):
+        """Memory in bytes for a copy of the members, with the rows that refits hold."""
+        rows = bytes_of(self.inner.data.X) * len(self.parts) if self.learns else 0
+        return self.inner.model_bytes + rows
+
+    @property
+    def learns(self):
+        """Whether any step depends on the training samples."""
+        return any(learns_from_rows(step) for _, step in self.steps)
+
+    def models_without(self, groups, method, **options):
+        fixed = not self.learns and not (method == "influence" and self.inner.moves_as_one)
+        if not fixed:
+            if method != "influence":
+                self.check_refits()
+            return self.refits_without(groups, method, **options)
+        steps = [step for _, step in self.steps]
+        models = self.inner.models_without(groups, method, **options)
+        return [None if model is None else self.pipe_of(steps, model) for model in models]
+
+    def refit_without(self, rows, method, *, remember=False):
+        kept = np.ones(self.data.n_rows, dtype=bool)
+        kept[rows] = False
+        data = self.data.take(np.flatnonzero(kept))
+        weight = self.inner.data.params["sample_weight"]
+        weight = None if weight is None else weight[kept]
+        drawn, tests = self.inner.rest(kept)
+        return self.refit(data, weight, drawn, tests, method, kept=kept, remember=remember)
+
+    def refit(self, data, weight, drawn, tests, method, *, kept=None, remember=False):
+        """Return the pipeline fitted on other raw data, None if there is no such fit.
+
+        See `CompositeProblem.refit`; `weight` (n,) or None is for the composite.
+        """
+        before, X = self.refit_before(data)
+        rows = TrainingData(X, data.y, {"sample_weight": weight})
+        final = self.inner.refit(rows, drawn, tests, method, kept=kept, remember=remember)
+        if final is None:
+            return None
+        pipe = self.pipe_of(steps_in(before), final)
+        if remember:
+            give_data(pipe, data)
+        return pipe
+
+    def model_on(self, X, y, sample_weight, method, kept=None, *, remember=False):
+        """Return the pipeline fitted on other rows, see `Problem.model_on`."""
+        weight = None if np.all(sample_weight == 1) else sample_weight
+        data = training_data(self.pipe, X, y, weight)
+        if kept is None and self.inner.draws:
+            return clone(self.pipe).fit(X, y, **data.params)
+        drawn, tests = (None, None) if kept is None else self.inner.rest(kept)
+        return self.refit(data, weight, drawn, tests, method, kept=kept, remember=remember)
+
+    def check_vectors(self, sample_weight, method):
+        raise UnsupportedEstimatorError(
+            f"Other sample weights of a pipeline that ends in a {self.name}: put the steps "
+            f"into the {self.name}, whose models may be pipelines, or use the methods that "
+            "remove samples (leave_out_*)."
+        )
+
+    # ---------------------------------------------------------------- other training data
+
+    def drop_training_data(self):
+        self.inner.drop_training_data()
+        give_data(self.pipe, None)
+
+    def set_training_data(self, X, y, sample_weight=None):
+        if X is None:
+            raise ValueError("X is required: it is None.")
+        self.inner.set_training_data(self.transform(X), y, sample_weight)
+        give_data(self.pipe, training_data(self.pipe, X, y, sample_weight))
+
+    def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
+        rows = check_indices(indices, self.data.n_rows)
+        self.resolve([rows], None, method, None)
+        if not self.learns:
+            final, data = copied(self.estimator), self.data.without(rows)
+            final.remove_samples(rows, method=method, hessian_solver=hessian_solver)
+            replace_steps(self.pipe, [step for _, step in self.steps], final)
+            give_data(self.pipe, data)
+            return
+        if method == "influence":
+            raise UnsupportedEstimatorError(
+                "remove_samples of a pipeline fits its transformers again, and parameters to "
+                "first order are those for the present ones: use method='exact' or 'newton'."
+            )
+        self.check_refits()
+        refit = self.refit_without(rows, method, remember=True)
+        self.become(refit, self.data.without(rows), "Without these samples")
+
+    def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
+        y = y if hasattr(y, "shape") else np.asarray(y)
+        data, weight = self.data, self.inner.data.params["sample_weight"]
+        if sample_weight is not None or weight is not None:
+            more = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+            weight = np.concatenate([self.sample_weight, more])
+        if sample_weight is not None and not data.params:
+            data = training_data(self.pipe, data.X, data.y, self.sample_weight)
+        data = data.append(X, y, sample_weight)
+        if not self.learns:
+            final = copied(self.estimator)
+            final.add_samples(self.transform(X), y, sample_weight)
+            replace_steps(self.pipe, [step for _, step in self.steps], final)
+            give_data(self.pipe, data)
+            return
+        self.check_refits()
+        before, X = self.refit_before(data)
+        rows = TrainingData(X, data.y, {"sample_weight": weight})
+        final = self.inner.fit_again(rows)
+        refit = None if final is None else self.pipe_of(steps_in(before), final)
+        self.become(refit, data, "With these samples")
+
+    def become(self, refit, data, when):
+        """Turn the pipeline into its refit, in place; the previous steps are not changed."""
+        if refit is None:
+            raise ValueError(
+                f"{when} a class is lost, or a member of {self.name} has no optimum: the "
+                "pipeline was left as it is."
+            )
+        replace_steps(self.pipe, [step for _, step in steps_of(refit)], innermost(refit))
+        give_data(self.pipe, data)
+
+
+def steps_in(before):
+    """Return the steps of a pipeline of transformers."""
+    return [step for _, step in before.steps]

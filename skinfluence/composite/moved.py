@@ -1,0 +1,266 @@
+"""Derivatives of the members' responses, which a composite's `tangent` combines.
+
+A tangent is linear in them, so the same code serves two kinds. `Direct` has the influence of
+the composite's rows for fixed features. `Staged` has only the part that comes through the
+features, if these move with the training rows of a larger fit.
+"""
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+
+from skinfluence.composite.parts import can_move
+from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.methods import FittedMixin
+from skinfluence.steps import innermost
+from skinfluence.whole import Behind, Beside, Fed, Shared, make_member, take_rows
+
+__all__ = ["Direct", "Moved", "Staged"]
+
+
+class Moved:
+    """Derivatives of the members' responses to some queries.
+
+    Parameters
+    ----------
+    source : Direct or Staged
+        Computes them.
+    X : array-like of shape (q, d)
+        Queries.
+    handles : list of length q
+        The queries' handles, see `whole.inputs`.
+    """
+
+    def __init__(self, source, X, handles):
+        self.source = source
+        self.X = X
+        self.queries = handles
+        #: Number of training rows of the whole, N.
+        self.width = source.width
+        #: Intermediate results that do not depend on the queries.
+        self.known = source.known
+
+    def __call__(self, k, method, X=None, *, rows=None):
+        """Return the derivative of member k's response, (q, N) or (q, N, K).
+
+        Parameters
+        ----------
+        k : int
+            The member's position.
+        method : str
+            The response.
+        X : array-like or None, default=None
+            Samples in place of the queries.
+        rows : ndarray of int or None, default=None
+            Training rows that these samples are, or that take the queries' place.
+        """
+        X = self.samples(X, rows)
+        return self.source.responses(k, method, X, self.handles(rows))
+
+    def losses(self, k, y, chosen):
+        """Return the derivatives of member k's losses for chosen queries, (m, N)."""
+        X, handles = self.X, self.queries
+        if chosen is not None:
+            X, handles = take_rows(X, chosen), [handles[q] for q in chosen]
+        return self.source.losses(k, X, y, handles)
+
+    def own(self, values):
+        """Return derivatives (..., n) that do not come through the features."""
+        return self.source.own(values)
+
+    def with_fed(self, k, method, X, columns, now, fed, *, rows=None):
+        """Return the derivative of member k's response, if some columns are fed responses.
+
+        Parameters
+        ----------
+        k, method, X, rows
+            As in a call.
+        columns : slice
+            These columns.
+        now : ndarray of shape (q, F, N)
+            Their derivatives for these samples.
+        fed : callable
+            ``fed(rows)`` returns their derivatives for the member's training rows.
+        """
+        handles = list(zip(self.handles(rows), now, strict=True))
+        X = self.samples(X, rows)
+        return self.source.fed_responses(k, method, X, handles, columns, fed)
+
+    def samples(self, X, rows):
+        """Return the samples for the arguments of a call."""
+        if X is not None:
+            return X
+        return self.X if rows is None else take_rows(self.source.problem.data.X, rows)
+
+    def handles(self, rows):
+        """Return the samples' handles."""
+        return self.queries if rows is None else self.source.training_handles(rows)
+
+
+class Direct:
+    """The influence of a composite's rows on its members, for fixed features.
+
+    Parameters
+    ----------
+    problem : CompositeProblem
+        The composite.
+    options : dict
+        `hessian_solver` and `n_jobs`.
+    """
+
+    def __init__(self, problem, options):
+        self.problem = problem
+        self.options = options
+        self.known = {}
+        self.nodes = {}
+        self.width = problem.data.n_rows
+
+    def responses(self, k, method, X, handles):
+        part, weight = self.problem.parts[k], self.problem.sample_weight
+        X = self.problem.features(k, X)
+        if part.is_constant:
+            shape = np.shape(getattr(part.member, method)(X))
+            return np.zeros((shape[0], self.width, *shape[1:]))
+        found = part.member.influence_prediction(X, response_method=method, **self.options)
+        if isinstance(found, list):
+            return [part.to_composite(one, weight) for one in found]
+        return part.to_composite(found, weight)
+
+    def losses(self, k, X, y, handles):
+        part, X = self.problem.parts[k], self.problem.features(k, X)
+        found = part.member.influence_loss(X, y, **self.options)
+        return part.to_composite(found, self.problem.sample_weight)
+
+    def own(self, values):
+        return values
+
+    def training_handles(self, rows):
+        return [None] * len(rows)
+
+    def fed_responses(self, k, method, X, handles, columns, fed):
+        part, n = self.problem.parts[k], self.width
+        if k not in self.nodes:
+            w = self.problem.sample_weight
+            scale = w.sum() / np.where(w > 0, w, np.nan)
+            inputs = Fed(n, columns, part.rows, n, fed, scale)
+            self.nodes[k] = make_node(part.member, inputs, self.options["hessian_solver"])
+        through = self.nodes[k].responses(X, method, [moved for _, moved in handles])
+        return add(self.responses(k, method, X, handles), through)
+
+
+class Staged:
+    """Derivatives of a composite's members through their features alone.
+
+    Parameters
+    ----------
+    problem : CompositeProblem
+        The composite.
+    inputs : Inputs
+        Its features.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    """
+
+    def __init__(self, problem, inputs, hessian_solver):
+        self.problem = problem
+        self.inputs = inputs
+        self.hessian_solver = hessian_solver
+        self.known = {}
+        self.nodes = {}
+        self.width = inputs.width
+
+    def responses(self, k, method, X, handles):
+        part, X = self.problem.parts[k], self.problem.features(k, X)
+        if not can_move(part.member):
+            self.check_constant(part.member)
+            shape = np.shape(getattr(part.member, method)(X))
+            return np.zeros((shape[0], self.width, *shape[1:]))
+        return self.node(k, part).responses(X, method, handles)
+
+    def check_constant(self, member):
+        """Raise if a frozen member's response moves with its features."""
+        if isinstance(member, FrozenEstimator):
+            raise UnsupportedEstimatorError(
+                f"Influence of {self.problem.name} behind steps that learn from the samples: "
+                "its FrozenEstimator does not move, but its features do. Freeze the steps, "
+                "too, or use the methods that remove samples (leave_out_*)."
+            )
+
+    def losses(self, k, X, y, handles):
+        node = self.node(k, self.problem.parts[k])
+        return node.losses(self.problem.features(k, X), y, handles)
+
+    def own(self, values):
+        return np.zeros((*values.shape[:-1], self.width))
+
+    def training_handles(self, rows):
+        return [self.inputs.training_handle(row) for row in rows]
+
+    def shared(self, k, part):
+        """Return the part of member k's features that comes from the composite's."""
+        columns, start = self.problem.places(k)
+        return Shared(self.inputs, self.problem.data.X, part.rows, columns, start)
+
+    def node(self, k, part):
+        """Return member k as an object with derivatives through its features."""
+        if k not in self.nodes:
+            self.nodes[k] = make_node(part.member, self.shared(k, part), self.hessian_solver)
+        return self.nodes[k]
+
+    def fed_responses(self, k, method, X, handles, columns, fed):
+        part = self.problem.parts[k]
+        if k not in self.nodes:
+            n = self.problem.data.n_rows
+            fed = Fed(self.width, columns, part.rows, n, fed)
+            inputs = Beside(self.shared(k, part), fed)
+            self.nodes[k] = make_node(part.member, inputs, self.hessian_solver)
+        return self.nodes[k].responses(X, method, handles)
+
+
+class Nested:
+    """A composite, or a pipeline that ends in one, as a member whose features move.
+
+    Parameters
+    ----------
+    member : CompositeMixin or Pipeline
+        The fitted member.
+    inputs : Inputs
+        Its input.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    """
+
+    def __init__(self, member, inputs, hessian_solver):
+        self.whole = None
+        if innermost(member) is not member:
+            self.whole = whole = member._whole()
+            inputs = Behind(whole.chain, whole.data.X, inputs, whole.chain.has_influence)
+        self.problem = innermost(member)._problem()
+        self.source = Staged(self.problem, inputs, hessian_solver)
+
+    def moved(self, X, handles):
+        """Return (features, `Moved`) for queries."""
+        if self.whole is not None:
+            handles = [(take_rows(X, [q]), handle) for q, handle in enumerate(handles)]
+            X = self.whole.transform(X)
+        return X, Moved(self.source, X, handles)
+
+    def responses(self, X, method, handles):
+        X, moved = self.moved(X, handles)
+        return self.problem.tangent(X, method, moved)
+
+    def losses(self, X, y, handles):
+        X, moved = self.moved(X, handles)
+        return self.problem.moved_losses(X, y, moved)
+
+
+def make_node(member, inputs, hessian_solver):
+    """Return a member as an object with derivatives through its features."""
+    is_single = isinstance(innermost(member), FittedMixin)
+    return (make_member if is_single else Nested)(member, inputs, hessian_solver)
+
+
+def add(first, second):
+    """Return the sum of two derivatives, each an array or a list of them."""
+    if isinstance(first, list):
+        return [a + b for a, b in zip(first, second, strict=True)]
+    return first + second

@@ -1,0 +1,175 @@
+"""The steps before a pipeline's last one: raw samples, stages and refits."""
+
+import copy
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.metadata_routing import process_routing
+
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.stages.registry import make_chain
+from skinfluence.steps import (
+    feature_names,
+    paths_of,
+    random_steps,
+    replace_steps,
+    steps_of,
+    transform,
+)
+
+__all__ = ["OfPipeline", "StepsBefore", "given_names"]
+
+# Steps that contain other estimators and route metadata to them.
+_OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
+
+# If the transformed training rows have a larger relative difference, refitted transformers
+# do not reproduce the fitted ones.
+_SAME = 1e-6
+
+
+class OfPipeline:
+    """A problem for raw samples, with the pipeline as `pipe`."""
+
+    @property
+    def data(self):
+        """The pipeline's `TrainingData`, None if they are unknown."""
+        return vars(self.pipe).get("training_data_")
+
+    def transform(self, X):
+        return transform(self.pipe, X)
+
+    def pipe_of(self, steps, final):
+        """Return a copy of the pipeline with other steps and without training data."""
+        pipe = copy.copy(self.pipe)
+        for name in ("training_data_", "_whole_problem"):
+            vars(pipe).pop(name, None)
+        replace_steps(pipe, steps, final)
+        return pipe
+
+
+class StepsBefore(OfPipeline):
+    """A problem that takes the steps before the last one into account."""
+
+    def remember_steps(self):
+        """Store the steps as they are now."""
+        self.steps = steps_of(self.pipe)
+        self.paths = paths_of(self.pipe)[:-1]
+        self.refits_are_checked = False
+
+    @property
+    def fitted_rows(self):
+        """The transformed training rows that the last step was fitted on."""
+        raise NotImplementedError
+
+    @property
+    def has_same_steps(self):
+        """Whether the pipeline still has the steps that were stored."""
+        held, present = self.steps, steps_of(self.pipe)
+        same = len(present) == len(held)
+        return same and all(a is b for (_, a), (_, b) in zip(present, held, strict=False))
+
+    @cached_property
+    def chain(self):
+        """The stages before the model."""
+        weights = []
+        for (_, step), params in zip(self.steps, self.step_params(self.data), strict=True):
+            given = given_names(params)
+            if given - {"sample_weight"} or (given and isinstance(step, _OF_OTHERS)):
+                raise UnsupportedEstimatorError(
+                    f"No derivative is known of the fit of {type(step).__name__} with "
+                    f"{', '.join(sorted(given))}. The methods that remove samples "
+                    "(leave_out_*, remove_samples) fit it again and need none."
+                )
+            weight = params.get("sample_weight")
+            weights.append(None if weight is None else np.asarray(weight, np.float64))
+        return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
+
+    def step_params(self, data):
+        """Return the `fit` metadata for each step, a list of dict."""
+        if not (data.params and self.steps):
+            return [{} for _ in self.steps]
+        if not data.routing:
+            return [
+                {
+                    key.removeprefix(f"{path}__"): value
+                    for key, value in data.params.items()
+                    if key.startswith(f"{path}__")
+                }
+                for path in self.paths
+            ]
+        with config_context(enable_metadata_routing=True):
+            before = Pipeline(self.steps)
+            names = before.get_metadata_routing().consumes("fit_transform", data.params)
+            given = {name: data.params[name] for name in names}
+            routed = process_routing(before, "fit_transform", **given)
+            empty = {"fit_transform": {}}
+            steps = [routed.get(name, empty) for name, _ in self.steps]
+            return [{**step.get("fit", {}), **step["fit_transform"]} for step in steps]
+
+    @cached_property
+    def feature_names(self):
+        """Names for the model's features, None if the steps do not provide them."""
+        return feature_names(Pipeline(self.steps))
+
+    def refit_before(self, data):
+        """Return (transformers, transformed rows) from clones fitted on data."""
+        before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
+        if not self.steps:
+            return before, data.X
+        if data.routing:
+            consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
+            params = {name: data.params[name] for name in consumed}
+        else:
+            params = {
+                f"{name}__{key}": value
+                for (name, _), given in zip(self.steps, self.step_params(data), strict=True)
+                for key, value in given.items()
+            }
+        with config_context(enable_metadata_routing=data.routing):
+            return before, before.fit_transform(data.X, data.y, **params)
+
+    def check_refits(self):
+        """Raise or warn if refitted transformers differ from the fitted ones."""
+        if self.refits_are_checked:
+            return
+        _, again = self.refit_before(self.data)
+        fitted = self.fitted_rows
+        difference = np.inf
+        if again.shape == fitted.shape:
+            gap = abs(_plain(again) - _plain(fitted))
+            difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+        if not difference <= _SAME:
+            names = random_steps(self.pipe)
+            if names:
+                raise UnsupportedEstimatorError(
+                    f"A refit of {', '.join(names)} is random: set random_state to a number "
+                    "and fit the pipeline again, or freeze the fitted step with "
+                    "sklearn.frozen.FrozenEstimator."
+                )
+            warn(
+                "The transformers, fitted again on the training data, return other values "
+                f"(relative difference {difference:.2g}): X, y and sample_weight are not what "
+                "the pipeline was fitted on, or its parameters were changed since. Results "
+                "are those of the present data and parameters."
+            )
+        self.refits_are_checked = True
+
+
+def _plain(X):
+    """Return rows as an array or a sparse matrix."""
+    return X if sparse.issparse(X) else np.asarray(X)
+
+
+def _unfitted(step):
+    """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
+    return step if step is None or isinstance(step, str) else clone(step)
+
+
+def given_names(params):
+    """Return the metadata names whose value is not None."""
+    return {name for name, value in params.items() if value is not None}
