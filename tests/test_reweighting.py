@@ -24,6 +24,7 @@ from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeSVC
 from tests.cases import CASES, DESCENT, HINGES, LIBSVM, MOMENTS, NEWTON, data, held
+from tests.problems import consistent_problem
 from tests.test_moments import data as moment_data
 
 
@@ -199,6 +200,27 @@ def test_a_support_that_changes_is_followed_and_told():
     refit = Lasso(alpha=0.05, **DESCENT).fit(X, y, sample_weight=weight)
     np.testing.assert_allclose(found[0], refit.params_, rtol=1e-8)
     np.testing.assert_allclose(found[1], reg.params_, rtol=1e-10)
+
+
+def test_a_first_step_to_where_the_loss_is_flat_is_no_optimum():
+    problem = consistent_problem(
+        family="l1 logistic",
+        n_samples=14,
+        n_features=3,
+        rank=3,
+        scale=1e-6,
+        offset=30.0,
+        weights="some zero",
+        intercept=True,
+        strength=1e-3,
+        container="C order",
+        seed=713397379,
+    )
+    fitted, weight = problem.fit(), problem.w
+    weight[[0, 1, 2, 5, 7, 10, 11]] = 0.0  # five rows are left, nearly separated
+    newton = fitted.reweight_params(weight)[0]
+    exact = fitted.reweight_params(weight, method="exact")[0]
+    assert error(newton, exact, fitted.params_) < 1e-3
 
 
 def test_weights_without_a_model_are_nan_and_named():

@@ -162,6 +162,8 @@ class Run:
         Largest ratio between two consecutive decrements that led to a step.
     step : ndarray of shape (b, K, D)
         The last step that was taken.
+    taken : ndarray of shape (b,)
+        Number of steps that contracted.
     converged : ndarray of shape (b,)
         Whether each group has converged.
     started : ndarray
@@ -173,16 +175,18 @@ class Run:
         self.theta, self.first = stack.newton() if theta is None else (theta, first)
         self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
         self.ratio, self.step = np.full(len(stack), np.nan), np.zeros_like(self.theta)
+        self.taken = np.zeros(len(stack), dtype=np.intp)
         self.converged = np.zeros(len(stack), dtype=bool)
         finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
         self.started = np.flatnonzero(finite)
 
-    def iterate(self, active, gradients_of, tol, floor, contraction=_CONTRACTION):
+    def iterate(self, active, gradients_of, tol, floor, contraction=_CONTRACTION, least=0):
         """Take steps for the active groups while they contract; return the converged groups.
 
         A decrement d after a decrement c shows a contraction by d/c, so the next step leaves
         d^2/c. If the curvature jumps this does not hold, and d itself must be small. A
-        decrement below the floor that no longer falls is rounding.
+        decrement below the floor that no longer falls is rounding. Both count only after
+        `least` contractions.
         """
         objective = self.stack.base.point.objective
         jumps = objective.formulation.loss.has_kinks
@@ -206,12 +210,14 @@ class Run:
             ahead = decrement if jumps else decrement * ratio
             done = contracts & (ahead <= tol * self.first[active])
             done |= ~contracts & (decrement <= np.maximum(floor[active], rounding))
+            done &= self.taken[active] >= least
             moved = active[contracts]
             self.theta[moved] += step[contracts]
             arrived = self.theta[moved]
             part.take(contracts).release(arrived)
             self.theta[moved], self.step[moved] = arrived, step[contracts]
             self.last[moved] = decrement[contracts]
+            self.taken[moved] += 1
             self.slowest[moved] = slowest[contracts]
             self.converged[active[done]] = True
             goes_on = contracts & ~done

@@ -1,14 +1,20 @@
 """Removal from a model with an l1 penalty, whose support may change."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from skinfluence import l1_support
+from skinfluence import convergence, l1_support
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.base import Base
 from skinfluence.removal.stack import Stack
 
 __all__ = ["SupportBase"]
+
+
+# Rounds in which a support may change before scikit-learn refits, and the number of parameters
+# up to which this is tried.
+_ROUNDS, _FEW_PARAMETERS = 20, 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +57,56 @@ class SupportBase(Base):
         """Return (theta, converged) at other weights, see `Base.reweight`."""
         theta, converged = super().reweight(objectives, method)
         for j, objective in enumerate(objectives):
-            if not (converged[j] and l1_support.is_optimum(objective, theta[j])):
+            if converged[j] and l1_support.is_optimum(objective, theta[j]):
+                continue
+            found = self._follow(objective, theta[j] if converged[j] else self.theta)
+            if found is None:
                 self._refit(objective, theta[j])
-                converged[j] = True
+            else:
+                theta[j] = found
+            converged[j] = True
         return theta, converged
+
+    def _follow(self, objective, theta):
+        """Return the optimum on another support, None if a few rounds do not find it.
+
+        In each round parameters with a changed sign become 0, parameters that the gradient
+        pulls off 0 become free, and Newton steps find the optimum on that support.
+
+        Parameters
+        ----------
+        objective : Objective
+            F at other weights, on the present support.
+        theta : ndarray of shape (K, D)
+            Its optimum on that support, or a point nearby.
+        """
+        form = objective.formulation
+        has_l1 = bool(form.l1_support.total(objective.weight_sum).any())
+        if theta.size > _FEW_PARAMETERS or (form.loss.constant_curvature and has_l1):
+            return None  # coordinate descent on squared loss is faster
+        for _ in range(_ROUNDS):
+            support = objective.formulation.l1_support
+            gradient = objective.gradients(theta[None])[0]
+            kept = support.free & (np.sign(theta) == support.sign)
+            strong = support.pull(gradient) > support.total(objective.weight_sum)
+            enters = support.penalised & ~support.free & strong
+            sign = np.where(kept, support.sign, np.where(enters, -np.sign(gradient), 0.0))
+            theta = np.where(support.penalised & ~kept, 0.0, theta)
+            support = replace(support, sign=sign * support.penalised)
+            form = replace(objective.formulation, l1_support=support)
+            objective = replace(objective, formulation=form)
+            try:
+                polished = convergence.polish(
+                    objective, theta, self.solver, tol=1e-11, max_iter=50
+                )
+            except SingularHessianError:
+                return None
+            if not polished.converged:
+                return None
+            theta = polished.theta
+            if l1_support.is_optimum(objective, theta):
+                return theta
+        return None
 
     def _refit(self, objective, out):
         """Write scikit-learn's refit on an objective into out (K, D)."""

@@ -37,6 +37,8 @@ _WIDE = 600
 # Hessians replace it. Steps with an own Hessian have to reduce it by the second factor, or
 # else it is computed again. Without own Hessians slower steps are accepted.
 _SHARED, _OWN, _SLOW = 0.3, 0.2, 0.5
+# A first decrement of up to this many times its rounding error needs no second one.
+_SMALL = 1e3
 # Share of a step that is taken if the whole step made the gradient larger.
 _SHORTER = 0.4
 # How often own Hessians are computed before a vector continues alone.
@@ -69,6 +71,9 @@ def move_to_weights(base, objectives, method):
     theta, step = np.repeat(base.theta[None], b, axis=0), np.zeros((b, *base.theta.shape))
     converged, first = np.zeros(b, dtype=bool), np.zeros(b)
     tol = _EXACT if form.loss.constant_curvature else _TOL[method]
+    # If classes are nearly separated, a long step may end where the loss is flat. The gradient
+    # is small there, but only because the curvature is. The next step does not contract.
+    least = 0 if form.loss.constant_curvature else 1
     for own, contraction in _plan(objective):
         todo = np.flatnonzero(~converged)
         if not len(todo):
@@ -76,8 +81,14 @@ def move_to_weights(base, objectives, method):
         stack = WeightedStack(base, [objectives[j] for j in todo], theta[todo], own=own)
         run = Run(stack)
         run.first = np.maximum(run.first, first[todo])
+        run.taken[run.first <= _SMALL * stack.rounding] = 1
         run.iterate(
-            run.started, WeightedStack.gradients, tol, stack.rounding, contraction=contraction
+            run.started,
+            WeightedStack.gradients,
+            tol,
+            stack.rounding,
+            contraction=contraction,
+            least=least,
         )
         better = run.converged | (run.ratio < 1.0) | run.step.any(axis=(1, 2))
         theta[todo[better]], step[todo[better]] = run.theta[better], run.step[better]
@@ -92,18 +103,19 @@ def move_to_weights(base, objectives, method):
             converged[todo] &= stack.regular
     for j in np.flatnonzero(~converged):
         step[j] = 0.0
-        theta[j], converged[j] = _alone(base, objectives[j], theta[j], first[j], tol)
+        theta[j], converged[j] = _alone(base, objectives[j], theta[j], first[j])
     return theta, step, converged
 
 
-def _alone(base, objective, theta, first, tol):
+def _alone(base, objective, theta, first):
     """Return (theta, converged) for one vector of weights."""
     form, design = objective.formulation, objective.design
     if form.minimum_norm is not None and design.is_dense:
         weight = objective.sample_weight
         return least_norm(design, objective.target, weight, _cutoff(objective)), True
     first = first if first > 0 else np.inf
-    return refit_objective(base, objective, theta, first=first, tol=max(tol, 1e-6))
+    # A first decrement can be huge, so it sets no goal here: the steps go to the optimum.
+    return refit_objective(base, objective, theta, first=first)
 
 
 def _cutoff(objective):
