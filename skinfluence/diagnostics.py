@@ -291,12 +291,16 @@ class RemovalMeasures:
         return self._signed_root(_ratio(squares, dispersion), -raw_gradient)
 
     def covratio(self, *, n_jobs=None):
-        """Return COVRATIO, (n,), with the leverages' sum as the number of parameters."""
+        """Return COVRATIO, (n,), with the leverages' sum as the number of parameters.
+
+        It is infinite if the row alone determines a parameter.
+        """
         remaining, share = self.remaining, self.base.point.objective.formulation.penalty_share
         if share is not None and share.any():
             remaining = _remaining_in_mean_form(self.base, n_jobs)
         grown = _ratio(self.deleted_dispersion, self.dispersion) ** self.leverage.sum(axis=0)
         ratio = _ratio(grown.prod(axis=1), remaining.prod(axis=1))
+        ratio[remaining.prod(axis=1) <= 0] = np.inf
         ratio[np.isnan(self.decrement2).any(axis=1)] = np.nan
         return ratio
 

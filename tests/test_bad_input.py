@@ -113,6 +113,7 @@ LABELLED = {
 UNLABELLED = {
     "influence_prediction": lambda e, X: e.influence_prediction(X),
     "influential_samples": lambda e, X: e.influential_samples(X, n_influential=3)[0],
+    "reweight_predict": lambda e, X: e.reweight_predict(X, np.ones(e._problem().n_rows)),
 }
 # weights of training samples
 WEIGHTED = {
@@ -148,6 +149,7 @@ BARE = {
     "self_influence": lambda e: e.self_influence(),
     "influence_summary": lambda e: summary(e),
     "dfbetas": lambda e: e.dfbetas(),
+    "reweight_params": lambda e: e.reweight_params(np.ones(e._problem().n_rows)),
     "newton_correction": lambda e: e.newton_correction(),
     "convergence_report": lambda e: e.convergence_report().correction,
     "polish": lambda e: changed(e.polish()),

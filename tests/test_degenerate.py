@@ -175,10 +175,15 @@ def samples(estimator):
 
 
 def summary(estimator):
-    """Return all measures; residuals are infinite where the loss has no curvature."""
-    measures = dict(estimator.influence_summary())
-    residual = measures.pop("studentized_residual")
-    return np.array([*measures.values(), np.where(np.isinf(residual), 0.0, residual)])
+    """Return all measures.
+
+    Residuals are infinite where the loss has no curvature, and COVRATIO is where only one row
+    determines a parameter.
+    """
+    measures = estimator.influence_summary()
+    for name in ("studentized_residual", "standardized_residual", "covratio"):
+        measures[name] = np.where(np.isinf(measures[name]), 0.0, measures[name])
+    return np.array(list(measures.values()))
 
 
 def predictions(estimator):

@@ -340,6 +340,9 @@ class InfluenceAnswers(RankedSamples):
 
     def any_targets(self, X):
         """Return valid targets for queries in a dask array whose targets do not matter."""
+        n_labels = getattr(self.formulation.target, "n_labels", None)
+        if n_labels is not None:
+            return np.zeros((X.shape[0], n_labels))
         if self.is_classifier:
             return np.repeat(self.estimator.classes_[:1], X.shape[0])
         shape = X.shape[:1] if self.has_flat_target else (X.shape[0], len(self.theta))

@@ -38,9 +38,9 @@ def is_cheap(objective):
 
 def agrees(difference, objective, fit):
     """Return whether a difference is as small as if the data were the fit's."""
-    single = np.finfo(np.float32).eps
-    eps = max(fit.eps, np.finfo(objective.design.X.dtype).eps)
-    return difference <= (_SINGLE if eps >= single else _DIFFERENCE)
+    dtype = objective.design.X.dtype
+    eps = max(fit.eps, np.finfo(dtype).eps if dtype.kind == "f" else 0.0)
+    return difference <= (_SINGLE if eps >= np.finfo(np.float32).eps else _DIFFERENCE)
 
 
 def is_unmoved(objective, theta):

@@ -22,12 +22,14 @@ class WholeCovariance:
     def covariance(self, kind, groups, hessian_solver, n_jobs):
         if kind == "hessian":  # the model's own, which is that of its fixed features
             return super().covariance(kind, groups, hessian_solver, n_jobs)
-        groups = self.resolve(groups, None, "newton", None)
-        groups.partition()
         options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
         if kind == "jackknife":
+            groups = self.resolve(groups, None, "newton", None)
+            groups.partition()
             moved = self._params_without(groups, "newton", **options) - self.params
         else:
+            groups = self.groups_for(groups)
+            groups.partition()
             influence = self.influence_params(**options)
             members = [groups.rows(group) for group in range(len(groups))]
             moved = np.array([self._summed(influence, rows) for rows in members])
