@@ -33,6 +33,10 @@ class CalibratedProblem(CompositeProblem):
 
     path = "calibrated_classifiers_"
 
+    @property
+    def has_kinks(self):
+        return self.estimator.method == "isotonic"
+
     def members(self):
         calibrated = self.estimator.calibrated_classifiers_
         folds = vars(self.estimator).get("_fold_members", [])

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -28,7 +29,12 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, PowerTransformer, St
 from sklearn.tree import DecisionTreeClassifier
 
 import skinfluence
-from skinfluence import TrainingDataMissingError, UnsupportedEstimatorError, from_fitted
+from skinfluence import (
+    InfluenceWarning,
+    TrainingDataMissingError,
+    UnsupportedEstimatorError,
+    from_fitted,
+)
 from skinfluence.fitted import composites
 from skinfluence.inspection import (
     InfluenceDisplay,
@@ -1104,3 +1110,16 @@ def test_members_whose_features_move_need_a_derivative_in_them():
         frozen_steps = FrozenEstimator(StandardScaler().fit(X))
         again = from_fitted(make_pipeline(frozen_steps, last).fit(X, y), X, y)
         assert np.isfinite(again.influence_loss(X[:1], y[:1])).all()
+
+
+def test_isotonic_calibration_behind_steps_warns_of_its_kinks():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[50:], y[50:]
+    model = CalibratedClassifierCV(LOGISTIC, method="isotonic", cv=3)
+    pipe = from_fitted(make_pipeline(StandardScaler(), model).fit(X, y), X, y)
+    with pytest.warns(InfluenceWarning, match="is isotonic: its blocks meet at kinks"):
+        pipe.influence_loss(X[:2], y[:2])
+    plain = from_fitted(make_pipeline(Normalizer(), model).fit(X, y), X, y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The .* is isotonic")
+        plain.influence_loss(X[:2], y[:2])

@@ -139,9 +139,7 @@ class Direct:
     def fed_responses(self, k, method, X, handles, columns, fed):
         part, n = self.problem.parts[k], self.width
         if k not in self.nodes:
-            w = self.problem.sample_weight
-            scale = w.sum() / np.where(w > 0, w, np.nan)
-            inputs = Fed(n, columns, part.rows, n, fed, scale)
+            inputs = Fed(n, columns, part.rows, n, fed)
             self.nodes[k] = make_node(part.member, inputs, self.options["hessian_solver"])
         through = self.nodes[k].responses(X, method, [moved for _, moved in handles])
         return add(self.responses(k, method, X, handles), through)
@@ -233,7 +231,7 @@ class Nested:
         self.whole = None
         if innermost(member) is not member:
             self.whole = whole = member._whole()
-            inputs = Behind(whole.chain, whole.data.X, inputs, whole.chain.has_influence)
+            inputs = Behind(whole.chain, whole.data.X, inputs)
         self.problem = innermost(member)._problem()
         self.source = Staged(self.problem, inputs, hessian_solver)
 

@@ -45,10 +45,6 @@ class Inputs(ABC):
         """Return the derivatives in the whole's training rows for own cotangents, (m, N)."""
 
     @abstractmethod
-    def of_rows(self, values):
-        """Return derivatives (m, n) in the model's rows as those in the whole's, (m, N)."""
-
-    @abstractmethod
     def training_handle(self, row):
         """Return the handle of the model's training row as a query."""
 
@@ -81,9 +77,6 @@ class StagesBefore(Inputs):
     def row_influences(self, cs):
         return self.chain.row_influences(cs) * self.scale
 
-    def of_rows(self, values):
-        return values * self.scale
-
     def training_handle(self, row):
         return training_row(self.chain, self.X, row)
 
@@ -101,15 +94,12 @@ class Behind(Inputs):
         The pipeline's training rows.
     outer : Inputs
         The pipeline's input.
-    has_own_rows : bool
-        Whether the pipeline's own derivatives have all that `of_rows` would add.
     """
 
-    def __init__(self, chain, X, outer, has_own_rows):
+    def __init__(self, chain, X, outer):
         self.chain = chain
         self.X = X
         self.outer = outer
-        self.has_own_rows = has_own_rows
         self.width = outer.width
         self.is_costly = outer.is_costly
 
@@ -135,9 +125,6 @@ class Behind(Inputs):
         through = self._pull_outer(fits)
         total = [add(c, more) for (_, c), more in zip(cs, through, strict=True)]
         return self.outer.row_influences(total)
-
-    def of_rows(self, values):
-        return self.outer.of_rows(0.0 * values if self.has_own_rows else values)
 
     def training_handle(self, row):
         return training_row(self.chain, self.X, row), self.outer.training_handle(row)
@@ -228,11 +215,6 @@ class Shared(Inputs):
     def row_influences(self, cs):
         return self.outer.row_influences(cs)
 
-    def of_rows(self, values):
-        if not self.has_all_rows:
-            values = self._sum_at_rows(values.T).T
-        return self.outer.of_rows(values)
-
     def training_handle(self, row):
         return self.outer.training_handle(self.rows[row])
 
@@ -252,19 +234,16 @@ class Fed(Inputs):
         The number of the composite's training rows.
     moved : callable
         ``moved(rows)`` returns the columns' derivatives for training rows, (b, F, N).
-    scale : ndarray of shape (N,) or None, default=None
-        Factors S/w_i for `of_rows`; None beside other inputs.
     """
 
     is_costly = True
 
-    def __init__(self, width, columns, rows, n_rows, moved, scale=None):
+    def __init__(self, width, columns, rows, n_rows, moved):
         self.width = width
         self.columns = columns
         self.rows = rows
         self.n_rows = n_rows
         self.moved = moved
-        self.scale = scale
 
     def pull_training_factors(self, factors):
         pulls = []
@@ -288,13 +267,6 @@ class Fed(Inputs):
 
     def row_influences(self, cs):
         return np.array([np.zeros(self.width) if c is None else c for c in cs])
-
-    def of_rows(self, values):
-        out = np.zeros((self.width, len(values)))
-        if self.scale is not None:
-            np.add.at(out, self.rows, values.T)
-            out *= self.scale[:, None]
-        return out.T
 
     def training_handle(self, row):
         return self.moved(self.rows[[row]])[0]
@@ -326,9 +298,6 @@ class Beside(Inputs):
     def row_influences(self, cs):
         columns = zip(*[(None, None) if c is None else c for c in cs], strict=True)
         return sum(p.row_influences(list(c)) for p, c in zip(self.parts, columns, strict=True))
-
-    def of_rows(self, values):
-        return np.zeros((len(values), self.width))  # in the derivative for fixed features
 
     def training_handle(self, row):
         return tuple(part.training_handle(row) for part in self.parts)

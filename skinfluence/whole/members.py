@@ -39,8 +39,8 @@ class Member:
         self.is_pipeline = innermost(model) is not model
         if self.is_pipeline:
             self.problem = whole = model._whole()
-            learns = whole.learns("influence_loss")
-            self.chain = Behind(whole.chain, whole.data.X, inputs, learns)
+            whole.learns("influence_loss")  # raises if the last step was changed by itself
+            self.chain = Behind(whole.chain, whole.data.X, inputs)
         else:
             self.problem, self.chain = model._problem(), inputs
         self.sweep = self.make_sweep(hessian_solver)
