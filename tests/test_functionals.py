@@ -189,11 +189,16 @@ def test_what_makes_no_sense_is_named():
 
 def hinges():
     X, y, _ = data("wine")
-    yield "ovr-shape", SVC(C=2.0, tol=1e-10).fit(X, y), X, y
-    yield "ovo-shape", SVC(C=2.0, tol=1e-10, decision_function_shape="ovo").fit(X, y), X, y
+    yield "ovr-shape", SVC(C=2.0, gamma="auto", tol=1e-10).fit(X, y), X, y
+    yield (
+        "ovo-shape",
+        SVC(C=2.0, gamma="auto", tol=1e-10, decision_function_shape="ovo").fit(X, y),
+        X,
+        y,
+    )
     yield "one-vs-rest", LinearSVC(loss="hinge", tol=1e-8, max_iter=1_000_000).fit(X, y), X, y
     X, y, _ = data("cancer")
-    yield "binary", SVC(C=2.0, tol=1e-10).fit(X, y), X, y
+    yield "binary", SVC(C=2.0, gamma="auto", tol=1e-10).fit(X, y), X, y
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_mean_passes_a_threshold_as_in_the_refit(reg):
 
 def test_one_row_is_found_if_one_is_enough():
     X, y, _ = data("cancer")
-    clf = SVC(tol=1e-10).fit(X, y)
+    clf = SVC(gamma="auto", tol=1e-10).fit(X, y)
     gap = functionals.margin(clf, X[[3]])
     before = gap.value(clf.params_)
     single = np.array([gap.value(params) for params in clf.leave_out_params(method="exact")])

@@ -325,3 +325,14 @@ def test_sets_are_found_at_the_fitted_gamma():
     clf = SVC(tol=1e-10).fit(X, y)
     with pytest.warns(InfluenceWarning, match="gamma='scale' of the kernel"):
         most_influential_set(clf, functionals.margin(clf, X[[3]]), max_samples=2)
+
+
+def test_relabelling_is_a_difference_of_two_influences_with_a_gamma_that_moves():
+    X, y = load_iris(return_X_y=True)
+    clf = SVC(tol=1e-8).fit(X, y)
+    new = np.roll(y, 1)
+    found = clf.influence_relabel(X[:3], y[:3], y_new=new)
+    fixed = SVC(gamma=clf._gamma, tol=1e-8).fit(X, y)
+    # The kernel does not depend on the labels, so its share cancels in the difference.
+    expected = fixed.influence_relabel(X[:3], y[:3], y_new=new)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)

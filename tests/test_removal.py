@@ -454,9 +454,7 @@ def test_rounding_that_turns_a_step_uphill_is_found_out(monkeypatch):
         seed=919209695,
     )
     fitted, kept = problem.fit(), np.delete(np.arange(problem.n_samples), 11)
-    estimator = problem.unfitted()
-    estimator.class_weight = problem_of(fitted).formulation.frozen_class_weight()
-    refit = problem.fit(estimator, problem.X.tocsr()[kept], problem.y[kept], problem.w[kept])
+    refit = problem.fit(X=problem.X.tocsr()[kept], y=problem.y[kept], w=problem.w[kept])
     monkeypatch.setattr(WoodburyFactor, "rcond", property(lambda self: 1.0, lambda *_: None))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InfluenceWarning)

@@ -35,6 +35,7 @@ class ResampledProblem(CompositeProblem):
     path = "model_"
     #: The loss is the model's own.
     loss_method = None
+    draws = True
 
     def members(self):
         return [self.estimator.model_]
@@ -53,6 +54,12 @@ class ResampledProblem(CompositeProblem):
                 "training data: pass the samples of the fit."
             )
         return [(rows, None)]
+
+    def fit_again(self, data):
+        raise UnsupportedEstimatorError(
+            f"add_samples of {self.name}: {self.samplers} would choose rows again. Fit the "
+            "pipeline on all samples."
+        )
 
     @property
     def samplers(self):

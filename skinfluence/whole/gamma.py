@@ -66,6 +66,9 @@ class GammaProblem(WholeInfluence, WholeRemoval, Problem):  # type: ignore[misc]
             self.check_bounded(self.objective)  # raises with the reason
         return super().leave_out_params(groups, **options)
 
+    def refuse_supervised(self, method):
+        """Do nothing, because the kernel does not depend on the targets."""
+
     def check_refits(self):
         """Do nothing, because a refit's kernel depends on the samples alone."""
 
