@@ -110,7 +110,7 @@ def jackknife_plus_interval(
     """
     problem = problem_of(estimator, composites=True)
     problem.refuse_dask("jackknife_plus_interval", X)
-    if problem.is_classifier or _n_targets(estimator, problem) != 1:
+    if problem.is_classifier or _n_targets(problem) != 1:
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target. Use "
             "jackknife_plus_set for a classifier, and fit one model for each of several "
@@ -373,9 +373,9 @@ def _count(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-def _n_targets(estimator, problem):
+def _n_targets(problem):
     """Return the number of targets."""
-    if is_composite(estimator):
+    if is_composite(problem.estimator):
         y = np.asarray(problem.training_target)
         return 1 if y.ndim == 1 else y.shape[1]
     return problem.formulation.layout.n_predictions

@@ -42,7 +42,7 @@ from skinfluence.inspection import (
     LeverageDisplay,
     rank_label_errors,
 )
-from skinfluence.model_selection import leave_one_out_scorer
+from skinfluence.model_selection import jackknife_plus_interval, leave_one_out_scorer
 
 LOGISTIC = linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-13, max_iter=200)
 SCALED = make_pipeline(StandardScaler(), LOGISTIC)
@@ -1123,3 +1123,21 @@ def test_isotonic_calibration_behind_steps_warns_of_its_kinks():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The .* is isotonic")
         plain.influence_loss(X[:2], y[:2])
+
+
+def test_metrics_and_intervals_of_pipelines_that_end_in_composites_are_those_of_refits():
+    X, y = load_diabetes(return_X_y=True)
+    X, y, groups = X[:40], y[:40], np.arange(40) % 4
+    members = [("one", linear_model.Ridge()), ("two", linear_model.Ridge(10.0))]
+    pipe = make_pipeline(StandardScaler(), ensemble.VotingRegressor(members)).fit(X, y)
+    ours = from_fitted(pipe, X, y)
+    found = ours.leave_out_metric(X, y, scoring="r2", groups=groups, method="exact")
+    refits = [clone(pipe).fit(X[groups != g], y[groups != g]) for g in range(4)]
+    np.testing.assert_allclose(found, [refit.score(X, y) for refit in refits], rtol=1e-8)
+    interval = jackknife_plus_interval(ours, X[:1], method="exact")
+    lower = []
+    for row in range(40):
+        kept = np.arange(40) != row
+        refit = clone(pipe).fit(X[kept], y[kept])
+        lower.append(refit.predict(X[:1])[0] - abs(refit.predict(X[[row]])[0] - y[row]))
+    np.testing.assert_allclose(interval[0, 0], np.sort(lower)[3], rtol=1e-8)
