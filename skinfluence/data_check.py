@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from skinfluence.objective import weigh
 from skinfluence.stopping import Sizes, bound
 
-__all__ = ["Mismatch", "check_data", "coincidence"]
+__all__ = ["Mismatch", "check_data", "coincidence", "sizes_at"]
 
 # Numbers of rows by which X and y may be out of step.
 _SHIFTS = (1, -1)
@@ -62,15 +62,23 @@ class Mismatch:
     guess: str
 
 
-def check_data(objective, theta, fit):
+def sizes_at(objective, theta):
+    """Return the `Sizes` of an objective with a differentiable loss, at parameters (K, D).
+
+    Least-norm coefficients are one choice among optima, which does not affect the gradient.
+    """
+    form = replace(objective.formulation, minimum_norm=None)
+    with np.errstate(all="ignore"):
+        return Sizes(replace(objective, formulation=form), theta)
+
+
+def check_data(sizes, fit):
     """Return why the data in an objective cannot be those of a fit, None if they may be.
 
     Parameters
     ----------
-    objective : Objective
-        The objective F with the data; its loss must be differentiable.
-    theta : ndarray of shape (K, D)
-        The fitted parameters.
+    sizes : Sizes
+        From `sizes_at`, with the data and the fitted parameters.
     fit : Fit
         Record of the fit.
 
@@ -79,11 +87,7 @@ def check_data(objective, theta, fit):
     The check takes one gradient and the sizes of its terms, in four passes over the rows. If
     it fails, each mistake that is tried takes a few more.
     """
-    # Least-norm coefficients are one choice among optima, which does not affect the gradient.
-    form = replace(objective.formulation, minimum_norm=None)
-    objective = replace(objective, formulation=form)
     with np.errstate(all="ignore"):
-        sizes = Sizes(objective, theta)
         excess, rise = _excess(sizes, fit), None
         if fit.stopped_early:
             rise = _rise(sizes, fit)
@@ -104,7 +108,7 @@ def check_data(objective, theta, fit):
         )
 
 
-def coincidence(objective, theta):
+def coincidence(sizes):
     """Return the probability that other data leave a gradient as small as these.
 
     For other rows of the same kind, each entry of the gradient G = sum_i v_i would be about
@@ -113,16 +117,13 @@ def coincidence(objective, theta):
 
     Parameters
     ----------
-    objective : Objective
-        The objective F with the data; its loss must be differentiable.
-    theta : ndarray of shape (K, D)
-        The fitted parameters.
+    sizes : Sizes
+        From `sizes_at`, with the data and the fitted parameters.
     """
     with np.errstate(all="ignore"):
-        sizes = Sizes(objective, theta)
         variance = sizes.squares(sizes.pulls)
         counted = variance > 0
-        support = objective.formulation.l1_support
+        support = sizes.objective.formulation.l1_support
         if support is not None:  # a coefficient at zero stays there for many data
             counted &= support.free | ~support.penalised
         z_squared = sizes.excess[counted] ** 2 / variance[counted]

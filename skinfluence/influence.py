@@ -78,11 +78,17 @@ def write_solutions(factor, V, layout, out, *, n_jobs=None):
 
 def influence_params(point, factor, rows, out, *, n_jobs=None):
     """Fill out (m, p) with I_up,params for the given rows grad L(z)."""
-    S, layout = point.objective.weight_sum, point.objective.formulation.layout
+    objective = point.objective
+    layout = objective.formulation.layout
+    return write_params(rows, factor, objective.weight_sum, layout, out, n_jobs=n_jobs)
+
+
+def write_params(rows, factor, weight_sum, layout, out, *, n_jobs=None):
+    """Fill out (m, p) with -S H^-1 grad L(z), with the sum S of all weights."""
 
     def fill(block):
         solved = factor.solve(rows.take(block).toarray())
-        solved *= -S
+        solved *= -weight_sum
         out[block] = layout.to_public(solved)
 
     blocks = row_blocks(len(rows), 4 * rows.row_bytes, n_jobs=n_jobs)

@@ -14,7 +14,7 @@ from skinfluence.distributed.samples import (
     reduce_tasks,
     share,
 )
-from skinfluence.gradients import ClassShift, GradientRows
+from skinfluence.gradients import GradientRows
 
 __all__ = [
     "influence_functional",
@@ -300,19 +300,13 @@ def _params_of_training(point, factor, weight_sum, layout, dtype, class_effects)
 def _params_of_given(point, factor, weight_sum, layout, dtype, class_effects):
     objective = point.objective
     form, target = objective.formulation, objective.target
-    rows = form.weight_gradients(objective.design, target, point.theta)
-    if class_effects is not None:
-        rows.by_class = (ClassShift(class_effects, form.target.class_codes(target)),)
+    rows = form.weight_gradients(objective.design, target, point.theta, class_effects)
     return _params(rows, factor, weight_sum, layout, dtype)
 
 
 def _params(rows, factor, weight_sum, layout, dtype):
     out = np.empty((len(rows), layout.size), dtype)
-    for block in row_blocks(len(rows), 4 * rows.row_bytes):
-        solved = factor.solve(rows.take(block).toarray())
-        solved *= -weight_sum
-        out[block] = layout.to_public(solved)
-    return out
+    return influence.write_params(rows, factor, weight_sum, layout, out)
 
 
 def _outer_products(point, factor, class_effects):

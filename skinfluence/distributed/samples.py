@@ -67,8 +67,14 @@ def map_rows(function, X, n_columns=None):
 
 
 def constant_target(X, value):
-    """Return a target of one value for queries in a dask array, whose losses are not used."""
-    return import_dask().array.full(X.shape[0], value, chunks=X.chunks[0])
+    """Return the same target for all queries in a dask array, whose losses are not used.
+
+    `value` is one target, a number or label or an array (K,).
+    """
+    da = import_dask().array
+    value = np.asarray(value)
+    shape, chunks = (X.shape[0], *value.shape), (X.chunks[0], *value.shape)
+    return da.broadcast_to(da.from_array(value, chunks=-1), shape, chunks=chunks)
 
 
 def in_memory(*arrays):

@@ -12,10 +12,16 @@ from sklearn.utils import check_random_state
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.checks import (
+    check_count,
+    check_option,
+    check_refine,
+    prepare_out,
+)
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.problem.removal import check_no_bound
 
 __all__ = ["NormalisedRemoval"]
 
@@ -82,11 +88,7 @@ class NormalisedRemoval:
         dtype=None,
         out=None,
     ):
-        if return_bound:
-            raise UnsupportedEstimatorError(
-                f"return_bound of {self.name}: method='newton' is the refit, and needs no "
-                "bound. Leave it out."
-            )
+        check_no_bound(return_bound, self.name)
         groups = self.start_removal(groups, cv, method, refine)
         out = prepare_out(out, (len(groups), len(self.params)), dtype)
 

@@ -12,12 +12,18 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.checks import (
+    check_count,
+    check_option,
+    check_refine,
+    prepare_out,
+)
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.problem.removal import check_no_bound
 from skinfluence.removal import METHODS
 
 __all__ = ["MomentRemoval"]
@@ -123,11 +129,7 @@ class MomentRemoval:
         dtype=None,
         out=None,
     ):
-        if return_bound:
-            raise UnsupportedEstimatorError(
-                f"return_bound of {self.name}: method='newton' is the refit, and needs no "
-                "bound. Leave it out."
-            )
+        check_no_bound(return_bound, self.name)
         groups = self.start_removal(groups, cv, method, refine)
         out = prepare_out(out, (len(groups), len(self.params)), dtype)
         self.each_without(groups, method, out.__setitem__, n_jobs, verbose)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skinfluence.gradients import GradientRows
+from skinfluence.gradients import ClassShift, GradientRows
 from skinfluence.l1_support import L1Support
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
@@ -78,16 +78,20 @@ class Formulation:
         """Return gradients of the unweighted loss l(q), as `GradientRows`."""
         return GradientRows(design, self.loss.gradient(target, design.predict(theta)))
 
-    def weight_gradients(self, design, target, theta):
+    def weight_gradients(self, design, target, theta, class_effects=None):
         """Return gradients of L(z), a row's contribution to F per unit of sample weight.
 
-        L = c l, plus the row's share of the penalty in mean form.
+        L = c l, plus the row's share of the penalty in mean form. With `class_effects`, see
+        `Point`, it includes the part through "balanced" class weights.
         """
         gradient = self.loss.gradient(target, design.predict(theta))
         c = self.loss_weight(target)
         if c is not None:
             gradient = c * gradient
-        return GradientRows(design, gradient, self.share_gradient(theta))
+        by_class = ()
+        if class_effects is not None:
+            by_class = (ClassShift(class_effects, self.target.class_codes(target)),)
+        return GradientRows(design, gradient, self.share_gradient(theta), by_class=by_class)
 
     def weight_curvature(self, target, raw_prediction):
         """Return the curvature of L(z) in the raw prediction, (n, K) or (n, K, K).

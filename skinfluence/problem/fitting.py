@@ -142,8 +142,9 @@ class FittingAnswers:
         name = self.parent_class.__name__.lstrip("_")
         dtype = objective.design.X.dtype
         fit = stopping.Fit.of(self.estimator, name, self.fitted.params, dtype)
-        mismatch = data_check.check_data(objective, self.theta, fit)
-        if mismatch is None and self.is_certain(objective):
+        sizes = data_check.sizes_at(objective, self.theta)
+        mismatch = data_check.check_data(sizes, fit)
+        if mismatch is None and _is_certain(sizes):
             return
         difference = repeated_fit.difference(self, objective, data)
         if difference is None and mismatch is None:
@@ -198,15 +199,6 @@ class FittingAnswers:
                 "the data of the fit."
             )
 
-    def is_certain(self, objective):
-        """Return whether a gradient within its bound proves that the data are the fit's."""
-        if objective.design.has_metric:
-            return True
-        if repeated_fit.is_unmoved(objective, self.theta):
-            return False
-        limit = _OPTIMUM if repeated_fit.is_cheap(objective) else _LARGEST_COINCIDENCE
-        return data_check.coincidence(objective, self.theta) <= limit
-
     def formulate(self, y, sample_weight):
         """Return a finished fit's formulation."""
         self.check_arrays()
@@ -254,6 +246,17 @@ class FittingAnswers:
             raise ValueError("X is required: it is None.")
         if self.fitted is not None:  # else it raises
             self.adopt(X, y, sample_weight)
+
+
+def _is_certain(sizes):
+    """Return whether a gradient within its bound proves that the data are the fit's."""
+    objective = sizes.objective
+    if objective.design.has_metric:
+        return True
+    if repeated_fit.is_unmoved(objective, sizes.theta):
+        return False
+    limit = _OPTIMUM if repeated_fit.is_cheap(objective) else _LARGEST_COINCIDENCE
+    return data_check.coincidence(sizes) <= limit
 
 
 def _not_repeated(difference, name):

@@ -255,10 +255,7 @@ class InfluenceAnswers(RankedSamples):
         method = self.response_method("auto")
         self.check_one_prediction()
         if distributed.is_dask(X):
-            value = self.estimator.classes_[0] if self.is_classifier else 1.0
-            return self.dask_queries(
-                self.formulation, X, distributed.constant_target(X, value)
-            )
+            return self.dask_queries_without_targets(X)
         design = self.check_X(self.formulation, X)
         raw_gradient = np.empty((design.n_rows, self.n_scores))
         for block in row_blocks(design.n_rows, 8 * 4 * self.n_scores**2):
@@ -330,7 +327,7 @@ class InfluenceAnswers(RankedSamples):
         else:
             n_responses = first.shape[1]
         if distributed.is_dask(X):
-            query = self.dask_queries(self.formulation, X, self.any_targets(X))
+            query = self.dask_queries_without_targets(X)
         else:
             query = self.check_X(self.formulation, X)
         lazy = distributed.influence_prediction(
@@ -338,15 +335,15 @@ class InfluenceAnswers(RankedSamples):
         )
         return lazy[..., 0] if self.is_flat_response(method) else lazy
 
-    def any_targets(self, X):
-        """Return valid targets for queries in a dask array whose targets do not matter."""
-        n_labels = getattr(self.formulation.target, "n_labels", None)
-        if n_labels is not None:
-            return np.zeros((X.shape[0], n_labels))
+    def dask_queries_without_targets(self, X):
+        """Return queries in a dask array whose losses are not used."""
         if self.is_classifier:
-            return np.repeat(self.estimator.classes_[:1], X.shape[0])
-        shape = X.shape[:1] if self.has_flat_target else (X.shape[0], len(self.theta))
-        return np.ones(shape)
+            n_labels = getattr(self.formulation.target, "n_labels", None)
+            value = self.estimator.classes_[0] if n_labels is None else np.zeros(n_labels)
+        else:
+            value = 1.0 if self.has_flat_target else np.ones(len(self.theta))
+        target = distributed.constant_target(X, value)
+        return self.dask_queries(self.formulation, X, target)
 
     def lazy_influence_loss(self, state, query, average, dtype, out):
         """Return `influence_loss` as a dask array."""

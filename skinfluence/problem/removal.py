@@ -9,7 +9,7 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.problem.pooled import pooled_predictions
 from skinfluence.solvers import get_solver
 
-__all__ = ["RemovalAnswers", "lost_params", "optimum_of"]
+__all__ = ["RemovalAnswers", "check_no_bound", "lost_params", "optimum_of"]
 
 
 class RemovalAnswers:
@@ -381,3 +381,12 @@ def optimum_of(base):
 def lost_params(layout, directions):
     """Return which entries in `params_` change along any given direction, (p,) bool."""
     return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
+
+
+def check_no_bound(return_bound, name):
+    """Raise if a bound is asked for from a model whose "newton" is the refit."""
+    if return_bound:
+        raise UnsupportedEstimatorError(
+            f"return_bound of {name}: method='newton' is the refit, and needs no bound. Leave "
+            "it out."
+        )

@@ -12,7 +12,7 @@ from sklearn.utils.validation import (
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.gradients import ClassShift, GradientRows
+from skinfluence.gradients import GradientRows
 from skinfluence.groups import resolve_groups
 from skinfluence.objective import Objective
 
@@ -142,11 +142,10 @@ class SampleChecks:
                 raise ValueError("y was given without X: pass both, or neither.")
             rows = state.point.weight_rows if class_effects else state.point.rows
             return objective.design, objective.target, rows
-        formulation, effects = objective.formulation, state.point.class_effects
+        formulation = objective.formulation
+        effects = state.point.class_effects if class_effects else None
         design, target = self.check_samples(formulation, X, y)
-        rows = formulation.weight_gradients(design, target, state.point.theta)
-        if class_effects and effects is not None:
-            rows.by_class = (ClassShift(effects, formulation.target.class_codes(target)),)
+        rows = formulation.weight_gradients(design, target, state.point.theta, effects)
         return design, target, rows
 
     def pull_sum(self, design, raw_gradient, params):

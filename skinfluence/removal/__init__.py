@@ -9,7 +9,8 @@
 
 All methods start at the optimum theta* for all rows, so they predict the converged refit.
 
-    base.py        the optimum near the fit, and the quantities that all groups share
+    optimum.py     the optimum near the fit
+    base.py        the quantities there that all groups share
     leave_out.py   loops over all groups in stacks that fit into memory
     identified.py  the part that is determined if there is no single optimum
     methods.py     one stack of groups at one accuracy; whether a step is accurate
@@ -17,25 +18,25 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     exact.py       the iteration to the refit
     active_set.py  the same on the active set, for losses with kinks
     support.py     models with an l1 penalty, whose support may change
+    series.py      the gradient's remainder as a polynomial, for many rows and few features
     evaluate.py    losses and error bounds at the new parameters
     reweight.py    loops over vectors of sample weights, of which removal is a special case
     weighted.py    one stack of such vectors
 """
 
 from skinfluence.removal.active_set import ActiveSetBase
-from skinfluence.removal.base import (
-    Base,
+from skinfluence.removal.base import Base, base_of_part
+from skinfluence.removal.evaluate import error_bound, losses_into
+from skinfluence.removal.identified import depends
+from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
+from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
+from skinfluence.removal.optimum import (
     Optimum,
-    base_of_part,
     find_optimum,
     follow,
     optimum_from,
     refine_optimum,
 )
-from skinfluence.removal.evaluate import error_bound, losses_into
-from skinfluence.removal.identified import depends
-from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
-from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
 from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase
 

@@ -1,0 +1,162 @@
+"""The optimum for all rows, from which every removal starts.
+
+A fit that stopped early is some way from its optimum. Then one Newton step without a row need
+not end near the optimum without it, so every removal starts at the optimum:
+
+    theta <- theta - H^-1 grad F(theta)      with the factor at the fitted point, while each
+                                             step leaves at most a quarter of the last one
+    damped Newton                            from there if the steps do not contract
+
+The fitted point is kept if it is much closer to the optimum than one row's effect.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence import convergence
+
+__all__ = ["Optimum", "find_optimum", "follow", "optimum_from", "refine_optimum"]
+
+# A fitted point is kept if its distance to the optimum is at most this share of a median row's
+# effect, and if no row's curvature changes by more than this share on the way.
+_NEAR = 1e-2
+# Newton decrement to reach, relative to sqrt(F).
+_TOL = 1e-9
+# Steps with an old factor continue while they contract by this factor.
+_CONTRACTION = 0.25
+_MAX_CHORDS = 12
+# Number of rows from which a median row's effect is estimated.
+_ENOUGH_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The optimum near a fitted point.
+
+    Parameters
+    ----------
+    point : Point
+        The objective at the optimum.
+    factor : Factor
+        H^-1 at the optimum.
+    converged : bool
+        Whether it is an optimum, because an objective may have no minimum.
+    decrement : float
+        Newton decrement at the point.
+    """
+
+    point: object
+    factor: object
+    converged: bool = True
+    decrement: float = 0.0
+
+
+def find_optimum(point, factor, solver, *, tol=_TOL):
+    """Return the `Optimum` near a point.
+
+    Parameters
+    ----------
+    point : Point
+        The objective at the fitted parameters.
+    factor : Factor
+        H^-1 at the point.
+    solver : HessianSolver
+        Factorises H at other points.
+    tol : float, default=1e-9
+        Newton decrement to reach, relative to sqrt(F).
+
+    Returns
+    -------
+    Optimum
+        The given point itself if it is near enough to the optimum.
+
+    Raises
+    ------
+    SingularHessianError
+        If H has no inverse at the optimum.
+    """
+    correction = convergence.newton_correction(point, factor)
+    if _is_near(point, factor, correction):
+        return Optimum(point, factor)
+    objective = point.objective
+    if objective.offset is not None:  # features far from 0, which `polish` centres
+        return optimum_from(objective, point.theta, solver, tol=tol)
+    point, _, decrement = follow(point, factor, correction, tol)
+    if decrement > tol * np.sqrt(abs(point.value)):
+        return optimum_from(objective, point.theta, solver, tol=tol)
+    return Optimum(point, solver.factorise(point), True, decrement)
+
+
+def optimum_from(objective, theta, solver, *, tol=_TOL):
+    """Return the `Optimum` that damped Newton steps from theta (K, D) reach."""
+    polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
+    point = objective.at(polished.theta)
+    return Optimum(point, solver.factorise(point), polished.converged, polished.decrement)
+
+
+def refine_optimum(optimum, solver, *, tol=1e-11):
+    """Return an `Optimum` that is accurate to rounding, from one nearby."""
+    objective, theta = optimum.point.objective, optimum.point.theta
+    polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
+    if polished.n_iter == 0 and polished.converged:
+        return optimum
+    point = objective.at(polished.theta)
+    return Optimum(point, solver.factorise(point), polished.converged, polished.decrement)
+
+
+def _is_near(point, factor, correction):
+    """Return whether removal predicts the same from a point as from the optimum near it."""
+    loss = point.objective.formulation.loss
+    decrement = convergence.newton_decrement(point, correction)
+    # For squared loss one Newton step reaches the optimum, but a long step loses digits.
+    share = 1.0 if loss.constant_curvature else _NEAR
+    if not decrement <= share * _effect_of_a_row(point, factor):
+        return False
+    if loss.constant_curvature:
+        return True
+    if loss.curvature_rate is None:
+        return convergence.gradient_shift(point, correction) <= _NEAR
+    return convergence.curvature_change(point, correction) <= _NEAR
+
+
+def _effect_of_a_row(point, factor):
+    """Return the median ||H^-1 v_i||_H over a sample of rows with v_i != 0."""
+    # The sample is drawn by size, because the order of the rows must not matter.
+    size = np.abs(point.rows.raw_gradient).sum(axis=1) * point.objective.sample_weight
+    order = np.argsort(size, kind="stable")
+    rows = order[:: 1 + len(order) // _ENOUGH_ROWS]
+    V = point.rows.take(rows).toarray()
+    V *= point.objective.sample_weight[rows, None, None]
+    squares = factor.quadratic(V)
+    squares = squares[squares > 0]
+    return float(np.sqrt(np.median(squares))) if len(squares) else 0.0
+
+
+def follow(point, factor, correction, tol):
+    """Return (point, next step, decrement) after contracting steps with one factor.
+
+    Parameters
+    ----------
+    point : Point
+        Start of the steps.
+    factor : Factor
+        H^-1, at the start or nearby.
+    correction : ndarray of shape (K, D)
+        The first step.
+    tol : float
+        Decrement to reach, relative to sqrt(F).
+    """
+    decrement = convergence.newton_decrement(point, correction)
+    for _ in range(_MAX_CHORDS):
+        if decrement <= tol * np.sqrt(abs(point.value)):
+            break
+        following = point.objective.at(point.theta + correction)
+        if not (np.isfinite(following.value) and following.value <= point.value):
+            break
+        ahead = convergence.newton_correction(following, factor)
+        remaining = convergence.newton_decrement(following, ahead)
+        if not remaining <= _CONTRACTION * decrement:
+            break
+        point, correction, decrement = following, ahead, remaining
+    return point, correction, decrement
