@@ -59,7 +59,7 @@ each_class = pytest.mark.parametrize("case", FIRST.values(), ids=FIRST)
 
 def small(case):
     X, y, _ = data(case.dataset)
-    return X[::5], y[::5]
+    return X[::8], y[::8]
 
 
 def all_rows(y):
@@ -194,7 +194,7 @@ def test_long_arrays_are_compared_by_value():
 
 @pytest.mark.filterwarnings("ignore")
 def test_components_and_classes_of_whole_data():
-    X, y = (a[::2] for a in load_breast_cancer(return_X_y=True))
+    X, y = (a[::4] for a in load_breast_cancer(return_X_y=True))
     pipe = make_pipeline(PCA(), LogisticRegression(max_iter=5000))
     search = LeaveOneOutSearchCV(pipe, {"pca__n_components": [2, 5]}, scoring="neg_log_loss")
     scores = search.fit(X, y).cv_results_["mean_test_score"]
@@ -239,7 +239,7 @@ def test_pipelines_within_pipelines():
 
 def cancer():
     X, y, w = data("cancer")
-    return X[:80], y[:80], w[:80]
+    return X[:60], y[:60], w[:60]
 
 
 def test_several_metrics_are_scored_on_the_same_predictions():
@@ -368,7 +368,7 @@ def test_jobs_run_over_candidates(capfd):
     pipe = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON))
     grid = {"logisticregression__C": [0.1, 1.0, 10.0]}
     options = {"scoring": ["neg_log_loss", "accuracy"], "refit": "accuracy"}
-    groups = np.arange(80) % 16
+    groups = np.arange(60) % 16
     alone = LeaveOneOutSearchCV(pipe, grid, **options).fit(X, y, groups=groups)
     search = LeaveOneOutSearchCV(
         pipe, grid, **options, n_jobs=2, pre_dispatch=2, verbose=3
@@ -495,7 +495,7 @@ def routing():
 
 def test_routing_brings_groups_and_weights_to_the_scorer(routing):
     X, y, w = cancer()
-    groups = np.arange(80) % 16
+    groups = np.arange(60) % 16
     clf = LogisticRegression(**NEWTON).set_fit_request(sample_weight=False)
     fitted = clone(clf).fit(X, y)
     pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), clone(clf))
