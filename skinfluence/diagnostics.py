@@ -250,7 +250,7 @@ class RemovalMeasures:
         decrement = self.newton_decrement()
         if self.base.point.objective.formulation.l1_support is not None:
             return np.flatnonzero(decrement > 0)  # the support may change without the row
-        error = self.base.step_error(decrement, self.leverage.max(axis=1))
+        error = self.base.step_error.bound(decrement, self.leverage.max(axis=1))
         return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))
 
     @cached_property

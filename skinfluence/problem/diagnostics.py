@@ -41,7 +41,7 @@ class DiagnosticsAnswers:
         measures = self.measure(state, hessian_solver, n_jobs)
         doubtful = measures.doubtful()
         if len(doubtful) and state.recession is None:
-            rows = [np.array([i]) for i in doubtful]
+            rows = Groups(len(measures.loss), list(doubtful[:, None]))
             base, groups = self.start_removal(rows, None, "newton", hessian_solver)
 
             def refine(indices, _rows, theta):

@@ -14,6 +14,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     leave_out.py   loops over all groups in stacks that fit into memory
     identified.py  the part that is determined if there is no single optimum
     methods.py     one stack of groups at one accuracy; whether a step is accurate
+    step_error.py  how far a Newton step ends from the optimum
     stack.py       the rows in a stack, their gradients, one step
     exact.py       the iteration to the refit
     active_set.py  the same on the active set, for losses with kinks

@@ -16,6 +16,7 @@ from skinfluence.rank import least_norm
 from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
 from skinfluence.removal.series import series_of
+from skinfluence.removal.step_error import StepError
 from skinfluence.removal.weighted import move_to_weights
 from skinfluence.solvers.pencil import PencilFactor
 
@@ -198,31 +199,10 @@ class Base:
             return
         _ = self.rounding, self.existence
 
-    def step_error(self, decrement, leverage):
-        """Return bounds on the relative errors of Newton steps, see `methods`.
-
-        Parameters
-        ----------
-        decrement : ndarray of shape (b,)
-            Newton decrements before the steps.
-        leverage : ndarray of shape (b,)
-            Largest leverage of a leaving row in each group.
-
-        Returns
-        -------
-        ndarray of shape (b,)
-            Infinite if the loss gives no bound.
-        """
-        rate = self.point.objective.formulation.loss.curvature_rate
-        if rate == 0:
-            return np.zeros(len(decrement))
-        if rate is None:
-            return np.where(decrement > 0, np.inf, 0.0)
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            remaining = np.sqrt(np.maximum(1.0 - leverage, 0.0))
-            return np.where(
-                decrement > 0, 0.5 * rate * self.spread * decrement / remaining, 0.0
-            )
+    @cached_property
+    def step_error(self):
+        """Errors of Newton steps from this base."""
+        return StepError(self.point, self.plain_factor)
 
     def recover(self, objective):
         """Return the part of a changed objective that is determined, see `identified`."""
@@ -249,8 +229,8 @@ class Base:
             return
         _ = self.class_hessians
         if method != "exact":
-            if self.point.objective.formulation.loss.curvature_rate:
-                _ = self.spread
+            if self.step_error.rate:
+                _ = self.step_error.witnesses
             return
         _ = self.rounding
         if self.hessian is not None:
@@ -296,25 +276,6 @@ class Base:
             for rows in row_blocks(len(error), 5 * error.row_bytes)
         )
         return 4 * np.finfo(np.float64).eps * float(np.sqrt(squares))
-
-    @cached_property
-    def spread(self):
-        """Square root of the largest trace of x~_j H^-1 x~_j', over rows with a weight.
-
-        A step d moves no raw prediction by more than this times ||d||_H.
-        """
-        objective = self.point.objective
-        K = self.theta.shape[0]
-        largest = 0.0
-        for rows in row_blocks(objective.n_rows, 8 * 6 * K * K * self.theta.shape[1]):
-            x = objective.design.take(rows).rows()[objective.sample_weight[rows] > 0]
-            V = np.zeros((len(x), K, K, x.shape[1]))
-            V[:, range(K), range(K)] = x[:, None]
-            squares = self.plain_factor.quadratic(V.reshape(-1, K, x.shape[1]))
-            squares = squares.reshape(-1, K)
-            squares = squares.sum(axis=1) if objective.coupled else squares.max(axis=1)
-            largest = max(largest, squares.max(initial=0.0))
-        return float(np.sqrt(largest))
 
 
 def base_of_part(objective, theta, solver, recession):

@@ -5,14 +5,10 @@
     "newton"      the same, plus further steps if the first is not accurate
     "exact"       Newton steps to the minimum of F without A
 
-A Newton step d ignores that the curvature changes on the way. If the loss declares the rate,
-|h'| <= rate h, the relative error of the step in the metric of H - H_A is at most about
-
-    rate/2 max_j |x~_j'd|  <=  rate/2 max_j sqrt(x~_j' (H - H_A)^-1 x~_j)  ||d||
-
-This bound is small for most groups and costs nothing. For the others, and if the loss has
-kinks, one gradient of F without A decides: the error is the Newton decrement after the step
-over the one before it. These groups also take the next step, and more if the error is large.
+The error of a Newton step is small for most groups, which `step_error` shows from few rows or
+none. For the others, and if the loss has kinks, one gradient of F without A decides: the error
+is the Newton decrement after the step over the one before it. These groups also take the next
+step, and more if the error is large.
 """
 
 import numpy as np
@@ -90,15 +86,21 @@ def _refine(stack, theta, decrement, done):
     if loss.constant_curvature and stack.moved_penalty is None:
         return converged
     finite = np.isfinite(theta).all(axis=(1, 2))
-    error = stack.base.step_error(decrement, 1.0 - 1.0 / stack.update.amplification())
+    bounds = stack.base.step_error
+    error = np.zeros(len(stack))
     if stack.scale_ratio is not None:
         # The step uses the penalty for all rows, not the one without the group.
-        error = error + np.abs(stack.scale_ratio - 1.0).max(axis=1)
+        error += np.abs(stack.scale_ratio - 1.0).max(axis=1)
     if stack.class_growth is not None:  # likewise, it uses the curvature at the old weights
-        error = error + np.abs(stack.class_growth).max(axis=(1, 2))
+        error += np.abs(stack.class_growth).max(axis=(1, 2))
     # If only the penalty changes, a step or two are enough.
     accurate, refined = (_EXACT, _EXACT) if loss.constant_curvature else (ACCURATE, _REFINED)
-    suspects = np.setdiff1d(np.flatnonzero(finite & ~(error <= accurate)), done)
+    by_leverage = bounds.bound(decrement, 1.0 - 1.0 / stack.update.amplification())
+    suspects = np.setdiff1d(np.flatnonzero(finite & ~(error + by_leverage <= accurate)), done)
+    if bounds.rate and len(suspects):
+        steps = theta[suspects] - stack.base.theta
+        found = bounds.estimate(steps, decrement[suspects], stack.rows[suspects])
+        suspects = suspects[~(error[suspects] + found <= accurate)]
     if len(suspects):
         converged[suspects] = refine_stack(stack, theta, decrement, suspects, refined)
     return converged

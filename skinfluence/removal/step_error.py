@@ -1,0 +1,147 @@
+"""How far a Newton step ends from the optimum without a group, from few rows or none.
+
+A step d ignores that the curvature changes on the way. So without the group A the gradient
+after it is r = sum_j [g_j(eta_j + delta_j) - g_j - W_j delta_j] x~_j over the other rows, with
+the changes delta_j = x~_j'd of their raw predictions. If the loss declares a rate,
+|h'| <= rate h, each bracket is at most about rate/2 |delta_j| |W_j delta_j|. By Cauchy-Schwarz
+in the metric of H - H_A, the error of the step, relative to ||d||, is at most about
+
+    rate/2 sqrt(sum_j |delta_j|^2 delta_j'W_j delta_j) / ||d||                    (1)
+    <=  rate/2 max_j |delta_j|
+    <=  rate/2 max_j sqrt(x~_j'H^-1 x~_j) ||d|| / sqrt(1 - leverage)              (2)
+
+`bound` is (2), which needs no row: it takes the row with the largest reach x~_j'H^-1 x~_j to
+lie in the direction of every step. `estimate` is (1). Its terms are at most
+W_j reach_j^2 ||d||^4. The rows with the largest of these values count as they are. The others
+are represented by some of them, drawn at equal distances in the cumulative sum of the values.
+The chance in this draw is smaller than the slack of (1): the estimate is 1 to 5 times the true
+error of accurate steps, the bound 4 to 500 times.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks
+
+__all__ = ["StepError"]
+
+# Number of rows of each kind: counted as they are, and representing others.
+_ROWS = 128
+
+
+@dataclass(frozen=True, eq=False)
+class StepError:
+    """Relative errors of Newton steps from a point.
+
+    Parameters
+    ----------
+    point : Point
+        The objective at the base of removal.
+    factor : Factor
+        H^-1 there.
+    """
+
+    point: object
+    factor: object
+
+    @property
+    def rate(self):
+        """Rate of the loss, or None if it declares none."""
+        return self.point.objective.formulation.loss.curvature_rate
+
+    @cached_property
+    def reach(self):
+        """Trace of x~_j H^-1 x~_j' for each row, (n,); 0 for rows without a weight.
+
+        A step d does not move the raw prediction of row j by more than the root of this times
+        ||d||_H.
+        """
+        objective = self.point.objective
+        K, D = self.point.theta.shape
+        reach = np.zeros(objective.n_rows)
+        for rows in row_blocks(objective.n_rows, 8 * 6 * K * K * D):
+            counted = objective.sample_weight[rows] > 0
+            x = objective.design.take(rows).rows()[counted]
+            V = np.zeros((len(x), K, K, x.shape[1]))
+            V[:, range(K), range(K)] = x[:, None]
+            squares = self.factor.quadratic(V.reshape(-1, K, x.shape[1])).reshape(-1, K)
+            squares = squares.sum(axis=1) if objective.coupled else squares.max(axis=1)
+            reach[rows][counted] = squares
+        return reach
+
+    def bound(self, decrement, leverage):
+        """Return (2) for each step.
+
+        Parameters
+        ----------
+        decrement : ndarray of shape (b,)
+            Newton decrements before the steps, ||d|| in the metric of H - H_A.
+        leverage : ndarray of shape (b,)
+            Largest leverage of a leaving row in each group.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            Infinite if the loss declares no rate.
+        """
+        if self.rate == 0:
+            return np.zeros(len(decrement))
+        if self.rate is None:
+            return np.where(decrement > 0, np.inf, 0.0)
+        farthest = np.sqrt(self.reach.max(initial=0.0))
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            remaining = np.sqrt(np.maximum(1.0 - leverage, 0.0))
+            error = 0.5 * self.rate * farthest * decrement / remaining
+        return np.where(decrement > 0, error, 0.0)
+
+    def estimate(self, steps, decrement, absent):
+        """Return (1) for each step.
+
+        Parameters
+        ----------
+        steps : ndarray of shape (b, K, D)
+            The steps d.
+        decrement : ndarray of shape (b,)
+            ||d||, as in `bound`.
+        absent : ndarray of shape (b, a)
+            Rows that leave, padded by -1.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            Infinite if the loss declares no rate.
+        """
+        if not self.rate:
+            return self.bound(decrement, np.zeros(len(decrement)))
+        rows, weight = self.witnesses
+        design = self.point.objective.design.take(rows)
+        out = np.empty(len(steps))
+        for block in row_blocks(len(steps), 8 * 4 * len(rows) * steps.shape[1]):
+            moved = design.predict(steps[block])
+            size = np.einsum("jbk,jbk->jb", moved, moved)
+            size *= np.einsum("jbk,jbk->jb", moved, self.point.curvature_product(moved, rows))
+            place = np.searchsorted(rows, absent[block]).clip(max=len(rows) - 1)
+            step, leaving = np.nonzero(rows[place] == absent[block])
+            size[place[step, leaving], step] = 0.0
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                out[block] = np.sqrt(weight @ size) / decrement[block]
+        return np.where(decrement > 0, 0.5 * self.rate * out, 0.0)
+
+    @cached_property
+    def witnesses(self):
+        """Rows that stand for all in `estimate`, (m,) in order, and how often each counts."""
+        largest = self.point.curvature_diagonal().max(axis=1) * self.reach**2
+        order = np.argsort(-largest, kind="stable")
+        first, others = order[:_ROWS], order[_ROWS:]
+        total = np.cumsum(largest[others])
+        if not len(others) or not total[-1] > 0:
+            return np.sort(first), np.ones(len(first))
+        at = (np.arange(_ROWS) + 0.5) / _ROWS * total[-1]
+        drawn, times = np.unique(np.searchsorted(total, at), return_counts=True)
+        rows = np.concatenate([first, others[drawn]])
+        weight = times * total[-1] / (_ROWS * largest[others[drawn]])
+        weight = np.concatenate([np.ones(len(first)), weight])
+        order = np.argsort(rows)
+        return rows[order], weight[order]
