@@ -31,6 +31,7 @@ from skinfluence.supervised import names_of_learners
 from skinfluence.whole.before import OfPipeline, StepsBefore, given_names
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
+from skinfluence.whole.diagnostics import WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
@@ -51,7 +52,13 @@ _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 
 
 # Answers that take the whole fit into account.
-_CHAPTERS = (WholeInfluence, WholeRemoval, WholeReweighting, WholeCovariance)
+_CHAPTERS = (
+    WholeInfluence,
+    WholeRemoval,
+    WholeReweighting,
+    WholeCovariance,
+    WholeDiagnostics,
+)
 
 
 class _OfPipeline(OfPipeline):
@@ -167,7 +174,7 @@ class _OfWhole(StepsBefore):
                 f"{self.data.n_rows}: the last step was changed by itself. Give the pipeline "
                 "what it was fitted on by its set_training_data(X, y, sample_weight)."
             )
-        if method.startswith("influence") or method == "self_influence":
+        if hasattr(WholeInfluence, method):
             return self.gamma_moves or self.chain.has_influence
         return True
 
@@ -201,6 +208,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     WholeRemoval,
     WholeReweighting,
     WholeCovariance,
+    WholeDiagnostics,
     _OfWhole,
     PipelineProblem,
 ):
