@@ -168,10 +168,8 @@ class PredictionMeasures(diagnostics.GroupMeasures):
         self.moved[group] = moved[rows[0]]
         self.loss[group] = loss.loss(objective.target[rows], raw[rows]).mean()
         if loss.has_dispersion:
-            model = refit.model
-            chi2 = diagnostics.chi_squares(model.objective.at(model.theta)).sum(axis=0)
             counted = np.sum(objective.sample_weight[rows] > 0)
-            self.add_dispersion([group], chi2[None], np.array([[counted]]))
+            self.add_dispersion([group], refit.chi_squares()[None], np.array([[counted]]))
 
     def signed_dffits(self):
         """Return DFFITS of single samples, (n_groups,); norms over several outputs."""
