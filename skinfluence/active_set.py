@@ -111,7 +111,7 @@ class ActiveSetPoint(Point):
 
     @cached_property
     def dual_coefficients(self):
-        """beta = -s g of all rows, (n, K), at this optimum."""
+        """The dual coefficients beta = -s g of all rows at this optimum, (n, K)."""
         columns = []
         for k in range(len(self.theta)):
             start = _Problem.of(self.objective, k).from_optimum(self, k).state
