@@ -104,6 +104,22 @@ class ActiveSetPoint(Point):
     def curvature_diagonal(self):
         return self.curvature()
 
+    def margins(self):
+        """Return the margin vectors of each output, a list of indices."""
+        on_kink = np.isinf(self.curvature())
+        return [np.flatnonzero(held) for held in on_kink.T]
+
+    @cached_property
+    def dual_coefficients(self):
+        """The dual coefficients beta = -s g of all rows at this optimum, (n, K)."""
+        columns = []
+        for k in range(len(self.theta)):
+            start = _Problem.of(self.objective, k).from_optimum(self, k).state
+            columns.append(
+                np.full(self.objective.n_rows, np.nan) if start is None else start.beta
+            )
+        return np.column_stack(columns)
+
 
 def evaluate(objective, theta):
     """Return the `ActiveSetPoint` at the optimum near a fit."""

@@ -279,13 +279,14 @@ class RemovalMeasures:
 
     def studentized_residual(self):
         """Return externally studentised residuals, (n,); norms over several outputs."""
-        return self._residual(self.deleted_dispersion)
+        return self.residual(self.deleted_dispersion)
 
     def standardized_residual(self):
         """Return internally studentised residuals, (n,); norms over several outputs."""
-        return self._residual(self.dispersion)
+        return self.residual(self.dispersion)
 
-    def _residual(self, dispersion):
+    def residual(self, dispersion):
+        """Return studentised residuals in units of a dispersion (K,) or (n, K), (n,)."""
         squares = chi_squares(self.base.point) + self.decrement2
         raw_gradient = self.base.point.rows.raw_gradient
         return self._signed_root(_ratio(squares, dispersion), -raw_gradient)
@@ -357,7 +358,7 @@ class GroupMeasures:
         form, design = objective.formulation, objective.design
         d = theta - self.theta
         readings = design.readings(d)
-        distance = np.sum(objective.penalty_product(d) * readings, axis=-1)
+        distance = self.penalty_distance(d, readings)
         chi2 = np.zeros(distance.shape)
         for block in row_blocks(objective.n_rows, 8 * 6 * len(d) * d.shape[1]):
             part = design.take(block)
@@ -367,17 +368,24 @@ class GroupMeasures:
             if form.loss.has_dispersion:
                 chi2 += self._chi_squares(block, part.predict(theta), rows)
         self.distance[indices] = distance
-        if form.loss.has_dispersion:
-            real = rows >= 0
-            counted = np.sum(real & (objective.sample_weight[rows] > 0), axis=1)[:, None]
-            degrees = degrees_of_freedom(self.base.point, self.leverage, counted)
-            self.deleted_dispersion[indices] = _ratio(chi2, degrees)
+        counted = np.sum((rows >= 0) & (objective.sample_weight[rows] > 0), axis=1)[:, None]
+        self.add_dispersion(indices, chi2, counted)
         for index, line, one in zip(indices, rows, theta, strict=True):
             members = line[line >= 0]
             raw = design.take(members).predict(one)
             self.loss[index] = form.loss.loss(objective.target[members], raw).mean()
         self.loss[indices[np.isnan(theta).any(axis=(1, 2))]] = np.nan
         return d
+
+    def add_dispersion(self, indices, chi2, counted):
+        """Add phi from the others' chi-squares (b, K) without `counted` (b, 1) rows."""
+        if self.base.point.objective.formulation.loss.has_dispersion:
+            degrees = degrees_of_freedom(self.base.point, self.leverage, counted)
+            self.deleted_dispersion[indices] = _ratio(chi2, degrees)
+
+    def penalty_distance(self, d, readings):
+        """Return the penalty's part of d'Hd for changes (b, K, D), (b, K)."""
+        return np.sum(self.base.point.objective.penalty_product(d) * readings, axis=-1)
 
     def _chi_squares(self, block, raw, rows):
         """Return the sums of chi-squares in a block without the groups' rows, (b, K)."""

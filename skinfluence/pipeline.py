@@ -61,8 +61,9 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     Influence and removal take the whole fit into account. `influence_*`, `influential_samples`
     and `self_influence` differentiate every step before the last one. If a step's derivative
     is not known, they raise `UnsupportedEstimatorError` and name the step. `leave_out_*`,
-    `remove_samples` and `add_samples` fit clones of all steps again. Methods for the last step
-    alone, such as `influence_summary` and `convergence_report`, use transformed samples.
+    `remove_samples` and `add_samples` fit clones of all steps again, and so do `dfbetas` and
+    the measures of `influence_summary` that are removals. Methods for the last step alone,
+    such as `convergence_report` and `polish`, use transformed samples.
 
     The last step may also be an estimator around others, such as `VotingClassifier`. Then the
     pipeline has that estimator's methods, and the steps are stages before all of its members.

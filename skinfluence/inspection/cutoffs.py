@@ -162,7 +162,7 @@ def outlier_test(
     7      9.249      0.0         0.0
     """
     pandas = import_pandas("as_frame=True") if as_frame else None
-    problem = problem_of(estimator)
+    problem = problem_of(estimator, "influence_summary", "outlier_test")
     problem.check_squared_error("outlier_test")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     n, p = problem.effective_counts("outlier_test", **options)

@@ -30,7 +30,8 @@ class LeverageDisplay:
     A sample changes the fit if both are large. Samples on one dashed curve have the same
     Cook's distance, so they change the fit by the same amount. Labels mark the samples with
     the largest Cook's distance. Dotted lines are conventional bounds, see
-    `influence_cutoffs` and `outlier_test`.
+    `influence_cutoffs` and `outlier_test`. In a pipeline the curves are those for its last
+    step, and the labels follow the Cook's distances of the whole fit.
 
     Parameters
     ----------
@@ -101,8 +102,9 @@ class LeverageDisplay:
         display : LeverageDisplay
             The plot.
         """
-        problem = problem_of(estimator)
-        summary = problem.estimator.influence_summary()
+        problem = problem_of(estimator, "influence_summary", "LeverageDisplay")
+        problem.estimator.influence_summary  # noqa: B018  # raises if there is none
+        summary = problem.influence_summary()
         objective = problem.objective
         if objective.formulation.layout.n_outputs > 1:
             kwargs.setdefault("cook_levels", ())  # the curves assume a single output

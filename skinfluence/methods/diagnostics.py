@@ -101,6 +101,18 @@ class DiagnosticsMixin(HasProblem):
         - dffits: ``sqrt(d_A' H d_A / phi_(A))``, without a sign
         - leave_out_loss: mean plain loss of the group's samples in the model without it
 
+        In a pipeline whose steps learn, and with a kernel whose ``gamma="scale"`` moves, a
+        refit has other features. There the whole fit without the sample or group replaces
+        the Newton step, and raw predictions f replace parameters:
+
+        - ``d_i' H d_i`` becomes ``sum_k (f_k - f_(i)k)' W_k (f_k - f_(i)k)`` over all
+          training samples, which leaves out the penalty's part
+        - phi_(i) and leave_out_loss come from the refit, and self_influence is that of the
+          whole fit; it is NaN if the derivative of a step is not known
+        - studentized_residual keeps r_i and h_i, and takes this phi_(i)
+        - leverage, covratio, standardized_residual and newton_decrement are those of the
+          last step with the present features; so is p
+
         Parameters
         ----------
         groups : None, array-like of shape (n,) or list of index arrays, default=None
@@ -165,7 +177,9 @@ class DiagnosticsMixin(HasProblem):
 
         ``(theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)``, full minus deleted. Here
         theta_(i) are the parameters without sample i, and phi_(i) is the deleted dispersion,
-        as in `influence_summary`. With `groups`, they are those without each group.
+        as in `influence_summary`. With `groups`, they are those without each group. In a
+        pipeline, theta_(i) are the parameters of the whole fit without the sample, in the
+        refit's features, as in `leave_out_params`; H is that of the last step.
 
         Parameters
         ----------

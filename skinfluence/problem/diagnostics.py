@@ -11,7 +11,7 @@ from skinfluence.groups import Groups
 from skinfluence.products import add_gram, fill_lower
 from skinfluence.solvers import get_solver
 
-__all__ = ["DiagnosticsAnswers"]
+__all__ = ["DiagnosticsAnswers", "warn_of_perfect_fits"]
 
 
 KINDS = ("infinitesimal_jackknife", "jackknife", "hessian")
@@ -39,20 +39,29 @@ class DiagnosticsAnswers:
         """Return the columns of `influence_summary` for single samples."""
         state = self.influence_state(hessian_solver)
         measures = self.measure(state, hessian_solver, n_jobs)
+        self.refine_losses(measures, state, hessian_solver, n_jobs)
+        own = influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
+        return self.columns_of(measures, own, n_jobs)
+
+    def refine_losses(self, measures, state, hessian_solver, n_jobs):
+        """Replace losses of rows for which a Newton step may not be accurate."""
         doubtful = measures.doubtful()
-        if len(doubtful) and state.recession is None:
-            rows = Groups(len(measures.loss), list(doubtful[:, None]))
-            base, groups = self.start_removal(rows, None, "newton", hessian_solver)
+        if not len(doubtful) or state.recession is not None:
+            return
+        rows = Groups(len(measures.loss), list(doubtful[:, None]))
+        base, groups = self.start_removal(rows, None, "newton", hessian_solver)
 
-            def refine(indices, _rows, theta):
-                measures.refine_loss(doubtful[indices], theta)
+        def refine(indices, _rows, theta):
+            measures.refine_loss(doubtful[indices], theta)
 
-            self.remove_groups(base, groups, "newton", refine, None, n_jobs, 0)
+        self.remove_groups(base, groups, "newton", refine, None, n_jobs, 0)
+
+    @staticmethod
+    def columns_of(measures, self_influence, n_jobs):
+        """Return the columns of `influence_summary` for single samples."""
         return {
             "leverage": measures.leverage.sum(axis=1),
-            "self_influence": influence.self_influence(
-                state.point, state.factor, n_jobs=n_jobs
-            ),
+            "self_influence": self_influence,
             "cooks_distance": measures.cooks_distance(),
             "dffits": measures.dffits(),
             "covratio": measures.covratio(n_jobs=n_jobs),
@@ -179,7 +188,7 @@ class DiagnosticsAnswers:
 
         groups = Groups(objective.n_rows)
         self.remove_groups(base, groups, removal.ONE_STEP, emit, None, n_jobs, 0)
-        _warn_of_perfect_fits(measures.deleted_dispersion, "sample(s)", range(len(groups)))
+        warn_of_perfect_fits(measures.deleted_dispersion, "sample(s)", range(len(groups)))
         return measures
 
     def measure_groups(self, state, groups, hessian_solver, n_jobs, write=None):
@@ -196,7 +205,7 @@ class DiagnosticsAnswers:
 
         self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0)
         names = range(len(groups)) if groups.labels is None else groups.labels
-        _warn_of_perfect_fits(measures.deleted_dispersion, "group(s)", names)
+        warn_of_perfect_fits(measures.deleted_dispersion, "group(s)", names)
         return measures, groups
 
     def hessian_covariance(self, state, n_jobs):
@@ -234,7 +243,7 @@ class DiagnosticsAnswers:
         return fill_lower(covariance)
 
 
-def _warn_of_perfect_fits(dispersion, kind, names):
+def warn_of_perfect_fits(dispersion, kind, names):
     """Warn if the rows that stay have a dispersion (m, K) of 0."""
     perfect = np.flatnonzero((dispersion == 0).any(axis=1))
     if perfect.size:

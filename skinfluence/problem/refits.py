@@ -125,7 +125,7 @@ class RefitAnswers:
             Each feature's position among this model's features, -1 if it is new; None if the
             features are the same.
         factor : Factor or None, default=None
-            This model's H^-1, for the first steps if the features are the same.
+            This model's H^-1, for the first steps if no feature is new.
 
         Returns
         -------
@@ -160,8 +160,11 @@ class RefitAnswers:
 
     def optimum_near(self, objective, theta, tol, columns, factor):
         """Return (theta, last step) at the optimum, None if there is none."""
-        if factor is not None and columns is None and objective.offset is None:
+        known = factor is not None and (columns is None or (columns >= 0).all())
+        if known and objective.offset is None:
             # The features changed little, so steps with this model's factor contract.
+            if columns is not None:
+                factor = _Restricted(factor, columns, self.objective.design)
             point = objective.at(theta)
             step = convergence.newton_correction(point, factor)
             point, step, decrement = removal.follow(point, factor, step, tol)
@@ -268,3 +271,28 @@ class RefitAnswers:
         solver = get_solver("auto", objective)
         polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
         return layout.to_public(polished.theta)
+
+
+class _Restricted:
+    """A model's H^-1 for some of its features, as if the others stayed.
+
+    Parameters
+    ----------
+    factor : Factor
+        H^-1.
+    columns : ndarray of shape (d,)
+        The position of each feature among the model's features.
+    design : Design
+        The model's design, whose last column may be an intercept.
+    """
+
+    def __init__(self, factor, columns, design):
+        self.factor = factor
+        self.n_columns = design.n_columns
+        self.kept = np.append(columns, np.arange(design.n_features, design.n_columns))
+
+    def solve(self, V):
+        """Return H^-1 V for vectors (m, K, D)."""
+        spread = np.zeros((*V.shape[:-1], self.n_columns))
+        spread[..., self.kept] = V
+        return self.factor.solve(spread)[..., self.kept]

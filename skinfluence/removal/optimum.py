@@ -26,6 +26,8 @@ _TOL = 1e-9
 # Steps with an old factor continue while they contract by this factor.
 _CONTRACTION = 0.25
 _MAX_CHORDS = 12
+# Rounding error of F, relative to F.
+_FLAT = 64 * np.finfo(np.float64).eps
 # Number of rows from which a median row's effect is estimated.
 _ENOUGH_ROWS = 256
 
@@ -152,7 +154,9 @@ def follow(point, factor, correction, tol):
         if decrement <= tol * np.sqrt(abs(point.value)):
             break
         following = point.objective.at(point.theta + correction)
-        if not (np.isfinite(following.value) and following.value <= point.value):
+        # Near the optimum, F changes by less than its rounding error.
+        highest = point.value + _FLAT * abs(point.value)
+        if not (np.isfinite(following.value) and following.value <= highest):
             break
         ahead = convergence.newton_correction(following, factor)
         remaining = convergence.newton_decrement(following, ahead)

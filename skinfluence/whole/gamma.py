@@ -18,6 +18,7 @@ from skinfluence.problem import TOL, Problem
 from skinfluence.steps import row_names
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
+from skinfluence.whole.diagnostics import WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.refits import KernelRefit
 from skinfluence.whole.removal import WholeRemoval
@@ -26,7 +27,9 @@ from skinfluence.whole.sweep import GammaSweep
 __all__ = ["GammaProblem", "gamma_problem", "is_of_whole_fit"]
 
 
-class GammaProblem(WholeInfluence, WholeRemoval, Problem):  # type: ignore[misc]
+class GammaProblem(  # type: ignore[misc]
+    WholeInfluence, WholeRemoval, WholeDiagnostics, Problem
+):
     """The problem for a kernel estimator alone, with a gamma that moves."""
 
     is_whole = True
@@ -181,7 +184,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, Problem):  # type: ignore[misc]
 
 def is_of_whole_fit(method):
     """Return whether a method takes the whole fit into account."""
-    chapters = (WholeInfluence, WholeRemoval, WholeCovariance)
+    chapters = (WholeInfluence, WholeRemoval, WholeCovariance, WholeDiagnostics)
     return any(hasattr(chapter, method) for chapter in chapters)
 
 

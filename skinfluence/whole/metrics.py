@@ -49,9 +49,12 @@ class WholeMetrics:
             return scores.result
 
         def write(group, refit):
-            scores.add_model(group, self.as_pipeline(refit))
+            if metric.needs_model or refit.params is None:
+                scores.add_model(group, self.as_pipeline(refit))
+            else:
+                scores.add_raw(group, self, refit.raw_predictions(metric.X))
 
-        self.each(groups, method, write, n_jobs, verbose)
+        self.each(groups, method, write, n_jobs, verbose, refine=refine)
         return scores.result
 
     def _add_first_order(self, scores, groups, hessian_solver):
@@ -117,9 +120,12 @@ class WholeMetrics:
         def write(group, refit):
             rows = groups.rows(group)
             own, predicted = (
-                self.responses_of(refit.raw_predictions(one), response_method)
-                for one in (take_rows(self.data.X, rows), X)
+                self.responses_of(raw, response_method)
+                for raw in (
+                    refit.raw_predictions_of(self.data, rows),
+                    refit.raw_predictions(X),
+                )
             )
             visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
 
-        self.each(groups, method, write, n_jobs, 0)
+        self.each(groups, method, write, n_jobs, 0, refine=refine)

@@ -16,6 +16,7 @@ from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
 from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
+from skinfluence.stages.choices import make_choice
 from skinfluence.stages.registry import learns_from_rows
 from skinfluence.steps import (
     innermost,
@@ -29,8 +30,10 @@ from skinfluence.steps import (
 )
 from skinfluence.supervised import names_of_learners
 from skinfluence.whole.before import OfPipeline, StepsBefore, given_names
+from skinfluence.whole.choices import Choices
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
+from skinfluence.whole.diagnostics import WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
@@ -51,7 +54,13 @@ _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 
 
 # Answers that take the whole fit into account.
-_CHAPTERS = (WholeInfluence, WholeRemoval, WholeReweighting, WholeCovariance)
+_CHAPTERS = (
+    WholeInfluence,
+    WholeRemoval,
+    WholeReweighting,
+    WholeCovariance,
+    WholeDiagnostics,
+)
 
 
 class _OfPipeline(OfPipeline):
@@ -167,7 +176,7 @@ class _OfWhole(StepsBefore):
                 f"{self.data.n_rows}: the last step was changed by itself. Give the pipeline "
                 "what it was fitted on by its set_training_data(X, y, sample_weight)."
             )
-        if method.startswith("influence") or method == "self_influence":
+        if hasattr(WholeInfluence, method):
             return self.gamma_moves or self.chain.has_influence
         return True
 
@@ -201,6 +210,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     WholeRemoval,
     WholeReweighting,
     WholeCovariance,
+    WholeDiagnostics,
     _OfWhole,
     PipelineProblem,
 ):
@@ -218,7 +228,11 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if not learning.size:
             return None
         after = [step for _, step in self.steps[learning[0] :]]
-        *others, scaler = [step for step in after if step not in (None, "passthrough")]
+        return self._scaled_by([step for step in after if step not in (None, "passthrough")])
+
+    def _scaled_by(self, steps, kept=slice(None)):
+        """Return `scaled` for steps that learn, and the columns that are kept behind them."""
+        *others, scaler = steps
         if type(scaler) is not StandardScaler:
             return None
         if others and not (scaler.with_mean and scaler.with_std):
@@ -227,8 +241,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
         objective = self.objective
         form, design = objective.formulation, objective.design
-        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
-        if design.has_metric or not smooth or form.minimum_norm is not None:
+        if not self._is_smooth or form.minimum_norm is not None:
             return None
         weighted = any(given_names(params) for params in self.step_params(self.data))
         if weighted or objective.offset is not None:
@@ -241,9 +254,50 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         self.check_refits()
         moves = np.zeros(design.n_features, dtype=bool)
         if scaler.with_std:
-            moves = scaler.scale_ == np.sqrt(scaler.var_)
+            moves = (scaler.scale_ == np.sqrt(scaler.var_))[kept]
         scales = ColumnScales.of(design, moves, scaler.with_mean)
         return self.on(replace(objective, scales=scales))
+
+    @property
+    def _is_smooth(self):
+        """Whether the model is one of features with a smooth loss and a quadratic penalty."""
+        form = self.formulation
+        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
+        return smooth and not self.objective.design.has_metric
+
+    @cached_property
+    def choices(self):
+        """The `Choices` that most removals leave as they are, None if the steps do more.
+
+        This applies to steps that select columns or scale them to a range, if `scaled`
+        applies to the other steps that learn, or no other step does.
+        """
+        if self.scaled is not None or not self._is_smooth:
+            return None
+        if any(given_names(params) for params in self.step_params(self.data)):
+            return None
+        choices, others, kept, X = [], [], None, self.data.X
+        for _, step in self.steps:
+            if step in (None, "passthrough"):
+                continue
+            if learns_from_rows(step):
+                choice = make_choice(step, X, self.data.y, is_moved=bool(others))
+                if choice is not None:
+                    choices.append(choice)
+                    if others and hasattr(step, "get_support"):
+                        kept = kept[step.get_support(indices=True)]
+                elif isinstance(step, StandardScaler) and not others:
+                    others.append(step)
+                    kept = np.arange(step.n_features_in_)
+                else:
+                    return None
+            elif others:
+                return None
+            X = step.transform(X)
+        if not choices:
+            return None
+        fixed = self._scaled_by(others, kept) if others else self.on(self.objective)
+        return None if fixed is None else Choices(self, fixed, choices)
 
     @cached_property
     def factor(self):

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from skinfluence import diagnostics
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
 
@@ -25,6 +26,9 @@ class Refit:
         self.before = before
         self.model = model
 
+    #: Parameters at the current positions, (p,), if they need no matching.
+    params = None
+
     def transform(self, X):
         """Return the model's features for raw samples."""
         # Call each step, because a pipeline requires a last step with fitted attributes.
@@ -35,9 +39,17 @@ class Refit:
         """Return raw predictions for raw samples, (m, K)."""
         return self.model.raw_predictions(self.transform(X))
 
+    def raw_predictions_of(self, data, rows):
+        """Return raw predictions for some of the `TrainingData` of the fit, (m, K)."""
+        return self.raw_predictions(take_rows(data.X, rows))
+
     def loss(self, X, y):
         """Return losses for raw samples, (m,)."""
         return self.model.sample_loss(self.transform(X), y)
+
+    def chi_squares(self):
+        """Return the sum of the chi-squares of the refit's samples, (K,)."""
+        return diagnostics.chi_squares(self.model.objective.at(self.model.theta)).sum(axis=0)
 
 
 class KernelRefit(Refit):

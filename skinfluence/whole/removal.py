@@ -26,6 +26,9 @@ __all__ = ["WholeRemoval"]
 class WholeRemoval(WholeMetrics):
     """Removal methods with the signatures that estimators have."""
 
+    #: The `Choices` that most removals leave as they are, None if every group needs a refit.
+    choices = None
+
     def leave_out_params(
         self,
         groups=None,
@@ -82,7 +85,7 @@ class WholeRemoval(WholeMetrics):
             if np.isnan(out[group]).any():
                 lacking.append(group)
 
-        self.each(groups, method, write, n_jobs, verbose, missing=out)
+        self.each(groups, method, write, n_jobs, verbose, missing=out, refine=refine)
         if lacking:
             warn(
                 f"The refits of {len(lacking)} group(s) have other features; parameters of "
@@ -127,7 +130,7 @@ class WholeRemoval(WholeMetrics):
         def write(group, refit):
             out[:, group] = refit.loss(X, y)
 
-        self.each(groups, method, write, n_jobs, verbose, missing=out.T)
+        self.each(groups, method, write, n_jobs, verbose, missing=out.T, refine=refine)
         return out
 
     def leave_out_predict(self, groups=None, *, response_method="predict", **options):
@@ -167,9 +170,9 @@ class WholeRemoval(WholeMetrics):
 
         def write(group, refit):
             rows = groups.rows(group)
-            raw[rows] = refit.raw_predictions(take_rows(self.data.X, rows))
+            raw[rows] = refit.raw_predictions_of(self.data, rows)
 
-        self.each(groups, method, write, n_jobs, verbose)
+        self.each(groups, method, write, n_jobs, verbose, refine=refine)
         return raw
 
     def leave_out_check(
@@ -248,13 +251,16 @@ class WholeRemoval(WholeMetrics):
         groups.check_leaves_weight(self.objective.sample_weight)
         return groups
 
-    def each(self, groups, method, write, n_jobs, verbose, missing=None):
+    def each(self, groups, method, write, n_jobs, verbose, missing=None, refine=None):
         """Call ``write(group, refit)`` with the `Refit` without each group.
 
-        Groups without a refit get NaN rows in `missing`, and a warning names them.
+        Groups without a refit get NaN rows in `missing`, and a warning names them. A share
+        `refine` of the groups that change no choice is written again, exactly.
         """
         self.check_refits()
-        failed = {}
+        left, failed = range(len(groups)), {}
+        if self.choices is not None:
+            left = self.choices.write(groups, method, write, refine=refine, n_jobs=n_jobs)
 
         def work(group):
             try:
@@ -270,7 +276,7 @@ class WholeRemoval(WholeMetrics):
             elif missing is not None:
                 missing[group] = np.nan
 
-        run_blocks(work, range(len(groups)), n_jobs=n_jobs, verbose=verbose)
+        run_blocks(work, left, n_jobs=n_jobs, verbose=verbose)
         if failed:
             first = min(failed)
             warn(
@@ -337,6 +343,8 @@ class WholeRemoval(WholeMetrics):
             theta[:, kept] = moved[:, : len(kept)]
             theta[:, self.data.n_rows :] = moved[:, len(kept) :]
             return self.formulation.layout.to_public(theta[None])[0]
+        if refit.params is not None:
+            return refit.params
         params, names = refit.model.params, feature_names(refit.before)
         same = params.shape == self.params.shape
         if names is None or np.array_equal(names, self.feature_names):

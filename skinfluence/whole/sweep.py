@@ -25,7 +25,7 @@ from skinfluence.products import multiply
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = ["GammaSweep", "KernelSweep", "Sample", "Sweep", "make_sweep"]
+__all__ = ["ActiveSetSweep", "GammaSweep", "KernelSweep", "Sample", "Sweep", "make_sweep"]
 
 
 def make_sweep(problem, hessian_solver, whole):
@@ -46,12 +46,7 @@ def make_sweep(problem, hessian_solver, whole):
         problem.parameters.check_perturbable(objective)  # the kernel needs a derivative
         return KernelSweep(state.point, state.factor, whole)
     if objective.formulation.loss.is_piecewise_linear:
-        raise UnsupportedEstimatorError(
-            f"Influence of {problem.name} through steps that learn from the "
-            "samples: a linear model does not know how hard a row at a kink of its loss "
-            "pulls. Use SVC or SVR with kernel='linear', a smooth loss, or the methods "
-            "that remove samples (leave_out_*), which fit the steps again."
-        )
+        return ActiveSetSweep(state.point, state.factor, whole)
     return Sweep(state.point, state.factor, whole)
 
 
@@ -102,6 +97,10 @@ class Sweep:
         objective = self.point.objective
         return objective.weight_sum / objective.unit_weight
 
+    def coordinates(self, V):
+        """Return the vectors (m, K, D) of which `factors` is a linear function."""
+        return self.factor.solve_transposed(V)
+
     def factors(self, solved):
         """Return B_k on all training rows for each v in solved (m, K, D), as `Factors`."""
         point, design = self.point, self.point.objective.design
@@ -132,19 +131,18 @@ class Sweep:
         m, (K, D) = len(V), self.point.theta.shape
         known = self.chain.is_costly or m > K * D or self._of_params is not None
         if known:
-            # The result is linear in v: with many scalars, sweep once for each parameter.
+            # The result is linear: with many scalars, sweep once for each coordinate.
             if self._of_params is None:
                 basis = np.eye(K * D).reshape(-1, K, D)
                 cs = self.chain.pull_training_factors(self.factors(basis))
                 self._of_params = self.chain.row_influences(cs)
             cs = [None] * m
         else:
-            solved = self.factor.solve_transposed(V)
-            cs = self.chain.pull_training_factors(self.factors(solved))
+            cs = self.chain.pull_training_factors(self.factors(self.coordinates(V)))
         cs = self.with_samples(cs, samples)
         total = self.chain.row_influences(cs)
         if known:
-            total += self.factor.solve_transposed(V).reshape(m, -1) @ self._of_params
+            total += self.coordinates(V).reshape(m, -1) @ self._of_params
         return total
 
     def with_samples(self, cs, samples):
@@ -209,7 +207,37 @@ class Sweep:
 
     def training_cotangents(self, V, samples):
         """Generate B_k on all training rows for each scalar."""
-        yield from self.factors(self.factor.solve_transposed(V))
+        yield from self.factors(self.coordinates(V))
+
+
+class ActiveSetSweep(Sweep):
+    """The sweep for linear models with a piecewise linear loss.
+
+    With the dual coefficients beta = -s l' of all rows, and multipliers rho of the margin
+    vectors M, which have x~_M'v = 0,
+
+        Lam v = q - sum_M rho_j x~_j,     B_k = - [ rho_k theta - beta_k v ].
+    """
+
+    def coordinates(self, V):
+        # The multipliers depend on q, and not on v alone.
+        return np.asarray(V, dtype=np.float64)
+
+    def factors(self, V):
+        objective, d = self.point.objective, self.point.objective.design.n_features
+        solved = self.factor.solve_transposed(V)
+        bend = np.zeros((len(V), objective.n_rows, len(self.point.theta)))
+        rest = V - objective.penalty * solved
+        for k, margin in enumerate(self.point.margins()):
+            rows = objective.design.take(margin).rows()
+            bend[:, margin, k] = np.linalg.lstsq(rows.T, rest[:, k].T)[0].T
+        return Factors(
+            objective.design.X,
+            -bend,
+            self.point.theta[:, :d],
+            self.point.dual_coefficients,
+            solved[:, :, :d],
+        )
 
 
 class KernelSweep(Sweep):

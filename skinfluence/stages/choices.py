@@ -1,0 +1,300 @@
+"""Whether a choice stays the same without some rows.
+
+A selector keeps the columns with the best statistics, and a scaler to a range depends on the
+extreme values. Without most rows, the same columns are kept and the same values are extreme.
+Here the statistics without a group are computed from sums over all rows less sums over the
+group. Rounding makes them differ from those of a refit, so a choice counts as unchanged only
+if it is the same with all statistics moved against it by more than rounding.
+"""
+
+import copy
+
+import numpy as np
+from scipy import sparse, special, stats
+from sklearn import feature_selection as sk
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
+
+__all__ = ["make_choice"]
+
+# Statistics move by this share of their size, and by this multiple of the rounding in sums
+# over n rows, before a choice counts as unchanged.
+_SHARE = 1e-9
+_ROUNDING = 100.0
+
+
+def make_choice(transformer, X, y, *, is_moved):
+    """Return the choice that a fitted transformer made, None if none is known here.
+
+    Parameters
+    ----------
+    transformer : estimator
+        Fitted transformer.
+    X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
+        Its training rows.
+    y : array-like of shape (n,)
+        Training targets.
+    is_moved : bool
+        Whether the columns are shifted and scaled otherwise in a refit.
+
+    Returns
+    -------
+    object or None
+        ``stays_without(rows)`` tells whether a refit without rows makes the same choice.
+    """
+    kind = _KINDS.get(type(transformer))
+    if kind is Scores:
+        kind = _SCORES.get(transformer.score_func)
+    if kind is None or (is_moved and not kind.ignores_scales):
+        return None
+    X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
+    y = np.asarray(y)
+    if X.dtype.kind not in "iufb" or y.ndim != 1 or not kind.takes(X):
+        return None
+    return kind(transformer, X, y)
+
+
+class Choice:
+    """A choice by a transformer, see `make_choice`."""
+
+    #: Whether the choice is the same for columns that are shifted and scaled.
+    ignores_scales = False
+
+    def __init__(self, transformer, X, y):
+        self.transformer = transformer
+        self.n_rows = X.shape[0]
+        single = X.dtype == np.float32
+        self.rounding = _ROUNDING * np.finfo(np.float32 if single else np.float64).eps
+        self.X = X.astype(np.float64)
+
+    @staticmethod
+    def takes(X):
+        """Return whether the choice is known for such rows."""
+        return sparse.issparse(X) or bool(np.isfinite(X).all())
+
+    def stays_without(self, rows):
+        """Return whether a refit without some rows makes the same choice."""
+        raise NotImplementedError
+
+
+class Scores(Choice):
+    """Columns chosen by a score of each, and by its p-value."""
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        self.kept = transformer.get_support()
+
+    def stays_without(self, rows):
+        with np.errstate(all="ignore"):
+            found = self.scores_without(rows)
+            if found is None:
+                return False
+            scores, error = found
+            scores = np.where(self.kept, scores - error, scores + error)
+            trial = copy.copy(self.transformer)
+            trial.scores_, trial.pvalues_ = scores, self.p_values(scores, len(rows))
+        return np.array_equal(trial.get_support(), self.kept)
+
+    def scores_without(self, rows):
+        """Return (scores, bounds on their errors) without rows; None if there are none."""
+        raise NotImplementedError
+
+    def p_values(self, scores, n_left_out):
+        """Return the p-values of scores, None if the score has none."""
+        raise NotImplementedError
+
+
+class OfMoments(Scores):
+    """Scores from means and variances of the columns, which are shifted by their means."""
+
+    ignores_scales = True
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        n = self.n_rows
+        mean = np.asarray(self.X.mean(axis=0)).ravel()
+        if not sparse.issparse(X):
+            self.X -= mean
+        self.squares = _column_sums(_squares(self.X))
+        self.total = _column_sums(self.X)
+        variance = self.squares / n - (self.total / n) ** 2
+        with np.errstate(all="ignore"):
+            # The share of rounding in a variance from sums of the columns as they are.
+            self.error = _SHARE + self.rounding * n * (1.0 + mean**2 / variance)
+
+    def bounds(self, scores):
+        """Return bounds on the errors of scores."""
+        return self.error * (1.0 + np.abs(scores))
+
+
+class ByClass(OfMoments):
+    """`f_classif`: F = mean square between classes / mean square within."""
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        self.classes, codes = np.unique(y, return_inverse=True)
+        self.members = sparse.csr_array(
+            (np.ones(len(y)), (np.arange(len(y)), codes)), (len(y), len(self.classes))
+        )
+        self.counts = _column_sums(self.members)
+        self.sums = _dense(self.members.T @ self.X)
+
+    def scores_without(self, rows):
+        X, members = self.X[rows], self.members[rows]
+        counts = self.counts - _column_sums(members)
+        if not counts.all():
+            return None
+        sums, n = self.sums - _dense(members.T @ X), counts.sum()
+        of_all = sums.sum(axis=0) ** 2 / n
+        between = np.sum(sums**2 / counts[:, None], axis=0) - of_all
+        within = self.squares - _column_sums(_squares(X)) - of_all - between
+        free = len(counts) - 1, n - len(counts)
+        scores = (between / free[0]) / (within / free[1])
+        return scores, self.bounds(scores)
+
+    def p_values(self, scores, n_left_out):
+        K = len(self.classes)
+        return special.fdtrc(K - 1, self.n_rows - n_left_out - K, scores)
+
+
+class ByTarget(OfMoments):
+    """`f_regression`: F of the correlation with the target."""
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        self.y = y.astype(np.float64) - np.mean(y)
+        self.product = self.y @ self.X
+
+    def correlations(self, rows):
+        """Return the correlations without rows; 0 for a constant column."""
+        X, y, n = self.X[rows], self.y[rows], self.n_rows - len(rows)
+        total, left = self.total - _column_sums(X), np.delete(self.y, rows)
+        variance = self.squares - _column_sums(_squares(X)) - total**2 / n
+        product = self.product - y @ X - total * left.mean()
+        found = product / np.sqrt(variance) / np.linalg.norm(left - left.mean())
+        return np.nan_to_num(found, nan=0.0)
+
+    def scores_without(self, rows):
+        squares = self.correlations(rows) ** 2
+        scores = squares / (1.0 - squares) * (self.n_rows - len(rows) - 2)
+        return scores, self.bounds(scores)
+
+    def p_values(self, scores, n_left_out):
+        return stats.f.sf(scores, 1, self.n_rows - n_left_out - 2)
+
+
+class ByCorrelation(ByTarget):
+    """`r_regression`: the correlation with the target, which has no p-value."""
+
+    def scores_without(self, rows):
+        scores = self.correlations(rows)
+        return scores, self.bounds(scores)
+
+    def p_values(self, scores, n_left_out):
+        return None
+
+
+class ByCounts(Scores):
+    """`chi2`: sums of each column in each class against those by the class sizes."""
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        self.classes, codes = np.unique(y, return_inverse=True)
+        self.members = sparse.csr_array(
+            (np.ones(len(y)), (np.arange(len(y)), codes)), (len(y), len(self.classes))
+        )
+        self.counts = _column_sums(self.members)
+        self.sums = _dense(self.members.T @ self.X)
+
+    def scores_without(self, rows):
+        members = self.members[rows]
+        counts = self.counts - _column_sums(members)
+        if not counts.all() or len(counts) < 2:
+            return None
+        observed = self.sums - _dense(members.T @ self.X[rows])
+        total = observed.sum(axis=0)
+        expected = (counts / counts.sum())[:, None] * total
+        scores = np.sum((observed - expected) ** 2 / expected, axis=0)
+        # A column of zeros has the score 0/0, and a sum that is rounding has any.
+        scores[total < self.rounding * self.sums.sum(axis=0)] = np.nan
+        return scores, _SHARE * scores + self.rounding * self.n_rows * (1.0 + total)
+
+    def p_values(self, scores, n_left_out):
+        return special.chdtrc(len(self.classes) - 1, scores)
+
+
+class ByVariance(Choice):
+    """`VarianceThreshold`: columns whose variance exceeds a threshold."""
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        mean = np.asarray(self.X.mean(axis=0)).ravel()
+        if not sparse.issparse(X):
+            self.X -= mean
+        self.squares, self.total = _column_sums(_squares(self.X)), _column_sums(self.X)
+        self.error = self.rounding * (self.squares + self.n_rows * mean**2)
+        self.kept = transformer.get_support()
+
+    def stays_without(self, rows):
+        X, n = self.X[rows], self.n_rows - len(rows)
+        squares = self.squares - _column_sums(_squares(X))
+        variance = squares / n - ((self.total - _column_sums(X)) / n) ** 2
+        threshold = self.transformer.threshold
+        if threshold == 0.0:  # a column that is constant stays constant
+            return bool(np.all(variance[self.kept] > self.error[self.kept]))
+        margin = np.where(self.kept, variance - threshold, threshold - variance)
+        return bool(np.all(margin > self.error))
+
+
+class Extremes(Choice):
+    """Scalers to a range: every extreme value occurs in another row, too."""
+
+    def __init__(self, transformer, X, y):
+        super().__init__(transformer, X, y)
+        lowest, highest = self.X.min(axis=0), self.X.max(axis=0)
+        if isinstance(transformer, MaxAbsScaler):
+            size = np.maximum(-lowest, highest)
+            self.extremes = [np.abs(self.X) == size]
+        else:
+            self.extremes = [lowest == self.X, highest == self.X]
+        self.counts = [one.sum(axis=0) for one in self.extremes]
+
+    @staticmethod
+    def takes(X):
+        return not sparse.issparse(X) and bool(np.isfinite(X).all())
+
+    def stays_without(self, rows):
+        parts = zip(self.extremes, self.counts, strict=True)
+        return all((one[rows].sum(axis=0) < count).all() for one, count in parts)
+
+
+def _dense(sums):
+    return sums.toarray() if sparse.issparse(sums) else np.asarray(sums)
+
+
+def _squares(X):
+    return X.multiply(X) if sparse.issparse(X) else X * X
+
+
+def _column_sums(X):
+    return np.asarray(X.sum(axis=0)).ravel()
+
+
+_SELECTORS = (
+    sk.GenericUnivariateSelect,
+    sk.SelectFdr,
+    sk.SelectFpr,
+    sk.SelectFwe,
+    sk.SelectKBest,
+    sk.SelectPercentile,
+)
+_KINDS = dict.fromkeys(_SELECTORS, Scores) | {
+    sk.VarianceThreshold: ByVariance,
+    MaxAbsScaler: Extremes,
+    MinMaxScaler: Extremes,
+}
+_SCORES = {
+    sk.chi2: ByCounts,
+    sk.f_classif: ByClass,
+    sk.f_regression: ByTarget,
+    sk.r_regression: ByCorrelation,
+}

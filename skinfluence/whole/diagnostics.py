@@ -1,0 +1,178 @@
+"""Case diagnostics of a pipeline's whole fit.
+
+Without a sample, every step is fitted again, and the coefficients belong to other features.
+The raw predictions f of the training samples remain comparable, so they replace the
+coefficients in distances:
+
+    distance      sum_k (f_k - f_(i)k)' W_k (f_k - f_(i)k)
+    phi_(i)       sum of the others' chi-squares in the refit / (n - 1 - p)
+    DFBETAS       (theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)
+
+The distance is d'H d of a model without a penalty if the steps do not change.
+"""
+
+import numpy as np
+
+from skinfluence import diagnostics
+from skinfluence.checks import prepare_out
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem.diagnostics import warn_of_perfect_fits
+
+__all__ = ["WholeDiagnostics"]
+
+
+class WholeDiagnostics:
+    """Diagnostics with the signatures that estimators have."""
+
+    def influence_summary(self, **options):
+        return super().influence_summary(**options)
+
+    def summarise_rows(self, hessian_solver, n_jobs):
+        state = self.influence_state(hessian_solver)
+        last = self.measure(state, hessian_solver, n_jobs)
+        try:
+            own = self.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
+        except UnsupportedEstimatorError as error:
+            own = np.full(self.n_rows, np.nan)
+            warn(f"influence_summary: self_influence is NaN. {error}")
+        columns = self.columns_of(last, own, n_jobs)
+        whole = self.measure_whole(state, self.resolve(None, None, "newton", None), n_jobs)
+        return columns | {
+            "cooks_distance": whole.cooks_distance(),
+            "dffits": whole.signed_dffits(),
+            "studentized_residual": last.residual(whole.deleted_dispersion),
+            "leave_out_loss": whole.loss,
+        }
+
+    def summarise_groups(self, groups, hessian_solver, n_jobs):
+        state = self.influence_state(hessian_solver)
+        groups = self.resolve(groups, None, "newton", None)
+        measures = self.measure_whole(state, groups, n_jobs)
+        columns = {
+            "size": groups.sizes(),
+            "cooks_distance": measures.cooks_distance(),
+            "dffits": measures.dffits(),
+            "leave_out_loss": measures.loss,
+        }
+        return columns, groups.labels
+
+    def dfbetas(
+        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        groups = self.resolve(groups, None, "newton", None)
+        state = self.influence_state(hessian_solver)
+        layout = state.layout
+        out = prepare_out(out, (len(groups), layout.size), dtype)
+        base = self.start_base("newton", hessian_solver)
+        full = layout.to_public((base.theta + base.correction)[None])[0]
+        scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
+        phi = None
+        if state.point.objective.formulation.loss.has_dispersion:
+            phi = self.measure_whole(state, groups, n_jobs, out).deleted_dispersion
+        else:
+            self._params_without(groups, "newton", n_jobs=n_jobs, out=out)
+        for group in range(len(groups)):
+            error = np.sqrt(scale if phi is None else scale * phi[group, :, None])
+            error = layout.to_public(error[None])[0]
+            moves = full - out[group]
+            # Coefficients that the penalty keeps at 0 have no standard error.
+            kept = np.where(np.isnan(error) | np.isnan(moves), np.nan, 0.0)
+            out[group] = np.divide(moves, error, out=kept, where=error > 0)
+        out[:, self.lost_params] = np.nan
+        return out
+
+    def measure_whole(self, state, groups, n_jobs, params=None):
+        """Return the `PredictionMeasures` for groups from `resolve`.
+
+        If `params` (G, p) is given, it receives the parameters without each group.
+        """
+        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
+        if self.scaled is not None:
+            measures = self._measure_scaled(groups, leverage, state.solver, n_jobs, params)
+        else:
+            measures = self._measure_refits(groups, leverage, state.solver, n_jobs, params)
+        kind = "group(s)" if groups.members is not None else "sample(s)"
+        names = range(len(groups)) if groups.labels is None else groups.labels
+        warn_of_perfect_fits(measures.deleted_dispersion, kind, names)
+        return measures
+
+    def _measure_scaled(self, groups, leverage, hessian_solver, n_jobs, params):
+        """Return the measures if the steps change only the penalty."""
+        base, same = self.scaled.start_removal(groups.members, None, "newton", hessian_solver)
+        measures = PredictionMeasures(base, leverage, len(groups))
+        layout = base.point.objective.formulation.layout
+
+        def emit(indices, rows, theta):
+            measures.add(indices, rows, theta)
+            if params is not None:
+                params[indices] = layout.to_public(theta)
+
+        self.scaled.remove_groups(base, same, "newton", emit, None, n_jobs, 0)
+        if params is not None:
+            self._rescale(params, groups)
+        return measures
+
+    def _measure_refits(self, groups, leverage, hessian_solver, n_jobs, params):
+        """Return the measures from a refit without each group."""
+        base = self.start_base("newton", hessian_solver)
+        measures = PredictionMeasures(base, leverage, len(groups))
+        X = self.data.X
+        full = self.check_X(self.formulation, X).predict(measures.theta)
+
+        def write(group, refit):
+            measures.add_refit(group, groups.rows(group), full, refit, X)
+            if params is not None:
+                params[group] = self._matched(refit, groups.rows(group))
+
+        self.each(groups, "newton", write, n_jobs, 0, missing=params)
+        return measures
+
+
+class PredictionMeasures(diagnostics.GroupMeasures):
+    """Measures from the raw predictions of all training samples without each group.
+
+    Results are NaN for groups that are not added.
+
+    Attributes
+    ----------
+    moved : ndarray of shape (n_groups, K)
+        Change of the raw prediction of each group's first sample.
+    """
+
+    def __init__(self, base, leverage, n_groups):
+        super().__init__(base, leverage, n_groups)
+        for values in (self.distance, self.deleted_dispersion, self.loss):
+            values[...] = np.nan
+        if not base.point.objective.formulation.loss.has_dispersion:
+            self.deleted_dispersion[...] = 1.0
+        self.moved = np.full(self.distance.shape, np.nan)
+
+    def add(self, indices, rows, theta):
+        d = super().add(indices, rows, theta)
+        design = self.base.point.objective.design
+        first = design.take(rows[:, 0]).rows()
+        self.moved[indices] = np.einsum("bd,bkd->bk", first, design.readings(d))
+        return d
+
+    def penalty_distance(self, d, readings):
+        return np.zeros(d.shape[:2])
+
+    def add_refit(self, group, rows, full, refit, X):
+        """Add the `Refit` without a group's rows, given the fit's raw predictions (n, K)."""
+        objective = self.base.point.objective
+        loss = objective.formulation.loss
+        raw = refit.raw_predictions(X)
+        moved = raw - full
+        bend = self.base.point.curvature_product(moved)
+        self.distance[group] = np.sum(moved * bend, axis=0)
+        self.moved[group] = moved[rows[0]]
+        self.loss[group] = loss.loss(objective.target[rows], raw[rows]).mean()
+        if loss.has_dispersion:
+            counted = np.sum(objective.sample_weight[rows] > 0)
+            self.add_dispersion([group], refit.chi_squares()[None], np.array([[counted]]))
+
+    def signed_dffits(self):
+        """Return DFFITS of single samples, (n_groups,); norms over several outputs."""
+        size = self.dffits()
+        single = self.base.point.objective.formulation.layout.n_predictions == 1
+        return np.copysign(size, -self.moved[:, 0]) if single else size
