@@ -77,7 +77,7 @@ def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=N
     size = max(1, int(budget // max(1, row_bytes)))
     if jobs > 1:
         size = min(size, -(-n_rows // jobs))
-    return batches(n_rows, size)
+    return batches(n_rows, size) if n_rows else []
 
 
 def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
