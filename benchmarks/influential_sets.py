@@ -4,13 +4,14 @@ from itertools import combinations
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit
 from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import scale
 
 from benchmarks._report import MissingError, Table
 from skinfluence.functionals import mean_prediction
 from skinfluence.inspection import most_influential_set
-from skinfluence.linear_model import LinearRegression, Ridge
+from skinfluence.linear_model import LinearRegression, LogisticRegression, Ridge
 
 __all__ = ["BENCHMARKS"]
 
@@ -71,15 +72,19 @@ def set_bounds(repeats):
         f"Smallest set that flips a conclusion, by all refits; {_N_PROBLEMS} problems a row",
         ["target", "smallest", "proved too high", "proved = smallest", "found = smallest"],
         notes=[
-            "8 to 10 samples, 1 to 3 features, some far away, random weights and penalties.",
+            "8 to 10 samples (logistic: 12 to 16), 1 to 3 features, some far away, random",
+            "weights and penalties; least squares, except in the last row.",
             "smallest: mean size of the smallest set, by refits without every set. proved",
             "too high: n_at_least exceeds it, which must not happen. The last two columns",
             "count the problems in which n_at_least or the search gives exactly this size.",
         ],
     )
-    for target in ("sign of a coefficient", "prediction", "significance"):
-        outcomes = [_against_all_sets(target, seed) for seed in range(_N_PROBLEMS)]
-        proved, smallest, found = np.array([o for o in outcomes if o is not None]).T
+    problems = dict.fromkeys(
+        ("sign of a coefficient", "prediction", "significance"), _least_squares_problem
+    )
+    for target, make in (problems | {"logistic coefficient": _logistic_problem}).items():
+        outcomes = [_against_all_sets(*make(target, seed)) for seed in range(_N_PROBLEMS)]
+        proved, smallest, found = np.array(outcomes).T
         table.rows.append(
             [
                 target,
@@ -92,8 +97,22 @@ def set_bounds(repeats):
     return table
 
 
-def _against_all_sets(target, seed):
+def _against_all_sets(result, excess, n, most):
     """Return proved, smallest and found size; one more than tried if there is no such set."""
+    above = excess(np.arange(n)) > 0
+    most = len(result.indices) if result.flipped else most
+    smallest = most + 1
+    for k in range(1, most + 1):
+        sets = combinations(range(n), k)
+        if any((excess(np.delete(np.arange(n), rows)) > 0) != above for rows in sets):
+            smallest = k
+            break
+    found = len(result.indices) if result.flipped else most + 1
+    return result.n_at_least, smallest, found
+
+
+def _least_squares_problem(target, seed):
+    """Return the result, a function of the rows kept that changes its sign, n and most."""
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(8, 11)), int(rng.integers(1, 4))
     X = rng.normal(size=(n, d)) * (1 + 3 * (rng.random((n, 1)) < 0.15))
@@ -125,16 +144,35 @@ def _against_all_sets(target, seed):
         squares = np.sum(w[kept] * (y[kept] - A[kept] @ theta) ** 2) / dof
         return abs(theta[0]) / np.sqrt(squares * inverse[0, 0]) - _critical(dof)
 
-    above = excess(np.arange(n)) > 0
-    most = len(result.indices) if result.flipped else options["max_samples"]
-    smallest = most + 1
-    for k in range(1, most + 1):
-        sets = combinations(range(n), k)
-        if any((excess(np.delete(np.arange(n), rows)) > 0) != above for rows in sets):
-            smallest = k
-            break
-    found = len(result.indices) if result.flipped else most + 1
-    return result.n_at_least, smallest, found
+    return result, excess, n, options["max_samples"]
+
+
+def _logistic_problem(target, seed):
+    """Return the same for the first coefficient of a logistic regression."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(12, 17)), int(rng.integers(1, 4))
+    X = rng.normal(size=(n, d)) * (1 + 2 * (rng.random((n, 1)) < 0.15))
+    y = (X @ rng.normal(size=d) + rng.logistic(size=n) > 0).astype(float)
+    y[:4] = [0, 1, 0, 1]
+    w, C = rng.choice([0.5, 1.0, 2.0], size=n), float(rng.choice([0.01, 0.03, 0.1, 1.0]))
+    clf = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12).fit(X, y, w)
+    threshold = clf.coef_[0, 0] * rng.choice([0.0, 0.6, 0.8, 1.2])
+    result = most_influential_set(clf, 0, threshold=threshold, max_samples=3)
+    A, penalty = np.c_[X, np.ones(n)], np.r_[np.ones(d), 1e-12] / C
+
+    def excess(kept):
+        theta, B = clf.params_, A[kept]
+        for _ in range(20):  # Newton steps from the fit with all samples
+            p = expit(B @ theta)
+            gradient = B.T @ (w[kept] * (p - y[kept])) + penalty * theta
+            hessian = (B.T * (w[kept] * p * (1 - p))) @ B + np.diag(penalty)
+            step = np.linalg.solve(hessian, gradient)
+            theta = theta - step * min(1.0, 2.0 / np.abs(B @ step).max())
+            if np.abs(step).max() < 1e-10:
+                break
+        return theta[0] - threshold
+
+    return result, excess, n, 3
 
 
 def _critical(dof):

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
-from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
 __all__ = [
     "IN_CACHE",
+    "batches",
     "blas_is_limited",
     "memory_budget",
     "one_blas_thread",
@@ -39,6 +39,14 @@ def memory_budget(working_memory=None):
     if working_memory is None:
         working_memory = get_config()["working_memory"]
     return working_memory * 2**20
+
+
+def batches(n, size):
+    """Return slices of length `size` that cover n entries; the last one may be shorter.
+
+    scikit-learn's `gen_batches` checks its arguments, which takes longer than a small block.
+    """
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=None):
@@ -69,7 +77,7 @@ def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=N
     size = max(1, int(budget // max(1, row_bytes)))
     if jobs > 1:
         size = min(size, -(-n_rows // jobs))
-    return list(gen_batches(n_rows, size)) if n_rows else []
+    return batches(n_rows, size) if n_rows else []
 
 
 def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):

@@ -180,7 +180,12 @@ def test_rows_of_ordinary_data_share_one_hessian(name, monkeypatch):
     fitted = next(case for case in CASES if case.name == name).fit()
     alone, doubles = [], []
     gradients = Stack.gradients
-    monkeypatch.setattr(exact, "refit", lambda base, rows, *_, **__: alone.append(rows))
+
+    def refit_apart(base, groups, start, *_):
+        alone.extend(groups)
+        return start, np.ones(len(groups), dtype=bool)
+
+    monkeypatch.setattr(exact, "refit_apart", refit_apart)
     monkeypatch.setattr(
         Stack,
         "gradients",

@@ -5,12 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy import sparse, stats
+from scipy.special import expit
 from sklearn import config_context, linear_model
-from sklearn.datasets import load_diabetes, load_iris
-from sklearn.preprocessing import StandardScaler
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.preprocessing import StandardScaler, scale
 
 from skinfluence import functionals
 from skinfluence.inspection import most_influential_set
+from skinfluence.inspection.curving import longest_step, remainder
 from skinfluence.linear_model import (
     HuberRegressor,
     Lasso,
@@ -137,6 +139,40 @@ def test_no_smaller_set_flips_a_logistic_regression():
         assert result.n_at_least <= (most + 1 if smallest is None else smallest)
         above_one += result.n_at_least > 1
     assert above_one >= 3
+
+
+def test_steps_of_a_logistic_regression_are_no_longer_than_their_bound():
+    # Rows that are fitted well and far away, for which a bound by the worst row fails.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2)) * (1 + 4 * (rng.random((40, 1)) < 0.3))
+    y = (X[:, 0] + rng.logistic(size=40) > 0).astype(int)
+    options = {"C": 0.3, "fit_intercept": False, **NEWTON}
+    theta = LogisticRegression(**options).fit(X, y).params_
+    g, h = expit(X @ theta) - y, expit(X @ theta) * expit(-X @ theta)
+    c, finite, tight = np.array([1.0, 0.0]), 0, 0.0
+    for size in (1, 1, 1, 2, 3):
+        S = rng.choice(40, size, replace=False)
+        kept = np.delete(np.arange(40), S)
+        H = (X[kept].T * h[kept]) @ X[kept] + np.eye(2) / 0.3
+        inverse, pull = np.linalg.inv(H), X[S].T @ g[S]
+        q = np.einsum("id,de,ie->i", X, inverse, X)
+        nu = np.sqrt(pull @ inverse @ pull)
+        r = longest_step(1.0, nu, q, h * q)
+        v = LogisticRegression(**options).fit(X[kept], y[kept]).params_ - theta
+        assert np.sqrt(v @ H @ v) <= r
+        if np.isfinite(r):
+            finite += 1
+            bound = remainder(1.0, r, q, np.sqrt(h) * np.abs(X @ inverse @ c))
+            assert abs(c @ v - c @ inverse @ pull) <= bound
+            tight = max(tight, np.sqrt(v @ H @ v) / r)
+    assert finite >= 3
+    assert tight > 0.5
+
+
+def test_rows_that_are_fitted_well_do_not_weaken_a_bound():
+    X, y = load_breast_cancer(return_X_y=True)
+    clf = LogisticRegression(**NEWTON).fit(scale(X[:, [0, 1, 4]]), y)
+    assert most_influential_set(clf, 1, bound="pairs").n_at_least >= 5  # 2 by the worst row
 
 
 def test_no_smaller_set_changes_significance():

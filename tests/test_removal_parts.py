@@ -7,9 +7,9 @@ import pytest
 
 from skinfluence import InfluenceWarning, active_set
 from skinfluence.groups import Groups
-from skinfluence.linear_model import LogisticRegression
+from skinfluence.linear_model import HuberRegressor, LogisticRegression, PoissonRegressor
 from skinfluence.pipeline import problem_of
-from skinfluence.removal import Base, exact
+from skinfluence.removal import Base, alone, exact, run, weighted
 from skinfluence.removal.leave_out import _stacks
 from skinfluence.removal.methods import ONE_STEP, _each_alone
 from skinfluence.removal.stack import Stack
@@ -73,22 +73,22 @@ def test_a_refit_counts_where_it_converged_to_less_than_its_first_step(
         decrement=decrement,
         correction=np.zeros_like(base.theta),
     )
-    monkeypatch.setattr(exact, "polish", lambda *_, **__: end)
-    assert exact.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
-    assert exact.refit(base, [3])[1] == converged
+    monkeypatch.setattr(alone, "polish", lambda *_, **__: end)
+    assert alone.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
+    assert alone.refit(base, [3])[1] == converged
 
 
 def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatch):
     # Nearly separable classes, for which steps on one Hessian do not contract.
     X, y, _ = data("cancer")
     fitted = LogisticRegression(C=1e5, **NEWTON).fit(X, y)
-    asked, refit = [], exact.refit
+    asked, refit = [], exact.refit_apart
 
-    def measured(base, rows, *args, **kwargs):
-        asked.append((int(rows[0]), kwargs["first"]))
-        return refit(base, rows, *args, **kwargs)
+    def measured(base, groups, start, first, tol):
+        asked.extend(zip([int(rows[0]) for rows in groups], first, strict=True))
+        return refit(base, groups, start, first, tol)
 
-    monkeypatch.setattr(exact, "refit", measured)
+    monkeypatch.setattr(exact, "refit_apart", measured)
     fitted.leave_out_params(method="exact")
     assert asked
     base, groups = problem_of(fitted).start_removal(None, None, "exact", "auto")
@@ -97,11 +97,42 @@ def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatc
         np.testing.assert_allclose(first, decrement, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("wine", LogisticRegression(C=1e3, **NEWTON)),
+        ("wine", LogisticRegression(C=10.0, class_weight="balanced", **NEWTON)),
+        ("cancer", LogisticRegression(C=1e3, **NEWTON)),
+        ("diabetes", HuberRegressor(tol=1e-10, max_iter=5000)),
+        ("diabetes", PoissonRegressor(alpha=1e-3, tol=1e-10, max_iter=5000)),
+    ],
+    ids=["softmax", "balanced", "logistic", "huber", "mean-form"],
+)
+def test_groups_with_their_own_hessians_end_where_each_one_does_alone(
+    name, model, monkeypatch
+):
+    X, y, w = data(name)
+    problem = problem_of(model.fit(X, y, w))
+    base, _ = problem.start_removal(None, None, "exact", "auto")
+    # The rows that move the model most, alone and together.
+    moved = np.linalg.norm(Stack(base, np.arange(len(y))[:, None]).newton()[0], axis=(1, 2))
+    worst = np.argsort(-np.nan_to_num(moved))[:4]
+    groups = [*worst[:, None], worst]
+    alone_each = [alone.refit(base, rows) for rows in groups]
+    monkeypatch.setattr(weighted, "refit_objective", None)  # together, or not at all
+    start = np.repeat(base.theta[None], len(groups), axis=0)
+    theta, converged = weighted.refit_apart(base, groups, start, np.ones(5), 1e-11)
+    assert converged.all()
+    for found, (expected, _) in zip(theta, alone_each, strict=True):
+        change = np.linalg.norm(expected - base.theta)
+        assert np.linalg.norm(found - expected) < 1e-6 * change
+
+
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @pytest.mark.parametrize("steps", [40, 0])
 def test_a_dual_coefficient_without_its_row_is_zero_to_the_last_bit(steps, monkeypatch):
     # Also where each group is left to a refit of its own.
-    monkeypatch.setattr(exact, "_MAX_ITER", steps)
+    monkeypatch.setattr(run, "_MAX_ITER", steps)
     X, y, _ = data("cancer")
     clf = SmoothHingeSVC(C=100.0, gamma=0.1, temperature=0.1).fit(X[6:], y[6:])
     for method in ("newton", "exact"):

@@ -2,9 +2,8 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import gen_batches
 
-from skinfluence.blocks import IN_CACHE, memory_budget, row_blocks
+from skinfluence.blocks import IN_CACHE, batches, memory_budget, row_blocks
 from skinfluence.design.base import Design
 from skinfluence.design.offsets import confirmed_offset, is_far, spread
 from skinfluence.products import add_gram, fill_lower, multiply
@@ -72,7 +71,7 @@ class DenseDesign(Design):
         d = self.n_features
         for rows in self._blocks(len(readings)):
             multiply(readings[:, :d], self._float(rows).T, out[:, rows])
-        for batch in gen_batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
+        for batch in batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
             if self.fit_intercept:
                 out[batch] += readings[batch, d:]
             if scale is not None:
@@ -125,7 +124,7 @@ class DenseDesign(Design):
         """Write root_i (x~_i - shift) into out (m, D), in pieces that stay in cache."""
         d = self.n_features
         shifted = np.empty((max(1, IN_CACHE // (8 * self.n_columns)), d))
-        for piece in gen_batches(len(X), len(shifted)):
+        for piece in batches(len(X), len(shifted)):
             features = X[piece]
             if shift is not None:
                 features = np.subtract(features, shift, out=shifted[: len(features)])

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 
-from skinfluence.blocks import one_blas_thread
+from skinfluence.blocks import batches, one_blas_thread
 from skinfluence.design import make_design
 from skinfluence.objective import Objective
 from skinfluence.solvers import Factor
@@ -138,8 +138,8 @@ class Samples:
         """Return these samples with at most `largest` rows in a chunk."""
         if max(self.lengths) <= largest:
             return self
-        parts = (gen_batches(length, largest) for length in self.lengths)
-        rows = tuple(part.stop - part.start for batches in parts for part in batches)
+        parts = (batches(length, largest) for length in self.lengths)
+        rows = tuple(part.stop - part.start for chunk in parts for part in chunk)
         arrays = (self.X, self.y, self.sample_weight)
         return Samples(*(a if a is None else a.rechunk({0: rows}) for a in arrays))
 

@@ -96,7 +96,7 @@ def find_recession(objective, theta=None):
     round no longer restrict the direction in the next, because a long step along the first
     direction compensates for them.
     """
-    if not may_recede(objective):
+    if not may_recede(objective) or _n_opposed(objective):
         return None
     falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
     if objective.coupled:
@@ -129,6 +129,21 @@ def may_recede(objective):
     return falls(*arguments) is not None and bool(unpenalised(objective).any())
 
 
+def _n_opposed(objective):
+    """Return how many rows have to leave before F can fall forever along an intercept.
+
+    An intercept moves all rows to the same side, so the loss of each has to fall there. The
+    result is 0 if coefficients of features have no penalty either.
+    """
+    free = unpenalised(objective)[:, : objective.design.n_features]
+    if free.any():
+        return 0
+    falls = objective.formulation.loss.falls_forever(objective.target, len(free))
+    counts = (objective.row_weight > 0) & ~np.isnan(falls)
+    opposed = [np.sum((falls != side) & counts, axis=0).min() for side in (-1.0, 1.0)]
+    return int(min(opposed))
+
+
 class RemovalCheck:
     """Finds the groups of rows without which F has no minimum.
 
@@ -147,6 +162,7 @@ class RemovalCheck:
         self.is_needed = may_recede(objective)
         if not self.is_needed:
             return
+        self.n_opposed = _n_opposed(objective)
         design = objective.design
         d = design.n_features
         self.mean = np.zeros(d)
@@ -189,9 +205,12 @@ class RemovalCheck:
             bound = np.where(size > 0, size * self.reach, 0.0).sum(axis=2).max(axis=1)
         bound *= 2.0 if self.objective.coupled else 1.0
         step = _SHARE * self.objective.formulation.loss.shortest_step()
+        present = self.objective.sample_weight > 0
         found = {}
         for j in np.flatnonzero(~(bound < step)):
             reduced = changed(j)
+            if np.sum(present & (reduced.sample_weight <= 0)) < self.n_opposed:
+                continue
             lost = not np.isfinite(moved[j]).all()
             if lost or may_lack_minimum(reduced, change[j]):
                 direction = recession_direction(reduced, None if lost else moved[j])

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaln, gammaln
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 
 from skinfluence._typing import Accuracy, Estimator, MatrixLike, RandomState
@@ -32,6 +31,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import InfluenceWarning, warn
 from skinfluence.pipeline import is_composite, problem_of
+from skinfluence.problem.metrics import Metric
 
 __all__ = ["data_values"]
 
@@ -209,18 +209,20 @@ class _Utility:
     """
 
     def __init__(self, problem, X, y, scoring, method, n_jobs):
-        self.problem, self.X, self.y = problem, X, y
+        self.problem = problem
         self.method, self.n_jobs = method, n_jobs
         self.weight = _weight(problem)
         self.target = np.asarray(problem.training_target)
         self.has_parts = is_composite(problem.estimator)
-        raw, model = None, problem.estimator
-        if not self.has_parts:
-            raw = problem.raw_predictions(X)
-            model = problem.pooled(raw)
-        self.model_bytes = problem.model_bytes if raw is None else 4 * raw.nbytes
-        self.scorer = None if scoring is None else check_scoring(model, scoring=scoring)
-        self._score(raw, model)  # raises if the samples do not fit
+        self.metric = Metric(problem, X, y, scoring)
+        if self.metric.names != [None]:
+            raise ValueError(
+                f"utility={scoring!r} has several scores, and a value is a change in one of "
+                "them: pass one."
+            )
+        self.model_bytes = (
+            problem.model_bytes if self.has_parts else 4 * problem.raw_predictions(X).nbytes
+        )
         self.n_coalitions = self.n_lost = 0
 
     def blocks(self, m):
@@ -254,16 +256,15 @@ class _Utility:
                     weights, self.method, n_jobs=self.n_jobs
                 )
                 return [(None, model) for model in models]
-            raw = self.problem.raw_reweighted(self.X, weights, self.method, n_jobs=self.n_jobs)
+            X = self.metric.X
+            raw = self.problem.raw_reweighted(X, weights, self.method, n_jobs=self.n_jobs)
         return [(None if np.isnan(one).any() else one, None) for one in raw]
 
     def _score(self, raw, model):
         """Return the score of raw predictions, or of a model."""
         if raw is not None:
-            return self.problem.score_of_raw(raw, self.scorer, self.X, self.y)
-        if self.scorer is None:
-            return float(model.score(self.X, self.y))
-        return float(self.scorer(model, self.X, self.y))
+            return self.metric.of_raw(self.problem, raw)[None]
+        return self.metric.of_model(model)[None]
 
     def _constant(self, weight):
         """Return the score of the best constant prediction on samples with these weights."""
@@ -271,9 +272,7 @@ class _Utility:
         if self.problem.is_classifier:
             dummy = DummyClassifier(strategy="prior")
         dummy.fit(np.zeros((len(weight), 1)), self.target, sample_weight=weight)
-        if self.scorer is None:
-            return float(dummy.score(self.X, self.y))
-        return float(self.scorer(dummy, self.X, self.y))
+        return self.metric.of_model(dummy)[None]
 
     def warn_of_lost(self):
         """Warn if coalitions had no model."""

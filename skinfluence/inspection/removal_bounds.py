@@ -38,6 +38,8 @@ of the rows S,
     |c'v - c'H_-S^-1 g_S| <= (1/phi - 1) nu sqrt(c'H_-S^-1 c)
 
 and c'H_-S^-1 g_S is bounded as above. All three quadratic forms have bounds of the same kind.
+The row with the largest m decides about R. `curving` counts each row by its own curvature, and
+the smaller bound is used.
 
 Sums over pairs of rows need n^2 products. They are computed in blocks, for several k at once.
 Before that, |O_ij| <= u_i u_j with u_i^2 = P_ii / (1 - P_ii) rules out the smallest k.
@@ -56,6 +58,7 @@ import numpy as np
 
 from skinfluence import diagnostics
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.inspection.curving import longest_step, remainder
 
 __all__ = ["RemovalBound"]
 
@@ -216,8 +219,11 @@ class RemovalBound:
                     nu2 = _totals(own_share + own["ee"], sizes) + z_e**2 * inverse
                     m2 = (output.spread[:, None] + own["q"] * inverse).max(axis=0)
                     growth, curving = self._curving(np.sqrt(m2 * nu2))
-                    rest = rest + growth * np.sqrt(nu2 * (norm + a2))
-                    largest = np.maximum(largest, curving)
+                    curved = growth * np.sqrt(nu2 * (norm + a2))
+                    more = own["q"] * inverse
+                    by_row = self._curving_by_row(output, a, more, nu2, a2)
+                    rest = rest + np.fmin(curved, by_row[0])
+                    largest = np.maximum(largest, np.fmin(curving, by_row[1]))
         fall = _totals(total, sizes) + rest
         found = [fall, variance, decrement, largest]
         return Changes(*(np.where(np.isnan(v), np.inf, v) * (1 + self.margin) for v in found))
@@ -229,6 +235,33 @@ class RemovalBound:
         phi = np.where(step > 0, step / longest, 1.0)
         growth = np.where(step < 1.0, 1.0 / phi - 1.0, np.inf)
         return growth, np.exp(longest)
+
+    def _curving_by_row(self, output, a, more, nu2, a2):
+        """Return bounds on c'v - c'H_-S^-1 g_S and on exp(R), see `curving`, (n_sizes,) each.
+
+        Parameters
+        ----------
+        output : _Output
+            The output.
+        a : ndarray of shape (n,)
+            a~.
+        more : ndarray of shape (n, n_sizes)
+            Bounds on the growth of x~_i'H^-1 x~_i without S.
+        nu2, a2 : ndarray of shape (n_sizes,)
+            Bounds on g_S'H_-S^-1 g_S and a_S'(I - P_SS)^-1 a_S.
+        """
+        h = output.root**2
+        found = np.full((2, len(nu2)), np.inf)
+        for j in np.flatnonzero(np.isfinite(more).all(axis=0) & np.isfinite(nu2)):
+            q = output.spread + more[:, j]
+            p = output.leverage + h * more[:, j]
+            effect = np.abs(a) * output.rest + np.sqrt(h * more[:, j] * a2[j])
+            r = longest_step(self.rate, np.sqrt(nu2[j]), q, p)
+            if np.isfinite(r):
+                found[0, j] = remainder(self.rate, r, q, effect)
+                with np.errstate(over="ignore"):
+                    found[1, j] = np.exp(self.rate * r * np.sqrt(q.max()))
+        return found
 
     def _pair_sums(self, function, sizes):
         """Return the sums over pairs with each row, a dict of arrays (n, len(sizes)).

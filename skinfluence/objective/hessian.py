@@ -3,13 +3,20 @@
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.blocks import batches, memory_budget, row_blocks
 from skinfluence.l1_support import freeze_hessian
+from skinfluence.objective.rows import weigh
 from skinfluence.products import add_gram, multiply
 
-__all__ = ["coupled_gram", "hessian_blocks", "signed_gram", "stacked_grams"]
+__all__ = [
+    "coupled_gram",
+    "hessian_blocks",
+    "pin",
+    "signed_gram",
+    "stacked_coupled_grams",
+    "stacked_grams",
+]
 
 # All blocks of a softmax Hessian are formed together for up to this many columns: on two
 # cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
@@ -107,11 +114,36 @@ def _gram_by_pairs(point, pairs, shift):
     at_once = max(1, int(memory_budget() // (32 * D * D)))
     for rows in row_blocks(objective.n_rows, 24 * K * K, largest=np.inf):
         part, W = objective.design.take(rows), point.curvature(rows)[:, first, second]
-        for batch in gen_batches(W.shape[1], at_once):
+        for batch in batches(W.shape[1], at_once):
             grams = signed_gram(part, W[:, batch], shift)
             for k, l, gram in zip(first[batch], second[batch], grams, strict=True):
                 hessian[k, :, l] += gram
     return hessian.reshape(K * D, K * D)
+
+
+def stacked_coupled_grams(objective, weights, theta, shift):
+    """Return H without the penalty for many weights (n, b, 1) and parameters (b, K, D).
+
+    The result has shape (b, 1, K D, K D). See `coupled_gram` for the diagonal blocks.
+    """
+    b, K, D = theta.shape
+    loss = objective.formulation.loss
+    pairs = combinations if loss.shift_invariant else combinations_with_replacement
+    first, second = np.array(list(pairs(range(K), 2))).T
+    sums = np.zeros((b, len(first), D, D))
+    for rows in row_blocks(objective.n_rows, 8 * b * (2 * len(first) + K) + 24 * K * K):
+        part, target = objective.design.take(rows), objective.target[rows]
+        raw, W = part.predict(theta), np.empty((part.n_rows, b, len(first)))
+        for j in range(b):
+            W[:, j] = loss.curvature(target, raw[:, j])[:, first, second]
+        sums += stacked_grams(part, weigh(*np.broadcast_arrays(weights[rows], W)), shift)
+    hessian = np.zeros((b, K, D, K, D))
+    hessian[:, first, :, second] = hessian[:, second, :, first] = sums.swapaxes(0, 1)
+    if loss.shift_invariant:
+        total = hessian.sum(axis=3)
+        for k in range(K):
+            hessian[:, k, :, k] = -total[:, k]
+    return hessian.reshape(b, 1, K * D, K * D)
 
 
 def hessian_blocks(objective, grams):
@@ -143,3 +175,16 @@ def _add_diagonal(matrix, diagonal):
     order = np.arange(matrix.shape[0])
     matrix[order, order] += diagonal
     return matrix
+
+
+def pin(block, gauge, n_outputs):
+    """Add tau 1 1' / K along each gauge column, which makes a softmax Hessian regular.
+
+    H u = 0 for u = 1 (x) e_j, so (H + pin)^-1 v = H^+ v for every v orthogonal to u. Because
+    tau is the mean diagonal entry, the condition number does not suffer.
+    """
+    D = len(gauge)
+    for j in np.flatnonzero(gauge):
+        entries = np.arange(n_outputs) * D + j
+        tau = block[entries, entries].mean()
+        block[np.ix_(entries, entries)] += (tau if tau > 0 else 1.0) / n_outputs

@@ -1,7 +1,8 @@
 """Batches of rows, row weights and rows to leave out."""
 
 import numpy as np
-from sklearn.utils import gen_batches
+
+from skinfluence.blocks import batches
 
 __all__ = ["absent_in", "cached_batches", "weigh", "weighted_sum"]
 
@@ -12,7 +13,7 @@ _CACHED = 2 * 2**20
 def cached_batches(n_rows, width, dtype=np.float64):
     """Return row slices whose raw predictions, `width` for each row, stay in cache."""
     size = _CACHED // (np.dtype(dtype).itemsize * width)
-    return gen_batches(n_rows, max(64, size))
+    return batches(n_rows, max(64, size))
 
 
 def absent_in(rows, absent):

@@ -14,7 +14,7 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_refine
 
-__all__ = ["Metric", "MetricAnswers", "params_scores"]
+__all__ = ["Metric", "MetricAnswers"]
 
 #: Class of scikit-learn's scorers, which call an estimator's responses and nothing else.
 _OF_RESPONSES = type(make_scorer(accuracy_score))
@@ -188,36 +188,3 @@ class MetricAnswers:
             if removal.depends(directions, design).any():
                 scores.forget(group)
         return scores
-
-
-def params_scores(problem, params, X, y, scoring=None, sample_weight=None):
-    """Return the scores on X, y of the model with each row of parameters.
-
-    Parameters
-    ----------
-    problem : Problem
-        The fitted model's problem.
-    params : ndarray of shape (m, p)
-        Parameters, laid out as `params_`; NaN in a row makes its scores NaN.
-    X : {array-like, sparse matrix} of shape (q, d)
-        Samples, as users give them.
-    y : array-like of shape (q,) or (q, n_targets)
-        Their targets.
-    scoring : str, callable, list, tuple, set, dict or None, default=None
-        See `methods.removal`.
-    sample_weight : array-like of shape (q,) or None, default=None
-        The samples' weights in the score.
-
-    Returns
-    -------
-    scores : ndarray of shape (m,) or dict of such arrays
-        Scores; a dict for several scorers.
-    """
-    metric = Metric(problem, X, y, scoring, sample_weight)
-    scores = metric.table(len(params))
-    formulation = problem.objective.formulation
-    design = problem.check_X(formulation, X)
-    for block in row_blocks(len(params), 8 * 2 * params.shape[1]):
-        theta = formulation.layout.from_public(params[block])
-        scores.add_params(np.arange(block.start, block.stop), problem, design, theta)
-    return scores.result

@@ -121,16 +121,6 @@ class ReweightAnswers:
         found = self.reweight_params(values, method=method, **options)
         return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
 
-    def score_of_raw(self, raw, scorer, X, y):
-        """Return the score of raw predictions (q, K) for samples X, y.
-
-        The scorer is one of scikit-learn's, None for the estimator's own `score`.
-        """
-        pooled = self.pooled(raw)
-        if scorer is None:
-            return float(self.estimator._score_pooled(pooled, X, y))
-        return float(scorer(pooled, X, y))
-
     def reweigh(self, values, method, emit, hessian_solver, **options):
         """Move to each vector of weights; return (vector, directions) without a value.
 

@@ -11,24 +11,16 @@ factor in each step: 10 to 1000 on ordinary data. The gradient's part beyond fir
 smaller by the same factor, so it is first computed in single precision, at half the cost. That
 suffices if the estimated rounding is below the tolerance; the other groups continue in double
 precision. If a step does not contract (high leverage, a tiny penalty, nearly separable
-classes), the group is refitted by damped Newton steps with its own Hessian.
+classes), the group is refitted with its own Hessian, see `weighted`.
 """
 
 import numpy as np
 
-from skinfluence import existence
-from skinfluence.convergence import polish
-from skinfluence.exceptions import SingularHessianError
+from skinfluence.removal.run import Run
 from skinfluence.removal.stack import Stack
+from skinfluence.removal.weighted import refit_apart
 
-__all__ = [
-    "Run",
-    "refine_stack",
-    "refit",
-    "refit_objective",
-    "refit_stack",
-    "weight_growth",
-]
+__all__ = ["refine_stack", "refit_stack"]
 
 # Errors to reach in single and in double precision, relative to the first step and in the
 # metric of H - H_A. An error that is small in that metric may be larger in the parameters, so
@@ -41,11 +33,6 @@ _ROUGH_FLOOR = 1e-4
 _WIDE = 1e4
 # If rounding is amplified more than this, the leaving rows must not enter a sum at all.
 _AMPLIFIED = 1e3
-# A step has to reduce the decrement by this factor to count as a contraction.
-_CONTRACTION = 0.5
-# A refit has converged at this multiple of the estimated rounding in a gradient.
-_AT_ROUNDING = 4.0
-_MAX_ITER = 40
 
 
 def refit_stack(stack):
@@ -78,11 +65,7 @@ def refit_stack(stack):
         )
     run.converged[unfinished] = False
     run.iterate(unfinished, Stack.gradients, _TOL, stack.rounding)
-    for j in np.flatnonzero(~run.converged):
-        rows = stack.rows[j][stack.real[j]]
-        run.theta[j], run.converged[j] = refit(
-            stack.base, rows, run.theta[j], first=run.first[j]
-        )
+    _refit_rest(run, np.flatnonzero(~run.converged), _TOL)
     return run.theta, run.converged
 
 
@@ -132,153 +115,13 @@ def refine_stack(stack, theta, decrement, chosen, tol):
     """
     run = Run(stack, theta, decrement)
     run.iterate(chosen, Stack.gradients, tol, stack.rounding)
-    for j in chosen[~run.converged[chosen]]:
-        rows = stack.rows[j][stack.real[j]]
-        theta[j], run.converged[j] = refit(
-            stack.base, rows, theta[j], first=run.first[j], tol=tol
-        )
+    _refit_rest(run, chosen[~run.converged[chosen]], tol)
     return run.converged[chosen]
 
 
-class Run:
-    """The state of an iteration over a stack; every array has one entry for each group.
-
-    Parameters
-    ----------
-    stack : Stack or WeightedStack
-        The groups, or the vectors of weights.
-    theta, first : ndarray or None, default=None
-        Starting parameters and the decrement of the step before; None for one Newton step.
-
-    Attributes
-    ----------
-    theta : ndarray of shape (b, K, D)
-        Current parameters of each group.
-    first, last : ndarray of shape (b,)
-        Decrements of the first and the most recent step.
-    ratio : ndarray of shape (b,)
-        Decrement at the current parameters over the one before; NaN before `iterate`.
-    slowest : ndarray of shape (b,)
-        Largest ratio between two consecutive decrements that led to a step.
-    step : ndarray of shape (b, K, D)
-        The last step that was taken.
-    taken : ndarray of shape (b,)
-        Number of steps that contracted.
-    converged : ndarray of shape (b,)
-        Whether each group has converged.
-    started : ndarray
-        Indices of the groups whose Newton step is finite.
-    """
-
-    def __init__(self, stack, theta=None, first=None):
-        self.stack = stack
-        self.theta, self.first = stack.newton() if theta is None else (theta, first)
-        self.last, self.slowest = self.first.copy(), np.zeros(len(stack))
-        self.ratio, self.step = np.full(len(stack), np.nan), np.zeros_like(self.theta)
-        self.taken = np.zeros(len(stack), dtype=np.intp)
-        self.converged = np.zeros(len(stack), dtype=bool)
-        finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
-        self.started = np.flatnonzero(finite)
-
-    def iterate(self, active, gradients_of, tol, floor, contraction=_CONTRACTION, least=0):
-        """Take steps for the active groups while they contract; return the converged groups.
-
-        A decrement d after a decrement c shows a contraction by d/c, so the next step leaves
-        d^2/c. If the curvature jumps this does not hold, and d itself must be small. A
-        decrement below the floor that no longer falls is rounding. Both count only after
-        `least` contractions.
-        """
-        objective = self.stack.base.point.objective
-        jumps = objective.formulation.loss.has_kinks
-        part = self.stack.take(active)
-        for _ in range(_MAX_ITER):
-            if not len(active):
-                break
-            rounding = self.stack.rounding[active]
-            residual = gradients_of(part, self.theta[active])
-            step = -part.update.correct(part.solve(residual))
-            with np.errstate(invalid="ignore"):
-                slope = np.einsum("bkd,bkd->b", residual, part.readings(step))
-                decrement = np.sqrt(np.abs(slope))
-            last = self.last[active]
-            ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
-            # If a step points uphill, rounding has changed the sign of H - H_A or the residual
-            # is only rounding. A step would amplify it along directions in which H is flat.
-            contracts = (ratio <= contraction) & (slope <= 0) & (decrement > rounding)
-            self.ratio[active] = ratio
-            slowest = np.maximum(self.slowest[active], ratio)
-            ahead = decrement if jumps else decrement * ratio
-            done = contracts & (ahead <= tol * self.first[active])
-            done |= ~contracts & (decrement <= np.maximum(floor[active], rounding))
-            done &= self.taken[active] >= least
-            moved = active[contracts]
-            self.theta[moved] += step[contracts]
-            arrived = self.theta[moved]
-            part.take(contracts).release(arrived)
-            self.theta[moved], self.step[moved] = arrived, step[contracts]
-            self.last[moved] = decrement[contracts]
-            self.taken[moved] += 1
-            self.slowest[moved] = slowest[contracts]
-            self.converged[active[done]] = True
-            goes_on = contracts & ~done
-            active = active[goes_on]
-            part = part.take(goes_on)
-        return np.flatnonzero(self.converged)
-
-
-def refit(base, rows, start=None, first=np.inf, tol=1e-6):
-    """Return (theta, converged) for F without some rows, see `refit_objective`."""
-    objective = base.point.objective.without(rows)
-    return refit_objective(base, objective, start, first=first, tol=tol)
-
-
-def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
-    """Return (theta, converged) for a changed F, by separate damped Newton steps.
-
-    Parameters
-    ----------
-    base : Base
-        The start of removal and the solver.
-    objective : Objective
-        F without some rows, or at other weights.
-    start : ndarray of shape (K, D) or None, default=None
-        Where to start, if F is lower there than at the base point.
-    first : float, default=np.inf
-        Decrement of the first step. The final decrement must be small relative to it, or be
-        rounding.
-    tol : float, default=1e-6
-        The relative size that is small enough. Above the default, it also ends the iteration.
-    """
-    theta = base.theta
-    if start is not None and np.isfinite(start).all():
-        value = objective.value(start)
-        if np.isfinite(value) and value < objective.value(theta):
-            theta = start
-    goal = 1e-11
-    if tol > 1e-6 and np.isfinite(first):
-        goal = max(goal, tol * first / np.sqrt(abs(objective.value(theta)) or 1.0))
-    try:
-        polished = polish(objective, theta, base.solver, tol=goal, max_iter=100)
-    except SingularHessianError:
-        return np.full(theta.shape, np.nan), False
-    if polished.converged and _lacks_minimum(objective, polished):
-        return polished.theta, False
-    first = first if np.isfinite(first) else np.inf  # there was no earlier step
-    rounding = _AT_ROUNDING * base.rounding * weight_growth(base, objective)
-    enough = polished.decrement <= max(tol * first, rounding)
-    return polished.theta, polished.converged and enough
-
-
-def weight_growth(base, objective):
-    """Return the factor by which rounding grows, because an objective has larger weights."""
-    before, after = base.point.objective.row_weight.max(), objective.row_weight.max()
-    return max(1.0, float(np.sqrt(after / before))) if before > 0 else 1.0
-
-
-def _lacks_minimum(objective, polished):
-    """Return whether F falls forever from the result, as it does for separated classes."""
-    if not existence.may_recede(objective):
-        return False
-    if not existence.may_lack_minimum(objective, polished.correction):
-        return False
-    return existence.recession_direction(objective, polished.theta) is not None
+def _refit_rest(run, rest, tol):
+    """Refit groups whose steps do not contract, with their own Hessians, in place."""
+    stack = run.stack
+    lines = [stack.rows[j][stack.real[j]] for j in rest]
+    found = refit_apart(stack.base, lines, run.theta[rest], run.first[rest], tol)
+    run.theta[rest], run.converged[rest] = found

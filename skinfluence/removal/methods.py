@@ -15,7 +15,8 @@ import numpy as np
 
 from skinfluence import convergence
 from skinfluence.exceptions import SingularHessianError
-from skinfluence.removal.exact import refine_stack, refit, refit_stack
+from skinfluence.removal.alone import refit
+from skinfluence.removal.exact import refine_stack, refit_stack
 from skinfluence.removal.stack import Stack
 
 __all__ = ["ACCURATE", "METHODS", "ONE_STEP", "first_order_pull", "remove"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
-from skinfluence.removal.exact import refit_objective
+from skinfluence.removal.alone import refit_objective
 from skinfluence.removal.leave_out import Outcome, leave_out, needs_every_class
 from skinfluence.removal.weighted import first_order
 
@@ -203,7 +203,8 @@ def reweight(base, weights, method, emit, *, n_jobs=None, verbose=0):
     if method != "influence":
         base.prepare_reweighting()
     objective = base.point.objective
-    row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * K * D * min(D, 600))
+    order = K * D if objective.coupled else D
+    row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * K * D * min(order, 600))
     blocks = row_blocks(len(rest), row_bytes, n_jobs=n_jobs)
     run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
     return Outcome(lost, np.flatnonzero(~solved), undetermined, separated)

@@ -15,13 +15,14 @@ steps.
 import numpy as np
 
 from skinfluence._compat import rank_cutoff
-from skinfluence.blocks import memory_budget
-from skinfluence.objective.hessian import stacked_grams
+from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
 from skinfluence.objective.rows import cached_batches, weigh
 from skinfluence.rank import has_full_rank, least_norm
-from skinfluence.removal.exact import Run, refit_objective, weight_growth
+from skinfluence.removal.alone import refit_objective, weight_growth
+from skinfluence.removal.run import Run
 
-__all__ = ["WeightedStack", "first_order", "move_to_weights"]
+__all__ = ["WeightedStack", "first_order", "move_to_weights", "refit_apart"]
 
 # Decrement to reach, relative to the first step. Weights can be a thousand times those of the
 # fit. Then an error that is small in the metric of the Hessian is much larger in parameters
@@ -29,9 +30,9 @@ __all__ = ["WeightedStack", "first_order", "move_to_weights"]
 _TOL = {"newton": 1e-5, "exact": 1e-11}
 # Squared loss: one step is exact up to rounding.
 _EXACT = 1e-11
-# Up to this many columns the own Hessians cost less than the steps that they save.
+# Up to this order the own Hessians cost less than the steps that they save.
 _NARROW = 64
-# For more columns an own Hessian is not tried at all, because it takes D^2 numbers per vector.
+# Own Hessians of a larger order B are not tried at all, because each takes B^2 numbers.
 _WIDE = 600
 # A step with the fit's Hessian has to reduce the decrement by the first factor, or else own
 # Hessians replace it. Steps with an own Hessian have to reduce it by the second factor, or
@@ -41,8 +42,9 @@ _SHARED, _OWN, _SLOW = 0.3, 0.2, 0.5
 _SMALL = 1e3
 # Share of a step that is taken if the whole step made the gradient larger.
 _SHORTER = 0.4
-# How often own Hessians are computed before a vector continues alone.
-_ATTEMPTS = 6
+# How often own Hessians are computed before a vector continues alone, and the least error that
+# it then has to reach to count as converged.
+_ATTEMPTS, _ALONE = 6, 1e-6
 
 
 def move_to_weights(base, objectives, method):
@@ -66,21 +68,96 @@ def move_to_weights(base, objectives, method):
     converged : ndarray of shape (b,)
         Whether they are accurate.
     """
-    b, objective = len(objectives), base.point.objective
-    form = objective.formulation
-    theta, step = np.repeat(base.theta[None], b, axis=0), np.zeros((b, *base.theta.shape))
-    converged, first = np.zeros(b, dtype=bool), np.zeros(b)
+    form = base.point.objective.formulation
+    theta = np.repeat(base.theta[None], len(objectives), axis=0)
+    first, step = np.zeros(len(objectives)), np.zeros_like(theta)
     tol = _EXACT if form.loss.constant_curvature else _TOL[method]
+    converged = _approach(
+        base, objectives, theta, step, first, tol, _plan(base.point.objective)
+    )
+    for j in np.flatnonzero(~converged):
+        step[j] = 0.0
+        theta[j], converged[j] = _alone(base, objectives[j], theta[j], first[j])
+    return theta, step, converged
+
+
+def refit_apart(base, groups, start, first, tol):
+    """Return the optima without groups of rows, each with its own Hessian.
+
+    For groups whose steps with the Hessian for all rows do not contract.
+
+    Parameters
+    ----------
+    base : Base
+        The optimum for all rows.
+    groups : list of ndarray
+        The rows that leave, b groups.
+    start : ndarray of shape (b, K, D)
+        Where to start, if F is lower there than at the base point.
+    first : ndarray of shape (b,)
+        Decrements of the first steps.
+    tol : float
+        Decrement to reach, relative to the first one.
+
+    Returns
+    -------
+    theta : ndarray of shape (b, K, D)
+        Parameters.
+    converged : ndarray of shape (b,)
+        Whether they are accurate.
+    """
+    theta, converged = np.array(start), np.zeros(len(groups), dtype=bool)
+    objective = base.point.objective
+    plan = [attempt for attempt in _plan(base.point.objective) if attempt[0]]
+    if objective.formulation.minimum_norm is not None:
+        plan = []  # the rank is not in doubt, and one refit is one step
+    K, _ = base.theta.shape
+    row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * _entries(objective))
+    for block in row_blocks(len(groups), row_bytes):
+        chosen = np.arange(len(groups))[block]
+        reduced = [objective.without(groups[j]) for j in chosen]
+        found, step = theta[block], np.zeros((len(chosen), *base.theta.shape))
+        for j, one in enumerate(reduced) if plan else ():
+            found[j] = _better(one, found[j], base.theta)
+        size = np.where(np.isfinite(first[chosen]), first[chosen], 0.0)
+        done = _approach(base, reduced, found, step, size, tol, plan, fixed=size > 0)
+        done[list(base.existence.directions(step, reduced.__getitem__, found))] = False
+        for j in np.flatnonzero(~done):
+            found[j], done[j] = refit_objective(
+                base, reduced[j], found[j], first=first[chosen[j]], tol=max(tol, _ALONE)
+            )
+        converged[chosen] = done
+    return theta, converged
+
+
+def _better(objective, start, theta):
+    """Return `start` if it is finite and F is lower there than at theta, or theta."""
+    if not np.isfinite(start).all():
+        return theta
+    return start if objective.value(start) < objective.value(theta) else theta
+
+
+def _approach(base, objectives, theta, step, first, tol, plan, fixed=False):
+    """Iterate towards the optima of changed objectives; return which converged, (b,).
+
+    Parameters and results as in `move_to_weights`. The function changes `theta` and the last
+    `step`, both (b, K, D), and the reference for the tolerance, `first` (b,), unless it is
+    `fixed`.
+    """
+    form = base.point.objective.formulation
+    converged = np.zeros(len(objectives), dtype=bool)
     # If classes are nearly separated, a long step may end where the loss is flat. The gradient
     # is small there, but only because the curvature is. The next step does not contract.
     least = 0 if form.loss.constant_curvature else 1
-    for own, contraction in _plan(objective):
+    for own, contraction in plan:
         todo = np.flatnonzero(~converged)
         if not len(todo):
             break
         stack = WeightedStack(base, [objectives[j] for j in todo], theta[todo], own=own)
         run = Run(stack)
-        run.first = np.maximum(run.first, first[todo])
+        known = np.isfinite(run.first) & ~np.broadcast_to(fixed, len(first))[todo]
+        first[todo[known]] = np.maximum(run.first, first[todo])[known]
+        run.first = first[todo]
         run.taken[run.first <= _SMALL * stack.rounding] = 1
         run.iterate(
             run.started,
@@ -96,15 +173,10 @@ def move_to_weights(base, objectives, method):
             # A first step that overshot is shortened, and the next Hessian is that of its end.
             over = ~better & np.isfinite(run.theta).all(axis=(1, 2))
             theta[todo[over]] += _SHORTER * (run.theta[over] - theta[todo[over]])
-        known = np.isfinite(run.first)
-        first[todo[known]] = run.first[known]
         converged[todo] = run.converged
         if form.minimum_norm is not None:  # the rank is in doubt
             converged[todo] &= stack.regular
-    for j in np.flatnonzero(~converged):
-        step[j] = 0.0
-        theta[j], converged[j] = _alone(base, objectives[j], theta[j], first[j])
-    return theta, step, converged
+    return converged
 
 
 def _alone(base, objective, theta, first):
@@ -255,16 +327,17 @@ class WeightedStack:
             if base.point.objective.formulation.penalty_share is None:
                 return base.factor.solve(V)
             return base.plain_factor.solve(V)
-        V = np.array(V)
+        V = base.point.objective.remove_gauge(np.array(V))
         if self.shift is not None:
             V[..., :-1] -= V[..., -1:] * self.shift
             base.point.objective.freeze(V)
-        V *= self.scale
-        V = np.matmul(self.inverse, V[..., None])[..., 0]
-        V *= self.scale
+        flat = V.reshape(self.scale.shape) * self.scale
+        flat = np.matmul(self.inverse, flat[..., None])[..., 0]
+        flat *= self.scale
+        V = flat.reshape(V.shape)
         if self.shift is not None:
             V[..., -1] -= V[..., :-1] @ self.shift
-        return base.point.objective.freeze(V)
+        return base.point.objective.remove_gauge(V)
 
     def _invert(self):
         """Compute each vector's inverse Hessian at its start, for features less their means.
@@ -273,35 +346,46 @@ class WeightedStack:
         because gradients are computed anew.
         """
         base = self.base
-        objective, (b, K, D) = base.point.objective, self.start.shape
-        penalty, free = self.penalty, objective.free
+        objective, (b, _, D) = base.point.objective, self.start.shape
+        free = objective.free
         self.shift = None
         fits_intercept = objective.design.fit_intercept
-        if fits_intercept and free[:, -1].all() and not penalty[:, :, -1].any():
+        if fits_intercept and free[:, -1].all() and not self.penalty[:, :, -1].any():
             self.shift = base.point.centre()
-        grams = stacked_grams(objective.design, self._curvature(), self.shift)
+        M, B = _block_shape(objective)
+        grams = self._grams()
         if objective.formulation.minimum_norm is not None:
             cutoff = _cutoff(objective)
             with np.errstate(divide="ignore", invalid="ignore"):
                 self.regular = has_full_rank(grams[:, 0], D - int(fits_intercept), cutoff)
-        grams = np.broadcast_to(grams, (b, K, D, D)).copy()
-        grams[..., range(D), range(D)] += penalty
+        grams = np.broadcast_to(grams, (b, M, B, B)).copy()
+        grams[..., range(B), range(B)] += self.penalty.reshape(b, M, B)
         if not free.all():
-            for k, mask in enumerate(free):
+            for m, mask in enumerate(free.reshape(M, B)):
                 frozen = np.flatnonzero(~mask)
-                grams[:, k, frozen] = 0.0
-                grams[:, k, :, frozen] = 0.0
-                grams[:, k, frozen, frozen] = 1.0
+                grams[:, m, frozen] = 0.0
+                grams[:, m, :, frozen] = 0.0
+                grams[:, m, frozen, frozen] = 1.0
+        if objective.coupled:
+            for gram in grams[:, 0]:
+                pin(gram, objective.gauge, len(free))
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.scale = 1.0 / np.sqrt(grams[..., range(D), range(D)])
+            self.scale = 1.0 / np.sqrt(grams[..., range(B), range(B)])
             grams *= self.scale[..., None] * self.scale[..., None, :]
         usable = np.isfinite(grams).all(axis=(1, 2, 3))
-        grams[~usable], self.scale[~usable] = np.eye(D), 1.0
+        grams[~usable], self.scale[~usable] = np.eye(B), 1.0
         try:
             self.inverse = np.linalg.inv(grams)
         except np.linalg.LinAlgError:
             self.inverse = np.stack([_inverse(gram) for gram in grams])
         self.inverse[~usable] = np.nan
+
+    def _grams(self):
+        """Return the Hessians' blocks without the penalty, see `_block_shape`."""
+        objective = self.base.point.objective
+        if objective.coupled:
+            return stacked_coupled_grams(objective, self.weight, self.start, self.shift)
+        return stacked_grams(objective.design, self._curvature(), self.shift)
 
     def _curvature(self):
         """Return the rows' curvature at the start, with weights, (n, b, K or 1)."""
@@ -323,23 +407,35 @@ class WeightedStack:
 
 
 def _inverse(gram):
-    """Return the inverse of (K, D, D), NaN if there is none."""
+    """Return the inverses of matrices in a stack, NaN if one of them has none."""
     try:
         return np.linalg.inv(gram)
     except np.linalg.LinAlgError:
         return np.full(gram.shape, np.nan)
 
 
+def _block_shape(objective):
+    """Return the number and the order of the Hessian's diagonal blocks."""
+    K, D = objective.penalty.shape
+    return (1, K * D) if objective.coupled else (K, D)
+
+
+def _entries(objective):
+    """Return the number of entries in the Hessian's diagonal blocks."""
+    M, B = _block_shape(objective)
+    return M * B**2
+
+
 def _plan(objective):
     """Return (own, contraction) for the attempts to reach the optima of a stack."""
-    form, (K, D) = objective.formulation, objective.penalty.shape
-    alone = objective.coupled or objective.design.has_metric or D > _WIDE
+    form, (_, B) = objective.formulation, _block_shape(objective)
+    alone = objective.design.has_metric or B > _WIDE
     if form.minimum_norm is not None:
         # Only own Hessians tell the rank, and which directions have no variance depends on
         # the weights.
         known = not alone and objective.design.is_dense and objective.dependence is None
         return [(True, _OWN)] if known else []
-    if alone or memory_budget() / 4 < 8 * 3 * K * D**2:
+    if alone or memory_budget() / 4 < 8 * 3 * _entries(objective):
         return [(False, _SLOW)]
     own = [(True, _OWN)] * _ATTEMPTS
-    return own if D <= _NARROW else [(False, _SHARED), *own]
+    return own if B <= _NARROW else [(False, _SHARED), *own]

@@ -14,11 +14,11 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
-from sklearn.utils import gen_batches
 
-from skinfluence.blocks import memory_budget
+from skinfluence.blocks import batches, memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Point
+from skinfluence.objective.hessian import pin
 from skinfluence.solvers.base import (
     DOUBTFUL,
     Factor,
@@ -66,7 +66,7 @@ class CholeskyFactor(Factor):
         self.blocks = []
         for outputs, block in self._hessian_blocks(self.shift):
             if self.coupled:
-                _pin(block, objective.gauge, len(outputs))
+                pin(block, objective.gauge, len(outputs))
             scale, factor, rcond = self._factorise(block, outputs)
             self.blocks.append((outputs, scale, factor))
             self.rcond = min(self.rcond, rcond)
@@ -169,7 +169,7 @@ class CholeskyFactor(Factor):
         block = next(b for o, b in blocks if np.array_equal(o, outputs))
         block = np.triu(block) + np.triu(block, 1).T
         if self.coupled:
-            _pin(block, objective.gauge, len(outputs))
+            pin(block, objective.gauge, len(outputs))
         direction = np.zeros(self.point.theta.shape)
         message = (
             "The Hessian of the objective is not positive definite: no unique derivative "
@@ -213,23 +213,10 @@ class CholeskyFactor(Factor):
             V[..., -1] -= np.einsum("mkd,d->mk", V[..., :-1], self.shift)
 
 
-def _pin(block, gauge, n_outputs):
-    """Add tau 1 1' / K along each gauge column, which makes a softmax Hessian regular.
-
-    H u = 0 for u = 1 (x) e_j, so (H + pin)^-1 v = H^+ v for every v orthogonal to u. Because
-    tau is the mean diagonal entry, the condition number does not suffer.
-    """
-    D = len(gauge)
-    for j in np.flatnonzero(gauge):
-        entries = np.arange(n_outputs) * D + j
-        tau = block[entries, entries].mean()
-        block[np.ix_(entries, entries)] += (tau if tau > 0 else 1.0) / n_outputs
-
-
 def _norm_from_upper(block):
     """Return the 1-norm of a symmetric matrix with unit diagonal from its upper triangle."""
     sums = np.full(len(block), -1.0)
-    for rows in gen_batches(len(block), max(1, 2**19 // (8 * len(block)))):
+    for rows in batches(len(block), max(1, 2**19 // (8 * len(block)))):
         size = np.abs(block[rows, rows.start :])
         inside = rows.stop - rows.start
         size[:, :inside] = np.triu(size[:, :inside])
