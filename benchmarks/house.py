@@ -41,6 +41,7 @@ HOMES = [
     "l1_support",
     "mixins/kernel",
     "parameters",
+    "problem/kinds",
     "removal/support*",
     "svm",
 ]

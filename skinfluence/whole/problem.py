@@ -227,8 +227,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
         objective = self.objective
         form, design = objective.formulation, objective.design
-        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
-        if design.has_metric or not smooth or form.minimum_norm is not None:
+        if design.has_metric or not form.is_smooth or form.minimum_norm is not None:
             return None
         weighted = any(given_names(params) for params in self.step_params(self.data))
         if weighted or objective.offset is not None:
