@@ -6,10 +6,12 @@ import shutil
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import check_scalar
 
 __all__ = [
     "check_count",
     "check_dtype",
+    "check_number",
     "check_option",
     "check_refine",
     "check_working_memory",
@@ -86,8 +88,8 @@ def check_refine(refine, method):
     """Raise unless `refine` is None or a share in (0, 1] and the method uses it."""
     if refine is None:
         return
-    if not isinstance(refine, Real) or refine is True or not 0 < refine <= 1:
-        raise ValueError(f"refine={refine!r} must be a share, above 0, at most 1.")
+    expected = "a share, above 0, at most 1"
+    check_number("refine", refine, expected, least=0, most=1, closed="right")
     if method != "newton":
         raise ValueError(f"refine={refine!r} goes with method='newton', not {method!r}.")
 
@@ -104,14 +106,46 @@ def check_working_memory(working_memory):
 
 def check_count(name, value, largest=None, of="training samples"):
     """Raise unless the value is an integer from 1 to the largest."""
-    integer = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
-    if integer and value >= 1 and (largest is None or value <= largest):
-        return
-    if largest is None:
-        raise ValueError(f"{name}={value!r} must be a positive integer.")
-    raise ValueError(
-        f"{name}={value!r} must be an integer from 1 to {largest}, the number of {of}."
-    )
+    expected = "a positive integer"
+    if largest is not None:
+        expected = f"an integer from 1 to {largest}, the number of {of}"
+    check_number(name, value, expected, kind=Integral, least=1, most=largest, closed="both")
+
+
+def check_number(
+    name, value, expected="a finite number", *, kind=Real, least=None, most=None, closed=None
+):
+    """Raise unless the value is a finite number within bounds.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        Value of the argument.
+    expected : str, default="a finite number"
+        What the value must be, for the message.
+    kind : type, default=Real
+        `Real`, or `Integral` for integers. Booleans are neither.
+    least, most : float or None, default=None
+        Bounds.
+    closed : {"left", "right", "both"} or None, default=None
+        Which bounds are allowed values.
+    """
+    try:
+        check_scalar(
+            value,
+            name,
+            kind,
+            min_val=least,
+            max_val=most,
+            include_boundaries=closed or "neither",
+        )
+        valid = np.isfinite(value) and not isinstance(value, bool | np.bool_)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(f"{name}={value!r} must be {expected}.")
 
 
 def import_pandas(option):

@@ -123,9 +123,7 @@ def coincidence(sizes):
     with np.errstate(all="ignore"):
         variance = sizes.squares(sizes.pulls)
         counted = variance > 0
-        support = sizes.objective.formulation.l1_support
-        if support is not None:  # a coefficient at zero stays there for many data
-            counted &= support.free | ~support.penalised
+        counted &= sizes.objective.free  # a coefficient at zero stays there for many data
         z_squared = sizes.excess[counted] ** 2 / variance[counted]
         if not z_squared.size:
             return 1.0
@@ -240,13 +238,9 @@ def _is_small(gradient, sizes, fit):
 def _rescaled(sizes):
     """Yield factors for X, y and the weights, with |G| after undoing them."""
     objective, theta = sizes.objective, sizes.theta
-    support = objective.formulation.l1_support
-    if objective.design.has_metric or objective.formulation.loss.is_piecewise_linear:
+    if objective.design.has_metric:
         return
-    if support is not None and not support.free.all():
-        free = support.free
-    else:
-        free = np.ones(theta.shape, dtype=bool)
+    free = objective.free
     penalty = objective.penalty_gradient(theta)
     data = sizes.point.gradient - penalty * free
     c = _scale_of_features(sizes, penalty * free)

@@ -204,10 +204,9 @@ class RemovalMeasures:
         self._moved[indices] = moved
         before, after = (t * design.readings(t) for t in (self.theta, theta))
         self._penalty_fall[indices] = np.sum(penalty * (before - after), axis=-1)
-        support = form.l1_support
-        if support is not None:  # the penalty 2 l |theta| changes likewise
-            l1 = support.total(objective.weight_sum - w[:, :, None]) * support.sign
-            self._penalty_fall[indices] -= 2.0 * np.sum(l1 * d, axis=-1)
+        # The penalty 2 l |theta| changes likewise.
+        l1 = form.support.slope(objective.weight_sum - w[:, :, None])
+        self._penalty_fall[indices] -= 2.0 * np.sum(l1 * d, axis=-1)
         raw = point.raw_prediction[indices] + ahead + moved
         self.loss[indices] = form.loss.loss(objective.target[indices], raw)
         return d
@@ -248,7 +247,7 @@ class RemovalMeasures:
     def doubtful(self):
         """Return the indices of rows for which a Newton step may not be accurate."""
         decrement = self.newton_decrement()
-        if self.base.point.objective.formulation.l1_support is not None:
+        if not self.base.point.objective.formulation.is_smooth:
             return np.flatnonzero(decrement > 0)  # the support may change without the row
         error = self.base.step_error.bound(decrement, self.leverage.max(axis=1))
         return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))

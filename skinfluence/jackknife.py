@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from skinfluence._typing import (
     MatrixLike,
 )
 from skinfluence.blocks import row_blocks
+from skinfluence.checks import check_number
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.pipeline import is_composite, problem_of
 from skinfluence.solvers import HessianSolver
@@ -116,7 +116,7 @@ def jackknife_plus_interval(
             "jackknife_plus_set for a classifier, and fit one model for each of several "
             "targets."
         )
-    _check_level(confidence_level)
+    check_number("confidence_level", confidence_level, "between 0 and 1", least=0, most=1)
     problem = problem_of(
         estimator, "leave_out_predict", "jackknife_plus_interval", composites=True
     )
@@ -233,7 +233,7 @@ def jackknife_plus_set(
             "jackknife_plus_interval for a regressor, and fit one model for each of several "
             "targets."
         )
-    _check_level(confidence_level)
+    check_number("confidence_level", confidence_level, "between 0 and 1", least=0, most=1)
     response_method = _response_of_classes(problem)
     problem = problem_of(estimator, "leave_out_predict", "jackknife_plus_set", composites=True)
     classes = problem.estimator.classes_
@@ -361,11 +361,6 @@ class _Sets:
     def _by_class(self, response):
         """Return responses with one value for each class, (..., C)."""
         return np.stack([-response, response], axis=-1) if self.signed else response
-
-
-def _check_level(confidence_level):
-    if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
-        raise ValueError(f"confidence_level={confidence_level!r} must be between 0 and 1.")
 
 
 def _count(X):

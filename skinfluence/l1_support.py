@@ -61,6 +61,14 @@ class L1Support:
         penalised = (self.strength > 0) | (self.share > 0)
         return penalised if self.bounded is None else penalised | self.bounded
 
+    @classmethod
+    def of(cls, support, shape):
+        """Return a support, or for None the one that leaves all parameters (K, D) free."""
+        if support is not None:
+            return support
+        zeros = np.zeros(shape)
+        return cls(sign=zeros, strength=zeros, share=zeros)
+
     def total(self, weight_sum):
         """Return the factor on |theta| for a given sum of sample weights, (K, D)."""
         return self.strength + weight_sum * self.share
@@ -71,9 +79,20 @@ class L1Support:
             return np.abs(gradient)
         return np.where(self.bounded, -gradient, np.abs(gradient))
 
+    def slope(self, weight_sum):
+        """Return the gradient of the linear penalty for a sum of sample weights, (K, D)."""
+        return self.total(weight_sum) * self.sign
+
+    def add_slope(self, V, weight_sum):
+        """Add the gradient of the linear penalty to V (..., K, D), in place."""
+        if self.penalised.any():
+            V += self.slope(weight_sum)
+        return V
+
     def freeze(self, V):
         """Set directions V (..., K, D) to zero for fixed parameters, in place."""
-        V[..., ~self.free] = 0.0
+        if not self.free.all():
+            V[..., ~self.free] = 0.0
         return V
 
     def holds(self, theta, gradient, weight_sum):

@@ -154,9 +154,7 @@ class Sizes:
         """|G|, reduced by the penalty or bound for parameters that it keeps at 0, (K, D)."""
         objective = self.objective
         gradient = np.abs(self.point.gradient)
-        support = objective.formulation.l1_support
-        if support is None:
-            return gradient
+        support = objective.formulation.support
         at_zero = support.penalised & ~support.free
         if at_zero.any():
             pull = support.pull(objective.gradients(self.theta[None])[0])

@@ -99,7 +99,7 @@ def test_what_is_not_possible_is_said():
     with pytest.raises(ValueError, match="features"):
         rank_candidates(clf, X_new[:, :3], y_new, X_val, y_val)
     hinge = LinearSVC(loss="hinge").fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="one Newton step"):
+    with pytest.raises(UnsupportedEstimatorError, match="by Newton's method"):
         rank_candidates(hinge, *rest)
     with pytest.raises(UnsupportedEstimatorError, match="kernel"):
         rank_candidates(KernelRidge().fit(X, y), *rest)

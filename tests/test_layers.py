@@ -94,6 +94,8 @@ def test_the_lowest_layer_is_plain_numpy_and_scipy(name):
 def test_public_modules_are_there_after_importing_the_package():
     code = (
         "import sys, skinfluence\n"
+        "assert 'sklearn.linear_model' not in sys.modules\n"
+        "assert 'from_fitted' in dir(skinfluence)\n"
         "for name in ('calibration compose ensemble functionals inspection linear_model '\n"
         "             'model_selection multiclass multioutput svm').split():\n"
         "    assert name in dir(skinfluence), name\n"

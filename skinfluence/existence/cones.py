@@ -21,9 +21,7 @@ _MOST_VARIABLES = 5000
 
 def unpenalised(objective):
     """Return the parameters without a quadratic or l1 penalty, (K, D) bool."""
-    support = objective.formulation.l1_support
-    free = objective.penalty == 0
-    return free if support is None else free & ~support.penalised
+    return (objective.penalty == 0) & ~objective.formulation.support.penalised
 
 
 class Cone:

@@ -1,9 +1,8 @@
 """Checks for the arguments of functionals."""
 
-from numbers import Real
-
 import numpy as np
 
+from skinfluence.checks import check_number
 from skinfluence.pipeline import problem_of
 
 __all__ = [
@@ -44,5 +43,4 @@ def check_one_sample(x):
 
 
 def check_temperature(temperature):
-    if not isinstance(temperature, Real) or not 0 < temperature < np.inf:
-        raise ValueError(f"temperature={temperature!r} must be a positive number.")
+    check_number("temperature", temperature, "a positive number", least=0)

@@ -277,10 +277,10 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
         gradient = -2.0 * self.residuals
 
         def work(block):
-            own = np.arange(block.start, block.stop)
-            Z, rest = self.smoother(design.take(own))
+            rows = np.arange(block.start, block.stop)
+            Z, rest = self.smoother(design.take(rows))
             found = self.spread(Z, rest, gradient[block], self.residuals, self.deviations)
-            out[block] = found[np.arange(len(own)), own]
+            out[block] = found[np.arange(len(rows)), rows]
 
         run_blocks(work, self.query_blocks(self.n_rows, n_jobs), n_jobs=n_jobs)
         return out

@@ -67,8 +67,8 @@ class NormalisedRemoval:
             out[:, :-1] = coef - (P @ self.residuals[rows]).T - np.outer(shift, ones)
         else:
             shift = -deviation.sum(axis=0) / (n - len(rows))
-            both = np.column_stack([coef[:, rows].T, ones[rows]])
-            moved = (P @ np.linalg.solve(P[rows], both)).T
+            sides = np.column_stack([coef[:, rows].T, ones[rows]])
+            moved = (P @ np.linalg.solve(P[rows], sides)).T
             out[:, :-1] = coef - moved[:-1] - np.outer(shift, ones - moved[-1])
             out[:, rows] = 0.0
         out[:, -1] = theta[:, -1] + shift
@@ -140,8 +140,8 @@ class NormalisedRemoval:
         raw = np.empty((self.n_rows, self.n_scores))
 
         def write(indices, members, theta):
-            for rows, one in zip(members, theta, strict=True):
-                raw[rows] = design.take(rows).predict(one)
+            for rows, reduced in zip(members, theta, strict=True):
+                raw[rows] = design.take(rows).predict(reduced)
 
         self.each_without(groups, method, write, n_jobs, verbose)
         return raw

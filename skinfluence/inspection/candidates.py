@@ -12,8 +12,9 @@ from sklearn.utils import Bunch
 from skinfluence import convergence
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.checks import check_number
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
-from skinfluence.inspection.removals import Removals
+from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
@@ -117,12 +118,8 @@ def rank_candidates(
     problem = problem_of(estimator)
     problem.refuse_dask("rank_candidates", X, y, X_val, y_val)
     problem = problem_of(estimator, "leave_out_params", "rank_candidates")
-    if (
-        not isinstance(n_confirmed, Integral)
-        or isinstance(n_confirmed, bool)
-        or n_confirmed < 0
-    ):
-        raise ValueError(f"n_confirmed={n_confirmed!r} must be an integer of at least 0.")
+    expected = "an integer of at least 0"
+    check_number("n_confirmed", n_confirmed, expected, kind=Integral, least=0, closed="left")
     _check_model(problem)
     more = problem.make_objective(problem.objective.formulation, X, y, None)
     validation = problem.check_samples(problem.formulation, X_val, y_val)
@@ -149,11 +146,7 @@ def rank_candidates(
 
 
 def _check_model(problem):
-    if not problem.has_objective or problem.formulation.loss.is_piecewise_linear:
-        raise UnsupportedEstimatorError(
-            f"rank_candidates predicts by one Newton step, and {problem.name} has none. Use a "
-            "model with a smooth loss, such as LogisticRegression."
-        )
+    check_newton(problem, "rank_candidates predicts the optimum with another sample")
     if problem.objective.design.has_metric:
         raise UnsupportedEstimatorError(
             f"rank_candidates of {problem.name}: each training sample of a kernel model has a "

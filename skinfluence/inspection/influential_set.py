@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Literal
 
 import numpy as np
 from sklearn.utils import Bunch
 
 from skinfluence._typing import Estimator, GroupsLike
-from skinfluence.checks import check_count, check_option
+from skinfluence.checks import check_count, check_number, check_option
 from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.conditions import has_bound, least_removals
@@ -284,8 +283,7 @@ def _make_goal(estimator, target, threshold, test, problem, removals):
     The dict `test` has the arguments for a test of significance.
     """
     full, level, covariance = removals.full, test["significance"], test["covariance"]
-    if not isinstance(threshold, Real) or not np.isfinite(threshold):
-        raise ValueError(f"threshold={threshold!r} must be a finite number.")
+    check_number("threshold", threshold)
     check_option("covariance", covariance, ("hessian", *COVARIANCES))
     if (test["groups"] is not None) != (covariance == "cluster"):
         raise ValueError(
@@ -305,8 +303,7 @@ def _make_goal(estimator, target, threshold, test, problem, removals):
     functional = coefficient(estimator, target)
     if level is None:
         return FunctionalGoal(functional, threshold, full)
-    if not isinstance(level, Real) or not 0 < level < 1:
-        raise ValueError(f"significance={level!r} must be a level between 0 and 1.")
+    check_number("significance", level, "a level between 0 and 1", least=0, most=1)
     if threshold != 0.0:
         raise ValueError(
             "significance determines the threshold: leave threshold at its default 0.0."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -12,11 +11,11 @@ from sklearn.utils import Bunch
 
 from skinfluence import influence
 from skinfluence._typing import Estimator
-from skinfluence.checks import check_count, check_option
-from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.checks import check_count, check_number, check_option
+from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
-from skinfluence.inspection.removals import Removals
+from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.searches import SEARCHES, search_rows
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
@@ -145,14 +144,13 @@ def most_influential_relabels(
     problem = problem_of(estimator)
     problem.refuse_dask("most_influential_relabels", y_new)
     problem = problem_of(estimator, "leave_out_params", "most_influential_relabels")
-    if not isinstance(threshold, Real) or not np.isfinite(threshold):
-        raise ValueError(f"threshold={threshold!r} must be a finite number.")
+    check_number("threshold", threshold)
     functional = target if isinstance(target, Functional) else coefficient(estimator, target)
     n = problem.objective.n_rows
     if max_samples is None:
         max_samples = max(1, n // 2)
     check_count("max_samples", max_samples, n)
-    _check_loss(problem)
+    check_newton(problem, "most_influential_relabels goes from optimum to optimum")
     candidates = _candidates(problem, y_new)
     learned = names_of_learners(getattr(problem, "steps", []))
     if learned:
@@ -178,17 +176,6 @@ def most_influential_relabels(
         n_linear=n_linear,
         n_at_least=_n_at_least(relabels, candidates, goal),
     )
-
-
-def _check_loss(problem):
-    loss = problem.formulation.loss if problem.has_objective else None
-    if loss is None or loss.is_piecewise_linear:
-        why = "has its parameters in closed form" if loss is None else "has a loss with kinks"
-        raise UnsupportedEstimatorError(
-            f"most_influential_relabels goes from optimum to optimum by Newton's method, and "
-            f"{problem.name} {why}. Use a model with a smooth loss, such as smooth().polish() "
-            "of an SVC or LogisticRegression."
-        )
 
 
 def _candidates(problem, y_new):
@@ -263,8 +250,8 @@ def _n_at_least(relabels, candidates, goal):
     full = relabels.full
     form = full.point.objective.formulation
     condition = goal.condition(full)
-    is_linear = form.loss.constant_curvature and form.class_weight is None
-    if condition is None or not is_linear or form.l1_support is not None:
+    is_linear = form.loss.constant_curvature and form.is_smooth and form.class_weight is None
+    if condition is None or not is_linear:
         return None
     counts = []
     for value, V in condition.parts:

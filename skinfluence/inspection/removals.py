@@ -12,7 +12,29 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.groups import Groups
 from skinfluence.solvers import get_solver
 
-__all__ = ["make_removals"]
+__all__ = ["check_newton", "make_removals"]
+
+
+def check_newton(problem, does):
+    """Raise if Newton's method does not lead to optima of a model.
+
+    Parameters
+    ----------
+    problem : Problem
+        Problem of the fitted estimator.
+    does : str
+        What needs Newton's method, a clause for the message.
+    """
+    if not problem.has_objective:
+        why = "has its parameters in closed form"
+    elif problem.formulation.loss.is_piecewise_linear:
+        why = "has a loss with kinks"
+    else:
+        return
+    raise UnsupportedEstimatorError(
+        f"{does} by Newton's method, and {problem.name} {why}. Use a model with a smooth "
+        "loss, such as LogisticRegression or smooth().polish() of an SVC."
+    )
 
 
 def make_removals(problem, hessian_solver, n_jobs):

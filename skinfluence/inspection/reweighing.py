@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +12,11 @@ from sklearn.utils import Bunch
 
 from skinfluence import influence
 from skinfluence._typing import Estimator, MatrixLike
-from skinfluence.checks import check_count
-from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.checks import check_count, check_number
+from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
-from skinfluence.inspection.removals import Removals
+from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
@@ -146,7 +145,8 @@ def reweigh_samples(
     problem = problem_of(estimator)
     problem.refuse_dask("reweigh_samples", X, y)
     problem = problem_of(estimator, "leave_out_params", "reweigh_samples")
-    _check_numbers(threshold=threshold, max_ratio=max_ratio, tol=tol)
+    for name, value in (("threshold", threshold), ("max_ratio", max_ratio), ("tol", tol)):
+        check_number(name, value)
     if max_ratio < 1:
         raise ValueError(f"max_ratio={max_ratio!r} must be at least 1, which leaves weights.")
     if tol <= 0:
@@ -155,7 +155,7 @@ def reweigh_samples(
     if (X is None) != (y is None):
         raise ValueError("X and y belong together: pass both, or none of them.")
     functional = target if isinstance(target, Functional) else coefficient(estimator, target)
-    _check_loss(problem)
+    check_newton(problem, "reweigh_samples goes from optimum to optimum")
     if problem.is_whole:
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
@@ -166,23 +166,6 @@ def reweigh_samples(
     goal = FunctionalGoal(functional, threshold, weights.full)
     loss = None if X is None else _MeanLoss(problem, X, y)
     return _solve(weights, goal, loss, max_ratio, tol, max_iter)
-
-
-def _check_numbers(**numbers):
-    for name, value in numbers.items():
-        if not isinstance(value, Real) or not np.isfinite(value):
-            raise ValueError(f"{name}={value!r} must be a finite number.")
-
-
-def _check_loss(problem):
-    loss = problem.formulation.loss if problem.has_objective else None
-    if loss is None or loss.is_piecewise_linear:
-        why = "has its parameters in closed form" if loss is None else "has a loss with kinks"
-        raise UnsupportedEstimatorError(
-            f"reweigh_samples goes from optimum to optimum by Newton's method, and "
-            f"{problem.name} {why}. Use a model with a smooth loss, such as smooth().polish() "
-            "of an SVC or LogisticRegression."
-        )
 
 
 def _solve(weights, goal, loss, max_ratio, tol, max_iter):

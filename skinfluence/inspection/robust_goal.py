@@ -74,9 +74,9 @@ class RobustGoal(SignificanceGoal):
     def one_step(self, base, removals):
         param = removals.change(base, self.V) + np.sum(self.V * base.theta)
         effects, leverage = self._effects(base), self._leverage(base)
-        own = self._shares(effects, leverage)
+        shares = self._shares(effects, leverage)
         n, p = self._counts(base)
-        squares = own.sum() - own
+        squares = shares.sum() - shares
         if self.cluster is not None:
             sums = self._cluster_sums(effects[None])[0]
             total = np.bincount(self.cluster, effects)[self.cluster]
@@ -127,8 +127,8 @@ class RobustGoal(SignificanceGoal):
         """Return n and p."""
         n = int(np.sum(base.point.objective.sample_weight > 0))
         leverage = diagnostics.leverages(base.point, base.plain_factor)
-        one = slice(None) if base.point.objective.coupled else self.output
-        return n, float(leverage[:, one].sum())
+        outputs = slice(None) if base.point.objective.coupled else self.output
+        return n, float(leverage[:, outputs].sum())
 
     def _leverage(self, base):
         """Return the leverages h, (n,)."""
@@ -150,16 +150,16 @@ class RobustGoal(SignificanceGoal):
         effect = design.predict(base.plain_factor.solve(self.V[None])[0])[:, k]
 
         def block_squares(block):
-            own = rows[block]
-            V = np.zeros((len(own), K, D))
-            V[:, k] = design.take(own).rows()
+            removed = rows[block]
+            V = np.zeros((len(removed), K, D))
+            V[:, k] = design.take(removed).rows()
             x = design.predict(base.plain_factor.solve(V)[:, k]).T  # x~_i'H^-1 x~_j
-            grown = x / np.maximum(1.0 - leverage[own], np.finfo(float).eps)[:, None]
-            without = (g + h * grown * g[own, None]) * (
-                effect + grown * (h[own] * effect[own])[:, None]
+            grown = x / np.maximum(1.0 - leverage[removed], np.finfo(float).eps)[:, None]
+            without = (g + h * grown * g[removed, None]) * (
+                effect + grown * (h[removed] * effect[removed])[:, None]
             )
-            without[np.arange(len(own)), own] = 0.0
-            return self._sum(without, leverage + h * x * grown * h[own, None])
+            without[np.arange(len(removed)), removed] = 0.0
+            return self._sum(without, leverage + h * x * grown * h[removed, None])
 
         blocks = row_blocks(len(rows), 8 * (8 * len(h) + 6 * K * D), n_jobs=n_jobs)
         return np.concatenate(run_blocks(block_squares, blocks, n_jobs=n_jobs))

@@ -69,8 +69,7 @@ class PrecisionMixin(InfluenceEstimatorMixin):
     def _chosen_params(self):
         form = self._problem().formulation
         layout, penalty = form.layout, form.penalty / 2
-        if form.l1_support is not None:
-            penalty[~form.l1_support.free] = np.inf
+        penalty[~form.support.free] = np.inf
         return {
             "penalty": penalty[0, : layout.n_features],
             "fit_intercept": layout.fit_intercept,

@@ -152,6 +152,6 @@ def _tight_params(estimator, solver):
         "verbose": 0,
         "class_weight": form.frozen_class_weight(),
     }
-    if solver != "liblinear" and form.l1_support is None:
+    if solver != "liblinear" and form.is_smooth:
         tight["solver"] = "newton-cholesky"
     return tight

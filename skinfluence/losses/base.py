@@ -39,6 +39,8 @@ class Loss(ABC):
         exists, for example because of kinks.
     description : str
         Name of the loss in error messages.
+    why_flat : str
+        Why no row has a curvature, and a remedy, for error messages.
     lower : float
         The loss is infinite for raw predictions at or below this value.
     """
@@ -51,6 +53,7 @@ class Loss(ABC):
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
     curvature_rate: ClassVar[float | None] = None
+    why_flat: ClassVar[str] = "every prediction is saturated. Strengthen the penalty."
     lower: ClassVar[float] = -np.inf
 
     @property
@@ -186,6 +189,7 @@ class PiecewiseLinearLoss(Loss):
     """
 
     is_piecewise_linear = True
+    why_flat = "no row is a margin vector. Weaken the penalty, as by a larger C."
 
     @abstractmethod
     def kinks(self, target):

@@ -109,15 +109,15 @@ class MultinomialMoments(_Counts):
 
     def log_prob(self, N, M, rows):
         F = self.smoothed(M, rows)
-        lost = np.isnan(F)
-        total = self._total(np.where(lost, 0.0, F))
+        missing = np.isnan(F)
+        total = self._total(np.where(missing, 0.0, F))
         return np.log(F) - np.log(total)
 
     def pull_log_prob(self, N, M, g):
         F = M + self.alpha
         total = self._total(F)
-        own = np.divide(g, F, out=np.zeros_like(g), where=F > 0)
-        return np.zeros((len(g), len(N))), own - self._total(g) / total
+        ratio = np.divide(g, F, out=np.zeros_like(g), where=F > 0)
+        return np.zeros((len(g), len(N))), ratio - self._total(g) / total
 
 
 class CategoricalMoments(MultinomialMoments):
@@ -157,9 +157,9 @@ class CategoricalMoments(MultinomialMoments):
         for start, width, fewest in zip(self.starts, self.widths, self.fewest, strict=True):
             column = np.arange(width)
             last = np.where(seen[..., start : start + width], column, -1).max(axis=-1)
-            lost = column > np.maximum(last, fewest - 1)[..., None]
+            missing = column > np.maximum(last, fewest - 1)[..., None]
             F[..., start : start + width] = np.where(
-                lost[..., None, :], np.nan, F[..., start : start + width]
+                missing[..., None, :], np.nan, F[..., start : start + width]
             )
         return F
 

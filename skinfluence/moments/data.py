@@ -193,19 +193,19 @@ class MomentData:
         s = self.n_terms
         M = np.zeros((n_groups * B, s))
         for block in row_blocks(len(rows), 32 * s):
-            at, group = rows[block], owner[block]
-            codes, weight = self.target[at], self.sample_weight[at]
+            part, group = rows[block], owner[block]
+            codes, weight = self.target[part], self.sample_weight[part]
             np.add.at(count, (group, codes), weight > 0)
             kinds = [(codes, weight)]
             if model.counts_rows:
-                kinds.append((np.full(len(at), K), np.ones(len(at))))
+                kinds.append((np.full(len(part), K), np.ones(len(part))))
             for code, w in kinds:
                 place = group * B + code
                 np.add.at(N.reshape(-1), place, w)
                 present, line = np.unique(place, return_inverse=True)
-                shape = (len(present), len(at))
-                member = sparse.csr_array((w, (line, np.arange(len(at)))), shape=shape)
-                added = member @ self._terms(at, code)
+                shape = (len(present), len(part))
+                member = sparse.csr_array((w, (line, np.arange(len(part)))), shape=shape)
+                added = member @ self._terms(part, code)
                 M[present] += added.toarray() if sparse.issparse(added) else added
         return N, M.reshape(n_groups, B, s), count
 
@@ -239,14 +239,14 @@ class MomentData:
         out = np.empty((len(gN), len(rows)))
 
         def work(block):
-            at = rows[block]
-            codes = self.target[at]
-            part = self.pulled(gN, gM, self.centred(at, codes), codes) * S
+            members = rows[block]
+            codes = self.target[members]
+            part = self.pulled(gN, gM, self.centred(members, codes), codes) * S
             if self.model.counts_rows:
-                full = np.full(len(at), K)
-                w = self.sample_weight[at]
+                full = np.full(len(members), K)
+                w = self.sample_weight[members]
                 scale = S / np.where(w > 0, w, np.nan)
-                part += self.pulled(gN, gM, self.centred(at, full), full) * scale
+                part += self.pulled(gN, gM, self.centred(members, full), full) * scale
             out[:, block] = part
 
         blocks = row_blocks(len(rows), 32 * self.n_terms + 16 * len(gN), n_jobs=n_jobs)
@@ -282,8 +282,8 @@ class MomentData:
         terms = self.model.terms(D)
         out = np.empty((len(gN), len(codes)))
         for k in np.unique(codes):
-            own = np.flatnonzero(codes == k)
-            out[:, own] = gN[:, [k]] + np.asarray(terms[own] @ gM[:, k].T).T
+            members = np.flatnonzero(codes == k)
+            out[:, members] = gN[:, [k]] + np.asarray(terms[members] @ gM[:, k].T).T
         return out
 
     def cotangents(self, gM):

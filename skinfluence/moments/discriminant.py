@@ -114,13 +114,13 @@ class LinearMoments(_Full):
             g_intercept = np.concatenate([-g_intercept, g_intercept], axis=1)
         E, mean, centre, of_classes, within, P = self._parts(N, M, C)
         deviation, pi = mean - centre, self.prior.of(N)
-        coef, own = deviation @ P, g_intercept[:, :, None]
-        g_coef = g_coef - own * (0.5 * deviation + centre)
-        g_mean = g_coef @ P - 0.5 * own * coef
+        coef, slope = deviation @ P, g_intercept[:, :, None]
+        g_coef = g_coef - slope * (0.5 * deviation + centre)
+        g_mean = g_coef @ P - 0.5 * slope * coef
         gP = np.einsum("kd,mke->mde", deviation, g_coef)
         g_prior = g_intercept / pi
         if self.by_svd:
-            g_centre = -np.sum(g_mean + own * coef, axis=1)
+            g_centre = -np.sum(g_mean + slope * coef, axis=1)
             g_mean = g_mean + pi[:, None] * g_centre[:, None]
             g_prior = g_prior + g_centre @ mean.T
         g_within = self._inverse(N).pull(within, gP)
@@ -253,6 +253,6 @@ class QuadraticMoments(_Full):
         return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
 
     def names(self, classes, features):
-        pairs = [f"{one}, {other}" for one in features for other in features]
+        pairs = [f"{first}, {second}" for first in features for second in features]
         names = names_of("mean", classes, features) + names_of("covariance", classes, pairs)
         return names + [f"prior[{label}]" for label in classes]

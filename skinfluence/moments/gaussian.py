@@ -93,9 +93,9 @@ class GaussianMoments(_Diagonal):
         out = np.empty((len(X), self.sizes(K, d)[0] * 2 + K))
         g_mean, g_variance, g_prior = self.split(out)
         for k, (m, v) in enumerate(zip(mean, variance, strict=True)):
-            at, u = slice(k * d, k * d + d), U[:, [k]]
-            g_mean[:, at] = u * (X - m) / v
-            g_variance[:, at] = 0.5 * u * (((X - m) / v) ** 2 - 1.0 / v)
+            columns, u = slice(k * d, k * d + d), U[:, [k]]
+            g_mean[:, columns] = u * (X - m) / v
+            g_variance[:, columns] = 0.5 * u * (((X - m) / v) ** 2 - 1.0 / v)
         g_prior[:] = U / prior
         return out
 

@@ -393,12 +393,14 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         def work(block):
             gN, gM = data.model.pull(*data.sums, data.centres, query.take(block).toarray())
             codes = data.target[block]
-            own = np.arange(len(codes))
+            positions = np.arange(len(codes))
 
             def along(codes):
                 terms = data.model.terms(data.centred(block, codes))
                 terms = terms.toarray() if hasattr(terms, "toarray") else terms
-                return gN[own, codes] + np.einsum("ms,ms->m", gM[own, codes], terms)
+                return gN[positions, codes] + np.einsum(
+                    "ms,ms->m", gM[positions, codes], terms
+                )
 
             part = data.weight_sum * along(codes)
             if data.model.counts_rows:

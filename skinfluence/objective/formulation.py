@@ -1,6 +1,7 @@
 """The objective without its data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,20 @@ class Formulation:
     minimum_norm: float | None = None
     l1_support: L1Support | None = None
 
+    def __getstate__(self):
+        # Cached values follow from the fields, so pickles leave them out.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def support(self):
+        """The `L1Support`, which leaves all parameters free if there is none."""
+        return L1Support.of(self.l1_support, self.penalty.shape)
+
+    @property
+    def is_smooth(self):
+        """Whether the loss has a curvature and no parameter is held at 0."""
+        return not self.loss.is_piecewise_linear and self.l1_support is None
+
     def loss_weight(self, target):
         """Return c_i for encoded rows, shape (n, 1) or (n, K), or None for ones."""
         if self.class_weight is not None:
@@ -107,6 +122,4 @@ class Formulation:
         """Return the penalty gradient per unit of sample weight, or None."""
         if self.penalty_share is None:
             return None
-        share = self.penalty_share * theta
-        support = self.l1_support
-        return share if support is None else share + support.share * support.sign
+        return self.penalty_share * theta + self.support.share * self.support.sign

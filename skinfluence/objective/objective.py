@@ -141,8 +141,7 @@ class Objective:
     @property
     def free(self):
         """Mask of the free parameters, (K, D) bool."""
-        support = self.formulation.l1_support
-        return np.ones(self.penalty.shape, dtype=bool) if support is None else support.free
+        return self.formulation.support.free
 
     @cached_property
     def dependence(self):
@@ -253,16 +252,12 @@ class Objective:
 
     def penalty_gradient(self, theta):
         """Return the penalty gradient at theta (..., K, D)."""
-        out = self.penalty_product(theta)
-        support = self.formulation.l1_support
-        if support is not None:
-            out += support.total(self.weight_sum) * support.sign
-        return out
+        product = self.penalty_product(theta)
+        return self.formulation.support.add_slope(product, self.weight_sum)
 
     def freeze(self, V):
         """Set V (..., K, D) to zero for fixed parameters, in place."""
-        support = self.formulation.l1_support
-        return V if support is None else support.freeze(V)
+        return self.formulation.support.freeze(V)
 
     def remove_gauge(self, V):
         """Remove the gauge directions from V (..., K, D) in place and return it.

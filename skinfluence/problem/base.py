@@ -14,7 +14,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import active_set, l1_support
+from skinfluence import l1_support
 from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
@@ -22,6 +22,7 @@ from skinfluence.exceptions import (
 )
 from skinfluence.problem.doubts import Doubts
 from skinfluence.problem.fitted import State
+from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.samples import SampleChecks
 from skinfluence.solvers import get_solver
 
@@ -275,9 +276,7 @@ class ProblemBase(SampleChecks, Doubts):
 
     def evaluate(self, objective):
         """Return the objective at the fitted parameters, or at the nearby optimum."""
-        if objective.formulation.loss.is_piecewise_linear:
-            return active_set.evaluate(objective, self.theta)
-        return objective.at(self.theta)
+        return kind_of(self, objective.formulation).evaluate(objective)
 
     def state(self, hessian_solver, n_solves=None, *, quiet=False):
         """Return the `State` at the current parameters, factorised at most once.

@@ -1,15 +1,15 @@
 """Chapter B: fits that stopped before the optimum."""
 
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from skinfluence import convergence, existence, l1_support
-from skinfluence.checks import check_count, prepare_out
-from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.checks import check_count, check_number, prepare_out
+from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 
 __all__ = ["ConvergenceAnswers"]
@@ -34,8 +34,7 @@ class ConvergenceAnswers:
         dtype=None,
         out=None,
     ):
-        if not isinstance(epsilon, Real) or not np.isfinite(epsilon):
-            raise ValueError(f"epsilon={epsilon!r} must be a finite number.")
+        check_number("epsilon", epsilon)
         self.refuse_dask("newton_step", X, y)
         self.check_curved()
         state = self.state(hessian_solver)
@@ -114,8 +113,7 @@ class ConvergenceAnswers:
         )
 
     def polish(self, *, tol=1e-10, max_iter=50, hessian_solver="auto"):
-        if not isinstance(tol, Real) or not 0 <= tol < 1:
-            raise ValueError(f"tol={tol!r} must be a number from 0 to 1.")
+        check_number("tol", tol, "a number from 0 to 1", least=0, most=1, closed="left")
         check_count("max_iter", max_iter)
         self.check_curved()
         objective = self.objective
@@ -145,13 +143,7 @@ class ConvergenceAnswers:
 
     def check_curved(self, lacks="Newton step"):
         """Raise if the loss has no curvature that Newton's method could use."""
-        if self.formulation.loss.is_piecewise_linear:
-            name, loss = self.name, self.fitted.params["loss"]
-            raise UnsupportedEstimatorError(
-                f"{name}(loss={loss!r}) has no curvature but in its kinks, and no {lacks}: "
-                f"use loss='squared_{loss}', or smooth() of a classifier for a smooth model "
-                "at the same parameters."
-            )
+        kind_of(self).check_curved(lacks)
 
 
 def _step_with_classes(point, solver, epsilon, design, target, own, out, n_jobs):

@@ -4,15 +4,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from skinfluence import existence, l1_support
+from skinfluence import existence
 from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.problem.kinds import kind_of
 
 __all__ = ["Doubts"]
 
-# Largest difference between the active set's predictions and the fit's, relative to the
-# largest prediction, that gives no warning.
-_LOST_PATH = 0.05
 # Warn if dropped least squares directions mix into kept ones by more than this share.
 _MIXED = 0.02
 
@@ -34,57 +32,7 @@ class Doubts:
 
     def warn_of_misfit(self, state):
         """Warn if the derivatives are evaluated far from the optimum."""
-        if state.point.objective.formulation.loss.is_piecewise_linear:
-            self.warn_of_lost_path(state.point)
-            return
-        if state.recession is not None:
-            return  # `state` has warned: if there is no optimum, every distance is infinite
-        if not l1_support.holds(state):
-            warn(
-                "The fit is not at its optimum: there other coefficients are zero, or have "
-                "other signs, and results on the support of the fit are wrong. Call polish() "
-                "or refit with a smaller tol or a larger max_iter.",
-            )
-        else:
-            self.warn_of_kink(state)
-        if not state.is_near:
-            warn(
-                f"The fit is not at its optimum: {state.distance}. Call polish() or refit "
-                "with a smaller tol or a larger max_iter; or the training arrays changed "
-                "since fit.",
-            )
-
-    def warn_of_kink(self, state):
-        """Warn if a parameter is at the edge of 0, where one-sided derivatives differ."""
-        if state.kink is None:
-            return
-        edge, difference = state.kink
-        public = self.layout.to_public(edge.astype(np.float64))
-        names = [name for name, at in zip(self.param_names(), public, strict=True) if at]
-        warn(
-            f"The gradient of {', '.join(names[:4])}, which is 0, is exactly at the bound of "
-            "the penalty: the derivatives for more weight and for less weight differ, by "
-            f"{difference:.2g} of their size (root mean square over samples). Results to "
-            "first order and by one Newton step keep it at 0. Use the leave_out methods with "
-            "method='exact', or another alpha."
-        )
-
-    def warn_of_lost_path(self, point):
-        """Warn if a fit is far from its active set's optimum."""
-        largest = np.abs(point.raw_prediction).max()
-        if np.isfinite(point.misfit) and point.misfit <= _LOST_PATH * largest:
-            return
-        found = "no optimum was found from it"
-        if np.isfinite(point.misfit):
-            found = (
-                f"predictions there differ by up to {point.misfit / largest:.3g} of the "
-                "largest one"
-            )
-        warn(
-            f"The fit is not at its optimum: {found}, and the active set may be wrong. Refit "
-            "with a smaller tol or a larger max_iter; or the training arrays changed since "
-            "fit.",
-        )
+        kind_of(self, state.point.objective.formulation).warn_of_misfit(state)
 
     @contextmanager
     def naming_directions(self):

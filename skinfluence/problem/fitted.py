@@ -154,10 +154,10 @@ class State:
         if other is None:
             return None
         n = self.point.objective.n_rows
-        some = np.unique(np.linspace(0, n - 1, min(n, _SOME_ROWS)).astype(np.intp))
+        sample = np.unique(np.linspace(0, n - 1, min(n, _SOME_ROWS)).astype(np.intp))
 
         def size(point, factor):
-            gradients = point.rows.take(some).toarray()
+            gradients = point.rows.take(sample).toarray()
             return float(np.sum(gradients * factor.solve(gradients)))
 
         point = other.at(theta)

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinfluence import convergence, existence, l1_support, removal
+from skinfluence import convergence, existence, removal
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 
 __all__ = ["TOL", "RefitAnswers"]
@@ -90,9 +91,9 @@ class RefitAnswers:
 
     @property
     def nearby_factor(self):
-        """The model's H^-1 for nearby refits, None if it has no curvature."""
+        """The model's H^-1 for nearby refits, None if these do not start from it."""
         objective = self.objective
-        if objective.formulation.loss.is_piecewise_linear or objective.design.has_metric:
+        if objective.design.has_metric or not objective.formulation.is_smooth:
             return None
         try:
             return self.state("auto", quiet=True).factor
@@ -137,8 +138,7 @@ class RefitAnswers:
             if not np.array_equal(present, self.estimator.classes_):
                 return None
         form = self.formulation
-        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
-        if not smooth or form.minimum_norm or self.objective.design.has_metric:
+        if not form.is_smooth or form.minimum_norm or self.objective.design.has_metric:
             return self.refit_by_solver(X, y, sample_weight)
         fresh = self.with_features(X, columns)
         formulation = fresh.estimator._formulate(y, sample_weight)
@@ -262,12 +262,8 @@ class RefitAnswers:
 
     def polish_refit(self, objective, params):
         """Return the optimum near a refit whose solver stops far from it."""
-        layout, present = objective.formulation.layout, self.theta
-        start = layout.from_public(params)
-        if l1_support.may_change(objective.formulation):
-            objective = l1_support.on_support_of(objective, start)
-        elif not np.isfinite(start).all() or objective.value(start) > objective.value(present):
-            start = present
+        layout, kind = objective.formulation.layout, kind_of(self, objective.formulation)
+        objective, start = kind.start_of_polish(objective, layout.from_public(params))
         solver = get_solver("auto", objective)
         polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
         return layout.to_public(polished.theta)

@@ -3,9 +3,10 @@
 import numpy as np
 from sklearn.metrics import check_scoring
 
-from skinfluence import existence, l1_support, removal
+from skinfluence import existence, removal
 from skinfluence.checks import check_option, check_refine, prepare_out
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.problem.kinds import kind_of, no_bound
 from skinfluence.problem.pooled import pooled_predictions
 from skinfluence.solvers import get_solver
 
@@ -139,16 +140,8 @@ class RemovalAnswers:
 
     def start_base(self, method, hessian_solver):
         """Return the start of removal, or of a move to other weights."""
-        objective = self.objective
-        solver = get_solver(hessian_solver, objective)
-        if objective.formulation.loss.is_piecewise_linear:
-            point = self.evaluate(objective)
-            self.warn_of_lost_path(point)
-            return removal.ActiveSetBase(point, solver, self.refitted_theta)
-        base = self.removal_base(method, hessian_solver)
-        if l1_support.may_change(objective.formulation):
-            base = removal.SupportBase.of(base, self.refitted_theta)
-        return base
+        solver = get_solver(hessian_solver, self.objective)
+        return kind_of(self).start_base(method, hessian_solver, solver)
 
     def removal_base(self, method, hessian_solver):
         """Return the base at the optimum with all rows, to rounding error for "exact".
@@ -170,7 +163,7 @@ class RemovalAnswers:
         if method == "influence" and state is not None:
             self.warn_of_mixing(state)
         if method != "exact" and state is not None:
-            self.warn_of_kink(state)
+            kind_of(self, objective.formulation).warn_of_edge(state)
         with self.naming_directions():
             if state is not None:
                 optimum = state.optimum
@@ -338,17 +331,10 @@ class RemovalAnswers:
 
     def check_bounded(self, objective):
         """Raise if the objective is not strongly convex in feature coefficients."""
+        kind_of(self, objective.formulation).check_bounded()
         loss = objective.formulation.loss
-        if l1_support.may_change(objective.formulation):
-            raise ValueError(
-                "return_bound=True needs a penalty that is smooth, and this one has an l1 "
-                "part or bounds: use method='exact' instead."
-            )
-        if objective.design.has_metric or loss.is_piecewise_linear:
-            raise UnsupportedEstimatorError(
-                f"return_bound of {self.name}: the bound is one on coefficients of "
-                "features under a smooth loss. Leave it out; leave_out_check refits."
-            )
+        if objective.design.has_metric:
+            raise no_bound(self.name)
         if not loss.convex:
             raise UnsupportedEstimatorError(
                 f"return_bound of {self.name}: the bound needs a convex loss, and "

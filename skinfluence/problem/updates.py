@@ -1,13 +1,12 @@
 """Chapter C, continued: refits that check removals, and updates in place."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skinfluence import active_set, convergence, existence, removal
+from skinfluence import existence, removal
 from skinfluence.checks import check_count
 from skinfluence.groups import check_indices
+from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.problem.removal import optimum_of
 from skinfluence.solvers import get_solver
@@ -91,33 +90,10 @@ class UpdateAnswers:
         objective, theta = self.parameters.append_rows(objective, self.theta, more)
         solver = get_solver(hessian_solver, objective)
         with self.naming_directions():
-            if objective.formulation.loss.is_piecewise_linear:
-                theta, converged = self.follow_from(before, objective, theta)
-            else:
-                polished = convergence.polish(
-                    objective, theta, solver, tol=1e-11, max_iter=100
-                )
-                theta, converged = polished.theta, polished.converged
-                if existence.may_lack_minimum(objective, polished.correction):
-                    found = existence.recession_direction(objective, theta)
-                    if found is not None:
-                        told = self.describe_direction(found, objective)
-                        raise ValueError(f"With these samples: {told} The model is unchanged.")
+            theta, converged = kind_of(self).enlarge(before, objective, theta, solver)
         if not converged:
             raise ValueError(
                 "The optimum of the enlarged objective was not reached: the model was left "
                 "as it is. Strengthen the penalty."
             )
         self.replace_objective(*self.settle(objective, theta))
-
-    def follow_from(self, before, objective, theta):
-        """Return (theta, converged) for an enlarged objective with kinks.
-
-        The dual coefficients in theta (K, D) belong to the class weights `before`.
-        """
-        old = before.formulation.class_weight
-        form = replace(objective.formulation, class_weight=old)
-        point = active_set.evaluate(replace(objective, formulation=form, balance=None), theta)
-        if objective.balance is None or not np.isfinite(point.misfit):
-            return point.theta, np.isfinite(point.misfit)
-        return active_set.follow(point, objective, range(len(theta)))

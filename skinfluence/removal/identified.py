@@ -23,7 +23,6 @@ from scipy import linalg
 from skinfluence import convergence, existence
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
-from skinfluence.l1_support import L1Support
 
 __all__ = ["Identified", "depends", "hold", "identified", "null_space"]
 
@@ -130,10 +129,7 @@ def null_space(objective):
 def hold(objective, held):
     """Return the objective with the parameters `held` (K, D) fixed at their values."""
     form = objective.formulation
-    support = form.l1_support
-    if support is None:
-        zeros = np.zeros(objective.penalty.shape)
-        support = L1Support(sign=zeros, strength=zeros, share=zeros)
+    support = form.support
     support = replace(
         support,
         sign=np.where(held, 0.0, support.sign),

@@ -239,10 +239,8 @@ class WeightedStack:
         self.weight = np.stack([o.row_weight for o in objectives], axis=1)
         self.penalty = np.stack([o.penalty for o in objectives])
         self.sums = np.array([o.weight_sum for o in objectives])
-        support = objective.formulation.l1_support
-        self.linear = None
-        if support is not None:
-            self.linear = np.stack([support.total(S) * support.sign for S in self.sums])
+        support = objective.formulation.support
+        self.linear = np.stack([support.slope(S) for S in self.sums])
         growth = np.array([weight_growth(base, o) for o in objectives])
         self.rounding = base.rounding * growth
         self.inverse, self.regular = None, np.ones(len(objectives), dtype=bool)
@@ -305,9 +303,7 @@ class WeightedStack:
         """Return grad F at each vector's weights and parameters, both (b, K, D)."""
         objective = self.base.point.objective
         b, K, _ = theta.shape
-        out = self.penalty * theta
-        if self.linear is not None:
-            out += self.linear
+        out = self.penalty * theta + self.linear
         loss = objective.formulation.loss
         for rows in cached_batches(objective.n_rows, b * K):
             part = objective.design.take(rows)

@@ -325,9 +325,7 @@ class WoodburyFactor(Factor):
         if np.linalg.cond(schur) > 1e14:
             direction = np.zeros(self.point.theta.shape)
             direction[system.outputs, -1] = 1.0
-            reason = "every prediction is saturated. Strengthen the penalty."
-            if self.point.objective.formulation.loss.is_piecewise_linear:
-                reason = "no row is a margin vector. Weaken the penalty, as by a larger C."
+            reason = self.point.objective.formulation.loss.why_flat
             raise SingularHessianError(
                 f"The rows have no curvature left that determines the intercept: {reason}",
                 direction,

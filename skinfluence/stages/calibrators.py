@@ -128,9 +128,9 @@ class TemperatureStage:
         p = self.response(z)
         mean = np.sum(p * z, axis=1, keepdims=True)
         curvature = weight @ np.sum(p * (z - mean) ** 2, axis=1)
-        own = np.eye(z.shape[1])[codes]
-        error = mean[:, 0] - np.sum(own * z, axis=1)
-        mixed = p * (1 + self.beta * (z - mean)) - own
+        indicator = np.eye(z.shape[1])[codes]
+        error = mean[:, 0] - np.sum(indicator * z, axis=1)
+        mixed = p * (1 + self.beta * (z - mean)) - indicator
         self.weight_derivative = -error[None] / curvature
         self.input_derivative = -(weight[:, None] * mixed)[None] / curvature
 

@@ -16,13 +16,13 @@ from sklearn import svm
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._compat import fitted_gamma, write_libsvm
+from skinfluence.checks import check_number
 from skinfluence.losses import EpsilonInsensitiveLoss, HingeLoss
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.parameters import DualCoefficients
 from skinfluence.responses import PairResponses
 from skinfluence.svm.shared import (
-    check_number,
     dual_penalty,
     one_vs_one_classification,
     resolve_kernel,
@@ -214,7 +214,7 @@ class SVC(_LibsvmMixin, svm.SVC):
         True
         """
         check_is_fitted(self)
-        check_number("temperature", temperature)
+        check_number("temperature", temperature, "a positive number", least=0)
         problem, kernel = self._problem(), self._fitted_kernel
         params = problem.fitted.params
         smooth = SmoothHingeSVC(

@@ -12,6 +12,7 @@ for class k if row i belongs to class k, else 1.
 from sklearn import svm
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence.checks import check_number
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import (
@@ -23,7 +24,6 @@ from skinfluence.losses import (
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.svm.shared import (
-    check_number,
     linear_classification,
     penalty_with_intercept,
     smoothed,
@@ -119,7 +119,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         True
         """
         check_is_fitted(self)
-        check_number("temperature", temperature)
+        check_number("temperature", temperature, "a positive number", least=0)
         problem = self._problem().fitted
         if not isinstance(self._problem().formulation.loss, HingeLoss):
             raise UnsupportedEstimatorError(

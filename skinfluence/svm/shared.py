@@ -1,7 +1,6 @@
 """Formulations that several support vector machines share."""
 
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from scipy.sparse import issparse
@@ -13,7 +12,6 @@ from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels, balanced_by
 
 __all__ = [
-    "check_number",
     "dual_penalty",
     "linear_classification",
     "one_vs_one_classification",
@@ -158,10 +156,3 @@ def _resolve_gamma(gamma, X, sample_weight):
         mean = np.average(X.mean(axis=1), weights=sample_weight)
         variance = np.average(((X - mean) ** 2).mean(axis=1), weights=sample_weight)
     return 1.0 / (X.shape[1] * variance) if variance != 0 else 1.0
-
-
-def check_number(name, value, allow_zero=False):
-    """Raise an error if the value is not a positive, finite number (or zero if allowed)."""
-    valid = isinstance(value, Real) and (0 < value < np.inf or (allow_zero and value == 0))
-    if not valid:
-        raise ValueError(f"{name}={value!r} must be a positive number.")

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._compat import LinearClassifierMixin, check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
-from skinfluence.checks import check_count
+from skinfluence.checks import check_count, check_number
 from skinfluence.design import make_design
 from skinfluence.exceptions import warn
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
@@ -27,7 +27,6 @@ from skinfluence.parameters import DualCoefficients
 from skinfluence.responses import PairResponses
 from skinfluence.svm.anneal import anneal
 from skinfluence.svm.shared import (
-    check_number,
     linear_classification,
     one_vs_one_classification,
     resolve_kernel,
@@ -85,7 +84,7 @@ class _SmoothHingeModel(BaseEstimator, ABC):
 
     def _check_params(self):
         for name in ("C", "temperature", "tol"):
-            check_number(name, getattr(self, name))
+            check_number(name, getattr(self, name), "a positive number", least=0)
         check_count("max_iter", self.max_iter)
 
     def __sklearn_tags__(self):
@@ -118,7 +117,7 @@ class _SmoothHingeLinearModel(LinearClassifierMixin, _SmoothHingeModel):
 
     def _check_params(self):
         super()._check_params()
-        check_number("intercept_scaling", self.intercept_scaling)
+        check_number("intercept_scaling", self.intercept_scaling, "a positive number", least=0)
 
     def _training_design(self, X, sample_weight):
         return make_design(X, self.fit_intercept)
@@ -301,10 +300,10 @@ class _SmoothHingeKernelModel(ClassifierMixin, _SmoothHingeModel):
         super()._check_params()
         if self.kernel == "precomputed" or callable(self.kernel):
             return
-        if not isinstance(self.degree, Integral) or self.degree < 0:
-            raise ValueError(f"degree={self.degree!r} must be an integer, 0 or larger.")
+        expected = "an integer, 0 or larger"
+        check_number("degree", self.degree, expected, kind=Integral, least=0, closed="left")
         if not isinstance(self.gamma, str):
-            check_number("gamma", self.gamma, allow_zero=True)
+            check_number("gamma", self.gamma, "a positive number", least=0, closed="left")
 
     def _training_design(self, X, sample_weight):
         self._fitted_kernel = resolve_kernel(self, X, sample_weight)

@@ -261,9 +261,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     @property
     def _is_smooth(self):
         """Whether the model is one of features with a smooth loss and a quadratic penalty."""
-        form = self.formulation
-        smooth = not form.loss.is_piecewise_linear and form.l1_support is None
-        return smooth and not self.objective.design.has_metric
+        return self.formulation.is_smooth and not self.objective.design.has_metric
 
     @cached_property
     def choices(self):

@@ -1,0 +1,193 @@
+"""Three kinds of objective, which differ in how the optimum moves when the weights change.
+
+    Smooth      by Newton steps in all parameters
+    OnSupport   by Newton steps in the free parameters, until others become free
+    Kinked      along the path of a piecewise linear loss, on its active sets
+
+A problem asks `kind_of` once for each task in which they differ.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from skinfluence import active_set, convergence, existence, l1_support, removal
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+
+__all__ = ["kind_of", "no_bound"]
+
+# Largest difference between the active set's predictions and the fit's, relative to the
+# largest prediction, that gives no warning.
+_LOST_PATH = 0.05
+
+
+def kind_of(problem, formulation=None):
+    """Return the kind of a formulation, by default of the problem's own one."""
+    form = problem.formulation if formulation is None else formulation
+    if form.loss.is_piecewise_linear:
+        return Kinked(problem)
+    return OnSupport(problem) if l1_support.may_change(form) else Smooth(problem)
+
+
+def no_bound(name):
+    """Return the error for a bound of a model without a smooth loss in coefficients."""
+    return UnsupportedEstimatorError(
+        f"return_bound of {name}: the bound is one on coefficients of features under a smooth "
+        "loss. Leave it out; leave_out_check refits."
+    )
+
+
+class Smooth:
+    """An objective with a smooth loss, in which all parameters move.
+
+    Parameters
+    ----------
+    problem : Problem
+        The fitted estimator's problem.
+    """
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def evaluate(self, objective):
+        """Return an objective at the fitted parameters, or at the nearby optimum."""
+        return objective.at(self.problem.theta)
+
+    def check_curved(self, lacks):
+        """Raise if the loss has no curvature that Newton's method could use."""
+
+    def check_bounded(self):
+        """Raise if removals have no bound."""
+
+    def warn_of_misfit(self, state):
+        """Warn if the derivatives are evaluated far from the optimum."""
+        if state.recession is not None:
+            return  # `state` has warned: if there is no optimum, every distance is infinite
+        self.warn_of_support(state)
+        if not state.is_near:
+            warn(
+                f"The fit is not at its optimum: {state.distance}. Call polish() or refit "
+                "with a smaller tol or a larger max_iter; or the training arrays changed "
+                "since fit.",
+            )
+
+    def warn_of_support(self, state):
+        """Warn if other parameters are free at the optimum, or for a small change."""
+
+    def warn_of_edge(self, state):
+        """Warn if a parameter is at the edge of 0, where one-sided derivatives differ."""
+
+    def start_base(self, method, hessian_solver, solver):
+        """Return the start of removal, or of a move to other weights."""
+        return self.problem.removal_base(method, hessian_solver)
+
+    def start_of_polish(self, objective, start):
+        """Return (objective, start) for Newton steps from a refit's parameters `start`."""
+        present = self.problem.theta
+        if np.isfinite(start).all() and objective.value(start) <= objective.value(present):
+            return objective, start
+        return objective, present
+
+    def enlarge(self, before, objective, theta, solver):
+        """Return (theta, converged) for an objective with more rows than `before`."""
+        polished = convergence.polish(objective, theta, solver, tol=1e-11, max_iter=100)
+        if existence.may_lack_minimum(objective, polished.correction):
+            found = existence.recession_direction(objective, polished.theta)
+            if found is not None:
+                told = self.problem.describe_direction(found, objective)
+                raise ValueError(f"With these samples: {told} The model is unchanged.")
+        return polished.theta, polished.converged
+
+
+class OnSupport(Smooth):
+    """An objective with parameters at 0 that may become free, by an l1 penalty or bounds."""
+
+    def check_bounded(self):
+        raise ValueError(
+            "return_bound=True needs a penalty that is smooth, and this one has an l1 part or "
+            "bounds: use method='exact' instead."
+        )
+
+    def warn_of_support(self, state):
+        if l1_support.holds(state):
+            self.warn_of_edge(state)
+            return
+        warn(
+            "The fit is not at its optimum: there other coefficients are zero, or have other "
+            "signs, and results on the support of the fit are wrong. Call polish() or refit "
+            "with a smaller tol or a larger max_iter.",
+        )
+
+    def warn_of_edge(self, state):
+        if state.kink is None:
+            return
+        edge, difference = state.kink
+        public = self.problem.layout.to_public(edge.astype(np.float64))
+        names = zip(self.problem.param_names(), public, strict=True)
+        names = [name for name, is_edge in names if is_edge]
+        warn(
+            f"The gradient of {', '.join(names[:4])}, which is 0, is exactly at the bound of "
+            "the penalty: the derivatives for more weight and for less weight differ, by "
+            f"{difference:.2g} of their size (root mean square over samples). Results to "
+            "first order and by one Newton step keep it at 0. Use the leave_out methods with "
+            "method='exact', or another alpha."
+        )
+
+    def start_base(self, method, hessian_solver, solver):
+        base = self.problem.removal_base(method, hessian_solver)
+        return removal.SupportBase.of(base, self.problem.refitted_theta)
+
+    def start_of_polish(self, objective, start):
+        return l1_support.on_support_of(objective, start), start
+
+
+class Kinked(Smooth):
+    """An objective with a piecewise linear loss, whose optimum depends on its active set."""
+
+    def evaluate(self, objective):
+        return active_set.evaluate(objective, self.problem.theta)
+
+    def check_curved(self, lacks):
+        name, loss = self.problem.name, self.problem.fitted.params["loss"]
+        raise UnsupportedEstimatorError(
+            f"{name}(loss={loss!r}) has no curvature but in its kinks, and no {lacks}: use "
+            f"loss='squared_{loss}', or smooth() of a classifier for a smooth model at the "
+            "same parameters."
+        )
+
+    def check_bounded(self):
+        raise no_bound(self.problem.name)
+
+    def warn_of_misfit(self, state):
+        self.warn_of_lost_path(state.point)
+
+    def warn_of_lost_path(self, point):
+        """Warn if a fit is far from its active set's optimum."""
+        largest = np.abs(point.raw_prediction).max()
+        if np.isfinite(point.misfit) and point.misfit <= _LOST_PATH * largest:
+            return
+        found = "no optimum was found from it"
+        if np.isfinite(point.misfit):
+            found = (
+                f"predictions there differ by up to {point.misfit / largest:.3g} of the "
+                "largest one"
+            )
+        warn(
+            f"The fit is not at its optimum: {found}, and the active set may be wrong. Refit "
+            "with a smaller tol or a larger max_iter; or the training arrays changed since "
+            "fit.",
+        )
+
+    def start_base(self, method, hessian_solver, solver):
+        point = self.evaluate(self.problem.objective)
+        self.warn_of_lost_path(point)
+        return removal.ActiveSetBase(point, solver, self.problem.refitted_theta)
+
+    def enlarge(self, before, objective, theta, solver):
+        # The dual coefficients in theta (K, D) belong to the class weights of `before`.
+        old = before.formulation.class_weight
+        form = replace(objective.formulation, class_weight=old)
+        point = active_set.evaluate(replace(objective, formulation=form, balance=None), theta)
+        if objective.balance is None or not np.isfinite(point.misfit):
+            return point.theta, np.isfinite(point.misfit)
+        return active_set.follow(point, objective, range(len(theta)))
