@@ -19,7 +19,14 @@ from scipy.stats import chi2
 from skinfluence.objective import weigh
 from skinfluence.stopping import Sizes, bound
 
-__all__ = ["Mismatch", "check_data", "coincidence", "sizes_at"]
+__all__ = [
+    "Mismatch",
+    "check_data",
+    "coincidence",
+    "contradicted",
+    "order_of_margins",
+    "sizes_at",
+]
 
 # Numbers of rows by which X and y may be out of step.
 _SHIFTS = (1, -1)
@@ -29,6 +36,9 @@ _FEW = 5
 _SLACK = 0.05
 # Largest factor between scales that is tried.
 _LARGEST_SCALE = 1e6
+# Share of its bound by which a dual coefficient may differ by rounding, and how many times its
+# tolerance libsvm may leave in a margin.
+_ROUNDED, _TOLERANCES = 1e-6, 3.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,39 @@ def check_data(sizes, fit):
             parameter=(int(entry[0]), int(entry[1])),
             guess=_guess(sizes, fit),
         )
+
+
+def contradicted(objective, theta, tol):
+    """Return the rows whose margins contradict their dual coefficients, ascending.
+
+    At the optimum of a kernel model with a piecewise linear loss, minus the dual coefficient of
+    row i is a subgradient of s_i l at its prediction. libsvm stops if this is true for a
+    prediction within tol.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective with the data.
+    theta : ndarray of shape (K, n + 1)
+        The fitted dual coefficients and intercepts.
+    tol : float
+        The solver's tolerance.
+    """
+    loss, target, s = objective.formulation.loss, objective.target, objective.row_weight
+    raw, s = objective.design.predict(theta), s.reshape(objective.n_rows, -1)
+    near = _TOLERANCES * tol + _ROUNDED * np.abs(raw).max(initial=0.0)
+    slope = -theta[:, : objective.n_rows].T
+    below = slope < s * (loss.gradient(target, raw - near) - _ROUNDED)
+    above = slope > s * (loss.gradient(target, raw + near) + _ROUNDED)
+    return np.flatnonzero((below | above).any(axis=1))
+
+
+def order_of_margins(objective, theta, tol):
+    """Return the order of y that explains all dual coefficients, in words, else None."""
+    for words, other in _candidates(objective):
+        if not contradicted(other, theta, tol).size:
+            return words
+    return None
 
 
 def coincidence(sizes):

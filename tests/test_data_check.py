@@ -233,6 +233,20 @@ def test_dual_coefficients_do_not_exceed_their_bounds(model):
     assert "exceed their bound" in warnings_of(model, X, y)[0]
 
 
+@pytest.mark.parametrize("case", HINGES, ids=lambda case: case.name)
+def test_losses_with_kinks_warn_of_another_order(case):
+    X, y, w = case.data()
+    plain = sklearn_parent(case.estimator)(**case.estimator.get_params(deep=False))
+    fit(plain, X, y, w)
+    (message,) = warnings_of(plain, X, np.roll(y, 1), w)
+    if "exceed their bound" in message:  # samples with other class weights have other bounds
+        return
+    assert "with the same settings gives coefficients that differ" in message
+    if hasattr(plain, "dual_coef_"):
+        assert "contradict their dual coefficients" in message
+        assert "out of step by 1 row(s)" in message
+
+
 def test_pipelines_searches_and_other_training_data():
     X, y = load_breast_cancer(return_X_y=True)
     pipe = make_pipeline(StandardScaler(), linear_model.LogisticRegression())

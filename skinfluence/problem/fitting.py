@@ -20,6 +20,8 @@ _LARGEST_COINCIDENCE = 1e-3
 _OPTIMUM = 1e-9
 # Share by which a dual coefficient may exceed its bound by rounding.
 _BEYOND = 1 + 1e-6
+# Share by which fits of losses with kinks may differ, because liblinear stops early.
+_KINKED = 0.02
 
 
 class FittingAnswers:
@@ -137,7 +139,8 @@ class FittingAnswers:
         if objective.is_distributed:
             return
         if objective.formulation.loss.is_piecewise_linear:
-            self.warn_of_other_weights(objective)
+            if not self.warn_of_other_weights(objective):
+                self.warn_of_other_margins(objective, data, guess)
             return
         name = self.parent_class.__name__.lstrip("_")
         dtype = objective.design.X.dtype
@@ -183,9 +186,12 @@ class FittingAnswers:
         )
 
     def warn_of_other_weights(self, objective):
-        """Warn if dual coefficients exceed the bounds that these weights give them."""
+        """Warn if dual coefficients exceed the bounds that these weights give them.
+
+        Returns whether they do.
+        """
         if not objective.design.has_metric:
-            return
+            return False
         size = np.abs(self.theta[:, : objective.n_rows]).max(axis=0, initial=0.0)
         limit = np.max(objective.row_weight.reshape(objective.n_rows, -1), axis=1)
         beyond = np.flatnonzero(size > limit * _BEYOND)
@@ -198,6 +204,41 @@ class FittingAnswers:
                 f"bound {limit[i]:.3g}. It looks like sample_weight left out or changed. Pass "
                 "the data of the fit."
             )
+        return bool(beyond.size)
+
+    def warn_of_other_margins(self, objective, data, guess):
+        """Warn if a loss with kinks has its minimum elsewhere on these training data.
+
+        Dual coefficients have to agree with the samples' margins. Linear models do not keep
+        them, so a repeated fit decides.
+        """
+        rows, number = None, ""
+        if objective.design.has_metric:
+            tol = self.fitted.params["tol"]
+            rows = data_check.contradicted(objective, self.theta, tol)
+            if not rows.size:
+                return
+            number = (
+                f"the margins of {rows.size} sample(s), first of sample {rows[0]}, contradict "
+                "their dual coefficients"
+            )
+            guess = guess or data_check.order_of_margins(objective, self.theta, tol)
+        difference = repeated_fit.difference(self, objective, data)
+        if difference is None and rows is None:
+            return
+        if difference is not None:
+            if difference <= _KINKED:
+                return
+            number += ", and a" if number else "a"
+            number += (
+                " fit on them with the same settings gives coefficients that differ by "
+                f"{difference:.2g} of their size"
+            )
+        guess = f" It looks like {guess}." if guess else ""
+        warn(
+            f"X, y and sample_weight are not those that this {self.name} was fitted on: "
+            f"{number}.{guess} Pass the data of the fit."
+        )
 
     def formulate(self, y, sample_weight):
         """Return a finished fit's formulation."""

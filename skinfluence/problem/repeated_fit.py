@@ -98,8 +98,9 @@ def difference(problem, objective, data):
     thetas = [_fit(problem, data, seed) for seed in seeds]
     if any(theta is None for theta in thetas):
         return None
-    found = min(_distance(objective, problem.theta, theta) for theta in thetas)
-    if len(thetas) == 2 and found <= _SPREAD * _distance(objective, *thetas):
+    fitted = problem.theta
+    found = min(_distance(objective, theta, fitted, fitted) for theta in thetas)
+    if len(thetas) == 2 and found <= _SPREAD * _distance(objective, *thetas, fitted):
         return 0.0
     return found
 
@@ -133,23 +134,37 @@ def _fit(problem, data, seed):
         try:
             again.fit(X, y, **given)
             layout = problem.layout
+            if _runs_longer(again, problem.estimator, params):
+                return np.full(problem.theta.shape, np.inf)
             return layout.from_public(problem.parameters.vector(again, layout))
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # not decided here
             return None
 
 
-def _distance(objective, theta, other):
-    """Return the relative difference of two parameter points (K, D)."""
+def _runs_longer(again, estimator, params):
+    """Return whether a repetition ran out of iterations, and the fit needed under half."""
+    n_iter, limit = getattr(estimator, "n_iter_", None), params.get("max_iter")
+    if n_iter is None or limit is None or limit < 0:
+        return False
+    return bool(
+        np.all(np.asarray(again.n_iter_) >= limit) and np.all(2 * np.asarray(n_iter) < limit)
+    )
+
+
+def _distance(objective, theta, other, fitted):
+    """Return the difference of two parameter points (K, D), relative to the fitted ones."""
     if theta.shape != other.shape:
         return np.inf
     design = objective.design
     present = (objective.sample_weight > 0)[:, None].astype(np.float64)
     size = np.sqrt(design.squared_adjoint(present)[0] / present.sum())
-    apart, theta = np.abs(theta - other) * size, np.abs(theta) * size
+    apart, fitted = np.abs(theta - other) * size, np.abs(fitted) * size
     d = design.n_features
-    length = np.linalg.norm(theta[:, :d])
+    length = np.linalg.norm(fitted[:, :d])
     coef = _ratio(np.linalg.norm(apart[:, :d]), length)
-    intercept = _ratio(np.linalg.norm(apart[:, d:]), max(length, np.linalg.norm(theta[:, d:])))
+    intercept = _ratio(
+        np.linalg.norm(apart[:, d:]), max(length, np.linalg.norm(fitted[:, d:]))
+    )
     return max(coef, intercept)
 
 
