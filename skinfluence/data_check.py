@@ -121,8 +121,8 @@ def check_data(sizes, fit):
 def contradicted(objective, theta, tol):
     """Return the rows whose margins contradict their dual coefficients, ascending.
 
-    At the optimum of a kernel model with a piecewise linear loss, minus the dual coefficient of
-    row i is a subgradient of s_i l at its prediction. libsvm stops if this is true for a
+    At the optimum of a kernel model with a piecewise linear loss, minus the dual coefficient
+    of row i is a subgradient of s_i l at its prediction. libsvm stops if this is true for a
     prediction within tol.
 
     Parameters
