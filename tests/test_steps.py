@@ -108,6 +108,9 @@ FUNCTIONS = {
     "rank_candidates": lambda e, X, y: (
         inspection.rank_candidates(e, X[:9], y[:9], X[9:], y[9:], n_confirmed=2).loss_change
     ),
+    "error_slices": lambda e, X, y: (
+        inspection.error_slices(e, X[:9], y[:9], n_slices=2, random_state=0).confirmed_change
+    ),
     "data_values": lambda e, X, y: (
         inspection.data_values(
             e, X[:30], y[:30], n_coalitions=50, random_state=0

@@ -1,4 +1,4 @@
-"""Rankings, bounds, most influential sets and labels, and displays."""
+"""Rankings, bounds, slices, most influential sets and labels, and displays."""
 
 from skinfluence.inspection.candidates import rank_candidates
 from skinfluence.inspection.convergence_display import ConvergenceDisplay
@@ -12,6 +12,7 @@ from skinfluence.inspection.leverage_display import LeverageDisplay
 from skinfluence.inspection.relabels import most_influential_relabels
 from skinfluence.inspection.reweighing import reweigh_samples
 from skinfluence.inspection.search_display import SearchDisplay
+from skinfluence.inspection.slices import error_slices
 
 __all__ = [
     "ConvergenceDisplay",
@@ -20,6 +21,7 @@ __all__ = [
     "LeverageDisplay",
     "SearchDisplay",
     "data_values",
+    "error_slices",
     "influence_cutoffs",
     "most_influential_relabels",
     "most_influential_set",
