@@ -125,7 +125,9 @@ def test_removal_is_the_refit_with_the_same_choice(fitted):
 def test_removal_says_that_the_choice_is_kept(fitted):
     ours, counts = fitted
     drawn = np.count_nonzero(counts)
-    with pytest.warns(InfluenceWarning, match=f"choice of Sampler, {drawn} of {N}") as caught:
+    with pytest.warns(
+        InfluenceWarning, match=f"{drawn} of {N} samples that Sampler"
+    ) as caught:
         ours.leave_out_predict(cv=5)
     assert len(caught) == 1
     with warnings.catch_warnings():

@@ -172,7 +172,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             if (w == 0).any():
                 warn(
                     f"{int(np.sum(w == 0))} training sample(s) with a weight of 0 have no "
-                    "influence, which is the derivative in a weight that only the model has: "
+                    "influence, because the steps before the model take them without weight: "
                     "their entries are NaN. Their removal (leave_out_*) is defined."
                 )
             scale = w.sum() / np.where(w > 0, w, np.nan)

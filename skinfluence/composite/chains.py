@@ -76,8 +76,8 @@ class ChainProblem(MultiOutputProblem):
     def loss_method(self):
         if super().loss_method is None:
             raise UnsupportedEstimatorError(
-                f"The members of this {self.name} have no probabilities, and members that are "
-                "fed with predictions have no loss of their own. Use influence_prediction or "
+                f"The members of this {self.name} have no probabilities, and a sample's loss "
+                "in a chain is a log loss of these. Use influence_prediction or "
                 "leave_out_predict."
             )
         return super().loss_method

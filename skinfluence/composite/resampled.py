@@ -72,9 +72,9 @@ class ResampledProblem(CompositeProblem):
     def resolve(self, groups, cv, method, refine):
         rows = self.estimator.sample_indices_
         warn(
-            f"Results without samples keep the choice of {self.samplers}, "
-            f"{len(np.unique(rows))} of {self.n_rows} samples: a refit chooses again among "
-            "the others, and differs by its choice, too."
+            f"Results without samples keep the {len(np.unique(rows))} of {self.n_rows} "
+            f"samples that {self.samplers} chose. A refit also differs because it chooses "
+            "again among the remaining samples."
         )
         return super().resolve(groups, cv, method, refine)
 
@@ -224,8 +224,8 @@ def _chosen(samplers, path):
         chosen = getattr(step, "sample_indices_", None)
         if chosen is None or getattr(step, "shrinkage", None) is not None:
             raise UnsupportedEstimatorError(
-                f"{path} is fitted on rows that {type(step).__name__} made, which are not "
-                "those of any training sample, so no sample has a weight in them. Use "
+                f"{path} is fitted on rows that {type(step).__name__} made. These "
+                "are no training samples, and no sample's weight changes them. Use "
                 "RandomOverSampler or RandomUnderSampler without shrinkage, or "
                 "class_weight='balanced' without a sampler."
             )
@@ -252,6 +252,6 @@ def _check_order(pipe, path):
 
 def _refuse_weights(samplers):
     raise UnsupportedEstimatorError(
-        f"A pipeline with {samplers} has no influence with sample weights, because the choice "
-        "of rows does not know them: leave out sample_weight."
+        f"A pipeline with {samplers} takes no sample weights, because the choice of rows does "
+        "not depend on them: leave out sample_weight."
     )

@@ -211,8 +211,8 @@ def most_influential_set(
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         learned += ["gamma='scale' of the kernel"] if problem.gamma_moves else []
         warn(
-            "most_influential_set keeps as fitted everything before the model that depends on "
-            f"the samples: {', '.join(learned)}. To confirm the set, call remove_samples on a "
+            "most_influential_set keeps these as they were fitted: "
+            f"{', '.join(learned)}. To confirm the set, call remove_samples on a "
             "copy, which fits it again."
         )
     n = problem.objective.n_rows

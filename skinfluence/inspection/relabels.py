@@ -186,7 +186,7 @@ def _candidates(problem, y_new):
         if len(target) != n:
             raise ValueError(
                 f"y_new holds {len(target)} labels, but there are {n} training samples: give "
-                "each of them one, the old one where nothing may change."
+                "one label for each sample, and the old label if it must not change."
             )
         return [target]
     if not problem.is_classifier:

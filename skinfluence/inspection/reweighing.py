@@ -145,12 +145,10 @@ def reweigh_samples(
     problem = problem_of(estimator)
     problem.refuse_dask("reweigh_samples", X, y)
     problem = problem_of(estimator, "leave_out_params", "reweigh_samples")
-    for name, value in (("threshold", threshold), ("max_ratio", max_ratio), ("tol", tol)):
-        check_number(name, value)
-    if max_ratio < 1:
-        raise ValueError(f"max_ratio={max_ratio!r} must be at least 1, which leaves weights.")
-    if tol <= 0:
-        raise ValueError(f"tol={tol!r} must be positive.")
+    check_number("threshold", threshold)
+    expected = "at least 1, which changes no weight"
+    check_number("max_ratio", max_ratio, expected, least=1, closed="left")
+    check_number("tol", tol, "positive", least=0)
     check_count("max_iter", max_iter)
     if (X is None) != (y is None):
         raise ValueError("X and y belong together: pass both, or none of them.")

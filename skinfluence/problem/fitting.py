@@ -11,6 +11,7 @@ from skinfluence import data_check, distributed, stopping
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem import repeated_fit
 from skinfluence.problem.fitted import FittedObjective
+from skinfluence.problem.kinds import kind_of
 
 __all__ = ["FittingAnswers"]
 
@@ -18,10 +19,6 @@ __all__ = ["FittingAnswers"]
 _LARGEST_COINCIDENCE = 1e-3
 # Below this one the parameters are an optimum up to rounding, for example after polish().
 _OPTIMUM = 1e-9
-# Share by which a dual coefficient may exceed its bound by rounding.
-_BEYOND = 1 + 1e-6
-# Share by which fits of losses with kinks may differ, because liblinear stops early.
-_KINKED = 0.02
 
 
 class FittingAnswers:
@@ -136,12 +133,11 @@ class FittingAnswers:
         guess : str or None
             The likely reason why the data differ, if known.
         """
-        if objective.is_distributed:
-            return
-        if objective.formulation.loss.is_piecewise_linear:
-            if not self.warn_of_other_weights(objective):
-                self.warn_of_other_margins(objective, data, guess)
-            return
+        if not objective.is_distributed:
+            kind_of(self, objective.formulation).warn_of_other_data(objective, data, guess)
+
+    def warn_of_other_gradient(self, objective, data, guess):
+        """Warn if the gradient on these training data is not that of a fit."""
         name = self.parent_class.__name__.lstrip("_")
         dtype = objective.design.X.dtype
         fit = stopping.Fit.of(self.estimator, name, self.fitted.params, dtype)
@@ -183,61 +179,6 @@ class FittingAnswers:
         warn(
             f"Nothing shows that X, y and sample_weight are those that this {self.name} was "
             f"fitted on: {cause}. Scale the features and fit again."
-        )
-
-    def warn_of_other_weights(self, objective):
-        """Warn if dual coefficients exceed the bounds that these weights give them.
-
-        Returns whether they do.
-        """
-        if not objective.design.has_metric:
-            return False
-        size = np.abs(self.theta[:, : objective.n_rows]).max(axis=0, initial=0.0)
-        limit = np.max(objective.row_weight.reshape(objective.n_rows, -1), axis=1)
-        beyond = np.flatnonzero(size > limit * _BEYOND)
-        if beyond.size:
-            i = beyond[0]
-            warn(
-                f"X, y and sample_weight are not those that this {self.name} was fitted on: "
-                f"the dual coefficients of {beyond.size} sample(s) exceed their bound C * "
-                f"sample_weight * class weight, first that of sample {i}, {size[i]:.3g}, the "
-                f"bound {limit[i]:.3g}. It looks like sample_weight left out or changed. Pass "
-                "the data of the fit."
-            )
-        return bool(beyond.size)
-
-    def warn_of_other_margins(self, objective, data, guess):
-        """Warn if a loss with kinks has its minimum elsewhere on these training data.
-
-        Dual coefficients have to agree with the samples' margins. Linear models do not keep
-        them, so a repeated fit decides.
-        """
-        rows, number = None, ""
-        if objective.design.has_metric:
-            tol = self.fitted.params["tol"]
-            rows = data_check.contradicted(objective, self.theta, tol)
-            if not rows.size:
-                return
-            number = (
-                f"the margins of {rows.size} sample(s), first of sample {rows[0]}, contradict "
-                "their dual coefficients"
-            )
-            guess = guess or data_check.order_of_margins(objective, self.theta, tol)
-        difference = repeated_fit.difference(self, objective, data)
-        if difference is None and rows is None:
-            return
-        if difference is not None:
-            if difference <= _KINKED:
-                return
-            number += ", and a" if number else "a"
-            number += (
-                " fit on them with the same settings gives coefficients that differ by "
-                f"{difference:.2g} of their size"
-            )
-        guess = f" It looks like {guess}." if guess else ""
-        warn(
-            f"X, y and sample_weight are not those that this {self.name} was fitted on: "
-            f"{number}.{guess} Pass the data of the fit."
         )
 
     def formulate(self, y, sample_weight):

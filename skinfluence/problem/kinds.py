@@ -11,14 +11,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinfluence import active_set, convergence, existence, l1_support, removal
+from skinfluence import active_set, convergence, data_check, existence, l1_support, removal
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem import repeated_fit
 
 __all__ = ["kind_of", "no_bound"]
 
 # Largest difference between the active set's predictions and the fit's, relative to the
 # largest prediction, that gives no warning.
 _LOST_PATH = 0.05
+# Share by which a dual coefficient may exceed its bound by rounding.
+_BEYOND = 1 + 1e-6
+# Share by which fits of losses with kinks may differ, because liblinear stops early.
+_KINKED = 0.02
 
 
 def kind_of(problem, formulation=None):
@@ -58,6 +63,10 @@ class Smooth:
 
     def check_bounded(self):
         """Raise if removals have no bound."""
+
+    def warn_of_other_data(self, objective, data, guess):
+        """Warn if the parameters cannot have been fitted on these training data."""
+        self.problem.warn_of_other_gradient(objective, data, guess)
 
     def warn_of_misfit(self, state):
         """Warn if the derivatives are evaluated far from the optimum."""
@@ -176,6 +185,66 @@ class Kinked(Smooth):
             f"The fit is not at its optimum: {found}, and the active set may be wrong. Refit "
             "with a smaller tol or a larger max_iter; or the training arrays changed since "
             "fit.",
+        )
+
+    def warn_of_other_data(self, objective, data, guess):
+        if not self.warn_of_other_weights(objective):
+            self.warn_of_other_margins(objective, data, guess)
+
+    def warn_of_other_weights(self, objective):
+        """Warn if dual coefficients exceed the bounds that these weights give them.
+
+        Returns whether they do.
+        """
+        if not objective.design.has_metric:
+            return False
+        problem = self.problem
+        size = np.abs(problem.theta[:, : objective.n_rows]).max(axis=0, initial=0.0)
+        limit = np.max(objective.row_weight.reshape(objective.n_rows, -1), axis=1)
+        beyond = np.flatnonzero(size > limit * _BEYOND)
+        if beyond.size:
+            i = beyond[0]
+            warn(
+                f"X, y and sample_weight are not those that this {problem.name} was fitted "
+                f"on: the dual coefficients of {beyond.size} sample(s) exceed their bound C * "
+                f"sample_weight * class weight, first that of sample {i}, {size[i]:.3g}, the "
+                f"bound {limit[i]:.3g}. It looks like sample_weight left out or changed. Pass "
+                "the data of the fit."
+            )
+        return bool(beyond.size)
+
+    def warn_of_other_margins(self, objective, data, guess):
+        """Warn if a loss with kinks has its minimum elsewhere on these training data.
+
+        Dual coefficients have to agree with the samples' margins. Linear models do not keep
+        them, so a repeated fit decides.
+        """
+        problem, rows, number = self.problem, None, ""
+        if objective.design.has_metric:
+            tol = problem.fitted.params["tol"]
+            rows = data_check.contradicted(objective, problem.theta, tol)
+            if not rows.size:
+                return
+            number = (
+                f"the margins of {rows.size} sample(s), first of sample {rows[0]}, contradict "
+                "their dual coefficients"
+            )
+            guess = guess or data_check.order_of_margins(objective, problem.theta, tol)
+        difference = repeated_fit.difference(problem, objective, data)
+        if difference is None and rows is None:
+            return
+        if difference is not None:
+            if difference <= _KINKED:
+                return
+            number += ", and a" if number else "a"
+            number += (
+                " fit on them with the same settings gives coefficients that differ by "
+                f"{difference:.2g} of their size"
+            )
+        guess = f" It looks like {guess}." if guess else ""
+        warn(
+            f"X, y and sample_weight are not those that this {problem.name} was fitted on: "
+            f"{number}.{guess} Pass the data of the fit."
         )
 
     def start_base(self, method, hessian_solver, solver):

@@ -183,7 +183,7 @@ class WholeInfluence(RankedBlocks):
         count = int(np.sum(self.objective.sample_weight == 0))
         if count:
             warn(
-                f"{count} training sample(s) with a weight of 0 have no influence, which is "
-                "the derivative in a weight that only the model has: their entries are NaN. "
+                f"{count} training sample(s) with a weight of 0 have no influence, because "
+                "the steps before the model take them without weight: their entries are NaN. "
                 "Their removal (leave_out_*) is defined."
             )
