@@ -133,6 +133,14 @@ class StepsBefore(OfPipeline):
         with config_context(enable_metadata_routing=data.routing):
             return before, before.fit_transform(data.X, data.y, **params)
 
+    def refit_behind_first(self, first, X, data):
+        """Return `refit_before` given the first transformer and the rows that it returns."""
+        (place, _), *others = self.steps
+        later = [(name, _unfitted(step)) for name, step in others]
+        if later:
+            X = Pipeline(later).fit_transform(X, data.y)
+        return Pipeline([(place, first), *later]), X
+
     def check_refits(self):
         """Raise or warn if refitted transformers differ from the fitted ones."""
         if self.refits_are_checked:

@@ -18,6 +18,7 @@ from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
 from skinfluence.stages.registry import learns_from_rows
+from skinfluence.stages.words import Words
 from skinfluence.steps import (
     innermost,
     name_rows,
@@ -262,6 +263,13 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     def _is_smooth(self):
         """Whether the model is one of features with a smooth loss and a quadratic penalty."""
         return self.formulation.is_smooth and not self.objective.design.has_metric
+
+    @cached_property
+    def words(self):
+        """The `Words` of the first step, None unless it is a vectorizer of text."""
+        if not self.steps or any(given_names(one) for one in self.step_params(self.data)):
+            return None
+        return Words.of(self.steps[0][1], self.data.X)
 
     @cached_property
     def choices(self):

@@ -28,6 +28,8 @@ class WholeRemoval(WholeMetrics):
 
     #: The `Choices` that most removals leave as they are, None if every group needs a refit.
     choices = None
+    #: The `Words` of the first step, None if it is no vectorizer of text.
+    words = None
 
     def leave_out_params(
         self,
@@ -312,11 +314,20 @@ class WholeRemoval(WholeMetrics):
         """Return the `Refit` without some training samples, None if there is no model."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
         weight = self.objective.sample_weight[kept]
-        return self.refit(self.data.take(kept), weight, method)
+        data = self.data.take(kept)
+        if self.words is not None and method != "refit":
+            counted = self.words.take(kept)
+            if counted is not None:
+                fitted = self.refit_behind_first(*counted, data)
+                return self.refit_behind(*fitted, data, weight, method)
+        return self.refit(data, weight, method)
 
     def refit(self, data, weight, method):
         """Return the `Refit` on other data, with weights (m,) for the model."""
-        before, X = self.refit_before(data)
+        return self.refit_behind(*self.refit_before(data), data, weight, method)
+
+    def refit_behind(self, before, X, data, weight, method):
+        """Return the `Refit` behind transformers that are fitted again, with their rows X."""
         if method == "refit":
             return Refit(before, self.refit_by_solver(X, data.y, weight))
         columns = self._columns(before, X)
