@@ -10,6 +10,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.composite.first_order import RESPONSES, FirstOrder
 from skinfluence.composite.influence import as_rows, as_target, check_length
+from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.reweighting import check_weights
 
@@ -59,15 +60,20 @@ class CompositeReweighting:
         """Return vectors of weights (m, n) after a check that they can be followed."""
         check_option("method", method, removal.METHODS)
         values = check_weights(sample_weight, self.n_rows)
+        if not self.moves_by_members:
+            self.refuse_absent()
+        self.warn_of_choice()
+        return values
+
+    def refuse_absent(self):
+        """Raise if a sample has weight 0 in the fit."""
         absent = np.flatnonzero(self.sample_weight == 0)
-        if absent.size and not self.moves_by_members:
+        if absent.size:
             raise UnsupportedEstimatorError(
                 f"Sample {absent[0]} has weight 0 in the fit, and a part of {self.name} may "
                 "have seen it: its weight is no multiple of that. Fit without the samples "
                 "whose weight is 0."
             )
-        self.warn_of_choice()
-        return values
 
     @property
     def moves_by_members(self):
@@ -75,6 +81,12 @@ class CompositeReweighting:
         return self.takes_weights and all(
             part.reached or part.is_constant for part in self.parts
         )
+
+    @property
+    def weighted_bytes(self):
+        """Memory in bytes for the composite at other weights, with the rows that it holds."""
+        rows = 0 if self.moves_by_members else bytes_of(self.data.X) * len(self.parts)
+        return self.model_bytes + rows
 
     def models_at_weights(self, values, method, **options):
         """Return the composite at each vector of weights (m, n), None if there is none."""
@@ -101,6 +113,7 @@ class CompositeReweighting:
 
     def refits_at_weights(self, values, method, *, hessian_solver="auto", n_jobs=None):
         """Return the composite at each vector of weights, if all parts are fitted again."""
+        self.refuse_absent()
         if method == "influence":
             changes = (values - self.sample_weight) / self.sample_weight.sum()
             return [FirstOrder(self, change, hessian_solver) for change in changes]
@@ -127,7 +140,7 @@ class CompositeReweighting:
         """
         options.pop("verbose", None)
         lost = []
-        for block in row_blocks(len(values), self.model_bytes + 16 * values.shape[1]):
+        for block in row_blocks(len(values), self.weighted_bytes + 16 * values.shape[1]):
             models = self.models_at_weights(values[block], method, **options)
             for vector, model in zip(range(block.start, block.stop), models, strict=True):
                 if model is None:

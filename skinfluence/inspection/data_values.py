@@ -221,7 +221,7 @@ class _Utility:
             )
         if problem.has_parts:
             problem.check_vectors(self.weight, method)
-            self.model_bytes = problem.model_bytes
+            self.model_bytes = problem.weighted_bytes
         else:
             self.model_bytes = 4 * problem.raw_predictions(X).nbytes
         self.n_coalitions = self.n_lost = 0
