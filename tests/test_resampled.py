@@ -189,7 +189,7 @@ def test_steps_before_a_sampler_learn_from_all_samples():
         w[rows] = 0.0
         proba = refit(w).predict_proba(X[:6])[np.arange(6), Y[:6]]
         np.testing.assert_allclose(found, -np.log(proba), rtol=1e-6)
-    with pytest.warns(InfluenceWarning, match="choice of Sampler"):
+    with pytest.warns(InfluenceWarning, match="that Sampler chose"):
         weighted = ours.reweight_loss(X[:6], Y[:6], 1.0 + (np.arange(N) == chosen))[:, 0]
     proba = refit(1.0 + (np.arange(N) == chosen)).predict_proba(X[:6])[np.arange(6), Y[:6]]
     np.testing.assert_allclose(weighted, -np.log(proba), rtol=1e-3)

@@ -182,9 +182,10 @@ class ResampledPipeline(CompositeMixin, ChosenRows):
     """A fitted pipeline with samplers, with influence of all samples that they saw.
 
     `skinfluence.from_fitted` returns it, or a pipeline that ends in it if steps before the
-    samplers learned from all samples. Samples that were not chosen have no influence, and
-    those chosen several times have that of all their copies. The choice is frozen: the
-    methods that remove samples warn, because a refit would choose again.
+    samplers learned from all samples; there all samples have influence through these steps.
+    Otherwise samples that were not chosen have none. Those chosen several times have that of
+    all their copies. The choice is frozen: the methods that remove samples or change their
+    weights warn, because a refit would choose again.
 
     Parameters
     ----------

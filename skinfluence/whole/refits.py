@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import numpy as np
-
 from skinfluence import diagnostics
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
