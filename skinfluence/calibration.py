@@ -109,7 +109,9 @@ class CalibratedProblem(CompositeProblem):
         codes = codes_of(data.y, self.estimator.classes_)
         given = data.params["sample_weight"]
         for number, one in enumerate(estimator.calibrated_classifiers_):
-            pairs = self.sources(number, tests)
+            pairs = [(k, test) for k, test in self.sources(number, tests) if len(test)]
+            if not pairs:  # no row is left to calibrate on
+                return False
             rows = np.concatenate([test for _, test in pairs])
             F = np.concatenate(
                 [self.scores(members[k], take_rows(data.X, test)) for k, test in pairs]

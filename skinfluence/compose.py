@@ -5,6 +5,7 @@ import copy
 import numpy as np
 from sklearn import compose
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
@@ -12,6 +13,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages import learns_from_rows
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
+from skinfluence.whole import TrainingData, fit_counted
 
 __all__ = ["TransformedTargetRegressor"]
 
@@ -110,12 +112,25 @@ class TransformedTargetProblem(CompositeProblem):
         estimator = self.estimator
         if self.learns:
             estimator, y = copy.copy(estimator), np.asarray(data.y)
-            transformer = clone(estimator.transformer_)
-            estimator.transformer_ = transformer.fit(y.reshape(-1, 1) if y.ndim == 1 else y)
+            y = y.reshape(-1, 1) if y.ndim == 1 else y
+            estimator.transformer_ = self.fit_transformer(y, data.counts)
         problem = type(self)(estimator)
         return super(TransformedTargetProblem, problem).refit(
             data, drawn, tests, method, **options
         )
+
+    def fit_transformer(self, y, counts):
+        """Return a transformer for targets (n, K) that occur `counts` times, None for once."""
+        transformer = clone(self.estimator.transformer_)
+        if counts is None:
+            return transformer.fit(y)
+
+        def fit(data):
+            return before, before.fit_transform(data.X)
+
+        before = Pipeline([("targets", transformer)])
+        before, _ = fit_counted(before, TrainingData(y, y, {}, counts=counts), [{}], fit)
+        return before[0]
 
 
 class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegressor):

@@ -56,7 +56,7 @@ class VotingProblem(CompositeProblem):
 class BaggingProblem(CompositeProblem):
     """Members on drawn rows and features; their responses are averaged."""
 
-    takes_arrays = True
+    takes_arrays = takes_weights = True
 
     def columns(self):
         return self.estimator.estimators_features_

@@ -81,9 +81,10 @@ def from_fitted(
     - A composite estimator, such as `VotingClassifier`, becomes this package's composite, and
       its members are converted, too, to any depth. A pipeline may end in one.
     - A pipeline from imbalanced-learn becomes a `Pipeline`, too. If it has samplers that
-      choose rows, such as RandomUnderSampler, results belong to the samples before the
-      choice: those that were not chosen have no influence. The choice is frozen. Samplers
-      that make new rows, such as SMOTE, are refused.
+      choose rows, such as RandomUnderSampler, it becomes or ends in a `ResampledPipeline`, and
+      results belong to the samples before the choice: those that were not chosen have
+      influence only through steps before the sampler. The choice is frozen. Samplers that
+      make new rows, such as SMOTE, are refused.
     - A search is replaced by its `best_estimator_`. `FrozenEstimator`,
       `FixedThresholdClassifier` and `TunedThresholdClassifierCV` are replaced by their inner
       estimator.

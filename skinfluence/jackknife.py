@@ -18,7 +18,7 @@ from skinfluence._typing import (
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_number
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.pipeline import is_composite, problem_of
+from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["jackknife_plus_interval", "jackknife_plus_set"]
@@ -370,10 +370,8 @@ def _count(X):
 
 def _n_targets(problem):
     """Return the number of targets."""
-    if is_composite(problem.estimator):
-        y = np.asarray(problem.training_target)
-        return 1 if y.ndim == 1 else y.shape[1]
-    return problem.formulation.layout.n_predictions
+    shape = np.shape(problem.training_target)
+    return 1 if len(shape) == 1 else shape[1]
 
 
 def _response_of_classes(problem):
@@ -398,7 +396,7 @@ def _has_probabilities(problem):
     """Return whether the estimator has probabilities that follow from its parameters."""
     if not hasattr(problem.estimator, "predict_proba"):
         return False
-    if is_composite(problem.estimator):
+    if problem.has_parts:
         return True
     try:
         problem.responses.check("predict_proba")

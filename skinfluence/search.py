@@ -22,8 +22,9 @@ from skinfluence.leave_one_out import (
     count_rows,
     is_multimetric,
 )
+from skinfluence.pipeline import is_composite
 from skinfluence.removal import METHODS
-from skinfluence.steps import final_estimator, routing_enabled
+from skinfluence.steps import final_estimator, innermost, routing_enabled
 
 __all__ = ["LeaveOneOutSearchCV", "is_leave_one_out", "scoring_name"]
 
@@ -56,7 +57,7 @@ class LeaveOneOutSearchCV(GridSearchCV):
     Parameters
     ----------
     estimator : object
-        A skinfluence estimator, or a pipeline that ends in one.
+        A skinfluence estimator, a pipeline that ends in one, or an estimator around others.
     param_grid : dict or list of dict
         Parameter values to try, as in :class:`sklearn.model_selection.GridSearchCV`.
     scoring : str, callable, list, tuple or dict, default=None
@@ -231,7 +232,8 @@ class LeaveOneOutSearchCV(GridSearchCV):
             )
         for params in ParameterGrid(self.param_grid):
             candidate = clone(self.estimator).set_params(**clone(params, safe=False))
-            final_estimator(candidate)
+            if not is_composite(innermost(candidate)):
+                final_estimator(candidate)
 
     def _train_scores(self, X, y, params):
         """Return columns for `cv_results_` with scores on the training samples."""

@@ -37,12 +37,20 @@ from skinfluence import (
 )
 from skinfluence.fitted import composites
 from skinfluence.inspection import (
+    ConvergenceDisplay,
     InfluenceDisplay,
     LeaveOutDisplay,
     LeverageDisplay,
+    most_influential_set,
+    rank_candidates,
     rank_label_errors,
+    reweigh_samples,
 )
-from skinfluence.model_selection import jackknife_plus_interval, leave_one_out_scorer
+from skinfluence.model_selection import (
+    LeaveOneOutSearchCV,
+    jackknife_plus_interval,
+    leave_one_out_scorer,
+)
 
 LOGISTIC = linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-13, max_iter=200)
 SCALED = make_pipeline(StandardScaler(), LOGISTIC)
@@ -381,6 +389,20 @@ STACKS = {
 }
 
 
+@pytest.mark.parametrize("steps", [[], [Normalizer()]], ids=["alone", "behind a step"])
+def test_first_order_removal_from_a_stack_is_its_influence(steps):
+    X, y = two_classes()
+    stack = ensemble.StackingClassifier([("a", LOGISTIC)], LOGISTIC, cv=2)
+    ours = from_fitted(make_pipeline(*steps, stack).fit(X, y), X, y)
+    found = ours.leave_out_predict(method="influence", response_method="predict_proba")
+    moved = ours.influence_prediction(X, response_method="predict_proba")
+    own = np.diagonal(moved).T / len(y)
+    np.testing.assert_allclose(found, ours.predict_proba(X) - own, rtol=1e-9)
+    score = ours.leave_out_metric(X, y, groups=[[3]], method="influence")[0]
+    proba = ours.predict_proba(X) - moved[:, 3] / len(y)
+    assert score == np.mean(ours.classes_[proba.argmax(axis=1)] == y)
+
+
 @pytest.mark.parametrize("name", STACKS)
 def test_stacks(name):
     template, data = STACKS[name]
@@ -661,12 +683,44 @@ def test_functions_of_parameters_are_refused_by_name():
     _, ours, X, y = fitted("rest")
     for call in (
         lambda: LeverageDisplay.from_estimator(ours),
-        lambda: LeaveOutDisplay.from_estimator(ours),
+        lambda: ConvergenceDisplay.from_estimator(ours),
+        lambda: most_influential_set(ours, [1.0]),
+        lambda: rank_candidates(ours, X[:2], y[:2], X, y),
+        lambda: reweigh_samples(ours, np.ones(len(y))),
     ):
         with pytest.raises(TypeError, match="OneVsRestClassifier has several models"):
             call()
     display = InfluenceDisplay.from_estimator(ours, X[[0]], y[[0]])
     assert display.ax_.get_title()
+
+
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a step"])
+def test_a_display_of_removals_and_a_search_by_leave_one_out(steps):
+    X, y = numbers()
+    members = [("a", clone(RIDGE)), ("b", clone(RIDGE))]
+    model = skinfluence.ensemble.VotingRegressor(members)
+    model = skinfluence.pipeline.make_pipeline(*steps, model) if steps else model
+    display = LeaveOutDisplay.from_estimator(clone(model).fit(X, y), groups=[[3], [8, 9]])
+    start, order = clone(model).fit(X, y).predict(X), np.argsort(display.names)
+    for rows, change in zip(([3], [8, 9]), display.actual[order], strict=True):
+        rest = np.delete(np.arange(len(y)), rows)
+        expected = clone(model).fit(X[rest], y[rest]).predict(X) - start
+        np.testing.assert_allclose(change, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(display.predicted, display.actual, rtol=1e-6, atol=1e-9)
+    assert "prediction at a training sample" in display.ax_.get_xlabel()
+    name = "votingregressor__a__alpha" if steps else "a__alpha"
+    grid = {name: [0.1, 10.0]}
+    scoring = "neg_mean_absolute_error"
+    search = LeaveOneOutSearchCV(model, grid, scoring=scoring).fit(X, y)
+    plain = GridSearchCV(model, grid, scoring=scoring, cv=LeaveOneOut()).fit(X, y)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"], rtol=1e-7
+    )
+    assert search.best_params_ == plain.best_params_
+    assert search.best_estimator_.influence_loss(X[:1], y[:1]).shape == (1, len(y))
+    tree = ensemble.VotingRegressor([("a", RIDGE)])
+    with pytest.raises(TypeError, match="VotingRegressor has no influence methods"):
+        LeaveOneOutSearchCV(tree, {}).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -707,6 +761,11 @@ def test_a_group_that_takes_a_class_away_leaves_no_model():
         found = ours.leave_out_loss(X[:2], y[:2], groups)
     assert np.isnan(found[:, 0]).all()
     assert np.isfinite(found[:, 1]).all()
+    ours = from_fitted(CalibratedClassifierCV(LOGISTIC, cv=KFold(3)).fit(X, y), X, y)
+    options = {"cv": KFold(3), "response_method": "predict_proba"}
+    for method in ("influence", "exact"):  # without a fold there is nothing to calibrate on
+        with pytest.warns(skinfluence.InfluenceWarning, match="3 of 3 group"):
+            assert np.isnan(ours.leave_out_predict(method=method, **options)).all()
 
 
 def test_members_without_influence_are_refused_by_name():
@@ -1034,12 +1093,10 @@ def test_functions_of_pipelines_that_end_in_composites():
     with pytest.raises(TrainingDataMissingError, match="set_training_data"):
         from_fitted(plain).influence_loss(X[:2], y[:2])
     assert not hasattr(ours, "params_")
-    with pytest.raises(UnsupportedEstimatorError, match="put the steps into"):
-        ours.reweight_loss(X[:2], y[:2], np.ones(len(y)))
+    at_ones = ours.reweight_loss(X[:2], y[:2], np.ones(len(y)))
+    np.testing.assert_allclose(at_ones[:, 0], ours.sample_loss(X[:2], y[:2]), rtol=1e-7)
     by_prediction = ours.influential_samples(X[:2], None, 3, return_influence=False)
     assert by_prediction.shape == (2, 3)
-    with pytest.raises(TypeError, match="VotingClassifier has several models"):
-        LeaveOutDisplay.from_estimator(ours)
     indices, scores = rank_label_errors(ours, strategy="loss", return_scores=True)
     np.testing.assert_allclose(scores, ours.sample_loss(X, y))
     assert sorted(indices) == list(range(len(y)))

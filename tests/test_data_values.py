@@ -14,8 +14,7 @@ from sklearn.multiclass import OneVsRestClassifier as PlainOneVsRest
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import InfluenceWarning, UnsupportedEstimatorError
-from skinfluence.ensemble import StackingRegressor
+from skinfluence import InfluenceWarning
 from skinfluence.inspection import data_values
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.multiclass import OneVsRestClassifier
@@ -183,6 +182,3 @@ def test_bad_arguments_are_named():
             data_values(reg, Xq, yq, **options)
     with pytest.raises(ValueError, match="features"):
         data_values(reg, Xq[:, :1], yq)
-    stack = StackingRegressor([("a", Ridge())], Ridge(), cv=2).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="Other sample weights of Stacking"):
-        data_values(stack, Xq, yq)

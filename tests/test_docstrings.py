@@ -13,6 +13,7 @@ MODULES = [
     "skinfluence",
     "skinfluence.calibration",
     "skinfluence.compose",
+    "skinfluence.composite.resampled",
     "skinfluence.discriminant_analysis",
     "skinfluence.ensemble",
     "skinfluence.fitted",

@@ -5,6 +5,7 @@ import pytest
 import sklearn
 from sklearn import ensemble, linear_model, multiclass, naive_bayes, svm
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -66,6 +67,8 @@ REGRESSORS = {
     "frozen steps": make_pipeline(PolynomialFeatures(), RIDGE),
     "vectors": svm.SVR(gamma=0.1, tol=1e-10),
     "voting": VOTING,
+    "scaled targets": TransformedTargetRegressor(SCALED, transformer=StandardScaler()),
+    "steps, voting": make_pipeline(MinMaxScaler(), VOTING),
 }
 
 
@@ -140,6 +143,10 @@ CLASSIFIERS = {
     "bayes": (naive_bayes.GaussianNB(), three),
     "steps, bayes": (make_pipeline(MinMaxScaler(), naive_bayes.GaussianNB()), two),
     "rest": (multiclass.OneVsRestClassifier(LOGISTIC), three),
+    "steps, rest": (
+        make_pipeline(MinMaxScaler(), multiclass.OneVsRestClassifier(LOGISTIC)),
+        two,
+    ),
 }
 
 

@@ -502,6 +502,19 @@ def test_inspection_and_search():
         assert len(inspection.rank_label_errors(ours, strategy=strategy)) == len(y)
     with pytest.raises(UnsupportedEstimatorError, match="leave_out_params"):
         inspection.most_influential_set(ours, functionals.probability(ours, X[:1], label=1))
+    for display in (inspection.LeverageDisplay, inspection.ConvergenceDisplay):
+        with pytest.raises(UnsupportedEstimatorError, match="means, variances or counts"):
+            display.from_estimator(ours)
+    display = inspection.LeaveOutDisplay.from_estimator(ours, groups=[[3]], method="influence")
+    influence = ours.influence_params()
+    error = np.sqrt((influence**2).sum(axis=0)) / len(y)  # the infinitesimal jackknife
+    expected = -influence[3] / len(y)
+    moves = error > 0
+    expected = expected[moves] / error[moves]
+    np.testing.assert_allclose(display.predicted[0], expected, rtol=1e-7, atol=1e-12)
+    pipe = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="no sample weights: use whole"):
+        pipe.reweight_loss(X, y, np.full(len(y), 1.5))
     search = LeaveOneOutSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 0.1]}).fit(X, y)
     for candidate, score in zip(
         search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True

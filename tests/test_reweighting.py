@@ -16,7 +16,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 import skinfluence
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError
-from skinfluence.ensemble import BaggingClassifier, VotingClassifier
+from skinfluence.ensemble import VotingClassifier
 from skinfluence.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from skinfluence.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from skinfluence.multioutput import MultiOutputRegressor
@@ -377,13 +377,6 @@ def test_members_move_with_their_share_of_the_weights(name):
     assert np.isnan(gone).all()
     with pytest.raises(ValueError, match="no model at row 0 of sample_weight"):
         fitted.reweight_predict(X, lost)
-
-
-def test_composites_that_weights_change_otherwise_are_refused():
-    X, y, _ = data("wine")
-    bags = BaggingClassifier(LogisticRegression(**NEWTON), 3, random_state=0).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="Other sample weights of Bagging"):
-        bags.reweight_loss(X, y, np.ones(len(y)))
 
 
 # ---------------------------------------------------------------- pipelines

@@ -5,6 +5,7 @@ see `whole.inputs`. Removal fits the steps again, and then the composite's membe
 that they return, with the composite's folds and draws as they were.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -205,13 +206,16 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         return any(learns_from_rows(step) for _, step in self.steps)
 
     def models_without(self, groups, method, **options):
-        fixed = not self.learns and not (method == "influence" and self.inner.moves_as_one)
-        if not fixed:
+        first_order = method == "influence" and self.inner.answers_as_one(method)
+        if self.learns or first_order:
             if method != "influence":
                 self.check_refits()
             return self.refits_without(groups, method, **options)
+        return self.behind_fixed_steps(self.inner.models_without(groups, method, **options))
+
+    def behind_fixed_steps(self, models):
+        """Return a pipeline for each model of the last step, with the present steps."""
         steps = [step for _, step in self.steps]
-        models = self.inner.models_without(groups, method, **options)
         return [None if model is None else self.pipe_of(steps, model) for model in models]
 
     def refit_without(self, rows, method, *, remember=False):
@@ -229,7 +233,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         See `CompositeProblem.refit`; `weight` (n,) or None is for the composite.
         """
         before, X = self.refit_before(data)
-        rows = TrainingData(X, data.y, {"sample_weight": weight})
+        rows = TrainingData(X, data.y, {"sample_weight": weight}, counts=data.counts)
         final = self.inner.refit(rows, drawn, tests, method, kept=kept, remember=remember)
         if final is None:
             return None
@@ -238,21 +242,39 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             give_data(pipe, data)
         return pipe
 
-    def model_on(self, X, y, sample_weight, method, kept=None, *, remember=False):
+    def model_on(self, X, y, sample_weight, method, kept=None, *, counts=None, remember=False):
         """Return the pipeline fitted on other rows, see `Problem.model_on`."""
+        given = sample_weight if counts is None else sample_weight / counts
+        given = None if np.all(given == 1) else given
         weight = None if np.all(sample_weight == 1) else sample_weight
-        data = training_data(self.pipe, X, y, weight)
+        data = replace(training_data(self.pipe, X, y, given), counts=counts)
         if kept is None and self.inner.draws:
             return clone(self.pipe).fit(X, y, **data.params)
         drawn, tests = (None, None) if kept is None else self.inner.rest(kept)
         return self.refit(data, weight, drawn, tests, method, kept=kept, remember=remember)
 
-    def check_vectors(self, sample_weight, method):
-        raise UnsupportedEstimatorError(
-            f"Other sample weights of a pipeline that ends in a {self.name}: put the steps "
-            f"into the {self.name}, whose models may be pipelines, or use the methods that "
-            "remove samples (leave_out_*)."
-        )
+    # ---------------------------------------------------------------- other weights
+
+    @property
+    def moves_by_members(self):
+        return not self.learns and self.inner.moves_by_members
+
+    def models_at_weights(self, values, method, **options):
+        if self.learns or (method == "influence" and not self.moves_by_members):
+            if method != "influence":
+                self.check_refits()
+            return self.refits_at_weights(values, method, **options)
+        models = self.inner.models_at_weights(values, method, **options)
+        return self.behind_fixed_steps(models)
+
+    def refit_at(self, weight, method):
+        kept = weight > 0
+        counts = (weight / self.sample_weight)[kept]
+        data = replace(self.data.take(np.flatnonzero(kept)), counts=counts)
+        return self.refit(data, weight[kept], *self.inner.rest(kept), method, kept=kept)
+
+    def warn_of_choice(self):
+        self.inner.warn_of_choice()
 
     # ---------------------------------------------------------------- other training data
 

@@ -61,7 +61,6 @@ class ChainProblem(MultiOutputProblem):
     """
 
     takes_arrays = True
-    takes_weights = False
 
     def targets(self, y):
         y = self.outputs(y)
@@ -144,6 +143,7 @@ class CrossFittedChainProblem(ChainProblem):
     """
 
     moves_as_one = True
+    takes_weights = False
     draws = True
 
     def members(self):

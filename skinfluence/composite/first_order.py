@@ -1,52 +1,66 @@
-"""A composite without some samples, with responses that are correct to first order."""
+"""A composite at other sample weights, with responses that are correct to first order."""
 
+import copy
 from functools import partial
 
 import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 
-__all__ = ["FirstOrder"]
+__all__ = ["RESPONSES", "FirstOrder", "pool"]
 
 RESPONSES = ("predict", "decision_function", "predict_proba")
 
 
 class FirstOrder:
-    """A composite without some rows, if its parts without them are not parameters alone.
+    """A composite at other weights, if its parts there are not parameters alone.
 
     Parameters
     ----------
     problem : CompositeProblem or BehindSteps
         The fitted composite.
-    rows : ndarray of int
-        The removed samples.
+    change : ndarray of shape (n,)
+        The change in each training row's weight over S, the sum of the weights.
     hessian_solver : str or HessianSolver
         How to apply H^-1.
     """
 
-    def __init__(self, problem, rows, hessian_solver):
+    def __init__(self, problem, change, hessian_solver):
         self.problem = problem
-        self.rows = rows
+        self.rows = np.flatnonzero(change)
+        self.change = change[self.rows]
         self.hessian_solver = hessian_solver
 
     def __getattr__(self, name):
-        if name in RESPONSES and hasattr(self.problem.estimator, name):
-            return partial(self.respond, name)
+        estimator = vars(self)["problem"].estimator
+        if name in RESPONSES and hasattr(estimator, name):
+            respond = partial(self.respond, name)
+            respond.__name__ = name  # scikit-learn reads the name
+            return respond
+        if name == "classes_":
+            return estimator.classes_
         raise AttributeError(name)
+
+    def __sklearn_tags__(self):
+        return self.problem.fitted_model.__sklearn_tags__()
+
+    def score(self, X, y, **metadata):
+        """Return the composite's own score."""
+        found = {name: self.respond(name, X) for name in RESPONSES if hasattr(self, name)}
+        return pool(self.problem.estimator, found).score(X, y, **metadata)
 
     def respond(self, name, X):
         """Return a response for samples."""
         problem = self.problem
         if name == "predict" and problem.is_classifier:
             return self.labels(X)
-        w = problem.sample_weight
         moved = problem.influence_prediction(
             X, response_method=name, hessian_solver=self.hessian_solver
         )
         value = problem.response(X, name)
         several = isinstance(value, list)
         found = [
-            one - np.tensordot(step[:, self.rows], w[self.rows] / w.sum(), (1, 0))
+            one + np.tensordot(step[:, self.rows], self.change, (1, 0))
             for one, step in zip(
                 value if several else [value], moved if several else [moved], strict=True
             )
@@ -83,6 +97,22 @@ class FirstOrder:
         problem, method = self.problem, self.problem.loss_method
         if method is not None:
             return problem.loss(self.respond(method, X), y)[0]
-        w = problem.sample_weight
         moved = problem.influence_loss(X, y, hessian_solver=self.hessian_solver)
-        return problem.sample_loss(X, y) - moved[:, self.rows] @ (w[self.rows] / w.sum())
+        return problem.sample_loss(X, y) + moved[:, self.rows] @ self.change
+
+
+def pool(estimator, responses):
+    """Return a copy of an estimator that returns precomputed responses."""
+    methods = {name: _answer(name, value) for name, value in responses.items()}
+    pooled = copy.copy(estimator)
+    parent = type(estimator)._parent_class()
+    pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
+    return pooled
+
+
+def _answer(name, value):
+    def answer(self, X):
+        return value
+
+    answer.__name__ = name  # scikit-learn reads the name
+    return answer

@@ -15,6 +15,9 @@ __all__ = ["CompositeInfluence"]
 class CompositeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""
 
+    #: Whether the estimator holds several models and has no parameters of its own.
+    has_parts = True
+
     @property
     def loss_method(self):
         """The response used in the loss, None for the sum over the members' losses."""

@@ -118,27 +118,34 @@ class CompositeRefits:
         if part.is_constant:
             is_fixed = isinstance(part.member, FrozenEstimator) or len(np.unique(y)) < 2
             return part.member if is_fixed else None
-        weight = data.params["sample_weight"]
-        weight = part.weight(np.ones(data.n_rows) if weight is None else weight)
         kept = None if kept is None else kept[self.parts[k].rows]
-        return self.refit_model(part.member, X, y, weight, method, kept, remember=remember)
+        return self.refit_model(part, X, y, data, method, kept, remember=remember)
 
     @staticmethod
-    def refit_model(model, X, y, weight, method, kept, *, remember):
-        """Return a model fitted on other rows, None if there is no fit, see `refit`."""
-        options = {"is_near": kept is not None}
-        if is_composite(innermost(model)):
-            options = {"kept": kept, "remember": remember}
-        return model._problem("leave_out_loss").model_on(X, y, weight, method, **options)
+    def refit_model(part, X, y, data, method, kept, *, remember):
+        """Return a part's model fitted on its rows in other data, None if there is no fit.
 
-    def model_on(self, X, y, sample_weight, method, kept=None, *, remember=False):
+        X and y are the model's own samples. See `refit` for the others.
+        """
+        weight, counts = data.params["sample_weight"], data.counts
+        weight = part.weight(np.ones(data.n_rows) if weight is None else weight)
+        if counts is not None:
+            counts = counts[part.rows]
+            weight = weight if part.reached else weight * counts
+        options = {"is_near": kept is not None, "counts": counts}
+        if is_composite(innermost(part.member)):
+            options = {"kept": kept, "counts": counts, "remember": remember}
+        problem = part.member._problem("leave_out_loss")
+        return problem.model_on(X, y, weight, method, **options)
+
+    def model_on(self, X, y, sample_weight, method, kept=None, *, counts=None, remember=False):
         """Return the composite fitted on other rows, see `Problem.model_on` and `refit`."""
         weight = None if np.all(sample_weight == 1) else sample_weight
         if kept is None and self.draws:
             params = {} if weight is None else {"sample_weight": weight}
             return clone(self.estimator).fit(X, y, **params)
         drawn, tests = (None, None) if kept is None else self.rest(kept)
-        data = TrainingData(X, y, {"sample_weight": weight})
+        data = TrainingData(X, y, {"sample_weight": weight}, counts=counts)
         return self.refit(data, drawn, tests, method, kept=kept, remember=remember)
 
     # ---------------------------------------------------------------- updates in place

@@ -4,7 +4,7 @@ Each member loses its own rows by its own removal method. scikit-learn's code co
 members' responses, as in a refit.
 """
 
-import copy
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_count, check_option, check_refine, prepare_out
-from skinfluence.composite.first_order import FirstOrder
+from skinfluence.composite.first_order import RESPONSES, FirstOrder, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import resolve_groups
@@ -24,8 +24,6 @@ from skinfluence.steps import innermost
 from skinfluence.whole import take_rows
 
 __all__ = ["CompositeRemoval", "bytes_of"]
-
-RESPONSES = ("predict", "decision_function", "predict_proba")
 
 
 class CompositeRemoval:
@@ -54,7 +52,7 @@ class CompositeRemoval:
         **options : dict
             `refine`, `hessian_solver`, `n_jobs` and `verbose`.
         """
-        if self.moves_as_one:
+        if self.answers_as_one(method):
             return self.refits_without(groups, method, **options)
         columns = []
         left_alone = len(self.parts) - self.n_combined
@@ -80,27 +78,43 @@ class CompositeRemoval:
             found.append(self.with_members(list(members), data, tests, method, kept=kept))
         return found
 
+    def answers_as_one(self, method):
+        """Return whether the composite without rows is no sum of its members without them."""
+        return self.moves_as_one or (method == "influence" and self.n_combined > 0)
+
     def refits_without(
         self, groups, method, *, refine=None, hessian_solver="auto", n_jobs=None, verbose=0
     ):
         """Return the composite without each group, if all of its parts are fitted again."""
         if method == "influence":
-            return [FirstOrder(self, rows, hessian_solver) for rows in groups]
+            return [self.first_order(rows, hessian_solver) for rows in groups]
+        refit = partial(self.refit_without, method=method)
+        return self.refits(refit, groups, n_jobs=n_jobs, verbose=verbose)
 
+    def first_order(self, rows, hessian_solver):
+        """Return the composite without some rows, to first order."""
+        w = self.sample_weight
+        change = np.zeros(len(w))
+        change[rows] = -w[rows] / w.sum()
+        return FirstOrder(self, change, hessian_solver)
+
+    @staticmethod
+    def refits(refit, cases, **options):
+        """Return ``refit(case)`` for each case, None if it fails, with a warning."""
         failed = []
 
-        def work(rows):
+        def work(case):
             try:
-                return self.refit_without(rows, method)
+                return refit(case)
             except UnsupportedEstimatorError:
                 raise
             except ValueError as error:
                 failed.append(str(error).strip().splitlines()[0])
                 return None
 
-        models = run_blocks(work, groups, n_jobs=n_jobs, verbose=verbose)
+        models = run_blocks(work, cases, **options)
         if failed:
-            warn(f"{len(failed)} of {len(groups)} refit(s) failed, such as with: {failed[0]}")
+            warn(f"{len(failed)} of {len(cases)} refit(s) failed, such as with: {failed[0]}")
         return models
 
     def refit_without(self, rows, method):
@@ -131,15 +145,23 @@ class CompositeRemoval:
                 f"results are NaN: {named}."
             )
 
+    def warn_of_choice(self):
+        """Warn if a refit would choose rows again; nothing here."""
+
     def resolve(self, groups, cv, method, refine):
         """Check the arguments and return the selected `Groups`."""
         check_option("method", method, removal.METHODS)
         check_refine(refine, method)
-        data = self.data
-        X = data.X if hasattr(data.X, "shape") else np.empty((data.n_rows, 0))
-        groups = resolve_groups(groups, cv, X=X, y=data.y, classifier=self.is_classifier)
+        self.warn_of_choice()
+        groups = self.groups_for(groups, cv)
         groups.check_leaves_weight(self.sample_weight)
         return groups
+
+    def groups_for(self, groups, cv=None):
+        """Return the `Groups` of training samples that the arguments select."""
+        data = self.data
+        X = data.X if hasattr(data.X, "shape") else np.empty((data.n_rows, 0))
+        return resolve_groups(groups, cv, X=X, y=data.y, classifier=self.is_classifier)
 
     def leave_out_loss(
         self,
@@ -352,20 +374,3 @@ def bytes_of(X):
 def dense(piece):
     """Return a possibly sparse piece as an array."""
     return piece.toarray() if sparse.issparse(piece) else np.asarray(piece)
-
-
-def pool(estimator, responses):
-    """Return a copy of an estimator that returns precomputed responses."""
-    methods = {name: _answer(name, value) for name, value in responses.items()}
-    pooled = copy.copy(estimator)
-    parent = type(estimator)._parent_class()
-    pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
-    return pooled
-
-
-def _answer(name, value):
-    def answer(self, X):
-        return value
-
-    answer.__name__ = name  # scikit-learn reads the name
-    return answer

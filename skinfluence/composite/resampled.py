@@ -3,15 +3,17 @@
 Such a step has `fit_resample` and keeps the rows that it chose in `sample_indices_`. The
 model's training rows are these rows of the data, and each may occur several times. The
 pipeline without these steps, fitted on the chosen rows, is the single member of a composite.
+Steps before it that learned from all rows make a pipeline that ends in this composite.
 imbalanced-learn is not imported.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
@@ -19,14 +21,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence._typing import MatrixLike
+from skinfluence._typing import Floats, MatrixLike
 from skinfluence.composite.mixin import CompositeMixin
 from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.fitted import convert
 from skinfluence.stages import learns_from_rows
 
-__all__ = ["ResampledPipeline", "convert_pipeline"]
+__all__ = ["ResampledPipeline"]
 
 
 class ResampledProblem(CompositeProblem):
@@ -69,19 +71,13 @@ class ResampledProblem(CompositeProblem):
     def tangent(self, X, method, moved):
         return moved(0, method)
 
-    def resolve(self, groups, cv, method, refine):
+    def warn_of_choice(self):
         rows = self.estimator.sample_indices_
         warn(
             f"Results without samples keep the {len(np.unique(rows))} of {self.n_rows} "
             f"samples that {self.samplers} chose. A refit also differs because it chooses "
             "again among the remaining samples."
         )
-        return super().resolve(groups, cv, method, refine)
-
-    def model_on(self, X, y, sample_weight, method):
-        if not np.all(sample_weight == 1):
-            _refuse_weights(self.samplers)
-        return clone(self.estimator).fit(X, y)
 
 
 def _has(name):
@@ -108,26 +104,76 @@ class ChosenRows(BaseEstimator):
         return hasattr(self, "model_")
 
     @property
-    def classes_(self):
+    def classes_(self) -> NDArray[Any]:
         """The class labels."""
         return self.model_.classes_
 
-    def predict(self, X):
-        """Return predictions."""
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
+        """Return predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, which no sampler changes.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels or targets.
+        """
         return self.model_.predict(X)
 
     @available_if(_has("predict_proba"))
-    def predict_proba(self, X):
-        """Return probabilities."""
+    def predict_proba(self, X: MatrixLike) -> Floats:
+        """Return probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, which no sampler changes.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            The classes' probabilities.
+        """
         return self.model_.predict_proba(X)
 
     @available_if(_has("decision_function"))
-    def decision_function(self, X):
-        """Return decision values."""
+    def decision_function(self, X: MatrixLike) -> Floats:
+        """Return decision values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, which no sampler changes.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Decision values of the model.
+        """
         return self.model_.decision_function(X)
 
-    def score(self, X, y, sample_weight=None):
-        """Return the accuracy of a classifier, R^2 of a regressor."""
+    def score(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the accuracy of a classifier, R^2 of a regressor.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, which no sampler changes.
+        y : array-like of shape (n_samples,)
+            Their labels or targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the score.
+
+        Returns
+        -------
+        score : float
+            The score.
+        """
         measure = accuracy_score if is_classifier(self) else r2_score
         return measure(y, self.predict(X), sample_weight=sample_weight)
 
@@ -135,9 +181,11 @@ class ChosenRows(BaseEstimator):
 class ResampledPipeline(CompositeMixin, ChosenRows):
     """A fitted pipeline with samplers, with influence of all samples that they saw.
 
-    `skinfluence.from_fitted` returns it. Samples that were not chosen have no influence, and
-    those chosen several times have that of all their copies. The choice is frozen: the
-    methods that remove samples warn, because a refit would choose again.
+    `skinfluence.from_fitted` returns it, or a pipeline that ends in it if steps before the
+    samplers learned from all samples; there all samples have influence through these steps.
+    Otherwise samples that were not chosen have none. Those chosen several times have that of
+    all their copies. The choice is frozen: the methods that remove samples or change their
+    weights warn, because a refit would choose again.
 
     Parameters
     ----------
@@ -191,20 +239,42 @@ def convert_pipeline(obj, X, y, sample_weight, path):
         ours = object.__new__(ResampledPipeline)
         vars(ours).update(vars(obj))
     else:
-        samplers = _samplers(obj)
-        kept = [pair for pair in obj.steps if pair not in samplers]
-        model = Pipeline(
-            kept, transform_input=obj.transform_input, memory=obj.memory, verbose=obj.verbose
-        )
-        if not samplers:
-            return convert(model, X, y, sample_weight, path)
-        _check_order(obj, path)
-        ours = ResampledPipeline(obj)
-        ours.model_ = model
-        ours.sample_indices_ = _chosen([step for _, step in samplers], path)
+        ours = _without_samplers(obj, obj.steps, path)
+        if isinstance(ours, Pipeline):
+            return convert(ours, X, y, sample_weight, path)
     if sample_weight is not None:
         _refuse_weights(ours._problem().samplers)
     ours._problem().adopt(X, y, None, path)
+    return ours
+
+
+def _without_samplers(obj, steps, path):
+    """Return fitted steps as a pipeline or a `ResampledPipeline`.
+
+    Steps that learned from all samples stay before the samplers that follow them: these,
+    with all steps behind, are one last step.
+    """
+    learned = False
+    for k, (_, step) in enumerate(steps):
+        if not hasattr(step, "fit_resample"):
+            learned |= k + 1 < len(steps) and learns_from_rows(step)
+        elif learned:
+            last = _without_samplers(obj, steps[k:], path)
+            return _without_samplers(obj, [*steps[:k], ("resampled", last)], path)
+    samplers = [pair for pair in steps if hasattr(pair[1], "fit_resample")]
+    model = Pipeline(
+        [pair for pair in steps if pair not in samplers],
+        transform_input=obj.transform_input,
+        memory=obj.memory,
+        verbose=obj.verbose,
+    )
+    if not samplers:
+        return model
+    pipe = copy.copy(obj)
+    pipe.steps = list(steps)
+    ours = ResampledPipeline(pipe)
+    ours.model_ = model
+    ours.sample_indices_ = _chosen([step for _, step in samplers], path)
     return ours
 
 
@@ -231,23 +301,6 @@ def _chosen(samplers, path):
             )
         rows = np.asarray(chosen) if rows is None else rows[chosen]
     return rows
-
-
-def _check_order(pipe, path):
-    """Raise if a step before a sampler learned from rows that the model did not see."""
-    last = max(k for k, pair in enumerate(pipe.steps) if pair in _samplers(pipe))
-    before = [
-        step
-        for _, step in pipe.steps[:last]
-        if not hasattr(step, "fit_resample") and learns_from_rows(step)
-    ]
-    if before:
-        sampler = type(pipe.steps[last][1]).__name__
-        raise UnsupportedEstimatorError(
-            f"In {path}, {_names(before)} learned from all samples and the model from those "
-            f"that {sampler} chose: influence through both is not known. Put {sampler} "
-            "first, or the fitted step into a sklearn.frozen.FrozenEstimator."
-        )
 
 
 def _refuse_weights(samplers):

@@ -1,12 +1,16 @@
 """Composites at other sample weights: each member moves to its own share of them."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, prepare_out
+from skinfluence.composite.first_order import RESPONSES, FirstOrder
 from skinfluence.composite.influence import as_rows, as_target, check_length
-from skinfluence.composite.removal import RESPONSES
+from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.reweighting import check_weights
 
@@ -16,7 +20,7 @@ __all__ = ["CompositeReweighting"]
 class CompositeReweighting:
     """Methods for other sample weights with the signatures that estimators have."""
 
-    #: Whether sample weights change the members and nothing else.
+    #: Whether sample weights change the members alone, whose rows and features are fixed.
     takes_weights = False
 
     def reweight_loss(
@@ -37,7 +41,7 @@ class CompositeReweighting:
         if not hasattr(self.estimator, response_method):
             raise ValueError(f"{self.name} has no {response_method}.")
         values, X = self.check_vectors(sample_weight, method), as_rows(X)
-        found, known = [], getattr(self.estimator, response_method)(X)
+        found, known = [], self.response(X, response_method)
         for vector, model in self.each_weighted(values, method, **options):
             if model is None and response_method == "predict" and self.is_classifier:
                 raise ValueError(
@@ -55,17 +59,39 @@ class CompositeReweighting:
     def check_vectors(self, sample_weight, method):
         """Return vectors of weights (m, n) after a check that they can be followed."""
         check_option("method", method, removal.METHODS)
-        if not self.takes_weights:
+        values = check_weights(sample_weight, self.n_rows)
+        if not self.moves_by_members:
+            self.refuse_absent()
+        self.warn_of_choice()
+        return values
+
+    def refuse_absent(self):
+        """Raise if a sample has weight 0 in the fit."""
+        absent = np.flatnonzero(self.sample_weight == 0)
+        if absent.size:
             raise UnsupportedEstimatorError(
-                f"Other sample weights of {self.name}: they change more than its members, "
-                "such as draws, folds or features from members. Ask the models that it holds, "
-                "or use the methods that remove samples (leave_out_*)."
+                f"Sample {absent[0]} has weight 0 in the fit, and a part of {self.name} may "
+                "have seen it: its weight is no multiple of that. Fit without the samples "
+                "whose weight is 0."
             )
-        return check_weights(sample_weight, self.n_rows)
+
+    @property
+    def moves_by_members(self):
+        """Whether each member moves to its weights on its own rows and features."""
+        return self.takes_weights and all(
+            part.reached or part.is_constant for part in self.parts
+        )
+
+    @property
+    def weighted_bytes(self):
+        """Memory in bytes for the composite at other weights, with the rows that it holds."""
+        rows = 0 if self.moves_by_members else bytes_of(self.data.X) * len(self.parts)
+        return self.model_bytes + rows
 
     def models_at_weights(self, values, method, **options):
         """Return the composite at each vector of weights (m, n), None if there is none."""
-        values = self.check_vectors(values, method)
+        if not self.moves_by_members:
+            return self.refits_at_weights(values, method, **options)
         columns = []
         for part in self.parts:
             models = [part.member] * len(values)
@@ -85,6 +111,28 @@ class CompositeReweighting:
             for members in zip(*columns, strict=True)
         ]
 
+    def refits_at_weights(self, values, method, *, hessian_solver="auto", n_jobs=None):
+        """Return the composite at each vector of weights, if all parts are fitted again."""
+        self.refuse_absent()
+        if method == "influence":
+            changes = (values - self.sample_weight) / self.sample_weight.sum()
+            return [FirstOrder(self, change, hessian_solver) for change in changes]
+        return self.refits(partial(self.refit_at, method=method), values, n_jobs=n_jobs)
+
+    def refit_at(self, weight, method):
+        """Return the composite at sample weights (n,), None if there is no such fit.
+
+        A weight over that of the fit is the number of times that a sample occurs. Folds and
+        draws stay, with all copies of a sample at its place.
+        """
+        kept = weight > 0
+        data = replace(
+            self.data.take(np.flatnonzero(kept)),
+            params={"sample_weight": weight[kept]},
+            counts=(weight / self.sample_weight)[kept],
+        )
+        return self.refit(data, *self.rest(kept), method, kept=kept)
+
     def each_weighted(self, values, method, **options):
         """Generate (vector, model) at each vector of weights, None without a model.
 
@@ -92,7 +140,7 @@ class CompositeReweighting:
         """
         options.pop("verbose", None)
         lost = []
-        for block in row_blocks(len(values), self.model_bytes + 16 * values.shape[1]):
+        for block in row_blocks(len(values), self.weighted_bytes + 16 * values.shape[1]):
             models = self.models_at_weights(values[block], method, **options)
             for vector, model in zip(range(block.start, block.stop), models, strict=True):
                 if model is None:

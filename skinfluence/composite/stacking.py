@@ -8,6 +8,8 @@ the features for a query, and theta the final estimator's parameters. Then
 with its raw prediction eta. The term "direct" changes the weights at fixed features.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch
@@ -112,6 +114,8 @@ class StackingProblem(CompositeProblem):
         for m, method in enumerate(self.methods):
             place = None
             for fold, test in enumerate(tests):
+                if not len(test):
+                    continue
                 model = members[count + m * len(tests) + fold]
                 response = getattr(model, method)(take_rows(data.X, test))
                 made = self.column(np.asarray(response, dtype=np.float64), method)
@@ -183,17 +187,10 @@ class StackingProblem(CompositeProblem):
             )
         members = type(self)(estimator).members()
         Z = self.cross_fitted(members, data, tests)
-        final, weight = self.parts[-1], data.params["sample_weight"]
-        weight = np.ones(data.n_rows) if weight is None or not final.reached else weight
-        model = self.refit_model(
-            final.member,
-            self.features_of(Z, data.X),
-            self.codes(data.y),
-            weight,
-            method,
-            kept,
-            remember=remember,
-        )
+        rows = np.arange(data.n_rows)
+        final = replace(self.parts[-1], rows=rows, counts=np.ones(data.n_rows))
+        X, y = self.features_of(Z, data.X), self.codes(data.y)
+        model = self.refit_model(final, X, y, data, method, kept, remember=remember)
         if model is None:
             return False
         estimator.final_estimator_ = model

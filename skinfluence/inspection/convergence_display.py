@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.checks import check_count
 from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, tidy
+from skinfluence.methods.available import require
 from skinfluence.steps import final_estimator
 
 __all__ = ["ConvergenceDisplay"]
@@ -90,6 +91,7 @@ class ConvergenceDisplay:
         """
         check_count("max_iter", max_iter)
         polished = copy.copy(final_estimator(estimator))
+        require(polished, "convergence_report")
         report = polished.convergence_report()
         row_effect = None
         if report.convergence_ratio > 0:

@@ -30,7 +30,7 @@ from skinfluence._typing import Accuracy, Estimator, MatrixLike, RandomState
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import InfluenceWarning, warn
-from skinfluence.pipeline import is_composite, problem_of
+from skinfluence.pipeline import problem_of
 from skinfluence.problem.metrics import Metric
 
 __all__ = ["data_values"]
@@ -211,18 +211,19 @@ class _Utility:
     def __init__(self, problem, X, y, scoring, method, n_jobs):
         self.problem = problem
         self.method, self.n_jobs = method, n_jobs
-        self.weight = _weight(problem)
+        self.weight = problem.sample_weight
         self.target = np.asarray(problem.training_target)
-        self.has_parts = is_composite(problem.estimator)
         self.metric = Metric(problem, X, y, scoring)
         if self.metric.names != [None]:
             raise ValueError(
                 f"utility={scoring!r} has several scores, and a value is a change in one of "
                 "them: pass one."
             )
-        self.model_bytes = (
-            problem.model_bytes if self.has_parts else 4 * problem.raw_predictions(X).nbytes
-        )
+        if problem.has_parts:
+            problem.check_vectors(self.weight, method)
+            self.model_bytes = problem.weighted_bytes
+        else:
+            self.model_bytes = 4 * problem.raw_predictions(X).nbytes
         self.n_coalitions = self.n_lost = 0
 
     def blocks(self, m):
@@ -251,7 +252,7 @@ class _Utility:
         with warnings.catch_warnings():
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
-            if self.has_parts:
+            if self.problem.has_parts:
                 models = self.problem.models_at_weights(
                     weights, self.method, n_jobs=self.n_jobs
                 )
@@ -282,13 +283,6 @@ class _Utility:
                 "they lack a class or have no optimum: their utility is the score of the best "
                 "constant prediction on the coalition."
             )
-
-
-def _weight(problem):
-    """Return the training samples' weights, (n,)."""
-    if is_composite(problem.estimator):
-        return problem.sample_weight
-    return problem.objective.sample_weight
 
 
 def _leave_one_out(utilities, n, everything):
@@ -396,7 +390,7 @@ def _first_order(problem, X, y, utility, n_jobs):
             f"utility={utility!r} with kind='influence': first-order values are those for the "
             "mean loss on X, y. Leave out utility, or use kind='loo'."
         )
-    weight = _weight(problem)
+    weight = problem.sample_weight
     moved = problem.influence_loss(X, y, average=True, n_jobs=n_jobs)
     return Bunch(
         sample_values=-weight / weight.sum() * moved,

@@ -8,11 +8,10 @@ import numpy as np
 
 from skinfluence._typing import Accuracy, DataFrame, Estimator, Floats, Indices
 from skinfluence.checks import check_option, import_pandas
-from skinfluence.pipeline import is_composite, problem_of
+from skinfluence.pipeline import problem_of
 from skinfluence.problem.ranking import named_rows, numbered
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import innermost
 
 __all__ = ["rank_label_errors"]
 
@@ -165,7 +164,7 @@ def rank_label_errors(
     problem.refuse_dask("rank_label_errors")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     proposed = None
-    if is_composite(innermost(estimator)):
+    if problem.has_parts:
         scores, proposed = problem.suspicions(strategy, method, refine, as_frame, **options)
     elif strategy == "self_influence":
         problem = problem_of(estimator, "self_influence", "rank_label_errors")

@@ -111,13 +111,14 @@ class LeaveOutDisplay:
         Each change is divided by the standard error of its parameter from
         ``params_covariance("hessian")``, so that all parameters share the axes. If an l1
         penalty keeps a parameter at zero, it has no standard error and is not shown. For
-        kernel models the changes are in the decision function or prediction at the training
-        samples instead, because dual coefficients need not be unique.
+        kernel models and for estimators around others the changes are in the decision
+        function or prediction at the training samples instead.
 
         Parameters
         ----------
         estimator : object
-            Fitted skinfluence estimator, or a pipeline that ends in one.
+            Fitted skinfluence estimator, a pipeline that ends in one, or an estimator around
+            others.
         n_checks : int, default=None
             Number of refits. None means 20, or one for each group if there are fewer.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
@@ -140,9 +141,8 @@ class LeaveOutDisplay:
         display : LeaveOutDisplay
             The plot.
         """
-        problem = problem_of(estimator, "leave_out_check", "LeaveOutDisplay")
+        problem = problem_of(estimator, "leave_out_check", "LeaveOutDisplay", composites=True)
         problem.refuse_dask("LeaveOutDisplay", groups)
-        objective = problem.objective
         if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
             cv = list(cv)  # it is used twice
         resolved = problem.groups_for(groups, cv)
@@ -151,18 +151,13 @@ class LeaveOutDisplay:
         check = problem.leave_out_check(
             n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
         )
-        names = objective.index if resolved.members is None else resolved.labels
-        if objective.design.has_metric:
-            layout = objective.formulation.layout
-            predicted, actual = (
-                objective.design.predict(np.concatenate(layout.from_public(change))).T.reshape(
-                    len(change), -1
-                )
-                for change in (check.predicted, check.actual)
-            )
-            unit = "prediction at a training sample"
-        else:
-            error = np.sqrt(np.diag(problem.params_covariance("hessian")))
+        names = problem.index if resolved.members is None else resolved.labels
+        predicted, actual = check.predicted, check.actual
+        unit = "prediction at a training sample"
+        if not problem.has_parts and problem.parameters.is_dual:
+            predicted, actual = (_predictions(problem, c) for c in (predicted, actual))
+        elif not problem.has_parts:
+            error = _standard_errors(problem)
             free = error > 0
             predicted, actual = (
                 change[:, free] / error[free] for change in (check.predicted, check.actual)
@@ -265,3 +260,18 @@ class LeaveOutDisplay:
             row_names(self.names, worst),
         )
         return self
+
+
+def _predictions(problem, change):
+    """Return changes of a kernel model's predictions (m, n K) from those of parameters."""
+    objective = problem.objective
+    theta = objective.formulation.layout.from_public(change)
+    return objective.design.predict(np.concatenate(theta)).T.reshape(len(change), -1)
+
+
+def _standard_errors(problem):
+    """Return the parameters' standard errors, (p,)."""
+    if problem.has_objective:
+        return np.sqrt(np.diag(problem.params_covariance("hessian")))
+    share = problem.sample_weight / problem.sample_weight.sum()
+    return np.linalg.norm(share[:, None] * problem.influence_params(), axis=0)

@@ -19,6 +19,7 @@ from skinfluence.inspection.plotting import (
     row_names,
     tidy,
 )
+from skinfluence.methods.available import require
 from skinfluence.pipeline import problem_of
 
 __all__ = ["LeverageDisplay"]
@@ -103,7 +104,7 @@ class LeverageDisplay:
             The plot.
         """
         problem = problem_of(estimator, "influence_summary", "LeverageDisplay")
-        problem.estimator.influence_summary  # noqa: B018  # raises if there is none
+        require(problem.estimator, "influence_summary")
         summary = problem.influence_summary()
         objective = problem.objective
         if objective.formulation.layout.n_outputs > 1:

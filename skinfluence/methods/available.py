@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 
 from sklearn.utils.metaestimators import available_if
 
-__all__ = ["HasProblem", "available", "why_not", "why_not_composite"]
+from skinfluence.exceptions import UnsupportedEstimatorError
+
+__all__ = ["HasProblem", "available", "require", "why_not", "why_not_composite"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -91,6 +93,13 @@ def why_not(estimator, name):
             f"use {', '.join(others[:-1])} or {others[-1]}."
         )
     return None
+
+
+def require(estimator, name):
+    """Raise with the reason if an estimator lacks a method that a function needs."""
+    reason = why_not(estimator, name)
+    if reason is not None:
+        raise UnsupportedEstimatorError(reason)
 
 
 def why_not_composite(composite, name):

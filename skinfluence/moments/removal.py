@@ -37,10 +37,14 @@ class MomentRemoval:
         check_option("method", method, METHODS)
         check_refine(refine, method)
         data = self.data_of_fit if method == "influence" else self.checked_data
-        y = data.formulation.target.decode(data.target)
-        groups = resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
+        groups = self.groups_for(groups, cv)
         groups.check_leaves_weight(data.sample_weight)
         return groups
+
+    def groups_for(self, groups, cv=None):
+        data = self.data_of_fit
+        y = data.formulation.target.decode(data.target)
+        return resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
 
     def each_without(self, groups, method, write, n_jobs, verbose):
         """Call ``write(group, theta)`` with the parameters (p,) without each group.
@@ -272,7 +276,15 @@ class MomentRemoval:
         model = self.parent_class(**self.fitted.params)
         if np.all(weight == 1):
             return model.fit(X, y)
-        return model.fit(X, y, sample_weight=weight)
+        if has_fit_parameter(model, "sample_weight"):
+            return model.fit(X, y, sample_weight=weight)
+        counts = np.rint(weight)
+        if not np.array_equal(counts, weight):
+            raise UnsupportedEstimatorError(
+                f"{self.name} has no sample weights: use whole numbers, which repeat samples."
+            )
+        rows = np.repeat(np.arange(len(weight)), counts.astype(np.intp))
+        return model.fit(X[rows], y[rows])
 
     def _become(self, refit, data):
         """Write a refit into the estimator, with its training data."""

@@ -7,7 +7,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.blocks import run_blocks
 from skinfluence.checks import check_option, prepare_out
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import warn
 from skinfluence.problem.reweighting import check_weights
 from skinfluence.removal import METHODS
 
@@ -70,21 +70,9 @@ class MomentReweighting:
     def models_at_weights(self, values, method, **options):
         """Return the fitted model at each vector of weights, None if a class is lost."""
         data = self.objective
-        y, takes = self.formulation.target.decode(data.target), has_fit_parameter
-        models = []
+        y, models = self.formulation.target.decode(data.target), []
         for weight in check_weights(values, self.n_rows):
-            rows, counts = np.arange(len(weight)), np.rint(weight)
-            if not takes(self.estimator, "sample_weight"):
-                if not np.array_equal(counts, weight):
-                    raise UnsupportedEstimatorError(
-                        f"{self.name} has no sample weights: use whole numbers, which repeat "
-                        "samples."
-                    )
-                rows, weight = (
-                    np.repeat(rows, counts.astype(np.intp)),
-                    np.ones(int(counts.sum())),
-                )
-            refit = self.refit_near(data.X[rows], y[rows], weight, method)
+            refit = self.refit_near(data.X, y, weight, method)
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 

@@ -42,6 +42,8 @@ class ProblemBase(SampleChecks, Doubts):
 
     #: Whether results include the effect of fitting the earlier steps, see `whole`.
     is_whole = False
+    #: Whether the estimator holds several models and has no parameters of its own.
+    has_parts = False
     #: The same problem if feature scales depend on the samples, None if no scale does.
     scaled: Any = None
 
@@ -70,6 +72,11 @@ class ProblemBase(SampleChecks, Doubts):
     def has_objective(self):
         """Whether the fit minimised an objective, for Newton steps and refits from a start."""
         return self.estimator._has_objective and not self.estimator._has_moving_target
+
+    @property
+    def sample_weight(self):
+        """The training samples' weights, (n,)."""
+        return self.objective.sample_weight
 
     @property
     def gamma_moves(self):

@@ -70,7 +70,7 @@ class RefitAnswers:
         self.responses.limit(other.estimator)
         return self.as_model(other.estimator)
 
-    def model_on(self, X, y, sample_weight, method, *, is_near=False):
+    def model_on(self, X, y, sample_weight, method, *, is_near=False, counts=None):
         """Return a copy of the model fitted on other rows, None if it has no optimum there.
 
         Parameters
@@ -85,6 +85,8 @@ class RefitAnswers:
             Accuracy; "refit" lets scikit-learn fit it.
         is_near : bool, default=False
             Whether most rows are present ones, with features that changed little.
+        counts : ndarray of shape (m,) or None, default=None
+            How often each row occurs, which the weights include; for steps of a pipeline.
         """
         rows = self.transform(X)
         if method == "refit":

@@ -1,6 +1,6 @@
 """Influence and removal for a pipeline's whole fit, see `sweep`."""
 
-from skinfluence.whole.before import StepsBefore
+from skinfluence.whole.before import StepsBefore, fit_counted
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
@@ -24,6 +24,7 @@ __all__ = [
     "StepsBefore",
     "TrainingData",
     "WholeProblem",
+    "fit_counted",
     "gamma_problem",
     "give_data",
     "make_member",

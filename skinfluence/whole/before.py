@@ -1,6 +1,7 @@
 """The steps before a pipeline's last one: raw samples, stages and refits."""
 
 import copy
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -9,10 +10,12 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, OrdinalEncoder
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.stages.registry import make_chain
+from skinfluence.stages.registry import learns_from_rows, make_chain
 from skinfluence.steps import (
     feature_names,
     paths_of,
@@ -21,8 +24,9 @@ from skinfluence.steps import (
     steps_of,
     transform,
 )
+from skinfluence.whole.data import take_rows, whole_numbers
 
-__all__ = ["OfPipeline", "StepsBefore", "given_names"]
+__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "given_names"]
 
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
@@ -121,6 +125,8 @@ class StepsBefore(OfPipeline):
         before = Pipeline([(name, _unfitted(step)) for name, step in self.steps])
         if not self.steps:
             return before, data.X
+        if data.counts is not None:
+            return fit_counted(before, data, self.step_params(data), self.refit_before)
         if data.routing:
             consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
             params = {name: data.params[name] for name in consumed}
@@ -166,6 +172,57 @@ class StepsBefore(OfPipeline):
                 "are those of the present data and parameters."
             )
         self.refits_are_checked = True
+
+
+def fit_counted(before, data, given, fit):
+    """Return (transformers, transformed rows) for samples that occur `data.counts` times.
+
+    Parameters
+    ----------
+    before : Pipeline
+        The transformers, not fitted.
+    data : TrainingData
+        Samples with `counts`. Other than whole numbers are weights in the transformers' fits.
+    given : list of dict
+        Metadata of each transformer's fit, whose weights the counts multiply.
+    fit : callable
+        ``fit(data)`` returns the result for samples that occur once.
+    """
+    params, counts, whole = {}, data.counts, whole_numbers(data.counts)
+    if whole is not None:
+        rows = np.repeat(np.arange(len(whole)), whole)
+        fitted, X = fit(replace(data.take(rows), counts=None))
+        once = take_rows(X, np.cumsum(whole) - whole)
+        gap = abs(_plain(X) - _plain(take_rows(once, rows))).max()
+        if not gap <= _SAME * abs(_plain(X)).max():
+            raise UnsupportedEstimatorError(
+                f"A fit of {', '.join(type(step).__name__ for _, step in before.steps)} gives "
+                "copies of a sample other features, as with folds or draws. Use the methods "
+                "that remove samples (leave_out_*), or freeze the step with "
+                "sklearn.frozen.FrozenEstimator."
+            )
+        return fitted, once
+    for (name, step), own in zip(before.steps, given, strict=True):
+        if not learns_from_rows(step) or _sees_presence_only(step):
+            continue
+        if not has_fit_parameter(step, "sample_weight") or set(own) - {"sample_weight"}:
+            raise UnsupportedEstimatorError(
+                f"{type(step).__name__} cannot be fitted at weights that are not whole "
+                "multiples of those of the fit, because its fit takes no sample_weight. "
+                "Use whole multiples, which repeat samples, or freeze the step with "
+                "sklearn.frozen.FrozenEstimator."
+            )
+        weight = own.get("sample_weight")
+        params[f"{name}__sample_weight"] = counts if weight is None else counts * weight
+    with config_context(enable_metadata_routing=False):
+        return before, before.fit_transform(data.X, data.y, **params)
+
+
+def _sees_presence_only(step):
+    """Return whether a step depends on which samples have a weight, and not on how much."""
+    if isinstance(step, OneHotEncoder | OrdinalEncoder):
+        return step.min_frequency is None and step.max_categories is None
+    return isinstance(step, MaxAbsScaler | MinMaxScaler)
 
 
 def _plain(X):

@@ -8,7 +8,10 @@ from scipy import sparse
 
 from skinfluence.steps import routing_enabled, row_names, steps_before, through
 
-__all__ = ["TrainingData", "take_rows"]
+__all__ = ["TrainingData", "take_rows", "whole_numbers"]
+
+# A number may be off by this much to count as a whole number.
+_WHOLE = 1e-9
 
 
 def take_rows(X, rows):
@@ -20,6 +23,14 @@ def take_rows(X, rows):
     if isinstance(X, list | tuple):
         return [X[row] for row in rows]
     return X[rows]
+
+
+def whole_numbers(counts):
+    """Return counts (n,) as integers, None unless all of them are whole numbers."""
+    whole = np.rint(counts)
+    if np.all(np.abs(counts - whole) <= _WHOLE * np.maximum(1.0, whole)):
+        return whole.astype(np.intp)
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +47,15 @@ class TrainingData:
         Metadata of `fit`, such as sample weights under the names that route them.
     routing : bool
         Whether metadata routing was on.
+    counts : ndarray of shape (n,) or None
+        How often each sample occurs for the steps before a model, more than 0; None for once.
     """
 
     X: Any
     y: Any
     params: dict
     routing: bool = field(default_factory=routing_enabled)
+    counts: np.ndarray | None = None
 
     @property
     def n_rows(self):
@@ -56,7 +70,11 @@ class TrainingData:
             for name, value in self.params.items()
         }
         return replace(
-            self, X=take_rows(self.X, rows), y=take_rows(self.y, rows), params=params
+            self,
+            X=take_rows(self.X, rows),
+            y=take_rows(self.y, rows),
+            params=params,
+            counts=None if self.counts is None else self.counts[rows],
         )
 
     def without(self, rows):

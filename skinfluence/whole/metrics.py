@@ -6,7 +6,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.predictions import flat_rows
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import FirstOrder
 
 __all__ = ["WholeMetrics"]
 
@@ -62,7 +61,7 @@ class WholeMetrics:
         members = [groups.rows(group) for group in range(len(groups))]
         if scores.metric.needs_model:
             for group, rows in enumerate(members):
-                scores.add_model(group, FirstOrder(self, rows, hessian_solver))
+                scores.add_model(group, self.first_order(rows, hessian_solver))
             return
         X = scores.metric.X
         X = X if hasattr(X, "shape") else np.asarray(X)

@@ -191,10 +191,11 @@ class _OfWhole(StepsBefore):
                 "step with sklearn.frozen.FrozenEstimator."
             )
 
-    def model_on(self, X, y, sample_weight, method, *, is_near=False):
+    def model_on(self, X, y, sample_weight, method, *, is_near=False, counts=None):
         """Return the pipeline fitted on other rows, see `Problem.model_on`."""
-        given = None if np.all(sample_weight == 1) else sample_weight
-        data = training_data(self.pipe, X, y, given)
+        given = sample_weight if counts is None else sample_weight / counts
+        given = None if np.all(given == 1) else given
+        data = replace(training_data(self.pipe, X, y, given), counts=counts)
         return self.as_pipeline(self.refit(data, sample_weight, method))
 
     def become(self, refit, data):

@@ -1,8 +1,6 @@
-"""A pipeline without some samples, refitted or approximated to first order."""
+"""A pipeline on other samples or weights, refitted or approximated to first order."""
 
 from functools import partial
-
-import numpy as np
 
 from skinfluence import diagnostics
 from skinfluence.steps import through
@@ -73,22 +71,19 @@ class KernelRefit(Refit):
 
 
 class FirstOrder:
-    """A pipeline without some samples, with raw predictions correct to first order.
+    """A pipeline on other samples or weights, with raw predictions correct to first order.
 
     Parameters
     ----------
     problem : WholeProblem
         The fitted pipeline's problem.
-    rows : ndarray of int
-        The removed samples.
-    hessian_solver : str or HessianSolver
-        How to apply H^-1.
+    raw : callable
+        ``raw(X)`` returns raw predictions (m, K) for raw samples.
     """
 
-    def __init__(self, problem, rows, hessian_solver):
+    def __init__(self, problem, raw):
         self.problem = problem
-        self.rows = rows
-        self.hessian_solver = hessian_solver
+        self.raw = raw
         self.classes_ = getattr(problem.estimator, "classes_", None)
 
     def __getattr__(self, name):
@@ -103,24 +98,14 @@ class FirstOrder:
         return self.problem.pipe.__sklearn_tags__()
 
     def _respond(self, name, X):
-        return self.problem.respond(self._raw(X), name)
-
-    def _raw(self, X):
-        return np.concatenate(
-            [
-                self.problem._first_order_raw(
-                    take_rows(X, [q]), [self.rows], self.hessian_solver
-                )
-                for q in range(X.shape[0])
-            ]
-        )
+        return self.problem.respond(self.raw(X), name)
 
     def score(self, X, y, **metadata):
         """Return the pipeline's own score."""
-        pooled = self.problem.pooled(self._raw(X))
+        pooled = self.problem.pooled(self.raw(X))
         return self.problem.estimator._score_pooled(pooled, X, y, **metadata)
 
     def sample_loss(self, X, y):
         """Return losses for samples, (m,)."""
         form = self.problem.formulation
-        return form.loss.loss(form.target.encode(y), self._raw(X))
+        return form.loss.loss(form.target.encode(y), self.raw(X))

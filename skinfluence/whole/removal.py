@@ -292,7 +292,7 @@ class WholeRemoval(WholeMetrics):
     ):
         """Return the pipeline without each group of rows, see `Problem.models_without`."""
         if method == "influence":
-            return [FirstOrder(self, rows, hessian_solver) for rows in groups]
+            return [self.first_order(rows, hessian_solver) for rows in groups]
         self.check_refits()
 
         def work(rows):
@@ -303,6 +303,16 @@ class WholeRemoval(WholeMetrics):
             return self.as_pipeline(refit)
 
         return run_blocks(work, groups, n_jobs=n_jobs, verbose=verbose)
+
+    def first_order(self, rows, hessian_solver):
+        """Return the pipeline without some samples, to first order."""
+
+        def raw(X):
+            queries = (take_rows(X, [q]) for q in range(X.shape[0]))
+            one = [self._first_order_raw(q, [rows], hessian_solver) for q in queries]
+            return np.concatenate(one)
+
+        return FirstOrder(self, raw)
 
     def as_pipeline(self, refit):
         """Return a `Refit` as a pipeline, None if there is none."""

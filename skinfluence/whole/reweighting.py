@@ -5,26 +5,20 @@ of the fit repeat rows, and scikit-learn's own `fit_transform` sees them. Other 
 passed to the steps, all of which must take them.
 """
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
-from sklearn import config_context
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, OrdinalEncoder
-from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import removal
 from skinfluence.blocks import run_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.reweighting import check_weights
-from skinfluence.stages.registry import learns_from_rows
-from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import Refit
+from skinfluence.whole.data import take_rows, whole_numbers
+from skinfluence.whole.refits import FirstOrder
 
 __all__ = ["WholeReweighting"]
-
-# A multiple of the fit's weight may be off by this much to count as a whole number.
-_WHOLE = 1e-9
 
 
 class WholeReweighting:
@@ -162,11 +156,13 @@ class WholeReweighting:
 
     def models_at_weights(self, values, method, *, n_jobs=None, **options):
         """Return the pipeline at each vector of weights, see `Problem.models_at_weights`."""
-        if method == "influence":
-            raise UnsupportedEstimatorError(
-                "method='influence' for a pipeline in another estimator: use 'newton'."
-            )
         values = self.check_multiples(values, method)
+        if method == "influence":
+            solver = options.get("hessian_solver", "auto")
+            return [
+                FirstOrder(self, partial(self._first_order_at, values[[vector]], solver))
+                for vector in range(len(values))
+            ]
         models = [None] * len(values)
 
         def write(vector, refit):
@@ -174,6 +170,10 @@ class WholeReweighting:
 
         self.each_weighted(values, method, write, n_jobs=n_jobs)
         return models
+
+    def _first_order_at(self, values, hessian_solver, X):
+        """Return raw predictions (q, K) at one vector of weights, to first order."""
+        return self.raw_reweighted(X, values, "influence", hessian_solver)[0]
 
     def check_multiples(self, sample_weight, method):
         """Return vectors of weights (m, n) after checks that steps can be fitted at them."""
@@ -230,42 +230,10 @@ class WholeReweighting:
     def at_weights(self, weight, method):
         """Return the `Refit` at sample weights (n,), None if there is no model."""
         fitted = self.objective.sample_weight
-        counts = weight / fitted
-        whole = np.rint(counts)
-        if np.all(np.abs(counts - whole) <= _WHOLE * np.maximum(1.0, whole)):
-            rows = np.repeat(np.arange(len(counts)), whole.astype(np.intp))
-            return self.refit(self.data.take(rows), fitted[rows], method)
-        kept = np.flatnonzero(weight)
-        data = self.data.take(kept)
-        before, X = self._fit_steps(data, counts[kept])
-        if method == "refit":
-            return Refit(before, self.refit_by_solver(X, data.y, weight[kept]))
-        columns = self._columns(before, X)
-        model = self.refit_near(X, data.y, weight[kept], method, columns, self.factor)
-        return None if model is None else Refit(before, model)
-
-    def _fit_steps(self, data, counts):
-        """Return (transformers, transformed rows) fitted with fractional multiplicities."""
-        params = {}
-        for (name, step), given in zip(self.steps, self.step_params(data), strict=True):
-            if not learns_from_rows(step) or _sees_presence_only(step):
-                continue
-            if not has_fit_parameter(step, "sample_weight") or set(given) - {"sample_weight"}:
-                raise UnsupportedEstimatorError(
-                    f"{type(step).__name__} cannot be fitted at weights that are not whole "
-                    "multiples of those of the fit, because its fit takes no sample_weight. "
-                    "Use whole multiples, which repeat samples, or freeze the step with "
-                    "sklearn.frozen.FrozenEstimator."
-                )
-            own = given.get("sample_weight")
-            params[f"{name}__sample_weight"] = counts if own is None else counts * own
-        before = clone(Pipeline(self.steps))
-        with config_context(enable_metadata_routing=False):
-            return before, before.fit_transform(data.X, data.y, **params)
-
-
-def _sees_presence_only(step):
-    """Return whether a step depends on which samples have a weight, and not on how much."""
-    if isinstance(step, OneHotEncoder | OrdinalEncoder):
-        return step.min_frequency is None and step.max_categories is None
-    return isinstance(step, MaxAbsScaler | MinMaxScaler)
+        counts, kept = weight / fitted, np.flatnonzero(weight)
+        whole = whole_numbers(counts)
+        if whole is None:
+            data = replace(self.data.take(kept), counts=counts[kept])
+            return self.refit(data, weight[kept], method)
+        rows = np.repeat(np.arange(len(whole)), whole)
+        return self.refit(self.data.take(rows), fitted[rows], method)
