@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks._report import MissingError, Table
 from skinfluence import from_fitted
+from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LogisticRegression
 
 try:
@@ -36,6 +37,16 @@ N_QUERIES, FEW_QUERIES = 100, 20
 
 def larger_than_memory(repeats):
     """Fit on a sample, polish and explain on 4 GiB of rows with two workers of 1 GiB each."""
+    return _measure(_subset, _everything)
+
+
+def models_without_rows(repeats):
+    """Leave out, measure and rank each of 4 GiB of rows with two workers of 1 GiB each."""
+    return _measure(_subset_removal, _every_removal)
+
+
+def _measure(*parts):
+    """Return the table of measurements, each a function of a client and a `File`."""
     if dask is None:
         raise MissingError("the extra dask is not installed")
     table = Table(
@@ -62,7 +73,8 @@ def larger_than_memory(repeats):
             ) as cluster,
             Client(cluster) as client,
         ):
-            table.rows += _subset(client, file) + _everything(client, file)
+            for part in parts:
+                table.rows += part(client, file)
     return table
 
 
@@ -190,6 +202,58 @@ def _everything(client, file):
     return rows
 
 
+def _subset_removal(client, file):
+    """Return rows that compare some chunks with arrays in memory."""
+    model = file.sample()
+    memory = from_fitted(model, *file.in_memory(SUBSET)).polish()
+    chunks = from_fitted(model, *file.chunked(SUBSET)).polish()
+    queries = file.query[:FEW_QUERIES], file.query_labels[:FEW_QUERIES]
+    calls = {
+        "influence_summary": lambda model: model.influence_summary().leave_out_loss,
+        f"leave_out_loss of {FEW_QUERIES} queries": lambda model: model.leave_out_loss(
+            *queries
+        ),
+        "rank_label_errors": lambda model: rank_label_errors(model, return_scores=True)[1],
+    }
+    rows = []
+    for name, call in calls.items():
+        start = time.perf_counter()
+        found = np.asarray(call(chunks))
+        seconds = time.perf_counter() - start
+        difference = _difference(found, call(memory))
+        rows.append(_row(f"{SUBSET} chunks: {name}", seconds, client, difference))
+    return rows
+
+
+def _every_removal(client, file):
+    """Return rows about all chunks, the last with a worker killed."""
+    fitted = from_fitted(file.sample(), *file.chunked()).polish()
+    queries = file.query[:FEW_QUERIES], file.query_labels[:FEW_QUERIES]
+    start = time.perf_counter()
+    summary = fitted.influence_summary()
+    distance = summary.cooks_distance.compute()
+    rows = [_row("influence_summary, one column", time.perf_counter() - start, client)]
+
+    start = time.perf_counter()
+    fitted.leave_out_loss(*queries).max(axis=1).compute()
+    name = f"leave_out_loss of {FEW_QUERIES} queries, its maxima"
+    rows.append(_row(name, time.perf_counter() - start, client))
+
+    start = time.perf_counter()
+    rank_label_errors(fitted)
+    rows.append(_row("rank_label_errors", time.perf_counter() - start, client))
+
+    _order_to_die(file.path).touch()
+    start = time.perf_counter()
+    again = summary.cooks_distance.compute()
+    seconds = time.perf_counter() - start
+    assert not _order_to_die(file.path).exists()
+    client.wait_for_workers(WORKERS)
+    difference = _difference(again, distance)
+    rows.append(_row("the column again, a worker killed", seconds, client, difference))
+    return rows
+
+
 def _row(name, seconds, client, difference=None):
     peak = max(client.run(_peak_resident).values()) / MIB
     return [name, seconds, peak, "" if difference is None else f"{difference:.1e}"]
@@ -208,4 +272,4 @@ def _difference(found, expected):
 
 
 #: Benchmarks by the name the command line takes.
-BENCHMARKS = {"dask_influence": larger_than_memory}
+BENCHMARKS = {"dask_influence": larger_than_memory, "dask_removal": models_without_rows}

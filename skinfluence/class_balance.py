@@ -13,6 +13,7 @@ Some estimators count sample weights, u = w, and others samples, u = 1.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +35,15 @@ class ClassBalance:
         are 1.
     by_weight : bool
         Whether u are the sample weights, rather than ones.
+    sums_of_all : tuple or None, default=None
+        `sums` over more rows, if u and codes are those of a part; None if they are of all.
     """
 
     u: np.ndarray
     codes: np.ndarray
     moves: np.ndarray
     by_weight: bool
+    sums_of_all: Any = None
 
     @classmethod
     def of(cls, class_weight, codes, sample_weight, by_weight):
@@ -51,6 +55,8 @@ class ClassBalance:
     @cached_property
     def sums(self):
         """Sum of u in each class, and number of rows with u > 0, both (n_classes,)."""
+        if self.sums_of_all is not None:
+            return self.sums_of_all
         n = len(self.moves)
         return np.bincount(self.codes, self.u, n), np.bincount(self.codes[self.u > 0], None, n)
 
@@ -104,6 +110,17 @@ class ClassBalance:
         u = self.u.copy()
         u[rows] = 0.0
         return replace(self, u=u)
+
+    def less(self, codes, weight):
+        """Return the balance of all rows but some, by their class codes and sample weights.
+
+        For a balance that holds only sums.
+        """
+        gone = ClassBalance(
+            weight if self.by_weight else np.ones(len(codes)), codes, self.moves, True
+        )
+        total, count = (a - b for a, b in zip(self.sums, gone.sums, strict=True))
+        return replace(self, sums_of_all=(np.where(count > 0, total, 0.0), count))
 
     def take(self, rows):
         """Return the balance of some of the rows."""

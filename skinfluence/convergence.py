@@ -65,16 +65,19 @@ def gradient_shift(point, correction):
 def curvature_change(point, correction):
     """Return a bound on the relative change in any row's curvature over a step.
 
-    This is rate max_i |x~_i'N| with the loss's `curvature_rate`. It is 0 if the loss has none
-    or the rows are distributed. `gradient_shift` takes a norm over all rows, in which rows
-    with small gradients are invisible.
+    This is rate max_i |x~_i'N| with the loss's `curvature_rate`. It is 0 if the loss has none.
+    `gradient_shift` takes a norm over all rows, in which rows with small gradients are
+    invisible.
     """
+    rate = point.objective.formulation.loss.curvature_rate
+    return float(rate * point.largest(_largest_move, correction)) if rate else 0.0
+
+
+def _largest_move(point, correction):
+    """Return max_i |x~_i'N| over the rows with a weight."""
     objective = point.objective
-    rate = objective.formulation.loss.curvature_rate
-    if not rate or objective.is_distributed:
-        return 0.0
     moved = objective.design.predict(correction)[objective.sample_weight > 0]
-    return float(rate * np.linalg.norm(moved, axis=1).max(initial=0.0))
+    return np.linalg.norm(moved, axis=1).max(initial=0.0)
 
 
 def _squares_of_shift(point, correction):

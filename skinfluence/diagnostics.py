@@ -27,6 +27,7 @@ separate regressions, each with its own dispersion. For a coupled loss, only the
 outputs is meaningful.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -35,19 +36,19 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import weigh
 from skinfluence.objective.rows import absent_in
-from skinfluence.products import add_gram, fill_lower
 
 __all__ = [
+    "DispersionSums",
     "GroupMeasures",
     "RemovalMeasures",
     "chi_squares",
-    "covariance_factor",
     "curvature_shares",
     "degrees_of_freedom",
     "dispersion",
+    "divide_by_deleted",
     "inverse_diagonal",
     "leverages",
-    "sandwich",
+    "scaled_moves",
 ]
 
 _ROUNDING = 1e-10
@@ -128,9 +129,54 @@ def degrees_of_freedom(point, leverage, n_deleted=0):
 
     It is 0 if the difference is negative or only rounding in the leverages.
     """
-    n = np.sum(point.objective.sample_weight > 0) - n_deleted
-    remaining = n - leverage.sum(axis=0)
+    n = np.sum(point.objective.sample_weight > 0)
+    return _degrees(n - n_deleted, leverage.sum(axis=0))
+
+
+def _degrees(n, n_parameters):
+    remaining = n - n_parameters
     return np.where(remaining > _ROUNDING * n, remaining, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class DispersionSums:
+    """Sums over all rows on which the dispersion depends.
+
+    Parameters
+    ----------
+    n_weighted : int
+        Number of rows that have weight.
+    leverage : ndarray of shape (K,)
+        Effective numbers of parameters.
+    chi_square : ndarray of shape (K,)
+        Sums of chi-squares; zeros if the loss has no dispersion.
+    of_classes : ndarray of shape (n_classes, K)
+        The same for the rows in each class, if "balanced" class weights depend on them.
+    """
+
+    n_weighted: int
+    leverage: np.ndarray
+    chi_square: np.ndarray
+    of_classes: np.ndarray
+
+    @classmethod
+    def of(cls, point, leverage):
+        """Return the sums over the rows of a point with leverages (n, K)."""
+        objective, K = point.objective, leverage.shape[1]
+        balance = objective.class_sums
+        chi_square, of_classes = np.zeros(K), np.zeros((0, K))
+        if objective.formulation.loss.has_dispersion:
+            chi2 = chi_squares(point)
+            chi_square = chi2.sum(axis=0)
+            if balance is not None:
+                of_classes = np.zeros((len(balance.moves), K))
+                np.add.at(of_classes, balance.codes, chi2)
+        n_weighted = int(np.sum(objective.sample_weight > 0))
+        return cls(n_weighted, leverage.sum(axis=0), chi_square, of_classes)
+
+    def degrees(self, n_deleted=0):
+        """Return n - p for each output, see `degrees_of_freedom`."""
+        return _degrees(self.n_weighted - n_deleted, self.leverage)
 
 
 def inverse_diagonal(point, factor, *, n_jobs=None):
@@ -156,6 +202,8 @@ class RemovalMeasures:
         The start of removal.
     leverage, remaining : ndarray of shape (n, K)
         From `curvature_shares`.
+    sums : DispersionSums or None, default=None
+        Sums over all rows, if the base holds a part of them.
 
     Attributes
     ----------
@@ -165,9 +213,10 @@ class RemovalMeasures:
         Plain loss of each row in the model without it.
     """
 
-    def __init__(self, base, leverage, remaining):
+    def __init__(self, base, leverage, remaining, sums=None):
         self.base = base
         self.leverage, self.remaining = leverage, remaining
+        self.sums = DispersionSums.of(base.point, leverage) if sums is None else sums
         self.theta = base.theta + base.correction
         shape = leverage.shape
         self.decrement2, self.distance = np.empty(shape), np.empty(shape)
@@ -222,19 +271,15 @@ class RemovalMeasures:
         of_row = growth[np.arange(len(indices)), balance.codes[indices]]
         pulls = np.einsum("ckd,bkd->bck", point.class_gradients, readings)
         self.decrement2[indices] = (1.0 + of_row) * own - np.sum(growth * pulls, axis=1)
-        self.distance[indices] = np.sum(readings * point.hessian_product(d), axis=-1)
+        self.distance[indices] = np.sum(readings * self.base.hessian_product(d), axis=-1)
         if point.objective.formulation.loss.has_dispersion:
-            chi2, of_classes = self._chi_squares
-            others = np.sum(growth * of_classes, axis=1)
-            self._regrown[indices] = others - of_row * chi2[indices]
+            others = np.sum(growth * self.sums.of_classes, axis=1)
+            self._regrown[indices] = others - of_row * self._chi_squares[indices]
 
     @cached_property
     def _chi_squares(self):
-        """Pearson's chi-squares of the rows, (n, K), and their sums in each class."""
-        chi2, balance = chi_squares(self.base.point), self.base.point.objective.balance
-        of_classes = np.zeros((len(balance.moves), chi2.shape[1]))
-        np.add.at(of_classes, balance.codes, chi2)
-        return chi2, of_classes
+        """Pearson's chi-squares of the rows, (n, K)."""
+        return chi_squares(self.base.point)
 
     def refine_loss(self, indices, theta):
         """Replace the losses of b rows by those for more accurate parameters (b, K, D)."""
@@ -255,7 +300,9 @@ class RemovalMeasures:
     @cached_property
     def dispersion(self):
         """phi, (K,)."""
-        return dispersion(self.base.point, self.leverage)
+        if not self.base.point.objective.formulation.loss.has_dispersion:
+            return np.ones(self.leverage.shape[1])
+        return _ratio(self.sums.chi_square, self.sums.degrees())
 
     @cached_property
     def deleted_dispersion(self):
@@ -269,12 +316,25 @@ class RemovalMeasures:
         point = self.base.point
         if not point.objective.formulation.loss.has_dispersion:
             return np.ones(self.leverage.shape)
-        chi2 = chi_squares(point)
-        others = chi2.sum(axis=0) - chi2 - self.decrement2 + self._penalty_fall
+        others = self.sums.chi_square - self._chi_squares - self.decrement2
+        others += self._penalty_fall
         others += self._regrown
         counted = (point.objective.sample_weight > 0)[:, None]
-        degrees = degrees_of_freedom(point, self.leverage, n_deleted=counted)
-        return _ratio(np.maximum(others, 0.0), degrees)
+        return _ratio(np.maximum(others, 0.0), self.sums.degrees(counted))
+
+    def columns(self, self_influence, *, n_jobs=None):
+        """Return the columns of `influence_summary`, a dict of arrays (n,)."""
+        return {
+            "leverage": self.leverage.sum(axis=1),
+            "self_influence": self_influence,
+            "cooks_distance": self.cooks_distance(),
+            "dffits": self.dffits(),
+            "covratio": self.covratio(n_jobs=n_jobs),
+            "studentized_residual": self.studentized_residual(),
+            "standardized_residual": self.standardized_residual(),
+            "leave_out_loss": self.loss,
+            "newton_decrement": self.newton_decrement(),
+        }
 
     def studentized_residual(self):
         """Return externally studentised residuals, (n,); norms over several outputs."""
@@ -286,7 +346,7 @@ class RemovalMeasures:
 
     def residual(self, dispersion):
         """Return studentised residuals in units of a dispersion (K,) or (n, K), (n,)."""
-        squares = chi_squares(self.base.point) + self.decrement2
+        squares = self._chi_squares + self.decrement2
         raw_gradient = self.base.point.rows.raw_gradient
         return self._signed_root(_ratio(squares, dispersion), -raw_gradient)
 
@@ -298,7 +358,7 @@ class RemovalMeasures:
         remaining, share = self.remaining, self.base.point.objective.formulation.penalty_share
         if share is not None and share.any():
             remaining = _remaining_in_mean_form(self.base, n_jobs)
-        grown = _ratio(self.deleted_dispersion, self.dispersion) ** self.leverage.sum(axis=0)
+        grown = _ratio(self.deleted_dispersion, self.dispersion) ** self.sums.leverage
         ratio = _ratio(grown.prod(axis=1), remaining.prod(axis=1))
         ratio[remaining.prod(axis=1) <= 0] = np.inf
         ratio[np.isnan(self.decrement2).any(axis=1)] = np.nan
@@ -306,7 +366,7 @@ class RemovalMeasures:
 
     def cooks_distance(self):
         """Return Cook's distance, (n,); 0 if no parameter is free to move."""
-        return _per_parameter(_ratio(self.distance, self.dispersion), self.leverage)
+        return _per_parameter(_ratio(self.distance, self.dispersion), self.sums.leverage)
 
     def dffits(self):
         """Return DFFITS, (n,); norms over several outputs."""
@@ -408,45 +468,30 @@ class GroupMeasures:
         return np.sqrt(np.maximum(0.0, squares))
 
 
+def scaled_moves(d, scale, layout):
+    """Return -d_ij / sqrt((H^-1)_jj) for changes d (b, K, D), (b, p).
+
+    `scale` (p,) is the root of the diagonal of H^-1. A coefficient that the penalty keeps at 0
+    does not move and has no standard error; its result is 0.
+    """
+    moves = -layout.to_public(d)
+    return np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
+
+
+def divide_by_deleted(moves, deleted_dispersion, layout):
+    """Return moves (b, p) over sqrt(phi_(i)), from phi_(i) (b, K); NaN without dispersion."""
+    deleted = np.sqrt(deleted_dispersion)[:, :, None]
+    deleted = np.broadcast_to(deleted, (*deleted.shape[:2], layout.n_columns))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = layout.to_public(deleted)
+        return np.where(unit > 0, moves / unit, np.nan)
+
+
 def _per_parameter(squares, leverage):
     """Return the sums of squares (m, K) over the effective number of parameters, (m,)."""
     total = leverage.sum()
     squares = squares.sum(axis=1)
     return squares / total if total > 0 else np.zeros(len(squares))
-
-
-def sandwich(point, factor, groups, *, n_jobs=None):
-    """Return sum_A c_A c_A' with c_A = H^-1 sum_{i in A} v_i, shape (p, p).
-
-    This is the infinitesimal jackknife: (w_i/S) I_up,params(z_i) = -H^-1 v_i.
-    """
-    rows, w = point.rows, point.objective.sample_weight
-    if point.class_shift is not None:
-        rows, w = point.multiplicity_rows, np.ones(len(w))
-    layout = point.objective.formulation.layout
-
-    def block_changes(block):
-        if groups.members is None:
-            V = rows.take(block).toarray() * w[block, None, None]
-        else:
-            members = groups.members[block]
-            V = np.array([rows.take(member).sum(w[member]) for member in members])
-        return np.ascontiguousarray(layout.to_public(factor.solve(V)))
-
-    covariance = np.zeros((layout.size, layout.size))
-    blocks = row_blocks(len(groups), 6 * rows.row_bytes, n_jobs=n_jobs)
-    run_blocks(
-        block_changes,
-        blocks,
-        n_jobs=n_jobs,
-        reduce=lambda change: add_gram(change, covariance),
-    )
-    return fill_lower(covariance)
-
-
-def covariance_factor(phi, layout):
-    """Return sqrt(phi) for each parameter's output, (p,)."""
-    return np.sqrt(layout.to_public(np.broadcast_to(phi[:, None], layout.shape)))
 
 
 def _ratio(a, b):

@@ -1,6 +1,7 @@
 """`verbose` shows progress with any number of jobs, and in no more lines than are read."""
 
 import inspect
+import sys
 
 import numpy as np
 import pytest
@@ -70,11 +71,16 @@ def test_many_blocks_take_few_lines(n_jobs, capsys):
     assert 2 <= len(lines(capsys)) <= 20
 
 
-def test_work_in_several_blocks_says_how_far_it_is(capsys):
+def test_work_in_several_blocks_says_how_far_it_is(capsys, monkeypatch):
     X, y, _ = data("cancer")
     clf = LogisticRegression(**NEWTON).fit(X, y)
     with sklearn.config_context(working_memory=0.1):
         clf.leave_out_params(method="exact", verbose=10)
     said = lines(capsys)
     assert len(said) > 2
+    # The cost is said before the work.
+    assert said[0].startswith("method='exact': 200 removals from 200 rows in ")
+    monkeypatch.setattr(sys.modules["skinfluence.removal.leave_out"], "_TRIAL", 20)
+    clf.leave_out_params(method="exact", verbose=1)
+    assert lines(capsys)[0].endswith(" s by a trial with 20 of them.")
     assert "finished" in said[-1]

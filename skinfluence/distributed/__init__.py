@@ -18,8 +18,12 @@ The functions that run in tasks are at module level, so every worker can import 
     samples.py     dask arrays, their chunks and the tasks on them
     objective.py   the objective and its sums over the chunks
     influence.py   the influence of rows in chunks
+    parts.py       some rows with the sums over all, for formulas about rows that leave
+    removal.py     models without rows
+    diagnostics.py measures of rows, covariances
 """
 
+from skinfluence.distributed.diagnostics import RowMeasures, dispersion_sums, sandwich
 from skinfluence.distributed.influence import (
     influence_functional,
     influence_loss,
@@ -27,7 +31,7 @@ from skinfluence.distributed.influence import (
     influence_prediction,
     loss_gradient,
     most_influential,
-    sandwich,
+    solve_hessian,
 )
 from skinfluence.distributed.objective import (
     DistributedObjective,
@@ -37,19 +41,32 @@ from skinfluence.distributed.objective import (
     make_queries,
     sample_loss,
 )
+from skinfluence.distributed.removal import (
+    DistributedBase,
+    RowRemoval,
+    losses_without,
+    raw_without,
+    values_of_rows,
+)
 from skinfluence.distributed.samples import (
     Samples,
     constant_target,
+    example_row,
     in_memory,
     is_dask,
     map_rows,
 )
 
 __all__ = [
+    "DistributedBase",
     "DistributedObjective",
     "DistributedPoint",
+    "RowMeasures",
+    "RowRemoval",
     "Samples",
     "constant_target",
+    "dispersion_sums",
+    "example_row",
     "in_memory",
     "influence_functional",
     "influence_loss",
@@ -58,10 +75,14 @@ __all__ = [
     "is_dask",
     "is_distributed",
     "loss_gradient",
+    "losses_without",
     "make_objective",
     "make_queries",
     "map_rows",
     "most_influential",
+    "raw_without",
     "sample_loss",
     "sandwich",
+    "solve_hessian",
+    "values_of_rows",
 ]

@@ -1,16 +1,17 @@
 """Influence, if training rows or queries are in dask arrays."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from skinfluence import influence
-from skinfluence.blocks import row_blocks
 from skinfluence.distributed.objective import is_distributed
 from skinfluence.distributed.samples import (
     import_dask,
     join_rows,
     make_task,
+    map_rows,
     reduce_tasks,
     share,
 )
@@ -23,7 +24,7 @@ __all__ = [
     "influence_prediction",
     "loss_gradient",
     "most_influential",
-    "sandwich",
+    "solve_hessian",
 ]
 
 
@@ -142,9 +143,10 @@ def loss_gradient(query, layout, *, dtype=np.float64):
     return join_rows(tasks, query.objective.samples.lengths, (layout.size,), dtype)
 
 
-def sandwich(point, factor):
-    """Return sum_i c_i c_i' with c_i = H^-1 w_i grad L_i, shape (p, p)."""
-    return point.total(_outer_products, factor, point.class_effects)
+def solve_hessian(factor, V, layout, *, dtype=np.float64):
+    """Return H^-1 times each row of V (k, p), a dask array."""
+    solve = partial(_solutions_of, factor.without_rows(), layout, dtype)
+    return map_rows(solve, V).astype(dtype)
 
 
 def _products(point, solutions, dtype):
@@ -164,15 +166,18 @@ def _products(point, solutions, dtype):
 
 
 def most_influential(
-    point, factor, query, n_influential, order, *, average=False, of_predictions=False
+    point, factor, query, n_influential, order, *, average=False, gradient=None
 ):
     """Return the training rows with the largest influence on each query.
 
     Every chunk keeps its own largest values, and these are merged in a tree. The result is in
-    memory, see `influence.most_influential`. If `of_predictions`, queries in dask arrays stand
-    for their predictions in place of their losses.
+    memory, see `influence.most_influential`. If `gradient` maps raw predictions (m, K) to the
+    gradients of predictions in them, queries in dask arrays stand for their predictions in
+    place of their losses.
     """
-    gradients = _prediction_gradients if of_predictions else _query_gradients
+    gradients = _query_gradients
+    if gradient is not None:
+        gradients = partial(_prediction_gradients, gradient)
     dask = import_dask()
     starts = np.cumsum([0, *_lengths(point)[:-1]]).tolist()
     best = []
@@ -248,6 +253,11 @@ def _n_queries(query):
 # Functions that run in tasks.
 
 
+def _solutions_of(factor, layout, dtype, V):
+    out = np.empty(V.shape, dtype)
+    return influence.write_solutions(factor, V, layout, out)
+
+
 def _query_gradients(point):
     objective = point.objective
     return objective.formulation.query_gradients(
@@ -255,16 +265,8 @@ def _query_gradients(point):
     )
 
 
-def _prediction_gradients(point):
-    """Return gradients of predictions; of several classes, of the predicted class's score."""
-    objective, raw = point.objective, point.raw_prediction
-    form = objective.formulation
-    if hasattr(form.target, "class_codes"):
-        gradient = np.eye(raw.shape[1])[raw.argmax(axis=1)]
-    else:
-        jacobian = form.loss.response_jacobian(raw)
-        gradient = np.ones(raw.shape) if jacobian is None else jacobian[:, 0]
-    return GradientRows(objective.design, gradient)
+def _prediction_gradients(gradient, point):
+    return GradientRows(point.objective.design, gradient(point.raw_prediction))
 
 
 def _sum_gradients(point, gradients):
@@ -307,20 +309,6 @@ def _params_of_given(point, factor, weight_sum, layout, dtype, class_effects):
 def _params(rows, factor, weight_sum, layout, dtype):
     out = np.empty((len(rows), layout.size), dtype)
     return influence.write_params(rows, factor, weight_sum, layout, out)
-
-
-def _outer_products(point, factor, class_effects):
-    objective, layout = point.objective, point.objective.formulation.layout
-    rows, weight = point.rows, objective.sample_weight
-    total = np.zeros((layout.size, layout.size))
-    for block in row_blocks(len(rows), 6 * rows.row_bytes):
-        V = rows.take(block).toarray() * weight[block, None, None]
-        if class_effects is not None:
-            sums = objective.class_sums.take(block)
-            V += class_effects[sums.codes] * sums.u[:, None, None]
-        changes = layout.to_public(factor.solve(V))
-        total += changes.T @ changes
-    return total
 
 
 def _scaled_solution(V, factor, weight_sum):

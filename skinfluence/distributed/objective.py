@@ -6,9 +6,15 @@ from functools import cache, cached_property
 import numpy as np
 
 from skinfluence._compat import rank_cutoff
-from skinfluence.class_balance import balanced, like, shifts
+from skinfluence.class_balance import ClassBalance, shifts
 from skinfluence.design import DenseDesign
-from skinfluence.distributed.samples import Samples, import_dask, join_rows, reduce_tasks
+from skinfluence.distributed.samples import (
+    Samples,
+    import_dask,
+    in_memory,
+    join_rows,
+    reduce_tasks,
+)
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objective import Formulation, Objective, Point, hessian_blocks
 from skinfluence.rank import null_directions
@@ -42,8 +48,12 @@ class DistributedObjective:
         Number of rows, n.
     weight_sum : float
         S, the sum of the sample weights.
-    class_total : ndarray of shape (n_classes,) or None, default=None
-        The sums N_k that determine "balanced" class weights, see `class_balance`.
+    n_weighted : int
+        Number of rows with a positive weight.
+    weight_spread : float, default=1.0
+        Ratio of the largest to the smallest positive row weight.
+    balance : ClassBalance or None, default=None
+        The sums that determine "balanced" class weights, without the rows.
     """
 
     #: Whether solvers can access only sums over the rows.
@@ -53,7 +63,12 @@ class DistributedObjective:
     samples: Samples
     n_rows: int
     weight_sum: float
-    class_total: np.ndarray | None = None
+    n_weighted: int = 0
+    weight_spread: float = 1.0
+    balance: ClassBalance | None = None
+
+    #: Least squares with many minima and features far from 0 are solved in memory only.
+    offset = spectrum = scales = None
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -102,6 +117,10 @@ class DistributedObjective:
         """Set V (..., K, D) to zero, in place, for parameters that are fixed."""
         return self._head.freeze(V)
 
+    def make_consistent(self, V):
+        """Return right-hand sides V (..., K, D) as they are, see `pin`."""
+        return V
+
     def remove_gauge(self, V):
         """Project V (..., K, D) off the gauge directions, in place, and return it."""
         return self._head.remove_gauge(V)
@@ -110,6 +129,85 @@ class DistributedObjective:
         """Return this objective with a penalty added to every parameter."""
         form = self.formulation
         return replace(self, formulation=replace(form, penalty=form.penalty + shift))
+
+    def value(self, theta):
+        """Return F(theta)."""
+        return self.at(theta).value
+
+    def gradients(self, theta, absent=None, growth=None):
+        """Return grad F at many parameter vectors, see `Objective.gradients`."""
+        absent = np.full((len(theta), 1), -1) if absent is None else absent
+        found = self.sum_of_stack("gradients", None, theta, absent, growth)
+        return found + self.formulation.penalty * theta
+
+    def sum_of_stack(self, name, theta, stack, absent, growth):
+        """Return the sum over the chunks of a function of many vectors (b, K, D).
+
+        Parameters
+        ----------
+        name : {"gradients", "remainders", "hessian_products"}
+            The method of `Objective`, or of `Point`.
+        theta : ndarray of shape (K, D) or None
+            Where the point is.
+        stack : ndarray of shape (b, K, D)
+            The vectors.
+        absent : ndarray of shape (b, a)
+            Rows that do not contribute to each of them, padded by -1.
+        growth : ndarray or None
+            Growth of the class weights.
+        """
+        own = self.samples.places(absent)
+        return self.total(_of_stack, name, theta, stack, growth, own=own)
+
+    def without(self, rows):
+        """Return this objective with weight 0 for some rows."""
+        samples, balance, form = self.samples, self.balance, self.formulation
+        y, weight = samples.labels_and_weights(np.sort(rows))
+        weight_sum, n_weighted = self.weight_sum - weight.sum(), np.sum(weight > 0)
+        if balance is not None:
+            codes = form.target.class_codes(form.target.encode(y))
+            balance = balance.less(codes, weight)
+            form = replace(form, class_weight=balance.class_weight)
+        # A part of the rows may not determine what all rows do.
+        form = _of_a_part(form)
+        return replace(
+            self,
+            formulation=form,
+            samples=samples.without(rows),
+            weight_sum=float(weight_sum),
+            n_weighted=int(self.n_weighted - n_weighted),
+            balance=balance,
+        )
+
+    def map(self, function, *arguments, own=None):
+        """Return delayed function(objective, *arguments) for the objective of each chunk.
+
+        These add up to this one, except for the constant part of the penalty, which they omit
+        because it does not depend on the weights. See `Samples.map` for `own`.
+        """
+        form = _of_a_part(self.formulation)
+        form = replace(form, penalty=np.zeros_like(form.penalty))
+        return self.samples.map(form, function, *arguments, own=own)
+
+    def total(self, function, *arguments, own=None):
+        """Return the sum of function(objective, *arguments) over the chunks, an array."""
+        return reduce_tasks(_sum, self.map(function, *arguments, own=own)).compute()
+
+    def largest(self, function, *arguments):
+        """Return the largest number function(objective, *arguments) over the chunks."""
+        return reduce_tasks(max, self.map(function, *arguments)).compute()
+
+    def take(self, rows):
+        """Return the `Objective` in memory of some rows, given in ascending order.
+
+        It has the constant penalty of no rows, see `map`.
+        """
+        own = [places[places >= 0] for places in self.samples.places(rows)]
+        tasks = zip(self.map(_take, own=own), own, strict=True)
+        first, *rest = in_memory(*(task for task, places in tasks if len(places)))
+        for part in rest:
+            first = first.append(part)
+        return first
 
     def at(self, theta):
         """Return this objective evaluated at theta (K, D).
@@ -139,19 +237,20 @@ class DistributedPoint:
         self.theta = theta
 
     def map(self, function, *arguments):
-        """Return delayed function(point, *arguments) for the point of each chunk.
-
-        The points of the chunks add up to this one, except for the constant part of the
-        penalty, which they omit because it does not depend on the weights.
-        """
-        objective = self.objective
-        form = objective.formulation
-        form = replace(_of_a_part(form), penalty=np.zeros_like(form.penalty))
-        return objective.samples.map(form, _at_point, function, self.theta, *arguments)
+        """Return delayed function(point, *arguments), see `DistributedObjective.map`."""
+        return self.objective.map(_at_point, function, self.theta, *arguments)
 
     def total(self, function, *arguments):
         """Return the sum over the chunks of function(point, *arguments), an array."""
-        return reduce_tasks(_sum, self.map(function, *arguments)).compute()
+        return self.objective.total(_at_point, function, self.theta, *arguments)
+
+    def largest(self, function, *arguments):
+        """Return the largest number function(point, *arguments) over the chunks."""
+        return self.objective.largest(_at_point, function, self.theta, *arguments)
+
+    def collect(self, function, *arguments):
+        """Return the arrays function(point, *arguments) of all chunks in one."""
+        return np.concatenate(in_memory(*self.map(function, *arguments)))
 
     def per_row(self, function, *arguments):
         """Return function(point, *arguments), (n,), as a dask array."""
@@ -177,10 +276,15 @@ class DistributedPoint:
         return self._sums[1] + self.objective.formulation.penalty * self.theta
 
     @cached_property
+    def class_gradients(self):
+        """Gradients of the classes, as in `Point.class_gradients`, or None."""
+        return None if self.objective.balance is None else self.total(_class_gradients)
+
+    @cached_property
     def class_effects(self):
         """Derivative of grad F through class weights, as in `Point.class_effects`."""
-        total = self.objective.class_total
-        return None if total is None else shifts(self.total(_class_gradients), total)
+        balance = self.objective.balance
+        return None if balance is None else shifts(self.class_gradients, balance.sums[0])
 
     def centre(self):
         """Return the mean of the features, weighted by the rows' curvature, or None."""
@@ -238,17 +342,38 @@ def make_objective(formulation, samples):
     The pass checks every chunk.
     """
     found = import_dask().compute(*samples.map(formulation, _weights))
-    weights, sums = zip(*found, strict=True)
-    total, smallest = np.sum(weights, axis=0)[0], np.min(weights, axis=0)[1]
+    totals, ranges, balances = zip(*found, strict=True)
+    (total, n_weighted, _), smallest = np.sum(totals, axis=0), np.min(totals, axis=0)[2]
     if total == 0:
         raise ValueError("sample_weight contains only zeros: at least one must be positive.")
-    n, class_total = samples.X.shape[0], None
-    if formulation.balanced_by is not None:
-        class_total, count = np.sum(sums, axis=0)
-        weight = like(formulation.class_weight, balanced(class_total, count))
-        formulation = replace(formulation, class_weight=weight)
-    objective = DistributedObjective(formulation, samples, n, float(total), class_total)
+    balance = balances[0]
+    if balance is not None:
+        sums = tuple(np.sum([balance.sums for balance in balances], axis=0))
+        balance = replace(balance, sums_of_all=sums)
+        formulation = replace(formulation, class_weight=balance.class_weight)
+    low, high = np.min(ranges, axis=0)[0], np.max(ranges, axis=0)[1]
+    spread = _spread(low, high, formulation.class_weight)
+    objective = DistributedObjective(
+        formulation,
+        samples,
+        n_rows=samples.X.shape[0],
+        weight_sum=float(total),
+        n_weighted=int(n_weighted),
+        weight_spread=spread,
+        balance=balance,
+    )
     return objective, float(smallest)
+
+
+def _spread(low, high, class_weight):
+    """Return the ratio of the largest to the smallest positive row weight.
+
+    `low` and `high` are those of the sample weights in each class, infinite and 0 without any.
+    """
+    factor = np.ones((1, 1)) if class_weight is None else class_weight
+    low, high = low[:, None] * np.where(factor > 0, factor, np.nan), high[:, None] * factor
+    low = low[np.isfinite(low)]
+    return float(high.max() / low.min()) if low.size else 1.0
 
 
 def make_queries(formulation, samples, theta):
@@ -283,10 +408,31 @@ def _sum(arrays):
     return total
 
 
+def _take(objective, rows):
+    return objective.take(rows)
+
+
+def _of_stack(objective, absent, name, theta, stack, growth):
+    if growth is not None:
+        objective = replace(objective, balance=objective.class_sums)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if name == "gradients":
+            return objective.gradients(stack, absent, growth)
+        return getattr(objective.at(theta), name)(stack, absent, growth)
+
+
 def _weights(objective):
-    balance = objective.class_sums
-    sums = None if balance is None else balance.sums
-    return (objective.weight_sum, objective.sample_weight.min()), sums
+    """Return (sum, number, minimum), the ranges in classes, and the sums for class weights."""
+    form, w, balance = objective.formulation, objective.sample_weight, objective.class_sums
+    codes, n = np.zeros(len(w), dtype=np.intp), 1
+    if form.class_weight is not None:
+        codes, n = form.target.class_codes(objective.target), len(form.class_weight)
+    low, high = np.full(n, np.inf), np.zeros(n)
+    np.minimum.at(low, codes[w > 0], w[w > 0])
+    np.maximum.at(high, codes, w)
+    if balance is not None:  # without the rows
+        balance = replace(balance.take(slice(0, 0)), sums_of_all=balance.sums)
+    return (objective.weight_sum, np.sum(w > 0), w.min()), (low, high), balance
 
 
 def _class_gradients(point):

@@ -1,7 +1,7 @@
 """Dask arrays of samples, their chunks, and the tasks that run on them."""
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +9,7 @@ from sklearn import config_context, get_config
 from sklearn.utils import check_array
 
 from skinfluence.blocks import batches, one_blas_thread
+from skinfluence.checks import import_pandas
 from skinfluence.design import make_design
 from skinfluence.objective import Objective
 from skinfluence.solvers import Factor
@@ -16,6 +17,7 @@ from skinfluence.solvers import Factor
 __all__ = [
     "Samples",
     "constant_target",
+    "example_row",
     "import_dask",
     "in_memory",
     "is_dask",
@@ -60,6 +62,12 @@ def map_rows(function, X, n_columns=None):
     n_columns : int or None, default=None
         Number of columns in the result; None for as many as in X.
     """
+    if _is_frame(X):
+        # Partitions stay frames, because a function may select columns by name.
+        parts = X.to_delayed()
+        lengths = in_memory(*(make_task(len, part) for part in parts))
+        trailing = (len(X.columns) if n_columns is None else n_columns,)
+        return join_rows([make_task(function, part) for part in parts], lengths, trailing)
     X = _one_chunk_of_columns("X", X)
     chunks = X.chunks if n_columns is None else (X.chunks[0], (n_columns,))
     meta = np.empty((0,) * len(chunks))
@@ -72,9 +80,17 @@ def constant_target(X, value):
     `value` is one target, a number or label or an array (K,).
     """
     da = import_dask().array
-    value = np.asarray(value)
+    X, value = _one_chunk_of_columns("X", X), np.asarray(value)
     shape, chunks = (X.shape[0], *value.shape), (X.chunks[0], *value.shape)
     return da.broadcast_to(da.from_array(value, chunks=-1), shape, chunks=chunks)
+
+
+def example_row(X):
+    """Return one row of zeros, with the column names of a dask dataframe."""
+    if not _is_frame(X):
+        return np.zeros((1, X.shape[1]))
+    pandas = import_pandas("a dask dataframe")
+    return pandas.DataFrame(np.zeros((1, len(X.columns))), columns=list(X.columns))
 
 
 def in_memory(*arrays):
@@ -90,19 +106,26 @@ class Samples:
     ----------
     X : dask array of shape (n, d)
         Features, all columns in one chunk.
-        Targets, in the same row chunks.
+    y : dask array of shape (n,) or (n, m)
         Targets, in the same chunks of rows.
-        Weights, in the same row chunks; None for ones.
+    sample_weight : dask array of shape (n,) or None, default=None
         Weights, in the same chunks of rows; None for ones.
+    absent : ndarray or None, default=None
+        Indices of rows whose weight is 0 instead.
     """
 
     X: object
     y: object
     sample_weight: object = None
+    absent: object = None
 
     @classmethod
     def of(cls, X, y, sample_weight=None):
-        """Return samples from dask arrays; y and sample_weight may be in memory."""
+        """Return samples from dask arrays or dataframes.
+
+        y and sample_weight may be in memory. The lengths of a dataframe's partitions are
+        computed.
+        """
         X = _one_chunk_of_columns("X", X)
         if X.ndim != 2:
             raise ValueError(f"X has {X.ndim} dimension(s), but must have 2: (n, d).")
@@ -123,6 +146,36 @@ class Samples:
         """Number of rows in each chunk that is not empty."""
         return [length for length in self.X.chunks[0] if length]
 
+    @property
+    def starts(self):
+        """Index of the first row in each chunk that is not empty."""
+        return np.cumsum([0, *self.lengths[:-1]]).tolist()
+
+    def without(self, rows):
+        """Return these samples with weight 0 for some rows."""
+        absent = rows if self.absent is None else np.union1d(self.absent, rows)
+        return replace(self, absent=np.asarray(absent))
+
+    def places(self, rows):
+        """Return the places of rows in each chunk, -1 for rows of other chunks.
+
+        `rows` is an array of indices, in which -1 stands for none.
+        """
+        pairs = zip(self.starts, self.lengths, strict=True)
+        return [np.where((rows >= i) & (rows < i + m), rows - i, -1) for i, m in pairs]
+
+    def labels_and_weights(self, rows):
+        """Return the targets and the weights of some rows in memory, without their X."""
+        weight = self.sample_weight
+        y, weight = in_memory(self.y[rows], 1.0 if weight is None else weight[rows])
+        return y, np.broadcast_to(weight, len(rows))
+
+    def weights(self):
+        """Return all weights in memory, (n,)."""
+        if self.sample_weight is None:
+            return np.ones(self.X.shape[0])
+        return in_memory(self.sample_weight)[0]
+
     @cached_property
     def _chunks(self):
         """Delayed (X, y, sample_weight) for each chunk that is not empty."""
@@ -141,12 +194,23 @@ class Samples:
         parts = (batches(length, largest) for length in self.lengths)
         rows = tuple(part.stop - part.start for chunk in parts for part in chunk)
         arrays = (self.X, self.y, self.sample_weight)
-        return Samples(*(a if a is None else a.rechunk({0: rows}) for a in arrays))
+        cut = (a if a is None else a.rechunk({0: rows}) for a in arrays)
+        return Samples(*cut, absent=self.absent)
 
-    def map(self, formulation, function, *arguments):
-        """Return delayed function(objective, *arguments) for each chunk's objective."""
+    def map(self, formulation, function, *arguments, own=None):
+        """Return delayed function(objective, *arguments) for each chunk's objective.
+
+        With `own`, a list with an argument for each chunk, this is the first argument.
+        """
         shared = [share(argument) for argument in (formulation, *arguments)]
-        return [make_task(_on_chunk, function, *chunk, *shared) for chunk in self._chunks]
+        absent = [None] * len(self._chunks)
+        if self.absent is not None:
+            absent = [places[places >= 0] for places in self.places(self.absent)]
+        each = [()] * len(absent) if own is None else [(argument,) for argument in own]
+        return [
+            make_task(_on_chunk, function, *chunk, gone, mine, *shared)
+            for chunk, gone, mine in zip(self._chunks, absent, each, strict=True)
+        ]
 
 
 # Building tasks.
@@ -188,18 +252,24 @@ def join_rows(tasks, lengths, trailing=(), dtype=np.float64):
 def _one_chunk_of_columns(name, array):
     """Return a dask array whose chunks contain whole rows, or raise an error."""
     da = import_dask().array
+    if _is_frame(array):
+        array = array.to_dask_array(lengths=True)
     if not isinstance(array, da.Array):
         kind = f"{type(array).__module__.split('.')[0]} {type(array).__name__}"
         raise ValueError(
-            f"{name} is a {kind}, but must be a dask array, because other samples are dask "
-            "collections: pass a dask array, for a dask dataframe its "
-            "to_dask_array(lengths=True), or call compute() on the others."
+            f"{name} is a {kind}, but must be a dask array or dataframe, because other "
+            "samples are dask collections: pass one, or call compute() on the others."
         )
     if any(np.isnan(size) for size in array.shape):
         raise ValueError(
             f"The chunk sizes of {name} are unknown: call {name}.compute_chunk_sizes()."
         )
     return array.rechunk({1: -1}) if array.ndim == 2 and array.numblocks[1] > 1 else array
+
+
+def _is_frame(array):
+    """Return whether an argument is a dask dataframe or series."""
+    return is_dask(array) and hasattr(array, "to_dask_array")
 
 
 def _aligned(name, array, X):
@@ -223,13 +293,14 @@ def _run(working_memory, function, *arguments):
         return function(*arguments)
 
 
-def _on_chunk(function, X, y, sample_weight, formulation, *arguments):
+def _on_chunk(function, X, y, sample_weight, absent, own, formulation, *arguments):
     X = check_array(X, accept_sparse="csr", input_name="X")
     design = make_design(X, formulation.layout.fit_intercept)
-    target = formulation.target.encode(y)
-    return function(
-        Objective(formulation, design, target, _weight(sample_weight, X)), *arguments
-    )
+    target, weight = formulation.target.encode(y), _weight(sample_weight, X)
+    if absent is not None:
+        weight = weight.copy()
+        weight[absent] = 0.0
+    return function(Objective(formulation, design, target, weight), *own, *arguments)
 
 
 def _weight(sample_weight, X):

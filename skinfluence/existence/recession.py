@@ -76,8 +76,11 @@ def may_lack_minimum(objective, correction, rows=None):
     Returns
     -------
     bool
-        False proves that `recession_direction` finds nothing.
+        False proves that F has a minimum.
     """
+    if objective.is_distributed:
+        movable = bool(unpenalised(objective).any())
+        return movable and bool(objective.largest(may_lack_minimum, correction))
     if not may_recede(objective):
         return False
     moved = objective.design.predict(correction) if rows is None else rows

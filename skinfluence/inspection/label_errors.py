@@ -161,22 +161,31 @@ def rank_label_errors(
     check_option("method", method, METHODS)
     pandas = import_pandas("as_frame=True") if as_frame else None
     problem = problem_of(estimator, composites=True)
-    problem.refuse_dask("rank_label_errors")
+    if as_frame:
+        problem.refuse_dask("rank_label_errors with as_frame=True")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     proposed = None
     if problem.has_parts:
         scores, proposed = problem.suspicions(strategy, method, refine, as_frame, **options)
     elif strategy == "self_influence":
         problem = problem_of(estimator, "self_influence", "rank_label_errors")
-        scores = -problem.self_influence(**options)
+        scores = -np.asarray(problem.self_influence(**options))
         raw = _raw_predictions(problem) if as_frame else None
     else:
         left_out = None
         if strategy != "loss":
             problem = problem_of(estimator, "leave_out_predict", "rank_label_errors")
-            left_out = problem.raw_without(None, None, method, refine, **options, verbose=0)
-        raw = _raw_predictions(problem, left_out)
-        scores = _loss_scores(problem, strategy, raw)
+        relabel = strategy == "relabel" and problem.is_classifier
+        lazy = problem.objective.is_distributed
+        if strategy != "loss":
+            removal = (None, None, method, refine)
+            without = problem.lazy_raw_predictions if lazy else problem.raw_without
+            left_out = without(*removal, **options, verbose=0)
+        if lazy:
+            scores = problem.values_of_rows(_loss_scores, left_out, relabel)
+        else:
+            raw = _raw_predictions(problem, left_out)
+            scores = _loss_scores(problem.objective, raw, relabel)
     indices = np.argsort(-scores, kind="stable")
     if pandas is None:
         return (indices, scores) if return_scores else indices
@@ -196,12 +205,11 @@ def _raw_predictions(problem, left_out=None):
     return raw if left_out is None else np.where(np.isnan(left_out), raw, left_out)
 
 
-def _loss_scores(problem, strategy, raw):
-    """Return the losses or relabel scores of the training samples, (n,)."""
-    objective = problem.objective
+def _loss_scores(objective, raw, relabel):
+    """Return the losses of an objective's rows, or their relabel scores, (n,)."""
     formulation = objective.formulation
     loss = formulation.loss.loss(objective.target, raw)
-    if strategy == "relabel" and problem.is_classifier:
+    if relabel:
         loss -= _best_other_loss(formulation, objective.target, raw)
     return loss
 

@@ -128,7 +128,8 @@ class DiagnosticsMixin(HasProblem):
         Returns
         -------
         summary : Bunch or DataFrame
-            The measures above in this order, each with shape (n,), or (G,) for G groups. If
+            The measures above in this order, each with shape (n,), or (G,) for G groups. They
+            are lazy dask arrays if the training samples are dask arrays. If
             no model exists without a sample or group, its measures are NaN, with an
             `InfluenceWarning`.
 
@@ -199,7 +200,8 @@ class DiagnosticsMixin(HasProblem):
         dfbetas : ndarray of shape (n, p), or (G, p) for G groups
             Laid out as `params_`. If no model exists without a sample or group, its row is
             NaN, with an `InfluenceWarning`. Parameters that have no value because classes are
-            separated are also NaN.
+            separated are also NaN. It is a lazy dask array if the training samples are dask
+            arrays.
 
         References
         ----------

@@ -123,7 +123,7 @@ class GradientMixin(HasProblem):
         Returns
         -------
         solution : ndarray of shape (k, p)
-            Laid out as `params_`.
+            Laid out as `params_`. It is a lazy dask array if V is a dask array.
 
         Examples
         --------

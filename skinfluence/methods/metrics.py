@@ -114,7 +114,9 @@ class MetricMixin(HasProblem):
         score : ndarray of shape (G,) or dict of such arrays
             Score without each group, in the metric's units; higher is better for
             scikit-learn's scorers. Several scorers return a dict. If no model exists without
-            a group, the score is NaN, and an `InfluenceWarning` names the group.
+            a group, the score is NaN, and an `InfluenceWarning` names the group. The arrays
+            are lazy dask arrays if the training samples are dask arrays and no groups are
+            given.
 
         Raises
         ------

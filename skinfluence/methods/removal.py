@@ -104,7 +104,8 @@ class RemovalMixin(HasProblem):
         n_jobs : int, default=None
             Number of joblib threads, which process groups in batches.
         verbose : int, default=0
-            Verbosity level for joblib's progress messages.
+            Verbosity level for joblib's progress messages. If it is positive,
+            method="exact" says its cost before it starts.
         dtype : numpy dtype, default=None
             The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (G, p), default=None
@@ -116,7 +117,8 @@ class RemovalMixin(HasProblem):
             Parameters without each group, laid out as `params_`. If no model exists without
             a group, its row is NaN, and an `InfluenceWarning` names the group. If no optimum
             exists with all rows, parameters without a value are NaN; for softmax all
-            parameters are.
+            parameters are. It is a lazy dask array if the training samples are dask arrays
+            and `groups` is None.
         bound : ndarray of shape (G,)
             Bound on the error in the 2-norm. Returned only if `return_bound`.
 
@@ -184,7 +186,8 @@ class RemovalMixin(HasProblem):
         n_jobs : int, default=None
             Number of joblib threads, which process groups in batches.
         verbose : int, default=0
-            Verbosity level for joblib's progress messages.
+            Verbosity level for joblib's progress messages. If it is positive,
+            method="exact" says its cost before it starts.
         dtype : numpy dtype, default=None
             The result's dtype, float64 by default. Computations use float64.
         out : ndarray of shape (q, G), default=None
@@ -193,7 +196,8 @@ class RemovalMixin(HasProblem):
         Returns
         -------
         loss : ndarray of shape (q, G)
-            Loss at each query without each group.
+            Loss at each query without each group. It is a lazy dask array if the training
+            samples are dask arrays and `groups` is None, or if the queries are, too.
 
         Examples
         --------
@@ -259,7 +263,8 @@ default="predict"
         Returns
         -------
         prediction : ndarray of shape (n,) or (n, n_responses)
-            The response, in the response method's format.
+            The response, in the response method's format. It is a lazy dask array if the
+            training samples are dask arrays.
 
         Examples
         --------

@@ -54,6 +54,8 @@ class Objective:
 
     #: Whether solvers can only get sums over the rows.
     is_distributed = False
+    #: Whether all rows of the fit are here, and not a part of them.
+    has_all_rows = True
 
     def __getstate__(self):
         # Cached values follow from the fields, so pickles leave them out.
@@ -331,6 +333,10 @@ class Objective:
         # Other values that depend on the rows are dropped, because no solve needs them.
         form = replace(self.formulation, penalty=self.penalty, minimum_norm=None)
         return replace(self, formulation=form, scales=None).take(slice(0, 0))
+
+    def among_all(self, rows):
+        """Return the indices among all rows of the fit of rows, padded by -1."""
+        return rows
 
     def without(self, rows):
         """Return this objective with weight zero for some rows."""

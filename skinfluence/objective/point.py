@@ -258,8 +258,17 @@ class Point:
     def total(self, function, *arguments):
         """Return function(point, *arguments), an array that is a sum over the rows.
 
-        Use this and `per_row` for computations on all rows, because they may be distributed.
+        Use this, `largest`, `collect` and `per_row` for computations on all rows, because they
+        may be distributed.
         """
+        return function(self, *arguments)
+
+    def largest(self, function, *arguments):
+        """Return function(point, *arguments), a number that is a maximum over the rows."""
+        return function(self, *arguments)
+
+    def collect(self, function, *arguments):
+        """Return function(point, *arguments), a short array about some of the rows."""
         return function(self, *arguments)
 
     def per_row(self, function, *arguments):

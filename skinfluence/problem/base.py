@@ -14,7 +14,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import l1_support
+from skinfluence import distributed, l1_support
 from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
@@ -156,7 +156,10 @@ class ProblemBase(SampleChecks, Doubts):
     @property
     def training_target(self):
         """The training targets as they were given to `fit`."""
-        return self.decode(self.objective.target)
+        objective = self.objective
+        if objective.is_distributed:
+            return distributed.in_memory(objective.samples.y)[0]
+        return self.decode(objective.target)
 
     @property
     def n_rows(self):
@@ -339,7 +342,7 @@ class ProblemBase(SampleChecks, Doubts):
 
     def warn_of_counts(self, objective):
         """Warn if samples without weight count for "balanced" class weights."""
-        balance = getattr(objective, "balance", None)
+        balance = None if objective.is_distributed else getattr(objective, "balance", None)
         factor = None if balance is None else balance.per_weight(objective.unit_weight)
         lost = 0 if factor is None else np.isnan(factor).sum()
         if lost:

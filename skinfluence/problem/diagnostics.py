@@ -6,8 +6,9 @@ from sklearn.utils import Bunch
 from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, import_pandas, prepare_out
-from skinfluence.exceptions import warn
+from skinfluence.covariance import covariance_factor, sandwich
 from skinfluence.groups import Groups
+from skinfluence.problem.lazy import LazyDiagnostics, check_dispersion, warn_of_perfect_fits
 from skinfluence.products import add_gram, fill_lower
 from skinfluence.solvers import get_solver
 
@@ -17,14 +18,18 @@ __all__ = ["DiagnosticsAnswers", "warn_of_perfect_fits"]
 KINDS = ("infinitesimal_jackknife", "jackknife", "hessian")
 
 
-class DiagnosticsAnswers:
+class DiagnosticsAnswers(LazyDiagnostics):
     """Case diagnostics and covariances, see `methods.diagnostics`."""
 
     def influence_summary(
         self, *, groups=None, as_frame=False, hessian_solver="auto", n_jobs=None
     ):
-        self.refuse_dask("influence_summary", groups)
+        if groups is not None or as_frame:
+            name = "groups" if groups is not None else "as_frame=True"
+            self.refuse_dask(f"influence_summary with {name}", groups)
         self.check_curved(lacks="leverage")
+        if self.objective.is_distributed:
+            return Bunch(**self.lazy_summary(hessian_solver))
         pandas = import_pandas("as_frame=True") if as_frame else None
         if groups is None:
             columns = self.summarise_rows(hessian_solver, n_jobs)
@@ -41,7 +46,7 @@ class DiagnosticsAnswers:
         measures = self.measure(state, hessian_solver, n_jobs)
         self.refine_losses(measures, state, hessian_solver, n_jobs)
         own = influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
-        return self.columns_of(measures, own, n_jobs)
+        return measures.columns(own, n_jobs=n_jobs)
 
     def refine_losses(self, measures, state, hessian_solver, n_jobs):
         """Replace losses of rows for which a Newton step may not be accurate."""
@@ -55,21 +60,6 @@ class DiagnosticsAnswers:
             measures.refine_loss(doubtful[indices], theta)
 
         self.remove_groups(base, groups, "newton", refine, None, n_jobs, 0)
-
-    @staticmethod
-    def columns_of(measures, self_influence, n_jobs):
-        """Return the columns of `influence_summary` for single samples."""
-        return {
-            "leverage": measures.leverage.sum(axis=1),
-            "self_influence": self_influence,
-            "cooks_distance": measures.cooks_distance(),
-            "dffits": measures.dffits(),
-            "covratio": measures.covratio(n_jobs=n_jobs),
-            "studentized_residual": measures.studentized_residual(),
-            "standardized_residual": measures.standardized_residual(),
-            "leave_out_loss": measures.loss,
-            "newton_decrement": measures.newton_decrement(),
-        }
 
     def summarise_groups(self, groups, hessian_solver, n_jobs):
         """Return the columns of `influence_summary` for groups, and their names."""
@@ -110,28 +100,26 @@ class DiagnosticsAnswers:
     def dfbetas(
         self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
     ):
-        self.refuse_dask("dfbetas", groups)
+        if groups is not None:
+            self.refuse_dask("dfbetas with groups", groups)
         state = self.influence_state(hessian_solver)
         layout = state.layout
+        if state.point.objective.is_distributed:
+            return self.lazy_dfbetas(state, hessian_solver, self.lazy_dtype(dtype, out))
         out = prepare_out(out, (len(self.groups_for(groups)), layout.size), dtype)
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
         scale = np.sqrt(layout.to_public(scale))
 
         def write(indices, d):
-            # Coefficients that the penalty keeps at 0 do not move and have no standard error.
-            moves = -layout.to_public(d)
-            out[indices] = np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
+            out[indices] = diagnostics.scaled_moves(d, scale, layout)
 
         if groups is None:
             measures = self.measure(state, hessian_solver, n_jobs, write)
         else:
             measures, _ = self.measure_groups(state, groups, hessian_solver, n_jobs, write)
-        deleted = np.sqrt(measures.deleted_dispersion)[:, :, None]
+        deleted = measures.deleted_dispersion
         for rows in row_blocks(len(out), 4 * 8 * layout.size):
-            part = np.broadcast_to(deleted[rows], (*deleted[rows].shape[:2], layout.n_columns))
-            part = layout.to_public(part)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                out[rows] = np.where(part > 0, out[rows] / part, np.nan)
+            out[rows] = diagnostics.divide_by_deleted(out[rows], deleted[rows], layout)
         out[:, self.lost_params] = np.nan
         return out
 
@@ -167,10 +155,10 @@ class DiagnosticsAnswers:
         if kind == "hessian":
             return self.hessian_covariance(state, n_jobs)
         if distributed.is_distributed(state.point):
-            return distributed.sandwich(state.point, state.factor)
+            return distributed.sandwich(self.lazy_base(state, hessian_solver))
         groups = self.groups_for(groups)
         groups.partition()
-        return diagnostics.sandwich(state.point, state.factor, groups, n_jobs=n_jobs)
+        return sandwich(state.point, state.factor, groups, n_jobs=n_jobs)
 
     def measure(self, state, hessian_solver, n_jobs, write=None):
         """Return the `RemovalMeasures`; `write(indices, d)` gets each block's changes."""
@@ -178,8 +166,9 @@ class DiagnosticsAnswers:
         solver = get_solver(hessian_solver, objective)
         base = removal.Base.at(state.point, state.factor, solver)
         shares = diagnostics.curvature_shares(state.point, state.factor, n_jobs=n_jobs)
-        _check_dispersion(state.point, shares[0], n_deleted=1)
-        measures = diagnostics.RemovalMeasures(base, *shares)
+        sums = diagnostics.DispersionSums.of(state.point, shares[0])
+        check_dispersion(state.point, sums, n_deleted=1)
+        measures = diagnostics.RemovalMeasures(base, *shares, sums)
 
         def emit(indices, _rows, theta):
             d = measures.add(indices, theta)
@@ -194,7 +183,7 @@ class DiagnosticsAnswers:
     def measure_groups(self, state, groups, hessian_solver, n_jobs, write=None):
         """Return (measures, groups); `write(indices, d)` gets each block's changes."""
         leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
-        _check_dispersion(state.point, leverage)
+        check_dispersion(state.point, diagnostics.DispersionSums.of(state.point, leverage))
         base, groups = self.start_removal(groups, None, "newton", hessian_solver)
         measures = diagnostics.GroupMeasures(base, leverage, len(groups))
 
@@ -218,9 +207,9 @@ class DiagnosticsAnswers:
         )
         if point.objective.formulation.loss.has_dispersion:
             leverage = diagnostics.leverages(point, factor, n_jobs=n_jobs)
-            _check_dispersion(point, leverage)
+            check_dispersion(point, diagnostics.DispersionSums.of(point, leverage))
             phi = diagnostics.dispersion(point, leverage)
-            root = diagnostics.covariance_factor(phi, layout)
+            root = covariance_factor(phi, layout)
             covariance *= root[:, None] * root
         return covariance
 
@@ -241,27 +230,3 @@ class DiagnosticsAnswers:
 
         self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0, reduce=add)
         return fill_lower(covariance)
-
-
-def warn_of_perfect_fits(dispersion, kind, names):
-    """Warn if the rows that stay have a dispersion (m, K) of 0."""
-    perfect = np.flatnonzero((dispersion == 0).any(axis=1))
-    if perfect.size:
-        warn(
-            f"Without {perfect.size} of {len(dispersion)} {kind} the others are "
-            f"fitted with a dispersion of 0: {[names[i] for i in perfect[:5]]}. What is in "
-            "units of it is NaN."
-        )
-
-
-def _check_dispersion(point, leverage, n_deleted=0):
-    """Warn if no degree of freedom is left to estimate a dispersion."""
-    if not point.objective.formulation.loss.has_dispersion:
-        return
-    if not diagnostics.degrees_of_freedom(point, leverage, n_deleted).all():
-        left = diagnostics.degrees_of_freedom(point, leverage).min()
-        warn(
-            f"The fit leaves {left:.3g} degrees of freedom, the number of samples less the "
-            "effective number of parameters: there is no dispersion to estimate, and what is "
-            "in units of it is NaN. Strengthen the penalty or use fewer features.",
-        )

@@ -1,5 +1,8 @@
 """Chapter A: the fit's derivatives in a training sample's weight."""
 
+from functools import partial
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils import check_array
 
@@ -37,14 +40,18 @@ class InfluenceAnswers(RankedSamples):
         return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
 
     def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
-        self.refuse_dask("solve_hessian", V)
         state = self.state(hessian_solver)
-        layout = state.layout
-        V = check_array(V, dtype=np.float64, input_name="V")
-        if V.shape[1] != layout.size:
+        layout, lazy = state.layout, distributed.is_dask(V)
+        if not lazy:
+            V = check_array(V, dtype=np.float64, input_name="V")
+        if V.shape[1:] != (layout.size,):
             raise ValueError(
-                f"V has {V.shape[1]} columns, but the model has {layout.size} parameters."
+                f"V has shape {V.shape}, but must be (k, {layout.size}), because the model "
+                f"has {layout.size} parameters."
             )
+        if lazy:
+            dtype = self.lazy_dtype(dtype, out)
+            return distributed.solve_hessian(state.factor, V, layout, dtype=dtype)
         out = prepare_out(out, V.shape, dtype)
         return influence.write_solutions(state.factor, V, layout, out, n_jobs=n_jobs)
 
@@ -225,6 +232,10 @@ class InfluenceAnswers(RankedSamples):
         else:
             query = self.check_query(X, y)
         if distributed.is_distributed(state.point, query):
+            gradient = None
+            if y is None:  # a function without the data
+                method = self.response_method("auto")
+                gradient = partial(self.on(None).prediction_gradient, method)
             return distributed.most_influential(
                 state.point,
                 state.factor,
@@ -232,7 +243,7 @@ class InfluenceAnswers(RankedSamples):
                 k,
                 order,
                 average=average,
-                of_predictions=y is None,
+                gradient=gradient,
             )
         if average:
             V = query.sum()[None] / len(query)
@@ -394,7 +405,7 @@ def _n_solves(X, average):
     if average:
         return 1
     shape = getattr(X, "shape", ())
-    return shape[0] if shape else None
+    return shape[0] if shape and isinstance(shape[0], Integral) else None
 
 
 def _jacobian(jacobian, design, theta):

@@ -6,6 +6,7 @@ use any attribute, so they get a copy of the fitted estimator with the moved par
 """
 
 from collections.abc import Mapping
+from copy import copy
 
 import numpy as np
 from sklearn.metrics import accuracy_score, check_scoring, make_scorer
@@ -57,6 +58,12 @@ class Metric:
             one is None or isinstance(one, str) or type(one) is _OF_RESPONSES for one in listed
         )
         self.names = list(self.of_model(model))
+
+    def with_problem(self, problem):
+        """Return this metric with another problem for the same model."""
+        other = copy(self)
+        other.problem = problem
+        return other
 
     def of_model(self, model):
         """Return a model's scores, a dict; a single score has the name None."""
@@ -162,10 +169,13 @@ class MetricAnswers:
         n_jobs=None,
         verbose=0,
     ):
-        self.refuse_dask("leave_out_metric", X, y, sample_weight)
+        self.refuse_dask("leave_out_metric", X, y, sample_weight, training=False)
         check_refine(refine, method)
         groups = self.groups_for(groups, cv)
         metric = Metric(self, X, y, scoring, sample_weight)
+        if self.objective.is_distributed and groups.members is None:
+            base, _ = self.start_removal(groups, None, method, hessian_solver)
+            return self.lazy_scores(metric, X, base, method, refine, n_jobs, verbose)
         return self.scores_without(
             metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
         ).result

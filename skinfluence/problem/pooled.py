@@ -1,11 +1,12 @@
 """An estimator that returns precomputed predictions, for scikit-learn's scorers."""
 
+from copy import copy
 from functools import partial
 
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-__all__ = ["pooled_predictions"]
+__all__ = ["pooled_predictions", "respond_to"]
 
 
 def pooled_predictions(problem, raw_prediction):
@@ -38,6 +39,13 @@ def pooled_predictions(problem, raw_prediction):
     pooled.check_ = problem.responses.check
     pooled.raw_prediction_ = raw_prediction
     return pooled
+
+
+def respond_to(raw_prediction, pooled, response_method):
+    """Return a response of `pooled_predictions` for other raw predictions."""
+    pooled = copy(pooled)
+    pooled.raw_prediction_ = raw_prediction
+    return getattr(pooled, response_method)(None)
 
 
 class _Pooled(BaseEstimator):

@@ -3,17 +3,18 @@
 import numpy as np
 from sklearn.metrics import check_scoring
 
-from skinfluence import existence, removal
+from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_option, check_refine, prepare_out
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.problem.kinds import kind_of, no_bound
+from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.pooled import pooled_predictions
 from skinfluence.solvers import get_solver
 
 __all__ = ["RemovalAnswers", "check_no_bound", "lost_params", "optimum_of"]
 
 
-class RemovalAnswers:
+class RemovalAnswers(LazyRemoval):
     """Leave-one-out and group removal, see `methods.removal`."""
 
     def leave_out_params(
@@ -30,8 +31,12 @@ class RemovalAnswers:
         dtype=None,
         out=None,
     ):
-        self.refuse_dask("leave_out_params")
+        if return_bound:
+            self.refuse_dask("leave_out_params with return_bound=True")
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        if base.point.objective.is_distributed and groups.members is None:
+            dtype = self.lazy_dtype(dtype, out)
+            return self.lazy_params(base, method, refine, n_jobs, verbose, dtype)
         layout = base.point.objective.formulation.layout
         out = prepare_out(out, (len(groups), layout.size), dtype)
         bound = np.full(len(groups), np.nan)
@@ -65,7 +70,13 @@ class RemovalAnswers:
         dtype=None,
         out=None,
     ):
-        self.refuse_dask("leave_out_loss", X, y)
+        if not self.objective.is_distributed:
+            self.refuse_dask("leave_out_loss", X, y)
+        else:
+            base, groups = self.start_removal(groups, cv, method, hessian_solver)
+            return self.lazy_losses(
+                X, y, base, groups, method, refine, n_jobs, verbose, dtype, out
+            )
         formulation = self.objective.formulation
         design, target = self.check_samples(formulation, X, y)
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
@@ -93,8 +104,13 @@ class RemovalAnswers:
         n_jobs=None,
         verbose=0,
     ):
-        self.refuse_dask("leave_out_predict")
         self.check_left_out_response(response_method)
+        if self.objective.is_distributed:
+            base, groups = self.start_removal(groups, cv, method, hessian_solver)
+            raw, lost = self.lazy_raw_without(base, groups, method, refine, n_jobs, verbose)
+            if response_method == "predict":
+                self.check_labelled(lost)
+            return self.lazy_respond(raw, response_method)
         raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
         return self.respond(raw, response_method)
 
@@ -109,7 +125,7 @@ class RemovalAnswers:
     def respond(self, raw, response_method):
         """Return a response from raw predictions (m, K), NaN if there is no model."""
         if response_method == "predict":
-            self.check_labelled(raw)
+            self.check_labelled(np.flatnonzero(np.isnan(raw).any(axis=1)))
         return getattr(self.pooled(raw), response_method)(None)
 
     def leave_out_score(
@@ -125,7 +141,8 @@ class RemovalAnswers:
         n_jobs=None,
         verbose=0,
     ):
-        self.refuse_dask("leave_out_score", sample_weight)
+        if distributed.is_dask(sample_weight):
+            (sample_weight,) = distributed.in_memory(sample_weight)
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
         return self.score_raw(raw, scoring, metadata)
@@ -135,7 +152,10 @@ class RemovalAnswers:
         check_option("method", method, removal.METHODS)
         objective = self.objective
         groups = self.groups_for(groups, cv)
-        groups.check_leaves_weight(objective.sample_weight)
+        if not objective.is_distributed:
+            groups.check_leaves_weight(objective.sample_weight)
+        elif groups.sizes().max(initial=0) >= objective.n_weighted:
+            groups.check_leaves_weight(objective.samples.weights())
         return self.start_base(method, hessian_solver), groups
 
     def start_base(self, method, hessian_solver):
@@ -187,6 +207,8 @@ class RemovalAnswers:
                 "as it is from the optimum. Scale the features, or strengthen the penalty.",
             )
         with self.naming_directions():
+            if point.objective.is_distributed:
+                return distributed.DistributedBase.at(point, factor, solver)
             return removal.Base.at(point, factor, solver)
 
     def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
@@ -266,6 +288,9 @@ class RemovalAnswers:
 
     def raw_without(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
         """Return each training sample's raw prediction without its group, (n, K)."""
+        if self.objective.is_distributed:
+            arguments = groups, cv, method, refine, hessian_solver, n_jobs, verbose
+            return np.asarray(self.lazy_raw_predictions(*arguments))
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
         groups.partition()
         design = base.point.objective.design
@@ -291,7 +316,8 @@ class RemovalAnswers:
 
     def score_raw(self, raw, scoring, metadata):
         """Return the score for the training samples' raw predictions (n, K)."""
-        self.check_labelled(raw, scored=True)
+        missing = np.flatnonzero(np.isnan(raw).any(axis=1))
+        self.check_labelled(missing, scored=True)
         objective = self.objective
         pooled = self.pooled(raw)
         y = self.training_target
@@ -303,7 +329,6 @@ class RemovalAnswers:
             scorer = check_scoring(pooled, scoring=scoring)
             return float(scorer(pooled, objective.design.X, y, **metadata))
         except ValueError as error:
-            missing = np.flatnonzero(np.isnan(raw).any(axis=1))
             if not missing.size:
                 raise
             raise ValueError(
@@ -312,9 +337,8 @@ class RemovalAnswers:
                 "they are NaN."
             ) from error
 
-    def check_labelled(self, raw, *, scored=False):
-        """Raise if a classifier has no label for a sample: NaN would become a class."""
-        missing = np.flatnonzero(np.isnan(raw).any(axis=1))
+    def check_labelled(self, missing, *, scored=False):
+        """Raise if a classifier has no model for some samples: NaN would become a class."""
         if not missing.size or not self.is_classifier:
             return
         response = "response_method='decision_function'"

@@ -51,13 +51,14 @@ class SampleChecks:
 
     def groups_for(self, groups, cv=None):
         """Return the `Groups` of training rows that the arguments select."""
-        return resolve_groups(
-            groups,
-            cv,
-            X=self.objective.design.X,
-            y=self.training_target,
-            classifier=self.is_classifier,
-        )
+        X, y = self.objective.design.X, None
+        if self.objective.is_distributed:  # splitters take the number of rows from X
+            X = np.broadcast_to(0.0, (self.n_rows, 1))
+            if distributed.is_dask(groups):
+                (groups,) = distributed.in_memory(groups)
+        if cv is not None or not self.objective.is_distributed:
+            y = self.training_target
+        return resolve_groups(groups, cv, X=X, y=y, classifier=self.is_classifier)
 
     def check_X(self, formulation, X, training=False):
         """Return the design for samples that scikit-learn's own checks accept."""
@@ -101,8 +102,9 @@ class SampleChecks:
     def dask_samples(self, formulation, X, y, sample_weight=None):
         """Return labelled samples in dask arrays, whose chunks are checked when read."""
         self.parameters.check_takes_dask(self.estimator, formulation)
-        samples = distributed.Samples.of(self.transform(X), y, sample_weight)
-        self.validate_X(np.zeros((1, samples.X.shape[1])))  # the number of features
+        X = self.transform(X)
+        samples = distributed.Samples.of(X, y, sample_weight)
+        self.validate_X(distributed.example_row(X))  # the number of features, and their names
         return samples
 
     def dask_queries(self, formulation, X, y):

@@ -57,12 +57,20 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
 
 def weight_growth(base, objective):
     """Return the factor by which rounding grows, because an objective has larger weights."""
+    if objective.is_distributed:  # only "balanced" class weights grow, and by little
+        return 1.0
     before, after = base.point.objective.row_weight.max(), objective.row_weight.max()
     return max(1.0, float(np.sqrt(after / before))) if before > 0 else 1.0
 
 
 def _lacks_minimum(objective, polished):
-    """Return whether F falls forever from the result, as it does for separated classes."""
+    """Return whether F falls forever from the result, as it does for separated classes.
+
+    If the rows are distributed, a last step that is long counts as proof, because at a minimum
+    steps end.
+    """
+    if objective.is_distributed:
+        return existence.may_lack_minimum(objective, polished.correction)
     if not existence.may_recede(objective):
         return False
     if not existence.may_lack_minimum(objective, polished.correction):

@@ -1,13 +1,27 @@
 """The loop over all groups: stacks that fit into memory, threads, failed groups."""
 
+import sys
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
+from joblib import effective_n_jobs
 
 from skinfluence import existence
 from skinfluence.blocks import row_blocks, run_blocks
 
-__all__ = ["Outcome", "groups_without_optimum", "leave_out", "needs_every_class"]
+__all__ = [
+    "Outcome",
+    "groups_without_optimum",
+    "leave_out",
+    "needs_every_class",
+    "stack_bytes",
+]
+
+
+# Number of groups in the trial that forecasts the cost of exact removal, and how many times
+# as many groups are worth one.
+_TRIAL, _WORTH_A_TRIAL = 128, 8
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,8 @@ def leave_out(
             return emit(indices, rows, theta)
 
         stacks = _stacks(base, groups, chosen, n_jobs)
+        if verbose and method == "exact" and len(chosen):
+            print(_forecast(base, groups, stacks, n_jobs), file=sys.stderr)
         run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose, reduce=reduce)
 
     for group in np.flatnonzero(impossible)[:, None]:
@@ -133,6 +149,27 @@ def leave_out(
         order = np.argsort(-decrements[possible], kind="stable")
         run(np.sort(possible[order[: int(np.ceil(refine * len(possible)))]]), "exact")
     return Outcome(empty, np.flatnonzero(~solved), undetermined, separated)
+
+
+def _forecast(base, groups, stacks, n_jobs):
+    """Return a sentence about the cost of exact removal, from a trial with a few groups.
+
+    A trial is made if it costs little of the whole, and if the base keeps no account of
+    removals.
+    """
+    count = sum(map(len, stacks))
+    told = (
+        f"method='exact': {count} removals from {groups.n_rows} rows in {len(stacks)} stacks"
+    )
+    counts = hasattr(base, "refitted") or hasattr(base, "changed")
+    if count < _WORTH_A_TRIAL * _TRIAL or counts:
+        return f"{told}."
+    largest = max(stacks, key=len)
+    rows = groups.padded(largest[:: -(-len(largest) // _TRIAL)])
+    start = perf_counter()
+    base.remove(rows, "exact")
+    seconds = (perf_counter() - start) * count / len(rows) / effective_n_jobs(n_jobs)
+    return f"{told}, about {seconds:.2g} s by a trial with {len(rows)} of them."
 
 
 def _stacks(base, groups, chosen, n_jobs):
@@ -152,12 +189,19 @@ def _stacks(base, groups, chosen, n_jobs):
         if a > D:
             stacks += [order[i : i + 1] for i in range(start, stop)]
         else:
-            # x, Z, the copies in a solve, C, M and I + M C, and a few as large as theta.
-            row_bytes = 8 * (K * D * (4 * a * outputs + 12) + 4 * (a * outputs) ** 2)
-            blocks = row_blocks(stop - start, row_bytes, n_jobs=n_jobs)
+            blocks = row_blocks(stop - start, stack_bytes(a, K, D, outputs), n_jobs=n_jobs)
             stacks += [order[start + b.start : start + b.stop] for b in blocks]
         start = stop
     return stacks
+
+
+def stack_bytes(a, K, D, outputs):
+    """Return the bytes that a group of a rows takes in a stack.
+
+    These are x, Z, the copies in a solve, C, M and I + M C, and a few as large as theta, for
+    `outputs` coupled outputs.
+    """
+    return 8 * (K * D * (4 * a * outputs + 12) + 4 * (a * outputs) ** 2)
 
 
 def needs_every_class(objective):
@@ -174,7 +218,7 @@ def needs_every_class(objective):
 
 def groups_without_optimum(objective, groups):
     """Return (group, class) if a class loses its last rows, so that F has no minimum."""
-    if not needs_every_class(objective):
+    if objective.is_distributed or not needs_every_class(objective):
         return []
     encoder = objective.formulation.target
     codes, labels = encoder.class_codes(objective.target), encoder.classes.tolist()

@@ -19,7 +19,7 @@ from skinfluence.removal.alone import refit
 from skinfluence.removal.exact import refine_stack, refit_stack
 from skinfluence.removal.stack import Stack
 
-__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "first_order_pull", "remove"]
+__all__ = ["ACCURATE", "METHODS", "ONE_STEP", "first_order_pull", "first_steps", "remove"]
 
 #: Accuracies that users can choose.
 METHODS = ("influence", "newton", "exact")
@@ -65,28 +65,59 @@ def remove(base, rows, method):
         theta, converged = refit_stack(Stack(base, rows))
     else:
         stack = Stack(base, rows)
-        theta, decrement = stack.newton(exact=method == ONE_STEP)
-        # If rows own nearly all the curvature along a direction, the update divides by
-        # rounding error; factorise the reduced Hessian instead.
-        alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
+        theta, decrement, alone, suspects = first_steps(stack, method)
         theta[alone], decrement[alone], converged[alone] = _each_alone(
             base, rows[alone], method
         )
-        if method == "newton":
-            converged &= _refine(stack, theta, decrement, alone)
+        if len(suspects):
+            tol = _tolerances(stack)[1]
+            converged[suspects] = refine_stack(stack, theta, decrement, suspects, tol)
     return theta, decrement, converged
 
 
-def _refine(stack, theta, decrement, done):
-    """Make Newton steps (b, K, D) accurate, in place; return the successful ones, (b,) bool.
+def first_steps(stack, method):
+    """Return the Newton steps of a stack, which take no pass over the rows that stay.
 
-    Groups whose indices are in `done` are skipped.
+    Parameters
+    ----------
+    stack : Stack
+        The groups.
+    method : {"one-step", "newton"}
+        Accuracy.
+
+    Returns
+    -------
+    theta : ndarray of shape (b, K, D)
+        Parameters without each group.
+    decrement : ndarray of shape (b,)
+        Newton decrement before the step.
+    alone : ndarray
+        Indices of groups without a result. They own nearly all the curvature along a
+        direction, so the update divides by rounding error, and the reduced Hessian is to be
+        factorised.
+    suspects : ndarray
+        Indices of groups whose step may not be accurate; none for "one-step".
     """
-    converged = np.ones(len(stack), dtype=bool)
+    theta, decrement = stack.newton(exact=method == ONE_STEP)
+    alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
+    suspects = np.zeros(0, dtype=np.intp)
+    if method != ONE_STEP:
+        suspects = np.flatnonzero(_may_be_inaccurate(stack, theta, decrement))
+    return theta, decrement, alone, suspects
+
+
+def _tolerances(stack):
+    """Return the largest error of an accurate step, and the error to reach otherwise."""
+    if stack.base.point.objective.formulation.loss.constant_curvature:
+        return _EXACT, _EXACT  # if only the penalty changes, a step or two are enough
+    return ACCURATE, _REFINED
+
+
+def _may_be_inaccurate(stack, theta, decrement):
+    """Return whether one Newton step may not be accurate for each group, (b,) bool."""
     loss = stack.base.point.objective.formulation.loss
     if loss.constant_curvature and stack.moved_penalty is None:
-        return converged
-    finite = np.isfinite(theta).all(axis=(1, 2))
+        return np.zeros(len(stack), dtype=bool)
     bounds = stack.base.step_error
     error = np.zeros(len(stack))
     if stack.scale_ratio is not None:
@@ -94,17 +125,15 @@ def _refine(stack, theta, decrement, done):
         error += np.abs(stack.scale_ratio - 1.0).max(axis=1)
     if stack.class_growth is not None:  # likewise, it uses the curvature at the old weights
         error += np.abs(stack.class_growth).max(axis=(1, 2))
-    # If only the penalty changes, a step or two are enough.
-    accurate, refined = (_EXACT, _EXACT) if loss.constant_curvature else (ACCURATE, _REFINED)
+    accurate = _tolerances(stack)[0]
     by_leverage = bounds.bound(decrement, 1.0 - 1.0 / stack.update.amplification())
-    suspects = np.setdiff1d(np.flatnonzero(finite & ~(error + by_leverage <= accurate)), done)
-    if bounds.rate and len(suspects):
+    suspects = ~(error + by_leverage <= accurate) & np.isfinite(theta).all(axis=(1, 2))
+    if bounds.rate and suspects.any():
+        rows = stack.base.point.objective.among_all(stack.rows[suspects])
         steps = theta[suspects] - stack.base.theta
-        found = bounds.estimate(steps, decrement[suspects], stack.rows[suspects])
-        suspects = suspects[~(error[suspects] + found <= accurate)]
-    if len(suspects):
-        converged[suspects] = refine_stack(stack, theta, decrement, suspects, refined)
-    return converged
+        found = bounds.estimate(steps, decrement[suspects], rows)
+        suspects[suspects] = ~(error[suspects] + found <= accurate)
+    return suspects
 
 
 def _first_order(base, rows):

@@ -124,15 +124,20 @@ def _is_near(point, factor, correction):
 
 def _effect_of_a_row(point, factor):
     """Return the median ||H^-1 v_i||_H over a sample of rows with v_i != 0."""
+    squares = point.collect(_squared_effects, factor)
+    squares = squares[squares > 0]
+    return float(np.sqrt(np.median(squares))) if len(squares) else 0.0
+
+
+def _squared_effects(point, factor):
+    """Return ||H^-1 v_i||_H^2 for a sample of rows."""
     # The sample is drawn by size, because the order of the rows must not matter.
     size = np.abs(point.rows.raw_gradient).sum(axis=1) * point.objective.sample_weight
     order = np.argsort(size, kind="stable")
     rows = order[:: 1 + len(order) // _ENOUGH_ROWS]
     V = point.rows.take(rows).toarray()
     V *= point.objective.sample_weight[rows, None, None]
-    squares = factor.quadratic(V)
-    squares = squares[squares > 0]
-    return float(np.sqrt(np.median(squares))) if len(squares) else 0.0
+    return factor.quadratic(V)
 
 
 def follow(point, factor, correction, tol):

@@ -18,7 +18,7 @@ The chance in this draw is smaller than the slack of (1): the estimate is 1 to 5
 error of accurate steps, the bound 4 to 500 times.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,18 +58,20 @@ class StepError:
         A step d does not move the raw prediction of row j by more than the root of this times
         ||d||_H.
         """
-        objective = self.point.objective
-        K, D = self.point.theta.shape
-        reach = np.zeros(objective.n_rows)
-        for rows in row_blocks(objective.n_rows, 8 * 6 * K * K * D):
-            counted = objective.sample_weight[rows] > 0
-            x = objective.design.take(rows).rows()[counted]
-            V = np.zeros((len(x), K, K, x.shape[1]))
-            V[:, range(K), range(K)] = x[:, None]
-            squares = self.factor.quadratic(V.reshape(-1, K, x.shape[1])).reshape(-1, K)
-            squares = squares.sum(axis=1) if objective.coupled else squares.max(axis=1)
-            reach[rows][counted] = squares
-        return reach
+        return np.asarray(self.point.per_row(_reach, self.factor))
+
+    @cached_property
+    def farthest(self):
+        """Root of the largest reach."""
+        return np.sqrt(self.reach.max(initial=0.0))
+
+    def without_rows(self):
+        """Return these errors with only the rows that stand for all."""
+        light = replace(self, point=self.point.without_rows(), factor=None)
+        if self.rate:
+            names = ("farthest", "witnesses", "witness_point")
+            vars(light).update({name: getattr(self, name) for name in names})
+        return light
 
     def bound(self, decrement, leverage):
         """Return (2) for each step.
@@ -90,10 +92,9 @@ class StepError:
             return np.zeros(len(decrement))
         if self.rate is None:
             return np.where(decrement > 0, np.inf, 0.0)
-        farthest = np.sqrt(self.reach.max(initial=0.0))
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             remaining = np.sqrt(np.maximum(1.0 - leverage, 0.0))
-            error = 0.5 * self.rate * farthest * decrement / remaining
+            error = 0.5 * self.rate * self.farthest * decrement / remaining
         return np.where(decrement > 0, error, 0.0)
 
     def estimate(self, steps, decrement, absent):
@@ -116,12 +117,13 @@ class StepError:
         if not self.rate:
             return self.bound(decrement, np.zeros(len(decrement)))
         rows, weight = self.witnesses
-        design = self.point.objective.design.take(rows)
+        point = self.witness_point
+        design = point.objective.design
         out = np.empty(len(steps))
         for block in row_blocks(len(steps), 8 * 4 * len(rows) * steps.shape[1]):
             moved = design.predict(steps[block])
             size = np.einsum("jbk,jbk->jb", moved, moved)
-            size *= np.einsum("jbk,jbk->jb", moved, self.point.curvature_product(moved, rows))
+            size *= np.einsum("jbk,jbk->jb", moved, point.curvature_product(moved))
             place = np.searchsorted(rows, absent[block]).clip(max=len(rows) - 1)
             step, leaving = np.nonzero(rows[place] == absent[block])
             size[place[step, leaving], step] = 0.0
@@ -132,7 +134,7 @@ class StepError:
     @cached_property
     def witnesses(self):
         """Rows that stand for all in `estimate`, (m,) in order, and how often each counts."""
-        largest = self.point.curvature_diagonal().max(axis=1) * self.reach**2
+        largest = np.asarray(self.point.per_row(_largest_curvature)) * self.reach**2
         order = np.argsort(-largest, kind="stable")
         first, others = order[:_ROWS], order[_ROWS:]
         total = np.cumsum(largest[others])
@@ -145,3 +147,29 @@ class StepError:
         weight = np.concatenate([np.ones(len(first)), weight])
         order = np.argsort(rows)
         return rows[order], weight[order]
+
+    @cached_property
+    def witness_point(self):
+        """The point with only these rows."""
+        return self.point.objective.take(self.witnesses[0]).at(self.point.theta)
+
+
+def _reach(point, factor):
+    """Return `StepError.reach` of the rows of a point."""
+    objective = point.objective
+    K, D = point.theta.shape
+    reach = np.zeros(objective.n_rows)
+    for rows in row_blocks(objective.n_rows, 8 * 6 * K * K * D):
+        counted = objective.sample_weight[rows] > 0
+        x = objective.design.take(rows).rows()[counted]
+        V = np.zeros((len(x), K, K, x.shape[1]))
+        V[:, range(K), range(K)] = x[:, None]
+        squares = factor.quadratic(V.reshape(-1, K, x.shape[1])).reshape(-1, K)
+        squares = squares.sum(axis=1) if objective.coupled else squares.max(axis=1)
+        reach[rows][counted] = squares
+    return reach
+
+
+def _largest_curvature(point):
+    """Return the largest entry of each row's curvature, (n,)."""
+    return point.curvature_diagonal().max(axis=1)

@@ -7,6 +7,8 @@ If B holds the eigenvectors of P v = mu H v, normalised so that B'HB = I and B'P
     (H - t P)^-1 = B diag(1 / (1 - t mu)) B'    for every t.
 """
 
+import copy
+
 import numpy as np
 from scipy import linalg
 
@@ -39,6 +41,11 @@ class PencilFactor(Factor):
                 # The scaled H has a unit diagonal, and B B' is its inverse.
                 self.rcond = min(self.rcond, 1.0 / (len(B) * np.sum(B**2)))
                 self.blocks.append((k, mu, B * scale[:, None]))
+
+    def without_rows(self):
+        light = copy.copy(self)
+        light.point = self.point.without_rows()
+        return light
 
     def solve(self, V, t=0.0):
         """Return (H - t P)^-1 V.

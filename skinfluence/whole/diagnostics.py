@@ -16,7 +16,7 @@ import numpy as np
 from skinfluence import diagnostics
 from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.problem.diagnostics import warn_of_perfect_fits
+from skinfluence.problem.lazy import warn_of_perfect_fits
 
 __all__ = ["WholeDiagnostics"]
 
@@ -35,7 +35,7 @@ class WholeDiagnostics:
         except UnsupportedEstimatorError as error:
             own = np.full(self.n_rows, np.nan)
             warn(f"influence_summary: self_influence is NaN. {error}")
-        columns = self.columns_of(last, own, n_jobs)
+        columns = last.columns(own, n_jobs=n_jobs)
         whole = self.measure_whole(state, self.resolve(None, None, "newton", None), n_jobs)
         return columns | {
             "cooks_distance": whole.cooks_distance(),

@@ -1,0 +1,396 @@
+"""Models without single rows, or without groups of rows, if the rows are in chunks.
+
+A Newton step without one row takes that row, H^-1 and sums over all rows. So the steps of a
+chunk's rows are a task of their own, and the results are lazy. Before that, one pass finds the
+rows for which a step is not accurate. Their models, and those without groups of rows, are
+computed by the caller, a stack at a time: it gathers the rows that leave, and each further
+step takes one pass over the chunks for the whole stack.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from skinfluence.blocks import row_blocks
+from skinfluence.distributed.objective import is_distributed
+from skinfluence.distributed.parts import Shared
+from skinfluence.distributed.samples import import_dask, in_memory, join_rows, share
+from skinfluence.removal import Base, losses_into
+from skinfluence.removal.leave_out import stack_bytes
+from skinfluence.removal.methods import ONE_STEP, first_order_pull, first_steps, remove
+from skinfluence.removal.stack import Stack
+
+__all__ = [
+    "DistributedBase",
+    "RowRemoval",
+    "losses_without",
+    "models_without",
+    "raw_without",
+    "values_of_rows",
+]
+
+
+class DistributedBase(Base):
+    """The start of removal for rows in chunks, see `Base`."""
+
+    #: The remainders' polynomials are for rows in memory, so exact removals take passes.
+    series = None
+
+    def remove(self, rows, method):
+        """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1."""
+        objective = self.point.objective
+        if rows.shape[1] > objective.design.n_columns:
+            if method != "influence":  # each has its own Hessian, a sum over the chunks
+                return remove(self, rows, method)
+            own = objective.samples.places(rows)
+            shared = self.shared(method)
+            pull = objective.total(_pulls, shared, own=own)
+            theta = self.theta + self.correction + self.factor.solve(pull)
+            return theta, np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        members = np.unique(rows[rows >= 0])
+        part = self.shared(method).base_of(
+            objective.take(members), whole=objective, places=members
+        )
+        local = np.where(rows >= 0, np.searchsorted(members, rows), -1)
+        return remove(part, local, method)
+
+    def recover(self, objective):
+        """Return None: which part is determined is known of rows in memory only."""
+
+    def shared(self, method):
+        """Return the `Shared` values for the rows of a chunk, which take passes once."""
+        known = vars(self).setdefault("_shared", {})
+        if method not in known:
+            known[method] = Shared.of(self, self._needs(method))
+        return known[method]
+
+    def _needs(self, method):
+        """Return the names of the values of all rows that a method uses."""
+        if method == "influence":
+            return ()
+        if method == "exact":
+            return "rounding", "hessian", "class_hessians", "second_moments", "series"
+        names = ["rounding"]
+        objective = self.point.objective
+        names.append("step_error")
+        if objective.balance is not None:
+            names += ["hessian", "class_hessians"]
+        return tuple(names)
+
+    def find_unfinished(self, method, with_decrements):
+        """Return the rows whose models take passes over all rows, and the decrements.
+
+        The Newton decrements of all rows are those before the first step, (n,); empty unless
+        `with_decrements`.
+        """
+        objective = self.point.objective
+        own, shared = objective.samples.starts, self.shared(method)
+        tasks = objective.map(_unfinished, shared, method, with_decrements, own=own)
+        found, decrements = zip(*in_memory(*tasks), strict=True)
+        starts = objective.samples.starts
+        rows = [part + start for part, start in zip(found, starts, strict=True)]
+        return np.concatenate(rows), np.concatenate(decrements)
+
+    def takes_passes(self, method):
+        """Return whether each row's model takes passes over all rows."""
+        objective = self.point.objective
+        if method == "exact":
+            return True
+        quadratic = objective.formulation.loss.constant_curvature
+        moves = objective.balance is not None and (quadratic or method == ONE_STEP)
+        return moves and self.class_hessians is None
+
+
+@dataclass(frozen=True, eq=False)
+class RowRemoval:
+    """The models without each single row.
+
+    Parameters
+    ----------
+    base : DistributedBase
+        The start of removal.
+    method : {"influence", "one-step", "newton", "exact"}
+        Accuracy.
+    rows : ndarray, default=()
+        Rows, in ascending order, whose parameters the caller has computed.
+    theta : ndarray of shape (len(rows), K, D) or None, default=None
+        These parameters.
+    """
+
+    base: Any
+    method: str
+    rows: Any = ()
+    theta: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, base, method, refine, solve):
+        """Return the removal of each row.
+
+        Parameters
+        ----------
+        base : DistributedBase
+            The start of removal.
+        method : {"influence", "newton", "exact"}
+            Accuracy.
+        refine : float or None
+            Share of the rows to compute exactly.
+        solve : callable
+            Maps rows and a method to parameters (m, K, D), by passes over the chunks.
+        """
+        if method == "influence":
+            return cls(base, method)
+        base.prepare(method)
+        n = base.point.objective.n_rows
+        if base.takes_passes(method):
+            rows = np.arange(n)
+            return cls(base, method, rows, solve(rows, method))
+        rows, decrement = base.find_unfinished(method, refine is not None)
+        theta = solve(rows, method) if len(rows) else None
+        if refine is None:
+            return cls(base, method, rows, theta)
+        largest = np.sort(np.argsort(-decrement, kind="stable")[: int(np.ceil(refine * n))])
+        exact = solve(largest, "exact")
+        rest = ~np.isin(rows, largest)
+        every = np.concatenate([rows[rest], largest])
+        if theta is not None:
+            exact = np.concatenate([theta[rest], exact])
+        order = np.argsort(every)
+        return cls(base, method, every[order], exact[order])
+
+    @cached_property
+    def own(self):
+        """For each chunk its start, known rows as places in the chunk, and their parameters."""
+        samples = self.base.point.objective.samples
+        found = []
+        for start, length in zip(samples.starts, samples.lengths, strict=True):
+            first, last = np.searchsorted(self.rows, [start, start + length])
+            theta = None if self.theta is None else self.theta[first:last]
+            found.append((start, np.asarray(self.rows[first:last]) - start, theta))
+        return found
+
+    def map(self, function, *arguments, own=None):
+        """Return delayed function(base, known, method, *own, *arguments) for each chunk.
+
+        `own` is a list with an argument for each chunk, or None.
+        """
+        shared, objective = self.base.shared(self.method), self.base.point.objective
+        each = [(known,) for known in self.own]
+        if own is not None:
+            each = [(*known, mine) for known, mine in zip(each, own, strict=True)]
+        return objective.map(_with_base, function, shared, self.method, *arguments, own=each)
+
+    def params(self, dtype):
+        """Return the parameters without each row, (n, p), as a dask array."""
+        layout = self.base.point.objective.formulation.layout
+        tasks = self.map(_params_without, layout, dtype)
+        lengths = self.base.point.objective.samples.lengths
+        return join_rows(tasks, lengths, (layout.size,), dtype)
+
+    def raw(self):
+        """Return each row's raw prediction without it, (n, K), as a dask array."""
+        lengths = self.base.point.objective.samples.lengths
+        return join_rows(self.map(_raw_without), lengths, self.base.theta.shape[:1])
+
+    def scores(self, metric, design):
+        """Return the scores of the models without each row, a list of dask arrays (n,).
+
+        `metric` has `names` and a `table` of scores, into which models for a design are added.
+        """
+        da = import_dask().array
+        lengths, names = self.base.point.objective.samples.lengths, metric.names
+        tasks = zip(self.map(_scores_without, metric, design), lengths, strict=True)
+        shape = len(names)
+        parts = [da.from_delayed(t, (shape, m), dtype=np.float64) for t, m in tasks]
+        return list(da.concatenate(parts, axis=1))
+
+    def losses(self, query, dtype):
+        """Return the losses of queries without each row, (q, n), as a dask array.
+
+        `query` is (design, target), or a distributed point.
+        """
+        da = import_dask().array
+        lengths = self.base.point.objective.samples.lengths
+        result = []
+        for count, rows in _query_parts(query, max(lengths)):
+            tasks = self.map(_losses_without, rows, dtype)
+            parts = zip(tasks, lengths, strict=True)
+            result.append([da.from_delayed(t, (count, m), dtype=dtype) for t, m in parts])
+        return da.block(result)
+
+
+def losses_without(query, theta, dtype):
+    """Return the losses of queries in dask arrays for models theta (G, K, D), (q, G)."""
+    tasks = query.map(_losses_of, theta, dtype)
+    return join_rows(tasks, query.objective.samples.lengths, (len(theta),), dtype)
+
+
+def raw_without(point, owner, theta):
+    """Return each row's raw prediction without its group, (n, K), as a dask array.
+
+    Parameters
+    ----------
+    point : DistributedPoint
+        The rows.
+    owner : ndarray of shape (n,)
+        Each row's group.
+    theta : ndarray of shape (G, K, D)
+        Parameters without each group.
+    """
+    samples = point.objective.samples
+    own = [owner[i : i + m] for i, m in zip(samples.starts, samples.lengths, strict=True)]
+    tasks = point.objective.map(_raw_without_groups, theta, own=own)
+    return join_rows(tasks, samples.lengths, theta.shape[1:2])
+
+
+def values_of_rows(objective, function, left_out, theta, *arguments):
+    """Return a number for each row of a distributed objective, (n,), as a dask array.
+
+    Parameters
+    ----------
+    objective : DistributedObjective
+        The rows.
+    function : callable
+        Maps the objective of a chunk, raw predictions (m, K) and arguments to (m,).
+    left_out : dask array of shape (n, K) or None
+        Raw predictions; NaN, or None, for those at theta.
+    theta : ndarray of shape (K, D)
+        Parameters.
+    """
+    lengths = objective.samples.lengths
+    own = [None] * len(lengths) if left_out is None else left_out.to_delayed().ravel()
+    tasks = objective.map(_value_of_rows, function, theta, *arguments, own=own)
+    return join_rows(tasks, lengths)
+
+
+def _query_parts(query, width):
+    """Return (number, (design, target)) for parts of the queries, shared by tasks.
+
+    The parts are so small that `width` numbers for each query fit into a chunk.
+    """
+    count = query.objective.n_rows if is_distributed(query) else len(query[1])
+    sizes = import_dask().array.core.normalize_chunks(
+        ("auto", (width,)), (count, width), dtype=np.float64
+    )[0]
+    if is_distributed(query):
+        samples = query.objective.samples.cut(max(sizes))
+        tasks = samples.map(query.objective.formulation, _rows_of)
+        return list(zip(samples.lengths, tasks, strict=True))
+    design, target = query
+    stops = np.cumsum(sizes).tolist()
+    parts = [slice(stop - m, stop) for m, stop in zip(sizes, stops, strict=True)]
+    shared = [share((design.take(part), target[part])) for part in parts]
+    return list(zip(sizes, shared, strict=True))
+
+
+# Functions that run in tasks.
+
+
+def _row_stacks(base):
+    """Return slices of a chunk's rows whose removals fit into memory together."""
+    K, D = base.theta.shape
+    objective = base.point.objective
+    outputs = K if objective.coupled else 1
+    return row_blocks(objective.n_rows, stack_bytes(1, K, D, outputs))
+
+
+def _with_base(objective, own, function, shared, method, *arguments):
+    (start, *known), *mine = own
+    base = shared.base_of(objective, places=start + np.arange(objective.n_rows))
+    return function(base, known, method, *mine, *arguments)
+
+
+def models_without(base, known, method):
+    """Yield (slice of rows, parameters without each of them) for the rows of a chunk."""
+    at, found = known
+    for block in _row_stacks(base):
+        stack = Stack(base, np.arange(block.start, block.stop)[:, None])
+        if found is not None and len(at) == base.point.objective.n_rows:
+            yield block, found[block]
+            continue
+        if method == "influence":
+            theta = stack.influence()
+        else:
+            theta, _ = stack.newton(exact=method == ONE_STEP)
+        first, last = np.searchsorted(at, [block.start, block.stop])
+        if first < last:
+            theta[at[first:last] - block.start] = found[first:last]
+        yield block, theta
+
+
+def _params_without(base, known, method, layout, dtype):
+    out = np.empty((base.point.objective.n_rows, layout.size), dtype)
+    for block, theta in models_without(base, known, method):
+        out[block] = layout.to_public(theta)
+    return out
+
+
+def _raw_without(base, known, method):
+    design = base.point.objective.design
+    out = np.empty((design.n_rows, len(base.theta)))
+    for block, theta in models_without(base, known, method):
+        x = design.take(block).rows()
+        out[block] = np.einsum("bd,bkd->bk", x, design.readings(theta))
+    return out
+
+
+def _losses_without(base, known, method, query, dtype):
+    design, target = query
+    objective = base.point.objective
+    out = np.empty((design.n_rows, objective.n_rows), dtype)
+    for block, theta in models_without(base, known, method):
+        losses_into(out, block, objective.formulation.loss, design, target, theta)
+    return out
+
+
+def _scores_without(base, known, method, metric, design):
+    scores = metric.table(base.point.objective.n_rows)
+    for block, theta in models_without(base, known, method):
+        indices = np.arange(block.start, block.stop)
+        scores.add_params(indices, metric.problem, design, theta)
+    return np.stack([scores.columns[name] for name in metric.names])
+
+
+def _value_of_rows(objective, left_out, function, theta, *arguments):
+    raw = objective.design.predict(theta)
+    if left_out is not None:
+        raw = np.where(np.isnan(left_out), raw, left_out)
+    return function(objective, raw, *arguments)
+
+
+def _losses_of(point, theta, dtype):
+    objective = point.objective
+    out = np.empty((objective.n_rows, len(theta)), dtype)
+    whole, loss = slice(0, len(theta)), objective.formulation.loss
+    losses_into(out, whole, loss, objective.design, objective.target, theta)
+    return out
+
+
+def _raw_without_groups(objective, owner, theta):
+    out = np.empty((objective.n_rows, theta.shape[1]))
+    for block in row_blocks(objective.n_rows, 3 * theta[:1].nbytes):
+        x = objective.design.take(block).rows()
+        out[block] = np.einsum("bd,bkd->bk", x, theta[owner[block]])
+    return out
+
+
+def _rows_of(objective):
+    return objective.design, objective.target
+
+
+def _pulls(objective, places, shared):
+    lines = [line[line >= 0] for line in places]
+    return first_order_pull(shared.base_of(objective).point, lines)
+
+
+def _unfinished(objective, start, shared, method, with_decrements):
+    base = shared.base_of(objective, places=start + np.arange(objective.n_rows))
+    found, decrements = [np.zeros(0, dtype=np.intp)], [np.zeros(0)]
+    for block in _row_stacks(base):
+        stack = Stack(base, np.arange(block.start, block.stop)[:, None])
+        _, decrement, alone, suspects = first_steps(stack, method)
+        if with_decrements:
+            decrements.append(np.where(np.isfinite(decrement), decrement, np.inf))
+        found.append(np.sort(np.concatenate([alone, suspects])) + block.start)
+    return np.concatenate(found), np.concatenate(decrements)

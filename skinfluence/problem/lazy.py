@@ -1,0 +1,187 @@
+"""Models without rows that are in dask arrays: lazy results, one value for each row."""
+
+import numpy as np
+
+from skinfluence import diagnostics, distributed, removal
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import Groups
+from skinfluence.problem.pooled import respond_to
+from skinfluence.solvers import get_solver
+
+__all__ = ["LazyDiagnostics", "LazyRemoval", "check_dispersion", "warn_of_perfect_fits"]
+
+
+class LazyRemoval:
+    """Leave-one-out and group removal for rows in dask arrays, see `distributed.removal`."""
+
+    def rows_removed(self, base, method, refine, n_jobs, verbose):
+        """Return the `RowRemoval`; rows that take passes are solved here, with warnings."""
+
+        def solve(rows, method):
+            groups = Groups(base.point.objective.n_rows, list(rows[:, None]))
+            return self.params_without(base, groups, method, None, n_jobs, verbose)
+
+        return distributed.RowRemoval.of(base, method, refine, solve)
+
+    def params_without(self, base, groups, method, refine, n_jobs, verbose):
+        """Return the parameters without each group, (G, K, D), in memory."""
+        out = np.empty((len(groups), *base.theta.shape))
+
+        def emit(indices, _rows, theta):
+            out[indices] = theta
+
+        self.remove_groups(base, groups, method, emit, refine, n_jobs, verbose, recover=True)
+        return out
+
+    def lazy_params(self, base, method, refine, n_jobs, verbose, dtype):
+        """Return `leave_out_params` for single rows, (n, p), as a dask array."""
+        return self.rows_removed(base, method, refine, n_jobs, verbose).params(dtype)
+
+    def lazy_losses(self, X, y, base, groups, method, refine, n_jobs, verbose, dtype, out):
+        """Return `leave_out_loss`, lazy unless groups leave and the queries are in memory."""
+        form = base.point.objective.formulation
+        if distributed.is_dask(X, y):
+            query = self.dask_queries(form, X, y)
+        else:
+            query = self.check_samples(form, X, y)
+        if groups.members is None:
+            rows = self.rows_removed(base, method, refine, n_jobs, verbose)
+            return rows.losses(query, self.lazy_dtype(dtype, out))
+        theta = self.params_without(base, groups, method, refine, n_jobs, verbose)
+        if distributed.is_distributed(query):
+            return distributed.losses_without(query, theta, self.lazy_dtype(dtype, out))
+        found = np.empty((query[0].n_rows, len(groups)), dtype) if out is None else out
+        removal.losses_into(found, slice(0, len(groups)), form.loss, *query, theta)
+        return found
+
+    def lazy_raw_predictions(
+        self, groups, cv, method, refine, hessian_solver, n_jobs, verbose
+    ):
+        """Return `raw_without` as a dask array."""
+        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        return self.lazy_raw_without(base, groups, method, refine, n_jobs, verbose)[0]
+
+    def lazy_raw_without(self, base, groups, method, refine, n_jobs, verbose):
+        """Return `raw_without` as a dask array, and the rows without a model."""
+        if groups.members is None:
+            found = self.rows_removed(base, method, refine, n_jobs, verbose)
+            rows, theta = np.asarray(found.rows), found.theta
+            known = np.ones(len(rows), dtype=bool)
+            if theta is not None:
+                known = np.isfinite(theta).all(axis=(1, 2))
+            return found.raw(), rows[~known]
+        owner = groups.partition()
+        theta = self.params_without(base, groups, method, refine, n_jobs, verbose)
+        lost = ~np.isfinite(theta).all(axis=(1, 2))
+        raw = distributed.raw_without(base.point, owner, theta)
+        return raw, np.flatnonzero(lost[owner])
+
+    def lazy_scores(self, metric, X, base, method, refine, n_jobs, verbose):
+        """Return `leave_out_metric` for single rows: a dask array (n,), or a dict of them."""
+        design = self.check_X(base.point.objective.formulation, X)
+        rows = self.rows_removed(base, method, refine, n_jobs, verbose)
+        metric = metric.with_problem(self.on(None))  # without the data
+        columns = dict(zip(metric.names, rows.scores(metric, design), strict=True))
+        return columns[None] if metric.names == [None] else columns
+
+    def values_of_rows(self, function, left_out, *arguments):
+        """Return function(objective, raw predictions, *arguments) of the rows, (n,).
+
+        `left_out` are raw predictions (n, K) in a dask array, None for those of the fit. Where
+        there is no model without a row they are NaN, and those of the fit replace them.
+        """
+        objective, theta = self.objective, self.theta
+        lazy = distributed.values_of_rows(objective, function, left_out, theta, *arguments)
+        return np.asarray(lazy)
+
+    def lazy_respond(self, raw, response_method):
+        """Return a response from raw predictions (n, K) in a dask array."""
+        pooled = self.on(None).pooled(None)  # without the data
+        example = respond_to(np.zeros((1, raw.shape[1])), pooled, response_method)
+        chunks = (raw.chunks[0], *((m,) for m in example.shape[1:]))
+        options = {} if example.ndim == 2 else {"drop_axis": 1}
+        return raw.map_blocks(
+            respond_to,
+            pooled,
+            response_method,
+            chunks=chunks,
+            meta=example[:0],
+            **options,
+        )
+
+
+class LazyDiagnostics:
+    """Case diagnostics for rows in dask arrays, see `distributed.diagnostics`."""
+
+    def lazy_base(self, state, hessian_solver):
+        """Return the `DistributedBase` at the state's point."""
+        solver = get_solver(hessian_solver, state.point.objective)
+        return distributed.DistributedBase.at(state.point, state.factor, solver)
+
+    def lazy_summary(self, hessian_solver):
+        """Return the columns of `influence_summary` for single rows, as dask arrays."""
+        state = self.influence_state(hessian_solver)
+        measures, doubtful = self.lazy_measures(state, hessian_solver)
+        refined = None
+        if len(doubtful):
+            base = self.start_base("newton", hessian_solver)
+            groups = Groups(base.point.objective.n_rows, list(doubtful[:, None]))
+            refined = self.params_without(base, groups, "newton", None, None, 0)
+        return measures.columns(doubtful, refined)
+
+    def lazy_dfbetas(self, state, hessian_solver, dtype):
+        """Return `dfbetas` for single rows, (n, p), as a dask array."""
+        measures, _ = self.lazy_measures(state, hessian_solver)
+        scale = diagnostics.inverse_diagonal(state.point, state.factor)
+        scale = np.sqrt(state.layout.to_public(scale))
+        return measures.dfbetas(scale, state.layout, dtype)
+
+    def lazy_measures(self, state, hessian_solver):
+        """Return the `RowMeasures`, and the rows whose Newton step may not be accurate."""
+        objective = state.point.objective
+        sums = distributed.dispersion_sums(state.point, state.factor)
+        check_dispersion(state.point, sums, n_deleted=1)
+        base = self.lazy_base(state, hessian_solver)
+        if base.takes_passes(removal.ONE_STEP):
+            raise UnsupportedEstimatorError(
+                f"The measures of {self.name} with class_weight='balanced' for dask arrays "
+                "need a Hessian for each class, which do not fit into working_memory: raise "
+                "it with sklearn.set_config, or give class weights as numbers."
+            )
+        measures = distributed.RowMeasures(base, sums)
+        alone, doubtful, perfect = measures.survey()
+        if len(alone):
+            groups = Groups(objective.n_rows, list(alone[:, None]))
+            theta = self.params_without(base, groups, removal.ONE_STEP, None, None, 0)
+            measures = distributed.RowMeasures(base, sums, alone, theta)
+        count = objective.n_rows
+        tell_perfect_fits(perfect, count, "sample(s)", range(count))
+        return measures, doubtful
+
+
+def warn_of_perfect_fits(dispersion, kind, names):
+    """Warn if the rows that stay have a dispersion (m, K) of 0."""
+    tell_perfect_fits(np.flatnonzero((dispersion == 0).any(axis=1)), len(dispersion), kind, names)
+
+
+def tell_perfect_fits(perfect, count, kind, names):
+    """Warn of rows or groups without which the others have a dispersion of 0."""
+    if len(perfect):
+        warn(
+            f"Without {len(perfect)} of {count} {kind} the others are fitted with a "
+            f"dispersion of 0: {[names[i] for i in perfect[:5]]}. What is in units of it is "
+            "NaN."
+        )
+
+
+def check_dispersion(point, sums, n_deleted=0):
+    """Warn if no degree of freedom is left to estimate a dispersion."""
+    if not point.objective.formulation.loss.has_dispersion:
+        return
+    if not sums.degrees(n_deleted).all():
+        warn(
+            f"The fit leaves {sums.degrees().min():.3g} degrees of freedom, the number of "
+            "samples less the effective number of parameters: there is no dispersion to "
+            "estimate, and what is in units of it is NaN. Strengthen the penalty or use fewer "
+            "features.",
+        )
