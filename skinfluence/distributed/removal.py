@@ -161,7 +161,7 @@ class RowRemoval:
 
     @cached_property
     def own(self):
-        """For each chunk its start, known rows as places in the chunk, and their parameters."""
+        """For each chunk its start, known rows in it, and their parameters."""
         samples = self.base.point.objective.samples
         found = []
         for start, length in zip(samples.starts, samples.lengths, strict=True):

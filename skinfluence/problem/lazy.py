@@ -161,7 +161,8 @@ class LazyDiagnostics:
 
 def warn_of_perfect_fits(dispersion, kind, names):
     """Warn if the rows that stay have a dispersion (m, K) of 0."""
-    tell_perfect_fits(np.flatnonzero((dispersion == 0).any(axis=1)), len(dispersion), kind, names)
+    perfect = np.flatnonzero((dispersion == 0).any(axis=1))
+    tell_perfect_fits(perfect, len(dispersion), kind, names)
 
 
 def tell_perfect_fits(perfect, count, kind, names):

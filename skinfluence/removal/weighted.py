@@ -109,8 +109,9 @@ def refit_apart(base, groups, start, first, tol):
     theta, converged = np.array(start), np.zeros(len(groups), dtype=bool)
     objective = base.point.objective
     plan = [attempt for attempt in _plan(base.point.objective) if attempt[0]]
+    # The rank is not in doubt, and one refit is one step. A part of the rows has only sums.
     if objective.formulation.minimum_norm is not None or not objective.has_all_rows:
-        plan = []  # the rank is not in doubt, and one refit is one step; or only sums are known
+        plan = []
     K, _ = base.theta.shape
     row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * _entries(objective))
     for block in row_blocks(len(groups), row_bytes):
