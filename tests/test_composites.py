@@ -1198,3 +1198,21 @@ def test_metrics_and_intervals_of_pipelines_that_end_in_composites_are_those_of_
         refit = clone(pipe).fit(X[kept], y[kept])
         lower.append(refit.predict(X[:1])[0] - abs(refit.predict(X[[row]])[0] - y[row]))
     np.testing.assert_allclose(interval[0, 0], np.sort(lower)[3], rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["VotingRegressor", "StackingRegressor", "VotingClassifier"])
+def test_composites_behind_steps_take_targets_of_any_type(name):
+    pd = pytest.importorskip("pandas")
+    X, y = load_diabetes(return_X_y=True)
+    X, y, members = X[:40], y[:40], [("one", linear_model.Ridge())]
+    if name == "VotingClassifier":
+        y, members = (y > np.median(y)).astype(int), [("one", LOGISTIC)]
+    pipe = make_pipeline(StandardScaler(), getattr(ensemble, name)(members))
+    shuffled = np.random.default_rng(0).permutation(40)
+    expected = from_fitted(clone(pipe).fit(X, y), X, y).leave_out_predict(np.arange(40) // 4)
+    for given in (pd.Series(y, index=shuffled), y[:, None], y.tolist()):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A column-vector y")
+            model = from_fitted(clone(pipe).fit(X, given), X, given)
+        found = model.leave_out_predict(np.arange(40) // 4)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)

@@ -1,4 +1,4 @@
-"""Removal of a row that has almost all of a feature's variance, such as a missing value's code.
+"""Removal of a row with almost all of a feature's variance, such as a missing value's code.
 
 Sums without this row are differences in which the digits of all other rows cancel.
 """
