@@ -108,7 +108,7 @@ class WholeRemoval(WholeMetrics):
         groups = self.resolve(groups, cv, method, refine)
         scaled = self.scaled_without(groups)
         if scaled is None:
-            return self._loss_without(X, y, groups, method, **options)
+            return self._loss_without(X, y, groups, method, refine=refine, **options)
         return scaled.leave_out_loss(
             self.transform(X), y, groups, method=method, refine=refine, **options
         )
@@ -120,6 +120,7 @@ class WholeRemoval(WholeMetrics):
         groups,
         method,
         *,
+        refine=None,
         hessian_solver="auto",
         n_jobs=None,
         dtype=None,
