@@ -14,11 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skinfluence.blocks import row_blocks
+
 __all__ = ["ColumnScales"]
 
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.
 _CONSTANT = 1e-13
+# Below this fraction, differences of sums have lost too many digits.
+_CANCELS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,37 @@ class ColumnScales:
             total=design.adjoint(sums)[0],
             squares=design.squared_adjoint(sums)[0],
         )
+
+    def largest_shares(self, design):
+        """Return each row's largest share of the sum of squares in a column, (n,)."""
+        shares, moves = np.zeros(design.n_rows), self.variance > 0
+        mean, spread = (self.total / self.count)[moves], (self.count * self.variance)[moves]
+        for rows in self._blocks(design, np.arange(design.n_rows)):
+            x = design.take(rows).rows()[:, moves]
+            shares[rows] = np.max((x - mean) ** 2 / spread, axis=1, initial=0.0)
+        return shares
+
+    def cancels(self, design, weight):
+        """Return whether the variances at weights (n,) have lost their digits.
+
+        This happens if the other rows have almost all of a column's variance, such as a code
+        for missing values. Columns without any variance are constant as in a refit.
+        """
+        now = self.at(design, weight)
+        variance = now.squares / now.count - (now.total / now.count) ** 2
+        columns = (self.variance > 0) & (variance < _CANCELS * self.variance)
+        if not columns.any():
+            return False
+        low, high = np.inf, -np.inf
+        for rows in self._blocks(design, np.flatnonzero(weight)):
+            x = design.take(rows).rows()[:, columns]
+            low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
+        return bool(np.any(low < high))
+
+    @staticmethod
+    def _blocks(design, rows):
+        """Return row indices in blocks that fit into memory."""
+        return [rows[block] for block in row_blocks(len(rows), 24 * design.n_columns)]
 
     def ratio(self, x=None, counts=0):
         """Return r^2 for the present rows, (D,), or without groups of rows, (b, D).

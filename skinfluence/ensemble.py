@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn import ensemble
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, column_or_1d
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import draws_by_weight
@@ -39,8 +39,7 @@ class VotingProblem(CompositeProblem):
         estimator.named_estimators_ = Bunch(**dict(named))
 
     def targets(self, y):
-        if self.is_classifier:
-            y = codes_of(y, self.estimator.classes_)
+        y = codes_of(y, self.estimator.classes_) if self.is_classifier else column_or_1d(y)
         return [(None, y)] * len(self.members())
 
     def tangent(self, X, method, moved):

@@ -27,7 +27,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
 from skinfluence.methods.available import HasProblem
 from skinfluence.pipeline import Pipeline
-from skinfluence.steps import name_rows, row_names, steps_before, through
+from skinfluence.steps import name_rows, row_names, steps_before, through, weights_stop
 from skinfluence.supervised import cross_fitted
 from skinfluence.whole import training_data
 
@@ -195,7 +195,8 @@ def convert(obj, X, y, sample_weight, path, guess=None):
                 f"a step whose fit_transform, which the pipeline was fitted with, gives other "
                 f"values than transform: {', '.join(others)}"
             )
-        last = convert(last, Xt, y, sample_weight, f"{path}[-1]", guess)
+        weight = None if weights_stop(obj) else sample_weight
+        last = convert(last, Xt, y, weight, f"{path}[-1]", guess)
         name_rows(last, row_names(X))
         pipe = Pipeline(
             [*obj.steps[:-1], (name, last)],

@@ -34,6 +34,8 @@ __all__ = [
     "steps_of",
     "through",
     "transform",
+    "weights_reach",
+    "weights_stop",
 ]
 
 
@@ -199,6 +201,18 @@ def param_names(estimator, features=None):
 def routing_enabled():
     """Whether scikit-learn's metadata routing is on."""
     return get_config()["enable_metadata_routing"]
+
+
+def weights_reach(estimator):
+    """Return whether sample weights reach an estimator or one of its parts in `fit`."""
+    if not routing_enabled() or not hasattr(estimator, "get_metadata_routing"):
+        return True
+    return bool(estimator.get_metadata_routing().consumes("fit", ["sample_weight"]))
+
+
+def weights_stop(pipe):
+    """Return whether sample weights reach a pipeline's steps, but not the last one."""
+    return weights_reach(pipe) and not weights_reach(pipe.steps[-1][1])
 
 
 def name_rows(estimator, index):

@@ -1198,3 +1198,39 @@ def test_metrics_and_intervals_of_pipelines_that_end_in_composites_are_those_of_
         refit = clone(pipe).fit(X[kept], y[kept])
         lower.append(refit.predict(X[:1])[0] - abs(refit.predict(X[[row]])[0] - y[row]))
     np.testing.assert_allclose(interval[0, 0], np.sort(lower)[3], rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["VotingRegressor", "StackingRegressor", "VotingClassifier"])
+def test_composites_behind_steps_take_targets_of_any_type(name):
+    pd = pytest.importorskip("pandas")
+    X, y = load_diabetes(return_X_y=True)
+    X, y, members = X[:40], y[:40], [("one", linear_model.Ridge())]
+    if name == "VotingClassifier":
+        y, members = (y > np.median(y)).astype(int), [("one", LOGISTIC)]
+    pipe = make_pipeline(StandardScaler(), getattr(ensemble, name)(members))
+    shuffled = np.random.default_rng(0).permutation(40)
+    expected = from_fitted(clone(pipe).fit(X, y), X, y).leave_out_predict(np.arange(40) // 4)
+    for given in (pd.Series(y, index=shuffled), y[:, None], y.tolist()):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A column-vector y")
+            model = from_fitted(clone(pipe).fit(X, given), X, given)
+        found = model.leave_out_predict(np.arange(40) // 4)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("reach", [(True, False), (False, True)])
+def test_weights_reach_the_steps_of_members_that_request_them(reach):
+    X, y = load_diabetes(return_X_y=True)
+    X, y, weight = X[:40], y[:40], np.random.default_rng(0).uniform(0.5, 2.0, 40)
+    kept = np.arange(40) != 3
+    with config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=reach[0])
+        ridge = linear_model.Ridge().set_fit_request(sample_weight=reach[1])
+        pipe = make_pipeline(scaler, ridge)
+        for model in (pipe, ensemble.VotingRegressor([("one", pipe)])):
+            plain = clone(model).fit(X, y, sample_weight=weight)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", InfluenceWarning)
+                found = from_fitted(plain, X, y, weight).leave_out_predict(method="exact")
+            refit = clone(model).fit(X[kept], y[kept], sample_weight=weight[kept])
+            np.testing.assert_allclose(found[3], refit.predict(X[[3]])[0], rtol=1e-10)

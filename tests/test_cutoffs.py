@@ -7,9 +7,17 @@ import statsmodels.api as sm
 from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence.inspection import LeverageDisplay, influence_cutoffs, outlier_test
+from skinfluence import UnsupportedEstimatorError
+from skinfluence.inspection import (
+    ConvergenceDisplay,
+    LeverageDisplay,
+    influence_cutoffs,
+    outlier_test,
+)
 from skinfluence.linear_model import LinearRegression, LogisticRegression, Ridge
+from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
+from skinfluence.svm import SVC, SVR
 from tests.cases import NEWTON, data
 
 
@@ -83,3 +91,13 @@ def test_the_display_draws_them(patients):
     assert "dotted: leverage 2p/n and 3p/n, outlier test" in display.ax_.get_title()
     plain = LeverageDisplay.from_estimator(reg, cutoffs=False)
     assert not [line for line in plain.ax_.lines if line.get_linestyle() == ":"]
+
+
+@pytest.mark.parametrize("model", [SVC(), SVR(), GaussianNB()])
+def test_models_without_leverages_are_refused_with_the_reason(model):
+    X, y = load_diabetes(return_X_y=True)
+    pipe = make_pipeline(StandardScaler(), model).fit(X[:50], y[:50] > 100)
+    displays = [ConvergenceDisplay.from_estimator, LeverageDisplay.from_estimator]
+    for function in (influence_cutoffs, outlier_test, *displays):
+        with pytest.raises(UnsupportedEstimatorError, match=r"has no \w+: its .* Use "):
+            function(pipe)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor as PlainProcess
-from sklearn.gaussian_process.kernels import RBF, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, DotProduct, Matern, WhiteKernel
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
@@ -250,3 +250,13 @@ def test_intervals_and_hidden_methods():
     assert "normalize_y=False on targets in standard units" in str(error.value.__cause__)
     with pytest.raises(UnsupportedEstimatorError, match="needs no bound"):
         reg.leave_out_params(return_bound=True)
+
+
+def test_low_noise_beside_a_kernel_with_large_values_is_read_exactly():
+    X = np.column_stack([np.random.default_rng(0).normal(size=30), np.full(30, 1e4)])
+    y = X[:, 0] + np.random.default_rng(1).normal(size=30)
+    plain = PlainProcess(DotProduct() + WhiteKernel(0.1), optimizer=None).fit(X, y)
+    found = from_fitted(plain, X, y).leave_out_predict()
+    kept = np.arange(30) != 3
+    refit = clone(plain).fit(X[kept], y[kept])
+    np.testing.assert_allclose(found[3], refit.predict(X[[3]])[0], rtol=1e-4)

@@ -16,7 +16,7 @@ from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.fitted import convert
 from skinfluence.pipeline import is_composite
-from skinfluence.steps import innermost, routing_enabled, row_names
+from skinfluence.steps import innermost, row_names, weights_reach
 from skinfluence.whole import TrainingData, take_rows
 
 __all__ = ["CompositeProblem"]
@@ -322,9 +322,7 @@ class CompositeProblem(
 
     def reaches(self, member):
         """Return whether sample weights reach a member."""
-        if not routing_enabled() or not hasattr(member, "get_metadata_routing"):
-            return True
-        return bool(member.get_metadata_routing().consumes("fit", ["sample_weight"]))
+        return weights_reach(member)
 
     def features(self, k, X):
         """Return member k's features for samples."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, column_or_1d
 
 from skinfluence.composite.folds import draw_folds, fit_folds
 from skinfluence.composite.influence import codes_of
@@ -57,7 +57,7 @@ class StackingProblem(CompositeProblem):
                 f"Influence of {self.name} with cv={self.estimator.cv!r}: what its members "
                 "were fitted on is not known. Let it fit them."
             )
-        if np.ndim(data.y) > 1:
+        if np.ndim(data.y) > 1 and np.shape(data.y)[1] > 1:
             raise UnsupportedEstimatorError(
                 f"Influence of {self.name} with several outputs. Fit one for each output."
             )
@@ -67,7 +67,7 @@ class StackingProblem(CompositeProblem):
 
     def codes(self, y):
         """Return targets in the members' encoding."""
-        return codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
+        return codes_of(y, self.estimator.classes_) if self.is_classifier else column_or_1d(y)
 
     def targets(self, y):
         return [(None, self.codes(y))] * len(self.members())

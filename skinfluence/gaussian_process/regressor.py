@@ -199,8 +199,13 @@ class GaussianProcessRegressor(
 
 def _inner_noise(kernel, X):
     """Return the noise variance that a kernel adds to each row, (n,)."""
+    parts = gaussian_process.kernels
     if not _has_noise(kernel):
         return np.zeros(len(X))
+    if isinstance(kernel, parts.WhiteKernel):
+        return np.full(len(X), float(kernel.noise_level))
+    if isinstance(kernel, parts.Sum):  # a difference would lose the digits of low noise
+        return _inner_noise(kernel.k1, X) + _inner_noise(kernel.k2, X)
     blocks = [X[start : start + _BLOCK] for start in range(0, len(X), _BLOCK)]
     smooth = [kernel(block, block).diagonal() for block in blocks]
     return kernel.diag(X) - np.concatenate(smooth)

@@ -10,6 +10,7 @@ from sklearn.utils import Bunch
 
 from skinfluence._typing import DataFrame, Estimator
 from skinfluence.checks import import_pandas
+from skinfluence.methods.available import require
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 
@@ -74,6 +75,7 @@ def influence_cutoffs(
     7
     """
     problem = problem_of(estimator)
+    require(problem.estimator, "influence_summary")
     n, p = problem.effective_counts("influence_cutoffs", hessian_solver, n_jobs)
     return Bunch(
         leverage=2.0 * p / n,
@@ -163,6 +165,7 @@ def outlier_test(
     """
     pandas = import_pandas("as_frame=True") if as_frame else None
     problem = problem_of(estimator, "influence_summary", "outlier_test")
+    require(problem.estimator, "influence_summary")
     problem.check_squared_error("outlier_test")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     n, p = problem.effective_counts("outlier_test", **options)

@@ -12,6 +12,12 @@ from skinfluence.moments.base import MomentFormulation
 
 __all__ = ["MomentData", "MomentRows"]
 
+# If a feature's variance without some rows is below this share of its mean square around the
+# present centre, differences of sums have lost the digits of fourth moments.
+_CANCELS = 1e-5
+# Features that vary by a smaller share of their mean are constant up to rounding.
+_CONSTANT = 1e-12
+
 
 class MomentRows:
     """Rows and their scores, used instead of a design.
@@ -146,9 +152,17 @@ class MomentData:
         return N[0], M[0]
 
     @cached_property
+    def _power_sums(self):
+        """N (B,) and the sums of all centred rows and their squares (B, 2 d)."""
+        N, M, _ = self.sums_of(
+            np.arange(self.n_rows), np.zeros(self.n_rows, np.intp), 1, _powers
+        )
+        return N[0], M[0]
+
+    @cached_property
     def n_terms(self):
         """Number of terms per row, s."""
-        return self._terms(np.arange(1), self.target[:1]).shape[1]
+        return self.model.terms(self.centred(np.arange(1), self.target[:1])).shape[1]
 
     def row_blocks(self, width, n_jobs=None):
         """Return row blocks for which a few arrays with the given width fit into memory."""
@@ -170,10 +184,25 @@ class MomentData:
         X = self.model.prepare(self.X[rows])
         return X if self.centres is None else X - self.centres[codes]
 
-    def _terms(self, rows, codes):
-        return self.model.terms(self.centred(rows, codes))
+    def cancels(self, rows, owner, n_groups):
+        """Return whether the sums without row groups have lost their digits, (G,) bool.
 
-    def sums_of(self, rows, owner, n_groups):
+        This happens if some rows have almost all of a feature's variance, such as a code for
+        missing values. The arguments are those of `sums_of`.
+        """
+        if not self.model.centred:
+            return np.zeros(n_groups, dtype=bool)
+        (N, M), d = self._power_sums, self.X.shape[1]
+        without_N, without_M, _ = self.sums_of(rows, owner, n_groups, _powers)
+        N_left = (N - without_N)[..., None]
+        E = (M - without_M) / np.where(N_left > 0, N_left, 1.0)
+        first, second = E[..., :d], E[..., d:]
+        mean_square = M[:, d:] / np.where(N > 0, N, 1.0)[:, None]
+        varies = mean_square > (_CONSTANT * self.centres) ** 2
+        lost = second - first**2 < _CANCELS * second
+        return (lost & varies & (N_left > 0)).any(axis=(1, 2))
+
+    def sums_of(self, rows, owner, n_groups, terms=None):
         """Return the sums over row groups.
 
         Parameters
@@ -182,6 +211,8 @@ class MomentData:
             Rows, and each row's group.
         n_groups : int
             Number of groups, G.
+        terms : callable or None, default=None
+            Terms (m, s) for centred rows; None for the model's.
 
         Returns
         -------
@@ -190,7 +221,8 @@ class MomentData:
         """
         model, B, K = self.model, self.n_blocks, self.model.n_classes
         N, M, count = np.zeros((n_groups, B)), None, np.zeros((n_groups, K), np.intp)
-        s = self.n_terms
+        terms = terms or model.terms
+        s = terms(self.centred(np.arange(1), self.target[:1])).shape[1]
         M = np.zeros((n_groups * B, s))
         for block in row_blocks(len(rows), 32 * s):
             part, group = rows[block], owner[block]
@@ -205,7 +237,7 @@ class MomentData:
                 present, line = np.unique(place, return_inverse=True)
                 shape = (len(present), len(part))
                 member = sparse.csr_array((w, (line, np.arange(len(part)))), shape=shape)
-                added = member @ self._terms(part, code)
+                added = member @ terms(self.centred(part, code))
                 M[present] += added.toarray() if sparse.issparse(added) else added
         return N, M.reshape(n_groups, B, s), count
 
@@ -300,3 +332,8 @@ class MomentData:
                     part = part + self.model.pull_terms(line[full], self.centred(block, full))
                 B[block] = part
             yield B
+
+
+def _powers(D):
+    """Return centred rows and their squares, (m, 2 d)."""
+    return np.concatenate([D, D * D], axis=1)

@@ -76,6 +76,9 @@ class MomentRemoval:
                 params[kept] = model.params(
                     N - removed_N[kept], M - removed_M[kept], C, left[kept]
                 )
+                for one in kept[data.cancels(rows, owner, len(members))[kept]]:
+                    rest = data.take(np.delete(np.arange(data.n_rows), members[one]))
+                    params[one] = model.params(*rest.sums, rest.centres, rest.counts)
             for group, one, hole in zip(
                 range(block.start, block.stop), params, empty, strict=True
             ):

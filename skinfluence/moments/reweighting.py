@@ -90,7 +90,8 @@ class MomentReweighting:
 
         def work(vector):
             moved = replace(data, sample_weight=values[vector])
-            vars(moved)["centres"] = C
+            if method == "influence":
+                vars(moved)["centres"] = C
             theta = np.full(len(fitted), np.nan)
             if not moved.counts.all():
                 lost.append(vector)
@@ -102,7 +103,7 @@ class MomentReweighting:
                     theta[at] = fitted[at] + change
             else:
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    theta = model.params(*moved.sums, C, moved.counts)
+                    theta = model.params(*moved.sums, moved.centres, moved.counts)
                 if takes_weights and np.isnan(theta).any() and not np.isnan(fitted).any():
                     # A category whose samples have weight 0 still counts in such a fit.
                     refit = self._fitted_on(data.X, y, values[vector])

@@ -87,7 +87,7 @@ class WholeDiagnostics:
         If `params` (G, p) is given, it receives the parameters without each group.
         """
         leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
-        if self.scaled is not None:
+        if self.scaled_without(groups) is not None:
             measures = self._measure_scaled(groups, leverage, state.solver, n_jobs, params)
         else:
             measures = self._measure_refits(groups, leverage, state.solver, n_jobs, params)

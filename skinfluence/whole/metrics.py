@@ -31,8 +31,9 @@ class WholeMetrics:
         self.refuse_dask("leave_out_metric", X, y, sample_weight)
         groups = self.resolve(groups, cv, method, refine)
         metric = Metric(self, X, y, scoring, sample_weight)
-        if self.scaled is not None and not metric.needs_model:
-            return self.scaled.scores_without(
+        scaled = self.scaled_without(groups)
+        if scaled is not None and not metric.needs_model:
+            return scaled.scores_without(
                 metric,
                 self.transform(X),
                 groups,
@@ -89,10 +90,12 @@ class WholeMetrics:
         n_jobs,
     ):
         """Call `visit` with responses from pipeline refits, see `PredictionsWithout`."""
-        if self.scaled is not None:
-            self.scaled.predictions_without(
+        groups = self.resolve(groups, cv, method, refine)
+        scaled = self.scaled_without(groups)
+        if scaled is not None:
+            scaled.predictions_without(
                 self.transform(X),
-                self.resolve(groups, cv, method, refine),
+                groups,
                 None,
                 visit,
                 response_method=response_method,
@@ -102,7 +105,6 @@ class WholeMetrics:
                 n_jobs=n_jobs,
             )
             return
-        groups = self.resolve(groups, cv, method, refine)
         groups.partition()
         X = X if hasattr(X, "shape") else np.asarray(X)
         if method == "influence":

@@ -28,6 +28,7 @@ from skinfluence.steps import (
     routing_enabled,
     row_names,
     steps_of,
+    weights_stop,
 )
 from skinfluence.supervised import names_of_learners
 from skinfluence.whole.before import OfPipeline, StepsBefore, given_names
@@ -196,6 +197,8 @@ class _OfWhole(StepsBefore):
         given = sample_weight if counts is None else sample_weight / counts
         given = None if np.all(given == 1) else given
         data = replace(training_data(self.pipe, X, y, given), counts=counts)
+        if weights_stop(self.pipe):
+            sample_weight = np.ones(len(sample_weight)) if counts is None else counts
         return self.as_pipeline(self.refit(data, sample_weight, method))
 
     def become(self, refit, data):

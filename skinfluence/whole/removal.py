@@ -6,6 +6,8 @@ the transformed samples. Kernel models, models with an l1 penalty and losses wit
 refitted by scikit-learn's solver.
 """
 
+from functools import cached_property
+
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -21,6 +23,9 @@ from skinfluence.whole.metrics import WholeMetrics
 from skinfluence.whole.refits import FirstOrder, Refit
 
 __all__ = ["WholeRemoval"]
+
+# Rows whose shares of the variance add up to less leave enough for its digits.
+_MOST = 0.99
 
 
 class WholeRemoval(WholeMetrics):
@@ -69,8 +74,9 @@ class WholeRemoval(WholeMetrics):
             for group in range(len(groups)):
                 out[group] = self.params - self._summed(moved, groups.rows(group))
             return out
-        if self.scaled is not None:
-            self.scaled.leave_out_params(
+        scaled = self.scaled_without(groups)
+        if scaled is not None:
+            scaled.leave_out_params(
                 groups.members,
                 method=method,
                 refine=refine,
@@ -96,19 +102,24 @@ class WholeRemoval(WholeMetrics):
             )
         return out
 
-    def leave_out_loss(self, X, y, groups=None, **options):
-        if self.scaled is not None:
-            return self.scaled.leave_out_loss(self.transform(X), y, groups, **options)
-        return self._loss_without(X, y, groups, **options)
+    def leave_out_loss(
+        self, X, y, groups=None, *, cv=None, method="newton", refine=None, **options
+    ):
+        groups = self.resolve(groups, cv, method, refine)
+        scaled = self.scaled_without(groups)
+        if scaled is None:
+            return self._loss_without(X, y, groups, method, refine=refine, **options)
+        return scaled.leave_out_loss(
+            self.transform(X), y, groups, method=method, refine=refine, **options
+        )
 
     def _loss_without(
         self,
         X,
         y,
         groups,
+        method,
         *,
-        cv=None,
-        method="newton",
         refine=None,
         hessian_solver="auto",
         n_jobs=None,
@@ -117,7 +128,6 @@ class WholeRemoval(WholeMetrics):
         verbose=0,
     ):
         """Return `leave_out_loss` from pipeline refits."""
-        groups = self.resolve(groups, cv, method, refine)
         plain = self.sample_loss(X, y)
         out = prepare_out(out, (len(plain), len(groups)), dtype)
         if method == "influence":
@@ -155,11 +165,12 @@ class WholeRemoval(WholeMetrics):
         verbose=0,
     ):
         """Return each training sample's raw prediction without its group, (n, K)."""
-        if self.scaled is not None:
-            return self.scaled.raw_without(
-                groups, cv, method, refine, hessian_solver, n_jobs, verbose
-            )
         groups = self.resolve(groups, cv, method, refine)
+        scaled = self.scaled_without(groups)
+        if scaled is not None:
+            return scaled.raw_without(
+                groups, None, method, refine, hessian_solver, n_jobs, verbose
+            )
         groups.partition()
         K = self.n_scores
         raw = np.full((self.data.n_rows, K), np.nan)
@@ -237,6 +248,31 @@ class WholeRemoval(WholeMetrics):
                 "the pipeline was left as it is. Fit it again."
             )
         self.become(refit, data)
+
+    def scaled_without(self, groups):
+        """Return `scaled` for removals, or None if they need new fits of the steps.
+
+        They need them if a group has almost all of a column's variance, which subtraction
+        cannot remove without losing the digits of the rest.
+        """
+        if self.scaled is None:
+            return None
+        objective, shares = self.scaled.objective, self.largest_shares
+        n = objective.n_rows
+        for group in range(len(groups)) if groups.members is not None else _largest(shares):
+            rows = groups.rows(group)
+            if shares[rows].sum() * n < _MOST * (n - len(rows)):
+                continue
+            weight = np.ones(n)
+            weight[rows] = 0.0
+            if objective.scales.cancels(objective.design, weight):
+                return None
+        return self.scaled
+
+    @cached_property
+    def largest_shares(self):
+        """Each row's largest share of the sum of squares in a scaled column, (n,)."""
+        return self.scaled.objective.scales.largest_shares(self.scaled.objective.design)
 
     def resolve(self, groups, cv, method, refine):
         """Check the arguments and return the selected `Groups`."""
@@ -402,3 +438,8 @@ class WholeRemoval(WholeMetrics):
     def _refitted_by_solver(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
         return self._matched(self.without(rows, "refit"), rows)
+
+
+def _largest(shares):
+    """Return the rows with most of a column's variance."""
+    return np.flatnonzero(shares > _MOST - 1.0 / len(shares))

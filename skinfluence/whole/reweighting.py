@@ -48,11 +48,12 @@ class WholeReweighting:
             out[...] = self.params + self._shares(values) @ moved
             return out
         options = {"n_jobs": n_jobs, "verbose": verbose}
-        if self.scaled is not None:
-            self.scaled.reweight_params(
+        scaled = self.scaled_at(values)
+        if scaled is not None:
+            scaled.reweight_params(
                 values, method=method, hessian_solver=hessian_solver, out=out, **options
             )
-            objective = self.scaled.objective
+            objective = scaled.objective
             layout = objective.formulation.layout
             for row, weight in zip(out, values, strict=True):
                 scales = objective.scales.at(objective.design, weight)
@@ -91,8 +92,9 @@ class WholeReweighting:
     ):
         values = self.check_multiples(sample_weight, method)
         options = {"n_jobs": n_jobs, "verbose": verbose}
-        if self.scaled is not None and method != "influence":
-            return self.scaled.reweight_loss(
+        scaled = None if method == "influence" else self.scaled_at(values)
+        if scaled is not None:
+            return scaled.reweight_loss(
                 self.transform(X),
                 y,
                 values,
@@ -142,8 +144,9 @@ class WholeReweighting:
                 self.raw_influence(take_rows(X, [q]), hessian_solver) for q in range(len(raw))
             ]
             return raw + np.tensordot(share, np.array(moved), (1, 1))
-        if self.scaled is not None:
-            return self.scaled.raw_reweighted(
+        scaled = self.scaled_at(values)
+        if scaled is not None:
+            return scaled.raw_reweighted(
                 self.transform(X), values, method, hessian_solver, n_jobs, verbose
             )
         raw = np.full((len(values), len(self.raw_predictions(X)), self.n_scores), np.nan)
@@ -174,6 +177,16 @@ class WholeReweighting:
     def _first_order_at(self, values, hessian_solver, X):
         """Return raw predictions (q, K) at one vector of weights, to first order."""
         return self.raw_reweighted(X, values, "influence", hessian_solver)[0]
+
+    def scaled_at(self, values):
+        """Return `scaled` for vectors of weights, or None if they need fits of the steps.
+
+        See `scaled_without`.
+        """
+        if self.scaled is None:
+            return None
+        design, scales = self.scaled.objective.design, self.scaled.objective.scales
+        return None if any(scales.cancels(design, w) for w in values) else self.scaled
 
     def check_multiples(self, sample_weight, method):
         """Return vectors of weights (m, n) after checks that steps can be fitted at them."""
