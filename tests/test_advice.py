@@ -510,6 +510,12 @@ ADVICE = [
         lambda: KernelRidge().fit(X, T).leave_out_check(n_checks=2),
     ),
     row(
+        "the bound of a kernel model with a gamma that moves",
+        lambda: SVC().fit(X, Y).leave_out_params(return_bound=True),
+        r"Leave it out; leave_out_check refits",
+        lambda: SVC().fit(X, Y).leave_out_params(),
+    ),
+    row(
         "the last of a class",
         lambda: logistic().remove_samples(np.flatnonzero(Y)),
         r"Keep at least one of them",

@@ -12,6 +12,7 @@ from sklearn import linear_model, svm
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
+from skinfluence.class_balance import ClassBalance
 from skinfluence.linear_model import LogisticRegression, RidgeClassifier
 from skinfluence.svm import LinearSVC
 from tests.cases import DUAL, NEWTON, relative_error
@@ -92,6 +93,18 @@ def test_ridge_classifiers_go_on_without_a_class():
     coef, _ = clf.split_params(clf.leave_out_params([rows])[0])
     np.testing.assert_allclose(coef[2], binary.coef_, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(coef[4], 0.0, atol=1e-10)
+
+
+def test_class_weights_grow_to_those_of_the_rows_left():
+    codes = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2])
+    u = np.array([0.5, 2.0, 1.0, 0.0, 3.0, 1.0, 1.5, 0.7, 0.2])
+    balance = ClassBalance(u, codes, np.ones((3, 1), bool), by_weight=True)
+    groups = np.array([[1, -1, -1], [2, 5, 6], [0, 8, 7], [0, 1, 4]])
+    for growth, rows in zip(balance.growth(groups), groups, strict=True):
+        rows = rows[rows >= 0]
+        expected = balance.without(rows).class_weight / balance.class_weight - 1.0
+        expected[np.setdiff1d(codes, np.delete(codes, rows))] = 0.0  # a class without rows
+        np.testing.assert_allclose(growth, expected, atol=1e-14)
 
 
 def weights_of(name, class_weight, y, w, times=1.0):

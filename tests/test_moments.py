@@ -45,7 +45,7 @@ from skinfluence.naive_bayes import (
     MultinomialNB,
 )
 from skinfluence.neighbors import NearestCentroid
-from skinfluence.pipeline import make_pipeline
+from skinfluence.pipeline import make_pipeline, problem_of
 from tests.cases import MOMENTS
 
 
@@ -355,11 +355,24 @@ def test_cross_validation_without_refits(case):
         found = ours.leave_out_predict(cv=5, response_method="decision_function")
         expected = cross_val_predict(estimator, X, y, cv=5, method="decision_function")
         np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
-        assert ours.influence_prediction(X[:2]).shape == (2, len(y), *expected.shape[1:])
     score = ours.leave_out_score(cv=5, scoring="neg_log_loss")
     folds = cross_val_score(estimator, X, y, cv=5, scoring="neg_log_loss")
     assert score == pytest.approx(np.mean(folds), rel=0.1)
     assert 0 <= ours.leave_out_score(cv=5) <= 1
+
+
+def test_decision_values_move_with_the_weight_of_a_row(case):
+    _, X, y, w, ours = case
+    if not hasattr(ours, "decision_function"):
+        pytest.skip("no decision values")
+    w = np.ones(len(y)) if w is None else w
+    influence = ours.influence_prediction(X[:2], response_method="decision_function")
+    step = 1e-5 * (np.arange(len(y)) == 3)
+    ahead, back = ours.reweight_predict(
+        X[:2], [w + step, w - step], response_method="decision_function"
+    )
+    expected = w.sum() * (ahead - back) / 2e-5
+    assert np.abs(influence[:, 3] - expected).max() < 1e-5 * np.abs(influence).max()
 
 
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
@@ -555,8 +568,9 @@ def test_lost_classes_are_named_and_nan():
     X, y = data("iris")
     ours = GaussianNB().fit(X, y)
     with pytest.warns(InfluenceWarning, match=r"group 2 \(class 2\)"):
-        params = ours.leave_out_params(y)
+        params = ours.leave_out_params(y, n_jobs=2)
     assert np.isnan(params).all()
+    assert ours.leave_out_check(3, cv=4, random_state=0).max_relative_error < 1e-8
     with pytest.raises(ValueError, match="last samples of class 1"):
         ours.remove_samples(np.flatnonzero(y == 1))
     with pytest.raises(ValueError, match="every training sample"):
@@ -634,6 +648,12 @@ def test_samples_of_weight_zero():
     with pytest.warns(InfluenceWarning, match="epsilon_"):
         influence = GaussianNB().fit(X, y, w).influence_loss(X[:2], y[:2])
     assert np.flatnonzero(np.isnan(influence).any(axis=0)).tolist() == [4]
+    with pytest.warns(InfluenceWarning, match="epsilon_"):
+        own = GaussianNB().fit(X, y, w).self_influence()
+    assert np.flatnonzero(np.isnan(own)).tolist() == [4]
+    with pytest.warns(InfluenceWarning, match="epsilon_"):
+        covariance = problem_of(GaussianNB().fit(X, y, w)).params_covariance()
+    assert np.isfinite(covariance).all()
     ours = GaussianNB(var_smoothing=0).fit(X, y, w)
     assert np.isfinite(ours.influence_loss(X[:2], y[:2])).all()
     refit = GaussianNB().fit(np.delete(X, 4, 0), np.delete(y, 4))

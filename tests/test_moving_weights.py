@@ -217,6 +217,7 @@ def test_a_kernel_models_rows_keep_their_names():
         warnings.simplefilter("error")
         clf = SVC(tol=1e-10).fit(frame, y)
         named = clf.leave_out_loss(frame, y, [[0], [5]])
+        clf.leave_out_metric(frame, y, groups=[[0]], scoring=lambda m, X, y: m.score(X, y))
         clf.remove_samples([0, 2]).add_samples(frame.iloc[[0]], y[[0]])
         clf.predict(frame)
     plain = SVC(tol=1e-10).fit(X, y)

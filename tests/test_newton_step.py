@@ -104,9 +104,12 @@ def test_the_decomposition_holds_to_second_order(dataset):
     np.testing.assert_allclose(rest(1e-3) / rest(1e-4), 100, rtol=0.1)
 
 
-def test_at_an_optimum_the_step_is_epsilon_times_influence():
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_at_an_optimum_the_step_is_epsilon_times_influence(class_weight):
     X, y, w = data("wine")
-    clf = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(X, y, w)
+    clf = LogisticRegression(
+        class_weight=class_weight, solver="newton-cholesky", tol=1e-12
+    ).fit(X, y, w)
     step = clf.newton_step(1e-7)
     assert relative_error(step, 1e-7 * clf.influence_params()) < 1e-4
 

@@ -54,6 +54,7 @@ def test_the_polynomial_is_the_pass_over_the_rows_up_to_fourth_order(fitted):
         errors.append(np.linalg.norm(found - expected))
         assert errors[-1] < 1e-2 * np.linalg.norm(expected)
     assert errors[1] < errors[0] / 8
+    assert not base.series.remainders(0.0 * steps, stack.rows).any()
 
 
 def test_the_estimated_error_covers_the_error(fitted):
@@ -64,6 +65,8 @@ def test_the_estimated_error_covers_the_error(fitted):
     wrong -= base.series.remainders(steps, stack.rows)
     decrement = np.sqrt(base.plain_factor.quadratic(wrong))
     assert np.all(decrement <= base.series.error(steps, stack.rows) + 1e-9 * stack.newton()[1])
+    near, far = (base.series.error(length * steps, stack.rows) for length in (2.0, 4.0))
+    assert far.max() > 8 * near.max()  # 16 times but for higher orders
 
 
 def test_exact_removal_by_the_polynomial_is_that_by_passes(fitted, monkeypatch):

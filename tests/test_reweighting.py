@@ -306,7 +306,7 @@ def test_bad_weights_are_named():
     reg = Ridge().fit(X, y)
     good = np.ones((3, len(y)))
     for value in (-1.0, np.nan, np.inf):
-        bad = good.copy()
+        bad = good / 2
         bad[2, 7] = value
         with pytest.raises(ValueError, match=f"holds {value} in row 2 for sample 7"):
             reg.reweight_params(bad)
@@ -383,6 +383,10 @@ def test_members_move_with_their_share_of_the_weights(name):
 
 PIPELINES = {
     "scaler": [StandardScaler(), LogisticRegression(**NEWTON)],
+    "scaler-without-mean": [
+        StandardScaler(with_mean=False),
+        LogisticRegression(**NEWTON),
+    ],
     "scaler-balanced": [
         StandardScaler(),
         LogisticRegression(class_weight="balanced", **NEWTON),
@@ -428,7 +432,9 @@ def test_whole_multiples_repeat_samples_in_every_step(name):
         assert error(found, refit.params_, pipe.params_) < 1e-7
 
 
-@pytest.mark.parametrize("name", ["scaler", "scaler-balanced", "range", "components"])
+@pytest.mark.parametrize(
+    "name", ["scaler", "scaler-without-mean", "scaler-balanced", "range", "components"]
+)
 def test_other_weights_reach_steps_that_take_them(name):
     X, y = raw_data()
     pipe = make_pipeline(*PIPELINES[name]).fit(X, y)
@@ -446,21 +452,36 @@ def test_other_weights_reach_steps_that_take_them(name):
     assert error(found, refit.params_, pipe.params_) < 1e-7
 
 
-@pytest.mark.parametrize("name", ["scaler", "components", "moments"])
+@pytest.mark.parametrize("name", ["scaler", "scaler-without-mean", "components", "moments"])
 def test_first_order_of_a_pipeline_is_influence_contracted_with_the_change(name):
     X, y = raw_data()
     pipe = make_pipeline(*PIPELINES[name]).fit(X, y)
     weight = drawn(len(y))
     share = (weight - 1.0) / len(y)
     found = pipe.reweight_params(weight, method="influence")[0]
-    expected = pipe.params_ + share @ pipe.influence_params()
+    influence = pipe.influence_params()
+    expected = pipe.params_ + share @ influence
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+    removed = pipe.leave_out_params([[3, 8]], method="influence")[0]
+    expected = pipe.params_ - influence[[3, 8]].sum(axis=0) / len(y)
+    np.testing.assert_allclose(removed, expected, rtol=1e-9)
     response = {"response_method": "predict_proba"}
     proba = pipe.reweight_predict(X[:3], weight, method="influence", **response)[0]
     loss = pipe.reweight_loss(X[:3], y[:3], weight, method="influence")[:, 0]
     np.testing.assert_allclose(
         loss, -np.log(proba[np.arange(3), y[:3]]), rtol=1e-9, atol=1e-15
     )
+
+
+def test_a_column_without_variance_keeps_its_scale():
+    X, y = raw_data()
+    X = np.where(np.arange(X.shape[1]) == 2, 5.0, X)
+    pipe = make_pipeline(*PIPELINES["scaler"]).fit(X, y)
+    counts = 1.0 + np.arange(len(y)) % 3
+    rows = np.repeat(np.arange(len(y)), counts.astype(int))
+    refit = clone(pipe).fit(X[rows], y[rows])
+    found = pipe.reweight_params(counts, method="exact")[0]
+    assert error(found, refit.params_, pipe.params_) < 1e-7
 
 
 def test_rows_that_only_a_step_has_seen_have_no_multiple():

@@ -26,6 +26,7 @@ from sklearn.preprocessing import (
 from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.stages import STAGES, make_stage
 from skinfluence.stages.base import dense
+from skinfluence.stages.order import OrderStatistics
 from skinfluence.stages.power import yeo_johnson
 from tests.stages import (
     cotangent_for,
@@ -460,6 +461,13 @@ def test_components_of_an_approximate_solver_are_named():
     svd = TruncatedSVD(3, n_iter=0, n_oversamples=1, random_state=0).fit(X)
     with pytest.warns(InfluenceWarning, match="differ from eigenvectors by"):
         make_stage(svd, X, y)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_order_statistics_are_those_of_numpy(make):
+    X, fractions = missing()[0], [0.0, 0.012, 0.5, 0.75, 0.988, 1.0]
+    found = OrderStatistics(make(X), fractions).values()
+    np.testing.assert_allclose(found, np.nanquantile(X, fractions, axis=0), rtol=1e-12)
 
 
 def test_imputed_strings_have_no_derivative():

@@ -346,9 +346,7 @@ class MomentRemoval:
         for rows in groups:
             kept = np.delete(np.arange(data.n_rows), rows)
             weight = data.sample_weight[kept]
-            refit = None
-            if (weight > 0).any():
-                refit = self.refit_near(data.X[kept], y[kept], weight, method)
+            refit = self.refit_near(data.X[kept], y[kept], weight, method)
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 

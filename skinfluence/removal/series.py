@@ -44,8 +44,6 @@ def series_of(base):
         return None
     if objective.balance is not None:  # the coefficients are those of fixed class weights
         return None
-    if objective.balance is not None:  # other class weights for each group
-        return None
     D, n = design.n_columns, objective.n_rows
     n_terms = comb(D + 1, 2) + comb(D + 2, 3)
     if (

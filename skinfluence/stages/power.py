@@ -101,7 +101,7 @@ class PowerTransformerStage(Stage):
         self.count = np.maximum((~self.missing).sum(axis=0), 1)
         self.mean, self.mean_rate = self._average(rows.value), self._average(rows.by_power)
         self.centred = np.where(self.missing, 0.0, rows.value - self.mean)
-        self.rate = np.where(self.missing, 0.0, rows.by_power - self.mean_rate)
+        self.rate = rows.by_power - self.mean_rate
         variance = self._average(self.centred**2)
         # If the variance is rounding error, scikit-learn sets the scale to 1.
         rounding = self.count * np.finfo(float).eps
@@ -109,8 +109,8 @@ class PowerTransformerStage(Stage):
         self.moves = ~small
         self.variance = np.where(small, 1.0, variance)
         self.covariance = self._average(self.centred * self.rate)
-        twice = np.where(self.missing, 0.0, rows.by_power_twice)
-        curvature = self._average(self.rate**2 + self.centred * twice) / self.variance
+        curvature = self._average(self.rate**2 + self.centred * rows.by_power_twice)
+        curvature /= self.variance
         curvature -= 2.0 * (self.covariance / self.variance) ** 2
         # At its maximum the likelihood is concave, except if the column is constant.
         concave = self.moves & (curvature > 0)
