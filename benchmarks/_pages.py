@@ -27,7 +27,7 @@ NOT_STORED = {
     "sign_flips": "its table is in diagnostics.md",
     "search": "its table is in diagnostics.md",
     "dask_influence": "its table is in large_data.md",
-    "dask_removal": "its table is in large_data.md",
+    "dask_removal": "not measured yet on an idle machine",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
     "random_removals": "its table is in removal.md",
     "reweight": "not measured yet on an idle machine",
