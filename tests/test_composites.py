@@ -1148,25 +1148,17 @@ def test_a_failed_update_leaves_the_pipeline_as_it_was():
         assert ours.influence_loss(X[:1], y[:1]).shape == (1, len(y))
 
 
-def test_members_whose_features_move_need_a_derivative_in_them():
+def test_a_frozen_member_whose_features_move_has_no_influence():
     X, y = two_classes()
     scaled = StandardScaler().fit_transform(X)
-    frozen = FrozenEstimator(clone(LOGISTIC).fit(scaled, y))
-    for last, message in (
-        (CalibratedClassifierCV(frozen, cv=2), "Freeze the steps"),
-        (
-            multiclass.OneVsRestClassifier(svm.LinearSVC(loss="hinge", max_iter=10**5)),
-            "kink",
-        ),
-    ):
-        plain = make_pipeline(StandardScaler(), last).fit(X, y)
-        ours = from_fitted(plain, X, y)
-        with pytest.raises(UnsupportedEstimatorError, match=message):
-            ours.influence_loss(X[:1], y[:1])
-        assert np.isfinite(ours.leave_out_loss(X[:1], y[:1], [[3]], method="exact")).all()
-        frozen_steps = FrozenEstimator(StandardScaler().fit(X))
-        again = from_fitted(make_pipeline(frozen_steps, last).fit(X, y), X, y)
-        assert np.isfinite(again.influence_loss(X[:1], y[:1])).all()
+    last = CalibratedClassifierCV(FrozenEstimator(clone(LOGISTIC).fit(scaled, y)), cv=2)
+    ours = from_fitted(make_pipeline(StandardScaler(), last).fit(X, y), X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="Freeze the steps"):
+        ours.influence_loss(X[:1], y[:1])
+    assert np.isfinite(ours.leave_out_loss(X[:1], y[:1], [[3]], method="exact")).all()
+    frozen_steps = FrozenEstimator(StandardScaler().fit(X))
+    again = from_fitted(make_pipeline(frozen_steps, last).fit(X, y), X, y)
+    assert np.isfinite(again.influence_loss(X[:1], y[:1])).all()
 
 
 def test_isotonic_calibration_behind_steps_warns_of_its_kinks():
