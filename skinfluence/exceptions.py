@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 # Packages whose frames may lie between the user's line and a warning.
-_BETWEEN = {"skinfluence", "sklearn", "joblib", "pickle"}
+_BETWEEN = {"skinfluence", "sklearn", "joblib", "pickle", "functools"}
 
 
 class UnsupportedEstimatorError(ValueError):
