@@ -220,13 +220,10 @@ class RemovalMeasures:
         self.sums = DispersionSums.of(base.point, leverage) if sums is None else sums
         self.theta = base.theta + base.correction
         shape = leverage.shape
-        like = base.point.like
-        self.decrement2, self.distance = np.empty((2, *shape), like=like)
-        self.loss = np.empty(shape[0], like=like)
-        self._moved = np.empty(shape, like=like)
-        # How much the others' squared residuals grow with their "balanced" class weights.
-        self._regrown = np.zeros(shape, like=like)
-        self._penalty_fall = np.empty(shape, like=like)
+        self.loss = np.empty(shape[0], like=base.point.like)
+        self.decrement2, self.distance, self._moved, self._regrown, self._penalty_fall = (
+            np.zeros((5, *shape), like=base.point.like)
+        )
 
     def add(self, indices, theta):
         """Add the parameters (b, K, D) without each of b rows; return the changes d."""
