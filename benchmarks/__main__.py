@@ -15,6 +15,7 @@ from benchmarks import (
     composites,
     conjugate_gradients,
     dask_influence,
+    devices,
     diagnostics,
     influence_loss,
     influential_sets,
@@ -51,6 +52,7 @@ MODULES = [
     prediction_sets,
     influential_sets,
     dask_influence,
+    devices,
     reproduce_paper,
 ]
 

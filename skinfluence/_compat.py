@@ -11,7 +11,14 @@ from inspect import signature
 import numpy as np
 import sklearn
 from scipy.sparse import csr_matrix
+
+# Which arrays follow the array API standard, with the library's namespace and device. The
+# package array-api-compat need not be installed.
+from sklearn.externals import array_api_compat
 from sklearn.linear_model._base import LinearClassifierMixin
+
+# Copies an array from its device to NumPy; each library has its own way.
+from sklearn.utils._array_api import _convert_to_numpy as convert_to_numpy
 
 # Compares versions as scikit-learn does; the packaging library may not be installed.
 from sklearn.utils.fixes import parse_version
@@ -34,10 +41,14 @@ __all__ = [
     "LinearClassifierMixin",
     "WeightedScorer",
     "check_sample_weight",
+    "convert_to_numpy",
     "draws_by_weight",
     "fitted_gamma",
     "has_several_labels",
+    "is_array_api_obj",
+    "namespace",
     "one_vs_one_decision",
+    "place",
     "rank_cutoff",
     "rank_unit",
     "scores_with_weights",
@@ -53,6 +64,23 @@ def check_sample_weight(sample_weight, X, **kwargs):
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def is_array_api_obj(array):
+    """Return whether an array follows the array API standard; dask arrays do not count."""
+    return array_api_compat.is_array_api_obj(array) and not array_api_compat.is_dask_array(
+        array
+    )
+
+
+def namespace(array):
+    """Return the namespace of an array's library."""
+    return array_api_compat.array_namespace(array)
+
+
+def place(array):
+    """Return the device of an array."""
+    return array_api_compat.device(array)
 
 
 def draws_by_weight(bagging):

@@ -31,11 +31,16 @@ def check_dtype(dtype):
     return np.dtype(np.float64 if dtype is None else dtype)
 
 
-def prepare_out(out, shape, dtype):
-    """Return the array for a result: `out` if given, otherwise a new one."""
+def prepare_out(out, shape, dtype, like=None):
+    """Return the array for a result: `out` if given, otherwise a new one beside `like`."""
     result_dtype = check_dtype(dtype)
     if out is None:
-        return np.empty(shape, dtype=result_dtype)
+        return np.empty(shape, dtype=result_dtype, like=like)
+    if like is not None:
+        raise ValueError(
+            f"out is for NumPy arrays, and this result is an array of {like.space.name}: "
+            "leave out out."
+        )
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         found = getattr(out, "dtype", type(out).__name__)
         raise ValueError(f"out must be an array or memmap of float32 or float64, not {found}.")

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
 __all__ = [
@@ -103,7 +104,7 @@ def convergence_ratio(point, factor, correction, *, n_jobs=None):
     This is the distance to the optimum in units of one row's removal. Above 1, leave-one-out
     changes are smaller than the fit's own error.
     """
-    norms = np.asarray(point.per_row(_squares_of_removal, factor, n_jobs))
+    norms = np.asarray(to_host(point.per_row(_squares_of_removal, factor, n_jobs)))
     norms = np.sqrt(norms[norms > 0])
     decrement = newton_decrement(point, correction)
     if len(norms) == 0:

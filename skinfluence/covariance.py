@@ -15,7 +15,7 @@ def sandwich(point, factor, groups, *, n_jobs=None):
     """
     rows, w = point.rows, point.objective.sample_weight
     if point.class_shift is not None:
-        rows, w = point.multiplicity_rows, np.ones(len(w))
+        rows, w = point.multiplicity_rows, np.ones_like(w)
     layout = point.objective.formulation.layout
 
     def block_changes(block):
@@ -23,10 +23,10 @@ def sandwich(point, factor, groups, *, n_jobs=None):
             V = rows.take(block).toarray() * w[block, None, None]
         else:
             members = groups.members[block]
-            V = np.array([rows.take(member).sum(w[member]) for member in members])
-        return np.ascontiguousarray(layout.to_public(factor.solve(V)))
+            V = np.stack([rows.take(member).sum(w[member]) for member in members])
+        return np.ascontiguousarray(layout.to_public(factor.solve(V)), like=point.like)
 
-    covariance = np.zeros((layout.size, layout.size))
+    covariance = np.zeros((layout.size, layout.size), like=point.like)
     blocks = row_blocks(len(groups), 6 * rows.row_bytes, n_jobs=n_jobs)
     run_blocks(
         block_changes,

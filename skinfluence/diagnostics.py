@@ -34,6 +34,7 @@ import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.namespaces import to_host
 from skinfluence.objective import weigh
 from skinfluence.objective.rows import absent_in
 
@@ -169,8 +170,8 @@ class DispersionSums:
             chi2 = chi_squares(point)
             chi_square = chi2.sum(axis=0)
             if balance is not None:
-                of_classes = np.zeros((len(balance.moves), K))
-                np.add.at(of_classes, balance.codes, chi2)
+                members = [balance.codes == k for k in range(len(balance.moves))]
+                of_classes = np.stack([chi2[rows].sum(axis=0) for rows in members])
         n_weighted = int(np.sum(objective.sample_weight > 0))
         return cls(n_weighted, leverage.sum(axis=0), chi_square, of_classes)
 
@@ -184,7 +185,7 @@ def inverse_diagonal(point, factor, *, n_jobs=None):
     K, D = point.theta.shape
 
     def block_diagonal(block):
-        V = np.zeros((block.stop - block.start, K * D))
+        V = np.zeros((block.stop - block.start, K * D), like=point.like)
         V[np.arange(len(V)), np.arange(block.start, block.stop)] = 1.0
         V = point.objective.make_consistent(V.reshape(-1, K, D))
         return factor.quadratic(V)
@@ -219,12 +220,10 @@ class RemovalMeasures:
         self.sums = DispersionSums.of(base.point, leverage) if sums is None else sums
         self.theta = base.theta + base.correction
         shape = leverage.shape
-        self.decrement2, self.distance = np.empty(shape), np.empty(shape)
-        self.loss = np.empty(shape[0])
-        self._moved = np.empty(shape)
-        # How much the others' squared residuals grow with their "balanced" class weights.
-        self._regrown = np.zeros(shape)
-        self._penalty_fall = np.empty(shape)
+        self.loss = np.empty(shape[0], like=base.point.like)
+        self.decrement2, self.distance, self._moved, self._regrown, self._penalty_fall = (
+            np.zeros((5, *shape), like=base.point.like)
+        )
 
     def add(self, indices, theta):
         """Add the parameters (b, K, D) without each of b rows; return the changes d."""
@@ -291,10 +290,10 @@ class RemovalMeasures:
 
     def doubtful(self):
         """Return the indices of rows for which a Newton step may not be accurate."""
-        decrement = self.newton_decrement()
+        decrement = to_host(self.newton_decrement())
         if not self.base.point.objective.formulation.is_smooth:
             return np.flatnonzero(decrement > 0)  # the support may change without the row
-        error = self.base.step_error.bound(decrement, self.leverage.max(axis=1))
+        error = self.base.step_error.bound(decrement, to_host(self.leverage.max(axis=1)))
         return np.flatnonzero(~(error <= removal.ACCURATE) & np.isfinite(decrement))
 
     @cached_property
@@ -315,7 +314,7 @@ class RemovalMeasures:
         """
         point = self.base.point
         if not point.objective.formulation.loss.has_dispersion:
-            return np.ones(self.leverage.shape)
+            return np.ones_like(self.leverage)
         others = self.sums.chi_square - self._chi_squares - self.decrement2
         others += self._penalty_fall
         others += self._regrown
@@ -407,9 +406,10 @@ class GroupMeasures:
     def __init__(self, base, leverage, n_groups):
         self.base, self.leverage = base, leverage
         self.theta = base.theta + base.correction
-        shape = n_groups, leverage.shape[1]
-        self.distance, self.deleted_dispersion = np.empty(shape), np.ones(shape)
-        self.loss = np.empty(n_groups)
+        shape, like = (n_groups, leverage.shape[1]), base.point.like
+        self.distance = np.empty(shape, like=like)
+        self.deleted_dispersion = np.ones(shape, like=like)
+        self.loss = np.empty(n_groups, like=like)
 
     def add(self, indices, rows, theta):
         """Add the parameters (b, K, D) without groups of rows (b, a); return the changes d."""
@@ -418,7 +418,7 @@ class GroupMeasures:
         d = theta - self.theta
         readings = design.readings(d)
         distance = self.penalty_distance(d, readings)
-        chi2 = np.zeros(distance.shape)
+        chi2 = np.zeros_like(distance)
         for block in row_blocks(objective.n_rows, 8 * 6 * len(d) * d.shape[1]):
             part = design.take(block)
             moved = part.read(readings)
@@ -433,7 +433,7 @@ class GroupMeasures:
             members = line[line >= 0]
             raw = design.take(members).predict(one)
             self.loss[index] = form.loss.loss(objective.target[members], raw).mean()
-        self.loss[indices[np.isnan(theta).any(axis=(1, 2))]] = np.nan
+        self.loss[indices[to_host(np.isnan(theta).any(axis=(1, 2)))]] = np.nan
         return d
 
     def add_dispersion(self, indices, chi2, counted):
@@ -497,4 +497,4 @@ def _per_parameter(squares, leverage):
 def _ratio(a, b):
     """Return a / b, NaN if b is not positive."""
     a, b = np.broadcast_arrays(a, b)
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
+    return np.divide(a, b, out=np.full_like(a, np.nan, dtype=np.float64), where=b > 0)

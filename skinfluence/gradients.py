@@ -141,7 +141,7 @@ class GradientRows:
     def sum(self, weights=None):
         """Return sum_i weights_i v_i, shape (K, D)."""
         if weights is None:
-            weights = np.ones(len(self))
+            weights = np.ones(len(self), like=self.raw_gradient)
         total = self.design.adjoint(weights[:, None] * self.raw_gradient)
         if self.shift is not None:
             total += weights.sum() * self.shift
@@ -159,7 +159,7 @@ class GradientRows:
         """
         q, (n, K, D) = V.shape[0], self.shape
         if out is None:
-            out = np.empty((q, n))
+            out = np.empty((q, n), like=self.raw_gradient)
         if self.by_class:
             GradientRows(self.design, self.raw_gradient, self.shift).dot(V, out)
             for part in self.by_class:
@@ -173,7 +173,7 @@ class GradientRows:
         return out
 
     def _dot_written_out(self, V, out):
-        flat = np.ascontiguousarray(V).reshape(len(V), -1)
+        flat = np.ascontiguousarray(V, like=V).reshape(len(V), -1)
         blocks = row_blocks(len(self), 2 * self.row_bytes)
         if len(blocks) > 1:  # BLAS needs a copy for a column block of out
             blocks = row_blocks(len(self), 2 * self.row_bytes + 8 * len(V))
@@ -185,7 +185,8 @@ class GradientRows:
         """Fill out with g_i (x~_i' V_q) + <V_q, shift>."""
         whole = out.dtype == np.float64 and out.flags.carray and self.design.is_dense
         for rows in [slice(0, len(self))] if whole else row_blocks(len(self), 24 * len(V)):
-            raw = out if whole else np.empty((len(V), rows.stop - rows.start))
+            shape = (len(V), rows.stop - rows.start)
+            raw = out if whole else np.empty(shape, like=self.raw_gradient)
             self.design.take(rows).read_into(V, raw, self.raw_gradient[rows, 0])
             if self.shift is not None:
                 raw += (V @ self.shift[0])[:, None]
@@ -198,7 +199,7 @@ class GradientRows:
         offset = 0.0 if self.shift is None else np.tensordot(V, self.shift, 2)[:, None]
         for rows in row_blocks(len(self), 24 * q, largest=8 * IN_CACHE):
             part, g = self.design.take(rows), self.raw_gradient[rows].T
-            total, term = np.empty((2, q, part.n_rows))
+            total, term = np.empty((2, q, part.n_rows), like=g)
             part.read_into(V[:, 0], total, g[0])
             for k in range(1, K):
                 part.read_into(V[:, k], term, g[k])

@@ -214,14 +214,14 @@ def _raw_influence(point, factor, x):
     K, D = point.theta.shape
     m, S = len(x), point.objective.weight_sum
     if point.objective.coupled:
-        V = np.zeros((m, K, K, D))
+        V = np.zeros((m, K, K, D), like=x)
         V[:, np.arange(K), np.arange(K)] = x[:, None]
         return influence_on(point, factor, V.reshape(m * K, K, D)).reshape(m, K, -1)
     # Outputs do not interact, so one solve gives H_k^-1 x for all of them. The influence on
     # output k comes only from output k of the training rows.
     solved = factor.solve_transposed(np.broadcast_to(x[:, None], (m, K, D)))
     solved *= -S
-    raw = np.empty((m, K, point.objective.n_rows))
+    raw = np.empty((m, K, point.objective.n_rows), like=x)
     for k in range(K):
         point.weight_rows.output(k).dot(solved[:, [k]], out=raw[:, k])
     return raw
@@ -309,7 +309,9 @@ def _self_products(point, factor, n_jobs, class_effects):
 def most_influential_queries(point, factor, query, n_influential, order, *, n_jobs=None):
     """Return `most_influential` for each query row's loss, block by block."""
     shape = (len(query), n_influential)
-    values, indices = np.empty(shape), np.empty(shape, dtype=np.intp)
+    like = query.raw_gradient
+    values = np.empty(shape, like=like)
+    indices = np.empty(shape, dtype=np.intp, like=like)
     by_products = factor.has_products(query, point.weight_rows)
 
     def fill(block):
@@ -359,7 +361,8 @@ def largest_products(rows, V, k, order):
     queries = row_blocks(len(V), 8 * _COLUMNS, largest=_TILE)
     best = [_Largest(k, order) for _ in queries]
     # All blocks share one buffer, because allocating each would take as long as the selection.
-    buffer = np.empty(_COLUMNS * max((q.stop - q.start for q in queries), default=0))
+    largest = max((q.stop - q.start for q in queries), default=0)
+    buffer = np.empty(_COLUMNS * largest, like=V)
     for block in row_blocks(len(rows), 1, largest=_COLUMNS):
         part = rows.take(block)
         for query_block, largest in zip(queries, best, strict=True):
@@ -411,8 +414,10 @@ class _Largest:
         count = better.sum(axis=1)
         line, column = np.nonzero(better)
         place = np.arange(len(line)) - np.repeat(np.cumsum(count) - count, count)
-        values = np.full((len(rows), count.max()), np.nan)  # NaN ranks after every number
-        index = np.full(values.shape, np.iinfo(np.intp).max)
+        values = np.full(
+            (len(rows), count.max()), np.nan, like=part
+        )  # NaN ranks after every number
+        index = np.full(values.shape, np.iinfo(np.intp).max, like=part)
         values[line, place], index[line, place] = part[line, column], columns[column]
         self._merge(rows, values, index)
 

@@ -64,7 +64,7 @@ class ParameterLayout:
     def from_public(self, params):
         """Return (..., p) as (..., K, D)."""
         K, d = self.n_outputs, self.n_features
-        theta = np.empty((*params.shape[:-1], K, self.n_columns))
+        theta = np.empty((*params.shape[:-1], K, self.n_columns), like=params)
         theta[..., :d] = params[..., : K * d].reshape(*params.shape[:-1], K, d)
         if self.fit_intercept:
             theta[..., d] = params[..., K * d :]

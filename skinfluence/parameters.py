@@ -18,6 +18,7 @@ from skinfluence.design import make_design
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout, ScaleLayout
+from skinfluence.namespaces import from_host, to_host
 
 __all__ = ["Coefficients", "CoefficientsAndScale", "DualCoefficients"]
 
@@ -45,8 +46,8 @@ class Coefficients:
 
     def read(self, model, layout):
         """Return a fitted model's (coef, intercept) in the shapes of its attributes."""
-        coef = model.coef_
-        return (coef.toarray() if issparse(coef) else coef), model.intercept_
+        coef = to_host(model.coef_)
+        return (coef.toarray() if issparse(coef) else coef), to_host(model.intercept_)
 
     def ndims(self, model, layout):
         """Return the number of axes for each of (coef, intercept)."""
@@ -79,10 +80,13 @@ class Coefficients:
         objective : Objective
             The objective with the training data, which theta minimises.
         """
+        theta = to_host(theta)
         coef = theta[:, : layout.n_features].copy()
         intercept = theta[:, -1].copy() if layout.fit_intercept else np.zeros(len(theta))
         coef = coef if ndims[0] == 2 else coef[0]
         intercept = intercept if ndims[1] == 1 else float(intercept[0])
+        like = None if objective is None else objective.design.like
+        coef, intercept = from_host(coef, like), from_host(intercept, like)
         self.store(model, coef, intercept, layout, objective)
 
     def store(self, model, coef, intercept, layout, objective):
@@ -122,7 +126,7 @@ class Coefficients:
         """Return the output names; a single output has an empty name."""
         if n_outputs == 1:
             return [""]
-        classes = getattr(model, "classes_", None)
+        classes = to_host(getattr(model, "classes_", None))
         if classes is not None and len(classes) == n_outputs:
             return [str(label) for label in classes]
         return [str(k) for k in range(n_outputs)]
@@ -180,6 +184,16 @@ class Coefficients:
                 f"{type(model).__name__} holds coefficients at 0 and takes no dask arrays: "
                 "the check that they stay there reads rows in memory. Use a squared penalty, "
                 "without bounds, or call compute() on a part of the rows and pass that."
+            )
+
+    def check_takes_devices(self, model, formulation, library):
+        """Raise if a model's rows cannot be arrays of another library."""
+        loss = formulation.loss
+        if loss.is_piecewise_linear or formulation.l1_support is not None:
+            raise UnsupportedEstimatorError(
+                f"{type(model).__name__} takes no arrays of {library}: its active set is "
+                "computed with NumPy. Fit it on NumPy arrays, or call "
+                "skinfluence.from_fitted(estimator, X, y) with NumPy arrays on a fit on them."
             )
 
     def check_perturbable(self, objective):
@@ -286,7 +300,7 @@ class DualCoefficients(Coefficients):
         return [str(i) for i in range(n_features)]
 
     def output_names(self, model, n_outputs):
-        classes = getattr(model, "classes_", None)
+        classes = to_host(getattr(model, "classes_", None))
         if n_outputs == 1 or classes is None:
             return super().output_names(model, n_outputs)
         first, second = np.triu_indices(len(classes), 1)
@@ -351,6 +365,12 @@ class DualCoefficients(Coefficients):
             f"{type(model).__name__} takes no dask arrays: a kernel model needs the kernel "
             "between all of its training rows. Call compute() on a part of the rows and pass "
             "that, or use a linear model."
+        )
+
+    def check_takes_devices(self, model, formulation, library):
+        raise UnsupportedEstimatorError(
+            f"{type(model).__name__} takes no arrays of {library}: kernels are computed with "
+            "NumPy. Fit it on NumPy arrays."
         )
 
     def check_perturbable(self, objective):

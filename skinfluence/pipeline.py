@@ -18,7 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import unsupported
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.distributed import is_dask
-from skinfluence.exceptions import TrainingDataMissingError, warn
+from skinfluence.exceptions import (
+    TrainingDataMissingError,
+    UnsupportedEstimatorError,
+    warn,
+)
 from skinfluence.methods import FittedMixin, InfluenceMethods
 from skinfluence.methods.available import HasProblem
 from skinfluence.stages import learns_from_rows
@@ -121,6 +125,11 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
             self.training_data_ = TrainingData(X, y, params)
             return self
 
+    def _space(self) -> Any:
+        """Return the library and device of the training rows; None for NumPy."""
+        final = innermost(self)
+        return final._space() if isinstance(final, HasProblem) else None
+
     def _check_has(self, name: str) -> None:
         """Raise AttributeError with the reason if the last step lacks a method."""
         _final_with(name, self)
@@ -144,8 +153,22 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
                     "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
                 )
             return last
+        self._check_place(method)
         whole = self._whole()
         return whole if whole.learns(method) else last
+
+    def _check_place(self, method):
+        """Raise if a step learns from samples in arrays of another library."""
+        space = self._space()
+        names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
+        if space is None or not names:
+            return
+        raise UnsupportedEstimatorError(
+            f"{method} is of the whole fit, {', '.join(names)} included, and it does not take "
+            f"arrays of {space.name} with such steps: convert X to NumPy and fit again. To "
+            "take the steps as they stand, use "
+            "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
+        )
 
     def _whole(self) -> Any:
         """Return the problem for the whole fit, kept as long as nothing changes."""

@@ -35,9 +35,12 @@ def multiply(a, b, out, *, add=False):
     add : bool, default=False
         Add the product to out instead.
     """
-    kind = a.dtype.char
     if not out.size:
         return out
+    if not isinstance(out, np.ndarray):  # on a device, with a BLAS of its own
+        out[...] = out + a @ b if add else a @ b
+        return out
+    kind = a.dtype.char
     if not a.size or a.dtype != b.dtype or kind not in _GEMM or blas_is_limited():
         if add:
             out += a @ b
@@ -80,7 +83,7 @@ def add_gram(rows, out):
     out : ndarray of shape (D, D)
         C-contiguous float64.
     """
-    if blas_is_limited() and len(rows) >= len(out):
+    if not isinstance(out, np.ndarray) or (blas_is_limited() and len(rows) >= len(out)):
         # NumPy computes A'A from one buffer by SYRK, half the work of a GEMM, and releases the
         # interpreter's lock, but allocates an array as large as out. Few rows add in place.
         out += rows.T @ rows
@@ -91,6 +94,8 @@ def add_gram(rows, out):
 
 def fill_lower(square):
     """Copy the upper triangle of a square array to the lower one, in place."""
+    if not isinstance(square, np.ndarray):  # `add_gram` fills both
+        return square
     order = len(square)
     for start in range(0, order, _TILE):
         stop = min(start + _TILE, order)

@@ -3,8 +3,11 @@
 A classifier sets the class attribute `_responses` to an instance.
 """
 
+import numpy as np
+
 from skinfluence._compat import has_several_labels
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.namespaces import to_host
 from skinfluence.pairs import PairDecision
 
 __all__ = ["PairResponses", "Responses", "RidgeResponses"]
@@ -24,11 +27,11 @@ class Responses:
     def labels(self, model, raw):
         """Return the predicted classes for raw predictions (m, K)."""
         code = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
-        return model.classes_[code]
+        return to_host(model.classes_)[to_host(code)]
 
     def is_flat(self, model):
         """Return whether `decision_function` has one value for a sample."""
-        return len(model.classes_) == 2
+        return np.shape(model.classes_)[0] == 2
 
     def check(self, response_method):
         """Raise if a response is not a function of the raw predictions."""
@@ -42,7 +45,7 @@ class RidgeResponses(Responses):
 
     def labels(self, model, raw):
         if has_several_labels(model):
-            return (raw > 0).astype(int)
+            return to_host((raw > 0).astype(int))
         return super().labels(model, raw)
 
     def is_flat(self, model):

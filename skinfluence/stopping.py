@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skinfluence.namespaces import to_host
 from skinfluence.objective import Objective, weigh
 
 __all__ = ["Fit", "Sizes", "bound"]
@@ -64,11 +65,11 @@ class Fit:
     def of(cls, estimator, name, params, dtype):
         """Return the record for a fitted estimator and its data type."""
         n_iter, gap = (
-            getattr(estimator, "n_iter_", None),
+            to_host(getattr(estimator, "n_iter_", None)),
             getattr(estimator, "dual_gap_", None),
         )
         parameters = getattr(estimator, "coef_", getattr(estimator, "dual_coef_", None))
-        dtypes = [getattr(parameters, "dtype", None), dtype]
+        dtypes = [getattr(to_host(parameters), "dtype", None), dtype]
         eps = [
             np.finfo(candidate).eps
             for candidate in dtypes

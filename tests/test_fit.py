@@ -219,10 +219,8 @@ with sklearn.config_context(array_api_dispatch=True):
             except UnsupportedEstimatorError as error:
                 assert "array_api_strict" in str(error) and "NumPy" in str(error), name
             else:
-                assert isinstance(fitted.coef_, np.ndarray), name
+                assert type(fitted.self_influence()) is type(fitted.coef_), name
         fitted.fit(X, labels if classifier else y + 1.0).self_influence()  # the advice
-    clf = ours.LogisticRegression().fit(X, labels)
-    assert clf.influence_loss(xp.asarray(X), labels).shape == (30, 30)
 assert fits
 """
 

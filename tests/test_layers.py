@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_typing"],
     ["_version", "_compat", "exceptions", "blocks", "checks", "unsupported"],
+    ["namespaces"],
     ["products"],
     ["losses", "targets", "layout", "l1_support"],
     ["design", "column_scales", "class_balance"],

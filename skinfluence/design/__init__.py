@@ -24,13 +24,15 @@ from scipy.sparse import issparse
 
 from skinfluence.design.base import Design
 from skinfluence.design.dense import DenseDesign
+from skinfluence.design.device import DeviceDesign
 from skinfluence.design.sparse import SparseDesign
+from skinfluence.namespaces import is_device
 
-__all__ = ["DenseDesign", "Design", "SparseDesign", "make_design"]
+__all__ = ["DenseDesign", "Design", "DeviceDesign", "SparseDesign", "make_design"]
 
 
 def make_design(X, fit_intercept):
     """Return the design for a validated array or CSR matrix."""
     if issparse(X):
         return SparseDesign(X, fit_intercept)
-    return DenseDesign(X, fit_intercept)
+    return (DeviceDesign if is_device(X) else DenseDesign)(X, fit_intercept)

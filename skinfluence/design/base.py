@@ -1,6 +1,7 @@
 """Base class for dense and sparse designs."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -26,6 +27,8 @@ class Design(ABC):
         self.X = X
         self.fit_intercept = bool(fit_intercept)
 
+    #: An array beside which new arrays are made; None for NumPy's.
+    like: Any = None
     #: Whether writing a row block as a dense array costs no more than reading it.
     is_dense = False
     #: Whether gradients and parameters pair through a metric, see the package docstring.
@@ -52,8 +55,9 @@ class Design(ABC):
 
     def predict(self, theta, dtype=np.float64):
         """Return x~_i' theta for theta (..., D), shape (n, ...)."""
-        flat = np.ascontiguousarray(theta, dtype=dtype).reshape(-1, self.n_columns)
-        out = np.empty((self.n_rows, flat.shape[0]), dtype=dtype)
+        flat = np.ascontiguousarray(theta, dtype=dtype, like=self.like)
+        flat = flat.reshape(-1, self.n_columns)
+        out = np.empty((self.n_rows, flat.shape[0]), dtype=dtype, like=self.like)
         for rows in self._blocks(flat.shape[0]):
             self._predict(rows, flat[:, : self.n_features], out[rows])
         if self.fit_intercept:
@@ -80,7 +84,7 @@ class Design(ABC):
 
     def magnitude(self, theta):
         """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
-        out = np.empty((self.n_rows, len(theta)))
+        out = np.empty((self.n_rows, len(theta)), like=self.like)
         for rows in row_blocks(self.n_rows, 24 * self.n_columns):
             block = self.X[rows]
             if block.dtype.kind == "i":  # abs overflows for the lowest integer
@@ -93,7 +97,7 @@ class Design(ABC):
         """Return sum_i weights_i x~_i for weights (n, ...), shape (..., D)."""
         width = int(np.prod(weights.shape[1:]))
         flat = weights.astype(dtype, copy=False).reshape(self.n_rows, width)
-        out = np.zeros((width, self.n_columns))
+        out = np.zeros((width, self.n_columns), like=self.like)
         for rows in self._blocks(flat.shape[1]):
             out[:, : self.n_features] += self._adjoint(rows, flat[rows])
         if self.fit_intercept:
@@ -168,7 +172,7 @@ class Design(ABC):
 
     def squared_norms(self, scale):
         """Return x~_i' diag(scale) x~_i for scale (D,) >= 0, shape (n,)."""
-        out = np.empty(self.n_rows)
+        out = np.empty(self.n_rows, like=self.like)
         for rows in row_blocks(self.n_rows, 16 * self.n_columns):
             X = self._float(rows)
             squares = X.power(2) if sparse.issparse(X) else X**2
@@ -187,7 +191,7 @@ class Design(ABC):
         X = self._float(slice(None))
         X = X.toarray() if sparse.issparse(X) else X
         X = X if shift is None else X - shift
-        out = np.empty((*weights.shape, self.n_columns))
+        out = np.empty((*weights.shape, self.n_columns), like=self.like)
         for k in range(weights.shape[1]):
             np.multiply(X, weights[:, k, None], out=out[:, k, : self.n_features])
         if self.fit_intercept:
@@ -196,7 +200,7 @@ class Design(ABC):
 
     def rows(self):
         """Return the rows x~_i as a dense float64 array (n, D); for blocks only."""
-        return self.outer(np.ones((self.n_rows, 1)))[:, 0]
+        return self.outer(np.ones((self.n_rows, 1), like=self.like))[:, 0]
 
     def _float(self, rows, dtype=np.float64):
         """Return a block's features in float64, without the intercept."""
@@ -208,7 +212,8 @@ class Design(ABC):
 
     def _adjoint(self, rows, weights):
         """Return sum_i weights_i x_i for a block and weights (m, L), shape (L, d)."""
-        out = np.empty((weights.shape[1], self.n_features), dtype=weights.dtype)
+        shape = (weights.shape[1], self.n_features)
+        out = np.empty(shape, dtype=weights.dtype, like=self.like)
         return multiply(weights.T, self._float(rows, weights.dtype), out)
 
     def loaded(self):

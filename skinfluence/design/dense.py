@@ -133,7 +133,7 @@ class DenseDesign(Design):
             out[:, d:] = root
 
     def squared_adjoint(self, weights):
-        out = np.zeros((weights.shape[1], self.n_columns))
+        out = np.zeros((weights.shape[1], self.n_columns), like=self.like)
         for rows in row_blocks(self.n_rows, 16 * self.n_columns):
             out[:, : self.n_features] += weights[rows].T @ self._float(rows) ** 2
         if self.fit_intercept:

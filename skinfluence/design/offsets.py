@@ -24,13 +24,13 @@ def confirmed_offset(mean, candidates, blocks):
     """Return the offset for candidates with a small spread over all blocks, or None."""
     if not len(candidates):
         return None
-    squares, n = np.zeros(len(candidates)), 0
+    squares, n = np.zeros(len(candidates), like=mean), 0
     for block in blocks:
         squares += len(block) * spread(block, mean[candidates]) ** 2
         n += len(block)
     far = is_far(mean[candidates], np.sqrt(squares / n))
     if not far.any():
         return None
-    offset = np.zeros(len(mean))
+    offset = np.zeros(len(mean), like=mean)
     offset[candidates[far]] = mean[candidates[far]]
     return offset

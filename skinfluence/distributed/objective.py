@@ -59,6 +59,10 @@ class DistributedObjective:
     #: Whether solvers can access only sums over the rows.
     is_distributed = True
 
+    def on_host(self):
+        """Return this objective, whose chunks are NumPy's."""
+        return self
+
     formulation: Formulation
     samples: Samples
     n_rows: int
@@ -231,6 +235,9 @@ class DistributedPoint:
     theta : ndarray of shape (K, D)
         Parameters at which the objective is evaluated.
     """
+
+    #: New arrays beside the rows are NumPy's.
+    like = None
 
     def __init__(self, objective, theta):
         self.objective = objective

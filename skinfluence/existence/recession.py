@@ -7,6 +7,7 @@ from scipy import sparse
 
 from skinfluence.blocks import row_blocks
 from skinfluence.existence.cones import MOVES, OutputCone, SoftmaxCone, search, unpenalised
+from skinfluence.namespaces import to_host
 
 __all__ = [
     "Recession",
@@ -101,6 +102,8 @@ def find_recession(objective, theta=None):
     """
     if not may_recede(objective) or _n_opposed(objective):
         return None
+    # The linear programs are solved with NumPy.
+    objective, theta = objective.on_host(), to_host(theta)
     falls = objective.formulation.loss.falls_forever(objective.target, len(objective.penalty))
     if objective.coupled:
         found = [search(SoftmaxCone(objective, falls), theta)]
@@ -174,7 +177,7 @@ class RemovalCheck:
             self.reach[:] = np.inf  # test every group
             return
         mean = design.centre(objective.sample_weight)
-        self.mean = self.mean if mean is None else mean
+        self.mean = self.mean if mean is None else to_host(mean)
         largest = np.zeros(d)
         for rows in row_blocks(design.n_rows, 24 * design.n_columns):
             X = design.X[rows].astype(np.float64)
@@ -183,7 +186,7 @@ class RemovalCheck:
                 size = size.toarray().ravel() if sparse.issparse(size) else size
             else:
                 size = np.abs(X - mean).max(axis=0)
-            largest = np.maximum(largest, size)
+            largest = np.maximum(largest, to_host(size))
         self.reach[:d] = largest
 
     def directions(self, change, changed, moved):

@@ -8,6 +8,7 @@ from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
 from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.namespaces import to_host
 from skinfluence.objective import Formulation
 from skinfluence.targets import ClassCodes, SignedLabels, balanced_by
 
@@ -128,8 +129,9 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
         if layout.fit_intercept:
             sign[:, -1] = np.sign(intercept)
         support = L1Support(sign, l1_ratio * on_params, np.zeros(layout.shape))
-    binary = len(estimator.classes_) == 2
-    target = (SignedLabels if binary else ClassCodes)(estimator.classes_)
+    classes = to_host(estimator.classes_)
+    binary = len(classes) == 2
+    target = (SignedLabels if binary else ClassCodes)(classes)
     weight = target.class_weight(estimator.class_weight, y, sample_weight)
     return Formulation(
         loss=LogisticLoss() if binary else SoftmaxLoss(),

@@ -11,6 +11,7 @@ from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.namespaces import to_host
 from skinfluence.objective import Formulation
 from skinfluence.responses import RidgeResponses
 from skinfluence.targets import (
@@ -238,7 +239,7 @@ def _support(estimator, layout):
 def least_squares(layout, target, alpha, class_weight=None):
     """Return the formulation for squared error with the penalty alpha |coef|^2."""
     penalty = np.zeros(layout.shape)
-    penalty[:, : layout.n_features] = 2.0 * np.reshape(alpha, (-1, 1))
+    penalty[:, : layout.n_features] = 2.0 * np.reshape(to_host(alpha), (-1, 1))
     return Formulation(
         loss=SquaredLoss(),
         target=target,
@@ -250,7 +251,7 @@ def least_squares(layout, target, alpha, class_weight=None):
 
 def _labelled(estimator, y, alpha):
     """Return the formulation for squared error with labels -1 and +1."""
-    layout, classes = estimator._layout(), estimator.classes_
+    layout, classes = estimator._layout(), to_host(estimator.classes_)
     if has_several_labels(estimator):
         if estimator.class_weight:
             raise UnsupportedEstimatorError(

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.special import expit, log_expit, softmax
 
 from skinfluence.losses.base import LabelLoss, Loss
 from skinfluence.losses.numerics import (
@@ -11,9 +10,12 @@ from skinfluence.losses.numerics import (
     SHORT,
     align,
     exp_remainder,
+    expit,
+    log_expit,
     log_sum_exp,
     ratio,
     series,
+    softmax,
 )
 
 __all__ = ["LogisticLoss", "SoftmaxLoss"]
@@ -97,7 +99,7 @@ class SoftmaxLoss(Loss):
         return -log_expit(-z)
 
     def gradient(self, target, raw_prediction):
-        gradient = softmax(raw_prediction, axis=-1)
+        gradient = softmax(raw_prediction)
         codes = self._codes(target, raw_prediction)
         np.put_along_axis(gradient, codes, 0.0, axis=-1)
         # Summing the other probabilities gives 1 - p_y without cancellation if p_y ~ 1, and
@@ -107,10 +109,10 @@ class SoftmaxLoss(Loss):
         return gradient
 
     def response(self, raw_prediction):
-        return softmax(raw_prediction, axis=-1)
+        return softmax(raw_prediction)
 
     def curvature(self, target, raw_prediction):
-        p = softmax(raw_prediction, axis=-1)
+        p = softmax(raw_prediction)
         curvature = -p[:, :, None] * p[:, None, :]
         outputs = np.arange(p.shape[1])
         curvature[:, outputs, outputs] = self._diagonal(p)
@@ -120,23 +122,23 @@ class SoftmaxLoss(Loss):
         return np.where(target[:, None] == np.arange(n_outputs), 1.0, -1.0)
 
     def curvature_factor(self, target, raw_prediction):
-        return softmax(raw_prediction, axis=-1)
+        return softmax(raw_prediction)
 
     def curvature_product(self, target, raw_prediction, direction):
         # Directions relative to the most likely class: p_k u_k is summed over small p only.
         top = np.expand_dims(raw_prediction.argmax(axis=1), tuple(range(1, direction.ndim)))
         top = np.broadcast_to(top, (*direction.shape[:-1], 1))
         u = direction - np.take_along_axis(direction, top, axis=-1)
-        p = align(softmax(raw_prediction, axis=-1), direction)
+        p = align(softmax(raw_prediction), direction)
         return p * (u - np.sum(p * u, axis=-1, keepdims=True))
 
     def curvature_diagonal(self, target, raw_prediction):
-        return self._diagonal(softmax(raw_prediction, axis=-1))
+        return self._diagonal(softmax(raw_prediction))
 
     def chi_square(self, target, raw_prediction):
         # g sums to zero, so diag(p) - p p' maps g / p to g and g'W^- g = sum_k g_k^2 / p_k.
         gradient = self.gradient(target, raw_prediction)
-        return ratio(gradient**2, softmax(raw_prediction, axis=-1))
+        return ratio(gradient**2, softmax(raw_prediction))
 
     def response_jacobian(self, raw_prediction):
         return self.curvature(None, raw_prediction)
@@ -146,7 +148,7 @@ class SoftmaxLoss(Loss):
             return super().remainder(target, raw_prediction, delta)
         # p changes by p (e - s) / (1 + s) with e = exp(delta) - 1 and s = p'e. With
         # e = delta + b, the remainder is p (b - p'b) - p (e - s) s / (1 + s).
-        p = softmax(raw_prediction, axis=-1).astype(delta.dtype)
+        p = softmax(raw_prediction).astype(delta.dtype)
         bend = exp_remainder(delta)
         p_column = align(p, delta)[..., None]
         mean_bend = np.matmul(bend[..., None, :], p_column)[..., 0]
@@ -168,9 +170,8 @@ class SoftmaxLoss(Loss):
     def _diagonal(p):
         # The largest p_k may be near one. Then 1 - p_k is the sum of the others, so that every
         # row of the curvature sums to zero.
-        rows, top = np.arange(len(p)), p.argmax(axis=1)
-        others = p.copy()
-        others[rows, top] = 0.0
-        complement = 1.0 - p
-        complement[rows, top] = others.sum(axis=1)
+        top = p.argmax(axis=1)[:, None]
+        others, complement = p.copy(), 1.0 - p
+        np.put_along_axis(others, top, 0.0, axis=1)
+        np.put_along_axis(complement, top, others.sum(axis=1, keepdims=True), axis=1)
         return p * complement

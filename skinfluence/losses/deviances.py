@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import xlogy
 
 from skinfluence.losses.base import Loss
-from skinfluence.losses.numerics import LONGEST, align, exp, exp_remainder
+from skinfluence.losses.numerics import LONGEST, align, exp, exp_remainder, xlogy
 
 __all__ = ["PoissonLoss", "TweedieIdentityLoss", "TweedieLoss"]
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import special
 
 __all__ = [
     "LONGEST",
@@ -10,9 +11,13 @@ __all__ = [
     "align",
     "exp",
     "exp_remainder",
+    "expit",
+    "log_expit",
     "log_sum_exp",
     "ratio",
     "series",
+    "softmax",
+    "xlogy",
 ]
 
 # The logistic series with four terms is accurate to 1e-6 relative to the remainder for steps
@@ -40,6 +45,37 @@ def exp(raw_prediction):
         return np.exp(raw_prediction)
 
 
+# SciPy's functions of one NumPy array are a single pass. They take no other arrays.
+
+
+def expit(values):
+    """Return 1 / (1 + exp(-values))."""
+    if isinstance(values, np.ndarray):
+        return special.expit(values)
+    return 1.0 / (1.0 + exp(-values))
+
+
+def log_expit(values):
+    """Return log expit without loss of small tails."""
+    if isinstance(values, np.ndarray):
+        return special.log_expit(values)
+    return np.minimum(values, 0.0) - np.log1p(np.exp(-np.abs(values)))
+
+
+def xlogy(x, y):
+    """Return x log y, and 0 if x is 0."""
+    if isinstance(x, np.ndarray):
+        return special.xlogy(x, y)
+    return x * np.log(np.where(x == 0, 1.0, y))
+
+
+def softmax(values):
+    """Return exp(values), divided by the sum over the last axis."""
+    out = np.exp(values - values.max(axis=-1, keepdims=True))
+    out /= out.sum(axis=-1, keepdims=True)
+    return out
+
+
 def log_sum_exp(values):
     """Return log sum exp over the last axis.
 
@@ -61,8 +97,10 @@ def exp_remainder(delta):
 
 def series(coefficients, delta):
     """Return delta^2 (c_0 + c_1 delta + ...); each c is a number or an array (n, K)."""
-    coefficients = [np.asarray(c, dtype=delta.dtype) for c in coefficients]
-    coefficients = [align(c, delta) if c.ndim else c for c in coefficients]
+    coefficients = [
+        align(c.astype(delta.dtype), delta) if np.ndim(c) else delta.dtype.type(c)
+        for c in coefficients
+    ]
     total = delta * coefficients[-1]
     for c in coefficients[-2:0:-1]:
         total += c

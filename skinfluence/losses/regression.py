@@ -32,7 +32,7 @@ class SquaredLoss(Loss):
         return 2.0 * (raw_prediction - align(target, raw_prediction))
 
     def curvature(self, target, raw_prediction):
-        return np.full(raw_prediction.shape, 2.0)
+        return np.full_like(raw_prediction, 2.0)
 
     def remainder(self, target, raw_prediction, delta):
         return np.zeros_like(delta)
@@ -48,7 +48,7 @@ class HalfSquaredLoss(SquaredLoss):
         return raw_prediction - align(target, raw_prediction)
 
     def curvature(self, target, raw_prediction):
-        return np.ones(raw_prediction.shape)
+        return np.ones_like(raw_prediction)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Decide which methods an object has; the others are hidden, each with a reason."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
 
+import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.namespaces import as_given, is_foreign, place_of
+from skinfluence.problem import ON_DEVICES, no_devices
 
 __all__ = ["HasProblem", "available", "require", "why_not", "why_not_composite"]
 
@@ -31,12 +34,21 @@ _OF_OBJECTIVES = (
 )
 
 
+# Methods whose arguments may be the first arrays of another library.
+_ARRAYS_WELCOME = frozenset(("set_training_data",))
+_PLAIN = (np.ndarray, str, int, float, type(None))
+
+
 class HasProblem:
     """An estimator or a pipeline, whose methods delegate to a problem."""
 
     def _problem(self, method: str | None = None) -> Any:
         """Return the problem for a method; None selects the last step's problem."""
         raise NotImplementedError
+
+    def _space(self) -> Any:
+        """Return the library and device of the training rows; None for NumPy."""
+        return None
 
     def _check_has(self, name: str) -> None:
         """Raise AttributeError with the reason if the object cannot have a method."""
@@ -49,7 +61,36 @@ def available(method: Method) -> Method:
     The object decides in `_check_has(name)`, which raises AttributeError with the reason.
     """
     decorate: Callable[[Method], Method] = available_if(partial(_check, method.__name__))
-    return decorate(method)
+    return decorate(_where_the_rows_are(method))
+
+
+def _where_the_rows_are(method: Method) -> Method:
+    """Return a method that returns arrays of the training rows' library, or refuses them."""
+    name = method.__name__
+
+    @wraps(method)
+    def call(self, *args, **kwargs):
+        space = self._space()
+        if space is None:
+            if name not in _ARRAYS_WELCOME:
+                for value in (*args, *kwargs.values()):
+                    if not isinstance(value, _PLAIN) and is_foreign(value):
+                        raise UnsupportedEstimatorError(
+                            f"{type(self).__name__}.{name} got arrays of "
+                            f"{place_of(value).name}, and it was fitted on NumPy arrays: "
+                            "convert X to NumPy, or fit on arrays of that library."
+                        )
+            return method(self, *args, **kwargs)
+        if name not in ON_DEVICES:
+            raise _refused(self, name, space)
+        return as_given(method(self, *args, **kwargs), space)
+
+    return cast(Method, call)
+
+
+def _refused(owner, name, space):
+    """Return the error for arrays that a method does not take."""
+    return no_devices(f"{type(owner).__name__}.{name}", space)
 
 
 def _check(name, obj):

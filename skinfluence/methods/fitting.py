@@ -15,6 +15,7 @@ from skinfluence import _version
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.exceptions import warn
 from skinfluence.methods.available import HasProblem, available, why_not
+from skinfluence.namespaces import as_given
 from skinfluence.parameters import Coefficients
 from skinfluence.problem import Problem
 from skinfluence.responses import Responses
@@ -76,7 +77,8 @@ class ParameterMixin(HasProblem):
         """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
         self._check_has("params_")
         check_is_fitted(self)
-        return self._problem("params_").params
+        params, space = self._problem("params_").params, self._space()
+        return params if space is None else as_given(params, space)
 
     @available
     def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
@@ -206,6 +208,10 @@ class FittedMixin(ParameterMixin):
     def _problem(self, method: str | None = None) -> Any:
         """Return the problem for a method."""
         return Problem(self)
+
+    def _space(self) -> Any:
+        """Return the library and device of the training rows; None for NumPy."""
+        return Problem(self).space
 
     def _check_has(self, name: str) -> None:
         """Raise AttributeError with the reason if the estimator cannot have a method."""

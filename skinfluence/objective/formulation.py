@@ -73,9 +73,10 @@ class Formulation:
     def loss_weight(self, target):
         """Return c_i for encoded rows, shape (n, 1) or (n, K), or None for ones."""
         if self.class_weight is not None:
-            return self.loss_scale * self.class_weight[self.target.class_codes(target)]
+            weight = np.asarray(self.class_weight, like=target)
+            return self.loss_scale * weight[self.target.class_codes(target)]
         if self.loss_scale != 1.0:
-            return np.full((len(target), 1), self.loss_scale)
+            return np.full((len(target), 1), self.loss_scale, like=target)
         return None
 
     def frozen_class_weight(self):

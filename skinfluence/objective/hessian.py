@@ -50,16 +50,18 @@ def stacked_grams(design, weights, shift):
     if D > _FEW or b * M < 8 or not design.is_dense:
         return signed_gram(design, flat, shift).reshape(b, M, D, D)
     first, second = np.triu_indices(D)
-    sums = np.zeros((b * M, len(first)))
+    sums = np.zeros((b * M, len(first)), like=design.like)
     for rows in row_blocks(n, 16 * len(first)):
-        x = design.take(rows).outer(np.ones((rows.stop - rows.start, 1)), shift)[:, 0]
-        pairs, start = np.empty((len(x), len(first))), 0
+        x = design.take(rows).outer(
+            np.ones((rows.stop - rows.start, 1), like=design.like), shift
+        )[:, 0]
+        pairs, start = np.empty((len(x), len(first)), like=design.like), 0
         for column in range(D):
             stop = start + D - column
             np.multiply(x[:, column:], x[:, [column]], out=pairs[:, start:stop])
             start = stop
         multiply(flat[rows].T, pairs, sums, add=True)
-    out = np.empty((b * M, D, D))
+    out = np.empty((b * M, D, D), like=design.like)
     out[:, first, second] = sums
     out[:, second, first] = sums
     return out.reshape(b, M, D, D)
@@ -96,7 +98,8 @@ def _gram_at_once(point, shift):
     """
     K, D = point.theta.shape
     objective = point.objective
-    loss, hessian = objective.formulation.loss, np.zeros((K * D, K * D))
+    loss, like = objective.formulation.loss, objective.design.like
+    hessian = np.zeros((K * D, K * D), like=like)
     for rows in row_blocks(objective.n_rows, 16 * K * D):
         r = loss.curvature_factor(objective.target[rows], point.raw_prediction[rows])
         r = r * np.sqrt(objective.row_weight[rows])
@@ -109,7 +112,7 @@ def _gram_by_pairs(point, pairs, shift):
     """Return the blocks for some pairs of outputs."""
     K, D = point.theta.shape
     objective = point.objective
-    hessian = np.zeros((K, D, K, D))
+    hessian = np.zeros((K, D, K, D), like=objective.design.like)
     first, second = np.array(list(pairs)).reshape(-1, 2).T
     at_once = max(1, int(memory_budget() // (32 * D * D)))
     for rows in row_blocks(objective.n_rows, 24 * K * K, largest=np.inf):

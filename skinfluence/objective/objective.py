@@ -9,7 +9,8 @@ import numpy as np
 from skinfluence._compat import rank_cutoff
 from skinfluence.class_balance import ClassBalance
 from skinfluence.column_scales import ColumnScales
-from skinfluence.design import Design
+from skinfluence.design import Design, make_design
+from skinfluence.namespaces import to_host
 from skinfluence.objective.formulation import Formulation
 from skinfluence.objective.point import Point
 from skinfluence.objective.rows import absent_in, cached_batches, weigh, weighted_sum
@@ -83,8 +84,11 @@ class Objective:
         form = self.formulation
         if self.balance is not None or form.balanced_by is None:
             return self.balance
-        codes, by_weight = form.target.class_codes(self.target), form.balanced_by == "weight"
-        return ClassBalance.of(form.class_weight, codes, self.sample_weight, by_weight)
+        codes, weight = (
+            to_host(form.target.class_codes(self.target)),
+            to_host(self.sample_weight),
+        )
+        return ClassBalance.of(form.class_weight, codes, weight, form.balanced_by == "weight")
 
     def with_balance(self, balance):
         """Return this objective with the class weights of a `ClassBalance`."""
@@ -192,13 +196,13 @@ class Objective:
 
     def to_centred(self, theta):
         """Return the parameters (..., K, D) for `centred` with the same predictions."""
-        theta = np.array(theta, dtype=np.float64)
+        theta = np.array(theta, dtype=np.float64, like=self.design.like)
         theta[..., -1] += theta[..., :-1] @ self.offset
         return theta
 
     def from_centred(self, theta):
         """Return the parameters whose `to_centred` is theta (..., K, D)."""
-        theta = np.array(theta, dtype=np.float64)
+        theta = np.array(theta, dtype=np.float64, like=self.design.like)
         theta[..., -1] -= theta[..., :-1] @ self.offset
         return theta
 
@@ -236,7 +240,7 @@ class Objective:
         if self.dependence is None:
             return V
         null, level, _ = self.dependence
-        V = np.array(V, dtype=np.float64)
+        V = np.array(V, dtype=np.float64, like=self.design.like)
         coef = V[..., : self.design.n_features]
         excess = coef @ null.T
         if self.design.fit_intercept:
@@ -408,6 +412,14 @@ class Objective:
             return joined
         return joined.with_balance(self.balance.append(other.balance))
 
+    def on_host(self):
+        """Return this objective with NumPy arrays."""
+        if self.design.like is None:
+            return self
+        design = make_design(to_host(self.design.X), self.design.fit_intercept)
+        target, weight = to_host(self.target), to_host(self.sample_weight)
+        return replace(self, design=design, target=target, sample_weight=weight)
+
     def at(self, theta):
         """Return this objective evaluated at theta (K, D)."""
-        return Point(self, np.array(theta, dtype=np.float64))
+        return Point(self, np.array(theta, dtype=np.float64, like=self.design.like))

@@ -50,6 +50,11 @@ class Point:
         gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
         self.gradient = objective.freeze(gradient)
 
+    @property
+    def like(self):
+        """An array beside which new arrays are made, see `Design`; None for NumPy's."""
+        return self.objective.design.like
+
     @cached_property
     def class_gradients(self):
         """Gradient of the loss of each class's rows in its class weight, times that weight.
@@ -58,7 +63,7 @@ class Point:
         """
         objective = self.objective
         balance, design = objective.class_sums, objective.design
-        out = np.zeros((len(balance.moves), *self.theta.shape))
+        out = np.zeros((len(balance.moves), *self.theta.shape), like=self.theta)
         for k, moves in enumerate(balance.moves):
             rows = np.flatnonzero(balance.codes == k)
             weight = objective.sample_weight[rows, None]
@@ -128,7 +133,7 @@ class Point:
         """
         objective = self.objective
         loss, (b, K, _) = objective.formulation.loss, steps.shape
-        out = np.zeros(steps.shape)
+        out = np.zeros_like(steps)
         steps = steps.astype(np.float32)
         # The single precision copy of the rows is the larger array if there are few steps.
         width = max(b * K, objective.design.n_columns // 4)

@@ -20,6 +20,7 @@ from skinfluence.exceptions import (
     UnsupportedEstimatorError,
     warn,
 )
+from skinfluence.namespaces import device_array, is_foreign, to_host
 from skinfluence.problem.doubts import Doubts
 from skinfluence.problem.fitted import State
 from skinfluence.problem.kinds import kind_of
@@ -173,7 +174,7 @@ class ProblemBase(SampleChecks, Doubts):
 
     def decode(self, target):
         """Return encoded targets as they were given to `fit`."""
-        y = self.formulation.target.decode(target)
+        y = self.formulation.target.decode(to_host(target))
         return y[:, 0] if y.ndim == 2 and self.has_flat_target else y
 
     @property
@@ -210,6 +211,7 @@ class ProblemBase(SampleChecks, Doubts):
 
     def check_params(self, params):
         """Return parameter vectors (..., p) as an array of numbers."""
+        foreign = is_foreign(params)
         params = check_array(
             params,
             ensure_2d=False,
@@ -217,6 +219,7 @@ class ProblemBase(SampleChecks, Doubts):
             ensure_all_finite=False,
             input_name="params",
         )
+        params = device_array(params) if foreign else params
         if params.ndim == 0 or params.shape[-1] != self.layout.size:
             raise ValueError(
                 f"params has shape {params.shape}, but the last axis must hold the "

@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 from skinfluence import convergence, existence, l1_support
 from skinfluence.checks import check_count, check_number, prepare_out
 from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 
@@ -46,7 +47,7 @@ class ConvergenceAnswers:
             heavier = objective.with_penalty_weight(extra).at(point.theta)
             with self.naming_directions():
                 factor = get_solver(hessian_solver, objective).factorise(heavier)
-        out = prepare_out(out, (len(rows), form.layout.size), dtype)
+        out = prepare_out(out, (len(rows), form.layout.size), dtype, self.like)
         if objective.balance is None:
             convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
         else:
@@ -154,17 +155,17 @@ def _step_with_classes(point, solver, epsilon, design, target, own, out, n_jobs)
     """
     objective = point.objective
     form, balance = objective.formulation, objective.balance
-    codes = form.target.class_codes(target)
+    codes = to_host(form.target.class_codes(target))
     factor = balance.per_weight(objective.unit_weight) if own else None
     more = epsilon * objective.weight_sum * (np.ones(len(codes)) if factor is None else factor)
-    keys, group = np.unique(np.stack([codes, more]), axis=1, return_inverse=True)
+    keys, group = np.unique(np.stack([codes, to_host(more)]), axis=1, return_inverse=True)
     for g, (code, u) in enumerate(keys.T):
         members = np.flatnonzero(group.ravel() == g)
         moved = replace(form, class_weight=balance.with_more(int(code), u))
         ahead = replace(objective, formulation=moved).at(point.theta)
         part = design.take(members)
         rows = moved.weight_gradients(part, target[members], point.theta)
-        steps = np.empty((len(members), form.layout.size))
+        steps = np.empty((len(members), form.layout.size), like=design.like)
         solved = solver.factorise(ahead)
         convergence.newton_step(
             ahead, solved, epsilon, rows, target[members], steps, n_jobs=n_jobs

@@ -8,6 +8,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, import_pandas, prepare_out
 from skinfluence.covariance import covariance_factor, sandwich
 from skinfluence.groups import Groups
+from skinfluence.namespaces import to_host
 from skinfluence.problem.lazy import LazyDiagnostics, check_dispersion, warn_of_perfect_fits
 from skinfluence.products import add_gram, fill_lower
 from skinfluence.solvers import get_solver
@@ -38,6 +39,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
             columns, index = self.summarise_groups(groups, hessian_solver, n_jobs)
         if not as_frame:
             return Bunch(**columns)
+        columns = {name: to_host(column) for name, column in columns.items()}
         return pandas.DataFrame(columns, index=index)
 
     def summarise_rows(self, hessian_solver, n_jobs):
@@ -106,7 +108,8 @@ class DiagnosticsAnswers(LazyDiagnostics):
         layout = state.layout
         if state.point.objective.is_distributed:
             return self.lazy_dfbetas(state, hessian_solver, self.lazy_dtype(dtype, out))
-        out = prepare_out(out, (len(self.groups_for(groups)), layout.size), dtype)
+        shape = (len(self.groups_for(groups)), layout.size)
+        out = prepare_out(out, shape, dtype, self.like)
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
         scale = np.sqrt(layout.to_public(scale))
 
@@ -201,7 +204,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         """Return phi H^-1."""
         point, factor = state.point, state.factor
         layout = point.objective.formulation.layout
-        covariance = np.empty((layout.size, layout.size))
+        covariance = np.empty((layout.size, layout.size), like=self.like)
         influence.write_solutions(
             factor, np.eye(layout.size), layout, covariance, n_jobs=n_jobs
         )
@@ -220,10 +223,11 @@ class DiagnosticsAnswers(LazyDiagnostics):
         groups.partition()
         layout = base.point.objective.formulation.layout
         full = base.theta + base.correction
-        covariance = np.zeros((layout.size, layout.size))
+        covariance = np.zeros((layout.size, layout.size), like=self.like)
 
         def emit(_indices, _rows, theta):
-            return np.ascontiguousarray(layout.to_public(theta - full))
+            change = layout.to_public(theta - full)
+            return np.ascontiguousarray(change, like=base.point.like)
 
         def add(change):
             add_gram(change, covariance)

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import data_check, distributed, stopping
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.namespaces import to_host
 from skinfluence.problem import repeated_fit
 from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.kinds import kind_of
@@ -186,7 +187,7 @@ class FittingAnswers:
         self.check_arrays()
         if distributed.is_dask(y, sample_weight):
             return self.formulate_dask(y, sample_weight)
-        formulation = self.estimator._formulate(y, sample_weight)
+        formulation = self.estimator._formulate(to_host(y), to_host(sample_weight))
         layout = self.parameters.layout(self.estimator)
         if formulation.layout.shape != layout.shape:
             raise UnsupportedEstimatorError(
@@ -197,8 +198,8 @@ class FittingAnswers:
         return formulation
 
     def check_arrays(self):
-        """Raise if `fit` stored the parameters in another library's arrays."""
-        coef = vars(self.estimator).get("coef_")
+        """Raise if `fit` stored the parameters in arrays that cannot be read."""
+        coef = to_host(vars(self.estimator).get("coef_"))
         if not (coef is None or np.isscalar(coef) or isinstance(coef, np.ndarray)):
             if issparse(coef):  # after `sparsify`
                 return

@@ -4,7 +4,6 @@ from functools import partial
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_array
 
 from skinfluence import distributed, influence
 from skinfluence.blocks import row_blocks
@@ -16,6 +15,7 @@ from skinfluence.checks import (
 )
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
+from skinfluence.namespaces import to_host
 from skinfluence.problem.ranking import RankedSamples, reduced
 
 __all__ = ["InfluenceAnswers"]
@@ -36,14 +36,14 @@ class InfluenceAnswers(RankedSamples):
         layout = self.formulation.layout
         if distributed.is_distributed(rows):
             return distributed.loss_gradient(rows, layout, dtype=self.lazy_dtype(dtype, out))
-        out = prepare_out(out, (len(rows), layout.size), dtype)
+        out = prepare_out(out, (len(rows), layout.size), dtype, rows.design.like)
         return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
 
     def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
         state = self.state(hessian_solver)
         layout, lazy = state.layout, distributed.is_dask(V)
         if not lazy:
-            V = check_array(V, dtype=np.float64, input_name="V")
+            V = self.check_values(V, "V")
         if V.shape[1:] != (layout.size,):
             raise ValueError(
                 f"V has shape {V.shape}, but must be (k, {layout.size}), because the model "
@@ -52,7 +52,7 @@ class InfluenceAnswers(RankedSamples):
         if lazy:
             dtype = self.lazy_dtype(dtype, out)
             return distributed.solve_hessian(state.factor, V, layout, dtype=dtype)
-        out = prepare_out(out, V.shape, dtype)
+        out = prepare_out(out, V.shape, dtype, self.like)
         return influence.write_solutions(state.factor, V, layout, out, n_jobs=n_jobs)
 
     def influence_params(
@@ -70,7 +70,7 @@ class InfluenceAnswers(RankedSamples):
             return distributed.influence_params(state.point, state.factor, given, dtype=dtype)
         _, _, rows = self.given_rows(state, X, y)
         shape = (len(rows), state.layout.size)
-        out = prepare_out(out, shape, dtype)
+        out = prepare_out(out, shape, dtype, self.like)
         return influence.influence_params(state.point, state.factor, rows, out, n_jobs=n_jobs)
 
     def influence_loss(
@@ -91,11 +91,11 @@ class InfluenceAnswers(RankedSamples):
             return self.lazy_influence_loss(state, query, average, dtype, out)
         n = state.point.objective.n_rows
         if average:
-            out = prepare_out(out, (n,), dtype)
+            out = prepare_out(out, (n,), dtype, self.like)
             V = query.sum()[None] / len(query)
             influence.influence_on(state.point, state.factor, V, out=out[None])
             return out
-        out = prepare_out(out, (len(query), n), dtype)
+        out = prepare_out(out, (len(query), n), dtype, self.like)
         return influence.influence_loss(
             state.point, state.factor, query, out, n_jobs=n_jobs, verbose=verbose
         )
@@ -130,7 +130,7 @@ class InfluenceAnswers(RankedSamples):
         objective = state.point.objective
         design = self.check_X(objective.formulation, X)
         response_jacobian, trailing = self.response_jacobian(method, design, state.point)
-        out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype)
+        out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype, self.like)
         influence.output_influence(
             state.point,
             state.factor,
@@ -157,7 +157,7 @@ class InfluenceAnswers(RankedSamples):
         state = self.influence_state(hessian_solver)
         query = self.check_query(X, y)
         target = self.check_new_target(y_new)
-        out = prepare_out(out, (len(query), len(target)), dtype)
+        out = prepare_out(out, (len(query), len(target)), dtype, self.like)
         rows = influence.relabel_rows(state.point, target)
         return influence.influence_loss(
             state.point, state.factor, query, out, rows=rows, n_jobs=n_jobs, verbose=verbose
@@ -165,13 +165,13 @@ class InfluenceAnswers(RankedSamples):
 
     def check_new_target(self, y_new):
         """Return encoded new targets, one for each training row."""
-        target = self.formulation.target.encode(y_new)
+        target = self.formulation.target.encode(to_host(y_new))
         if len(target) != self.n_rows:
             raise ValueError(
                 f"y_new holds {len(target)} targets, but there are {self.n_rows} "
                 "training samples: give each of them one, the old one where nothing changes."
             )
-        return target
+        return np.asarray(target, like=self.like)
 
     def influence_functional(
         self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
@@ -186,7 +186,7 @@ class InfluenceAnswers(RankedSamples):
             )
             return lazy if np.ndim(gradient) == 2 else lazy[0]
         n = state.point.objective.n_rows
-        out = prepare_out(out, (*V.shape[:-1], n), dtype)
+        out = prepare_out(out, (*V.shape[:-1], n), dtype, self.like)
         influence.influence_functional(
             state.point,
             state.factor,
@@ -206,7 +206,7 @@ class InfluenceAnswers(RankedSamples):
                 f"gradient has shape {shape}, but must be ({p},) or (m, {p}), laid out as "
                 "params_."
             )
-        return check_array(gradient, dtype=np.float64, ensure_2d=False, input_name="gradient")
+        return self.check_values(gradient, "gradient", ensure_2d=False)
 
     def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
         self.refuse_dask("influence_perturbation", X, y)
@@ -268,7 +268,7 @@ class InfluenceAnswers(RankedSamples):
         if distributed.is_dask(X):
             return self.dask_queries_without_targets(X)
         design = self.check_X(self.formulation, X)
-        raw_gradient = np.empty((design.n_rows, self.n_scores))
+        raw_gradient = np.empty((design.n_rows, self.n_scores), like=design.like)
         for block in row_blocks(design.n_rows, 8 * 4 * self.n_scores**2):
             raw = design.take(block).predict(theta)
             raw_gradient[block] = self.prediction_gradient(method, raw)
@@ -298,13 +298,13 @@ class InfluenceAnswers(RankedSamples):
         jacobian = self.raw_jacobian(method, self.formulation)
         J = None if jacobian is None else jacobian(raw)
         if J is None:
-            J = np.broadcast_to(np.eye(raw.shape[1]), (*raw.shape, raw.shape[1]))
+            J = np.broadcast_to(np.eye(raw.shape[1], like=raw), (*raw.shape, raw.shape[1]))
         return J[np.arange(len(raw)), self.decisive(raw) if J.shape[1] > 1 else 0]
 
     def decisive(self, raw):
         """Return the codes of the predicted classes, (m,)."""
         return np.searchsorted(
-            self.estimator.classes_, self.responses.labels(self.estimator, raw)
+            to_host(self.estimator.classes_), self.responses.labels(self.estimator, raw)
         )
 
     def response_jacobian(self, method, design, point):

@@ -6,6 +6,8 @@ from functools import partial
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
+from skinfluence.namespaces import to_host
+
 __all__ = ["pooled_predictions", "respond_to"]
 
 
@@ -27,7 +29,7 @@ def pooled_predictions(problem, raw_prediction):
     estimator = problem.estimator
     if problem.is_classifier:
         pooled = _PooledClassifier()
-        pooled.classes_ = estimator.classes_
+        pooled.classes_ = to_host(estimator.classes_)
         pooled.labels_ = partial(problem.responses.labels, estimator)
         pooled.transform_ = problem.responses.transform(estimator)
     else:

@@ -6,6 +6,7 @@ from sklearn.metrics import check_scoring
 from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_option, check_refine, prepare_out
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.namespaces import is_device, to_host
 from skinfluence.problem.kinds import kind_of, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.pooled import pooled_predictions
@@ -38,7 +39,7 @@ class RemovalAnswers(LazyRemoval):
             dtype = self.lazy_dtype(dtype, out)
             return self.lazy_params(base, method, refine, n_jobs, verbose, dtype)
         layout = base.point.objective.formulation.layout
-        out = prepare_out(out, (len(groups), layout.size), dtype)
+        out = prepare_out(out, (len(groups), layout.size), dtype, self.like)
         bound = np.full(len(groups), np.nan)
         if return_bound:
             self.check_bounded(base.point.objective)
@@ -80,7 +81,7 @@ class RemovalAnswers(LazyRemoval):
         formulation = self.objective.formulation
         design, target = self.check_samples(formulation, X, y)
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
-        out = prepare_out(out, (design.n_rows, len(groups)), dtype)
+        out = prepare_out(out, (design.n_rows, len(groups)), dtype, self.like)
 
         def emit(indices, _rows, theta):
             removal.losses_into(out, indices, formulation.loss, design, target, theta)
@@ -153,7 +154,7 @@ class RemovalAnswers(LazyRemoval):
         objective = self.objective
         groups = self.groups_for(groups, cv)
         if not objective.is_distributed:
-            groups.check_leaves_weight(objective.sample_weight)
+            groups.check_leaves_weight(to_host(objective.sample_weight))
         elif groups.sizes().max(initial=0) >= objective.n_weighted:
             groups.check_leaves_weight(objective.samples.weights())
         return self.start_base(method, hessian_solver), groups
@@ -294,7 +295,7 @@ class RemovalAnswers(LazyRemoval):
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
         groups.partition()
         design = base.point.objective.design
-        raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]))
+        raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]), like=self.like)
 
         def emit(_indices, rows, theta):
             if rows.shape[1] == 1:  # one product per row would dominate the run time
@@ -312,22 +313,21 @@ class RemovalAnswers(LazyRemoval):
         for group, directions in base.open_directions(outcome, len(groups)):
             rows = groups.rows(group)
             raw[rows[removal.depends(directions, design.take(rows))]] = np.nan
-        return raw
+        return to_host(raw)  # for scikit-learn's responses and scorers
 
     def score_raw(self, raw, scoring, metadata):
         """Return the score for the training samples' raw predictions (n, K)."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
         self.check_labelled(missing, scored=True)
-        objective = self.objective
+        X = self.objective.design.X
+        X = np.empty((len(raw), 0)) if is_device(X) else X  # the predictions are known
         pooled = self.pooled(raw)
         y = self.training_target
         try:
             if scoring is None:
-                return float(
-                    self.estimator._score_pooled(pooled, objective.design.X, y, **metadata)
-                )
+                return float(self.estimator._score_pooled(pooled, X, y, **metadata))
             scorer = check_scoring(pooled, scoring=scoring)
-            return float(scorer(pooled, objective.design.X, y, **metadata))
+            return float(scorer(pooled, X, y, **metadata))
         except ValueError as error:
             if not missing.size:
                 raise
@@ -374,7 +374,7 @@ class RemovalAnswers(LazyRemoval):
             remedy = "a penalty and fit_intercept=False"
         elif (
             "solver" in self.fitted.params
-            and len(getattr(self.estimator, "classes_", ())) == 2
+            and np.shape(getattr(self.estimator, "classes_", ()))[0] == 2
         ):
             remedy += ", or solver='liblinear' for logistic regression"
         raise ValueError(

@@ -3,6 +3,7 @@
 import numpy as np
 import sklearn
 from scipy import sparse
+from sklearn.utils import check_array
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -14,9 +15,23 @@ from skinfluence._compat import check_sample_weight
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import resolve_groups
+from skinfluence.namespaces import device_array, is_device, is_foreign, place_of, to_host
 from skinfluence.objective import Objective
 
-__all__ = ["SampleChecks", "check_not_negative"]
+__all__ = ["ON_DEVICES", "SampleChecks", "check_not_negative", "no_devices"]
+
+#: Methods that run where the training rows are, in arrays of other libraries.
+ON_DEVICES = frozenset(
+    (
+        *("drop_training_data", "set_training_data", "split_params", "param_names"),
+        *("sample_loss", "loss_gradient", "solve_hessian", "self_influence"),
+        *("influence_loss", "influence_params", "influence_prediction", "influential_samples"),
+        *("influence_functional", "influence_relabel", "influence_perturbation"),
+        *("newton_correction", "newton_step", "convergence_report", "polish"),
+        *("leave_out_params", "leave_out_loss", "leave_out_predict", "leave_out_score"),
+        *("influence_summary", "dfbetas", "params_covariance"),
+    )
+)
 
 
 class SampleChecks:
@@ -29,11 +44,13 @@ class SampleChecks:
             objective, smallest = distributed.make_objective(formulation, samples)
         else:
             design, target = self.check_samples(formulation, X, y, training=True)
-            weights = check_sample_weight(sample_weight, design.X, dtype=np.float64)
+            rows = design.X if design.like is None else np.empty((design.n_rows, 0))
+            weights = check_sample_weight(to_host(sample_weight), rows, dtype=np.float64)
             smallest = weights.min()
             # X is kept by reference. Targets and weights are small, so we copy them.
             index = X.index if hasattr(X, "iloc") else None  # a DataFrame's
-            objective = Objective(formulation, design, target.copy(), weights.copy(), index)
+            weights = np.array(weights, like=design.like)
+            objective = Objective(formulation, design, target.copy(), weights, index)
             objective = objective.balanced()
         check_not_negative(smallest)
         c = formulation.class_weight
@@ -51,7 +68,7 @@ class SampleChecks:
 
     def groups_for(self, groups, cv=None):
         """Return the `Groups` of training rows that the arguments select."""
-        X, y = self.objective.design.X, None
+        X, y = self.rows_for_scikit_learn, None
         if self.objective.is_distributed:  # splitters take the number of rows from X
             X = np.broadcast_to(0.0, (self.n_rows, 1))
             if distributed.is_dask(groups):
@@ -60,10 +77,43 @@ class SampleChecks:
             y = self.training_target
         return resolve_groups(groups, cv, X=X, y=y, classifier=self.is_classifier)
 
+    @property
+    def rows_for_scikit_learn(self):
+        """The training rows as splitters and scorers take them."""
+        X = self.objective.design.X
+        return X.raw if is_device(X) else X
+
     def check_X(self, formulation, X, training=False):
         """Return the design for samples that scikit-learn's own checks accept."""
-        X = self.validate_X(self.transform(X))
-        return self.parameters.make_design(self, formulation, X, training)
+        X = self.transform(X)
+        self.check_place(formulation, X, training)
+        return self.parameters.make_design(self, formulation, self.validate_X(X), training)
+
+    def check_place(self, formulation, X, training):
+        """Raise unless X is of the library, and on the device, of the model's parameters."""
+        space = place_of(X) if is_foreign(X) else None
+        coef = vars(self.estimator).get("coef_")
+        fitted = place_of(coef) if training else self.space
+        if space == fitted:
+            if space is not None:
+                self.parameters.check_takes_devices(self.estimator, formulation, space.name)
+            return
+        at_fit = "NumPy" if fitted is None else f"{fitted.name} on {fitted.device}"
+        remedy = f"convert X to {at_fit}"
+        if fitted is not None:
+            remedy += " and set sklearn.set_config(array_api_dispatch=True)"
+        given = "NumPy's, or is converted" if space is None else f"{space.name}'s"
+        raise UnsupportedEstimatorError(
+            f"X is {given}, and this {self.name} was fitted on arrays of {at_fit}: {remedy}, "
+            "or fit again."
+        )
+
+    @property
+    def space(self):
+        """The library and device of the training rows; None for NumPy."""
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        design = getattr(getattr(fitted, "objective", None), "design", None)
+        return None if getattr(design, "like", None) is None else design.like.space
 
     def validate_X(self, X):
         """Return checked samples as an array or a sparse matrix."""
@@ -71,8 +121,9 @@ class SampleChecks:
         if self.parameters.reads_raw_samples(estimator):
             return X.tocsr() if sparse.issparse(X) else np.asarray(X)
         kind = np.asarray(X).dtype.kind if isinstance(X, list | np.ndarray) else ""
-        # Convert arrays from other libraries to NumPy.
-        with sklearn.config_context(array_api_dispatch=False):
+        # Arrays from other libraries are converted to NumPy if scikit-learn converts them.
+        foreign = is_foreign(X)
+        with sklearn.config_context(array_api_dispatch=foreign):
             X = validate_data(
                 estimator,
                 X,
@@ -88,16 +139,31 @@ class SampleChecks:
                     f"X has {X.shape[1]} features, but {self.name} is expecting {expected} "
                     "features as input."
                 )
-        return X
+        return device_array(X) if foreign else X
+
+    @property
+    def like(self):
+        """An array beside which results are made; None for NumPy's."""
+        objective = self.objective
+        return None if objective.is_distributed else objective.design.like
 
     def check_samples(self, formulation, X, y, training=False):
         """Return (design, target) for labelled samples."""
         design = self.check_X(formulation, X, training)
         if y is None:
             raise ValueError("y is required: it is None.")
-        target = formulation.target.encode(y)
-        check_consistent_length(design.X, target)
-        return design, target
+        target = formulation.target.encode(to_host(y))
+        if len(target) != design.n_rows:  # with scikit-learn's message
+            check_consistent_length(np.empty(design.n_rows), target)
+        return design, np.asarray(target, like=design.like)
+
+    @staticmethod
+    def check_values(values, name, **options):
+        """Return numbers that scikit-learn's own checks accept, in float64."""
+        if is_foreign(values):
+            dtype = place_of(values).dtype(np.float64)
+            return device_array(check_array(values, dtype=dtype, input_name=name, **options))
+        return check_array(values, dtype=np.float64, input_name=name, **options)
 
     def dask_samples(self, formulation, X, y, sample_weight=None):
         """Return labelled samples in dask arrays, whose chunks are checked when read."""
@@ -179,6 +245,17 @@ class SampleChecks:
                 f"{method} does not take dask arrays: call compute() on a part of the rows "
                 f"and {remedy}. The page on large data lists the methods that take them."
             )
+        if training and self.space is not None and method.split()[0] not in ON_DEVICES:
+            raise no_devices(method, self.space)
+
+
+def no_devices(method, space):
+    """Return the error for a method that does not take arrays of a library."""
+    return UnsupportedEstimatorError(
+        f"{method} does not take arrays of {space.name}: call "
+        "skinfluence.from_fitted(estimator, X, y) with NumPy arrays, on an estimator that was "
+        "fitted on NumPy arrays. The page on devices lists the methods that take them."
+    )
 
 
 def check_not_negative(smallest):

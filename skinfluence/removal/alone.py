@@ -46,7 +46,7 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
     try:
         polished = polish(objective, theta, base.solver, tol=goal, max_iter=100)
     except SingularHessianError:
-        return np.full(theta.shape, np.nan), False
+        return np.full_like(theta, np.nan), False
     if polished.converged and _lacks_minimum(objective, polished):
         return polished.theta, False
     first = first if np.isfinite(first) else np.inf  # there was no earlier step

@@ -13,6 +13,7 @@ from skinfluence import convergence, existence
 from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.gradients import GradientRows
+from skinfluence.namespaces import to_host
 from skinfluence.rank import least_norm
 from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
@@ -204,7 +205,7 @@ class Base:
 
     def recover(self, objective):
         """Return the part of a changed objective that is determined, see `identified`."""
-        found = identified(objective, self.theta, self.solver)
+        found = identified(objective.on_host(), to_host(self.theta), self.solver)
         if found is None or found.theta is None or self.open is None:
             return found
         return replace(found, directions=np.concatenate([self.open, found.directions]))
@@ -304,7 +305,7 @@ def _class_grams(point):
     """Return the blocks of H for the rows in each class, (n_classes, ...)."""
     objective = point.objective
     codes = objective.class_sums.codes
-    return np.array(
+    return np.stack(
         [
             objective.take(np.flatnonzero(codes == k)).at(point.theta).curvature_grams()
             for k in range(len(objective.class_sums.moves))
@@ -315,7 +316,7 @@ def _class_grams(point):
 def _second_moments(point, n_rows):
     """Return the sum of x~ x~' over the rows, divided by n_rows, (D, D)."""
     design = point.objective.design
-    return design.gram(np.full((design.n_rows, 1), 1.0 / n_rows))[0]
+    return design.gram(np.full((design.n_rows, 1), 1.0 / n_rows, like=design.like))[0]
 
 
 def _squared_errors(point, factor):
@@ -341,6 +342,7 @@ def base_of_part(objective, theta, solver, recession):
     recession : Recession
         Directions along which F falls forever.
     """
+    objective, theta = objective.on_host(), to_host(theta)
     found = identified(objective, theta, solver, recession)
     if found is None or found.theta is None:
         fixed = hold(objective, np.ones(theta.shape, dtype=bool))

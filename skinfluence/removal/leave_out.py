@@ -9,6 +9,8 @@ from joblib import effective_n_jobs
 
 from skinfluence import existence
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.namespaces import to_host
+from skinfluence.removal.stack import finite
 
 __all__ = [
     "Outcome",
@@ -111,7 +113,7 @@ def leave_out(
         def work(indices):
             rows = groups.padded(indices)
             theta, decrement, converged = base.remove(rows, method)
-            converged = converged & np.isfinite(theta).all(axis=(1, 2))
+            converged = converged & finite(theta)
             if check is not None:
                 lost = check.directions(theta - base.theta, lambda j: reduced(rows[j]), theta)
                 converged[list(lost)] = False
@@ -221,8 +223,8 @@ def groups_without_optimum(objective, groups):
     if objective.is_distributed or not needs_every_class(objective):
         return []
     encoder = objective.formulation.target
-    codes, labels = encoder.class_codes(objective.target), encoder.classes.tolist()
-    present = objective.sample_weight > 0
+    codes, labels = to_host(encoder.class_codes(objective.target)), encoder.classes.tolist()
+    present = to_host(objective.sample_weight > 0)
     count = np.bincount(codes[present], minlength=len(encoder.classes))
     found = {}
     for code in np.flatnonzero((count > 0) & (count <= groups.sizes().max(initial=0))):

@@ -17,7 +17,7 @@ from skinfluence import convergence
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.alone import refit
 from skinfluence.removal.exact import refine_stack, refit_stack
-from skinfluence.removal.stack import Stack
+from skinfluence.removal.stack import Stack, finite
 
 __all__ = ["ACCURATE", "METHODS", "ONE_STEP", "first_order_pull", "first_steps", "remove"]
 
@@ -99,7 +99,7 @@ def first_steps(stack, method):
         Indices of groups whose step may not be accurate; none for "one-step".
     """
     theta, decrement = stack.newton(exact=method == ONE_STEP)
-    alone = np.flatnonzero(~np.isfinite(theta).all(axis=(1, 2)))
+    alone = np.flatnonzero(~finite(theta))
     suspects = np.zeros(0, dtype=np.intp)
     if method != ONE_STEP:
         suspects = np.flatnonzero(_may_be_inaccurate(stack, theta, decrement))
@@ -127,7 +127,7 @@ def _may_be_inaccurate(stack, theta, decrement):
         error += np.abs(stack.class_growth).max(axis=(1, 2))
     accurate = _tolerances(stack)[0]
     by_leverage = bounds.bound(decrement, 1.0 - 1.0 / stack.update.amplification())
-    suspects = ~(error + by_leverage <= accurate) & np.isfinite(theta).all(axis=(1, 2))
+    suspects = ~(error + by_leverage <= accurate) & finite(theta)
     if bounds.rate and suspects.any():
         rows = stack.base.point.objective.among_all(stack.rows[suspects])
         steps = theta[suspects] - stack.base.theta
@@ -156,14 +156,14 @@ def first_order_pull(point, lines):
     """
     rows, w = point.rows, point.objective.sample_weight
     if point.class_shift is not None:
-        rows, w = point.multiplicity_rows, np.ones(len(w))
-    return np.array([rows.take(line).sum(w[line]) for line in lines])
+        rows, w = point.multiplicity_rows, np.ones_like(w)
+    return np.stack([rows.take(line).sum(w[line]) for line in lines])
 
 
 def _each_alone(base, rows, method):
     """Return the result of `remove` for groups that each have a separate Hessian."""
     b = len(rows)
-    theta = np.full((b, *base.theta.shape), np.nan)
+    theta = np.full((b, *base.theta.shape), np.nan, like=base.theta)
     decrement, converged = np.zeros(b), np.ones(b, dtype=bool)
     for j, line in enumerate(rows):
         theta[j], decrement[j], converged[j] = _alone(base, line[line >= 0], method)
@@ -179,7 +179,7 @@ def _alone(base, rows, method):
     try:
         factor = base.solver.factorise(reduced)
     except SingularHessianError:
-        return np.full(base.theta.shape, np.nan), np.inf, method == ONE_STEP
+        return np.full_like(base.theta, np.nan), np.inf, method == ONE_STEP
     step = convergence.newton_correction(reduced, factor)
     theta, decrement = base.theta + step, convergence.newton_decrement(reduced, step)
     if method == ONE_STEP or reduced.objective.formulation.loss.constant_curvature:

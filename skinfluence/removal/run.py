@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from skinfluence.namespaces import to_host
+from skinfluence.removal.stack import finite
+
 __all__ = ["Run"]
 
 # A step has to reduce the decrement by this factor to count as a contraction.
@@ -46,8 +49,7 @@ class Run:
         self.ratio, self.step = np.full(len(stack), np.nan), np.zeros_like(self.theta)
         self.taken = np.zeros(len(stack), dtype=np.intp)
         self.converged = np.zeros(len(stack), dtype=bool)
-        finite = np.isfinite(self.theta).all(axis=(1, 2)) & np.isfinite(self.first)
-        self.started = np.flatnonzero(finite)
+        self.started = np.flatnonzero(finite(self.theta) & np.isfinite(self.first))
 
     def iterate(self, active, gradients_of, tol, floor, contraction=_CONTRACTION, least=0):
         """Take steps for the active groups while they contract; return the converged groups.
@@ -67,7 +69,7 @@ class Run:
             residual = gradients_of(part, self.theta[active])
             step = -part.update.correct(part.solve(residual))
             with np.errstate(invalid="ignore"):
-                slope = np.einsum("bkd,bkd->b", residual, part.readings(step))
+                slope = to_host(np.einsum("bkd,bkd->b", residual, part.readings(step)))
                 decrement = np.sqrt(np.abs(slope))
             last = self.last[active]
             ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)

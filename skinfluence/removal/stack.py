@@ -13,12 +13,18 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
-__all__ = ["Stack"]
+__all__ = ["Stack", "finite"]
 
 # Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
 _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
+
+
+def finite(theta):
+    """Return which of many parameter vectors (b, K, D) are finite, a mask (b,) of NumPy's."""
+    return to_host(np.isfinite(theta).all(axis=(1, 2)))
 
 
 class Stack:
@@ -191,7 +197,8 @@ class Stack:
         rounding = 2.0 * np.finfo(np.float32).eps * np.linalg.norm(steps * size, axis=-1)
         moved = np.sqrt(np.maximum(0.0, np.sum((steps @ gram) * steps, axis=-1)))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.nan_to_num(rounding / moved, nan=0.0, posinf=np.inf).max(axis=1)
+            ratio = to_host(rounding / moved)
+            return np.nan_to_num(ratio, nan=0.0, posinf=np.inf).max(axis=1)
 
     def influence(self):
         """Return theta~ + N + H^-1 sum_A v_i, which is additive over the rows."""
@@ -232,6 +239,7 @@ class Stack:
             read = self.readings(step)
             slope = np.tensordot(read, base.point.gradient, 2)
             slope -= np.sum(g * np.matmul(self.x, read.transpose(0, 2, 1)), axis=(1, 2))
+            slope = to_host(slope)
         else:
             residual = base.point.gradient - self._leaving()
             if self.moved_penalty is not None:
@@ -240,7 +248,7 @@ class Stack:
             quadratic = base.point.objective.formulation.loss.constant_curvature
             if (exact or quadratic) and self.class_growth is not None:
                 self._correct(step, residual)
-            slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
+            slope = to_host(np.einsum("bkd,bkd->b", residual, self.readings(step)))
         if np.any(slope > 0):
             lost = slope > base.rounding**2
             step[lost] = slope[lost] = np.nan
@@ -259,8 +267,8 @@ class Stack:
             moved = part.moved_hessian_times(step[active])
             change = part.update.correct(part.solve(residual[active] + moved))
             step[active] -= change
-            size = np.abs(change).max(axis=(1, 2))
-            goes_on = size > _CORRECTED * np.abs(step[active]).max(axis=(1, 2))
+            size = to_host(np.abs(change).max(axis=(1, 2)))
+            goes_on = size > _CORRECTED * to_host(np.abs(step[active]).max(axis=(1, 2)))
             grows = goes_on & ~(size <= 0.5 * last)
             step[active[grows]] = np.nan
             goes_on &= ~grows

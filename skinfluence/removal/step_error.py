@@ -24,6 +24,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks
+from skinfluence.namespaces import to_host
 
 __all__ = ["StepError"]
 
@@ -58,7 +59,7 @@ class StepError:
         A step d does not move the raw prediction of row j by more than the root of this times
         ||d||_H.
         """
-        return np.asarray(self.point.per_row(_reach, self.factor))
+        return np.asarray(to_host(self.point.per_row(_reach, self.factor)))
 
     @cached_property
     def farthest(self):
@@ -124,6 +125,7 @@ class StepError:
             moved = design.predict(steps[block])
             size = np.einsum("jbk,jbk->jb", moved, moved)
             size *= np.einsum("jbk,jbk->jb", moved, point.curvature_product(moved))
+            size = to_host(size)
             place = np.searchsorted(rows, absent[block]).clip(max=len(rows) - 1)
             step, leaving = np.nonzero(rows[place] == absent[block])
             size[place[step, leaving], step] = 0.0
@@ -134,7 +136,7 @@ class StepError:
     @cached_property
     def witnesses(self):
         """Rows that stand for all in `estimate`, (m,) in order, and how often each counts."""
-        largest = np.asarray(self.point.per_row(_largest_curvature)) * self.reach**2
+        largest = np.asarray(to_host(self.point.per_row(_largest_curvature))) * self.reach**2
         order = np.argsort(-largest, kind="stable")
         first, others = order[:_ROWS], order[_ROWS:]
         total = np.cumsum(largest[others])
@@ -160,13 +162,13 @@ def _reach(point, factor):
     K, D = point.theta.shape
     reach = np.zeros(objective.n_rows)
     for rows in row_blocks(objective.n_rows, 8 * 6 * K * K * D):
-        counted = objective.sample_weight[rows] > 0
+        counted = to_host(objective.sample_weight[rows] > 0)
         x = objective.design.take(rows).rows()[counted]
-        V = np.zeros((len(x), K, K, x.shape[1]))
+        V = np.zeros((len(x), K, K, x.shape[1]), like=x)
         V[:, range(K), range(K)] = x[:, None]
         squares = factor.quadratic(V.reshape(-1, K, x.shape[1])).reshape(-1, K)
         squares = squares.sum(axis=1) if objective.coupled else squares.max(axis=1)
-        reach[rows][counted] = squares
+        reach[rows][counted] = to_host(squares)
     return reach
 
 

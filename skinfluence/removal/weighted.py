@@ -106,18 +106,21 @@ def refit_apart(base, groups, start, first, tol):
     converged : ndarray of shape (b,)
         Whether they are accurate.
     """
-    theta, converged = np.array(start), np.zeros(len(groups), dtype=bool)
+    theta, converged = start.copy(), np.zeros(len(groups), dtype=bool)
     objective = base.point.objective
     plan = [attempt for attempt in _plan(base.point.objective) if attempt[0]]
     # The rank is not in doubt, and one refit is one step. A part of the rows has only sums.
     if objective.formulation.minimum_norm is not None or not objective.has_all_rows:
+        plan = []
+    if base.point.like is not None:  # one group's products fill a device
         plan = []
     K, _ = base.theta.shape
     row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * _entries(objective))
     for block in row_blocks(len(groups), row_bytes):
         chosen = np.arange(len(groups))[block]
         reduced = [objective.without(groups[j]) for j in chosen]
-        found, step = theta[block], np.zeros((len(chosen), *base.theta.shape))
+        found = theta[block]
+        step = np.zeros_like(found)
         for j, one in enumerate(reduced) if plan else ():
             found[j] = _better(one, found[j], base.theta)
         size = np.where(np.isfinite(first[chosen]), first[chosen], 0.0)

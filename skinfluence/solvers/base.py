@@ -269,7 +269,7 @@ class Factor(ABC):
         """
         b, a, D = x.shape
         K = self.point.theta.shape[0]
-        V = np.zeros((b, a, K, K, D))
+        V = np.zeros((b, a, K, K, D), like=x)
         V[:, :, np.arange(K), np.arange(K)] = x[:, :, None]
         Z = self.solve(V.reshape(b * a * K, K, D)).reshape(b, a * K, K, D)
         Z = self.point.objective.design.readings(Z)

@@ -13,12 +13,13 @@ from functools import cached_property
 
 import numpy as np
 from scipy import linalg
-from scipy.linalg import blas, lapack
 
-from skinfluence.blocks import batches, memory_budget
+from skinfluence import namespaces
+from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Point
 from skinfluence.objective.hessian import pin
+from skinfluence.solvers import triangular
 from skinfluence.solvers.base import (
     DOUBTFUL,
     Factor,
@@ -84,13 +85,13 @@ class CholeskyFactor(Factor):
         return light
 
     def solve(self, V):
-        out = np.array(V, dtype=np.float64, order="C")
+        out = np.array(V, dtype=np.float64, order="C", like=self.point.like)
         self.point.objective.remove_gauge(out)
         self._to_shifted(out)
         for outputs, scale, factor in self.blocks:
             flat = self._flat(out, outputs)
             flat *= scale
-            solved, _ = lapack.dpotrs(factor, flat.T, lower=1, overwrite_b=1)
+            solved = triangular.solve(factor, flat.T)
             solved *= scale[:, None]
             self._put(out, outputs, solved.T)
         self._from_shifted(out)
@@ -98,14 +99,14 @@ class CholeskyFactor(Factor):
 
     def quadratic(self, V):
         # v' H^-1 v = |L^-1 v|^2: one triangular solve instead of two.
-        V = np.array(V, dtype=np.float64, order="C")
+        V = np.array(V, dtype=np.float64, order="C", like=self.point.like)
         self.point.objective.remove_gauge(V)
         self._to_shifted(V)
-        total = np.zeros(V.shape[0])
+        total = np.zeros(V.shape[0], like=V)
         for outputs, scale, factor in self.blocks:
             flat = self._flat(V, outputs)
             flat *= scale
-            half = blas.dtrsm(1.0, factor, flat.T, lower=1, overwrite_b=1)
+            half = triangular.half_solve(factor, flat.T)
             squares = np.einsum("pm,pm->m", half, half)
             total += squares.reshape(V.shape[0], -1).sum(axis=1)
         return total
@@ -120,7 +121,7 @@ class CholeskyFactor(Factor):
             x = x.copy()
             x[..., :-1] -= x[..., -1:] * self.shift
         b, a, _ = x.shape
-        M = np.empty((b, a, K, a, K))
+        M = np.empty((b, a, K, a, K), like=x)
         for k, block in enumerate(self._inverse):
             product = (x.reshape(b * a, D) @ block.reshape(D, K * D)).reshape(b, a * K, D)
             product = np.matmul(product, x.transpose(0, 2, 1)).reshape(b, a, K, a)
@@ -151,13 +152,7 @@ class CholeskyFactor(Factor):
         scale = 1.0 / np.sqrt(diagonal)
         block *= scale[:, None]
         block *= scale
-        # LAPACK reads the upper triangle of a C-ordered array as the lower triangle of its
-        # transpose, so the block is factorised in place.
-        norm = _norm_from_upper(block)
-        factor, info = lapack.dpotrf(block.T, lower=1, overwrite_a=1, clean=0)
-        if info != 0:
-            raise self._singular(outputs)
-        rcond, _ = lapack.dpocon(factor, norm, uplo="L")
+        factor, rcond = triangular.factorise(block)
         if rcond < _SINGULAR:
             raise self._singular(outputs)
         return scale, factor, rcond
@@ -170,7 +165,7 @@ class CholeskyFactor(Factor):
         block = np.triu(block) + np.triu(block, 1).T
         if self.coupled:
             pin(block, objective.gauge, len(outputs))
-        direction = np.zeros(self.point.theta.shape)
+        direction = np.zeros(self.point.theta.shape, like=block)
         message = (
             "The Hessian of the objective is not positive definite: no unique derivative "
             "of the fit exists. Likely causes: linearly dependent or constant features "
@@ -180,8 +175,7 @@ class CholeskyFactor(Factor):
         if np.all(np.isfinite(block)):
             size = np.sqrt(np.maximum(block.diagonal(), 0.0))
             scale = 1.0 / np.where(size > 0, size, 1.0)
-            _, vectors = linalg.eigh(block * scale[:, None] * scale, subset_by_index=[0, 0])
-            vector = vectors[:, 0] * scale
+            vector = _flattest(block * scale[:, None] * scale) * scale
             vector /= np.abs(vector).max()
             if self.coupled:
                 direction[:] = vector.reshape(direction.shape)
@@ -213,13 +207,7 @@ class CholeskyFactor(Factor):
             V[..., -1] -= np.einsum("mkd,d->mk", V[..., :-1], self.shift)
 
 
-def _norm_from_upper(block):
-    """Return the 1-norm of a symmetric matrix with unit diagonal from its upper triangle."""
-    sums = np.full(len(block), -1.0)
-    for rows in batches(len(block), max(1, 2**19 // (8 * len(block)))):
-        size = np.abs(block[rows, rows.start :])
-        inside = rows.stop - rows.start
-        size[:, :inside] = np.triu(size[:, :inside])
-        sums[rows] += size.sum(axis=1)
-        sums[rows.start :] += size.sum(axis=0)
-    return sums.max()
+def _flattest(block):
+    """Return the eigenvector for the smallest eigenvalue of a symmetric matrix."""
+    _, vectors = linalg.eigh(namespaces.to_host(block), subset_by_index=[0, 0])
+    return vectors[:, 0]

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.namespaces import to_host
 from skinfluence.solvers.base import Factor
 
 __all__ = ["PencilFactor"]
@@ -37,7 +38,9 @@ class PencilFactor(Factor):
             H = upper + np.triu(block, 1).T
             scale = 1.0 / np.sqrt(H.diagonal())
             for k in outputs:
-                mu, B = _pencil(np.diag(share[k] * scale**2), H * scale[:, None] * scale)
+                penalty, scaled = share[k] * scale**2, H * scale[:, None] * scale
+                mu, B = _pencil(np.diag(to_host(penalty)), to_host(scaled))
+                mu, B = (np.asarray(part, like=point.like) for part in (mu, B))
                 # The scaled H has a unit diagonal, and B B' is its inverse.
                 self.rcond = min(self.rcond, 1.0 / (len(B) * np.sum(B**2)))
                 self.blocks.append((k, mu, B * scale[:, None]))
@@ -70,7 +73,7 @@ class PencilFactor(Factor):
 
     def determinant(self, t):
         """Return det(H - t P) / det(H) for weights t (m,), one for each output, (m, K)."""
-        out = np.empty((len(t), self.point.theta.shape[0]))
+        out = np.empty((len(t), self.point.theta.shape[0]), like=self.point.like)
         for k, mu, _ in self.blocks:
             out[:, k] = np.prod(1.0 - t[:, None] * mu, axis=1)
         return out

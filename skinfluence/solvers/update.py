@@ -14,6 +14,7 @@ import copy
 
 import numpy as np
 
+from skinfluence.namespaces import to_host
 from skinfluence.solvers.base import DOUBTFUL
 
 __all__ = ["GroupUpdate"]
@@ -55,10 +56,9 @@ class GroupUpdate:
         b, a, D = x.shape
         K = C.shape[2]
         if self.coupled:
-            self.C = np.zeros((b, a, K, a, K))
-            rows = np.arange(a)
-            # Advanced indices around a slice move to the front: (a, b, K, K).
-            self.C[:, rows, :, rows] = np.moveaxis(C, 1, 0)
+            self.C = np.zeros((b, a, K, a, K), like=C)
+            for row in range(a):
+                self.C[:, row, :, row] = C[:, row]
             self.C = self.C.reshape(b, a * K, a * K)
             self.system = np.eye(a * K) + factor.row_products(x) @ self.C
         else:
@@ -111,14 +111,14 @@ class GroupUpdate:
         It is about 1 / (1 - largest leverage). If few other rows determine a direction, the
         rounding error that a gradient has along it grows by this factor.
         """
-        return np.abs(self.inverse).reshape(len(self.x), -1).max(axis=1)
+        return to_host(np.abs(self.inverse).reshape(len(self.x), -1).max(axis=1))
 
     def is_definite(self):
         """Return whether H + X' C X is positive definite for each group, (b,) bool.
 
         Its eigenvalues relative to H are those of I + M C, and ones.
         """
-        values = np.linalg.eigvals(self.system).real.min(axis=-1)
+        values = np.linalg.eigvals(to_host(self.system)).real.min(axis=-1)
         return values.reshape(len(values), -1).min(axis=1) > self.least
 
     def release(self, theta, rows):
@@ -168,9 +168,9 @@ def _inverse(inner, least):
         inverse = np.linalg.inv(inner)
     except np.linalg.LinAlgError:
         # If one group in the stack is singular, the call fails for all of them.
-        inverse = np.full(inner.shape, np.nan)
+        inverse = np.full(inner.shape, np.nan, like=inner)
         for index in np.ndindex(inner.shape[:-2]):
-            if np.linalg.matrix_rank(inner[index]) == inner.shape[-1]:
+            if np.linalg.matrix_rank(to_host(inner[index])) == inner.shape[-1]:
                 inverse[index] = np.linalg.inv(inner[index])
     norms = [np.abs(matrix).sum(axis=-2).max(axis=-1) for matrix in (inner, inverse)]
     # A matrix whose entries are all small is singular too, because the scale is that of I.

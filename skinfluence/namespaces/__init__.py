@@ -1,0 +1,47 @@
+"""Arrays of other libraries, on their own devices.
+
+scikit-learn fits some estimators on arrays of other libraries, as PyTorch or CuPy, if
+``array_api_dispatch=True`` is set. Our computations are written with NumPy's functions. NumPy
+lets an array class say how its functions work (``__array_ufunc__`` and
+``__array_function__``), and `DeviceArray` says it through the array API standard. So each
+formula stands once, and it runs where the rows are.
+
+Only this package knows about namespaces. Three rules hold in all others:
+
+* a new array is made `like` the arrays that go into it, as in ``np.empty(shape, like=X)``;
+* an array that is on the host may be used beside rows on a device, and is moved to them, so
+  only small arrays stay on the host: parameters, penalties, indices;
+* a single number is on the host, as NumPy's own sums are.
+
+array.py      the class
+functions.py  NumPy's functions for it
+indexing.py   what NumPy's indices select
+linalg.py     triangular factors
+convert.py    from users' arrays and back to them
+"""
+
+from skinfluence.namespaces.array import DeviceArray, Space, is_device
+from skinfluence.namespaces.convert import (
+    as_given,
+    device_array,
+    from_host,
+    is_foreign,
+    place_of,
+    to_host,
+)
+from skinfluence.namespaces.linalg import factorise, half_solve, solve
+
+__all__ = [
+    "DeviceArray",
+    "Space",
+    "as_given",
+    "device_array",
+    "factorise",
+    "from_host",
+    "half_solve",
+    "is_device",
+    "is_foreign",
+    "place_of",
+    "solve",
+    "to_host",
+]
