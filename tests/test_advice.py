@@ -422,12 +422,12 @@ ADVICE = [
     # Dask.
     row(
         "what dask arrays are not for",
-        lambda: dask(LogisticRegression()).leave_out_params(),
+        lambda: dask(LogisticRegression()).influence_perturbation(DX[:1], DY[:1], index=0),
         r"call compute\(\) on a part of the rows and give that to set_training_data",
         lambda: (
             dask(LogisticRegression())
             .set_training_data(DX[:30].compute(), DY[:30].compute())
-            .leave_out_params()
+            .influence_perturbation(DX[:1].compute(), DY[:1].compute(), index=0)
         ),
     ),
     row(
