@@ -32,11 +32,10 @@ def warn_of_lost_features(lost, n_outputs):
         shown = ", ".join(names[:_TOLD])
         if len(names) > _TOLD:
             shown += f" and {len(names) - _TOLD} more"
-        there = "is no feature" if len(names) == 1 else "are no features"
-        several = len(names) > 1 or n_outputs > 1
-        its = "its" if len(names) == 1 else "their"
-        them = f"{its} parameters are" if several else f"{its} parameter is"
-        told.append(f"{where} there {there} {shown}; {them} NaN.")
+        one = len(names) == 1
+        there, its = ("is no feature", "its") if one else ("are no features", "their")
+        parameters = "parameter is" if one and n_outputs == 1 else "parameters are"
+        told.append(f"{where} there {there} {shown}; {its} {parameters} NaN.")
     if len(lost) > _TOLD:
         told.append(f"{len(lost) - _TOLD} more refits lack features or values.")
     warn(" ".join(told))
