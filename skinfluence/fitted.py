@@ -27,7 +27,14 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import FittedMixin
 from skinfluence.methods.available import HasProblem
 from skinfluence.pipeline import Pipeline
-from skinfluence.steps import name_rows, row_names, steps_before, through, weights_stop
+from skinfluence.steps import (
+    name_rows,
+    names_behind,
+    row_names,
+    steps_before,
+    through,
+    weights_stop,
+)
 from skinfluence.supervised import cross_fitted
 from skinfluence.whole import training_data
 
@@ -161,10 +168,11 @@ def from_fitted(
     return convert(obj, X, y, sample_weight, "obj")
 
 
-def convert(obj, X, y, sample_weight, path, guess=None):
+def convert(obj, X, y, sample_weight, path, guess=None, features=None):
     """Return `from_fitted` for the object at `path`.
 
-    `guess` is a known reason why X may differ from the training samples, or None.
+    `guess` is a known reason why X may differ from the training samples, or None. `features`
+    are the names of the columns of X behind the steps of pipelines, None if unknown.
     """
     known = composites()
     composite = next((cls for cls in type(obj).__mro__ if cls in known), None)
@@ -180,7 +188,7 @@ def convert(obj, X, y, sample_weight, path, guess=None):
     inner = _inside(obj, path)
     if inner is not None:
         attribute, inner = inner
-        return convert(inner, X, y, sample_weight, f"{path}.{attribute}", guess)
+        return convert(inner, X, y, sample_weight, f"{path}.{attribute}", guess, features)
     if type(obj) in (pipeline.Pipeline, Pipeline):
         if not obj.steps:
             raise UnsupportedEstimatorError(
@@ -196,7 +204,8 @@ def convert(obj, X, y, sample_weight, path, guess=None):
                 f"values than transform: {', '.join(others)}"
             )
         weight = None if weights_stop(obj) else sample_weight
-        last = convert(last, Xt, y, weight, f"{path}[-1]", guess)
+        features = None if X is None else names_behind(obj, features)
+        last = convert(last, Xt, y, weight, f"{path}[-1]", guess, features)
         name_rows(last, row_names(X))
         pipe = Pipeline(
             [*obj.steps[:-1], (name, last)],
@@ -210,7 +219,7 @@ def convert(obj, X, y, sample_weight, path, guess=None):
             pipe.training_data_ = obj.training_data_
         return pipe
     mirror = _mirror(obj, path)
-    mirror._problem().adopt(X, y, sample_weight, guess)
+    mirror._problem().adopt(X, y, sample_weight, guess, features=features)
     return mirror
 
 

@@ -189,7 +189,7 @@ def check_indices(indices, n_rows, name="indices"):
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise ValueError(
             f"{name} must contain integer row indices in one dimension, not an array of "
-            f"{rows.dtype} with shape {rows.shape}; np.flatnonzero turns a mask into indices."
+            f"{rows.dtype} with shape {rows.shape}{_how_to_get_indices(rows)}."
         )
     outside = rows[(rows < 0) | (rows >= n_rows)]
     if outside.size:
@@ -200,6 +200,19 @@ def check_indices(indices, n_rows, name="indices"):
     if counts.max() > 1:
         raise ValueError(f"{name} contains {values[counts.argmax()]} more than once.")
     return rows.astype(np.intp)
+
+
+def _how_to_get_indices(rows):
+    """Return a remedy for an array of no integers, empty if none is known."""
+    held = {type(row) for row in rows.ravel()} if rows.dtype.kind == "O" else {rows.dtype.type}
+    if held <= {str, np.str_}:
+        return (
+            ": pass positions. They are in the column `position` of the table, or call "
+            "X.index.get_indexer(names)"
+        )
+    if held <= {bool, np.bool_}:
+        return "; np.flatnonzero turns a mask into indices"
+    return ""
 
 
 def _from_splitter(groups, cv, X, y, classifier):

@@ -24,6 +24,7 @@ __all__ = [
     "final_estimator",
     "innermost",
     "name_rows",
+    "names_behind",
     "param_names",
     "paths_of",
     "random_steps",
@@ -156,8 +157,16 @@ def through(transformers, X, last):
 
 
 def _transform(transformers, X):
-    for transformer in transformers:
-        X = transformer.transform(X)
+    try:
+        for transformer in transformers:
+            X = transformer.transform(X)
+    except ValueError as error:
+        if hasattr(X, "iloc") and np.ndim(X) == 1:
+            raise ValueError(
+                f"X is a {type(X).__name__}, which has one dimension: pass a frame. If it is "
+                f"one row, X.loc[[{X.name!r}]] is a frame of one row."
+            ) from error
+        raise
     return X
 
 
@@ -189,13 +198,20 @@ def param_names(estimator, features=None):
             estimator = copy.copy(estimator)
             estimator.feature_names_in_ = features
         return estimator.param_names()
-    for transformer in steps_before(estimator):
+    return param_names(estimator.steps[-1][1], names_behind(estimator, features))
+
+
+def names_behind(pipe, features=None):
+    """Return feature names behind one pipeline's transformers, None if unknown.
+
+    `features` are the raw names; None for the names that each step saw in `fit`.
+    """
+    for transformer in steps_before(pipe):
         try:
             features = transformer.get_feature_names_out(features)
         except (AttributeError, ValueError):  # not every transformer provides them
-            features = None
-            break
-    return param_names(estimator.steps[-1][1], features)
+            return None
+    return features
 
 
 def routing_enabled():

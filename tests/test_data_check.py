@@ -1,5 +1,6 @@
 """Training data that are not those of the fit warn at once."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import sparse
 from sklearn import kernel_ridge, linear_model, svm
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.decomposition import PCA
@@ -16,7 +17,7 @@ from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest, Varianc
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler, scale
 
 from skinfluence import InfluenceWarning, from_fitted
 from skinfluence import pipeline as our_pipeline
@@ -268,6 +269,15 @@ def test_scaling_a_model_of_a_scaled_fit_names_the_entry_with_the_number():
     plain = linear_model.Ridge(alpha=0.1).fit(X, y)
     (message,) = warnings_of(plain, X[::-1], y)
     assert "0.4 of the largest possible in coef[x2]" in message
+    X = load_diabetes(as_frame=True).data
+    columns = make_column_transformer((StandardScaler(), list(X)))
+    last = make_pipeline(
+        PolynomialFeatures(1, include_bias=False), linear_model.Ridge(alpha=0.1)
+    )
+    pipe = make_pipeline(columns, last).fit(X, y)
+    (message,) = warnings_of(pipe, X[::-1], y)
+    named = re.search(r"possible in (coef.*?), which", message)[1]
+    assert named in from_fitted(pipe, X, y).param_names()
 
 
 @pytest.mark.parametrize(

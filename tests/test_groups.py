@@ -1,11 +1,16 @@
-"""Groups as users pass them: a bare mask may mean two things, and is refused by name."""
+"""Groups as users pass them: masks and names are refused with a remedy that works."""
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.preprocessing import OneHotEncoder
 
-from skinfluence.linear_model import Ridge
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.pipeline import make_pipeline
 from tests.cases import data
 
 MASK = np.arange(150) < 30
@@ -52,3 +57,38 @@ def test_other_labels_of_two_kinds_stay(reg):
         np.testing.assert_array_equal(reg.leave_out_params(labels), expected)
     zero_or_one = MASK.astype(int).astype(object)
     np.testing.assert_array_equal(reg.leave_out_params(zero_or_one), expected)
+
+
+def test_names_are_refused_and_the_spelling_for_positions_works():
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    X = X[:150].set_axis([f"P{row:04d}" for row in range(150)])
+    reg, names = Ridge().fit(X, y[:150]), ["P0022", "P0007"]
+    for call in (lambda: reg.leave_out_params([names]), lambda: reg.remove_samples(names)):
+        with pytest.raises(ValueError, match="pass positions") as error:
+            call()
+        assert "mask" not in str(error.value)
+    positions = eval(
+        str(error.value).split("or call ")[1].rstrip("."), {"X": X, "names": names}
+    )
+    np.testing.assert_array_equal(positions, [22, 7])
+    with pytest.raises(ValueError, match="flatnonzero turns a mask"):
+        reg.remove_samples(X["age"].to_numpy() > 0)
+
+
+def test_lost_features_are_named_and_a_row_is_asked_for_as_a_frame():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X.assign(garden=np.array(["A", "B", "C"])[np.arange(150) % 3])
+    encoder = make_column_transformer((OneHotEncoder(), ["garden"]), remainder="passthrough")
+    pipe = make_pipeline(encoder, LogisticRegression(max_iter=1000)).fit(X, y)
+    rows = [np.flatnonzero(X["garden"] == "B"), [0], np.flatnonzero(X["garden"] != "A")]
+    with pytest.warns(InfluenceWarning, match="there is no feature") as caught:
+        params = pipe.leave_out_params(rows)
+    assert [str(warning.message) for warning in caught] == [
+        "Without group 0 there is no feature onehotencoder__garden_B; its parameters are NaN. "
+        "Without group 2 there are no features onehotencoder__garden_B, "
+        "onehotencoder__garden_C; their parameters are NaN."
+    ]
+    assert np.isnan(params).sum(axis=1).tolist() == [3, 0, 6]
+    row = X.set_axis([f"P{row:04d}" for row in range(150)]).loc["P0007"]
+    with pytest.raises(ValueError, match=r"frame.*X.loc\[\['P0007'\]\]"):
+        pipe.influence_prediction(row)

@@ -89,7 +89,8 @@ def rank_label_errors(
     - "loss": loss under the fitted model. It is too low for samples with high leverage.
 
     No strategy is always best: see the table in the documentation. If the model without a
-    sample does not exist, the fitted model replaces it. Scores do not use class weights.
+    sample does not exist, the fitted model replaces it. Scores do not use class weights. They
+    have no cut-off: read the list from the top, until corrections become rare.
 
     Parameters
     ----------
@@ -118,7 +119,9 @@ def rank_label_errors(
         the training data.
     scores : ndarray of shape (n,)
         Score of each training sample, in the order of the training data and in loss units.
-        A higher score is more suspicious. Only returned if `return_scores` is true.
+        A higher score is more suspicious. For log losses "relabel" gives log-odds under the
+        model without the sample: of the best other label, against the given one. Only
+        returned if `return_scores` is true.
     table : DataFrame
         Only returned if `as_frame` is true: a row for each training sample, the most
         suspicious first, with the columns ``sample`` (its name in the index of the fitted

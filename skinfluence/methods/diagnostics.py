@@ -248,8 +248,9 @@ class DiagnosticsMixin(HasProblem):
           is the posterior covariance under the normal approximation. Several regression
           targets are assumed to be independent.
 
-        No small-sample factor is applied. A penalty biases the parameters, and no covariance
-        shows this bias.
+        No small-sample factor is applied. A penalty biases the parameters towards 0, and no
+        covariance shows this bias, so z values are no tests then. The z value of parameter j
+        is ``params_[j] / sqrt(params_covariance("hessian")[j, j])``.
 
         Parameters
         ----------

@@ -21,7 +21,9 @@ class GradientMixin(HasProblem):
         """Return each sample's plain loss l(z), without weights or penalty.
 
         It is the log loss for logistic regression and the squared error (without 1/2) for
-        ridge, summed over targets.
+        ridge, summed over targets. It is the loss of the fit as it is. Before you subtract it
+        from `leave_out_loss`, which is of converged refits, call `polish` or fit with
+        ``tol=1e-8``.
 
         Parameters
         ----------

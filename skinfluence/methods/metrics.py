@@ -83,7 +83,8 @@ class MetricMixin(HasProblem):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (q, n_features)
-            Query samples.
+            Query samples. They must be held out: a score on training samples mixes rows that
+            a model was fitted on with rows that it was not.
         y : array-like of shape (q,) or (q, n_targets)
             Their targets or labels.
         scoring : str, callable, list, tuple, set, dict or None, default=None

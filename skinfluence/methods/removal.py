@@ -165,7 +165,11 @@ class RemovalMixin(HasProblem):
     ) -> Floats:
         """Return the loss at query samples under the model without each group of rows.
 
-        The plain loss is evaluated at the changed parameters and is not linearised.
+        The plain loss is evaluated at the changed parameters and is not linearised. It is the
+        loss of the converged refit, and `sample_loss` that of the fit as it is. For a change,
+        ``leave_out_loss(X, y) - sample_loss(X, y)[:, None]``, call `polish` first or fit with
+        ``tol=1e-8``: if the fit stopped early, the difference is one between two fits, and may
+        be off by a third or more.
 
         Parameters
         ----------
@@ -237,7 +241,10 @@ class RemovalMixin(HasProblem):
     ) -> NDArray[Any]:
         """Return each training sample's prediction by a model fitted without its group.
 
-        This is `sklearn.model_selection.cross_val_predict` without refitting.
+        This is `sklearn.model_selection.cross_val_predict` without refitting the model. It
+        predicts only the rows of each group, by the model without that group. For predictions
+        of any samples without some rows, give these rows the weight 0 in `reweight_predict`,
+        or call `remove_samples` on a copy.
 
         Parameters
         ----------

@@ -103,12 +103,14 @@ class UpdateMixin(HasProblem):
         """Remove training samples from the fitted model, in place.
 
         The parameters become the `leave_out_params` result for this group, and the samples
-        are removed from the training data.
+        are removed from the training data. To keep the model as it is, call this on a
+        ``copy.deepcopy`` of it. A pickle contains the other training data, unless
+        `drop_training_data` was called before.
 
         Parameters
         ----------
         indices : array-like of shape (m,) or int
-            Training data rows to remove.
+            Positions of the training data rows to remove, from 0.
         method : {"influence", "newton", "exact"}, default="exact"
             Accuracy: first order, a Newton step (refined if it is inaccurate), or the refit.
         hessian_solver : str or HessianSolver, default="auto"

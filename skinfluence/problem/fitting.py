@@ -69,7 +69,10 @@ class FittingAnswers:
         self.forget_state()
         self.parameters.forget(self.estimator)
 
-    def adopt(self, X, y, sample_weight, guess=None, *, check=True):
+    #: Names of the features if they come from steps before the model, else None.
+    features = None
+
+    def adopt(self, X, y, sample_weight, guess=None, *, check=True, features=None):
         """Store a finished fit and its data, or raise and change nothing.
 
         Used for models that were not fitted by `fit` here. Without X the training data stay
@@ -84,6 +87,8 @@ class FittingAnswers:
             The likely reason why the data differ, if known.
         check : bool, default=True
             Whether to check that the parameters were fitted on these data.
+        features : array-like of str or None, default=None
+            Names of the features in warnings; None for those of the estimator.
         """
         estimator = self.estimator
         before = getattr(estimator, "_influence_problem", None)
@@ -112,6 +117,7 @@ class FittingAnswers:
             self.parameters.check_training_data(adopted.estimator, objective)
             adopted.fitted = fitted
             if check:
+                adopted.features = features
                 adopted.warn_of_other_data(objective, (rows, y, sample_weight), guess)
             fitted = fitted.on(objective)
         if fitted is not before:
@@ -160,7 +166,15 @@ class FittingAnswers:
         entry = objective.formulation.layout.to_public(unit).argmax()
         if guess is not None:
             mismatch = replace(mismatch, guess=guess)
-        warn(_other_data(mismatch, self.name, self.param_names()[entry]))
+        warn(_other_data(mismatch, self.name, self.names_in_warnings()[entry]))
+
+    def names_in_warnings(self):
+        """Return the parameter names, with the features' names behind steps."""
+        if self.features is None:
+            return self.param_names()
+        named = copy.copy(self.estimator)
+        named.feature_names_in_ = self.features
+        return self.of(named).param_names()
 
     def warn_of_no_evidence(self, objective, data):
         """Warn if other data would have given the same parameters."""

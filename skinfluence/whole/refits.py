@@ -3,10 +3,42 @@
 from functools import partial
 
 from skinfluence import diagnostics
+from skinfluence.exceptions import warn
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
 
-__all__ = ["FirstOrder", "KernelRefit", "Refit"]
+__all__ = ["FirstOrder", "KernelRefit", "Refit", "warn_of_lost_features"]
+
+# Refits, and features of each, that a warning names.
+_TOLD = 5
+
+
+def warn_of_lost_features(lost, n_outputs):
+    """Warn of refits that lack features.
+
+    Parameters
+    ----------
+    lost : dict of str to list of str
+        The features that a refit lacks, empty if they are unknown, by the words that begin its
+        sentence.
+    n_outputs : int
+        Number of parameters of each feature.
+    """
+    told = []
+    for where, names in list(lost.items())[:_TOLD]:
+        if not names:
+            told.append(f"{where} some parameters have no value and are NaN.")
+            continue
+        shown = ", ".join(names[:_TOLD])
+        if len(names) > _TOLD:
+            shown += f" and {len(names) - _TOLD} more"
+        one = len(names) == 1
+        there, its = ("is no feature", "its") if one else ("are no features", "their")
+        parameters = "parameter is" if one and n_outputs == 1 else "parameters are"
+        told.append(f"{where} there {there} {shown}; {its} {parameters} NaN.")
+    if len(lost) > _TOLD:
+        told.append(f"{len(lost) - _TOLD} more refits lack features or values.")
+    warn(" ".join(told))
 
 
 class Refit:

@@ -20,7 +20,7 @@ from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.metrics import WholeMetrics
-from skinfluence.whole.refits import FirstOrder, Refit
+from skinfluence.whole.refits import FirstOrder, Refit, warn_of_lost_features
 
 __all__ = ["WholeRemoval"]
 
@@ -86,20 +86,19 @@ class WholeRemoval(WholeMetrics):
                 verbose=verbose,
             )
             return self._rescale(out, groups)
-        lacking = []
+        lacking = {}
 
         def write(group, refit):
             out[group] = self._matched(refit, groups.rows(group))
             if np.isnan(out[group]).any():
-                lacking.append(group)
+                lacking[group] = self._lost_features(refit)
 
         self.each(groups, method, write, n_jobs, verbose, missing=out, refine=refine)
         if lacking:
-            warn(
-                f"The refits of {len(lacking)} group(s) have other features; parameters of "
-                "features that a refit does not have are NaN: "
-                f"{', '.join(groups.name(group) for group in sorted(lacking)[:5])}."
-            )
+            lost = {
+                f"Without {groups.name(group)}": lacking[group] for group in sorted(lacking)
+            }
+            warn_of_lost_features(lost, self.parameters.layout(self.estimator).n_outputs)
         return out
 
     def leave_out_loss(
@@ -408,6 +407,16 @@ class WholeRemoval(WholeMetrics):
             return params if same else np.full(self.params.shape, np.nan)
         found = dict(zip(param_names(refit.model.estimator, names), params, strict=True))
         return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
+
+    def _lost_features(self, refit):
+        """Return the names of current features that a refit lacks, empty if unknown."""
+        if self.parameters.is_dual or refit.params is not None:
+            return []
+        names = feature_names(refit.before)
+        if names is None or self.feature_names is None:
+            return []
+        kept = set(names)
+        return [name for name in self.feature_names if name not in kept]
 
     def _readings(self, params):
         """Return K alpha and the intercepts for parameters (..., p) of a kernel model."""

@@ -16,7 +16,7 @@ from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.reweighting import check_weights
 from skinfluence.whole.data import take_rows, whole_numbers
-from skinfluence.whole.refits import FirstOrder
+from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
 
 __all__ = ["WholeReweighting"]
 
@@ -61,20 +61,17 @@ class WholeReweighting:
                 row[...] = layout.to_public(theta[None])[0]
             return out
 
-        lacking = []
+        lacking = {}
 
         def write(vector, refit):
             out[vector] = self._matched(refit)
             if np.isnan(out[vector]).any():
-                lacking.append(vector)
+                lacking[vector] = self._lost_features(refit)
 
         self.each_weighted(values, method, write, missing=out, **options)
         if lacking:
-            warn(
-                f"The fits at {len(lacking)} row(s) of sample_weight have other features; "
-                "parameters of features that a fit does not have are NaN: "
-                f"{', '.join(f'row {vector}' for vector in sorted(lacking)[:5])}."
-            )
+            lost = {f"At row {v} of sample_weight": lacking[v] for v in sorted(lacking)}
+            warn_of_lost_features(lost, self.parameters.layout(self.estimator).n_outputs)
         return out
 
     def reweight_loss(
