@@ -9,14 +9,14 @@ from sklearn.utils import Bunch
 
 from skinfluence._typing import Estimator, GroupsLike
 from skinfluence.checks import check_count, check_number, check_option
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.conditions import has_bound, least_removals
 from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal, refit_theta
 from skinfluence.inspection.removals import make_removals
 from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
 from skinfluence.inspection.searches import SEARCHES, search_rows
-from skinfluence.inspection.whole_removals import WholeRemovals, whole_goal
+from skinfluence.inspection.whole_removals import WholeRemovals, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
 from skinfluence.stages import learns_from_rows
@@ -260,17 +260,15 @@ def most_influential_set(
 
 def _has_refits(problem):
     """Return whether the whole fit can be repeated; warn with the reason if not."""
-    try:
-        problem.check_refits()
-    except UnsupportedEstimatorError as error:
+    reason = why_no_refit(problem)
+    if reason is not None:
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
             "most_influential_set keeps these as they were fitted: "
             f"{', '.join(learned)}. So target_after and flipped are those of the last step, "
-            f"and may not hold for the pipeline. The reason: {error}"
+            f"and may not hold for the pipeline. The reason: {reason}"
         )
-        return False
-    return True
+    return reason is None
 
 
 def _has_balanced_classes(problem):

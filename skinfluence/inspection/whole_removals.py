@@ -1,9 +1,10 @@
-"""Refits of a whole pipeline without sets of rows, for the search for influential sets.
+"""Refits of a whole pipeline without sets of rows or with new labels, for searches.
 
 The last step by itself orders the rows, because its refits are cheap. Refits of the pipeline
 decide how many of them are needed, and give all values that are reported.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +15,16 @@ from skinfluence.inspection.goals import Goal, SignificanceGoal
 from skinfluence.solvers import get_solver
 from skinfluence.whole.sweep import Sample
 
-__all__ = ["WholeRemovals", "whole_goal"]
+__all__ = ["WholeRelabels", "WholeRemovals", "whole_goal", "why_no_refit"]
+
+
+def why_no_refit(problem):
+    """Return why a whole fit cannot be repeated, None if it can."""
+    try:
+        problem.check_refits()
+    except UnsupportedEstimatorError as error:
+        return str(error)
+    return None
 
 
 class WholeRemovals:
@@ -74,6 +84,27 @@ class WholeRemovals:
         except UnsupportedEstimatorError:  # a step has no derivative
             return none
         return -np.nan_to_num(extra) * objective.sample_weight / objective.weight_sum
+
+
+class WholeRelabels(WholeRemovals):
+    """Exact refits of a pipeline with new labels for sets of rows."""
+
+    def refit(self, rows, start):
+        """Return the `WholeFit` with the new labels of some rows, or None if there is none."""
+        rows, problem = np.asarray(rows, dtype=np.intp), self.problem
+        y, new = np.asarray(problem.data.y), problem.decode(self.ahead.target_new[rows])
+        y = y.astype(np.result_type(y, new))
+        y[rows] = new
+        weight = problem.objective.sample_weight
+        try:
+            refit = problem.refit(replace(problem.data, y=y), weight, "exact")
+        except ValueError:  # from a step or the model, which these labels do not allow
+            return None
+        kept = np.arange(len(weight))
+        return None if refit is None else WholeFit(self, refit, kept[:0], kept)
+
+    def stage_effects(self, V, sample):
+        return np.zeros(self.problem.objective.n_rows)
 
 
 class WholeFit:
