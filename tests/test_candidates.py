@@ -5,6 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn import linear_model
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.kernel_approximation import Nystroem
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler, scale
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
@@ -103,6 +105,20 @@ def test_what_is_not_possible_is_said():
         rank_candidates(hinge, *rest)
     with pytest.raises(UnsupportedEstimatorError, match="kernel"):
         rank_candidates(KernelRidge().fit(X, y), *rest)
-    pipe = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
-    with pytest.warns(InfluenceWarning, match="as they were fitted: StandardScaler"):
-        rank_candidates(pipe, *rest, n_confirmed=1)
+
+
+def test_refits_of_a_pipeline_fit_every_step():
+    X, y, X_new, y_new, X_val, y_val = split(*cancer())
+    rest = X_new, y_new, X_val, y_val
+    model = linear_model.LogisticRegression(C=0.1, **NEWTON)
+    pipe = from_fitted(make_pipeline(StandardScaler(), model).fit(X, y), X, y)
+    with pytest.warns(InfluenceWarning, match=r"fitted: StandardScaler\. confirmed_change is"):
+        result = rank_candidates(pipe, *rest, n_confirmed=3)
+    for row, change in zip(result.indices, result.confirmed_change, strict=False):
+        refit = make_pipeline(StandardScaler(), model)
+        refit.fit(np.vstack([X, X_new[[row]]]), np.append(y, y_new[row]))
+        after = log_loss(y_val, refit.predict_proba(X_val))
+        np.testing.assert_allclose(result.loss_before + change, after, rtol=1e-8)
+    random = make_pipeline(Nystroem(n_components=8), LogisticRegression(**NEWTON)).fit(X, y)
+    with pytest.warns(InfluenceWarning, match=r"So does confirmed_change\."):
+        rank_candidates(random, *rest, n_confirmed=1)

@@ -17,7 +17,6 @@ from sklearn.preprocessing import Normalizer, StandardScaler, scale
 
 from skinfluence import InfluenceWarning, functionals
 from skinfluence.ensemble import BaggingClassifier
-from skinfluence.inspection import most_influential_set
 from skinfluence.linear_model import LogisticRegression, RidgeClassifier
 from skinfluence.pipeline import Pipeline
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
@@ -319,13 +318,6 @@ def test_rows_that_a_bag_did_not_draw_count_for_its_members(member):
         warnings.simplefilter("error")
         influence = bag.influence_prediction(queries)[:, row].reshape(change.shape)
     assert np.abs(-influence / len(y) - change).max() < 0.1 * np.abs(change).max()
-
-
-def test_sets_are_found_at_the_fitted_gamma():
-    X, y = two()
-    clf = SVC(tol=1e-10).fit(X, y)
-    with pytest.warns(InfluenceWarning, match="gamma='scale' of the kernel"):
-        most_influential_set(clf, functionals.margin(clf, X[[3]]), max_samples=2)
 
 
 def test_relabelling_is_a_difference_of_two_influences_with_a_gamma_that_moves():

@@ -5,9 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 from sklearn import linear_model
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
-from sklearn.feature_selection import SelectKBest
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import StandardScaler, TargetEncoder, scale
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError
 from skinfluence.functionals import margin, mean_prediction
@@ -111,14 +111,35 @@ def test_targets_of_a_regression_move_to_given_ones():
     assert result.n_at_least == len(y) + 1
 
 
+def test_steps_that_learned_from_the_labels_are_fitted_to_the_new_ones():
+    X, y = cancer()
+    pipe = make_pipeline(TargetEncoder(random_state=0), LogisticRegression(**NEWTON))
+    X = np.digitize(X[:, :3], [-1.0, -0.3, 0.3, 1.0])
+    pipe.fit(X, y)
+    for place in (3, 30):
+        x = X[[np.abs(pipe.decision_function(X)).argsort()[place]]]
+        result = most_influential_relabels(pipe, margin(pipe, x))
+        changed = y.copy()
+        changed[result.indices] = result.y_new
+        refit = clone(pipe).fit(X, changed)
+        sign = 1.0 if pipe.predict(x) == pipe.classes_[1] else -1.0
+        after = sign * refit.decision_function(x)[0]
+        np.testing.assert_allclose(result.target_after, after, rtol=1e-6)
+        assert result.flipped
+        assert refit.predict(x) != pipe.predict(x)
+        assert result.n_at_least is None
+
+
 def test_pipelines_and_what_is_not_possible():
     X, y = cancer()
     pipe = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
     result = most_influential_relabels(pipe, margin(pipe, X[:1]), max_samples=20)
     assert len(result.indices) == 20 or result.flipped
-    chosen = make_pipeline(SelectKBest(k=5), LogisticRegression(**NEWTON)).fit(X, y)
-    with pytest.warns(InfluenceWarning, match="as they were fitted: SelectKBest"):
-        most_influential_relabels(chosen, margin(chosen, X[:1]), max_samples=1)
+    encoded = make_pipeline(TargetEncoder(), LogisticRegression(**NEWTON)).fit(X[:, :3] > 0, y)
+    with pytest.warns(
+        InfluenceWarning, match=r"as they were fitted: TargetEncoder\. .* may not"
+    ):
+        most_influential_relabels(encoded, margin(encoded, X[:1, :3] > 0), max_samples=1)
     clf = LogisticRegression(**NEWTON).fit(X, y)
     with pytest.raises(ValueError, match="y_new holds 3 labels"):
         most_influential_relabels(clf, 0, y_new=y[:3])

@@ -110,4 +110,10 @@ def test_what_cannot_be_reached_is_said():
         reweigh_samples(hinge, demographic_parity(hinge, X, sex))
     pipe = make_pipeline(StandardScaler(), Ridge()).fit(X, y)
     with pytest.warns(InfluenceWarning, match="as they were fitted: StandardScaler"):
-        assert reweigh_samples(pipe, demographic_parity(pipe, X, sex)).reached
+        result = reweigh_samples(pipe, demographic_parity(pipe, X, sex))
+    # The weights reach the model alone.
+    refit = make_pipeline(StandardScaler(), linear_model.Ridge())
+    predicted = refit.fit(X, y, ridge__sample_weight=result.sample_weight).predict(X)
+    gap = predicted[sex].mean() - predicted[~sex].mean()
+    np.testing.assert_allclose(result.target_after, gap, atol=1e-8)
+    assert result.reached

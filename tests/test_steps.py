@@ -9,13 +9,11 @@ import pytest
 import sklearn
 from sklearn import pipeline as plain
 from sklearn.base import clone
-from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.fixes import parse_version
 
 from skinfluence import (
-    InfluenceWarning,
     UnsupportedEstimatorError,
     from_fitted,
     functionals,
@@ -167,13 +165,6 @@ def compare(function, nesting, model, X, y):
     found, expected = function(pipe, X, y), function(once, X, y)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * scale)
-
-
-def test_sets_of_samples_take_other_steps_as_fitted_with_a_warning():
-    X, y, _ = data("cancer")
-    pipe = make_pipeline(StandardScaler(), PCA(4), LogisticRegression(**NEWTON)).fit(X, y)
-    with pytest.warns(InfluenceWarning, match=r"as they were fitted: StandardScaler, PCA\."):
-        inspection.most_influential_set(pipe, 0)
 
 
 @pytest.mark.parametrize("nesting", NESTINGS)

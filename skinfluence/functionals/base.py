@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 import numpy as np
 
@@ -110,6 +111,14 @@ class PredictionFunctional(Functional):
     def sample_gradient(self, params):
         """Return the raw samples, their design, and df/d(raw predictions), (m, K)."""
         return self.samples, self.design, self._gradient_in_raw(self._raw(params))
+
+    def of_refit(self, refit):
+        """Return the functional for the parameters of a pipeline's `Refit`."""
+        model = refit.model
+        moved = copy(self)
+        moved.problem, moved.layout = model, model.formulation.layout
+        moved.design = model.check_X(model.formulation, refit.transform(self.samples))
+        return moved
 
     def _gradient_in_raw(self, raw):
         if self.decide is None:

@@ -15,9 +15,11 @@ from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_number
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.inspection.removals import Removals, check_newton
+from skinfluence.inspection.whole_removals import why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
+from skinfluence.whole.data import take_rows
 
 __all__ = ["rank_candidates"]
 
@@ -47,8 +49,10 @@ def rank_candidates(
     The effects are those of single candidates. Two that are alike may be of little use
     together: call `add_samples` with the chosen ones and rank the others again.
 
-    Class weights, also "balanced" ones, and hyperparameters are frozen. Steps of a pipeline
-    before the model stay as they were fitted, and a warning says so.
+    Class weights, also "balanced" ones, and hyperparameters are frozen. In a pipeline the
+    ranking takes the steps before the model as they were fitted, and a warning says so. The
+    refits that confirm it fit every step again, and "balanced" class weights with them. Only
+    if a step is random, these refits keep the steps, too.
 
     Parameters
     ----------
@@ -123,20 +127,31 @@ def rank_candidates(
     _check_model(problem)
     more = problem.make_objective(problem.objective.formulation, X, y, None)
     validation = problem.check_samples(problem.formulation, X_val, y_val)
+    reason = None
     if problem.is_whole:
+        reason = why_no_refit(problem)
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
+        confirmed = "confirmed_change is that of refits of the whole pipeline."
+        if reason is not None:
+            confirmed = f"So does confirmed_change. The reason: {reason}"
         warn(
-            "rank_candidates keeps the steps before the model as they were fitted: "
-            f"{', '.join(learned)}. To confirm the ranking, fit the pipeline with the samples."
+            "rank_candidates predicts loss_change with the steps before the model as they "
+            f"were fitted: {', '.join(learned)}. {confirmed}"
         )
     additions = _Additions(problem, hessian_solver, n_jobs)
     loss_before = additions.loss(validation, additions.full.theta)
     change = additions.predict(more, validation) - loss_before
     indices = np.argsort(change, kind="stable")
-    confirmed = [
-        additions.loss_with(more, row, validation) - loss_before
-        for row in indices[:n_confirmed]
-    ]
+    if problem.is_whole and reason is None:
+        confirmed = [
+            _whole_loss_with(problem, X, y, more, row, X_val, y_val) - loss_before
+            for row in indices[:n_confirmed]
+        ]
+    else:
+        confirmed = [
+            additions.loss_with(more, row, validation) - loss_before
+            for row in indices[:n_confirmed]
+        ]
     return Bunch(
         indices=indices,
         loss_change=change,
@@ -153,6 +168,17 @@ def _check_model(problem):
             "parameter, so a new one has no Newton step. Use a linear model on features of "
             "the kernel, such as Nystroem."
         )
+
+
+def _whole_loss_with(problem, X, y, more, row, X_val, y_val):
+    """Return the mean validation loss of the pipeline's refit with one row, or NaN."""
+    data = problem.data.append(take_rows(X, [row]), np.asarray(y)[[row]], None)
+    weight = np.append(problem.objective.sample_weight, more.sample_weight[row])
+    try:
+        refit = problem.refit(data, weight, "exact")
+    except ValueError:
+        return np.nan
+    return np.nan if refit is None else float(np.mean(refit.loss(X_val, y_val)))
 
 
 class _Additions(Removals):

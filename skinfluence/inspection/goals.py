@@ -1,6 +1,7 @@
 """Targets that the removal of rows has to take past a threshold."""
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 import numpy as np
 from scipy import stats
@@ -113,14 +114,35 @@ class SignificanceGoal(Goal):
 
     def __init__(self, position, level, opposite, full):
         self.level, self.opposite = level, opposite
-        indicator = np.zeros(layout_of(full).size)
-        indicator[position] = 1.0
-        self.V = layout_of(full).from_public(indicator)
-        self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
+        self.take_param(position, full)
         self.before = self.value(full)
         self.side = 1.0 if self.before >= 0 else -1.0
         significant = abs(self.before) > self.critical_size(full)
         self.direction = -self.side if significant or opposite else self.side
+
+    def take_param(self, position, base):
+        """Make the parameter at a position in a base the target."""
+        self.position = position
+        indicator = np.zeros(layout_of(base).size)
+        indicator[position] = 1.0
+        self.V = layout_of(base).from_public(indicator)
+        self.output = int(np.flatnonzero(self.V.any(axis=1))[0])
+
+    def in_refit(self, position, base, kept):
+        """Return the goal for the base of another fit, of some of the rows.
+
+        Parameters
+        ----------
+        position : int
+            Index of the parameter in that fit.
+        base : Base
+            Its optimum.
+        kept : ndarray of shape (m,)
+            Its rows.
+        """
+        moved = copy(self)
+        moved.take_param(position, base)
+        return moved
 
     def value(self, base):
         return float(np.sum(self.V * base.theta) / self._error(base))

@@ -16,6 +16,7 @@ from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal, refit
 from skinfluence.inspection.removals import make_removals
 from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
 from skinfluence.inspection.searches import SEARCHES, search_rows
+from skinfluence.inspection.whole_removals import WholeRemovals, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
 from skinfluence.stages import learns_from_rows
@@ -69,10 +70,14 @@ def most_influential_set(
     the samples.
 
     All reported numbers come from a refit without the samples and are exact up to rounding.
-    Hyperparameters stay as fitted; "balanced" class weights are those without the samples. If
-    a `StandardScaler` is the only step before the model in a pipeline, the scaler is fitted
-    again, too. Other steps and ``gamma="scale"`` stay as they were fitted, and a warning says
-    so.
+    Hyperparameters stay as fitted; "balanced" class weights are those without the samples.
+    The refit of a pipeline fits every step again, and ``gamma="scale"`` moves with the
+    samples. There the searches order the samples by the last step with its present features,
+    plus the first-order effect of the other steps on the target if it has no `significance`.
+    Refits of the whole pipeline then decide how many samples it takes. If a step cannot be
+    fitted again because it is random, the steps stay as they were fitted. They also do in
+    scikit-learn's own `Pipeline`, which does not know its samples. In both cases the numbers
+    are those of the last step and may not hold for the pipeline; a warning says so.
 
     Parameters
     ----------
@@ -125,7 +130,8 @@ def most_influential_set(
         indices : ndarray of shape (k,)
             Indices of the training samples, in the order of their removal.
         target_before, target_after : float
-            The target at the optimum for all samples, and for all samples except these.
+            The target at the optimum for all samples, and for all samples except these; NaN
+            if the refit of a pipeline does not have the parameter.
         threshold : float
             The value that the target had to cross. With `significance` it is the critical
             value after the removal, with the sign of `target_before`.
@@ -134,7 +140,8 @@ def most_influential_set(
             threshold. If false, the search found no set with at most `max_samples` samples,
             and `indices` is the set at which it stopped.
         params : ndarray of shape (p,)
-            Parameters of the model refitted without the samples.
+            Parameters of the model refitted without the samples. Those of features that the
+            refit of a pipeline does not have are NaN.
         path : ndarray of shape (m, 2)
             Number of removed samples and target for each refit during the search.
         n_linear : int or None
@@ -159,7 +166,8 @@ def most_influential_set(
     another covariance and `opposite_sign`, it is that of the sign. The model needs a
     squared, a logistic or a smooth hinge loss and one penalty that does not depend on the
     samples. Outputs must not share a softmax, class weights must not be "balanced", and no
-    step before the model may learn from the samples.
+    step before the model may learn from the samples, because the bound is that of a model on
+    fixed features.
 
     For squared error the target changes without the samples S by
     ``a_S' (I - P_SS)^-1 e_S``, with the hat matrix P, the residuals e and the effects a of
@@ -205,16 +213,11 @@ def most_influential_set(
     problem_of(estimator).refuse_dask("most_influential_set")
     problem = problem_of(estimator, "leave_out_params", "most_influential_set")
     is_fixed = not problem.is_whole and not _has_balanced_classes(problem)
+    is_whole = False
     if problem.scaled is not None:
         problem = problem.scaled  # its penalty changes with the scales
     elif problem.is_whole:
-        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
-        learned += ["gamma='scale' of the kernel"] if problem.gamma_moves else []
-        warn(
-            "most_influential_set keeps these as they were fitted: "
-            f"{', '.join(learned)}. To confirm the set, call remove_samples on a "
-            "copy, which fits it again."
-        )
+        is_whole = _has_refits(problem)
     n = problem.objective.n_rows
     if max_samples is None:
         max_samples = max(1, n // 2)
@@ -227,14 +230,21 @@ def most_influential_set(
         "opposite_sign": opposite_sign,
     }
     goal = _make_goal(estimator, target, threshold, test, problem, removals)
-    result, n_linear = search_rows(removals, goal, search, max_samples)
+    ahead = None
+    if is_whole:
+        ahead, removals = removals, WholeRemovals(removals, hessian_solver)
+        goal = whole_goal(goal, removals)
+    result, n_linear = search_rows(removals, goal, search, max_samples, ahead)
     n_at_least = None
     if is_fixed:
         n_at_least = _n_at_least(removals, goal, result, max_samples, bound)
     # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
-    layout = removals.full.point.objective.formulation.layout
-    params = layout.to_public(refit_theta(confirmed))
+    if is_whole:
+        params = confirmed.params
+    else:
+        layout = removals.full.point.objective.formulation.layout
+        params = layout.to_public(refit_theta(confirmed))
     return Bunch(
         indices=result.rows,
         target_before=goal.before,
@@ -246,6 +256,19 @@ def most_influential_set(
         n_linear=n_linear,
         n_at_least=n_at_least,
     )
+
+
+def _has_refits(problem):
+    """Return whether the whole fit can be repeated; warn with the reason if not."""
+    reason = why_no_refit(problem)
+    if reason is not None:
+        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
+        warn(
+            "most_influential_set keeps these as they were fitted: "
+            f"{', '.join(learned)}. So target_after and flipped are those of the last step, "
+            f"and may not hold for the pipeline. The reason: {reason}"
+        )
+    return reason is None
 
 
 def _has_balanced_classes(problem):

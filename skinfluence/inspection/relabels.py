@@ -17,6 +17,7 @@ from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.searches import SEARCHES, search_rows
+from skinfluence.inspection.whole_removals import WholeRelabels, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import HessianSolver
 from skinfluence.supervised import names_of_learners
@@ -55,8 +56,11 @@ def most_influential_relabels(
     "linear" first and never returns a larger set.
 
     All reported numbers come from a refit with the new labels. Class weights, also "balanced"
-    ones, and hyperparameters are frozen. Steps of a pipeline that learned from the labels
-    stay as they were fitted, and a warning says so.
+    ones, and hyperparameters are frozen. If steps of a pipeline learned from the labels, the
+    refit is one of the whole pipeline, "balanced" class weights included. The last step with
+    its present features then orders the samples, and refits of the pipeline decide how many
+    it takes. If such a step is random, the steps stay as they were fitted. Then the numbers
+    are those of the last step and may not hold for the pipeline, and a warning says so.
 
     Parameters
     ----------
@@ -95,7 +99,8 @@ def most_influential_relabels(
             Whether these lie on different sides of the threshold. If false, the search found
             no set with at most `max_samples` samples.
         params : ndarray of shape (p,)
-            Parameters of the model refitted with the new labels.
+            Parameters of the model refitted with the new labels. Those of features that the
+            refit of a pipeline does not have are NaN.
         path : ndarray of shape (m, 2)
             Number of new labels and target for each refit during the search.
         n_linear : int or None
@@ -103,7 +108,7 @@ def most_influential_relabels(
         n_at_least : int or None
             No set of fewer samples flips the conclusion. It exists for squared error without
             class weights and targets that are linear in the parameters, because the change
-            is then linear in the labels; otherwise None.
+            is then linear in the labels; otherwise None, as with steps that learned from y.
 
     Raises
     ------
@@ -153,28 +158,37 @@ def most_influential_relabels(
     check_newton(problem, "most_influential_relabels goes from optimum to optimum")
     candidates = _candidates(problem, y_new)
     learned = names_of_learners(getattr(problem, "steps", []))
-    if learned:
+    reason = why_no_refit(problem) if learned else None
+    if reason is not None:
         warn(
             "most_influential_relabels keeps the steps that learned from the labels as they "
-            f"were fitted: {', '.join(learned)}. To confirm the set, fit the pipeline to the "
-            "new labels."
+            f"were fitted: {', '.join(learned)}. So target_after and flipped are those of the "
+            f"last step, and may not hold for the pipeline. The reason: {reason}"
         )
     relabels = _Relabels(problem, hessian_solver, n_jobs)
     goal = FunctionalGoal(functional, threshold, relabels.full)
     relabels.choose(candidates, goal)
-    result, n_linear = search_rows(relabels, goal, search, max_samples)
-    confirmed = relabels.refit(result.rows, relabels.full)
-    layout = relabels.full.point.objective.formulation.layout
+    n_at_least = None if learned else _n_at_least(relabels, candidates, goal)
+    changes, ahead = relabels, None
+    if learned and reason is None:
+        changes, ahead = WholeRelabels(relabels, hessian_solver), relabels
+        goal = whole_goal(goal, changes)
+    result, n_linear = search_rows(changes, goal, search, max_samples, ahead)
+    confirmed = changes.refit(result.rows, relabels.full)
+    if ahead is not None:
+        params = confirmed.params
+    else:
+        params = relabels.full.point.objective.formulation.layout.to_public(confirmed.theta)
     return Bunch(
         indices=result.rows,
         y_new=problem.decode(relabels.target_new[result.rows]),
         target_before=goal.before,
         target_after=goal.value(confirmed),
         flipped=goal.flipped(confirmed),
-        params=layout.to_public(confirmed.theta),
+        params=params,
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
-        n_at_least=_n_at_least(relabels, candidates, goal),
+        n_at_least=n_at_least,
     )
 
 

@@ -59,7 +59,10 @@ def reweigh_samples(
     minimum, and rises for almost any weights.
 
     Class weights, also "balanced" ones, and hyperparameters are frozen. Steps of a pipeline
-    before the model stay as they were fitted, and a warning says so.
+    before the model stay as they were fitted, and a warning says so. All numbers are thus
+    those of a fit in which the new weights reach the model alone, as those passed by
+    ``pipe.fit(X, y, model__sample_weight=...)`` do. If they also reach the steps before it,
+    or if class weights are "balanced", `reached` may not hold.
 
     Parameters
     ----------
@@ -158,7 +161,8 @@ def reweigh_samples(
         learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
             "reweigh_samples keeps the steps before the model as they were fitted: "
-            f"{', '.join(learned)}. To confirm the weights, fit the pipeline with them."
+            f"{', '.join(learned)}. If a fit passes the weights to these steps, too, "
+            "target_after and reached may not hold for it."
         )
     weights = _Reweighing(problem, hessian_solver, None)
     goal = FunctionalGoal(functional, threshold, weights.full)

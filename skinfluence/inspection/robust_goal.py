@@ -44,17 +44,27 @@ class RobustGoal(SignificanceGoal):
     """
 
     def __init__(self, position, level, opposite, full, covariance, cluster):
-        self.covariance, self.cluster = covariance, cluster
+        self.covariance = covariance
         if covariance in _POWER and full.point.objective.coupled:
             raise UnsupportedEstimatorError(
                 f"covariance={covariance!r} needs one leverage for each row and output, and "
                 "outputs that share a softmax have none: use 'HC0', 'HC1' or 'cluster'."
             )
+        self.take_cluster(cluster)
+        super().__init__(position, level, opposite, full)
+
+    def take_cluster(self, cluster):
+        """Sum within the clusters (n,), or not if they are None."""
+        self.cluster = cluster
         if cluster is not None:
             # Sums over clusters are sums over runs of rows in this order.
             self.order = np.argsort(cluster, kind="stable")
             self.starts = np.flatnonzero(np.r_[True, np.diff(cluster[self.order]) != 0])
-        super().__init__(position, level, opposite, full)
+
+    def in_refit(self, position, base, kept):
+        moved = super().in_refit(position, base, kept)
+        moved.take_cluster(None if self.cluster is None else self.cluster[kept])
+        return moved
 
     def critical_size(self, base):
         objective = base.point.objective

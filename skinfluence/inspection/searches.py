@@ -4,6 +4,8 @@ Both searches change rows one way, such as removal: `changes` computes the optim
 of rows has changed, and the goal predicts the effect of each row.
 """
 
+from itertools import islice
+
 import numpy as np
 
 __all__ = ["SEARCHES", "search_rows"]
@@ -14,7 +16,7 @@ SEARCHES = ("greedy", "linear")
 _NEGLIGIBLE = 1e-12
 
 
-def search_rows(changes, goal, search, max_samples):
+def search_rows(changes, goal, search, max_samples, ahead=None):
     """Return the result and the size of the set that the linear ranking finds, or None.
 
     Parameters
@@ -27,12 +29,18 @@ def search_rows(changes, goal, search, max_samples):
         Search method. "greedy" never returns a larger set than "linear".
     max_samples : int
         Largest set to consider.
+    ahead : Removals or None, default=None
+        Refits that are cheaper, with which "greedy" orders the rows. Those of `changes` then
+        decide how many rows it takes.
     """
     result = _linear_search(changes, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None
     if search == "greedy":
         limit = max_samples if n_linear is None else n_linear - 1
-        greedy = _greedy_search(changes, goal, limit)
+        if ahead is None:
+            greedy = _greedy_search(changes, goal, limit)
+        else:
+            greedy = _greedy_search_ahead(changes, ahead, goal, limit)
         if greedy.flipped or n_linear is None:
             result = greedy
     return result, n_linear
@@ -57,44 +65,95 @@ class _Search:
         self.path = list(path)
 
 
+class _Prefixes:
+    """Sets of the first rows in an order.
+
+    Attributes
+    ----------
+    order : array-like of int
+        The rows; more may be added at its end.
+    """
+
+    def __init__(self, changes, goal, order):
+        self.changes, self.goal, self.order = changes, goal, order
+        self.path = {0: goal.before}
+
+    def shortest(self, k, extend):
+        """Return the `_Search` for the smallest prefix that is enough, by bisection.
+
+        The search starts at k rows. ``extend(k)`` returns a larger number of rows, or k
+        itself if there are no more.
+        """
+        too_few = 0
+        while not self._flips(k):
+            longer = extend(k)
+            if longer == k:
+                return self.outcome(max(self.path), False)
+            too_few, k = k, longer
+        while k - too_few > 1:
+            middle = (too_few + k) // 2
+            if self._flips(middle):
+                k = middle
+            else:
+                too_few = middle
+        return self.outcome(k, True)
+
+    def outcome(self, k, flipped):
+        return _Search(self.order[:k], flipped, self.path.items())
+
+    def _flips(self, k):
+        base = self.changes.refit(self.order[:k], self.changes.full)
+        if base is not None:
+            self.path[k] = self.goal.value(base)
+        return base is not None and self.goal.flipped(base)
+
+
 def _linear_search(changes, goal, max_samples):
-    """Return the shortest prefix of the linear ranking that is enough, by bisection."""
+    """Return the shortest prefix of the linear ranking that is enough."""
     full = changes.full
     pull = goal.direction * goal.first_order(full, changes)
     order = np.argsort(-pull, kind="stable")
     order = order[pull[order] > 0][:max_samples]
-    path = {0: goal.before}
-
-    def flips(k):
-        base = changes.refit(order[:k], full)
-        if base is not None:
-            path[k] = goal.value(base)
-        return base is not None and goal.flipped(base)
-
-    def outcome(k, flipped):
-        return _Search(order[:k], flipped, path.items())
-
-    largest = len(order)
+    prefixes, largest = _Prefixes(changes, goal, order), len(order)
     if largest == 0:
-        return outcome(0, False)
+        return prefixes.outcome(0, False)
     predicted = int(np.searchsorted(np.cumsum(pull[order]), goal.gap(full))) + 1
-    too_few, k = 0, min(predicted, largest)
-    while not flips(k):
-        if k == largest:
-            return outcome(max(path), False)
-        too_few, k = k, min(largest, k + max(1, k // 4))
-    while k - too_few > 1:
-        middle = (too_few + k) // 2
-        if flips(middle):
-            k = middle
-        else:
-            too_few = middle
-    return outcome(k, True)
+    return prefixes.shortest(
+        min(predicted, largest), lambda k: min(largest, k + max(1, k // 4))
+    )
 
 
 def _greedy_search(changes, goal, max_samples):
-    """Change rows one by one, always the row with the largest predicted effect."""
-    base, rows, path = changes.full, [], [(0, goal.before)]
+    """Change rows one by one until that is enough."""
+    rows, path = [], [(0, goal.before)]
+    for rows, base in _greedy_changes(changes, goal, max_samples):
+        path.append((len(rows), goal.value(base)))
+        if goal.flipped(base):
+            return _Search(rows, True, path)
+    return _Search(rows, False, path)
+
+
+def _greedy_search_ahead(changes, ahead, goal, max_samples):
+    """Return the shortest prefix of the order that cheaper refits find greedily."""
+    following = _greedy_changes(ahead, goal, max_samples)
+    prefixes = _Prefixes(changes, goal, [])
+    for prefixes.order, base in following:
+        if goal.flipped_ahead(base):
+            break
+
+    def extend(k):
+        for prefixes.order, _ in islice(following, max(1, k // 4)):
+            pass
+        return len(prefixes.order)
+
+    if not prefixes.order:
+        return prefixes.outcome(0, False)
+    return prefixes.shortest(len(prefixes.order), extend)
+
+
+def _greedy_changes(changes, goal, max_samples):
+    """Yield (rows, base) after each change of the row with the largest predicted effect."""
+    base, rows = changes.full, []
     least = _NEGLIGIBLE * goal.gap(base)
     while len(rows) < max_samples:
         gain = goal.direction * goal.one_step(base, changes)
@@ -102,14 +161,11 @@ def _greedy_search(changes, goal, max_samples):
         following = None
         for row in np.argsort(-np.where(np.isnan(gain), -np.inf, gain), kind="stable"):
             if not gain[row] > least:
-                return _Search(rows, False, path)
+                return
             following = changes.refit([*rows, row], base)
             if following is not None:
                 break
         if following is None:
-            return _Search(rows, False, path)
+            return
         base, rows = following, [*rows, row]
-        path.append((len(rows), goal.value(base)))
-        if goal.flipped(base):
-            return _Search(rows, True, path)
-    return _Search(rows, False, path)
+        yield rows, base

@@ -123,7 +123,7 @@ class WholeDiagnostics:
         def write(group, refit):
             measures.add_refit(group, groups.rows(group), full, refit, X)
             if params is not None:
-                params[group] = self._matched(refit, groups.rows(group))
+                params[group] = self.matched(refit, groups.rows(group))
 
         self.each(groups, "newton", write, n_jobs, 0, missing=params)
         return measures

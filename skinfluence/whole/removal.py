@@ -89,7 +89,7 @@ class WholeRemoval(WholeMetrics):
         lacking = {}
 
         def write(group, refit):
-            out[group] = self._matched(refit, groups.rows(group))
+            out[group] = self.matched(refit, groups.rows(group))
             if np.isnan(out[group]).any():
                 lacking[group] = self._lost_features(refit)
 
@@ -391,7 +391,7 @@ class WholeRemoval(WholeMetrics):
         position = {name: j for j, name in enumerate(self.feature_names)}
         return np.array([position.get(name, -1) for name in names])
 
-    def _matched(self, refit, rows=()):
+    def matched(self, refit, rows=()):
         """Return the parameters of a refit without rows at the current positions, (p,)."""
         if self.parameters.is_dual:
             theta, moved = np.zeros_like(self.theta), refit.model.theta
@@ -401,12 +401,17 @@ class WholeRemoval(WholeMetrics):
             return self.formulation.layout.to_public(theta[None])[0]
         if refit.params is not None:
             return refit.params
-        params, names = refit.model.params, feature_names(refit.before)
-        same = params.shape == self.params.shape
+        positions = self.positions(refit)
+        return np.where(positions < 0, np.nan, refit.model.params[positions])
+
+    def positions(self, refit):
+        """Return each current parameter's position in a refit, -1 if it lacks it, (p,)."""
+        p, names = len(self.params), feature_names(refit.before)
         if names is None or np.array_equal(names, self.feature_names):
-            return params if same else np.full(self.params.shape, np.nan)
-        found = dict(zip(param_names(refit.model.estimator, names), params, strict=True))
-        return np.array([found.get(name, np.nan) for name in param_names(self.pipe)])
+            same = len(refit.model.params) == p
+            return np.arange(p) if same else np.full(p, -1)
+        found = {name: j for j, name in enumerate(param_names(refit.model.estimator, names))}
+        return np.array([found.get(name, -1) for name in param_names(self.pipe)])
 
     def _lost_features(self, refit):
         """Return the names of current features that a refit lacks, empty if unknown."""
@@ -446,7 +451,7 @@ class WholeRemoval(WholeMetrics):
 
     def _refitted_by_solver(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
-        return self._matched(self.without(rows, "refit"), rows)
+        return self.matched(self.without(rows, "refit"), rows)
 
 
 def _largest(shares):

@@ -64,7 +64,7 @@ class WholeReweighting:
         lacking = {}
 
         def write(vector, refit):
-            out[vector] = self._matched(refit)
+            out[vector] = self.matched(refit)
             if np.isnan(out[vector]).any():
                 lacking[vector] = self._lost_features(refit)
 
