@@ -10,9 +10,8 @@ from sklearn.base import is_classifier
 from skinfluence import UnsupportedEstimatorError, functionals
 from skinfluence.inspection import most_influential_set
 from skinfluence.kernel_ridge import KernelRidge
-from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR
-from tests.cases import data
+from tests.cases import data, sklearn_parent
 
 LIBLINEAR = {"tol": 1e-8, "max_iter": 10_000_000}
 CLASSIFIERS = {
@@ -27,9 +26,10 @@ REGRESSORS = {
 
 
 def refit_without(fitted, X, y, rows):
-    """Return scikit-learn's own refit without some rows, gamma as in the fit."""
+    """Return scikit-learn's own refit without some rows, gamma="scale" as of the others."""
     kept = np.delete(np.arange(len(y)), rows)
-    return problem_of(fitted).unfitted_parent().set_params(**LIBLINEAR).fit(X[kept], y[kept])
+    options = fitted.get_params() | LIBLINEAR
+    return sklearn_parent(fitted)(**options).fit(X[kept], y[kept])
 
 
 @pytest.mark.parametrize("search", ["greedy", "linear"])
