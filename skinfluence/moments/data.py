@@ -33,6 +33,7 @@ class MomentRows:
     """
 
     has_metric = False
+    like = None  # rows are NumPy's or sparse
 
     def __init__(self, model, X, n_scores=None):
         self.model, self.X, self.n_scores = model, X, n_scores
