@@ -31,8 +31,6 @@ NOT_STORED = {
     "dask_removal": "not measured yet on an idle machine",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
     "random_removals": "its table is in removal.md",
-    "reweight": "not measured yet on an idle machine",
-    "data_values": "not measured yet on an idle machine",
 }
 
 _REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)
