@@ -103,6 +103,32 @@ class Scores(Choice):
         raise NotImplementedError
 
 
+class ClassSums:
+    """Numbers of rows and sums of the columns in each class, (K,) and (K, d).
+
+    Parameters
+    ----------
+    X : {ndarray, sparse array} of shape (n, d)
+        Rows.
+    y : ndarray of shape (n,)
+        Their classes.
+    """
+
+    def __init__(self, X, y):
+        classes, codes = np.unique(y, return_inverse=True)
+        shape = len(y), len(classes)
+        self.members = sparse.csr_array((np.ones(len(y)), (np.arange(len(y)), codes)), shape)
+        self.X, self.counts = X, _column_sums(self.members)
+        self.sums = _dense(self.members.T @ X)
+        self.total = self.sums.sum(axis=0)
+
+    def without(self, rows):
+        """Return (numbers, sums) without some rows."""
+        members = self.members[rows]
+        counts = self.counts - _column_sums(members)
+        return counts, self.sums - _dense(members.T @ self.X[rows])
+
+
 class OfMoments(Scores):
     """Scores from means and variances of the columns, which are shifted by their means."""
 
@@ -131,28 +157,22 @@ class ByClass(OfMoments):
 
     def __init__(self, transformer, X, y):
         super().__init__(transformer, X, y)
-        self.classes, codes = np.unique(y, return_inverse=True)
-        self.members = sparse.csr_array(
-            (np.ones(len(y)), (np.arange(len(y)), codes)), (len(y), len(self.classes))
-        )
-        self.counts = _column_sums(self.members)
-        self.sums = _dense(self.members.T @ self.X)
+        self.sums = ClassSums(self.X, y)
 
     def scores_without(self, rows):
-        X, members = self.X[rows], self.members[rows]
-        counts = self.counts - _column_sums(members)
+        counts, sums = self.sums.without(rows)
         if not counts.all():
             return None
-        sums, n = self.sums - _dense(members.T @ X), counts.sum()
+        n = counts.sum()
         of_all = sums.sum(axis=0) ** 2 / n
         between = np.sum(sums**2 / counts[:, None], axis=0) - of_all
-        within = self.squares - _column_sums(_squares(X)) - of_all - between
+        within = self.squares - _column_sums(_squares(self.X[rows])) - of_all - between
         free = len(counts) - 1, n - len(counts)
         scores = (between / free[0]) / (within / free[1])
         return scores, self.bounds(scores)
 
     def p_values(self, scores, n_left_out):
-        K = len(self.classes)
+        K = len(self.sums.counts)
         return special.fdtrc(K - 1, self.n_rows - n_left_out - K, scores)
 
 
@@ -198,28 +218,21 @@ class ByCounts(Scores):
 
     def __init__(self, transformer, X, y):
         super().__init__(transformer, X, y)
-        self.classes, codes = np.unique(y, return_inverse=True)
-        self.members = sparse.csr_array(
-            (np.ones(len(y)), (np.arange(len(y)), codes)), (len(y), len(self.classes))
-        )
-        self.counts = _column_sums(self.members)
-        self.sums = _dense(self.members.T @ self.X)
+        self.sums = ClassSums(self.X, y)
 
     def scores_without(self, rows):
-        members = self.members[rows]
-        counts = self.counts - _column_sums(members)
+        counts, observed = self.sums.without(rows)
         if not counts.all() or len(counts) < 2:
             return None
-        observed = self.sums - _dense(members.T @ self.X[rows])
         total = observed.sum(axis=0)
         expected = (counts / counts.sum())[:, None] * total
         scores = np.sum((observed - expected) ** 2 / expected, axis=0)
         # A column of zeros has the score 0/0, and a sum that is rounding has any.
-        scores[total < self.rounding * self.sums.sum(axis=0)] = np.nan
+        scores[total < self.rounding * self.sums.total] = np.nan
         return scores, _SHARE * scores + self.rounding * self.n_rows * (1.0 + total)
 
     def p_values(self, scores, n_left_out):
-        return special.chdtrc(len(self.classes) - 1, scores)
+        return special.chdtrc(len(self.sums.counts) - 1, scores)
 
 
 class ByVariance(Choice):
