@@ -10,8 +10,9 @@ from sklearn.metrics import log_loss
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
-from tests.cases import LINEAR, NEWTON, data, relative_error
+from tests.cases import LINEAR, NEWTON, data
 from tests.memory import peak
+from tests.test_dask import assert_close, evaluate
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask[array] is not installed")
@@ -47,17 +48,6 @@ def in_chunks(case, n=80):
     dy = da.from_array(y, chunks=(20, *y.shape[1:]))
     lazy = from_fitted(fitted, dX, dy, w)
     return lazy, fitted, X, y
-
-
-def assert_close(found, expected, tolerance=1e-10):
-    assert np.shape(found) == np.shape(expected)
-    assert relative_error(np.asarray(found), expected) <= tolerance
-
-
-def evaluate(array):
-    """Return a lazy result in memory; what is no dask array is a mistake."""
-    assert isinstance(array, da.Array)
-    return array.compute()
 
 
 def assert_refits_agree(found, expected, params):
