@@ -86,6 +86,15 @@ class GroupMeasures:
         chi2[absent_in(block, rows)] = 0.0
         return chi2.sum(axis=0)
 
+    def columns(self, sizes):
+        """Return the columns of `influence_summary`, from the groups' sizes (n_groups,)."""
+        return {
+            "size": sizes,
+            "cooks_distance": self.cooks_distance(),
+            "dffits": self.dffits(),
+            "leave_out_loss": self.loss,
+        }
+
     def cooks_distance(self):
         """Return Cook's distance, (n_groups,); 0 if no parameter is free to move."""
         phi = dispersion(self.base.point, self.leverage)

@@ -31,7 +31,7 @@ class RemovalMeasures:
     Attributes
     ----------
     decrement2, distance : ndarray of shape (n, K)
-        See `skinfluence.diagnostics`. NaN if there is no model without the row.
+        See ``skinfluence.diagnostics``. NaN if there is no model without the row.
     loss : ndarray of shape (n,)
         Plain loss of each row in the model without it.
     """

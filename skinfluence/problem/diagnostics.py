@@ -67,13 +67,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         """Return the columns of `influence_summary` for groups, and their names."""
         state = self.influence_state(hessian_solver)
         measures, groups = self.measure_groups(state, groups, hessian_solver, n_jobs)
-        columns = {
-            "size": groups.sizes(),
-            "cooks_distance": measures.cooks_distance(),
-            "dffits": measures.dffits(),
-            "leave_out_loss": measures.loss,
-        }
-        return columns, groups.labels
+        return measures.columns(groups.sizes()), groups.labels
 
     def effective_counts(self, caller, hessian_solver, n_jobs):
         """Return the number of samples with a weight, and the sum of the leverages."""

@@ -49,13 +49,7 @@ class WholeDiagnostics:
         state = self.influence_state(hessian_solver)
         groups = self.resolve(groups, None, "newton", None)
         measures = self.measure_whole(state, groups, n_jobs)
-        columns = {
-            "size": groups.sizes(),
-            "cooks_distance": measures.cooks_distance(),
-            "dffits": measures.dffits(),
-            "leave_out_loss": measures.loss,
-        }
-        return columns, groups.labels
+        return measures.columns(groups.sizes()), groups.labels
 
     def dfbetas(
         self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
