@@ -72,12 +72,9 @@ class DistributedBase(Base):
             return ()
         if method == "exact":
             return "rounding", "hessian", "class_hessians", "second_moments", "series"
-        names = ["rounding"]
-        objective = self.point.objective
-        names.append("step_error")
-        if objective.balance is not None:
-            names += ["hessian", "class_hessians"]
-        return tuple(names)
+        if self.point.objective.balance is None:
+            return "rounding", "step_error"
+        return "rounding", "step_error", "hessian", "class_hessians"
 
     def find_unfinished(self, method, with_decrements):
         """Return the rows whose models take passes over all rows, and the decrements.
@@ -95,9 +92,9 @@ class DistributedBase(Base):
 
     def takes_passes(self, method):
         """Return whether each row's model takes passes over all rows."""
-        objective = self.point.objective
         if method == "exact":
             return True
+        objective = self.point.objective
         quadratic = objective.formulation.loss.constant_curvature
         moves = objective.balance is not None and (quadratic or method == ONE_STEP)
         return moves and self.class_hessians is None
@@ -304,11 +301,12 @@ def _with_base(objective, own, function, shared, method, *arguments):
 def models_without(base, known, method):
     """Yield (slice of rows, parameters without each of them) for the rows of a chunk."""
     at, found = known
+    all_known = found is not None and len(at) == base.point.objective.n_rows
     for block in _row_stacks(base):
-        stack = Stack(base, np.arange(block.start, block.stop)[:, None])
-        if found is not None and len(at) == base.point.objective.n_rows:
+        if all_known:
             yield block, found[block]
             continue
+        stack = Stack(base, np.arange(block.start, block.stop)[:, None])
         if method == "influence":
             theta = stack.influence()
         else:

@@ -108,11 +108,11 @@ def refit_apart(base, groups, start, first, tol):
     """
     theta, converged = start.copy(), np.zeros(len(groups), dtype=bool)
     objective = base.point.objective
-    plan = [attempt for attempt in _plan(base.point.objective) if attempt[0]]
-    # The rank is not in doubt, and one refit is one step. A part of the rows has only sums.
-    if objective.formulation.minimum_norm is not None or not objective.has_all_rows:
-        plan = []
-    if base.point.like is not None:  # one group's products fill a device
+    plan = [attempt for attempt in _plan(objective) if attempt[0]]
+    # In least squares one refit is one step. A part of the rows has only sums, and one group's
+    # products fill a device.
+    quadratic = objective.formulation.minimum_norm is not None
+    if quadratic or not objective.has_all_rows or base.point.like is not None:
         plan = []
     K, _ = base.theta.shape
     row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * _entries(objective))
@@ -121,8 +121,9 @@ def refit_apart(base, groups, start, first, tol):
         reduced = [objective.without(groups[j]) for j in chosen]
         found = theta[block]
         step = np.zeros_like(found)
-        for j, one in enumerate(reduced) if plan else ():
-            found[j] = _better(one, found[j], base.theta)
+        if plan:
+            for j, one in enumerate(reduced):
+                found[j] = _better(one, found[j], base.theta)
         size = np.where(np.isfinite(first[chosen]), first[chosen], 0.0)
         done = _approach(base, reduced, found, step, size, tol, plan, fixed=size > 0)
         done[list(base.existence.directions(step, reduced.__getitem__, found))] = False
