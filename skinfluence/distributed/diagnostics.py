@@ -55,10 +55,10 @@ class RowMeasures:
         return RowRemoval(self.base, ONE_STEP, self.rows, self.theta)
 
     def survey(self):
-        """Return rows in three arrays, from one pass.
+        """Return three arrays of rows, from one pass.
 
-        These are the rows whose step takes passes, those whose step may not be accurate, and
-        those without which the dispersion is 0.
+        The step without a row of the first array takes passes. The step without one of the
+        second may not be accurate. Without one of the third the dispersion is 0.
         """
         found = in_memory(*self.removal.map(_survey, self.sums))
         kinds, starts = zip(*found, strict=True), self.base.point.objective.samples.starts

@@ -82,15 +82,10 @@ def _where_the_rows_are(method: Method) -> Method:
                         )
             return method(self, *args, **kwargs)
         if name not in ON_DEVICES:
-            raise _refused(self, name, space)
+            raise no_devices(f"{type(self).__name__}.{name}", space)
         return as_given(method(self, *args, **kwargs), space)
 
     return cast(Method, call)
-
-
-def _refused(owner, name, space):
-    """Return the error for arrays that a method does not take."""
-    return no_devices(f"{type(owner).__name__}.{name}", space)
 
 
 def _check(name, obj):

@@ -23,7 +23,7 @@ _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
 
 
 def finite(theta):
-    """Return which of many parameter vectors (b, K, D) are finite, a mask (b,) of NumPy's."""
+    """Return a NumPy mask (b,) of the parameter vectors (b, K, D) that are finite."""
     return to_host(np.isfinite(theta).all(axis=(1, 2)))
 
 

@@ -184,7 +184,7 @@ def fit_counted(before, data, given, fit):
     data : TrainingData
         Samples with `counts`. Other than whole numbers are weights in the transformers' fits.
     given : list of dict
-        Metadata of each transformer's fit, whose weights the counts multiply.
+        Metadata of each transformer's fit. The counts multiply the weights in them.
     fit : callable
         ``fit(data)`` returns the result for samples that occur once.
     """

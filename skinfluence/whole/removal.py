@@ -251,8 +251,8 @@ class WholeRemoval(WholeMetrics):
     def scaled_without(self, groups):
         """Return `scaled` for removals, or None if they need new fits of the steps.
 
-        They need them if a group has almost all of a column's variance, which subtraction
-        cannot remove without losing the digits of the rest.
+        The steps are fitted again if a group has almost all of a column's variance.
+        Subtraction would lose the digits of the variance that is left.
         """
         if self.scaled is None:
             return None

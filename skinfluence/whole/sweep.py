@@ -213,8 +213,8 @@ class Sweep:
 class ActiveSetSweep(Sweep):
     """The sweep for linear models with a piecewise linear loss.
 
-    With the dual coefficients beta = -s l' of all rows, and multipliers rho of the margin
-    vectors M, which have x~_M'v = 0,
+    All rows have dual coefficients beta = -s l'. The margin vectors M have x~_M'v = 0 with
+    multipliers rho. Then
 
         Lam v = q - sum_M rho_j x~_j,     B_k = - [ rho_k theta - beta_k v ].
     """
