@@ -28,6 +28,9 @@ _WIDE = 2_000
 # Smallest penalty, as a share of the largest curvature of a feature, for inexact steps.
 _SHARE_OF_PENALTY = 1e-4
 _MAX_INEXACT = 20
+# Largest factor between the curvatures of a parameter for which Newton steps of one model
+# contract with the Hessian of another.
+_ALIKE = 4.0
 
 
 class RefitAnswers:
@@ -177,12 +180,10 @@ class RefitAnswers:
             if polished.converged:
                 return polished.theta, polished.correction
             theta = polished.theta
-        known = factor is not None and (columns is None or (columns >= 0).all())
-        if known and objective.offset is None:
-            # The features changed little, so steps with this model's factor contract.
+        point = objective.at(theta)
+        if factor is not None and _serves(factor, columns, point):
             if columns is not None:
                 factor = _Restricted(factor, columns, self.objective.design)
-            point = objective.at(theta)
             step = convergence.newton_correction(point, factor)
             point, step, decrement = removal.follow(point, factor, step, tol)
             if decrement <= tol * np.sqrt(abs(point.value)):
@@ -321,6 +322,26 @@ class _Inexact:
         return self.factor.rough_solve(V)
 
 
+def _serves(factor, columns, point):
+    """Return whether steps with another model's factor contract at a point.
+
+    The features must be among those of the factor. If rows left that had most of a feature's
+    curvature, steps would be too short, and their size would not show it.
+    """
+    if point.objective.offset is not None or (columns is not None and (columns < 0).any()):
+        return False
+    before, now = factor.point.hessian_diagonal(), point.hessian_diagonal()
+    if columns is not None:
+        design = factor.point.objective.design
+        before = before[:, _kept(columns, design)]
+    return bool(np.all((now * _ALIKE >= before) & (before * _ALIKE >= now)))
+
+
+def _kept(columns, design):
+    """Return the positions of features and of an intercept among a design's columns."""
+    return np.append(columns, np.arange(design.n_features, design.n_columns))
+
+
 class _Restricted:
     """A model's H^-1 for some of its features, as if the others stayed.
 
@@ -337,7 +358,7 @@ class _Restricted:
     def __init__(self, factor, columns, design):
         self.factor = factor
         self.n_columns = design.n_columns
-        self.kept = np.append(columns, np.arange(design.n_features, design.n_columns))
+        self.kept = _kept(columns, design)
 
     def solve(self, V):
         """Return H^-1 V for vectors (m, K, D)."""
