@@ -11,18 +11,21 @@ variance with them.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from skinfluence.blocks import row_blocks
 
-__all__ = ["ColumnScales"]
+__all__ = ["Cancellation", "ColumnScales"]
 
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.
 _CONSTANT = 1e-13
 # Below this fraction, differences of sums have lost too many digits.
 _CANCELS = 1e-6
+# Rows whose shares of the variance add up to less leave enough for its digits.
+_MOST = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,3 +162,41 @@ class ColumnScales:
         slope = ((x - mean) ** 2 - self.variance) / self.count
         where = np.broadcast_to(self.variance > 0, slope.shape)
         return np.divide(slope, self.variance, out=np.zeros_like(slope), where=where)
+
+
+class Cancellation:
+    """The groups of rows without which the scales lose their digits.
+
+    Such a group has almost all of a column's variance, and subtraction leaves rounding error.
+
+    Parameters
+    ----------
+    objective : Objective
+        The training objective, with `scales` or without.
+    """
+
+    def __init__(self, objective):
+        self.scales, self.design = objective.scales, objective.design
+
+    @cached_property
+    def shares(self):
+        """Each row's largest share of the sum of squares in a scaled column, (n,)."""
+        return self.scales.largest_shares(self.design)
+
+    def without(self, rows):
+        """Return whether the scales without some rows have lost their digits."""
+        if self.scales is None:
+            return False
+        n = self.design.n_rows
+        if self.shares[rows].sum() * n < _MOST * (n - len(rows)):
+            return False
+        weight = np.ones(n)
+        weight[rows] = 0.0
+        return self.scales.cancels(self.design, weight)
+
+    def without_any(self, groups):
+        """Return whether this is so for any of the `Groups`."""
+        chosen = range(len(groups))
+        if groups.members is None:  # few single rows have enough of the variance
+            chosen = np.flatnonzero(self.shares > _MOST - 1.0 / self.design.n_rows)
+        return any(self.without(groups.rows(group)) for group in chosen)

@@ -8,6 +8,7 @@ import pytest
 from sklearn import discriminant_analysis, linear_model, naive_bayes, neighbors, svm
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,10 +29,20 @@ MODELS = {
     ),
     "scaler-svc": make_pipeline(StandardScaler(), svm.LinearSVC(dual=False, tol=1e-12)),
     "scaler-ridge": make_pipeline(StandardScaler(with_mean=False), linear_model.Ridge()),
+    "scaler-select-logistic": make_pipeline(
+        StandardScaler(),
+        SelectKBest(k=4),
+        linear_model.LogisticRegression(tol=1e-10, max_iter=1000),
+    ),
+    "select-scaler-logistic": make_pipeline(
+        SelectKBest(k=4),
+        StandardScaler(),
+        linear_model.LogisticRegression(tol=1e-10, max_iter=1000),
+    ),
 }
 
 
-@pytest.mark.parametrize("size", [1e5, 1e8])
+@pytest.mark.parametrize("size", [1e5, 1e8, 1e10])
 @pytest.mark.parametrize("name", MODELS)
 def test_removal_of_a_dominant_value_is_the_refit(name, size):
     given = X.copy()
@@ -54,3 +65,21 @@ def test_removal_of_a_dominant_value_is_the_refit(name, size):
     weight = np.isin(np.arange(len(y)), kept).astype(np.float64)
     moved = found.reweight_predict(given[kept], weight[None], response_method=response)
     np.testing.assert_allclose(moved[0], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:An ill-conditioned matrix")
+@pytest.mark.parametrize("seed", range(3))
+def test_refits_of_pipelines_judge_their_steps_by_their_own_curvature(seed):
+    """With the curvature of all rows, every step along the code's feature looks small."""
+    rng = np.random.default_rng(seed)
+    given = rng.normal(size=(60, 5))
+    target = given @ [1.0, 0.1, 0.0, 0.0, 0.1] + rng.normal(size=60)
+    given[7, 1] = 1e12
+    kept = np.arange(60) != 7
+    selection = VarianceThreshold(np.sort(given[kept].var(axis=0))[1] * 0.99)
+    model = make_pipeline(selection, linear_model.Ridge()).fit(given, target)
+    refit = clone(model).fit(given[kept], target[kept])
+    found = from_fitted(model, given, target)
+    left = found.leave_out_loss(given[:5], target[:5], [[7]])[:, 0]
+    expected = (target[:5] - refit.predict(given[:5])) ** 2
+    np.testing.assert_allclose(left, expected, rtol=1e-5)

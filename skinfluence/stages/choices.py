@@ -142,14 +142,18 @@ class OfMoments(Scores):
             self.X -= mean
         self.squares = _column_sums(_squares(self.X))
         self.total = _column_sums(self.X)
-        variance = self.squares / n - (self.total / n) ** 2
+        self.spread = self.squares - self.total**2 / n
         with np.errstate(all="ignore"):
             # The share of rounding in a variance from sums of the columns as they are.
-            self.error = _SHARE + self.rounding * n * (1.0 + mean**2 / variance)
+            self.error = self.rounding * n * (1.0 + n * mean**2 / self.spread)
 
-    def bounds(self, scores):
-        """Return bounds on the errors of scores."""
-        return self.error * (1.0 + np.abs(scores))
+    def bounds(self, scores, spread):
+        """Return bounds on the errors of scores, from the columns' centred sums of squares.
+
+        If a group has almost all of a column's variance, the digits of the rest are lost.
+        """
+        growth = np.where(spread > 0, np.maximum(self.spread / spread, 1.0), np.inf)
+        return (_SHARE + self.error * growth) * (1.0 + np.abs(scores))
 
 
 class ByClass(OfMoments):
@@ -169,7 +173,7 @@ class ByClass(OfMoments):
         within = self.squares - _column_sums(_squares(self.X[rows])) - of_all - between
         free = len(counts) - 1, n - len(counts)
         scores = (between / free[0]) / (within / free[1])
-        return scores, self.bounds(scores)
+        return scores, self.bounds(scores, within + between)
 
     def p_values(self, scores, n_left_out):
         K = len(self.sums.counts)
@@ -185,18 +189,22 @@ class ByTarget(OfMoments):
         self.product = self.y @ self.X
 
     def correlations(self, rows):
-        """Return the correlations without rows; 0 for a constant column."""
+        """Return the correlations and centred sums of squares without rows.
+
+        The correlation of a constant column is 0.
+        """
         X, y, n = self.X[rows], self.y[rows], self.n_rows - len(rows)
         total, left = self.total - _column_sums(X), np.delete(self.y, rows)
-        variance = self.squares - _column_sums(_squares(X)) - total**2 / n
+        spread = self.squares - _column_sums(_squares(X)) - total**2 / n
         product = self.product - y @ X - total * left.mean()
-        found = product / np.sqrt(variance) / np.linalg.norm(left - left.mean())
-        return np.nan_to_num(found, nan=0.0)
+        found = product / np.sqrt(spread) / np.linalg.norm(left - left.mean())
+        return np.nan_to_num(found, nan=0.0), spread
 
     def scores_without(self, rows):
-        squares = self.correlations(rows) ** 2
+        correlations, spread = self.correlations(rows)
+        squares = correlations**2
         scores = squares / (1.0 - squares) * (self.n_rows - len(rows) - 2)
-        return scores, self.bounds(scores)
+        return scores, self.bounds(scores, spread)
 
     def p_values(self, scores, n_left_out):
         return stats.f.sf(scores, 1, self.n_rows - n_left_out - 2)
@@ -206,8 +214,8 @@ class ByCorrelation(ByTarget):
     """`r_regression`: the correlation with the target, which has no p-value."""
 
     def scores_without(self, rows):
-        scores = self.correlations(rows)
-        return scores, self.bounds(scores)
+        scores, spread = self.correlations(rows)
+        return scores, self.bounds(scores, spread)
 
     def p_values(self, scores, n_left_out):
         return None
@@ -229,7 +237,8 @@ class ByCounts(Scores):
         scores = np.sum((observed - expected) ** 2 / expected, axis=0)
         # A column of zeros has the score 0/0, and a sum that is rounding has any.
         scores[total < self.rounding * self.sums.total] = np.nan
-        return scores, _SHARE * scores + self.rounding * self.n_rows * (1.0 + total)
+        error = self.rounding * self.n_rows * (1.0 + self.sums.total)
+        return scores, _SHARE * scores + error
 
     def p_values(self, scores, n_left_out):
         return special.chdtrc(len(self.sums.counts) - 1, scores)

@@ -11,6 +11,7 @@ import numpy as np
 
 from skinfluence import diagnostics, removal
 from skinfluence.blocks import run_blocks
+from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
 from skinfluence.whole.refits import Refit
 
@@ -34,6 +35,7 @@ class Choices:
         self.problem = problem
         self.fixed = fixed
         self.choices = choices
+        self.cancellation = Cancellation(fixed.objective)
 
     def write(self, groups, method, write, *, refine=None, n_jobs=None):
         """Call ``write(group, refit)`` for groups that change no choice; return the others."""
@@ -41,6 +43,8 @@ class Choices:
 
         def stays(group):
             rows = groups.rows(group)
+            if self.cancellation.without(rows):
+                return False
             return all(choice.stays_without(rows) for choice in self.choices)
 
         alone = np.flatnonzero(run_blocks(stays, everyone, n_jobs=n_jobs))

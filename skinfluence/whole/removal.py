@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from skinfluence import removal
 from skinfluence.blocks import run_blocks
 from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
@@ -23,9 +24,6 @@ from skinfluence.whole.metrics import WholeMetrics
 from skinfluence.whole.refits import FirstOrder, Refit, warn_of_lost_features
 
 __all__ = ["WholeRemoval"]
-
-# Rows whose shares of the variance add up to less leave enough for its digits.
-_MOST = 0.99
 
 
 class WholeRemoval(WholeMetrics):
@@ -254,24 +252,14 @@ class WholeRemoval(WholeMetrics):
         The steps are fitted again if a group has almost all of a column's variance.
         Subtraction would lose the digits of the variance that is left.
         """
-        if self.scaled is None:
+        if self.scaled is None or self.cancellation.without_any(groups):
             return None
-        objective, shares = self.scaled.objective, self.largest_shares
-        n = objective.n_rows
-        for group in range(len(groups)) if groups.members is not None else _largest(shares):
-            rows = groups.rows(group)
-            if shares[rows].sum() * n < _MOST * (n - len(rows)):
-                continue
-            weight = np.ones(n)
-            weight[rows] = 0.0
-            if objective.scales.cancels(objective.design, weight):
-                return None
         return self.scaled
 
     @cached_property
-    def largest_shares(self):
-        """Each row's largest share of the sum of squares in a scaled column, (n,)."""
-        return self.scaled.objective.scales.largest_shares(self.scaled.objective.design)
+    def cancellation(self):
+        """The groups without which the scales of `scaled` lose their digits."""
+        return Cancellation(self.scaled.objective)
 
     def resolve(self, groups, cv, method, refine):
         """Check the arguments and return the selected `Groups`."""
@@ -452,8 +440,3 @@ class WholeRemoval(WholeMetrics):
     def _refitted_by_solver(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
         return self.matched(self.without(rows, "refit"), rows)
-
-
-def _largest(shares):
-    """Return the rows with most of a column's variance."""
-    return np.flatnonzero(shares > _MOST - 1.0 / len(shares))
