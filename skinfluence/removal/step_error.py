@@ -25,6 +25,7 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import to_host
+from skinfluence.objective.rows import cached_batches
 
 __all__ = ["StepError"]
 
@@ -119,12 +120,13 @@ class StepError:
             return self.bound(decrement, np.zeros(len(decrement)))
         rows, weight = self.witnesses
         point = self.witness_point
-        design = point.objective.design
+        design, curvature = point.objective.design, point.curvature()
         out = np.empty(len(steps))
-        for block in row_blocks(len(steps), 8 * 4 * len(rows) * steps.shape[1]):
+        for block in cached_batches(len(steps), 4 * len(rows) * steps.shape[1]):
             moved = design.predict(steps[block])
+            bend = moved @ curvature if curvature.ndim == 3 else curvature[:, None] * moved
             size = np.einsum("jbk,jbk->jb", moved, moved)
-            size *= np.einsum("jbk,jbk->jb", moved, point.curvature_product(moved))
+            size *= np.einsum("jbk,jbk->jb", moved, bend)
             size = to_host(size)
             place = np.searchsorted(rows, absent[block]).clip(max=len(rows) - 1)
             step, leaving = np.nonzero(rows[place] == absent[block])
