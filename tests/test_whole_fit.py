@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn import kernel_ridge, linear_model, pipeline, svm
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_selection import SelectKBest
@@ -47,6 +47,10 @@ class Case(NamedTuple):
     influence: float | None = 1e-3
 
 
+# Column 2 goes to both parts.
+COLUMNS = make_column_transformer(
+    (StandardScaler(), [0, 1, 2]), (PowerTransformer(), [2, 4]), remainder="passthrough"
+)
 CASES = [
     Case("scaler", [StandardScaler()]),
     Case("scaler-without-mean", [StandardScaler(with_mean=False)]),
@@ -70,7 +74,7 @@ CASES = [
     ),
     Case(
         "four-steps",
-        [SimpleImputer(), StandardScaler(), PolynomialFeatures(2), StandardScaler()],
+        [SimpleImputer(), COLUMNS, PolynomialFeatures(2), StandardScaler()],
         True,
     ),
 ]
