@@ -1,6 +1,8 @@
 """Models at other sample weights, and values of samples, against scikit-learn's own fits."""
 
 import warnings
+from importlib.metadata import version
+from importlib.util import find_spec
 from time import perf_counter
 
 import numpy as np
@@ -97,6 +99,12 @@ def values(repeats):
             "same coalitions. Times include the score. r: ranks against the latter's values.",
         ],
     )
+    peer = find_spec("pydvl") is not None
+    table.notes.append(
+        "pyDVL: MSRBanzhafValuation on the same coalitions."
+        if peer
+        else "pyDVL is not installed."
+    )
     X, y = load_breast_cancer(return_X_y=True)
     X, n, m = scale(X), 300, 400
     clf = LogisticRegression(max_iter=1000).fit(X[:n], y[:n])
@@ -127,8 +135,44 @@ def values(repeats):
             time = 1e3 * (perf_counter() - start) / found.n_coalitions
             r = spearmanr(found.sample_values, retrained).statistic
             rows.append([utility, method, f"{time:.2f}", f"{r:.4f}"])
-        table.rows += [*rows, [utility, "retrained", f"{each:.2f}", "1"]]
+        rows.append([utility, "retrained", f"{each:.2f}", "1"])
+        if peer:
+            train, test = (X[:n], y[:n]), (X[n:], y[n:])
+            found, seconds = _pydvl(plain, train, test, utility, members)
+            r = spearmanr(found, retrained).statistic
+            name = f"pyDVL {version('pydvl')}"
+            rows.append([utility, name, f"{1e3 * seconds / m:.2f}", f"{r:.4f}"])
+        table.rows += rows
     return table
+
+
+def _pydvl(estimator, train, test, utility, members):
+    """Return pyDVL's Banzhaf values from given coalitions, and the seconds for them."""
+    from pydvl.valuation import (
+        MaxUpdates,
+        ModelUtility,
+        MSRBanzhafValuation,
+        MSRSampler,
+        SupervisedScorer,
+    )
+    from pydvl.valuation.dataset import Dataset
+    from pydvl.valuation.types import Sample
+
+    class Given(MSRSampler):
+        def generate(self, indices):
+            return (Sample(None, indices[S]) for S in members)
+
+    scorer = SupervisedScorer(utility, Dataset(*test), default=0.0)
+    valuation = MSRBanzhafValuation(
+        ModelUtility(estimator, scorer), is_done=MaxUpdates(members.size)
+    )
+    valuation.sampler = Given()
+    start = perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        valuation.fit(Dataset(*train))
+    seconds = perf_counter() - start
+    return valuation.result.sort(key="index").values, seconds
 
 
 BENCHMARKS = {"reweight": weights, "data_values": values}
