@@ -17,6 +17,7 @@ from benchmarks._report import Table
 from benchmarks._timing import best_of
 from skinfluence.inspection import data_values
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.methods import get_problem
 
 __all__ = ["BENCHMARKS"]
 
@@ -60,7 +61,7 @@ def _weight_rows(table, size, fitted, plain, tight, X, y, counts, repeats):
         return [plain.fit(X, y, sample_weight=w).coef_ for w in counts[:_FITS]]
 
     def moved(method):
-        fitted._problem().forget_state()
+        get_problem(fitted).forget_state()
         return fitted.reweight_params(counts, method=method)
 
     candidates = {"fit": refits}

@@ -14,6 +14,7 @@ from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.influence import codes_of
 from skinfluence.composite.stacking import StackingProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.problem import parent_class
 
 __all__ = [
     "BaggingClassifier",
@@ -92,7 +93,7 @@ class BaggingProblem(CompositeProblem):
         # The draws depend on the seed and on the number of rows alone.
         dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
         params = estimator.get_params(deep=False) | {"estimator": dummy}
-        drawer = type(estimator)._parent_class()(**params)
+        drawer = parent_class(type(estimator))(**params)
         drawer.fit(np.asarray(data.X), data.y, sample_weight=data.params["sample_weight"])
         del drawer.estimator
         vars(estimator).update(vars(drawer) | kept)

@@ -24,9 +24,9 @@ from skinfluence import (
 )
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.methods import FittedMixin
-from skinfluence.methods.available import HasProblem
+from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
 from skinfluence.pipeline import Pipeline
+from skinfluence.problem import parent_class
 from skinfluence.steps import (
     name_rows,
     names_behind,
@@ -180,7 +180,7 @@ def convert(obj, X, y, sample_weight, path, guess=None, features=None):
         check_is_fitted(obj)
         ours = object.__new__(known[composite])
         vars(ours).update(vars(obj))
-        ours._problem().adopt(X, y, sample_weight, path)
+        get_problem(ours).adopt(X, y, sample_weight, path)
         return ours
     if _chooses_rows(obj):
         resampled = import_module("skinfluence.composite.resampled")
@@ -219,14 +219,14 @@ def convert(obj, X, y, sample_weight, path, guess=None, features=None):
             pipe.training_data_ = obj.training_data_
         return pipe
     mirror = _mirror(obj, path)
-    mirror._problem().adopt(X, y, sample_weight, guess, features=features)
+    get_problem(mirror).adopt(X, y, sample_weight, guess, features=features)
     return mirror
 
 
 def _chooses_rows(obj):
     """Return whether a pipeline is from imbalanced-learn, or ours made from one."""
     if not isinstance(obj, pipeline.Pipeline):
-        return isinstance(obj, HasProblem) and hasattr(obj, "sample_indices_")
+        return isinstance(obj, InfluenceMethods) and hasattr(obj, "sample_indices_")
     steps = [step for _, step in obj.steps]
     is_theirs = type(obj).__module__.startswith("imblearn.")
     return is_theirs or any(hasattr(step, "fit_resample") for step in steps)
@@ -253,7 +253,7 @@ def _inside(obj, path):
 
 def _mirror(obj, path):
     """Return obj as an estimator from this package, with the same fitted attributes."""
-    if isinstance(obj, FittedMixin):
+    if isinstance(obj, InfluenceEstimatorMixin):
         check_is_fitted(obj)
         return copy.copy(obj)
     mirrors = _mirrors()
@@ -286,13 +286,13 @@ def composites():
     """
     modules = [import_module(f"skinfluence.{name}") for name in COMPOSITE_MODULES]
     ours = [getattr(module, name) for module in modules for name in module.__all__]
-    return {cls._parent_class(): cls for cls in ours}
+    return {parent_class(cls): cls for cls in ours}
 
 
 def _mirrors():
     """Return our class for each scikit-learn class that has one."""
     ours = [getattr(module, name) for module in MIRROR_MODULES for name in module.__all__]
-    mirrors = {cls._parent_class(): cls for cls in ours}
+    mirrors = {parent_class(cls): cls for cls in ours}
     return {p: cls for p, cls in mirrors.items() if p.__module__.startswith("sklearn.")}
 
 

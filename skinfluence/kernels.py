@@ -311,7 +311,7 @@ class KernelDesign(Design):
     def gram(self, weights, shift=None):
         raise NotImplementedError("Kernel models have no matrix of second moments.")
 
-    def _blocks(self, width):
+    def product_blocks(self, width):
         return row_blocks(self.n_rows, 8 * (len(self.basis) + width))
 
 
@@ -345,7 +345,9 @@ class KernelQueries(Design):
     def outer(self, weights):
         n = len(self.basis)
         out = np.empty((*weights.shape, self.n_columns))
-        np.multiply(self._float(slice(None))[:, None], weights[:, :, None], out=out[:, :, :n])
+        np.multiply(
+            self.features(slice(None))[:, None], weights[:, :, None], out=out[:, :, :n]
+        )
         if self.fit_intercept:
             out[:, :, -1] = weights
         return out
@@ -356,10 +358,10 @@ class KernelQueries(Design):
     def gram(self, weights, shift=None):
         raise NotImplementedError("Queries have no Hessian.")
 
-    def _float(self, rows, dtype=np.float64):
+    def features(self, rows, dtype=np.float64):
         return self.basis.between(self.X[rows]).astype(dtype, copy=False)
 
-    def _blocks(self, width):
+    def product_blocks(self, width):
         return row_blocks(self.n_rows, 8 * (len(self.basis) + width))
 
 

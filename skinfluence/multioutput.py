@@ -16,6 +16,7 @@ from skinfluence.composite.chains import (
     CrossFittedChainProblem,
     MultiOutputProblem,
 )
+from skinfluence.methods import get_problem
 
 __all__ = [
     "ClassifierChain",
@@ -101,10 +102,12 @@ class ChainMixin(CompositeMixin):
     _problem_class = ChainProblem
     cv: Any
 
-    def _problem(self, method: str | None = None) -> Any:
-        """Return the problem for a method."""
-        check_is_fitted(self)
-        return (ChainProblem if self.cv is None else CrossFittedChainProblem)(self)
+
+@get_problem.register(ChainMixin)
+def problem_of_chain(chain, method=None):
+    """Return a chain's problem."""
+    check_is_fitted(chain)
+    return (ChainProblem if chain.cv is None else CrossFittedChainProblem)(chain)
 
 
 class ClassifierChain(ChainMixin, multioutput.ClassifierChain):

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn import naive_bayes
 
 from skinfluence._typing import MatrixLike
+from skinfluence.methods import get_problem
 from skinfluence.moments import MomentMixin
 from skinfluence.moments.counts import (
     BernoulliMoments,
@@ -66,7 +67,7 @@ class NaiveBayesMixin(MomentMixin):
         super().partial_fit(  # type: ignore[misc]  # scikit-learn's class is listed after
             X, y, classes=classes, sample_weight=sample_weight
         )
-        self._problem().forget_fit()
+        get_problem(self).forget_fit()
         return self
 
 

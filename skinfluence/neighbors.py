@@ -2,7 +2,6 @@
 
 from sklearn import neighbors
 
-from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import UnweightedMixin
 from skinfluence.moments import MomentMixin
 from skinfluence.moments.gaussian import CentroidMoments
@@ -37,16 +36,3 @@ class NearestCentroid(UnweightedMixin, MomentMixin, neighbors.NearestCentroid):
 
     _moments = CentroidMoments
     _row_checks = {"accept_sparse": "csr"}
-
-    def _check_moments(self):
-        if self.metric != "euclidean":
-            raise UnsupportedEstimatorError(
-                f"NearestCentroid(metric={self.metric!r}): its centroids are medians, which "
-                "have no influence function here. Use metric='euclidean'."
-            )
-        if self.shrink_threshold:
-            raise UnsupportedEstimatorError(
-                f"NearestCentroid(shrink_threshold={self.shrink_threshold!r}): the threshold "
-                "puts kinks into the centroids. Use shrink_threshold=None, or "
-                "LinearDiscriminantAnalysis with shrinkage."
-            )

@@ -145,6 +145,9 @@ class Coefficients:
         """Return whether constructor parameters give a gamma that depends on the samples."""
         return False
 
+    def weights_move(self, model, params):
+        """Return why a value that `fit` chose moves with the weights in an unknown way."""
+
     def reads_raw_samples(self, model):
         """Return whether `predict` accepts samples that scikit-learn does not check."""
         return False
@@ -308,13 +311,17 @@ class DualCoefficients(Coefficients):
         return [f"{a} vs {b}" for a, b in pairs]
 
     def forget(self, model):
-        model._fitted_kernel = None
+        self.keep_kernel(model, None)
+
+    def keep_kernel(self, model, kernel):
+        """Store the fit's `Kernel`, or None if it is unknown."""
+        model._fitted_kernel = kernel
 
     def make_design(self, problem, formulation, X, training):
         model, fit_intercept = problem.estimator, formulation.layout.fit_intercept
         if training:
             if model._fitted_kernel is None:
-                model._fitted_kernel = self.kernel(model, X)
+                self.keep_kernel(model, self.kernel(model, X))
             # Our own fit has already computed K.
             basis = model.__dict__.pop("_fitted_basis", None)
             if basis is None or not basis.is_of(X):

@@ -23,35 +23,19 @@ from skinfluence.exceptions import (
     UnsupportedEstimatorError,
     warn,
 )
-from skinfluence.methods import FittedMixin, InfluenceMethods
-from skinfluence.methods.available import HasProblem
+from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
+from skinfluence.methods.available import get_space, why_not
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
-from skinfluence.whole import TrainingData, WholeProblem, pipeline_problem, whole_problem
+from skinfluence.whole import (
+    TrainingData,
+    WholeProblem,
+    make_whole_problem,
+    pipeline_problem,
+    whole_problem,
+)
 
 __all__ = ["Pipeline", "make_pipeline"]
-
-
-def _final_with(name, pipe):
-    """Return the final estimator, or raise with the reason if it lacks a method."""
-    final = innermost(pipe)
-    if isinstance(final, pipeline.Pipeline):
-        raise AttributeError(
-            f"A pipeline without steps has no {name}: add steps, the last one an estimator of "
-            "skinfluence."
-        )
-    if isinstance(final, HasProblem):
-        final._check_has(name)
-    elif not hasattr(final, name):
-        listed = unsupported.why(final)
-        if listed is not None:
-            raise AttributeError(f"This pipeline has no {name}. {listed}") from None
-        raise AttributeError(
-            f"The last step of this pipeline, {final!r}, has no {name}. Use an estimator of "
-            "skinfluence in its place; if the pipeline is fitted already, "
-            "skinfluence.from_fitted(pipe, X, y) does so without a new fit."
-        ) from None
-    return final
 
 
 class Pipeline(pipeline.Pipeline, InfluenceMethods):
@@ -125,79 +109,86 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
             self.training_data_ = TrainingData(X, y, params)
             return self
 
-    def _space(self) -> Any:
-        """Return the library and device of the training rows; None for NumPy."""
-        final = innermost(self)
-        return final._space() if isinstance(final, HasProblem) else None
-
-    def _check_has(self, name: str) -> None:
-        """Raise AttributeError with the reason if the last step lacks a method."""
-        _final_with(name, self)
-
-    def _problem(self, method: str | None = None) -> Any:
-        """Return the problem for a method: the whole fit, or the last step alone."""
-        check_is_fitted(self)
-        if is_composite(innermost(self)):
-            return self._whole()
-        last = pipeline_problem(self)
-        if method is None or not WholeProblem.answers(method):
-            return last
-        if last.data is None:
-            self._check_that_nothing_learned(method)
-            return last
-        if is_dask(last.data.X, last.data.y):
-            if any(learns_from_rows(step) for _, step in steps_of(self)):
-                warn(
-                    f"{method} takes the steps before the model as they were fitted, because "
-                    "the training samples are dask arrays. Freeze these steps with "
-                    "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
-                )
-            return last
-        self._check_place(method)
-        whole = self._whole()
-        return whole if whole.learns(method) else last
-
-    def _check_place(self, method):
-        """Raise if a step learns from samples in arrays of another library."""
-        space = self._space()
-        names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
-        if space is None or not names:
-            return
-        raise UnsupportedEstimatorError(
-            f"{method} is of the whole fit, {', '.join(names)} included, and it does not take "
-            f"arrays of {space.name} with such steps: convert X to NumPy and fit again. To "
-            "take the steps as they stand, use "
-            "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
-        )
-
-    def _whole(self) -> Any:
-        """Return the problem for the whole fit, kept as long as nothing changes."""
-        whole = vars(self).get("_whole_problem")
-        if whole is None or not whole.is_current():
-            final = innermost(self)
-            make = final._problem_behind if is_composite(final) else whole_problem
-            whole = self._whole_problem = make(self)
-        return whole
-
-    def _check_that_nothing_learned(self, method):
-        """Raise if a step learns from training samples and the pipeline does not have them."""
-        names = [type(step).__name__ for _, step in steps_of(self) if learns_from_rows(step)]
-        last = pipeline_problem(self)
-        if last.gamma_moves:
-            names.append("gamma='scale' of the kernel")
-        if not names:
-            return
-        last.fitted, last.objective  # noqa: B018  # raises if the last step lacks them
-        raise TrainingDataMissingError(
-            f"{method} is of the whole fit, {', '.join(names)} included, and this pipeline "
-            "does not hold the raw samples of it. Call set_training_data(X, y, sample_weight) "
-            "to give them. To take the steps as they stand, explain the last step alone."
-        )
-
     def __getstate__(self):
         state = super().__getstate__().copy()
         state.pop("_whole_problem", None)
         return state
+
+
+@get_problem.register(Pipeline)
+def problem_of_pipeline(pipe, method=None):
+    """Return the problem for a method: the whole fit, or the last step alone."""
+    check_is_fitted(pipe)
+    if is_composite(innermost(pipe)):
+        return whole_problem(pipe)
+    last = pipeline_problem(pipe)
+    if method is None or not WholeProblem.answers(method):
+        return last
+    learned = _learned(pipe)
+    if last.data is None:
+        if last.gamma_moves:
+            learned.append("gamma='scale' of the kernel")
+        if not learned:
+            return last
+        last.fitted, last.objective  # noqa: B018  # raises if the last step lacks them
+        raise TrainingDataMissingError(
+            f"{method} is of the whole fit, {', '.join(learned)} included, and this pipeline "
+            "does not hold the raw samples of it. Call set_training_data(X, y, sample_weight) "
+            "to give them. To take the steps as they stand, explain the last step alone."
+        )
+    if is_dask(last.data.X, last.data.y):
+        if learned:
+            warn(
+                f"{method} takes the steps before the model as they were fitted, because "
+                "the training samples are dask arrays. Freeze these steps with "
+                "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
+            )
+        return last
+    space = get_space(pipe)
+    if learned and space is not None:
+        raise UnsupportedEstimatorError(
+            f"{method} is of the whole fit, {', '.join(learned)} included, and it does not "
+            f"take arrays of {space.name} with such steps: convert X to NumPy and fit again. "
+            "To take the steps as they stand, use "
+            "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
+        )
+    whole = whole_problem(pipe)
+    return whole if whole.learns(method) else last
+
+
+def _learned(pipe):
+    """Return the class names of the steps that learned from the training samples."""
+    return [type(step).__name__ for _, step in steps_of(pipe) if learns_from_rows(step)]
+
+
+@get_space.register(Pipeline)
+def space_of_pipeline(pipe):
+    """Return the library and device of the last step's training rows; None for NumPy."""
+    final = innermost(pipe)
+    return None if isinstance(final, Pipeline) else get_space(final)
+
+
+@why_not.register(Pipeline)
+def why_not_pipeline(pipe, name):
+    """Return why the last step lacks a method, or None if it has the method."""
+    final = innermost(pipe)
+    if isinstance(final, pipeline.Pipeline):
+        return (
+            f"A pipeline without steps has no {name}: add steps, the last one an estimator of "
+            "skinfluence."
+        )
+    if isinstance(final, InfluenceMethods):
+        return why_not(final, name)
+    if hasattr(final, name):
+        return None
+    listed = unsupported.why(final)
+    if listed is not None:
+        return f"This pipeline has no {name}. {listed}"
+    return (
+        f"The last step of this pipeline, {final!r}, has no {name}. Use an estimator of "
+        "skinfluence in its place; if the pipeline is fitted already, "
+        "skinfluence.from_fitted(pipe, X, y) does so without a new fit."
+    )
 
 
 def problem_of(estimator, method=None, caller=None, *, composites=False):
@@ -217,14 +208,14 @@ def problem_of(estimator, method=None, caller=None, *, composites=False):
         Whether the caller takes an estimator around others, too.
     """
     final = innermost(estimator)
-    if composites and is_composite(final):
-        if isinstance(estimator, HasProblem):
-            return estimator._problem(method)
-        return final._problem_behind(estimator)  # scikit-learn's pipeline
-    final_estimator(estimator)  # raises if it has no influence
-    if hasattr(estimator, "_problem"):
-        return estimator._problem(method)
-    if caller is not None and any(learns_from_rows(step) for _, step in steps_of(estimator)):
+    if not (composites and is_composite(final)):
+        final_estimator(estimator)  # raises if it has no influence
+    if isinstance(estimator, InfluenceMethods):
+        return get_problem(estimator, method)
+    # scikit-learn's pipeline
+    if is_composite(final):
+        return make_whole_problem(final, estimator)
+    if caller is not None and _learned(estimator):
         warn(
             f"{caller} takes the steps before the model as they were fitted, because "
             "scikit-learn's Pipeline does not know its training samples. Use "
@@ -235,8 +226,8 @@ def problem_of(estimator, method=None, caller=None, *, composites=False):
 
 def is_composite(estimator):
     """Return whether an estimator with influence contains other estimators."""
-    return isinstance(estimator, HasProblem) and not isinstance(
-        estimator, FittedMixin | Pipeline
+    return isinstance(estimator, InfluenceMethods) and not isinstance(
+        estimator, InfluenceEstimatorMixin | Pipeline
     )
 
 

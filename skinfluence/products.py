@@ -11,6 +11,7 @@ in parallel, each with one BLAS thread, products therefore use NumPy.
 
 import numpy as np
 from scipy.linalg import blas
+from scipy.sparse import issparse
 
 from skinfluence.blocks import blas_is_limited
 
@@ -28,7 +29,7 @@ def multiply(a, b, out, *, add=False):
 
     Parameters
     ----------
-    a, b : ndarray of shape (m, k) and (k, n)
+    a, b : ndarray or sparse matrix of shape (m, k) and (k, n)
         Factors. They are copied only if they are contiguous in neither order.
     out : ndarray of shape (m, n)
         Filled in place.
@@ -37,7 +38,8 @@ def multiply(a, b, out, *, add=False):
     """
     if not out.size:
         return out
-    if not isinstance(out, np.ndarray):  # on a device, with a BLAS of its own
+    on_device = not isinstance(out, np.ndarray)  # with a BLAS of its own
+    if on_device or issparse(a) or issparse(b):
         out[...] = out + a @ b if add else a @ b
         return out
     kind = a.dtype.char

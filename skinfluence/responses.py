@@ -1,16 +1,19 @@
 """Rules that turn raw predictions into responses, one class for each rule.
 
-A classifier sets the class attribute `_responses` to an instance.
+An estimator sets the class attribute `_responses` to an instance.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+from sklearn.metrics import d2_tweedie_score
 
 from skinfluence._compat import has_several_labels
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
 from skinfluence.pairs import PairDecision
 
-__all__ = ["PairResponses", "Responses", "RidgeResponses"]
+__all__ = ["DevianceResponses", "PairResponses", "Responses", "RidgeResponses"]
 
 
 class Responses:
@@ -36,6 +39,10 @@ class Responses:
     def check(self, response_method):
         """Raise if a response is not a function of the raw predictions."""
 
+    def score(self, pooled, X, y, params, **metadata):
+        """Return the model's own score for an estimator with precomputed predictions."""
+        return pooled.score(X, y, **metadata)
+
     def limit(self, model):
         """Let a copy with other parameters raise for responses that would be the old ones."""
 
@@ -50,6 +57,23 @@ class RidgeResponses(Responses):
 
     def is_flat(self, model):
         return not has_several_labels(model) and super().is_flat(model)
+
+
+@dataclass(frozen=True)
+class DevianceResponses(Responses):
+    """The score is the share of a Tweedie deviance that the model explains.
+
+    Parameters
+    ----------
+    power : float or None, default=None
+        The deviance's power, None for the estimator's parameter `power`.
+    """
+
+    power: float | None = None
+
+    def score(self, pooled, X, y, params, **metadata):
+        power = params["power"] if self.power is None else self.power
+        return d2_tweedie_score(y, pooled.predict(None), power=power, **metadata)
 
 
 class PairResponses(Responses):

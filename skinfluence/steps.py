@@ -16,8 +16,7 @@ from sklearn.pipeline import Pipeline
 from skinfluence import unsupported
 from skinfluence.distributed import is_dask, map_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.methods import FittedMixin
-from skinfluence.methods.available import HasProblem
+from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
 
 __all__ = [
     "feature_names",
@@ -55,13 +54,13 @@ def final_estimator(estimator):
             "A pipeline without steps has no influence methods: add steps, the last one an "
             "estimator of skinfluence."
         )
-    if isinstance(final, HasProblem) and not isinstance(final, FittedMixin):
+    if isinstance(final, InfluenceMethods) and not isinstance(final, InfluenceEstimatorMixin):
         raise TypeError(
             f"{type(final).__name__} has several models and no vector of parameters of its "
             "own, which is needed here. Use one of its models, or its own methods, such as "
             "influence_loss and leave_out_predict."
         )
-    if not isinstance(final, FittedMixin):
+    if not isinstance(final, InfluenceEstimatorMixin):
         listed = unsupported.why(final)
         if listed is not None:
             raise UnsupportedEstimatorError(listed)
@@ -234,8 +233,8 @@ def weights_stop(pipe):
 def name_rows(estimator, index):
     """Restore the final estimator's training row names, which transformers dropped."""
     final = innermost(estimator)
-    if index is not None and isinstance(final, FittedMixin):
-        final._problem().name_rows(index)
+    if index is not None and isinstance(final, InfluenceEstimatorMixin):
+        get_problem(final).name_rows(index)
 
 
 def row_names(X):

@@ -25,6 +25,7 @@ from sklearn.feature_selection import VarianceThreshold
 from skinfluence import InfluenceWarning
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.methods import get_problem
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
 from tests.cases import METHODS, NEWTON, data
@@ -105,7 +106,7 @@ LABELLED = {
     "influential_samples": lambda e, X, y: e.influential_samples(X, y, 3)[0],
     "newton_step": lambda e, X, y: e.newton_step(0.01, X, y),
     "leave_out_loss": lambda e, X, y: e.leave_out_loss(X, y, [[0], [1, 2]]),
-    "reweight_loss": lambda e, X, y: e.reweight_loss(X, y, np.ones(e._problem().n_rows)),
+    "reweight_loss": lambda e, X, y: e.reweight_loss(X, y, np.ones(get_problem(e).n_rows)),
     "set_training_data": lambda e, X, y: changed(e.set_training_data(X, y)),
     "add_samples": lambda e, X, y: changed(e.add_samples(X, y)),
 }
@@ -113,7 +114,7 @@ LABELLED = {
 UNLABELLED = {
     "influence_prediction": lambda e, X: e.influence_prediction(X),
     "influential_samples": lambda e, X: e.influential_samples(X, n_influential=3)[0],
-    "reweight_predict": lambda e, X: e.reweight_predict(X, np.ones(e._problem().n_rows)),
+    "reweight_predict": lambda e, X: e.reweight_predict(X, np.ones(get_problem(e).n_rows)),
 }
 # weights of training samples
 WEIGHTED = {
@@ -149,7 +150,7 @@ BARE = {
     "self_influence": lambda e: e.self_influence(),
     "influence_summary": lambda e: summary(e),
     "dfbetas": lambda e: e.dfbetas(),
-    "reweight_params": lambda e: e.reweight_params(np.ones(e._problem().n_rows)),
+    "reweight_params": lambda e: e.reweight_params(np.ones(get_problem(e).n_rows)),
     "newton_correction": lambda e: e.newton_correction(),
     "convergence_report": lambda e: e.convergence_report().correction,
     "polish": lambda e: changed(e.polish()),

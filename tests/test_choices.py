@@ -16,7 +16,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from skinfluence.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline
 from skinfluence.stages.choices import make_choice
-from skinfluence.whole import WholeProblem
+from skinfluence.whole import WholeProblem, whole_problem
 
 
 def cancer():
@@ -132,7 +132,7 @@ def test_answers_equal_refits_and_few_are_made(name, monkeypatch):
         return refit_of_steps(problem, *arguments)
 
     monkeypatch.setattr(WholeProblem, "refit", refit)
-    choices = pipe._whole().choices.choices
+    choices = whole_problem(pipe).choices.choices
     rows = [i for i in range(150) if not all(c.stays_without(np.array([i])) for c in choices)]
     pipe.leave_out_params(method="exact")
     assert len(made) == len(rows) < 60
@@ -165,7 +165,7 @@ def test_answers_equal_refits_and_few_are_made(name, monkeypatch):
 def test_diagnostics_of_changed_and_unchanged_choices():
     X, y = diabetes()
     pipe = make_pipeline(sk.SelectKBest(sk.f_regression, k=5), LinearRegression()).fit(X, y)
-    choices = pipe._whole().choices.choices
+    choices = whole_problem(pipe).choices.choices
     changed = [i for i in range(150) if not choices[0].stays_without(np.array([i]))]
     groups = [changed[:1], [5], list(range(40, 60))]
     summary = pipe.influence_summary(groups=groups)
@@ -181,9 +181,9 @@ def test_diagnostics_of_changed_and_unchanged_choices():
 def test_other_models_are_fitted_again():
     X, y = diabetes()
     pipe = make_pipeline(sk.SelectKBest(sk.f_regression, k=5), Lasso(alpha=0.5, tol=1e-12))
-    assert pipe.fit(X, y)._whole().choices is None
+    assert whole_problem(pipe.fit(X, y)).choices is None
     pipe = make_pipeline(sk.SelectKBest(sk.mutual_info_regression, k=3), Ridge()).fit(X, y)
-    assert pipe._whole().choices is None
+    assert whole_problem(pipe).choices is None
 
 
 def test_a_score_over_folds_is_that_of_cross_validation():

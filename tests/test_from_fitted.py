@@ -45,7 +45,7 @@ from skinfluence import (
 from skinfluence import pipeline as our_pipeline
 from skinfluence.fitted import MIRROR_MODULES, PARTS
 from skinfluence.linear_model import LassoLars, LogisticRegression, Ridge
-from skinfluence.methods import FittedMixin
+from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC
 from tests.cases import (
     CASES,
@@ -573,7 +573,7 @@ def test_every_public_mirror_is_found():
         module = importlib.import_module(module.name)
         for name in getattr(module, "__all__", []):
             member = getattr(module, name)
-            if isinstance(member, type) and issubclass(member, FittedMixin):
+            if isinstance(member, type) and issubclass(member, InfluenceEstimatorMixin):
                 parent = sklearn_parent(member)
                 if parent is not None:
                     assert parent.__name__ == name

@@ -46,6 +46,7 @@ from skinfluence.naive_bayes import (
 )
 from skinfluence.neighbors import NearestCentroid
 from skinfluence.pipeline import make_pipeline, problem_of
+from skinfluence.problem import parent_class
 from tests.cases import MOMENTS
 
 
@@ -409,7 +410,7 @@ def test_results_do_not_depend_on_n_jobs_and_fill_out(case):
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 def test_from_fitted_checks_the_data(case):
     estimator, X, y, w, ours = case
-    cls = type(estimator)._parent_class()
+    cls = parent_class(type(estimator))
     given = {} if w is None else {"sample_weight": w}
     plain = cls(**estimator.get_params()).fit(X, y, **given)
     with warnings.catch_warnings():

@@ -18,6 +18,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler, scale
 from skinfluence import InfluenceWarning, functionals
 from skinfluence.ensemble import BaggingClassifier
 from skinfluence.linear_model import LogisticRegression, RidgeClassifier
+from skinfluence.methods import get_problem
 from skinfluence.pipeline import Pipeline
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
 from tests.cases import DUAL, NEWTON, rebalanced, relative_error, sklearn_parent
@@ -221,8 +222,8 @@ def test_a_kernel_models_rows_keep_their_names():
         clf.predict(frame)
     plain = SVC(tol=1e-10).fit(X, y)
     np.testing.assert_allclose(named, plain.leave_out_loss(X, y, [[0], [5]]), atol=1e-12)
-    assert clf._problem().index.tolist()[:2] == ["row 1", "row 3"]
-    assert clf._problem().index.tolist()[-1] == "row 0"
+    assert get_problem(clf).index.tolist()[:2] == ["row 1", "row 3"]
+    assert get_problem(clf).index.tolist()[-1] == "row 0"
 
 
 def test_a_moved_row_moves_gamma():
@@ -312,7 +313,7 @@ def test_rows_that_a_bag_did_not_draw_count_for_its_members(member):
     expected = np.mean([e.decision_function(queries) for e in refits], axis=0)
     change = expected - bag.decision_function(queries)
     assert np.abs(change).max() > 1e-4
-    (model,) = bag._problem().models_without([np.array([row])], "exact")
+    (model,) = get_problem(bag).models_without([np.array([row])], "exact")
     np.testing.assert_allclose(model.decision_function(queries), expected, atol=1e-7)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

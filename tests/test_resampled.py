@@ -19,6 +19,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.inspection import rank_label_errors
+from skinfluence.methods import get_problem
 from skinfluence.pipeline import Pipeline as OurPipeline
 from tests.cases import NEWTON
 
@@ -119,7 +120,9 @@ def test_removal_is_the_refit_with_the_same_choice(fitted):
     assert len(rank_label_errors(ours)) == N
     again = pickle.loads(pickle.dumps(ours)).remove_samples(groups[1])
     w = np.delete(counts, groups[1])
-    assert np.bincount(again._problem().parts[0].rows, minlength=len(w)).tolist() == w.tolist()
+    assert (
+        np.bincount(get_problem(again).parts[0].rows, minlength=len(w)).tolist() == w.tolist()
+    )
 
 
 def test_removal_says_that_the_choice_is_kept(fitted):

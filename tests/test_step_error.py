@@ -6,6 +6,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import scale
 
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor
+from skinfluence.methods import get_problem
 from skinfluence.removal import ACCURATE
 from skinfluence.removal.exact import refit_stack
 from skinfluence.removal.stack import Stack
@@ -37,7 +38,7 @@ def cancer():
 
 def newton_steps(estimator, X, y, w):
     """Return the base, a stack of rows, and each row's Newton step with its size."""
-    problem = estimator.fit(X, y, w)._problem("leave_out_params")
+    problem = get_problem(estimator.fit(X, y, w), "leave_out_params")
     rows = np.random.default_rng(0).choice(len(X), size=150, replace=False)[:, None]
     base, _ = problem.start_removal(list(rows), None, "newton", "auto")
     stack = Stack(base, rows)
@@ -91,7 +92,7 @@ def test_the_order_of_the_rows_does_not_matter():
     found = []
     for rows in (np.arange(len(X)), order):
         fitted = estimator.fit(X[rows], y[rows], w[rows])
-        base, _ = fitted._problem("leave_out_params").start_removal(
+        base, _ = get_problem(fitted, "leave_out_params").start_removal(
             None, None, "newton", "auto"
         )
         indices, weight = base.step_error.witnesses

@@ -14,6 +14,7 @@ import skinfluence
 from skinfluence import convergence
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline
+from skinfluence.whole import whole_problem
 
 LINES = [
     line.strip()
@@ -58,7 +59,7 @@ def check_against_refits(pipe):
 @pytest.mark.parametrize("name", STEPS)
 def test_words_are_counted_once(name, monkeypatch):
     pipe = make_pipeline(*map(clone, STEPS[name]), LogisticRegression(**TIGHT))
-    whole = pipe.fit(LINES, LABELS)._whole()
+    whole = whole_problem(pipe.fit(LINES, LABELS))
     assert (whole.words is None) == (name == "limited")
     refits = list(check_against_refits(pipe))
     if name == "limited":
@@ -84,7 +85,7 @@ def test_words_are_counted_once(name, monkeypatch):
 def test_wide_sparse_features_need_no_factor(model, monkeypatch):
     monkeypatch.setattr("skinfluence.problem.refits._WIDE", 10)
     pipe = make_pipeline(TfidfVectorizer(), clone(model)).fit(LINES, LABELS)
-    whole = pipe._whole()
+    whole = whole_problem(pipe)
     assert whole.factor is None
     assert len(list(check_against_refits(pipe))) == len(GROUPS)
     exact = pipe.leave_out_loss(LINES[:8], LABELS[:8], GROUPS, method="exact")
@@ -96,7 +97,7 @@ def test_the_factor_of_the_fit_serves_refits_that_lack_a_feature(monkeypatch):
     X = np.array([[i % 3, (i // 7) % 4] for i in range(60)] + [[3, 0], [0, 5]])
     y = (np.arange(62) * 5 % 7 < 3).astype(int)
     pipe = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(**TIGHT))
-    whole = pipe.fit(X, y)._whole()
+    whole = whole_problem(pipe.fit(X, y))
     assert whole.factor is not None
 
     def refuse(*arguments, **options):

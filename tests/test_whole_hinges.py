@@ -13,6 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from skinfluence import from_fitted
+from skinfluence.methods import get_problem
+from skinfluence.whole import whole_problem
 
 EXACT = {"tol": 1e-11, "max_iter": 20_000}
 
@@ -73,7 +75,7 @@ def test_influence_is_the_derivative_in_weights_of_all_steps(data, steps):
     pipe = from_fitted(plain, X, y)
     found = pipe.influence_prediction(X[:6])
     loss = pipe.influence_loss(X[:6], y[:6])
-    point = pipe[-1]._problem().state("auto").point
+    point = get_problem(pipe[-1]).state("auto").point
     n, tried = len(y), 0
 
     def at(weight):
@@ -92,7 +94,7 @@ def test_influence_is_the_derivative_in_weights_of_all_steps(data, steps):
     assert tried >= 2
     # Queries off the kinks lose what their predictions lose.
     off = ~np.isinf(point.curvature()[:6]).any(axis=1)
-    slopes = pipe._whole().check_query(X[:6], y[:6]).raw_gradient
+    slopes = whole_problem(pipe).check_query(X[:6], y[:6]).raw_gradient
     wide = found if found.ndim == 3 else found[:, :, None]
     expected = np.einsum("qnk,qk->qn", wide, slopes)
     size = np.abs(found).max()
@@ -104,7 +106,7 @@ def test_perturbation_moves_a_margin_vector_in_raw_features():
     X, y, model = classes()
     plain = make_pipeline(StandardScaler(), model).fit(X, y)
     pipe = from_fitted(plain, X, y)
-    point = pipe[-1]._problem().state("auto").point
+    point = get_problem(pipe[-1]).state("auto").point
     query = np.flatnonzero(~np.isinf(point.curvature()).any(axis=1))[:3]
     row = int(point.margins()[1][0])
     found, tried = pipe.influence_perturbation(X[query], y[query], index=row), 0

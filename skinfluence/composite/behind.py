@@ -18,7 +18,7 @@ from skinfluence.composite.removal import CompositeRemoval, bytes_of
 from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices
-from skinfluence.methods.available import HasProblem
+from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import innermost, replace_steps, row_names, steps_of
 from skinfluence.whole import (
@@ -45,7 +45,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     def __init__(self, pipe):
         self.pipe = pipe
         self.estimator = innermost(pipe)
-        self.inner = self.estimator._problem()
+        self.inner = get_problem(self.estimator)
         self.remember_steps()
         self.made_for = (super().data, self.inner.remembered)
 
@@ -69,7 +69,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         data = super().data
         if data is None:
             remedy = "Call set_training_data(X, y, sample_weight) to give them."
-            if not isinstance(self.pipe, HasProblem):  # scikit-learn's
+            if not isinstance(self.pipe, InfluenceMethods):  # scikit-learn's
                 remedy = "Use skinfluence.from_fitted(pipe, X, y)."
             raise TrainingDataMissingError(
                 f"This pipeline does not hold its raw training samples. {remedy}"

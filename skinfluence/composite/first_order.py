@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.problem import parent_class
 
 __all__ = ["RESPONSES", "FirstOrder", "pool"]
 
@@ -105,7 +106,7 @@ def pool(estimator, responses):
     """Return a copy of an estimator that returns precomputed responses."""
     methods = {name: _answer(name, value) for name, value in responses.items()}
     pooled = copy.copy(estimator)
-    parent = type(estimator)._parent_class()
+    parent = parent_class(type(estimator))
     pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
     return pooled
 

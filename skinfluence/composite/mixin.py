@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from functools import wraps
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.composite.behind import BehindSteps
 from skinfluence.composite.problem import CompositeProblem
-from skinfluence.methods import InfluenceMethods
-from skinfluence.methods.available import why_not_composite
+from skinfluence.methods import InfluenceMethods, get_problem
+from skinfluence.methods.available import why_not
+from skinfluence.whole import make_whole_problem
 
 __all__ = ["CompositeMixin", "remembering"]
 
@@ -24,26 +24,31 @@ class CompositeMixin(InfluenceMethods):
 
     _problem_class: ClassVar[type[CompositeProblem]]
 
-    @classmethod
-    def _parent_class(cls):
-        """Return the scikit-learn class to which this class adds influence."""
-        after = cls.__mro__[cls.__mro__.index(CompositeMixin) + 1 :]
-        return next(parent for parent in after if issubclass(parent, BaseEstimator))
 
-    def _problem(self, method: str | None = None) -> Any:
-        """Return the problem for a method."""
-        check_is_fitted(self)
-        return self._problem_class(self)
+@get_problem.register(CompositeMixin)
+def problem_of_composite(composite, method=None):
+    """Return a composite's problem."""
+    check_is_fitted(composite)
+    return composite._problem_class(composite)
 
-    def _problem_behind(self, pipe: Any) -> Any:
-        """Return the problem for a pipeline that ends in this composite."""
-        check_is_fitted(self)
-        return BehindSteps(pipe)
 
-    def _check_has(self, name: str) -> None:
-        """Raise AttributeError with the reason if composites lack a method."""
-        if not hasattr(self._problem_class, name):
-            raise AttributeError(why_not_composite(self, name))
+@make_whole_problem.register(CompositeMixin)
+def problem_behind_steps(composite, pipe):
+    """Return the problem for a pipeline that ends in a composite."""
+    check_is_fitted(composite)
+    return BehindSteps(pipe)
+
+
+@why_not.register(CompositeMixin)
+def why_not_composite(composite, name):
+    """Return why composites lack a method, or None if they have the method."""
+    if hasattr(composite._problem_class, name):
+        return None
+    return (
+        f"{type(composite).__name__} has no {name}, because it has several models and no "
+        "vector of parameters of its own. Ask one of the models that it holds, or use "
+        "influence_loss, influence_prediction or the leave_out methods."
+    )
 
 
 def remembering(fit):
@@ -54,7 +59,7 @@ def remembering(fit):
         vars(self).pop("_composite", None)
         fit(self, X, y, *args, **params)
         weight = params.get("sample_weight", args[0] if args else None)
-        self._problem().remember(X, y, weight)
+        get_problem(self).remember(X, y, weight)
         return self
 
     return remember

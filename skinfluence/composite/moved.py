@@ -10,9 +10,17 @@ from sklearn.frozen import FrozenEstimator
 
 from skinfluence.composite.parts import can_move
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.methods import FittedMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.steps import innermost
-from skinfluence.whole import Behind, Beside, Fed, Shared, make_member, take_rows
+from skinfluence.whole import (
+    Behind,
+    Beside,
+    Fed,
+    Shared,
+    make_member,
+    take_rows,
+    whole_problem,
+)
 
 __all__ = ["Direct", "Moved", "Staged"]
 
@@ -230,9 +238,9 @@ class Nested:
     def __init__(self, member, inputs, hessian_solver):
         self.whole = None
         if innermost(member) is not member:
-            self.whole = whole = member._whole()
+            self.whole = whole = whole_problem(member)
             inputs = Behind(whole.chain, whole.data.X, inputs)
-        self.problem = innermost(member)._problem()
+        self.problem = get_problem(innermost(member))
         self.source = Staged(self.problem, inputs, hessian_solver)
 
     def moved(self, X, handles):
@@ -253,7 +261,7 @@ class Nested:
 
 def make_node(member, inputs, hessian_solver):
     """Return a member as an object with derivatives through its features."""
-    is_single = isinstance(innermost(member), FittedMixin)
+    is_single = isinstance(innermost(member), InfluenceEstimatorMixin)
     return (make_member if is_single else Nested)(member, inputs, hessian_solver)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from skinfluence.methods import FittedMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 
 __all__ = ["Part", "can_move"]
 
@@ -47,8 +47,8 @@ class Part:
     @property
     def counts_samples(self):
         """Whether rows that were not drawn count for the member, see `ProblemBase`."""
-        is_alone = isinstance(self.member, FittedMixin) and not self.is_constant
-        return is_alone and self.member._problem().counts_samples
+        is_alone = isinstance(self.member, InfluenceEstimatorMixin) and not self.is_constant
+        return is_alone and get_problem(self.member).counts_samples
 
     def leaves(self, local):
         """Return whether the member depends on any of its rows."""

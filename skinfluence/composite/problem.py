@@ -15,6 +15,7 @@ from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.fitted import convert
+from skinfluence.methods import get_problem
 from skinfluence.pipeline import is_composite
 from skinfluence.steps import innermost, row_names, weights_reach
 from skinfluence.whole import TrainingData, take_rows
@@ -286,7 +287,7 @@ class CompositeProblem(
                 member = convert(member, Xk, yk, weight, f"{path}.{self.path}[{k}]")
             part = replace(part, member=member)
             if part.counts_samples and not part.counts.all():
-                member._problem().take_as_draws()
+                get_problem(member).take_as_draws()
             parts.append(part)
         self.put(self.estimator, [part.member for part in parts])
         self.estimator._composite = Remembered(parts, data, tests=tests)

@@ -14,6 +14,7 @@ from skinfluence.composite.parts import Part
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.fitted import convert
 from skinfluence.groups import check_indices
+from skinfluence.methods import get_problem
 from skinfluence.pipeline import is_composite
 from skinfluence.steps import innermost
 from skinfluence.whole import TrainingData
@@ -135,7 +136,7 @@ class CompositeRefits:
         options = {"is_near": kept is not None, "counts": counts}
         if is_composite(innermost(part.member)):
             options = {"kept": kept, "counts": counts, "remember": remember}
-        problem = part.member._problem("leave_out_loss")
+        problem = get_problem(part.member, "leave_out_loss")
         return problem.model_on(X, y, weight, method, **options)
 
     def model_on(self, X, y, sample_weight, method, kept=None, *, counts=None, remember=False):

@@ -18,6 +18,7 @@ from skinfluence.composite.first_order import RESPONSES, FirstOrder, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import resolve_groups
+from skinfluence.methods import get_problem
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import innermost
@@ -35,7 +36,7 @@ class CompositeRemoval:
         total, rows = 0, bytes_of(self.data.X)
         for part in self.parts:
             if not part.is_constant:
-                total += part.member._problem().model_bytes
+                total += get_problem(part.member).model_bytes
                 is_pipeline = innermost(part.member) is not part.member
                 total += rows if is_pipeline or self.moves_as_one else 0
         return total
@@ -61,7 +62,7 @@ class CompositeRemoval:
             local = part.local(groups)
             leaving = [g for g, rows in enumerate(local) if part.leaves(rows)]
             if leaving and number < left_alone and not part.is_constant:
-                problem = part.member._problem("leave_out_loss")
+                problem = get_problem(part.member, "leave_out_loss")
                 found = problem.models_without([local[g] for g in leaving], method, **options)
                 for g, model in zip(leaving, found, strict=True):
                     models[g] = model

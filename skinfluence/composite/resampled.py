@@ -26,6 +26,7 @@ from skinfluence.composite.mixin import CompositeMixin
 from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.fitted import convert
+from skinfluence.methods import get_problem
 from skinfluence.stages import learns_from_rows
 
 __all__ = ["ResampledPipeline"]
@@ -243,8 +244,8 @@ def convert_pipeline(obj, X, y, sample_weight, path):
         if isinstance(ours, Pipeline):
             return convert(ours, X, y, sample_weight, path)
     if sample_weight is not None:
-        _refuse_weights(ours._problem().samplers)
-    ours._problem().adopt(X, y, None, path)
+        _refuse_weights(get_problem(ours).samplers)
+    get_problem(ours).adopt(X, y, None, path)
     return ours
 
 

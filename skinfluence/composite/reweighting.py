@@ -12,6 +12,7 @@ from skinfluence.composite.first_order import RESPONSES, FirstOrder
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.methods import get_problem
 from skinfluence.problem.reweighting import check_weights
 
 __all__ = ["CompositeReweighting"]
@@ -99,7 +100,7 @@ class CompositeReweighting:
                 weights = np.array([part.weight(weight) for weight in values])
                 possible = np.flatnonzero(weights.any(axis=1))
                 models = [None] * len(values)
-                problem = part.member._problem("reweight_loss")
+                problem = get_problem(part.member, "reweight_loss")
                 found = problem.models_at_weights(weights[possible], method, **options)
                 for vector, model in zip(possible, found, strict=True):
                     models[vector] = model

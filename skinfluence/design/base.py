@@ -58,8 +58,9 @@ class Design(ABC):
         flat = np.ascontiguousarray(theta, dtype=dtype, like=self.like)
         flat = flat.reshape(-1, self.n_columns)
         out = np.empty((self.n_rows, flat.shape[0]), dtype=dtype, like=self.like)
-        for rows in self._blocks(flat.shape[0]):
-            self._predict(rows, flat[:, : self.n_features], out[rows])
+        for rows in self.product_blocks(flat.shape[0]):
+            features = self.features(rows, dtype)
+            multiply(features, flat[:, : self.n_features].T, out[rows])
         if self.fit_intercept:
             out += flat[:, -1]
         return out.reshape(self.n_rows, *theta.shape[:-1])
@@ -98,8 +99,10 @@ class Design(ABC):
         width = int(np.prod(weights.shape[1:]))
         flat = weights.astype(dtype, copy=False).reshape(self.n_rows, width)
         out = np.zeros((width, self.n_columns), like=self.like)
-        for rows in self._blocks(flat.shape[1]):
-            out[:, : self.n_features] += self._adjoint(rows, flat[rows])
+        for rows in self.product_blocks(flat.shape[1]):
+            product = np.empty((width, self.n_features), dtype=dtype, like=self.like)
+            multiply(flat[rows].T, self.features(rows, dtype), product)
+            out[:, : self.n_features] += product
         if self.fit_intercept:
             out[:, -1] = flat.sum(axis=0)
         return out.reshape(*weights.shape[1:], self.n_columns)
@@ -142,7 +145,7 @@ class Design(ABC):
 
     def products(self, scale):
         """Return x~_i' diag(scale) x~_j for scale (D,) >= 0, shape (n, n)."""
-        out, columns = self._start_products(np.sqrt(scale[: self.n_features]))
+        out, columns = self.partial_products(np.sqrt(scale[: self.n_features]))
         for block in columns:
             add_gram(block.T, out)
         if self.fit_intercept:
@@ -155,14 +158,14 @@ class Design(ABC):
         Callers pass the smaller design as `other`. If this design is sparse, so is `other`.
         """
         root = np.sqrt(scale[: self.n_features])
-        out, pairs = self._start_products(root, other)
+        out, pairs = self.partial_products(root, other)
         for columns, other_columns in pairs:
             multiply(other_columns, columns.T, out, add=True)
         if self.fit_intercept:
             out += scale[-1]
         return out
 
-    def _start_products(self, root, other=None):
+    def partial_products(self, root, other=None):
         """Return products over some features, and dense columns for the other features.
 
         The features are multiplied by `root`. If `other` is given, the products have shape
@@ -174,7 +177,7 @@ class Design(ABC):
         """Return x~_i' diag(scale) x~_i for scale (D,) >= 0, shape (n,)."""
         out = np.empty(self.n_rows, like=self.like)
         for rows in row_blocks(self.n_rows, 16 * self.n_columns):
-            X = self._float(rows)
+            X = self.features(rows)
             squares = X.power(2) if sparse.issparse(X) else X**2
             out[rows] = squares @ scale[: self.n_features]
         return out + scale[-1] if self.fit_intercept else out
@@ -188,7 +191,7 @@ class Design(ABC):
 
         If `shift` (d,) is given, the features are replaced by x_i - shift.
         """
-        X = self._float(slice(None))
+        X = self.features(slice(None))
         X = X.toarray() if sparse.issparse(X) else X
         X = X if shift is None else X - shift
         out = np.empty((*weights.shape, self.n_columns), like=self.like)
@@ -202,19 +205,9 @@ class Design(ABC):
         """Return the rows x~_i as a dense float64 array (n, D); for blocks only."""
         return self.outer(np.ones((self.n_rows, 1), like=self.like))[:, 0]
 
-    def _float(self, rows, dtype=np.float64):
+    def features(self, rows, dtype=np.float64):
         """Return a block's features in float64, without the intercept."""
         return self.X[rows].astype(dtype, copy=False)
-
-    def _predict(self, rows, coef, out):
-        """Write x_i' coef for a block and coef (L, d) into out (m, L)."""
-        multiply(self._float(rows, coef.dtype), coef.T, out)
-
-    def _adjoint(self, rows, weights):
-        """Return sum_i weights_i x_i for a block and weights (m, L), shape (L, d)."""
-        shape = (weights.shape[1], self.n_features)
-        out = np.empty(shape, dtype=weights.dtype, like=self.like)
-        return multiply(weights.T, self._float(rows, weights.dtype), out)
 
     def loaded(self):
         """Return this design with features in float64, for repeated reading."""
@@ -225,5 +218,5 @@ class Design(ABC):
         return row_blocks(self.n_rows, 24 * width)
 
     @abstractmethod
-    def _blocks(self, width):
+    def product_blocks(self, width):
         """Return row blocks for a product with `width` columns."""

@@ -24,13 +24,13 @@ class DenseDesign(Design):
 
     is_dense = True
 
-    def _blocks(self, width):
+    def product_blocks(self, width):
         if self.X.dtype == np.float64 and self.X.flags.forc:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width))
 
     def loaded(self):
-        return DenseDesign(self._float(slice(None)), self.fit_intercept)
+        return DenseDesign(self.features(slice(None)), self.fit_intercept)
 
     def pass_blocks(self, width):
         # The second product finds the rows from the first one in cache. With many columns the
@@ -69,15 +69,15 @@ class DenseDesign(Design):
 
     def read_into(self, readings, out, scale=None):
         d = self.n_features
-        for rows in self._blocks(len(readings)):
-            multiply(readings[:, :d], self._float(rows).T, out[:, rows])
+        for rows in self.product_blocks(len(readings)):
+            multiply(readings[:, :d], self.features(rows).T, out[:, rows])
         for batch in batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
             if self.fit_intercept:
                 out[batch] += readings[batch, d:]
             if scale is not None:
                 out[batch] *= scale
 
-    def _start_products(self, root, other=None):
+    def partial_products(self, root, other=None):
         n, m = self.n_rows, 0 if other is None else other.n_rows
         blocks = row_blocks(self.n_features, 16 * (n + m))
         if other is None:
@@ -135,7 +135,7 @@ class DenseDesign(Design):
     def squared_adjoint(self, weights):
         out = np.zeros((weights.shape[1], self.n_columns), like=self.like)
         for rows in row_blocks(self.n_rows, 16 * self.n_columns):
-            out[:, : self.n_features] += weights[rows].T @ self._float(rows) ** 2
+            out[:, : self.n_features] += weights[rows].T @ self.features(rows) ** 2
         if self.fit_intercept:
             out[:, -1] = weights.sum(axis=0)
         return out

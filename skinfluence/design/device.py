@@ -18,7 +18,7 @@ class DeviceDesign(DenseDesign):
     def like(self):
         return self.X
 
-    def _blocks(self, width):
+    def product_blocks(self, width):
         if self.X.dtype == np.float64:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width), largest=np.inf)

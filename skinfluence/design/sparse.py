@@ -19,22 +19,16 @@ _FREQUENT = 1 / 30
 class SparseDesign(Design):
     """Rows in a CSR matrix or array; only blocks of rows or columns are made dense."""
 
-    def _blocks(self, width):
+    def product_blocks(self, width):
         if self.X.dtype == np.float64:
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, self._row_bytes() + 8 * width)
-
-    def _predict(self, rows, coef, out):
-        out[...] = self._float(rows, coef.dtype) @ coef.T
-
-    def _adjoint(self, rows, weights):
-        return weights.T @ self._float(rows, weights.dtype)
 
     def _row_bytes(self):
         """Return the mean bytes for a row's values in float64 and its column indices."""
         return 8 + 16 * self.X.nnz // max(1, self.n_rows)
 
-    def _start_products(self, root, other=None):
+    def partial_products(self, root, other=None):
         # In text data most features are present in few rows, so their products are sparse. The
         # few frequent features cause nearly all operations, so they become dense columns.
         often = self._counts() > max(4.0, _FREQUENT * self.n_rows)
@@ -89,7 +83,7 @@ class SparseDesign(Design):
         return SparseDesign(X, self.fit_intercept)
 
     def loaded(self):
-        return SparseDesign(self._float(slice(None)), self.fit_intercept)
+        return SparseDesign(self.features(slice(None)), self.fit_intercept)
 
     def gram(self, weights, shift=None):
         D, d = self.n_columns, self.n_features
@@ -97,7 +91,7 @@ class SparseDesign(Design):
             return self.less(shift).gram(weights)
         out = np.zeros((weights.shape[1], D, D))
         for rows in row_blocks(self.n_rows, 3 * self._row_bytes()):
-            X = self._float(rows)
+            X = self.features(rows)
             for m in range(weights.shape[1]):
                 w = weights[rows, m]
                 scaled = X.multiply(w[:, None]).tocsr()
@@ -112,7 +106,7 @@ class SparseDesign(Design):
     def squared_adjoint(self, weights):
         out = np.zeros((weights.shape[1], self.n_columns))
         for rows in row_blocks(self.n_rows, 3 * self._row_bytes()):
-            squares = self._float(rows).power(2)
+            squares = self.features(rows).power(2)
             out[:, : self.n_features] += (squares.T @ weights[rows]).T
         if self.fit_intercept:
             out[:, -1] = weights.sum(axis=0)

@@ -94,14 +94,14 @@ class PredictionFunctional(Functional):
 
     def value(self, params):
         raw = self._raw(params)
-        return float(self._value(raw if self.decide is None else self.decide(raw)))
+        return float(self.value_of_raw(raw if self.decide is None else self.decide(raw)))
 
     def gradient(self, params):
         gradient = self._gradient_in_raw(self._raw(params))
         return self.problem.pull_sum(self.design, gradient, params)
 
     def linear_parts(self):
-        raw_parts = None if self.decide is not None else self._raw_parts()
+        raw_parts = None if self.decide is not None else self.parts_of_raw()
         if raw_parts is None:
             return None
         nothing = np.zeros(self.layout.size)
@@ -122,8 +122,8 @@ class PredictionFunctional(Functional):
 
     def _gradient_in_raw(self, raw):
         if self.decide is None:
-            return self._raw_gradient(raw)
-        gradient = self._raw_gradient(self.decide(raw))
+            return self.gradient_of_raw(raw)
+        gradient = self.gradient_of_raw(self.decide(raw))
         return np.einsum("mc,mcp->mp", gradient, self.decide.jacobian(raw))
 
     def _raw(self, params):
@@ -131,13 +131,13 @@ class PredictionFunctional(Functional):
         return self.design.predict(theta)
 
     @abstractmethod
-    def _value(self, raw):
+    def value_of_raw(self, raw):
         """Return f from raw predictions (m, K)."""
 
     @abstractmethod
-    def _raw_gradient(self, raw):
+    def gradient_of_raw(self, raw):
         """Return the gradient of f with respect to raw predictions, (m, K)."""
 
-    def _raw_parts(self):
+    def parts_of_raw(self):
         """Return `linear_parts` in the raw predictions, each (m, K), or None."""
         return None

@@ -195,10 +195,10 @@ class WeightedResponse(PredictionFunctional):
         # The response of a regressor has no temperature.
         self.temperature = temperature if self.problem.is_classifier else 1.0
 
-    def _value(self, raw):
+    def value_of_raw(self, raw):
         return self.weights @ self.loss.response(raw / self.temperature)[:, self.response]
 
-    def _raw_gradient(self, raw):
+    def gradient_of_raw(self, raw):
         jacobian = self.loss.response_jacobian(raw / self.temperature)
         if jacobian is None:
             gradient = np.zeros(raw.shape)
@@ -207,11 +207,11 @@ class WeightedResponse(PredictionFunctional):
             gradient = self.weights[:, None] * jacobian[:, self.response]
         return gradient / self.temperature
 
-    def _raw_parts(self):
+    def parts_of_raw(self):
         raw = np.zeros((len(self.weights), self.layout.n_outputs))
         if self.loss.response_jacobian(raw) is not None:
             return None
-        return [self._raw_gradient(raw)]
+        return [self.gradient_of_raw(raw)]
 
 
 class _Margin(PredictionFunctional):
@@ -231,10 +231,10 @@ class _Margin(PredictionFunctional):
         super().__init__(estimator, x)
         self.code = code
 
-    def _value(self, raw):
-        return np.sum(self._raw_gradient(raw) * raw)
+    def value_of_raw(self, raw):
+        return np.sum(self.gradient_of_raw(raw) * raw)
 
-    def _raw_gradient(self, raw):
+    def gradient_of_raw(self, raw):
         if raw.shape[1] == 1:
             return np.full((1, 1), 1.0 if self.code else -1.0)
         others = raw[0].copy()
@@ -243,10 +243,10 @@ class _Margin(PredictionFunctional):
         gradient[0, self.code], gradient[0, others.argmax()] = 1.0, -1.0
         return gradient
 
-    def _raw_parts(self):
+    def parts_of_raw(self):
         K = self.layout.n_outputs
         if K == 1:
-            return [self._raw_gradient(np.zeros((1, 1)))]
+            return [self.gradient_of_raw(np.zeros((1, 1)))]
         own = np.eye(K)[self.code]
         return [(own - np.eye(K)[k])[None] for k in range(K) if k != self.code]
 

@@ -112,10 +112,10 @@ class _RankingProbability(PredictionFunctional):
             rows = self.positive[block]
             yield rows, expit((score[rows, None] - below) / self.temperature)
 
-    def _value(self, raw):
+    def value_of_raw(self, raw):
         return np.mean([s.mean() for _, part in self._blocks(raw) for s in part])
 
-    def _raw_gradient(self, raw):
+    def gradient_of_raw(self, raw):
         gradient = np.zeros(raw.shape)
         n_pairs = len(self.positive) * len(self.negative)
         for rows, s in self._blocks(raw):

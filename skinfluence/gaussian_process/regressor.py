@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.linalg import cholesky
 from sklearn import gaussian_process
@@ -13,7 +11,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.kernels import Kernel
 from skinfluence.losses import SquaredLoss
-from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin
+from skinfluence.methods import UnweightedMixin, get_problem
 from skinfluence.objective import Formulation
 from skinfluence.parameters import DualCoefficients
 from skinfluence.problem import Problem
@@ -100,9 +98,7 @@ class FixedProcess(gaussian_process.GaussianProcessRegressor):
         return self
 
 
-class GaussianProcessRegressor(
-    UnweightedMixin, InfluenceEstimatorMixin, gaussian_process.GaussianProcessRegressor
-):
+class GaussianProcessRegressor(UnweightedMixin, gaussian_process.GaussianProcessRegressor):
     """Gaussian process regression of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
@@ -153,9 +149,6 @@ class GaussianProcessRegressor(
             penalty=np.full(layout.shape, 2.0 * self._noise()),
         )
 
-    def _problem(self, method: str | None = None) -> Any:
-        return (NormalisedProblem if self._has_moving_target else Problem)(self)
-
     @property
     def _has_moving_target(self):
         fitted = getattr(self, "_influence_problem", None)
@@ -185,16 +178,19 @@ class GaussianProcessRegressor(
             )
         return float(noise.mean())
 
-    def _chosen_params(self):
-        penalty = self._problem().formulation.penalty
+    def _tight_params(self, params):
+        penalty = get_problem(self).formulation.penalty
         return {
             "kernel": self.kernel_,
             "noise": penalty[0, 0] / 2,
             "normalize_y": self._has_moving_target,
         }
 
-    def _tight_params(self, params):
-        return {}
+
+@get_problem.register(GaussianProcessRegressor)
+def problem_of_process(process, method=None):
+    """Return the problem of a process, whose targets may be normalised."""
+    return (NormalisedProblem if process._has_moving_target else Problem)(process)
 
 
 def _inner_noise(kernel, X):

@@ -145,7 +145,7 @@ class SignificanceGoal(Goal):
         return moved
 
     def value(self, base):
-        return float(np.sum(self.V * base.theta) / self._error(base))
+        return float(np.sum(self.V * base.theta) / self.standard_error(base))
 
     def critical(self, base):
         return (-self.side if self.opposite else self.side) * self.critical_size(base)
@@ -168,7 +168,7 @@ class SignificanceGoal(Goal):
 
     def first_order(self, base, removals):
         # The parameter changes, and so do both factors of its standard error.
-        error, z = self._error(base), self.value(base)
+        error, z = self.standard_error(base), self.value(base)
         moved = removals.first_order(base, self.V) / error
         return moved - 0.5 * z * (
             self._relative_variance(base, 0.0) + self._relative_dispersion(base)
@@ -188,7 +188,7 @@ class SignificanceGoal(Goal):
         grown = 1.0 + self._relative_variance(base, shares[0])
         phi = measures.deleted_dispersion[:, self.output] / measures.dispersion[self.output]
         with np.errstate(invalid="ignore", divide="ignore"):
-            after = param / (self._error(base) * np.sqrt(grown * phi))
+            after = param / (self.standard_error(base) * np.sqrt(grown * phi))
         return after - self.value(base)
 
     def condition(self, base):
@@ -217,7 +217,7 @@ class SignificanceGoal(Goal):
         value = float(np.sum(self.V * base.theta))
         return Crossing([(value, self.V)], 0.0, self.direction) if self.opposite else None
 
-    def _error(self, base):
+    def standard_error(self, base):
         """Return the standard error of the parameter."""
         variance = base.plain_factor.quadratic(self.V[None])[0]
         if base.point.objective.formulation.loss.has_dispersion:

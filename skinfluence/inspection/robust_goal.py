@@ -105,7 +105,7 @@ class RobustGoal(SignificanceGoal):
         with np.errstate(invalid="ignore", divide="ignore"):
             return param / np.sqrt(np.maximum(squares, 0.0) * self._correction(n, p, base))
 
-    def _error(self, base):
+    def standard_error(self, base):
         squares = self._sum(self._effects(base)[None], self._leverage(base)[None])[0]
         return np.sqrt(squares * self._correction(*self._counts(base), base))
 

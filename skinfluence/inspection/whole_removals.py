@@ -143,8 +143,14 @@ class WholeFit:
 
 def whole_goal(goal, removals):
     """Return the goal of the last step as one of the pipeline."""
-    kind = _WholeSignificance if isinstance(goal, SignificanceGoal) else _WholeFunctional
-    return kind(goal, removals)
+    if isinstance(goal, SignificanceGoal):
+        return _WholeSignificance(goal, removals)
+    full, functional, sample = removals.full, goal.functional, None
+    if hasattr(functional, "sample_gradient"):
+        params = full.point.objective.formulation.layout.to_public(full.theta)
+        sample = Sample(*functional.sample_gradient(params))
+    moved = removals.stage_effects(goal.gradient(full), sample)
+    return _WholeFunctional(goal, removals, moved)
 
 
 class _WholeGoal(Goal):
@@ -159,16 +165,13 @@ class _WholeGoal(Goal):
         The target of the last step.
     removals : WholeRemovals
         Refits of the pipeline.
+    moved : ndarray of shape (n,) or float, default=0.0
+        The first-order change that comes through the steps before the model.
     """
 
-    def __init__(self, goal, removals):
-        self.goal, self.ahead = goal, removals.ahead
+    def __init__(self, goal, removals, moved=0.0):
+        self.goal, self.ahead, self.moved = goal, removals.ahead, moved
         self.before, self.direction = goal.before, goal.direction
-        self.moved = self._moved_by_stages(removals)
-
-    def _moved_by_stages(self, removals):
-        """Return what the steps add to the first-order change, (n,) or 0."""
-        return 0.0
 
     def first_order(self, base, removals):
         return self.goal.first_order(base, self.ahead) + self.moved
@@ -186,13 +189,6 @@ class _WholeGoal(Goal):
 
 class _WholeFunctional(_WholeGoal):
     """The value of a functional for the whole pipeline."""
-
-    def _moved_by_stages(self, removals):
-        full, functional, sample = removals.full, self.goal.functional, None
-        if hasattr(functional, "sample_gradient"):
-            params = full.point.objective.formulation.layout.to_public(full.theta)
-            sample = Sample(*functional.sample_gradient(params))
-        return removals.stage_effects(self.goal.gradient(full), sample)
 
     def value(self, fit):
         functional = self.goal.functional

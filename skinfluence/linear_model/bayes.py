@@ -8,7 +8,7 @@ from sklearn import linear_model
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.losses import SquaredLoss
-from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin
+from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin, get_problem
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
@@ -42,12 +42,10 @@ class PrecisionMixin(InfluenceEstimatorMixin):
 
     _plain = FixedPrecisions
 
-    def _precision_ratio(self):
-        """Return the penalty for each coefficient or for all; infinite ones are pruned."""
-        return self.lambda_ / self.alpha_
-
     def _formulate(self, y, sample_weight):
-        layout, ratio = self._layout(), self._precision_ratio()
+        layout = self._layout()
+        kept = self.lambda_ < getattr(self, "threshold_lambda", np.inf)
+        ratio = np.where(kept, self.lambda_ / self.alpha_, np.inf)
         if np.ndim(ratio) and len(ratio) != layout.n_features:
             raise UnsupportedEstimatorError(
                 f"{type(self).__name__} has precisions for {len(ratio)} features, not for "
@@ -66,17 +64,14 @@ class PrecisionMixin(InfluenceEstimatorMixin):
             l1_support=pruned if strength.any() else None,
         )
 
-    def _chosen_params(self):
-        form = self._problem().formulation
+    def _tight_params(self, params):
+        form = get_problem(self).formulation
         layout, penalty = form.layout, form.penalty / 2
         penalty[~form.support.free] = np.inf
         return {
             "penalty": penalty[0, : layout.n_features],
             "fit_intercept": layout.fit_intercept,
         }
-
-    def _tight_params(self, params):
-        return {}
 
 
 class BayesianRidge(PrecisionMixin, linear_model.BayesianRidge):
@@ -124,7 +119,3 @@ class ARDRegression(UnweightedMixin, PrecisionMixin, linear_model.ARDRegression)
     >>> bool((moves == (reg.coef_ != 0)).all())
     True
     """
-
-    def _precision_ratio(self):
-        kept = self.lambda_ < self.threshold_lambda
-        return np.where(kept, self.lambda_ / self.alpha_, np.inf)

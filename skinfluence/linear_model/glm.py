@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn import linear_model
-from sklearn.metrics import d2_tweedie_score
 
 from skinfluence.losses import (
     HalfSquaredLoss,
@@ -12,6 +11,7 @@ from skinfluence.losses import (
 )
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
+from skinfluence.responses import DevianceResponses
 from skinfluence.targets import RealTarget
 
 __all__ = ["GammaRegressor", "PoissonRegressor", "TweedieRegressor"]
@@ -39,11 +39,10 @@ class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
     3
     """
 
+    _responses = DevianceResponses(1)
+
     def _formulate(self, y, sample_weight):
         return _deviance(self, PoissonLoss(), RealTarget(1, minimum=0.0))
-
-    def _score_pooled(self, pooled, X, y, **metadata):
-        return d2_tweedie_score(y, pooled.predict(None), power=1, **metadata)
 
     def _tight_params(self, params):
         return _TIGHT
@@ -71,11 +70,10 @@ class GammaRegressor(InfluenceEstimatorMixin, linear_model.GammaRegressor):
     3
     """
 
+    _responses = DevianceResponses(2)
+
     def _formulate(self, y, sample_weight):
         return _deviance(self, TweedieLoss(2), RealTarget(1, positive=True))
-
-    def _score_pooled(self, pooled, X, y, **metadata):
-        return d2_tweedie_score(y, pooled.predict(None), power=2, **metadata)
 
     def _tight_params(self, params):
         return _TIGHT
@@ -109,6 +107,8 @@ class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
     0
     """
 
+    _responses = DevianceResponses()
+
     def _formulate(self, y, sample_weight):
         power = self.power
         target = RealTarget(1, minimum=0.0 if 0 < power < 2 else -np.inf, positive=power >= 2)
@@ -119,10 +119,6 @@ class TweedieRegressor(InfluenceEstimatorMixin, linear_model.TweedieRegressor):
             return _deviance(self, TweedieLoss(power), target)
         loss = HalfSquaredLoss() if power == 0 else TweedieIdentityLoss(power)
         return _deviance(self, loss, target)
-
-    def _score_pooled(self, pooled, X, y, **metadata):
-        power = self._problem().fitted.params["power"]
-        return d2_tweedie_score(y, pooled.predict(None), power=power, **metadata)
 
     def _tight_params(self, params):
         return _TIGHT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Self
 
 import numpy as np
@@ -120,14 +119,7 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
 class CoordinateDescentSearchMixin(SearchInfluenceMixin):
     """Base class for searches that fit along a path of alphas."""
 
-    def _lend(self, X, sample_weight):
-        # Without an intercept, scikit-learn multiplies the weights into X in place, even with
-        # copy_X=True, unless a conversion has copied X before.
-        written = sample_weight is not None and not self.fit_intercept and self.copy_X
-        return copy.deepcopy(X) if written else X
-
-    def _tight_params(self, params):
-        return TIGHT_DESCENT
+    _weights_rows_in_place = True
 
 
 class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
@@ -152,13 +144,8 @@ class ElasticNetCV(CoordinateDescentSearchMixin, linear_model.ElasticNetCV):
     def _formulate(self, y, sample_weight):
         return mean_squares(self, self.alpha_, self.l1_ratio_)
 
-    def _chosen_params(self):
-        return {
-            "alpha": self.alpha_,
-            "l1_ratio": self.l1_ratio_,
-            "fit_intercept": self._problem().layout.fit_intercept,
-            "positive": self._problem().fitted.params["positive"],
-        }
+    def _tight_params(self, params):
+        return _tight_at(self.alpha_, params) | {"l1_ratio": self.l1_ratio_}
 
 
 class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
@@ -183,10 +170,14 @@ class LassoCV(CoordinateDescentSearchMixin, linear_model.LassoCV):
     def _formulate(self, y, sample_weight):
         return mean_squares(self, self.alpha_, 1.0)
 
-    def _chosen_params(self):
-        fit_intercept = self._problem().layout.fit_intercept
-        positive = self._problem().fitted.params["positive"]
-        return {"alpha": self.alpha_, "fit_intercept": fit_intercept, "positive": positive}
+    def _tight_params(self, params):
+        return _tight_at(self.alpha_, params)
+
+
+def _tight_at(alpha, params):
+    """Return parameters for refits at the alpha that a search chose."""
+    kept = {name: params[name] for name in ("fit_intercept", "positive")}
+    return {"alpha": alpha, **kept, **TIGHT_DESCENT}
 
 
 # Parameters for refits. Coordinate descent converges to rounding error.

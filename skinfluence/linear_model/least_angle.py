@@ -58,9 +58,6 @@ class LeastAngleMixin(InfluenceEstimatorMixin):
         """
         return self._fit_and_remember(X, y, Xy=Xy)
 
-    def _chosen_params(self):
-        return {"fit_intercept": self._problem().layout.fit_intercept}
-
 
 class Lars(LeastAngleMixin, linear_model.Lars):
     """Least angle regression of scikit-learn with influence functions.
@@ -101,7 +98,7 @@ class Lars(LeastAngleMixin, linear_model.Lars):
         return least_squares(layout, RealTarget(layout.n_outputs), 0.0)
 
     def _tight_params(self, params):
-        return {}
+        return {"fit_intercept": params["fit_intercept"]}
 
 
 class LassoLars(LeastAngleMixin, linear_model.LassoLars):
@@ -132,12 +129,8 @@ class LassoLars(LeastAngleMixin, linear_model.LassoLars):
         _check_both_signs(self)
         return mean_squares(self, self.alpha, 1.0)
 
-    def _chosen_params(self):
-        alpha = self._problem().fitted.params["alpha"]
-        return {**super()._chosen_params(), "alpha": alpha}
-
     def _tight_params(self, params):
-        return TIGHT_DESCENT
+        return _lasso_params(params["alpha"], params)
 
 
 class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
@@ -186,11 +179,8 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
         _check_both_signs(self)
         return mean_squares(self, self.alpha_, 1.0)
 
-    def _chosen_params(self):
-        return {**super()._chosen_params(), "alpha": self.alpha_}
-
     def _tight_params(self, params):
-        return TIGHT_DESCENT
+        return _lasso_params(self.alpha_, params)
 
 
 class LassoLarsIC(LeastAngleMixin, linear_model.LassoLarsIC):
@@ -248,11 +238,13 @@ class LassoLarsIC(LeastAngleMixin, linear_model.LassoLarsIC):
         _check_both_signs(self)
         return mean_squares(self, self.alpha_, 1.0)
 
-    def _chosen_params(self):
-        return {**super()._chosen_params(), "alpha": self.alpha_}
-
     def _tight_params(self, params):
-        return TIGHT_DESCENT
+        return _lasso_params(self.alpha_, params)
+
+
+def _lasso_params(alpha, params):
+    """Return the parameters of a `Lasso` that refits the model at alpha."""
+    return {"alpha": alpha, "fit_intercept": params["fit_intercept"], **TIGHT_DESCENT}
 
 
 def _check_both_signs(estimator):

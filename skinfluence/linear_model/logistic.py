@@ -7,7 +7,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.namespaces import to_host
 from skinfluence.objective import Formulation
 from skinfluence.targets import ClassCodes, SignedLabels, balanced_by
@@ -101,14 +101,10 @@ class LogisticRegressionCV(SearchInfluenceMixin, linear_model.LogisticRegression
         l1_ratio = {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio or 0.0)
         return float(np.ravel(self.C_)[0]), float(l1_ratio)
 
-    def _chosen_params(self):
-        C, l1_ratio = self._chosen()
-        params = self._problem().fitted.params
-        kept = ("fit_intercept", "solver", "random_state")
-        return {"C": C, "l1_ratio": l1_ratio, **{name: params[name] for name in kept}}
-
     def _tight_params(self, params):
-        return _tight_params(self, params["solver"])
+        C, l1_ratio = self._chosen()
+        kept = {name: params[name] for name in ("fit_intercept", "solver", "random_state")}
+        return {"C": C, "l1_ratio": l1_ratio, **kept, **_tight_params(self, params["solver"])}
 
 
 def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
@@ -146,7 +142,7 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
 
 def _tight_params(estimator, solver):
     """Return parameters for the most accurate refit that the solver can do."""
-    form = estimator._problem().formulation
+    form = get_problem(estimator).formulation
     tight = {
         "tol": 1e-12,
         "max_iter": 100_000,

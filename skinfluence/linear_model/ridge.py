@@ -10,7 +10,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.l1_support import L1Support
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import SquaredLoss
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.namespaces import to_host
 from skinfluence.objective import Formulation
 from skinfluence.responses import RidgeResponses
@@ -62,7 +62,7 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
 
     @property
     def _refits_stop_early(self):
-        return self._problem().formulation.l1_support is not None
+        return get_problem(self).formulation.l1_support is not None
 
     def _tight_params(self, params):
         # Direct solvers do not accept every input. For sparse data with an intercept, the
@@ -108,7 +108,7 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
 
     def _tight_params(self, params):
         # For dense data the solver is direct, and tol only determines the numerical rank.
-        dense = self._problem().objective.design.is_dense
+        dense = get_problem(self).objective.design.is_dense
         return {"tol": params["tol"] if dense else 1e-14, "copy_X": True}
 
 
@@ -148,7 +148,7 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
 
     @property
     def _refits_stop_early(self):
-        return self._problem().formulation.l1_support is not None
+        return get_problem(self).formulation.l1_support is not None
 
     def _tight_params(self, params):
         return {"tol": 1e-14, "max_iter": None, "copy_X": True, **_frozen(self)}
@@ -178,11 +178,8 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
         layout = self._layout()
         return least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
 
-    def _chosen_params(self):
-        return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
-
     def _tight_params(self, params):
-        return {"tol": 1e-14}
+        return _tight_at(self.alpha_, params)
 
 
 class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
@@ -210,11 +207,8 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
     def _formulate(self, y, sample_weight):
         return _labelled(self, y, self.alpha_)
 
-    def _chosen_params(self):
-        return {"alpha": self.alpha_, "fit_intercept": self._problem().layout.fit_intercept}
-
     def _tight_params(self, params):
-        return {"tol": 1e-14, **_frozen(self)}
+        return _tight_at(self.alpha_, params) | _frozen(self)
 
 
 def bounds(estimator, layout):
@@ -271,6 +265,11 @@ def _labelled(estimator, y, alpha):
     return replace(form, balanced_by=balance, l1_support=_support(estimator, layout))
 
 
+def _tight_at(alpha, params):
+    """Return parameters for refits at the alpha that a search chose."""
+    return {"alpha": alpha, "fit_intercept": params["fit_intercept"], "tol": 1e-14}
+
+
 def _frozen(estimator):
     """Return the constructor parameter that gives a refit the same class weights."""
-    return {"class_weight": estimator._problem().formulation.frozen_class_weight()}
+    return {"class_weight": get_problem(estimator).formulation.frozen_class_weight()}

@@ -16,8 +16,9 @@ class SearchInfluenceMixin(InfluenceEstimatorMixin):
     """Influence methods for a model whose `fit` searches for hyperparameters.
 
     The chosen hyperparameters are frozen. Influence and removal describe the model with these
-    values and do not search again. A subclass defines `_chosen_params()`, which returns them,
-    and `_plain`, the scikit-learn class without the search, which does the refits.
+    values and do not search again. A subclass defines `_plain`, the scikit-learn class
+    without the search, which does the refits, and `_tight_params`, which returns the chosen
+    values too.
     """
 
     _plain: type

@@ -23,7 +23,7 @@ from skinfluence.losses import (
     SquaredEpsilonInsensitiveLoss,
     SquaredHingeLoss,
 )
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels, balanced_by
 
@@ -112,8 +112,9 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
             )
         return losses[self.loss]
 
-    def _tight_params(self, params):
-        objective, alpha = self._problem().objective, params["alpha"]
+    def _descent_params(self, params):
+        """Return parameters for a refit by the same number of steps or more."""
+        objective, alpha = get_problem(self).objective, params["alpha"]
         if params["penalty"] is not None:
             # The penalty is the one at `fit`, even if samples have been removed since.
             alpha = objective.penalty.max() / objective.n_rows
@@ -200,7 +201,7 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         >>> SGDClassifier(loss="log_loss").partial_fit(X, y, classes=[0, 1]).coef_.shape
         (1, 1)
         """
-        self._problem().forget_fit()
+        get_problem(self).forget_fit()
         return super().partial_fit(X, y, classes=classes, sample_weight=sample_weight)
 
     def _formulate(self, y, sample_weight):
@@ -223,8 +224,8 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
         return self._descent(y, loss, target, weight, balance)
 
     def _tight_params(self, params):
-        form = self._problem().fitted.formulation
-        return super()._tight_params(params) | {"class_weight": form.frozen_class_weight()}
+        form = get_problem(self).fitted.formulation
+        return self._descent_params(params) | {"class_weight": form.frozen_class_weight()}
 
 
 class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
@@ -284,7 +285,7 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
         >>> SGDRegressor().partial_fit(np.array([[0.0], [1.0]]), [0, 1]).coef_.shape
         (1,)
         """
-        self._problem().forget_fit()
+        get_problem(self).forget_fit()
         return super().partial_fit(X, y, sample_weight=sample_weight)
 
     def _formulate(self, y, sample_weight):

@@ -5,49 +5,16 @@ fitted object is an estimator or a pipeline. An estimator inherits `InfluenceEst
 before its scikit-learn class.
 """
 
-from skinfluence.methods.convergence import ConvergenceMixin
-from skinfluence.methods.diagnostics import DiagnosticsMixin
-from skinfluence.methods.fitting import FittedMixin, ParameterMixin, UnweightedMixin
-from skinfluence.methods.gradients import GradientMixin
-from skinfluence.methods.influence import InfluenceMixin
-from skinfluence.methods.metrics import MetricMixin
-from skinfluence.methods.ranking import RankingMixin
-from skinfluence.methods.removal import RemovalMixin
-from skinfluence.methods.reweighting import ReweightMixin
-from skinfluence.methods.updates import UpdateMixin
+from skinfluence.methods.available import get_problem
+from skinfluence.methods.fitting import (
+    InfluenceEstimatorMixin,
+    InfluenceMethods,
+    UnweightedMixin,
+)
 
 __all__ = [
-    "ConvergenceMixin",
-    "DiagnosticsMixin",
-    "FittedMixin",
-    "GradientMixin",
     "InfluenceEstimatorMixin",
     "InfluenceMethods",
-    "InfluenceMixin",
-    "MetricMixin",
-    "ParameterMixin",
-    "RankingMixin",
-    "RemovalMixin",
-    "ReweightMixin",
     "UnweightedMixin",
-    "UpdateMixin",
+    "get_problem",
 ]
-
-
-class InfluenceMethods(
-    GradientMixin,
-    InfluenceMixin,
-    RankingMixin,
-    ConvergenceMixin,
-    RemovalMixin,
-    ReweightMixin,
-    MetricMixin,
-    UpdateMixin,
-    DiagnosticsMixin,
-    ParameterMixin,
-):
-    """All chapters, for any object that has a problem."""
-
-
-class InfluenceEstimatorMixin(InfluenceMethods, FittedMixin):
-    """All chapters for an estimator; inherit it before a scikit-learn class."""

@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike, DTypeLike
 from sklearn.utils import Bunch
 
 from skinfluence._typing import Floats, MatrixLike
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["ConvergenceMixin"]
 
 
-class ConvergenceMixin(HasProblem):
+class ConvergenceMixin:
     """Newton correction, report and polish (Koh & Liang 2017, appendix B)."""
 
     @available
@@ -48,7 +48,7 @@ class ConvergenceMixin(HasProblem):
         >>> bool(np.abs(reg.newton_correction()).max() < 1e-9)
         True
         """
-        return self._problem("newton_correction").newton_correction(
+        return get_problem(self, "newton_correction").newton_correction(
             hessian_solver=hessian_solver
         )
 
@@ -109,7 +109,7 @@ class ConvergenceMixin(HasProblem):
         >>> clf.newton_step(-1 / 150).shape
         (150, 15)
         """
-        return self._problem("newton_step").newton_step(
+        return get_problem(self, "newton_step").newton_step(
             epsilon, X, y, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
         )
 
@@ -164,7 +164,7 @@ class ConvergenceMixin(HasProblem):
         >>> report.converged, bool(report.gradient_shift < 0.01)
         (True, True)
         """
-        return self._problem("convergence_report").convergence_report(
+        return get_problem(self, "convergence_report").convergence_report(
             hessian_solver=hessian_solver, n_jobs=n_jobs
         )
 
@@ -213,7 +213,7 @@ class ConvergenceMixin(HasProblem):
         >>> clf.polish().convergence_report().converged
         True
         """
-        self._problem("polish").polish(
+        get_problem(self, "polish").polish(
             tol=tol, max_iter=max_iter, hessian_solver=hessian_solver
         )
         return self

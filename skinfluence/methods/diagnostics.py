@@ -8,13 +8,13 @@ from numpy.typing import DTypeLike
 from sklearn.utils import Bunch
 
 from skinfluence._typing import DataFrame, Floats, GroupsLike
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["DiagnosticsMixin"]
 
 
-class DiagnosticsMixin(HasProblem):
+class DiagnosticsMixin:
     """Leverage, Cook's distance, DFBETAS and related measures; parameter covariance.
 
     These measures extend the least squares diagnostics in regression textbooks to every
@@ -160,7 +160,7 @@ class DiagnosticsMixin(HasProblem):
         >>> table.cooks_distance.nlargest(2).round(2).to_dict()
         {50.0: 1.01, 60.0: 0.48}
         """
-        return self._problem("influence_summary").influence_summary(
+        return get_problem(self, "influence_summary").influence_summary(
             groups=groups, as_frame=as_frame, hessian_solver=hessian_solver, n_jobs=n_jobs
         )
 
@@ -218,7 +218,7 @@ class DiagnosticsMixin(HasProblem):
         >>> int(row), reg.param_names()[param], round(float(dfbetas[row, param]), 2)
         (256, 'coef[x2]', 0.3)
         """
-        return self._problem("dfbetas").dfbetas(
+        return get_problem(self, "dfbetas").dfbetas(
             groups, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
         )
 
@@ -293,6 +293,6 @@ default="infinitesimal_jackknife"
         infinitesimal_jackknife: 66.5
         jackknife: 68.6
         """
-        return self._problem("params_covariance").params_covariance(
+        return get_problem(self, "params_covariance").params_covariance(
             kind, groups, hessian_solver=hessian_solver, n_jobs=n_jobs
         )

@@ -4,129 +4,75 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import sklearn
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import _version
-from skinfluence._typing import Floats, MatrixLike
+from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import warn
-from skinfluence.methods.available import HasProblem, available, why_not
-from skinfluence.namespaces import as_given
+from skinfluence.methods.available import get_problem, get_space, why_not
+from skinfluence.methods.convergence import ConvergenceMixin
+from skinfluence.methods.diagnostics import DiagnosticsMixin
+from skinfluence.methods.gradients import GradientMixin
+from skinfluence.methods.influence import InfluenceMixin
+from skinfluence.methods.metrics import MetricMixin
+from skinfluence.methods.ranking import RankingMixin
+from skinfluence.methods.removal import RemovalMixin
+from skinfluence.methods.reweighting import ReweightMixin
+from skinfluence.methods.updates import UpdateMixin
 from skinfluence.parameters import Coefficients
 from skinfluence.problem import Problem
 from skinfluence.responses import Responses
 
-__all__ = ["FittedMixin", "ParameterMixin", "UnweightedMixin"]
+__all__ = [
+    "InfluenceEstimatorMixin",
+    "InfluenceMethods",
+    "UnweightedMixin",
+]
+
+# Methods whose result would describe single dual coefficients.
+_OF_COEFFICIENTS = ("dfbetas", "params_covariance", "solve_hessian")
+# Methods that need a curvature, which a piecewise linear loss lacks.
+_OF_CURVATURE = (
+    "convergence_report",
+    "influence_summary",
+    "newton_correction",
+    "newton_step",
+    "polish",
+)
+# Methods that need an objective's optimum, its Hessian, or feature coefficients.
+_OF_OBJECTIVES = (
+    *_OF_COEFFICIENTS,
+    *_OF_CURVATURE,
+    "influence_perturbation",
+    "split_params",
+)
 
 
-class ParameterMixin(HasProblem):
-    """Training data and the parameter vector."""
-
-    @available
-    def drop_training_data(self) -> Self:
-        """Drop the training data, so that the pickle is small.
-
-        Predictions stay available, and so do methods that need no training row. An example
-        is `sample_loss`, except for kernel models, which predict from their training rows.
-        `set_training_data` restores the data.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        self._problem("drop_training_data").drop_training_data()
-        return self
-
-    @available
-    def set_training_data(
-        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Self:
-        """Set the training data for which the fitted estimator computes influence.
-
-        Usually these are the data from the fit, after `drop_training_data` or unpickling.
-        Other rows are also accepted, for example to fit on a subsample and explain with all
-        rows. The parameters are then not the optimum on these rows. `convergence_report`
-        measures the distance to the optimum, and `polish` moves the parameters there.
-
-        Hyperparameters stay as fitted. "balanced" class weights become those of these rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dask array} of shape (n_samples, n_features)
-            Training data, kept by reference. Dask arrays are read once, to check them.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Target values. Labels must be among those seen in `fit`.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights; None means ones.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        self._problem("set_training_data").set_training_data(X, y, sample_weight)
-        return self
-
-    @property
-    def params_(self) -> Floats:
-        """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
-        self._check_has("params_")
-        check_is_fitted(self)
-        params, space = self._problem("params_").params, self._space()
-        return params if space is None else as_given(params, space)
-
-    @available
-    def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
-        """Return parameter vectors split into the shapes of `coef_` and `intercept_`.
-
-        Parameters
-        ----------
-        params : array-like of shape (..., p)
-            Vectors laid out as `params_`, for example rows from `influence_params`.
-
-        Returns
-        -------
-        coef : ndarray
-            Coefficients: the leading axes from `params`, then the axes from `coef_`.
-        intercept : ndarray
-            Intercepts, likewise; zeros if `fit_intercept=False`.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from skinfluence.linear_model import LogisticRegression
-        >>> X, y = load_iris(return_X_y=True)
-        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
-        >>> coef, intercept = clf.split_params(clf.influence_params())
-        >>> coef.shape, intercept.shape
-        ((150, 3, 4), (150, 3))
-        """
-        return self._problem("split_params").split_params(params)
-
-    @available
-    def param_names(self) -> list[str]:
-        """Return a name for each entry of `params_`.
-
-        Returns
-        -------
-        list of str
-            Names such as ``"coef[setosa, petal length (cm)]"`` and ``"intercept[setosa]"``.
-            If the model has only one output, the names omit it.
-        """
-        return self._problem("param_names").param_names()
+class InfluenceMethods(
+    GradientMixin,
+    InfluenceMixin,
+    RankingMixin,
+    ConvergenceMixin,
+    RemovalMixin,
+    ReweightMixin,
+    MetricMixin,
+    UpdateMixin,
+    DiagnosticsMixin,
+):
+    """All chapters, for any object that has a problem."""
 
 
-class FittedMixin(ParameterMixin):
-    """Remembers a fit's objective; inherit it before a scikit-learn class.
+class InfluenceEstimatorMixin(InfluenceMethods):
+    """All chapters for an estimator that remembers its fit.
+
+    Inherit it before the scikit-learn class.
 
     An estimator adds two methods. `_formulate(y, sample_weight)` returns the `Formulation`
     that its `fit` minimised, or raises `UnsupportedEstimatorError`. `_tight_params(params)`
-    returns constructor parameters for an accurate refit.
+    returns constructor parameters for an accurate refit, given those of the fit.
     """
 
     #: How the model stores its parameters.
@@ -139,8 +85,12 @@ class FittedMixin(ParameterMixin):
     _has_objective = True
     #: Whether `fit` computes statistics of the targets, which change with the samples.
     _has_moving_target = False
-    #: scikit-learn class that refits the model, None for the class that defines `fit`.
+    #: scikit-learn class that refits the model with the parameters from `_tight_params`. None
+    #: for the class that defines `fit`, which keeps its other parameters.
     _plain: type | None = None
+    #: Whether scikit-learn's `fit` multiplies the weights into X in place if there is no
+    #: intercept, even with copy_X=True, unless a conversion has copied X before.
+    _weights_rows_in_place = False
     #: Whether scikit-learn's refits stop far from the optimum at any tolerance.
     _refits_stop_early = False
     #: Whether refits keep the removed rows, with weight zero. They do if the penalty depends
@@ -174,11 +124,18 @@ class FittedMixin(ParameterMixin):
         # With copy_X=False scikit-learn may centre and scale X in place, so the training
         # data would no longer match the fit.
         given = X if getattr(self, "copy_X", True) else _copied(X)
+        lent = X
+        if (
+            self._weights_rows_in_place
+            and sample_weight is not None
+            and not self.fit_intercept
+        ):
+            lent = copy.deepcopy(X) if self.copy_X else X
         before = vars(self).copy()
-        problem = self._problem()
+        problem = get_problem(self)
         try:
             problem.forget_fit()
-            super().fit(self._lend(X, sample_weight), y, **params)
+            super().fit(lent, y, **params)
             problem.remember(given, y, sample_weight)
         except BaseException:
             vars(self).clear()
@@ -186,44 +143,9 @@ class FittedMixin(ParameterMixin):
             raise
         return self
 
-    def _lend(self, X, sample_weight):
-        """Return X for scikit-learn's `fit`, copied if `fit` would overwrite it."""
-        return X
-
     def _layout(self):
         """Return the fitted parameters' shapes, for `_formulate`."""
         return self._parameters.layout(self)
-
-    def _chosen_params(self):
-        """Return the constructor parameters that refits keep."""
-        return dict(self._influence_problem.params)
-
-    def _score_pooled(self, pooled, X, y, **metadata):
-        """Return the estimator's own score for an estimator with precomputed predictions."""
-        return pooled.score(X, y, **metadata)
-
-    def _weights_move(self, params):
-        """Return why a value that `fit` chose moves with the weights in an unknown way."""
-
-    def _problem(self, method: str | None = None) -> Any:
-        """Return the problem for a method."""
-        return Problem(self)
-
-    def _space(self) -> Any:
-        """Return the library and device of the training rows; None for NumPy."""
-        return Problem(self).space
-
-    def _check_has(self, name: str) -> None:
-        """Raise AttributeError with the reason if the estimator cannot have a method."""
-        reason = why_not(self, name)
-        if reason is not None:
-            raise AttributeError(reason)
-
-    @classmethod
-    def _parent_class(cls):
-        """Return the parent class, to whose `fit` this class adds influence."""
-        after = cls.__mro__[cls.__mro__.index(FittedMixin) + 1 :]
-        return next(parent for parent in after if issubclass(parent, BaseEstimator))
 
     def __copy__(self):
         # A shallow copy shares the factorisation. By default `copy` would use the pickle
@@ -257,7 +179,7 @@ class FittedMixin(ParameterMixin):
             self._influence_problem = replace(fitted, params=known)
 
 
-class UnweightedMixin(FittedMixin):
+class UnweightedMixin(InfluenceEstimatorMixin):
     """The same for a scikit-learn class whose `fit` takes no sample weights."""
 
     def fit(self, X: MatrixLike, y: ArrayLike) -> Self:  # type: ignore[override]
@@ -278,6 +200,57 @@ class UnweightedMixin(FittedMixin):
             The fitted estimator.
         """
         return self._fit_and_remember(X, y)
+
+
+@get_problem.register(InfluenceEstimatorMixin)
+def problem_of_estimator(estimator, method=None):
+    """Return an estimator's own problem."""
+    return Problem(estimator)
+
+
+@get_space.register(InfluenceEstimatorMixin)
+def space_of_estimator(estimator):
+    """Return the library and device of an estimator's training rows; None for NumPy."""
+    return get_problem(estimator).space
+
+
+@why_not.register(InfluenceEstimatorMixin)
+def why_not_estimator(estimator, name):
+    """Return why an estimator's kind lacks a method, or None if it has the method."""
+    owner = type(estimator)
+    if name in _OF_OBJECTIVES and not estimator._has_objective:
+        instead = "influence_params, influence_functional or leave_out_params"
+        if name == "influence_summary":
+            instead = "self_influence, and leave_out_predict for predictions"
+        return (
+            f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
+            f"in closed form, and no optimum of an objective with a Hessian. Use {instead}."
+        )
+    if name in _OF_CURVATURE and estimator._has_moving_target:
+        return (
+            f"{owner.__name__}(normalize_y=True) has no {name}: `fit` computes the mean of y "
+            "before it minimises an objective, and its parameters are in closed form. Use the "
+            "influence and leave_out methods, or normalize_y=False on targets in standard "
+            "units."
+        )
+    if name in _OF_CURVATURE and not estimator._has_curvature:
+        remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
+        if hasattr(owner, "smooth"):
+            remedy = "smooth() for a smooth model at the same parameters"
+        return (
+            f"{owner.__name__} has no {name}: its loss has no curvature outside its kinks, "
+            f"and no Newton step. Use {remedy}."
+        )
+    if name in _OF_COEFFICIENTS and estimator._parameters.is_dual:
+        others = ["influence_functional", "leave_out_params"]
+        if estimator._has_curvature:
+            others.insert(0, "influence_summary")
+        return (
+            f"{owner.__name__} has no {name}, which describes coefficients of features. In "
+            "dual coefficients the Hessian is singular to rounding if the kernel matrix is: "
+            f"use {', '.join(others[:-1])} or {others[-1]}."
+        )
+    return None
 
 
 def _copied(X):

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from numpy.typing import ArrayLike, DTypeLike
 
 from skinfluence._typing import Floats, MatrixLike
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["GradientMixin"]
 
 
-class GradientMixin(HasProblem):
+class GradientMixin:
     """Losses, gradients, and influence on parameters and their functions."""
 
     @available
@@ -46,7 +46,7 @@ class GradientMixin(HasProblem):
         >>> reg.sample_loss([[4.0]], [5.0])
         array([0.25])
         """
-        return self._problem("sample_loss").sample_loss(X, y)
+        return get_problem(self, "sample_loss").sample_loss(X, y)
 
     @available
     def loss_gradient(
@@ -87,7 +87,7 @@ class GradientMixin(HasProblem):
         >>> reg.loss_gradient([[4.0]], [5.0])
         array([[-4., -1.]])
         """
-        return self._problem("loss_gradient").loss_gradient(
+        return get_problem(self, "loss_gradient").loss_gradient(
             X, y, n_jobs=n_jobs, dtype=dtype, out=out
         )
 
@@ -134,7 +134,7 @@ class GradientMixin(HasProblem):
         >>> reg.solve_hessian([[10.0]])  # H = 2 (0 + 4) + 2 alpha
         array([[1.]])
         """
-        return self._problem("solve_hessian").solve_hessian(
+        return get_problem(self, "solve_hessian").solve_hessian(
             V, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
         )
 
@@ -193,7 +193,7 @@ class GradientMixin(HasProblem):
         >>> clf.influence_params().shape
         (569, 31)
         """
-        return self._problem("influence_params").influence_params(
+        return get_problem(self, "influence_params").influence_params(
             X, y, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
         )
 
@@ -245,6 +245,6 @@ class GradientMixin(HasProblem):
         >>> np.argsort(-reg.influence_functional(first))[:3].tolist()
         [204, 289, 331]
         """
-        return self._problem("influence_functional").influence_functional(
+        return get_problem(self, "influence_functional").influence_functional(
             gradient, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
         )

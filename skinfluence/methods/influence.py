@@ -8,13 +8,13 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike, DTypeLike
 
 from skinfluence._typing import Floats, MatrixLike
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["InfluenceMixin"]
 
 
-class InfluenceMixin(HasProblem):
+class InfluenceMixin:
     """Influence functions of Koh & Liang (2017), section 2.
 
     Each value is a derivative of scikit-learn's own `fit` in a sample's weight, with the
@@ -84,7 +84,7 @@ class InfluenceMixin(HasProblem):
         >>> clf.influence_loss(X[1::2], y[1::2]).shape
         (75, 75)
         """
-        return self._problem("influence_loss").influence_loss(
+        return get_problem(self, "influence_loss").influence_loss(
             X,
             y,
             average=average,
@@ -138,7 +138,7 @@ class InfluenceMixin(HasProblem):
         >>> sum(len(chunk) for chunk in clf.influence_loss_chunked(X, y))
         150
         """
-        return self._problem("influence_loss_chunked").influence_loss_chunked(
+        return get_problem(self, "influence_loss_chunked").influence_loss_chunked(
             X,
             y,
             reduce_func=reduce_func,
@@ -197,7 +197,7 @@ default="auto"
         >>> clf.influence_prediction(X[:5], response_method="predict_proba").shape
         (5, 150, 3)
         """
-        return self._problem("influence_prediction").influence_prediction(
+        return get_problem(self, "influence_prediction").influence_prediction(
             X,
             response_method=response_method,
             hessian_solver=hessian_solver,
@@ -266,7 +266,7 @@ default="auto"
         >>> influence.shape, int(influence[0].argmin())
         ((1, 559), 411)
         """
-        return self._problem("influence_relabel").influence_relabel(
+        return get_problem(self, "influence_relabel").influence_relabel(
             X,
             y,
             y_new=y_new,
@@ -331,7 +331,7 @@ default="auto"
         >>> clf.influence_perturbation(scale(X)[:2], y[:2], index=7).shape
         (2, 30)
         """
-        return self._problem("influence_perturbation").influence_perturbation(
+        return get_problem(self, "influence_perturbation").influence_perturbation(
             X, y, index=index, hessian_solver=hessian_solver
         )
 
@@ -368,6 +368,6 @@ default="auto"
         >>> int(clf.self_influence().argmin())
         106
         """
-        return self._problem("self_influence").self_influence(
+        return get_problem(self, "self_influence").self_influence(
             hessian_solver=hessian_solver, n_jobs=n_jobs
         )

@@ -15,13 +15,13 @@ from skinfluence._typing import (
     MatrixLike,
     Scoring,
 )
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["MetricMixin"]
 
 
-class MetricMixin(HasProblem):
+class MetricMixin:
     """Scores by scikit-learn's scorers for models without some training rows."""
 
     @overload
@@ -142,7 +142,7 @@ class MetricMixin(HasProblem):
         >>> auc.shape
         (10,)
         """
-        return self._problem("leave_out_metric").leave_out_metric(
+        return get_problem(self, "leave_out_metric").leave_out_metric(
             X,
             y,
             scoring=scoring,

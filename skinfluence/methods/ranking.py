@@ -7,13 +7,13 @@ from typing import Literal, overload
 from numpy.typing import ArrayLike
 
 from skinfluence._typing import DataFrame, Floats, Indices, MatrixLike, Order
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["RankingMixin"]
 
 
-class RankingMixin(HasProblem):
+class RankingMixin:
     """The training samples that influence a query most."""
 
     @overload
@@ -155,7 +155,7 @@ class RankingMixin(HasProblem):
         1     70     2      56        56      1      -5.27
         """
         found: Indices | tuple[Floats, Indices] | DataFrame
-        found = self._problem("influential_samples").influential_samples(
+        found = get_problem(self, "influential_samples").influential_samples(
             X,
             y,
             n_influential,

@@ -8,13 +8,13 @@ from typing import Any, Literal, overload
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skinfluence._typing import Accuracy, CrossValidation, Floats, GroupsLike, MatrixLike
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["RemovalMixin"]
 
 
-class RemovalMixin(HasProblem):
+class RemovalMixin:
     """Leave-one-out and group removal at three accuracies.
 
     "influence" is first order and additive over rows. "newton" takes one Newton step on the
@@ -134,7 +134,7 @@ class RemovalMixin(HasProblem):
         >>> bool(np.allclose(params[0], refit.params_, rtol=1e-9))
         True
         """
-        return self._problem("leave_out_params").leave_out_params(
+        return get_problem(self, "leave_out_params").leave_out_params(
             groups,
             cv=cv,
             method=method,
@@ -212,7 +212,7 @@ class RemovalMixin(HasProblem):
         >>> clf.leave_out_loss(X[:3], y[:3]).shape
         (3, 150)
         """
-        return self._problem("leave_out_loss").leave_out_loss(
+        return get_problem(self, "leave_out_loss").leave_out_loss(
             X,
             y,
             groups,
@@ -283,7 +283,7 @@ default="predict"
         >>> round(float((clf.leave_out_predict(cv=5) == y).mean()), 2)
         0.98
         """
-        return self._problem("leave_out_predict").leave_out_predict(
+        return get_problem(self, "leave_out_predict").leave_out_predict(
             groups,
             cv=cv,
             method=method,
@@ -353,7 +353,7 @@ default="predict"
         >>> round(reg.leave_out_score(scoring="neg_mean_absolute_error"), 1)
         -44.5
         """
-        return self._problem("leave_out_score").leave_out_score(
+        return get_problem(self, "leave_out_score").leave_out_score(
             groups,
             cv=cv,
             scoring=scoring,

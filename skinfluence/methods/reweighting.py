@@ -7,13 +7,13 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skinfluence._typing import Accuracy, Floats, MatrixLike
-from skinfluence.methods.available import HasProblem, available
+from skinfluence.methods.available import available, get_problem
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["ReweightMixin"]
 
 
-class ReweightMixin(HasProblem):
+class ReweightMixin:
     """The model at other sample weights: bootstrap, survey weights, covariate shift, values.
 
     Weights may be 0, which removes a sample, or larger than those of the fit, and all of them
@@ -82,7 +82,7 @@ class ReweightMixin(HasProblem):
         >>> bool(np.allclose(params[0], refit.params_, rtol=1e-9))
         True
         """
-        return self._problem("reweight_params").reweight_params(
+        return get_problem(self, "reweight_params").reweight_params(
             sample_weight,
             method=method,
             hessian_solver=hessian_solver,
@@ -147,7 +147,7 @@ class ReweightMixin(HasProblem):
         >>> clf.reweight_loss(X[:3], y[:3], weights).shape
         (3, 100)
         """
-        return self._problem("reweight_loss").reweight_loss(
+        return get_problem(self, "reweight_loss").reweight_loss(
             X,
             y,
             sample_weight,
@@ -211,7 +211,7 @@ default="predict"
         >>> bootstrap.std(axis=0).round(1)
         array([5.9, 5.4])
         """
-        return self._problem("reweight_predict").reweight_predict(
+        return get_problem(self, "reweight_predict").reweight_predict(
             X,
             sample_weight,
             method=method,

@@ -1,4 +1,4 @@
-"""Chapter C, continued: refits that check removals, and updates in place."""
+"""The training data and the parameters, updates in place, and refits that check them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,121 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 
-from skinfluence._typing import Accuracy, CrossValidation, GroupsLike, MatrixLike, RandomState
-from skinfluence.methods.available import HasProblem, available
+from skinfluence._typing import (
+    Accuracy,
+    CrossValidation,
+    Floats,
+    GroupsLike,
+    MatrixLike,
+    RandomState,
+)
+from skinfluence.methods.available import available, get_problem, get_space, why_not
+from skinfluence.namespaces import as_given
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["UpdateMixin"]
 
 
-class UpdateMixin(HasProblem):
-    """Refits that check removals; removing and adding rows in place."""
+class UpdateMixin:
+    """Training data and parameters, changes to both, and refits that check removals."""
+
+    @available
+    def drop_training_data(self) -> Self:
+        """Drop the training data, so that the pickle is small.
+
+        Predictions stay available, and so do methods that need no training row. An example
+        is `sample_loss`, except for kernel models, which predict from their training rows.
+        `set_training_data` restores the data.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        get_problem(self, "drop_training_data").drop_training_data()
+        return self
+
+    @available
+    def set_training_data(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Set the training data for which the fitted estimator computes influence.
+
+        Usually these are the data from the fit, after `drop_training_data` or unpickling.
+        Other rows are also accepted, for example to fit on a subsample and explain with all
+        rows. The parameters are then not the optimum on these rows. `convergence_report`
+        measures the distance to the optimum, and `polish` moves the parameters there.
+
+        Hyperparameters stay as fitted. "balanced" class weights become those of these rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask array} of shape (n_samples, n_features)
+            Training data, kept by reference. Dask arrays are read once, to check them.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Target values. Labels must be among those seen in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights; None means ones.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        get_problem(self, "set_training_data").set_training_data(X, y, sample_weight)
+        return self
+
+    @property
+    def params_(self) -> Floats:
+        """Parameters as one vector, `coef_.ravel()` then `intercept_`, shape (p,)."""
+        reason = why_not(self, "params_")
+        if reason is not None:
+            raise AttributeError(reason)
+        check_is_fitted(self)
+        params, space = get_problem(self, "params_").params, get_space(self)
+        return params if space is None else as_given(params, space)
+
+    @available
+    def split_params(self, params: ArrayLike) -> tuple[Floats, Floats]:
+        """Return parameter vectors split into the shapes of `coef_` and `intercept_`.
+
+        Parameters
+        ----------
+        params : array-like of shape (..., p)
+            Vectors laid out as `params_`, for example rows from `influence_params`.
+
+        Returns
+        -------
+        coef : ndarray
+            Coefficients: the leading axes from `params`, then the axes from `coef_`.
+        intercept : ndarray
+            Intercepts, likewise; zeros if `fit_intercept=False`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skinfluence.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+        >>> coef, intercept = clf.split_params(clf.influence_params())
+        >>> coef.shape, intercept.shape
+        ((150, 3, 4), (150, 3))
+        """
+        return get_problem(self, "split_params").split_params(params)
+
+    @available
+    def param_names(self) -> list[str]:
+        """Return a name for each entry of `params_`.
+
+        Returns
+        -------
+        list of str
+            Names such as ``"coef[setosa, petal length (cm)]"`` and ``"intercept[setosa]"``.
+            If the model has only one output, the names omit it.
+        """
+        return get_problem(self, "param_names").param_names()
 
     @available
     def leave_out_check(
@@ -81,7 +186,7 @@ class UpdateMixin(HasProblem):
         >>> reg.leave_out_check(random_state=0).max_relative_error < 1e-9
         True
         """
-        return self._problem("leave_out_check").leave_out_check(
+        return get_problem(self, "leave_out_check").leave_out_check(
             n_checks,
             groups,
             cv=cv,
@@ -132,7 +237,7 @@ class UpdateMixin(HasProblem):
         >>> bool(np.allclose(reg.coef_, refit.coef_))
         True
         """
-        self._problem("remove_samples").remove_samples(
+        get_problem(self, "remove_samples").remove_samples(
             indices, method=method, hessian_solver=hessian_solver
         )
         return self
@@ -177,7 +282,7 @@ class UpdateMixin(HasProblem):
         >>> bool(np.allclose(reg.coef_, Ridge(alpha=0.1).fit(X, y).coef_))
         True
         """
-        self._problem("add_samples").add_samples(
+        get_problem(self, "add_samples").add_samples(
             X, y, sample_weight, hessian_solver=hessian_solver
         )
         return self

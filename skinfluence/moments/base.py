@@ -56,6 +56,9 @@ class MomentModel:
         self.n_classes = len(estimator.classes_)
         self.n_features = estimator.n_features_in_
 
+    def check_supported(self, estimator):
+        """Raise if the estimator's configuration has no influence."""
+
     def check_smooth(self, name):
         """Raise if the model bins the features, because it has no derivative in them."""
         if not self.smooth_in_rows:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.moments.base import MomentLayout, MomentModel, MomentResponses
 from skinfluence.moments.problem import MomentProblem
 from skinfluence.parameters import Coefficients
@@ -60,13 +60,13 @@ class MomentMixin(InfluenceEstimatorMixin):
     #: Arguments for `validate_data`, as in scikit-learn's own `predict`.
     _row_checks: ClassVar[dict[str, Any]] = {}
 
-    def _problem(self, method: str | None = None) -> Any:
-        return MomentProblem(self)
-
-    def _check_moments(self):
-        """Raise if the configuration has no influence."""
-
     def _check_moment_rows(self, X):
         """Return samples after scikit-learn's own checks."""
         X = validate_data(self, X, reset=False, **self._row_checks)
         return X.tocsr() if sparse.issparse(X) else np.asarray(X)
+
+
+@get_problem.register(MomentMixin)
+def problem_of_moments(estimator, method=None):
+    """Return a moment model's problem."""
+    return MomentProblem(estimator)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import SoftmaxLoss
 from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means
 from skinfluence.moments.covariance import without_rounding
@@ -153,6 +154,19 @@ class CentroidMoments(_Diagonal):
             given = estimator.class_prior_
         self.prior = Prior(given)
         self.loss = _CentroidLoss(self.n_classes)
+
+    def check_supported(self, estimator):
+        if estimator.metric != "euclidean":
+            raise UnsupportedEstimatorError(
+                f"NearestCentroid(metric={estimator.metric!r}): its centroids are medians: "
+                "they have no influence function here. Use metric='euclidean'."
+            )
+        if estimator.shrink_threshold:
+            raise UnsupportedEstimatorError(
+                f"NearestCentroid(shrink_threshold={estimator.shrink_threshold!r}): the "
+                "threshold puts kinks into the centroids. Use shrink_threshold=None, or "
+                "LinearDiscriminantAnalysis with shrinkage."
+            )
 
     @staticmethod
     def sizes(K, d):

@@ -96,8 +96,8 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
 
     def formulate(self, y, sample_weight):
         self.check_arrays()
-        self.estimator._check_moments()
         model = self.estimator._moments(self.estimator)
+        model.check_supported(self.estimator)
         target = ClassCodes(np.asarray(self.estimator.classes_))
         return MomentFormulation(model, target, self.parameters.layout(self.estimator))
 

@@ -12,7 +12,7 @@ influence.py, convergence.py, removal.py, reweighting.py, metrics.py, updates.py
 diagnostics.py  the public methods' results, one file for each chapter
 """
 
-from skinfluence.problem.base import ProblemBase
+from skinfluence.problem.base import ProblemBase, parent_class
 from skinfluence.problem.convergence import ConvergenceAnswers
 from skinfluence.problem.diagnostics import DiagnosticsAnswers
 from skinfluence.problem.fitted import FittedObjective, State
@@ -26,7 +26,15 @@ from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.problem.samples import ON_DEVICES, no_devices
 from skinfluence.problem.updates import UpdateAnswers
 
-__all__ = ["ON_DEVICES", "TOL", "FittedObjective", "Problem", "State", "no_devices"]
+__all__ = [
+    "ON_DEVICES",
+    "TOL",
+    "FittedObjective",
+    "Problem",
+    "State",
+    "no_devices",
+    "parent_class",
+]
 
 
 class Problem(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,7 +27,16 @@ from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.samples import SampleChecks
 from skinfluence.solvers import get_solver
 
-__all__ = ["ProblemBase"]
+__all__ = ["ProblemBase", "parent_class"]
+
+
+def parent_class(cls):
+    """Return the scikit-learn class to which a class adds influence."""
+    return next(
+        parent
+        for parent in cls.__mro__
+        if issubclass(parent, BaseEstimator) and not hasattr(parent, "influence_loss")
+    )
 
 
 class ProblemBase(SampleChecks, Doubts):
@@ -275,7 +284,7 @@ class ProblemBase(SampleChecks, Doubts):
     @property
     def parent_class(self):
         """The scikit-learn class to whose `fit` the estimator adds influence."""
-        return type(self.estimator)._parent_class()
+        return parent_class(type(self.estimator))
 
     def settle(self, objective, theta):
         """Return (objective, theta) at the optimum in all parameters.

@@ -74,7 +74,7 @@ class Metric:
         pooled = problem.pooled(raw)
         if not self.own_score:
             return self._named(self.scorer(pooled, self.X, self.y, **self.metadata))
-        score = problem.estimator._score_pooled(pooled, self.X, self.y, **self.metadata)
+        score = problem.own_score(pooled, self.X, self.y, self.metadata)
         return self._named(score)
 
     def table(self, n_models):

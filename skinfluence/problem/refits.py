@@ -242,11 +242,11 @@ class RefitAnswers:
 
         Class weights are those of another formulation, or as fitted.
         """
-        estimator = self.estimator
-        params = estimator._chosen_params() | estimator._tight_params(self.fitted.params)
+        chosen, plain = self.fitted.params, self.estimator._plain
+        params = (chosen if plain is None else {}) | self.estimator._tight_params(chosen)
         if formulation is not None and "class_weight" in params:
             params["class_weight"] = formulation.frozen_class_weight()
-        return (estimator._plain or self.parent_class)(**params)
+        return (plain or self.parent_class)(**params)
 
     def refitted_theta(self, objective):
         """Return the parameters (K, D) from scikit-learn's own refit on an objective."""

@@ -325,7 +325,7 @@ class RemovalAnswers(LazyRemoval):
         y = self.training_target
         try:
             if scoring is None:
-                return float(self.estimator._score_pooled(pooled, X, y, **metadata))
+                return float(self.own_score(pooled, X, y, metadata))
             scorer = check_scoring(pooled, scoring=scoring)
             return float(scorer(pooled, X, y, **metadata))
         except ValueError as error:
@@ -352,6 +352,10 @@ class RemovalAnswers(LazyRemoval):
     def pooled(self, raw):
         """Return an estimator that returns these raw predictions."""
         return pooled_predictions(self, raw)
+
+    def own_score(self, pooled, X, y, metadata):
+        """Return the estimator's own score for `pooled` predictions."""
+        return self.responses.score(pooled, X, y, self.fitted.params, **metadata)
 
     def check_bounded(self, objective):
         """Raise if the objective is not strongly convex in feature coefficients."""

@@ -142,7 +142,7 @@ class ReweightAnswers:
 
     def check_reweightable(self):
         """Raise if something that the fit chose moves with the weights and is not known."""
-        reason = self.estimator._weights_move(self.fitted.params)
+        reason = self.parameters.weights_move(self.estimator, self.fitted.params)
         if reason is not None:
             raise UnsupportedEstimatorError(reason)
 

@@ -53,22 +53,29 @@ class CholeskyFactor(Factor):
     ----------
     point : Point
         The point whose Hessian is factorised.
+    hessian_blocks : callable or None, default=None
+        ``hessian_blocks(shift)`` returns one block for each output, in place of those from
+        `Point.hessian_blocks`.
     """
 
-    def __init__(self, point):
+    def __init__(self, point, hessian_blocks=None):
         super().__init__(point)
         objective = point.objective
-        self.coupled = self._is_coupled()
+        self.coupled = objective.coupled and hessian_blocks is None
+        hessian_blocks = hessian_blocks or point.hessian_blocks
         self.shift = None
         free_intercept = objective.free[:, -1].all() and not objective.penalty[:, -1].any()
         if objective.design.fit_intercept and free_intercept:
             # With the mean that weights rows by their curvature, the intercept decouples.
             self.shift = point.centre()
         self.blocks = []
-        for outputs, block in self._hessian_blocks(self.shift):
+        for outputs, block in hessian_blocks(self.shift):
             if self.coupled:
                 pin(block, objective.gauge, len(outputs))
-            scale, factor, rcond = self._factorise(block, outputs)
+            factorised = _factorise(block)
+            if factorised is None:
+                raise self._singular(outputs, hessian_blocks(None))
+            scale, factor, rcond = factorised
             self.blocks.append((outputs, scale, factor))
             self.rcond = min(self.rcond, rcond)
         if self.rcond < DOUBTFUL:
@@ -136,31 +143,9 @@ class CholeskyFactor(Factor):
         plain.shift = None
         return plain.solve(np.eye(K * D).reshape(K * D, K, D)).reshape(K, D, K, D)
 
-    def _is_coupled(self):
-        """Return whether outputs share one Hessian block."""
-        return self.point.objective.coupled
-
-    def _hessian_blocks(self, shift):
-        """Return the blocks to factorise, see `Point.hessian_blocks`."""
-        return self.point.hessian_blocks(shift)
-
-    def _factorise(self, block, outputs):
-        """Return (scale, lower factor, reciprocal condition number) for a block."""
-        diagonal = block.diagonal().copy()
-        if not np.all(diagonal > 0) or not np.all(np.isfinite(diagonal)):
-            raise self._singular(outputs)
-        scale = 1.0 / np.sqrt(diagonal)
-        block *= scale[:, None]
-        block *= scale
-        factor, rcond = triangular.factorise(block)
-        if rcond < _SINGULAR:
-            raise self._singular(outputs)
-        return scale, factor, rcond
-
-    def _singular(self, outputs):
-        """Return the error for a singular block, with its null direction."""
+    def _singular(self, outputs, blocks):
+        """Return the error for one of the Hessian's blocks, with its null direction."""
         objective = self.point.objective
-        blocks = self._hessian_blocks(None)
         block = next(b for o, b in blocks if np.array_equal(o, outputs))
         block = np.triu(block) + np.triu(block, 1).T
         if self.coupled:
@@ -205,6 +190,18 @@ class CholeskyFactor(Factor):
         """Apply T^-1 to parameters in place: intercept minus mu' coefficients."""
         if self.shift is not None:
             V[..., -1] -= np.einsum("mkd,d->mk", V[..., :-1], self.shift)
+
+
+def _factorise(block):
+    """Return (scale, lower factor, reciprocal condition number), None if block is singular."""
+    diagonal = block.diagonal().copy()
+    if not np.all(diagonal > 0) or not np.all(np.isfinite(diagonal)):
+        return None
+    scale = 1.0 / np.sqrt(diagonal)
+    block *= scale[:, None]
+    block *= scale
+    factor, rcond = triangular.factorise(block)
+    return None if rcond < _SINGULAR else (scale, factor, rcond)
 
 
 def _flattest(block):

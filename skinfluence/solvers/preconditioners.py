@@ -8,6 +8,7 @@ Each is a solver whose factor is cheaper than that of H. Results with it alone a
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -96,43 +97,27 @@ class BlockDiagonalSolver(HessianSolver):
     needs_convex: ClassVar[bool] = True
 
     def factorise(self, point):
-        return BlockDiagonalFactor(point, self.sketch)
+        n_drawn = np.inf if self.sketch is None else self.sketch * point.theta.shape[1]
+        return CholeskyFactor(point, partial(_diagonal_blocks, point, n_drawn))
 
 
-class BlockDiagonalFactor(CholeskyFactor):
-    """Triangular factors of the Hessian's diagonal blocks, one for each output.
+def _diagonal_blocks(point, n_drawn, shift):
+    """Yield each output's diagonal block of the Hessian, as `Point.hessian_blocks` does."""
+    objective, curvature = point.objective, point.curvature_diagonal()
+    for k, penalty in enumerate(objective.penalty):
+        block = _sketched_gram(objective.design, curvature[:, k], n_drawn, shift)
+        block[np.diag_indices_from(block)] += penalty
+        yield np.array([k]), freeze_hessian(block, objective.free[k])
 
-    Parameters
-    ----------
-    point : Point
-        The point whose Hessian has these blocks.
-    sketch : float or None, default=None
-        Rows drawn for each block, as a multiple of D; None for all rows.
-    """
 
-    def __init__(self, point, sketch=None):
-        self.n_drawn = np.inf if sketch is None else sketch * point.theta.shape[1]
-        super().__init__(point)
-
-    def _is_coupled(self):
-        return False
-
-    def _hessian_blocks(self, shift):
-        objective = self.point.objective
-        curvature = self.point.curvature_diagonal()
-        for k, penalty in enumerate(objective.penalty):
-            block = self._gram(curvature[:, k], shift)
-            block[np.diag_indices_from(block)] += penalty
-            yield np.array([k]), freeze_hessian(block, objective.free[k])
-
-    def _gram(self, weights, shift):
-        """Return the Gram matrix with row weights (n,), from all rows or from a sketch."""
-        design, total = self.point.objective.design, weights.sum()
-        if self.n_drawn >= np.count_nonzero(weights) or not total > 0:
-            return design.gram(weights[:, None], shift)[0]
-        chance = np.minimum(1.0, self.n_drawn / total * weights)
-        rows = np.flatnonzero(np.random.default_rng(0).random(len(weights)) < chance)
-        return design.take(rows).gram((weights[rows] / chance[rows])[:, None], shift)[0]
+def _sketched_gram(design, weights, n_drawn, shift):
+    """Return the Gram matrix with row weights (n,), from all rows or about n_drawn of them."""
+    total = weights.sum()
+    if n_drawn >= np.count_nonzero(weights) or not total > 0:
+        return design.gram(weights[:, None], shift)[0]
+    chance = np.minimum(1.0, n_drawn / total * weights)
+    rows = np.flatnonzero(np.random.default_rng(0).random(len(weights)) < chance)
+    return design.take(rows).gram((weights[rows] / chance[rows])[:, None], shift)[0]
 
 
 def select_preconditioner(point):

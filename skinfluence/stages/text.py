@@ -46,6 +46,13 @@ class _Terms(NamedTuple):
     size: np.ndarray
 
 
+def _counts(transformer, X):
+    """Return the counts for some rows, as a csr array."""
+    if isinstance(transformer, CountVectorizer):  # TfidfVectorizer inherits from it
+        return sparse.csr_array(CountVectorizer.transform(transformer, X), dtype=float)
+    return sparse.csr_array(numbers(X))
+
+
 class TfidfTransformerStage(Stage):
     """TfidfTransformer: t_j = u_j / |u|, u_j = f(x_j) idf_j, with f(x) = x or 1 + log(x).
 
@@ -61,14 +68,10 @@ class TfidfTransformerStage(Stage):
     All computations are on stored entries.
     """
 
-    def _counts(self, X):
-        """Return the counts for some rows, as a csr array."""
-        return sparse.csr_array(numbers(X))
-
     @cached_property
     def _training(self):
         """The `_Terms` for the training rows."""
-        return self._terms(self._counts(self.X))
+        return self._terms(self.X)
 
     @cached_property
     def _pattern(self):
@@ -83,8 +86,9 @@ class TfidfTransformerStage(Stage):
         df = np.bincount(counts.indices, minlength=counts.shape[1])
         return 1.0 / np.maximum(df + float(self.transformer.smooth_idf), 1.0)
 
-    def _terms(self, counts):
-        """Return the `_Terms` for some counts."""
+    def _terms(self, X):
+        """Return the `_Terms` for some rows."""
+        counts = _counts(self.transformer, X)
         rows = entry_rows(counts)
         frequency = counts.data
         if self.transformer.sublinear_tf:
@@ -130,13 +134,13 @@ class TfidfTransformerStage(Stage):
         return pulled if sparse.issparse(self.X) else pulled.toarray()
 
     def pull_statistics(self, X, B):
-        return self._pull_to_idf(self._terms(self._counts(X)), B)
+        return self._pull_to_idf(self._terms(X), B)
 
     def pull_training_statistics(self, B):
         return self._pull_to_idf(self._training, B)
 
     def pull_input(self, X, B):
-        return self._pull_to_counts(self._terms(self._counts(X)), B)
+        return self._pull_to_counts(self._terms(X), B)
 
     def pull_training_input(self, B):
         return self._pull_to_counts(self._training, B)
@@ -183,10 +187,6 @@ class TfidfVectorizerStage(TfidfTransformerStage):
     """TfidfVectorizer: word counts, then TfidfTransformer."""
 
     takes_numbers = False
-
-    def _counts(self, X):
-        # TfidfVectorizer inherits from CountVectorizer, whose transform returns the counts.
-        return sparse.csr_array(CountVectorizer.transform(self.transformer, X), dtype=float)
 
     def pull_input(self, X, B):
         return None

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence._compat import fitted_gamma, write_libsvm
 from skinfluence.checks import check_number
 from skinfluence.losses import EpsilonInsensitiveLoss, HingeLoss
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.objective import Formulation
 from skinfluence.parameters import DualCoefficients
 from skinfluence.responses import PairResponses
@@ -126,13 +126,13 @@ class _LibsvmMixin(InfluenceEstimatorMixin):
     #: Rows with positive weight at `fit`, because libsvm ignores all others.
     _counted_rows = None
 
-    def _problem(self, method=None):
-        return gamma_problem(self, method)
-
     def _frozen(self):
         """Return constructor parameters that a refit gets as fixed numbers."""
         gamma = self._fitted_kernel.params.get("gamma")
         return {} if gamma is None else {"gamma": gamma}
+
+
+get_problem.register(_LibsvmMixin, gamma_problem)
 
 
 class SVC(_LibsvmMixin, svm.SVC):
@@ -215,7 +215,7 @@ class SVC(_LibsvmMixin, svm.SVC):
         """
         check_is_fitted(self)
         check_number("temperature", temperature, "a positive number", least=0)
-        problem, kernel = self._problem(), self._fitted_kernel
+        problem, kernel = get_problem(self), self._fitted_kernel
         params = problem.fitted.params
         smooth = SmoothHingeSVC(
             C=params["C"], temperature=temperature, kernel=kernel.metric, **kernel.params
@@ -226,7 +226,7 @@ class SVC(_LibsvmMixin, svm.SVC):
         return one_vs_one_classification(self, HingeLoss(), y, self.shape_fit_[0])
 
     def _tight_params(self, params):
-        form = self._problem().fitted.formulation
+        form = get_problem(self).fitted.formulation
         return _TIGHT | self._frozen() | {"class_weight": form.frozen_class_weight()}
 
 

@@ -21,7 +21,7 @@ from skinfluence.losses import (
     SquaredEpsilonInsensitiveLoss,
     SquaredHingeLoss,
 )
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.objective import Formulation
 from skinfluence.svm.shared import (
     linear_classification,
@@ -120,8 +120,8 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         """
         check_is_fitted(self)
         check_number("temperature", temperature, "a positive number", least=0)
-        problem = self._problem().fitted
-        if not isinstance(self._problem().formulation.loss, HingeLoss):
+        problem = get_problem(self).fitted
+        if not isinstance(get_problem(self).formulation.loss, HingeLoss):
             raise UnsupportedEstimatorError(
                 f"LinearSVC(loss={problem.params['loss']!r}) already has influence methods, "
                 "so smooth() does not apply: call its methods, or fit with loss='hinge'."
@@ -146,7 +146,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         return linear_classification(self, loss, y, sample_weight)
 
     def _tight_params(self, params):
-        form = self._problem().fitted.formulation
+        form = get_problem(self).fitted.formulation
         return _TIGHT | {"class_weight": form.frozen_class_weight()}
 
 

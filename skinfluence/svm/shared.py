@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from skinfluence.kernels import Kernel
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import SmoothHingeLoss
+from skinfluence.methods import get_problem
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels, balanced_by
 
@@ -63,7 +64,7 @@ def smoothed(estimator, smooth, temperature):
     temperature : float
         Width of the smooth hinge.
     """
-    problem = estimator._problem()
+    problem = get_problem(estimator)
     formulation = replace(problem.formulation, loss=SmoothHingeLoss(temperature))
     weight = "balanced" if formulation.balanced_by else formulation.frozen_class_weight()
     smooth.set_params(class_weight=weight)
@@ -77,7 +78,7 @@ def smoothed(estimator, smooth, temperature):
     for name in copied:
         if hasattr(estimator, name):
             setattr(smooth, name, getattr(estimator, name))
-    smooth._problem().fitted = replace(
+    get_problem(smooth).fitted = replace(
         problem.fitted,
         formulation=formulation,
         objective=objective,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skinfluence.losses import SmoothHingeLoss
-from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.parameters import DualCoefficients
 from skinfluence.responses import PairResponses
 from skinfluence.svm.shared import one_vs_one_classification
@@ -88,7 +88,7 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, SmoothHingeLinearModel):
         return self._formulation(None, y, sample_weight)
 
     def _tight_params(self, params):
-        form = self._problem().fitted.formulation
+        form = get_problem(self).fitted.formulation
         return _TIGHT | {"class_weight": form.frozen_class_weight()}
 
 
@@ -102,6 +102,15 @@ class _SmoothCoefficients(DualCoefficients):
 
     def kernel(self, model, X):
         return model._fitted_kernel
+
+    def weights_move(self, model, params):
+        if params["gamma"] != "scale" or "gamma" not in model._fitted_kernel.params:
+            return None
+        gamma = model._fitted_kernel.params["gamma"]
+        return (
+            "gamma='scale' of SmoothHingeSVC depends on the sample weights, and the kernel "
+            f"with it: fit with gamma={gamma:.6g}, its present value."
+        )
 
     def problems(self, model):
         return len(model.dual_coef_), True
@@ -204,23 +213,14 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, SmoothHingeKernelModel):
     _responses = PairResponses()
     _fitted_kernel = None
 
-    def _problem(self, method=None):
-        return gamma_problem(self, method)
-
     def _formulate(self, y, sample_weight):
         loss = SmoothHingeLoss(self.temperature)
         return one_vs_one_classification(self, loss, y, self.dual_coef_.shape[1])
 
-    def _weights_move(self, params):
-        if params["gamma"] != "scale" or "gamma" not in self._fitted_kernel.params:
-            return None
-        gamma = self._fitted_kernel.params["gamma"]
-        return (
-            "gamma='scale' of SmoothHingeSVC depends on the sample weights, and the kernel "
-            f"with it: fit with gamma={gamma:.6g}, its present value."
-        )
-
     def _tight_params(self, params):
-        kernel, form = self._fitted_kernel, self._problem().fitted.formulation
+        kernel, form = self._fitted_kernel, get_problem(self).fitted.formulation
         frozen = {"class_weight": form.frozen_class_weight()}
         return _TIGHT | frozen | kernel.params
+
+
+get_problem.register(SmoothHingeSVC, gamma_problem)

@@ -6,7 +6,6 @@ others: the estimator that a refit fits.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Self
@@ -37,58 +36,45 @@ from skinfluence.svm.shared import (
 __all__ = ["SmoothHingeKernelModel", "SmoothHingeLinearModel"]
 
 
-class SmoothHingeModel(BaseEstimator, ABC):
-    """Base class with the `fit` method of smooth hinge models, without influence methods."""
-
-    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        self._check_params()
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype="numeric")
-        check_classification_targets(y)
-        weight = check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-        self.classes_ = np.unique(y)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "A classifier needs samples of at least 2 classes, but y holds only one "
-                f"class: {self.classes_.tolist()[0]!r}."
-            )
-        design = self._training_design(X, weight)
-        formulation = self._formulation(design, y, weight)
-        objective = Objective(formulation, design, formulation.target.encode(y), weight)
-        optimum = anneal(objective, self.tol, self.max_iter)
-        self.n_iter_ = optimum.n_iter
-        self._set_fitted(optimum.theta, formulation.layout, X)
-        if not optimum.converged:
-            warn(
-                f"{type(self).__name__} stopped after {optimum.n_iter} Newton steps at a "
-                f"Newton decrement of {optimum.decrement:.3g}. Raise max_iter, scale the "
-                "features, or choose a higher temperature.",
-                ConvergenceWarning,
-            )
-        return self
-
-    @abstractmethod
-    def _training_design(self, X, sample_weight):
-        """Return the design for validated training rows."""
-
-    @abstractmethod
-    def _formulation(self, design, y, sample_weight):
-        """Return the formulation of the objective."""
-
-    @abstractmethod
-    def _set_fitted(self, theta, layout, X):
-        """Store the parameters in fitted attributes."""
-
-    def _check_params(self):
-        for name in ("C", "temperature", "tol"):
-            check_number(name, getattr(self, name), "a positive number", least=0)
-        check_count("max_iter", self.max_iter)
+class SmoothHingeModel(BaseEstimator):
+    """Base class of smooth hinge models, without influence methods."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def check_fit(model, X, y, sample_weight):
+    """Check a model's parameters and training data; return (X, y, sample_weight)."""
+    for name in ("C", "temperature", "tol"):
+        check_number(name, getattr(model, name), "a positive number", least=0)
+    check_count("max_iter", model.max_iter)
+    X, y = validate_data(model, X, y, accept_sparse="csr", dtype="numeric")
+    check_classification_targets(y)
+    weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    model.classes_ = np.unique(y)
+    if len(model.classes_) < 2:
+        raise ValueError(
+            "A classifier needs samples of at least 2 classes, but y holds only one "
+            f"class: {model.classes_.tolist()[0]!r}."
+        )
+    return X, y, weight
+
+
+def minimise(model, formulation, design, y, sample_weight):
+    """Return the parameters (K, D) that minimise an objective, and set `n_iter_`."""
+    objective = Objective(formulation, design, formulation.target.encode(y), sample_weight)
+    optimum = anneal(objective, model.tol, model.max_iter)
+    model.n_iter_ = optimum.n_iter
+    if not optimum.converged:
+        warn(
+            f"{type(model).__name__} stopped after {optimum.n_iter} Newton steps at a "
+            f"Newton decrement of {optimum.decrement:.3g}. Raise max_iter, scale the "
+            "features, or choose a higher temperature.",
+            ConvergenceWarning,
+        )
+    return optimum.theta
 
 
 class SmoothHingeLinearModel(LinearClassifierMixin, SmoothHingeModel):
@@ -113,23 +99,15 @@ class SmoothHingeLinearModel(LinearClassifierMixin, SmoothHingeModel):
         self.tol = tol
         self.max_iter = max_iter
 
-    def _check_params(self):
-        super()._check_params()
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         check_number("intercept_scaling", self.intercept_scaling, "a positive number", least=0)
-
-    def _training_design(self, X, sample_weight):
-        return make_design(X, self.fit_intercept)
-
-    def _formulation(self, design, y, sample_weight):
-        loss = SmoothHingeLoss(self.temperature)
-        return linear_classification(self, loss, y, sample_weight)
-
-    def _set_fitted(self, theta, layout, X):
-        d = layout.n_features
+        X, y, weight = check_fit(self, X, y, sample_weight)
+        form = linear_classification(self, SmoothHingeLoss(self.temperature), y, weight)
+        theta = minimise(self, form, make_design(X, self.fit_intercept), y, weight)
+        d = X.shape[1]
         self.coef_ = theta[:, :d].copy()
-        self.intercept_ = np.zeros(layout.n_outputs)
-        if layout.fit_intercept:
-            self.intercept_ = theta[:, d].copy()
+        self.intercept_ = theta[:, d].copy() if self.fit_intercept else np.zeros(len(theta))
+        return self
 
 
 class SmoothHingeKernelModel(ClassifierMixin, SmoothHingeModel):
@@ -159,6 +137,31 @@ class SmoothHingeKernelModel(ClassifierMixin, SmoothHingeModel):
         self.class_weight = class_weight
         self.tol = tol
         self.max_iter = max_iter
+
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        if not (self.kernel == "precomputed" or callable(self.kernel)):
+            expected = "an integer, 0 or larger"
+            check_number(
+                "degree", self.degree, expected, kind=Integral, least=0, closed="left"
+            )
+            if not isinstance(self.gamma, str):
+                check_number("gamma", self.gamma, "a positive number", least=0, closed="left")
+        X, y, weight = check_fit(self, X, y, sample_weight)
+        self._fitted_kernel = resolve_kernel(self, X, weight)
+        if self._fitted_kernel.is_precomputed and X.shape[0] != X.shape[1]:
+            raise ValueError(
+                f"X has shape {X.shape}, but with kernel='precomputed' it must be the square "
+                "matrix of K between the training samples."
+            )
+        self._fitted_basis = Basis(self._fitted_kernel, X)
+        design = KernelDesign(self._fitted_basis, True)
+        loss = SmoothHingeLoss(self.temperature)
+        form = one_vs_one_classification(self, loss, y, design.n_rows)
+        theta = minimise(self, form, design, y, weight)
+        self.dual_coef_ = theta[:, :-1].copy()
+        self.intercept_ = theta[:, -1].copy()
+        self.X_fit_ = X
+        return self
 
     def decision_function(self, X: MatrixLike) -> Floats:
         """Return the decision values of samples.
@@ -217,34 +220,6 @@ class SmoothHingeKernelModel(ClassifierMixin, SmoothHingeModel):
         decision = self.decision_function(X)
         code = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
         return self.classes_[code]
-
-    def _check_params(self):
-        super()._check_params()
-        if self.kernel == "precomputed" or callable(self.kernel):
-            return
-        expected = "an integer, 0 or larger"
-        check_number("degree", self.degree, expected, kind=Integral, least=0, closed="left")
-        if not isinstance(self.gamma, str):
-            check_number("gamma", self.gamma, "a positive number", least=0, closed="left")
-
-    def _training_design(self, X, sample_weight):
-        self._fitted_kernel = resolve_kernel(self, X, sample_weight)
-        if self._fitted_kernel.is_precomputed and X.shape[0] != X.shape[1]:
-            raise ValueError(
-                f"X has shape {X.shape}, but with kernel='precomputed' it must be the square "
-                "matrix of K between the training samples."
-            )
-        self._fitted_basis = Basis(self._fitted_kernel, X)
-        return KernelDesign(self._fitted_basis, True)
-
-    def _formulation(self, design, y, sample_weight):
-        loss = SmoothHingeLoss(self.temperature)
-        return one_vs_one_classification(self, loss, y, design.n_rows)
-
-    def _set_fitted(self, theta, layout, X):
-        self.dual_coef_ = theta[:, :-1].copy()
-        self.intercept_ = theta[:, -1].copy()
-        self.X_fit_ = X
 
     def __getstate__(self):
         state = super().__getstate__().copy()

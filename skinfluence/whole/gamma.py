@@ -105,7 +105,7 @@ class GammaProblem(  # type: ignore[misc]
         objective, theta = self.parameters.take_rows(moved, theta, kept)
         fresh = self.of(copy.copy(self.estimator))
         vars(fresh.estimator).pop("feature_names_in_", None)
-        fresh.estimator._fitted_kernel = kernel
+        self.parameters.keep_kernel(fresh.estimator, kernel)
         fresh.replace_objective(objective, theta)
         return fresh
 
@@ -188,7 +188,7 @@ def is_of_whole_fit(method):
     return any(hasattr(chapter, method) for chapter in chapters)
 
 
-def gamma_problem(estimator, method):
+def gamma_problem(estimator, method=None):
     """Return a kernel estimator's problem for a method."""
     problem = Problem(estimator)
     moves = method is not None and is_of_whole_fit(method) and problem.gamma_moves

@@ -3,11 +3,13 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
+from skinfluence.methods import get_problem
 from skinfluence.moments import MomentMixin, MomentQuery
 from skinfluence.steps import innermost
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.inputs import Behind
 from skinfluence.whole.moments import MomentSweep
+from skinfluence.whole.problem import whole_problem
 from skinfluence.whole.sweep import Sample, make_sweep
 
 __all__ = ["make_member"]
@@ -38,11 +40,11 @@ class Member:
     def __init__(self, model, inputs, hessian_solver):
         self.is_pipeline = innermost(model) is not model
         if self.is_pipeline:
-            self.problem = whole = model._whole()
+            self.problem = whole = whole_problem(model)
             whole.learns("influence_loss")  # raises if the last step was changed by itself
             self.chain = Behind(whole.chain, whole.data.X, inputs)
         else:
-            self.problem, self.chain = model._problem(), inputs
+            self.problem, self.chain = get_problem(model), inputs
         self.sweep = self.make_sweep(hessian_solver)
 
     # ---------------------------------------------------------------- for the sweep

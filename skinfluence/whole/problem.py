@@ -1,7 +1,7 @@
 """Problems for a fitted pipeline: its last step alone, or the whole fit."""
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, singledispatch
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -14,6 +14,7 @@ from skinfluence.exceptions import (
 )
 from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
+from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
@@ -46,6 +47,7 @@ __all__ = [
     "PipelineProblem",
     "WholeProblem",
     "give_data",
+    "make_whole_problem",
     "pipeline_problem",
     "training_data",
     "whole_problem",
@@ -364,12 +366,21 @@ _OF_PIPELINES = {
 
 def pipeline_problem(pipe):
     """Return the problem of a pipeline's last step."""
-    return _OF_PIPELINES[type(innermost(pipe)._problem())][0](pipe)
+    return _OF_PIPELINES[type(get_problem(innermost(pipe)))][0](pipe)
 
 
 def whole_problem(pipe):
-    """Return the problem for a pipeline's whole fit."""
-    return _OF_PIPELINES[type(innermost(pipe)._problem())][1](pipe)
+    """Return the problem for a pipeline's whole fit, kept as long as nothing changes."""
+    whole = vars(pipe).get("_whole_problem")
+    if whole is None or not whole.is_current():
+        whole = vars(pipe)["_whole_problem"] = make_whole_problem(innermost(pipe), pipe)
+    return whole
+
+
+@singledispatch
+def make_whole_problem(final, pipe):
+    """Return a new problem for a whole fit; it depends on the pipeline's last step."""
+    return _OF_PIPELINES[type(get_problem(final))][1](pipe)
 
 
 def give_data(pipe, data):
@@ -380,7 +391,7 @@ def give_data(pipe, data):
         last = pipe.steps[-1][1]
         if data is None:
             vars(pipe).pop("training_data_", None)
-        elif hasattr(pipe, "_problem"):  # from this package
+        elif isinstance(pipe, InfluenceMethods):
             pipe.training_data_ = data
         if data is not None and isinstance(last, Pipeline):
             data = data.behind(pipe)

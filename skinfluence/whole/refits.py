@@ -135,7 +135,7 @@ class FirstOrder:
     def score(self, X, y, **metadata):
         """Return the pipeline's own score."""
         pooled = self.problem.pooled(self.raw(X))
-        return self.problem.estimator._score_pooled(pooled, X, y, **metadata)
+        return self.problem.own_score(pooled, X, y, metadata)
 
     def sample_loss(self, X, y):
         """Return losses for samples, (m,)."""
