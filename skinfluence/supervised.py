@@ -14,7 +14,7 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 
 from skinfluence.exceptions import warn
-from skinfluence.stages.parts import parts_of
+from skinfluence.stages.registry import parts_of
 
 __all__ = ["cross_fitted", "learned_from_y", "names_of_learners", "warn_of_leaks"]
 

@@ -121,11 +121,11 @@ class ChainProblem(MultiOutputProblem):
         Parameters
         ----------
         k, method, moved
-            The member's position, the response, and as in `tangent`.
+            The member's position, its response, and the part of its features that `tangent` gets.
         X, before : array-like of shape (q, d) and ndarray of shape (q, k)
             The member's features.
         fed : list of ndarray of shape (q, N)
-            The derivatives of the latter.
+            Derivatives of the preceding responses.
         """
         total = positive_moved(moved(k, method, beside(X, before)))
         for j, step in enumerate(fed):

@@ -188,7 +188,7 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
     Parameters, attributes and `fit` are the same as in
     :class:`sklearn.linear_model.RidgeClassifierCV`. The objective is that of
     `RidgeClassifier` at ``alpha_``, which is frozen. Influence and removal describe the model
-    with this alpha. An indicator matrix y works as there.
+    with this alpha. y may be an indicator matrix, as in `RidgeClassifier`.
 
     Examples
     --------

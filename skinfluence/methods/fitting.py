@@ -180,7 +180,7 @@ class InfluenceEstimatorMixin(InfluenceMethods):
 
 
 class UnweightedMixin(InfluenceEstimatorMixin):
-    """The same for a scikit-learn class whose `fit` takes no sample weights."""
+    """All chapters for an estimator whose `fit` takes no sample weights."""
 
     def fit(self, X: MatrixLike, y: ArrayLike) -> Self:  # type: ignore[override]
         """Fit the model as scikit-learn does, and store the training data.

@@ -1,4 +1,4 @@
-"""Cholesky factors of arrays of other libraries, as `solvers.triangular` has them."""
+"""Cholesky factors of arrays of other libraries, as `solvers.cholesky` needs them."""
 
 from importlib import import_module
 

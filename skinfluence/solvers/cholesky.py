@@ -4,7 +4,8 @@ Two measures keep the results accurate for unscaled features. If a free intercep
 shift, H is formed from features minus their means: with T = [[I, 0], [mu', 1]],
 x~ = T'(x - mu, 1), so H = T' H_c T and H^-1 = T^-1 H_c^-1 T^-T with a far better conditioned
 H_c. Then H_c is scaled to unit diagonal, so its condition number depends on the problem and
-not on the units of the features.
+not on the units of the features. LAPACK factorises in place; arrays on devices are factorised
+by their own library.
 """
 
 import copy
@@ -13,13 +14,13 @@ from functools import cached_property
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import blas, lapack
 
 from skinfluence import namespaces
-from skinfluence.blocks import memory_budget
+from skinfluence.blocks import batches, memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.objective import Point
 from skinfluence.objective.hessian import pin
-from skinfluence.solvers import triangular
 from skinfluence.solvers.base import (
     DOUBTFUL,
     Factor,
@@ -98,7 +99,7 @@ class CholeskyFactor(Factor):
         for outputs, scale, factor in self.blocks:
             flat = self._flat(out, outputs)
             flat *= scale
-            solved = triangular.solve(factor, flat.T)
+            solved = _solve(factor, flat.T)
             solved *= scale[:, None]
             self._put(out, outputs, solved.T)
         self._from_shifted(out)
@@ -113,7 +114,7 @@ class CholeskyFactor(Factor):
         for outputs, scale, factor in self.blocks:
             flat = self._flat(V, outputs)
             flat *= scale
-            half = triangular.half_solve(factor, flat.T)
+            half = _half_solve(factor, flat.T)
             squares = np.einsum("pm,pm->m", half, half)
             total += squares.reshape(V.shape[0], -1).sum(axis=1)
         return total
@@ -200,7 +201,7 @@ def _factorise(block):
     scale = 1.0 / np.sqrt(diagonal)
     block *= scale[:, None]
     block *= scale
-    factor, rcond = triangular.factorise(block)
+    factor, rcond = _triangular(block)
     return None if rcond < _SINGULAR else (scale, factor, rcond)
 
 
@@ -208,3 +209,55 @@ def _flattest(block):
     """Return the eigenvector for the smallest eigenvalue of a symmetric matrix."""
     _, vectors = linalg.eigh(namespaces.to_host(block), subset_by_index=[0, 0])
     return vectors[:, 0]
+
+
+def _triangular(block):
+    """Return the lower factor of a symmetric array and its reciprocal condition number.
+
+    Parameters
+    ----------
+    block : ndarray of shape (p, p)
+        C-ordered, with unit diagonal; overwritten. Only its upper triangle is read.
+
+    Returns
+    -------
+    factor : ndarray of shape (p, p) or None
+        L with block = L L'; None if there is none. Entries above the diagonal are undefined.
+    rcond : float
+        Reciprocal condition number in the 1-norm, roughly.
+    """
+    if namespaces.is_device(block):
+        return namespaces.factorise(block)
+    # LAPACK reads the upper triangle of a C-ordered array as the lower triangle of its
+    # transpose, so the block is factorised in place.
+    norm = _norm_from_upper(block)
+    factor, info = lapack.dpotrf(block.T, lower=1, overwrite_a=1, clean=0)
+    if info != 0:
+        return None, 0.0
+    return factor, lapack.dpocon(factor, norm, uplo="L")[0]
+
+
+def _solve(factor, B):
+    """Return (L L')^-1 B for a factor and B (p, m), which may be overwritten."""
+    if namespaces.is_device(factor):
+        return namespaces.solve(factor, B)
+    return lapack.dpotrs(factor, B, lower=1, overwrite_b=1)[0]
+
+
+def _half_solve(factor, B):
+    """Return L^-1 B for a factor and B (p, m), which may be overwritten."""
+    if namespaces.is_device(factor):
+        return namespaces.half_solve(factor, B)
+    return blas.dtrsm(1.0, factor, B, lower=1, overwrite_b=1)
+
+
+def _norm_from_upper(block):
+    """Return the 1-norm of a symmetric matrix with unit diagonal from its upper triangle."""
+    sums = np.full(len(block), -1.0)
+    for rows in batches(len(block), max(1, 2**19 // (8 * len(block)))):
+        size = np.abs(block[rows, rows.start :])
+        inside = rows.stop - rows.start
+        size[:, :inside] = np.triu(size[:, :inside])
+        sums[rows] += size.sum(axis=1)
+        sums[rows.start :] += size.sum(axis=0)
+    return sums.max()

@@ -25,9 +25,8 @@ from skinfluence.stages import (
 )
 from skinfluence.stages.base import dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
-from skinfluence.stages.parts import parts_of
 
-__all__ = ["STAGES", "learns_from_rows", "make_chain", "make_stage"]
+__all__ = ["STAGES", "learns_from_rows", "make_chain", "make_stage", "parts_of"]
 
 #: Stage class for each transformer class, collected from the modules.
 STAGES = {
@@ -206,3 +205,24 @@ def _join_dense(outputs):
 def _join_sparse(outputs):
     """Join the outputs of parts side by side, as a csr array."""
     return sparse.hstack([sparse.csr_array(output) for output in outputs], format="csr")
+
+
+def parts_of(transformer):
+    """Yield the transformers inside a transformer, or itself if it contains none.
+
+    Frozen transformers, "passthrough" and "drop" are left out.
+    """
+    if transformer is None or isinstance(transformer, str | FrozenEstimator):
+        return
+    if isinstance(transformer, Pipeline):
+        parts = [step for _, step in transformer.steps]
+    elif isinstance(transformer, FeatureUnion):
+        parts = [part for _, part in transformer.transformer_list]
+    elif isinstance(transformer, ColumnTransformer):
+        fitted = getattr(transformer, "transformers_", transformer.transformers)
+        parts = [part for _, part, _ in fitted]
+    else:
+        yield transformer
+        return
+    for part in parts:
+        yield from parts_of(part)

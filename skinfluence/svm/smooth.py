@@ -6,7 +6,7 @@ from skinfluence.losses import SmoothHingeLoss
 from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.parameters import DualCoefficients
 from skinfluence.responses import PairResponses
-from skinfluence.svm.shared import one_vs_one_classification
+from skinfluence.svm.shared import linear_classification, one_vs_one_classification
 from skinfluence.svm.smooth_models import SmoothHingeKernelModel, SmoothHingeLinearModel
 from skinfluence.whole import gamma_problem
 
@@ -85,7 +85,8 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, SmoothHingeLinearModel):
     """
 
     def _formulate(self, y, sample_weight):
-        return self._formulation(None, y, sample_weight)
+        loss = SmoothHingeLoss(self.temperature)
+        return linear_classification(self, loss, y, sample_weight)
 
     def _tight_params(self, params):
         form = get_problem(self).fitted.formulation

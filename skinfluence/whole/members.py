@@ -150,7 +150,7 @@ class Rows:
 
 
 class MomentMember(Member):
-    """The same for a model of means, variances and counts."""
+    """A model of means, variances and counts as a member of a larger fit."""
 
     is_dense = True
 

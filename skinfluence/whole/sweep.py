@@ -367,7 +367,7 @@ class KernelSweep(Sweep):
 
 
 class GammaSweep(KernelSweep):
-    """The same if nothing but gamma depends on the samples."""
+    """The sweep of a kernel model alone, in which only gamma depends on the samples."""
 
     def extra(self, V, samples):
         S = self.point.objective.weight_sum
