@@ -99,7 +99,7 @@ def difference(problem, objective, data):
     if not isinstance(seeds[0], Integral):  # a repetition leaves global random numbers alone
         is_random = _draws(problem.parent_class.__name__, problem.estimator, params)
         seeds = [0, 1] if is_random else [0]
-    thetas = [_fit(problem, data, seed) for seed in seeds]
+    thetas = [_fit(problem, objective, data, seed) for seed in seeds]
     if any(theta is None for theta in thetas):
         return None
     fitted = problem.theta
@@ -109,7 +109,7 @@ def difference(problem, objective, data):
     spread = _distance(objective, *thetas, fitted)
     if found <= _SMALL_SHARE or not found <= _APART * spread:
         return 0.0 if found <= _SPREAD * spread else found
-    thetas += [_fit(problem, data, seed) for seed in range(2, _REPETITIONS)]
+    thetas += [_fit(problem, objective, data, seed) for seed in range(2, _REPETITIONS)]
     others = [theta for theta in thetas if theta is not None]
     usual = [_mean_distance(objective, theta, others, fitted) for theta in others]
     own = _mean_distance(objective, fitted, [fitted, *others], fitted)
@@ -138,7 +138,7 @@ def _draws(name, estimator, params):
     return stochastic or name.startswith("SGD") or name in ("LinearSVC", "LinearSVR")
 
 
-def _fit(problem, data, seed):
+def _fit(problem, objective, data, seed):
     """Return the parameters (K, D) of a repeated fit, None if it fails."""
     params = problem.fitted.params
     again = problem.parent_class(**params)
@@ -152,6 +152,7 @@ def _fit(problem, data, seed):
         try:
             again.fit(X, y, **given)
             layout = problem.layout
+            problem.parameters.remember(again, objective)
             if _runs_longer(again, problem.estimator, params):
                 return np.full(problem.theta.shape, np.inf)
             return layout.from_public(problem.parameters.vector(again, layout))
