@@ -32,6 +32,7 @@ class CalibratedProblem(CompositeProblem):
     """
 
     path = "calibrated_classifiers_"
+    holds = "one of its models, such as calibrated_classifiers_[0].estimator"
 
     @property
     def has_kinks(self):

@@ -56,10 +56,11 @@ def final_estimator(estimator):
             "estimator of skinfluence."
         )
     if isinstance(final, HasProblem) and not isinstance(final, FittedMixin):
+        problem = final._problem_class
         raise TypeError(
-            f"{type(final).__name__} has several models and no vector of parameters of its "
-            "own, which is needed here. Use one of its models, or its own methods, such as "
-            "influence_loss and leave_out_predict."
+            f"{type(final).__name__} {problem.lacks}, which is needed here. Use "
+            f"{problem.holds}, or its own methods, such as influence_loss and "
+            "leave_out_predict."
         )
     if not isinstance(final, FittedMixin):
         listed = unsupported.why(final)

@@ -36,6 +36,7 @@ from skinfluence import (
     from_fitted,
 )
 from skinfluence.fitted import composites
+from skinfluence.functionals import coefficient
 from skinfluence.inspection import (
     ConvergenceDisplay,
     InfluenceDisplay,
@@ -692,6 +693,16 @@ def test_functions_of_parameters_are_refused_by_name():
             call()
     display = InfluenceDisplay.from_estimator(ours, X[[0]], y[[0]])
     assert display.ax_.get_title()
+    X, y = load_diabetes(return_X_y=True)
+    changed = TransformedTargetRegressor(clone(RIDGE), func=np.log, inverse_func=np.exp)
+    with pytest.raises(TypeError, match=r"changes the targets.* Use its model.*, regressor_"):
+        coefficient(from_fitted(changed.fit(X, y), X, y), 0)
+    with pytest.raises(AttributeError) as error:
+        from_fitted(changed, X, y).params_covariance()
+    assert "Ask its model for the changed targets, regressor_" in str(error.value.__cause__)
+    model = from_fitted(changed, X, y).regressor_
+    assert coefficient(model, 0).value(model.params_)
+    assert len(model.params_covariance()) == 11
 
 
 @pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a step"])

@@ -140,8 +140,9 @@ def require(estimator, name):
 
 def why_not_composite(composite, name):
     """Return why an estimator around others lacks a method."""
+    problem = composite._problem_class
     return (
-        f"{type(composite).__name__} has no {name}, because it has several models and no "
-        "vector of parameters of its own. Ask one of the models that it holds, or use "
-        "influence_loss, influence_prediction or the leave_out methods."
+        f"{type(composite).__name__} has no {name}, because it {problem.lacks}. Ask "
+        f"{problem.holds}, or use influence_loss, influence_prediction or the leave_out "
+        "methods."
     )
