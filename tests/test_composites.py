@@ -1237,3 +1237,15 @@ def test_weights_reach_the_steps_of_members_that_request_them(reach):
                 found = from_fitted(plain, X, y, weight).leave_out_predict(method="exact")
             refit = clone(model).fit(X[kept], y[kept], sample_weight=weight[kept])
             np.testing.assert_allclose(found[3], refit.predict(X[[3]])[0], rtol=1e-10)
+
+
+def test_groups_that_take_a_whole_fold_of_calibrators_have_folds_drawn_again():
+    X, y = load_iris(return_X_y=True)
+    plain = CalibratedClassifierCV(SCALED, cv=3)
+    ours = from_fitted(clone(plain).fit(X, y), X, y)
+    found = ours.leave_out_predict(cv=3, response_method="predict_proba")
+    expected = cross_val_predict(plain, X, y, cv=3, method="predict_proba")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    fold = next(iter(StratifiedKFold(3).split(X, y)))[1]
+    with pytest.raises(ValueError, match="left as it was"):
+        ours.remove_samples(fold)
