@@ -1247,5 +1247,15 @@ def test_groups_that_take_a_whole_fold_of_calibrators_have_folds_drawn_again():
     expected = cross_val_predict(plain, X, y, cv=3, method="predict_proba")
     np.testing.assert_allclose(found, expected, atol=1e-6)
     fold = next(iter(StratifiedKFold(3).split(X, y)))[1]
-    with pytest.raises(ValueError, match="left as it was"):
+    with pytest.raises(ValueError, match="left as it is"):
         ours.remove_samples(fold)
+
+
+def test_a_probability_of_zero_is_named_with_the_nan_that_it_gives():
+    X, y = load_iris(return_X_y=True)
+    members = [("a", clone(LOGISTIC))]
+    vote = skinfluence.ensemble.VotingClassifier(members, voting="soft").fit(X, y)
+    far, label = X[[0]] * 1e6, y[[0]]
+    with pytest.warns(InfluenceWarning, match="1 sample.* have probability 0"):
+        assert np.isnan(vote.influence_loss(far, label)).all()
+    assert np.isfinite(vote.influence_prediction(far)).all()
