@@ -42,6 +42,7 @@ __all__ = [
     "WeightedScorer",
     "check_sample_weight",
     "convert_to_numpy",
+    "drawn_from",
     "draws_by_weight",
     "fitted_gamma",
     "has_several_labels",
@@ -89,6 +90,14 @@ def draws_by_weight(bagging):
     Older versions of scikit-learn pass them on to the members.
     """
     return hasattr(bagging, "_sample_weight")
+
+
+def drawn_from(bagging):
+    """Return (n, sample_weight) from which a fitted bagging ensemble drew its rows.
+
+    The weights are None if there were none.
+    """
+    return bagging._n_samples, getattr(bagging, "_sample_weight", None)
 
 
 def scores_with_weights(scorer):

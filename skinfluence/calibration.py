@@ -32,6 +32,7 @@ class CalibratedProblem(CompositeProblem):
     """
 
     path = "calibrated_classifiers_"
+    holds = "one of its models, such as calibrated_classifiers_[0].estimator"
 
     @property
     def has_kinks(self):
@@ -110,8 +111,8 @@ class CalibratedProblem(CompositeProblem):
         given = data.params["sample_weight"]
         for number, one in enumerate(estimator.calibrated_classifiers_):
             pairs = [(k, test) for k, test in self.sources(number, tests) if len(test)]
-            if not pairs:  # no row is left to calibrate on
-                return False
+            if not pairs:  # no row of the fold is left
+                return not options.get("remember") and self.draw_again(estimator, data)
             rows = np.concatenate([test for _, test in pairs])
             F = np.concatenate(
                 [self.scores(members[k], take_rows(data.X, test)) for k, test in pairs]
@@ -126,6 +127,20 @@ class CalibratedProblem(CompositeProblem):
             fitted.append(copy.copy(one))
             fitted[-1].calibrators = again
         estimator.calibrated_classifiers_ = fitted
+        return True
+
+    def draw_again(self, estimator, data):
+        """Fit a copy of the composite, in place, with folds that `fit` draws from other rows.
+
+        Returns False if there is no such fit.
+        """
+        weight = data.params["sample_weight"]
+        params = {} if weight is None else {"sample_weight": weight}
+        try:
+            fresh = clone(self.estimator).fit(data.X, data.y, **params)
+        except ValueError:  # a class has too few rows, or cv lists folds of all rows
+            return False
+        vars(estimator).update(vars(fresh))
         return True
 
     def calibrators(self, one, member, F):
@@ -241,7 +256,8 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
     means and with the decision values at the blocks' ends.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
-    Removal takes rows out of the folds as drawn; `add_samples` draws them on all samples. With
+    Removal takes rows out of the folds as drawn, unless a fold loses all of its rows; then
+    they are drawn on the remaining samples. `add_samples` draws them on all samples. With
     ``ensemble=False`` the fold models, which scikit-learn does not keep, are fitted again.
 
     Parameters

@@ -28,6 +28,8 @@ class TransformedTargetProblem(CompositeProblem):
     """
 
     path = "regressor_"
+    lacks = "changes the targets and has no vector of parameters of its own"
+    holds = "its model for the changed targets, regressor_"
 
     def members(self):
         return [self.estimator.regressor_]

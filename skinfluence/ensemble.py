@@ -9,11 +9,11 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import Bunch, column_or_1d
 from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence._compat import draws_by_weight
+from skinfluence._compat import drawn_from, draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.influence import codes_of
 from skinfluence.composite.stacking import StackingProblem
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem import parent_class
 
 __all__ = [
@@ -24,6 +24,9 @@ __all__ = [
     "VotingClassifier",
     "VotingRegressor",
 ]
+
+# Relative difference between weights that is rounding, in single precision.
+_ROUNDED = 1e-6
 
 
 class VotingProblem(CompositeProblem):
@@ -69,17 +72,35 @@ class BaggingProblem(CompositeProblem):
     draws = True
 
     def drawn(self, data):
-        n = data.n_rows
+        n, remembered = data.n_rows, self.remembered
+        drawn_n, drawn_weight = drawn_from(self.estimator)
+        if n != drawn_n:
+            if remembered.parts is None or remembered.data.n_rows != n:
+                raise ValueError(
+                    f"X has {n} rows, but {self.name} drew from {drawn_n} rows of training "
+                    "data: pass the samples of the fit."
+                )
+            return [(part.rows, part.counts) for part in remembered.parts]  # rows were removed
+        self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
         samples = self.estimator.estimators_samples_
-        largest = max(int(rows.max()) for rows in samples)
-        if largest >= n:
-            raise ValueError(
-                f"X has {n} rows, but {self.name} drew row {largest} of its training data: "
-                "pass the samples of the fit."
-            )
         if has_fit_parameter(self.estimator.estimator_, "sample_weight"):
             return [(None, np.bincount(rows, minlength=n)) for rows in samples]
         return [(rows, None) for rows in samples]
+
+    def _warn_of_other_weights(self, given, drawn):
+        """Warn if the draws were made by other weights than the given ones."""
+        if not draws_by_weight(self.estimator):
+            return  # the members' gradients show it
+        given = 1.0 if given is None else given
+        drawn = 1.0 if drawn is None else drawn
+        size = np.maximum(np.maximum(given, drawn), np.finfo(np.float64).tiny)
+        apart = float(np.max(np.abs(given - drawn) / size))
+        if apart > _ROUNDED:
+            warn(
+                f"sample_weight is not that by which this {self.name} drew its samples: "
+                f"entries differ by up to {apart:.0%} of their size. Pass the weights of the "
+                "fit."
+            )
 
     def fit_again(self, data):
         estimator = copy.copy(self.estimator)

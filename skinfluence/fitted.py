@@ -23,6 +23,7 @@ from skinfluence import (
     unsupported,
 )
 from skinfluence._typing import Estimator, MatrixLike
+from skinfluence.distributed import is_dask
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
 from skinfluence.pipeline import Pipeline
@@ -30,13 +31,14 @@ from skinfluence.problem import parent_class
 from skinfluence.steps import (
     name_rows,
     names_behind,
+    random_steps,
     row_names,
     steps_before,
     through,
     weights_stop,
 )
 from skinfluence.supervised import cross_fitted
-from skinfluence.whole import training_data
+from skinfluence.whole import fitted_rows, training_data
 
 __all__ = ["from_fitted"]
 
@@ -75,8 +77,9 @@ def from_fitted(
 
     `obj` is not changed, and its parameters are kept. Nothing is fitted again except
     cross-validation models that scikit-learn does not keep, for example in
-    :class:`sklearn.ensemble.StackingClassifier`, and models whose gradient does not show
-    that `X` and `y` are their training data, see Notes.
+    :class:`sklearn.ensemble.StackingClassifier`, steps of a pipeline with a `TargetEncoder`,
+    and models whose gradient does not show that `X` and `y` are their training data, see
+    Notes.
     The result has `obj`'s parameters and fitted attributes, shares its arrays, and behaves as
     if it had been fitted with this package.
 
@@ -142,9 +145,10 @@ def from_fitted(
     For losses with kinks, the dual coefficients have to agree with the samples' margins.
     Linear models do not keep them, so these are fitted again. Dask arrays are not checked.
 
-    The parameters are not an optimum for other data. This matters for transformers such as
-    :class:`sklearn.preprocessing.TargetEncoder`: a pipeline is fitted with their
-    `fit_transform`, which returns other values than `transform`. A `Pipeline` from this
+    The parameters are not an optimum for other data. This matters for
+    :class:`sklearn.preprocessing.TargetEncoder`: a pipeline is fitted with its
+    `fit_transform`, which returns other values than `transform`. If the folds of the encoder
+    are not random, clones of the steps compute these values again. A `Pipeline` from this
     package keeps the values that were fitted.
 
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
@@ -197,12 +201,16 @@ def convert(obj, X, y, sample_weight, path, guess=None, features=None):
             )
         name, last = obj.steps[-1]
         Xt = X if X is None else through(steps_before(obj), X, last)
-        others = cross_fitted(obj.steps)
+        others = [] if X is None or is_dask(X) else cross_fitted(obj.steps[:-1])
         if others:
-            guess = (
-                f"a step whose fit_transform, which the pipeline was fitted with, gives other "
-                f"values than transform: {', '.join(others)}"
-            )
+            fitted = fitted_rows(obj, X, y, sample_weight, Xt)
+            Xt = Xt if fitted is None else fitted
+            if fitted is None and random_steps(obj):
+                guess = (
+                    f"the random folds of {', '.join(others)}: what fit_transform returned is "
+                    "known only if they have an integer random_state of their own or of "
+                    "their cv"
+                )
         weight = None if weights_stop(obj) else sample_weight
         features = None if X is None else names_behind(obj, features)
         last = convert(last, Xt, y, weight, f"{path}[-1]", guess, features)

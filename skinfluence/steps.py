@@ -55,10 +55,11 @@ def final_estimator(estimator):
             "estimator of skinfluence."
         )
     if isinstance(final, InfluenceMethods) and not isinstance(final, InfluenceEstimatorMixin):
+        problem = get_problem(final)
         raise TypeError(
-            f"{type(final).__name__} has several models and no vector of parameters of its "
-            "own, which is needed here. Use one of its models, or its own methods, such as "
-            "influence_loss and leave_out_predict."
+            f"{type(final).__name__} {problem.lacks}, which is needed here. Use "
+            f"{problem.holds}, or its own methods, such as influence_loss and "
+            "leave_out_predict."
         )
     if not isinstance(final, InfluenceEstimatorMixin):
         listed = unsupported.why(final)

@@ -36,6 +36,7 @@ from skinfluence import (
     from_fitted,
 )
 from skinfluence.fitted import composites
+from skinfluence.functionals import coefficient
 from skinfluence.inspection import (
     ConvergenceDisplay,
     InfluenceDisplay,
@@ -692,6 +693,16 @@ def test_functions_of_parameters_are_refused_by_name():
             call()
     display = InfluenceDisplay.from_estimator(ours, X[[0]], y[[0]])
     assert display.ax_.get_title()
+    X, y = load_diabetes(return_X_y=True)
+    changed = TransformedTargetRegressor(clone(RIDGE), func=np.log, inverse_func=np.exp)
+    with pytest.raises(TypeError, match=r"changes the targets.* Use its model.*, regressor_"):
+        coefficient(from_fitted(changed.fit(X, y), X, y), 0)
+    with pytest.raises(AttributeError) as error:
+        from_fitted(changed, X, y).params_covariance()
+    assert "Ask its model for the changed targets, regressor_" in str(error.value.__cause__)
+    model = from_fitted(changed, X, y).regressor_
+    assert coefficient(model, 0).value(model.params_)
+    assert len(model.params_covariance()) == 11
 
 
 @pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a step"])
@@ -1226,3 +1237,25 @@ def test_weights_reach_the_steps_of_members_that_request_them(reach):
                 found = from_fitted(plain, X, y, weight).leave_out_predict(method="exact")
             refit = clone(model).fit(X[kept], y[kept], sample_weight=weight[kept])
             np.testing.assert_allclose(found[3], refit.predict(X[[3]])[0], rtol=1e-10)
+
+
+def test_groups_that_take_a_whole_fold_of_calibrators_have_folds_drawn_again():
+    X, y = load_iris(return_X_y=True)
+    plain = CalibratedClassifierCV(SCALED, cv=3)
+    ours = from_fitted(clone(plain).fit(X, y), X, y)
+    found = ours.leave_out_predict(cv=3, response_method="predict_proba")
+    expected = cross_val_predict(plain, X, y, cv=3, method="predict_proba")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    fold = next(iter(StratifiedKFold(3).split(X, y)))[1]
+    with pytest.raises(ValueError, match="left as it is"):
+        ours.remove_samples(fold)
+
+
+def test_a_probability_of_zero_is_named_with_the_nan_that_it_gives():
+    X, y = load_iris(return_X_y=True)
+    members = [("a", clone(LOGISTIC))]
+    vote = skinfluence.ensemble.VotingClassifier(members, voting="soft").fit(X, y)
+    far, label = X[[0]] * 1e6, y[[0]]
+    with pytest.warns(InfluenceWarning, match="1 sample.* have probability 0"):
+        assert np.isnan(vote.influence_loss(far, label)).all()
+    assert np.isfinite(vote.influence_prediction(far)).all()

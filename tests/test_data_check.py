@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn import kernel_ridge, linear_model, svm
+from sklearn import ensemble, kernel_ridge, linear_model, svm
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.cross_decomposition import PLSRegression
@@ -210,6 +210,40 @@ def test_random_fits_may_differ_as_much_as_two_repetitions_do():
     plain = linear_model.SGDClassifier(loss="log_loss").fit(X, y == 0)
     assert warnings_of(plain, X, y == 0) == []
     assert "differ by" in warnings_of(plain, X[::-1], y == 0)[0]
+
+
+def test_random_fits_that_stop_early_are_compared_to_more_repetitions():
+    X, y = load_diabetes(return_X_y=True)
+    X, w = scale(X), np.random.default_rng(0).uniform(0.1, 3, len(y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unknown = np.random.RandomState(0)
+        plain = svm.LinearSVR(max_iter=10, random_state=unknown).fit(X, y)
+        weighted = svm.LinearSVR(max_iter=10, random_state=unknown).fit(X, y, w)
+        short = svm.LinearSVR(max_iter=2, random_state=unknown).fit(X, y)
+    assert warnings_of(plain, X, y) == warnings_of(weighted, X, y, w) == []
+    assert warnings_of(short, X, y) == []
+    assert "differ by" in warnings_of(weighted, X, y)[0]
+    assert "differ by" in warnings_of(short, X, y[::-1])[0]
+
+
+def test_bagging_names_other_weights_and_other_numbers_of_rows():
+    X, y = load_diabetes(return_X_y=True)
+    w = np.random.default_rng(0).integers(0, 3, len(y)).astype(np.float64)
+    bags = ensemble.BaggingRegressor(linear_model.Ridge(), 3, random_state=0)
+    bags.fit(X, y, sample_weight=w)
+    assert messages_of(bags, X, y, w) == []
+    for other in (None, 2 * w):
+        assert (
+            "by which this BaggingRegressor drew its samples"
+            in messages_of(bags, X, y, other)[0]
+        )
+    assert len(messages_of(bags, X, y[::-1], w)) == 3  # each member names it
+    for rows in (slice(5, None), np.r_[: len(y), :5]):
+        with pytest.raises(ValueError, match="drew from 442 rows of training data"):
+            from_fitted(bags, X[rows], y[rows], w[rows])
+    fewer = from_fitted(bags, X, y, w).remove_samples([0, 1])
+    assert messages_of(fewer, X[2:], y[2:], w[2:]) == []
 
 
 def test_a_fit_that_other_data_would_give_too_says_that_it_proves_nothing():

@@ -40,6 +40,7 @@ MODELS = {
         linear_model.LogisticRegression(tol=1e-10, max_iter=1000),
     ),
 }
+COUNTS = ["MultinomialNB", "ComplementNB", "BernoulliNB", "GaussianNB"]
 
 
 @pytest.mark.parametrize("size", [1e5, 1e8, 1e10])
@@ -83,3 +84,18 @@ def test_refits_of_pipelines_judge_their_steps_by_their_own_curvature(seed):
     left = found.leave_out_loss(given[:5], target[:5], [[7]])[:, 0]
     expected = (target[:5] - refit.predict(given[:5])) ** 2
     np.testing.assert_allclose(left, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("heavy", [False, True], ids=["count", "weight"])
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_without_a_dominant_one_are_the_refits(name, heavy):
+    given, weight = X.copy(), np.full(len(y), 0.7)
+    (weight if heavy else given[:, 1])[ROW] = 1e17
+    given[:, 2] = np.where(np.arange(len(y)) == ROW, given[:, 2], 0.0)  # ROW alone has one
+    model = getattr(naive_bayes, name)().fit(given, y, weight)
+    kept = np.arange(len(y)) != ROW
+    refit = clone(model).fit(given[kept], y[kept], weight[kept])
+    found = from_fitted(model, given, y, weight).leave_out_loss(given[kept], y[kept])[:, ROW]
+    log_proba = refit.predict_log_proba(given[kept])
+    expected = -log_proba[np.arange(kept.sum()), np.searchsorted(refit.classes_, y[kept])]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -381,12 +381,18 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     splits = list(folds.split(X, y))
     steps = [TargetEncoder(cv=splits), FunctionTransformer()]
     plain = make_pipeline(*steps, linear_model.LogisticRegression(**NEWTON)).fit(X, y)
-    with pytest.warns(InfluenceWarning, match="gradient_shift"):
-        from_fitted(plain, X, y).influence_loss(X[:5], y[:5])
     ours = our_pipeline.make_pipeline(*map(clone, steps), LogisticRegression(**NEWTON))
-    with warnings.catch_warnings():  # ours keeps the values that were fitted
+    with warnings.catch_warnings():  # both have the values that were fitted
         warnings.simplefilter("error", InfluenceWarning)
-        ours.fit(X, y).influence_loss(X[:5], y[:5])
+        influence = ours.fit(X, y).influence_loss(X[:5], y[:5])
+        found = from_fitted(plain, X, y)
+    np.testing.assert_allclose(found.influence_loss(X[:5], y[:5]), influence, rtol=1e-6)
+    assert found.convergence_report().gradient_shift < 1e-6
+    with pytest.warns(InfluenceWarning, match="not those that this LogisticRegression"):
+        from_fitted(plain, X, ~y)
+    plain = make_pipeline(TargetEncoder(), linear_model.LogisticRegression(**NEWTON))
+    with pytest.warns(InfluenceWarning, match="looks like the random folds of TargetEncoder"):
+        from_fitted(plain.fit(X, y), X, y)
     random = our_pipeline.make_pipeline(TargetEncoder(), LogisticRegression(**NEWTON))
     random.fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="random folds"):

@@ -148,3 +148,17 @@ def test_gamma_moves_in_the_summary_of_a_kernel_model_alone():
     refit = clone(fit).fit(X[1:], y[1:])
     expected = refit.sample_loss(X[:1], y[:1])
     np.testing.assert_allclose(fit.influence_summary().leave_out_loss[:1], expected, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+@pytest.mark.parametrize("step", [StandardScaler(), RobustScaler()])
+def test_the_jackknife_of_a_fit_that_stopped_early_is_around_the_optimum(step):
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = X[:90, :4], y[:90]
+    early = make_pipeline(step, LogisticRegression(max_iter=3)).fit(X, y)
+    optimum = make_pipeline(clone(step), LogisticRegression(tol=1e-9, max_iter=500)).fit(X, y)
+    moved = optimum.leave_out_params(method="exact") - optimum[-1].params_
+    found = early.params_covariance("jackknife")
+    np.testing.assert_allclose(found, moved.T @ moved, rtol=1e-2, atol=1e-4 * found.max())
+    check = early.leave_out_check(4, random_state=0)
+    np.testing.assert_allclose(check.actual, moved[check.indices], rtol=1e-3, atol=1e-4)

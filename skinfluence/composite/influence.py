@@ -6,6 +6,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, check_working_memory, prepare_out
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
+from skinfluence.exceptions import warn
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.whole import take_rows
 
@@ -77,6 +78,13 @@ class CompositeInfluence(RankedBlocks):
         method = self.loss_method
         if method is not None:
             _, gradient = self.loss(self.response(X, method), y)
+            infinite = ~np.isfinite(gradient.reshape(len(gradient), -1)).all(axis=1)
+            if infinite.any():
+                warn(
+                    f"{infinite.sum()} sample(s) have probability 0 for their class: their "
+                    "loss is infinite, and the influence on it is NaN. Use "
+                    "influence_prediction."
+                )
             return contract(gradient, self.tangent(X, method, moved))
         total = np.zeros((X.shape[0], moved.width))
         for k, _, rows, yk in self.shared(y):

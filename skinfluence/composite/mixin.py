@@ -42,12 +42,13 @@ def problem_behind_steps(composite, pipe):
 @why_not.register(CompositeMixin)
 def why_not_composite(composite, name):
     """Return why composites lack a method, or None if they have the method."""
-    if hasattr(composite._problem_class, name):
+    problem = composite._problem_class
+    if hasattr(problem, name):
         return None
     return (
-        f"{type(composite).__name__} has no {name}, because it has several models and no "
-        "vector of parameters of its own. Ask one of the models that it holds, or use "
-        "influence_loss, influence_prediction or the leave_out methods."
+        f"{type(composite).__name__} has no {name}, because it {problem.lacks}. Ask "
+        f"{problem.holds}, or use influence_loss, influence_prediction or the leave_out "
+        "methods."
     )
 
 

@@ -296,6 +296,9 @@ class CompositeProblem(
     has_kinks = False
     #: The members' attribute name in error messages.
     path = "estimators_"
+    #: Why there is no vector of parameters, and which models have one, for error messages.
+    lacks = "has several models and no vector of parameters of its own"
+    holds = "one of its models, such as estimators_[0]"
 
     def shares(self, data, drawn, tests):
         """Return (Part, X, y) for each member and its share in training data.

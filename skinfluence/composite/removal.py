@@ -322,7 +322,8 @@ class CompositeRemoval:
         random_state = check_random_state(random_state)
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
-        start = self.answer(self.fitted_model)
+        optimum = self.refit_without(np.empty(0, dtype=np.intp), "exact")
+        start = self.answer(self.fitted_model if optimum is None else optimum)
         size = np.full((len(groups), 1), np.nan)
         for group, model in self.each(groups, method, refine=refine, **options):
             if model is not None:

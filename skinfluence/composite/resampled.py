@@ -36,6 +36,8 @@ class ResampledProblem(CompositeProblem):
     """One member on the rows that the samplers chose."""
 
     path = "model_"
+    lacks = "chooses samples and has no vector of parameters of its own"
+    holds = "its model of the chosen samples, model_"
     #: The loss is the model's own.
     loss_method = None
     draws = True

@@ -15,6 +15,11 @@ __all__ = ["BernoulliMoments", "CategoricalMoments", "ComplementMoments", "Multi
 
 # scikit-learn raises a smaller smoothing to this value unless force_alpha is True.
 _SMALLEST_ALPHA = 1e-10
+# Smoothed counts without some rows that are below this share of the count with them have lost
+# their digits in the difference.
+_CANCELS = 1e-9
+# Sums of integers below this bound are exact.
+_EXACT = 2.0**53
 
 
 class _Counts(MomentModel):
@@ -51,6 +56,24 @@ class _Counts(MomentModel):
         g = V[:, :-K].reshape(len(V), K, -1)
         gN, gM = self.pull_log_prob(N, M, g)
         return gN + self.prior.pull(N, V[:, -K:] / self.prior.of(N)), gM
+
+    def cancels(self, M, removed):
+        """Return which counts M (K, s) have lost their digits without others, (G, K, s) bool.
+
+        Differences of integers are exact.
+        """
+        if np.array_equal(M, np.round(M)) and M.max(initial=0.0) < _EXACT:
+            return np.zeros(removed.shape, dtype=bool)
+        small = self.logged(M - removed) < _CANCELS * self.counted(M)
+        return small & (self.counted(removed) > 0)
+
+    def logged(self, M):
+        """Return the smoothed counts of which logarithms are taken, (..., K, s)."""
+        return M + self.alpha
+
+    def counted(self, M):
+        """Return the sums M of the rows that `logged` counts, or more, (..., K, s)."""
+        return M
 
     def log_prob(self, N, M, rows):
         """Return `feature_log_prob_`, (..., K, s)."""
@@ -181,8 +204,14 @@ class ComplementMoments(_Counts):
         self.norm = estimator.norm
         self.has_prior = self.n_classes == 1
 
+    def logged(self, M):
+        return M.sum(axis=-2, keepdims=True) + self.alpha - M
+
+    def counted(self, M):
+        return M.sum(axis=-2, keepdims=True)
+
     def _logged(self, M):
-        A = M.sum(axis=-2, keepdims=True) + self.alpha - M
+        A = self.logged(M)
         return A, np.log(A) - np.log(A.sum(axis=-1, keepdims=True))
 
     def log_prob(self, N, M, rows):

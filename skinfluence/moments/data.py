@@ -15,6 +15,8 @@ __all__ = ["MomentData", "MomentRows"]
 # If a feature's variance without some rows is below this share of its mean square around the
 # present centre, differences of sums have lost the digits of fourth moments.
 _CANCELS = 1e-5
+# The share of a class's weight at which this holds for the sums of weights.
+_DOMINATED = 1e-7
 # Features that vary by a smaller share of their mean are constant up to rounding.
 _CONSTANT = 1e-12
 
@@ -185,23 +187,26 @@ class MomentData:
         X = self.model.prepare(self.X[rows])
         return X if self.centres is None else X - self.centres[codes]
 
-    def cancels(self, rows, owner, n_groups):
+    def cancels(self, rows, owner, removed_N, removed_M):
         """Return whether the sums without row groups have lost their digits, (G,) bool.
 
-        This happens if some rows have almost all of a feature's variance, such as a code for
-        missing values. The arguments are those of `sums_of`.
+        This happens if some rows have almost all of a class's weight or of a feature's count
+        or variance, such as a code for missing values. The arguments are those of `sums_of`
+        and its results.
         """
+        N, M = self.sums
+        dominated = (N - removed_N < _DOMINATED * N).any(axis=1)
         if not self.model.centred:
-            return np.zeros(n_groups, dtype=bool)
-        (N, M), d = self._power_sums, self.X.shape[1]
-        without_N, without_M, _ = self.sums_of(rows, owner, n_groups, _powers)
-        N_left = (N - without_N)[..., None]
+            return dominated | self.model.cancels(M, removed_M).any(axis=(1, 2))
+        (_, M), d = self._power_sums, self.X.shape[1]
+        _, without_M, _ = self.sums_of(rows, owner, len(removed_N), _powers)
+        N_left = (N - removed_N)[..., None]
         E = (M - without_M) / np.where(N_left > 0, N_left, 1.0)
         first, second = E[..., :d], E[..., d:]
         mean_square = M[:, d:] / np.where(N > 0, N, 1.0)[:, None]
         varies = mean_square > (_CONSTANT * self.centres) ** 2
         lost = second - first**2 < _CANCELS * second
-        return (lost & varies & (N_left > 0)).any(axis=(1, 2))
+        return dominated | (lost & varies & (N_left > 0)).any(axis=(1, 2))
 
     def sums_of(self, rows, owner, n_groups, terms=None):
         """Return the sums over row groups.

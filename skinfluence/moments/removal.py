@@ -73,12 +73,15 @@ class MomentRemoval:
                     change = removed_N[kept] @ gN.T + flat @ gM.reshape(len(V), -1).T
                     params[kept, at] = theta[at] - change
             elif len(kept):
-                params[kept] = model.params(
-                    N - removed_N[kept], M - removed_M[kept], C, left[kept]
-                )
-                for one in kept[data.cancels(rows, owner, len(members))[kept]]:
+                cancels = data.cancels(rows, owner, removed_N, removed_M)[kept]
+                for one in kept[cancels]:
                     rest = data.take(np.delete(np.arange(data.n_rows), members[one]))
                     params[one] = model.params(*rest.sums, rest.centres, rest.counts)
+                kept = kept[~cancels]
+                if len(kept):
+                    params[kept] = model.params(
+                        N - removed_N[kept], M - removed_M[kept], C, left[kept]
+                    )
             for group, one, hole in zip(
                 range(block.start, block.stop), params, empty, strict=True
             ):

@@ -164,9 +164,7 @@ class FittingAnswers:
         unit = np.zeros(objective.penalty.shape)
         unit[mismatch.parameter] = 1.0
         entry = objective.formulation.layout.to_public(unit).argmax()
-        if guess is not None:
-            mismatch = replace(mismatch, guess=guess)
-        warn(_other_data(mismatch, self.name, self.names_in_warnings()[entry]))
+        warn(_other_data(mismatch, self.name, self.names_in_warnings()[entry], guess))
 
     def names_in_warnings(self):
         """Return the parameter names, with the features' names behind steps."""
@@ -266,8 +264,8 @@ def _not_repeated(difference, name):
     )
 
 
-def _other_data(mismatch, name, parameter):
-    """Return the warning that data differ from the fit's data."""
+def _other_data(mismatch, name, parameter, guess):
+    """Return the warning that data differ from the fit's data, for a known reason or None."""
     doubt = f"X, y and sample_weight are not those that this {name} was fitted on"
     if mismatch.excess is not None:
         number = (
@@ -285,6 +283,12 @@ def _other_data(mismatch, name, parameter):
         number = (
             f"at its parameters the objective is {mismatch.rise:.3g} times as large as at "
             "parameters of zero, where the solver began to descend"
+        )
+    if guess is not None:
+        return (
+            f"This {name} was fitted on other values than the steps before it return now: "
+            f"{number}. It looks like {guess}. Fit again with such folds, or call polish() to "
+            "take the present values."
         )
     return (
         f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "

@@ -27,8 +27,12 @@ _DIFFERENCE, _SINGLE = 1e-5, 1e-2
 # Number of values in X up to which a fit takes less time than most questions about it.
 _SMALL = 2_000
 # If the fit depends on random numbers that are not known, its distance to the nearer of two
-# repetitions may be this many times their distance.
-_SPREAD = 3.0
+# repetitions may be this many times their distance. Beyond the other number no more
+# repetitions are needed.
+_SPREAD, _APART = 3.0, 10.0
+# If the distance is no small share, as many repetitions decide. The fit's mean distance to
+# them may be this many times the median, or the largest, of a repetition's to the others.
+_SMALL_SHARE, _REPETITIONS, _OVER_MEDIAN, _OVER_LARGEST = 0.02, 8, 2.0, 1.25
 
 
 def is_cheap(objective):
@@ -95,14 +99,28 @@ def difference(problem, objective, data):
     if not isinstance(seeds[0], Integral):  # a repetition leaves global random numbers alone
         is_random = _draws(problem.parent_class.__name__, problem.estimator, params)
         seeds = [0, 1] if is_random else [0]
-    thetas = [_fit(problem, data, seed) for seed in seeds]
+    thetas = [_fit(problem, objective, data, seed) for seed in seeds]
     if any(theta is None for theta in thetas):
         return None
     fitted = problem.theta
     found = min(_distance(objective, theta, fitted, fitted) for theta in thetas)
-    if len(thetas) == 2 and found <= _SPREAD * _distance(objective, *thetas, fitted):
-        return 0.0
-    return found
+    if len(thetas) == 1:
+        return found
+    spread = _distance(objective, *thetas, fitted)
+    if found <= _SMALL_SHARE or not found <= _APART * spread:
+        return 0.0 if found <= _SPREAD * spread else found
+    thetas += [_fit(problem, objective, data, seed) for seed in range(2, _REPETITIONS)]
+    others = [theta for theta in thetas if theta is not None]
+    usual = [_mean_distance(objective, theta, others, fitted) for theta in others]
+    own = _mean_distance(objective, fitted, [fitted, *others], fitted)
+    is_usual = own <= _OVER_MEDIAN * np.median(usual) or own <= _OVER_LARGEST * max(usual)
+    return 0.0 if is_usual else found
+
+
+def _mean_distance(objective, theta, points, fitted):
+    """Return the mean distance between one of several points and the others."""
+    apart = [_distance(objective, theta, other, fitted) for other in points]
+    return sum(apart) / (len(points) - 1)
 
 
 def _was_partial(estimator, params):
@@ -120,7 +138,7 @@ def _draws(name, estimator, params):
     return stochastic or name.startswith("SGD") or name in ("LinearSVC", "LinearSVR")
 
 
-def _fit(problem, data, seed):
+def _fit(problem, objective, data, seed):
     """Return the parameters (K, D) of a repeated fit, None if it fails."""
     params = problem.fitted.params
     again = problem.parent_class(**params)
@@ -134,6 +152,7 @@ def _fit(problem, data, seed):
         try:
             again.fit(X, y, **given)
             layout = problem.layout
+            problem.parameters.remember(again, objective)
             if _runs_longer(again, problem.estimator, params):
                 return np.full(problem.theta.shape, np.inf)
             return layout.from_public(problem.parameters.vector(again, layout))

@@ -46,7 +46,7 @@ class _LibsvmCoefficients(DualCoefficients):
         model._counted_rows = None
 
     def remember(self, model, objective):
-        if model._counted_rows is None:
+        if getattr(model, "_counted_rows", None) is None:
             model._counted_rows = np.flatnonzero(objective.sample_weight > 0)
 
     def support(self, model):

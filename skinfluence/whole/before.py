@@ -1,6 +1,7 @@
 """The steps before a pipeline's last one: raw samples, stages and refits."""
 
 import copy
+import warnings
 from dataclasses import replace
 from functools import cached_property
 
@@ -21,12 +22,13 @@ from skinfluence.steps import (
     paths_of,
     random_steps,
     replace_steps,
+    routing_enabled,
     steps_of,
     transform,
 )
 from skinfluence.whole.data import take_rows, whole_numbers
 
-__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "given_names"]
+__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "fitted_rows", "given_names"]
 
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
@@ -152,11 +154,7 @@ class StepsBefore(OfPipeline):
         if self.refits_are_checked:
             return
         _, again = self.refit_before(self.data)
-        fitted = self.fitted_rows
-        difference = np.inf
-        if again.shape == fitted.shape:
-            gap = abs(_plain(again) - _plain(fitted))
-            difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+        difference = _difference(again, self.fitted_rows)
         if not difference <= _SAME:
             names = random_steps(self.pipe)
             if names:
@@ -172,6 +170,46 @@ class StepsBefore(OfPipeline):
                 "are those of the present data and parameters."
             )
         self.refits_are_checked = True
+
+
+def fitted_rows(pipe, X, y, sample_weight, transformed):
+    """Return the rows on which a fitted pipeline's last step was fitted, None if not known.
+
+    Clones of the steps before it are fitted again. Their folds must not be random, and they
+    must transform the rows as the pipeline does.
+
+    Parameters
+    ----------
+    pipe : Pipeline
+        The fitted pipeline.
+    X, y, sample_weight : array-like
+        Its training data; the weights may be None.
+    transformed : {array-like, sparse matrix}
+        The samples as the pipeline transforms them.
+    """
+    again = Pipeline([(name, _unfitted(step)) for name, step in pipe.steps[:-1]])
+    if y is None or random_steps(pipe):
+        return None
+    params = {}
+    if sample_weight is not None and routing_enabled():
+        names = again.get_metadata_routing().consumes("fit_transform", ["sample_weight"])
+        params = dict.fromkeys(names, sample_weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fit has already warned
+        try:
+            fitted = again.fit_transform(X, y, **params)
+        except (TypeError, ValueError):  # these are other data
+            return None
+        same = _difference(again.transform(X), transformed) <= _SAME
+    return fitted if same else None
+
+
+def _difference(again, fitted):
+    """Return the largest difference between rows, relative to the largest fitted value."""
+    if again.shape != fitted.shape:
+        return np.inf
+    gap = abs(_plain(again) - _plain(fitted))
+    return gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
 
 
 def fit_counted(before, data, given, fit):

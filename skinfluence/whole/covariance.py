@@ -5,6 +5,7 @@ With the influence I of a sample and the change d without it, both through every
     infinitesimal jackknife    sum (w_i/S)^2 I_i I_i'
     jackknife                  sum d_i d_i'
 
+d_i is the change from the optimum with all samples, also if the fit stopped before it.
 Samples in a group are summed first, or leave together.
 """
 
@@ -26,7 +27,7 @@ class WholeCovariance:
         if kind == "jackknife":
             groups = self.resolve(groups, None, "newton", None)
             groups.partition()
-            moved = self._params_without(groups, "newton", **options) - self.params
+            moved = self._params_without(groups, "newton", **options) - self.optimum()
         else:
             groups = self.groups_for(groups)
             groups.partition()

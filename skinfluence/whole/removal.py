@@ -199,7 +199,7 @@ class WholeRemoval(WholeMetrics):
         random_state = check_random_state(random_state)
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
-        optimum = self.params
+        optimum = self.optimum()
         predicted = self._params_without(groups, method, refine=refine, **options) - optimum
         indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
@@ -260,6 +260,14 @@ class WholeRemoval(WholeMetrics):
     def cancellation(self):
         """The groups without which the scales of `scaled` lose their digits."""
         return Cancellation(self.scaled.objective)
+
+    def optimum(self):
+        """Return the parameters of the refit with all samples, (p,), else the fitted ones."""
+        try:
+            refit = self.without(np.empty(0, dtype=np.intp), "exact")
+        except ValueError:
+            return self.params
+        return self.params if refit is None else self.matched(refit)
 
     def resolve(self, groups, cv, method, refine):
         """Check the arguments and return the selected `Groups`."""
