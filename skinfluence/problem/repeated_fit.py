@@ -62,10 +62,20 @@ def is_diverged(objective, theta):
 
 
 def tells_targets_apart(problem, objective, data):
-    """Return whether a fit on the targets in reverse order differs."""
+    """Return whether a fit that diverged differs from one on the targets in reverse order.
+
+    Of the targets it may keep a sign and some rounding. So other signs are no difference, and
+    rounding is one only if a repetition on these data agrees to the last bit.
+    """
     X, y, sample_weight = data
-    other = difference(problem, objective, (X, np.asarray(y)[::-1], sample_weight))
-    return other is not None and other > _SINGLE
+    again = _repetitions(problem, data)
+    other = _repetitions(problem, (X, np.asarray(y)[::-1], sample_weight))
+    if again is None or other is None:
+        return False
+    fitted = problem.theta
+    is_exact = len(again) == 1 and np.array_equal(again[0], fitted)
+    apart = _nearest(objective, [np.abs(theta) for theta in other], np.abs(fitted))
+    return apart > (0.0 if is_exact else _SINGLE)
 
 
 def difference(problem, objective, data):
@@ -86,6 +96,15 @@ def difference(problem, objective, data):
         Largest difference between the coefficients, or the intercepts, in units of the
         features' root mean squares and relative to the coefficients.
     """
+    thetas = _repetitions(problem, data)
+    return None if thetas is None else _nearest(objective, thetas, problem.theta)
+
+
+def _repetitions(problem, data):
+    """Return the parameters of one repeated fit, or of two with different random numbers.
+
+    None if the fit cannot be repeated.
+    """
     params = problem.fitted.params
     if params.get("warm_start") or problem.estimator._plain is not None:
         return None  # the fit's start is not known, or a search came before it
@@ -96,9 +115,11 @@ def difference(problem, objective, data):
         is_random = _draws(problem.parent_class.__name__, problem.estimator, params)
         seeds = [0, 1] if is_random else [0]
     thetas = [_fit(problem, data, seed) for seed in seeds]
-    if any(theta is None for theta in thetas):
-        return None
-    fitted = problem.theta
+    return None if any(theta is None for theta in thetas) else thetas
+
+
+def _nearest(objective, thetas, fitted):
+    """Return the distance to the nearest repetition, 0 if two are about as far apart."""
     found = min(_distance(objective, theta, fitted, fitted) for theta in thetas)
     if len(thetas) == 2 and found <= _SPREAD * _distance(objective, *thetas, fitted):
         return 0.0
