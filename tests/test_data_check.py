@@ -252,9 +252,17 @@ def test_a_fit_that_other_data_would_give_too_says_that_it_proves_nothing():
     found = messages_of(unmoved, X * 1e6 + 1e9, y)
     assert "Nothing shows" in found[0]
     assert "all coefficients are 0" in found[0]
-    with np.errstate(all="ignore"):
-        diverged = linear_model.SGDRegressor(random_state=0).fit(1e12 * X, y)
-    assert "the solver diverged" in messages_of(diverged, 1e12 * X, y)[0]
+
+
+def test_a_diverged_fit_knows_its_targets_by_rounding_alone():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = 1e12 * X[:60], y[:60] - y[:60].mean()
+    for seed in (0, 1, 3):  # the sign of another order's coefficients is the same
+        diverged = linear_model.SGDRegressor(random_state=seed).fit(X, y)
+        other = np.random.default_rng(seed).permutation(y)
+        np.testing.assert_allclose(clone(diverged).fit(X, other).coef_, diverged.coef_, 1e-7)
+        assert "the solver diverged" in messages_of(diverged, X, other)[0]
+        assert messages_of(diverged, X, y) == []
 
 
 @pytest.mark.parametrize(

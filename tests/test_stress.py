@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks import stress
-from benchmarks._stress_cases import FAMILIES, draw
+from benchmarks._stress_cases import FAMILIES, draw, oracle_of_given
 from skinfluence import from_fitted
 
+# Fits that are the same on permuted targets.
+OF_TWO_ORDERS = {"coefficients at 0 by an l1 penalty": 1046, "classes balanced in x": 528}
 # The solvers of the others never get near the optimum.
 CONVERGING = [name for name in FAMILIES if not name.startswith("SGD")]
 
@@ -49,6 +51,19 @@ def test_the_influence_of_the_oracle_is_the_difference_of_its_optima(family):
         rounding = 1e-10 * np.abs(oracle.loss(optimum, X, y)).max()
         error = np.abs(found - slope).max()
         assert error <= max(1e-4 * np.abs(slope).max(), rounding)
+
+
+@pytest.mark.parametrize("name", OF_TWO_ORDERS)
+def test_truth_is_that_of_the_given_targets_if_their_fit_is_the_same(name):
+    answers = stress.answers_of(OF_TWO_ORDERS[name])
+    assert [(a["data"], a["outcome"]) for a in answers] == [("y permuted", "within")] * 2
+
+
+def test_truth_is_that_of_the_fits_own_targets_if_others_have_another_fit():
+    ridges = (draw(seed) for seed in counting(list(FAMILIES).index("Ridge"), len(FAMILIES)))
+    case = next(case for case in ridges if case.data == "y permuted")
+    case.estimator.fit(case.X, case.y, sample_weight=case.weight)
+    assert oracle_of_given(case) is case.oracle
 
 
 @pytest.mark.slow

@@ -121,7 +121,8 @@ class ChainProblem(MultiOutputProblem):
         Parameters
         ----------
         k, method, moved
-            The member's position, its response, and the part of its features that `tangent` gets.
+            The member's position, its response, and the part of its features that `tangent`
+            gets.
         X, before : array-like of shape (q, d) and ndarray of shape (q, k)
             The member's features.
         fed : list of ndarray of shape (q, N)

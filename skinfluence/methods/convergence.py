@@ -146,8 +146,8 @@ class ConvergenceMixin:
             correction : ndarray of shape (p,)
                 `newton_correction`.
             converged : bool
-                True if gradient_shift <= 0.015, one Newton step changes no row's curvature
-                by a factor above exp(0.5), and an optimum exists. No optimum exists if
+                True if gradient_shift <= 0.007, one Newton step changes no row's curvature
+                by a factor above exp(0.1), and an optimum exists. No optimum exists if
                 classes are separated and the separating parameters are not penalised.
             message : str
                 The verdict and a remedy, in a sentence. If no optimum exists, it names the

@@ -187,7 +187,8 @@ class FittingAnswers:
                 return
             cause = (
                 "the model is worse than one that is 0 for every sample, so the solver "
-                "diverged, and a fit on the targets in reverse order gives the same parameters"
+                "diverged, and a fit on the targets in reverse order gives the same "
+                "parameters up to signs and rounding"
             )
         warn(
             f"Nothing shows that X, y and sample_weight are those that this {self.name} was "

@@ -66,10 +66,20 @@ def is_diverged(objective, theta):
 
 
 def tells_targets_apart(problem, objective, data):
-    """Return whether a fit on the targets in reverse order differs."""
+    """Return whether a fit that diverged differs from one on the targets in reverse order.
+
+    Of the targets it may keep a sign and some rounding. So other signs are no difference, and
+    rounding is one only if a repetition on these data agrees to the last bit.
+    """
     X, y, sample_weight = data
-    other = difference(problem, objective, (X, np.asarray(y)[::-1], sample_weight))
-    return other is not None and other > _SINGLE
+    reverse = (X, np.asarray(y)[::-1], sample_weight)
+    again = _repetitions(problem, objective, data)
+    other = _repetitions(problem, objective, reverse)
+    if again is None or other is None:
+        return False
+    is_exact = len(again) == 1 and np.array_equal(again[0], problem.theta)
+    apart = _nearest(problem, objective, reverse, other, np.abs)
+    return apart > (0.0 if is_exact else _SINGLE)
 
 
 def difference(problem, objective, data):
@@ -90,6 +100,15 @@ def difference(problem, objective, data):
         Largest difference between the coefficients, or the intercepts, in units of the
         features' root mean squares and relative to the coefficients.
     """
+    thetas = _repetitions(problem, objective, data)
+    return None if thetas is None else _nearest(problem, objective, data, thetas)
+
+
+def _repetitions(problem, objective, data):
+    """Return the parameters of one repeated fit, or of two with different random numbers.
+
+    None if the fit cannot be repeated.
+    """
     params = problem.fitted.params
     if params.get("warm_start") or problem.estimator._plain is not None:
         return None  # the fit's start is not known, or a search came before it
@@ -100,17 +119,23 @@ def difference(problem, objective, data):
         is_random = _draws(problem.parent_class.__name__, problem.estimator, params)
         seeds = [0, 1] if is_random else [0]
     thetas = [_fit(problem, objective, data, seed) for seed in seeds]
-    if any(theta is None for theta in thetas):
-        return None
-    fitted = problem.theta
+    return None if any(theta is None for theta in thetas) else thetas
+
+
+def _nearest(problem, objective, data, thetas, size=np.positive):
+    """Return the distance of the fit to the nearest repetition, 0 if it is one of them.
+
+    `size` is applied to all parameters first.
+    """
+    fitted, thetas = size(problem.theta), [size(theta) for theta in thetas]
     found = min(_distance(objective, theta, fitted, fitted) for theta in thetas)
     if len(thetas) == 1:
         return found
     spread = _distance(objective, *thetas, fitted)
     if found <= _SMALL_SHARE or not found <= _APART * spread:
         return 0.0 if found <= _SPREAD * spread else found
-    thetas += [_fit(problem, objective, data, seed) for seed in range(2, _REPETITIONS)]
-    others = [theta for theta in thetas if theta is not None]
+    more = [_fit(problem, objective, data, seed) for seed in range(2, _REPETITIONS)]
+    others = [*thetas, *(size(theta) for theta in more if theta is not None)]
     usual = [_mean_distance(objective, theta, others, fitted) for theta in others]
     own = _mean_distance(objective, fitted, [fitted, *others], fitted)
     is_usual = own <= _OVER_MEDIAN * np.median(usual) or own <= _OVER_LARGEST * max(usual)
