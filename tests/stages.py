@@ -42,6 +42,13 @@ def product(B, rows):
     return float(np.nansum(dense(B) * dense(rows)))
 
 
+def check_added(stage, c, X, found):
+    """Check that rows equal to training rows, with multiplicity 0, have their influence."""
+    added = stage.row_influence(c, stage.added(X))
+    np.testing.assert_allclose(added, found, rtol=1e-9, atol=1e-11 * np.abs(found).max())
+    assert not stage.outside(X).any()
+
+
 def repeated(X, y, row, copies, change):
     """Return `copies` of all rows, with `change` (1 or -1) copies of one row more."""
     index = np.tile(np.arange(len(y)), copies)

@@ -29,6 +29,7 @@ from skinfluence.stages.base import dense
 from skinfluence.stages.order import OrderStatistics
 from skinfluence.stages.power import yeo_johnson
 from tests.stages import (
+    check_added,
     cotangent_for,
     derivative,
     missing,
@@ -301,7 +302,9 @@ def test_statistics_move_with_the_multiplicity_of_a_row(case):
     stage, X, y = fitted(case)
     output = stage.transformer.transform(X)
     B = cotangent_for(output)
-    found = stage.row_influence(stage.pull_statistics(stage.X, B))
+    c = stage.pull_statistics(stage.X, B)
+    found = stage.row_influence(c)
+    check_added(stage, c, X, found)
 
     def value(X_again, y_again, copies):
         again = clone(case.transformer).fit(X_again, y_again)

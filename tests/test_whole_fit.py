@@ -14,10 +14,11 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
-from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.model_selection import KFold, LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import (
     KBinsDiscretizer,
     MaxAbsScaler,
@@ -29,6 +30,7 @@ from sklearn.preprocessing import (
     RobustScaler,
     SplineTransformer,
     StandardScaler,
+    TargetEncoder,
 )
 
 import skinfluence.kernel_ridge
@@ -185,10 +187,15 @@ def test_exact_removal_is_the_refit_of_the_pipeline(case, model):
 def multiplied(case, model, X, y, row, copies, change):
     """Return scikit-learn's pipeline on copies of all rows and one copy of a row more or less.
 
-    With the penalty in proportion, as if each copy weighed 1/copies.
+    As if each copy weighed 1/copies.
     """
     index = np.tile(np.arange(len(y)), copies)
     index = np.append(index, row) if change > 0 else np.delete(index, row)
+    return weighted(case, model, X, y, index, copies)
+
+
+def weighted(case, model, X, y, index, copies):
+    """Return scikit-learn's pipeline on some rows, as if each weighed 1/copies."""
     params = dict(MODELS[model])
     if "C" in params:
         params["C"] = params["C"] / copies
@@ -197,6 +204,11 @@ def multiplied(case, model, X, y, row, copies, change):
     steps = [(f"step{i}", clone(step)) for i, step in enumerate(case.steps)]
     final = THEIRS[model](**params)
     return pipeline.Pipeline([*steps, ("model", final)]).fit(X[index], y[index])
+
+
+def coefficients(pipe):
+    """Return the model's coefficients and intercept, laid out as `params_`."""
+    return np.append(pipe[-1].coef_, pipe[-1].intercept_)
 
 
 def derivative(case, model, X, y, row, read):
@@ -246,6 +258,54 @@ def test_influence_is_the_derivative_in_the_multiplicity_of_a_row(case, model):
     largest = np.abs(found).argmax(axis=1)[:, None]
     slope = np.take_along_axis(losses, largest, 1) / np.take_along_axis(found, largest, 1)
     assert np.abs(losses - slope * found).max() <= 1e-6 * np.abs(losses).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "tolerance"),
+    [
+        ("imputer-scaler", "LogisticRegression", 1e-4),
+        ("scaler-pca-scaler", "Ridge", 1e-4),
+        ("power", "Ridge", 1e-3),  # scikit-learn finds the power to about 1e-8
+        ("splines", "PoissonRegressor", 1e-4),
+        ("four-steps", "Ridge", 1e-4),
+    ],
+)
+def test_samples_that_may_be_added_move_every_step(name, model, tolerance):
+    """By scikit-learn's fits of m copies of the training samples and one new sample."""
+    case = next(case for case in CASES if case.name == name)
+    X, y = data(model, case.missing)
+    train, row = np.arange(60), 61
+    found = fit(case, model, X[train], y[train]).influence_params(X[[row]], y[[row]])[0]
+    changes = []
+    for copies in (16, 32, 64):
+        index = np.tile(train, copies)
+        without, with_row = (
+            coefficients(weighted(case, model, X, y, rows, copies))
+            for rows in (index, np.append(index, row))
+        )
+        changes.append(len(index) * (with_row - without))
+    expected = (8 * changes[2] - 6 * changes[1] + changes[0]) / 3
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def test_samples_beyond_what_a_step_has_seen_are_named():
+    X, y = data("Ridge")
+    pipe = fit(next(case for case in CASES if case.name == "min-max"), "Ridge", X, y)
+    inside, beyond = X.mean(axis=0), X.max(axis=0) + 1.0
+    with pytest.warns(InfluenceWarning, match="1 sample.*row 1, have values beyond"):
+        found = pipe.influence_params([inside, beyond], y[:2])
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
+    texts = ["a cat", "a dog", "a cat and a dog", "no cat", "no dog and no cat"] * 2
+    words = Pipeline([("words", TfidfVectorizer()), ("model", OURS["Ridge"]())])
+    words.fit(texts, y[:10])
+    with pytest.warns(InfluenceWarning, match="1 sample.*row 1, have words or categories"):
+        found = words.influence_params(["no cat", "no bird"], y[:2])
+    np.testing.assert_allclose(found[0], words.influence_params(["no cat"], y[:1])[0])
+    kinds = Pipeline([("means", TargetEncoder(cv=KFold(3))), ("model", OURS["Ridge"]())])
+    kinds.fit(np.array(texts)[:, None], y[:10])
+    with pytest.raises(UnsupportedEstimatorError, match=r"TargetEncoder.*add_samples"):
+        kinds.influence_params([["a cat"]], y[:1])
 
 
 @pytest.mark.parametrize("model", ["LogisticRegression", "Ridge", "SVC"])

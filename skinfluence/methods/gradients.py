@@ -154,7 +154,8 @@ class GradientMixin:
         ``I_up,params(z) = -(H/S)^-1 grad L(z)``. This is the fitted parameters' derivative
         in epsilon, at epsilon = 0, if sample z is added to the mean objective with weight
         epsilon. For a training sample it equals ``S d params / d w_i``. grad L(z) includes
-        the effect of z on "balanced" class weights. Multiply by
+        the effect of z on "balanced" class weights. In a pipeline z moves every step, see the
+        page on the whole fit. Multiply by
         ``-w_i/S`` for the first-order change when the sample is left out.
 
         Parameters

@@ -9,6 +9,9 @@ through s. From the cotangent B = dQ/dt on transformed rows, a stage computes:
     row_influence                  c . ds/dm_i                for every training row i
     pull_fit                       d(c . s)/dx_i              for every training row i
 
+A row that is not a training row has multiplicity 0, and c . ds/dm_i follows the same formula.
+Its own values do not count then, because its cotangent is B = 0.
+
 The chain rule gives all other derivatives, see `chain`. A cotangent on dense rows is an array
 (m, D). A cotangent on sparse rows is a sparse matrix with the same sparsity pattern, because
 an entry that is always 0 needs no cotangent.
@@ -16,12 +19,21 @@ an entry that is always 0 needs no cotangent.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Factors", "NotNumbers", "Stage", "Stateless", "dense", "numbers", "on_rows"]
+__all__ = [
+    "Factors",
+    "NotNumbers",
+    "Rows",
+    "Stage",
+    "Stateless",
+    "dense",
+    "numbers",
+    "on_rows",
+]
 
 
 def dense(X):
@@ -91,6 +103,21 @@ class Factors:
             yield on_rows(self.rows, row_factors, np.vstack([self.theta, v]))
 
 
+class Rows(NamedTuple):
+    """Rows whose multiplicity changes.
+
+    Attributes
+    ----------
+    X : object
+        Rows in the form that a stage takes; a list with those of its parts for a composite.
+    weight : ndarray of shape (m,)
+        Their sample weights in the stage.
+    """
+
+    X: Any
+    weight: np.ndarray
+
+
 class Stage(ABC):
     """A fitted transformer with its training rows.
 
@@ -130,6 +157,27 @@ class Stage(ABC):
     def rows(self, X):
         """Return rows in the form that other methods take, without DataFrame names."""
         return numbers(X) if self.takes_numbers else X
+
+    @property
+    def training(self):
+        """The training rows, as `Rows`."""
+        return Rows(self.X, self.weight)
+
+    def added(self, X):
+        """Return rows that are not training rows as `Rows` with weight 1."""
+        rows = self.rows(X)
+        return Rows(rows, np.ones(rows.shape[0] if hasattr(rows, "shape") else len(rows)))
+
+    def outside(self, X):
+        """Return which rows change a statistic or choice at once if they are added, (2, m).
+
+        However small its weight, an added row beyond the extremes is the new extreme, and a
+        word or category that the training rows lack gets a feature. The first mask has the
+        rows with such values, for which no derivative exists. The second mask has those
+        with words or categories.
+        """
+        X = self.rows(X)
+        return np.zeros((2, X.shape[0] if hasattr(X, "shape") else len(X)), dtype=bool)
 
     def apply(self, X):
         """Transform rows in their original form, as `predict` does."""
@@ -172,14 +220,14 @@ class Stage(ABC):
         """Return `pull_training_statistics` for each cotangent in `Factors`, as a list."""
         return [self.pull_training_statistics(B) for B in factors]
 
-    def row_influences(self, cs):
+    def row_influences(self, cs, rows=None):
         """Return `row_influence` for several cotangents on the statistics, (m, n)."""
-        zero = np.zeros(self.n_rows)
-        return np.array([zero if c is None else self.row_influence(c) for c in cs])
+        zero = np.zeros(self.n_rows if rows is None else len(rows.weight))
+        return np.array([zero if c is None else self.row_influence(c, rows) for c in cs])
 
     @abstractmethod
-    def row_influence(self, c):
-        """Return c . ds/dm_i for every training row, (n,)."""
+    def row_influence(self, c, rows=None):
+        """Return c . ds/dm_i for every training row, or for rows from `added`, (n,)."""
 
     @abstractmethod
     def pull_fit(self, c):
@@ -194,8 +242,8 @@ class Stateless(Stage):
     def pull_statistics(self, X, B):
         return None
 
-    def row_influence(self, c):
-        return np.zeros(self.n_rows)
+    def row_influence(self, c, rows=None):
+        return np.zeros(self.n_rows if rows is None else len(rows.weight))
 
     def pull_fit(self, c):
         return None

@@ -11,12 +11,13 @@ to the first:
 """
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages.base import Stage, Stateless
+from skinfluence.stages.base import Rows, Stage, Stateless
 
 __all__ = ["Chain", "Columns", "Frozen", "Identity", "add"]
 
@@ -109,12 +110,16 @@ class Chain(Stage):
     def training_output(self):
         return self.stages[-1].training_output()
 
+    def _each(self, X):
+        """Yield each stage with its input rows."""
+        yield self.stages[0], X
+        for before, stage in pairwise(self.stages):
+            X = before.apply(X)
+            yield stage, X
+
     def _inputs(self, X):
         """Return the input rows of each stage, in the form that it takes."""
-        inputs = [X]
-        for stage in self.stages[:-1]:
-            inputs.append(stage.apply(inputs[-1]))
-        return [stage.rows(rows) for stage, rows in zip(self.stages, inputs, strict=True)]
+        return [stage.rows(rows) for stage, rows in self._each(X)]
 
     def apply(self, X):
         for stage in self.stages:
@@ -153,10 +158,18 @@ class Chain(Stage):
         earlier = [None] * (len(self.stages) - 1)
         return [[*earlier, c] for c in self.stages[-1].pull_training_factors(factors)]
 
-    def row_influences(self, cs):
+    def added(self, X):
+        parts = [stage.added(rows) for stage, rows in self._each(X)]
+        return Rows(parts, parts[0].weight)
+
+    def outside(self, X):
+        return np.any([stage.outside(rows) for stage, rows in self._each(X)], axis=0)
+
+    def row_influences(self, cs, rows=None):
         if self._goes_on(len(self.stages) - 1):
-            return super().row_influences(cs)
-        return self.stages[-1].row_influences([None if c is None else c[-1] for c in cs])
+            return super().row_influences(cs, rows)
+        last = [None if c is None else c[-1] for c in cs]
+        return self.stages[-1].row_influences(last, None if rows is None else rows.X[-1])
 
     def pull_input(self, X, B):
         for stage, rows in zip(reversed(self.stages), reversed(self._inputs(X)), strict=True):
@@ -170,23 +183,24 @@ class Chain(Stage):
                 B = stage.pull_training_input(B)
         return B
 
-    def row_influence(self, c):
-        total, _ = self._walk(c, to_input=False)
+    def row_influence(self, c, rows=None):
+        total, _ = self._walk(c, to_input=False, rows=rows)
         return total
 
     def pull_fit(self, c):
         _, B = self._walk(c, to_input=True)
         return B
 
-    def _walk(self, c, *, to_input):
+    def _walk(self, c, *, to_input, rows=None):
         """Return the row influence (n,), and the cotangent on training rows or None."""
-        total, B = np.zeros(self.n_rows), None
+        total, B = np.zeros(self.n_rows if rows is None else len(rows.weight)), None
         for number in reversed(range(len(self.stages))):
             stage, on_statistics = self.stages[number], c[number]
             if B is not None:
                 on_statistics = add(on_statistics, stage.pull_training_statistics(B))
             if on_statistics is not None:
-                total += stage.row_influence(on_statistics)
+                part = None if rows is None else rows.X[number]
+                total += stage.row_influence(on_statistics, part)
             if not number and not to_input:
                 break
             B = None if B is None else stage.pull_training_input(B)
@@ -251,11 +265,22 @@ class Columns(Stage):
         pulled = [stage.pull_training_input(B[:, output]) for stage, _, output in self.parts]
         return self._scatter(pulled, self.X.shape)
 
-    def row_influence(self, c):
-        total = np.zeros(self.n_rows)
-        for (stage, _, _), part in zip(self.parts, c, strict=True):
+    def added(self, X):
+        parts = [stage.added(self.select(X, columns)) for stage, columns, _ in self.parts]
+        return Rows(parts, super().added(X).weight)
+
+    def outside(self, X):
+        found = super().outside(X)
+        for stage, columns, _ in self.parts:
+            found |= stage.outside(self.select(X, columns))
+        return found
+
+    def row_influence(self, c, rows=None):
+        total = np.zeros(self.n_rows if rows is None else len(rows.weight))
+        of_parts = [None] * len(self.parts) if rows is None else rows.X
+        for (stage, _, _), part, own in zip(self.parts, c, of_parts, strict=True):
             if part is not None:
-                total += stage.row_influence(part)
+                total += stage.row_influence(part, own)
         return total
 
     def pull_fit(self, c):

@@ -172,9 +172,12 @@ class EigenvectorStage(Stage):
         U += self.from_others(in_others * factor)
         return U if e is None else U + V * e
 
-    def products_influence(self, U):
-        """Return sum_a u_a' (x~ x~') v_a for every row, (n,)."""
-        return np.einsum("ij,ij->i", self.times(self.X, U), self.projected)
+    def products_influence(self, U, rows=None):
+        """Return sum_a u_a' (x~ x~') v_a for every training row, or for others, (n,)."""
+        if rows is None:
+            return np.einsum("ij,ij->i", self.times(self.X, U), self.projected)
+        projected = self.times(rows.X, self.components)
+        return np.einsum("ij,ij->i", self.times(rows.X, U), projected)
 
     def products_fit(self, U):
         """Return the derivative of `products_influence` with respect to each row, (n, d)."""
@@ -250,10 +253,11 @@ class PCAStage(EigenvectorStage):
     def pull_input(self, X, B):
         return self.on_rows(X, np.asarray(B) / self.spread, self.components)
 
-    def row_influence(self, c):
+    def row_influence(self, c, rows=None):
         # For eigenvectors u_a' A v_a = l_a u_a'v_a = 0, so only variances need centring.
         c_mean, U, e = c
-        value = self.times(self.X, c_mean) + self.products_influence(U + self.components * e)
+        value = self.times((rows or self.training).X, c_mean)
+        value += self.products_influence(U + self.components * e, rows)
         return (value - self.spread**2 @ e) / self.n_rows
 
     def pull_fit(self, c):
@@ -275,8 +279,8 @@ class TruncatedSVDStage(EigenvectorStage):
     def pull_input(self, X, B):
         return self.on_rows(X, np.asarray(B), self.components)
 
-    def row_influence(self, c):
-        return self.products_influence(c)
+    def row_influence(self, c, rows=None):
+        return self.products_influence(c, rows)
 
     def pull_fit(self, c):
         return self.products_fit(c)

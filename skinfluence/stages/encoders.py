@@ -13,7 +13,19 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import NotNumbers, Stage
 
-__all__ = ["STAGES", "TargetEncoderStage"]
+__all__ = ["STAGES", "EncoderStage", "TargetEncoderStage"]
+
+
+class EncoderStage(NotNumbers):
+    """OneHotEncoder or OrdinalEncoder."""
+
+    def outside(self, X):
+        outside, categories = super().outside(X), self.transformer.categories_
+        if isinstance(self.transformer.categories, str):  # "auto": those that occur
+            known = OneHotEncoder(categories=list(categories), handle_unknown="ignore")
+            found = known.fit(self.given).transform(X)
+            outside[1] = np.diff(sparse.csr_array(found).indptr) < len(categories)
+        return outside
 
 
 class _Encodings:
@@ -185,6 +197,13 @@ class TargetEncoderStage(Stage):
             warnings.simplefilter("ignore", FutureWarning)
             return clone(self.transformer).fit_transform(self.X, self.y)
 
+    def added(self, X):
+        raise UnsupportedEstimatorError(
+            "TargetEncoder encodes each training row without its fold, and no fold is known "
+            "of another row, so influence_params of other samples is not defined. Use "
+            "add_samples on a copy, or freeze the step with sklearn.frozen.FrozenEstimator."
+        )
+
     def _cells(self, Z):
         """Return indicators for the category of each entry (row, column), (m d, C)."""
         Z = sparse.coo_array(Z)
@@ -223,7 +242,7 @@ class TargetEncoderStage(Stage):
             c[1 + fold] = self._pull(cells, B[rows])
         return c
 
-    def row_influence(self, c):
+    def row_influence(self, c, rows=None):
         value = np.zeros(self.n_rows)
         for part, encodings in zip(c, self._sets, strict=True):
             if part.any():
@@ -241,7 +260,7 @@ class TargetEncoderStage(Stage):
 
 
 STAGES = {
-    OneHotEncoder: NotNumbers,
-    OrdinalEncoder: NotNumbers,
+    OneHotEncoder: EncoderStage,
+    OrdinalEncoder: EncoderStage,
     TargetEncoder: TargetEncoderStage,
 }

@@ -81,6 +81,14 @@ class SimpleImputerStage(Stage):
         spread[:, self.kept] = B
         return spread
 
+    def outside(self, X):
+        outside, indicator = super().outside(X), self.transformer.indicator_
+        if indicator is not None and indicator.features == "missing-only":
+            missing = self._missing(self.rows(X))
+            others = np.setdiff1d(np.arange(missing.shape[1]), indicator.features_)
+            outside[1] = np.ravel(missing[:, others].sum(axis=1)) > 0
+        return outside
+
     def pull_statistics(self, X, B):
         if self.strategy not in ("mean", "median"):
             return None
@@ -97,15 +105,16 @@ class SimpleImputerStage(Stage):
             return sparse.csr_array(B - missing.multiply(B))
         return np.where(missing, 0.0, B)
 
-    def row_influence(self, c):
+    def row_influence(self, c, rows=None):
+        X, weight = rows or self.training
         if c is None or self.strategy != "mean":
-            return np.zeros(self.n_rows)
-        c, missing = c * self.per_row, self._missing(self.X)
-        if sparse.issparse(self.X):
-            observed = self.X.copy()
+            return np.zeros(len(weight))
+        c, missing = c * self.per_row, self._missing(X)
+        if sparse.issparse(X):
+            observed = X.copy()
             observed.data[missing.data > 0] = 0.0
             return observed @ c - self.statistics @ c + missing @ (self.statistics * c)
-        return np.where(missing, 0.0, self.X - self.statistics) @ c
+        return np.where(missing, 0.0, X - self.statistics) @ c
 
     def pull_fit(self, c):
         if c is None:

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import sparse
 
-from skinfluence.stages.base import Stage
+from skinfluence.blocks import row_blocks
+from skinfluence.stages.base import Stage, dense
 
 __all__ = ["OrderStage", "OrderStatistics", "on_pattern"]
 
@@ -39,7 +40,8 @@ class OrderStatistics:
 
     def __init__(self, X, fractions):
         self.X = X
-        f = np.asarray(fractions, dtype=np.float64)[:, None]
+        self.fractions = np.asarray(fractions, dtype=np.float64)
+        f = self.fractions[:, None]
         if sparse.issparse(X):
             columns = sparse.csc_array(X)
             missing = np.bincount(X.indices[np.isnan(X.data)], minlength=X.shape[1])
@@ -72,6 +74,15 @@ class OrderStatistics:
         )
         return low + self.share * (high - low)
 
+    def beyond(self, X):
+        """Return which rows have a value beyond a quantile that is an extreme, (m,)."""
+        values, out = self.values(), np.zeros(X.shape[0], dtype=bool)
+        low, high = values[self.fractions == 0.0], values[self.fractions == 1.0]
+        for block in row_blocks(X.shape[0], 3 * 8 * X.shape[1]):
+            part = dense(X[block])[:, None]
+            out[block] = (part < low).any(axis=(1, 2)) | (part > high).any(axis=(1, 2))
+        return out
+
     def pull(self, c):
         """Return d(c . q)/dx for every row, (n, d), with c of shape (k, d)."""
         columns = np.broadcast_to(np.arange(self.X.shape[1]), self.low.shape)
@@ -89,5 +100,14 @@ class OrderStage(Stage):
     respect to multiplicities are 0.
     """
 
-    def row_influence(self, c):
-        return np.zeros(self.n_rows)
+    #: The `OrderStatistics` of the training rows, None if the fit uses none.
+    places: OrderStatistics | None
+
+    def outside(self, X):
+        outside = super().outside(X)
+        if self.places is not None:
+            outside[0] = self.places.beyond(self.rows(X))
+        return outside
+
+    def row_influence(self, c, rows=None):
+        return np.zeros(self.n_rows if rows is None else len(rows.weight))

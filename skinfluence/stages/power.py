@@ -142,16 +142,23 @@ class PowerTransformerStage(Stage):
     def pull_input(self, X, B):
         return np.where(np.isnan(X), 0.0, B * self._bent(X).by_x / self.scale)
 
-    def row_influence(self, c):
+    def row_influence(self, c, rows=None):
+        if rows is None:
+            missing, log_slope = self.missing, self.bent.log_slope
+            centred, rate = self.centred, self.rate
+        else:
+            missing, bent = np.isnan(rows.X), self._bent(rows.X)
+            centred = np.where(missing, 0.0, bent.value - self.mean)
+            rate, log_slope = bent.by_power - self.mean_rate, bent.log_slope
         c_power, c_mean, c_variance = c
         power, ratio = c_power * self.inverse, self.covariance / self.variance
         # Add (g - A/V - p~ r~/V + A p~^2/V^2) and the terms for mean and variance by column.
         linear, square = c_mean / self.count, c_variance / self.count
         square_too = square + power * ratio / self.variance
-        constant = ~self.missing @ (power * ratio + square * self.variance)
-        value = np.where(self.missing, 0.0, self.bent.log_slope) @ power
-        value += self.centred @ linear + self.centred**2 @ square_too
-        return value - (self.centred * self.rate) @ (power / self.variance) - constant
+        constant = ~missing @ (power * ratio + square * self.variance)
+        value = np.where(missing, 0.0, log_slope) @ power
+        value += centred @ linear + centred**2 @ square_too
+        return value - (centred * rate) @ (power / self.variance) - constant
 
     def pull_fit(self, c):
         c_power, c_mean, c_variance = c

@@ -108,6 +108,13 @@ class KBinsDiscretizerStage(Stateless):
     derivatives are 0.
     """
 
+    def outside(self, X):
+        outside = super().outside(X)
+        if self.transformer.strategy == "uniform":
+            low, high = np.transpose([edges[[0, -1]] for edges in self.transformer.bin_edges_])
+            outside[0] = ((self.rows(X) < low) | (self.rows(X) > high)).any(axis=1)
+        return outside
+
     def pull_input(self, X, B):
         return np.zeros(X.shape)
 
@@ -140,7 +147,9 @@ class SplineTransformerStage(OrderStage):
 
     @cached_property
     def places(self):
-        """The rows that determine the base knots, or their two extremes."""
+        """The rows that determine the base knots, or their two extremes; None if given."""
+        if self.is_given:
+            return None
         K = len(self.knots[0]) - 2 * self.degree
         X = np.where(self.weight[:, None] > 0, self.X, np.nan)
         if self.transformer.knots == "uniform":

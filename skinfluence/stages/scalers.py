@@ -68,19 +68,20 @@ class StandardScalerStage(Stage):
             return B.multiply(1.0 / self.scale).tocsr()
         return B / self.scale
 
-    def row_influence(self, c):
+    def row_influence(self, c, rows=None):
         c_mean, c_variance = (part / self.observed for part in c)
-        if self.is_sparse:
+        X, weight = rows or self.training
+        if sparse.issparse(X):
             # (x - mu)^2 - sigma^2 = x^2 - 2 x mu + mu^2 - sigma^2
             mean = np.asarray(self.X.T @ self.weight).ravel() / self.observed
-            squares = self.X.multiply(self.X) @ c_variance
-            value = squares + self.X @ (c_mean - 2 * mean * c_variance)
+            squares = X.multiply(X) @ c_variance
+            value = squares + X @ (c_mean - 2 * mean * c_variance)
             constant = (mean**2 - self._variance()) @ c_variance - mean @ c_mean
-            return self.weight * (value + constant)
+            return weight * (value + constant)
         mean = self._mean()
-        shifted = np.where(np.isnan(self.X), 0.0, self.X - mean)
+        shifted = np.where(np.isnan(X), 0.0, X - mean)
         value = shifted @ c_mean + shifted**2 @ c_variance
-        return self.weight * (value - ~np.isnan(self.X) @ (self._variance() * c_variance))
+        return weight * (value - ~np.isnan(X) @ (self._variance() * c_variance))
 
     def _mean(self):
         """Return the mean of each column, even if the scaler does not subtract it."""
@@ -124,7 +125,7 @@ class MinMaxScalerStage(OrderStage):
         self.moves = np.isclose(transformer.scale_ * width, high - low, rtol=1e-9, atol=0)
         self.per_width = np.where(self.moves, transformer.scale_, 0.0)
         self.per_width /= np.where(self.moves, width, 1.0)
-        self.extremes = OrderStatistics(self.X, [0.0, 1.0])
+        self.places = OrderStatistics(self.X, [0.0, 1.0])
 
     def _within(self, X):
         """Return whether each entry is observed and not clipped, (m, d)."""
@@ -145,7 +146,7 @@ class MinMaxScalerStage(OrderStage):
         return np.where(self._within(X), B * self.transformer.scale_, 0.0)
 
     def pull_fit(self, c):
-        return self.extremes.pull(c)
+        return self.places.pull(c)
 
 
 class MaxAbsScalerStage(OrderStage):
@@ -162,7 +163,10 @@ class MaxAbsScalerStage(OrderStage):
         self.clip = getattr(transformer, "clip", False)
         self.scale = transformer.scale_
         self.moves = transformer.scale_ == transformer.max_abs_
-        self.largest = OrderStatistics(abs(self.X), [1.0])
+        self.places = OrderStatistics(abs(self.X), [1.0])
+
+    def outside(self, X):
+        return super().outside(abs(self.rows(X)))
 
     def _within(self, X):
         """Return whether each entry is observed and not clipped."""
@@ -189,7 +193,7 @@ class MaxAbsScalerStage(OrderStage):
         return np.where(self._within(X), B / self.scale, 0.0)
 
     def pull_fit(self, c):
-        pulled = self.largest.pull(c[None, :])
+        pulled = self.places.pull(c[None, :])
         if sparse.issparse(pulled):
             return sparse.csr_array(pulled.multiply(self.X.sign()))
         return pulled * np.sign(np.nan_to_num(self.X))

@@ -275,12 +275,13 @@ class RBFSamplerStage(Stage):
     def pull_training_input(self, B):
         return product_on(self.X, B * self._training[1], self.transformer.random_weights_.T)
 
-    def row_influence(self, c):
+    def row_influence(self, c, rows=None):
+        X, weight = rows or self.training
         if c is None:
-            return np.zeros(self.n_rows)
+            return np.zeros(len(weight))
         n, d = self.X.shape
         # Sum (x - mean)^2 - V over all entries; the zeros in sparse rows count, too.
-        squares = (self.X * self.X).sum(axis=1) - 2 * self.mean * self.X.sum(axis=1)
+        squares = (X * X).sum(axis=1) - 2 * self.mean * X.sum(axis=1)
         return c * (squares + d * (self.mean**2 - self.variance)) / (n * d)
 
     def pull_fit(self, c):

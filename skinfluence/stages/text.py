@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -18,8 +19,42 @@ from sklearn.feature_extraction.text import (
 
 from skinfluence.stages.base import NotNumbers, Stage, numbers
 from skinfluence.stages.patterns import entry_rows, values_at, with_values
+from skinfluence.stages.words import keeps_all_words
 
-__all__ = ["STAGES", "TfidfTransformerStage", "TfidfVectorizerStage"]
+__all__ = [
+    "STAGES",
+    "CountVectorizerStage",
+    "DictVectorizerStage",
+    "TfidfTransformerStage",
+    "TfidfVectorizerStage",
+]
+
+
+def _has_new_words(vectorizer, X):
+    """Return which texts have a word that a fit with them would give a feature, (m,)."""
+    known, words = vectorizer.vocabulary_.keys(), vectorizer.build_analyzer()
+    if vectorizer.fixed_vocabulary_ or not keeps_all_words(vectorizer):
+        return False
+    return [not known >= set(words(text)) for text in X]
+
+
+class CountVectorizerStage(NotNumbers):
+    """CountVectorizer: word counts."""
+
+    def outside(self, X):
+        outside = super().outside(X)
+        outside[1] = _has_new_words(self.transformer, X)
+        return outside
+
+
+class DictVectorizerStage(NotNumbers):
+    """DictVectorizer: a feature for each key, or each pair of a key and a text."""
+
+    def outside(self, X):
+        outside, known = super().outside(X), self.transformer.vocabulary_.keys()
+        fresh = clone(self.transformer)
+        outside[1] = [not fresh.fit([row]).vocabulary_.keys() <= known for row in X]
+        return outside
 
 
 class _Terms(NamedTuple):
@@ -76,7 +111,10 @@ class TfidfTransformerStage(Stage):
     @cached_property
     def _pattern(self):
         """Ones at the stored entries of the training counts."""
-        counts = self._training.counts
+        return self._pattern_of(self._training.counts)
+
+    @staticmethod
+    def _pattern_of(counts):
         return with_values(counts, np.ones(counts.nnz))
 
     @cached_property
@@ -145,11 +183,8 @@ class TfidfTransformerStage(Stage):
     def pull_training_input(self, B):
         return self._pull_to_counts(self._training, B)
 
-    def row_influence(self, c):
-        if c is None:
-            return np.zeros(self.n_rows)
-        a = float(self.transformer.smooth_idf)
-        return c.sum() / (a + self.n_rows) - self._pattern @ (c * self._inverse_counts)
+    def row_influence(self, c, rows=None):
+        return self.row_influences([c], rows)[0]
 
     def pull_fit(self, c):
         return None
@@ -173,20 +208,26 @@ class TfidfTransformerStage(Stage):
             total -= with_values(terms.counts, share.data * normal).T @ along
         return list(total.T)
 
-    def row_influences(self, cs):
+    def row_influences(self, cs, rows=None):
+        pattern = self._pattern if rows is None else self._pattern_of(_counts(self.transformer, rows.X))
         if not self.transformer.use_idf:
-            return np.zeros((len(cs), self.n_rows))
-        zero = np.zeros(self._pattern.shape[1])
+            return np.zeros((len(cs), pattern.shape[0]))
+        zero = np.zeros(pattern.shape[1])
         C = np.array([zero if c is None else c for c in cs])
         a = float(self.transformer.smooth_idf)
         constant = C.sum(axis=1)[:, None] / (a + self.n_rows)
-        return constant - (self._pattern @ (C * self._inverse_counts).T).T
+        return constant - (pattern @ (C * self._inverse_counts).T).T
 
 
 class TfidfVectorizerStage(TfidfTransformerStage):
     """TfidfVectorizer: word counts, then TfidfTransformer."""
 
     takes_numbers = False
+
+    def outside(self, X):
+        outside = super().outside(X)
+        outside[1] = _has_new_words(self.transformer, X)
+        return outside
 
     def pull_input(self, X, B):
         return None
@@ -196,8 +237,8 @@ class TfidfVectorizerStage(TfidfTransformerStage):
 
 
 STAGES = {
-    CountVectorizer: NotNumbers,
-    DictVectorizer: NotNumbers,
+    CountVectorizer: CountVectorizerStage,
+    DictVectorizer: DictVectorizerStage,
     FeatureHasher: NotNumbers,
     HashingVectorizer: NotNumbers,
     TfidfTransformer: TfidfTransformerStage,

@@ -15,7 +15,13 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 
-__all__ = ["Words"]
+__all__ = ["Words", "keeps_all_words"]
+
+
+def keeps_all_words(vectorizer):
+    """Return whether every word in the training rows has a feature."""
+    limits = vectorizer.min_df, vectorizer.max_df, vectorizer.max_features
+    return limits == (1, 1.0, None) and isinstance(vectorizer.max_df, float)
 
 
 class Words:
@@ -38,9 +44,7 @@ class Words:
         """Return the words of a step; None unless it keeps all words that occur."""
         if type(transformer) not in (CountVectorizer, TfidfVectorizer):
             return None
-        limits = transformer.min_df, transformer.max_df, transformer.max_features
-        is_known = limits == (1, 1.0, None) and isinstance(transformer.max_df, float)
-        if not is_known or not getattr(transformer, "use_idf", True):
+        if not keeps_all_words(transformer) or not getattr(transformer, "use_idf", True):
             return None
         return cls(transformer, X)
 

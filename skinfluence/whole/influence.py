@@ -7,7 +7,7 @@ fixed transformers. Samples are raw.
 import numpy as np
 
 from skinfluence import influence
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import warn
 from skinfluence.groups import check_indices
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.whole.data import take_rows
@@ -20,19 +20,35 @@ class WholeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""
 
     def influence_params(self, X=None, y=None, *, hessian_solver="auto", **options):
-        if X is not None:
-            raise UnsupportedEstimatorError(
-                "influence_params of samples that the pipeline was not fitted on: their "
-                "weight would move the transformers, too, which keep no place for them. Use "
-                "add_samples on a copy, or influence_params() of the training samples."
-            )
-        result = super().influence_params(hessian_solver=hessian_solver, **options)
-        sweep = self.sweep(hessian_solver)
+        result = super().influence_params(X, y, hessian_solver=hessian_solver, **options)
+        sweep, rows = self.sweep(hessian_solver), None if X is None else self.chain.added(X)
         layout = sweep.point.objective.formulation.layout
         basis = layout.from_public(np.eye(layout.size))
-        result += sweep.extra(basis, [None] * len(basis)).T
-        self.warn_of_weights()
+        result += sweep.extra(basis, [None] * len(basis), rows).T
+        if X is None:
+            self.warn_of_weights()
+        else:
+            self.set_outside(X, result)
         return result
+
+    def set_outside(self, X, influence):
+        """Set the influence (m, p) of other samples to NaN if it is undefined, and warn."""
+        beyond, unseen = self.chain.outside(X)
+        if beyond.any():
+            influence[beyond] = np.nan
+            warn(
+                f"{np.sum(beyond)} sample(s), such as row {np.argmax(beyond)}, have values "
+                "beyond the extremes of the training samples, which a step learned. However "
+                "small their weight, they would move these extremes, so they have no "
+                "derivative: their influence is NaN. Use add_samples on a copy."
+            )
+        if unseen.any():
+            warn(
+                f"{np.sum(unseen)} sample(s), such as row {np.argmax(unseen)}, have words or "
+                "categories that the training samples lack, and a fit with them would have "
+                "more features. Their influence is the one for the present features. For "
+                "the effect of the new features use add_samples on a copy."
+            )
 
     def influence_loss(self, X, y, *, average=False, hessian_solver="auto", **options):
         result = super().influence_loss(

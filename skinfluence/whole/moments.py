@@ -28,9 +28,12 @@ class MomentSweep(Sweep):
 
     @property
     def scale(self):
-        data = self.whole.objective
-        w = np.where(data.sample_weight > 0, data.sample_weight, np.nan)
-        return data.weight_sum / w
+        weight = self.whole.objective.sample_weight
+        return self.weight_sum / np.where(weight > 0, weight, np.nan)
+
+    @property
+    def weight_sum(self):
+        return self.whole.objective.weight_sum
 
     def sample_cotangent(self, sample):
         return sample.design.to_rows()
@@ -40,10 +43,10 @@ class MomentSweep(Sweep):
         _, gM = data.model.pull(*data.sums, data.centres, V)
         yield from data.cotangents(gM)
 
-    def derivative(self, V, samples):
+    def derivative(self, V, samples, rows=None):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
-        return self.chain.row_influences(self.with_samples(cs, samples))
+        return self.chain.row_influences(self.with_samples(cs, samples), rows)
 
 
 class MomentWholeInfluence(WholeInfluence):
@@ -63,13 +66,14 @@ class MomentWholeInfluence(WholeInfluence):
         return samples
 
     def influence_params(self, X=None, y=None, **options):
-        if X is not None:
-            return super().influence_params(X, y, **options)  # raises with the reason
-        result = self.of_last.influence_params(**options)
-        sweep = self.sweep(None)
+        result = self.of_last.influence_params(X, y, **options)
+        sweep, rows = self.sweep(None), None if X is None else self.chain.added(X)
         for block, V in self._param_blocks():
-            result[:, block] += sweep.extra(V, [None] * len(V)).T
-        self.warn_of_weights()
+            result[:, block] += sweep.extra(V, [None] * len(V), rows).T
+        if X is None:
+            self.warn_of_weights()
+        else:
+            self.set_outside(X, result)
         return result
 
     @property

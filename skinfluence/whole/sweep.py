@@ -94,8 +94,12 @@ class Sweep:
     @property
     def scale(self):
         """S/w_i, (n,); NaN for rows without weight."""
-        objective = self.point.objective
-        return objective.weight_sum / objective.unit_weight
+        return self.weight_sum / self.point.objective.unit_weight
+
+    @property
+    def weight_sum(self):
+        """The weights' sum S, which is the scale for rows with weight 1."""
+        return self.point.objective.weight_sum
 
     def coordinates(self, V):
         """Return the vectors (m, K, D) of which `factors` is a linear function."""
@@ -114,11 +118,12 @@ class Sweep:
         d = self.point.objective.design.n_features
         return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
 
-    def extra(self, V, samples):
+    def extra(self, V, samples, rows=None):
         """Return S/w_i times the stages' contribution for m scalars, (m, n)."""
-        return self.derivative(V, samples) * self.scale
+        scale = self.scale if rows is None else self.weight_sum
+        return self.derivative(V, samples, rows) * scale
 
-    def derivative(self, V, samples):
+    def derivative(self, V, samples, rows=None):
         """Return the stages' contribution to dQ/dm_i for m scalars Q, (m, n).
 
         Parameters
@@ -127,9 +132,12 @@ class Sweep:
             Gradients in the parameters.
         samples : list of Sample or None
             The rows at which each scalar is evaluated.
+        rows : Rows or None, default=None
+            Rows i from the chain's `added`; None for the training rows.
         """
         m, (K, D) = len(V), self.point.theta.shape
         known = self.chain.is_costly or m > K * D or self._of_params is not None
+        known = known and rows is None
         if known:
             # The result is linear: with many scalars, sweep once for each coordinate.
             if self._of_params is None:
@@ -140,7 +148,7 @@ class Sweep:
         else:
             cs = self.chain.pull_training_factors(self.factors(self.coordinates(V)))
         cs = self.with_samples(cs, samples)
-        total = self.chain.row_influences(cs)
+        total = self.chain.row_influences(cs, rows)
         if known:
             total += self.coordinates(V).reshape(m, -1) @ self._of_params
         return total
@@ -259,10 +267,10 @@ class KernelSweep(Sweep):
         ]
         return np.array(gradients)
 
-    def derivative(self, V, samples):
+    def derivative(self, V, samples, rows=None):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
-        total = self.chain.row_influences(self.with_samples(cs, samples))
+        total = self.chain.row_influences(self.with_samples(cs, samples), rows)
         slopes = self._gamma_slopes(V, samples)
         if slopes.any():
             total = total + self.whole.of_rows(slopes[:, None] * self._gamma_in_weight())
@@ -369,7 +377,7 @@ class KernelSweep(Sweep):
 class GammaSweep(KernelSweep):
     """The sweep of a kernel model alone, in which only gamma depends on the samples."""
 
-    def extra(self, V, samples):
+    def extra(self, V, samples, rows=None):
         S = self.point.objective.weight_sum
         scale = S if self.whole.parameters.gamma_by_weight else self.scale
         return self._gamma_slopes(V, samples)[:, None] * (scale * self._gamma_in_unit())
