@@ -25,7 +25,6 @@ NOT_STORED = {
     "label_errors": "its table is in diagnostics.md",
     "composite_label_errors": "its table is in composites.md",
     "sign_flips": "its table is in diagnostics.md",
-    "search": "its table is in diagnostics.md",
     "devices": "not measured yet on a GPU",
     "dask_influence": "its table is in large_data.md",
     "dask_removal": "not measured yet on an idle machine",
