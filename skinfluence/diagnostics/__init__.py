@@ -43,9 +43,10 @@ from skinfluence.diagnostics.leverage import (
     leverages,
 )
 from skinfluence.diagnostics.ratio import divide_by_deleted, scaled_moves
-from skinfluence.diagnostics.rows import RemovalMeasures
+from skinfluence.diagnostics.rows import ROW_COLUMNS, RemovalMeasures
 
 __all__ = [
+    "ROW_COLUMNS",
     "DispersionSums",
     "GroupMeasures",
     "RemovalMeasures",

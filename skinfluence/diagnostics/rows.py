@@ -13,7 +13,20 @@ from skinfluence.diagnostics.leverage import (
 from skinfluence.diagnostics.ratio import per_parameter, ratio
 from skinfluence.namespaces import to_host
 
-__all__ = ["RemovalMeasures"]
+__all__ = ["ROW_COLUMNS", "RemovalMeasures"]
+
+#: Names of the columns of `influence_summary` for single rows.
+ROW_COLUMNS = (
+    "leverage",
+    "self_influence",
+    "cooks_distance",
+    "dffits",
+    "covratio",
+    "studentized_residual",
+    "standardized_residual",
+    "leave_out_loss",
+    "newton_decrement",
+)
 
 
 class RemovalMeasures:
@@ -145,17 +158,18 @@ class RemovalMeasures:
 
     def columns(self, self_influence, *, n_jobs=None):
         """Return the columns of `influence_summary`, a dict of arrays (n,)."""
-        return {
-            "leverage": self.leverage.sum(axis=1),
-            "self_influence": self_influence,
-            "cooks_distance": self.cooks_distance(),
-            "dffits": self.dffits(),
-            "covratio": self.covratio(n_jobs=n_jobs),
-            "studentized_residual": self.studentized_residual(),
-            "standardized_residual": self.standardized_residual(),
-            "leave_out_loss": self.loss,
-            "newton_decrement": self.newton_decrement(),
-        }
+        values = (
+            self.leverage.sum(axis=1),
+            self_influence,
+            self.cooks_distance(),
+            self.dffits(),
+            self.covratio(n_jobs=n_jobs),
+            self.studentized_residual(),
+            self.standardized_residual(),
+            self.loss,
+            self.newton_decrement(),
+        )
+        return dict(zip(ROW_COLUMNS, values, strict=True))
 
     def studentized_residual(self):
         """Return externally studentised residuals, (n,); norms over several outputs."""

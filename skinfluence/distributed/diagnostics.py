@@ -81,7 +81,7 @@ class RowMeasures:
         better = RowRemoval(self.base, ONE_STEP, doubtful, refined).own
         lengths = self.base.point.objective.samples.lengths
         tasks = self.removal.map(_columns, self.sums, own=better)
-        names = list(_NAMES)
+        names = diagnostics.ROW_COLUMNS
         parts = [
             da.from_delayed(task, (len(names), m), dtype=np.float64)
             for task, m in zip(tasks, lengths, strict=True)
@@ -93,19 +93,6 @@ class RowMeasures:
         tasks = self.removal.map(_dfbetas, self.sums, scale, layout, dtype)
         lengths = self.base.point.objective.samples.lengths
         return join_rows(tasks, lengths, (layout.size,), dtype)
-
-
-_NAMES = (
-    "leverage",
-    "self_influence",
-    "cooks_distance",
-    "dffits",
-    "covratio",
-    "studentized_residual",
-    "standardized_residual",
-    "leave_out_loss",
-    "newton_decrement",
-)
 
 
 # Functions that run in tasks.
@@ -147,7 +134,7 @@ def _columns(base, known, method, better, sums):
     if len(rows):
         measures.refine_loss(rows, theta)
     columns = measures.columns(influence.self_influence(base.point, base.plain_factor))
-    return np.stack([columns[name] for name in _NAMES])
+    return np.stack([columns[name] for name in diagnostics.ROW_COLUMNS])
 
 
 def _dfbetas(base, known, method, sums, scale, layout, dtype):
