@@ -9,7 +9,6 @@ from sklearn.utils.metaestimators import available_if
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import as_given, is_foreign, place_of
-from skinfluence.problem import ON_DEVICES, no_devices
 
 __all__ = ["available", "get_problem", "get_space", "require", "why_not"]
 
@@ -55,7 +54,10 @@ def available(method: Method) -> Method:
 
 
 def _where_the_rows_are(method: Method) -> Method:
-    """Return a method that returns arrays of the training rows' library, or refuses them."""
+    """Return a method that returns arrays of the training rows' library.
+
+    It refuses arrays of other libraries.
+    """
     name = method.__name__
 
     @wraps(method)
@@ -71,8 +73,6 @@ def _where_the_rows_are(method: Method) -> Method:
                             "convert X to NumPy, or fit on arrays of that library."
                         )
             return method(self, *args, **kwargs)
-        if name not in ON_DEVICES:
-            raise no_devices(f"{type(self).__name__}.{name}", space)
         return as_given(method(self, *args, **kwargs), space)
 
     return cast(Method, call)

@@ -20,7 +20,7 @@ linalg.py     triangular factors
 convert.py    from users' arrays and back to them
 """
 
-from skinfluence.namespaces.array import DeviceArray, Space, is_device
+from skinfluence.namespaces.array import DeviceArray, Space, is_device, unsupported
 from skinfluence.namespaces.convert import (
     as_given,
     device_array,
@@ -44,4 +44,5 @@ __all__ = [
     "place_of",
     "solve",
     "to_host",
+    "unsupported",
 ]

@@ -63,8 +63,8 @@ def is_device(array):
 def unsupported(what, space):
     """Return the error for a computation that is written for NumPy only."""
     return UnsupportedEstimatorError(
-        f"{what} is not available for arrays of {space.name}: convert X and y to NumPy and "
-        "fit again, or call skinfluence.from_fitted(estimator, X, y) on a fit on NumPy arrays."
+        f"{what} does not take arrays of {space.name}: convert X and y to NumPy, and fit on "
+        "them. The page on devices lists the methods that take such arrays."
     )
 
 

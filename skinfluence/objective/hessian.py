@@ -130,18 +130,19 @@ def stacked_coupled_grams(objective, weights, theta, shift):
     The result has shape (b, 1, K D, K D). See `coupled_gram` for the diagonal blocks.
     """
     b, K, D = theta.shape
-    loss = objective.formulation.loss
+    loss, like = objective.formulation.loss, objective.design.like
     pairs = combinations if loss.shift_invariant else combinations_with_replacement
     first, second = np.array(list(pairs(range(K), 2))).T
-    sums = np.zeros((b, len(first), D, D))
+    sums = np.zeros((b, len(first), D, D), like=like)
     for rows in row_blocks(objective.n_rows, 8 * b * (2 * len(first) + K) + 24 * K * K):
         part, target = objective.design.take(rows), objective.target[rows]
-        raw, W = part.predict(theta), np.empty((part.n_rows, b, len(first)))
+        raw, W = part.predict(theta), np.empty((part.n_rows, b, len(first)), like=like)
         for j in range(b):
             W[:, j] = loss.curvature(target, raw[:, j])[:, first, second]
         sums += stacked_grams(part, weigh(*np.broadcast_arrays(weights[rows], W)), shift)
-    hessian = np.zeros((b, K, D, K, D))
-    hessian[:, first, :, second] = hessian[:, second, :, first] = sums.swapaxes(0, 1)
+    hessian = np.zeros((b, K, D, K, D), like=like)
+    for pair, (k, l) in enumerate(zip(first, second, strict=True)):
+        hessian[:, k, :, l] = hessian[:, l, :, k] = sums[:, pair]
     if loss.shift_invariant:
         total = hessian.sum(axis=3)
         for k in range(K):

@@ -23,18 +23,9 @@ from skinfluence.problem.predictions import PredictionsWithout
 from skinfluence.problem.refits import TOL, RefitAnswers
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.reweighting import ReweightAnswers
-from skinfluence.problem.samples import ON_DEVICES, no_devices
 from skinfluence.problem.updates import UpdateAnswers
 
-__all__ = [
-    "ON_DEVICES",
-    "TOL",
-    "FittedObjective",
-    "Problem",
-    "State",
-    "no_devices",
-    "parent_class",
-]
+__all__ = ["TOL", "FittedObjective", "Problem", "State", "parent_class"]
 
 
 class Problem(

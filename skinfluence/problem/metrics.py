@@ -7,6 +7,7 @@ use any attribute, so they get a copy of the fitted estimator with the moved par
 
 from collections.abc import Mapping
 from copy import copy
+from functools import cached_property
 
 import numpy as np
 from sklearn.metrics import accuracy_score, check_scoring, make_scorer
@@ -14,6 +15,7 @@ from sklearn.metrics import accuracy_score, check_scoring, make_scorer
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_refine
+from skinfluence.namespaces import is_foreign, to_host
 
 __all__ = ["Metric", "MetricAnswers"]
 
@@ -71,11 +73,19 @@ class Metric:
 
     def of_raw(self, problem, raw):
         """Return the scores for raw predictions (q, K) of a problem's model for X."""
-        pooled = problem.pooled(raw)
+        X, y, metadata = self.with_responses
+        pooled = problem.pooled(to_host(raw))
         if not self.own_score:
-            return self._named(self.scorer(pooled, self.X, self.y, **self.metadata))
-        score = problem.own_score(pooled, self.X, self.y, self.metadata)
-        return self._named(score)
+            return self._named(self.scorer(pooled, X, y, **metadata))
+        return self._named(problem.own_score(pooled, X, y, metadata))
+
+    @cached_property
+    def with_responses(self):
+        """X, y and the metadata beside responses, which are on the host."""
+        if not is_foreign(self.X):
+            return self.X, self.y, self.metadata
+        metadata = {name: to_host(value) for name, value in self.metadata.items()}
+        return np.empty((self.X.shape[0], 0)), to_host(self.y), metadata
 
     def table(self, n_models):
         """Return a `Scores` for models."""
@@ -133,7 +143,7 @@ class Scores:
             return
         for block in row_blocks(len(known), 8 * 4 * design.n_rows * theta.shape[1]):
             raw = design.predict(theta[known[block]])  # (q, b, K)
-            for j, one in zip(known[block], np.moveaxis(raw, 1, 0), strict=True):
+            for j, one in zip(known[block], raw.swapaxes(0, 1), strict=True):
                 self.add_raw(at[j], problem, one)
 
     def forget(self, at):

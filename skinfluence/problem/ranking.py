@@ -9,6 +9,7 @@ from skinfluence.checks import (
     import_pandas,
 )
 from skinfluence.influence import ORDERS, keep_largest
+from skinfluence.namespaces import is_device
 
 __all__ = ["RankedBlocks", "RankedSamples", "named_rows", "numbered", "reduced"]
 
@@ -98,7 +99,8 @@ class RankedBlocks(RankedSamples):
             )
             chunks = [mean[None]]
         elif y is not None:
-            chunks = self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
+            query = self.check_query(X, y)
+            chunks = self.query_chunks(X, query, None, hessian_solver)
         else:
             chunks = self.prediction_chunks(X, hessian_solver)
             if average:
@@ -119,6 +121,7 @@ def reduced(chunks, reduce_func):
     start = 0
     for chunk in chunks:
         stop = start + len(chunk)
+        chunk = chunk.raw if is_device(chunk) else chunk
         yield chunk if reduce_func is None else reduce_func(chunk, start)
         start = stop
 

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
+from sklearn import config_context
 
 from skinfluence import convergence, existence, removal
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.namespaces import as_given, is_device, to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 from skinfluence.solvers.cg import ConjugateGradientSolver
@@ -31,6 +33,8 @@ _MAX_INEXACT = 20
 # Largest factor between the curvatures of a parameter for which Newton steps of one model
 # contract with the Hessian of another.
 _ALIKE = 4.0
+# Tolerance of a refit on a device, which Newton steps follow.
+_ON_DEVICE = 1e-8
 
 
 class RefitAnswers:
@@ -240,10 +244,15 @@ class RefitAnswers:
     def unfitted_parent(self, formulation=None):
         """Return scikit-learn's own estimator with a tight tolerance.
 
+        On a device it keeps the solver of the fit, because the others run on the host only.
         Class weights are those of another formulation, or as fitted.
         """
         chosen, plain = self.fitted.params, self.estimator._plain
         params = (chosen if plain is None else {}) | self.estimator._tight_params(chosen)
+        if self.space is not None:
+            # The solvers on devices are "lbfgs", which the fit then named, and "svd".
+            solver = "lbfgs" if self.fitted.params.get("solver") == "lbfgs" else "svd"
+            params |= {"solver": solver, "tol": _ON_DEVICE}
         if formulation is not None and "class_weight" in params:
             params["class_weight"] = formulation.frozen_class_weight()
         return (plain or self.parent_class)(**params)
@@ -261,20 +270,20 @@ class RefitAnswers:
 
     def refit_on(self, objective):
         """Return the parameters (p,) from scikit-learn's own refit on an objective's rows."""
-        weight, kept = objective.sample_weight, np.arange(objective.n_rows)
+        weight, kept = to_host(objective.sample_weight), np.arange(objective.n_rows)
         if not self.estimator._refits_on_all_rows:
             kept = kept[weight > 0]
         refit = self.unfitted_parent(objective.formulation)
         X = self.parameters.rows_of_X(objective, kept)
         if X.dtype == np.float32:  # otherwise scikit-learn would compute in float32
             X = X.astype(np.float64)
-        refit.fit(
-            X,
-            self.decode(objective.target[kept]),
-            sample_weight=weight[kept],
-        )
+        y, weight = self.decode(objective.target[kept]), weight[kept]
+        with config_context(array_api_dispatch=is_device(X) or None):
+            if is_device(X):
+                X, y, weight = as_given((X, y, weight), X.space)
+            refit.fit(X, y, sample_weight=weight)
         params = self.parameters.refitted(self.estimator, refit, kept, self.layout)
-        if self.estimator._refits_stop_early:
+        if self.estimator._refits_stop_early or self.space is not None:
             return self.polish_refit(objective, params)
         return params
 
@@ -284,7 +293,7 @@ class RefitAnswers:
         objective, start = kind.start_of_polish(objective, layout.from_public(params))
         solver = get_solver("auto", objective)
         polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
-        return layout.to_public(polished.theta)
+        return layout.to_public(to_host(polished.theta))
 
 
 def _products_are_cheap(objective):

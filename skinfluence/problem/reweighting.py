@@ -6,6 +6,7 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.namespaces import to_host
 from skinfluence.problem.removal import lost_params
 
 __all__ = ["ReweightAnswers", "check_weights"]
@@ -27,7 +28,7 @@ class ReweightAnswers:
     ):
         self.refuse_dask("reweight_params", sample_weight)
         values = check_weights(sample_weight, self.n_rows)
-        out = prepare_out(out, (len(values), self.layout.size), dtype)
+        out = prepare_out(out, (len(values), self.layout.size), dtype, self.like)
         layout = self.formulation.layout
 
         def emit(vectors, theta):
@@ -57,7 +58,7 @@ class ReweightAnswers:
         values = check_weights(sample_weight, self.n_rows)
         formulation = self.formulation
         design, target = self.check_samples(formulation, X, y)
-        out = prepare_out(out, (design.n_rows, len(values)), dtype)
+        out = prepare_out(out, (design.n_rows, len(values)), dtype, self.like)
 
         def emit(vectors, theta):
             removal.losses_into(out, vectors, formulation.loss, design, target, theta)
@@ -103,7 +104,7 @@ class ReweightAnswers:
     def raw_reweighted(self, X, values, method, hessian_solver="auto", n_jobs=None, verbose=0):
         """Return raw predictions for samples at each vector of weights, (m, q, K)."""
         design = self.check_X(self.formulation, X)
-        raw = np.empty((len(values), design.n_rows, self.n_scores))
+        raw = np.empty((len(values), design.n_rows, self.n_scores), like=self.like)
 
         def emit(vectors, theta):
             for block in row_blocks(len(theta), 8 * 3 * raw[0].size):
@@ -114,7 +115,7 @@ class ReweightAnswers:
             values, method, emit, hessian_solver, **options
         ):
             raw[vector, removal.depends(directions, design)] = np.nan
-        return raw
+        return to_host(raw)  # for scikit-learn's responses
 
     def models_at_weights(self, values, method, **options):
         """Return the fitted model at each vector of weights (m, n), None if there is none."""
@@ -205,7 +206,7 @@ def check_weights(sample_weight, n_rows):
         If the shape is wrong, or a weight is negative or not finite, or all in a row are 0.
     """
     try:
-        values = np.asarray(sample_weight, dtype=np.float64)
+        values = np.asarray(to_host(sample_weight), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"sample_weight must be an array of numbers: {error}") from None
     values = values[None] if values.ndim == 1 else values

@@ -15,23 +15,17 @@ from skinfluence._compat import check_sample_weight
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import resolve_groups
-from skinfluence.namespaces import device_array, is_device, is_foreign, place_of, to_host
+from skinfluence.namespaces import (
+    device_array,
+    is_device,
+    is_foreign,
+    place_of,
+    to_host,
+    unsupported,
+)
 from skinfluence.objective import Objective
 
-__all__ = ["ON_DEVICES", "SampleChecks", "check_not_negative", "no_devices"]
-
-#: Methods that run where the training rows are, in arrays of other libraries.
-ON_DEVICES = frozenset(
-    (
-        *("drop_training_data", "set_training_data", "split_params", "param_names"),
-        *("sample_loss", "loss_gradient", "solve_hessian", "self_influence"),
-        *("influence_loss", "influence_params", "influence_prediction", "influential_samples"),
-        *("influence_functional", "influence_relabel", "influence_perturbation"),
-        *("newton_correction", "newton_step", "convergence_report", "polish"),
-        *("leave_out_params", "leave_out_loss", "leave_out_predict", "leave_out_score"),
-        *("influence_summary", "dfbetas", "params_covariance"),
-    )
-)
+__all__ = ["SampleChecks", "check_not_negative"]
 
 
 class SampleChecks:
@@ -245,17 +239,9 @@ class SampleChecks:
                 f"{method} does not take dask arrays: call compute() on a part of the rows "
                 f"and {remedy}. The page on large data lists the methods that take them."
             )
-        if training and self.space is not None and method.split()[0] not in ON_DEVICES:
-            raise no_devices(method, self.space)
-
-
-def no_devices(method, space):
-    """Return the error for a method that does not take arrays of a library."""
-    return UnsupportedEstimatorError(
-        f"{method} does not take arrays of {space.name}: call "
-        "skinfluence.from_fitted(estimator, X, y) with NumPy arrays, on an estimator that was "
-        "fitted on NumPy arrays. The page on devices lists the methods that take them."
-    )
+        # Methods run where the rows are, functions of other modules on NumPy arrays.
+        if training and self.space is not None and not hasattr(self, method.split()[0]):
+            raise unsupported(method, self.space)
 
 
 def check_not_negative(smallest):

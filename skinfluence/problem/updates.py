@@ -6,6 +6,7 @@ from sklearn.utils import check_random_state
 from skinfluence import existence, removal
 from skinfluence.checks import check_count
 from skinfluence.groups import check_indices
+from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.problem.removal import optimum_of
@@ -33,12 +34,12 @@ class UpdateAnswers:
         random_state = check_random_state(random_state)
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
         check_count("n_checks", n_checks, len(groups), of="groups")
-        optimum = optimum_of(base)
+        optimum = to_host(optimum_of(base))
         layout = base.point.objective.formulation.layout
         predicted = np.empty((len(groups), layout.size))
 
         def emit(indices, _rows, theta):
-            predicted[indices] = layout.to_public(theta)
+            predicted[indices] = to_host(layout.to_public(theta))
 
         self.remove_groups(base, groups, method, emit, refine, n_jobs, 0)
         predicted -= optimum

@@ -13,8 +13,10 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
+from skinfluence.namespaces import to_host
 from skinfluence.removal.alone import refit_objective
 from skinfluence.removal.leave_out import Outcome, leave_out, needs_every_class
+from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
 
 __all__ = ["Weights", "reweight"]
@@ -23,6 +25,8 @@ __all__ = ["Weights", "reweight"]
 @dataclass(frozen=True, eq=False)
 class Weights:
     """Vectors of sample weights for an objective.
+
+    They are on the host; `at` moves one to the rows.
 
     Parameters
     ----------
@@ -49,13 +53,20 @@ class Weights:
     def at(self, vector):
         """Return F at one vector of weights."""
         weight = self.values[vector]
-        return self.objective.reweighted(weight, self._class_weight(weight))
+        class_weight = self._class_weight(weight)
+        weight = np.asarray(weight, like=self.objective.design.like)
+        return self.objective.reweighted(weight, class_weight)
+
+    @cached_property
+    def old(self):
+        """The sample weights of the fit, (n,)."""
+        return to_host(self.objective.sample_weight)
 
     @cached_property
     def codes(self):
         """Each row's class, (n,); only for models of classes."""
         objective = self.objective
-        return objective.formulation.target.class_codes(objective.target)
+        return to_host(objective.formulation.target.class_codes(objective.target))
 
     def _class_weight(self, weight):
         """Return the class weights at sample weights (n,), None if they do not move."""
@@ -74,7 +85,7 @@ class Weights:
         if not self.balanced and not needs_every_class(objective):
             return []
         codes, labels = self.codes, encoder.classes.tolist()
-        present = objective.sample_weight > 0
+        present = self.old > 0
         there = np.unique(codes[present])
         kept = [(self.values[:, codes == code] > 0).any(axis=1) for code in there]
         return sorted(
@@ -91,10 +102,9 @@ class Weights:
         if not self.removes or self.objective.balance is not None:
             # A removed row no longer counts for class weights, a row with weight 0 may.
             return np.empty(0, dtype=np.intp), []
-        old = self.objective.sample_weight
         vectors, members = [], []
         for vector, new in enumerate(self.values):
-            changed = np.flatnonzero(new != old)
+            changed = np.flatnonzero(new != self.old)
             if len(changed) <= largest and not new[changed].any():
                 vectors.append(vector)
                 members.append(changed)
@@ -105,12 +115,11 @@ class Weights:
 
         It is per unit of sample weight. A class weight c(w) adds w dc/c.
         """
-        objective = self.objective
-        old = objective.sample_weight
+        old = self.old
         change = (self.values[vectors] - old).T[:, :, None]
         if not self.balanced:
             return change
-        n_classes, K = objective.formulation.class_weight.shape
+        n_classes, K = self.objective.formulation.class_weight.shape
         sums = np.bincount(self.codes, old, n_classes)
         out = np.repeat(change, K, axis=2)
         for b, vector in enumerate(vectors):
@@ -184,7 +193,7 @@ def reweight(base, weights, method, emit, *, n_jobs=None, verbose=0):
         theta, converged = np.full((len(chosen), K, D), np.nan), np.zeros(len(chosen), bool)
         if whole:
             theta, converged = base.reweight(objectives, method)
-        for j in np.flatnonzero(~(converged & np.isfinite(theta).all(axis=(1, 2)))):
+        for j in np.flatnonzero(~(converged & finite(theta))):
             vector = int(chosen[j])
             found = base.recover(objectives[j])
             theta[j], solved[vector] = np.nan, False

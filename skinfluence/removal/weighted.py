@@ -16,11 +16,13 @@ import numpy as np
 
 from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.namespaces import to_host
 from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
 from skinfluence.objective.rows import cached_batches, weigh
 from skinfluence.rank import has_full_rank, least_norm
 from skinfluence.removal.alone import refit_objective, weight_growth
 from skinfluence.removal.run import Run
+from skinfluence.removal.stack import finite
 
 __all__ = ["WeightedStack", "first_order", "move_to_weights", "refit_apart"]
 
@@ -172,11 +174,11 @@ def _approach(base, objectives, theta, step, first, tol, plan, fixed=False):
             contraction=contraction,
             least=least,
         )
-        better = run.converged | (run.ratio < 1.0) | run.step.any(axis=(1, 2))
+        better = run.converged | (run.ratio < 1.0) | to_host(run.step.any(axis=(1, 2)))
         theta[todo[better]], step[todo[better]] = run.theta[better], run.step[better]
         if own:
             # A first step that overshot is shortened, and the next Hessian is that of its end.
-            over = ~better & np.isfinite(run.theta).all(axis=(1, 2))
+            over = ~better & finite(run.theta)
             theta[todo[over]] += _SHORTER * (run.theta[over] - theta[todo[over]])
         converged[todo] = run.converged
         if form.minimum_norm is not None:  # the rank is in doubt
@@ -300,7 +302,7 @@ class WeightedStack:
         """Return theta after one step from the start, and the decrement before it."""
         residual = self.gradients(self.start)
         step = -self.solve(residual)
-        slope = np.einsum("bkd,bkd->b", residual, self.readings(step))
+        slope = to_host(np.einsum("bkd,bkd->b", residual, self.readings(step)))
         step[slope > self.rounding**2] = np.nan
         return self.start + step, np.sqrt(np.abs(slope))
 
@@ -328,7 +330,7 @@ class WeightedStack:
             if base.point.objective.formulation.penalty_share is None:
                 return base.factor.solve(V)
             return base.plain_factor.solve(V)
-        V = base.point.objective.remove_gauge(np.array(V))
+        V = base.point.objective.remove_gauge(V.copy())
         if self.shift is not None:
             V[..., :-1] -= V[..., -1:] * self.shift
             base.point.objective.freeze(V)

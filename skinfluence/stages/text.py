@@ -209,7 +209,9 @@ class TfidfTransformerStage(Stage):
         return list(total.T)
 
     def row_influences(self, cs, rows=None):
-        pattern = self._pattern if rows is None else self._pattern_of(_counts(self.transformer, rows.X))
+        pattern = self._pattern
+        if rows is not None:
+            pattern = self._pattern_of(_counts(self.transformer, rows.X))
         if not self.transformer.use_idf:
             return np.zeros((len(cs), pattern.shape[0]))
         zero = np.zeros(pattern.shape[1])
