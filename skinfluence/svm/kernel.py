@@ -29,6 +29,7 @@ from skinfluence.svm.shared import (
     smoothed,
 )
 from skinfluence.svm.smooth import SmoothHingeSVC
+from skinfluence.svm.smooth_models import store_dual
 from skinfluence.targets import RealTarget
 from skinfluence.whole import gamma_problem
 
@@ -220,7 +221,7 @@ class SVC(_LibsvmMixin, svm.SVC):
         smooth = SmoothHingeSVC(
             C=params["C"], temperature=temperature, kernel=kernel.metric, **kernel.params
         )
-        return smoothed(self, smooth, temperature)
+        return smoothed(self, smooth, temperature, store_dual)
 
     def _formulate(self, y, sample_weight):
         return one_vs_one_classification(self, HingeLoss(), y, self.shape_fit_[0])

@@ -29,6 +29,7 @@ from skinfluence.svm.shared import (
     smoothed,
 )
 from skinfluence.svm.smooth import SmoothHingeLinearSVC
+from skinfluence.svm.smooth_models import store_linear
 from skinfluence.targets import RealTarget
 
 __all__ = ["LinearSVC", "LinearSVR"]
@@ -130,7 +131,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         smooth = SmoothHingeLinearSVC(
             temperature=temperature, **{name: problem.params[name] for name in shared}
         )
-        return smoothed(self, smooth, temperature)
+        return smoothed(self, smooth, temperature, store_linear)
 
     def _formulate(self, y, sample_weight):
         for name, given, supported in [

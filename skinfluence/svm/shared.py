@@ -52,7 +52,7 @@ def penalty_with_intercept(estimator, layout):
     return penalty
 
 
-def smoothed(estimator, smooth, temperature):
+def smoothed(estimator, smooth, temperature, store):
     """Give a smooth model the parameters of a hinge fit, and return it.
 
     Parameters
@@ -63,16 +63,17 @@ def smoothed(estimator, smooth, temperature):
         Smooth model that is not fitted. This function also sets its class weights.
     temperature : float
         Width of the smooth hinge.
+    store : callable
+        ``store(smooth, theta, X)`` sets the fitted attributes; X is None if it is not known.
     """
     problem = get_problem(estimator)
     formulation = replace(problem.formulation, loss=SmoothHingeLoss(temperature))
     weight = "balanced" if formulation.balanced_by else formulation.frozen_class_weight()
     smooth.set_params(class_weight=weight)
-    theta, layout = problem.theta, formulation.layout
     objective = problem.fitted.objective
     if objective is not None:
         objective = replace(objective, formulation=formulation)
-    smooth._set_fitted(theta, layout, None if objective is None else objective.design.X)
+    store(smooth, problem.theta, None if objective is None else objective.design.X)
     smooth.n_iter_ = 0
     copied = ("classes_", "n_features_in_", "feature_names_in_", "_fitted_kernel")
     for name in copied:

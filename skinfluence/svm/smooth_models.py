@@ -77,6 +77,20 @@ def minimise(model, formulation, design, y, sample_weight):
     return optimum.theta
 
 
+def store_linear(model, theta, X):
+    """Set the fitted attributes of a linear model to parameters (K, D)."""
+    d = theta.shape[1] - int(model.fit_intercept)
+    model.coef_ = theta[:, :d].copy()
+    model.intercept_ = theta[:, d].copy() if model.fit_intercept else np.zeros(len(theta))
+
+
+def store_dual(model, theta, X):
+    """Set the fitted attributes of a kernel model to parameters (K, n + 1) for rows X."""
+    model.dual_coef_ = theta[:, :-1].copy()
+    model.intercept_ = theta[:, -1].copy()
+    model.X_fit_ = X
+
+
 class SmoothHingeLinearModel(LinearClassifierMixin, SmoothHingeModel):
     """The linear estimator without influence methods."""
 
@@ -104,9 +118,7 @@ class SmoothHingeLinearModel(LinearClassifierMixin, SmoothHingeModel):
         X, y, weight = check_fit(self, X, y, sample_weight)
         form = linear_classification(self, SmoothHingeLoss(self.temperature), y, weight)
         theta = minimise(self, form, make_design(X, self.fit_intercept), y, weight)
-        d = X.shape[1]
-        self.coef_ = theta[:, :d].copy()
-        self.intercept_ = theta[:, d].copy() if self.fit_intercept else np.zeros(len(theta))
+        store_linear(self, theta, X)
         return self
 
 
@@ -158,9 +170,7 @@ class SmoothHingeKernelModel(ClassifierMixin, SmoothHingeModel):
         loss = SmoothHingeLoss(self.temperature)
         form = one_vs_one_classification(self, loss, y, design.n_rows)
         theta = minimise(self, form, design, y, weight)
-        self.dual_coef_ = theta[:, :-1].copy()
-        self.intercept_ = theta[:, -1].copy()
-        self.X_fit_ = X
+        store_dual(self, theta, X)
         return self
 
     def decision_function(self, X: MatrixLike) -> Floats:
