@@ -67,6 +67,11 @@ def texts(ax):
     return [t for t in ax.texts if t.get_text() and t.get_visible()]
 
 
+def extent(text, renderer=None):
+    """Return the box around a text, without the arrow that an annotation may have."""
+    return mpl.text.Text.get_window_extent(text, renderer)
+
+
 @pytest.mark.parametrize("name", DISPLAYS)
 def test_protocol(name, clf):
     display = draw(name, clf)
@@ -93,7 +98,7 @@ def test_text_stays_inside_and_apart(name, clf):
     title = display.ax_.title.get_window_extent(renderer)
     assert frame.x0 <= title.x0
     assert title.x1 <= frame.x1
-    boxes = [t.get_window_extent(renderer) for t in texts(display.ax_)]
+    boxes = [extent(t, renderer) for t in texts(display.ax_)]
     for box in boxes:
         assert frame.x0 <= box.x0
         assert box.x1 <= frame.x1
@@ -109,8 +114,7 @@ def test_labels_of_points_in_one_place_are_told_apart():
     ax.scatter(x, y)
     label_points(ax, x, y, [f"number {i}" for i in range(6)])
     figure.canvas.draw()
-    # Of annotations get_window_extent would include the arrow.
-    boxes = [mpl.text.Text.get_window_extent(t) for t in texts(ax)]
+    boxes = [extent(t) for t in texts(ax)]
     assert len(boxes) == 6
     for one, other in combinations(boxes, 2):
         assert not one.overlaps(other)
