@@ -38,52 +38,46 @@ _AMPLIFIED = 1e3
 def refit_stack(stack):
     """Return (theta, converged) for each group in a stack, (b, K, D) and (b,)."""
     run = Run(stack)
-    fit = _for_single_precision(stack, run.started)
-    proven = _by_series(run, fit) if len(fit) else fit
-    done = _in_single_precision(run, np.setdiff1d(fit, proven), _SINGLE_TOL)
-    unfinished = np.setdiff1d(run.started, np.concatenate([proven, done]))
+    unfinished = run.started
+    # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
+    # light rows remain, their decrement is smaller by the ratio of the weights.
+    spread = stack.base.point.objective.weight_spread
+    if stack.base.hessian is not None and spread <= _WIDE:
+        # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
+        fit = unfinished[stack.update.amplification()[unfinished] <= _AMPLIFIED]
+        proven = _by_series(run, fit, spread)
+        unfinished, fit = np.setdiff1d(unfinished, proven), np.setdiff1d(fit, proven)
+        done = run.iterate(
+            fit,
+            Stack.approximate_gradients,
+            _SINGLE_TOL / spread,
+            _ROUGH_FLOOR / spread * run.first,
+        )
+        # The remainder is a share `slowest` of the gradient and grows quadratically with the
+        # step, so a relative error in the step causes twice the error times that share.
+        error = 2.0 * stack.single_precision(run.theta) * run.slowest
+        enough = (error <= _SINGLE_TOL) & (run.slowest <= _SLOW)
+        unfinished = np.setdiff1d(unfinished, done[enough[done]])
+        # A decrement in single precision is no reference for the contraction of the steps that
+        # follow.
+        run.last[unfinished] = np.maximum(
+            run.last[unfinished], _ROUGH_FLOOR * run.first[unfinished]
+        )
     run.converged[unfinished] = False
     run.iterate(unfinished, Stack.gradients, _TOL, stack.rounding)
     _refit_rest(run, np.flatnonzero(~run.converged), _TOL)
     return run.theta, run.converged
 
 
-def _for_single_precision(stack, groups):
-    """Return the groups whose remainders may be computed in single precision."""
-    base = stack.base
-    if base.hessian is None or base.point.objective.weight_spread > _WIDE:
-        return groups[:0]
-    # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
-    return groups[stack.update.amplification()[groups] <= _AMPLIFIED]
-
-
-def _in_single_precision(run, groups, tol):
-    """Iterate with remainders in single precision; return the groups that end accurate."""
-    if not len(groups):
-        return groups
-    # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
-    # light rows remain, their decrement is smaller by the ratio of the weights.
-    spread = run.stack.base.point.objective.weight_spread
-    floor = _ROUGH_FLOOR / spread * run.first
-    done = run.iterate(groups, Stack.approximate_gradients, tol / spread, floor)
-    # The remainder is a share `slowest` of the gradient and grows quadratically with the
-    # step, so a relative error in the step causes twice the error times that share.
-    error = 2.0 * run.stack.single_precision(run.theta) * run.slowest
-    # A decrement in single precision is no reference for the contraction of the steps that
-    # follow.
-    run.last[groups] = np.maximum(run.last[groups], _ROUGH_FLOOR * run.first[groups])
-    return done[(error[done] <= _SINGLE_TOL) & (run.slowest[done] <= _SLOW)]
-
-
-def _by_series(run, fit):
+def _by_series(run, fit, spread):
     """Iterate with remainders from a series; return the groups for which it is accurate.
 
     The others are put back to where they were.
     """
     stack, series = run.stack, run.stack.base.series
-    if series is None:
+    if series is None or not len(fit):
         return fit[:0]
-    start, spread = run.theta[fit], stack.base.point.objective.weight_spread
+    start = run.theta[fit]
 
     def gradients(part, theta):
         return part.approximate_gradients(theta, series.remainders)
@@ -120,12 +114,7 @@ def refine_stack(stack, theta, decrement, chosen, tol):
         Whether each chosen group reached it.
     """
     run = Run(stack, theta, decrement)
-    rest = chosen
-    if tol > _ROUGH_FLOOR:
-        fit = _for_single_precision(stack, chosen)
-        rest = np.setdiff1d(chosen, _in_single_precision(run, fit, tol))
-        run.converged[rest] = False
-    run.iterate(rest, Stack.gradients, tol, stack.rounding)
+    run.iterate(chosen, Stack.gradients, tol, stack.rounding)
     _refit_rest(run, chosen[~run.converged[chosen]], tol)
     return run.converged[chosen]
 
