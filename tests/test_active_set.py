@@ -412,10 +412,10 @@ def repeated_rows():
 
 
 @pytest.mark.parametrize("problem", [few_features, repeated_rows])
-@pytest.mark.parametrize("kernel", ["linear", "rbf", "poly"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
 def test_more_rows_may_be_held_than_a_kernel_has_directions(problem, kernel):
     X, y = problem()
-    options = {"kernel": kernel, "gamma": 0.1, "degree": 1, "tol": 1e-10}
+    options = {"kernel": kernel, "gamma": 0.1, "tol": 1e-10}
     fitted = SVC(**options).fit(X, y)
     assert problem_of(fitted).state("auto").point.misfit < 1e-4
     K = fitted._fitted_kernel(X, X)

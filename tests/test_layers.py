@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.house import Package, overridden
+
 PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_typing"],
@@ -140,3 +142,8 @@ def test_nothing_private_of_an_estimator_is_read_from_outside(path):
             continue
         assert isinstance(node.value, ast.Name), node.attr
         assert node.value.id in ("self", "cls"), f"{node.value.id}.{node.attr}"
+
+
+def test_no_private_method_is_overridden():
+    for label, number, names in overridden(Package(PACKAGE)):
+        assert number == 0, f"{label}: {names}"

@@ -112,19 +112,21 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
             )
         return losses[self.loss]
 
-    def _descent_params(self, params):
-        """Return parameters for a refit by the same number of steps or more."""
+    def _tight_params(self, params):
         objective, alpha = get_problem(self).objective, params["alpha"]
         if params["penalty"] is not None:
             # The penalty is the one at `fit`, even if samples have been removed since.
             alpha = objective.penalty.max() / objective.n_rows
-        return {
+        tight = {
             "alpha": alpha,  # also determines the step sizes, even without a penalty
             "tol": None,
             "max_iter": max(1000, params["max_iter"]),
             "warm_start": False,
             "verbose": 0,
         }
+        if "class_weight" in params:
+            tight["class_weight"] = objective.formulation.frozen_class_weight()
+        return tight
 
 
 class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
@@ -222,10 +224,6 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
             weight = target.one_sided(weight)
         balance = balanced_by(self.class_weight, "count")
         return self._descent(y, loss, target, weight, balance)
-
-    def _tight_params(self, params):
-        form = get_problem(self).fitted.formulation
-        return self._descent_params(params) | {"class_weight": form.frozen_class_weight()}
 
 
 class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
