@@ -37,12 +37,11 @@ class TransformedTargetProblem(CompositeProblem):
     def put(self, estimator, members):
         estimator.regressor_ = members[0]
 
-    def transformed(self, y, transformer=None):
+    def transformed(self, y):
         """Return the regressor's transformed targets."""
-        transformer = self.estimator.transformer_ if transformer is None else transformer
         y = check_array(y, ensure_2d=False, input_name="y")
         columns = y.reshape(-1, 1) if y.ndim == 1 else y
-        found = np.asarray(transformer.transform(columns))
+        found = np.asarray(self.estimator.transformer_.transform(columns))
         flat = y.ndim == 1 and found.ndim == 2 and found.shape[1] == 1
         return found[:, 0] if flat else found
 

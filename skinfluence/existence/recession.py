@@ -62,7 +62,7 @@ def recession_direction(objective, theta=None):
     return None if found is None else found.direction
 
 
-def may_lack_minimum(objective, correction, rows=None):
+def may_lack_minimum(objective, correction):
     """Return whether a Newton step is so long that F may have no minimum.
 
     Parameters
@@ -71,8 +71,6 @@ def may_lack_minimum(objective, correction, rows=None):
         F.
     correction : ndarray of shape (K, D)
         N = -H^-1 G at any point, to a few digits.
-    rows : ndarray of shape (n, K) or None, default=None
-        Its raw predictions x~_i'N, if they are known.
 
     Returns
     -------
@@ -84,7 +82,7 @@ def may_lack_minimum(objective, correction, rows=None):
         return movable and bool(objective.largest(may_lack_minimum, correction))
     if not may_recede(objective):
         return False
-    moved = objective.design.predict(correction) if rows is None else rows
+    moved = objective.design.predict(correction)
     moved = moved[objective.sample_weight > 0]
     size = np.ptp(moved, axis=1) if objective.coupled else np.abs(moved)
     loss = objective.formulation.loss

@@ -8,6 +8,7 @@ __all__ = ["label_points", "make_axes", "row_names", "shorten", "tidy"]
 #: them apart.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.55"
 
+_FONT_SIZE = 9
 # Character width and line height relative to the font size, and gap between point and label.
 _WIDE, _HIGH, _GAP = 0.62, 1.25, 5.0
 
@@ -77,15 +78,15 @@ def _shared_words(labels):
     return first[:shared].rfind(" ") + 1
 
 
-def _width(ax, label, fontsize):
+def _width(ax, label):
     """Return the width of a label in pixels."""
-    probe = ax.text(0.0, 0.0, label, fontsize=fontsize)
+    probe = ax.text(0.0, 0.0, label, fontsize=_FONT_SIZE)
     width = probe.get_window_extent().width
     probe.remove()
     return width
 
 
-def label_points(ax, x, y, labels, *, fontsize=9):
+def label_points(ax, x, y, labels):
     """Write labels beside points so that no two overlap.
 
     Long labels are shortened. If there is no room for a label, it is left out.
@@ -98,16 +99,16 @@ def label_points(ax, x, y, labels, *, fontsize=9):
 
     ax.figure.canvas.draw()  # fixes limits and layout
     scale = ax.figure.dpi / 72.0
-    high, gap = _HIGH * fontsize * scale, _GAP * scale
+    high, gap = _HIGH * _FONT_SIZE * scale, _GAP * scale
     frame = ax.get_window_extent()
-    labels = shorten(labels, max(6, int(_WIDEST * frame.width / (_WIDE * fontsize * scale))))
+    labels = shorten(labels, max(6, int(_WIDEST * frame.width / (_WIDE * _FONT_SIZE * scale))))
     points = ax.transData.transform(np.column_stack([x, y]))
     halo = [withStroke(linewidth=2.5, foreground="white")]
     dot = 0.8 * gap
     occupied = [(px - dot, px + dot, py - dot, py + dot) for px, py in points]
     for i in np.argsort(points[:, 1], kind="stable"):
         px, py = points[i]
-        wide = _width(ax, labels[i], fontsize)
+        wide = _width(ax, labels[i])
         on_left = px + gap + wide > frame.x1
         x0 = px - gap - wide if on_left else px + gap
         beside = [(b0, b1) for a0, a1, b0, b1 in occupied if x0 < a1 and a0 < x0 + wide]
@@ -132,7 +133,7 @@ def label_points(ax, x, y, labels, *, fontsize=9):
             textcoords="offset points",
             ha="right" if on_left else "left",
             va="center",
-            fontsize=fontsize,
+            fontsize=_FONT_SIZE,
             path_effects=halo,
             arrowprops=line if abs(rise) > 2 else None,
         )

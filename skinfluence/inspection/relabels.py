@@ -244,7 +244,7 @@ class _Relabels(Removals):
         target = self.objective.target.copy()
         target[rows] = self.target_new[rows]
         try:
-            return self.find_optimum(replace(self.objective, target=target), start)
+            return self.base_at_optimum(replace(self.objective, target=target), start)
         except SingularHessianError:
             return None
 

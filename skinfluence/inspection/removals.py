@@ -74,7 +74,7 @@ class Removals:
         self.solver = get_solver(hessian_solver, self.objective)
         self.n_jobs = n_jobs
         with problem.naming_directions():
-            self.full = self.find_start()
+            self.full = self.start_base()
 
     def check_significance(self):
         """Raise if a parameter of the model has no standard error."""
@@ -96,7 +96,7 @@ class Removals:
         if empty or not reduced.sample_weight.any():
             return None
         try:
-            return self.find_optimum(reduced, start)
+            return self.base_at_optimum(reduced, start)
         except SingularHessianError:
             return None
 
@@ -136,7 +136,7 @@ class Removals:
         row_influence = influence.influence_on(base.point, base.plain_factor, V[None])[0]
         return -objective.sample_weight / objective.weight_sum * row_influence
 
-    def find_start(self):
+    def start_base(self):
         """Return the base for all rows."""
         base = self._at_optimum(self.objective, self.problem.theta)
         if base is None:
@@ -146,7 +146,7 @@ class Removals:
             )
         return base
 
-    def find_optimum(self, objective, start):
+    def base_at_optimum(self, objective, start):
         """Return the base at another objective's optimum, None if it was not found."""
         return self._at_optimum(objective, start.theta)
 
@@ -180,7 +180,7 @@ class KinkRemovals(Removals):
         # effect.
         return self.change(base, V)
 
-    def find_start(self):
+    def start_base(self):
         point = active_set.evaluate(self.objective, self.problem.theta)
         if not np.isfinite(point.misfit):
             point = active_set.evaluate(self.objective, self._refitted(self.objective))
@@ -191,7 +191,7 @@ class KinkRemovals(Removals):
             )
         return self._base(point)
 
-    def find_optimum(self, objective, start):
+    def base_at_optimum(self, objective, start):
         outputs = range(len(start.theta))
         theta, arrived = active_set.follow(start.point, objective, outputs)
         if not arrived:

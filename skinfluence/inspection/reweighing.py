@@ -287,7 +287,7 @@ class _Reweighing(Removals):
     def refit(self, weight, start):
         """Return the base with other weights (n,), or None without an optimum."""
         try:
-            return self.find_optimum(replace(self.objective, sample_weight=weight), start)
+            return self.base_at_optimum(replace(self.objective, sample_weight=weight), start)
         except SingularHessianError:
             return None
 

@@ -63,7 +63,7 @@ class WholeRemovals:
         return None if refit is None else WholeFit(self, refit, rows, kept)
 
     def stage_effects(self, V, sample):
-        """Return what the steps before the model add to the first-order change, (n,).
+        """Return the first-order change that comes through the steps before the model, (n,).
 
         Parameters
         ----------

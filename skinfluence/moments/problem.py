@@ -223,12 +223,11 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         gradient = self.formulation.loss.gradient(codes, self._raw(theta, rows))
         return MomentQuery(self.formulation.model, theta, rows, gradient)
 
-    def _influence(self, V, rows=None, n_jobs=None):
+    def _influence(self, V, n_jobs=None):
         """Return the training rows' influence on scalars with gradients V (m, p)."""
         data = self.data_of_fit
-        rows = np.arange(data.n_rows) if rows is None else rows
         gN, gM = data.model.pull(*data.sums, data.centres, V)
-        return data.influence(gN, gM, rows, n_jobs=n_jobs)
+        return data.influence(gN, gM, np.arange(data.n_rows), n_jobs=n_jobs)
 
     @property
     def _width(self):

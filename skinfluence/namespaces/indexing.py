@@ -133,7 +133,7 @@ def _arrays(key, axes):
 
 
 def _write_basic(space, raw, key, new):
-    """Write the changed part, with its indexed axes apart again, where the slices point."""
+    """Write the changed part to the place of the slices, with its indexed axes apart again."""
     slices = tuple(part if isinstance(part, slice) else slice(None) for part in key)
     part = raw[(*slices, ...)]
     raw[(*slices, ...)] = space.xp.reshape(new, part.shape)

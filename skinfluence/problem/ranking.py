@@ -117,7 +117,7 @@ class RankedBlocks(RankedSamples):
 
 
 def reduced(chunks, reduce_func):
-    """Generate chunks, or what `reduce_func` makes of each and its first query."""
+    """Generate chunks, or the results of `reduce_func` for each and its first query."""
     start = 0
     for chunk in chunks:
         stop = start + len(chunk)

@@ -54,7 +54,7 @@ class Optimum:
     decrement: float = 0.0
 
 
-def find_optimum(point, factor, solver, *, tol=_TOL):
+def find_optimum(point, factor, solver):
     """Return the `Optimum` near a point.
 
     Parameters
@@ -65,8 +65,6 @@ def find_optimum(point, factor, solver, *, tol=_TOL):
         H^-1 at the point.
     solver : HessianSolver
         Factorises H at other points.
-    tol : float, default=1e-9
-        Newton decrement to reach, relative to sqrt(F).
 
     Returns
     -------
@@ -83,24 +81,24 @@ def find_optimum(point, factor, solver, *, tol=_TOL):
         return Optimum(point, factor)
     objective = point.objective
     if objective.offset is not None:  # features far from 0, which `polish` centres
-        return optimum_from(objective, point.theta, solver, tol=tol)
-    point, _, decrement = follow(point, factor, correction, tol)
-    if decrement > tol * np.sqrt(abs(point.value)):
-        return optimum_from(objective, point.theta, solver, tol=tol)
+        return optimum_from(objective, point.theta, solver)
+    point, _, decrement = follow(point, factor, correction, _TOL)
+    if decrement > _TOL * np.sqrt(abs(point.value)):
+        return optimum_from(objective, point.theta, solver)
     return Optimum(point, solver.factorise(point), True, decrement)
 
 
-def optimum_from(objective, theta, solver, *, tol=_TOL):
+def optimum_from(objective, theta, solver):
     """Return the `Optimum` that damped Newton steps from theta (K, D) reach."""
-    polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
+    polished = convergence.polish(objective, theta, solver, tol=_TOL, max_iter=100)
     point = objective.at(polished.theta)
     return Optimum(point, solver.factorise(point), polished.converged, polished.decrement)
 
 
-def refine_optimum(optimum, solver, *, tol=1e-11):
+def refine_optimum(optimum, solver):
     """Return an `Optimum` that is accurate to rounding, from one nearby."""
     objective, theta = optimum.point.objective, optimum.point.theta
-    polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
+    polished = convergence.polish(objective, theta, solver, tol=1e-11, max_iter=100)
     if polished.n_iter == 0 and polished.converged:
         return optimum
     point = objective.at(polished.theta)

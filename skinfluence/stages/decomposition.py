@@ -157,8 +157,8 @@ class EigenvectorStage(Stage):
                 f"Use {remedy}."
             )
 
-    def pull_components(self, C, e=None):
-        """Return U (d, k) from cotangents C on the components and e on the eigenvalues."""
+    def pull_components(self, C):
+        """Return U (d, k) from cotangents C on the components."""
         V = self.components
         in_kept, in_others = V.T @ C, self.on_others(C)
         U = V @ (in_kept * self.kept_inverse)
@@ -169,8 +169,7 @@ class EigenvectorStage(Stage):
             U += (C - V @ in_kept) * self.outer_inverse
         else:
             factor = self.other_inverse
-        U += self.from_others(in_others * factor)
-        return U if e is None else U + V * e
+        return U + self.from_others(in_others * factor)
 
     def products_influence(self, U, rows=None):
         """Return sum_a u_a' (x~ x~') v_a for every training row, or for others, (n,)."""
