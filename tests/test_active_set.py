@@ -23,7 +23,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
     active_set,
 )
-from skinfluence.methods import ConvergenceMixin
+from skinfluence.methods.convergence import ConvergenceMixin
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR, SmoothHingeSVC
 from tests.cases import HINGES, Case, data, relative_error, sklearn_parent
