@@ -63,6 +63,15 @@ def test_influence_is_the_derivative_in_the_number_of_copies():
         np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-4 * np.abs(moved).max())
 
 
+def test_metrics_are_those_of_refits(fitted):
+    X, y, reg, plain = fitted
+    groups = [[0, 1, 2], [7]]
+    found = reg.leave_out_metric(X[QUERIES], y[QUERIES], scoring="r2", groups=groups)
+    refits = [clone(plain).fit(np.delete(X, g, 0), np.delete(y, g, 0)) for g in groups]
+    expected = [refit.score(X[QUERIES], y[QUERIES]) for refit in refits]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_influence_is_that_of_a_scaler_around_the_targets():
     X, y = SMALL
     kernel = 2.0 * RBF(3.0) + WhiteKernel(0.5)

@@ -6,39 +6,64 @@ without the rows A. The coefficients without them are
     a' = b' - (m' - m) c',   b' = b - P_A P_AA^-1 b_A,   c' = c - P_A P_AA^-1 c_A.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
-from sklearn.utils import check_random_state
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import (
-    check_count,
-    check_option,
-    check_refine,
-    prepare_out,
-)
+from skinfluence.checks import check_option, check_refine
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices
-from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.objective import Objective
 from skinfluence.problem.removal import check_no_bound
 
 __all__ = ["NormalisedRemoval"]
 
 
+@dataclass(frozen=True, eq=False)
+class ClosedForm:
+    """The process on all rows, from which removal starts, as from a `removal.Base`.
+
+    Parameters
+    ----------
+    objective : Objective
+        The training data.
+    theta : ndarray of shape (K, n + 1)
+        The parameters.
+    """
+
+    objective: Objective
+    theta: np.ndarray
+
+    @property
+    def point(self):
+        """The holder of the objective: this object."""
+        return self
+
+    def optimum(self):
+        """Return the parameters, which are the optimum."""
+        return self.theta
+
+    def open_directions(self, outcome, n_groups):
+        """Return no group, because every removal has a unique result."""
+        return ()
+
+
 class NormalisedRemoval:
     """Leave-one-out and group removal, other weights, and updates in place."""
 
-    def start_removal(self, groups, cv, method, refine=None):
-        """Check one call's arguments and return its `Groups`."""
-        check_option("method", method, removal.METHODS)
-        check_refine(refine, method)
-        groups = self.groups_for(groups, cv)
-        groups.check_leaves_weight(self.objective.sample_weight)
-        return groups
+    def start_base(self, method, hessian_solver):
+        """Return the start of removal."""
+        return ClosedForm(self.objective, self.theta)
 
-    def each_without(self, groups, method, write, n_jobs, verbose):
-        """Call ``write(indices, members, theta)`` for blocks, theta is (g, K, n + 1)."""
+    def check_bounded(self, objective):
+        check_no_bound(True, self.name)
+
+    def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
+        """Call ``emit(indices, rows, theta)`` for blocks of groups, see `Problem`."""
+        check_refine(refine, method)
         n, theta = self.n_rows, self.theta
         ones = self.solve(np.ones(n))
         sizes = np.asarray([len(groups.rows(g)) for g in range(len(groups))])
@@ -53,7 +78,7 @@ class NormalisedRemoval:
             for j, rows in enumerate(members):
                 part = P[:, ends[j] : ends[j + 1]]
                 found[j] = self.theta_without(rows, part, theta, ones, method)
-            write(indices, members, found)
+            emit(indices, groups.padded(indices), found)
 
         blocks = row_blocks(len(groups), width, n_jobs=n_jobs)
         run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
@@ -73,78 +98,6 @@ class NormalisedRemoval:
             out[:, rows] = 0.0
         out[:, -1] = theta[:, -1] + shift
         return out
-
-    def leave_out_params(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        return_bound=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        check_no_bound(return_bound, self.name)
-        groups = self.start_removal(groups, cv, method, refine)
-        out = prepare_out(out, (len(groups), len(self.params)), dtype)
-
-        def write(indices, members, theta):
-            out[indices] = self.layout.to_public(theta)
-
-        self.each_without(groups, method, write, n_jobs, verbose)
-        return out
-
-    def leave_out_loss(
-        self,
-        X,
-        y,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        formulation = self.objective.formulation
-        design, target = self.check_samples(formulation, X, y)
-        groups = self.start_removal(groups, cv, method, refine)
-        out = prepare_out(out, (design.n_rows, len(groups)), dtype)
-
-        def write(indices, members, theta):
-            removal.losses_into(out, indices, formulation.loss, design, target, theta)
-
-        self.each_without(groups, method, write, n_jobs, verbose)
-        return out
-
-    def raw_without(
-        self,
-        groups=None,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
-        groups = self.start_removal(groups, cv, method, refine)
-        groups.partition()
-        design = self.objective.design
-        raw = np.empty((self.n_rows, self.n_scores))
-
-        def write(indices, members, theta):
-            for rows, reduced in zip(members, theta, strict=True):
-                raw[rows] = design.take(rows).predict(reduced)
-
-        self.each_without(groups, method, write, n_jobs, verbose)
-        return raw
 
     def reweigh(self, values, method, emit, hessian_solver, **options):
         """Call ``emit(vectors, theta)`` at each vector of weights, see `Problem.reweigh`.
@@ -174,44 +127,11 @@ class NormalisedRemoval:
         run_blocks(work, range(len(values)), **options)
         return []
 
-    def leave_out_check(
-        self,
-        n_checks=20,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        random_state = check_random_state(random_state)
-        groups = self.start_removal(groups, cv, method, refine)
-        check_count("n_checks", n_checks, len(groups), of="groups")
-        predicted = np.empty((len(groups), len(self.params)))
-
-        def write(indices, members, theta):
-            predicted[indices] = self.layout.to_public(theta) - self.params
-
-        self.each_without(groups, method, write, n_jobs, 0)
-        indices = choose_checks(predicted, n_checks, random_state)
-        actual = np.array([self.refit_without(groups.rows(g)) for g in indices])
-
-        def read(params):
-            """Return K a and the mean."""
-            readings = self.objective.design.readings(self.layout.from_public(params))
-            return readings.reshape(*params.shape[:-1], -1)
-
-        return compare_changes(
-            predicted[indices], actual - self.params, indices, self.params, read
-        )
-
     # ---------------------------------------------------------------- updates
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         rows = check_indices(indices, self.n_rows)
-        self.start_removal([rows], None, method)
+        self.start_removal([rows], None, method, hessian_solver)
         if method == "influence":
             raise UnsupportedEstimatorError(
                 f"remove_samples of {self.name}(normalize_y=True) has no first-order form, "
