@@ -104,6 +104,9 @@ def test_results_agree_with_each_other(fitted):
     np.testing.assert_array_equal(indices, np.argsort(-np.abs(loss[:3]), axis=1)[:, :2])
     moved = reg.influence_prediction(X)
     assert moved.shape == (n, n, *y.shape[1:])
+    if y.ndim == 1:
+        indices = reg.influential_samples(X[:3], None, 2, return_influence=False)
+        np.testing.assert_array_equal(indices, np.argsort(-np.abs(moved[:3]), axis=1)[:, :2])
     slope = -2 * (y - reg.predict(X))
     total = np.sum((slope[:, None] * moved).reshape(n, n, -1), axis=2)
     np.testing.assert_allclose(total, loss, **close)

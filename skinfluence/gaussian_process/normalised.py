@@ -17,7 +17,7 @@ from scipy.linalg import cho_solve, cholesky
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_working_memory, prepare_out
+from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gaussian_process.removal import NormalisedRemoval
 from skinfluence.problem import Problem
@@ -188,18 +188,13 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
         self.objective  # noqa: B018  # raises if they are missing
         return self.check_query(X, y)
 
-    def influence_loss_chunked(
-        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
-    ):
-        check_working_memory(working_memory)
-        query = self.training_query(X, y)
+    def query_chunks(self, X, query, working_memory, hessian_solver):
+        self.objective  # noqa: B018  # raises here, not in the generator
+        blocks = self.query_blocks(len(query), working_memory=working_memory)
+        return (self.influence_of(query.take(block)) for block in blocks)
 
-        def generate():
-            for block in self.query_blocks(len(query), working_memory=working_memory):
-                chunk = self.influence_of(query.take(block))
-                yield chunk if reduce_func is None else reduce_func(chunk, block.start)
-
-        return generate()
+    def evaluated_theta(self, hessian_solver):
+        return self.theta
 
     def influence_prediction(
         self,
