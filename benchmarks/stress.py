@@ -178,7 +178,8 @@ _NOTES = [
     "that of the fit's own data, and a warning there is no false alarm. If a permuted y has",
     "the same fit, as if an l1 penalty keeps all coefficients at 0, nothing tells it from the",
     "fit's own, and truth is that of the data given. before: version 0.1.0 of 24 November",
-    "2026, which removed from the fit as it was.",
+    "2026, which removed from the fit as it was; its counts are without the rules about 1e-3",
+    "and about the same fit.",
 ]
 
 

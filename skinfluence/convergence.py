@@ -23,6 +23,7 @@ __all__ = [
     "convergence_ratio",
     "curvature_change",
     "gradient_shift",
+    "largest_move",
     "newton_correction",
     "newton_decrement",
     "newton_step",
@@ -71,11 +72,16 @@ def curvature_change(point, correction):
     invisible.
     """
     rate = point.objective.formulation.loss.curvature_rate
-    return float(rate * point.largest(_largest_move, correction)) if rate else 0.0
+    return float(rate * largest_move(point, correction)) if rate else 0.0
+
+
+def largest_move(point, step):
+    """Return max_i |x~_i'd| for a step d over the rows with a weight."""
+    return point.largest(_largest_move, step)
 
 
 def _largest_move(point, correction):
-    """Return max_i |x~_i'N| over the rows with a weight."""
+    """Return `largest_move` over the rows of a part."""
     objective = point.objective
     moved = objective.design.predict(correction)[objective.sample_weight > 0]
     return np.linalg.norm(moved, axis=1).max(initial=0.0)

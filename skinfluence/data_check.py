@@ -164,14 +164,31 @@ def coincidence(sizes):
         From `sizes_at`, with the data and the fitted parameters.
     """
     with np.errstate(all="ignore"):
-        variance = sizes.squares(sizes.pulls)
+        gradient, variance = _beside_the_intercept(sizes)
         counted = variance > 0
         counted &= sizes.objective.free  # a coefficient at zero stays there for many data
-        z_squared = sizes.excess[counted] ** 2 / variance[counted]
+        z_squared = gradient[counted] ** 2 / variance[counted]
         if not z_squared.size:
             return 1.0
         n_independent = max(1.0, z_squared.size / 2)
         return float(chi2.cdf(n_independent * z_squared.mean(), n_independent))
+
+
+def _beside_the_intercept(sizes):
+    """Return the gradient G and sum_i v_i^2, (K, D) each, as if features were centred.
+
+    Otherwise, if a feature's mean is far from 0, its entries are copies of the intercept's,
+    and other data whose residuals have the same mean leave both small.
+    """
+    design, pulls = sizes.objective.design, sizes.pulls
+    gradient, variance = np.array(sizes.point.gradient), sizes.squares(pulls)
+    if design.has_metric or not design.fit_intercept:
+        return gradient, variance
+    last = variance[:, -1:]
+    mean = np.where(last > 0, design.adjoint(pulls**2)[:, :-1] / last, 0.0)
+    gradient[:, :-1] -= mean * gradient[:, -1:]
+    variance[:, :-1] -= mean**2 * last
+    return gradient, variance
 
 
 def _excess(sizes, fit):

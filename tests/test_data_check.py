@@ -195,6 +195,18 @@ def test_a_repeated_fit_decides_if_the_solver_stopped_early(name):
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
+def test_means_far_from_0_do_not_hide_another_order():
+    X, y = load_wine(return_X_y=True)
+    X = scale(X[:, :4]) + 1_000.0
+    plain = linear_model.RidgeClassifier(solver="saga", max_iter=8, tol=1e-3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain.fit(X, y)
+    assert warnings_of(plain, X, y) == []
+    order = np.random.default_rng(0).permutation(len(y))
+    assert "differ by" in warnings_of(plain, X, y[order])[0]
+
+
 def test_a_partial_fit_is_not_repeated():
     X, y = load_wine(return_X_y=True)
     X = scale(X)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn import linear_model as sk
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.preprocessing import scale
 
@@ -19,7 +20,7 @@ from skinfluence.linear_model import (
 )
 from skinfluence.losses import LOSSES
 from skinfluence.pipeline import problem_of
-from skinfluence.svm import SVC, SVR, LinearSVC
+from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR
 from tests.test_losses import name as loss_name
 
 few = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -111,6 +112,31 @@ def test_steps_that_are_not_accurate_are_refined(C):
     error = [np.linalg.norm(P - exact, axis=1)[moves] / change[moves] for P in (step, newton)]
     assert error[0].max() > 0.2
     assert error[1].max() < 0.02
+
+
+def test_steps_are_refined_to_the_end_of_a_flat_valley():
+    # Without one row those with the flag are separated, and only the penalty ends the valley.
+    X, y = load_breast_cancer(return_X_y=True)
+    one, others = np.flatnonzero(y == 1)[0], np.flatnonzero(y == 0)[:5]
+    flag = np.isin(np.arange(len(y)), [one, *others])
+    X = np.column_stack([scale(X[:, :3]), flag])
+    clf = LogisticRegression(C=1e10, solver="newton-cholesky", tol=1e-10).fit(X, y)
+    newton = clf.leave_out_params([[one]])[0]
+    refit = clone(clf).fit(np.delete(X, one, axis=0), np.delete(y, one))
+    np.testing.assert_allclose(newton, refit.polish().params_, rtol=1e-3)
+
+
+@few
+def test_steps_over_many_kinks_are_refined_to_the_end():
+    # With few rows outside the tube, one more changes most of the curvature.
+    X, y = load_diabetes(return_X_y=True)
+    tube = {"loss": "squared_epsilon_insensitive", "epsilon": 60.0, "C": 1e8, "dual": True}
+    reg = LinearSVR(max_iter=10**4, tol=1e-8, **tube).fit(X[:30], y[:30]).polish()
+    newton, exact = reg.leave_out_params(), reg.leave_out_params(method="exact")
+    change = np.linalg.norm(exact - reg.params_, axis=1)
+    moves = change > 1e-6 * np.linalg.norm(reg.params_)
+    assert moves.sum() > 3
+    assert np.all(np.linalg.norm(newton - exact, axis=1)[moves] <= 0.02 * change[moves])
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 import numpy as np
 
 from skinfluence import existence
-from skinfluence.convergence import polish
+from skinfluence.convergence import largest_move, polish
 from skinfluence.exceptions import SingularHessianError
 
 __all__ = ["refit", "refit_objective", "weight_growth"]
 
 # A refit has converged at this multiple of the estimated rounding in a gradient.
 _AT_ROUNDING = 4.0
+# Decrement to reach, relative to sqrt(F), and the share of the whole change in a prediction
+# that the last step may be if a larger decrement was the goal.
+_TOL, _SHORT = 1e-11, 0.02
 
 
 def refit(base, rows, start=None, first=np.inf, tol=1e-6):
@@ -40,11 +43,15 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
         value = objective.value(start)
         if np.isfinite(value) and value < objective.value(theta):
             theta = start
-    goal = 1e-11
-    if tol > 1e-6 and np.isfinite(first):
+    goal = _TOL
+    # Beyond a kink the curvature is another one, so a small decrement proves nothing.
+    jumps = objective.formulation.loss.has_kinks
+    if tol > 1e-6 and np.isfinite(first) and not jumps:
         goal = max(goal, tol * first / np.sqrt(abs(objective.value(theta)) or 1.0))
     try:
         polished = polish(objective, theta, base.solver, tol=goal, max_iter=100)
+        if goal > _TOL and _goes_on(base, objective, polished):
+            polished = polish(objective, polished.theta, base.solver, tol=_TOL, max_iter=100)
     except SingularHessianError:
         return np.full_like(theta, np.nan), False
     if polished.converged and _lacks_minimum(objective, polished):
@@ -53,6 +60,17 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
     rounding = _AT_ROUNDING * base.rounding * weight_growth(base, objective)
     enough = polished.decrement <= max(tol * first, rounding)
     return polished.theta, polished.converged and enough
+
+
+def _goes_on(base, objective, polished):
+    """Return whether the last step still changed some prediction by much.
+
+    If the other rows are nearly separated along a direction, the loss is almost flat there, so
+    the decrement is small long before the steps are.
+    """
+    point = objective.at(polished.theta)
+    last = largest_move(point, polished.correction)
+    return last > _SHORT * largest_move(point, polished.theta - base.theta)
 
 
 def weight_growth(base, objective):

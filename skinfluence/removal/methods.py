@@ -184,10 +184,12 @@ def _alone(base, rows, method):
     theta, decrement = base.theta + step, convergence.newton_decrement(reduced, step)
     if method == ONE_STEP or reduced.objective.formulation.loss.constant_curvature:
         return theta, decrement, True
-    following = reduced.objective.at(theta)
-    remaining = convergence.newton_correction(following, factor)
-    remaining = convergence.newton_decrement(following, remaining)
-    if np.isfinite(remaining) and remaining <= max(ACCURATE * decrement, base.rounding):
-        return theta, decrement, True
+    # If few rows have curvature, a first step over kinks may predict any decrease.
+    if not reduced.objective.formulation.loss.has_kinks:
+        following = reduced.objective.at(theta)
+        remaining = convergence.newton_correction(following, factor)
+        remaining = convergence.newton_decrement(following, remaining)
+        if np.isfinite(remaining) and remaining <= max(ACCURATE * decrement, base.rounding):
+            return theta, decrement, True
     theta, converged = refit(base, rows, theta, first=decrement, tol=_REFINED)
     return theta, decrement, converged
