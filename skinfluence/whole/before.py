@@ -11,11 +11,18 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+)
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.stages.parts import parts_of
 from skinfluence.stages.registry import learns_from_rows, make_chain
 from skinfluence.steps import (
     feature_names,
@@ -149,6 +156,40 @@ class StepsBefore(OfPipeline):
             X = Pipeline(later).fit_transform(X, data.y)
         return Pipeline([(place, first), *later]), X
 
+    @cached_property
+    def dependence(self):
+        """By how much rows differ after the steps if other rows are absent.
+
+        Relative to the largest value. Only functions that fit nothing are looked at, because
+        the steps that learn are fitted again.
+        """
+        data = vars(self.pipe).get("training_data_")
+        parts = [part for _, step in self.steps for part in parts_of(step)]
+        has_function = any(
+            isinstance(part, FunctionTransformer) and part.func for part in parts
+        )
+        if data is None or not has_function:
+            return 0.0
+        some = np.arange(0, data.n_rows, 2)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                alone = self.transform(take_rows(data.X, some))
+                return _difference(alone, take_rows(self.transform(data.X), some))
+            except Exception:  # a user's function may fail in any way
+                return np.inf
+
+    def warn_of_functions(self):
+        """Warn if a function in the steps gives rows other values if others are absent."""
+        if self.dependence > _SAME:
+            warn(
+                "A function in a FunctionTransformer gives samples other values if other "
+                f"samples are absent (relative difference {self.dependence:.2g}), and nothing "
+                "fits it again: results keep the values of all samples. Use a transformer "
+                "whose fit learns what the function needs, such as StandardScaler or "
+                "SimpleImputer."
+            )
+
     def check_refits(self):
         """Raise or warn if refitted transformers differ from the fitted ones."""
         if self.refits_are_checked:
@@ -209,7 +250,8 @@ def _difference(again, fitted):
     if again.shape != fitted.shape:
         return np.inf
     gap = abs(_plain(again) - _plain(fitted))
-    return gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+    difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+    return difference if np.isfinite(difference) else np.inf
 
 
 def fit_counted(before, data, given, fit):
