@@ -22,8 +22,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.stages.parts import parts_of
-from skinfluence.stages.registry import learns_from_rows, make_chain
+from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
     feature_names,
     paths_of,
