@@ -21,6 +21,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.distributed import is_dask
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
@@ -29,12 +30,15 @@ from skinfluence.steps import (
     random_steps,
     replace_steps,
     routing_enabled,
+    steps_before,
     steps_of,
+    through,
     transform,
 )
+from skinfluence.supervised import fits_otherwise
 from skinfluence.whole.data import take_rows, whole_numbers
 
-__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "fitted_rows", "given_names"]
+__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "given_names", "rows_behind"]
 
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
@@ -212,25 +216,30 @@ class StepsBefore(OfPipeline):
         self.refits_are_checked = True
 
 
-def fitted_rows(pipe, X, y, sample_weight, transformed):
-    """Return the rows on which a fitted pipeline's last step was fitted, None if not known.
+def rows_behind(pipe, X, y, sample_weight):
+    """Return the rows on which a pipeline's last step was fitted, and why they may be others.
 
-    Clones of the steps before it are fitted again. Their folds must not be random, and they
-    must transform the rows as the pipeline does.
+    If `fit_transform` of a step may differ from `transform`, clones of the steps are fitted
+    again. They must not be random, and must transform the rows as the pipeline does. The
+    reason is None if there is none known.
 
     Parameters
     ----------
     pipe : Pipeline
         The fitted pipeline.
     X, y, sample_weight : array-like
-        Its training data; the weights may be None.
-    transformed : {array-like, sparse matrix}
-        The samples as the pipeline transforms them.
+        Its training data; y and the weights may be None.
     """
-    again = Pipeline([(name, _unfitted(step)) for name, step in pipe.steps[:-1]])
-    if y is None or random_steps(pipe):
-        return None
-    params = {}
+    rows = through(steps_before(pipe), X, pipe.steps[-1][1])
+    others = [] if y is None or is_dask(X) else fits_otherwise(pipe.steps[:-1])
+    if not others:
+        return rows, None
+    if random_steps(pipe):
+        return rows, (
+            f"the random numbers of {', '.join(others)}: what fit_transform returned is known "
+            "only if they have an integer random_state of their own or of their cv"
+        )
+    again, params = Pipeline([(name, _unfitted(step)) for name, step in pipe.steps[:-1]]), {}
     if sample_weight is not None and routing_enabled():
         names = again.get_metadata_routing().consumes("fit_transform", ["sample_weight"])
         params = dict.fromkeys(names, sample_weight)
@@ -238,10 +247,10 @@ def fitted_rows(pipe, X, y, sample_weight, transformed):
         warnings.simplefilter("ignore")  # the fit has already warned
         try:
             fitted = again.fit_transform(X, y, **params)
+            same = _difference(again.transform(X), rows) <= _SAME
         except (TypeError, ValueError):  # these are other data
-            return None
-        same = _difference(again.transform(X), transformed) <= _SAME
-    return fitted if same else None
+            same = False
+    return (fitted if same else rows), None
 
 
 def _difference(again, fitted):
