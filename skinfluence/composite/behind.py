@@ -26,6 +26,7 @@ from skinfluence.whole import (
     StepsBefore,
     TrainingData,
     give_data,
+    rows_inside,
     take_rows,
     training_data,
 )
@@ -285,7 +286,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     def set_training_data(self, X, y, sample_weight=None):
         if X is None:
             raise ValueError("X is required: it is None.")
-        self.inner.set_training_data(self.transform(X), y, sample_weight)
+        rows, _ = rows_inside(self.pipe, X, y, sample_weight)
+        self.inner.set_training_data(rows, y, sample_weight)
         give_data(self.pipe, training_data(self.pipe, X, y, sample_weight))
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):

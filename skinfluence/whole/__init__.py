@@ -1,6 +1,6 @@
 """Influence and removal for a pipeline's whole fit, see `sweep`."""
 
-from skinfluence.whole.before import StepsBefore, fit_counted, rows_behind
+from skinfluence.whole.before import StepsBefore, fit_counted, rows_behind, rows_inside
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
@@ -32,6 +32,7 @@ __all__ = [
     "make_whole_problem",
     "pipeline_problem",
     "rows_behind",
+    "rows_inside",
     "take_rows",
     "training_data",
     "whole_problem",

@@ -38,7 +38,14 @@ from skinfluence.steps import (
 from skinfluence.supervised import fits_otherwise
 from skinfluence.whole.data import take_rows, whole_numbers
 
-__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "given_names", "rows_behind"]
+__all__ = [
+    "OfPipeline",
+    "StepsBefore",
+    "fit_counted",
+    "given_names",
+    "rows_behind",
+    "rows_inside",
+]
 
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
@@ -251,6 +258,15 @@ def rows_behind(pipe, X, y, sample_weight):
         except (TypeError, ValueError):  # these are other data
             same = False
     return (fitted if same else rows), None
+
+
+def rows_inside(pipe, X, y, sample_weight):
+    """Return `rows_behind` for the final estimator inside nested pipelines."""
+    reason = None
+    while isinstance(pipe, Pipeline):
+        X, known = rows_behind(pipe, X, y, sample_weight)
+        reason, pipe = reason or known, pipe.steps[-1][1]
+    return X, reason
 
 
 def _difference(again, fitted):

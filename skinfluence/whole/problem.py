@@ -32,7 +32,7 @@ from skinfluence.steps import (
     weights_stop,
 )
 from skinfluence.supervised import fits_otherwise, names_of_learners
-from skinfluence.whole.before import OfPipeline, StepsBefore, given_names, rows_behind
+from skinfluence.whole.before import OfPipeline, StepsBefore, given_names, rows_inside
 from skinfluence.whole.choices import Choices
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
@@ -110,10 +110,7 @@ class _OfPipeline(OfPipeline):
 
     def set_training_data(self, X, y, sample_weight=None):
         if fits_otherwise(steps_of(self.pipe)):
-            rows, reason, pipe = X, None, self.pipe
-            while isinstance(pipe, Pipeline):
-                rows, known = rows_behind(pipe, rows, y, sample_weight)
-                reason, pipe = reason or known, pipe.steps[-1][1]
+            rows, reason = rows_inside(self.pipe, X, y, sample_weight)
             get_problem(self.estimator).adopt(rows, y, sample_weight, reason)
         else:
             super().set_training_data(X, y, sample_weight)
