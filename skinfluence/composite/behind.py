@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.moved import Moved, Staged, add
-from skinfluence.composite.refits import copied
+from skinfluence.composite.refits import check_more, copied
 from skinfluence.composite.removal import CompositeRemoval, bytes_of
 from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
@@ -310,6 +310,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         y = y if hasattr(y, "shape") else np.asarray(y)
+        check_more(self, X, y, sample_weight)
         data, weight = self.data, self.inner.data.params["sample_weight"]
         if sample_weight is not None or weight is not None:
             more = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
