@@ -23,7 +23,6 @@ from skinfluence import (
     unsupported,
 )
 from skinfluence._typing import Estimator, MatrixLike
-from skinfluence.distributed import is_dask
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
 from skinfluence.pipeline import Pipeline
@@ -31,14 +30,10 @@ from skinfluence.problem import parent_class
 from skinfluence.steps import (
     name_rows,
     names_behind,
-    random_steps,
     row_names,
-    steps_before,
-    through,
     weights_stop,
 )
-from skinfluence.supervised import cross_fitted
-from skinfluence.whole import fitted_rows, training_data
+from skinfluence.whole import rows_behind, training_data
 
 __all__ = ["from_fitted"]
 
@@ -77,9 +72,9 @@ def from_fitted(
 
     `obj` is not changed, and its parameters are kept. Nothing is fitted again except
     cross-validation models that scikit-learn does not keep, for example in
-    :class:`sklearn.ensemble.StackingClassifier`, steps of a pipeline with a `TargetEncoder`,
-    and models whose gradient does not show that `X` and `y` are their training data, see
-    Notes.
+    :class:`sklearn.ensemble.StackingClassifier`, steps of a pipeline whose `fit_transform`
+    may differ from `transform`, as that of `TargetEncoder`, and models whose gradient does not
+    show that `X` and `y` are their training data, see Notes.
     The result has `obj`'s parameters and fitted attributes, shares its arrays, and behaves as
     if it had been fitted with this package.
 
@@ -145,11 +140,11 @@ def from_fitted(
     For losses with kinks, the dual coefficients have to agree with the samples' margins.
     Linear models do not keep them, so these are fitted again. Dask arrays are not checked.
 
-    The parameters are not an optimum for other data. This matters for
-    :class:`sklearn.preprocessing.TargetEncoder`: a pipeline is fitted with its
-    `fit_transform`, which returns other values than `transform`. If the folds of the encoder
-    are not random, clones of the steps compute these values again. A `Pipeline` from this
-    package keeps the values that were fitted.
+    The parameters are not an optimum for other data. This matters for transformers such as
+    :class:`sklearn.preprocessing.TargetEncoder` and :class:`sklearn.decomposition.NMF`: a
+    pipeline is fitted with their `fit_transform`, which returns other values than `transform`.
+    If the steps are not random, clones of them compute these values again. A `Pipeline` from
+    this package keeps the values that were fitted.
 
     Fitting the returned pipeline fits the shared transformers again: `clone` it first.
 
@@ -200,17 +195,10 @@ def convert(obj, X, y, sample_weight, path, guess=None, features=None):
                 "scikit-learn, and fit it."
             )
         name, last = obj.steps[-1]
-        Xt = X if X is None else through(steps_before(obj), X, last)
-        others = [] if X is None or is_dask(X) else cross_fitted(obj.steps[:-1])
-        if others:
-            fitted = fitted_rows(obj, X, y, sample_weight, Xt)
-            Xt = Xt if fitted is None else fitted
-            if fitted is None and random_steps(obj):
-                guess = (
-                    f"the random folds of {', '.join(others)}: what fit_transform returned is "
-                    "known only if they have an integer random_state of their own or of "
-                    "their cv"
-                )
+        Xt = X
+        if X is not None:
+            Xt, reason = rows_behind(obj, X, y, sample_weight)
+            guess = guess or reason
         weight = None if weights_stop(obj) else sample_weight
         features = None if X is None else names_behind(obj, features)
         last = convert(last, Xt, y, weight, f"{path}[-1]", guess, features)

@@ -20,6 +20,8 @@ class OneVsRestProblem(CompositeProblem):
     takes_weights = True
 
     def targets(self, y):
+        if not self.estimator.multilabel_:
+            codes_of(y, self.estimator.classes_)  # raises for a label that fit has not seen
         labels = self.estimator.label_binarizer_.transform(y)
         labels = labels.toarray() if sparse.issparse(labels) else labels
         return [(None, column) for column in labels.T]

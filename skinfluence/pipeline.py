@@ -120,7 +120,10 @@ def problem_of_pipeline(pipe, method=None):
     """Return the problem for a method: the whole fit, or the last step alone."""
     check_is_fitted(pipe)
     if is_composite(innermost(pipe)):
-        return whole_problem(pipe)
+        whole = whole_problem(pipe)
+        if method is not None and WholeProblem.answers(method):
+            whole.warn_of_functions()
+        return whole
     last = pipeline_problem(pipe)
     if method is None or not WholeProblem.answers(method):
         return last
@@ -153,6 +156,7 @@ def problem_of_pipeline(pipe, method=None):
             "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
         )
     whole = whole_problem(pipe)
+    whole.warn_of_functions()
     return whole if whole.learns(method) else last
 
 

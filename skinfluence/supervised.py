@@ -10,13 +10,22 @@ from inspect import Parameter, signature
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 
 from skinfluence.exceptions import warn
 from skinfluence.stages.registry import parts_of
 
-__all__ = ["cross_fitted", "learned_from_y", "names_of_learners", "warn_of_leaks"]
+__all__ = ["fits_otherwise", "learned_from_y", "names_of_learners", "warn_of_leaks"]
+
+
+#: scikit-learn's classes whose fit_transform returns other rows than transform.
+_FIT_OTHERWISE = (
+    "DictionaryLearning",
+    "LocallyLinearEmbedding",
+    "MiniBatchNMF",
+    "NMF",
+    "TargetEncoder",
+)
 
 
 def learned_from_y(transformer):
@@ -45,9 +54,21 @@ def _requires_y(estimator):
     return y is not None and y.default is Parameter.empty
 
 
-def cross_fitted(steps):
-    """Return the class names of steps whose fit_transform differs from transform."""
-    return _names(steps, lambda part: isinstance(part, TargetEncoder))
+def fits_otherwise(steps):
+    """Return the class names of steps whose fit_transform may differ from transform.
+
+    Those of scikit-learn are known. Other classes differ only if they have a fit_transform of
+    their own.
+    """
+    return _names(steps, _fits_otherwise)
+
+
+def _fits_otherwise(transformer):
+    classes = type(transformer).__mro__
+    owner = next((cls for cls in classes if "fit_transform" in vars(cls)), None)
+    if owner is not None and owner.__module__.startswith("sklearn."):
+        return any(cls.__name__ in _FIT_OTHERWISE for cls in classes)
+    return owner is not None
 
 
 def warn_of_leaks(estimator, method):

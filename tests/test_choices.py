@@ -13,6 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 
+from skinfluence import InfluenceWarning
 from skinfluence.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline
 from skinfluence.stages.choices import make_choice
@@ -191,3 +192,15 @@ def test_a_score_over_folds_is_that_of_cross_validation():
     pipe = make_pipeline(sk.SelectKBest(k=6), StandardScaler(), LogisticRegression(**TIGHT))
     left_out = pipe.fit(X, y).leave_out_score(cv=5, method="exact")
     assert np.isclose(left_out, cross_val_score(clone(pipe), X, y, cv=5).mean())
+
+
+@pytest.mark.filterwarnings("ignore:No features were selected")
+def test_groups_without_which_no_feature_is_chosen_leave_no_model():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = X[:60, [8]], y[:60]
+    pipe = make_pipeline(sk.SelectFpr(alpha=0.005), LogisticRegression()).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="row 51.*no feature"):
+        loss = pipe.leave_out_loss(X[:2], y[:2])
+    refit = clone(pipe).fit(X[1:], y[1:])
+    np.testing.assert_allclose(loss[:, 0], refit.sample_loss(X[:2], y[:2]), rtol=1e-4)
+    assert np.isnan(loss[:, 51]).all()

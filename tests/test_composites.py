@@ -1259,3 +1259,31 @@ def test_a_probability_of_zero_is_named_with_the_nan_that_it_gives():
     with pytest.warns(InfluenceWarning, match="1 sample.* have probability 0"):
         assert np.isnan(vote.influence_loss(far, label)).all()
     assert np.isfinite(vote.influence_prediction(far)).all()
+
+
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a step"])
+def test_more_samples_of_another_kind_are_refused_by_name(steps):
+    X, y = load_iris(return_X_y=True)
+    bags = ensemble.BaggingClassifier(clone(LOGISTIC), 2, random_state=0)
+    plain = make_pipeline(*steps, bags) if steps else bags
+    ours = from_fitted(plain.fit(X, y), X, y)
+    for more, message in [
+        ((X[:1, :3], y[:1]), "X has 3 features, but the training samples have 4"),
+        ((X[:1], [7]), "label 7"),
+        ((X[:1], y[:1], [-1.0]), "holds -1.0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ours.add_samples(*more)
+
+
+def test_targets_that_are_not_finite_or_of_another_shape_are_refused():
+    X, y = load_diabetes(return_X_y=True)
+    for regressor, target in [
+        (TransformedTargetRegressor(clone(RIDGE), func=np.log, inverse_func=np.exp), y),
+        (several.MultiOutputRegressor(clone(RIDGE)), np.column_stack([y, y])),
+    ]:
+        ours = from_fitted(regressor.fit(X, target), X, target)
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            ours.sample_loss(X[:2], target[:2] * np.nan)
+        with pytest.raises(ValueError, match=r"y has shape \(2, 3\)"):
+            ours.influence_loss(X[:2], np.ones((2, 3)))

@@ -11,7 +11,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import InfluenceWarning, SingularHessianError
@@ -27,8 +28,9 @@ from skinfluence.linear_model import (
     SGDClassifier,
     TweedieRegressor,
 )
+from skinfluence.multiclass import OneVsRestClassifier
 from skinfluence.pipeline import problem_of
-from skinfluence.svm import SVC, SVR, SmoothHingeLinearSVC, SmoothHingeSVC
+from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
 from tests.cases import NEWTON, relative_error
 
 RNG = np.random.default_rng(0)
@@ -353,3 +355,25 @@ def test_a_row_that_left_does_not_count_however_far_it_lies():
     expected = problem_of(Ridge().fit(X, NOISY)).objective
     theta = np.array([[1.0, 2.0, 3.0, 4.0]])
     np.testing.assert_allclose(objective.value(theta), expected.value(theta))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [RidgeClassifier(), LinearSVC(dual=False), LogisticRegression(fit_intercept=False)],
+)
+def test_groups_with_the_last_samples_of_a_class_that_keep_an_optimum_are_named(model):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:102] - X.mean(axis=0), np.array(["a", "b", "c"])[y[:102]]
+    fitted, last = clone(model).fit(X, y), [100, 101]
+    with pytest.warns(InfluenceWarning, match=r"last samples of a class.*keep.*\(class 'c'\)"):
+        loss = fitted.leave_out_loss(X[:3], y[:3], [last, [3]])
+    assert np.isfinite(loss).all()
+    with pytest.warns(InfluenceWarning, match="keep the class"):
+        fitted.remove_samples(last)
+
+
+def test_new_labels_for_one_model_a_class_are_refused():
+    X, y = load_iris(return_X_y=True)
+    models = OneVsRestClassifier(RidgeClassifier()).fit(X, y)
+    with pytest.raises(ValueError, match="7"):
+        models.add_samples(X[:1], [7])

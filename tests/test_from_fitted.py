@@ -14,6 +14,8 @@ from sklearn import ensemble, gaussian_process, kernel_ridge, linear_model, mult
 from sklearn.base import TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_iris
+from sklearn.decomposition import NMF
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import RFE
@@ -372,6 +374,20 @@ def test_data_other_than_those_of_the_fit_warn(plain):
         from_fitted(plain, X[::4], y[::4]).influence_loss(X, y)
 
 
+def test_steps_that_transform_otherwise_than_they_were_fitted_are_fitted_again():
+    X, y = load_iris(return_X_y=True)
+    plain = make_pipeline(NMF(2, max_iter=2000, random_state=0), svm.SVC()).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InfluenceWarning)
+        ours = from_fitted(plain, X, y)
+        rows = ours.leave_out_loss(X[:9], y[:9], [[3]])
+        ours.drop_training_data()
+        ours.set_training_data(X, y)
+        np.testing.assert_array_equal(ours.leave_out_loss(X[:9], y[:9], [[3]]), rows)
+        found = ours.leave_out_predict(np.arange(150) // 10, response_method="predict")[3]
+    assert found == clone(plain).fit(X[10:], y[10:]).predict(X[[3]])
+
+
 @needs_splitter
 def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     rng = np.random.default_rng(0)
@@ -391,7 +407,9 @@ def test_a_target_encoder_was_fitted_to_other_values_than_transform_gives():
     with pytest.warns(InfluenceWarning, match="not those that this LogisticRegression"):
         from_fitted(plain, X, ~y)
     plain = make_pipeline(TargetEncoder(), linear_model.LogisticRegression(**NEWTON))
-    with pytest.warns(InfluenceWarning, match="looks like the random folds of TargetEncoder"):
+    with pytest.warns(
+        InfluenceWarning, match="looks like the random numbers of TargetEncoder"
+    ):
         from_fitted(plain.fit(X, y), X, y)
     random = our_pipeline.make_pipeline(TargetEncoder(), LogisticRegression(**NEWTON))
     random.fit(X, y)

@@ -183,6 +183,9 @@ def test_what_makes_no_sense_is_named():
         functionals.coefficient(clf, "coef")
     with pytest.raises(ValueError, match="param=99 is outside"):
         functionals.coefficient(clf, 99)
+    for wrong in (np.ones(3), ["coef"], None, 1.0, True):
+        with pytest.raises(ValueError, match=f"A {type(wrong).__name__} selects no parameter"):
+            functionals.coefficient(clf, wrong)
     with pytest.raises(TypeError, match="StandardScaler has no influence"):
         functionals.coefficient(StandardScaler(), 0)
 

@@ -6,6 +6,7 @@ How exact influence and removal of the whole fit are is tested in `test_whole_fi
 import copy
 import inspect
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -36,6 +37,7 @@ from skinfluence import (
     UnsupportedEstimatorError,
     from_fitted,
 )
+from skinfluence.ensemble import VotingClassifier
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods
@@ -909,3 +911,21 @@ def test_columns_by_type():
     without = clone(pipe).set_params(logisticregression__tol=1e-10).fit(X[kept], y[kept])
     found = pipe.leave_out_loss(X[:5], y[:5], [[3]], method="exact")[:, 0]
     np.testing.assert_allclose(found, without.sample_loss(X[:5], y[:5]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("last", [LogisticRegression(), "vote"])
+def test_a_function_that_mixes_samples_is_named_with_the_number(last):
+    X, y = load_iris(return_X_y=True)
+    X = X[:, :2]
+    if last == "vote":
+        last = VotingClassifier([("a", LogisticRegression())], voting="soft")
+    for function, warns in ((lambda X: X - X.mean(axis=0), True), (np.log1p, False)):
+        pipe = make_pipeline(FunctionTransformer(function), clone(last)).fit(X, y)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InfluenceWarning)
+            pipe.leave_out_loss(X[:2], y[:2], [[0]])
+        found = [
+            str(one.message) for one in caught if "FunctionTransformer" in str(one.message)
+        ]
+        assert len(found) == warns
+        assert all(re.search(r"relative difference 0\.\d+\)", one) for one in found)

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.moved import Moved, Staged, add
-from skinfluence.composite.refits import copied
+from skinfluence.composite.refits import check_more, copied
 from skinfluence.composite.removal import CompositeRemoval, bytes_of
 from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
@@ -26,6 +26,7 @@ from skinfluence.whole import (
     StepsBefore,
     TrainingData,
     give_data,
+    rows_inside,
     take_rows,
     training_data,
 )
@@ -285,7 +286,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     def set_training_data(self, X, y, sample_weight=None):
         if X is None:
             raise ValueError("X is required: it is None.")
-        self.inner.set_training_data(self.transform(X), y, sample_weight)
+        rows, _ = rows_inside(self.pipe, X, y, sample_weight)
+        self.inner.set_training_data(rows, y, sample_weight)
         give_data(self.pipe, training_data(self.pipe, X, y, sample_weight))
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
@@ -308,6 +310,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         y = y if hasattr(y, "shape") else np.asarray(y)
+        check_more(self, X, y, sample_weight)
         data, weight = self.data, self.inner.data.params["sample_weight"]
         if sample_weight is not None or weight is not None:
             more = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)

@@ -78,7 +78,10 @@ class CompositeInfluence(RankedBlocks):
         method = self.loss_method
         if method is not None:
             _, gradient = self.loss(self.response(X, method), y)
-            infinite = ~np.isfinite(gradient.reshape(len(gradient), -1)).all(axis=1)
+            parts = gradient if isinstance(gradient, list) else [gradient]
+            infinite = np.zeros(X.shape[0], dtype=bool)
+            for part in parts:  # one for each of several targets
+                infinite |= ~np.isfinite(part.reshape(len(part), -1)).all(axis=1)
             if infinite.any():
                 warn(
                     f"{infinite.sum()} sample(s) have probability 0 for their class: their "
@@ -171,6 +174,9 @@ class CompositeInfluence(RankedBlocks):
             for result, one in zip(results, found if several else [found], strict=True):
                 result[block] = one
         return results if several else results[0]
+
+    def loss_chunks(self, X, y, hessian_solver):
+        return self.influence_loss_chunked(X, y, hessian_solver=hessian_solver)
 
     def prediction_chunks(self, X, hessian_solver):
         method, X = self.response_method("auto"), as_rows(X)

@@ -32,5 +32,13 @@ def marginal_log_loss(proba, labels):
 
 def squared_error(prediction, y):
     """Return (y - f)^2, summed over targets, and its derivative 2 (f - y) in f."""
-    error = prediction - np.asarray(y, dtype=np.float64).reshape(prediction.shape)
+    y = np.asarray(y, dtype=np.float64)
+    if y.size != prediction.size:
+        raise ValueError(
+            f"y has shape {y.shape}, but the predictions have {prediction.shape}: pass one "
+            "column for each target."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError("y contains NaN or infinity: pass finite targets.")
+    error = prediction - y.reshape(prediction.shape)
     return (error**2).reshape(len(error), -1).sum(axis=1), 2.0 * error

@@ -10,16 +10,18 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
+from skinfluence.composite.influence import codes_of
 from skinfluence.composite.parts import Part
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.fitted import convert
 from skinfluence.groups import check_indices
 from skinfluence.methods import get_problem
 from skinfluence.pipeline import is_composite
+from skinfluence.problem.samples import check_not_negative
 from skinfluence.steps import innermost
 from skinfluence.whole import TrainingData
 
-__all__ = ["CompositeRefits", "Remembered", "copied"]
+__all__ = ["CompositeRefits", "Remembered", "check_more", "copied"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +215,7 @@ class CompositeRefits:
         data, n = self.data, self.data.n_rows
         X = X if hasattr(X, "shape") else np.asarray(X)
         y = y if hasattr(y, "shape") else np.asarray(y)
-        check_consistent_length(X, y)
+        check_more(self, X, y, sample_weight)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64)
             data = replace(data, params={"sample_weight": self.sample_weight})
@@ -242,3 +244,17 @@ class CompositeRefits:
 def copied(member):
     """Return a copy of one of our estimators that shares the training data."""
     return convert(member, None, None, None, "obj")
+
+
+def check_more(problem, X, y, sample_weight):
+    """Raise unless more samples have the features and labels of the training data."""
+    check_consistent_length(X, y)
+    features = np.shape(problem.data.X)[1:]
+    if features and np.ndim(X) == 2 and np.shape(X)[1:] != features:
+        raise ValueError(
+            f"X has {np.shape(X)[1]} features, but the training samples have {features[0]}."
+        )
+    if problem.is_classifier and np.ndim(y) == 1 and np.ndim(problem.data.y) == 1:
+        codes_of(y, problem.fitted_model.classes_)  # raises for labels that fit has not seen
+    if sample_weight is not None:
+        check_not_negative(np.min(sample_weight))

@@ -49,6 +49,11 @@ def coefficient(estimator: Estimator, param: str | int) -> Functional:
                 f"param={param} is outside the {len(names)} parameters, 0 to {len(names) - 1}."
             )
         return _Coefficient(int(param), len(names))
+    if not isinstance(param, str):
+        raise ValueError(
+            f"A {type(param).__name__} selects no parameter: pass a name from param_names(), "
+            "an index, or a functional of skinfluence.functionals to functions that take one."
+        )
     if param not in names:
         raise ValueError(
             f"param={param!r} is not a parameter of this model: use an index or one of "

@@ -288,8 +288,8 @@ def _other_data(mismatch, name, parameter, guess):
     if guess is not None:
         return (
             f"This {name} was fitted on other values than the steps before it return now: "
-            f"{number}. It looks like {guess}. Fit again with such folds, or call polish() to "
-            "take the present values."
+            f"{number}. It looks like {guess}. Fit again with such a number, or call polish() "
+            "to take the present values."
         )
     return (
         f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "

@@ -85,6 +85,10 @@ class RankedBlocks(RankedSamples):
         chunks = self.query_chunks(X, self.check_query(X, y), working_memory, hessian_solver)
         return reduced(chunks, reduce_func)
 
+    def loss_chunks(self, X, y, hessian_solver):
+        """Generate the influence on the queries' losses in blocks of queries."""
+        return self.query_chunks(X, self.check_query(X, y), None, hessian_solver)
+
     def prediction_chunks(self, X, hessian_solver):
         """Generate the influence on the queries' predictions in blocks of queries."""
         self.refuse_dask("influential_samples", X)
@@ -99,8 +103,7 @@ class RankedBlocks(RankedSamples):
             )
             chunks = [mean[None]]
         elif y is not None:
-            query = self.check_query(X, y)
-            chunks = self.query_chunks(X, query, None, hessian_solver)
+            chunks = self.loss_chunks(X, y, hessian_solver)
         else:
             chunks = self.prediction_chunks(X, hessian_solver)
             if average:

@@ -228,6 +228,19 @@ class RemovalAnswers(LazyRemoval):
         self.warn_of_outcome(base, groups, outcome, method)
         return outcome
 
+    def warn_of_lost_classes(self, groups):
+        """Warn about groups with the last samples of a class if an optimum remains."""
+        if self.objective.formulation.layout.n_outputs == 1:
+            return  # two classes share the parameters and the loss
+        lost = removal.groups_without_class(self.objective, groups)
+        if lost:
+            named = ", ".join(f"{groups.name(group)} (class {c!r})" for group, c in lost[:5])
+            warn(
+                f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
+                "not have; results without them keep the class in the parameters and in the "
+                f"loss: {named}."
+            )
+
     def warn_of_outcome(self, base, groups, outcome, method):
         """Warn about groups whose result does not exist or is not unique."""
         if outcome.separated:
@@ -251,6 +264,8 @@ class RemovalAnswers(LazyRemoval):
                 "whose free intercept then has no finite optimum; their results are NaN: "
                 f"{named}.",
             )
+        else:
+            self.warn_of_lost_classes(groups)
         changed = getattr(base, "changed", ())
         if changed and method == "exact":
             warn(

@@ -71,6 +71,7 @@ class UpdateAnswers:
                 f"indices holds the last samples of class {label!r}: without them the "
                 "model has no finite optimum. Keep at least one of them."
             )
+        self.warn_of_lost_classes(groups)
         for direction in outcome.separated.values():
             told = self.describe_direction(direction, base.point.objective.without(rows))
             raise ValueError(f"Without these samples: {told} The model was left as it was.")

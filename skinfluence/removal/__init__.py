@@ -29,7 +29,12 @@ from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.base import Base, base_of_part
 from skinfluence.removal.evaluate import error_bound, losses_into
 from skinfluence.removal.identified import depends
-from skinfluence.removal.leave_out import Outcome, groups_without_optimum, leave_out
+from skinfluence.removal.leave_out import (
+    Outcome,
+    groups_without_class,
+    groups_without_optimum,
+    leave_out,
+)
 from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
 from skinfluence.removal.optimum import (
     Optimum,
@@ -56,6 +61,7 @@ __all__ = [
     "error_bound",
     "find_optimum",
     "follow",
+    "groups_without_class",
     "groups_without_optimum",
     "leave_out",
     "losses_into",

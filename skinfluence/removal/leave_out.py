@@ -14,6 +14,7 @@ from skinfluence.removal.stack import finite
 
 __all__ = [
     "Outcome",
+    "groups_without_class",
     "groups_without_optimum",
     "leave_out",
     "needs_every_class",
@@ -222,7 +223,14 @@ def groups_without_optimum(objective, groups):
     """Return (group, class) if a class loses its last rows, so that F has no minimum."""
     if objective.is_distributed or not needs_every_class(objective):
         return []
+    return groups_without_class(objective, groups)
+
+
+def groups_without_class(objective, groups):
+    """Return (group, class) if a class loses its last rows, which a refit would not have."""
     encoder = objective.formulation.target
+    if objective.is_distributed or not hasattr(encoder, "class_codes"):
+        return []
     codes, labels = to_host(encoder.class_codes(objective.target)), encoder.classes.tolist()
     present = to_host(objective.sample_weight > 0)
     count = np.bincount(codes[present], minlength=len(encoder.classes))

@@ -1,6 +1,6 @@
 """Influence and removal for a pipeline's whole fit, see `sweep`."""
 
-from skinfluence.whole.before import StepsBefore, fit_counted, fitted_rows
+from skinfluence.whole.before import StepsBefore, fit_counted, rows_behind, rows_inside
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
@@ -26,12 +26,13 @@ __all__ = [
     "TrainingData",
     "WholeProblem",
     "fit_counted",
-    "fitted_rows",
     "gamma_problem",
     "give_data",
     "make_member",
     "make_whole_problem",
     "pipeline_problem",
+    "rows_behind",
+    "rows_inside",
     "take_rows",
     "training_data",
     "whole_problem",

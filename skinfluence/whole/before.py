@@ -11,24 +11,41 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+)
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence.distributed import is_dask
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.stages.registry import learns_from_rows, make_chain
+from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
     feature_names,
     paths_of,
     random_steps,
     replace_steps,
     routing_enabled,
+    steps_before,
     steps_of,
+    through,
     transform,
 )
+from skinfluence.supervised import fits_otherwise
 from skinfluence.whole.data import take_rows, whole_numbers
 
-__all__ = ["OfPipeline", "StepsBefore", "fit_counted", "fitted_rows", "given_names"]
+__all__ = [
+    "OfPipeline",
+    "StepsBefore",
+    "fit_counted",
+    "given_names",
+    "rows_behind",
+    "rows_inside",
+]
 
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
@@ -149,6 +166,40 @@ class StepsBefore(OfPipeline):
             X = Pipeline(later).fit_transform(X, data.y)
         return Pipeline([(place, first), *later]), X
 
+    @cached_property
+    def dependence(self):
+        """By how much rows differ after the steps if other rows are absent.
+
+        Relative to the largest value. Only functions that fit nothing are looked at, because
+        the steps that learn are fitted again.
+        """
+        data = vars(self.pipe).get("training_data_")
+        parts = [part for _, step in self.steps for part in parts_of(step)]
+        has_function = any(
+            isinstance(part, FunctionTransformer) and part.func for part in parts
+        )
+        if data is None or not has_function:
+            return 0.0
+        some = np.arange(0, data.n_rows, 2)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                alone = self.transform(take_rows(data.X, some))
+                return _difference(alone, take_rows(self.transform(data.X), some))
+            except Exception:  # a user's function may fail in any way
+                return np.inf
+
+    def warn_of_functions(self):
+        """Warn if a function in the steps gives rows other values if others are absent."""
+        if self.dependence > _SAME:
+            warn(
+                "A function in a FunctionTransformer gives samples other values if other "
+                f"samples are absent (relative difference {self.dependence:.2g}), and nothing "
+                "fits it again: results keep the values of all samples. Use a transformer "
+                "whose fit learns what the function needs, such as StandardScaler or "
+                "SimpleImputer."
+            )
+
     def check_refits(self):
         """Raise or warn if refitted transformers differ from the fitted ones."""
         if self.refits_are_checked:
@@ -172,25 +223,30 @@ class StepsBefore(OfPipeline):
         self.refits_are_checked = True
 
 
-def fitted_rows(pipe, X, y, sample_weight, transformed):
-    """Return the rows on which a fitted pipeline's last step was fitted, None if not known.
+def rows_behind(pipe, X, y, sample_weight):
+    """Return the rows on which a pipeline's last step was fitted, and why they may be others.
 
-    Clones of the steps before it are fitted again. Their folds must not be random, and they
-    must transform the rows as the pipeline does.
+    If `fit_transform` of a step may differ from `transform`, clones of the steps are fitted
+    again. They must not be random, and must transform the rows as the pipeline does. The
+    reason is None if there is none known.
 
     Parameters
     ----------
     pipe : Pipeline
         The fitted pipeline.
     X, y, sample_weight : array-like
-        Its training data; the weights may be None.
-    transformed : {array-like, sparse matrix}
-        The samples as the pipeline transforms them.
+        Its training data; y and the weights may be None.
     """
-    again = Pipeline([(name, _unfitted(step)) for name, step in pipe.steps[:-1]])
-    if y is None or random_steps(pipe):
-        return None
-    params = {}
+    rows = through(steps_before(pipe), X, pipe.steps[-1][1])
+    others = [] if y is None or is_dask(X) else fits_otherwise(pipe.steps[:-1])
+    if not others:
+        return rows, None
+    if random_steps(pipe):
+        return rows, (
+            f"the random numbers of {', '.join(others)}: what fit_transform returned is known "
+            "only if they have an integer random_state of their own or of their cv"
+        )
+    again, params = Pipeline([(name, _unfitted(step)) for name, step in pipe.steps[:-1]]), {}
     if sample_weight is not None and routing_enabled():
         names = again.get_metadata_routing().consumes("fit_transform", ["sample_weight"])
         params = dict.fromkeys(names, sample_weight)
@@ -198,10 +254,19 @@ def fitted_rows(pipe, X, y, sample_weight, transformed):
         warnings.simplefilter("ignore")  # the fit has already warned
         try:
             fitted = again.fit_transform(X, y, **params)
+            same = _difference(again.transform(X), rows) <= _SAME
         except (TypeError, ValueError):  # these are other data
-            return None
-        same = _difference(again.transform(X), transformed) <= _SAME
-    return fitted if same else None
+            same = False
+    return (fitted if same else rows), None
+
+
+def rows_inside(pipe, X, y, sample_weight):
+    """Return `rows_behind` for the final estimator inside nested pipelines."""
+    reason = None
+    while isinstance(pipe, Pipeline):
+        X, known = rows_behind(pipe, X, y, sample_weight)
+        reason, pipe = reason or known, pipe.steps[-1][1]
+    return X, reason
 
 
 def _difference(again, fitted):
@@ -209,7 +274,8 @@ def _difference(again, fitted):
     if again.shape != fitted.shape:
         return np.inf
     gap = abs(_plain(again) - _plain(fitted))
-    return gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+    difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+    return difference if np.isfinite(difference) else np.inf
 
 
 def fit_counted(before, data, given, fit):

@@ -46,7 +46,7 @@ class MomentSweep(Sweep):
     def derivative(self, V, samples, rows=None):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
-        return self.chain.row_influences(self.with_samples(cs, samples), rows)
+        return self.row_influences(self.with_samples(cs, samples), rows)
 
 
 class MomentWholeInfluence(WholeInfluence):

@@ -31,8 +31,8 @@ from skinfluence.steps import (
     steps_of,
     weights_stop,
 )
-from skinfluence.supervised import names_of_learners
-from skinfluence.whole.before import OfPipeline, StepsBefore, given_names
+from skinfluence.supervised import fits_otherwise, names_of_learners
+from skinfluence.whole.before import OfPipeline, StepsBefore, given_names, rows_inside
 from skinfluence.whole.choices import Choices
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
@@ -109,7 +109,11 @@ class _OfPipeline(OfPipeline):
         give_data(self.pipe, data)
 
     def set_training_data(self, X, y, sample_weight=None):
-        super().set_training_data(X, y, sample_weight)
+        if fits_otherwise(steps_of(self.pipe)):
+            rows, reason = rows_inside(self.pipe, X, y, sample_weight)
+            get_problem(self.estimator).adopt(rows, y, sample_weight, reason)
+        else:
+            super().set_training_data(X, y, sample_weight)
         self.name_rows(row_names(X))
         give_data(self.pipe, training_data(self.pipe, X, y, sample_weight))
 

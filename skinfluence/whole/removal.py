@@ -369,6 +369,8 @@ class WholeRemoval(WholeMetrics):
 
     def refit_behind(self, before, X, data, weight, method):
         """Return the `Refit` behind transformers that are fitted again, with their rows X."""
+        if X.shape[1] == 0:
+            raise ValueError("the steps leave no feature: loosen the selection")
         if method == "refit":
             return Refit(before, self.refit_by_solver(X, data.y, weight))
         columns = self._columns(before, X)

@@ -148,10 +148,19 @@ class Sweep:
         else:
             cs = self.chain.pull_training_factors(self.factors(self.coordinates(V)))
         cs = self.with_samples(cs, samples)
-        total = self.chain.row_influences(cs, rows)
+        total = self.row_influences(cs, rows)
         if known:
             total += self.coordinates(V).reshape(m, -1) @ self._of_params
         return total
+
+    def row_influences(self, cs, rows=None):
+        """Return the contribution of rows for cotangents on the statistics, (m, n).
+
+        Only steps have others than the training rows, and not the inputs of a member.
+        """
+        if rows is None:
+            return self.chain.row_influences(cs)
+        return self.chain.row_influences(cs, rows)
 
     def with_samples(self, cs, samples):
         """Return cotangents on the statistics, with the samples' own contribution added."""
@@ -270,7 +279,7 @@ class KernelSweep(Sweep):
     def derivative(self, V, samples, rows=None):
         cotangents = self.training_cotangents(V, samples)
         cs = [self.chain.pull_training_statistics(B) for B in cotangents]
-        total = self.chain.row_influences(self.with_samples(cs, samples), rows)
+        total = self.row_influences(self.with_samples(cs, samples), rows)
         slopes = self._gamma_slopes(V, samples)
         if slopes.any():
             total = total + self.whole.of_rows(slopes[:, None] * self._gamma_in_weight())
