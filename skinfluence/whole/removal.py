@@ -363,15 +363,17 @@ class WholeRemoval(WholeMetrics):
             counted = self.words.take(kept)
         if counted is not None:
             before, X = self.refit_behind_first(*counted, data)
+        elif method == "refit" or not self.is_smooth:
+            return self.refit(data, weight, method)
         else:
             before, X = self.refit_before(data)
-        if method == "refit" or not self._has_plain_rows(before, X):
+        if not self._has_plain_rows(before, X):
             return self.refit_behind(before, X, data, weight, method)
         if not self.has_every_class(data.y, weight):
             return None
         # The same model on other numbers: its objective needs none of the checks of a fit.
         design = self.parameters.make_design(self, self.formulation, X, training=True)
-        objective = replace(self.objective.without(rows).take(kept), design=design)
+        objective = replace(self.objective.take(kept), design=design, balance=None).balanced()
         theta = self.descend(objective, self.theta, method, None, self.factor)
         return None if theta is None else Moved(self, before, objective, theta)
 
