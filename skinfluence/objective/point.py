@@ -209,6 +209,10 @@ class Point:
 
     def hessian_diagonal(self):
         """Return the diagonal of H, shape (K, D)."""
+        return self._hessian_diagonal.copy()
+
+    @cached_property
+    def _hessian_diagonal(self):
         diagonal = self.objective.design.squared_adjoint(self.curvature_diagonal())
         diagonal += self.objective.penalty
         pin = self.objective.pin

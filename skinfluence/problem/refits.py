@@ -151,10 +151,8 @@ class RefitAnswers:
         problem : Problem or None
             The refitted copy's problem.
         """
-        if hasattr(self.formulation.target, "classes"):
-            present = np.unique(np.asarray(y)[sample_weight > 0])
-            if not np.array_equal(present, self.estimator.classes_):
-                return None
+        if not self.has_every_class(y, sample_weight):
+            return None
         form = self.formulation
         if not form.is_smooth or form.minimum_norm or self.objective.design.has_metric:
             return self.refit_by_solver(X, y, sample_weight)
@@ -164,17 +162,32 @@ class RefitAnswers:
         fresh.fitted = replace(fitted, objective=None)
         objective = fresh.make_objective(formulation, X, y, sample_weight)
         fresh.fitted = replace(fitted, objective=objective)
+        theta = self.descend(objective, fresh.theta, method, columns, factor)
+        if theta is None:
+            return None
+        fresh.theta = theta
+        return fresh
+
+    def descend(self, objective, theta, method, columns=None, factor=None):
+        """Return the optimum of a smooth objective near theta, None if there is none."""
         # For squared loss "newton" is exact.
-        tol = TOL["exact" if formulation.loss.constant_curvature else method]
-        found = self.optimum_near(objective, fresh.theta, tol, columns, factor)
+        squared = objective.formulation.loss.constant_curvature
+        tol = TOL["exact" if squared else method]
+        found = self.optimum_near(objective, theta, tol, columns, factor)
         if found is None:
             return None
         theta, correction = found
         doubtful = existence.may_lack_minimum(objective, correction)
         if doubtful and existence.recession_direction(objective, theta) is not None:
             return None
-        fresh.theta = theta
-        return fresh
+        return theta
+
+    def has_every_class(self, y, sample_weight):
+        """Return whether rows with a weight have every class of the fit, if it has classes."""
+        if not hasattr(self.formulation.target, "classes"):
+            return True
+        present = np.unique(np.asarray(y)[sample_weight > 0])
+        return np.array_equal(present, self.estimator.classes_)
 
     def optimum_near(self, objective, theta, tol, columns, factor):
         """Return (theta, last step) at the optimum, None if there is none."""

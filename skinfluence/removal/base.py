@@ -12,6 +12,7 @@ import numpy as np
 from skinfluence import convergence, existence
 from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.namespaces import to_host
 from skinfluence.rank import least_norm
@@ -113,6 +114,35 @@ class Base:
             return None
         grams = self.point.total(_class_grams)
         return list(np.triu(grams) + np.triu(grams, 1).swapaxes(-1, -2))
+
+    def has_factors_of_classes(self, count):
+        """Return whether there may be so many of `factor_at`."""
+        objective = self.point.objective
+        design, (K, D) = objective.design, self.theta.shape
+        if objective.balance.sums_of_all is not None or objective.is_distributed:
+            return False  # the rows at hand are a part
+        if design.has_metric or objective.formulation.penalty_share is not None:
+            return False
+        order = K * D if objective.coupled else D
+        size = K * D * order
+        return design.like is None and 8 * count * size <= memory_budget()
+
+    def factor_at(self, growth):
+        """Return H^-1 after class weights grow by `growth`, None if H is singular."""
+        key, known = growth.tobytes(), self._factors_of_classes
+        if key not in known:
+            objective = self.point.objective
+            weight = objective.formulation.class_weight * (1.0 + growth)
+            moved = objective.reweighted(objective.sample_weight, weight)
+            try:
+                known[key] = self.solver.factorise(moved.at(self.theta))
+            except SingularHessianError:
+                known[key] = None
+        return known[key]
+
+    @cached_property
+    def _factors_of_classes(self):
+        return {}
 
     def class_hessian_times(self, steps, growth):
         """Return sum_k g_k H_k d for steps (b, K, D) and growths (b, n_classes, 1 or K)."""
@@ -226,7 +256,9 @@ class Base:
         if self.centred is not None:
             self.centred.prepare(method)
             return
-        _ = self.class_hessians
+        quadratic = self.point.objective.formulation.loss.constant_curvature
+        if method == "exact" or not quadratic:
+            _ = self.class_hessians
         if method != "exact":
             if self.step_error.rate:
                 _ = self.step_error.witnesses

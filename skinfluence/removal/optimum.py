@@ -26,6 +26,8 @@ _TOL = 1e-9
 # Steps with an old factor continue while they contract by this factor.
 _CONTRACTION = 0.25
 _MAX_CHORDS = 12
+# Steps that contract more need no update of the factor.
+_SWIFT = 0.02
 # Rounding error of F, relative to F.
 _FLAT = 64 * np.finfo(np.float64).eps
 # Number of rows from which a median row's effect is estimated.
@@ -138,8 +140,49 @@ def _squared_effects(point, factor):
     return factor.quadratic(V)
 
 
+def _falls(point, following):
+    """Return whether F does not rise, apart from its rounding error."""
+    highest = point.value + _FLAT * abs(point.value)
+    return np.isfinite(following.value) and following.value <= highest
+
+
+class _Secants:
+    """H^-1 nearby, updated so that it maps changes of the gradient to the steps (BFGS).
+
+    If rows of the factor's Hessian left or changed a little, few steps show the difference.
+
+    Parameters
+    ----------
+    factor : Factor
+        H^-1 without the steps.
+    """
+
+    def __init__(self, factor):
+        self.factor = factor
+        self.pairs = []
+
+    def add(self, step, change, design):
+        """Take a step (K, D), and the change of the gradient over it."""
+        readings = design.readings(step)
+        curvature = np.sum(change * readings)
+        if curvature > 0:
+            self.pairs.append((step, readings, change, curvature, design))
+
+    def solve(self, V):
+        """Return H^-1 V for one vector (1, K, D)."""
+        shares = []
+        for _, readings, change, curvature, _ in reversed(self.pairs):
+            shares.append(np.sum(V * readings) / curvature)
+            V = V - shares[-1] * change
+        solved = self.factor.solve(V)
+        for step, _, change, curvature, design in self.pairs:
+            share = np.sum(change * design.readings(solved[0])) / curvature
+            solved = solved + (shares.pop() - share) * step
+        return solved
+
+
 def follow(point, factor, correction, tol):
-    """Return (point, next step, decrement) after contracting steps with one factor.
+    """Return (point, next step, decrement) after contracting quasi-Newton steps.
 
     Parameters
     ----------
@@ -153,16 +196,25 @@ def follow(point, factor, correction, tol):
         Decrement to reach, relative to sqrt(F).
     """
     decrement = convergence.newton_decrement(point, correction)
+    secants, convex = _Secants(factor), point.objective.formulation.loss.convex
+    start = point
     for _ in range(_MAX_CHORDS):
-        if decrement <= tol * np.sqrt(abs(point.value)):
-            break
+        # F changes little, so its value at the start tells when its present one is needed.
+        if decrement <= tol * np.sqrt(abs(start.value)):
+            if decrement <= tol * np.sqrt(abs(point.value)):
+                break
+            start = point
         following = point.objective.at(point.theta + correction)
-        # Near the optimum, F changes by less than its rounding error.
-        highest = point.value + _FLAT * abs(point.value)
-        if not (np.isfinite(following.value) and following.value <= highest):
+        # A convex F has its minimum where the gradient vanishes, to which the steps contract.
+        if not (convex or _falls(point, following)):
             break
-        ahead = convergence.newton_correction(following, factor)
+        ahead = convergence.newton_correction(following, secants)
         remaining = convergence.newton_decrement(following, ahead)
+        if not remaining <= _SWIFT * decrement:
+            change = following.gradient - point.gradient
+            secants.add(correction, change, point.objective.design)
+            ahead = convergence.newton_correction(following, secants)
+            remaining = convergence.newton_decrement(following, ahead)
         if not remaining <= _CONTRACTION * decrement:
             break
         point, correction, decrement = following, ahead, remaining

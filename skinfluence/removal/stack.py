@@ -20,6 +20,8 @@ __all__ = ["Stack", "finite"]
 
 # Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
 _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
+# A factor at new class weights pays for this many rows of the fit for each group with them.
+_FEW = 30
 
 
 def finite(theta):
@@ -244,10 +246,11 @@ class Stack:
             residual = base.point.gradient - self._leaving()
             if self.moved_penalty is not None:
                 residual += self.moved_penalty * base.theta
-            step = -self.update.correct(self.solve(residual))
             quadratic = base.point.objective.formulation.loss.constant_curvature
             if (exact or quadratic) and self.class_growth is not None:
-                self._correct(step, residual)
+                step = self._step_at_new_weights(residual)
+            else:
+                step = -self.update.correct(self.solve(residual))
             slope = to_host(np.einsum("bkd,bkd->b", residual, self.readings(step)))
         if np.any(slope > 0):
             lost = slope > base.rounding**2
@@ -255,6 +258,31 @@ class Stack:
         theta = base.theta + step
         self.release(theta)
         return theta, np.sqrt(np.abs(slope))
+
+    def _step_at_new_weights(self, residual):
+        """Return Newton steps (b, K, D) with the Hessians at the new class weights.
+
+        Groups with as many rows of each class have the same class weights, and share a factor
+        if there are many such groups.
+        """
+        objective, b = self.base.point.objective, len(self)
+        growths, which = np.unique(
+            self.class_growth.reshape(b, -1), axis=0, return_inverse=True
+        )
+        shared = len(growths) * objective.n_rows <= _FEW * b
+        if not shared or not self.base.has_factors_of_classes(len(growths)):
+            step = -self.update.correct(self.solve(residual))
+            self._correct(step, residual)
+            return step
+        step, which = np.full_like(residual, np.nan), which.reshape(b)
+        curvature = self._grown(self.curvature)
+        for place, growth in enumerate(growths):
+            groups = np.flatnonzero(which == place)
+            factor = self.base.factor_at(growth.reshape(self.class_growth.shape[1:]))
+            if factor is not None:
+                update = GroupUpdate(factor, self.x[groups], -curvature[groups])
+                step[groups] = -update.correct(factor.solve(residual[groups]))
+        return step
 
     def _correct(self, step, residual):
         """Change steps (b, K, D) to those for the Hessian at the new class weights, in place.
@@ -299,9 +327,10 @@ class Stack:
         return np.matmul(W, raw[..., None])[..., 0] if W.ndim == 4 else W * raw
 
     def _grown(self, values):
-        """Return the leaving rows' values (b, a, K) at the new class weights."""
+        """Return the leaving rows' values (b, a, K) or (b, a, K, K) at new class weights."""
         codes = self.base.point.objective.balance.codes[self.rows]
-        return values * (1.0 + np.take_along_axis(self.class_growth, codes[..., None], axis=1))
+        growth = np.take_along_axis(self.class_growth, codes[..., None], axis=1)
+        return values * (1.0 + (growth[..., None] if values.ndim == 4 else growth))
 
     def _base_gradients(self):
         """Return s_i l' for the leaving rows at the base point, zero for padding."""
@@ -318,7 +347,11 @@ class Stack:
             g = self._grown(g)
         total = np.matmul(g.transpose(0, 2, 1), self.x)
         if growth is not None:
-            total -= np.sum(growth[..., None] * self.base.point.class_gradients, axis=1)
+            by_class = self.base.point.class_gradients
+            if growth.shape[2] == 1:  # all outputs have the same class weights
+                total -= np.tensordot(growth[..., 0], by_class, 1)
+            else:
+                total -= np.einsum("bck,ckd->bkd", growth, by_class)
         shift = self.base.point.rows.shift
         if shift is not None:
             total += self.t[:, None, None] * shift

@@ -146,17 +146,21 @@ class StepsBefore(OfPipeline):
             return before, data.X
         if data.counts is not None:
             return fit_counted(before, data, self.step_params(data), self.refit_before)
-        if data.routing:
-            consumed = before.get_metadata_routing().consumes("fit_transform", data.params)
-            params = {name: data.params[name] for name in consumed}
-        else:
-            params = {
-                f"{name}__{key}": value
-                for (name, _), given in zip(self.steps, self.step_params(data), strict=True)
-                for key, value in given.items()
-            }
         with config_context(enable_metadata_routing=data.routing):
-            return before, before.fit_transform(data.X, data.y, **params)
+            if data.routing and data.params:
+                names = before.get_metadata_routing().consumes("fit_transform", data.params)
+                params = {name: data.params[name] for name in names}
+                return before, before.fit_transform(data.X, data.y, **params)
+            # As `Pipeline.fit_transform`, whose checks take longer than a simple step.
+            X, given = data.X, self.step_params(data)
+            for (_, step), params in zip(before.steps, given, strict=True):
+                if step in (None, "passthrough"):
+                    continue
+                if hasattr(step, "fit_transform"):
+                    X = step.fit_transform(X, data.y, **params)
+                else:
+                    X = step.fit(X, data.y, **params).transform(X)
+        return before, X
 
     def refit_behind_first(self, first, X, data):
         """Return `refit_before` given the first transformer and the rows that it returns."""

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import issparse
 
-from skinfluence import existence
 from skinfluence.groups import check_indices
 from skinfluence.kernels import Basis, KernelDesign
-from skinfluence.problem import TOL, Problem
+from skinfluence.problem import Problem
+from skinfluence.solvers.update import GroupUpdate
 from skinfluence.steps import row_names
 from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
@@ -91,15 +91,14 @@ class GammaProblem(  # type: ignore[misc]
         """Return the problem without some samples after Newton steps, None if they fail."""
         reduced = self.objective.without(rows)
         kept = np.delete(np.arange(self.n_rows), rows)
-        if self.is_classifier:
-            present = np.unique(self.training_target[kept][reduced.sample_weight[kept] > 0])
-            if not np.array_equal(present, self.estimator.classes_):
-                return None
+        if not self.has_every_class(self.training_target[kept], reduced.sample_weight[kept]):
+            return None
         kernel = self.kernel_without(rows)
         basis = Basis(kernel, reduced.design.basis.X)
         design = KernelDesign(basis, reduced.design.fit_intercept)
         moved = replace(reduced, design=design)
-        theta = self.descend(moved, method)
+        factor = _Without(self.factor, rows)
+        theta = self.descend(moved, self.theta, method, None, factor)
         if theta is None:
             return None
         objective, theta = self.parameters.take_rows(moved, theta, kept)
@@ -108,17 +107,6 @@ class GammaProblem(  # type: ignore[misc]
         self.parameters.keep_kernel(fresh.estimator, kernel)
         fresh.replace_objective(objective, theta)
         return fresh
-
-    def descend(self, moved, method):
-        """Return the optimum of a smooth objective, None if there is none."""
-        found = self.optimum_near(moved, self.theta, TOL[method], None, self.factor)
-        if found is None:
-            return None
-        theta, correction = found
-        doubtful = existence.may_lack_minimum(moved, correction)
-        if doubtful and existence.recession_direction(moved, theta) is not None:
-            return None
-        return theta
 
     @cached_property
     def factor(self):
@@ -180,6 +168,34 @@ class GammaProblem(  # type: ignore[misc]
         """Turn the estimator into its refit, in place."""
         vars(self.estimator).update(vars(self.as_pipeline(refit)))
         self.forget_state()
+
+
+class _Without:
+    """H^-1 without some rows, with the kernel of all rows.
+
+    Newton steps with it leave a small share of the distance to the optimum, because the kernel
+    changes little. With the rows, they would not contract if the rows' leverage is large.
+
+    Parameters
+    ----------
+    factor : Factor
+        H^-1 with the rows.
+    rows : ndarray of int
+        The rows.
+    """
+
+    def __init__(self, factor, rows):
+        self.factor, self.point = factor, factor.point
+        objective, rows = self.point.objective, np.asarray(rows)
+        raw, target = self.point.raw_prediction[rows], objective.target[rows]
+        W = objective.formulation.weight_curvature(target, raw)
+        W = W * np.expand_dims(objective.sample_weight[rows], tuple(range(1, W.ndim)))
+        x = objective.design.take(rows).rows()
+        self.update = GroupUpdate(factor, x[None], -W[None], rows=rows[None])
+
+    def solve(self, V):
+        """Return H^-1 V for one vector (1, K, D)."""
+        return self.update.correct(self.factor.solve(V))
 
 
 def is_of_whole_fit(method):

@@ -252,7 +252,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
         objective = self.objective
         form, design = objective.formulation, objective.design
-        if not self._is_smooth or form.minimum_norm is not None:
+        if not self.is_smooth or form.minimum_norm is not None:
             return None
         weighted = any(given_names(params) for params in self.step_params(self.data))
         if weighted or objective.offset is not None:
@@ -269,8 +269,8 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         scales = ColumnScales.of(design, moves, scaler.with_mean)
         return self.on(replace(objective, scales=scales))
 
-    @property
-    def _is_smooth(self):
+    @cached_property
+    def is_smooth(self):
         """Whether the model is one of features with a smooth loss and a quadratic penalty."""
         return self.formulation.is_smooth and not self.objective.design.has_metric
 
@@ -288,7 +288,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         This applies to steps that select columns or scale them to a range, if `scaled`
         applies to the other steps that learn, or no other step does.
         """
-        if self.scaled is not None or not self._is_smooth:
+        if self.scaled is not None or not self.is_smooth:
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None

@@ -1,13 +1,23 @@
 """A pipeline on other samples or weights, refitted or approximated to first order."""
 
-from functools import partial
+from functools import cached_property, partial
+
+import numpy as np
+from scipy import sparse
 
 from skinfluence import diagnostics
 from skinfluence.exceptions import warn
 from skinfluence.steps import through
 from skinfluence.whole.data import take_rows
 
-__all__ = ["FirstOrder", "KernelRefit", "Refit", "warn_of_lost_features"]
+__all__ = [
+    "FirstOrder",
+    "KernelRefit",
+    "Moved",
+    "Refit",
+    "is_plain",
+    "warn_of_lost_features",
+]
 
 # Refits, and features of each, that a warning names.
 _TOLD = 5
@@ -63,7 +73,12 @@ class Refit:
         """Return the model's features for raw samples."""
         # Call each step, because a pipeline requires a last step with fitted attributes.
         steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
-        return through(steps, X, self.model.estimator)
+        return through(steps, X, self.last)
+
+    @property
+    def last(self):
+        """An estimator with the refitted model's number of features."""
+        return self.model.estimator
 
     def raw_predictions(self, X):
         """Return raw predictions for raw samples, (m, K)."""
@@ -80,6 +95,65 @@ class Refit:
     def chi_squares(self):
         """Return the sum of the chi-squares of the refit's samples, (K,)."""
         return diagnostics.chi_squares(self.model.objective.at(self.model.theta)).sum(axis=0)
+
+
+def is_plain(X):
+    """Return whether rows are finite float64 numbers, as a model's design takes them."""
+    if sparse.issparse(X):
+        return X.format == "csr" and X.dtype == np.float64 and np.isfinite(X.data).all()
+    is_array = isinstance(X, np.ndarray) and X.dtype == np.float64 and X.ndim == 2
+    return is_array and np.isfinite(X).all()
+
+
+class Moved(Refit):
+    """A pipeline without some samples, whose refitted steps give the present features.
+
+    Parameters
+    ----------
+    problem : WholeProblem
+        The fitted pipeline's problem.
+    before : Pipeline
+        The refitted transformers.
+    objective : Objective
+        The model's objective for the other samples.
+    theta : ndarray of shape (K, D)
+        Its optimum.
+    """
+
+    def __init__(self, problem, before, objective, theta):
+        self.problem = problem
+        self.before = before
+        self.objective = objective
+        self.theta = theta
+
+    @cached_property
+    def model(self):
+        """The refitted model's problem, for callers that need it."""
+        fresh = self.problem.with_features(self.objective.design.X, None)
+        fresh.replace_objective(self.objective, self.theta)
+        return fresh
+
+    @property
+    def last(self):
+        return self.problem.estimator
+
+    @property
+    def params(self):
+        return self.objective.formulation.layout.to_public(self.theta[None])[0]
+
+    def raw_predictions(self, X):
+        rows, form = self.transform(X), self.objective.formulation
+        if not is_plain(rows) or rows.shape[1] != form.layout.n_features:
+            return self.model.raw_predictions(rows)
+        design = self.problem.parameters.make_design(self.problem, form, rows, training=False)
+        return design.predict(self.theta)
+
+    def loss(self, X, y):
+        form = self.objective.formulation
+        return form.loss.loss(form.target.encode(y), self.raw_predictions(X))
+
+    def chi_squares(self):
+        return diagnostics.chi_squares(self.objective.at(self.theta)).sum(axis=0)
 
 
 class KernelRefit(Refit):

@@ -6,6 +6,7 @@ the transformed samples. Kernel models, models with an l1 penalty and losses wit
 refitted by scikit-learn's solver.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +22,7 @@ from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.metrics import WholeMetrics
-from skinfluence.whole.refits import FirstOrder, Refit, warn_of_lost_features
+from skinfluence.whole.refits import FirstOrder, Moved, Refit, is_plain, warn_of_lost_features
 
 __all__ = ["WholeRemoval"]
 
@@ -31,6 +32,8 @@ class WholeRemoval(WholeMetrics):
 
     #: The `Choices` that most removals leave as they are, None if every group needs a refit.
     choices = None
+    #: Whether the model is one of features with a smooth loss and a quadratic penalty.
+    is_smooth = False
     #: The `Words` of the first step, None if it is no vectorizer of text.
     words = None
 
@@ -355,13 +358,30 @@ class WholeRemoval(WholeMetrics):
         """Return the `Refit` without some training samples, None if there is no model."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
         weight = self.objective.sample_weight[kept]
-        data = self.data.take(kept)
+        data, counted = self.data.take(kept), None
         if self.words is not None and method != "refit":
             counted = self.words.take(kept)
-            if counted is not None:
-                fitted = self.refit_behind_first(*counted, data)
-                return self.refit_behind(*fitted, data, weight, method)
-        return self.refit(data, weight, method)
+        if counted is not None:
+            before, X = self.refit_behind_first(*counted, data)
+        elif method == "refit" or not self.is_smooth:
+            return self.refit(data, weight, method)
+        else:
+            before, X = self.refit_before(data)
+        if not self._has_plain_rows(before, X):
+            return self.refit_behind(before, X, data, weight, method)
+        if not self.has_every_class(data.y, weight):
+            return None
+        # The same model on other numbers: its objective needs none of the checks of a fit.
+        design = self.parameters.make_design(self, self.formulation, X, training=True)
+        objective = replace(self.objective.take(kept), design=design, balance=None).balanced()
+        theta = self.descend(objective, self.theta, method, None, self.factor)
+        return None if theta is None else Moved(self, before, objective, theta)
+
+    def _has_plain_rows(self, before, X):
+        """Return whether refitted steps gave finite numbers for the present features."""
+        if not self.is_smooth or self.formulation.minimum_norm is not None:
+            return False
+        return is_plain(X) and self._columns(before, X) is None
 
     def refit(self, data, weight, method):
         """Return the `Refit` on other data, with weights (m,) for the model."""
