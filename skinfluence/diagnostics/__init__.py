@@ -42,7 +42,12 @@ from skinfluence.diagnostics.leverage import (
     inverse_diagonal,
     leverages,
 )
-from skinfluence.diagnostics.ratio import divide_by_deleted, scaled_moves
+from skinfluence.diagnostics.ratio import (
+    divide_by_deleted,
+    per_parameter,
+    ratio,
+    scaled_moves,
+)
 from skinfluence.diagnostics.rows import ROW_COLUMNS, RemovalMeasures
 
 __all__ = [
@@ -57,5 +62,7 @@ __all__ = [
     "divide_by_deleted",
     "inverse_diagonal",
     "leverages",
+    "per_parameter",
+    "ratio",
     "scaled_moves",
 ]
