@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import (
     GammaRegressor,
@@ -15,6 +17,7 @@ from sklearn.linear_model import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
+    MaxAbsScaler,
     MinMaxScaler,
     PolynomialFeatures,
     RobustScaler,
@@ -134,13 +137,18 @@ def test_models_without_rows_and_groups_are_those_of_arrays(case):
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "class weights"])
-def test_measures_of_rows_are_those_of_arrays(name):
-    lazy, memory, _, _ = CASES[name].fitted()
+def test_measures_of_rows_and_groups_are_those_of_arrays(name):
+    lazy, memory, _, y = CASES[name].fitted()
     found, expected = lazy.influence_summary(), memory.influence_summary()
     assert list(found) == list(expected)
     for column, values in dask.compute(dict(found))[0].items():
         assert_close(values, expected[column], 1e-8)
     assert_close(evaluate(lazy.dfbetas()), memory.dfbetas(), 1e-8)
+    groups = [[0, 2, len(y) - 1], np.arange(len(y) // 3)]
+    found, expected = (model.influence_summary(groups=groups) for model in (lazy, memory))
+    for column in expected:
+        assert_close(found[column], expected[column], 1e-8)
+    assert_close(lazy.dfbetas(groups), memory.dfbetas(groups), 1e-8)
 
 
 @pytest.mark.parametrize(
@@ -170,9 +178,12 @@ def test_steps_whose_statistics_are_no_sums_refuse_by_name():
     dX, dy = da.from_array(X, chunks=(90, -1)), da.from_array(y, chunks=90)
     pipe = make_pipeline(RobustScaler(), LogisticRegression(**NEWTON)).fit(X, y)
     lazy = from_fitted(pipe, dX, dy)
-    for call in (lazy.self_influence, lazy.leave_out_params, lazy.influence_summary):
+    for call in (lazy.leave_out_params, lazy.influence_summary, lazy.dfbetas):
         with pytest.raises(UnsupportedEstimatorError, match=r"RobustScaler.*FrozenEstimator"):
             call()
+    pipe = make_pipeline(PCA(5), LogisticRegression(**NEWTON)).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match=r"PCA.*FrozenEstimator"):
+        from_fitted(pipe, dX, dy).self_influence()
     pipe = make_pipeline(StandardScaler(), LogisticRegression(fit_intercept=False)).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="free intercept"):
         from_fitted(pipe, dX, dy).self_influence()
@@ -180,6 +191,24 @@ def test_steps_whose_statistics_are_no_sums_refuse_by_name():
     pipe = make_pipeline(frozen, LogisticRegression(**NEWTON)).fit(X, y)
     expected = from_fitted(pipe, X, y).self_influence()
     assert_close(evaluate(from_fitted(pipe, dX, dy).self_influence()), expected)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (MaxAbsScaler(),),
+        (MinMaxScaler(), SelectKBest(k=6)),
+        (RobustScaler(), SelectKBest(k=6), StandardScaler()),
+    ],
+)
+def test_extremes_and_choices_have_no_derivative(steps):
+    lazy, memory, X, y = Case(steps, Ridge(), "diabetes").fitted()
+    queries = X[:7], y[:7]
+    expected = memory.influence_loss(*queries)
+    assert_close(evaluate(lazy.influence_loss(*queries)), expected)
+    assert_close(evaluate(lazy.influence_params()), memory.influence_params())
+    with pytest.raises(UnsupportedEstimatorError, match=r"but not .*Scaler"):
+        lazy.leave_out_loss(*queries)
 
 
 def test_a_scaler_of_other_rows_is_named():

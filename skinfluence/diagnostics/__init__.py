@@ -32,7 +32,7 @@ outputs is meaningful.
     ratio.py     quotients of measures
 """
 
-from skinfluence.diagnostics.groups import GroupMeasures
+from skinfluence.diagnostics.groups import GroupMeasures, sums_of_groups
 from skinfluence.diagnostics.leverage import (
     DispersionSums,
     chi_squares,
@@ -44,6 +44,7 @@ from skinfluence.diagnostics.leverage import (
 )
 from skinfluence.diagnostics.ratio import (
     divide_by_deleted,
+    moves_in_errors,
     per_parameter,
     ratio,
     scaled_moves,
@@ -63,6 +64,8 @@ __all__ = [
     "inverse_diagonal",
     "leverages",
     "per_parameter",
+    "moves_in_errors",
     "ratio",
     "scaled_moves",
+    "sums_of_groups",
 ]

@@ -29,6 +29,7 @@ from skinfluence.distributed.diagnostics import (
     RefitMeasures,
     RowMeasures,
     dispersion_sums,
+    fill_group_measures,
     sandwich,
 )
 from skinfluence.distributed.influence import (
@@ -75,6 +76,7 @@ __all__ = [
     "constant_target",
     "dispersion_sums",
     "example_row",
+    "fill_group_measures",
     "group_sums",
     "in_memory",
     "influence_functional",

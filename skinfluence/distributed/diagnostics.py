@@ -6,13 +6,20 @@ from typing import Any
 import numpy as np
 
 from skinfluence import covariance, diagnostics, influence
+from skinfluence.class_balance import ClassBalance
 from skinfluence.distributed.parts import PartPoint
 from skinfluence.distributed.removal import RowRemoval, models_without, refitted
 from skinfluence.distributed.samples import import_dask, in_memory, join_rows
 from skinfluence.groups import Groups
 from skinfluence.removal.methods import ONE_STEP
 
-__all__ = ["RefitMeasures", "RowMeasures", "dispersion_sums", "sandwich"]
+__all__ = [
+    "RefitMeasures",
+    "RowMeasures",
+    "dispersion_sums",
+    "fill_group_measures",
+    "sandwich",
+]
 
 
 def sandwich(base):
@@ -27,6 +34,45 @@ def dispersion_sums(point, factor):
     return diagnostics.DispersionSums(
         int(n), leverage, chi_square, np.reshape(of_classes, (-1, K))
     )
+
+
+def fill_group_measures(measures, members, theta):
+    """Fill `GroupMeasures` from one pass and return the changes of the parameters.
+
+    Parameters
+    ----------
+    measures : GroupMeasures
+        For a `DistributedBase`.
+    members : list of ndarray
+        Rows of each group.
+    theta : ndarray of shape (G, K, D)
+        Parameters without each group.
+    """
+    objective, d = measures.base.point.objective, theta - measures.theta
+    growth = counted = None
+    sizes = np.array([len(rows) for rows in members])
+    if objective.balance is not None or objective.samples.sample_weight is not None:
+        growth, counted = _growth_and_counts(objective, members)
+    own = objective.samples.places_of(members)
+    sums = objective.total(_sums_of_groups, measures.base.theta, theta, d, growth, own=own)
+    counted = sizes if counted is None else counted
+    measures.fill(np.arange(len(members)), d, sums, counted, sizes)
+    return d
+
+
+def _growth_and_counts(objective, members):
+    """Return the growth of class weights, or None, and numbers of rows with a weight."""
+    rows = np.unique(np.concatenate(members))
+    y, weight = objective.samples.labels_and_weights(rows)
+    local = Groups(len(rows), [np.searchsorted(rows, group) for group in members])
+    padded = local.padded(np.arange(len(members)))
+    counted = np.sum((padded >= 0) & (weight[padded] > 0), axis=1)
+    if objective.balance is None:
+        return None, counted
+    form, balance = objective.formulation, objective.balance
+    codes = form.target.class_codes(form.target.encode(y))
+    part = ClassBalance.of(form.class_weight, codes, weight, balance.by_weight)
+    return replace(part, sums_of_all=balance.sums).growth(padded), counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +200,12 @@ def _dispersion_sums(point, factor):
     return np.concatenate([[sums.n_weighted], *parts])
 
 
+def _sums_of_groups(objective, places, start, theta, d, growth):
+    groups = Groups(objective.n_rows, places)
+    rows = groups.padded(np.arange(len(places)))
+    return diagnostics.sums_of_groups(objective.at(start), rows, theta, d, growth)
+
+
 def _measures(base, known, method, sums, write=None):
     """Return the measures of a chunk's rows."""
     shares = diagnostics.curvature_shares(base.point, base.plain_factor)
@@ -252,8 +304,6 @@ def _refit_dfbetas(base, known, method, _, own_sums, sums, scale, layout, dtype)
     full = base.theta + base.correction
     for block, theta in models_without(base, known, method):
         phi = _deleted_dispersion(base, block, theta, sums)
-        error = layout.to_public(np.sqrt(scale * phi[:, :, None]))
         moves = layout.to_public(full - refitted(base, block, theta, method))
-        kept = np.where(np.isnan(error) | np.isnan(moves), np.nan, 0.0)
-        out[block] = np.divide(moves, error, out=kept, where=error > 0)
+        out[block] = diagnostics.moves_in_errors(moves, scale, phi, layout)
     return out

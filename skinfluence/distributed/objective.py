@@ -117,6 +117,10 @@ class DistributedObjective:
         """None, because dependent features raise an error in `hessian_blocks` of the point."""
         return None
 
+    def penalty_product(self, V):
+        """Return the penalty Hessian times V (..., K, D)."""
+        return self._head.penalty_product(V)
+
     def freeze(self, V):
         """Set V (..., K, D) to zero, in place, for parameters that are fixed."""
         return self._head.freeze(V)

@@ -164,6 +164,14 @@ class Samples:
         pairs = zip(self.starts, self.lengths, strict=True)
         return [np.where((rows >= i) & (rows < i + m), rows - i, -1) for i, m in pairs]
 
+    def places_of(self, members):
+        """Return, for each chunk, a list of the places of each group's rows in it."""
+        by_group = [self.places(np.asarray(rows)) for rows in members]
+        return [
+            [places[places >= 0] for places in of_chunk]
+            for of_chunk in zip(*by_group, strict=True)
+        ]
+
     def labels_and_weights(self, rows):
         """Return the targets and the weights of some rows in memory, without their X."""
         weight = self.sample_weight

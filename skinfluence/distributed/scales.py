@@ -10,7 +10,7 @@ __all__ = ["cancelling_groups", "group_sums"]
 
 def group_sums(objective, members):
     """Return the `column_sums` of each list of rows, (G, 3, D), from one pass."""
-    own = _places(objective, members)
+    own = objective.samples.places_of(members)
     return objective.total(_group_sums, own=own)
 
 
@@ -35,22 +35,13 @@ def cancelling_groups(objective, groups):
     if not len(some):
         return some
     members, columns = [members[j] for j in some], [columns[j] for j in some]
-    own = _places(objective, members)
+    own = objective.samples.places_of(members)
     low, high = zip(*in_memory(*objective.map(_ranges, columns, own=own)), strict=True)
     vary = [
         np.any(np.min(least, axis=0) < np.max(most, axis=0))
         for least, most in zip(zip(*low, strict=True), zip(*high, strict=True), strict=True)
     ]
     return numbers[some[vary]]
-
-
-def _places(objective, members):
-    """Return, for each chunk, the places of each group's rows in it."""
-    by_group = [objective.samples.places(np.asarray(rows)) for rows in members]
-    return [
-        [places[places >= 0] for places in of_chunk]
-        for of_chunk in zip(*by_group, strict=True)
-    ]
 
 
 # Functions that run in tasks.

@@ -9,12 +9,14 @@ refit. Other steps that learn from rows raise an error with their names.
 import numpy as np
 
 from skinfluence import diagnostics, distributed
+from skinfluence.checks import prepare_out
 from skinfluence.diagnostics import ROW_COLUMNS
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.metrics import Metric
-from skinfluence.stages.registry import learns_from_rows
+from skinfluence.stages.registry import learns_from_rows, moves_with_weights
 from skinfluence.steps import innermost, paths_of, steps_of
 from skinfluence.whole.before import given_names
+from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.problem import PipelineProblem, moving_columns, moving_scaler
 
 __all__ = ["LazyWholeProblem", "lazy_problem"]
@@ -29,32 +31,35 @@ _REMEDY = (
 
 
 def lazy_problem(pipe, method):
-    """Return the problem for a pipeline's whole fit on rows in dask arrays.
+    """Return the problem for a method of a pipeline's whole fit on rows in dask arrays.
 
-    Parameters
-    ----------
-    pipe : Pipeline
-        The fitted pipeline, with its training data.
-    method : str
-        The method that is called, for errors.
+    Choices and extremes of columns have no derivative in the rows' weights. So steps that
+    learn no more than these are taken as fitted by influence, but not by removal.
     """
     last = PipelineProblem(pipe)
-    scaler = _scaler_of(last, method)
+    steps = [step for _, step in steps_of(pipe)]
+    if hasattr(WholeInfluence, method):
+        moving = [j for j, step in enumerate(steps) if moves_with_weights(step)]
+        steps = steps[moving[0] :] if moving else []
+    learning = [j for j, step in enumerate(steps) if learns_from_rows(step)]
+    if not learning:
+        return last
+    scaler = moving_scaler(steps)
+    _check_steps(last, steps[learning[0] :], scaler, method)
     objective = last.objective.with_scales(moving_columns(scaler), scaler.with_mean)
     _warn_of_other_rows(scaler, objective.scales)
-    return LazyWholeProblem(last, objective)
+    return LazyWholeProblem(last, objective, method)
 
 
-def _scaler_of(last, method):
-    """Return the StandardScaler to which the steps that learn amount, or raise."""
-    steps = [step for _, step in steps_of(last.pipe)]
-    names = ", ".join(type(step).__name__ for step in steps if learns_from_rows(step))
-    scaler, data = moving_scaler(steps), last.data
+def _check_steps(last, steps, scaler, method):
+    """Raise unless the steps, the first of which learns, change the penalty only."""
+    names = ", ".join(type(step).__name__ for step in steps)
     if scaler is None:
         raise UnsupportedEstimatorError(
             f"{method} of dask arrays takes the whole fit, and before the model it takes a "
             f"StandardScaler, alone or right behind another scaler, but not {names}. {_REMEDY}"
         )
+    data = last.data
     of_model = set() if data.routing else {f"{paths_of(last.pipe)[-1]}__sample_weight"}
     given = given_names(data.params) - of_model
     if given:
@@ -69,7 +74,6 @@ def _scaler_of(last, method):
             "intercept, which would make up for the means: use with_mean=False or "
             f"fit_intercept=True. {_REMEDY}"
         )
-    return scaler
 
 
 def _warn_of_other_rows(scaler, scales):
@@ -95,18 +99,23 @@ class LazyWholeProblem(PipelineProblem):
         The problem of the last step alone.
     objective : DistributedObjective
         The objective of the last step, with `scales`.
+    method : str
+        A method that it answers. It answers the others of the same chapter, too.
     """
 
     is_whole = True
 
-    def __init__(self, last, objective):
+    def __init__(self, last, objective, method):
         super().__init__(last.as_model(last.on(objective).estimator))
         self.last = last
+        self.is_of_influence = hasattr(WholeInfluence, method)
         self.made_for = steps_of(last.pipe), last.objective, last.params
 
-    def is_current(self):
-        """Return whether the pipeline is in the state that this problem was made for."""
+    def is_current(self, method):
+        """Return whether this is the problem for a method in the pipeline's present state."""
         steps, objective, params = self.made_for
+        if self.is_of_influence != hasattr(WholeInfluence, method):
+            return False
         now = steps_of(self.last.pipe)
         if innermost(self.last.pipe) is not self.last.estimator or len(now) != len(steps):
             return False
@@ -199,6 +208,25 @@ class LazyWholeProblem(PipelineProblem):
         measures = self.lazy_whole_measures("dfbetas", hessian_solver)
         scale = diagnostics.inverse_diagonal(state.point, state.factor)
         return measures.dfbetas(scale, state.layout, dtype)
+
+    def dfbetas(
+        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
+    ):
+        if groups is None:
+            return super().dfbetas(hessian_solver=hessian_solver, dtype=dtype, out=out)
+        state = self.influence_state(hessian_solver)
+        layout, groups = state.layout, self.groups_for(groups)
+        out = prepare_out(out, (len(groups), layout.size), dtype)
+        changes = np.empty((len(groups), *self.theta.shape))
+        measures, _ = self.measure_groups(
+            state, groups, hessian_solver, n_jobs, changes.__setitem__
+        )
+        params = layout.to_public(measures.theta + changes)
+        moves = layout.to_public(measures.theta[None]) - self.rescaled(params, groups)
+        scale = diagnostics.inverse_diagonal(state.point, state.factor)
+        phi = measures.deleted_dispersion
+        out[:] = diagnostics.moves_in_errors(moves, scale, phi, layout)
+        return out
 
     def lazy_whole_measures(self, name, hessian_solver):
         """Return the `RefitMeasures` of single samples."""
