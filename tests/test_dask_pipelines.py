@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
     GammaRegressor,
     LogisticRegression,
@@ -19,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
+    Normalizer,
     PolynomialFeatures,
     RobustScaler,
     StandardScaler,
@@ -209,6 +212,50 @@ def test_extremes_and_choices_have_no_derivative(steps):
     assert_close(evaluate(lazy.influence_params()), memory.influence_params())
     with pytest.raises(UnsupportedEstimatorError, match=r"but not .*Scaler"):
         lazy.leave_out_loss(*queries)
+
+
+def with_gaps(X):
+    X = X.copy()
+    X[np.random.default_rng(1).random(X.shape) < 0.1] = np.nan
+    return X
+
+
+@pytest.mark.parametrize(
+    ("steps", "container", "weighted"),
+    [
+        # Two steps learn, the second from what the first one returns.
+        ((SimpleImputer(), StandardScaler()), with_gaps, True),
+        (
+            (TfidfTransformer(), StandardScaler(with_mean=False), Normalizer()),
+            lambda X: sparse.csr_array(np.maximum(X, 0)),
+            False,
+        ),
+    ],
+    ids=["imputer, scaler", "tf-idf, scaler, norms"],
+)
+def test_influence_goes_through_steps_that_learn_sums(steps, container, weighted):
+    case = Case(steps, LogisticRegression(**NEWTON), "wine", weighted, container)
+    X, y, w = case.samples()
+    X = container(X)
+    pipe = make_pipeline(*steps, case.model).fit(X, y, logisticregression__sample_weight=w)
+    dX = da.from_array(np.arange(len(y))[:, None], chunks=(37, 1))
+    dX = dX.map_blocks(lambda i: X[i[:, 0]], chunks=(dX.chunks[0], (X.shape[1],)))
+    memory, lazy = from_fitted(pipe, X, y, w), from_fitted(pipe, dX, y, w)
+    queries = X[:4], y[:4]
+    for average in (False, True):
+        expected = memory.influence_loss(*queries, average=average)
+        found = lazy.influence_loss(*queries, average=average)
+        assert_close(evaluate(found), expected)
+    assert_close(evaluate(lazy.influence_params()), memory.influence_params())
+    expected = memory.influence_prediction(X[:3])
+    assert_close(evaluate(lazy.influence_prediction(X[:3])), expected)
+    line = np.arange(len(memory.params_))
+    for functional in (mean_prediction(memory, X[:9], label=1), line):
+        expected = memory.influence_functional(functional)
+        assert_close(evaluate(lazy.influence_functional(functional)), expected)
+    for call in (lazy.self_influence, lazy.leave_out_params):
+        with pytest.raises(UnsupportedEstimatorError, match=r"but not .*compute\(\)"):
+            call()
 
 
 def test_a_scaler_of_other_rows_is_named():

@@ -60,7 +60,9 @@ from skinfluence.distributed.samples import (
     example_row,
     in_memory,
     is_dask,
+    join_rows,
     map_rows,
+    reduce_tasks,
 )
 from skinfluence.distributed.scales import cancelling_groups, group_sums
 
@@ -85,6 +87,7 @@ __all__ = [
     "influence_prediction",
     "is_dask",
     "is_distributed",
+    "join_rows",
     "loss_gradient",
     "losses_without",
     "make_objective",
@@ -92,6 +95,7 @@ __all__ = [
     "map_rows",
     "most_influential",
     "raw_without",
+    "reduce_tasks",
     "sample_loss",
     "sandwich",
     "solve_hessian",

@@ -172,6 +172,12 @@ class Samples:
             for of_chunk in zip(*by_group, strict=True)
         ]
 
+    def chunks_of(self, X):
+        """Return other features of the same rows, delayed for each chunk."""
+        chunks = X.to_delayed() if _is_frame(X) else _one_chunk_of_columns("X", X).to_delayed()
+        lengths = self.X.chunks[0]
+        return [c for c, m in zip(np.ravel(chunks), lengths, strict=True) if m]
+
     def labels_and_weights(self, rows):
         """Return the targets and the weights of some rows in memory, without their X."""
         weight = self.sample_weight

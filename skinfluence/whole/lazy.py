@@ -3,7 +3,8 @@
 Steps that scale columns by a StandardScaler change only the penalty, see `column_scales`, and
 what they learn is sums over the rows. So every answer is that of the model with this penalty,
 in the features that the fitted steps return. Parameters are converted to the features of the
-refit. Other steps that learn from rows raise an error with their names.
+refit. Influence also goes through other steps that learn sums, see `lazy_sweep`. The rest
+raise an error with their names.
 """
 
 import numpy as np
@@ -17,6 +18,7 @@ from skinfluence.stages.registry import learns_from_rows, moves_with_weights
 from skinfluence.steps import innermost, paths_of, steps_of
 from skinfluence.whole.before import given_names
 from skinfluence.whole.influence import WholeInfluence
+from skinfluence.whole.lazy_sweep import OnDaskArrays, SweptProblem, check_training
 from skinfluence.whole.problem import PipelineProblem, moving_columns, moving_scaler
 
 __all__ = ["LazyWholeProblem", "lazy_problem"]
@@ -33,9 +35,12 @@ _REMEDY = (
 def lazy_problem(pipe, method):
     """Return the problem for a method of a pipeline's whole fit on rows in dask arrays.
 
-    Choices and extremes of columns have no derivative in the rows' weights. So steps that
+    It is kept as long as nothing changes, because it takes a pass over the rows. Choices and extremes of columns have no derivative in the rows' weights. So steps that
     learn no more than these are taken as fitted by influence, but not by removal.
     """
+    kept = vars(pipe).get("_lazy_problem")
+    if kept is not None and kept.is_current(method):
+        return kept
     last = PipelineProblem(pipe)
     steps = [step for _, step in steps_of(pipe)]
     if hasattr(WholeInfluence, method):
@@ -45,10 +50,15 @@ def lazy_problem(pipe, method):
     if not learning:
         return last
     scaler = moving_scaler(steps)
+    if scaler is None and method in SweptProblem.METHODS:
+        _check_metadata(last, method)
+        present = [step for _, step in steps_of(pipe) if step not in (None, "passthrough")]
+        return SweptProblem(pipe, present.index(steps[0]))
     _check_steps(last, steps[learning[0] :], scaler, method)
     objective = last.objective.with_scales(moving_columns(scaler), scaler.with_mean)
     _warn_of_other_rows(scaler, objective.scales)
-    return LazyWholeProblem(last, objective, method)
+    kept = vars(pipe)["_lazy_problem"] = LazyWholeProblem(last, objective, method)
+    return kept
 
 
 def _check_steps(last, steps, scaler, method):
@@ -59,6 +69,18 @@ def _check_steps(last, steps, scaler, method):
             f"{method} of dask arrays takes the whole fit, and before the model it takes a "
             f"StandardScaler, alone or right behind another scaler, but not {names}. {_REMEDY}"
         )
+    _check_metadata(last, method)
+    free = last.formulation.layout.fit_intercept and not last.objective.penalty[:, -1].any()
+    if scaler.with_mean and not free:
+        raise UnsupportedEstimatorError(
+            f"{method} of dask arrays does not take {names} before a model without a free "
+            "intercept, which would make up for the means: use with_mean=False or "
+            f"fit_intercept=True. {_REMEDY}"
+        )
+
+
+def _check_metadata(last, method):
+    """Raise if `fit` passed anything but weights of the model to the steps."""
     data = last.data
     of_model = set() if data.routing else {f"{paths_of(last.pipe)[-1]}__sample_weight"}
     given = given_names(data.params) - of_model
@@ -66,13 +88,6 @@ def _check_steps(last, steps, scaler, method):
         raise UnsupportedEstimatorError(
             f"{method} of dask arrays does not take {', '.join(sorted(given))} of the steps "
             f"before the model. {_REMEDY}"
-        )
-    free = last.formulation.layout.fit_intercept and not last.objective.penalty[:, -1].any()
-    if scaler.with_mean and not free:
-        raise UnsupportedEstimatorError(
-            f"{method} of dask arrays does not take {names} before a model without a free "
-            "intercept, which would make up for the means: use with_mean=False or "
-            f"fit_intercept=True. {_REMEDY}"
         )
 
 
@@ -90,7 +105,7 @@ def _warn_of_other_rows(scaler, scales):
         )
 
 
-class LazyWholeProblem(PipelineProblem):
+class LazyWholeProblem(OnDaskArrays):
     """The problem for a whole fit on rows in dask arrays.
 
     Parameters
@@ -102,8 +117,6 @@ class LazyWholeProblem(PipelineProblem):
     method : str
         A method that it answers. It answers the others of the same chapter, too.
     """
-
-    is_whole = True
 
     def __init__(self, last, objective, method):
         super().__init__(last.as_model(last.on(objective).estimator))
@@ -126,23 +139,8 @@ class LazyWholeProblem(PipelineProblem):
     # ---------------------------------------------------------------- influence
 
     def influence_params(self, X=None, y=None, **options):
-        if X is not None:
-            raise UnsupportedEstimatorError(
-                "influence_params of samples that the pipeline was not fitted on: their "
-                "weight would move the transformers, too, which keep no place for them. Use "
-                "influence_params() of the training samples."
-            )
+        check_training(X)
         return super().influence_params(**options)
-
-    def influence_state(self, hessian_solver, n_solves=None):
-        count = self.objective.n_rows - self.objective.n_weighted
-        if count:
-            warn(
-                f"{count} training sample(s) with a weight of 0 have no influence, because "
-                "the steps before the model take them without weight: their entries are NaN. "
-                "Their removal (leave_out_*) is defined."
-            )
-        return super().influence_state(hessian_solver, n_solves)
 
     # ---------------------------------------------------------------- removal
 
