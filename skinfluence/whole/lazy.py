@@ -35,8 +35,9 @@ _REMEDY = (
 def lazy_problem(pipe, method):
     """Return the problem for a method of a pipeline's whole fit on rows in dask arrays.
 
-    It is kept as long as nothing changes, because it takes a pass over the rows. Choices and extremes of columns have no derivative in the rows' weights. So steps that
-    learn no more than these are taken as fitted by influence, but not by removal.
+    It is kept as long as nothing changes, because it takes a pass over the rows. Choices and
+    extremes of columns have no derivative in the rows' weights. So steps that learn no more
+    than these are taken as fitted by influence, but not by removal.
     """
     kept = vars(pipe).get("_lazy_problem")
     if kept is not None and kept.is_current(method):

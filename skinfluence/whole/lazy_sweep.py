@@ -156,8 +156,8 @@ def check_training(X):
     """Raise if `influence_params` gets other samples than those of the fit."""
     if X is not None:
         raise UnsupportedEstimatorError(
-            "influence_params of other samples than those of the fit takes no dask arrays in a "
-            "pipeline: call compute() on a part of the rows and give that to "
+            "influence_params of samples that are not training samples does not take dask "
+            "arrays in a pipeline: call compute() on a part of the rows and give that to "
             "set_training_data."
         )
 
