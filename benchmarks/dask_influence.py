@@ -1,4 +1,4 @@
-"""Rows in a file larger than the memory of the workers that read it."""
+"""More rows than fit into the memory of the workers that draw them."""
 
 import logging
 import os
@@ -27,32 +27,34 @@ __all__ = ["BENCHMARKS"]
 
 GIB, MIB = 2**30, 2**20
 
-# 82 chunks of 50 MiB, 4 GiB of rows together.
-N_CHUNKS, CHUNK, N_FEATURES = 82, 2**16, 100
+N_CHUNKS, N_FEATURES = 82, 100
 # Chunks that fit into memory, for the comparison with arrays.
 SUBSET = 4
-WORKERS, WORKER_MEMORY = 2, GIB
+WORKERS = 2
 N_QUERIES, FEW_QUERIES = 100, 20
 
 
 def larger_than_memory(repeats):
     """Fit on a sample, polish and explain on 4 GiB of rows with two workers of 1 GiB each."""
-    return _measure(_subset, _everything)
+    return _measure(2**16, GIB, _subset, _everything)
 
 
 def models_without_rows(repeats):
-    """Leave out, measure and rank each of 4 GiB of rows with two workers of 1 GiB each."""
-    return _measure(_subset_removal, _every_removal)
+    """Leave out, measure and rank each of 512 MiB of rows with two workers of 512 MiB."""
+    return _measure(2**13, 512 * MIB, _subset_removal, _every_removal)
 
 
-def _measure(*parts):
-    """Return the table of measurements, each a function of a client and a `File`."""
+def _measure(size, memory, *parts):
+    """Return the table of measurements, each a function of a client and the `Rows`.
+
+    `size` is the number of rows in a chunk, and `memory` that of a worker, in bytes.
+    """
     if dask is None:
         raise MissingError("the extra dask is not installed")
     table = Table(
-        f"{N_CHUNKS * CHUNK:,} x {N_FEATURES} rows in a file "
-        f"({8 * N_CHUNKS * CHUNK * N_FEATURES / GIB:.2f} GiB), {WORKERS} worker processes of "
-        f"{WORKER_MEMORY / GIB:.0f} GiB; each step once",
+        f"{N_CHUNKS * size:,} x {N_FEATURES} rows "
+        f"({8 * N_CHUNKS * size * N_FEATURES / GIB:.2f} GiB), {WORKERS} worker processes of "
+        f"{memory / MIB:.0f} MiB that draw them chunk by chunk; each step once",
         ["step", "s", "peak of a worker (MiB)", "relative difference"],
         notes=[
             "Peak: largest resident memory of a worker process since it started. Difference:",
@@ -60,59 +62,73 @@ def _measure(*parts):
             "killed, to the one in which none is.",
         ],
     )
-    with tempfile.TemporaryDirectory() as folder:
-        file = _write(Path(folder) / "rows.f64")
-        with (
-            LocalCluster(
-                n_workers=WORKERS,
-                threads_per_worker=1,
-                memory_limit=WORKER_MEMORY,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,  # a worker will be killed on purpose
-                local_directory=folder,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            for part in parts:
-                table.rows += part(client, file)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(
+            n_workers=WORKERS,
+            threads_per_worker=1,
+            memory_limit=memory,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,  # a worker will be killed on purpose
+            local_directory=folder,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        rows = Rows.drawn(folder, size)
+        for part in parts:
+            table.rows += part(client, rows)
     return table
 
 
 @dataclass(frozen=True)
-class File:
-    """Rows in a file, with labels and queries in memory.
+class Rows:
+    """Rows of a logistic model that workers draw chunk by chunk, with labels in memory.
 
     Parameters
     ----------
-    path : str
-        Features, float64, row by row.
+    order : Path
+        A file that is there while the worker that draws the middle chunk next is to die.
+    size : int
+        Number of rows in a chunk.
     labels : ndarray
         Labels of all rows.
-    query, query_labels : ndarray
-        Queries.
     """
 
-    path: str
+    order: Path
+    size: int
     labels: np.ndarray
-    query: np.ndarray
-    query_labels: np.ndarray
 
-    def chunked(self, n_chunks=N_CHUNKS):
-        """Return the first chunks as dask arrays."""
-        rows = (CHUNK,) * n_chunks
-        X = da.map_blocks(
-            _read,
-            self.path,
-            chunks=(rows, (N_FEATURES,)),
+    @classmethod
+    def drawn(cls, folder, size):
+        """Return the rows, whose labels take one pass on the workers."""
+        rows = cls(Path(folder) / "die", size, None)
+        labels = rows._features().map_blocks(_labels, drop_axis=1, dtype=np.int8)
+        return cls(rows.order, size, labels.compute())
+
+    def _features(self, n_chunks=N_CHUNKS):
+        return da.map_blocks(
+            _draw,
+            str(self.order),
+            self.size,
+            chunks=((self.size,) * n_chunks, (N_FEATURES,)),
             dtype=np.float64,
             meta=np.empty((0, 0)),
         )
-        return X, da.from_array(self.labels[: n_chunks * CHUNK], chunks=CHUNK)
+
+    def chunked(self, n_chunks=N_CHUNKS):
+        """Return the first chunks as dask arrays."""
+        labels = da.from_array(self.labels[: n_chunks * self.size], chunks=self.size)
+        return self._features(n_chunks), labels
 
     def in_memory(self, n_chunks):
         """Return the first chunks as NumPy arrays."""
-        X = np.concatenate([_read_rows(self.path, i) for i in range(n_chunks)])
+        X = np.concatenate([_chunk(i, self.size) for i in range(n_chunks)])
         return X, self.labels[: len(X)]
+
+    def queries(self, n_queries):
+        """Return queries from a chunk that no training row is from."""
+        X = _chunk(N_CHUNKS, self.size)
+        return X[:n_queries], _labels(X)[:n_queries]
 
     def sample(self):
         """Return a model fitted on the first rows."""
@@ -120,94 +136,64 @@ class File:
         return LogisticRegression().fit(X[:10_000], y[:10_000])
 
 
-def _write(path):
-    """Return a `File` of a logistic model, written chunk by chunk."""
-    rng = np.random.default_rng(0)
-    coef = rng.standard_normal(N_FEATURES) / np.sqrt(N_FEATURES)
-
-    def draw(n):
-        X = rng.standard_normal((n, N_FEATURES))
-        return X, (X @ coef + rng.logistic(size=n) > 0).astype(np.int8)
-
-    labels = []
-    with path.open("wb") as out:
-        for _ in range(N_CHUNKS):
-            X, y = draw(CHUNK)
-            X.tofile(out)
-            labels.append(y)
-    return File(str(path), np.concatenate(labels), *draw(N_QUERIES))
+def _chunk(number, size):
+    """Return a chunk of rows."""
+    return np.random.default_rng(number).standard_normal((size, N_FEATURES))
 
 
-def _read_rows(path, chunk):
-    """Return one chunk of rows of the file, a copy."""
-    shape = (CHUNK, N_FEATURES)
-    offset = 8 * chunk * CHUNK * N_FEATURES
-    return np.array(np.memmap(path, dtype=np.float64, mode="r", offset=offset, shape=shape))
+def _labels(X):
+    """Return the labels of a chunk of rows."""
+    rng = np.random.default_rng(X[0].view(np.uint64))
+    coef = np.random.default_rng(N_CHUNKS + 1).standard_normal(N_FEATURES)
+    return (X @ coef / np.sqrt(N_FEATURES) + rng.logistic(size=len(X)) > 0).astype(np.int8)
 
 
-def _read(path, block_info=None):
-    """Return a chunk; the first to read the middle one dies where it is told to."""
-    chunk = block_info[None]["chunk-location"][0]
-    order = _order_to_die(path)
-    if chunk == N_CHUNKS // 2 and order.exists():
-        order.unlink()
+def _draw(order, size, block_info=None):
+    """Return a chunk; the first to draw the middle one dies if the order is there."""
+    number = block_info[None]["chunk-location"][0]
+    if number == N_CHUNKS // 2 and os.path.exists(order):
+        os.remove(order)
         os.kill(os.getpid(), signal.SIGKILL)
-    return _read_rows(path, chunk)
+    return _chunk(number, size)
 
 
-def _order_to_die(path):
-    """Return the file that is there while the next worker is to be killed."""
-    return Path(path).with_suffix(".die")
-
-
-def _subset(client, file):
-    """Return rows that compare some chunks with arrays in memory."""
-    model = file.sample()
-    memory = from_fitted(model, *file.in_memory(SUBSET)).polish()
-    queries = file.query[:FEW_QUERIES], file.query_labels[:FEW_QUERIES]
+def _subset(client, rows):
+    """Return lines that compare some chunks with arrays in memory."""
+    model = rows.sample()
+    memory = from_fitted(model, *rows.in_memory(SUBSET)).polish()
+    queries = rows.queries(FEW_QUERIES)
     expected = memory.influence_loss(*queries)
-    start = time.perf_counter()
-    chunks = from_fitted(model, *file.chunked(SUBSET)).polish()
-    found = chunks.influence_loss(*queries).compute()
-    seconds = time.perf_counter() - start
+    chunks, seconds = _timed(lambda: from_fitted(model, *rows.chunked(SUBSET)).polish())
+    found, more = _timed(lambda: chunks.influence_loss(*queries).compute())
     name = f"{SUBSET} chunks: polish, influence_loss of {FEW_QUERIES} queries"
-    return [_row(name, seconds, client, _difference(found, expected))]
+    return [_line(name, seconds + more, client, _difference(found, expected))]
 
 
-def _everything(client, file):
-    """Return rows about all chunks, without and with a worker killed."""
-    start = time.perf_counter()
-    fitted = from_fitted(file.sample(), *file.chunked())
-    rows = [_row("from_fitted: one pass of checks", time.perf_counter() - start, client)]
+def _everything(client, rows):
+    """Return lines about all chunks, without and with a worker killed."""
+    fitted, seconds = _timed(lambda: from_fitted(rows.sample(), *rows.chunked()))
+    lines = [_line("from_fitted: one pass of checks", seconds, client)]
 
-    start = time.perf_counter()
-    fitted.polish()
-    name = f"polish: {fitted.n_newton_iter_} Newton steps"
-    rows.append(_row(name, time.perf_counter() - start, client))
+    _, seconds = _timed(fitted.polish)
+    lines.append(_line(f"polish: {fitted.n_newton_iter_} Newton steps", seconds, client))
 
-    start = time.perf_counter()
-    fitted.influential_samples(file.query, file.query_labels)
-    name = f"influential_samples of {N_QUERIES} queries"
-    rows.append(_row(name, time.perf_counter() - start, client))
+    queries = rows.queries(N_QUERIES)
+    _, seconds = _timed(lambda: fitted.influential_samples(*queries))
+    lines.append(_line(f"influential_samples of {N_QUERIES} queries", seconds, client))
 
-    again = from_fitted(file.sample(), *file.chunked())
-    _order_to_die(file.path).touch()
-    start = time.perf_counter()
-    again.polish()
-    seconds = time.perf_counter() - start
-    assert not _order_to_die(file.path).exists()
-    client.wait_for_workers(WORKERS)
+    again = from_fitted(rows.sample(), *rows.chunked())
+    _, seconds = _killed(again.polish, client, rows)
     difference = _difference(again.params_, fitted.params_)
-    rows.append(_row("polish, a worker killed in a pass", seconds, client, difference))
-    return rows
+    lines.append(_line("polish, a worker killed in a pass", seconds, client, difference))
+    return lines
 
 
-def _subset_removal(client, file):
-    """Return rows that compare some chunks with arrays in memory."""
-    model = file.sample()
-    memory = from_fitted(model, *file.in_memory(SUBSET)).polish()
-    chunks = from_fitted(model, *file.chunked(SUBSET)).polish()
-    queries = file.query[:FEW_QUERIES], file.query_labels[:FEW_QUERIES]
+def _subset_removal(client, rows):
+    """Return lines that compare some chunks with arrays in memory."""
+    model = rows.sample()
+    memory = from_fitted(model, *rows.in_memory(SUBSET)).polish()
+    chunks = from_fitted(model, *rows.chunked(SUBSET)).polish()
+    queries = rows.queries(FEW_QUERIES)
     calls = {
         "influence_summary": lambda model: model.influence_summary().leave_out_loss,
         f"leave_out_loss of {FEW_QUERIES} queries": lambda model: model.leave_out_loss(
@@ -215,46 +201,53 @@ def _subset_removal(client, file):
         ),
         "rank_label_errors": lambda model: rank_label_errors(model, return_scores=True)[1],
     }
-    rows = []
+    lines = []
     for name, call in calls.items():
-        start = time.perf_counter()
-        found = np.asarray(call(chunks))
-        seconds = time.perf_counter() - start
+        found, seconds = _timed(lambda call=call: np.asarray(call(chunks)))
         difference = _difference(found, call(memory))
-        rows.append(_row(f"{SUBSET} chunks: {name}", seconds, client, difference))
-    return rows
+        lines.append(_line(f"{SUBSET} chunks: {name}", seconds, client, difference))
+    return lines
 
 
-def _every_removal(client, file):
-    """Return rows about all chunks, the last with a worker killed."""
-    fitted = from_fitted(file.sample(), *file.chunked()).polish()
-    queries = file.query[:FEW_QUERIES], file.query_labels[:FEW_QUERIES]
+def _every_removal(client, rows):
+    """Return lines about all chunks, with a worker killed in each step but the first."""
+    fitted = from_fitted(rows.sample(), *rows.chunked()).polish()
+    queries = rows.queries(FEW_QUERIES)
+    calls = {
+        f"leave_out_loss of {FEW_QUERIES} queries, its maxima": lambda: (
+            fitted.leave_out_loss(*queries).max(axis=1).compute()
+        ),
+        "influence_summary, one column": lambda: (
+            fitted.influence_summary().cooks_distance.compute()
+        ),
+        "rank_label_errors": lambda: rank_label_errors(fitted),
+    }
+    (first, call), *_ = calls.items()
+    undisturbed, seconds = _timed(call)
+    lines = [_line(first, seconds, client)]
+    for name, call in calls.items():
+        found, seconds = _killed(call, client, rows)
+        difference = _difference(found, undisturbed) if name == first else None
+        lines.append(_line(f"{name}, a worker killed", seconds, client, difference))
+    return lines
+
+
+def _timed(call):
+    """Return the result of a call, and its seconds."""
     start = time.perf_counter()
-    summary = fitted.influence_summary()
-    distance = summary.cooks_distance.compute()
-    rows = [_row("influence_summary, one column", time.perf_counter() - start, client)]
+    return call(), time.perf_counter() - start
 
-    start = time.perf_counter()
-    fitted.leave_out_loss(*queries).max(axis=1).compute()
-    name = f"leave_out_loss of {FEW_QUERIES} queries, its maxima"
-    rows.append(_row(name, time.perf_counter() - start, client))
 
-    start = time.perf_counter()
-    rank_label_errors(fitted)
-    rows.append(_row("rank_label_errors", time.perf_counter() - start, client))
-
-    _order_to_die(file.path).touch()
-    start = time.perf_counter()
-    again = summary.cooks_distance.compute()
-    seconds = time.perf_counter() - start
-    assert not _order_to_die(file.path).exists()
+def _killed(call, client, rows):
+    """Return `_timed` of a call in which a worker is killed, and started anew."""
+    rows.order.touch()
+    result = _timed(call)
+    assert not rows.order.exists()
     client.wait_for_workers(WORKERS)
-    difference = _difference(again, distance)
-    rows.append(_row("the column again, a worker killed", seconds, client, difference))
-    return rows
+    return result
 
 
-def _row(name, seconds, client, difference=None):
+def _line(name, seconds, client, difference=None):
     peak = max(client.run(_peak_resident).values()) / MIB
     return [name, seconds, peak, "" if difference is None else f"{difference:.1e}"]
 

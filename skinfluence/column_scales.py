@@ -16,16 +16,22 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks
+from skinfluence.products import multiply
 
-__all__ = ["Cancellation", "ColumnScales"]
+__all__ = ["CANCELS", "MOST", "Cancellation", "ColumnScales", "PenaltyShift", "column_sums"]
 
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.
 _CONSTANT = 1e-13
-# Below this fraction, differences of sums have lost too many digits.
-_CANCELS = 1e-6
-# Rows whose shares of the variance add up to less leave enough for its digits.
-_MOST = 0.99
+#: Below this fraction, differences of sums have lost too many digits.
+CANCELS = 1e-6
+#: Rows whose shares of the variance add up to less leave enough for its digits.
+MOST = 0.99
+
+
+def column_sums(x):
+    """Return the number of rows x (..., a, D) and the sums of x and x^2, (..., 3, D)."""
+    return np.stack([np.ones_like(x), x, x * x], axis=-2).sum(axis=-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,21 +73,36 @@ class ColumnScales:
         with_mean : bool
             Whether the scaler subtracts the means.
         """
-        ones = np.ones((design.n_rows, 1))
+        return cls.of_sums(cls.sums(design), moves, with_mean)
+
+    @staticmethod
+    def sums(design):
+        """Return `column_sums` of a design, (3, D)."""
+        ones, n = np.ones((design.n_rows, 1)), float(design.n_rows)
         total, squares = design.adjoint(ones)[0], design.squared_adjoint(ones)[0]
-        n = design.n_rows
-        variance = squares / n - (total / n) ** 2
+        return np.stack([np.full(len(total), n), total, squares])
+
+    @classmethod
+    def of_sums(cls, sums, moves, with_mean):
+        """Return the scales for all rows, whose `column_sums` are given."""
+        count, total, squares = sums
+        variance = squares / count - (total / count) ** 2
         variance[: len(moves)][~moves] = 0.0
         variance[len(moves) :] = 0.0
-        return cls(float(n), total, squares, variance, with_mean, design.n_features)
+        return cls(float(count[0]), total, squares, variance, with_mean, len(moves))
 
     def without(self, x):
         """Return the scales without rows x (a, D)."""
+        return self.less(column_sums(x))
+
+    def less(self, sums):
+        """Return the scales without rows whose `column_sums` are given."""
+        count, total, squares = sums
         return replace(
             self,
-            count=self.count - len(x),
-            total=self.total - x.sum(axis=0),
-            squares=self.squares - (x * x).sum(axis=0),
+            count=self.count - float(count[0]),
+            total=self.total - total,
+            squares=self.squares - squares,
         )
 
     def at(self, design, weight):
@@ -109,9 +130,7 @@ class ColumnScales:
         This happens if the other rows have almost all of a column's variance, such as a code
         for missing values. Columns without any variance are constant as in a refit.
         """
-        now = self.at(design, weight)
-        variance = now.squares / now.count - (now.total / now.count) ** 2
-        columns = (self.variance > 0) & (variance < _CANCELS * self.variance)
+        columns = self.at(design, weight).ratio_to_all() < CANCELS
         if not columns.any():
             return False
         low, high = np.inf, -np.inf
@@ -135,26 +154,60 @@ class ColumnScales:
         counts : ndarray of shape (b,) or 0, default=0
             Number of rows that leave.
         """
+        _, variance = self._moments(x, counts)
+        moves = (self.variance > 0) & (variance > _CONSTANT * self.variance)
+        return np.divide(variance, self.variance, out=np.ones_like(variance), where=moves)
+
+    def ratio_to_all(self):
+        """Return r^2 for the present rows, (D,), infinite for columns with a fixed scale."""
+        _, variance = self._moments(None, 0)
+        out = np.full_like(variance, np.inf)
+        return np.divide(variance, self.variance, out=out, where=self.variance > 0)
+
+    def _moments(self, x, counts):
+        """Return means and variances of the present rows, or without groups, see `ratio`."""
         total, squares, count = self.total, self.squares, self.count
         if x is not None:
             total = total - x.sum(axis=1)
             squares = squares - np.einsum("bad,bad->bd", x, x)
             count = (count - counts)[:, None]
-        variance = squares / count - (total / count) ** 2
-        moves = (self.variance > 0) & (variance > _CONSTANT * self.variance)
-        return np.divide(variance, self.variance, out=np.ones_like(variance), where=moves)
+        mean = total / count
+        return mean, squares / count - mean**2
 
-    def to_refit(self, theta):
-        """Convert theta (K, D) to the parameters after refitting scaler and model.
+    def to_refit(self, theta, x=None, counts=0):
+        """Convert theta (..., K, D) to the parameters after refitting scaler and model.
 
         Coefficients are u_j r_j, and the intercept increases by u_j times the mean of x~_j.
+        The refit has the present rows, or lacks a group of rows for each theta, see `ratio`.
         """
         theta = np.array(theta)
         d = self.n_features
         if self.with_mean:
-            theta[:, -1] += theta[:, :d] @ (self.total / self.count)[:d]
-        theta[:, :d] *= np.sqrt(self.ratio()[:d])
+            mean, _ = self._moments(x, counts)
+            theta[..., -1] += np.matmul(theta[..., :d], mean[..., :d, None])[..., 0]
+        theta[..., :d] *= np.sqrt(self.ratio(x, counts)[..., None, :d])
         return theta
+
+    def refit_first_order(self, sums, theta):
+        """Return the derivative of `to_refit` in the multiplicity of groups, (m, K, D).
+
+        Parameters
+        ----------
+        sums : ndarray of shape (m, 3, D)
+            The groups' `column_sums`.
+        theta : ndarray of shape (K, D)
+            Parameters of the present features.
+        """
+        count, total, squares = sums.swapaxes(0, 1)
+        d, mean = self.n_features, self.total / self.count
+        slope = squares - 2 * mean * total + count * (mean**2 - self.variance)
+        where = np.broadcast_to(self.variance > 0, slope.shape)
+        unit = 2 * self.count * self.variance
+        moved = np.divide(slope, unit, out=np.zeros_like(slope), where=where)[:, None] * theta
+        if self.with_mean:
+            shift = (total - count * mean)[:, :d] / self.count
+            moved[..., -1] = shift @ theta[:, :d].T
+        return moved
 
     def first_order(self, x):
         """Return the derivative of r^2 in the multiplicity of rows x (m, D), (m, D)."""
@@ -162,6 +215,76 @@ class ColumnScales:
         slope = ((x - mean) ** 2 - self.variance) / self.count
         where = np.broadcast_to(self.variance > 0, slope.shape)
         return np.divide(slope, self.variance, out=np.zeros_like(slope), where=where)
+
+
+@dataclass(frozen=True, eq=False)
+class PenaltyShift:
+    """A vector for each row: f_i (d r^2 / d m_i) Lam theta.
+
+    This is the derivative of grad F in the row's multiplicity through the penalty, for
+    `GradientRows`.
+
+    Parameters
+    ----------
+    scales : ColumnScales
+        Scales at all rows.
+    pull : ndarray of shape (K, D)
+        Lam theta.
+    design : Design or None, default=None
+        The rows, n of them.
+    factor : ndarray of shape (n,) or None, default=None
+        f.
+    """
+
+    scales: ColumnScales
+    pull: np.ndarray
+    design: object = None
+    factor: np.ndarray | None = None
+
+    def on(self, design, unit_weight):
+        """Return the vectors of rows divided by their weights (n,)."""
+        return replace(self, design=design, factor=1.0 / unit_weight)
+
+    def take(self, rows):
+        """Return the vectors of some rows."""
+        return replace(self, design=self.design.take(rows), factor=self.factor[rows])
+
+    def scaled(self, factor):
+        """Return the vectors multiplied by a number."""
+        return replace(self, pull=factor * self.pull)
+
+    def output(self, k):
+        """Return the entries for one output."""
+        return replace(self, pull=self.pull[[k]])
+
+    def toarray(self):
+        """Return the vectors, (n, K, D)."""
+        moved = self.scales.first_order(self.design.rows())
+        return (self.factor[:, None] * moved)[:, None] * self.pull
+
+    def add_dot(self, V, out):
+        """Add the products with V (q, K, D) to out (q, n).
+
+        With x~_j's mean and variance, d r^2 / d m_i is a multiple of (x~_ij - mean_j)^2 less
+        a constant.
+        """
+        scales, design, d = self.scales, self.design, self.scales.n_features
+        moves = np.flatnonzero(scales.variance > 0)
+        pulled = np.einsum("qkd,kd->qd", V, self.pull)
+        weights = np.zeros((len(V), d + 1))
+        weights[:, moves] = pulled[:, moves] / (scales.variance[moves] * scales.count)
+        weights[:, d] = -(weights[:, :d] @ scales.variance[:d])
+        mean, factor = (scales.total / scales.count)[:d], self.factor
+        alike = len(factor) > 0 and np.ptp(factor) == 0
+        if alike:
+            weights *= factor[0]
+        for rows in row_blocks(design.n_rows, 16 * (d + 1)):
+            squares = np.ones((rows.stop - rows.start, d + 1))
+            np.subtract(design.take(rows).rows()[:, :d], mean, out=squares[:, :d])
+            squares[:, :d] *= squares[:, :d]
+            if not alike:
+                squares *= factor[rows, None]
+            multiply(weights, squares.T, out[:, rows], add=True)
 
 
 class Cancellation:
@@ -188,7 +311,7 @@ class Cancellation:
         if self.scales is None:
             return False
         n = self.design.n_rows
-        if self.shares[rows].sum() * n < _MOST * (n - len(rows)):
+        if self.shares[rows].sum() * n < MOST * (n - len(rows)):
             return False
         weight = np.ones(n)
         weight[rows] = 0.0
@@ -198,5 +321,5 @@ class Cancellation:
         """Return whether this is so for any of the `Groups`."""
         chosen = range(len(groups))
         if groups.members is None:  # few single rows have enough of the variance
-            chosen = np.flatnonzero(self.shares > _MOST - 1.0 / self.design.n_rows)
+            chosen = np.flatnonzero(self.shares > MOST - 1.0 / self.design.n_rows)
         return any(self.without(groups.rows(group)) for group in chosen)

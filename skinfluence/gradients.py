@@ -88,8 +88,8 @@ class GradientRows:
     shift : ndarray of shape (K, D) or None, default=None
         Added to every row: the penalty gradient per unit of sample weight, for objectives in
         mean form.
-    by_class : tuple of ClassShift, default=()
-        Added to each row, depending on its class.
+    by_class : tuple of ClassShift or PenaltyShift, default=()
+        Added to each row, depending on its class or its features.
     """
 
     def __init__(self, design, raw_gradient, shift=None, by_class=()):

@@ -276,11 +276,11 @@ def self_influence(point, factor, *, n_jobs=None):
 
     -S grad l(z_i)' H^-1 grad L(z_i).
     """
-    products = point.per_row(_self_products, factor, n_jobs, point.class_effects)
+    products = point.per_row(_self_products, factor, n_jobs, *point.effects)
     return -point.objective.weight_sum * products
 
 
-def _self_products(point, factor, n_jobs, class_effects):
+def _self_products(point, factor, n_jobs, *effects):
     """Return grad l(z_i)' H^-1 grad L(z_i) for every row, shape (n,).
 
     If grad L = c grad l with one class weight c for all outputs, this is
@@ -291,8 +291,9 @@ def _self_products(point, factor, n_jobs, class_effects):
     plain = form.query_gradients(objective.design, objective.target, point.theta)
     c = objective.loss_weight
     symmetric = point.rows.shift is None and (c is None or c.shape[1] == 1)
-    symmetric &= not form.loss.is_piecewise_linear and class_effects is None
-    rows = point.weight_rows_with(class_effects)
+    symmetric &= not form.loss.is_piecewise_linear
+    symmetric &= all(effect is None for effect in effects)
+    rows = point.weight_rows_with(*effects)
 
     def block_products(block):
         V = plain.take(block).toarray()

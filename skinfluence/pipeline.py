@@ -30,6 +30,7 @@ from skinfluence.steps import final_estimator, innermost, name_rows, row_names, 
 from skinfluence.whole import (
     TrainingData,
     WholeProblem,
+    lazy_problem,
     make_whole_problem,
     pipeline_problem,
     whole_problem,
@@ -112,6 +113,7 @@ class Pipeline(pipeline.Pipeline, InfluenceMethods):
     def __getstate__(self):
         state = super().__getstate__().copy()
         state.pop("_whole_problem", None)
+        state.pop("_lazy_problem", None)
         return state
 
 
@@ -140,13 +142,7 @@ def problem_of_pipeline(pipe, method=None):
             "to give them. To take the steps as they stand, explain the last step alone."
         )
     if is_dask(last.data.X, last.data.y):
-        if learned:
-            warn(
-                f"{method} takes the steps before the model as they were fitted, because "
-                "the training samples are dask arrays. Freeze these steps with "
-                "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
-            )
-        return last
+        return lazy_problem(pipe, method) if learned else last
     space = get_space(pipe)
     if learned and space is not None:
         raise UnsupportedEstimatorError(

@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import InfluenceWarning, UnsupportedEstimatorError, convergence, from_fitted
+from skinfluence import UnsupportedEstimatorError, convergence, from_fitted
 from skinfluence.blocks import run_blocks
 from skinfluence.distributed import DistributedPoint
 from skinfluence.inspection import (
@@ -317,15 +317,6 @@ def test_pipelines_transform_chunk_by_chunk(never_whole):
     assert_close(
         evaluate(expected.sample_loss(raw, labels)), expected.sample_loss(3 * X + 1, y)
     )
-
-
-def test_steps_that_learn_are_taken_as_fitted_with_a_warning():
-    X, y, _ = data("wine")
-    pipe = make_pipeline(StandardScaler(), linear_model.LogisticRegression(**NEWTON))
-    raw, labels = arrays(3 * X + 1, y)
-    lazy = from_fitted(pipe.fit(3 * X + 1, y), raw, labels)
-    with pytest.warns(InfluenceWarning, match="steps before the model as they were fitted"):
-        lazy.influence_loss(raw, labels)
 
 
 def test_estimators_around_others_take_no_dask_arrays():

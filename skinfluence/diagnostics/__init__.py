@@ -32,7 +32,7 @@ outputs is meaningful.
     ratio.py     quotients of measures
 """
 
-from skinfluence.diagnostics.groups import GroupMeasures
+from skinfluence.diagnostics.groups import GroupMeasures, sums_of_groups
 from skinfluence.diagnostics.leverage import (
     DispersionSums,
     chi_squares,
@@ -42,7 +42,13 @@ from skinfluence.diagnostics.leverage import (
     inverse_diagonal,
     leverages,
 )
-from skinfluence.diagnostics.ratio import divide_by_deleted, scaled_moves
+from skinfluence.diagnostics.ratio import (
+    divide_by_deleted,
+    moves_in_errors,
+    per_parameter,
+    ratio,
+    scaled_moves,
+)
 from skinfluence.diagnostics.rows import ROW_COLUMNS, RemovalMeasures
 
 __all__ = [
@@ -57,5 +63,9 @@ __all__ = [
     "divide_by_deleted",
     "inverse_diagonal",
     "leverages",
+    "per_parameter",
+    "moves_in_errors",
+    "ratio",
     "scaled_moves",
+    "sums_of_groups",
 ]

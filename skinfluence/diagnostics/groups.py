@@ -3,13 +3,12 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.diagnostics.leverage import degrees_of_freedom, dispersion
 from skinfluence.diagnostics.ratio import per_parameter, ratio
 from skinfluence.namespaces import to_host
 from skinfluence.objective import weigh
 from skinfluence.objective.rows import absent_in
 
-__all__ = ["GroupMeasures"]
+__all__ = ["GroupMeasures", "sums_of_groups"]
 
 
 class GroupMeasures:
@@ -19,10 +18,12 @@ class GroupMeasures:
     ----------
     base : Base
         The start of removal.
-    leverage : ndarray of shape (n, K)
-        From `leverages`.
+    sums : DispersionSums
+        Sums over all rows at the base.
     n_groups : int
         Number of groups.
+    with_penalty : bool, default=True
+        Whether the penalty has a part in distances.
 
     Attributes
     ----------
@@ -32,10 +33,10 @@ class GroupMeasures:
         Mean plain loss of each group's rows in the model without them.
     """
 
-    def __init__(self, base, leverage, n_groups):
-        self.base, self.leverage = base, leverage
+    def __init__(self, base, sums, n_groups, *, with_penalty=True):
+        self.base, self.sums, self.with_penalty = base, sums, with_penalty
         self.theta = base.theta + base.correction
-        shape, like = (n_groups, leverage.shape[1]), base.point.like
+        shape, like = (n_groups, len(base.theta)), base.point.like
         self.distance = np.empty(shape, like=like)
         self.deleted_dispersion = np.ones(shape, like=like)
         self.loss = np.empty(n_groups, like=like)
@@ -43,48 +44,43 @@ class GroupMeasures:
     def add(self, indices, rows, theta):
         """Add the parameters (b, K, D) without groups of rows (b, a); return the changes d."""
         objective = self.base.point.objective
-        form, design = objective.formulation, objective.design
         d = theta - self.theta
-        readings = design.readings(d)
-        distance = self.penalty_distance(d, readings)
-        chi2 = np.zeros_like(distance)
-        for block in row_blocks(objective.n_rows, 8 * 6 * len(d) * d.shape[1]):
-            part = design.take(block)
-            moved = part.read(readings)
-            bend = self.base.point.curvature_product(moved, block)
-            distance += np.einsum("mbk,mbk->bk", moved, bend)
-            if form.loss.has_dispersion:
-                chi2 += self._chi_squares(block, part.predict(theta), rows)
-        self.distance[indices] = distance
-        counted = np.sum((rows >= 0) & (objective.sample_weight[rows] > 0), axis=1)[:, None]
-        self.add_dispersion(indices, chi2, counted)
-        for index, line, one in zip(indices, rows, theta, strict=True):
-            members = line[line >= 0]
-            raw = design.take(members).predict(one)
-            self.loss[index] = form.loss.loss(objective.target[members], raw).mean()
-        self.loss[indices[to_host(np.isnan(theta).any(axis=(1, 2)))]] = np.nan
+        balance = objective.balance
+        growth = None if balance is None else balance.growth(rows)
+        sums = sums_of_groups(self.base.point, rows, theta, d, growth)
+        counted = np.sum((rows >= 0) & (objective.sample_weight[rows] > 0), axis=1)
+        self.fill(indices, d, sums, counted, np.sum(rows >= 0, axis=1))
         return d
+
+    def fill(self, indices, d, sums, counted, sizes):
+        """Add groups by the changes d (b, K, D) without them.
+
+        Parameters
+        ----------
+        indices : ndarray of shape (b,)
+            Numbers of the groups.
+        d : ndarray of shape (b, K, D)
+            Changes of the parameters.
+        sums : ndarray of shape (b, 2 K + 1)
+            `sums_of_groups` over all rows.
+        counted, sizes : ndarray of shape (b,)
+            Number of rows with a weight in each group, and of all its rows.
+        """
+        K = d.shape[1]
+        distance, chi2, loss = sums[:, :K], sums[:, K:-1], sums[:, -1]
+        if self.with_penalty:
+            objective = self.base.point.objective
+            penalty, readings = objective.penalty_product(d), objective.design.readings(d)
+            distance = distance + np.sum(penalty * readings, axis=-1)
+        self.distance[indices] = distance
+        self.add_dispersion(indices, chi2, counted[:, None])
+        self.loss[indices] = loss / np.asarray(sizes, like=loss)
+        self.loss[indices[to_host(np.isnan(d).any(axis=(1, 2)))]] = np.nan
 
     def add_dispersion(self, indices, chi2, counted):
         """Add phi from the others' chi-squares (b, K) without `counted` (b, 1) rows."""
         if self.base.point.objective.formulation.loss.has_dispersion:
-            degrees = degrees_of_freedom(self.base.point, self.leverage, counted)
-            self.deleted_dispersion[indices] = ratio(chi2, degrees)
-
-    def penalty_distance(self, d, readings):
-        """Return the penalty's part of d'Hd for changes (b, K, D), (b, K)."""
-        return np.sum(self.base.point.objective.penalty_product(d) * readings, axis=-1)
-
-    def _chi_squares(self, block, raw, rows):
-        """Return the sums of chi-squares in a block without the groups' rows, (b, K)."""
-        objective = self.base.point.objective
-        loss, target = objective.formulation.loss, objective.target[block]
-        chi2 = np.stack([loss.chi_square(target, one) for one in raw.transpose(1, 0, 2)], 1)
-        chi2 = weigh(objective.row_weight[block, None], chi2)
-        if objective.balance is not None:  # class weights are those without the groups
-            chi2 += chi2 * objective.balance.of_rows(objective.balance.growth(rows), block)
-        chi2[absent_in(block, rows)] = 0.0
-        return chi2.sum(axis=0)
+            self.deleted_dispersion[indices] = ratio(chi2, self.sums.degrees(counted))
 
     def columns(self, sizes):
         """Return the columns of `influence_summary`, from the groups' sizes (n_groups,)."""
@@ -97,10 +93,60 @@ class GroupMeasures:
 
     def cooks_distance(self):
         """Return Cook's distance, (n_groups,); 0 if no parameter is free to move."""
-        phi = dispersion(self.base.point, self.leverage)
-        return per_parameter(ratio(self.distance, phi), self.leverage)
+        phi = np.ones(self.distance.shape[1])
+        if self.base.point.objective.formulation.loss.has_dispersion:
+            phi = ratio(self.sums.chi_square, self.sums.degrees())
+        return per_parameter(ratio(self.distance, phi), self.sums.leverage)
 
     def dffits(self):
         """Return the norms of DFFITS, (n_groups,)."""
         squares = ratio(self.distance, self.deleted_dispersion).sum(axis=1)
         return np.sqrt(np.maximum(0.0, squares))
+
+
+def sums_of_groups(point, rows, theta, d, growth):
+    """Return sums over a point's rows for models without groups, (b, 2 K + 1).
+
+    These are the rows' parts in d'H d, (b, K), the chi-squares of the rows that stay, (b, K),
+    and the plain losses of those that leave.
+
+    Parameters
+    ----------
+    point : Point
+        All rows, or some of them, at the start of removal.
+    rows : ndarray of shape (b, a)
+        The point's rows in each group, padded by -1.
+    theta, d : ndarray of shape (b, K, D)
+        Parameters without each group, and their changes.
+    growth : ndarray or None
+        Growth of "balanced" class weights without each group, see `ClassBalance.growth`.
+    """
+    objective, (b, K, _) = point.objective, d.shape
+    loss, design = objective.formulation.loss, objective.design
+    readings = design.readings(d)
+    out = np.zeros((b, 2 * K + 1), like=d)
+    for block in row_blocks(objective.n_rows, 8 * 6 * b * K):
+        part = design.take(block)
+        moved = part.read(readings)
+        bend = point.curvature_product(moved, block)
+        out[:, :K] += np.einsum("mbk,mbk->bk", moved, bend)
+        if loss.has_dispersion:
+            raw = part.predict(theta)
+            out[:, K:-1] += _chi_squares(objective, block, raw, rows, growth)
+    for index, (line, one) in enumerate(zip(rows, theta, strict=True)):
+        members = line[line >= 0]
+        if len(members):
+            raw = design.take(members).predict(one)
+            out[index, -1] = loss.loss(objective.target[members], raw).sum()
+    return out
+
+
+def _chi_squares(objective, block, raw, rows, growth):
+    """Return the sums of chi-squares in a block without the groups' rows, (b, K)."""
+    loss, target = objective.formulation.loss, objective.target[block]
+    chi2 = np.stack([loss.chi_square(target, one) for one in raw.transpose(1, 0, 2)], 1)
+    chi2 = weigh(objective.row_weight[block, None], chi2)
+    if growth is not None:  # class weights are those without the groups
+        chi2 += chi2 * objective.class_sums.of_rows(growth, block)
+    chi2[absent_in(block, rows)] = 0.0
+    return chi2.sum(axis=0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["divide_by_deleted", "per_parameter", "ratio", "scaled_moves"]
+__all__ = ["divide_by_deleted", "moves_in_errors", "per_parameter", "ratio", "scaled_moves"]
 
 
 def scaled_moves(d, scale, layout):
@@ -22,6 +22,17 @@ def divide_by_deleted(moves, deleted_dispersion, layout):
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = layout.to_public(deleted)
         return np.where(unit > 0, moves / unit, np.nan)
+
+
+def moves_in_errors(moves, scale, deleted_dispersion, layout):
+    """Return moves (b, p) over sqrt(phi_(i) (H^-1)_jj), (b, p).
+
+    `scale` (K, D) is the diagonal of H^-1, and phi_(i) has the shape (b, K). A coefficient
+    that the penalty keeps at 0 has no standard error; its result is 0.
+    """
+    error = layout.to_public(np.sqrt(scale * deleted_dispersion[:, :, None]))
+    out = np.where(np.isnan(error) | np.isnan(moves), np.nan, 0.0)
+    return np.divide(moves, error, out=out, where=error > 0)
 
 
 def per_parameter(squares, leverage):

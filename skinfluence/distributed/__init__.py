@@ -17,13 +17,21 @@ The functions that run in tasks are at module level, so every worker can import 
 
     samples.py     dask arrays, their chunks and the tasks on them
     objective.py   the objective and its sums over the chunks
+    make.py        objectives and queries from samples
     influence.py   the influence of rows in chunks
     parts.py       some rows with the sums over all, for formulas about rows that leave
+    scales.py      column scales without rows
     removal.py     models without rows
     diagnostics.py measures of rows, covariances
 """
 
-from skinfluence.distributed.diagnostics import RowMeasures, dispersion_sums, sandwich
+from skinfluence.distributed.diagnostics import (
+    RefitMeasures,
+    RowMeasures,
+    dispersion_sums,
+    fill_group_measures,
+    sandwich,
+)
 from skinfluence.distributed.influence import (
     influence_functional,
     influence_loss,
@@ -33,13 +41,11 @@ from skinfluence.distributed.influence import (
     most_influential,
     solve_hessian,
 )
+from skinfluence.distributed.make import make_objective, make_queries, sample_loss
 from skinfluence.distributed.objective import (
     DistributedObjective,
     DistributedPoint,
     is_distributed,
-    make_objective,
-    make_queries,
-    sample_loss,
 )
 from skinfluence.distributed.removal import (
     DistributedBase,
@@ -54,19 +60,26 @@ from skinfluence.distributed.samples import (
     example_row,
     in_memory,
     is_dask,
+    join_rows,
     map_rows,
+    reduce_tasks,
 )
+from skinfluence.distributed.scales import cancelling_groups, group_sums
 
 __all__ = [
     "DistributedBase",
     "DistributedObjective",
     "DistributedPoint",
+    "RefitMeasures",
     "RowMeasures",
     "RowRemoval",
     "Samples",
+    "cancelling_groups",
     "constant_target",
     "dispersion_sums",
     "example_row",
+    "fill_group_measures",
+    "group_sums",
     "in_memory",
     "influence_functional",
     "influence_loss",
@@ -74,6 +87,7 @@ __all__ = [
     "influence_prediction",
     "is_dask",
     "is_distributed",
+    "join_rows",
     "loss_gradient",
     "losses_without",
     "make_objective",
@@ -81,6 +95,7 @@ __all__ = [
     "map_rows",
     "most_influential",
     "raw_without",
+    "reduce_tasks",
     "sample_loss",
     "sandwich",
     "solve_hessian",

@@ -1,17 +1,25 @@
 """Measures of single rows in chunks, and the covariance of the parameters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from skinfluence import covariance, diagnostics, influence
-from skinfluence.distributed.removal import RowRemoval, models_without
+from skinfluence.class_balance import ClassBalance
+from skinfluence.distributed.parts import PartPoint
+from skinfluence.distributed.removal import RowRemoval, models_without, refitted
 from skinfluence.distributed.samples import import_dask, in_memory, join_rows
 from skinfluence.groups import Groups
 from skinfluence.removal.methods import ONE_STEP
 
-__all__ = ["RowMeasures", "dispersion_sums", "sandwich"]
+__all__ = [
+    "RefitMeasures",
+    "RowMeasures",
+    "dispersion_sums",
+    "fill_group_measures",
+    "sandwich",
+]
 
 
 def sandwich(base):
@@ -26,6 +34,45 @@ def dispersion_sums(point, factor):
     return diagnostics.DispersionSums(
         int(n), leverage, chi_square, np.reshape(of_classes, (-1, K))
     )
+
+
+def fill_group_measures(measures, members, theta):
+    """Fill `GroupMeasures` from one pass and return the changes of the parameters.
+
+    Parameters
+    ----------
+    measures : GroupMeasures
+        For a `DistributedBase`.
+    members : list of ndarray
+        Rows of each group.
+    theta : ndarray of shape (G, K, D)
+        Parameters without each group.
+    """
+    objective, d = measures.base.point.objective, theta - measures.theta
+    growth = counted = None
+    sizes = np.array([len(rows) for rows in members])
+    if objective.balance is not None or objective.samples.sample_weight is not None:
+        growth, counted = _growth_and_counts(objective, members)
+    own = objective.samples.places_of(members)
+    sums = objective.total(_sums_of_groups, measures.base.theta, theta, d, growth, own=own)
+    counted = sizes if counted is None else counted
+    measures.fill(np.arange(len(members)), d, sums, counted, sizes)
+    return d
+
+
+def _growth_and_counts(objective, members):
+    """Return the growth of class weights, or None, and numbers of rows with a weight."""
+    rows = np.unique(np.concatenate(members))
+    y, weight = objective.samples.labels_and_weights(rows)
+    local = Groups(len(rows), [np.searchsorted(rows, group) for group in members])
+    padded = local.padded(np.arange(len(members)))
+    counted = np.sum((padded >= 0) & (weight[padded] > 0), axis=1)
+    if objective.balance is None:
+        return None, counted
+    form, balance = objective.formulation, objective.balance
+    codes = form.target.class_codes(form.target.encode(y))
+    part = ClassBalance.of(form.class_weight, codes, weight, balance.by_weight)
+    return replace(part, sums_of_all=balance.sums).growth(padded), counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +142,50 @@ class RowMeasures:
         return join_rows(tasks, lengths, (layout.size,), dtype)
 
 
+@dataclass(frozen=True, eq=False)
+class RefitMeasures:
+    """Measures of single rows in chunks, if column scales move without them.
+
+    See ``whole.diagnostics`` for what differs from `RowMeasures`. With a quadratic loss the
+    others' chi-squares without a row are a quadratic function of its parameters.
+
+    Parameters
+    ----------
+    removal : RowRemoval
+        The models without each row, at their own scales.
+    own : RowMeasures
+        Measures of the last step alone.
+    sums : DispersionSums
+        Sums over all rows at the start of removal.
+    """
+
+    removal: RowRemoval
+    own: RowMeasures
+    sums: Any
+
+    def _map(self, function, *arguments):
+        own = self.own.removal.own
+        return self.removal.map(function, self.own.sums, self.sums, *arguments, own=own)
+
+    def columns(self):
+        """Return the columns of `influence_summary` that differ, a dict of dask arrays."""
+        da = import_dask().array
+        lengths = self.removal.base.point.objective.samples.lengths
+        tasks = zip(self._map(_refit_columns), lengths, strict=True)
+        shape = len(_OF_REFITS)
+        parts = [da.from_delayed(t, (shape, m), dtype=np.float64) for t, m in tasks]
+        return dict(zip(_OF_REFITS, da.concatenate(parts, axis=1), strict=True))
+
+    def dfbetas(self, scale, layout, dtype):
+        """Return `dfbetas`, (n, p), as a dask array; `scale` is the diagonal of H^-1."""
+        tasks = self._map(_refit_dfbetas, scale, layout, dtype)
+        lengths = self.removal.base.point.objective.samples.lengths
+        return join_rows(tasks, lengths, (layout.size,), dtype)
+
+
+_OF_REFITS = ("cooks_distance", "dffits", "studentized_residual", "leave_out_loss")
+
+
 # Functions that run in tasks.
 
 
@@ -107,6 +198,12 @@ def _dispersion_sums(point, factor):
     sums = diagnostics.DispersionSums.of(point, diagnostics.leverages(point, factor))
     parts = [sums.leverage, sums.chi_square, sums.of_classes.ravel()]
     return np.concatenate([[sums.n_weighted], *parts])
+
+
+def _sums_of_groups(objective, places, start, theta, d, growth):
+    groups = Groups(objective.n_rows, places)
+    rows = groups.padded(np.arange(len(places)))
+    return diagnostics.sums_of_groups(objective.at(start), rows, theta, d, growth)
 
 
 def _measures(base, known, method, sums, write=None):
@@ -145,3 +242,68 @@ def _dfbetas(base, known, method, sums, scale, layout, dtype):
 
     deleted = _measures(base, known, method, sums, write).deleted_dispersion
     return diagnostics.divide_by_deleted(out, deleted, layout).astype(dtype)
+
+
+def _at_fixed_scales(base):
+    """Return the base of a chunk's rows for the last step alone."""
+    point = base.point
+    part = replace(point.objective, scales=None)
+    return base.with_rows(PartPoint(part, point.theta, point.gradient, point.class_gradients))
+
+
+def _curved(base, d):
+    """Return d'H d without the penalty for changes (b, K, D), (b, K)."""
+    product = base.hessian_times(d) - base.point.objective.penalty * d
+    return np.sum(d * product, axis=-1)
+
+
+def _deleted_dispersion(base, rows, theta, sums):
+    """Return phi without each row of a block, at its parameters theta (b, K, D), (b, K)."""
+    objective, loss = base.point.objective, base.point.objective.formulation.loss
+    if not loss.has_dispersion:
+        return np.ones(theta.shape[:2])
+    d, slope = theta - base.theta, base.point.gradient - objective.penalty * base.theta
+    x = objective.design.take(rows).rows()
+    own = loss.chi_square(objective.target[rows], np.einsum("bd,bkd->bk", x, theta))
+    others = sums.chi_square + 2 * np.sum(slope * d, axis=-1) + _curved(base, d)
+    others -= objective.row_weight[rows] * own
+    counted = (objective.sample_weight[rows] > 0)[:, None]
+    return diagnostics.ratio(np.maximum(others, 0.0), sums.degrees(counted))
+
+
+def _refit_columns(base, known, method, own_known, own_sums, sums):
+    _, *own_known = own_known
+    last = _measures(_at_fixed_scales(base), own_known, ONE_STEP, own_sums)
+    objective = base.point.objective
+    form, design = objective.formulation, objective.design
+    distance, moved, deleted = np.empty((3, design.n_rows, len(base.theta)))
+    loss = np.empty(design.n_rows)
+    for block, theta in models_without(base, known, method):
+        d, x = theta - base.theta - base.correction, design.take(block).rows()
+        distance[block] = _curved(base, d)
+        moved[block] = np.einsum("bd,bkd->bk", x, d)
+        deleted[block] = _deleted_dispersion(base, block, theta, sums)
+        raw = np.einsum("bd,bkd->bk", x, theta)
+        lost = np.isnan(raw).any(axis=1)
+        loss[block] = np.where(lost, np.nan, form.loss.loss(objective.target[block], raw))
+    phi = np.ones(len(base.theta))
+    if form.loss.has_dispersion:
+        phi = diagnostics.ratio(sums.chi_square, sums.degrees())
+    cooks_distance = diagnostics.per_parameter(
+        diagnostics.ratio(distance, phi), own_sums.leverage
+    )
+    dffits = diagnostics.ratio(distance, deleted).sum(axis=1)
+    dffits = np.sqrt(np.maximum(0.0, dffits))
+    if form.layout.n_predictions == 1:
+        dffits = np.copysign(dffits, -moved[:, 0])
+    return np.stack([cooks_distance, dffits, last.residual(deleted), loss])
+
+
+def _refit_dfbetas(base, known, method, _, own_sums, sums, scale, layout, dtype):
+    out = np.empty((base.point.objective.n_rows, layout.size), dtype)
+    full = base.theta + base.correction
+    for block, theta in models_without(base, known, method):
+        phi = _deleted_dispersion(base, block, theta, sums)
+        moves = layout.to_public(full - refitted(base, block, theta, method))
+        out[block] = diagnostics.moves_in_errors(moves, scale, phi, layout)
+    return out

@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 
 from skinfluence import influence
+from skinfluence.blocks import row_blocks
+from skinfluence.column_scales import column_sums
 from skinfluence.distributed.objective import is_distributed
 from skinfluence.distributed.samples import (
     import_dask,
@@ -56,7 +58,7 @@ def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
     return result[0] if average else result
 
 
-def influence_functional(point, factor, V, *, dtype=np.float64):
+def influence_functional(point, factor, V, *, of_params=True, dtype=np.float64):
     """Return the influence of every training row on scalars, as a dask array.
 
     Parameters
@@ -65,6 +67,9 @@ def influence_functional(point, factor, V, *, dtype=np.float64):
         The fitted model.
     V : ndarray of shape (m, K, D)
         The scalars' gradients.
+    of_params : bool, default=True
+        Whether the scalars depend on the refit's parameters, which belong to the features on
+        its own scales. Otherwise they depend on predictions.
     dtype : numpy dtype, default=numpy.float64
         Data type of the result.
 
@@ -73,14 +78,16 @@ def influence_functional(point, factor, V, *, dtype=np.float64):
     dask array of shape (m, n)
         The influences.
     """
-    S = point.objective.weight_sum
+    S, (_, penalty_effect) = point.objective.weight_sum, point.effects
     counts = _chunks_of_queries(point, len(V), max(_lengths(point)))
     stops = np.cumsum(counts).tolist()
-    solutions = [
-        (m, share(_scaled_solution(V[stop - m : stop], factor, S)))
-        for m, stop in zip(counts, stops, strict=True)
-    ]
-    return _products(point, solutions, dtype)
+    parts = [(m, V[stop - m : stop]) for m, stop in zip(counts, stops, strict=True)]
+    solutions = [(m, share(_scaled_solution(part, factor, S))) for m, part in parts]
+    result = _products(point, solutions, dtype)
+    if of_params and penalty_effect is not None:
+        shared = [(m, share(part)) for m, part in parts]
+        result += _blocks(point, shared, dtype, _dot_by_refit, S, penalty_effect)
+    return result
 
 
 def influence_prediction(point, factor, query, jacobian, n_responses, *, dtype=np.float64):
@@ -132,8 +139,8 @@ def influence_params(point, factor, rows, *, dtype=np.float64):
     """
     layout = point.objective.formulation.layout
     function = _params_of_training if rows is point else _params_of_given
-    effects = point.class_effects
-    tasks = rows.map(function, factor, point.objective.weight_sum, layout, dtype, effects)
+    arguments = factor, point.objective.weight_sum, layout, dtype, *point.effects
+    tasks = rows.map(function, *arguments)
     return join_rows(tasks, rows.objective.samples.lengths, (layout.size,), dtype)
 
 
@@ -151,11 +158,16 @@ def solve_hessian(factor, V, layout, *, dtype=np.float64):
 
 def _products(point, solutions, dtype):
     """Return the products of solutions with every training row, as a dask array."""
+    return _blocks(point, solutions, dtype, _dot, *point.effects)
+
+
+def _blocks(point, parts, dtype, function, *arguments):
+    """Return function(point, part, dtype, *arguments) of each part, as a dask array."""
     da = import_dask().array
     lengths = _lengths(point)
     rows = []
-    for count, solved in solutions:
-        tasks = _map(point, _dot, solved, dtype, point.class_effects)
+    for count, part in parts:
+        tasks = _map(point, function, part, dtype, *arguments)
         rows.append(
             [
                 da.from_delayed(task, (count, length), dtype=dtype)
@@ -183,8 +195,7 @@ def most_influential(
     best = []
     width = 2 * n_influential
     for _, solved in _solutions(point, factor, query, average, width, gradients):
-        effects = point.class_effects
-        tasks = _map(point, _largest, solved, n_influential, order, effects)
+        tasks = _map(point, _largest, solved, n_influential, order, *point.effects)
         tasks = [
             make_task(_renumbered, t, start) for t, start in zip(tasks, starts, strict=True)
         ]
@@ -294,12 +305,27 @@ def _loss_gradient(point, layout, dtype):
     return layout.to_public(_query_gradients(point).toarray()).astype(dtype)
 
 
-def _params_of_training(point, factor, weight_sum, layout, dtype, class_effects):
-    rows = point.weight_rows_with(class_effects)
-    return _params(rows, factor, weight_sum, layout, dtype)
+def _params_of_training(point, factor, weight_sum, layout, dtype, *effects):
+    rows = point.weight_rows_with(*effects)
+    out = _params(rows, factor, weight_sum, layout, dtype)
+    for block, moved in _moved_by_refit(point, weight_sum, effects[1]):
+        out[block] += layout.to_public(moved)
+    return out
 
 
-def _params_of_given(point, factor, weight_sum, layout, dtype, class_effects):
+def _moved_by_refit(point, weight_sum, penalty_effect):
+    """Yield (slice of rows, S/w_i times `ColumnScales.refit_first_order`), if scales move."""
+    if penalty_effect is None:
+        return
+    objective, scales = point.objective, penalty_effect.scales
+    for block in row_blocks(objective.n_rows, 3 * point.theta.nbytes):
+        sums = column_sums(objective.design.take(block).rows()[:, None])
+        moved = scales.refit_first_order(sums, point.theta)
+        moved *= (weight_sum / objective.unit_weight[block])[:, None, None]
+        yield block, moved
+
+
+def _params_of_given(point, factor, weight_sum, layout, dtype, class_effects, _):
     objective = point.objective
     form, target = objective.formulation, objective.target
     rows = form.weight_gradients(objective.design, target, point.theta, class_effects)
@@ -317,13 +343,20 @@ def _scaled_solution(V, factor, weight_sum):
     return solved
 
 
-def _dot(point, solved, dtype, class_effects):
+def _dot(point, solved, dtype, *effects):
     out = np.empty((len(solved), len(point.rows)), dtype=dtype)
-    return point.weight_rows_with(class_effects).dot(solved, out=out)
+    return point.weight_rows_with(*effects).dot(solved, out=out)
 
 
-def _largest(point, solved, n_influential, order, class_effects):
-    rows = point.weight_rows_with(class_effects)
+def _dot_by_refit(point, V, dtype, weight_sum, penalty_effect):
+    out = np.empty((len(V), point.objective.n_rows), dtype=dtype)
+    for block, moved in _moved_by_refit(point, weight_sum, penalty_effect):
+        out[:, block] = np.tensordot(V, moved, ([1, 2], [1, 2]))
+    return out
+
+
+def _largest(point, solved, n_influential, order, *effects):
+    rows = point.weight_rows_with(*effects)
     return influence.largest_products(rows, solved, n_influential, order)
 
 

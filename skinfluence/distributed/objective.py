@@ -7,10 +7,10 @@ import numpy as np
 
 from skinfluence._compat import rank_cutoff
 from skinfluence.class_balance import ClassBalance, shifts
+from skinfluence.column_scales import ColumnScales, PenaltyShift
 from skinfluence.design import DenseDesign
 from skinfluence.distributed.samples import (
     Samples,
-    import_dask,
     in_memory,
     join_rows,
     reduce_tasks,
@@ -23,9 +23,6 @@ __all__ = [
     "DistributedObjective",
     "DistributedPoint",
     "is_distributed",
-    "make_objective",
-    "make_queries",
-    "sample_loss",
 ]
 
 
@@ -54,6 +51,8 @@ class DistributedObjective:
         Ratio of the largest to the smallest positive row weight.
     balance : ClassBalance or None, default=None
         The sums that determine "balanced" class weights, without the rows.
+    scales : ColumnScales or None, default=None
+        Penalty factors that follow a scaler before the model when rows leave. They are 1 here.
     """
 
     #: Whether solvers can access only sums over the rows.
@@ -70,9 +69,10 @@ class DistributedObjective:
     n_weighted: int = 0
     weight_spread: float = 1.0
     balance: ClassBalance | None = None
+    scales: ColumnScales | None = None
 
     #: Least squares with many minima and features far from 0 are solved in memory only.
-    offset = spectrum = scales = None
+    offset = spectrum = None
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -116,6 +116,10 @@ class DistributedObjective:
     def pin(self):
         """None, because dependent features raise an error in `hessian_blocks` of the point."""
         return None
+
+    def penalty_product(self, V):
+        """Return the penalty Hessian times V (..., K, D)."""
+        return self._head.penalty_product(V)
 
     def freeze(self, V):
         """Set V (..., K, D) to zero, in place, for parameters that are fixed."""
@@ -174,14 +178,28 @@ class DistributedObjective:
             form = replace(form, class_weight=balance.class_weight)
         # A part of the rows may not determine what all rows do.
         form = _of_a_part(form)
+        if self.scales is not None:
+            form = _with_penalty_times(form, self.scales.less(self.column_sums(rows)).ratio())
         return replace(
             self,
+            scales=None,
             formulation=form,
             samples=samples.without(rows),
             weight_sum=float(weight_sum),
             n_weighted=int(self.n_weighted - n_weighted),
             balance=balance,
         )
+
+    def with_scales(self, moves, with_mean):
+        """Return this objective with `ColumnScales`, from one pass, see `ColumnScales.of`."""
+        sums = self.total(_column_sums, own=[None] * len(self.samples.lengths))
+        return replace(self, scales=ColumnScales.of_sums(sums, moves, with_mean))
+
+    def column_sums(self, rows):
+        """Return `column_sums` of some rows, (3, D), from a pass over their chunks."""
+        own = [places[places >= 0] for places in self.samples.places(np.asarray(rows))]
+        tasks = zip(self.map(_column_sums, own=own), own, strict=True)
+        return np.sum(in_memory(*(task for task, places in tasks if len(places))), axis=0)
 
     def map(self, function, *arguments, own=None):
         """Return delayed function(objective, *arguments) for the objective of each chunk.
@@ -293,6 +311,14 @@ class DistributedPoint:
         balance = self.objective.balance
         return None if balance is None else shifts(self.class_gradients, balance.sums[0])
 
+    @cached_property
+    def effects(self):
+        """The sums over all rows on which gradients in weights depend, see `Point.effects`."""
+        objective, moving = self.objective, None
+        if objective.scales is not None:
+            moving = PenaltyShift(objective.scales, objective.penalty * self.theta)
+        return self.class_effects, moving
+
     def centre(self):
         """Return the mean of the features, weighted by the rows' curvature, or None."""
         return self._sums[2]
@@ -343,55 +369,11 @@ class DistributedPoint:
         return replace(self.objective, samples=None).at(self.theta)
 
 
-def make_objective(formulation, samples):
-    """Return the objective for dask arrays and their smallest weight, from one pass.
-
-    The pass checks every chunk.
-    """
-    found = import_dask().compute(*samples.map(formulation, _weights))
-    totals, ranges, balances = zip(*found, strict=True)
-    (total, n_weighted, _), smallest = np.sum(totals, axis=0), np.min(totals, axis=0)[2]
-    if total == 0:
-        raise ValueError("sample_weight contains only zeros: at least one must be positive.")
-    balance = balances[0]
-    if balance is not None:
-        sums = tuple(np.sum([balance.sums for balance in balances], axis=0))
-        balance = replace(balance, sums_of_all=sums)
-        formulation = replace(formulation, class_weight=balance.class_weight)
-    low, high = np.min(ranges, axis=0)[0], np.max(ranges, axis=0)[1]
-    spread = _spread(low, high, formulation.class_weight)
-    objective = DistributedObjective(
-        formulation,
-        samples,
-        n_rows=samples.X.shape[0],
-        weight_sum=float(total),
-        n_weighted=int(n_weighted),
-        weight_spread=spread,
-        balance=balance,
-    )
-    return objective, float(smallest)
-
-
-def _spread(low, high, class_weight):
-    """Return the ratio of the largest to the smallest positive row weight.
-
-    `low` and `high` are those of the sample weights in each class, infinite and 0 without any.
-    """
-    factor = np.ones((1, 1)) if class_weight is None else class_weight
-    low, high = low[:, None] * np.where(factor > 0, factor, np.nan), high[:, None] * factor
-    low = low[np.isfinite(low)]
-    return float(high.max() / low.min()) if low.size else 1.0
-
-
-def make_queries(formulation, samples, theta):
-    """Return query samples at theta. Chunks are checked when they are read."""
-    n = samples.X.shape[0]
-    return DistributedObjective(formulation, samples, n, float(n)).at(theta)
-
-
-def sample_loss(point):
-    """Return the plain loss of each sample as a dask array, (m,)."""
-    return point.per_row(_plain_loss)
+def _with_penalty_times(formulation, ratio):
+    """Return a formulation whose penalty is multiplied by a factor (D,)."""
+    share = formulation.penalty_share
+    share = None if share is None else share * ratio
+    return replace(formulation, penalty=formulation.penalty * ratio, penalty_share=share)
 
 
 def _of_a_part(formulation):
@@ -415,6 +397,11 @@ def _sum(arrays):
     return total
 
 
+def _column_sums(objective, rows):
+    design = objective.design if rows is None else objective.design.take(rows)
+    return ColumnScales.sums(design)
+
+
 def _take(objective, rows):
     return objective.take(rows)
 
@@ -426,20 +413,6 @@ def _of_stack(objective, absent, name, theta, stack, growth):
         if name == "gradients":
             return objective.gradients(stack, absent, growth)
         return getattr(objective.at(theta), name)(stack, absent, growth)
-
-
-def _weights(objective):
-    """Return (sum, number, minimum), the ranges in classes, and the sums for class weights."""
-    form, w, balance = objective.formulation, objective.sample_weight, objective.class_sums
-    codes, n = np.zeros(len(w), dtype=np.intp), 1
-    if form.class_weight is not None:
-        codes, n = form.target.class_codes(objective.target), len(form.class_weight)
-    low, high = np.full(n, np.inf), np.zeros(n)
-    np.minimum.at(low, codes[w > 0], w[w > 0])
-    np.maximum.at(high, codes, w)
-    if balance is not None:  # without the rows
-        balance = replace(balance.take(slice(0, 0)), sums_of_all=balance.sums)
-    return (objective.weight_sum, np.sum(w > 0), w.min()), (low, high), balance
 
 
 def _class_gradients(point):
@@ -457,8 +430,3 @@ def _first_order(point):
     if centre is None:
         centre, weight = np.zeros(design.n_features), 0.0
     return np.concatenate([[point.value, weight], weight * centre, point.gradient.ravel()])
-
-
-def _plain_loss(point):
-    objective = point.objective
-    return objective.formulation.loss.loss(objective.target, point.raw_prediction)

@@ -13,7 +13,7 @@ import numpy as np
 
 from skinfluence.objective import Objective, Point
 
-__all__ = ["PartObjective", "Shared"]
+__all__ = ["PartObjective", "PartPoint", "Shared"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +143,7 @@ class Shared:
             objective.design,
             objective.target,
             objective.sample_weight,
+            scales=self.head.scales,
             balance=balance,
             total_weight=self.head.weight_sum,
             total_spread=self.head.weight_spread,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skinfluence.blocks import row_blocks
+from skinfluence.column_scales import column_sums
 from skinfluence.distributed.objective import is_distributed
 from skinfluence.distributed.parts import Shared
 from skinfluence.distributed.samples import import_dask, in_memory, join_rows, share
@@ -28,6 +29,7 @@ __all__ = [
     "losses_without",
     "models_without",
     "raw_without",
+    "refitted",
     "values_of_rows",
 ]
 
@@ -72,7 +74,8 @@ class DistributedBase(Base):
             return ()
         if method == "exact":
             return "rounding", "hessian", "class_hessians", "second_moments", "series"
-        if self.point.objective.balance is None:
+        objective = self.point.objective
+        if objective.balance is None and objective.scales is None:
             return "rounding", "step_error"
         return "rounding", "step_error", "hessian", "class_hessians"
 
@@ -96,6 +99,8 @@ class DistributedBase(Base):
             return True
         objective = self.point.objective
         quadratic = objective.formulation.loss.constant_curvature
+        if objective.scales is not None and quadratic and self.hessian is None:
+            return True
         moves = objective.balance is not None and (quadratic or method == ONE_STEP)
         return moves and self.class_hessians is None
 
@@ -320,8 +325,19 @@ def models_without(base, known, method):
 def _params_without(base, known, method, layout, dtype):
     out = np.empty((base.point.objective.n_rows, layout.size), dtype)
     for block, theta in models_without(base, known, method):
-        out[block] = layout.to_public(theta)
+        out[block] = layout.to_public(refitted(base, block, theta, method))
     return out
+
+
+def refitted(base, block, theta, method):
+    """Return parameters without each row of a block as those of refitted scales."""
+    objective = base.point.objective
+    if objective.scales is None:
+        return theta
+    x = objective.design.take(block).rows()
+    if method == "influence":
+        return theta - objective.scales.refit_first_order(column_sums(x[:, None]), base.theta)
+    return objective.scales.to_refit(theta, x[:, None], np.ones(len(x)))
 
 
 def _raw_without(base, known, method):

@@ -164,6 +164,20 @@ class Samples:
         pairs = zip(self.starts, self.lengths, strict=True)
         return [np.where((rows >= i) & (rows < i + m), rows - i, -1) for i, m in pairs]
 
+    def places_of(self, members):
+        """Return, for each chunk, a list of the places of each group's rows in it."""
+        by_group = [self.places(np.asarray(rows)) for rows in members]
+        return [
+            [places[places >= 0] for places in of_chunk]
+            for of_chunk in zip(*by_group, strict=True)
+        ]
+
+    def chunks_of(self, X):
+        """Return other features of the same rows, delayed for each chunk."""
+        chunks = X.to_delayed() if _is_frame(X) else _one_chunk_of_columns("X", X).to_delayed()
+        lengths = self.X.chunks[0]
+        return [c for c, m in zip(np.ravel(chunks), lengths, strict=True) if m]
+
     def labels_and_weights(self, rows):
         """Return the targets and the weights of some rows in memory, without their X."""
         weight = self.sample_weight

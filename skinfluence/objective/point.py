@@ -95,20 +95,33 @@ class Point:
         These are `rows`, and the part through "balanced" class weights. It is NaN for a row
         that counts for the class weights, but has no weight.
         """
-        return self.weight_rows_with(self.class_effects)
+        return self.weight_rows_with(*self.effects)
 
-    def weight_rows_with(self, class_effects):
-        """Return `weight_rows` for `class_effects` of more rows, or None."""
+    @property
+    def effects(self):
+        """The sums over all rows on which `weight_rows` depends.
+
+        These are `class_effects`, and the `PenaltyShift` without its rows, each or None. In
+        memory the sweep of a whole fit adds what comes from the penalty.
+        """
+        return self.class_effects, None
+
+    def weight_rows_with(self, class_effects, penalty_effect):
+        """Return `weight_rows` for the `effects` of more rows."""
         objective, rows = self.objective, self.rows
         if objective.drawn:
             raw = np.where(objective.sample_weight[:, None] > 0, rows.raw_gradient, 0.0)
             rows = GradientRows(rows.design, raw, rows.shift)
-        if class_effects is None:
+        moving = []
+        if class_effects is not None:
+            balance = objective.class_sums
+            factor = balance.per_weight(objective.unit_weight)
+            moving.append(ClassShift(class_effects, balance.codes, factor))
+        if penalty_effect is not None:
+            moving.append(penalty_effect.on(objective.design, objective.unit_weight))
+        if not moving:
             return rows
-        balance = objective.class_sums
-        factor = balance.per_weight(objective.unit_weight)
-        shift = ClassShift(class_effects, balance.codes, factor)
-        return GradientRows(rows.design, rows.raw_gradient, rows.shift, (shift,))
+        return GradientRows(rows.design, rows.raw_gradient, rows.shift, tuple(moving))
 
     @cached_property
     def multiplicity_rows(self):

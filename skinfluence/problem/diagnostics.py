@@ -25,11 +25,11 @@ class DiagnosticsAnswers(LazyDiagnostics):
     def influence_summary(
         self, *, groups=None, as_frame=False, hessian_solver="auto", n_jobs=None
     ):
-        if groups is not None or as_frame:
-            name = "groups" if groups is not None else "as_frame=True"
-            self.refuse_dask(f"influence_summary with {name}", groups)
+        if as_frame:
+            self.refuse_dask("influence_summary with as_frame=True", groups)
+        self.check_groups("influence_summary", groups)
         self.check_curved(lacks="leverage")
-        if self.objective.is_distributed:
+        if self.objective.is_distributed and groups is None:
             return Bunch(**self.lazy_summary(hessian_solver))
         pandas = import_pandas("as_frame=True") if as_frame else None
         if groups is None:
@@ -41,6 +41,11 @@ class DiagnosticsAnswers(LazyDiagnostics):
             return Bunch(**columns)
         columns = {name: to_host(column) for name, column in columns.items()}
         return pandas.DataFrame(columns, index=index)
+
+    def check_groups(self, caller, groups):
+        """Raise if groups are a dask array, unless the training samples are."""
+        if not self.objective.is_distributed:
+            self.refuse_dask(f"{caller} with groups", groups)
 
     def summarise_rows(self, hessian_solver, n_jobs):
         """Return the columns of `influence_summary` for single samples."""
@@ -96,11 +101,10 @@ class DiagnosticsAnswers(LazyDiagnostics):
     def dfbetas(
         self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
     ):
-        if groups is not None:
-            self.refuse_dask("dfbetas with groups", groups)
+        self.check_groups("dfbetas", groups)
         state = self.influence_state(hessian_solver)
         layout = state.layout
-        if state.point.objective.is_distributed:
+        if state.point.objective.is_distributed and groups is None:
             return self.lazy_dfbetas(state, hessian_solver, self.lazy_dtype(dtype, out))
         shape = (len(self.groups_for(groups)), layout.size)
         out = prepare_out(out, shape, dtype, self.like)
@@ -179,17 +183,31 @@ class DiagnosticsAnswers(LazyDiagnostics):
 
     def measure_groups(self, state, groups, hessian_solver, n_jobs, write=None):
         """Return (measures, groups); `write(indices, d)` gets each block's changes."""
-        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
-        check_dispersion(state.point, diagnostics.DispersionSums.of(state.point, leverage))
         base, groups = self.start_removal(groups, None, "newton", hessian_solver)
-        measures = diagnostics.GroupMeasures(base, leverage, len(groups))
+        lazy = base.point.objective.is_distributed
+        if lazy:
+            sums = distributed.dispersion_sums(base.point, base.plain_factor)
+        else:
+            leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
+            sums = diagnostics.DispersionSums.of(base.point, leverage)
+        check_dispersion(base.point, sums)
+        with_penalty = not self.is_whole
+        measures = diagnostics.GroupMeasures(
+            base, sums, len(groups), with_penalty=with_penalty
+        )
 
         def emit(indices, rows, theta):
             d = measures.add(indices, rows, theta)
             if write is not None:
                 write(indices, d)
 
-        self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0)
+        if lazy:
+            theta = self.params_without(base, groups, "newton", None, n_jobs, 0)
+            d = distributed.fill_group_measures(measures, groups.members, theta)
+            if write is not None:
+                write(np.arange(len(groups)), d)
+        else:
+            self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0)
         names = range(len(groups)) if groups.labels is None else groups.labels
         warn_of_perfect_fits(measures.deleted_dispersion, "group(s)", names)
         return measures, groups

@@ -180,11 +180,14 @@ class InfluenceAnswers(RankedSamples):
         state = self.influence_state(hessian_solver)
         layout, V = state.layout, self.check_functional(gradient)
         if distributed.is_distributed(state.point):
-            V = layout.from_public(np.atleast_2d(V))
             lazy = distributed.influence_functional(
-                state.point, state.factor, V, dtype=self.lazy_dtype(dtype, out)
+                state.point,
+                state.factor,
+                layout.from_public(np.atleast_2d(V)),
+                of_params=not hasattr(gradient, "sample_gradient"),
+                dtype=self.lazy_dtype(dtype, out),
             )
-            return lazy if np.ndim(gradient) == 2 else lazy[0]
+            return lazy if V.ndim == 2 else lazy[0]
         n = state.point.objective.n_rows
         out = prepare_out(out, (*V.shape[:-1], n), dtype, self.like)
         influence.influence_functional(

@@ -116,7 +116,7 @@ def _tolerances(stack):
 def _may_be_inaccurate(stack, theta, decrement):
     """Return whether one Newton step may not be accurate for each group, (b,) bool."""
     loss = stack.base.point.objective.formulation.loss
-    if loss.constant_curvature and stack.moved_penalty is None:
+    if loss.constant_curvature and (stack.moved_penalty is None or stack.is_corrected):
         return np.zeros(len(stack), dtype=bool)
     bounds = stack.base.step_error
     error = np.zeros(len(stack))
@@ -140,24 +140,24 @@ def _first_order(base, rows):
     """Return theta* + N + H^-1 sum_A v_i for groups too large for a stack."""
     lines = [line[line >= 0] for line in rows]
     total = first_order_pull(base.point, lines)
-    objective = base.point.objective
-    if objective.scales is not None:
-        for j, line in enumerate(lines):
-            x = objective.design.take(line).rows()
-            moved = objective.scales.first_order(x).sum(axis=0)
-            total[j] += moved * objective.penalty * base.theta
     return base.theta + base.correction + base.factor.solve(total)
 
 
 def first_order_pull(point, lines):
     """Return the derivative of grad F in the multiplicity of each group of rows, (b, K, D).
 
-    It is sum_A v_i, and the part through "balanced" class weights.
+    It is sum_A v_i, and the parts through "balanced" class weights and column scales.
     """
-    rows, w = point.rows, point.objective.sample_weight
+    objective = point.objective
+    rows, w = point.rows, objective.sample_weight
     if point.class_shift is not None:
         rows, w = point.multiplicity_rows, np.ones_like(w)
-    return np.stack([rows.take(line).sum(w[line]) for line in lines])
+    total = np.stack([rows.take(line).sum(w[line]) for line in lines])
+    if objective.scales is not None:
+        for pull, line in zip(total, lines, strict=True):
+            moved = objective.scales.first_order(objective.design.take(line).rows())
+            pull += moved.sum(axis=0) * objective.penalty * point.theta
+    return total
 
 
 def _each_alone(base, rows, method):

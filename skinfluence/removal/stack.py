@@ -246,11 +246,12 @@ class Stack:
             residual = base.point.gradient - self._leaving()
             if self.moved_penalty is not None:
                 residual += self.moved_penalty * base.theta
-            quadratic = base.point.objective.formulation.loss.constant_curvature
-            if (exact or quadratic) and self.class_growth is not None:
+            if (exact or self.is_quadratic) and self.class_growth is not None:
                 step = self._step_at_new_weights(residual)
             else:
                 step = -self.update.correct(self.solve(residual))
+                if self.is_corrected:
+                    self._correct(step, residual)
             slope = to_host(np.einsum("bkd,bkd->b", residual, self.readings(step)))
         if np.any(slope > 0):
             lost = slope > base.rounding**2
@@ -284,15 +285,36 @@ class Stack:
                 step[groups] = -update.correct(factor.solve(residual[groups]))
         return step
 
-    def _correct(self, step, residual):
-        """Change steps (b, K, D) to those for the Hessian at the new class weights, in place.
+    @property
+    def is_quadratic(self):
+        """Whether the loss is quadratic, so that one step with the right Hessian is exact."""
+        return self.base.point.objective.formulation.loss.constant_curvature
 
-        A step is NaN if the weights change too much for the present Hessian.
+    @property
+    def is_corrected(self):
+        """Whether steps have the Hessian at the new column scales.
+
+        If the loss is quadratic, further steps would do the same in memory. They would take
+        passes over rows that are distributed.
+        """
+        is_part = not self.base.point.objective.has_all_rows
+        return is_part and self.is_quadratic and self.moved_penalty is not None
+
+    def _correct(self, step, residual):
+        """Change steps (b, K, D) to those for the Hessian at new weights, in place.
+
+        These are new class weights, or a new penalty. A step is NaN if they change too much
+        for the present Hessian.
         """
         active, last = np.arange(len(step)), np.inf
+        share = self.base.point.objective.formulation.penalty_share
         for _ in range(_MAX_CORRECTIONS):
             part = self.take(active)
             moved = part.moved_hessian_times(step[active])
+            if share is not None:
+                moved -= part.t[:, None, None] * share * step[active]
+            if part.moved_penalty is not None:
+                moved += part.moved_penalty * step[active]
             change = part.update.correct(part.solve(residual[active] + moved))
             step[active] -= change
             size = to_host(np.abs(change).max(axis=(1, 2)))
@@ -306,8 +328,13 @@ class Stack:
         step[active] = np.nan
 
     def moved_hessian_times(self, steps):
-        """Return (H - H_A) d at the new class weights for steps (b, K, D)."""
+        """Return (H - H_A) d for steps (b, K, D), with the penalty of the present scales.
+
+        If class weights change, H has the new ones.
+        """
         base, growth = self.base, self.class_growth
+        if growth is None:
+            return self._remaining_times(steps)
         if base.class_hessians is None:
             return base.point.hessian_products(steps, self.rows, growth)
         return self._remaining_times(steps) + base.class_hessian_times(steps, growth)

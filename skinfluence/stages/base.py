@@ -154,6 +154,18 @@ class Stage(ABC):
         """Number of training rows, n."""
         return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
 
+    @property
+    def sums(self):
+        """Sums over the training rows on which `row_influence` and `pull_fit` depend.
+
+        An array; None if they depend on more than sums.
+        """
+        return None
+
+    def take_sums(self, sums):
+        """Replace `sums`, if they are stored, by those over more rows."""
+        vars(self)["sums"] = sums
+
     def rows(self, X):
         """Return rows in the form that other methods take, without DataFrame names."""
         return numbers(X) if self.takes_numbers else X
@@ -238,6 +250,10 @@ class Stateless(Stage):
     """A transformer that learns nothing, or only makes a discrete choice."""
 
     has_influence = False
+
+    @property
+    def sums(self):
+        return np.zeros(0)
 
     def pull_statistics(self, X, B):
         return None

@@ -44,11 +44,23 @@ class SimpleImputerStage(Stage):
             return
         self.statistics = np.nan_to_num(transformer.statistics_.astype(np.float64))
         missing = self._missing(self.X)
-        count = self.n_rows - np.asarray(missing.sum(axis=0)).ravel()
-        # If a column has no observed row, its statistic stays at 0.
-        self.per_row = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
+        self.count = self.n_rows - np.asarray(missing.sum(axis=0)).ravel()
         if self.strategy == "median":
             self.middle = OrderStatistics(self._with_nan(self.X, missing), [0.5])
+
+    @property
+    def sums(self):
+        if self.strategy == "median":
+            return None
+        return self.count if self.strategy == "mean" else np.zeros(0)
+
+    def take_sums(self, sums):
+        self.count = sums
+
+    @property
+    def per_row(self):
+        """1 / S_j; 0 for a column without observed rows, whose statistic stays at 0."""
+        return np.where(self.count > 0, 1.0 / np.maximum(self.count, 1), 0.0)
 
     def _missing(self, X):
         """Return a mask for missing entries, sparse if the rows are sparse."""

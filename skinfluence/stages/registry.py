@@ -23,10 +23,17 @@ from skinfluence.stages import (
     stateless,
     text,
 )
-from skinfluence.stages.base import dense
+from skinfluence.stages.base import NotNumbers, dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
-__all__ = ["STAGES", "learns_from_rows", "make_chain", "make_stage", "parts_of"]
+__all__ = [
+    "STAGES",
+    "learns_from_rows",
+    "make_chain",
+    "make_stage",
+    "moves_with_weights",
+    "parts_of",
+]
 
 #: Stage class for each transformer class, collected from the modules.
 STAGES = {
@@ -84,6 +91,15 @@ def learns_from_rows(transformer):
     It may not if the transformer is frozen, or if its tags say that it needs no fit.
     """
     return any(_needs_fit(part) for part in parts_of(transformer))
+
+
+def moves_with_weights(transformer):
+    """Return whether a transformer's statistics may have a derivative in the rows' weights.
+
+    They have none if they are choices or extremes of columns, see `stages.order`.
+    """
+    learning = [part for part in parts_of(transformer) if _needs_fit(part)]
+    return any(STAGES.get(type(part)) not in _STILL for part in learning)
 
 
 def _needs_fit(transformer):
@@ -151,6 +167,15 @@ def _frozen(transformer, X, y, weight):
 
 #: Transformers whose `fit` only counts features.
 FIXED = (AdditiveChi2Sampler, FunctionTransformer, Normalizer, PolynomialFeatures)
+
+# Stages whose statistics have no derivative in the rows' weights.
+_STILL = (
+    NotNumbers,
+    scalers.MaxAbsScalerStage,
+    scalers.MinMaxScalerStage,
+    scalers.RobustScalerStage,
+    selection.SelectorStage,
+)
 
 #: Functions that make the stage for a transformer that contains others.
 COMPOSITES = {

@@ -1,5 +1,7 @@
 """Scalers, which shift and scale each column by its own statistics."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy import sparse
 from scipy.stats import norm
@@ -44,6 +46,20 @@ class StandardScalerStage(Stage):
         self.is_sparse = sparse.issparse(self.X)
         self.observed = self._observed()
 
+    @property
+    def sums(self):
+        return np.stack([self.observed, self.total])
+
+    def take_sums(self, sums):
+        self.observed, self.total = sums
+
+    @cached_property
+    def total(self):
+        """Weighted sum of each column if the rows are sparse, else zeros, (d,)."""
+        if not self.is_sparse:
+            return np.zeros(self.X.shape[1])
+        return np.asarray(self.X.T @ self.weight).ravel()
+
     def _observed(self):
         """Return the total weight of observed rows for each column, (d,)."""
         if self.is_sparse:
@@ -73,7 +89,7 @@ class StandardScalerStage(Stage):
         X, weight = rows or self.training
         if sparse.issparse(X):
             # (x - mu)^2 - sigma^2 = x^2 - 2 x mu + mu^2 - sigma^2
-            mean = np.asarray(self.X.T @ self.weight).ravel() / self.observed
+            mean = self.total / self.observed
             squares = X.multiply(X) @ c_variance
             value = squares + X @ (c_mean - 2 * mean * c_variance)
             constant = (mean**2 - self._variance()) @ c_variance - mean @ c_mean
@@ -97,7 +113,7 @@ class StandardScalerStage(Stage):
     def pull_fit(self, c):
         c_mean, c_variance = (part / self.observed for part in c)
         if self.is_sparse:
-            mean = np.asarray(self.X.T @ self.weight).ravel() / self.observed
+            mean = self.total / self.observed
             pulled = self.X.multiply(2 * c_variance).tocsr()
             # Only stored entries have a cotangent, so only these get the shift.
             shift = c_mean - 2 * mean * c_variance

@@ -118,11 +118,15 @@ class TfidfTransformerStage(Stage):
         return with_values(counts, np.ones(counts.nnz))
 
     @cached_property
-    def _inverse_counts(self):
-        """1 / (a + df), (p,). If a + df is 0, the value is 1."""
+    def sums(self):  # the number of rows, and df
         counts = self._training.counts
         df = np.bincount(counts.indices, minlength=counts.shape[1])
-        return 1.0 / np.maximum(df + float(self.transformer.smooth_idf), 1.0)
+        return np.concatenate([[self.n_rows], df])
+
+    @property
+    def _inverse_counts(self):
+        """1 / (a + df), (p,). If a + df is 0, the value is 1."""
+        return 1.0 / np.maximum(self.sums[1:] + float(self.transformer.smooth_idf), 1.0)
 
     def _terms(self, X):
         """Return the `_Terms` for some rows."""
@@ -217,7 +221,7 @@ class TfidfTransformerStage(Stage):
         zero = np.zeros(pattern.shape[1])
         C = np.array([zero if c is None else c for c in cs])
         a = float(self.transformer.smooth_idf)
-        constant = C.sum(axis=1)[:, None] / (a + self.n_rows)
+        constant = C.sum(axis=1)[:, None] / (a + self.sums[0])
         return constant - (pattern @ (C * self._inverse_counts).T).T
 
 

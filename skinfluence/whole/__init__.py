@@ -4,6 +4,7 @@ from skinfluence.whole.before import StepsBefore, fit_counted, rows_behind, rows
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
+from skinfluence.whole.lazy import lazy_problem
 from skinfluence.whole.members import make_member
 from skinfluence.whole.problem import (
     PipelineProblem,
@@ -28,6 +29,7 @@ __all__ = [
     "fit_counted",
     "gamma_problem",
     "give_data",
+    "lazy_problem",
     "make_member",
     "make_whole_problem",
     "pipeline_problem",

@@ -69,7 +69,7 @@ class OfPipeline:
     def pipe_of(self, steps, final):
         """Return a copy of the pipeline with other steps and without training data."""
         pipe = copy.copy(self.pipe)
-        for name in ("training_data_", "_whole_problem"):
+        for name in ("training_data_", "_whole_problem", "_lazy_problem"):
             vars(pipe).pop(name, None)
         replace_steps(pipe, steps, final)
         return pipe

@@ -14,6 +14,7 @@ The distance is d'H d of a model without a penalty if the steps do not change.
 import numpy as np
 
 from skinfluence import diagnostics
+from skinfluence.blocks import row_blocks
 from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.lazy import warn_of_perfect_fits
@@ -66,13 +67,10 @@ class WholeDiagnostics:
             phi = self.measure_whole(state, groups, n_jobs, out).deleted_dispersion
         else:
             self._params_without(groups, "newton", n_jobs=n_jobs, out=out)
-        for group in range(len(groups)):
-            error = np.sqrt(scale if phi is None else scale * phi[group, :, None])
-            error = layout.to_public(error[None])[0]
-            moves = full - out[group]
-            # Coefficients that the penalty keeps at 0 have no standard error.
-            kept = np.where(np.isnan(error) | np.isnan(moves), np.nan, 0.0)
-            out[group] = np.divide(moves, error, out=kept, where=error > 0)
+        phi = np.ones((len(groups), len(scale))) if phi is None else phi
+        for rows in row_blocks(len(out), 4 * 8 * layout.size):
+            moves = full - out[rows]
+            out[rows] = diagnostics.moves_in_errors(moves, scale, phi[rows], layout)
         out[:, self.lost_params] = np.nan
         return out
 
@@ -135,7 +133,8 @@ class PredictionMeasures(diagnostics.GroupMeasures):
     """
 
     def __init__(self, base, leverage, n_groups):
-        super().__init__(base, leverage, n_groups)
+        sums = diagnostics.DispersionSums.of(base.point, leverage)
+        super().__init__(base, sums, n_groups, with_penalty=False)
         for values in (self.distance, self.deleted_dispersion, self.loss):
             values[...] = np.nan
         if not base.point.objective.formulation.loss.has_dispersion:
@@ -148,9 +147,6 @@ class PredictionMeasures(diagnostics.GroupMeasures):
         first = design.take(rows[:, 0]).rows()
         self.moved[indices] = np.einsum("bd,bkd->bk", first, design.readings(d))
         return d
-
-    def penalty_distance(self, d, readings):
-        return np.zeros(d.shape[:2])
 
     def add_refit(self, group, rows, full, refit, X):
         """Add the `Refit` without a group's rows, given the fit's raw predictions (n, K)."""

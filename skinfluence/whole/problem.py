@@ -48,6 +48,8 @@ __all__ = [
     "WholeProblem",
     "give_data",
     "make_whole_problem",
+    "moving_columns",
+    "moving_scaler",
     "pipeline_problem",
     "training_data",
     "whole_problem",
@@ -232,24 +234,13 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         """The model with variable feature scales, or None if the steps do more than scale.
 
         This applies to a StandardScaler before a model with a free intercept and a quadratic
-        penalty, see `column_scales`. Another column scaler right before it changes nothing,
-        because the StandardScaler undoes it.
+        penalty, see `column_scales`.
         """
-        learning = np.flatnonzero([learns_from_rows(step) for _, step in self.steps])
-        if not learning.size:
-            return None
-        after = [step for _, step in self.steps[learning[0] :]]
-        return self._scaled_by([step for step in after if step not in (None, "passthrough")])
+        scaler = moving_scaler([step for _, step in self.steps])
+        return None if scaler is None else self._scaled_by(scaler)
 
-    def _scaled_by(self, steps, kept=slice(None)):
-        """Return `scaled` for steps that learn, and the columns that are kept behind them."""
-        *others, scaler = steps
-        if type(scaler) is not StandardScaler:
-            return None
-        if others and not (scaler.with_mean and scaler.with_std):
-            return None
-        if any(type(one) not in _OF_COLUMNS or getattr(one, "clip", False) for one in others):
-            return None
+    def _scaled_by(self, scaler, kept=slice(None)):
+        """Return `scaled` for a scaler, and the columns that are kept behind it."""
         objective = self.objective
         form, design = objective.formulation, objective.design
         if not self.is_smooth or form.minimum_norm is not None:
@@ -263,10 +254,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if scaler.with_mean and not design.fit_intercept:
             return None
         self.check_refits()
-        moves = np.zeros(design.n_features, dtype=bool)
-        if scaler.with_std:
-            moves = (scaler.scale_ == np.sqrt(scaler.var_))[kept]
-        scales = ColumnScales.of(design, moves, scaler.with_mean)
+        scales = ColumnScales.of(design, moving_columns(scaler)[kept], scaler.with_mean)
         return self.on(replace(objective, scales=scales))
 
     @cached_property
@@ -312,7 +300,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             X = step.transform(X)
         if not choices:
             return None
-        fixed = self._scaled_by(others, kept) if others else self.on(self.objective)
+        fixed = self._scaled_by(*others, kept) if others else self.on(self.objective)
         return None if fixed is None else Choices(self, fixed, choices)
 
     @cached_property
@@ -385,6 +373,33 @@ def whole_problem(pipe):
 def make_whole_problem(final, pipe):
     """Return a new problem for a whole fit; it depends on the pipeline's last step."""
     return _OF_PIPELINES[type(get_problem(final))][1](pipe)
+
+
+def moving_scaler(steps):
+    """Return the StandardScaler to which the steps that learn amount, None if they do more.
+
+    Another column scaler right before it changes nothing, because the StandardScaler undoes
+    it.
+    """
+    learning = np.flatnonzero([learns_from_rows(step) for step in steps])
+    if not learning.size:
+        return None
+    after = [step for step in steps[learning[0] :] if step not in (None, "passthrough")]
+    *others, scaler = after
+    if type(scaler) is not StandardScaler:
+        return None
+    if others and not (scaler.with_mean and scaler.with_std):
+        return None
+    if any(type(one) not in _OF_COLUMNS or getattr(one, "clip", False) for one in others):
+        return None
+    return scaler
+
+
+def moving_columns(scaler):
+    """Return a mask of the columns whose scale moves with the rows, (d,)."""
+    if not scaler.with_std:
+        return np.zeros(scaler.n_features_in_, dtype=bool)
+    return scaler.scale_ == np.sqrt(scaler.var_)
 
 
 def give_data(pipe, data):

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from skinfluence.blocks import row_blocks
+from skinfluence.column_scales import PenaltyShift
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.products import multiply
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
@@ -175,28 +174,12 @@ class Sweep:
         """Add `extra` for prediction scalars to out (m, n) if only the scales change.
 
         In the scaled features, row i acts on the penalty only, and contributes
-        - v' Lam (d r^2 / d m_i) theta, see `column_scales`. With x~_j's mean m_j and
-        variance, this is a product with (x~_j - m_j)^2 and a constant.
+        - v' Lam (d r^2 / d m_i) theta, see `column_scales`.
         """
         objective = self.point.objective
-        solved = self.factor.solve_transposed(V)
-        pulled = np.einsum("mkd,kd,kd->md", solved, objective.penalty, self.point.theta)
-        scales, n = objective.scales, objective.n_rows
-        moves = np.flatnonzero(scales.variance > 0)
-        design, d = objective.design, objective.design.n_features
-        weights = np.zeros((len(V), d + 1))
-        weights[:, moves] = pulled[:, moves] / (-scales.variance[moves] * scales.count)
-        weights[:, d] = -(weights[:, :d] @ scales.variance[:d])
-        mean, scale = (scales.total / scales.count)[:d], self.scale
-        if np.ptp(scale) == 0:
-            weights *= scale[0]
-        for rows in row_blocks(n, 16 * (d + 1)):
-            squares = np.ones((rows.stop - rows.start, d + 1))
-            np.subtract(dense(design.X[rows]), mean, out=squares[:, :d])
-            squares[:, :d] *= squares[:, :d]
-            if np.ptp(scale) != 0:
-                squares *= scale[rows, None]
-            multiply(weights, squares.T, out[:, rows], add=True)
+        shift = PenaltyShift(objective.scales, objective.penalty * self.point.theta)
+        shift = shift.on(objective.design, objective.unit_weight)
+        shift.scaled(-objective.weight_sum).add_dot(self.factor.solve_transposed(V), out)
         return out
 
     def to_inputs(self, V, samples, index):
