@@ -273,12 +273,13 @@ def test_samples_may_be_given_by_name(frozen, fitted, name):
         np.testing.assert_array_equal(flat(found), flat(expected))
 
 
-def test_influence_of_samples_that_the_whole_was_not_fitted_on_is_refused(fitted):
+def test_training_samples_given_as_samples_have_the_same_influence(fitted):
     pipe, _, _ = fitted
     X, y = raw()
-    with pytest.raises(UnsupportedEstimatorError, match="Use add_samples on a copy"):
-        pipe.influence_params(X, y)
-    assert pipe.influence_params().shape == pipe.influence_params(None).shape == (200, 11)
+    expected = pipe.influence_params()
+    assert expected.shape == (200, 11)
+    np.testing.assert_array_equal(pipe.influence_params(None), expected)
+    np.testing.assert_allclose(pipe.influence_params(X[:7], y[:7]), expected[:7], rtol=1e-9)
 
 
 def test_no_samples_stand_for_the_training_samples(frozen):
