@@ -27,24 +27,25 @@ __all__ = ["BENCHMARKS"]
 
 GIB, MIB = 2**30, 2**20
 
-N_CHUNKS, N_FEATURES = 82, 100
+# 82 chunks of 50 MiB, 4 GiB of rows together.
+N_CHUNKS, CHUNK, N_FEATURES = 82, 2**16, 100
 # Chunks that fit into memory, for the comparison with arrays.
 SUBSET = 4
-WORKERS = 2
+WORKERS, WORKER_MEMORY = 2, GIB
 N_QUERIES, FEW_QUERIES = 100, 20
 
 
 def larger_than_memory(repeats):
     """Fit on a sample, polish and explain on 4 GiB of rows with two workers of 1 GiB each."""
-    return _measure(2**16, GIB, _subset, _everything)
+    return _measure(_subset, _everything)
 
 
 def models_without_rows(repeats):
-    """Leave out, measure and rank each of 512 MiB of rows with two workers of 512 MiB."""
-    return _measure(2**13, 512 * MIB, _subset_removal, _every_removal)
+    """Leave out, measure and rank each of 4 GiB of rows with two workers of 1 GiB each."""
+    return _measure(_subset_removal, _every_removal)
 
 
-def _measure(size, memory, *parts):
+def _measure(*parts, size=CHUNK, memory=WORKER_MEMORY):
     """Return the table of measurements, each a function of a client and the `Rows`.
 
     `size` is the number of rows in a chunk, and `memory` that of a worker, in bytes.
