@@ -112,7 +112,9 @@ class CalibratedProblem(CompositeProblem):
         for number, one in enumerate(estimator.calibrated_classifiers_):
             pairs = [(k, test) for k, test in self.sources(number, tests) if len(test)]
             if not pairs:  # no row of the fold is left
-                return not options.get("remember") and self.draw_again(estimator, data)
+                if method == "influence" or options.get("remember"):
+                    return False
+                return self.draw_again(estimator, data)
             rows = np.concatenate([test for _, test in pairs])
             F = np.concatenate(
                 [self.scores(members[k], take_rows(data.X, test)) for k, test in pairs]

@@ -25,7 +25,13 @@ from sklearn.model_selection import (
 )
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, Normalizer, PowerTransformer, StandardScaler
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    Normalizer,
+    PowerTransformer,
+    StandardScaler,
+    scale,
+)
 from sklearn.tree import DecisionTreeClassifier
 
 import skinfluence
@@ -774,9 +780,9 @@ def test_a_group_that_takes_a_class_away_leaves_no_model():
     assert np.isfinite(found[:, 1]).all()
     ours = from_fitted(CalibratedClassifierCV(LOGISTIC, cv=KFold(3)).fit(X, y), X, y)
     options = {"cv": KFold(3), "response_method": "predict_proba"}
-    for method in ("influence", "exact"):  # without a fold there is nothing to calibrate on
-        with pytest.warns(skinfluence.InfluenceWarning, match="3 of 3 group"):
-            assert np.isnan(ours.leave_out_predict(method=method, **options)).all()
+    # Without a fold there is nothing to calibrate on; other methods draw the folds again.
+    with pytest.warns(skinfluence.InfluenceWarning, match="3 of 3 group"):
+        assert np.isnan(ours.leave_out_predict(method="influence", **options)).all()
 
 
 def test_members_without_influence_are_refused_by_name():
@@ -1287,3 +1293,29 @@ def test_targets_that_are_not_finite_or_of_another_shape_are_refused():
             ours.sample_loss(X[:2], target[:2] * np.nan)
         with pytest.raises(ValueError, match=r"y has shape \(2, 3\)"):
             ours.influence_loss(X[:2], np.ones((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+@pytest.mark.parametrize("name", ["pairs", "drawn", "folds"])
+def test_members_without_a_removed_row_are_at_their_optimum_too(name):
+    def around(model):
+        if name == "pairs":
+            return multiclass.OneVsOneClassifier(model)
+        if name == "drawn":
+            return ensemble.BaggingClassifier(model, 3, random_state=0)
+        return CalibratedClassifierCV(model, cv=3)
+
+    X, y = load_iris(return_X_y=True)
+    X, y = scale(X[::2]), y[::2]
+    early = around(linear_model.LogisticRegression(max_iter=2)).fit(X, y)
+    left = from_fitted(early, X, y).leave_out_loss(X[:9], y[:9], [[3], [40]])
+    optimum = from_fitted(around(clone(LOGISTIC)).fit(X, y), X, y)
+    expected = optimum.leave_out_loss(X[:9], y[:9], [[3], [40]], method="exact")
+    np.testing.assert_allclose(left, expected, rtol=1e-2, atol=1e-6)
+    found = from_fitted(early, X, y).remove_samples([3])
+    np.testing.assert_allclose(
+        found.sample_loss(X[:9], y[:9]), left[:, 0], rtol=1e-2, atol=1e-6
+    )
+    again = found.leave_out_loss(X[:9], y[:9], [[39]])[:, 0]  # the fourth row is gone
+    both = optimum.leave_out_loss(X[:9], y[:9], [[3, 40]], method="exact")[:, 0]
+    np.testing.assert_allclose(again, both, rtol=1e-2, atol=1e-6)

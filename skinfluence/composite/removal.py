@@ -4,6 +4,7 @@ Each member loses its own rows by its own removal method. scikit-learn's code co
 members' responses, as in a refit.
 """
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -58,9 +59,12 @@ class CompositeRemoval:
         columns = []
         left_alone = len(self.parts) - self.n_combined
         for number, part in enumerate(self.parts):
-            models = [part.member] * len(groups)
             local = part.local(groups)
             leaving = [g for g, rows in enumerate(local) if part.leaves(rows)]
+            whole = part.member
+            if len(leaving) < len(groups) and method != "influence":
+                whole = self.settled(number)
+            models = [whole] * len(groups)
             if leaving and number < left_alone and not part.is_constant:
                 problem = get_problem(part.member, "leave_out_loss")
                 found = problem.models_without([local[g] for g in leaving], method, **options)
@@ -78,6 +82,27 @@ class CompositeRemoval:
             tests = self.rest(kept)[1] if self.has_combiners else None
             found.append(self.with_members(list(members), data, tests, method, kept=kept))
         return found
+
+    def settled(self, number):
+        """Return a member at its optimum, for groups that take none of its rows.
+
+        A refit that runs to convergence does so for all members. If there is no optimum, the
+        member stays as it is.
+        """
+        known = vars(self).setdefault("_settled", {})
+        part = self.parts[number]
+        if number not in known:
+            found = None
+            if not part.is_constant:
+                problem = get_problem(part.member, "leave_out_loss")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # other groups warn of the same
+                    try:
+                        (found,) = problem.models_without([np.empty(0, np.intp)], "exact")
+                    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+                        found = None
+            known[number] = part.member if found is None else found
+        return known[number]
 
     def answers_as_one(self, method):
         """Return whether the composite without rows is no sum of its members without them."""
