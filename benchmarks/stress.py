@@ -171,12 +171,12 @@ _NOTES = [
     "1e-5 of the queries' losses and 1e-8 of those of a constant model. Error of an answer:",
     "the largest of 12 rows, the 8 with the largest answers and 4 at random. off: more than",
     "5 %, or NaN or an unnamed error. warned: InfluenceWarning in from_fitted or the call.",
-    "refused: NaN with a warning, or an error that names the cause. The last rows were given other data than the fit was; truth is",
-    "that of the fit's own data, and a warning there is no false alarm. If a permuted y has",
-    "the same fit, as if an l1 penalty keeps all coefficients at 0, nothing tells it from the",
-    "fit's own, and truth is that of the data given. before: version 0.1.0 of 24 November",
-    "2026, which removed from the fit as it was; its counts are without the rule about the",
-    "same fit.",
+    "refused: NaN with a warning, or an error that names the cause. The last rows were given",
+    "other data than the fit was; truth is that of the fit's own data, and a warning there is",
+    "no false alarm. If a permuted y has the same fit, as if an l1 penalty keeps all",
+    "coefficients at 0, nothing tells it from the fit's own, and truth is that of the data",
+    "given. before: version 0.1.0 of 24 November 2026, which removed from the fit as it was;",
+    "its counts are without the rule about the same fit.",
 ]
 
 
