@@ -197,7 +197,8 @@ class GradientRows:
         """Fill out with sum_k g_ik (x~_i' V_qk) + <V_q, shift>, block by block in cache."""
         q, K, _ = V.shape
         offset = 0.0 if self.shift is None else np.tensordot(V, self.shift, 2)[:, None]
-        for rows in row_blocks(len(self), 24 * q, largest=8 * IN_CACHE):
+        largest = 8 * IN_CACHE if self.design.like is None else np.inf
+        for rows in row_blocks(len(self), 24 * q, largest=largest):
             part, g = self.design.take(rows), self.raw_gradient[rows].T
             total, term = np.empty((2, q, part.n_rows), like=g)
             part.read_into(V[:, 0], total, g[0])

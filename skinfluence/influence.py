@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.gradients import GradientRows
+from skinfluence.namespaces import is_device, smallest
 
 __all__ = [
     "ORDERS",
@@ -50,6 +51,8 @@ _BEST = {
 
 # Number of training rows, and bytes of their products with queries, per tile.
 _COLUMNS, _TILE = 512, 8 * 2**20
+# Arrays as large as a tile that the selection on a device makes.
+_PASSES = 8
 
 
 def write_gradients(rows, layout, out, *, n_jobs=None):
@@ -359,12 +362,18 @@ def most_influential(point, factor, V, n_influential, order):
 
 def largest_products(rows, V, k, order):
     """Return (products, indices) of the k best <V_q, v_i> for each q, (m, k), in blocks."""
-    queries = row_blocks(len(V), 8 * _COLUMNS, largest=_TILE)
+    columns = _COLUMNS
+    if rows.design.like is None:
+        queries = row_blocks(len(V), 8 * columns, largest=_TILE)
+    else:  # few passes, because each starts many operations
+        queries = [slice(0, len(V))] if len(V) else []
+        blocks = row_blocks(len(rows), _PASSES * 8 * max(1, len(V)), largest=np.inf)
+        columns = blocks[0].stop if blocks else 1
     best = [_Largest(k, order) for _ in queries]
     # All blocks share one buffer, because allocating each would take as long as the selection.
     largest = max((q.stop - q.start for q in queries), default=0)
-    buffer = np.empty(_COLUMNS * largest, like=V)
-    for block in row_blocks(len(rows), 1, largest=_COLUMNS):
+    buffer = np.empty(columns * largest, like=rows.raw_gradient)
+    for block in batches(len(rows), columns):
         part = rows.take(block)
         for query_block, largest in zip(queries, best, strict=True):
             shape = (query_block.stop - query_block.start, len(part))
@@ -399,6 +408,10 @@ class _Largest:
     def add(self, part, start):
         """Add a block (m, c) with the columns start, start + 1, ..."""
         columns = np.arange(start, start + part.shape[1])
+        if is_device(part):
+            columns = np.broadcast_to(np.asarray(columns, like=part), part.shape)
+            self._merge(slice(None), *keep_largest(part, columns, self.k, self.order))
+            return
         if self.values is None or self.values.shape[1] < self.k:
             self._merge(slice(None), part, np.broadcast_to(columns, part.shape))
             return
@@ -440,8 +453,8 @@ def keep_largest(values, index, k, order):
     rank = ORDERS[order]
     key = -rank(values)
     if key.shape[1] > k:
-        chosen = np.argpartition(key, k - 1, axis=1)[:, :k]
-        # argpartition breaks ties at random, but the smaller index must stay.
+        chosen = smallest(key, k)
+        # It breaks ties at random, but the smaller index must stay.
         last = np.take_along_axis(key, chosen, axis=1).max(axis=1, keepdims=True)
         for row in np.flatnonzero((key <= last).sum(axis=1) > k):
             chosen[row] = np.lexsort((index[row], key[row]))[:k]

@@ -71,11 +71,15 @@ class DenseDesign(Design):
         d = self.n_features
         for rows in self.product_blocks(len(readings)):
             multiply(readings[:, :d], self.features(rows).T, out[:, rows])
-        for batch in batches(len(out), max(1, IN_CACHE // (8 * self.n_rows))):
+        for batch in self.cached_blocks(len(out)):
             if self.fit_intercept:
                 out[batch] += readings[batch, d:]
             if scale is not None:
                 out[batch] *= scale
+
+    def cached_blocks(self, m):
+        """Return slices of m values for each row that stay in cache."""
+        return batches(m, max(1, IN_CACHE // (8 * self.n_rows)))
 
     def partial_products(self, root, other=None):
         n, m = self.n_rows, 0 if other is None else other.n_rows

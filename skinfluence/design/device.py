@@ -23,6 +23,9 @@ class DeviceDesign(DenseDesign):
             return [slice(0, self.n_rows)]
         return row_blocks(self.n_rows, 8 * (self.n_features + width), largest=np.inf)
 
+    def cached_blocks(self, m):
+        return [slice(0, m)]
+
     def pass_blocks(self, width):
         return row_blocks(self.n_rows, 8 * self.n_features + 24 * width, largest=np.inf)
 

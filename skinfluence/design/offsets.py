@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skinfluence.namespaces import to_host
+
 __all__ = ["confirmed_offset", "is_far", "spread"]
 
 # A mean is far from 0 if it exceeds the spread by this factor. Products between two such rows
@@ -28,9 +30,9 @@ def confirmed_offset(mean, candidates, blocks):
     for block in blocks:
         squares += len(block) * spread(block, mean[candidates]) ** 2
         n += len(block)
-    far = is_far(mean[candidates], np.sqrt(squares / n))
-    if not far.any():
+    far = candidates[to_host(is_far(mean[candidates], np.sqrt(squares / n)))]
+    if not len(far):
         return None
     offset = np.zeros(len(mean), like=mean)
-    offset[candidates[far]] = mean[candidates[far]]
+    offset[far] = mean[far]
     return offset

@@ -29,7 +29,7 @@ from skinfluence.namespaces.convert import (
     place_of,
     to_host,
 )
-from skinfluence.namespaces.linalg import factorise, half_solve, solve
+from skinfluence.namespaces.linalg import factorise, half_solve, smallest, solve
 
 __all__ = [
     "DeviceArray",
@@ -42,6 +42,7 @@ __all__ = [
     "is_device",
     "is_foreign",
     "place_of",
+    "smallest",
     "solve",
     "to_host",
     "unsupported",

@@ -8,6 +8,9 @@ import numpy as np
 
 __all__ = ["get", "put"]
 
+# Libraries that write at index arrays, as NumPy does.
+_ASSIGN = ("torch", "cupy")
+
 
 def get(space, raw, key):
     """Return the entries of the library's own array that a key selects."""
@@ -33,6 +36,9 @@ def put(space, raw, key, values):
     axes = _index_axes(key)
     if not axes:
         raw[(*key, ...)] = values
+        return
+    if space.name in _ASSIGN:
+        raw[tuple(space.raw(part) if _is_index(part) else part for part in key)] = values
         return
     joined, axis, index = _joined(space, raw, key, axes)
     shape = (*joined.shape[:axis], *index.shape, *joined.shape[axis + 1 :])

@@ -321,7 +321,7 @@ class Objective:
         b, K, _ = theta.shape
         out = self.penalty_gradient(theta)
         loss = self.formulation.loss
-        for rows in cached_batches(self.n_rows, b * K):
+        for rows in cached_batches(self.n_rows, b * K, like=self.design.like):
             part = self.design.take(rows)
             gradient = loss.gradient(self.target[rows], part.predict(theta))
             weigh(self.row_weight[rows, None], gradient, out=gradient)

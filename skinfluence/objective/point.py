@@ -150,7 +150,7 @@ class Point:
         steps = steps.astype(np.float32)
         # The single precision copy of the rows is the larger array if there are few steps.
         width = max(b * K, objective.design.n_columns // 4)
-        for rows in cached_batches(objective.n_rows, width, np.float32):
+        for rows in cached_batches(objective.n_rows, width, np.float32, self.like):
             part = objective.design.take(rows)
             delta = part.predict(steps, dtype=np.float32)
             delta[absent_in(rows, absent)] = 0.0
@@ -212,7 +212,7 @@ class Point:
         """
         objective, b = self.objective, len(steps)
         out = objective.penalty_product(steps)
-        for rows in cached_batches(objective.n_rows, b * steps.shape[1]):
+        for rows in cached_batches(objective.n_rows, b * steps.shape[1], like=self.like):
             part = objective.design.take(rows)
             product = self.curvature_product(part.predict(steps), rows)
             product += product * objective.balance.of_rows(growth, rows)

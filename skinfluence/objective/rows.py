@@ -2,18 +2,25 @@
 
 import numpy as np
 
-from skinfluence.blocks import batches
+from skinfluence.blocks import batches, row_blocks
 
 __all__ = ["absent_in", "cached_batches", "weigh", "weighted_sum"]
 
 # Bytes for raw predictions kept between two products: a share of a core's cache.
 _CACHED = 2 * 2**20
+# Arrays as large as the raw predictions that a pass over the rows makes.
+_ON_DEVICE = 6
 
 
-def cached_batches(n_rows, width, dtype=np.float64):
-    """Return row slices whose raw predictions, `width` for each row, stay in cache."""
-    size = _CACHED // (np.dtype(dtype).itemsize * width)
-    return batches(n_rows, max(64, size))
+def cached_batches(n_rows, width, dtype=np.float64, like=None):
+    """Return row slices whose raw predictions, `width` for each row, stay in cache.
+
+    Beside an array on a device they are as long as memory allows.
+    """
+    row_bytes = np.dtype(dtype).itemsize * width
+    if like is not None:
+        return row_blocks(n_rows, _ON_DEVICE * row_bytes, largest=np.inf)
+    return batches(n_rows, max(64, _CACHED // row_bytes))
 
 
 def absent_in(rows, absent):

@@ -312,7 +312,7 @@ class WeightedStack:
         b, K, _ = theta.shape
         out = self.penalty * theta + self.linear
         loss = objective.formulation.loss
-        for rows in cached_batches(objective.n_rows, b * K):
+        for rows in cached_batches(objective.n_rows, b * K, like=objective.design.like):
             part = objective.design.take(rows)
             gradient = loss.gradient(objective.target[rows], part.predict(theta))
             weight = self.weight[rows]
