@@ -213,7 +213,8 @@ def _shares(before, now):
     def shares(c):
         off, alarms = c["silent"] / c["answers"], c["false alarm"] / c["within 1 %"]
         return (
-            f"{100 * off:.1f} % of the answers off silently, {100 * alarms:.1f} % false alarms"
+            f"{c['silent']:,} answers ({100 * off:.2g} %) off silently, "
+            f"{100 * alarms:.1f} % false alarms"
         )
 
     return [
