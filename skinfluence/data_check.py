@@ -181,7 +181,7 @@ def _beside_the_intercept(sizes):
     and other data whose residuals have the same mean leave both small.
     """
     design, pulls = sizes.objective.design, sizes.pulls
-    gradient, variance = np.array(sizes.point.gradient), sizes.squares(pulls)
+    gradient, variance = sizes.point.gradient.copy(), sizes.squares(pulls)
     if design.has_metric or not design.fit_intercept:
         return gradient, variance
     last = variance[:, -1:]
