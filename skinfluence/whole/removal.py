@@ -373,7 +373,11 @@ class WholeRemoval(WholeMetrics):
             return None
         # The same model on other numbers: its objective needs none of the checks of a fit.
         design = self.parameters.make_design(self, self.formulation, X, training=True)
-        objective = replace(self.objective.take(kept), design=design, balance=None).balanced()
+        objective = replace(self.objective.take(kept), design=design, balance=None)
+        # The penalty of stochastic gradient descent counts rows.
+        penalty = self.formulate(data.y, weight).penalty
+        formulation = replace(self.formulation, penalty=penalty)
+        objective = replace(objective, formulation=formulation).balanced()
         theta = self.descend(objective, self.theta, method, None, self.factor)
         return None if theta is None else Moved(self, before, objective, theta)
 
