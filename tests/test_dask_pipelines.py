@@ -22,6 +22,7 @@ from sklearn.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
     Normalizer,
+    OneHotEncoder,
     PolynomialFeatures,
     RobustScaler,
     StandardScaler,
@@ -202,14 +203,17 @@ def test_steps_whose_statistics_are_no_sums_refuse_by_name():
         (MaxAbsScaler(),),
         (MinMaxScaler(), SelectKBest(k=6)),
         (RobustScaler(), SelectKBest(k=6), StandardScaler()),
+        (OneHotEncoder(sparse_output=False), MinMaxScaler(), StandardScaler()),
     ],
 )
 def test_extremes_and_choices_have_no_derivative(steps):
-    lazy, memory, X, y = Case(steps, Ridge(), "diabetes").fitted()
+    container = np.round if isinstance(steps[0], OneHotEncoder) else np.asarray
+    lazy, memory, X, y = Case(steps, Ridge(), "diabetes", container=container).fitted()
     queries = X[:7], y[:7]
     expected = memory.influence_loss(*queries)
     assert_close(evaluate(lazy.influence_loss(*queries)), expected)
     assert_close(evaluate(lazy.influence_params()), memory.influence_params())
+    assert_close(evaluate(lazy.self_influence()), memory.self_influence())
     with pytest.raises(UnsupportedEstimatorError, match=r"but not .*Scaler"):
         lazy.leave_out_loss(*queries)
 

@@ -23,7 +23,7 @@ from skinfluence.stages import (
     stateless,
     text,
 )
-from skinfluence.stages.base import NotNumbers, dense
+from skinfluence.stages.base import NotNumbers, Stage, dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
 __all__ = [
@@ -99,7 +99,7 @@ def moves_with_weights(transformer):
     They have none if they are choices or extremes of columns, see `stages.order`.
     """
     learning = [part for part in parts_of(transformer) if _needs_fit(part)]
-    return any(STAGES.get(type(part)) not in _STILL for part in learning)
+    return not all(issubclass(STAGES.get(type(part), Stage), _STILL) for part in learning)
 
 
 def _needs_fit(transformer):
