@@ -13,10 +13,11 @@ import sklearn
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import clone
+from sklearn.preprocessing import RobustScaler
 
 from skinfluence import InfluenceWarning, TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.linear_model import SGDClassifier, SGDRegressor
-from skinfluence.pipeline import problem_of
+from skinfluence.pipeline import make_pipeline, problem_of
 from tests.cases import CASES, NEWTON, data, relative_error
 
 SOME = [case for case in CASES if case.name.startswith("sgd")]
@@ -58,6 +59,16 @@ def test_squared_error_has_the_minimum_of_ridge():
     twin = linear_model.Ridge(alpha=0.02 * len(y)).fit(X, y, w)
     np.testing.assert_allclose(reg.coef_, twin.coef_, **TOLERANCE)
     np.testing.assert_allclose(reg.intercept_, twin.intercept_, **TOLERANCE)
+
+
+def test_the_penalty_behind_refitted_steps_is_that_of_the_remaining_samples():
+    X, y, _ = data("diabetes")
+    pipe = make_pipeline(RobustScaler(), SGDRegressor(alpha=0.02, random_state=0))
+    pipe.fit(X, y).polish()
+    twin = make_pipeline(RobustScaler(), linear_model.Ridge(alpha=0.02 * len(y[40:])))
+    coef = twin.fit(X[40:], y[40:])[-1].coef_
+    found = pipe.leave_out_params([np.arange(40)], method="exact")[0, :-1]
+    np.testing.assert_allclose(found, coef, **TOLERANCE)
 
 
 @pytest.mark.parametrize("class_weight", [{0: 2.0, 2: 0.3}, "balanced"], ids=str)
