@@ -1296,10 +1296,12 @@ def test_targets_that_are_not_finite_or_of_another_shape_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("name", ["pairs", "drawn", "folds"])
+@pytest.mark.parametrize("name", ["pairs", "pairs of pipelines", "drawn", "folds"])
 def test_members_without_a_removed_row_are_at_their_optimum_too(name):
     def around(model):
-        if name == "pairs":
+        if name == "pairs of pipelines":
+            model = make_pipeline(StandardScaler(), model)
+        if name.startswith("pairs"):
             return multiclass.OneVsOneClassifier(model)
         if name == "drawn":
             return ensemble.BaggingClassifier(model, 3, random_state=0)
@@ -1307,15 +1309,16 @@ def test_members_without_a_removed_row_are_at_their_optimum_too(name):
 
     X, y = load_iris(return_X_y=True)
     X, y = scale(X[::2]), y[::2]
+    queries = X[::8], y[::8]
     early = around(linear_model.LogisticRegression(max_iter=2)).fit(X, y)
-    left = from_fitted(early, X, y).leave_out_loss(X[:9], y[:9], [[3], [40]])
+    left = from_fitted(early, X, y).leave_out_loss(*queries, [[3], [40]])
     optimum = from_fitted(around(clone(LOGISTIC)).fit(X, y), X, y)
-    expected = optimum.leave_out_loss(X[:9], y[:9], [[3], [40]], method="exact")
+    expected = optimum.leave_out_loss(*queries, [[3], [40]], method="exact")
     np.testing.assert_allclose(left, expected, rtol=1e-2, atol=1e-6)
     found = from_fitted(early, X, y).remove_samples([3])
     np.testing.assert_allclose(
-        found.sample_loss(X[:9], y[:9]), left[:, 0], rtol=1e-2, atol=1e-6
+        found.sample_loss(*queries), left[:, 0], rtol=1e-2, atol=1e-6
     )
-    again = found.leave_out_loss(X[:9], y[:9], [[39]])[:, 0]  # the fourth row is gone
-    both = optimum.leave_out_loss(X[:9], y[:9], [[3, 40]], method="exact")[:, 0]
+    again = found.leave_out_loss(*queries, [[39]])[:, 0]  # the fourth row is gone
+    both = optimum.leave_out_loss(*queries, [[3, 40]], method="exact")[:, 0]
     np.testing.assert_allclose(again, both, rtol=1e-2, atol=1e-6)

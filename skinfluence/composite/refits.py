@@ -7,7 +7,6 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
@@ -175,7 +174,7 @@ class CompositeRefits:
                 member = copied(member).remove_samples(
                     local, method=method, hessian_solver=hessian_solver
                 )
-            elif not (again or isinstance(member, Pipeline) or is_composite(member)):
+            elif not (again or is_composite(innermost(member))):
                 member = self.settled(len(parts))
             parts.append(part.without(member, local, kept))
         members = [part.member for part in parts]

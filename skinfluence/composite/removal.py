@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 from sklearn.metrics import check_scoring
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence import removal
@@ -23,7 +24,7 @@ from skinfluence.methods import get_problem
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import innermost
-from skinfluence.whole import take_rows
+from skinfluence.whole import give_data, take_rows
 
 __all__ = ["CompositeRemoval", "bytes_of"]
 
@@ -101,6 +102,8 @@ class CompositeRemoval:
                         (found,) = problem.models_without([np.empty(0, np.intp)], "exact")
                     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                         found = None
+            if isinstance(found, Pipeline):
+                give_data(found, vars(part.member).get("training_data_"))
             known[number] = part.member if found is None else found
         return known[number]
 
