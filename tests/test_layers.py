@@ -1,6 +1,7 @@
 """Imports go one way: a module imports only from rooms before its own."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_imports_come_from_earlier_rooms(path):
         if there == here:
             continue
         assert LEVEL[there] < LEVEL[here], f"{here} imports {there}"
+
+
+def test_the_map_of_the_house_has_every_room_below_those_from_which_it_imports():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("| layer |")[1].split("\n\n")[0].splitlines()[2:]
+    cells = [re.findall(r"`(\w+)/?`", line.split("|")[1]) for line in table]
+    place = {name: number for number, names in enumerate(cells) for name in names}
+    assert set(place) == set(LEVEL) - {"_version"}
+    for path in MODULES:
+        for module, name in imports(path):
+            there = module.split(".")[1] if "." in module else name
+            if module.split(".")[0] == "skinfluence" and there in place:
+                assert place[there] <= place[room_of(path)], f"{path.name} imports {there}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
