@@ -88,15 +88,15 @@ class GradientRows:
     shift : ndarray of shape (K, D) or None, default=None
         Added to every row: the penalty gradient per unit of sample weight, for objectives in
         mean form.
-    by_class : tuple of ClassShift or PenaltyShift, default=()
+    row_shifts : tuple of ClassShift or PenaltyShift, default=()
         Added to each row, depending on its class or its features.
     """
 
-    def __init__(self, design, raw_gradient, shift=None, by_class=()):
+    def __init__(self, design, raw_gradient, shift=None, row_shifts=()):
         self.design = design
         self.raw_gradient = raw_gradient
         self.shift = shift
-        self.by_class = by_class
+        self.row_shifts = row_shifts
 
     def __len__(self):
         return self.design.n_rows
@@ -113,28 +113,28 @@ class GradientRows:
 
     def take(self, rows):
         """Return some of the rows, given as a slice or an index array."""
-        by_class = tuple(part.take(rows) for part in self.by_class)
+        row_shifts = tuple(part.take(rows) for part in self.row_shifts)
         raw_gradient = self.raw_gradient[rows]
-        return GradientRows(self.design.take(rows), raw_gradient, self.shift, by_class)
+        return GradientRows(self.design.take(rows), raw_gradient, self.shift, row_shifts)
 
     def scaled(self, factor):
         """Return the rows multiplied by a number."""
         shift = None if self.shift is None else factor * self.shift
-        by_class = tuple(part.scaled(factor) for part in self.by_class)
-        return GradientRows(self.design, factor * self.raw_gradient, shift, by_class)
+        row_shifts = tuple(part.scaled(factor) for part in self.row_shifts)
+        return GradientRows(self.design, factor * self.raw_gradient, shift, row_shifts)
 
     def output(self, k):
         """Return the rows' entries for one output, shape (n, 1, D)."""
         shift = None if self.shift is None else self.shift[[k]]
-        by_class = tuple(part.output(k) for part in self.by_class)
-        return GradientRows(self.design, self.raw_gradient[:, [k]], shift, by_class)
+        row_shifts = tuple(part.output(k) for part in self.row_shifts)
+        return GradientRows(self.design, self.raw_gradient[:, [k]], shift, row_shifts)
 
     def toarray(self):
         """Return the rows as a dense array, shape (n, K, D)."""
         out = self.design.outer(self.raw_gradient)
         if self.shift is not None:
             out += self.shift
-        for part in self.by_class:
+        for part in self.row_shifts:
             out += part.toarray()
         return out
 
@@ -145,7 +145,7 @@ class GradientRows:
         total = self.design.adjoint(weights[:, None] * self.raw_gradient)
         if self.shift is not None:
             total += weights.sum() * self.shift
-        for part in self.by_class:
+        for part in self.row_shifts:
             total += part.sum(weights)
         return total
 
@@ -160,9 +160,9 @@ class GradientRows:
         q, (n, K, D) = V.shape[0], self.shape
         if out is None:
             out = np.empty((q, n), like=self.raw_gradient)
-        if self.by_class:
+        if self.row_shifts:
             GradientRows(self.design, self.raw_gradient, self.shift).dot(V, out)
-            for part in self.by_class:
+            for part in self.row_shifts:
                 part.add_dot(V, out)
         elif self.design.is_dense and q >= _WRITE_OUT[K > 1] * D:
             self._dot_written_out(V, out)

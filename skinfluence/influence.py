@@ -136,11 +136,11 @@ def relabel_rows(point, target):
     # At a kink a prediction has the slope of either side; the partition determines which.
     same = target == objective.target
     changed[same.reshape(len(same), -1).all(axis=1)] = 0.0
-    by_class = ()
+    row_shifts = ()
     if point.class_shift is not None:
-        (old,) = point.weight_rows.by_class
-        by_class = replace(old, codes=form.target.class_codes(target)), old.scaled(-1.0)
-    return GradientRows(objective.design, changed, by_class=by_class)
+        (old,) = point.weight_rows.row_shifts
+        row_shifts = replace(old, codes=form.target.class_codes(target)), old.scaled(-1.0)
+    return GradientRows(objective.design, changed, row_shifts=row_shifts)
 
 
 def influence_of(point, factor, query, out=None, rows=None):

@@ -1316,9 +1316,7 @@ def test_members_without_a_removed_row_are_at_their_optimum_too(name):
     expected = optimum.leave_out_loss(*queries, [[3], [40]], method="exact")
     np.testing.assert_allclose(left, expected, rtol=1e-2, atol=1e-6)
     found = from_fitted(early, X, y).remove_samples([3])
-    np.testing.assert_allclose(
-        found.sample_loss(*queries), left[:, 0], rtol=1e-2, atol=1e-6
-    )
+    np.testing.assert_allclose(found.sample_loss(*queries), left[:, 0], rtol=1e-2, atol=1e-6)
     again = found.leave_out_loss(*queries, [[39]])[:, 0]  # the fourth row is gone
     both = optimum.leave_out_loss(*queries, [[3, 40]], method="exact")[:, 0]
     np.testing.assert_allclose(again, both, rtol=1e-2, atol=1e-6)

@@ -104,10 +104,12 @@ class Formulation:
         c = self.loss_weight(target)
         if c is not None:
             gradient = c * gradient
-        by_class = ()
+        row_shifts = ()
         if class_effects is not None:
-            by_class = (ClassShift(class_effects, self.target.class_codes(target)),)
-        return GradientRows(design, gradient, self.share_gradient(theta), by_class=by_class)
+            row_shifts = (ClassShift(class_effects, self.target.class_codes(target)),)
+        return GradientRows(
+            design, gradient, self.share_gradient(theta), row_shifts=row_shifts
+        )
 
     def weight_curvature(self, target, raw_prediction):
         """Return the curvature of L(z) in the raw prediction, (n, K) or (n, K, K).

@@ -127,8 +127,8 @@ class Point:
     def multiplicity_rows(self):
         """Derivative of grad F in every row's multiplicity m_i, without a penalty share."""
         weighted = weigh(self.objective.sample_weight[:, None], self.rows.raw_gradient)
-        by_class = () if self.class_shift is None else (self.class_shift,)
-        return GradientRows(self.objective.design, weighted, by_class=by_class)
+        row_shifts = () if self.class_shift is None else (self.class_shift,)
+        return GradientRows(self.objective.design, weighted, row_shifts=row_shifts)
 
     @cached_property
     def value(self):

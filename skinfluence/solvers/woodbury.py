@@ -215,7 +215,7 @@ class WoodburyFactor(Factor):
         if rows.shift is not None:
             common = queries.design.predict(self.solve(rows.shift[None])[0])
             out += np.sum(queries.raw_gradient * common, axis=1, keepdims=True)
-        for part in rows.by_class:
+        for part in rows.row_shifts:
             common = queries.design.predict(self.solve(part.values))  # (q, n_classes, K)
             part.add(np.einsum("qk,qck->qc", queries.raw_gradient, common), out)
         return out

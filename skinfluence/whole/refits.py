@@ -13,7 +13,7 @@ from skinfluence.whole.data import take_rows
 __all__ = [
     "FirstOrder",
     "KernelRefit",
-    "Moved",
+    "MovedRefit",
     "Refit",
     "is_plain",
     "warn_of_lost_features",
@@ -105,7 +105,7 @@ def is_plain(X):
     return is_array and np.isfinite(X).all()
 
 
-class Moved(Refit):
+class MovedRefit(Refit):
     """A pipeline without some samples, whose refitted steps give the present features.
 
     Parameters

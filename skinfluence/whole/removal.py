@@ -22,7 +22,13 @@ from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.metrics import WholeMetrics
-from skinfluence.whole.refits import FirstOrder, Moved, Refit, is_plain, warn_of_lost_features
+from skinfluence.whole.refits import (
+    FirstOrder,
+    MovedRefit,
+    Refit,
+    is_plain,
+    warn_of_lost_features,
+)
 
 __all__ = ["WholeRemoval"]
 
@@ -379,7 +385,7 @@ class WholeRemoval(WholeMetrics):
         formulation = replace(self.formulation, penalty=penalty)
         objective = replace(objective, formulation=formulation).balanced()
         theta = self.descend(objective, self.theta, method, None, self.factor)
-        return None if theta is None else Moved(self, before, objective, theta)
+        return None if theta is None else MovedRefit(self, before, objective, theta)
 
     def _has_plain_rows(self, before, X):
         """Return whether refitted steps gave finite numbers for the present features."""
