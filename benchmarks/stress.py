@@ -173,10 +173,10 @@ _NOTES = [
     "5 %, or NaN or an unnamed error. warned: InfluenceWarning in from_fitted or the call.",
     "refused: NaN with a warning, or an error that names the cause. The last rows were given",
     "other data than the fit was; truth is that of the fit's own data, and a warning there is",
-    "no false alarm. If a permuted y has the same fit, as if an l1 penalty keeps all",
-    "coefficients at 0, nothing tells it from the fit's own, and truth is that of the data",
-    "given. before: version 0.1.0 of 24 November 2026, which removed from the fit as it was;",
-    "its counts are without the rule about the same fit.",
+    "no false alarm. If a permuted y has the same fit, for example because an l1 penalty",
+    "keeps all coefficients at 0, nothing tells it from the fit's own, and truth is that of",
+    "the data given. before: version 0.1.0 of 24 November 2026, which removed from the fit as",
+    "it was; its counts are without the rule about the same fit.",
 ]
 
 
@@ -213,7 +213,7 @@ def _shares(before, now):
     def shares(c):
         off, alarms = c["silent"] / c["answers"], c["false alarm"] / c["within 1 %"]
         return (
-            f"{c['silent']:,} answers ({100 * off:.2g} %) off silently, "
+            f"{c['silent']:,} of the answers ({100 * off:.2g} %) off silently, "
             f"{100 * alarms:.1f} % false alarms"
         )
 

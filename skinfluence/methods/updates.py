@@ -1,4 +1,4 @@
-"""The training data and the parameters, updates in place, and refits that check them."""
+"""Training data and parameters, changes to both in place, and refits that check removals."""
 
 from __future__ import annotations
 
