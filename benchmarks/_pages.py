@@ -15,6 +15,7 @@ PAGES = (
     _DOC / "convergence.md",
     _DOC / "whole_fit.md",
     _DOC / "diagnostics.md",
+    _DOC / "large_data.md",
 )
 
 #: Benchmarks without a stored table, and why.
@@ -27,7 +28,6 @@ NOT_STORED = {
     "sign_flips": "its table is in diagnostics.md",
     "devices": "not measured yet on a GPU",
     "dask_influence": "its table is in large_data.md",
-    "dask_removal": "not measured yet on an idle machine",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
     "random_removals": "its table is in removal.md",
 }
