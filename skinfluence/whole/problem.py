@@ -16,6 +16,7 @@ from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
 from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.moments import MomentProblem
+from skinfluence.namespaces import to_host
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
 from skinfluence.stages.registry import learns_from_rows
@@ -399,7 +400,7 @@ def moving_columns(scaler):
     """Return a mask of the columns whose scale moves with the rows, (d,)."""
     if not scaler.with_std:
         return np.zeros(scaler.n_features_in_, dtype=bool)
-    return scaler.scale_ == np.sqrt(scaler.var_)
+    return to_host(scaler.scale_) == np.sqrt(to_host(scaler.var_))
 
 
 def give_data(pipe, data):
