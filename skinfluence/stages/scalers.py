@@ -17,7 +17,19 @@ __all__ = [
     "MinMaxScalerStage",
     "RobustScalerStage",
     "StandardScalerStage",
+    "moving_columns",
 ]
+
+
+def moving_columns(scaler):
+    """Return a mask of the columns whose scale in a StandardScaler moves with the rows, (d,).
+
+    The square roots of other libraries are not always rounded as NumPy's.
+    """
+    if scaler.scale_ is None:
+        return np.zeros(scaler.n_features_in_, dtype=bool)
+    deviation = np.sqrt(to_host(scaler.var_))
+    return np.isclose(to_host(scaler.scale_), deviation, rtol=1e-6, atol=0)
 
 
 class StandardScalerStage(Stage):
@@ -38,9 +50,7 @@ class StandardScalerStage(Stage):
         d = self.X.shape[1]
         scaler = transformer
         self.scale = np.ones(d) if scaler.scale_ is None else to_host(scaler.scale_)
-        self.moves = np.zeros(d, dtype=bool)
-        if scaler.scale_ is not None:
-            self.moves = self.scale == np.sqrt(to_host(scaler.var_))
+        self.moves = moving_columns(scaler)
         self.mean = np.zeros(d)
         if scaler.mean_ is not None:
             self.mean = to_host(scaler.mean_)
