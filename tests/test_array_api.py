@@ -25,6 +25,7 @@ from skinfluence.inspection import most_influential_set
 from skinfluence.methods import InfluenceMethods
 from skinfluence.namespaces import to_host
 from skinfluence.pipeline import Pipeline, make_pipeline
+from skinfluence.stages.scalers import moving_columns
 
 DISPATCHES = os.environ.get("SCIPY_ARRAY_API") == "1"
 here = pytest.mark.skipif(not DISPATCHES, reason="runs where SCIPY_ARRAY_API is set")
@@ -297,6 +298,12 @@ def test_answers_are_those_of_numpy(name, case):
                 np.testing.assert_allclose(
                     ours, theirs, rtol=0, atol=tolerance * size, err_msg=method
                 )
+
+
+def test_square_roots_may_be_rounded_otherwise_than_those_of_numpy():
+    scaler = StandardScaler().fit(np.column_stack([DIABETES[0], np.ones(60)]))
+    scaler.scale_ = np.nextafter(scaler.scale_, np.inf)
+    np.testing.assert_array_equal(moving_columns(scaler), [True] * 10 + [False])
 
 
 def test_every_public_method_answers():
