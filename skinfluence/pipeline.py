@@ -144,7 +144,10 @@ def problem_of_pipeline(pipe, method=None):
     if is_dask(last.data.X, last.data.y):
         return lazy_problem(pipe, method) if learned else last
     space = get_space(pipe)
-    on_host = [] if space is None else names_on_host([step for _, step in steps_of(pipe)])
+    on_host = []
+    if space is not None:
+        steps = [step for _, step in steps_of(pipe)]
+        on_host = names_on_host(steps, to_input=method == "influence_perturbation")
     if on_host:
         raise UnsupportedEstimatorError(
             f"{method} is of the whole fit, {', '.join(on_host)} included, and it does not "

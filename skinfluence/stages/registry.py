@@ -111,12 +111,12 @@ def moves_with_weights(transformer):
     return not all(issubclass(STAGES.get(type(part), Stage), _STILL) for part in learning)
 
 
-def names_on_host(steps):
+def names_on_host(steps, *, to_input=False):
     """Return the class names of steps whose derivative takes NumPy arrays only.
 
-    A step needs no derivative if no step up to it learns from rows.
+    If no step up to it learns from rows, a step needs a derivative only `to_input`.
     """
-    learns, names = False, []
+    learns, names = to_input, []
     for step in steps:
         learns = learns or learns_from_rows(step)
         if learns and not (step in (None, "passthrough") or type(step) in ON_DEVICES):
