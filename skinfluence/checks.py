@@ -37,6 +37,8 @@ def prepare_out(out, shape, dtype, like=None):
     if out is None:
         return np.empty(shape, dtype=result_dtype, like=like)
     if like is not None:
+        if type(out) is type(like):  # a part of a result that was prepared before
+            return out
         raise ValueError(
             f"out is for NumPy arrays, and this result is an array of {like.space.name}: "
             "leave out out."

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks
+from skinfluence.namespaces import to_host
 from skinfluence.products import multiply
 
 __all__ = ["CANCELS", "MOST", "Cancellation", "ColumnScales", "PenaltyShift", "column_sums"]
@@ -36,7 +37,7 @@ def column_sums(x):
 
 @dataclass(frozen=True, eq=False)
 class ColumnScales:
-    """Sums over the rows on which a scaler is fitted, in scaled features.
+    """Sums over the rows on which a scaler is fitted, in scaled features, on the host.
 
     Parameters
     ----------
@@ -76,11 +77,13 @@ class ColumnScales:
         return cls.of_sums(cls.sums(design), moves, with_mean)
 
     @staticmethod
-    def sums(design):
-        """Return `column_sums` of a design, (3, D)."""
-        ones, n = np.ones((design.n_rows, 1)), float(design.n_rows)
-        total, squares = design.adjoint(ones)[0], design.squared_adjoint(ones)[0]
-        return np.stack([np.full(len(total), n), total, squares])
+    def sums(design, weight=None):
+        """Return `column_sums` of a design at weights (n,) or at ones, on the host, (3, D)."""
+        if weight is None:
+            weight = np.ones(design.n_rows, like=design.like)
+        column, count = weight[:, None], float(weight.sum())
+        total, squares = design.adjoint(column)[0], design.squared_adjoint(column)[0]
+        return np.stack([np.full(len(total), count), to_host(total), to_host(squares)])
 
     @classmethod
     def of_sums(cls, sums, moves, with_mean):
@@ -93,7 +96,7 @@ class ColumnScales:
 
     def without(self, x):
         """Return the scales without rows x (a, D)."""
-        return self.less(column_sums(x))
+        return self.less(to_host(column_sums(x)))
 
     def less(self, sums):
         """Return the scales without rows whose `column_sums` are given."""
@@ -107,13 +110,8 @@ class ColumnScales:
 
     def at(self, design, weight):
         """Return the scales at weights (n,) of the rows."""
-        sums = weight[:, None]
-        return replace(
-            self,
-            count=float(weight.sum()),
-            total=design.adjoint(sums)[0],
-            squares=design.squared_adjoint(sums)[0],
-        )
+        count, total, squares = self.sums(design, weight)
+        return replace(self, count=float(count[0]), total=total, squares=squares)
 
     def largest_shares(self, design):
         """Return each row's largest share of the sum of squares in a column, (n,)."""
@@ -121,7 +119,7 @@ class ColumnScales:
         mean, spread = (self.total / self.count)[moves], (self.count * self.variance)[moves]
         for rows in self._blocks(design, np.arange(design.n_rows)):
             x = design.take(rows).rows()[:, moves]
-            shares[rows] = np.max((x - mean) ** 2 / spread, axis=1, initial=0.0)
+            shares[rows] = to_host(np.max((x - mean) ** 2 / spread, axis=1, initial=0.0))
         return shares
 
     def cancels(self, design, weight):
@@ -180,7 +178,7 @@ class ColumnScales:
         Coefficients are u_j r_j, and the intercept increases by u_j times the mean of x~_j.
         The refit has the present rows, or lacks a group of rows for each theta, see `ratio`.
         """
-        theta = np.array(theta)
+        theta = theta.copy()
         d = self.n_features
         if self.with_mean:
             mean, _ = self._moments(x, counts)
@@ -271,7 +269,7 @@ class PenaltyShift:
         scales, design, d = self.scales, self.design, self.scales.n_features
         moves = np.flatnonzero(scales.variance > 0)
         pulled = np.einsum("qkd,kd->qd", V, self.pull)
-        weights = np.zeros((len(V), d + 1))
+        weights = np.zeros((len(V), d + 1), like=design.like)
         weights[:, moves] = pulled[:, moves] / (scales.variance[moves] * scales.count)
         weights[:, d] = -(weights[:, :d] @ scales.variance[:d])
         mean, factor = (scales.total / scales.count)[:d], self.factor
@@ -279,7 +277,7 @@ class PenaltyShift:
         if alike:
             weights *= factor[0]
         for rows in row_blocks(design.n_rows, 16 * (d + 1)):
-            squares = np.ones((rows.stop - rows.start, d + 1))
+            squares = np.ones((rows.stop - rows.start, d + 1), like=design.like)
             np.subtract(design.take(rows).rows()[:, :d], mean, out=squares[:, :d])
             squares[:, :d] *= squares[:, :d]
             if not alike:

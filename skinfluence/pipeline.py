@@ -25,7 +25,7 @@ from skinfluence.exceptions import (
 )
 from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
 from skinfluence.methods.available import get_space, why_not
-from skinfluence.stages import learns_from_rows
+from skinfluence.stages import learns_from_rows, names_on_host
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
 from skinfluence.whole import (
     TrainingData,
@@ -144,9 +144,13 @@ def problem_of_pipeline(pipe, method=None):
     if is_dask(last.data.X, last.data.y):
         return lazy_problem(pipe, method) if learned else last
     space = get_space(pipe)
-    if learned and space is not None:
+    on_host = []
+    if space is not None:
+        steps = [step for _, step in steps_of(pipe)]
+        on_host = names_on_host(steps, to_input=method == "influence_perturbation")
+    if on_host:
         raise UnsupportedEstimatorError(
-            f"{method} is of the whole fit, {', '.join(learned)} included, and it does not "
+            f"{method} is of the whole fit, {', '.join(on_host)} included, and it does not "
             f"take arrays of {space.name} with such steps: convert X to NumPy and fit again. "
             "To take the steps as they stand, use "
             "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."

@@ -15,16 +15,17 @@ import scipy
 import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler, scale
 from sklearn.utils.fixes import parse_version
 
-import skinfluence.pipeline
 from skinfluence import UnsupportedEstimatorError, from_fitted, linear_model
 from skinfluence.inspection import most_influential_set
 from skinfluence.methods import InfluenceMethods
 from skinfluence.namespaces import to_host
+from skinfluence.pipeline import Pipeline, make_pipeline
+from skinfluence.stages.scalers import moving_columns
 
 DISPATCHES = os.environ.get("SCIPY_ARRAY_API") == "1"
 here = pytest.mark.skipif(not DISPATCHES, reason="runs where SCIPY_ARRAY_API is set")
@@ -51,16 +52,35 @@ FLOWERS = IRIS[0][::3], np.array(["a", "b", "c"])[IRIS[1][::3]]
 TUMOURS = scale(TUMOURS[0])[:60, :6], TUMOURS[1][:60]
 DIABETES = DIABETES[0][:60], DIABETES[1][:60]
 CASES = {
-    "softmax": (linear_model.LogisticRegression(tol=1e-8, max_iter=1000), *FLOWERS),
+    "softmax": (linear_model.LogisticRegression(C=0.01, tol=1e-8), *FLOWERS),
     "logistic": (
-        linear_model.LogisticRegression(class_weight="balanced", tol=1e-8, max_iter=1000),
+        linear_model.LogisticRegression(C=0.1, class_weight="balanced", tol=1e-8),
         *TUMOURS,
     ),
     "poisson": (linear_model.PoissonRegressor(tol=1e-8, max_iter=1000), *DIABETES),
     "ridge": (linear_model.Ridge(solver="svd"), *DIABETES),
     "ridge_cv": (linear_model.RidgeCV(), *DIABETES),
     "labels": (linear_model.RidgeClassifier(solver="svd"), *FLOWERS),
-    "labels_cv": (linear_model.RidgeClassifierCV(), *TUMOURS),
+    "far": (linear_model.Ridge(solver="svd"), 100.0 + DIABETES[0][:, :4], DIABETES[1]),
+    "scaled": (
+        make_pipeline(StandardScaler(), linear_model.LogisticRegression(C=0.1, tol=1e-8)),
+        TUMOURS[0][:40],
+        TUMOURS[1][:40],
+    ),
+    "ranged": (
+        make_pipeline(MinMaxScaler(), linear_model.Ridge(solver="svd")),
+        DIABETES[0][:40],
+        DIABETES[1][:40],
+    ),
+    "projected": (
+        make_pipeline(
+            StandardScaler(),
+            PCA(3, whiten=True, svd_solver="full"),
+            linear_model.RidgeClassifier(solver="svd"),
+        ),
+        FLOWERS[0][:42],
+        FLOWERS[1][:42],
+    ),
 }
 GROUPS = [[0, 1], [5], list(range(0, 40, 2))]
 
@@ -87,7 +107,7 @@ def weights(y):
 
 def _score(model, X, y):
     """Return a score that is computed from a model's parameters."""
-    return float(np.abs(to_host(model.coef_)).sum())
+    return float(np.abs(to_host(last(model).coef_)).sum())
 
 
 def report(model):
@@ -158,7 +178,7 @@ ANSWERS = {
         lambda m, X, y: m.leave_out_metric(X, y, groups=GROUPS),
         lambda m, X, y: m.leave_out_metric(X, y, groups=GROUPS[:1], scoring=_score),
     ],
-    "leave_out_check": [lambda m, X, y: m.leave_out_check(2, GROUPS, random_state=0).actual],
+    "leave_out_check": [lambda m, X, y: m.leave_out_check(1, GROUPS, random_state=0).actual],
     "reweight_params": [
         lambda m, X, y: m.reweight_params(weights(y)),
         lambda m, X, y: m.reweight_params(weights(y), method="influence"),
@@ -175,8 +195,26 @@ ANSWERS = {
     "remove_samples": [lambda m, X, y: m.remove_samples([3, 5]).params_],
     "add_samples": [lambda m, X, y: m.add_samples(*queries(X, y), 1.5).params_],
 }
+#: Methods whose answer differs if the steps before a model are fitted again.
+OF_REFITS = (
+    *("influence_loss", "influence_params", "influence_perturbation", "self_influence"),
+    *("influence_functional", "leave_out_check", "leave_out_metric", "leave_out_predict"),
+    *("reweight_params", "remove_samples", "add_samples"),
+)
+#: Methods for cases that differ from others in these alone.
+SOME = {
+    "ridge_cv": ("influence_loss", "leave_out_params"),
+    "labels": ("influence_loss", "leave_out_params", "leave_out_predict", "influence_summary"),
+    "far": ("polish", "leave_out_params", "remove_samples"),
+    "ranged": OF_REFITS,
+    "projected": OF_REFITS,
+}
 # Refits end within 1e-8 of the first step, in single precision; elsewhere rounding remains.
-TOLERANCE = {"leave_out_params": 1e-8, "leave_out_loss": 1e-8, "leave_out_check": 1e-8}
+# scikit-learn computes accuracies of PyTorch's arrays in single precision.
+TOLERANCE = {
+    **dict.fromkeys(("leave_out_params", "leave_out_loss", "leave_out_check"), 1e-8),
+    "leave_out_metric": 1e-7,
+}
 
 
 def namespace(name):
@@ -196,27 +234,45 @@ def fitted(name, case):
     weight = np.linspace(0.5, 2.0, len(y))
     X, y = given(name, X, y)
     weight = namespace(name).asarray(weight)
+    step = f"{model.steps[-1][0]}__" if isinstance(model, Pipeline) else ""
     with sklearn.config_context(array_api_dispatch=True):
-        model = clone(model).fit(X, y, sample_weight=weight)
+        model = clone(model).fit(X, y, **{f"{step}sample_weight": weight})
     if name != "numpy":
-        reference, _, _ = fitted("numpy", case)
+        ours, reference = last(model), last(fitted("numpy", case)[0])
         for part in ("coef_", "intercept_"):
             np.testing.assert_allclose(
-                to_host(getattr(model, part)), getattr(reference, part), rtol=1e-6, atol=1e-6
+                to_host(getattr(ours, part)), getattr(reference, part), rtol=1e-6, atol=1e-6
             )
             same = namespace(name).asarray(np.array(getattr(reference, part)))
-            setattr(model, part, same)
+            setattr(ours, part, same)
     return model, X, y
+
+
+def last(model):
+    return model[-1] if isinstance(model, Pipeline) else model
+
+
+def copied(model):
+    """Return a copy of a model that is not quite at its optimum."""
+    if isinstance(model, Pipeline):
+        (name, step), data = model.steps[-1], model.training_data_
+        model = Pipeline([*model.steps[:-1], (name, copied(step))])
+        model.training_data_ = data
+        return model
+    model = from_fitted(model, None)
+    model.coef_ = model.coef_ * 0.99
+    return model
 
 
 @cache
 def answer(name, case, call):
-    """Return what a call makes of a copy of a model that is not quite at its optimum."""
+    """Return what a call makes of a copy of a model; an error if it refuses."""
     with sklearn.config_context(array_api_dispatch=True):
         model, X, y = fitted(name, case)
-        model = from_fitted(model, None)  # a copy
-        model.coef_ = model.coef_ * 0.99
-        found = call(model, X, y)
+        try:
+            found = call(copied(model), X, y)
+        except UnsupportedEstimatorError as error:
+            found = str(error)
     return (found if isinstance(found, tuple) else (found,)), type(X)
 
 
@@ -224,14 +280,17 @@ def answer(name, case, call):
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", NAMESPACES)
+@pytest.mark.parametrize("name", NAMESPACES[1:])
 def test_answers_are_those_of_numpy(name, case):
-    for method, calls in ANSWERS.items():
-        for call in calls:
+    for method in SOME.get(case, ANSWERS):
+        for call in ANSWERS[method]:
             expected, _ = answer("numpy", case, call)
             found, kind = answer(name, case, call)
             assert len(found) == len(expected)
             for ours, theirs in zip(found, expected, strict=True):
+                if isinstance(theirs, str):  # no answer, in any library
+                    assert ours == theirs
+                    continue
                 if isinstance(theirs, np.ndarray) and theirs.dtype.kind in "fiub":
                     assert type(ours) is kind, method
                 ours, size = to_host(ours), np.abs(theirs).max()
@@ -239,6 +298,12 @@ def test_answers_are_those_of_numpy(name, case):
                 np.testing.assert_allclose(
                     ours, theirs, rtol=0, atol=tolerance * size, err_msg=method
                 )
+
+
+def test_square_roots_may_be_rounded_otherwise_than_those_of_numpy():
+    scaler = StandardScaler().fit(np.column_stack([DIABETES[0], np.ones(60)]))
+    scaler.scale_ = np.nextafter(scaler.scale_, np.inf)
+    np.testing.assert_array_equal(moving_columns(scaler), [True] * 10 + [False])
 
 
 def test_every_public_method_answers():
@@ -285,14 +350,15 @@ def test_fits_of_scikit_learn_and_other_data(name):
 @pytest.mark.parametrize("name", NAMESPACES[1:])
 def test_other_estimators_refuse_by_name(name):
     _, X, y = CASES["ridge"]
-    pipe = make_pipeline(StandardScaler(), linear_model.Ridge(solver="svd"))
+    pipe = make_pipeline(StandardScaler(), Normalizer(), linear_model.Ridge(solver="svd"))
     with sklearn.config_context(array_api_dispatch=True):
         X, y = given(name, X, y)
-        pipe = skinfluence.pipeline.Pipeline(pipe.steps).fit(X, y)
-        with pytest.raises(UnsupportedEstimatorError, match=f"{name}.*from_fitted"):
+        pipe.fit(X, y)
+        with pytest.raises(UnsupportedEstimatorError, match=f"Normalizer.*{name}"):
             pipe.influence_loss(X, y)
-        last = from_fitted(pipe[-1], pipe[:-1].transform(X), y)
-        assert type(last.self_influence()) is type(X)
+        alone = from_fitted(pipe[-1], pipe[:-1].transform(X), y)
+        assert type(alone.self_influence()) is type(X)
+        assert pipe.fit(to_host(X), to_host(y)).self_influence().shape == y.shape
         with pytest.raises(UnsupportedEstimatorError, match=f"{name}.*NumPy"):
             from_fitted(KernelRidge().fit(to_host(X), to_host(y)), X, y)
 

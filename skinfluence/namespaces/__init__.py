@@ -28,6 +28,7 @@ from skinfluence.namespaces.convert import (
     is_foreign,
     place_of,
     to_host,
+    where_it_is,
 )
 from skinfluence.namespaces.linalg import factorise, half_solve, smallest, solve
 
@@ -46,4 +47,5 @@ __all__ = [
     "solve",
     "to_host",
     "unsupported",
+    "where_it_is",
 ]

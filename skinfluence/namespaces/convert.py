@@ -9,7 +9,15 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import functions  # noqa: F401  registers them
 from skinfluence.namespaces.array import DeviceArray, Space
 
-__all__ = ["as_given", "device_array", "from_host", "is_foreign", "place_of", "to_host"]
+__all__ = [
+    "as_given",
+    "device_array",
+    "from_host",
+    "is_foreign",
+    "place_of",
+    "to_host",
+    "where_it_is",
+]
 
 
 def is_foreign(array):
@@ -37,6 +45,11 @@ def device_array(array):
             "it: move X to another device, or to NumPy."
         ) from error
     return DeviceArray(array, space)
+
+
+def where_it_is(array):
+    """Return an array that stays in its library as computations see it, else the argument."""
+    return device_array(array) if is_foreign(array) else array
 
 
 def to_host(array):

@@ -270,6 +270,12 @@ def _where(space, condition, x, y):
     return space.wrap(space.xp.where(condition, x, y))
 
 
+@_handles(np.nan_to_num)
+def _nan_to_num(space, x):
+    largest = np.finfo(x.dtype).max
+    return _where(space, np.isnan(x), 0.0, np.minimum(np.maximum(x, -largest), largest))
+
+
 @_handles(np.clip)
 def _clip(space, a, a_min, a_max, out=None):
     clipped = np.minimum(np.maximum(a, a_min), a_max)
@@ -428,6 +434,12 @@ def _norm(space, x, axis=None):
 @_handles(np.linalg.solve)
 def _solve(space, a, b):
     return space.wrap(space.xp.linalg.solve(space.raw(a), space.raw(b)))
+
+
+@_handles(np.linalg.eigh)
+def _eigh(space, a):
+    values, vectors = space.xp.linalg.eigh(a.raw)
+    return space.wrap(values), space.wrap(vectors)
 
 
 @_handles(np.linalg.eigvalsh)

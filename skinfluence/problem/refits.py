@@ -15,7 +15,7 @@ from sklearn import config_context
 
 from skinfluence import convergence, existence, removal
 from skinfluence.exceptions import SingularHessianError
-from skinfluence.namespaces import as_given, is_device, to_host
+from skinfluence.namespaces import as_given, from_host, is_device, to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 from skinfluence.solvers.cg import ConjugateGradientSolver
@@ -157,7 +157,7 @@ class RefitAnswers:
         if not form.is_smooth or form.minimum_norm or self.objective.design.has_metric:
             return self.refit_by_solver(X, y, sample_weight)
         fresh = self.with_features(X, columns)
-        formulation = fresh.estimator._formulate(y, sample_weight)
+        formulation = fresh.estimator._formulate(to_host(y), sample_weight)
         fitted = replace(self.fitted, formulation=formulation, layout=formulation.layout)
         fresh.fitted = replace(fitted, objective=None)
         objective = fresh.make_objective(formulation, X, y, sample_weight)
@@ -186,8 +186,8 @@ class RefitAnswers:
         """Return whether rows with a weight have every class of the fit, if it has classes."""
         if not hasattr(self.formulation.target, "classes"):
             return True
-        present = np.unique(np.asarray(y)[sample_weight > 0])
-        return np.array_equal(present, self.estimator.classes_)
+        present = np.unique(np.asarray(to_host(y))[sample_weight > 0])
+        return np.array_equal(present, to_host(self.estimator.classes_))
 
     def optimum_near(self, objective, theta, tol, columns, factor):
         """Return (theta, last step) at the optimum, None if there is none."""
@@ -228,6 +228,9 @@ class RefitAnswers:
         vars(fresh.estimator).update(vars(refit) | params)
         fresh.forget_fit()
         fresh.adopt(X, y, sample_weight, check=False)
+        if self.space is not None:
+            params = fresh.polish_refit(fresh.objective, fresh.params)
+            fresh.theta = fresh.layout.from_public(params)
         return fresh
 
     def with_features(self, X, columns):
@@ -246,6 +249,7 @@ class RefitAnswers:
         known = columns >= 0
         start = np.zeros((*np.shape(coef)[:-1], len(columns)))
         start[..., known] = coef[..., columns[known]]
+        start, intercept = (from_host(v, self.like) for v in (start, intercept))
         self.parameters.store(model, start, intercept, layout, None)
         return fresh
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from skinfluence import convergence
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.namespaces import to_host
 from skinfluence.removal.alone import refit
 from skinfluence.removal.exact import refine_stack, refit_stack
 from skinfluence.removal.stack import Stack, finite
@@ -122,7 +123,7 @@ def _may_be_inaccurate(stack, theta, decrement):
     error = np.zeros(len(stack))
     if stack.scale_ratio is not None:
         # The step uses the penalty for all rows, not the one without the group.
-        error += np.abs(stack.scale_ratio - 1.0).max(axis=1)
+        error += to_host(np.abs(stack.scale_ratio - 1.0).max(axis=1))
     if stack.class_growth is not None:  # likewise, it uses the curvature at the old weights
         error += np.abs(stack.class_growth).max(axis=(1, 2))
     accurate = _tolerances(stack)[0]

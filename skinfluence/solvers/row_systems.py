@@ -95,7 +95,7 @@ class RowSystem(System):
         if design.fit_intercept and inverse[-1] == 0:
             # A row may determine a free intercept although the penalty outweighs its
             # curvature.
-            counts |= h > cutoff * np.max(h, initial=0.0, where=np.isfinite(h))
+            counts |= h > cutoff * np.max(np.where(np.isfinite(h), h, 0.0), initial=0.0)
         rows = slice(None) if counts.all() else np.flatnonzero(counts)
         if np.isinf(h).any():
             rows = self._independent(design, np.flatnonzero(counts), inverse)

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from skinfluence.namespaces import is_device, where_it_is
+
 __all__ = [
     "Factors",
     "NotNumbers",
@@ -31,6 +33,7 @@ __all__ = [
     "Stage",
     "Stateless",
     "dense",
+    "like_rows",
     "numbers",
     "on_rows",
 ]
@@ -38,14 +41,24 @@ __all__ = [
 
 def dense(X):
     """Return rows as a float64 array (m, d)."""
-    return X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
+    return X.toarray() if sparse.issparse(X) else numbers(X)
 
 
 def numbers(X):
-    """Return rows as a float64 array or csr array, without DataFrame names."""
+    """Return rows as a float64 array or csr array, without DataFrame names.
+
+    Arrays of other libraries stay where they are.
+    """
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=np.float64)
-    return np.asarray(X, dtype=np.float64)
+    X = where_it_is(X)
+    return X.astype(np.float64, copy=False) if is_device(X) else np.asarray(X, np.float64)
+
+
+def like_rows(X):
+    """Return an array beside which results for rows are made; None for NumPy's."""
+    X = where_it_is(X)
+    return X if is_device(X) else None
 
 
 def on_rows(rows, row_factors, column_factors):
@@ -146,8 +159,9 @@ class Stage(ABC):
         self.transformer = transformer
         self.given = X
         self.X = self.rows(X)
+        self.like = like_rows(X)
         self.y = y
-        self.weight = np.ones(self.n_rows) if weight is None else weight
+        self.weight = np.ones(self.n_rows, like=self.like) if weight is None else weight
 
     @property
     def n_rows(self):
@@ -178,7 +192,8 @@ class Stage(ABC):
     def added(self, X):
         """Return rows that are not training rows as `Rows` with weight 1."""
         rows = self.rows(X)
-        return Rows(rows, np.ones(rows.shape[0] if hasattr(rows, "shape") else len(rows)))
+        m = rows.shape[0] if hasattr(rows, "shape") else len(rows)
+        return Rows(rows, np.ones(m, like=self.like))
 
     def outside(self, X):
         """Return which rows change a statistic or choice at once if they are added, (2, m).
@@ -232,10 +247,14 @@ class Stage(ABC):
         """Return `pull_training_statistics` for each cotangent in `Factors`, as a list."""
         return [self.pull_training_statistics(B) for B in factors]
 
+    def zeros(self, rows=None):
+        """Return zeros for every training row, or for rows from `added`, (n,)."""
+        return np.zeros(self.n_rows if rows is None else len(rows.weight), like=self.like)
+
     def row_influences(self, cs, rows=None):
         """Return `row_influence` for several cotangents on the statistics, (m, n)."""
-        zero = np.zeros(self.n_rows if rows is None else len(rows.weight))
-        return np.array([zero if c is None else self.row_influence(c, rows) for c in cs])
+        zero = self.zeros(rows)
+        return np.stack([zero if c is None else self.row_influence(c, rows) for c in cs])
 
     @abstractmethod
     def row_influence(self, c, rows=None):
@@ -259,7 +278,7 @@ class Stateless(Stage):
         return None
 
     def row_influence(self, c, rows=None):
-        return np.zeros(self.n_rows if rows is None else len(rows.weight))
+        return self.zeros(rows)
 
     def pull_fit(self, c):
         return None

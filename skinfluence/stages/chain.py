@@ -193,7 +193,7 @@ class Chain(Stage):
 
     def _walk(self, c, *, to_input, rows=None):
         """Return the row influence (n,), and the cotangent on training rows or None."""
-        total, B = np.zeros(self.n_rows if rows is None else len(rows.weight)), None
+        total, B = self.zeros(rows), None
         for number in reversed(range(len(self.stages))):
             stage, on_statistics = self.stages[number], c[number]
             if B is not None:
@@ -276,7 +276,7 @@ class Columns(Stage):
         return found
 
     def row_influence(self, c, rows=None):
-        total = np.zeros(self.n_rows if rows is None else len(rows.weight))
+        total = self.zeros(rows)
         of_parts = [None] * len(self.parts) if rows is None else rows.X
         for (stage, _, _), part, own in zip(self.parts, c, of_parts, strict=True):
             if part is not None:

@@ -14,6 +14,8 @@ from scipy import sparse, special, stats
 from sklearn import feature_selection as sk
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
 
+from skinfluence.namespaces import is_device, to_host, where_it_is
+
 __all__ = ["make_choice"]
 
 # Statistics move by this share of their size, and by this multiple of the rounding in sums
@@ -46,8 +48,9 @@ def make_choice(transformer, X, y, *, is_moved):
         kind = _SCORES.get(transformer.score_func)
     if kind is None or (is_moved and not kind.ignores_scales):
         return None
-    X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
-    y = np.asarray(y)
+    X = sparse.csr_array(X) if sparse.issparse(X) else where_it_is(X)
+    X = X if sparse.issparse(X) or is_device(X) else np.asarray(X)
+    y = np.asarray(to_host(y))
     if X.dtype.kind not in "iufb" or y.ndim != 1 or not kind.takes(X):
         return None
     return kind(transformer, X, y)
@@ -275,9 +278,10 @@ class Extremes(Choice):
         lowest, highest = self.X.min(axis=0), self.X.max(axis=0)
         if isinstance(transformer, MaxAbsScaler):
             size = np.maximum(-lowest, highest)
-            self.extremes = [np.abs(self.X) == size]
+            extremes = [np.abs(self.X) == size]
         else:
-            self.extremes = [lowest == self.X, highest == self.X]
+            extremes = [lowest == self.X, highest == self.X]
+        self.extremes = [to_host(one) for one in extremes]
         self.counts = [one.sum(axis=0) for one in self.extremes]
 
     @staticmethod

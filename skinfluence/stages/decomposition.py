@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA, TruncatedSVD
 
 from skinfluence.exceptions import warn
+from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Stage
 
 __all__ = ["STAGES", "EigenvectorStage", "PCAStage", "TruncatedSVDStage"]
@@ -38,7 +39,7 @@ class EigenvectorStage(Stage):
 
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
-        self.components = transformer.components_.T
+        self.components = np.array(to_host(transformer.components_).T, like=self.like)
         self._check_gaps()
 
     @property
@@ -57,12 +58,13 @@ class EigenvectorStage(Stage):
 
     def transposed_times(self, R):
         """Return X~' R for the training rows."""
-        return self.X.T @ R - np.multiply.outer(self.mean, R.sum(axis=0))
+        return self.X.T @ R - self.mean[:, None] * R.sum(axis=0)
 
     @cached_property
     def eigenvalues(self):
-        """Eigenvalues l_a of the kept components, (k,)."""
-        return self.scale * np.square(self.times(self.X, self.components)).sum(axis=0)
+        """Eigenvalues l_a of the kept components on the host, (k,)."""
+        projected = self.times(self.X, self.components)
+        return self.scale * to_host(np.square(projected).sum(axis=0))
 
     @cached_property
     def others(self):
@@ -78,12 +80,13 @@ class EigenvectorStage(Stage):
         if sparse.issparse(products):
             products = products.toarray()
         if d <= n:
-            products = products - n * np.multiply.outer(self.mean, self.mean)
+            products = products - n * np.outer(self.mean, self.mean)
         else:
             shift = self.X @ self.mean
             products = products - shift[:, None] - shift + self.mean @ self.mean
         values, vectors = np.linalg.eigh(products)
         last = max(len(values) - k, 0)
+        values = to_host(values)
         values, vectors, largest = values[:last], vectors[:, :last], values[-1]
         if d > n:
             real = values > largest * d * np.finfo(float).eps
@@ -146,7 +149,7 @@ class EigenvectorStage(Stage):
                 "fewer components."
             )
         applied = self.scale * self.transposed_times(self.times(self.X, self.components))
-        residual = np.linalg.norm(applied - self.components * values, axis=0)
+        residual = to_host(np.linalg.norm(applied - self.components * values, axis=0))
         inexact = (residual / np.maximum(gaps, _NEAR * values + np.finfo(float).tiny)).max()
         inexact = min(inexact, 1.0)
         if inexact > _INEXACT and relative[nearest] >= _NEAR:
@@ -226,21 +229,21 @@ class PCAStage(EigenvectorStage):
 
     @property
     def mean(self):
-        return self.transformer.mean_
+        return to_host(self.transformer.mean_)
 
     @cached_property
     def spread(self):
         """Square root of q_a if whitened, else 1, (k,)."""
         if not self.transformer.whiten:
             return np.ones(self.components.shape[1])
-        variance = self.transformer.explained_variance_
+        variance = to_host(self.transformer.explained_variance_)
         # scikit-learn clips scales that are rounding error.
         return np.maximum(np.sqrt(variance), np.finfo(variance.dtype).eps)
 
     def pull_statistics(self, X, B):
-        B = np.asarray(B) / self.spread
+        B = B / self.spread
         total = B.sum(axis=0)
-        C = X.T @ B - np.multiply.outer(self.mean, total)
+        C = X.T @ B - self.mean[:, None] * total
         c_mean = -self.components @ total
         if not self.transformer.whiten:
             return c_mean, self.pull_components(C), np.zeros_like(total)
@@ -250,7 +253,7 @@ class PCAStage(EigenvectorStage):
         return c_mean, self.pull_components(C), c_variance * n / (n - 1)
 
     def pull_input(self, X, B):
-        return self.on_rows(X, np.asarray(B) / self.spread, self.components)
+        return self.on_rows(X, B / self.spread, self.components)
 
     def row_influence(self, c, rows=None):
         # For eigenvectors u_a' A v_a = l_a u_a'v_a = 0, so only variances need centring.

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
+from skinfluence.namespaces import is_device, to_host
 from skinfluence.stages.base import Stage, dense
 
 __all__ = ["OrderStage", "OrderStatistics", "on_pattern"]
@@ -52,11 +53,11 @@ class OrderStatistics:
                 by_value = np.argsort(columns[:, [j]].toarray().ravel(), kind="stable")
                 self.low[:, j], self.high[:, j] = by_value[low[:, j]], by_value[high[:, j]]
         else:
-            count = (~np.isnan(X)).sum(axis=0)
+            count = to_host((~np.isnan(X)).sum(axis=0))
             low, high, self.share = self._places(count, f)
             by_value = np.argsort(X, axis=0, kind="stable")
-            self.low = np.take_along_axis(by_value, low, axis=0)
-            self.high = np.take_along_axis(by_value, high, axis=0)
+            self.low = to_host(np.take_along_axis(by_value, low, axis=0))
+            self.high = to_host(np.take_along_axis(by_value, high, axis=0))
 
     @staticmethod
     def _places(count, f):
@@ -69,7 +70,7 @@ class OrderStatistics:
         """Return the quantiles, (k, d)."""
         columns = np.broadcast_to(np.arange(self.X.shape[1]), self.low.shape)
         low, high = (
-            np.asarray(self.X[rows.ravel(), columns.ravel()]).reshape(rows.shape)
+            np.asarray(to_host(self.X[rows.ravel(), columns.ravel()])).reshape(rows.shape)
             for rows in (self.low, self.high)
         )
         return low + self.share * (high - low)
@@ -80,7 +81,8 @@ class OrderStatistics:
         low, high = values[self.fractions == 0.0], values[self.fractions == 1.0]
         for block in row_blocks(X.shape[0], 3 * 8 * X.shape[1]):
             part = dense(X[block])[:, None]
-            out[block] = (part < low).any(axis=(1, 2)) | (part > high).any(axis=(1, 2))
+            beyond = (part < low).any(axis=(1, 2)) | (part > high).any(axis=(1, 2))
+            out[block] = to_host(beyond)
         return out
 
     def pull(self, c):
@@ -89,8 +91,12 @@ class OrderStatistics:
         values = np.concatenate([(c * (1 - self.share)).ravel(), (c * self.share).ravel()])
         rows = np.concatenate([self.low.ravel(), self.high.ravel()])
         columns = np.concatenate([columns.ravel()] * 2)
-        pulled = sparse.coo_array((values, (rows, columns)), shape=self.X.shape)
-        return on_pattern(pulled, self.X) if sparse.issparse(self.X) else pulled.toarray()
+        places = rows, columns
+        pulled = sparse.coo_array((to_host(values), places), shape=self.X.shape)
+        if sparse.issparse(self.X):
+            return on_pattern(pulled, self.X)
+        pulled = pulled.toarray()
+        return np.asarray(pulled, like=self.X) if is_device(self.X) else pulled
 
 
 class OrderStage(Stage):
@@ -110,4 +116,4 @@ class OrderStage(Stage):
         return outside
 
     def row_influence(self, c, rows=None):
-        return np.zeros(self.n_rows if rows is None else len(rows.weight))
+        return self.zeros(rows)

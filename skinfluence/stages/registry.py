@@ -5,10 +5,18 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import FunctionTransformer, Normalizer, PolynomialFeatures
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.utils import get_tags
 
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -32,6 +40,7 @@ __all__ = [
     "make_chain",
     "make_stage",
     "moves_with_weights",
+    "names_on_host",
     "parts_of",
 ]
 
@@ -102,6 +111,19 @@ def moves_with_weights(transformer):
     return not all(issubclass(STAGES.get(type(part), Stage), _STILL) for part in learning)
 
 
+def names_on_host(steps, *, to_input=False):
+    """Return the class names of steps whose derivative takes NumPy arrays only.
+
+    If no step up to it learns from rows, a step needs a derivative only `to_input`.
+    """
+    learns, names = to_input, []
+    for step in steps:
+        learns = learns or learns_from_rows(step)
+        if learns and not (step in (None, "passthrough") or type(step) in ON_DEVICES):
+            names.append(type(step).__name__)
+    return names
+
+
 def _needs_fit(transformer):
     """Return whether a transformer that contains no others may learn from rows."""
     if type(transformer) in FIXED:
@@ -164,6 +186,9 @@ def _frozen(transformer, X, y, weight):
     inner = transformer.estimator
     return Frozen(inner, X, partial(make_stage, inner, X, y))
 
+
+#: Transformers whose stages run where the rows are.
+ON_DEVICES = (MaxAbsScaler, MinMaxScaler, PCA, PolynomialFeatures, StandardScaler)
 
 #: Transformers whose `fit` only counts features.
 FIXED = (AdditiveChi2Sampler, FunctionTransformer, Normalizer, PolynomialFeatures)

@@ -7,6 +7,7 @@ from scipy import sparse
 from scipy.stats import norm
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Stage
 from skinfluence.stages.order import OrderStage, OrderStatistics
 
@@ -16,7 +17,19 @@ __all__ = [
     "MinMaxScalerStage",
     "RobustScalerStage",
     "StandardScalerStage",
+    "moving_columns",
 ]
+
+
+def moving_columns(scaler):
+    """Return a mask of the columns whose scale in a StandardScaler moves with the rows, (d,).
+
+    The square roots of other libraries are not always rounded as NumPy's.
+    """
+    if scaler.scale_ is None:
+        return np.zeros(scaler.n_features_in_, dtype=bool)
+    deviation = np.sqrt(to_host(scaler.var_))
+    return np.isclose(to_host(scaler.scale_), deviation, rtol=1e-6, atol=0)
 
 
 class StandardScalerStage(Stage):
@@ -36,13 +49,11 @@ class StandardScalerStage(Stage):
         super().__init__(transformer, X, y, weight)
         d = self.X.shape[1]
         scaler = transformer
-        self.scale = np.ones(d) if scaler.scale_ is None else scaler.scale_
-        self.moves = np.zeros(d, dtype=bool)
-        if scaler.scale_ is not None:
-            self.moves = scaler.scale_ == np.sqrt(scaler.var_)
+        self.scale = np.ones(d) if scaler.scale_ is None else to_host(scaler.scale_)
+        self.moves = moving_columns(scaler)
         self.mean = np.zeros(d)
         if scaler.mean_ is not None:
-            self.mean = scaler.mean_
+            self.mean = to_host(scaler.mean_)
         self.is_sparse = sparse.issparse(self.X)
         self.observed = self._observed()
 
@@ -102,13 +113,13 @@ class StandardScalerStage(Stage):
     def _mean(self):
         """Return the mean of each column, even if the scaler does not subtract it."""
         if self.transformer.mean_ is not None:
-            return self.transformer.mean_
+            return self.mean
         return self.weight @ np.nan_to_num(self.X) / self.observed
 
     def _variance(self):
         """Return the variance of each column; 0 if the scaler does not scale."""
         var = self.transformer.var_
-        return np.zeros(self.X.shape[1]) if var is None else var
+        return np.zeros(self.X.shape[1]) if var is None else to_host(var)
 
     def pull_fit(self, c):
         c_mean, c_variance = (part / self.observed for part in c)
@@ -137,9 +148,9 @@ class MinMaxScalerStage(OrderStage):
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
         low, high = transformer.feature_range
-        width = transformer.data_range_
-        self.moves = np.isclose(transformer.scale_ * width, high - low, rtol=1e-9, atol=0)
-        self.per_width = np.where(self.moves, transformer.scale_, 0.0)
+        width, self.scale = to_host(transformer.data_range_), to_host(transformer.scale_)
+        self.moves = np.isclose(self.scale * width, high - low, rtol=1e-9, atol=0)
+        self.per_width = np.where(self.moves, self.scale, 0.0)
         self.per_width /= np.where(self.moves, width, 1.0)
         self.places = OrderStatistics(self.X, [0.0, 1.0])
 
@@ -148,18 +159,18 @@ class MinMaxScalerStage(OrderStage):
         if not self.transformer.clip:
             return ~np.isnan(X)
         low, high = self.transformer.feature_range
-        free = X * self.transformer.scale_ + self.transformer.min_
+        free = X * self.scale + to_host(self.transformer.min_)
         return (free >= low) & (free <= high)
 
     def pull_statistics(self, X, B):
         B = np.where(self._within(X), B, 0.0)
         X = np.nan_to_num(X)
-        c_min = np.einsum("ij,ij->j", B, X - self.transformer.data_max_)
-        c_max = np.einsum("ij,ij->j", B, self.transformer.data_min_ - X)
+        c_min = np.einsum("ij,ij->j", B, X - to_host(self.transformer.data_max_))
+        c_max = np.einsum("ij,ij->j", B, to_host(self.transformer.data_min_) - X)
         return np.stack([c_min, c_max]) * self.per_width
 
     def pull_input(self, X, B):
-        return np.where(self._within(X), B * self.transformer.scale_, 0.0)
+        return np.where(self._within(X), B * self.scale, 0.0)
 
     def pull_fit(self, c):
         return self.places.pull(c)
@@ -177,8 +188,8 @@ class MaxAbsScalerStage(OrderStage):
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
         self.clip = getattr(transformer, "clip", False)
-        self.scale = transformer.scale_
-        self.moves = transformer.scale_ == transformer.max_abs_
+        self.scale = to_host(transformer.scale_)
+        self.moves = self.scale == to_host(transformer.max_abs_)
         self.places = OrderStatistics(abs(self.X), [1.0])
 
     def outside(self, X):

@@ -15,7 +15,8 @@ from sklearn.preprocessing import (
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages.base import NotNumbers, Stage, Stateless, numbers
+from skinfluence.namespaces import to_host
+from skinfluence.stages.base import NotNumbers, Stage, Stateless, like_rows, numbers
 from skinfluence.stages.patterns import entry_rows, product_on, values_at, with_values
 
 __all__ = [
@@ -93,7 +94,7 @@ class PolynomialFeaturesStage(Stateless):
     @cached_property
     def _powers(self):
         """The powers p, (D, d)."""
-        return self.transformer.powers_
+        return to_host(self.transformer.powers_)
 
     @cached_property
     def _sparse_powers(self):
@@ -121,7 +122,7 @@ class PolynomialFeaturesStage(Stateless):
     def _monomials(self, X):
         """Return the values of the distinct monomials, (m, number of monomials)."""
         powers, _ = self._derivatives
-        values = np.ones((X.shape[0], len(powers)))
+        values = np.ones((X.shape[0], len(powers)), like=like_rows(X))
         for j, power in enumerate(powers.T):
             used = power > 0
             values[:, used] *= X[:, [j]] ** power[used]
@@ -144,7 +145,7 @@ class PolynomialFeaturesStage(Stateless):
             products = with_values(parts, parts.data * values_at(parts, B))
             pulled = values_at(X, products @ self._sparse_powers)
             return with_values(X, np.divide(pulled, X.data, where=X.data != 0, out=pulled))
-        pulled = np.zeros(X.shape)
+        pulled = np.zeros(X.shape, like=like_rows(X))
         for j, (outputs, power, positions) in enumerate(self._derivatives[1]):
             pulled[:, j] = np.einsum("ik,ik,k->i", B[:, outputs], parts[:, positions], power)
         return pulled

@@ -23,6 +23,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.namespaces import is_device, to_host, where_it_is
+from skinfluence.stages.base import numbers
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
     feature_names,
@@ -109,7 +111,7 @@ class StepsBefore(OfPipeline):
                     "(leave_out_*, remove_samples) fit it again and need none."
                 )
             weight = params.get("sample_weight")
-            weights.append(None if weight is None else np.asarray(weight, np.float64))
+            weights.append(None if weight is None else numbers(weight))
         return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
 
     def step_params(self, data):
@@ -320,7 +322,7 @@ def fit_counted(before, data, given, fit):
                 "Use whole multiples, which repeat samples, or freeze the step with "
                 "sklearn.frozen.FrozenEstimator."
             )
-        weight = own.get("sample_weight")
+        weight = to_host(own.get("sample_weight"))
         params[f"{name}__sample_weight"] = counts if weight is None else counts * weight
     with config_context(enable_metadata_routing=False):
         return before, before.fit_transform(data.X, data.y, **params)
@@ -335,7 +337,8 @@ def _sees_presence_only(step):
 
 def _plain(X):
     """Return rows as an array or a sparse matrix."""
-    return X if sparse.issparse(X) else np.asarray(X)
+    X = where_it_is(X)
+    return X if sparse.issparse(X) or is_device(X) else np.asarray(X)
 
 
 def _unfitted(step):

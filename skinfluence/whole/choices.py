@@ -13,6 +13,7 @@ from skinfluence import diagnostics, removal
 from skinfluence.blocks import run_blocks
 from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
+from skinfluence.namespaces import to_host
 from skinfluence.whole.refits import Refit
 
 __all__ = ["Choices"]
@@ -86,7 +87,7 @@ class _Queries:
         """Return encoded targets."""
         held, target = self._target
         if held is not y:
-            target = self.problem.formulation.target.encode(y)
+            target = self.problem.formulation.target.encode(to_host(y))
             self._target = (y, target)
         return target
 

@@ -33,5 +33,5 @@ class WholeCovariance:
             groups.partition()
             influence = self.influence_params(**options)
             members = [groups.rows(group) for group in range(len(groups))]
-            moved = np.array([self._summed(influence, rows) for rows in members])
+            moved = np.stack([self._summed(influence, rows) for rows in members])
         return moved.T @ moved

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from skinfluence.namespaces import is_device, to_host, where_it_is
 from skinfluence.steps import routing_enabled, row_names, steps_before, through
 
 __all__ = ["TrainingData", "take_rows", "whole_numbers"]
@@ -22,7 +23,8 @@ def take_rows(X, rows):
         return X.tocsr()[rows]
     if isinstance(X, list | tuple):
         return [X[row] for row in rows]
-    return X[rows]
+    place = where_it_is(X)
+    return place[rows].raw if is_device(place) else X[rows]
 
 
 def whole_numbers(counts):
@@ -97,12 +99,14 @@ class TrainingData:
 
         Sample weights in the metadata are 1 for the new samples unless they are given.
         """
-        n, m = self.n_rows, len(y)
-        weight = np.ones(m) if sample_weight is None else np.asarray(sample_weight)
+        n, m = self.n_rows, y.shape[0] if hasattr(y, "shape") else len(y)
+        weight = np.ones(m) if sample_weight is None else to_host(sample_weight)
+        weight = np.broadcast_to(weight, m)  # one weight may stand for all
         params = dict(self.params)
         for name, value in params.items():
             if _has_rows(value, n):
-                params[name] = np.concatenate([np.asarray(value), weight])
+                value = value if is_device(where_it_is(value)) else np.asarray(value)
+                params[name] = _stack(value, weight)
         return replace(self, X=_stack(self.X, X), y=_stack(self.y, y), params=params)
 
 
@@ -127,6 +131,9 @@ def _stack(first, second):
         return sparse.vstack([first, sparse.csr_array(second)], format="csr")
     if isinstance(first, list | tuple):
         return [*first, *second]
+    place = where_it_is(first)
+    if is_device(place):
+        return np.concatenate([place, where_it_is(second)]).raw
     second = second.toarray() if sparse.issparse(second) else np.asarray(second)
     if first.dtype.kind in "fc" and second.dtype.kind in "SUMm":  # numbers with another dtype
         second = second.astype(first.dtype)

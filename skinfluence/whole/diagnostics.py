@@ -58,7 +58,7 @@ class WholeDiagnostics:
         groups = self.resolve(groups, None, "newton", None)
         state = self.influence_state(hessian_solver)
         layout = state.layout
-        out = prepare_out(out, (len(groups), layout.size), dtype)
+        out = prepare_out(out, (len(groups), layout.size), dtype, self.like)
         base = self.start_base("newton", hessian_solver)
         full = layout.to_public((base.theta + base.correction)[None])[0]
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
@@ -139,7 +139,7 @@ class PredictionMeasures(diagnostics.GroupMeasures):
             values[...] = np.nan
         if not base.point.objective.formulation.loss.has_dispersion:
             self.deleted_dispersion[...] = 1.0
-        self.moved = np.full(self.distance.shape, np.nan)
+        self.moved = np.full(self.distance.shape, np.nan, like=base.point.like)
 
     def add(self, indices, rows, theta):
         d = super().add(indices, rows, theta)

@@ -117,7 +117,9 @@ class WholeInfluence(RankedBlocks):
             part = design.take(one)
             V = J[:, :, None] * part.rows()[0]
             if self.scaled is not None:
-                wide[q] += sweep.add_scales(V, np.zeros((len(V), wide.shape[1]))).T
+                wide[q] += sweep.add_scales(
+                    V, np.zeros((len(V), wide.shape[1]), like=self.like)
+                ).T
                 continue
             raw = take_rows(X, [q])
             parts = [Sample(raw, part, line[None]) for line in J]
@@ -130,12 +132,11 @@ class WholeInfluence(RankedBlocks):
             gradient, hessian_solver=hessian_solver, **options
         )
         sweep = self.sweep(hessian_solver)
-        layout, params = sweep.point.objective.formulation.layout, self.params
-        values = gradient(params) if callable(gradient) else gradient
-        V = layout.from_public(np.atleast_2d(np.asarray(values, dtype=np.float64)))
+        layout = sweep.point.objective.formulation.layout
+        V = layout.from_public(np.atleast_2d(self.check_functional(gradient)))
         samples = [None] * len(V)
         if hasattr(gradient, "sample_gradient"):
-            X, design, raw_gradient = gradient.sample_gradient(params)
+            X, design, raw_gradient = gradient.sample_gradient(self.params)
             samples = [Sample(X, design, raw_gradient)]
         wide = result if result.ndim == 2 else result[None]
         wide += sweep.extra(V, samples)
@@ -166,7 +167,7 @@ class WholeInfluence(RankedBlocks):
         query = self.check_query(self.data.X, self.data.y)
         for block in self.blocks(sweep, query):
             rows = np.arange(block.start, block.stop)
-            added = np.zeros((len(rows), len(result)))
+            added = np.zeros((len(rows), len(result)), like=self.like)
             self.add_losses(sweep, self.data.X, query, block, added)
             result[rows] += added[np.arange(len(rows)), rows]
         self.warn_of_weights()
@@ -177,7 +178,7 @@ class WholeInfluence(RankedBlocks):
         sweep = self.sweep(hessian_solver)
         design = self.check_X(sweep.point.objective.formulation, X)
         K = len(sweep.point.theta)
-        moved = np.empty((1, sweep.point.objective.n_rows, K))
+        moved = np.empty((1, sweep.point.objective.n_rows, K), like=self.like)
         influence.output_influence(sweep.point, sweep.factor, design, moved)
         V = np.eye(K)[:, :, None] * design.rows()[0]
         parts = [Sample(X, design, line[None]) for line in np.eye(K)]

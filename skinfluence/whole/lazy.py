@@ -15,11 +15,12 @@ from skinfluence.diagnostics import ROW_COLUMNS
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.metrics import Metric
 from skinfluence.stages.registry import learns_from_rows, moves_with_weights
+from skinfluence.stages.scalers import moving_columns
 from skinfluence.steps import innermost, paths_of, steps_of
 from skinfluence.whole.before import given_names
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.lazy_sweep import OnDaskArrays, SweptProblem, check_training
-from skinfluence.whole.problem import PipelineProblem, moving_columns, moving_scaler
+from skinfluence.whole.problem import PipelineProblem, moving_scaler
 
 __all__ = ["LazyWholeProblem", "lazy_problem"]
 

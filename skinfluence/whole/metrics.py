@@ -72,7 +72,7 @@ class WholeMetrics:
                 for q in range(X.shape[0])
             ]
             for group, one in zip(
-                range(block.start, block.stop), np.moveaxis(np.array(raw), 1, 0), strict=True
+                range(block.start, block.stop), np.stack(raw).swapaxes(0, 1), strict=True
             ):
                 scores.add_raw(group, self, one)
 

@@ -19,6 +19,7 @@ from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
 from skinfluence.stages.registry import learns_from_rows
+from skinfluence.stages.scalers import moving_columns
 from skinfluence.stages.words import Words
 from skinfluence.steps import (
     innermost,
@@ -48,7 +49,6 @@ __all__ = [
     "WholeProblem",
     "give_data",
     "make_whole_problem",
-    "moving_columns",
     "moving_scaler",
     "pipeline_problem",
     "training_data",
@@ -393,13 +393,6 @@ def moving_scaler(steps):
     if any(type(one) not in _OF_COLUMNS or getattr(one, "clip", False) for one in others):
         return None
     return scaler
-
-
-def moving_columns(scaler):
-    """Return a mask of the columns whose scale moves with the rows, (d,)."""
-    if not scaler.with_std:
-        return np.zeros(scaler.n_features_in_, dtype=bool)
-    return scaler.scale_ == np.sqrt(scaler.var_)
 
 
 def give_data(pipe, data):

@@ -18,6 +18,7 @@ from skinfluence.checks import check_count, check_option, check_refine, prepare_
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.namespaces import to_host
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.data import take_rows
@@ -75,7 +76,7 @@ class WholeRemoval(WholeMetrics):
         verbose=0,
     ):
         """Return `leave_out_params` for groups from `resolve`."""
-        out = prepare_out(out, (len(groups), len(self.params)), dtype)
+        out = prepare_out(out, (len(groups), len(self.params)), dtype, self.like)
         if method == "influence":
             moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
             for group in range(len(groups)):
@@ -135,10 +136,10 @@ class WholeRemoval(WholeMetrics):
     ):
         """Return `leave_out_loss` from pipeline refits."""
         plain = self.sample_loss(X, y)
-        out = prepare_out(out, (len(plain), len(groups)), dtype)
+        out = prepare_out(out, (len(plain), len(groups)), dtype, self.like)
         if method == "influence":
             loss = self.formulation.loss
-            target = self.formulation.target.encode(y)
+            target = self.formulation.target.encode(to_host(y))
             members = [groups.rows(group) for group in range(len(groups))]
             for q in range(len(plain)):
                 raw = self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
@@ -184,12 +185,12 @@ class WholeRemoval(WholeMetrics):
             for group in range(len(groups)):
                 for row in groups.rows(group):
                     one, members = take_rows(self.data.X, [row]), [groups.rows(group)]
-                    raw[row] = self._first_order_raw(one, members, hessian_solver)[0]
+                    raw[row] = to_host(self._first_order_raw(one, members, hessian_solver)[0])
             return raw
 
         def write(group, refit):
             rows = groups.rows(group)
-            raw[rows] = refit.raw_predictions_of(self.data, rows)
+            raw[rows] = to_host(refit.raw_predictions_of(self.data, rows))
 
         self.each(groups, method, write, n_jobs, verbose, refine=refine)
         return raw
@@ -209,7 +210,8 @@ class WholeRemoval(WholeMetrics):
         groups = self.resolve(groups, cv, method, refine)
         check_count("n_checks", n_checks, len(groups), of="groups")
         optimum = self.optimum()
-        predicted = self._params_without(groups, method, refine=refine, **options) - optimum
+        predicted = to_host(self._params_without(groups, method, refine=refine, **options))
+        predicted = predicted - optimum
         indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
         read = self._readings if self.parameters.is_dual else lambda params: params
@@ -246,7 +248,7 @@ class WholeRemoval(WholeMetrics):
         more = self.make_objective(objective.formulation, rows, y, sample_weight)
         self.check_refits()
         data = self.data.append(X, y, sample_weight)
-        weight = np.concatenate([objective.sample_weight, more.sample_weight])
+        weight = np.concatenate([to_host(o.sample_weight) for o in (objective, more)])
         refit = self.refit(data, weight, "exact")
         if refit is None:
             raise ValueError(
@@ -287,10 +289,10 @@ class WholeRemoval(WholeMetrics):
             groups,
             cv,
             X=X if hasattr(X, "shape") else np.empty((n, 0)),
-            y=self.data.y,
+            y=to_host(self.data.y),
             classifier=self.is_classifier,
         )
-        groups.check_leaves_weight(self.objective.sample_weight)
+        groups.check_leaves_weight(to_host(self.objective.sample_weight))
         return groups
 
     def each(self, groups, method, write, n_jobs, verbose, missing=None, refine=None):
@@ -363,7 +365,7 @@ class WholeRemoval(WholeMetrics):
     def without(self, rows, method):
         """Return the `Refit` without some training samples, None if there is no model."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
-        weight = self.objective.sample_weight[kept]
+        weight = to_host(self.objective.sample_weight)[kept]
         data, counted = self.data.take(kept), None
         if self.words is not None and method != "refit":
             counted = self.words.take(kept)
@@ -475,7 +477,7 @@ class WholeRemoval(WholeMetrics):
         """Return one sample's raw prediction without each list of rows, (G, K)."""
         raw = self.raw_predictions(X)[0]
         moved = self.raw_influence(X, hessian_solver)  # (n, K)
-        return np.array([raw - self._summed(moved, rows) for rows in members])
+        return np.stack([raw - self._summed(moved, rows) for rows in members])
 
     def _refitted_by_solver(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""

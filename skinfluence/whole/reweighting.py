@@ -14,6 +14,7 @@ from skinfluence import removal
 from skinfluence.blocks import run_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.namespaces import to_host
 from skinfluence.problem.reweighting import check_weights
 from skinfluence.whole.data import take_rows, whole_numbers
 from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
@@ -42,7 +43,7 @@ class WholeReweighting:
                 "reweight_predict or reweight_loss."
             )
         values = self.check_multiples(sample_weight, method)
-        out = prepare_out(out, (len(values), len(self.params)), dtype)
+        out = prepare_out(out, (len(values), len(self.params)), dtype, self.like)
         if method == "influence":
             moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
             out[...] = self.params + self._shares(values) @ moved
@@ -102,10 +103,10 @@ class WholeReweighting:
                 **options,
             )
         plain = self.sample_loss(X, y)
-        out = prepare_out(out, (len(plain), len(values)), dtype)
+        out = prepare_out(out, (len(plain), len(values)), dtype, self.like)
         if method == "influence":
             form = self.formulation
-            target = form.target.encode(y)
+            target = form.target.encode(to_host(y))
             raw = self.raw_reweighted(X, values, method, hessian_solver)
             for vector, one in enumerate(raw):
                 out[:, vector] = form.loss.loss(target, one)
@@ -140,7 +141,7 @@ class WholeReweighting:
             moved = [
                 self.raw_influence(take_rows(X, [q]), hessian_solver) for q in range(len(raw))
             ]
-            return raw + np.tensordot(share, np.array(moved), (1, 1))
+            return to_host(raw + np.tensordot(share, np.stack(moved), (1, 1)))
         scaled = self.scaled_at(values)
         if scaled is not None:
             return scaled.raw_reweighted(
@@ -149,7 +150,7 @@ class WholeReweighting:
         raw = np.full((len(values), len(self.raw_predictions(X)), self.n_scores), np.nan)
 
         def write(vector, refit):
-            raw[vector] = refit.raw_predictions(X)
+            raw[vector] = to_host(refit.raw_predictions(X))
 
         self.each_weighted(values, method, write, n_jobs=n_jobs, verbose=verbose)
         return raw
@@ -189,7 +190,7 @@ class WholeReweighting:
         """Return vectors of weights (m, n) after checks that steps can be fitted at them."""
         check_option("method", method, removal.METHODS)
         values = check_weights(sample_weight, self.data.n_rows)
-        absent = np.flatnonzero(self.objective.sample_weight == 0)
+        absent = np.flatnonzero(to_host(self.objective.sample_weight) == 0)
         if absent.size:
             raise UnsupportedEstimatorError(
                 f"Sample {absent[0]} has weight 0 in the fit, and the steps before the model "
@@ -239,7 +240,7 @@ class WholeReweighting:
 
     def at_weights(self, weight, method):
         """Return the `Refit` at sample weights (n,), None if there is no model."""
-        fitted = self.objective.sample_weight
+        fitted = to_host(self.objective.sample_weight)
         counts, kept = weight / fitted, np.flatnonzero(weight)
         whole = whole_numbers(counts)
         if whole is None:

@@ -17,7 +17,6 @@ The influence is S/w_i times this derivative, so -(w_i/S) I is the first-order r
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from skinfluence.column_scales import PenaltyShift
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -110,7 +109,7 @@ class Sweep:
         d = design.n_features
         bend = [point.curvature_product(design.predict(v)) for v in solved]
         pull = point.objective.sample_weight[:, None] * point.rows.raw_gradient
-        return Factors(design.X, -np.array(bend), point.theta[:, :d], -pull, solved[:, :, :d])
+        return Factors(design.X, -np.stack(bend), point.theta[:, :d], -pull, solved[:, :, :d])
 
     def sample_cotangent(self, sample):
         """Return B_q on a `Sample`'s rows, (m, d)."""
@@ -202,8 +201,8 @@ class Sweep:
                 )
             fit = self.chain.pull_fit(c)
             row = (pulled if fit is None else pulled + fit)[[index]]
-            out.append((row.toarray() if sparse.issparse(row) else np.asarray(row))[0])
-        return np.array(out)
+            out.append(dense(row)[0])
+        return np.stack(out)
 
     def training_cotangents(self, V, samples):
         """Generate B_k on all training rows for each scalar."""
