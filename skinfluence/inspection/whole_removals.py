@@ -13,7 +13,7 @@ from skinfluence import removal
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.inspection.goals import Goal, SignificanceGoal
 from skinfluence.solvers import get_solver
-from skinfluence.whole.sweep import Sample
+from skinfluence.whole.sweep import sample_of
 
 __all__ = ["WholeRelabels", "WholeRemovals", "whole_goal", "why_no_refit"]
 
@@ -145,10 +145,9 @@ def whole_goal(goal, removals):
     """Return the goal of the last step as one of the pipeline."""
     if isinstance(goal, SignificanceGoal):
         return _WholeSignificance(goal, removals)
-    full, functional, sample = removals.full, goal.functional, None
-    if hasattr(functional, "sample_gradient"):
-        params = full.point.objective.formulation.layout.to_public(full.theta)
-        sample = Sample(*functional.sample_gradient(params))
+    full = removals.full
+    params = full.point.objective.formulation.layout.to_public(full.theta)
+    sample = sample_of(goal.functional, params)
     moved = removals.stage_effects(goal.gradient(full), sample)
     return _WholeFunctional(goal, removals, moved)
 

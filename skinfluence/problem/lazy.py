@@ -166,7 +166,7 @@ def warn_of_perfect_fits(dispersion, kind, names):
 
 
 def tell_perfect_fits(perfect, count, kind, names):
-    """Warn of rows or groups without which the others have a dispersion of 0."""
+    """Warn if the other rows have a dispersion of 0 without some rows or groups."""
     if len(perfect):
         warn(
             f"Without {len(perfect)} of {count} {kind} the others are fitted with a "

@@ -30,8 +30,8 @@ _WIDE = 2_000
 # Smallest penalty, as a share of the largest curvature of a feature, for inexact steps.
 _SHARE_OF_PENALTY = 1e-4
 _MAX_INEXACT = 20
-# Largest factor between the curvatures of a parameter for which Newton steps of one model
-# contract with the Hessian of another.
+# Newton steps of one model contract with the Hessian of another if the two curvatures of each
+# parameter differ by no more than this factor.
 _ALIKE = 4.0
 # Tolerance of a refit on a device, which Newton steps follow.
 _ON_DEVICE = 1e-8
@@ -93,7 +93,8 @@ class RefitAnswers:
         is_near : bool, default=False
             Whether most rows are present ones, with features that changed little.
         counts : ndarray of shape (m,) or None, default=None
-            How often each row occurs, which the weights include; for steps of a pipeline.
+            Number of times that each row occurs, for steps of a pipeline. The weights include
+            it.
         """
         rows = self.transform(X)
         if method == "refit":

@@ -205,7 +205,7 @@ def follow(point, factor, correction, tol):
                 break
             start = point
         following = point.objective.at(point.theta + correction)
-        # A convex F has its minimum where the gradient vanishes, to which the steps contract.
+        # Steps that contract lead to a zero of the gradient, the minimum of a convex F.
         if not (convex or _falls(point, following)):
             break
         ahead = convergence.newton_correction(following, secants)

@@ -122,7 +122,9 @@ class StepError:
         point = self.witness_point
         design, curvature = point.objective.design, point.curvature()
         out = np.empty(len(steps))
-        for block in cached_batches(len(steps), 4 * len(rows) * steps.shape[1]):
+        for block in cached_batches(
+            len(steps), 4 * len(rows) * steps.shape[1], like=point.like
+        ):
             moved = design.predict(steps[block])
             bend = moved @ curvature if curvature.ndim == 3 else curvature[:, None] * moved
             size = np.einsum("jbk,jbk->jb", moved, moved)

@@ -36,12 +36,22 @@ __all__ = [
     "like_rows",
     "numbers",
     "on_rows",
+    "plain",
 ]
 
 
 def dense(X):
     """Return rows as a float64 array (m, d)."""
     return X.toarray() if sparse.issparse(X) else numbers(X)
+
+
+def plain(X):
+    """Return rows as an array or a sparse matrix, without DataFrame names.
+
+    Arrays of other libraries stay where they are.
+    """
+    X = where_it_is(X)
+    return X if sparse.issparse(X) or is_device(X) else np.asarray(X)
 
 
 def numbers(X):

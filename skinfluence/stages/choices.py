@@ -14,7 +14,8 @@ from scipy import sparse, special, stats
 from sklearn import feature_selection as sk
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
 
-from skinfluence.namespaces import is_device, to_host, where_it_is
+from skinfluence.namespaces import to_host
+from skinfluence.stages.base import plain
 
 __all__ = ["make_choice"]
 
@@ -48,8 +49,7 @@ def make_choice(transformer, X, y, *, is_moved):
         kind = _SCORES.get(transformer.score_func)
     if kind is None or (is_moved and not kind.ignores_scales):
         return None
-    X = sparse.csr_array(X) if sparse.issparse(X) else where_it_is(X)
-    X = X if sparse.issparse(X) or is_device(X) else np.asarray(X)
+    X = sparse.csr_array(X) if sparse.issparse(X) else plain(X)
     y = np.asarray(to_host(y))
     if X.dtype.kind not in "iufb" or y.ndim != 1 or not kind.takes(X):
         return None

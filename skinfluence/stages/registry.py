@@ -187,7 +187,7 @@ def _frozen(transformer, X, y, weight):
     return Frozen(inner, X, partial(make_stage, inner, X, y))
 
 
-#: Transformers whose stages run where the rows are.
+#: Transformers with stages that take arrays of other libraries.
 ON_DEVICES = (MaxAbsScaler, MinMaxScaler, PCA, PolynomialFeatures, StandardScaler)
 
 #: Transformers whose `fit` only counts features.

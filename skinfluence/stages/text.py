@@ -38,13 +38,17 @@ def _has_new_words(vectorizer, X):
     return [not known >= set(words(text)) for text in X]
 
 
-class CountVectorizerStage(NotNumbers):
-    """CountVectorizer: word counts."""
+class _OfWords:
+    """A vectorizer of texts, to which new words give features."""
 
     def outside(self, X):
         outside = super().outside(X)
         outside[1] = _has_new_words(self.transformer, X)
         return outside
+
+
+class CountVectorizerStage(_OfWords, NotNumbers):
+    """CountVectorizer: word counts."""
 
 
 class DictVectorizerStage(NotNumbers):
@@ -225,15 +229,10 @@ class TfidfTransformerStage(Stage):
         return constant - (pattern @ (C * self._inverse_counts).T).T
 
 
-class TfidfVectorizerStage(TfidfTransformerStage):
+class TfidfVectorizerStage(_OfWords, TfidfTransformerStage):
     """TfidfVectorizer: word counts, then TfidfTransformer."""
 
     takes_numbers = False
-
-    def outside(self, X):
-        outside = super().outside(X)
-        outside[1] = _has_new_words(self.transformer, X)
-        return outside
 
     def pull_input(self, X, B):
         return None

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -23,8 +22,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.namespaces import is_device, to_host, where_it_is
-from skinfluence.stages.base import numbers
+from skinfluence.namespaces import to_host
+from skinfluence.stages.base import numbers, plain
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
     feature_names,
@@ -279,8 +278,8 @@ def _difference(again, fitted):
     """Return the largest difference between rows, relative to the largest fitted value."""
     if again.shape != fitted.shape:
         return np.inf
-    gap = abs(_plain(again) - _plain(fitted))
-    difference = gap.max() / max(abs(_plain(fitted)).max(), np.finfo(float).tiny)
+    gap = abs(plain(again) - plain(fitted))
+    difference = gap.max() / max(abs(plain(fitted)).max(), np.finfo(float).tiny)
     return difference if np.isfinite(difference) else np.inf
 
 
@@ -303,8 +302,7 @@ def fit_counted(before, data, given, fit):
         rows = np.repeat(np.arange(len(whole)), whole)
         fitted, X = fit(replace(data.take(rows), counts=None))
         once = take_rows(X, np.cumsum(whole) - whole)
-        gap = abs(_plain(X) - _plain(take_rows(once, rows))).max()
-        if not gap <= _SAME * abs(_plain(X)).max():
+        if not _difference(take_rows(once, rows), X) <= _SAME:
             raise UnsupportedEstimatorError(
                 f"A fit of {', '.join(type(step).__name__ for _, step in before.steps)} gives "
                 "copies of a sample other features, as with folds or draws. Use the methods "
@@ -333,12 +331,6 @@ def _sees_presence_only(step):
     if isinstance(step, OneHotEncoder | OrdinalEncoder):
         return step.min_frequency is None and step.max_categories is None
     return isinstance(step, MaxAbsScaler | MinMaxScaler)
-
-
-def _plain(X):
-    """Return rows as an array or a sparse matrix."""
-    X = where_it_is(X)
-    return X if sparse.issparse(X) or is_device(X) else np.asarray(X)
 
 
 def _unfitted(step):

@@ -186,11 +186,8 @@ class _Without:
 
     def __init__(self, factor, rows):
         self.factor, self.point = factor, factor.point
-        objective, rows = self.point.objective, np.asarray(rows)
-        raw, target = self.point.raw_prediction[rows], objective.target[rows]
-        W = objective.formulation.weight_curvature(target, raw)
-        W = W * np.expand_dims(objective.sample_weight[rows], tuple(range(1, W.ndim)))
-        x = objective.design.take(rows).rows()
+        rows = np.asarray(rows)
+        x, W = self.point.objective.design.take(rows).rows(), self.point.curvature(rows)
         self.update = GroupUpdate(factor, x[None], -W[None], rows=rows[None])
 
     def solve(self, V):

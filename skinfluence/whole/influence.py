@@ -11,7 +11,7 @@ from skinfluence.exceptions import warn
 from skinfluence.groups import check_indices
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.sweep import Sample
+from skinfluence.whole.sweep import Sample, sample_of
 
 __all__ = ["WholeInfluence"]
 
@@ -134,10 +134,8 @@ class WholeInfluence(RankedBlocks):
         sweep = self.sweep(hessian_solver)
         layout = sweep.point.objective.formulation.layout
         V = layout.from_public(np.atleast_2d(self.check_functional(gradient)))
-        samples = [None] * len(V)
-        if hasattr(gradient, "sample_gradient"):
-            X, design, raw_gradient = gradient.sample_gradient(self.params)
-            samples = [Sample(X, design, raw_gradient)]
+        sample = sample_of(gradient, self.params)
+        samples = [None] * len(V) if sample is None else [sample]
         wide = result if result.ndim == 2 else result[None]
         wide += sweep.extra(V, samples)
         self.warn_of_weights()

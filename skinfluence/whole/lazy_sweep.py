@@ -14,9 +14,10 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
 from skinfluence.steps import steps_of, through
+from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.problem import PipelineProblem
-from skinfluence.whole.sweep import Sample, Sweep
+from skinfluence.whole.sweep import Sample, Sweep, sample_of
 
 __all__ = ["OnDaskArrays", "SweptProblem", "check_training"]
 
@@ -100,7 +101,7 @@ class SweptProblem(OnDaskArrays):
         for q in range(design.n_rows):
             one = slice(q, q + 1)
             J = np.eye(K) if jacobian is None else jacobian(one)[0]  # (R, K)
-            part, raw = design.take(one), X[one] if not hasattr(X, "iloc") else X.iloc[one]
+            part, raw = design.take(one), take_rows(X, [q])
             V.append(J[:, :, None] * part.rows()[0])
             samples += [Sample(raw, part, line[None]) for line in J]
         added = self.through_steps(np.concatenate(V), samples, hessian_solver)
@@ -112,9 +113,8 @@ class SweptProblem(OnDaskArrays):
             gradient, hessian_solver=hessian_solver, **options
         )
         V = self.layout.from_public(np.atleast_2d(self.check_functional(gradient)))
-        samples = [None] * len(V)
-        if hasattr(gradient, "sample_gradient"):
-            samples = [Sample(*gradient.sample_gradient(self.params))]
+        sample = sample_of(gradient, self.params)
+        samples = [None] * len(V) if sample is None else [sample]
         added = self.through_steps(V, samples, hessian_solver)
         return result + (added if result.ndim == 2 else added[0])
 

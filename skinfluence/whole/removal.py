@@ -1,12 +1,8 @@
 """Removal methods for a pipeline, which refit every transformer and then the model.
 
-For each group, scikit-learn's `fit_transform` is called on cloned steps with the remaining
-samples. Newton's method then moves the model from its current parameters to the optimum for
-the transformed samples. Kernel models, models with an l1 penalty and losses with kinks are
-refitted by scikit-learn's solver.
+The refits are in `refitting`. Scalers and choices need none for most groups.
 """
 
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -20,29 +16,19 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.namespaces import to_host
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
-from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.metrics import WholeMetrics
-from skinfluence.whole.refits import (
-    FirstOrder,
-    MovedRefit,
-    Refit,
-    is_plain,
-    warn_of_lost_features,
-)
+from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
+from skinfluence.whole.refitting import PipelineRefits
 
 __all__ = ["WholeRemoval"]
 
 
-class WholeRemoval(WholeMetrics):
+class WholeRemoval(WholeMetrics, PipelineRefits):
     """Removal methods with the signatures that estimators have."""
 
     #: The `Choices` that most removals leave as they are, None if every group needs a refit.
     choices = None
-    #: Whether the model is one of features with a smooth loss and a quadratic penalty.
-    is_smooth = False
-    #: The `Words` of the first step, None if it is no vectorizer of text.
-    words = None
 
     def leave_out_params(
         self,
@@ -99,7 +85,7 @@ class WholeRemoval(WholeMetrics):
         def write(group, refit):
             out[group] = self.matched(refit, groups.rows(group))
             if np.isnan(out[group]).any():
-                lacking[group] = self._lost_features(refit)
+                lacking[group] = self.lost_features(refit)
 
         self.each(groups, method, write, n_jobs, verbose, missing=out, refine=refine)
         if lacking:
@@ -213,7 +199,7 @@ class WholeRemoval(WholeMetrics):
         predicted = to_host(self._params_without(groups, method, refine=refine, **options))
         predicted = predicted - optimum
         indices = choose_checks(predicted, n_checks, random_state)
-        actual = np.array([self._refitted_by_solver(groups.rows(g)) for g in indices])
+        actual = np.array([self.refitted_by_solver(groups.rows(g)) for g in indices])
         read = self._readings if self.parameters.is_dual else lambda params: params
         return compare_changes(predicted[indices], actual - optimum, indices, optimum, read)
 
@@ -362,97 +348,6 @@ class WholeRemoval(WholeMetrics):
             return None
         return self.pipe_of([step for _, step in refit.before.steps], refit.model.estimator)
 
-    def without(self, rows, method):
-        """Return the `Refit` without some training samples, None if there is no model."""
-        kept = np.delete(np.arange(self.data.n_rows), rows)
-        weight = to_host(self.objective.sample_weight)[kept]
-        data, counted = self.data.take(kept), None
-        if self.words is not None and method != "refit":
-            counted = self.words.take(kept)
-        if counted is not None:
-            before, X = self.refit_behind_first(*counted, data)
-        elif method == "refit" or not self.is_smooth:
-            return self.refit(data, weight, method)
-        else:
-            before, X = self.refit_before(data)
-        if not self._has_plain_rows(before, X):
-            return self.refit_behind(before, X, data, weight, method)
-        if not self.has_every_class(data.y, weight):
-            return None
-        # The same model on other numbers: its objective needs none of the checks of a fit.
-        design = self.parameters.make_design(self, self.formulation, X, training=True)
-        objective = replace(self.objective.take(kept), design=design, balance=None)
-        # The penalty of stochastic gradient descent counts rows.
-        penalty = self.formulate(data.y, weight).penalty
-        formulation = replace(self.formulation, penalty=penalty)
-        objective = replace(objective, formulation=formulation).balanced()
-        theta = self.descend(objective, self.theta, method, None, self.factor)
-        return None if theta is None else MovedRefit(self, before, objective, theta)
-
-    def _has_plain_rows(self, before, X):
-        """Return whether refitted steps gave finite numbers for the present features."""
-        if not self.is_smooth or self.formulation.minimum_norm is not None:
-            return False
-        return is_plain(X) and self._columns(before, X) is None
-
-    def refit(self, data, weight, method):
-        """Return the `Refit` on other data, with weights (m,) for the model."""
-        return self.refit_behind(*self.refit_before(data), data, weight, method)
-
-    def refit_behind(self, before, X, data, weight, method):
-        """Return the `Refit` behind transformers that are fitted again, with their rows X."""
-        if X.shape[1] == 0:
-            raise ValueError("the steps leave no feature: loosen the selection")
-        if method == "refit":
-            return Refit(before, self.refit_by_solver(X, data.y, weight))
-        columns = self._columns(before, X)
-        model = self.refit_near(X, data.y, weight, method, columns, self.factor)
-        return None if model is None else Refit(before, model)
-
-    def _columns(self, before, X):
-        """Return the current position for each refitted feature, None if they are equal."""
-        names = feature_names(before)
-        if names is None and X.shape[1] == self.parameters.layout(self.estimator).n_features:
-            return None
-        if names is None or self.feature_names is None:
-            return np.full(X.shape[1], -1)
-        if np.array_equal(names, self.feature_names):
-            return None
-        position = {name: j for j, name in enumerate(self.feature_names)}
-        return np.array([position.get(name, -1) for name in names])
-
-    def matched(self, refit, rows=()):
-        """Return the parameters of a refit without rows at the current positions, (p,)."""
-        if self.parameters.is_dual:
-            theta, moved = np.zeros_like(self.theta), refit.model.theta
-            kept = np.delete(np.arange(self.data.n_rows), rows)
-            theta[:, kept] = moved[:, : len(kept)]
-            theta[:, self.data.n_rows :] = moved[:, len(kept) :]
-            return self.formulation.layout.to_public(theta[None])[0]
-        if refit.params is not None:
-            return refit.params
-        positions = self.positions(refit)
-        return np.where(positions < 0, np.nan, refit.model.params[positions])
-
-    def positions(self, refit):
-        """Return each current parameter's position in a refit, -1 if it lacks it, (p,)."""
-        p, names = len(self.params), feature_names(refit.before)
-        if names is None or np.array_equal(names, self.feature_names):
-            same = len(refit.model.params) == p
-            return np.arange(p) if same else np.full(p, -1)
-        found = {name: j for j, name in enumerate(param_names(refit.model.estimator, names))}
-        return np.array([found.get(name, -1) for name in param_names(self.pipe)])
-
-    def _lost_features(self, refit):
-        """Return the names of current features that a refit lacks, empty if unknown."""
-        if self.parameters.is_dual or refit.params is not None:
-            return []
-        names = feature_names(refit.before)
-        if names is None or self.feature_names is None:
-            return []
-        kept = set(names)
-        return [name for name in self.feature_names if name not in kept]
-
     def _readings(self, params):
         """Return K alpha and the intercepts for parameters (..., p) of a kernel model."""
         theta = self.formulation.layout.from_public(params)
@@ -478,7 +373,3 @@ class WholeRemoval(WholeMetrics):
         raw = self.raw_predictions(X)[0]
         moved = self.raw_influence(X, hessian_solver)  # (n, K)
         return np.stack([raw - self._summed(moved, rows) for rows in members])
-
-    def _refitted_by_solver(self, rows):
-        """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
-        return self.matched(self.without(rows, "refit"), rows)

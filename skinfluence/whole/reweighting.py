@@ -67,7 +67,7 @@ class WholeReweighting:
         def write(vector, refit):
             out[vector] = self.matched(refit)
             if np.isnan(out[vector]).any():
-                lacking[vector] = self._lost_features(refit)
+                lacking[vector] = self.lost_features(refit)
 
         self.each_weighted(values, method, write, missing=out, **options)
         if lacking:

@@ -23,7 +23,15 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = ["ActiveSetSweep", "GammaSweep", "KernelSweep", "Sample", "Sweep", "make_sweep"]
+__all__ = [
+    "ActiveSetSweep",
+    "GammaSweep",
+    "KernelSweep",
+    "Sample",
+    "Sweep",
+    "make_sweep",
+    "sample_of",
+]
 
 
 def make_sweep(problem, hessian_solver, whole):
@@ -64,6 +72,13 @@ class Sample(NamedTuple):
     X: Any
     design: Any
     raw_gradient: np.ndarray
+
+
+def sample_of(functional, params):
+    """Return the `Sample` on which a functional of predictions is evaluated, else None."""
+    if not hasattr(functional, "sample_gradient"):
+        return None
+    return Sample(*functional.sample_gradient(params))
 
 
 class Sweep:
