@@ -43,17 +43,22 @@ class L1Support:
         Factor on |theta| per unit of sample weight (mean form).
     bounded : ndarray of shape (K, D) or None, default=None
         Mask of the parameters that may not be negative; None if all may.
+    held : ndarray of shape (K, D) or None, default=None
+        Mask of the parameters that stay at their values, because the rows do not determine
+        them; None if all are determined.
     """
 
     sign: np.ndarray
     strength: np.ndarray
     share: np.ndarray
     bounded: np.ndarray | None = None
+    held: np.ndarray | None = None
 
     @cached_property
     def free(self):
         """Mask of the free parameters, (K, D) bool."""
-        return (self.sign != 0) | ~self.penalised
+        free = (self.sign != 0) | ~self.penalised
+        return free if self.held is None else free & ~self.held
 
     @cached_property
     def penalised(self):
@@ -114,7 +119,7 @@ class L1Support:
             Whether all signs are kept and no gradient exceeds the factor of the penalty, or
             pushes a parameter away from its bound.
         """
-        fixed, moving = self.penalised & ~self.free, self.penalised & self.free
+        fixed, moving = self.penalised & (self.sign == 0), self.penalised & self.free
         limit = (1 + 1e-9) * self.total(weight_sum)
         kept = np.sign(theta[moving]) == self.sign[moving]
         kept = kept.all() and not theta[fixed].any()
@@ -137,7 +142,8 @@ def may_change(formulation):
     not parameters, so they stay at 0.
     """
     layout = formulation.layout
-    return formulation.l1_support is not None and layout.n_predictions == layout.n_outputs
+    penalised = formulation.l1_support is not None and formulation.l1_support.penalised.any()
+    return bool(penalised) and layout.n_predictions == layout.n_outputs
 
 
 def on_support_of(objective, theta):

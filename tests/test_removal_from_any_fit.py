@@ -7,7 +7,8 @@ import pytest
 from sklearn import linear_model as sk
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, PowerTransformer, StandardScaler, scale
 
 from skinfluence import InfluenceWarning, from_fitted
 from skinfluence.linear_model import (
@@ -202,6 +203,32 @@ def test_coefficients_that_stay_identified_are_those_of_the_refit():
     with pytest.warns(InfluenceWarning, match="do not determine"):
         default = clf.leave_out_params(site)
     np.testing.assert_allclose(default, found, rtol=1e-6)
+
+
+@few
+@pytest.mark.parametrize(
+    "step", [StandardScaler(), MinMaxScaler(), PowerTransformer()], ids=str
+)
+def test_what_stays_identified_behind_a_step_is_that_of_the_refit(step):
+    X, y, site = sites()
+    model = sk.LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
+    pipe = make_pipeline(step, model).fit(X, y)
+    ours = from_fitted(pipe, X, y)
+    with pytest.warns(InfluenceWarning, match="do not determine"):
+        losses = ours.leave_out_loss(X, y, site)
+    with pytest.warns(InfluenceWarning, match="do not determine"):
+        params = ours.leave_out_params(site)
+    kept = site != 2
+    plain = clone(pipe).fit(X[kept][:, [0, 1, 3]], y[kept])
+    assert "coef[x2]" in np.array(ours.param_names())[np.isnan(params[2])]
+    assert params[2, 0] == pytest.approx(plain[-1].coef_[0, 0], rel=1e-6)
+    assert np.isnan(losses[~kept, 2]).all()
+    proba = plain.predict_proba(X[kept][:, [0, 1, 3]])[np.arange(kept.sum()), y[kept]]
+    np.testing.assert_allclose(losses[kept, 2], -np.log(proba), rtol=1e-6, atol=1e-9)
+    weight = np.where(kept, 1.0, 0.0)
+    with pytest.warns(InfluenceWarning, match="do not determine"):
+        same = ours.reweight_loss(X, y, weight)[:, 0]
+    np.testing.assert_allclose(same, losses[:, 2], rtol=1e-5, atol=1e-9)
 
 
 def test_predictions_and_losses_that_do_not_depend_on_lost_coefficients_are_numbers():

@@ -14,14 +14,14 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import distributed, l1_support
+from skinfluence import distributed, l1_support, removal
 from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
     warn,
 )
 from skinfluence.namespaces import device_array, is_foreign, to_host
-from skinfluence.problem.doubts import Doubts
+from skinfluence.problem.doubts import Doubts, lost_params
 from skinfluence.problem.fitted import State
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.samples import SampleChecks
@@ -56,6 +56,8 @@ class ProblemBase(SampleChecks, Doubts):
     has_parts = False
     #: The same problem if feature scales depend on the samples, None if no scale does.
     scaled: Any = None
+    #: Directions that the rows of a refit leave undetermined, (r, K, D); None without any.
+    open: Any = None
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -207,6 +209,21 @@ class ProblemBase(SampleChecks, Doubts):
     @theta.setter
     def theta(self, theta):
         self.write(theta, self.parameters.ndims(self.estimator, self.layout))
+
+    def predict_rows(self, design):
+        """Return raw predictions (m, K), NaN if they depend on undetermined parameters."""
+        raw = design.predict(self.theta)
+        if self.open is not None:
+            raw[removal.depends(self.open, design)] = np.nan
+        return raw
+
+    @property
+    def determined_params(self):
+        """Parameters of a refit, (p,), NaN if its rows do not determine them."""
+        params = np.array(self.params)
+        if self.open is not None:
+            params[lost_params(self.layout, self.open)] = np.nan
+        return params
 
     @property
     def n_scores(self):

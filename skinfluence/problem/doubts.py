@@ -4,15 +4,19 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from skinfluence import existence
+from skinfluence import existence, removal
 from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.problem.kinds import kind_of
 
-__all__ = ["Doubts"]
+__all__ = ["Doubts", "lost_params"]
 
 # Warn if dropped least squares directions mix into kept ones by more than this share.
 _MIXED = 0.02
+_NAN = (
+    "Results about these parameters are NaN, and so are those about predictions and losses "
+    "that depend on them."
+)
 
 
 class Doubts:
@@ -76,6 +80,18 @@ class Doubts:
             return np.zeros(self.layout.size, dtype=bool)
         return self.layout.to_public(state.recession.lost)
 
+    def describe_undetermined(self, directions, consequence=_NAN):
+        """Return sentences telling which parameters the samples of a refit leave open."""
+        names = np.array(self.param_names())[lost_params(self.layout, directions)]
+        listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+        flat = self.layout.to_public(directions[0])
+        flat = self.name_terms(flat / np.abs(flat).max())
+        return (
+            f"The samples of the refit do not determine {len(names)} parameter(s), {listed}: "
+            f"the objective is flat along {flat}. {consequence} Drop one of the features, or "
+            "add a penalty."
+        )
+
     def describe_direction(self, direction, objective=None):
         """Return a sentence telling that an objective has no minimum.
 
@@ -109,3 +125,8 @@ class Doubts:
             f"loss of {moving} of {total} samples does and that of the others stays "
             f"(separation).{consequence} {remedy}."
         )
+
+
+def lost_params(layout, directions):
+    """Return which entries in `params_` change along any given direction, (p,) bool."""
+    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)

@@ -29,7 +29,7 @@ class InfluenceAnswers(RankedSamples):
         if distributed.is_dask(X, y):
             return distributed.sample_loss(self.dask_queries(formulation, X, y))
         design, target = self.check_samples(formulation, X, y)
-        return formulation.loss.loss(target, design.predict(self.theta))
+        return formulation.loss.loss(target, self.predict_rows(design))
 
     def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
         rows = self.check_query(X, y)

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn import config_context
 
 from skinfluence import convergence, existence, removal
-from skinfluence.exceptions import SingularHessianError
+from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.namespaces import as_given, from_host, is_device, to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
@@ -104,7 +104,12 @@ class RefitAnswers:
             if rows.shape[1] != self.parameters.layout(self.estimator).n_features:
                 columns = np.full(rows.shape[1], -1)
             fresh = self.refit_near(rows, y, sample_weight, method, columns, factor)
-        return None if fresh is None else self.as_model(fresh.estimator)
+        if fresh is None:
+            return None
+        if fresh.open is not None:
+            of_one = "Predictions that depend on them are those of one optimum among many."
+            warn(fresh.describe_undetermined(fresh.open, of_one))
+        return self.as_model(fresh.estimator)
 
     @property
     def nearby_factor(self):
@@ -163,25 +168,28 @@ class RefitAnswers:
         fresh.fitted = replace(fitted, objective=None)
         objective = fresh.make_objective(formulation, X, y, sample_weight)
         fresh.fitted = replace(fitted, objective=objective)
-        theta = self.descend(objective, fresh.theta, method, columns, factor)
-        if theta is None:
+        found = self.descend(objective, fresh.theta, method, columns, factor)
+        if found is None:
             return None
-        fresh.theta = theta
+        fresh.theta, fresh.open = found
         return fresh
 
     def descend(self, objective, theta, method, columns=None, factor=None):
-        """Return the optimum of a smooth objective near theta, None if there is none."""
+        """Return (theta, open) at the optimum of a smooth objective, None if there is none.
+
+        `open` holds the directions that the rows leave undetermined, None without any.
+        """
         # For squared loss "newton" is exact.
         squared = objective.formulation.loss.constant_curvature
         tol = TOL["exact" if squared else method]
         found = self.optimum_near(objective, theta, tol, columns, factor)
         if found is None:
             return None
-        theta, correction = found
+        theta, correction, directions = found
         doubtful = existence.may_lack_minimum(objective, correction)
         if doubtful and existence.recession_direction(objective, theta) is not None:
             return None
-        return theta
+        return theta, directions
 
     def has_every_class(self, y, sample_weight):
         """Return whether rows with a weight have every class of the fit, if it has classes."""
@@ -191,12 +199,12 @@ class RefitAnswers:
         return np.array_equal(present, to_host(self.estimator.classes_))
 
     def optimum_near(self, objective, theta, tol, columns, factor):
-        """Return (theta, last step) at the optimum, None if there is none."""
+        """Return (theta, last step, open) at the optimum, None if there is none."""
         if _products_are_cheap(objective):
             steps = {"tol": tol, "max_iter": _MAX_INEXACT}
             polished = convergence.polish(objective, theta, _Inexact, **steps)
             if polished.converged:
-                return polished.theta, polished.correction
+                return polished.theta, polished.correction, None
             theta = polished.theta
         point = objective.at(theta)
         if factor is not None and _serves(factor, columns, point):
@@ -205,14 +213,21 @@ class RefitAnswers:
             step = convergence.newton_correction(point, factor)
             point, step, decrement = removal.follow(point, factor, step, tol)
             if decrement <= tol * np.sqrt(abs(point.value)):
-                return point.theta + step, step
+                return point.theta + step, step, None
             theta = point.theta
-        solver = get_solver("auto", objective)
+        solver, steps = get_solver("auto", objective), {"tol": tol, "max_iter": 100}
+        directions = None
         try:
-            polished = convergence.polish(objective, theta, solver, tol=tol, max_iter=100)
+            polished = convergence.polish(objective, theta, solver, **steps)
         except SingularHessianError:
+            part = removal.determined(objective)
+            if part is None:
+                return None
+            part, directions = part
+            polished = convergence.polish(part, theta, solver, **steps)
+        if not polished.converged:
             return None
-        return (polished.theta, polished.correction) if polished.converged else None
+        return polished.theta, polished.correction, directions
 
     def refit_by_solver(self, X, y, sample_weight):
         """Return the problem for this model, fitted by scikit-learn at a tight tolerance."""
@@ -256,8 +271,7 @@ class RefitAnswers:
 
     def raw_predictions(self, X):
         """Return raw predictions for samples, (m, K)."""
-        design = self.check_X(self.formulation, X)
-        return design.predict(self.theta)
+        return self.predict_rows(self.check_X(self.formulation, X))
 
     def unfitted_parent(self, formulation=None):
         """Return scikit-learn's own estimator with a tight tolerance.

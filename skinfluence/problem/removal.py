@@ -7,12 +7,13 @@ from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_option, check_refine, prepare_out
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
+from skinfluence.problem.doubts import lost_params
 from skinfluence.problem.kinds import kind_of, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.pooled import pooled_predictions
 from skinfluence.solvers import get_solver
 
-__all__ = ["RemovalAnswers", "check_no_bound", "lost_params", "optimum_of"]
+__all__ = ["RemovalAnswers", "check_no_bound", "optimum_of"]
 
 
 class RemovalAnswers(LazyRemoval):
@@ -405,11 +406,6 @@ class RemovalAnswers(LazyRemoval):
 def optimum_of(base):
     """Return the parameters at the optimum with all rows, laid out as `params_`."""
     return base.point.objective.formulation.layout.to_public(base.optimum())
-
-
-def lost_params(layout, directions):
-    """Return which entries in `params_` change along any given direction, (p,) bool."""
-    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
 
 
 def check_no_bound(return_bound, name):

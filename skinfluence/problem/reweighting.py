@@ -7,7 +7,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
-from skinfluence.problem.removal import lost_params
+from skinfluence.problem.doubts import lost_params
 
 __all__ = ["ReweightAnswers", "check_weights"]
 

@@ -28,7 +28,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
 from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.base import Base, base_of_part
 from skinfluence.removal.evaluate import error_bound, losses_into
-from skinfluence.removal.identified import depends
+from skinfluence.removal.identified import depends, determined
 from skinfluence.removal.leave_out import (
     Outcome,
     groups_without_class,
@@ -58,6 +58,7 @@ __all__ = [
     "Weights",
     "base_of_part",
     "depends",
+    "determined",
     "error_bound",
     "find_optimum",
     "follow",

@@ -24,7 +24,14 @@ from skinfluence import convergence, existence
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
 
-__all__ = ["Identified", "depends", "hold", "identified", "null_space"]
+__all__ = [
+    "Identified",
+    "depends",
+    "determined",
+    "hold",
+    "identified",
+    "null_space",
+]
 
 # Size, relative to the largest, below which a column of a triangular factor counts as zero.
 _RANK_TOL = 1e-9
@@ -126,15 +133,31 @@ def null_space(objective):
     return np.concatenate(found), fixed
 
 
+def determined(objective):
+    """Return (part, directions) for an objective that its rows do not determine, else None.
+
+    The part is F with as many parameters held at their values as there are directions along
+    which F is flat. An l1 penalty must be flat along them, too.
+    """
+    if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
+        return None
+    on_host = objective.on_host()
+    directions, fixed = null_space(on_host)
+    if not len(directions):
+        return None
+    slope = on_host.formulation.support.slope(on_host.weight_sum)
+    change = np.abs(np.sum(slope * directions, axis=(1, 2)))
+    if np.any(change > _ENTRY_TOL * np.sum(np.abs(slope * directions), axis=(1, 2))):
+        return None
+    return hold(objective, fixed), directions
+
+
 def hold(objective, held):
     """Return the objective with the parameters `held` (K, D) fixed at their values."""
     form = objective.formulation
     support = form.support
-    support = replace(
-        support,
-        sign=np.where(held, 0.0, support.sign),
-        strength=np.where(held, 1.0, support.strength),
-    )
+    held = held if support.held is None else held | support.held
+    support = replace(support, held=held)
     return replace(objective, formulation=replace(form, l1_support=support))
 
 

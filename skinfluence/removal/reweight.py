@@ -15,6 +15,7 @@ from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.removal.alone import refit_objective
+from skinfluence.removal.identified import null_space
 from skinfluence.removal.leave_out import Outcome, leave_out, needs_every_class
 from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
@@ -193,6 +194,7 @@ def reweight(base, weights, method, emit, *, n_jobs=None, verbose=0):
         theta, converged = np.full((len(chosen), K, D), np.nan), np.zeros(len(chosen), bool)
         if whole:
             theta, converged = base.reweight(objectives, method)
+            converged &= [_determines(objective, base) for objective in objectives]
         for j in np.flatnonzero(~(converged & finite(theta))):
             vector = int(chosen[j])
             found = base.recover(objectives[j])
@@ -228,3 +230,18 @@ def _first_order(base, weights, vectors):
         return first_order(base, weights.slopes(vectors), extra)
     theta = first_order(base.centred, weights.slopes(vectors), extra)
     return base.point.objective.from_centred(theta)
+
+
+def _determines(objective, base):
+    """Return whether the rows with a weight determine every parameter.
+
+    Newton steps with the Hessian of all rows do not show it if they do not.
+    """
+    before, form = base.point.objective, objective.formulation
+    coefficients = slice(0, objective.design.n_features)
+    open_to_data = (objective.free & (objective.penalty == 0))[:, coefficients]
+    if form.minimum_norm is not None or not open_to_data.any():
+        return True
+    if not np.any((objective.sample_weight == 0) & (before.sample_weight > 0)):
+        return True
+    return not len(null_space(objective.on_host())[0])

@@ -98,10 +98,10 @@ class GammaProblem(  # type: ignore[misc]
         design = KernelDesign(basis, reduced.design.fit_intercept)
         moved = replace(reduced, design=design)
         factor = _Without(self.factor, rows)
-        theta = self.descend(moved, self.theta, method, None, factor)
-        if theta is None:
+        found = self.descend(moved, self.theta, method, None, factor)
+        if found is None:
             return None
-        objective, theta = self.parameters.take_rows(moved, theta, kept)
+        objective, theta = self.parameters.take_rows(moved, found[0], kept)
         fresh = self.of(copy.copy(self.estimator))
         vars(fresh.estimator).pop("feature_names_in_", None)
         self.parameters.keep_kernel(fresh.estimator, kernel)

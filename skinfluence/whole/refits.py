@@ -66,6 +66,11 @@ class Refit:
         self.before = before
         self.model = model
 
+    @property
+    def open(self):
+        """Directions that the samples leave undetermined, (r, K, D); None without any."""
+        return self.model.open
+
     #: Parameters at the current positions, (p,), if they need no matching.
     params = None
 
@@ -118,19 +123,25 @@ class MovedRefit(Refit):
         The model's objective for the other samples.
     theta : ndarray of shape (K, D)
         Its optimum.
+    open : ndarray of shape (r, K, D) or None, default=None
+        Directions that the samples leave undetermined.
     """
 
-    def __init__(self, problem, before, objective, theta):
+    open = None
+
+    def __init__(self, problem, before, objective, theta, open=None):
         self.problem = problem
         self.before = before
         self.objective = objective
         self.theta = theta
+        self.open = open
 
     @cached_property
     def model(self):
         """The refitted model's problem, for callers that need it."""
         fresh = self.problem.with_features(self.objective.design.X, None)
         fresh.replace_objective(self.objective, self.theta)
+        fresh.open = self.open
         return fresh
 
     @property
@@ -139,11 +150,14 @@ class MovedRefit(Refit):
 
     @property
     def params(self):
+        if self.open is not None:
+            return self.model.determined_params
         return self.objective.formulation.layout.to_public(self.theta[None])[0]
 
     def raw_predictions(self, X):
         rows, form = self.transform(X), self.objective.formulation
-        if not is_plain(rows) or rows.shape[1] != form.layout.n_features:
+        plain = is_plain(rows) and rows.shape[1] == form.layout.n_features
+        if not plain or self.open is not None:
             return self.model.raw_predictions(rows)
         design = self.problem.parameters.make_design(self.problem, form, rows, training=False)
         return design.predict(self.theta)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from skinfluence.blocks import run_blocks
 from skinfluence.namespaces import to_host
 from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.refits import MovedRefit, Refit, is_plain
@@ -49,8 +50,41 @@ class PipelineRefits:
         penalty = self.formulate(data.y, weight).penalty
         formulation = replace(self.formulation, penalty=penalty)
         objective = replace(objective, formulation=formulation).balanced()
-        theta = self.descend(objective, self.theta, method, None, self.factor)
-        return None if theta is None else MovedRefit(self, before, objective, theta)
+        found = self.descend(objective, self.theta, method, None, self.factor)
+        return None if found is None else MovedRefit(self, before, objective, *found)
+
+    def write_refits(self, find, items, write, missing, n_jobs, verbose, fatal=()):
+        """Call ``write(j, find(j))`` for each item j that has a `Refit`, in parallel.
+
+        Items without a refit get NaN rows in `missing`, if it is given. Return two dicts with
+        a sentence for each item without a refit, and for each refit that leaves parameters
+        undetermined. Errors of the class `fatal` are raised.
+        """
+        failed, undetermined = {}, {}
+
+        def work(j):
+            refit = None
+            try:
+                refit = find(j)
+            except fatal:
+                raise
+            except ValueError as error:
+                failed[j] = str(error).strip().splitlines()[0]
+            else:
+                if refit is None:
+                    failed[j] = "a class is lost, or the objective has no optimum"
+            if refit is None:
+                if missing is not None:
+                    missing[j] = np.nan
+                return
+            if refit.open is not None:
+                same = np.array_equal(self.positions(refit), np.arange(len(self.params)))
+                problem = self if same else refit.model
+                undetermined[j] = problem.describe_undetermined(refit.open)
+            write(j, refit)
+
+        run_blocks(work, items, n_jobs=n_jobs, verbose=verbose)
+        return failed, undetermined
 
     def _has_plain_rows(self, before, X):
         """Return whether refitted steps gave finite numbers for the present features."""
@@ -95,7 +129,7 @@ class PipelineRefits:
         if refit.params is not None:
             return refit.params
         positions = self.positions(refit)
-        return np.where(positions < 0, np.nan, refit.model.params[positions])
+        return np.where(positions < 0, np.nan, refit.model.determined_params[positions])
 
     def positions(self, refit):
         """Return each current parameter's position in a refit, -1 if it lacks it, (p,)."""

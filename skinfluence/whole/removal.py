@@ -84,7 +84,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
 
         def write(group, refit):
             out[group] = self.matched(refit, groups.rows(group))
-            if np.isnan(out[group]).any():
+            if refit.open is None and np.isnan(out[group]).any():
                 lacking[group] = self.lost_features(refit)
 
         self.each(groups, method, write, n_jobs, verbose, missing=out, refine=refine)
@@ -288,31 +288,26 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         `refine` of the groups that change no choice is written again, exactly.
         """
         self.check_refits()
-        left, failed = range(len(groups)), {}
+        left = range(len(groups))
         if self.choices is not None:
             left = self.choices.write(groups, method, write, refine=refine, n_jobs=n_jobs)
 
-        def work(group):
-            try:
-                refit = self.without(groups.rows(group), method)
-            except ValueError as error:
-                failed[group] = str(error).strip().splitlines()[0]
-                refit = None
-            else:
-                if refit is None:
-                    failed[group] = "a class is lost, or the objective has no optimum"
-            if refit is not None:
-                write(group, refit)
-            elif missing is not None:
-                missing[group] = np.nan
+        def find(group):
+            return self.without(groups.rows(group), method)
 
-        run_blocks(work, left, n_jobs=n_jobs, verbose=verbose)
+        failed, undetermined = self.write_refits(find, left, write, missing, n_jobs, verbose)
         if failed:
             first = min(failed)
             warn(
                 f"{len(failed)} of {len(groups)} group(s) leave no model; their results are "
                 f"NaN: {', '.join(groups.name(group) for group in sorted(failed)[:5])}. "
                 f"Without {groups.name(first)}: {failed[first]}."
+            )
+        if undetermined:
+            first = min(undetermined)
+            warn(
+                f"{len(undetermined)} of {len(groups)} group(s) leave parameters without a "
+                f"value. Without {groups.name(first)}: {undetermined[first]}"
             )
 
     def models_without(

@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 
 from skinfluence import removal
-from skinfluence.blocks import run_blocks
 from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
@@ -210,25 +209,14 @@ class WholeReweighting:
         Vectors without a refit get NaN rows in `missing`, and a warning names them.
         """
         self.check_refits()
-        failed = {}
 
-        def work(vector):
-            try:
-                refit = self.at_weights(values[vector], method)
-            except UnsupportedEstimatorError:
-                raise
-            except ValueError as error:
-                failed[vector] = str(error).strip().splitlines()[0]
-                refit = None
-            else:
-                if refit is None:
-                    failed[vector] = "a class is lost, or the objective has no optimum"
-            if refit is not None:
-                write(vector, refit)
-            elif missing is not None:
-                missing[vector] = np.nan
+        def find(vector):
+            return self.at_weights(values[vector], method)
 
-        run_blocks(work, range(len(values)), n_jobs=n_jobs, verbose=verbose)
+        vectors, fatal = range(len(values)), UnsupportedEstimatorError
+        failed, undetermined = self.write_refits(
+            find, vectors, write, missing, n_jobs, verbose, fatal
+        )
         if failed:
             first = min(failed)
             warn(
@@ -236,6 +224,12 @@ class WholeReweighting:
                 "model; their results are NaN: "
                 f"{', '.join(f'row {v}' for v in sorted(failed)[:5])}. "
                 f"At row {first}: {failed[first]}."
+            )
+        if undetermined:
+            first = min(undetermined)
+            warn(
+                f"{len(undetermined)} of {len(values)} row(s) of sample_weight leave "
+                f"parameters without a value. At row {first}: {undetermined[first]}"
             )
 
     def at_weights(self, weight, method):
