@@ -19,6 +19,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_number
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["jackknife_plus_interval", "jackknife_plus_set"]
@@ -121,17 +122,8 @@ def jackknife_plus_interval(
         estimator, "leave_out_predict", "jackknife_plus_interval", composites=True
     )
     intervals = _Intervals(np.ravel(problem.training_target), _count(X), confidence_level)
-    problem.predictions_without(
-        X,
-        groups,
-        cv,
-        intervals.visit,
-        response_method="predict",
-        method=method,
-        refine=refine,
-        hessian_solver=hessian_solver,
-        n_jobs=n_jobs,
-    )
+    removal = Removal(groups, cv, method, refine, hessian_solver, n_jobs)
+    problem.predictions_without(X, removal, intervals.visit, response_method="predict")
     return intervals.finish()
 
 
@@ -240,17 +232,8 @@ def jackknife_plus_set(
     codes = np.searchsorted(classes, np.asarray(problem.training_target))
     signed = response_method == "decision_function" and len(classes) == 2
     sets = _Sets(codes, len(classes), signed, _count(X), confidence_level)
-    problem.predictions_without(
-        X,
-        groups,
-        cv,
-        sets.visit,
-        response_method=response_method,
-        method=method,
-        refine=refine,
-        hessian_solver=hessian_solver,
-        n_jobs=n_jobs,
-    )
+    removal = Removal(groups, cv, method, refine, hessian_solver, n_jobs)
+    problem.predictions_without(X, removal, sets.visit, response_method=response_method)
     return sets.finish()
 
 

@@ -10,6 +10,7 @@ import pytest
 from sklearn.base import clone
 
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Removal
 from skinfluence.removal import ONE_STEP, Base
 from tests.cases import CASES, frozen
 
@@ -43,8 +44,8 @@ def removal(fitted, groups, method):
     """Return `leave_out_params`, also by one Newton step that is not refined."""
     if method != ONE_STEP:
         return fitted.leave_out_params(groups, method=method)
-    base, found = problem_of(fitted).start_removal(groups, None, "newton", "auto")
-    theta = Base.remove(base, found.padded(np.arange(len(groups))), ONE_STEP)[0]
+    base, request = problem_of(fitted).start_removal(Removal(groups))
+    theta = Base.remove(base, request.groups.padded(np.arange(len(groups))), ONE_STEP)[0]
     return base.point.objective.formulation.layout.to_public(theta)
 
 

@@ -20,6 +20,7 @@ from skinfluence.ensemble import BaggingClassifier
 from skinfluence.linear_model import LogisticRegression, RidgeClassifier
 from skinfluence.methods import get_problem
 from skinfluence.pipeline import Pipeline
+from skinfluence.problem.requests import Removal
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
 from tests.cases import DUAL, NEWTON, rebalanced, relative_error, sklearn_parent
 
@@ -313,7 +314,7 @@ def test_rows_that_a_bag_did_not_draw_count_for_its_members(member):
     expected = np.mean([e.decision_function(queries) for e in refits], axis=0)
     change = expected - bag.decision_function(queries)
     assert np.abs(change).max() > 1e-4
-    (model,) = get_problem(bag).models_without([np.array([row])], "exact")
+    (model,) = get_problem(bag).models_without(Removal([np.array([row])], method="exact"))
     np.testing.assert_allclose(model.decision_function(queries), expected, atol=1e-7)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -22,6 +22,7 @@ from skinfluence.fitted import MIRROR_MODULES
 from skinfluence.linear_model import BayesianRidge
 from skinfluence.moments import MomentMixin
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Removal
 from skinfluence.removal import ONE_STEP
 from skinfluence.solvers import WoodburySolver
 from tests.problems import CONTAINERS, FAMILIES, SCALES, WEIGHTS, Problem, consistent_problem
@@ -322,8 +323,8 @@ def test_newton_step_with_the_weight_of_a_row_taken_is_its_removal(problem, row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         step = fitted.newton_step(-w[row] / w.sum())[row]
-        base, groups = problem_of(fitted).start_removal(None, None, "newton", "auto")
-        rows = groups.padded(np.arange(len(groups)))
+        base, request = problem_of(fitted).start_removal(Removal())
+        rows = request.groups.padded(np.arange(len(request.groups)))
         # As it comes: leave_out_params refines a step that is not accurate.
         removed = base.remove(rows, ONE_STEP)[0]
     removed = base.point.objective.formulation.layout.to_public(removed) - fitted.params_

@@ -21,6 +21,7 @@ from skinfluence.linear_model import (
 )
 from skinfluence.losses import LOSSES
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Removal
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR
 from tests.test_losses import name as loss_name
 
@@ -104,8 +105,8 @@ def test_steps_that_are_not_accurate_are_refined(C):
     X, y = load_breast_cancer(return_X_y=True)
     X = scale(X)
     clf = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10).fit(X, y)
-    base, groups = problem_of(clf).start_removal(None, None, "newton", "auto")
-    step = base.remove(groups.padded(np.arange(len(y))), "one-step")[0]
+    base, request = problem_of(clf).start_removal(Removal())
+    step = base.remove(request.groups.padded(np.arange(len(y))), "one-step")[0]
     step = base.point.objective.formulation.layout.to_public(step)
     newton, exact = clf.leave_out_params(), clf.leave_out_params(method="exact")
     change = np.linalg.norm(exact - clf.params_, axis=1)

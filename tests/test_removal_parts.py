@@ -9,6 +9,7 @@ from skinfluence import InfluenceWarning, active_set
 from skinfluence.groups import Groups
 from skinfluence.linear_model import HuberRegressor, LogisticRegression, PoissonRegressor
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Removal
 from skinfluence.removal import Base, alone, exact, run, weighted
 from skinfluence.removal.leave_out import _stacks
 from skinfluence.removal.methods import ONE_STEP, _each_alone
@@ -91,9 +92,9 @@ def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatc
     monkeypatch.setattr(exact, "refit_apart", measured)
     fitted.leave_out_params(method="exact")
     assert asked
-    base, groups = problem_of(fitted).start_removal(None, None, "exact", "auto")
+    base, request = problem_of(fitted).start_removal(Removal(method="exact"))
     for row, first in asked:
-        decrement = base.remove(groups.padded([row]), ONE_STEP)[1]
+        decrement = base.remove(request.groups.padded([row]), ONE_STEP)[1]
         np.testing.assert_allclose(first, decrement, rtol=1e-6)
 
 
@@ -113,7 +114,7 @@ def test_groups_with_their_own_hessians_end_where_each_one_does_alone(
 ):
     X, y, w = data(name)
     problem = problem_of(model.fit(X, y, w))
-    base, _ = problem.start_removal(None, None, "exact", "auto")
+    base, _ = problem.start_removal(Removal(method="exact"))
     # The rows that move the model most, alone and together.
     moved = np.linalg.norm(Stack(base, np.arange(len(y))[:, None]).newton()[0], axis=(1, 2))
     worst = np.argsort(-np.nan_to_num(moved))[:4]
@@ -241,8 +242,8 @@ def test_newton_is_exact_where_no_row_is_out_of_place(estimator):
     else:
         estimator.set_params(loss="hinge")
     fitted = estimator.set_params(tol=1e-9, max_iter=10**7).fit(X, y)
-    base, groups = problem_of(fitted).start_removal(None, None, "newton", "auto")
-    rows = groups.padded(np.arange(len(y)))
+    base, request = problem_of(fitted).start_removal(Removal())
+    rows = request.groups.padded(np.arange(len(y)))
     newton, misplaced, converged = base.remove(rows, ONE_STEP)
     exact = base.remove(rows, "exact")[0]
     assert misplaced.shape == (len(y),)

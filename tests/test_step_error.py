@@ -7,6 +7,7 @@ from sklearn.preprocessing import scale
 
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor
 from skinfluence.methods import get_problem
+from skinfluence.problem.requests import Removal
 from skinfluence.removal import ACCURATE
 from skinfluence.removal.exact import refit_stack
 from skinfluence.removal.stack import Stack
@@ -40,7 +41,7 @@ def newton_steps(estimator, X, y, w):
     """Return the base, a stack of rows, and each row's Newton step with its size."""
     problem = get_problem(estimator.fit(X, y, w), "leave_out_params")
     rows = np.random.default_rng(0).choice(len(X), size=150, replace=False)[:, None]
-    base, _ = problem.start_removal(list(rows), None, "newton", "auto")
+    base, _ = problem.start_removal(Removal(list(rows)))
     stack = Stack(base, rows)
     theta, decrement = stack.newton()
     return base, stack, theta, decrement
@@ -92,9 +93,7 @@ def test_the_order_of_the_rows_does_not_matter():
     found = []
     for rows in (np.arange(len(X)), order):
         fitted = estimator.fit(X[rows], y[rows], w[rows])
-        base, _ = get_problem(fitted, "leave_out_params").start_removal(
-            None, None, "newton", "auto"
-        )
+        base, _ = get_problem(fitted, "leave_out_params").start_removal(Removal())
         indices, weight = base.step_error.witnesses
         by_row = np.zeros(len(X))
         by_row[rows[indices]] = weight

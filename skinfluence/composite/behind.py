@@ -19,6 +19,7 @@ from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices
 from skinfluence.methods import InfluenceMethods, get_problem
+from skinfluence.problem.requests import Removal
 from skinfluence.stages import learns_from_rows
 from skinfluence.steps import innermost, replace_steps, row_names, steps_of
 from skinfluence.whole import (
@@ -206,13 +207,13 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         """Whether any step depends on the training samples."""
         return any(learns_from_rows(step) for _, step in self.steps)
 
-    def models_without(self, groups, method, **options):
-        first_order = method == "influence" and self.inner.answers_as_one(method)
-        if self.learns or first_order:
-            if method != "influence":
+    def models_without(self, request):
+        is_first_order = request.method == "influence"
+        if self.learns or (is_first_order and self.inner.answers_as_one(request.method)):
+            if not is_first_order:
                 self.check_refits()
-            return self.refits_without(groups, method, **options)
-        return self.behind_fixed_steps(self.inner.models_without(groups, method, **options))
+            return self.refits_without(request)
+        return self.behind_fixed_steps(self.inner.models_without(request))
 
     def behind_fixed_steps(self, models):
         """Return a pipeline for each model of the last step, with the present steps."""
@@ -260,13 +261,13 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     def moves_by_members(self):
         return not self.learns and self.inner.moves_by_members
 
-    def models_at_weights(self, values, method, **options):
-        if self.learns or (method == "influence" and not self.moves_by_members):
-            if method != "influence":
+    def models_at_weights(self, request):
+        is_first_order = request.method == "influence"
+        if self.learns or (is_first_order and not self.moves_by_members):
+            if not is_first_order:
                 self.check_refits()
-            return self.refits_at_weights(values, method, **options)
-        models = self.inner.models_at_weights(values, method, **options)
-        return self.behind_fixed_steps(models)
+            return self.refits_at_weights(request)
+        return self.behind_fixed_steps(self.inner.models_at_weights(request))
 
     def refit_at(self, weight, method):
         kept = weight > 0
@@ -292,7 +293,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         rows = check_indices(indices, self.data.n_rows)
-        self.resolve([rows], None, method, None)
+        self.resolve(Removal([rows], method=method))
         if not self.learns:
             final, data = copied(self.estimator), self.data.without(rows)
             final.remove_samples(rows, method=method, hessian_solver=hessian_solver)

@@ -7,6 +7,7 @@ import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem import parent_class
+from skinfluence.problem.requests import Influence
 
 __all__ = ["RESPONSES", "FirstOrder", "pool"]
 
@@ -30,7 +31,7 @@ class FirstOrder:
         self.problem = problem
         self.rows = np.flatnonzero(change)
         self.change = change[self.rows]
-        self.hessian_solver = hessian_solver
+        self.request = Influence(hessian_solver)
 
     def __getattr__(self, name):
         estimator = vars(self)["problem"].estimator
@@ -55,9 +56,7 @@ class FirstOrder:
         problem = self.problem
         if name == "predict" and problem.is_classifier:
             return self.labels(X)
-        moved = problem.influence_prediction(
-            X, response_method=name, hessian_solver=self.hessian_solver
-        )
+        moved = problem.influence_prediction(X, self.request, response_method=name)
         value = problem.response(X, name)
         several = isinstance(value, list)
         found = [
@@ -98,7 +97,7 @@ class FirstOrder:
         problem, method = self.problem, self.problem.loss_method
         if method is not None:
             return problem.loss(self.respond(method, X), y)[0]
-        moved = problem.influence_loss(X, y, hessian_solver=self.hessian_solver)
+        moved = problem.influence_loss(X, y, self.request)
         return problem.sample_loss(X, y) + moved[:, self.rows] @ self.change
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_working_memory, prepare_out
+from skinfluence.checks import check_option, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
 from skinfluence.exceptions import warn
 from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.requests import NEW, PLAIN, Output
 from skinfluence.whole import take_rows
 
 __all__ = ["CompositeInfluence"]
@@ -102,23 +103,12 @@ class CompositeInfluence(RankedBlocks):
         row_bytes = 8 * self.data.n_rows * width
         return row_blocks(n_queries, row_bytes, working_memory=working_memory)
 
-    def influence_loss(
-        self,
-        X,
-        y,
-        *,
-        average=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         n, X, y = self.data.n_rows, as_rows(X), as_target(y)
-        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+        options = _options(request)
         check_length(X, y)
         q = X.shape[0]
-        out = prepare_out(out, (n,) if average else (q, n), dtype)
+        out = output.prepare((n,) if average else (q, n))
         total = np.zeros(n)
         for block in self.blocks(q):
             Xb, yb = take_block(X, block), take_block(y, block)
@@ -147,29 +137,20 @@ class CompositeInfluence(RankedBlocks):
 
         return generate()
 
-    def influence_prediction(
-        self,
-        X,
-        *,
-        response_method="auto",
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         method = self.response_method(response_method)
         n, X = self.data.n_rows, as_rows(X)
-        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+        options = _options(request)
         q, results = X.shape[0], None
         for block in self.blocks(q):
             Xb = take_block(X, block)
             found = self.influence_on_responses(Xb, method, options)
             several = isinstance(found, list)
             if results is None:
-                given = [None] * len(found) if several else [out]
+                place = Output(output.dtype) if several else output
                 results = [
-                    prepare_out(place, (q, n, *one.shape[2:]), dtype)
-                    for place, one in zip(given, found if several else [found], strict=True)
+                    place.prepare((q, n, *one.shape[2:]))
+                    for one in (found if several else [found])
                 ]
             for result, one in zip(results, found if several else [found], strict=True):
                 result[block] = one
@@ -199,9 +180,8 @@ class CompositeInfluence(RankedBlocks):
                 codes = codes_of(labels[block], self.estimator.classes_)
                 yield found[np.arange(len(found)), :, codes]
 
-    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
-        data = self.data
-        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+    def self_influence(self, request=PLAIN):
+        data, options = self.data, _options(request)
         result = np.empty(data.n_rows)
         for block in self.blocks(data.n_rows):
             X, y = take_block(data.X, block), take_block(data.y, block)
@@ -226,6 +206,11 @@ class CompositeInfluence(RankedBlocks):
                 f"The class labels that {self.name} predicts have no derivative: use {listed}."
             )
         raise ValueError(f"{self.name} has no {response_method}: use {listed}.")
+
+
+def _options(request):
+    """Return the options of the members' public methods."""
+    return {"hessian_solver": request.hessian_solver, "n_jobs": request.n_jobs}
 
 
 def contract(gradient, moved):

@@ -17,6 +17,7 @@ from skinfluence.fitted import convert
 from skinfluence.groups import check_indices
 from skinfluence.methods import get_problem
 from skinfluence.pipeline import is_composite
+from skinfluence.problem.requests import Removal
 from skinfluence.problem.samples import check_not_negative
 from skinfluence.steps import innermost
 from skinfluence.whole import TrainingData
@@ -156,7 +157,7 @@ class CompositeRefits:
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         data, n = self.data, self.data.n_rows
         rows = check_indices(indices, n)
-        self.resolve([rows], None, method, None)
+        self.resolve(Removal([rows], method=method))
         self.refuse_first_order(method)
         kept = np.ones(n, dtype=bool)
         kept[rows] = False

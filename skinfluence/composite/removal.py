@@ -13,16 +13,15 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.checks import check_count, check_option
 from skinfluence.composite.first_order import RESPONSES, FirstOrder, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.groups import resolve_groups
 from skinfluence.methods import get_problem
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.problem.requests import NEW, Removal
 from skinfluence.steps import innermost
 from skinfluence.whole import give_data, take_rows
 
@@ -43,20 +42,11 @@ class CompositeRemoval:
                 total += rows if is_pipeline or self.moves_as_one else 0
         return total
 
-    def models_without(self, groups, method, **options):
-        """Return the composite without each group of rows, None if there is no model.
-
-        Parameters
-        ----------
-        groups : list of ndarray
-            Each group's rows.
-        method : {"influence", "newton", "exact", "refit"}
-            Accuracy; with "refit", scikit-learn fits the members again.
-        **options : dict
-            `refine`, `hessian_solver`, `n_jobs` and `verbose`.
-        """
+    def models_without(self, request):
+        """Return the composite without each group of rows, see `Problem.models_without`."""
+        groups, method = request.groups, request.method
         if self.answers_as_one(method):
-            return self.refits_without(groups, method, **options)
+            return self.refits_without(request)
         columns = []
         left_alone = len(self.parts) - self.n_combined
         for number, part in enumerate(self.parts):
@@ -68,7 +58,7 @@ class CompositeRemoval:
             models = [whole] * len(groups)
             if leaving and number < left_alone and not part.is_constant:
                 problem = get_problem(part.member, "leave_out_loss")
-                found = problem.models_without([local[g] for g in leaving], method, **options)
+                found = problem.models_without(request.of([local[g] for g in leaving]))
                 for g, model in zip(leaving, found, strict=True):
                     models[g] = model
             columns.append(models)
@@ -99,7 +89,8 @@ class CompositeRemoval:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # other groups warn of the same
                     try:
-                        (found,) = problem.models_without([np.empty(0, np.intp)], "exact")
+                        nothing = Removal([np.empty(0, np.intp)], method="exact")
+                        (found,) = problem.models_without(nothing)
                     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                         found = None
             if isinstance(found, Pipeline):
@@ -111,14 +102,13 @@ class CompositeRemoval:
         """Return whether the composite without rows is no sum of its members without them."""
         return self.moves_as_one or (method == "influence" and self.n_combined > 0)
 
-    def refits_without(
-        self, groups, method, *, refine=None, hessian_solver="auto", n_jobs=None, verbose=0
-    ):
+    def refits_without(self, request):
         """Return the composite without each group, if all of its parts are fitted again."""
-        if method == "influence":
-            return [self.first_order(rows, hessian_solver) for rows in groups]
-        refit = partial(self.refit_without, method=method)
-        return self.refits(refit, groups, n_jobs=n_jobs, verbose=verbose)
+        groups = request.groups
+        if request.method == "influence":
+            return [self.first_order(rows, request.hessian_solver) for rows in groups]
+        refit = partial(self.refit_without, method=request.method)
+        return self.refits(refit, groups, n_jobs=request.n_jobs, verbose=request.verbose)
 
     def first_order(self, rows, hessian_solver):
         """Return the composite without some rows, to first order."""
@@ -152,16 +142,17 @@ class CompositeRemoval:
         kept[rows] = False
         return self.refit(self.data.without(rows), *self.rest(kept), method, kept=kept)
 
-    def each(self, groups, method, *, chosen=None, **options):
+    def each(self, request, chosen=None):
         """Generate (group, model) without each group, None for a group without a model.
 
         Models are computed in blocks that fit into memory.
         """
+        groups = request.groups
         chosen = np.arange(len(groups)) if chosen is None else chosen
         lost = []
         for block in row_blocks(len(chosen), self.model_bytes):
             rows = [groups.rows(group) for group in chosen[block]]
-            models = self.models_without(rows, method, **options)
+            models = self.models_without(request.of(rows))
             for group, model in zip(chosen[block], models, strict=True):
                 if model is None:
                     lost.append(group)
@@ -177,78 +168,52 @@ class CompositeRemoval:
     def warn_of_choice(self):
         """Warn if a refit would choose rows again; nothing here."""
 
-    def resolve(self, groups, cv, method, refine):
-        """Check the arguments and return the selected `Groups`."""
-        check_option("method", method, removal.METHODS)
-        check_refine(refine, method)
+    def resolve(self, request):
+        """Check a request and return it with the selected `Groups`."""
+        request.check()
         self.warn_of_choice()
-        groups = self.groups_for(groups, cv)
+        groups = self.groups_for(request.groups, request.cv)
         groups.check_leaves_weight(self.sample_weight)
-        return groups
+        return request.of(groups)
 
     def groups_for(self, groups, cv=None):
         """Return the `Groups` of training samples that the arguments select."""
-        data = self.data
-        X = data.X if hasattr(data.X, "shape") else np.empty((data.n_rows, 0))
-        return resolve_groups(groups, cv, X=X, y=data.y, classifier=self.is_classifier)
+        return self.data.groups_for(groups, cv, self.is_classifier)
 
-    def leave_out_loss(
-        self,
-        X,
-        y,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        dtype=None,
-        out=None,
-        **options,
-    ):
-        groups = self.resolve(groups, cv, method, refine)
+    def leave_out_loss(self, X, y, request, output=NEW):
+        request = self.resolve(request)
         X, y = as_rows(X), as_target(y)
         check_length(X, y)
-        out = prepare_out(out, (X.shape[0], len(groups)), dtype)
-        for group, model in self.each(groups, method, refine=refine, **options):
+        out = output.prepare((X.shape[0], len(request.groups)))
+        for group, model in self.each(request):
             out[:, group] = np.nan if model is None else model.sample_loss(X, y)
         return out
 
-    def leave_out_predict(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        response_method="predict",
-        **options,
-    ):
+    def leave_out_predict(self, request, *, response_method="predict"):
         check_option("response_method", response_method, RESPONSES)
         if not hasattr(self.estimator, response_method):
             raise ValueError(f"{self.name} has no {response_method}.")
-        groups = self.resolve(groups, cv, method, refine)
-        found = self.left_out([response_method], groups, method, refine=refine, **options)
-        return found[response_method]
+        return self.left_out([response_method], request)[response_method]
 
-    def predictions_without(
-        self, X, groups, cv, visit, *, response_method, method, refine, **options
-    ):
+    def predictions_without(self, X, request, visit, *, response_method):
         """Call `visit` with responses, see `PredictionsWithout`."""
-        X = as_rows(X)
-        groups = self.resolve(groups, cv, method, refine)
+        X, request = as_rows(X), self.resolve(request)
+        groups = request.groups
         groups.partition()
-        for group, model in self.each(groups, method, refine=refine, **options):
+        for group, model in self.each(request):
             if model is None:
                 continue
             rows, respond = groups.rows(group), getattr(model, response_method)
             own, predicted = respond(take_rows(self.data.X, rows)), respond(X)
             visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
 
-    def left_out(self, names, groups, method, **options):
+    def left_out(self, names, request):
         """Return responses for training samples without their groups, a dict by names."""
+        request = self.resolve(request)
+        groups = request.groups
         groups.partition()
         data, pieces = self.data, {name: {} for name in names}
-        for group, model in self.each(groups, method, **options):
+        for group, model in self.each(request):
             X = take_rows(data.X, groups.rows(group))
             for name in names if model is not None else ():
                 pieces[name][group] = getattr(model, name)(X)
@@ -261,21 +226,9 @@ class CompositeRemoval:
             )
         return {name: assemble(pieces[name], groups, data.n_rows) for name in names}
 
-    def leave_out_score(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        scoring=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        **options,
-    ):
-        groups = self.resolve(groups, cv, method, refine)
+    def leave_out_score(self, request, *, scoring=None, sample_weight=None):
         names = [name for name in RESPONSES if hasattr(self.estimator, name)]
-        found = self.left_out(names, groups, method, refine=refine, **options)
-        pooled = pool(self.estimator, found)
+        pooled = pool(self.estimator, self.left_out(names, request))
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         data = self.data
         if scoring is None:
@@ -283,29 +236,17 @@ class CompositeRemoval:
         scorer = check_scoring(pooled, scoring=scoring)
         return float(scorer(pooled, data.X, data.y, **metadata))
 
-    def leave_out_metric(
-        self,
-        X,
-        y,
-        *,
-        scoring=None,
-        groups=None,
-        cv=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        **options,
-    ):
+    def leave_out_metric(self, X, y, request, *, scoring=None, sample_weight=None):
         self.refuse_dask("leave_out_metric", X, y, sample_weight)
-        groups = self.resolve(groups, cv, method, refine)
+        request = self.resolve(request)
         metric = Metric(self, X, y, scoring, sample_weight)
-        scores = metric.table(len(groups))
-        for group, model in self.each(groups, method, refine=refine, **options):
+        scores = metric.table(len(request.groups))
+        for group, model in self.each(request):
             if model is not None:
                 scores.add_model(group, model)
         return scores.result
 
-    def suspicions(self, strategy, method, refine, propose, **options):
+    def suspicions(self, strategy, request, propose):
         """Return how suspicious each training sample's label is, (n,), and other labels.
 
         The labels are None unless `propose`. See `inspection.rank_label_errors`.
@@ -313,7 +254,7 @@ class CompositeRemoval:
         data = self.data
         proposed = np.asarray(self.fitted_model.predict(data.X)) if propose else None
         if strategy == "self_influence":
-            return -self.self_influence(**options), proposed
+            return -self.self_influence(request), proposed
         if strategy == "loss":
             return self.sample_loss(data.X, data.y), proposed
         relabel = strategy == "relabel" and self.is_classifier
@@ -322,9 +263,8 @@ class CompositeRemoval:
                 f"strategy='relabel' needs one label for each sample, and {self.name} has "
                 "several: use 'leave_out_loss'."
             )
-        groups = self.resolve(None, None, method, refine)
         scores = np.empty(data.n_rows)
-        for row, model in self.each(groups, method, refine=refine, **options):
+        for row, model in self.each(self.resolve(request)):
             model = self.fitted_model if model is None else model
             y = np.asarray(take_rows(data.y, [row]))
             if propose:
@@ -336,30 +276,22 @@ class CompositeRemoval:
             scores[row] = losses[0] - min(losses[1:], default=0.0)
         return scores, proposed
 
-    def leave_out_check(
-        self,
-        n_checks=20,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        **options,
-    ):
+    def leave_out_check(self, n_checks, request, *, random_state=None):
         random_state = check_random_state(random_state)
-        groups = self.resolve(groups, cv, method, refine)
+        request = self.resolve(request)
+        groups = request.groups
         check_count("n_checks", n_checks, len(groups), of="groups")
         optimum = self.refit_without(np.empty(0, dtype=np.intp), "exact")
         start = self.answer(self.fitted_model if optimum is None else optimum)
         size = np.full((len(groups), 1), np.nan)
-        for group, model in self.each(groups, method, refine=refine, **options):
+        for group, model in self.each(request):
             if model is not None:
                 size[group] = np.linalg.norm(self.answer(model) - start)
         indices = choose_checks(size, n_checks, random_state)
         changes = []
-        for how in (method, "refit"):
-            models = dict(self.each(groups, how, chosen=indices, **options))
+        for method in (request.method, "refit"):
+            again = request.of(groups, method=method, refine=None)
+            models = dict(self.each(again, indices))
             changes.append(np.array([self.answer(models[g]) - start for g in indices]))
         return compare_changes(*changes, indices, start)
 

@@ -5,15 +5,14 @@ from functools import partial
 
 import numpy as np
 
-from skinfluence import removal
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, prepare_out
+from skinfluence.checks import check_option
 from skinfluence.composite.first_order import RESPONSES, FirstOrder
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import get_problem
-from skinfluence.problem.reweighting import check_weights
+from skinfluence.problem.requests import NEW
 
 __all__ = ["CompositeReweighting"]
 
@@ -24,26 +23,22 @@ class CompositeReweighting:
     #: Whether sample weights change the members alone, whose rows and features are fixed.
     takes_weights = False
 
-    def reweight_loss(
-        self, X, y, sample_weight, *, method="newton", dtype=None, out=None, **options
-    ):
-        values = self.check_vectors(sample_weight, method)
+    def reweight_loss(self, X, y, request, output=NEW):
+        request = self.resolve_weights(request)
         X, y = as_rows(X), as_target(y)
         check_length(X, y)
-        out = prepare_out(out, (X.shape[0], len(values)), dtype)
-        for vector, model in self.each_weighted(values, method, **options):
+        out = output.prepare((X.shape[0], len(request.sample_weight)))
+        for vector, model in self.each_weighted(request):
             out[:, vector] = np.nan if model is None else model.sample_loss(X, y)
         return out
 
-    def reweight_predict(
-        self, X, sample_weight, *, method="newton", response_method="predict", **options
-    ):
+    def reweight_predict(self, X, request, *, response_method="predict"):
         check_option("response_method", response_method, RESPONSES)
         if not hasattr(self.estimator, response_method):
             raise ValueError(f"{self.name} has no {response_method}.")
-        values, X = self.check_vectors(sample_weight, method), as_rows(X)
+        request, X = self.resolve_weights(request), as_rows(X)
         found, known = [], self.response(X, response_method)
-        for vector, model in self.each_weighted(values, method, **options):
+        for vector, model in self.each_weighted(request):
             if model is None and response_method == "predict" and self.is_classifier:
                 raise ValueError(
                     f"There is no model at row {vector} of sample_weight, so it predicts no "
@@ -57,14 +52,13 @@ class CompositeReweighting:
             return [np.array(one) for one in zip(*found, strict=True)]
         return np.array(found)
 
-    def check_vectors(self, sample_weight, method):
-        """Return vectors of weights (m, n) after a check that they can be followed."""
-        check_option("method", method, removal.METHODS)
-        values = check_weights(sample_weight, self.n_rows)
+    def resolve_weights(self, request):
+        """Check a request and return it with its weights as an array (m, n)."""
+        request = request.resolve(self.n_rows)
         if not self.moves_by_members:
             self.refuse_absent()
         self.warn_of_choice()
-        return values
+        return request
 
     def refuse_absent(self):
         """Raise if a sample has weight 0 in the fit."""
@@ -89,11 +83,11 @@ class CompositeReweighting:
         rows = 0 if self.moves_by_members else bytes_of(self.data.X) * len(self.parts)
         return self.model_bytes + rows
 
-    def models_at_weights(self, values, method, **options):
-        """Return the composite at each vector of weights (m, n), None if there is none."""
+    def models_at_weights(self, request):
+        """Return the composite at each vector of weights, None if there is none."""
         if not self.moves_by_members:
-            return self.refits_at_weights(values, method, **options)
-        columns = []
+            return self.refits_at_weights(request)
+        columns, values = [], request.sample_weight
         for part in self.parts:
             models = [part.member] * len(values)
             if part.reached and not part.is_constant:
@@ -101,24 +95,26 @@ class CompositeReweighting:
                 possible = np.flatnonzero(weights.any(axis=1))
                 models = [None] * len(values)
                 problem = get_problem(part.member, "reweight_loss")
-                found = problem.models_at_weights(weights[possible], method, **options)
+                found = problem.models_at_weights(request.at(weights[possible]))
                 for vector, model in zip(possible, found, strict=True):
                     models[vector] = model
             columns.append(models)
         return [
             None
             if any(m is None for m in members)
-            else self.with_members(list(members), self.data, None, method)
+            else self.with_members(list(members), self.data, None, request.method)
             for members in zip(*columns, strict=True)
         ]
 
-    def refits_at_weights(self, values, method, *, hessian_solver="auto", n_jobs=None):
+    def refits_at_weights(self, request):
         """Return the composite at each vector of weights, if all parts are fitted again."""
         self.refuse_absent()
-        if method == "influence":
+        values = request.sample_weight
+        if request.method == "influence":
             changes = (values - self.sample_weight) / self.sample_weight.sum()
-            return [FirstOrder(self, change, hessian_solver) for change in changes]
-        return self.refits(partial(self.refit_at, method=method), values, n_jobs=n_jobs)
+            return [FirstOrder(self, change, request.hessian_solver) for change in changes]
+        refit = partial(self.refit_at, method=request.method)
+        return self.refits(refit, values, n_jobs=request.n_jobs, verbose=request.verbose)
 
     def refit_at(self, weight, method):
         """Return the composite at sample weights (n,), None if there is no such fit.
@@ -134,15 +130,14 @@ class CompositeReweighting:
         )
         return self.refit(data, *self.rest(kept), method, kept=kept)
 
-    def each_weighted(self, values, method, **options):
+    def each_weighted(self, request):
         """Generate (vector, model) at each vector of weights, None without a model.
 
         Models are computed in blocks that fit into memory.
         """
-        options.pop("verbose", None)
-        lost = []
+        values, lost = request.sample_weight, []
         for block in row_blocks(len(values), self.weighted_bytes + 16 * values.shape[1]):
-            models = self.models_at_weights(values[block], method, **options)
+            models = self.models_at_weights(request.at(values[block]))
             for vector, model in zip(range(block.start, block.stop), models, strict=True):
                 if model is None:
                     lost.append(vector)

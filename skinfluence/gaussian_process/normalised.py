@@ -17,11 +17,11 @@ from scipy.linalg import cho_solve, cholesky
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gaussian_process.removal import NormalisedRemoval
 from skinfluence.problem import Problem
 from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.requests import NEW, PLAIN
 
 __all__ = ["NormalisedProblem"]
 
@@ -136,15 +136,13 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
         Z, rest = self.smoother(query.design)
         return self.spread(Z, rest, query.raw_gradient, residuals, deviations)
 
-    def influence_params(
-        self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         self.objective  # noqa: B018  # raises without training data
         self.parameters.check_takes_samples(X)
         if y is not None:
             raise ValueError("y was given without X: pass both, or neither.")
         n, r, e = self.n_rows, self.residuals, self.deviations
-        out = prepare_out(out, (n, len(self.params)), dtype)
+        out = output.prepare((n, len(self.params)))
         ones = self.solve(np.ones(n))
 
         def work(block):
@@ -154,33 +152,27 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
             theta[:, :, -1] = e[block]
             out[block] = self.layout.to_public(theta)
 
-        run_blocks(work, self.query_blocks(n, n_jobs), n_jobs=n_jobs)
+        self.run(work, n, request)
         return out
 
-    def influence_loss(
-        self,
-        X,
-        y,
-        *,
-        average=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def run(self, work, n_queries, request):
+        """Call ``work(block)`` for all blocks of queries."""
+        n_jobs = request.n_jobs
+        blocks = self.query_blocks(n_queries, n_jobs)
+        run_blocks(work, blocks, n_jobs=n_jobs, verbose=request.verbose)
+
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         query, n = self.training_query(X, y), self.n_rows
         if average:
-            out = prepare_out(out, (n,), dtype)
+            out = output.prepare((n,))
             out[:] = self.on_functionals(query.sum()[None] / len(query))[0]
             return out
-        out = prepare_out(out, (len(query), n), dtype)
+        out = output.prepare((len(query), n))
 
         def work(block):
             out[block] = self.influence_of(query.take(block))
 
-        blocks = self.query_blocks(len(query), n_jobs)
-        run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
+        self.run(work, len(query), request)
         return out
 
     def training_query(self, X, y):
@@ -196,21 +188,12 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
     def evaluated_theta(self, hessian_solver):
         return self.theta
 
-    def influence_prediction(
-        self,
-        X,
-        *,
-        response_method="auto",
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         self.response_method(response_method)
         objective, r, e = self.objective, self.residuals, self.deviations
         design, K = self.check_X(objective.formulation, X), r.shape[1]
         trailing = () if self.response_is_flat() else (K,)
-        out = prepare_out(out, (design.n_rows, self.n_rows, *trailing), dtype)
+        out = output.prepare((design.n_rows, self.n_rows, *trailing))
         wide = out if trailing else out[:, :, None]
 
         def work(block):
@@ -218,44 +201,30 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
             for k in range(K):
                 wide[block, :, k] = self.n_rows * Z * r[:, k] + rest * e[:, k]
 
-        run_blocks(work, self.query_blocks(design.n_rows, n_jobs), n_jobs=n_jobs)
+        self.run(work, design.n_rows, request)
         return out
 
-    def influence_relabel(
-        self,
-        X,
-        y,
-        *,
-        y_new,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_relabel(self, X, y, request=PLAIN, output=NEW, *, y_new):
         query, n = self.training_query(X, y), self.n_rows
         change = self.check_new_target(y_new) - self.objective.target
-        out = prepare_out(out, (len(query), n), dtype)
+        out = output.prepare((len(query), n))
 
         def work(block):
             out[block] = self.influence_of(query.take(block), change, change)
 
-        blocks = self.query_blocks(len(query), n_jobs)
-        run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
+        self.run(work, len(query), request)
         return out
 
-    def influence_functional(
-        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_functional(self, gradient, request=PLAIN, output=NEW):
         self.objective  # noqa: B018  # raises without training data
         V = self.check_functional(gradient)
-        out = prepare_out(out, (*V.shape[:-1], self.n_rows), dtype)
+        out = output.prepare((*V.shape[:-1], self.n_rows))
         wide, theta = np.atleast_2d(out), self.layout.from_public(np.atleast_2d(V))
 
         def work(block):
             wide[block] = self.on_functionals(theta[block])
 
-        run_blocks(work, self.query_blocks(len(theta), n_jobs), n_jobs=n_jobs)
+        self.run(work, len(theta), request)
         return out
 
     def on_functionals(self, V):
@@ -267,7 +236,7 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
             out += self.n_rows * Z * r + rest * e
         return out
 
-    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
+    def self_influence(self, request=PLAIN):
         design, out = self.objective.design, np.empty(self.n_rows)
         gradient = -2.0 * self.residuals
 
@@ -277,5 +246,5 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
             found = self.spread(Z, rest, gradient[block], self.residuals, self.deviations)
             out[block] = found[np.arange(len(rows)), rows]
 
-        run_blocks(work, self.query_blocks(self.n_rows, n_jobs), n_jobs=n_jobs)
+        self.run(work, self.n_rows, request)
         return out

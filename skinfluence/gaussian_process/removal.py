@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
-from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_option, check_refine
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices
 from skinfluence.objective import Objective
 from skinfluence.problem.removal import check_no_bound
+from skinfluence.problem.requests import Removal
 
 __all__ = ["NormalisedRemoval"]
 
@@ -61,10 +60,9 @@ class NormalisedRemoval:
     def check_bounded(self, objective):
         check_no_bound(True, self.name)
 
-    def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
+    def remove_groups(self, base, request, emit, **options):
         """Call ``emit(indices, rows, theta)`` for blocks of groups, see `Problem`."""
-        check_refine(refine, method)
-        n, theta = self.n_rows, self.theta
+        groups, n_jobs, n, theta = request.groups, request.n_jobs, self.n_rows, self.theta
         ones = self.solve(np.ones(n))
         sizes = np.asarray([len(groups.rows(g)) for g in range(len(groups))])
         width = 8 * n * (3 * int(sizes.max(initial=1)) + 3 * len(theta))
@@ -77,11 +75,11 @@ class NormalisedRemoval:
             found = np.empty((len(members), *theta.shape))
             for j, rows in enumerate(members):
                 part = P[:, ends[j] : ends[j + 1]]
-                found[j] = self.theta_without(rows, part, theta, ones, method)
+                found[j] = self.theta_without(rows, part, theta, ones, request.method)
             emit(indices, groups.padded(indices), found)
 
         blocks = row_blocks(len(groups), width, n_jobs=n_jobs)
-        run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
+        run_blocks(work, blocks, n_jobs=n_jobs, verbose=request.verbose)
 
     def theta_without(self, rows, P, theta, ones, method):
         """Return theta (K, n + 1) without some rows; P has their columns of M^-1."""
@@ -99,18 +97,18 @@ class NormalisedRemoval:
         out[:, -1] = theta[:, -1] + shift
         return out
 
-    def reweigh(self, values, method, emit, hessian_solver, **options):
+    def reweigh(self, request, emit):
         """Call ``emit(vectors, theta)`` at each vector of weights, see `Problem.reweigh`.
 
         Row i then has the noise v / w_i, and m is the weighted mean.
         """
-        check_option("method", method, removal.METHODS)
+        values = request.sample_weight
         y, theta, n = self.objective.target, self.theta, self.n_rows
         K, ones = self.objective.design.basis.matrix, self.solve(np.ones(n))
 
         def work(vector):
             w, found = values[vector], np.zeros(theta.shape)
-            if method == "influence":
+            if request.method == "influence":
                 shift = (w - 1.0) @ self.deviations / n
                 moved = self.solve((w - 1.0)[:, None] * self.residuals)
                 found[:, :-1] = theta[:, :-1] + moved.T - np.outer(shift, ones)
@@ -124,14 +122,15 @@ class NormalisedRemoval:
                 found[:, -1] = mean
             emit(np.array([vector]), found[None])
 
-        run_blocks(work, range(len(values)), **options)
+        vectors = range(len(values))
+        run_blocks(work, vectors, n_jobs=request.n_jobs, verbose=request.verbose)
         return []
 
     # ---------------------------------------------------------------- updates
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         rows = check_indices(indices, self.n_rows)
-        self.start_removal([rows], None, method, hessian_solver)
+        self.resolve(Removal([rows], method=method))
         if method == "influence":
             raise UnsupportedEstimatorError(
                 f"remove_samples of {self.name}(normalize_y=True) has no first-order form, "

@@ -32,6 +32,7 @@ from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import InfluenceWarning, warn
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.metrics import Metric
+from skinfluence.problem.requests import Influence, Reweighting
 
 __all__ = ["data_values"]
 
@@ -210,7 +211,6 @@ class _Utility:
 
     def __init__(self, problem, X, y, scoring, method, n_jobs):
         self.problem = problem
-        self.method, self.n_jobs = method, n_jobs
         self.weight = problem.sample_weight
         self.target = np.asarray(problem.training_target)
         self.metric = Metric(problem, X, y, scoring)
@@ -219,8 +219,10 @@ class _Utility:
                 f"utility={scoring!r} has several scores, and a value is a change in one of "
                 "them: pass one."
             )
+        self.request = Reweighting(self.weight, method, n_jobs=n_jobs)
+        self.request.check()
         if problem.has_parts:
-            problem.check_vectors(self.weight, method)
+            problem.resolve_weights(self.request)
             self.model_bytes = problem.weighted_bytes
         else:
             self.model_bytes = 4 * problem.raw_predictions(X).nbytes
@@ -249,16 +251,14 @@ class _Utility:
 
     def _models(self, weights):
         """Return (raw predictions, None) or (None, model) at weights; (None, None) if none."""
+        request = self.request.at(weights)
         with warnings.catch_warnings():
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
             if self.problem.has_parts:
-                models = self.problem.models_at_weights(
-                    weights, self.method, n_jobs=self.n_jobs
-                )
+                models = self.problem.models_at_weights(request)
                 return [(None, model) for model in models]
-            X = self.metric.X
-            raw = self.problem.raw_reweighted(X, weights, self.method, n_jobs=self.n_jobs)
+            raw = self.problem.raw_reweighted(self.metric.X, request)
         return [(None if np.isnan(one).any() else one, None) for one in raw]
 
     def _score(self, raw, model):
@@ -391,7 +391,7 @@ def _first_order(problem, X, y, utility, n_jobs):
             "mean loss on X, y. Leave out utility, or use kind='loo'."
         )
     weight = problem.sample_weight
-    moved = problem.influence_loss(X, y, average=True, n_jobs=n_jobs)
+    moved = problem.influence_loss(X, y, Influence(n_jobs=n_jobs), average=True)
     return Bunch(
         sample_values=-weight / weight.sum() * moved,
         standard_errors=np.zeros(len(moved)),

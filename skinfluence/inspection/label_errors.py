@@ -10,6 +10,7 @@ from skinfluence._typing import Accuracy, DataFrame, Estimator, Floats, Indices
 from skinfluence.checks import check_option, import_pandas
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.ranking import named_rows, numbered
+from skinfluence.problem.requests import Removal
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 
@@ -166,13 +167,15 @@ def rank_label_errors(
     problem = problem_of(estimator, composites=True)
     if as_frame:
         problem.refuse_dask("rank_label_errors with as_frame=True")
-    options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+    removal = Removal(
+        method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
+    )
     proposed = None
     if problem.has_parts:
-        scores, proposed = problem.suspicions(strategy, method, refine, as_frame, **options)
+        scores, proposed = problem.suspicions(strategy, removal, as_frame)
     elif strategy == "self_influence":
         problem = problem_of(estimator, "self_influence", "rank_label_errors")
-        scores = -np.asarray(problem.self_influence(**options))
+        scores = -np.asarray(problem.self_influence(removal))
         raw = _raw_predictions(problem) if as_frame else None
     else:
         left_out = None
@@ -180,10 +183,10 @@ def rank_label_errors(
             problem = problem_of(estimator, "leave_out_predict", "rank_label_errors")
         relabel = strategy == "relabel" and problem.is_classifier
         lazy = problem.objective.is_distributed
-        if strategy != "loss":
-            removal = (None, None, method, refine)
-            without = problem.lazy_raw_predictions if lazy else problem.raw_without
-            left_out = without(*removal, **options, verbose=0)
+        if strategy != "loss" and lazy:
+            left_out, _ = problem.lazy_raw_without(removal)
+        elif strategy != "loss":
+            left_out = problem.raw_without(removal)
         if lazy:
             scores = problem.values_of_rows(_loss_scores, left_out, relabel)
         else:

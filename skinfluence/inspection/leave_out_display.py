@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from skinfluence.inspection.plotting import (
     tidy,
 )
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Removal
 
 __all__ = ["LeaveOutDisplay"]
 
@@ -143,14 +143,11 @@ class LeaveOutDisplay:
         """
         problem = problem_of(estimator, "leave_out_check", "LeaveOutDisplay", composites=True)
         problem.refuse_dask("LeaveOutDisplay", groups)
-        if cv is not None and not isinstance(cv, Integral) and not hasattr(cv, "split"):
-            cv = list(cv)  # it is used twice
         resolved = problem.groups_for(groups, cv)
         if n_checks is None:
             n_checks = min(_N_CHECKS, len(resolved))
-        check = problem.leave_out_check(
-            n_checks, groups, cv=cv, method=method, refine=refine, random_state=random_state
-        )
+        request = Removal(resolved, method=method, refine=refine)
+        check = problem.leave_out_check(n_checks, request, random_state=random_state)
         names = problem.index if resolved.members is None else resolved.labels
         predicted, actual = check.predicted, check.actual
         unit = "prediction at a training sample"

@@ -12,6 +12,7 @@ from skinfluence.checks import check_count
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods.available import why_not
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.requests import Influence, Removal
 from skinfluence.solvers import HessianSolver
 from skinfluence.whole.data import take_rows
 
@@ -124,23 +125,23 @@ def error_slices(
     problem.refuse_dask("error_slices", X, y)
     check_count("n_slices", n_slices)
     check_count("n_influential", n_influential)
-    options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
+    request = Influence(hessian_solver, n_jobs)
     gradients = problem.loss_gradient(X, y, n_jobs=n_jobs)
     if len(gradients) < n_slices:
         raise ValueError(
             f"n_slices={n_slices} is more than the {len(gradients)} sample(s): ask for fewer "
             "slices, or pass more samples."
         )
-    labels, sizes = _clusters(_embedding(problem, gradients, options), n_slices, random_state)
-    return _explained(estimator, X, y, labels, sizes, n_influential, options)
+    labels, sizes = _clusters(_embedding(problem, gradients, request), n_slices, random_state)
+    return _explained(estimator, X, y, labels, sizes, n_influential, request)
 
 
-def _embedding(problem, gradients, options):
+def _embedding(problem, gradients, request):
     """Return L^-1 grad l(z) for each gradient, up to a rotation, (q, min(q, p))."""
     q, p = gradients.shape
     if q > p:
-        return gradients @ _root(problem.solve_hessian(np.eye(p), **options))
-    return _root(gradients @ problem.solve_hessian(gradients, **options).T)
+        return gradients @ _root(problem.solve_hessian(np.eye(p), request))
+    return _root(gradients @ problem.solve_hessian(gradients, request).T)
 
 
 def _root(matrix):
@@ -157,7 +158,7 @@ def _clusters(embedding, n_slices, random_state):
     return np.argsort(order)[found], sizes[order]
 
 
-def _explained(estimator, X, y, labels, sizes, n_influential, options):
+def _explained(estimator, X, y, labels, sizes, n_influential, request):
     """Return the result, with the training samples that each slice's loss depends on."""
     model = problem_of(estimator, "influence_loss")
     weight = model.objective.sample_weight
@@ -168,12 +169,14 @@ def _explained(estimator, X, y, labels, sizes, n_influential, options):
     y = np.asarray(y)
     for k, rows in enumerate(members):
         samples = take_rows(X, rows), y[rows]
-        change = model.influence_loss(*samples, average=True, **options)
+        change = model.influence_loss(*samples, request, average=True)
         change *= -weight / weight.sum()
         indices[k] = np.argsort(change, kind="stable")[:n_influential]
         predicted[k] = change[indices[k]].sum()
     refits = problem_of(estimator, "leave_out_loss")
-    losses = refits.leave_out_loss(X, y, list(indices), method="exact", **options)
+    solver, n_jobs = request.hessian_solver, request.n_jobs
+    removal = Removal(list(indices), None, "exact", hessian_solver=solver, n_jobs=n_jobs)
+    losses = refits.leave_out_loss(X, y, removal)
     before = refits.sample_loss(X, y)
     loss_before = np.array([before[rows].mean() for rows in members])
     loss_after = np.array([losses[rows, k].mean() for k, rows in enumerate(members)])

@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Influence, Output
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["ConvergenceMixin"]
@@ -110,7 +111,7 @@ class ConvergenceMixin:
         (150, 15)
         """
         return get_problem(self, "newton_step").newton_step(
-            epsilon, X, y, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            epsilon, X, y, Influence(hessian_solver, n_jobs), Output(dtype, out)
         )
 
     @available

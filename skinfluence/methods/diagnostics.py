@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 
 from skinfluence._typing import DataFrame, Floats, GroupsLike
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Output
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["DiagnosticsMixin"]
@@ -219,7 +220,7 @@ class DiagnosticsMixin:
         (256, 'coef[x2]', 0.3)
         """
         return get_problem(self, "dfbetas").dfbetas(
-            groups, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            groups, Output(dtype, out), hessian_solver=hessian_solver, n_jobs=n_jobs
         )
 
     @available

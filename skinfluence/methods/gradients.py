@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Influence, Output
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["GradientMixin"]
@@ -88,7 +89,7 @@ class GradientMixin:
         array([[-4., -1.]])
         """
         return get_problem(self, "loss_gradient").loss_gradient(
-            X, y, n_jobs=n_jobs, dtype=dtype, out=out
+            X, y, Output(dtype, out), n_jobs=n_jobs
         )
 
     @available
@@ -135,7 +136,7 @@ class GradientMixin:
         array([[1.]])
         """
         return get_problem(self, "solve_hessian").solve_hessian(
-            V, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            V, Influence(hessian_solver, n_jobs), Output(dtype, out)
         )
 
     @available
@@ -195,7 +196,7 @@ class GradientMixin:
         (569, 31)
         """
         return get_problem(self, "influence_params").influence_params(
-            X, y, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            X, y, Influence(hessian_solver, n_jobs), Output(dtype, out)
         )
 
     @available
@@ -247,5 +248,5 @@ class GradientMixin:
         [204, 289, 331]
         """
         return get_problem(self, "influence_functional").influence_functional(
-            gradient, hessian_solver=hessian_solver, n_jobs=n_jobs, dtype=dtype, out=out
+            gradient, Influence(hessian_solver, n_jobs), Output(dtype, out)
         )

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Influence, Output
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["InfluenceMixin"]
@@ -87,12 +88,9 @@ class InfluenceMixin:
         return get_problem(self, "influence_loss").influence_loss(
             X,
             y,
+            Influence(hessian_solver, n_jobs, verbose),
+            Output(dtype, out),
             average=average,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            dtype=dtype,
-            out=out,
-            verbose=verbose,
         )
 
     @available
@@ -199,11 +197,9 @@ default="auto"
         """
         return get_problem(self, "influence_prediction").influence_prediction(
             X,
+            Influence(hessian_solver, n_jobs),
+            Output(dtype, out),
             response_method=response_method,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            dtype=dtype,
-            out=out,
         )
 
     @available
@@ -269,12 +265,9 @@ default="auto"
         return get_problem(self, "influence_relabel").influence_relabel(
             X,
             y,
+            Influence(hessian_solver, n_jobs, verbose),
+            Output(dtype, out),
             y_new=y_new,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            dtype=dtype,
-            out=out,
-            verbose=verbose,
         )
 
     @available
@@ -368,6 +361,5 @@ default="auto"
         >>> int(clf.self_influence().argmin())
         106
         """
-        return get_problem(self, "self_influence").self_influence(
-            hessian_solver=hessian_solver, n_jobs=n_jobs
-        )
+        request = Influence(hessian_solver, n_jobs)
+        return get_problem(self, "self_influence").self_influence(request)

@@ -16,6 +16,7 @@ from skinfluence._typing import (
     Scoring,
 )
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["MetricMixin"]
@@ -145,13 +146,7 @@ class MetricMixin:
         return get_problem(self, "leave_out_metric").leave_out_metric(
             X,
             y,
+            Removal(groups, cv, method, refine, hessian_solver, n_jobs, verbose),
             scoring=scoring,
-            groups=groups,
-            cv=cv,
             sample_weight=sample_weight,
-            method=method,
-            refine=refine,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
         )

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skinfluence._typing import Accuracy, CrossValidation, Floats, GroupsLike, MatrixLike
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Output, Removal
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["RemovalMixin"]
@@ -135,16 +136,9 @@ class RemovalMixin:
         True
         """
         return get_problem(self, "leave_out_params").leave_out_params(
-            groups,
-            cv=cv,
-            method=method,
-            refine=refine,
+            Removal(groups, cv, method, refine, hessian_solver, n_jobs, verbose),
+            Output(dtype, out),
             return_bound=return_bound,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            dtype=dtype,
-            out=out,
         )
 
     @available
@@ -215,15 +209,8 @@ class RemovalMixin:
         return get_problem(self, "leave_out_loss").leave_out_loss(
             X,
             y,
-            groups,
-            cv=cv,
-            method=method,
-            refine=refine,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            dtype=dtype,
-            out=out,
+            Removal(groups, cv, method, refine, hessian_solver, n_jobs, verbose),
+            Output(dtype, out),
         )
 
     @available
@@ -284,14 +271,8 @@ default="predict"
         0.98
         """
         return get_problem(self, "leave_out_predict").leave_out_predict(
-            groups,
-            cv=cv,
-            method=method,
-            refine=refine,
+            Removal(groups, cv, method, refine, hessian_solver, n_jobs, verbose),
             response_method=response_method,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
         )
 
     @available
@@ -354,13 +335,7 @@ default="predict"
         -44.5
         """
         return get_problem(self, "leave_out_score").leave_out_score(
-            groups,
-            cv=cv,
+            Removal(groups, cv, method, refine, hessian_solver, n_jobs, verbose),
             scoring=scoring,
             sample_weight=sample_weight,
-            method=method,
-            refine=refine,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
         )

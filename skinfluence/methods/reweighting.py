@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skinfluence._typing import Accuracy, Floats, MatrixLike
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Output, Reweighting
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["ReweightMixin"]
@@ -83,13 +84,8 @@ class ReweightMixin:
         True
         """
         return get_problem(self, "reweight_params").reweight_params(
-            sample_weight,
-            method=method,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            dtype=dtype,
-            out=out,
+            Reweighting(sample_weight, method, hessian_solver, n_jobs, verbose),
+            Output(dtype, out),
         )
 
     @available
@@ -150,13 +146,8 @@ class ReweightMixin:
         return get_problem(self, "reweight_loss").reweight_loss(
             X,
             y,
-            sample_weight,
-            method=method,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            dtype=dtype,
-            out=out,
+            Reweighting(sample_weight, method, hessian_solver, n_jobs, verbose),
+            Output(dtype, out),
         )
 
     @available
@@ -213,10 +204,6 @@ default="predict"
         """
         return get_problem(self, "reweight_predict").reweight_predict(
             X,
-            sample_weight,
-            method=method,
+            Reweighting(sample_weight, method, hessian_solver, n_jobs, verbose),
             response_method=response_method,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
-            verbose=verbose,
         )

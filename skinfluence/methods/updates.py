@@ -18,6 +18,7 @@ from skinfluence._typing import (
 )
 from skinfluence.methods.available import available, get_problem, get_space, why_not
 from skinfluence.namespaces import as_given
+from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["UpdateMixin"]
@@ -188,13 +189,8 @@ class UpdateMixin:
         """
         return get_problem(self, "leave_out_check").leave_out_check(
             n_checks,
-            groups,
-            cv=cv,
-            method=method,
-            refine=refine,
+            Removal(groups, cv, method, refine, hessian_solver, n_jobs),
             random_state=random_state,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
         )
 
     @available

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
@@ -19,6 +18,7 @@ from skinfluence.moments.removal import MomentRemoval
 from skinfluence.moments.reweighting import MomentReweighting
 from skinfluence.problem import Problem
 from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.problem.samples import check_not_negative
 from skinfluence.targets import ClassCodes
 
@@ -197,9 +197,9 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         rows, codes = self.check_samples(self.formulation, X, y)
         return self.formulation.loss.loss(codes, self._raw(self.params, rows))
 
-    def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
+    def loss_gradient(self, X, y, output=NEW, *, n_jobs=None):
         query = self.check_query(X, y)
-        out = prepare_out(out, (len(query), query.theta.size), dtype)
+        out = output.prepare((len(query), query.theta.size))
 
         def work(block):
             out[block] = query.take(block).toarray()
@@ -243,9 +243,7 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
             V[np.arange(len(V)), np.arange(block.start, block.stop)] = 1.0
             yield block, V
 
-    def influence_params(
-        self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         data = self.data_of_fit
         if X is None and y is not None:
             raise ValueError("y was given without X: pass both, or neither.")
@@ -253,34 +251,24 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         if X is not None:
             rows, codes = self.check_samples(self.formulation, X, y)
             given = data.beside(rows, codes)
-        out = prepare_out(out, (given.n_rows, len(self.params)), dtype)
+        out = output.prepare((given.n_rows, len(self.params)))
         rows = np.arange(given.n_rows)
+        options = {"n_jobs": request.n_jobs, "weight_sum": data.weight_sum}
         for block, V in self._param_blocks():
             gN, gM = data.model.pull(*data.sums, data.centres, V)
-            part = given.influence(gN, gM, rows, n_jobs=n_jobs, weight_sum=data.weight_sum)
-            out[:, block] = part.T
+            out[:, block] = given.influence(gN, gM, rows, **options).T
         self._warn_of_weights(out)
         return out
 
-    def influence_loss(
-        self,
-        X,
-        y,
-        *,
-        average=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
+        n_jobs, verbose = request.n_jobs, request.verbose
         query, n = self.check_query(X, y), self.data_of_fit.n_rows
         if average:
-            out = prepare_out(out, (n,), dtype)
+            out = output.prepare((n,))
             out[:] = self._influence(query.sum()[None] / len(query), n_jobs=n_jobs)[0]
             self._warn_of_weights(out)
             return out
-        out = prepare_out(out, (len(query), n), dtype)
+        out = output.prepare((len(query), n))
 
         def work(block):
             out[block] = self._influence(query.take(block).toarray())
@@ -289,21 +277,11 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         self._warn_of_weights(out)
         return out
 
-    def influence_relabel(
-        self,
-        X,
-        y,
-        *,
-        y_new,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_relabel(self, X, y, request=PLAIN, output=NEW, *, y_new):
+        n_jobs, verbose = request.n_jobs, request.verbose
         query, data = self.check_query(X, y), self.data_of_fit
         codes = self.check_new_target(y_new)
-        out = prepare_out(out, (len(query), data.n_rows), dtype)
+        out = output.prepare((len(query), data.n_rows))
 
         def work(block):
             V = query.take(block).toarray()
@@ -345,21 +323,12 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         J = self.responses.transform(self.estimator).jacobian(raw)
         return J, J.shape[1] > 1
 
-    def influence_prediction(
-        self,
-        X,
-        *,
-        response_method="auto",
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         method = self.response_method(response_method)
         rows, data, theta = self.check_rows(self.formulation, X), self.data_of_fit, self.params
         J, axis = self.score_jacobian(method, self._raw(theta, rows))
         m, R, _ = J.shape
-        out = prepare_out(out, (m, data.n_rows, R) if axis else (m, data.n_rows), dtype)
+        out = output.prepare((m, data.n_rows, R) if axis else (m, data.n_rows))
         wide = out if axis else out[:, :, None]
 
         def work(block):
@@ -368,24 +337,22 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
                 query = MomentQuery(data.model, theta, part, J[block, r])
                 wide[block, :, r] = self._influence(query.toarray())
 
-        query = MomentQuery(data.model, theta, rows, J[:, 0])
+        query, n_jobs = MomentQuery(data.model, theta, rows, J[:, 0]), request.n_jobs
         run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs)
         self._warn_of_weights(out)
         return out
 
-    def influence_functional(
-        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_functional(self, gradient, request=PLAIN, output=NEW):
         data, V = self.data_of_fit, self.check_functional(gradient)
-        out = prepare_out(out, (*V.shape[:-1], data.n_rows), dtype)
+        out = output.prepare((*V.shape[:-1], data.n_rows))
         wide, V = np.atleast_2d(out), np.atleast_2d(V)
         for block in row_blocks(len(V), 8 * self._width):
-            wide[block] = self._influence(V[block], n_jobs=n_jobs)
+            wide[block] = self._influence(V[block], n_jobs=request.n_jobs)
         self._warn_of_weights(out)
         return out
 
-    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
-        data = self.data_of_fit
+    def self_influence(self, request=PLAIN):
+        data, n_jobs = self.data_of_fit, request.n_jobs
         query = self._training_query()
         out = np.empty(data.n_rows)
 

@@ -7,23 +7,17 @@ import copy
 from dataclasses import replace
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import (
-    check_count,
-    check_option,
-    check_refine,
-    prepare_out,
-)
+from skinfluence.checks import check_option
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
-from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.problem.removal import check_no_bound
+from skinfluence.problem.requests import NEW, Removal
 from skinfluence.removal import METHODS
 
 __all__ = ["MomentRemoval"]
@@ -32,26 +26,17 @@ __all__ = ["MomentRemoval"]
 class MomentRemoval:
     """Leave-one-out and group removal, checks by refits, and updates in place."""
 
-    def start_removal(self, groups, cv, method, refine=None):
-        """Check one call's arguments and return its `Groups`."""
-        check_option("method", method, METHODS)
-        check_refine(refine, method)
-        data = self.data_of_fit if method == "influence" else self.checked_data
-        groups = self.groups_for(groups, cv)
-        groups.check_leaves_weight(data.sample_weight)
-        return groups
-
     def groups_for(self, groups, cv=None):
         data = self.data_of_fit
         y = data.formulation.target.decode(data.target)
         return resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
 
-    def each_without(self, groups, method, write, n_jobs, verbose):
+    def each_without(self, request, write):
         """Call ``write(group, theta)`` with the parameters (p,) without each group.
 
         The parameters are NaN if there is no model; a warning names these groups.
         """
-        data = self.objective
+        groups, data = request.groups, self.objective
         model, theta = data.model, self.params
         (N, M), C = data.sums, data.centres
         counts = data.counts
@@ -66,7 +51,7 @@ class MomentRemoval:
             empty = (left == 0).any(axis=1)
             params = np.full((len(members), len(theta)), np.nan)
             kept = np.flatnonzero(~empty)
-            if method == "influence":
+            if request.method == "influence":
                 flat = removed_M[kept].reshape(len(kept), -1)
                 for at, V in self._param_blocks():
                     gN, gM = model.pull(N, M, C, V)
@@ -96,9 +81,9 @@ class MomentRemoval:
                 write(group, one)
 
         width = 8 * (6 * (M.size + len(theta)) + 4 * data.n_terms)
-        run_blocks(
-            work, row_blocks(len(groups), width, n_jobs=n_jobs), n_jobs=n_jobs, verbose=verbose
-        )
+        n_jobs, verbose = request.n_jobs, request.verbose
+        blocks = row_blocks(len(groups), width, n_jobs=n_jobs)
+        run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
         self._warn_of_groups(groups, lost, sorted(undefined), sorted(partly))
 
     def _warn_of_groups(self, groups, lost, undefined, partly):
@@ -125,63 +110,27 @@ class MomentRemoval:
                 f"results that depend on them: {named}."
             )
 
-    def leave_out_params(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        return_bound=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
+    def leave_out_params(self, request, output=NEW, *, return_bound=False):
         check_no_bound(return_bound, self.name)
-        groups = self.start_removal(groups, cv, method, refine)
-        out = prepare_out(out, (len(groups), len(self.params)), dtype)
-        self.each_without(groups, method, out.__setitem__, n_jobs, verbose)
+        request = self.resolve(request)
+        out = output.prepare((len(request.groups), len(self.params)))
+        self.each_without(request, out.__setitem__)
         return out
 
-    def leave_out_loss(
-        self,
-        X,
-        y,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
+    def leave_out_loss(self, X, y, request, output=NEW):
         rows, codes = self.check_samples(self.formulation, X, y)
-        groups = self.start_removal(groups, cv, method, refine)
-        out = prepare_out(out, (len(codes), len(groups)), dtype)
+        request = self.resolve(request)
+        out = output.prepare((len(codes), len(request.groups)))
 
         def write(group, theta):
             out[:, group] = self.formulation.loss.loss(codes, self._raw(theta, rows))
 
-        self.each_without(groups, method, write, n_jobs, verbose)
+        self.each_without(request, write)
         return out
 
-    def raw_without(
-        self,
-        groups=None,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
-        data = self.objective
-        groups = self.start_removal(groups, cv, method, refine)
+    def raw_without(self, request):
+        data, request = self.objective, self.resolve(request)
+        groups = request.groups
         groups.partition()
         raw = np.empty((data.n_rows, self.n_scores))
 
@@ -189,45 +138,31 @@ class MomentRemoval:
             rows = groups.rows(group)
             raw[rows] = self._raw(theta, data.X[rows])
 
-        self.each_without(groups, method, write, n_jobs, verbose)
+        self.each_without(request, write)
         return raw
 
-    def scores_without(
-        self, metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
-    ):
+    def scores_without(self, metric, X, request):
         rows = self.check_rows(self.formulation, X)
-        groups = self.start_removal(groups, None, method, refine)
-        scores = metric.table(len(groups))
+        scores = metric.table(len(request.groups))
 
         def write(group, theta):
             if np.isnan(theta).all() or np.isnan(raw := self._raw(theta, rows)).any():
                 return
             if metric.needs_model:
-                (model,) = self.models_without([groups.rows(group)], method)
+                (model,) = self.models_without(request.of([request.groups.rows(group)]))
                 scores.add_model(group, model)
             else:
                 scores.add_raw(group, self, raw)
 
-        self.each_without(groups, method, write, n_jobs, verbose)
+        self.each_without(request, write)
         return scores
 
-    def predictions_without(
-        self,
-        X,
-        groups,
-        cv,
-        visit,
-        *,
-        response_method,
-        method,
-        refine,
-        hessian_solver,
-        n_jobs,
-    ):
+    def predictions_without(self, X, request, visit, *, response_method):
         queries, data = self.check_rows(self.formulation, X), self.objective
-        groups = self.start_removal(groups, cv, method, refine)
+        request = self.resolve(request)
+        groups = request.groups
         groups.partition()
-        params = self.leave_out_params(groups, method=method, n_jobs=n_jobs)
+        params = self.leave_out_params(request)
         known = np.isfinite(self.params)
         for group, theta in enumerate(params):
             if not np.isfinite(theta[known]).all():
@@ -240,31 +175,11 @@ class MomentRemoval:
             every = slice(0, queries.shape[0])
             visit(every, rows, np.zeros_like(rows), own, predicted[:, None])
 
-    def leave_out_check(
-        self,
-        n_checks=20,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        random_state = check_random_state(random_state)
-        predicted = self.leave_out_params(groups, cv=cv, method=method, refine=refine)
-        groups = self.start_removal(groups, cv, method, refine)
-        check_count("n_checks", n_checks, len(groups), of="groups")
-        predicted = predicted - self.params
-        indices = choose_checks(predicted, n_checks, random_state)
-        n = np.arange(self.objective.n_rows)
-        actual = []
-        for group in indices:
-            refit = self.refit(self.objective.take(np.delete(n, groups.rows(group))))
-            actual.append(self._same_size(self.formulation.model.read(refit)))
-        actual = np.array(actual) - self.params
-        return compare_changes(predicted[indices], actual, indices, self.params)
+    def params_to_check(self, request):
+        return self.params, self.leave_out_params(request)
+
+    def readings(self, params):
+        return params
 
     def _same_size(self, params):
         """Return a refit's parameters, NaN if their number differs."""
@@ -316,7 +231,7 @@ class MomentRemoval:
                 "first-order form: use method='exact' or 'newton'."
             )
         rows = check_indices(indices, data.n_rows)
-        self.start_removal([rows], None, method)
+        self.resolve(Removal([rows], method=method))
         data = data.take(np.delete(np.arange(data.n_rows), rows))
         if not data.counts.all():
             label = self.estimator.classes_.tolist()[int(data.counts.argmin())]
@@ -338,7 +253,7 @@ class MomentRemoval:
         data = data.append(MomentData(self.formulation, rows, codes, weight))
         self._become(self.refit(data), data)
 
-    def models_without(self, groups, method, *, refine=None, **options):
+    def models_without(self, request):
         """Return the fitted model without each group of rows, None if a class is lost.
 
         See `Problem.models_without`. All methods fit again, because the sums are exact.
@@ -346,10 +261,10 @@ class MomentRemoval:
         data = self.objective
         y = self.formulation.target.decode(data.target)
         models = []
-        for rows in groups:
+        for rows in request.groups:
             kept = np.delete(np.arange(data.n_rows), rows)
             weight = data.sample_weight[kept]
-            refit = self.refit_near(data.X[kept], y[kept], weight, method)
+            refit = self.refit_near(data.X[kept], y[kept], weight, request.method)
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 

@@ -6,10 +6,8 @@ import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.blocks import run_blocks
-from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import warn
-from skinfluence.problem.reweighting import check_weights
-from skinfluence.removal import METHODS
+from skinfluence.problem.requests import NEW
 
 __all__ = ["MomentReweighting"]
 
@@ -17,71 +15,49 @@ __all__ = ["MomentReweighting"]
 class MomentReweighting:
     """Methods for other sample weights; "newton" and "exact" are the fit itself."""
 
-    def reweight_params(
-        self,
-        sample_weight,
-        *,
-        method="newton",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        values = check_weights(sample_weight, self.n_rows)
-        out = prepare_out(out, (len(values), len(self.params)), dtype)
-        self.each_weighted(values, method, out.__setitem__, n_jobs, verbose)
+    def reweight_params(self, request, output=NEW):
+        request = self.resolve_weights(request)
+        out = output.prepare((len(request.sample_weight), len(self.params)))
+        self.each_weighted(request, out.__setitem__)
         return out
 
-    def reweight_loss(
-        self,
-        X,
-        y,
-        sample_weight,
-        *,
-        method="newton",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        values = check_weights(sample_weight, self.n_rows)
+    def reweight_loss(self, X, y, request, output=NEW):
+        request = self.resolve_weights(request)
         rows, codes = self.check_samples(self.formulation, X, y)
-        out = prepare_out(out, (len(codes), len(values)), dtype)
+        out = output.prepare((len(codes), len(request.sample_weight)))
 
         def write(vector, theta):
             out[:, vector] = self.formulation.loss.loss(codes, self._raw(theta, rows))
 
-        self.each_weighted(values, method, write, n_jobs, verbose)
+        self.each_weighted(request, write)
         return out
 
-    def raw_reweighted(self, X, values, method, hessian_solver="auto", n_jobs=None, verbose=0):
+    def raw_reweighted(self, X, request):
         """Return scores for samples at each vector of weights, (m, q, K)."""
         rows = self.check_rows(self.formulation, X)
-        raw = np.empty((len(values), rows.shape[0], self.n_scores))
+        raw = np.empty((len(request.sample_weight), rows.shape[0], self.n_scores))
 
         def write(vector, theta):
             raw[vector] = self._raw(theta, rows)
 
-        self.each_weighted(values, method, write, n_jobs, verbose)
+        self.each_weighted(request, write)
         return raw
 
-    def models_at_weights(self, values, method, **options):
+    def models_at_weights(self, request):
         """Return the fitted model at each vector of weights, None if a class is lost."""
         data = self.objective
         y, models = self.formulation.target.decode(data.target), []
-        for weight in check_weights(values, self.n_rows):
-            refit = self.refit_near(data.X, y, weight, method)
+        for weight in self.resolve_weights(request).sample_weight:
+            refit = self.refit_near(data.X, y, weight, request.method)
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 
-    def each_weighted(self, values, method, write, n_jobs, verbose):
+    def each_weighted(self, request, write):
         """Call ``write(vector, theta)`` with the parameters (p,) at each vector of weights.
 
         The parameters are NaN if there is no model; a warning names these vectors.
         """
-        check_option("method", method, METHODS)
+        values, method = request.sample_weight, request.method
         data = self.data_of_fit if method == "influence" else self.checked_data
         model, fitted = data.model, self.params
         (N, M), C = data.sums, data.centres
@@ -112,7 +88,8 @@ class MomentReweighting:
                     lost.append(vector)
             write(vector, theta)
 
-        run_blocks(work, range(len(values)), n_jobs=n_jobs, verbose=verbose)
+        vectors = range(len(values))
+        run_blocks(work, vectors, n_jobs=request.n_jobs, verbose=request.verbose)
         if lost:
             named = ", ".join(f"row {vector}" for vector in sorted(lost)[:5])
             warn(

@@ -7,10 +7,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from skinfluence import convergence, existence, l1_support
-from skinfluence.checks import check_count, check_number, prepare_out
+from skinfluence.checks import check_count, check_number
 from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
+from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.solvers import get_solver
 
 __all__ = ["ConvergenceAnswers"]
@@ -24,17 +25,8 @@ class ConvergenceAnswers:
         state = self.state(hessian_solver)
         return state.layout.to_public(state.correction)
 
-    def newton_step(
-        self,
-        epsilon,
-        X=None,
-        y=None,
-        *,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+    def newton_step(self, epsilon, X=None, y=None, request=PLAIN, output=NEW):
+        hessian_solver, n_jobs = request.hessian_solver, request.n_jobs
         check_number("epsilon", epsilon)
         self.refuse_dask("newton_step", X, y)
         self.check_curved()
@@ -47,7 +39,7 @@ class ConvergenceAnswers:
             heavier = objective.with_penalty_weight(extra).at(point.theta)
             with self.naming_directions():
                 factor = get_solver(hessian_solver, objective).factorise(heavier)
-        out = prepare_out(out, (len(rows), form.layout.size), dtype, self.like)
+        out = output.prepare((len(rows), form.layout.size), self.like)
         if objective.balance is None:
             convergence.newton_step(point, factor, epsilon, rows, target, out, n_jobs=n_jobs)
         else:

@@ -5,11 +5,12 @@ from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, import_pandas, prepare_out
+from skinfluence.checks import check_option, import_pandas
 from skinfluence.covariance import covariance_factor, sandwich
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.problem.lazy import LazyDiagnostics, check_dispersion, warn_of_perfect_fits
+from skinfluence.problem.requests import NEW, Removal
 from skinfluence.products import add_gram, fill_lower
 from skinfluence.solvers import get_solver
 
@@ -61,12 +62,13 @@ class DiagnosticsAnswers(LazyDiagnostics):
         if not len(doubtful) or state.recession is not None:
             return
         rows = Groups(len(measures.loss), list(doubtful[:, None]))
-        base, groups = self.start_removal(rows, None, "newton", hessian_solver)
+        request = Removal(rows, hessian_solver=hessian_solver, n_jobs=n_jobs)
+        base, request = self.start_removal(request)
 
         def refine(indices, _rows, theta):
             measures.refine_loss(doubtful[indices], theta)
 
-        self.remove_groups(base, groups, "newton", refine, None, n_jobs, 0)
+        self.remove_groups(base, request, refine)
 
     def summarise_groups(self, groups, hessian_solver, n_jobs):
         """Return the columns of `influence_summary` for groups, and their names."""
@@ -98,16 +100,13 @@ class DiagnosticsAnswers(LazyDiagnostics):
                 "studentized residuals are norms over them. Fit one target at a time."
             )
 
-    def dfbetas(
-        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
         self.check_groups("dfbetas", groups)
         state = self.influence_state(hessian_solver)
         layout = state.layout
         if state.point.objective.is_distributed and groups is None:
-            return self.lazy_dfbetas(state, hessian_solver, self.lazy_dtype(dtype, out))
-        shape = (len(self.groups_for(groups)), layout.size)
-        out = prepare_out(out, shape, dtype, self.like)
+            return self.lazy_dfbetas(state, hessian_solver, output.lazy_dtype())
+        out = output.prepare((len(self.groups_for(groups)), layout.size), self.like)
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
         scale = np.sqrt(layout.to_public(scale))
 
@@ -177,13 +176,16 @@ class DiagnosticsAnswers(LazyDiagnostics):
                 write(indices, d)
 
         groups = Groups(objective.n_rows)
-        self.remove_groups(base, groups, removal.ONE_STEP, emit, None, n_jobs, 0)
+        request = Removal(groups, method=removal.ONE_STEP, n_jobs=n_jobs)
+        self.remove_groups(base, request, emit)
         warn_of_perfect_fits(measures.deleted_dispersion, "sample(s)", range(len(groups)))
         return measures
 
     def measure_groups(self, state, groups, hessian_solver, n_jobs, write=None):
         """Return (measures, groups); `write(indices, d)` gets each block's changes."""
-        base, groups = self.start_removal(groups, None, "newton", hessian_solver)
+        request = Removal(groups, hessian_solver=hessian_solver, n_jobs=n_jobs)
+        base, request = self.start_removal(request)
+        groups = request.groups
         lazy = base.point.objective.is_distributed
         if lazy:
             sums = distributed.dispersion_sums(base.point, base.plain_factor)
@@ -202,12 +204,12 @@ class DiagnosticsAnswers(LazyDiagnostics):
                 write(indices, d)
 
         if lazy:
-            theta = self.params_without(base, groups, "newton", None, n_jobs, 0)
+            theta = self.params_without(base, request)
             d = distributed.fill_group_measures(measures, groups.members, theta)
             if write is not None:
                 write(np.arange(len(groups)), d)
         else:
-            self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0)
+            self.remove_groups(base, request, emit)
         names = range(len(groups)) if groups.labels is None else groups.labels
         warn_of_perfect_fits(measures.deleted_dispersion, "group(s)", names)
         return measures, groups
@@ -231,8 +233,9 @@ class DiagnosticsAnswers(LazyDiagnostics):
     def jackknife_covariance(self, groups, hessian_solver, n_jobs):
         """Return sum d d' over the groups."""
         self.warn_of_misfit(self.state(hessian_solver, quiet=True))
-        base, groups = self.start_removal(groups, None, "newton", hessian_solver)
-        groups.partition()
+        request = Removal(groups, hessian_solver=hessian_solver, n_jobs=n_jobs)
+        base, request = self.start_removal(request)
+        request.groups.partition()
         layout = base.point.objective.formulation.layout
         full = base.theta + base.correction
         covariance = np.zeros((layout.size, layout.size), like=self.like)
@@ -244,5 +247,5 @@ class DiagnosticsAnswers(LazyDiagnostics):
         def add(change):
             add_gram(change, covariance)
 
-        self.remove_groups(base, groups, "newton", emit, None, n_jobs, 0, reduce=add)
+        self.remove_groups(base, request, emit, reduce=add)
         return fill_lower(covariance)

@@ -7,16 +7,12 @@ import numpy as np
 
 from skinfluence import distributed, influence
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import (
-    check_dtype,
-    check_option,
-    check_working_memory,
-    prepare_out,
-)
+from skinfluence.checks import check_option, check_working_memory
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
 from skinfluence.problem.ranking import RankedSamples, reduced
+from skinfluence.problem.requests import NEW, PLAIN
 
 __all__ = ["InfluenceAnswers"]
 
@@ -31,16 +27,16 @@ class InfluenceAnswers(RankedSamples):
         design, target = self.check_samples(formulation, X, y)
         return formulation.loss.loss(target, self.predict_rows(design))
 
-    def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
+    def loss_gradient(self, X, y, output=NEW, *, n_jobs=None):
         rows = self.check_query(X, y)
         layout = self.formulation.layout
         if distributed.is_distributed(rows):
-            return distributed.loss_gradient(rows, layout, dtype=self.lazy_dtype(dtype, out))
-        out = prepare_out(out, (len(rows), layout.size), dtype, rows.design.like)
+            return distributed.loss_gradient(rows, layout, dtype=output.lazy_dtype())
+        out = output.prepare((len(rows), layout.size), rows.design.like)
         return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
 
-    def solve_hessian(self, V, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None):
-        state = self.state(hessian_solver)
+    def solve_hessian(self, V, request=PLAIN, output=NEW):
+        state = self.state(request.hessian_solver)
         layout, lazy = state.layout, distributed.is_dask(V)
         if not lazy:
             V = self.check_values(V, "V")
@@ -50,55 +46,44 @@ class InfluenceAnswers(RankedSamples):
                 f"has {layout.size} parameters."
             )
         if lazy:
-            dtype = self.lazy_dtype(dtype, out)
+            dtype = output.lazy_dtype()
             return distributed.solve_hessian(state.factor, V, layout, dtype=dtype)
-        out = prepare_out(out, V.shape, dtype, self.like)
-        return influence.write_solutions(state.factor, V, layout, out, n_jobs=n_jobs)
+        out = output.prepare(V.shape, self.like)
+        return influence.write_solutions(state.factor, V, layout, out, n_jobs=request.n_jobs)
 
-    def influence_params(
-        self, X=None, y=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
-        state = self.influence_state(hessian_solver)
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
+        state = self.influence_state(request.hessian_solver)
+        given = None
         if X is None and y is None and distributed.is_distributed(state.point):
-            dtype = self.lazy_dtype(dtype, out)
-            return distributed.influence_params(
-                state.point, state.factor, state.point, dtype=dtype
-            )
-        if distributed.is_dask(X, y):
+            given = state.point
+        elif distributed.is_dask(X, y):
             given = self.dask_queries(self.formulation, X, y)
-            dtype = self.lazy_dtype(dtype, out)
+        if given is not None:
+            dtype = output.lazy_dtype()
             return distributed.influence_params(state.point, state.factor, given, dtype=dtype)
         _, _, rows = self.given_rows(state, X, y)
-        shape = (len(rows), state.layout.size)
-        out = prepare_out(out, shape, dtype, self.like)
-        return influence.influence_params(state.point, state.factor, rows, out, n_jobs=n_jobs)
+        out = output.prepare((len(rows), state.layout.size), self.like)
+        return influence.influence_params(
+            state.point, state.factor, rows, out, n_jobs=request.n_jobs
+        )
 
-    def influence_loss(
-        self,
-        X,
-        y,
-        *,
-        average=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
-        state = self.influence_state(hessian_solver, _n_solves(X, average))
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
+        state = self.influence_state(request.hessian_solver, _n_solves(X, average))
         query = self.check_query(X, y)
         if distributed.is_distributed(state.point, query):
-            return self.lazy_influence_loss(state, query, average, dtype, out)
+            dtype = output.lazy_dtype()
+            return distributed.influence_loss(
+                state.point, state.factor, query, average=average, dtype=dtype
+            )
         n = state.point.objective.n_rows
         if average:
-            out = prepare_out(out, (n,), dtype, self.like)
+            out = output.prepare((n,), self.like)
             V = query.sum()[None] / len(query)
             influence.influence_on(state.point, state.factor, V, out=out[None])
             return out
-        out = prepare_out(out, (len(query), n), dtype, self.like)
-        return influence.influence_loss(
-            state.point, state.factor, query, out, n_jobs=n_jobs, verbose=verbose
-        )
+        out = output.prepare((len(query), n), self.like)
+        options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
+        return influence.influence_loss(state.point, state.factor, query, out, **options)
 
     def influence_loss_chunked(
         self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
@@ -113,55 +98,34 @@ class InfluenceAnswers(RankedSamples):
         state = self.influence_state(hessian_solver)
         return _chunks(state.point, state.factor, query, working_memory)
 
-    def influence_prediction(
-        self,
-        X,
-        *,
-        response_method="auto",
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-    ):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         method = self.response_method(response_method)
-        state = self.influence_state(hessian_solver)
+        state = self.influence_state(request.hessian_solver)
         if distributed.is_distributed(state.point) or distributed.is_dask(X):
-            return self.lazy_influence_prediction(state, X, method, dtype, out)
+            return self.lazy_influence_prediction(state, X, method, output.lazy_dtype())
         objective = state.point.objective
         design = self.check_X(objective.formulation, X)
         response_jacobian, trailing = self.response_jacobian(method, design, state.point)
-        out = prepare_out(out, (design.n_rows, objective.n_rows, *trailing), dtype, self.like)
+        out = output.prepare((design.n_rows, objective.n_rows, *trailing), self.like)
         influence.output_influence(
             state.point,
             state.factor,
             design,
             out if trailing else out[:, :, None],
             jacobian=response_jacobian,
-            n_jobs=n_jobs,
+            n_jobs=request.n_jobs,
         )
         return out
 
-    def influence_relabel(
-        self,
-        X,
-        y,
-        *,
-        y_new,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
+    def influence_relabel(self, X, y, request=PLAIN, output=NEW, *, y_new):
         self.refuse_dask("influence_relabel", X, y, y_new)
-        state = self.influence_state(hessian_solver)
+        state = self.influence_state(request.hessian_solver)
         query = self.check_query(X, y)
         target = self.check_new_target(y_new)
-        out = prepare_out(out, (len(query), len(target)), dtype, self.like)
+        out = output.prepare((len(query), len(target)), self.like)
         rows = influence.relabel_rows(state.point, target)
-        return influence.influence_loss(
-            state.point, state.factor, query, out, rows=rows, n_jobs=n_jobs, verbose=verbose
-        )
+        options = {"rows": rows, "n_jobs": request.n_jobs, "verbose": request.verbose}
+        return influence.influence_loss(state.point, state.factor, query, out, **options)
 
     def check_new_target(self, y_new):
         """Return encoded new targets, one for each training row."""
@@ -173,11 +137,9 @@ class InfluenceAnswers(RankedSamples):
             )
         return np.asarray(target, like=self.like)
 
-    def influence_functional(
-        self, gradient, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def influence_functional(self, gradient, request=PLAIN, output=NEW):
         self.refuse_dask("influence_functional", gradient, training=False)
-        state = self.influence_state(hessian_solver)
+        state = self.influence_state(request.hessian_solver)
         layout, V = state.layout, self.check_functional(gradient)
         if distributed.is_distributed(state.point):
             lazy = distributed.influence_functional(
@@ -185,17 +147,17 @@ class InfluenceAnswers(RankedSamples):
                 state.factor,
                 layout.from_public(np.atleast_2d(V)),
                 of_params=not hasattr(gradient, "sample_gradient"),
-                dtype=self.lazy_dtype(dtype, out),
+                dtype=output.lazy_dtype(),
             )
             return lazy if V.ndim == 2 else lazy[0]
         n = state.point.objective.n_rows
-        out = prepare_out(out, (*V.shape[:-1], n), dtype, self.like)
+        out = output.prepare((*V.shape[:-1], n), self.like)
         influence.influence_functional(
             state.point,
             state.factor,
             layout.from_public(np.atleast_2d(V)),
             out if V.ndim == 2 else out[None],
-            n_jobs=n_jobs,
+            n_jobs=request.n_jobs,
         )
         return out
 
@@ -223,9 +185,9 @@ class InfluenceAnswers(RankedSamples):
             self.name, state.point, state.factor, query, int(index[0])
         )
 
-    def self_influence(self, *, hessian_solver="auto", n_jobs=None):
-        state = self.influence_state(hessian_solver)
-        return influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
+    def self_influence(self, request=PLAIN):
+        state = self.influence_state(request.hessian_solver)
+        return influence.self_influence(state.point, state.factor, n_jobs=request.n_jobs)
 
     def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
         """Return (influence, indices) of the k samples that rank first, best first."""
@@ -331,9 +293,9 @@ class InfluenceAnswers(RankedSamples):
         """Return whether a response is one number for a sample."""
         return self.response_is_flat() and method != "predict_proba"
 
-    def lazy_influence_prediction(self, state, X, method, dtype, out):
+    def lazy_influence_prediction(self, state, X, method, dtype):
         """Return `influence_prediction` as a dask array."""
-        dtype, theta = self.lazy_dtype(dtype, out), state.point.theta
+        theta = state.point.theta
         jacobian, n_responses = self.raw_jacobian(method, self.formulation), len(theta)
         first = None if jacobian is None else jacobian(np.zeros((1, len(theta))))
         if first is None:
@@ -358,26 +320,6 @@ class InfluenceAnswers(RankedSamples):
             value = 1.0 if self.has_flat_target else np.ones(len(self.theta))
         target = distributed.constant_target(X, value)
         return self.dask_queries(self.formulation, X, target)
-
-    def lazy_influence_loss(self, state, query, average, dtype, out):
-        """Return `influence_loss` as a dask array."""
-        return distributed.influence_loss(
-            state.point,
-            state.factor,
-            query,
-            average=average,
-            dtype=self.lazy_dtype(dtype, out),
-        )
-
-    def lazy_dtype(self, dtype, out):
-        """Return the data type of a lazy result, or raise if an array is to be filled."""
-        if out is not None:
-            raise ValueError(
-                "out cannot be filled where samples are dask arrays, for its memory need not "
-                "be that of the workers: store the result, as with its to_zarr or "
-                "dask.array.store."
-            )
-        return check_dtype(dtype)
 
     def response_method(self, response_method):
         """Return the response method's name, or raise if it has no influence."""

@@ -6,6 +6,7 @@ from skinfluence import diagnostics, distributed, removal
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Groups
 from skinfluence.problem.pooled import respond_to
+from skinfluence.problem.requests import Removal
 from skinfluence.solvers import get_solver
 
 __all__ = ["LazyDiagnostics", "LazyRemoval", "check_dispersion", "warn_of_perfect_fits"]
@@ -14,72 +15,65 @@ __all__ = ["LazyDiagnostics", "LazyRemoval", "check_dispersion", "warn_of_perfec
 class LazyRemoval:
     """Leave-one-out and group removal for rows in dask arrays, see `distributed.removal`."""
 
-    def rows_removed(self, base, method, refine, n_jobs, verbose):
+    def rows_removed(self, base, request):
         """Return the `RowRemoval`; rows that take passes are solved here, with warnings."""
 
         def solve(rows, method):
             groups = Groups(base.point.objective.n_rows, list(rows[:, None]))
-            return self.params_without(base, groups, method, None, n_jobs, verbose)
+            return self.params_without(base, request.of(groups, method=method, refine=None))
 
-        return distributed.RowRemoval.of(base, method, refine, solve)
+        return distributed.RowRemoval.of(base, request.method, request.refine, solve)
 
-    def params_without(self, base, groups, method, refine, n_jobs, verbose):
+    def params_without(self, base, request):
         """Return the parameters without each group, (G, K, D), in memory."""
-        out = np.empty((len(groups), *base.theta.shape))
+        out = np.empty((len(request.groups), *base.theta.shape))
 
         def emit(indices, _rows, theta):
             out[indices] = theta
 
-        self.remove_groups(base, groups, method, emit, refine, n_jobs, verbose, recover=True)
+        self.remove_groups(base, request, emit, recover=True)
         return out
 
-    def lazy_params(self, base, method, refine, n_jobs, verbose, dtype):
-        """Return `leave_out_params` for single rows, (n, p), as a dask array."""
-        return self.rows_removed(base, method, refine, n_jobs, verbose).params(dtype)
-
-    def lazy_losses(self, X, y, base, groups, method, refine, n_jobs, verbose, dtype, out):
+    def lazy_losses(self, X, y, request, output):
         """Return `leave_out_loss`, lazy unless groups leave and the queries are in memory."""
+        base, request = self.start_removal(request)
+        groups = request.groups
         form = base.point.objective.formulation
         if distributed.is_dask(X, y):
             query = self.dask_queries(form, X, y)
         else:
             query = self.check_samples(form, X, y)
         if groups.members is None:
-            rows = self.rows_removed(base, method, refine, n_jobs, verbose)
-            return rows.losses(query, self.lazy_dtype(dtype, out))
-        theta = self.params_without(base, groups, method, refine, n_jobs, verbose)
+            rows = self.rows_removed(base, request)
+            return rows.losses(query, output.lazy_dtype())
+        theta = self.params_without(base, request)
         if distributed.is_distributed(query):
-            return distributed.losses_without(query, theta, self.lazy_dtype(dtype, out))
-        found = np.empty((query[0].n_rows, len(groups)), dtype) if out is None else out
+            return distributed.losses_without(query, theta, output.lazy_dtype())
+        found = output.prepare((query[0].n_rows, len(groups)))
         removal.losses_into(found, slice(0, len(groups)), form.loss, *query, theta)
         return found
 
-    def lazy_raw_predictions(
-        self, groups, cv, method, refine, hessian_solver, n_jobs, verbose
-    ):
-        """Return `raw_without` as a dask array."""
-        base, groups = self.start_removal(groups, cv, method, hessian_solver)
-        return self.lazy_raw_without(base, groups, method, refine, n_jobs, verbose)[0]
-
-    def lazy_raw_without(self, base, groups, method, refine, n_jobs, verbose):
+    def lazy_raw_without(self, request):
         """Return `raw_without` as a dask array, and the rows without a model."""
-        if groups.members is None:
-            found = self.rows_removed(base, method, refine, n_jobs, verbose)
+        base, request = self.start_removal(request)
+        if request.groups.members is None:
+            found = self.rows_removed(base, request)
             rows, theta = np.asarray(found.rows), found.theta
             known = np.ones(len(rows), dtype=bool)
             if theta is not None:
                 known = np.isfinite(theta).all(axis=(1, 2))
             return found.raw(), rows[~known]
-        owner = groups.partition()
-        theta = self.params_without(base, groups, method, refine, n_jobs, verbose)
+        owner = request.groups.partition()
+        theta = self.params_without(base, request)
         lost = ~np.isfinite(theta).all(axis=(1, 2))
         raw = distributed.raw_without(base.point, owner, theta)
         return raw, np.flatnonzero(lost[owner])
 
-    def lazy_scores(self, metric, X, base, method, refine, n_jobs, verbose):
+    def lazy_scores(self, metric, X, request):
         """Return `leave_out_metric` for single rows: a dask array (n,), or a dict of them."""
+        base = self.start_base(request.method, request.hessian_solver)
         design = self.check_X(base.point.objective.formulation, X)
-        rows = self.rows_removed(base, method, refine, n_jobs, verbose)
+        rows = self.rows_removed(base, request)
         metric = metric.with_problem(self.on(None))  # without the data
         columns = dict(zip(metric.names, rows.scores(metric, design), strict=True))
         return columns[None] if metric.names == [None] else columns
@@ -126,7 +120,7 @@ class LazyDiagnostics:
         if len(doubtful):
             base = self.start_base("newton", hessian_solver)
             groups = Groups(base.point.objective.n_rows, list(doubtful[:, None]))
-            refined = self.params_without(base, groups, "newton", None, None, 0)
+            refined = self.params_without(base, Removal(groups))
         return measures.columns(doubtful, refined)
 
     def lazy_dfbetas(self, state, hessian_solver, dtype):
@@ -152,7 +146,7 @@ class LazyDiagnostics:
         alone, doubtful, perfect = measures.survey()
         if len(alone):
             groups = Groups(objective.n_rows, list(alone[:, None]))
-            theta = self.params_without(base, groups, removal.ONE_STEP, None, None, 0)
+            theta = self.params_without(base, Removal(groups, method=removal.ONE_STEP))
             measures = distributed.RowMeasures(base, sums, alone, theta)
         count = objective.n_rows
         tell_perfect_fits(perfect, count, "sample(s)", range(count))

@@ -14,7 +14,6 @@ from sklearn.metrics import accuracy_score, check_scoring, make_scorer
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_refine
 from skinfluence.namespaces import is_foreign, to_host
 
 __all__ = ["Metric", "MetricAnswers"]
@@ -164,47 +163,24 @@ class Scores:
 class MetricAnswers:
     """`leave_out_metric` for an estimator with an objective."""
 
-    def leave_out_metric(
-        self,
-        X,
-        y,
-        *,
-        scoring=None,
-        groups=None,
-        cv=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+    def leave_out_metric(self, X, y, request, *, scoring=None, sample_weight=None):
         self.refuse_dask("leave_out_metric", X, y, sample_weight, training=False)
-        check_refine(refine, method)
-        groups = self.groups_for(groups, cv)
+        request = self.resolve(request)
         metric = Metric(self, X, y, scoring, sample_weight)
-        if self.objective.is_distributed and groups.members is None:
-            base, _ = self.start_removal(groups, None, method, hessian_solver)
-            return self.lazy_scores(metric, X, base, method, refine, n_jobs, verbose)
-        return self.scores_without(
-            metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
-        ).result
+        if self.objective.is_distributed and request.groups.members is None:
+            return self.lazy_scores(metric, X, request)
+        return self.scores_without(metric, X, request).result
 
-    def scores_without(
-        self, metric, X, groups, method, refine, hessian_solver, n_jobs, verbose
-    ):
+    def scores_without(self, metric, X, request):
         """Return the `Scores` without each group for samples X as `fit` takes them."""
         design = self.check_X(self.objective.formulation, X)
-        base, groups = self.start_removal(groups, None, method, hessian_solver)
-        scores = metric.table(len(groups))
+        base = self.start_base(request.method, request.hessian_solver)
+        scores = metric.table(len(request.groups))
 
         def emit(indices, _rows, theta):
             scores.add_params(indices, self, design, theta)
 
-        outcome = self.remove_groups(
-            base, groups, method, emit, refine, n_jobs, verbose, recover=True
-        )
-        for group, directions in base.open_directions(outcome, len(groups)):
+        for group, directions in self.remove(base, request, emit):
             if removal.depends(directions, design).any():
                 scores.forget(group)
         return scores

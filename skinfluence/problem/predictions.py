@@ -14,19 +14,7 @@ __all__ = ["PredictionsWithout", "flat_rows"]
 class PredictionsWithout:
     """Responses of the models without each group, for a problem with an objective."""
 
-    def predictions_without(
-        self,
-        X,
-        groups,
-        cv,
-        visit,
-        *,
-        response_method,
-        method,
-        refine,
-        hessian_solver,
-        n_jobs,
-    ):
+    def predictions_without(self, X, request, visit, *, response_method):
         """Call `visit` with the responses of the models without each group.
 
         A call has all groups for some samples in X, or all samples in X for some groups.
@@ -36,25 +24,21 @@ class PredictionsWithout:
         ----------
         X : {array-like, sparse matrix} of shape (q, d)
             Samples.
-        groups, cv : see `methods.removal`
-            Rows that leave together; every training row must be in one group.
+        request : Removal
+            The groups, of which one has each training row, and the accuracy.
         visit : callable
             Called as ``visit(queries, rows, owner, own, predicted)`` with a slice of X, the
             training rows (r,) in g groups, the position (r,) of their groups, the responses
             (r, ...) for them and those (m, g, ...) for the slice. Threads may call it.
         response_method : {"predict", "predict_proba", "decision_function"}
             The response.
-        method, refine, hessian_solver, n_jobs : see `methods.removal`
-            Options.
         """
         objective = self.objective
         layout = objective.formulation.layout
         design = self.check_X(objective.formulation, X)
-        groups = self.groups_for(groups, cv)
+        groups = self.groups_for(request.groups, request.cv)
         groups.partition()
-        params = self.leave_out_params(
-            groups, method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
-        )
+        params = self.leave_out_params(request.of(groups))
         kept = np.flatnonzero(np.isfinite(params).all(axis=1))
         if not kept.size:
             return

@@ -10,6 +10,7 @@ from skinfluence.checks import (
 )
 from skinfluence.influence import ORDERS, keep_largest
 from skinfluence.namespaces import is_device
+from skinfluence.problem.requests import Influence
 
 __all__ = ["RankedBlocks", "RankedSamples", "named_rows", "numbered", "reduced"]
 
@@ -98,10 +99,8 @@ class RankedBlocks(RankedSamples):
     def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
         """Return (influence, indices) of the k samples that rank first, best first."""
         if average and y is not None:
-            mean = self.influence_loss(
-                X, y, average=True, hessian_solver=hessian_solver, n_jobs=n_jobs
-            )
-            chunks = [mean[None]]
+            request = Influence(hessian_solver, n_jobs)
+            chunks = [self.influence_loss(X, y, request, average=True)[None]]
         elif y is not None:
             chunks = self.loss_chunks(X, y, hessian_solver)
         else:

@@ -40,30 +40,25 @@ _ON_DEVICE = 1e-8
 class RefitAnswers:
     """Refits a model."""
 
-    def models_without(self, groups, method, *, refine=None, **options):
+    def models_without(self, request):
         """Return the fitted model without each group of rows, None if there is none.
 
         Parameters
         ----------
-        groups : list of ndarray
-            Each group's rows.
-        method : {"influence", "newton", "exact", "refit"}
-            Accuracy, as in `leave_out_params`; "refit" lets scikit-learn refit the model.
-        refine : float or None, default=None
-            Fraction of groups to recompute exactly.
-        **options : dict
-            `hessian_solver`, `n_jobs` and `verbose`.
+        request : Removal
+            Its groups are a list of arrays of rows. With the method "refit" scikit-learn
+            refits the model.
         """
+        groups = request.groups
         weight = self.objective.sample_weight
         models = [None] * len(groups)
         left = [g for g, rows in enumerate(groups) if np.delete(weight, rows).any()]
         if not left:
             return models
-        if method == "refit":
+        if request.method == "refit":
             found = [self.refit_without(groups[g]) for g in left]
         else:
-            members = [groups[g] for g in left]
-            found = self.leave_out_params(members, method=method, refine=refine, **options)
+            found = self.leave_out_params(request.of([groups[g] for g in left]))
         for g, params in zip(left, found, strict=True):
             if np.isfinite(params).all():
                 models[g] = self.model_at(params)

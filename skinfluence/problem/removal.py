@@ -4,43 +4,32 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from skinfluence import distributed, existence, removal
-from skinfluence.checks import check_option, check_refine, prepare_out
+from skinfluence.checks import check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.problem.doubts import lost_params
 from skinfluence.problem.kinds import kind_of, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.pooled import pooled_predictions
+from skinfluence.problem.requests import NEW
 from skinfluence.solvers import get_solver
 
-__all__ = ["RemovalAnswers", "check_no_bound", "optimum_of"]
+__all__ = ["RemovalAnswers", "check_no_bound"]
 
 
 class RemovalAnswers(LazyRemoval):
     """Leave-one-out and group removal, see `methods.removal`."""
 
-    def leave_out_params(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        return_bound=False,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
+    def leave_out_params(self, request, output=NEW, *, return_bound=False):
         if return_bound:
             self.refuse_dask("leave_out_params with return_bound=True")
-        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        base, request = self.start_removal(request)
+        groups = request.groups
         if base.point.objective.is_distributed and groups.members is None:
-            dtype = self.lazy_dtype(dtype, out)
-            return self.lazy_params(base, method, refine, n_jobs, verbose, dtype)
+            dtype = output.lazy_dtype()
+            return self.rows_removed(base, request).params(dtype)
         layout = base.point.objective.formulation.layout
-        out = prepare_out(out, (len(groups), layout.size), dtype, self.like)
+        out = output.prepare((len(groups), layout.size), self.like)
         bound = np.full(len(groups), np.nan)
         if return_bound:
             self.check_bounded(base.point.objective)
@@ -50,71 +39,34 @@ class RemovalAnswers(LazyRemoval):
             if return_bound:
                 bound[indices] = removal.error_bound(base, rows, theta)
 
-        outcome = self.remove_groups(
-            base, groups, method, emit, refine, n_jobs, verbose, recover=True
-        )
-        for group, directions in base.open_directions(outcome, len(groups)):
+        for group, directions in self.remove(base, request, emit):
             out[group, lost_params(layout, directions)] = bound[group] = np.nan
         return (out, bound) if return_bound else out
 
-    def leave_out_loss(
-        self,
-        X,
-        y,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        if not self.objective.is_distributed:
-            self.refuse_dask("leave_out_loss", X, y)
-        else:
-            base, groups = self.start_removal(groups, cv, method, hessian_solver)
-            return self.lazy_losses(
-                X, y, base, groups, method, refine, n_jobs, verbose, dtype, out
-            )
+    def leave_out_loss(self, X, y, request, output=NEW):
+        if self.objective.is_distributed:
+            return self.lazy_losses(X, y, request, output)
+        self.refuse_dask("leave_out_loss", X, y)
         formulation = self.objective.formulation
         design, target = self.check_samples(formulation, X, y)
-        base, groups = self.start_removal(groups, cv, method, hessian_solver)
-        out = prepare_out(out, (design.n_rows, len(groups)), dtype, self.like)
+        base, request = self.start_removal(request)
+        out = output.prepare((design.n_rows, len(request.groups)), self.like)
 
         def emit(indices, _rows, theta):
             removal.losses_into(out, indices, formulation.loss, design, target, theta)
 
-        outcome = self.remove_groups(
-            base, groups, method, emit, refine, n_jobs, verbose, recover=True
-        )
-        for group, directions in base.open_directions(outcome, len(groups)):
+        for group, directions in self.remove(base, request, emit):
             out[removal.depends(directions, design), group] = np.nan
         return out
 
-    def leave_out_predict(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        response_method="predict",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+    def leave_out_predict(self, request, *, response_method="predict"):
         self.check_left_out_response(response_method)
         if self.objective.is_distributed:
-            base, groups = self.start_removal(groups, cv, method, hessian_solver)
-            raw, lost = self.lazy_raw_without(base, groups, method, refine, n_jobs, verbose)
+            raw, lost = self.lazy_raw_without(request)
             if response_method == "predict":
                 self.check_labelled(lost)
             return self.lazy_respond(raw, response_method)
-        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
-        return self.respond(raw, response_method)
+        return self.respond(self.raw_without(request), response_method)
 
     def check_left_out_response(self, response_method):
         """Raise if the response does not exist."""
@@ -130,35 +82,27 @@ class RemovalAnswers(LazyRemoval):
             self.check_labelled(np.flatnonzero(np.isnan(raw).any(axis=1)))
         return getattr(self.pooled(raw), response_method)(None)
 
-    def leave_out_score(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        scoring=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+    def leave_out_score(self, request, *, scoring=None, sample_weight=None):
         if distributed.is_dask(sample_weight):
             (sample_weight,) = distributed.in_memory(sample_weight)
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        raw = self.raw_without(groups, cv, method, refine, hessian_solver, n_jobs, verbose)
-        return self.score_raw(raw, scoring, metadata)
+        return self.score_raw(self.raw_without(request), scoring, metadata)
 
-    def start_removal(self, groups, cv, method, hessian_solver):
-        """Return (base, groups) for one call."""
-        check_option("method", method, removal.METHODS)
+    def resolve(self, request):
+        """Check a request and return it with the selected `Groups`."""
+        request.check()
         objective = self.objective
-        groups = self.groups_for(groups, cv)
+        groups = self.groups_for(request.groups, request.cv)
         if not objective.is_distributed:
             groups.check_leaves_weight(to_host(objective.sample_weight))
         elif groups.sizes().max(initial=0) >= objective.n_weighted:
             groups.check_leaves_weight(objective.samples.weights())
-        return self.start_base(method, hessian_solver), groups
+        return request.of(groups)
+
+    def start_removal(self, request):
+        """Return (base, request) for one call, with the request resolved."""
+        request = self.resolve(request)
+        return self.start_base(request.method, request.hessian_solver), request
 
     def start_base(self, method, hessian_solver):
         """Return the start of removal, or of a move to other weights."""
@@ -213,20 +157,27 @@ class RemovalAnswers(LazyRemoval):
                 return distributed.DistributedBase.at(point, factor, solver)
             return removal.Base.at(point, factor, solver)
 
-    def remove_groups(self, base, groups, method, emit, refine, n_jobs, verbose, **how):
-        """Process the groups, warn about groups without a result, and return the outcome."""
-        check_refine(refine, method)
+    def remove(self, base, request, emit):
+        """Remove each group; return (group, directions) for those without a single result.
+
+        See `removal.leave_out` for `emit`.
+        """
+        outcome = self.remove_groups(base, request, emit, recover=True)
+        return base.open_directions(outcome, len(request.groups))
+
+    def remove_groups(self, base, request, emit, **options):
+        """Remove each group, warn about groups without a result, and return the outcome."""
         outcome = removal.leave_out(
             base,
-            groups,
-            method,
+            request.groups,
+            request.method,
             emit,
-            refine=refine,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            **how,
+            refine=request.refine,
+            n_jobs=request.n_jobs,
+            verbose=request.verbose,
+            **options,
         )
-        self.warn_of_outcome(base, groups, outcome, method)
+        self.warn_of_outcome(base, request.groups, outcome, request.method)
         return outcome
 
     def warn_of_lost_classes(self, groups):
@@ -303,12 +254,12 @@ class RemovalAnswers(LazyRemoval):
                 "predictions and losses that depend on them. A penalty determines them.",
             )
 
-    def raw_without(self, groups, cv, method, refine, hessian_solver, n_jobs, verbose):
+    def raw_without(self, request):
         """Return each training sample's raw prediction without its group, (n, K)."""
         if self.objective.is_distributed:
-            arguments = groups, cv, method, refine, hessian_solver, n_jobs, verbose
-            return np.asarray(self.lazy_raw_predictions(*arguments))
-        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+            return np.asarray(self.lazy_raw_without(request)[0])
+        base, request = self.start_removal(request)
+        groups = request.groups
         groups.partition()
         design = base.point.objective.design
         raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]), like=self.like)
@@ -323,10 +274,7 @@ class RemovalAnswers(LazyRemoval):
                 rows_of_group = line[line >= 0]
                 raw[rows_of_group] = design.take(rows_of_group).predict(one)
 
-        outcome = self.remove_groups(
-            base, groups, method, emit, refine, n_jobs, verbose, recover=True
-        )
-        for group, directions in base.open_directions(outcome, len(groups)):
+        for group, directions in self.remove(base, request, emit):
             rows = groups.rows(group)
             raw[rows[removal.depends(directions, design.take(rows))]] = np.nan
         return to_host(raw)  # for scikit-learn's responses and scorers
@@ -401,11 +349,6 @@ class RemovalAnswers(LazyRemoval):
             "return_bound=True needs a penalty on every parameter, but these have none: "
             f"{', '.join(names[:5])}. Use {remedy}."
         )
-
-
-def optimum_of(base):
-    """Return the parameters at the optimum with all rows, laid out as `params_`."""
-    return base.point.objective.formulation.layout.to_public(base.optimum())
 
 
 def check_no_bound(return_bound, name):

@@ -4,91 +4,48 @@ import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem.doubts import lost_params
+from skinfluence.problem.requests import NEW
 
-__all__ = ["ReweightAnswers", "check_weights"]
+__all__ = ["ReweightAnswers"]
 
 
 class ReweightAnswers:
     """The model at other sample weights, see `methods.reweighting`."""
 
-    def reweight_params(
-        self,
-        sample_weight,
-        *,
-        method="newton",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        self.refuse_dask("reweight_params", sample_weight)
-        values = check_weights(sample_weight, self.n_rows)
-        out = prepare_out(out, (len(values), self.layout.size), dtype, self.like)
+    def reweight_params(self, request, output=NEW):
+        self.refuse_dask("reweight_params", request.sample_weight)
+        request = self.resolve_weights(request)
+        out = output.prepare((len(request.sample_weight), self.layout.size), self.like)
         layout = self.formulation.layout
 
         def emit(vectors, theta):
             out[vectors] = layout.to_public(theta)
 
-        options = {"n_jobs": n_jobs, "verbose": verbose}
-        for vector, directions in self.reweigh(
-            values, method, emit, hessian_solver, **options
-        ):
+        for vector, directions in self.reweigh(request, emit):
             out[vector, lost_params(layout, directions)] = np.nan
         return out
 
-    def reweight_loss(
-        self,
-        X,
-        y,
-        sample_weight,
-        *,
-        method="newton",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        self.refuse_dask("reweight_loss", X, y, sample_weight)
-        values = check_weights(sample_weight, self.n_rows)
+    def reweight_loss(self, X, y, request, output=NEW):
+        self.refuse_dask("reweight_loss", X, y, request.sample_weight)
+        request = self.resolve_weights(request)
         formulation = self.formulation
         design, target = self.check_samples(formulation, X, y)
-        out = prepare_out(out, (design.n_rows, len(values)), dtype, self.like)
+        out = output.prepare((design.n_rows, len(request.sample_weight)), self.like)
 
         def emit(vectors, theta):
             removal.losses_into(out, vectors, formulation.loss, design, target, theta)
 
-        options = {"n_jobs": n_jobs, "verbose": verbose}
-        for vector, directions in self.reweigh(
-            values, method, emit, hessian_solver, **options
-        ):
+        for vector, directions in self.reweigh(request, emit):
             out[removal.depends(directions, design), vector] = np.nan
         return out
 
-    def reweight_predict(
-        self,
-        X,
-        sample_weight,
-        *,
-        method="newton",
-        response_method="predict",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
-        self.refuse_dask("reweight_predict", X, sample_weight)
+    def reweight_predict(self, X, request, *, response_method="predict"):
+        self.refuse_dask("reweight_predict", X, request.sample_weight)
         self.check_left_out_response(response_method)
-        values = check_weights(sample_weight, self.n_rows)
-        raw = self.raw_reweighted(X, values, method, hessian_solver, n_jobs, verbose)
-        return self.respond_reweighted(raw, response_method)
-
-    def respond_reweighted(self, raw, response_method):
-        """Return a response (m, q, ...) from raw predictions (m, q, K)."""
+        raw = self.raw_reweighted(X, self.resolve_weights(request))
         m, q, K = raw.shape
         if response_method == "predict" and self.is_classifier:
             missing = np.flatnonzero(np.isnan(raw).any(axis=(1, 2)))
@@ -101,41 +58,45 @@ class ReweightAnswers:
         found = getattr(self.pooled(raw.reshape(m * q, K)), response_method)(None)
         return found.reshape(m, q, *found.shape[1:])
 
-    def raw_reweighted(self, X, values, method, hessian_solver="auto", n_jobs=None, verbose=0):
+    def resolve_weights(self, request):
+        """Check a request and return it with its weights as an array (m, n)."""
+        return request.resolve(self.n_rows)
+
+    def raw_reweighted(self, X, request):
         """Return raw predictions for samples at each vector of weights, (m, q, K)."""
         design = self.check_X(self.formulation, X)
-        raw = np.empty((len(values), design.n_rows, self.n_scores), like=self.like)
+        m = len(request.sample_weight)
+        raw = np.empty((m, design.n_rows, self.n_scores), like=self.like)
 
         def emit(vectors, theta):
             for block in row_blocks(len(theta), 8 * 3 * raw[0].size):
                 raw[vectors[block]] = design.predict(theta[block]).transpose(1, 0, 2)
 
-        options = {"n_jobs": n_jobs, "verbose": verbose}
-        for vector, directions in self.reweigh(
-            values, method, emit, hessian_solver, **options
-        ):
+        for vector, directions in self.reweigh(request, emit):
             raw[vector, removal.depends(directions, design)] = np.nan
         return to_host(raw)  # for scikit-learn's responses
 
-    def models_at_weights(self, values, method, **options):
-        """Return the fitted model at each vector of weights (m, n), None if there is none."""
-        found = self.reweight_params(values, method=method, **options)
+    def models_at_weights(self, request):
+        """Return the fitted model at each vector of weights, None if there is none."""
+        found = self.reweight_params(request)
         return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
 
-    def reweigh(self, values, method, emit, hessian_solver, **options):
+    def reweigh(self, request, emit):
         """Move to each vector of weights; return (vector, directions) without a value.
 
-        See `removal.reweight` for `emit` and the options.
+        See `removal.reweight` for `emit`.
         """
-        check_option("method", method, removal.METHODS)
         self.check_reweightable()
-        base = self.start_base(method, hessian_solver)
+        values, method = request.sample_weight, request.method
+        base = self.start_base(method, request.hessian_solver)
         whole = base.open is None and base.has_optimum
         objective = base.point.objective if whole else self.objective
         fixed = self.fitted.params.get("class_weight") != "balanced"
         by_weight = not fixed and self.balances_by_weight
         weights = removal.Weights(objective, values, by_weight, removes=fixed)
-        outcome = removal.reweight(base, weights, method, emit, **options)
+        outcome = removal.reweight(
+            base, weights, method, emit, n_jobs=request.n_jobs, verbose=request.verbose
+        )
         self.warn_of_weights(base, weights, outcome, method)
         if method == "influence" and base.open is not None:
             return [(vector, base.open) for vector in range(len(values))]
@@ -195,40 +156,6 @@ class ReweightAnswers:
                 f"not determine every parameter: {_rows(flat)}. These parameters are NaN, and "
                 "so are predictions and losses that depend on them. A penalty determines them."
             )
-
-
-def check_weights(sample_weight, n_rows):
-    """Return vectors of sample weights as an array (m, n); (n,) is one vector.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong, or a weight is negative or not finite, or all in a row are 0.
-    """
-    try:
-        values = np.asarray(to_host(sample_weight), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight must be an array of numbers: {error}") from None
-    values = values[None] if values.ndim == 1 else values
-    if values.ndim != 2 or values.shape[1] != n_rows or not len(values):
-        raise ValueError(
-            f"sample_weight has shape {np.shape(sample_weight)}, but each row must hold a "
-            f"weight for each of the {n_rows} training samples: (m, {n_rows})."
-        )
-    for row, weight in enumerate(values):
-        if not (np.isfinite(weight.sum()) and weight.min() >= 0):
-            wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-            at = wrong[0] if len(wrong) else int(np.argmax(weight))
-            raise ValueError(
-                f"sample_weight holds {weight[at]} in row {row} for sample {at}: weights must "
-                "be finite and not negative."
-            )
-        if not weight.any():
-            raise ValueError(
-                f"Row {row} of sample_weight holds only zeros, and there is no model without "
-                "samples: give weight to some."
-            )
-    return values
 
 
 def _rows(vectors):

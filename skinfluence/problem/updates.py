@@ -9,7 +9,7 @@ from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.refit_checks import choose_checks, compare_changes
-from skinfluence.problem.removal import optimum_of
+from skinfluence.problem.requests import Removal
 from skinfluence.solvers import get_solver
 
 __all__ = ["UpdateAnswers"]
@@ -18,46 +18,44 @@ __all__ = ["UpdateAnswers"]
 class UpdateAnswers:
     """Checks for removals, and updates in place, see `methods.updates`."""
 
-    def leave_out_check(
-        self,
-        n_checks=20,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
+    def leave_out_check(self, n_checks, request, *, random_state=None):
         self.refuse_dask("leave_out_check")
         random_state = check_random_state(random_state)
-        base, groups = self.start_removal(groups, cv, method, hessian_solver)
+        request = self.resolve(request)
+        groups = request.groups
         check_count("n_checks", n_checks, len(groups), of="groups")
-        optimum = to_host(optimum_of(base))
-        layout = base.point.objective.formulation.layout
-        predicted = np.empty((len(groups), layout.size))
-
-        def emit(indices, _rows, theta):
-            predicted[indices] = to_host(layout.to_public(theta))
-
-        self.remove_groups(base, groups, method, emit, refine, n_jobs, 0)
-        predicted -= optimum
+        optimum, predicted = self.params_to_check(request)
+        predicted = predicted - optimum
         indices = choose_checks(predicted, n_checks, random_state)
         actual = np.array([self.refit_without(groups.rows(g)) for g in indices]) - optimum
-        predicted = predicted[indices]
+        return compare_changes(predicted[indices], actual, indices, optimum, self.readings)
 
-        def read(params):
-            """Return K alpha and intercepts for kernel models, the parameters for others."""
-            readings = base.point.objective.design.readings(layout.from_public(params))
-            return readings.reshape(*params.shape[:-1], -1)
+    def params_to_check(self, request):
+        """Return the parameters with all rows, (p,), and without each group, (G, p)."""
+        base = self.start_base(request.method, request.hessian_solver)
+        layout = base.point.objective.formulation.layout
+        params = np.empty((len(request.groups), layout.size))
 
-        return compare_changes(predicted, actual, indices, optimum, read)
+        def emit(indices, _rows, theta):
+            params[indices] = to_host(layout.to_public(theta))
+
+        optimum = to_host(layout.to_public(base.optimum()))
+        self.remove_groups(base, request, emit)
+        return optimum, params
+
+    def readings(self, params):
+        """Return K alpha and intercepts of a kernel model, else the parameters (..., p)."""
+        objective = self.objective
+        readings = objective.design.readings(objective.formulation.layout.from_public(params))
+        return readings.reshape(*params.shape[:-1], -1)
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         self.refuse_dask("remove_samples", indices)
         rows = check_indices(indices, self.objective.n_rows)
-        base, groups = self.start_removal([rows], None, method, hessian_solver)
+        base, request = self.start_removal(
+            Removal([rows], method=method, hessian_solver=hessian_solver)
+        )
+        groups = request.groups
         result = []
         if base.open is not None or not base.has_optimum:
             objective, theta = self.objective, self.theta

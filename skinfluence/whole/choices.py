@@ -38,8 +38,9 @@ class Choices:
         self.choices = choices
         self.cancellation = Cancellation(fixed.objective)
 
-    def write(self, groups, method, write, *, refine=None, n_jobs=None):
+    def write(self, request, write):
         """Call ``write(group, refit)`` for groups that change no choice; return the others."""
+        groups, method, n_jobs = request.groups, request.method, request.n_jobs
         everyone = np.arange(len(groups))
 
         def stays(group):
@@ -64,7 +65,7 @@ class Choices:
                     written[group] = True
 
         base = self.fixed.start_base(method, "auto")
-        removal.leave_out(base, members, method, emit, refine=refine, n_jobs=n_jobs)
+        removal.leave_out(base, members, method, emit, refine=request.refine, n_jobs=n_jobs)
         return np.flatnonzero(~written)
 
 

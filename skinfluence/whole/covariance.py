@@ -11,6 +11,8 @@ Samples in a group are summed first, or leave together.
 
 import numpy as np
 
+from skinfluence.problem.requests import Influence, Removal
+
 __all__ = ["WholeCovariance"]
 
 
@@ -23,15 +25,15 @@ class WholeCovariance:
     def covariance(self, kind, groups, hessian_solver, n_jobs):
         if kind == "hessian":  # the model's own, which is that of its fixed features
             return super().covariance(kind, groups, hessian_solver, n_jobs)
-        options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
         if kind == "jackknife":
-            groups = self.resolve(groups, None, "newton", None)
-            groups.partition()
-            moved = self._params_without(groups, "newton", **options) - self.optimum()
+            request = Removal(groups, hessian_solver=hessian_solver, n_jobs=n_jobs)
+            request = self.resolve(request)
+            request.groups.partition()
+            moved = self._params_without(request) - self.optimum()
         else:
             groups = self.groups_for(groups)
             groups.partition()
-            influence = self.influence_params(**options)
+            influence = self.influence_params(request=Influence(hessian_solver, n_jobs))
             members = [groups.rows(group) for group in range(len(groups))]
             moved = np.stack([self._summed(influence, rows) for rows in members])
         return moved.T @ moved

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from skinfluence.groups import resolve_groups
 from skinfluence.namespaces import is_device, to_host, where_it_is
 from skinfluence.steps import routing_enabled, row_names, steps_before, through
 
@@ -82,6 +83,11 @@ class TrainingData:
     def without(self, rows):
         """Return the training data without some samples."""
         return self.take(np.delete(np.arange(self.n_rows), rows))
+
+    def groups_for(self, groups, cv, classifier):
+        """Return the `Groups` of samples that the arguments select."""
+        X = self.X if hasattr(self.X, "shape") else np.empty((self.n_rows, 0))
+        return resolve_groups(groups, cv, X=X, y=to_host(self.y), classifier=classifier)
 
     def behind(self, pipe):
         """Return the data that the pipeline passes to its last step."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from skinfluence import diagnostics
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.lazy import warn_of_perfect_fits
+from skinfluence.problem.requests import NEW, Influence, Output, Removal
 
 __all__ = ["WholeDiagnostics"]
 
@@ -31,14 +31,14 @@ class WholeDiagnostics:
     def summarise_rows(self, hessian_solver, n_jobs):
         try:
             # This warns if the fit is far from its optimum.
-            own = self.self_influence(hessian_solver=hessian_solver, n_jobs=n_jobs)
+            own = self.self_influence(Influence(hessian_solver, n_jobs))
         except UnsupportedEstimatorError as error:
             own = np.full(self.n_rows, np.nan)
             warn(f"influence_summary: self_influence is NaN. {error}")
         state = self.state(hessian_solver, quiet=True)
         last = self.measure(state, hessian_solver, n_jobs)
         columns = last.columns(own, n_jobs=n_jobs)
-        whole = self.measure_whole(state, self.resolve(None, None, "newton", None), n_jobs)
+        whole = self.measure_whole(state, self.resolve(Removal(n_jobs=n_jobs)))
         return columns | {
             "cooks_distance": whole.cooks_distance(),
             "dffits": whole.signed_dffits(),
@@ -48,25 +48,23 @@ class WholeDiagnostics:
 
     def summarise_groups(self, groups, hessian_solver, n_jobs):
         state = self.influence_state(hessian_solver)
-        groups = self.resolve(groups, None, "newton", None)
-        measures = self.measure_whole(state, groups, n_jobs)
+        request = self.resolve(Removal(groups, n_jobs=n_jobs))
+        measures, groups = self.measure_whole(state, request), request.groups
         return measures.columns(groups.sizes()), groups.labels
 
-    def dfbetas(
-        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
-        groups = self.resolve(groups, None, "newton", None)
-        state = self.influence_state(hessian_solver)
+    def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
+        request = self.resolve(Removal(groups, n_jobs=n_jobs))
+        groups, state = request.groups, self.influence_state(hessian_solver)
         layout = state.layout
-        out = prepare_out(out, (len(groups), layout.size), dtype, self.like)
+        out = output.prepare((len(groups), layout.size), self.like)
         base = self.start_base("newton", hessian_solver)
         full = layout.to_public((base.theta + base.correction)[None])[0]
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
         phi = None
         if state.point.objective.formulation.loss.has_dispersion:
-            phi = self.measure_whole(state, groups, n_jobs, out).deleted_dispersion
+            phi = self.measure_whole(state, request, out).deleted_dispersion
         else:
-            self._params_without(groups, "newton", n_jobs=n_jobs, out=out)
+            self._params_without(request, Output(out=out))
         phi = np.ones((len(groups), len(scale))) if phi is None else phi
         for rows in row_blocks(len(out), 4 * 8 * layout.size):
             moves = full - out[rows]
@@ -74,24 +72,26 @@ class WholeDiagnostics:
         out[:, self.lost_params] = np.nan
         return out
 
-    def measure_whole(self, state, groups, n_jobs, params=None):
-        """Return the `PredictionMeasures` for groups from `resolve`.
+    def measure_whole(self, state, request, params=None):
+        """Return the `PredictionMeasures` for a request from `resolve`.
 
         If `params` (G, p) is given, it receives the parameters without each group.
         """
-        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
-        if self.scaled_without(groups) is not None:
-            measures = self._measure_scaled(groups, leverage, state.solver, n_jobs, params)
-        else:
-            measures = self._measure_refits(groups, leverage, state.solver, n_jobs, params)
+        groups = request.groups
+        leverage = diagnostics.leverages(state.point, state.factor, n_jobs=request.n_jobs)
+        request = request.of(groups, hessian_solver=state.solver)
+        scales = self.scaled_without(groups) is not None
+        measure = self._measure_scaled if scales else self._measure_refits
+        measures = measure(request, leverage, params)
         kind = "group(s)" if groups.members is not None else "sample(s)"
         names = range(len(groups)) if groups.labels is None else groups.labels
         warn_of_perfect_fits(measures.deleted_dispersion, kind, names)
         return measures
 
-    def _measure_scaled(self, groups, leverage, hessian_solver, n_jobs, params):
+    def _measure_scaled(self, request, leverage, params):
         """Return the measures if the steps change only the penalty."""
-        base, same = self.scaled.start_removal(groups.members, None, "newton", hessian_solver)
+        base, request = self.scaled.start_removal(request)
+        groups = request.groups
         measures = PredictionMeasures(base, leverage, len(groups))
         layout = base.point.objective.formulation.layout
 
@@ -100,14 +100,14 @@ class WholeDiagnostics:
             if params is not None:
                 params[indices] = layout.to_public(theta)
 
-        self.scaled.remove_groups(base, same, "newton", emit, None, n_jobs, 0)
+        self.scaled.remove_groups(base, request, emit)
         if params is not None:
             self._rescale(params, groups)
         return measures
 
-    def _measure_refits(self, groups, leverage, hessian_solver, n_jobs, params):
+    def _measure_refits(self, request, leverage, params):
         """Return the measures from a refit without each group."""
-        base = self.start_base("newton", hessian_solver)
+        groups, base = request.groups, self.start_base("newton", request.hessian_solver)
         measures = PredictionMeasures(base, leverage, len(groups))
         X = self.data.X
         full = self.check_X(self.formulation, X).predict(measures.theta)
@@ -117,7 +117,7 @@ class WholeDiagnostics:
             if params is not None:
                 params[group] = self.matched(refit, groups.rows(group))
 
-        self.each(groups, "newton", write, n_jobs, 0, missing=params)
+        self.each(request, write, missing=params)
         return measures
 
 

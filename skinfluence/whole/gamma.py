@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from skinfluence.groups import check_indices
 from skinfluence.kernels import Basis, KernelDesign
 from skinfluence.problem import Problem
+from skinfluence.problem.requests import NEW
 from skinfluence.solvers.update import GroupUpdate
 from skinfluence.steps import row_names
 from skinfluence.whole.covariance import WholeCovariance
@@ -27,9 +28,7 @@ from skinfluence.whole.sweep import GammaSweep
 __all__ = ["GammaProblem", "gamma_problem", "is_of_whole_fit"]
 
 
-class GammaProblem(  # type: ignore[misc]
-    WholeInfluence, WholeRemoval, WholeDiagnostics, Problem
-):
+class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
     """The problem for a kernel estimator alone, with a gamma that moves."""
 
     is_whole = True
@@ -64,10 +63,10 @@ class GammaProblem(  # type: ignore[misc]
         if not self.parameters.gamma_by_weight and not self.objective.drawn:
             super().warn_of_weights()
 
-    def leave_out_params(self, groups=None, *, return_bound=False, **options):
+    def leave_out_params(self, request, output=NEW, *, return_bound=False):
         if return_bound:
             self.check_bounded(self.objective)  # raises with the reason
-        return super().leave_out_params(groups, **options)
+        return super().leave_out_params(request, output)
 
     def refuse_supervised(self, method):
         """Do nothing, because the kernel does not depend on the targets."""

@@ -10,6 +10,7 @@ from skinfluence import influence
 from skinfluence.exceptions import warn
 from skinfluence.groups import check_indices
 from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.sweep import Sample, sample_of
 
@@ -19,9 +20,10 @@ __all__ = ["WholeInfluence"]
 class WholeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""
 
-    def influence_params(self, X=None, y=None, *, hessian_solver="auto", **options):
-        result = super().influence_params(X, y, hessian_solver=hessian_solver, **options)
-        sweep, rows = self.sweep(hessian_solver), None if X is None else self.chain.added(X)
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
+        result = super().influence_params(X, y, request, output)
+        sweep = self.sweep(request.hessian_solver)
+        rows = None if X is None else self.chain.added(X)
         layout = sweep.point.objective.formulation.layout
         basis = layout.from_public(np.eye(layout.size))
         result += sweep.extra(basis, [None] * len(basis), rows).T
@@ -50,11 +52,9 @@ class WholeInfluence(RankedBlocks):
                 "the effect of the new features use add_samples on a copy."
             )
 
-    def influence_loss(self, X, y, *, average=False, hessian_solver="auto", **options):
-        result = super().influence_loss(
-            X, y, average=average, hessian_solver=hessian_solver, **options
-        )
-        sweep = self.sweep(hessian_solver)
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
+        result = super().influence_loss(X, y, request, output, average=average)
+        sweep = self.sweep(request.hessian_solver)
         query = self.check_query(X, y)
         if average and self.scaled is not None:
             sweep.add_scales(query.sum()[None] / len(query), result[None])
@@ -99,13 +99,11 @@ class WholeInfluence(RankedBlocks):
 
         return generate()
 
-    def influence_prediction(
-        self, X, *, response_method="auto", hessian_solver="auto", **options
-    ):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         result = super().influence_prediction(
-            X, response_method=response_method, hessian_solver=hessian_solver, **options
+            X, request, output, response_method=response_method
         )
-        sweep = self.sweep(hessian_solver)
+        sweep = self.sweep(request.hessian_solver)
         design = self.check_X(sweep.point.objective.formulation, X)
         method = self.response_method(response_method)
         jacobian, _ = self.response_jacobian(method, design, sweep.point)
@@ -127,11 +125,9 @@ class WholeInfluence(RankedBlocks):
         self.warn_of_weights()
         return result
 
-    def influence_functional(self, gradient, *, hessian_solver="auto", **options):
-        result = super().influence_functional(
-            gradient, hessian_solver=hessian_solver, **options
-        )
-        sweep = self.sweep(hessian_solver)
+    def influence_functional(self, gradient, request=PLAIN, output=NEW):
+        result = super().influence_functional(gradient, request, output)
+        sweep = self.sweep(request.hessian_solver)
         layout = sweep.point.objective.formulation.layout
         V = layout.from_public(np.atleast_2d(self.check_functional(gradient)))
         sample = sample_of(gradient, self.params)
@@ -155,13 +151,13 @@ class WholeInfluence(RankedBlocks):
         moved = sweep.to_inputs(query.toarray(), samples, int(index[0]))
         return moved * (scale / weight)
 
-    def influence_relabel(self, X, y, **options):
+    def influence_relabel(self, X, y, request=PLAIN, output=NEW, *, y_new):
         self.refuse_supervised("influence_relabel")
-        return super().influence_relabel(X, y, **options)
+        return super().influence_relabel(X, y, request, output, y_new=y_new)
 
-    def self_influence(self, *, hessian_solver="auto", **options):
-        result = super().self_influence(hessian_solver=hessian_solver, **options)
-        sweep = self.sweep(hessian_solver)
+    def self_influence(self, request=PLAIN):
+        result = super().self_influence(request)
+        sweep = self.sweep(request.hessian_solver)
         query = self.check_query(self.data.X, self.data.y)
         for block in self.blocks(sweep, query):
             rows = np.arange(block.start, block.stop)

@@ -10,10 +10,10 @@ raise an error with their names.
 import numpy as np
 
 from skinfluence import diagnostics, distributed
-from skinfluence.checks import prepare_out
 from skinfluence.diagnostics import ROW_COLUMNS
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.metrics import Metric
+from skinfluence.problem.requests import NEW, PLAIN, Influence, Removal
 from skinfluence.stages.registry import learns_from_rows, moves_with_weights
 from skinfluence.stages.scalers import moving_columns
 from skinfluence.steps import innermost, paths_of, steps_of
@@ -140,22 +140,18 @@ class LazyWholeProblem(OnDaskArrays):
 
     # ---------------------------------------------------------------- influence
 
-    def influence_params(self, X=None, y=None, **options):
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         check_training(X)
-        return super().influence_params(**options)
+        return super().influence_params(None, None, request, output)
 
     # ---------------------------------------------------------------- removal
 
-    def leave_out_params(
-        self, groups=None, *, cv=None, method="newton", return_bound=False, **options
-    ):
-        if return_bound:
-            self.refuse_dask("leave_out_params with return_bound=True")
-        groups = self.groups_for(groups, cv)
-        found = super().leave_out_params(groups, method=method, **options)
+    def leave_out_params(self, request, output=NEW, *, return_bound=False):
+        groups = self.groups_for(request.groups, request.cv)
+        found = super().leave_out_params(request.of(groups), output, return_bound=return_bound)
         if groups.members is None:  # the tasks convert them
             return found
-        return self.rescaled(found, groups, method)
+        return self.rescaled(found, groups, request.method)
 
     def rescaled(self, params, groups, method="newton"):
         """Convert parameters (G, p) without groups to the refitted scales, in place."""
@@ -171,19 +167,19 @@ class LazyWholeProblem(OnDaskArrays):
             params[number] = layout.to_public(theta[None])[0]
         return params
 
-    def leave_out_metric(self, X, y, *, scoring=None, sample_weight=None, **options):
+    def leave_out_metric(self, X, y, request, *, scoring=None, sample_weight=None):
         self.refuse_dask("leave_out_metric", X, y, sample_weight, training=False)
         if Metric(self, X, y, scoring, sample_weight).needs_model:
             self.refuse_dask("leave_out_metric with a function of models")
         return super().leave_out_metric(
-            X, y, scoring=scoring, sample_weight=sample_weight, **options
+            X, y, request, scoring=scoring, sample_weight=sample_weight
         )
 
-    def start_removal(self, groups, cv, method, hessian_solver):
-        base, groups = super().start_removal(groups, cv, method, hessian_solver)
-        if method != "influence":
-            self.check_scales(groups)
-        return base, groups
+    def resolve(self, request):
+        request = super().resolve(request)
+        if request.method != "influence":
+            self.check_scales(request.groups)
+        return request
 
     def check_scales(self, groups):
         """Raise if the scales lose their digits without a group."""
@@ -198,7 +194,7 @@ class LazyWholeProblem(OnDaskArrays):
     # ---------------------------------------------------------------- diagnostics
 
     def lazy_summary(self, hessian_solver):
-        own = self.self_influence(hessian_solver=hessian_solver)
+        own = self.self_influence(Influence(hessian_solver))
         measures = self.lazy_whole_measures("influence_summary", hessian_solver)
         columns = measures.own.columns((), None) | measures.columns()
         columns["self_influence"] = own
@@ -209,14 +205,12 @@ class LazyWholeProblem(OnDaskArrays):
         scale = diagnostics.inverse_diagonal(state.point, state.factor)
         return measures.dfbetas(scale, state.layout, dtype)
 
-    def dfbetas(
-        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
         if groups is None:
-            return super().dfbetas(hessian_solver=hessian_solver, dtype=dtype, out=out)
+            return super().dfbetas(None, output, hessian_solver=hessian_solver)
         state = self.influence_state(hessian_solver)
         layout, groups = state.layout, self.groups_for(groups)
-        out = prepare_out(out, (len(groups), layout.size), dtype)
+        out = output.prepare((len(groups), layout.size))
         changes = np.empty((len(groups), *self.theta.shape))
         measures, _ = self.measure_groups(
             state, groups, hessian_solver, n_jobs, changes.__setitem__
@@ -230,11 +224,11 @@ class LazyWholeProblem(OnDaskArrays):
 
     def lazy_whole_measures(self, name, hessian_solver):
         """Return the `RefitMeasures` of single samples."""
-        base, _ = self.start_removal(None, None, "newton", hessian_solver)
+        base, request = self.start_removal(Removal(hessian_solver=hessian_solver))
         self.check_sums_of_refits(name, base)
         state = self.last.influence_state(hessian_solver)
         own, _ = self.last.lazy_measures(state, hessian_solver)
-        removal = self.rows_removed(base, "newton", None, None, 0)
+        removal = self.rows_removed(base, request)
         sums = distributed.dispersion_sums(base.point, base.plain_factor)
         return distributed.RefitMeasures(removal, own, sums)
 
@@ -255,6 +249,6 @@ class LazyWholeProblem(OnDaskArrays):
             )
 
     def covariance(self, kind, groups, hessian_solver, n_jobs):
-        moved = self.influence_params(hessian_solver=hessian_solver)
+        moved = self.influence_params(request=Influence(hessian_solver))
         moved = moved * (self.objective.samples.weights() / self.objective.weight_sum)[:, None]
         return distributed.in_memory(moved.T @ moved)[0]

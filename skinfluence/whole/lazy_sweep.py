@@ -11,6 +11,7 @@ import numpy as np
 
 from skinfluence import distributed
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
 from skinfluence.steps import steps_of, through
@@ -67,17 +68,16 @@ class SweptProblem(OnDaskArrays):
         """Return samples as they reach the first step whose statistics move."""
         return through(self.earlier, X, self.steps[0])
 
-    def influence_params(self, X=None, y=None, *, hessian_solver="auto", **options):
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         check_training(X)
-        result = super().influence_params(hessian_solver=hessian_solver, **options)
+        result = super().influence_params(None, None, request, output)
         V = self.layout.from_public(np.eye(self.layout.size))
-        return result + self.through_steps(V, [None] * len(V), hessian_solver).T
+        return result + self.through_steps(V, [None] * len(V), request.hessian_solver).T
 
-    def influence_loss(self, X, y, *, average=False, hessian_solver="auto", **options):
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         self.refuse_dask("influence_loss of queries", X, y, training=False)
-        options |= {"average": average, "hessian_solver": hessian_solver}
-        result = super().influence_loss(X, y, **options)
-        query = self.check_query(X, y)
+        result = super().influence_loss(X, y, request, output, average=average)
+        query, hessian_solver = self.check_query(X, y), request.hessian_solver
         if not average:
             samples = WholeInfluence.one_by_one(X, query)
             return result + self.through_steps(query.toarray(), samples, hessian_solver)
@@ -86,13 +86,12 @@ class SweptProblem(OnDaskArrays):
         V = query.sum()[None] / m
         return result + self.through_steps(V, samples, hessian_solver)[0]
 
-    def influence_prediction(
-        self, X, *, response_method="auto", hessian_solver="auto", **options
-    ):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         self.refuse_dask("influence_prediction of queries", X, training=False)
-        options |= {"response_method": response_method, "hessian_solver": hessian_solver}
-        result = super().influence_prediction(X, **options)
-        design = self.check_X(self.formulation, X)
+        result = super().influence_prediction(
+            X, request, output, response_method=response_method
+        )
+        design, hessian_solver = self.check_X(self.formulation, X), request.hessian_solver
         point = self.state(hessian_solver, quiet=True).point
         jacobian, _ = self.response_jacobian(
             self.response_method(response_method), design, point
@@ -108,14 +107,12 @@ class SweptProblem(OnDaskArrays):
         added = added.reshape(design.n_rows, -1, self.n_rows)
         return result + (added[:, 0] if result.ndim == 2 else added.transpose(0, 2, 1))
 
-    def influence_functional(self, gradient, *, hessian_solver="auto", **options):
-        result = super().influence_functional(
-            gradient, hessian_solver=hessian_solver, **options
-        )
+    def influence_functional(self, gradient, request=PLAIN, output=NEW):
+        result = super().influence_functional(gradient, request, output)
         V = self.layout.from_public(np.atleast_2d(self.check_functional(gradient)))
         sample = sample_of(gradient, self.params)
         samples = [None] * len(V) if sample is None else [sample]
-        added = self.through_steps(V, samples, hessian_solver)
+        added = self.through_steps(V, samples, request.hessian_solver)
         return result + (added if result.ndim == 2 else added[0])
 
     def through_steps(self, V, samples, hessian_solver):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.problem.metrics import Metric
+from skinfluence.problem.metrics import MetricAnswers
 from skinfluence.problem.predictions import flat_rows
 from skinfluence.whole.data import take_rows
 
@@ -13,40 +13,18 @@ __all__ = ["WholeMetrics"]
 class WholeMetrics:
     """`leave_out_metric` and predictions for the whole fit of a pipeline."""
 
-    def leave_out_metric(
-        self,
-        X,
-        y,
-        *,
-        scoring=None,
-        groups=None,
-        cv=None,
-        sample_weight=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
-        self.refuse_dask("leave_out_metric", X, y, sample_weight)
-        groups = self.resolve(groups, cv, method, refine)
-        metric = Metric(self, X, y, scoring, sample_weight)
+    leave_out_metric = MetricAnswers.leave_out_metric
+
+    def scores_without(self, metric, X, request):
+        """Return the `Scores` without each group."""
+        groups = request.groups
         scaled = self.scaled_without(groups)
         if scaled is not None and not metric.needs_model:
-            return scaled.scores_without(
-                metric,
-                self.transform(X),
-                groups,
-                method,
-                refine,
-                hessian_solver,
-                n_jobs,
-                verbose,
-            ).result
+            return scaled.scores_without(metric, self.transform(X), request)
         scores = metric.table(len(groups))
-        if method == "influence":
-            self._add_first_order(scores, groups, hessian_solver)
-            return scores.result
+        if request.method == "influence":
+            self._add_first_order(scores, groups, request.hessian_solver)
+            return scores
 
         def write(group, refit):
             if metric.needs_model or refit.params is None:
@@ -54,8 +32,8 @@ class WholeMetrics:
             else:
                 scores.add_raw(group, self, refit.raw_predictions(metric.X))
 
-        self.each(groups, method, write, n_jobs, verbose, refine=refine)
-        return scores.result
+        self.each(request, write)
+        return scores
 
     def _add_first_order(self, scores, groups, hessian_solver):
         """Add the scores of first-order changes."""
@@ -76,44 +54,24 @@ class WholeMetrics:
             ):
                 scores.add_raw(group, self, one)
 
-    def predictions_without(
-        self,
-        X,
-        groups,
-        cv,
-        visit,
-        *,
-        response_method,
-        method,
-        refine,
-        hessian_solver,
-        n_jobs,
-    ):
+    def predictions_without(self, X, request, visit, *, response_method):
         """Call `visit` with responses from pipeline refits, see `PredictionsWithout`."""
-        groups = self.resolve(groups, cv, method, refine)
+        request = self.resolve(request)
+        groups = request.groups
         scaled = self.scaled_without(groups)
         if scaled is not None:
-            scaled.predictions_without(
-                self.transform(X),
-                groups,
-                None,
-                visit,
-                response_method=response_method,
-                method=method,
-                refine=refine,
-                hessian_solver=hessian_solver,
-                n_jobs=n_jobs,
-            )
+            rows = self.transform(X)
+            scaled.predictions_without(rows, request, visit, response_method=response_method)
             return
         groups.partition()
         X = X if hasattr(X, "shape") else np.asarray(X)
-        if method == "influence":
+        if request.method == "influence":
             rows, owner = flat_rows(groups, range(len(groups)))
-            raw = self.raw_without(groups, None, method, None, hessian_solver, n_jobs)
+            raw = self.raw_without(request)
             own = self.responses_of(raw[rows], response_method)
             members = [groups.rows(group) for group in range(len(groups))]
             for q in range(X.shape[0]):
-                raw = self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
+                raw = self._first_order_raw(take_rows(X, [q]), members, request.hessian_solver)
                 predicted = self.responses_of(raw[None], response_method)
                 visit(slice(q, q + 1), rows, owner, own, predicted)
             return
@@ -129,4 +87,4 @@ class WholeMetrics:
             )
             visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
 
-        self.each(groups, method, write, n_jobs, 0, refine=refine)
+        self.each(request, write)

@@ -7,6 +7,7 @@ on training row k is w_k (d/dx) gM . t(x_k). No Hessian is involved, see `sweep`
 import numpy as np
 
 from skinfluence.moments import MomentQuery
+from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.sweep import Sample, Sweep
@@ -65,8 +66,8 @@ class MomentWholeInfluence(WholeInfluence):
             samples.append(Sample(take_rows(X, [start + j]), one, one.raw_gradient))
         return samples
 
-    def influence_params(self, X=None, y=None, **options):
-        result = self.of_last.influence_params(X, y, **options)
+    def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
+        result = self.of_last.influence_params(X, y, request, output)
         sweep, rows = self.sweep(None), None if X is None else self.chain.added(X)
         for block, V in self._param_blocks():
             result[:, block] += sweep.extra(V, [None] * len(V), rows).T
@@ -81,10 +82,10 @@ class MomentWholeInfluence(WholeInfluence):
         """The last step's influence with fixed transformers."""
         return super(WholeInfluence, self)
 
-    def influence_loss(self, X, y, *, average=False, **options):
+    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         if not average:
-            return super().influence_loss(X, y, **options)
-        result = self.of_last.influence_loss(X, y, average=True, **options)
+            return super().influence_loss(X, y, request, output)
+        result = self.of_last.influence_loss(X, y, request, output, average=True)
         query = self.check_query(X, y)
         query.raw_gradient = query.raw_gradient / len(query)
         sample = Sample(X, query, query.raw_gradient)
@@ -92,9 +93,9 @@ class MomentWholeInfluence(WholeInfluence):
         self.warn_of_weights()
         return result
 
-    def influence_prediction(self, X, *, response_method="auto", **options):
+    def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         result = self.of_last.influence_prediction(
-            X, response_method=response_method, **options
+            X, request, output, response_method=response_method
         )
         method, sweep = self.response_method(response_method), self.sweep(None)
         rows, theta = self.check_rows(self.formulation, X), self.params
@@ -109,9 +110,9 @@ class MomentWholeInfluence(WholeInfluence):
         self.warn_of_weights()
         return result
 
-    def influence_functional(self, gradient, **options):
+    def influence_functional(self, gradient, request=PLAIN, output=NEW):
         values = gradient(self.params) if callable(gradient) else gradient
-        result = self.of_last.influence_functional(values, **options)
+        result = self.of_last.influence_functional(values, request, output)
         V = np.atleast_2d(np.asarray(values, dtype=np.float64))
         samples = [None] * len(V)
         if hasattr(gradient, "sample_gradient"):

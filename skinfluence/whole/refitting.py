@@ -53,7 +53,7 @@ class PipelineRefits:
         found = self.descend(objective, self.theta, method, None, self.factor)
         return None if found is None else MovedRefit(self, before, objective, *found)
 
-    def write_refits(self, find, items, write, missing, n_jobs, verbose, fatal=()):
+    def write_refits(self, find, items, write, missing, request, fatal=()):
         """Call ``write(j, find(j))`` for each item j that has a `Refit`, in parallel.
 
         Items without a refit get NaN rows in `missing`, if it is given. Return two dicts with
@@ -83,7 +83,7 @@ class PipelineRefits:
                 undetermined[j] = problem.describe_undetermined(refit.open)
             write(j, refit)
 
-        run_blocks(work, items, n_jobs=n_jobs, verbose=verbose)
+        run_blocks(work, items, n_jobs=request.n_jobs, verbose=request.verbose)
         return failed, undetermined
 
     def _has_plain_rows(self, before, X):
@@ -150,6 +150,6 @@ class PipelineRefits:
         kept = set(names)
         return [name for name in self.feature_names if name not in kept]
 
-    def refitted_by_solver(self, rows):
+    def refit_without(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""
         return self.matched(self.without(rows, "refit"), rows)

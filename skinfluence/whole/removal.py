@@ -6,16 +6,17 @@ The refits are in `refitting`. Scalers and choices need none for most groups.
 from functools import cached_property
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from skinfluence import removal
 from skinfluence.blocks import run_blocks
-from skinfluence.checks import check_count, check_option, check_refine, prepare_out
+from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
-from skinfluence.problem.refit_checks import choose_checks, compare_changes
+from skinfluence.problem.removal import RemovalAnswers
+from skinfluence.problem.requests import NEW, Output, Removal
+from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.metrics import WholeMetrics
 from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
@@ -30,55 +31,27 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
     #: The `Choices` that most removals leave as they are, None if every group needs a refit.
     choices = None
 
-    def leave_out_params(
-        self,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        return_bound=False,
-        **options,
-    ):
+    def leave_out_params(self, request, output=NEW, *, return_bound=False):
         if return_bound:
             raise UnsupportedEstimatorError(
                 "return_bound of a pipeline: the bound is one for a model on fixed features, "
                 "and these move. Leave it out, or explain the last step alone: "
                 "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
             )
-        groups = self.resolve(groups, cv, method, refine)
-        return self._params_without(groups, method, refine=refine, **options)
+        return self._params_without(self.resolve(request), output)
 
-    def _params_without(
-        self,
-        groups,
-        method,
-        *,
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
-        """Return `leave_out_params` for groups from `resolve`."""
-        out = prepare_out(out, (len(groups), len(self.params)), dtype, self.like)
-        if method == "influence":
-            moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
+    def _params_without(self, request, output=NEW):
+        """Return `leave_out_params` for a request from `resolve`."""
+        groups = request.groups
+        out = output.prepare((len(groups), len(self.params)), self.like)
+        if request.method == "influence":
+            moved = self.influence_params(request=request)
             for group in range(len(groups)):
                 out[group] = self.params - self._summed(moved, groups.rows(group))
             return out
         scaled = self.scaled_without(groups)
         if scaled is not None:
-            scaled.leave_out_params(
-                groups.members,
-                method=method,
-                refine=refine,
-                hessian_solver=hessian_solver,
-                n_jobs=n_jobs,
-                out=out,
-                verbose=verbose,
-            )
+            scaled.leave_out_params(request, Output(out=out))
             return self._rescale(out, groups)
         lacking = {}
 
@@ -87,7 +60,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             if refit.open is None and np.isnan(out[group]).any():
                 lacking[group] = self.lost_features(refit)
 
-        self.each(groups, method, write, n_jobs, verbose, missing=out, refine=refine)
+        self.each(request, write, missing=out)
         if lacking:
             lost = {
                 f"Without {groups.name(group)}": lacking[group] for group in sorted(lacking)
@@ -95,113 +68,61 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             warn_of_lost_features(lost, self.parameters.layout(self.estimator).n_outputs)
         return out
 
-    def leave_out_loss(
-        self, X, y, groups=None, *, cv=None, method="newton", refine=None, **options
-    ):
-        groups = self.resolve(groups, cv, method, refine)
+    def leave_out_loss(self, X, y, request, output=NEW):
+        request = self.resolve(request)
+        groups = request.groups
         scaled = self.scaled_without(groups)
-        if scaled is None:
-            return self._loss_without(X, y, groups, method, refine=refine, **options)
-        return scaled.leave_out_loss(
-            self.transform(X), y, groups, method=method, refine=refine, **options
-        )
-
-    def _loss_without(
-        self,
-        X,
-        y,
-        groups,
-        method,
-        *,
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        dtype=None,
-        out=None,
-        verbose=0,
-    ):
-        """Return `leave_out_loss` from pipeline refits."""
+        if scaled is not None:
+            return scaled.leave_out_loss(self.transform(X), y, request, output)
         plain = self.sample_loss(X, y)
-        out = prepare_out(out, (len(plain), len(groups)), dtype, self.like)
-        if method == "influence":
+        out = output.prepare((len(plain), len(groups)), self.like)
+        if request.method == "influence":
             loss = self.formulation.loss
             target = self.formulation.target.encode(to_host(y))
             members = [groups.rows(group) for group in range(len(groups))]
             for q in range(len(plain)):
-                raw = self._first_order_raw(take_rows(X, [q]), members, hessian_solver)
+                raw = self._first_order_raw(take_rows(X, [q]), members, request.hessian_solver)
                 out[q] = loss.loss(np.repeat(target[[q]], len(raw), axis=0), raw)
             return out
 
         def write(group, refit):
             out[:, group] = refit.loss(X, y)
 
-        self.each(groups, method, write, n_jobs, verbose, missing=out.T, refine=refine)
+        self.each(request, write, missing=out.T)
         return out
 
-    def leave_out_predict(self, groups=None, *, response_method="predict", **options):
-        self.check_left_out_response(response_method)
-        return self.respond(self.raw_without(groups, **options), response_method)
+    # The same as for an estimator, from the methods below.
+    leave_out_predict = RemovalAnswers.leave_out_predict
+    leave_out_score = RemovalAnswers.leave_out_score
+    leave_out_check = UpdateAnswers.leave_out_check
 
-    def leave_out_score(self, groups=None, *, scoring=None, sample_weight=None, **options):
-        raw = self.raw_without(groups, **options)
-        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return self.score_raw(raw, scoring, metadata)
-
-    def raw_without(
-        self,
-        groups=None,
-        cv=None,
-        method="newton",
-        refine=None,
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
+    def raw_without(self, request):
         """Return each training sample's raw prediction without its group, (n, K)."""
-        groups = self.resolve(groups, cv, method, refine)
+        request = self.resolve(request)
+        groups = request.groups
         scaled = self.scaled_without(groups)
         if scaled is not None:
-            return scaled.raw_without(
-                groups, None, method, refine, hessian_solver, n_jobs, verbose
-            )
+            return scaled.raw_without(request)
         groups.partition()
         K = self.n_scores
         raw = np.full((self.data.n_rows, K), np.nan)
-        if method == "influence":
+        if request.method == "influence":
             for group in range(len(groups)):
                 for row in groups.rows(group):
                     one, members = take_rows(self.data.X, [row]), [groups.rows(group)]
-                    raw[row] = to_host(self._first_order_raw(one, members, hessian_solver)[0])
+                    found = self._first_order_raw(one, members, request.hessian_solver)
+                    raw[row] = to_host(found[0])
             return raw
 
         def write(group, refit):
             rows = groups.rows(group)
             raw[rows] = to_host(refit.raw_predictions_of(self.data, rows))
 
-        self.each(groups, method, write, n_jobs, verbose, refine=refine)
+        self.each(request, write)
         return raw
 
-    def leave_out_check(
-        self,
-        n_checks=20,
-        groups=None,
-        *,
-        cv=None,
-        method="newton",
-        refine=None,
-        random_state=None,
-        **options,
-    ):
-        random_state = check_random_state(random_state)
-        groups = self.resolve(groups, cv, method, refine)
-        check_count("n_checks", n_checks, len(groups), of="groups")
-        optimum = self.optimum()
-        predicted = to_host(self._params_without(groups, method, refine=refine, **options))
-        predicted = predicted - optimum
-        indices = choose_checks(predicted, n_checks, random_state)
-        actual = np.array([self.refitted_by_solver(groups.rows(g)) for g in indices])
-        read = self._readings if self.parameters.is_dual else lambda params: params
-        return compare_changes(predicted[indices], actual - optimum, indices, optimum, read)
+    def params_to_check(self, request):
+        return self.optimum(), to_host(self._params_without(request))
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
         check_option("method", method, removal.METHODS)
@@ -212,7 +133,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                 "method='exact' or 'newton'."
             )
         rows = check_indices(indices, self.data.n_rows)
-        self.resolve([rows], None, method, None)
+        self.resolve(Removal([rows], method=method))
         self.check_refits()
         refit = self.without(rows, method)
         if refit is None:
@@ -266,36 +187,25 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             return self.params
         return self.params if refit is None else self.matched(refit)
 
-    def resolve(self, groups, cv, method, refine):
-        """Check the arguments and return the selected `Groups`."""
-        check_option("method", method, removal.METHODS)
-        check_refine(refine, method)
-        X, n = self.data.X, self.data.n_rows
-        groups = resolve_groups(
-            groups,
-            cv,
-            X=X if hasattr(X, "shape") else np.empty((n, 0)),
-            y=to_host(self.data.y),
-            classifier=self.is_classifier,
-        )
-        groups.check_leaves_weight(to_host(self.objective.sample_weight))
-        return groups
+    def groups_for(self, groups, cv=None):
+        return self.data.groups_for(groups, cv, self.is_classifier)
 
-    def each(self, groups, method, write, n_jobs, verbose, missing=None, refine=None):
+    def each(self, request, write, missing=None):
         """Call ``write(group, refit)`` with the `Refit` without each group.
 
         Groups without a refit get NaN rows in `missing`, and a warning names them. A share
         `refine` of the groups that change no choice is written again, exactly.
         """
         self.check_refits()
+        groups = request.groups
         left = range(len(groups))
         if self.choices is not None:
-            left = self.choices.write(groups, method, write, refine=refine, n_jobs=n_jobs)
+            left = self.choices.write(request, write)
 
         def find(group):
-            return self.without(groups.rows(group), method)
+            return self.without(groups.rows(group), request.method)
 
-        failed, undetermined = self.write_refits(find, left, write, missing, n_jobs, verbose)
+        failed, undetermined = self.write_refits(find, left, write, missing, request)
         if failed:
             first = min(failed)
             warn(
@@ -310,12 +220,11 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                 f"value. Without {groups.name(first)}: {undetermined[first]}"
             )
 
-    def models_without(
-        self, groups, method, *, refine=None, hessian_solver="auto", n_jobs=None, verbose=0
-    ):
+    def models_without(self, request):
         """Return the pipeline without each group of rows, see `Problem.models_without`."""
+        groups, method = request.groups, request.method
         if method == "influence":
-            return [self.first_order(rows, hessian_solver) for rows in groups]
+            return [self.first_order(rows, request.hessian_solver) for rows in groups]
         self.check_refits()
 
         def work(rows):
@@ -325,7 +234,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                 return None
             return self.as_pipeline(refit)
 
-        return run_blocks(work, groups, n_jobs=n_jobs, verbose=verbose)
+        return run_blocks(work, groups, n_jobs=request.n_jobs, verbose=request.verbose)
 
     def first_order(self, rows, hessian_solver):
         """Return the pipeline without some samples, to first order."""
@@ -342,11 +251,6 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         if refit is None:
             return None
         return self.pipe_of([step for _, step in refit.before.steps], refit.model.estimator)
-
-    def _readings(self, params):
-        """Return K alpha and the intercepts for parameters (..., p) of a kernel model."""
-        theta = self.formulation.layout.from_public(params)
-        return self.objective.design.readings(theta).reshape(*params.shape[:-1], -1)
 
     def _rescale(self, params, groups):
         """Convert parameters (G, p) from current to refitted scales, in place."""

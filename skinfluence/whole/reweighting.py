@@ -10,11 +10,10 @@ from functools import partial
 
 import numpy as np
 
-from skinfluence import removal
-from skinfluence.checks import check_option, prepare_out
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
-from skinfluence.problem.reweighting import check_weights
+from skinfluence.problem.requests import NEW, Output
+from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
 from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
 
@@ -24,35 +23,23 @@ __all__ = ["WholeReweighting"]
 class WholeReweighting:
     """Methods for other sample weights with the signatures that estimators have."""
 
-    def reweight_params(
-        self,
-        sample_weight,
-        *,
-        method="newton",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
+    def reweight_params(self, request, output=NEW):
         if self.parameters.is_dual:
             raise UnsupportedEstimatorError(
                 f"reweight_params of a pipeline that ends in {self.name}: its parameters are "
                 "coefficients of the samples of each fit, in features that move. Use "
                 "reweight_predict or reweight_loss."
             )
-        values = self.check_multiples(sample_weight, method)
-        out = prepare_out(out, (len(values), len(self.params)), dtype, self.like)
-        if method == "influence":
-            moved = self.influence_params(hessian_solver=hessian_solver, n_jobs=n_jobs)
+        request = self.resolve_weights(request)
+        values = request.sample_weight
+        out = output.prepare((len(values), len(self.params)), self.like)
+        if request.method == "influence":
+            moved = self.influence_params(request=request)
             out[...] = self.params + self._shares(values) @ moved
             return out
-        options = {"n_jobs": n_jobs, "verbose": verbose}
         scaled = self.scaled_at(values)
         if scaled is not None:
-            scaled.reweight_params(
-                values, method=method, hessian_solver=hessian_solver, out=out, **options
-            )
+            scaled.reweight_params(request, Output(out=out))
             objective = scaled.objective
             layout = objective.formulation.layout
             for row, weight in zip(out, values, strict=True):
@@ -68,45 +55,24 @@ class WholeReweighting:
             if np.isnan(out[vector]).any():
                 lacking[vector] = self.lost_features(refit)
 
-        self.each_weighted(values, method, write, missing=out, **options)
+        self.each_weighted(request, write, missing=out)
         if lacking:
             lost = {f"At row {v} of sample_weight": lacking[v] for v in sorted(lacking)}
             warn_of_lost_features(lost, self.parameters.layout(self.estimator).n_outputs)
         return out
 
-    def reweight_loss(
-        self,
-        X,
-        y,
-        sample_weight,
-        *,
-        method="newton",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-        dtype=None,
-        out=None,
-    ):
-        values = self.check_multiples(sample_weight, method)
-        options = {"n_jobs": n_jobs, "verbose": verbose}
-        scaled = None if method == "influence" else self.scaled_at(values)
+    def reweight_loss(self, X, y, request, output=NEW):
+        request = self.resolve_weights(request)
+        is_first_order, values = request.method == "influence", request.sample_weight
+        scaled = None if is_first_order else self.scaled_at(values)
         if scaled is not None:
-            return scaled.reweight_loss(
-                self.transform(X),
-                y,
-                values,
-                method=method,
-                hessian_solver=hessian_solver,
-                dtype=dtype,
-                out=out,
-                **options,
-            )
+            return scaled.reweight_loss(self.transform(X), y, request, output)
         plain = self.sample_loss(X, y)
-        out = prepare_out(out, (len(plain), len(values)), dtype, self.like)
-        if method == "influence":
+        out = output.prepare((len(plain), len(values)), self.like)
+        if is_first_order:
             form = self.formulation
             target = form.target.encode(to_host(y))
-            raw = self.raw_reweighted(X, values, method, hessian_solver)
+            raw = self.raw_reweighted(X, request)
             for vector, one in enumerate(raw):
                 out[:, vector] = form.loss.loss(target, one)
             return out
@@ -114,53 +80,37 @@ class WholeReweighting:
         def write(vector, refit):
             out[:, vector] = refit.loss(X, y)
 
-        self.each_weighted(values, method, write, missing=out.T, **options)
+        self.each_weighted(request, write, missing=out.T)
         return out
 
-    def reweight_predict(
-        self,
-        X,
-        sample_weight,
-        *,
-        method="newton",
-        response_method="predict",
-        hessian_solver="auto",
-        n_jobs=None,
-        verbose=0,
-    ):
-        self.check_left_out_response(response_method)
-        values = self.check_multiples(sample_weight, method)
-        raw = self.raw_reweighted(X, values, method, hessian_solver, n_jobs, verbose)
-        return self.respond_reweighted(raw, response_method)
+    # The same as for an estimator, from `raw_reweighted`.
+    reweight_predict = ReweightAnswers.reweight_predict
 
-    def raw_reweighted(self, X, values, method, hessian_solver="auto", n_jobs=None, verbose=0):
+    def raw_reweighted(self, X, request):
         """Return raw predictions for samples at each vector of weights, (m, q, K)."""
-        if method == "influence":
+        values, solver = request.sample_weight, request.hessian_solver
+        if request.method == "influence":
             raw, share = self.raw_predictions(X), self._shares(values)
-            moved = [
-                self.raw_influence(take_rows(X, [q]), hessian_solver) for q in range(len(raw))
-            ]
+            moved = [self.raw_influence(take_rows(X, [q]), solver) for q in range(len(raw))]
             return to_host(raw + np.tensordot(share, np.stack(moved), (1, 1)))
         scaled = self.scaled_at(values)
         if scaled is not None:
-            return scaled.raw_reweighted(
-                self.transform(X), values, method, hessian_solver, n_jobs, verbose
-            )
+            return scaled.raw_reweighted(self.transform(X), request)
         raw = np.full((len(values), len(self.raw_predictions(X)), self.n_scores), np.nan)
 
         def write(vector, refit):
             raw[vector] = to_host(refit.raw_predictions(X))
 
-        self.each_weighted(values, method, write, n_jobs=n_jobs, verbose=verbose)
+        self.each_weighted(request, write)
         return raw
 
-    def models_at_weights(self, values, method, *, n_jobs=None, **options):
+    def models_at_weights(self, request):
         """Return the pipeline at each vector of weights, see `Problem.models_at_weights`."""
-        values = self.check_multiples(values, method)
-        if method == "influence":
-            solver = options.get("hessian_solver", "auto")
+        request = self.resolve_weights(request)
+        values = request.sample_weight
+        if request.method == "influence":
             return [
-                FirstOrder(self, partial(self._first_order_at, values[[vector]], solver))
+                FirstOrder(self, partial(self._first_order_at, request.at(values[[vector]])))
                 for vector in range(len(values))
             ]
         models = [None] * len(values)
@@ -168,12 +118,12 @@ class WholeReweighting:
         def write(vector, refit):
             models[vector] = self.as_pipeline(refit)
 
-        self.each_weighted(values, method, write, n_jobs=n_jobs)
+        self.each_weighted(request, write)
         return models
 
-    def _first_order_at(self, values, hessian_solver, X):
-        """Return raw predictions (q, K) at one vector of weights, to first order."""
-        return self.raw_reweighted(X, values, "influence", hessian_solver)[0]
+    def _first_order_at(self, request, X):
+        """Return raw predictions (q, K) at one vector of weights."""
+        return self.raw_reweighted(X, request)[0]
 
     def scaled_at(self, values):
         """Return `scaled` for vectors of weights, or None if they need fits of the steps.
@@ -185,10 +135,8 @@ class WholeReweighting:
         design, scales = self.scaled.objective.design, self.scaled.objective.scales
         return None if any(scales.cancels(design, w) for w in values) else self.scaled
 
-    def check_multiples(self, sample_weight, method):
-        """Return vectors of weights (m, n) after checks that steps can be fitted at them."""
-        check_option("method", method, removal.METHODS)
-        values = check_weights(sample_weight, self.data.n_rows)
+    def resolve_weights(self, request):
+        request = request.resolve(self.data.n_rows)
         absent = np.flatnonzero(to_host(self.objective.sample_weight) == 0)
         if absent.size:
             raise UnsupportedEstimatorError(
@@ -196,27 +144,26 @@ class WholeReweighting:
                 "may have seen it: its weight is no multiple of that. Fit without the samples "
                 "whose weight is 0."
             )
-        return values
+        return request
 
     def _shares(self, values):
         """Return (w - w_fit)/S, which multiplies influence, (m, n)."""
         objective = self.objective
         return (values - objective.sample_weight) / objective.weight_sum
 
-    def each_weighted(self, values, method, write, *, n_jobs=None, verbose=0, missing=None):
+    def each_weighted(self, request, write, missing=None):
         """Call ``write(vector, refit)`` with the `Refit` at each vector of weights.
 
         Vectors without a refit get NaN rows in `missing`, and a warning names them.
         """
         self.check_refits()
+        values = request.sample_weight
 
         def find(vector):
-            return self.at_weights(values[vector], method)
+            return self.at_weights(values[vector], request.method)
 
         vectors, fatal = range(len(values)), UnsupportedEstimatorError
-        failed, undetermined = self.write_refits(
-            find, vectors, write, missing, n_jobs, verbose, fatal
-        )
+        failed, undetermined = self.write_refits(find, vectors, write, missing, request, fatal)
         if failed:
             first = min(failed)
             warn(

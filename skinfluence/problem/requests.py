@@ -1,0 +1,161 @@
+"""The options that methods share and pass on as one argument.
+
+A public method makes an `Influence`, a `Removal` or a `Reweighting`, and an `Output` for the
+array that it returns. The problem resolves it, which checks the
+options and reads the groups or the weights. From there on it goes unchanged to each part that
+refits, or with the groups or weights of this part. See `methods.removal` and
+`methods.reweighting` for the options.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skinfluence.checks import check_dtype, check_option, check_refine, prepare_out
+from skinfluence.namespaces import to_host
+from skinfluence.removal import METHODS
+
+__all__ = ["NEW", "PLAIN", "Influence", "Output", "Removal", "Reweighting"]
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """Which rows leave together, how accurate the results are, and how they are computed.
+
+    Parameters
+    ----------
+    groups : None, array-like, list of ndarray or Groups
+        The rows that leave together, a `Groups` after `resolve`.
+    cv : int, splitter, iterable or None
+        A splitter whose test folds are the groups.
+    method : {"influence", "newton", "exact"}
+        Accuracy. Problems also use "one-step" and, for models, "refit", see
+        `RefitAnswers.models_without`.
+    refine : float or None
+        Fraction of the groups to recompute exactly.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    n_jobs : int or None
+        Number of joblib threads.
+    verbose : int
+        Verbosity of joblib's progress messages.
+    """
+
+    groups: Any = None
+    cv: Any = None
+    method: str = "newton"
+    refine: float | None = None
+    hessian_solver: Any = "auto"
+    n_jobs: int | None = None
+    verbose: int = 0
+
+    def check(self):
+        """Raise unless users can choose these options."""
+        check_option("method", self.method, METHODS)
+        check_refine(self.refine, self.method)
+
+    def of(self, groups, **changes):
+        """Return the same request for other groups, with changes to its options."""
+        return replace(self, groups=groups, cv=None, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Reweighting:
+    """The sample weights of other fits, how accurate these are, and how they are computed.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (m, n) or (n,)
+        Vectors of weights, an array (m, n) after `resolve`.
+    method, hessian_solver, n_jobs, verbose
+        See `Removal`.
+    """
+
+    sample_weight: Any
+    method: str = "newton"
+    hessian_solver: Any = "auto"
+    n_jobs: int | None = None
+    verbose: int = 0
+
+    def check(self):
+        """Raise unless users can choose the method."""
+        check_option("method", self.method, METHODS)
+
+    def resolve(self, n_rows):
+        """Check the request for training rows and return it with an array of weights."""
+        self.check()
+        return self.at(check_weights(self.sample_weight, n_rows))
+
+    def at(self, sample_weight):
+        """Return the same request for other weights."""
+        return replace(self, sample_weight=sample_weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """How derivatives are computed; see `Removal` for the parameters."""
+
+    hessian_solver: Any = "auto"
+    n_jobs: int | None = None
+    verbose: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """The array that receives a result, or the dtype of a new one, float64 by default."""
+
+    dtype: Any = None
+    out: np.ndarray | None = None
+
+    def prepare(self, shape, like=None):
+        """Return the array for a result: the one to fill, else a new one beside `like`."""
+        return prepare_out(self.out, shape, self.dtype, like)
+
+    def lazy_dtype(self):
+        """Return the dtype of a lazy result, or raise if an array is to be filled."""
+        if self.out is not None:
+            raise ValueError(
+                "out cannot be filled where samples are dask arrays, for its memory need not "
+                "be that of the workers: store the result, as with its to_zarr or "
+                "dask.array.store."
+            )
+        return check_dtype(self.dtype)
+
+
+#: Derivatives with the default options, and a new array of float64.
+PLAIN, NEW = Influence(), Output()
+
+
+def check_weights(sample_weight, n_rows):
+    """Return vectors of sample weights as an array (m, n); (n,) is one vector.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, or a weight is negative or not finite, or all in a row are 0.
+    """
+    try:
+        values = np.asarray(to_host(sample_weight), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must be an array of numbers: {error}") from None
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] != n_rows or not len(values):
+        raise ValueError(
+            f"sample_weight has shape {np.shape(sample_weight)}, but each row must hold a "
+            f"weight for each of the {n_rows} training samples: (m, {n_rows})."
+        )
+    for row, weight in enumerate(values):
+        if not (np.isfinite(weight.sum()) and weight.min() >= 0):
+            wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+            at = wrong[0] if len(wrong) else int(np.argmax(weight))
+            raise ValueError(
+                f"sample_weight holds {weight[at]} in row {row} for sample {at}: weights must "
+                "be finite and not negative."
+            )
+        if not weight.any():
+            raise ValueError(
+                f"Row {row} of sample_weight holds only zeros, and there is no model without "
+                "samples: give weight to some."
+            )
+    return values
