@@ -117,6 +117,9 @@ class Unchanged(Refit):
         self.rows = rows
         self.method = method
 
+    #: Groups without which a parameter is undetermined are fitted again.
+    open = None
+
     @cached_property
     def fitted(self):
         """The steps and the model fitted again, for callers that need them."""
