@@ -3,7 +3,7 @@
 fitted.py       the objective that a fit minimised, and its factorised state
 base.py         an estimator's parameters and factor
 samples.py      checked training data, queries and groups of rows
-requests.py     the options of removal and of other weights, as one argument
+requests.py     the options that methods share, as one argument
 kinds.py        smooth objectives, those on an l1 support, and those with kinks
 doubts.py       warnings about points far from the optimum, or without one
 fitting.py      builds the objective from a fitted estimator and data

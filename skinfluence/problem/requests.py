@@ -1,10 +1,10 @@
 """The options that methods share and pass on as one argument.
 
 A public method makes an `Influence`, a `Removal` or a `Reweighting`, and an `Output` for the
-array that it returns. The problem resolves it, which checks the
-options and reads the groups or the weights. From there on it goes unchanged to each part that
-refits, or with the groups or weights of this part. See `methods.removal` and
-`methods.reweighting` for the options.
+array that it returns. The problem resolves a removal or a reweighting: it checks the options
+and reads the groups or the weights. From there on the request goes unchanged to each part that
+refits, or with the groups or weights of this part. Both have the fields of an `Influence`,
+too, and serve as one.
 """
 
 from dataclasses import dataclass, replace
