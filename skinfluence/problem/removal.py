@@ -32,10 +32,14 @@ class RemovalAnswers(LazyRemoval):
         dtype=None,
         out=None,
     ):
-        if return_bound:
-            self.refuse_dask("leave_out_params with return_bound=True")
         base, groups = self.start_removal(groups, cv, method, hessian_solver)
         if base.point.objective.is_distributed and groups.members is None:
+            if return_bound:
+                raise UnsupportedEstimatorError(
+                    "return_bound of single samples in dask arrays takes a pass over all rows "
+                    "for each of them: give the samples of interest as groups, such as "
+                    "groups=[[3], [17]]."
+                )
             dtype = self.lazy_dtype(dtype, out)
             return self.lazy_params(base, method, refine, n_jobs, verbose, dtype)
         layout = base.point.objective.formulation.layout
