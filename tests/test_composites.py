@@ -380,7 +380,7 @@ STACKS = {
         two_classes,
     ),
     "three classes": (
-        ensemble.StackingClassifier([("a", SCALED)], LOGISTIC, passthrough=True),
+        ensemble.StackingClassifier([("a", SCALED)], SCALED, passthrough=True),
         classes,
     ),
     "decision values": (
