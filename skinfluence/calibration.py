@@ -11,7 +11,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.folds import draw_folds, fit_folds
 from skinfluence.composite.influence import codes_of, normalised
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.stages.calibrators import (
     IsotonicStage,
     SigmoidStage,
@@ -33,10 +33,6 @@ class CalibratedProblem(CompositeProblem):
 
     path = "calibrated_classifiers_"
     holds = "one of its models, such as calibrated_classifiers_[0].estimator"
-
-    @property
-    def has_kinks(self):
-        return self.estimator.method == "isotonic"
 
     def members(self):
         calibrated = self.estimator.calibrated_classifiers_
@@ -197,6 +193,8 @@ class CalibratedProblem(CompositeProblem):
             statistics = np.zeros((len(stage.weight_derivative), data.n_rows))
             statistics[:, rows] += w.sum() * stage.weight_derivative
             found.append((target, column, stage, moved.own(statistics)))
+            if self.estimator.method == "isotonic" and found[-1][-1].any():
+                known.setdefault("splits", set()).update(rows[stage.splits].tolist())
         start = 0
         for k, test in pairs:
             for block in row_blocks(len(test), 16 * moved.width * F.shape[1]):
@@ -242,7 +240,19 @@ class CalibratedProblem(CompositeProblem):
                 else:
                     dY = normalised(Y, dY)
             total = total + dY / count
+        self.warn_of_splits(len(moved.known.get("splits", ())))
         return total
+
+    def warn_of_splits(self, count):
+        """Warn if training samples are in blocks of isotonic calibrators that split."""
+        if count:
+            warn(
+                f"{count} of {self.n_rows} training samples are in blocks of the isotonic "
+                "calibrators that split as soon as weights move, because a part of the block "
+                "has its mean. The influence of these samples holds in the direction in which "
+                "the block stays one. In the other direction only the part moves, more than "
+                "the influence says. Compare with leave_out_check(), or use method='sigmoid'."
+            )
 
 
 class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV):
@@ -255,7 +265,9 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
     A calibrator is a stage whose input is the decision value F for held-out samples. With its
     loss's Hessian A in its parameters a, the gradient g_i from row i's term and the mixed
     derivative M, ``da = -A^-1 (g_i + M dF_i)``. Isotonic calibrators change with their blocks'
-    means and with the decision values at the blocks' ends.
+    means and with the decision values at the blocks' ends. A block with a part that has its
+    mean splits as soon as weights move. The influence of its samples is one-sided, with an
+    `InfluenceWarning`.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
     Removal takes rows out of the folds as drawn, unless a fold loses all of its rows; then

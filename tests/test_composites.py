@@ -380,7 +380,7 @@ STACKS = {
         two_classes,
     ),
     "three classes": (
-        ensemble.StackingClassifier([("a", SCALED)], LOGISTIC, passthrough=True),
+        ensemble.StackingClassifier([("a", SCALED)], SCALED, passthrough=True),
         classes,
     ),
     "decision values": (
@@ -1178,17 +1178,36 @@ def test_a_frozen_member_whose_features_move_has_no_influence():
     assert np.isfinite(again.influence_loss(X[:1], y[:1])).all()
 
 
-def test_isotonic_calibration_behind_steps_warns_of_its_kinks():
-    X, y = load_iris(return_X_y=True)
-    X, y = X[50:], y[50:]
-    model = CalibratedClassifierCV(LOGISTIC, method="isotonic", cv=3)
-    pipe = from_fitted(make_pipeline(StandardScaler(), model).fit(X, y), X, y)
-    with pytest.warns(InfluenceWarning, match="is isotonic: its blocks meet at kinks"):
-        pipe.influence_loss(X[:2], y[:2])
-    plain = from_fitted(make_pipeline(Normalizer(), model).fit(X, y), X, y)
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a scaler"])
+def test_blocks_that_split_are_named_and_their_influence_is_one_sided(steps):
+    X, y = np.arange(6.0)[:, None], np.array([0, 1, 0, 1, 0, 1])
+    model = CalibratedClassifierCV(
+        clone(LOGISTIC), method="isotonic", cv=[(np.arange(6),) * 2]
+    )
+    plain, ones = make_pipeline(*steps, model), np.ones(6)
+    ours = from_fitted(clone(plain).fit(X, y), X, y)
+    # The block of the labels 1, 0, 1, 0 has the mean of each of its halves.
+    with pytest.warns(InfluenceWarning, match="4 of 6 training samples .* that split"):
+        moved = ours.influence_prediction(X, response_method="predict_proba")[:, :, 1]
+
+    def move(row, step):
+        weight = ones.copy()
+        weight[row] += step
+        weights = {"calibratedclassifiercv__sample_weight": weight}
+        return (clone(plain).fit(X, y, **weights).predict_proba(X)[:, 1] - before) * 6 / step
+
+    before = ours.predict_proba(X)[:, 1]
+    if not steps:  # a scaler would not see the weights
+        np.testing.assert_allclose(moved[:, 1], move(1, 1e-6), atol=1e-4)
+        halved = move(1, -1e-6)  # the first half alone moves, twice as much
+        np.testing.assert_allclose(halved[1:3], 2 * moved[1:3, 1], atol=1e-4)
+        np.testing.assert_allclose(halved[3:5], 0.0, atol=1e-4)
+    weight = 1.0 + 0.1 * np.arange(6)
+    fit = {"calibratedclassifiercv__sample_weight": weight}
+    weighted = from_fitted(clone(plain).fit(X, y, **fit), X, y, weight)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "The .* is isotonic")
-        plain.influence_loss(X[:2], y[:2])
+        warnings.filterwarnings("error", ".* that split")
+        weighted.influence_prediction(X)
 
 
 def test_metrics_and_intervals_of_pipelines_that_end_in_composites_are_those_of_refits():

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
@@ -185,8 +184,10 @@ def test_steps_whose_statistics_are_no_sums_refuse_by_name():
     for call in (lazy.leave_out_params, lazy.influence_summary, lazy.dfbetas):
         with pytest.raises(UnsupportedEstimatorError, match=r"RobustScaler.*FrozenEstimator"):
             call()
-    pipe = make_pipeline(PCA(5), LogisticRegression(**NEWTON)).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match=r"PCA.*FrozenEstimator"):
+    steps = SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression()
+    pipe = make_pipeline(*steps)
+    pipe.fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match=r"SimpleImputer is.*FrozenEstimator"):
         from_fitted(pipe, dX, dy).self_influence()
     pipe = make_pipeline(StandardScaler(), LogisticRegression(fit_intercept=False)).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="free intercept"):
@@ -257,9 +258,15 @@ def test_influence_goes_through_steps_that_learn_sums(steps, container, weighted
     for functional in (mean_prediction(memory, X[:9], label=1), line):
         expected = memory.influence_functional(functional)
         assert_close(evaluate(lazy.influence_functional(functional)), expected)
-    for call in (lazy.self_influence, lazy.leave_out_params):
-        with pytest.raises(UnsupportedEstimatorError, match=r"but not .*compute\(\)"):
-            call()
+    assert_close(evaluate(lazy.self_influence()), memory.self_influence())
+    for y_query, average in ((y[:4], False), (y[:4], True), (None, False)):
+        options = {"n_influential": 5, "average": average}
+        found = lazy.influential_samples(X[:4], y_query, **options)
+        expected = memory.influential_samples(X[:4], y_query, **options)
+        assert_close(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+    with pytest.raises(UnsupportedEstimatorError, match=r"but not .*compute\(\)"):
+        lazy.leave_out_params()
 
 
 def test_a_scaler_of_other_rows_is_named():

@@ -100,6 +100,19 @@ def test_models_without_groups_are_those_of_arrays(case):
         assert_close(lazy.leave_out_score(cv=3), fitted.leave_out_score(cv=3))
 
 
+def test_bounds_of_groups_are_those_of_arrays():
+    X, y, _ = data("wine")  # a penalty in mean form, which falls without rows
+    fitted = PoissonRegressor(fit_intercept=False, **NEWTON).fit(X / X.max(axis=0), y)
+    lazy = from_fitted(fitted, da.from_array(X / X.max(axis=0), chunks=(70, -1)), y)
+    groups = [[0, 177], np.arange(60)]
+    for found, expected in zip(
+        lazy.leave_out_params(groups, return_bound=True),
+        fitted.leave_out_params(groups, return_bound=True),
+        strict=True,
+    ):
+        assert_close(found, expected)
+
+
 @pytest.mark.parametrize("case", **each_case)
 def test_measures_of_rows_and_groups_are_those_of_arrays(case):
     lazy, fitted, _, y = in_chunks(case)
@@ -211,7 +224,6 @@ def test_without_all_samples_that_have_weight_there_is_no_model():
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda e, X, y: e.leave_out_params(return_bound=True), "return_bound=True"),
         (lambda e, X, y: e.influence_summary(as_frame=True), "as_frame=True"),
         (lambda e, X, y: rank_label_errors(e, as_frame=True), "as_frame=True"),
         (lambda e, X, y: e.leave_out_metric(X, y), "leave_out_metric"),
@@ -223,6 +235,8 @@ def test_what_is_not_supported_refuses_by_name(call, named):
     lazy = from_fitted(LogisticRegression(**NEWTON).fit(X, y), dX, dy)
     with pytest.raises(UnsupportedEstimatorError, match=rf"{named}.*compute\(\)"):
         call(lazy, dX, dy)
+    with pytest.raises(UnsupportedEstimatorError, match=r"single samples.*groups=\[\[3\]"):
+        lazy.leave_out_params(return_bound=True)
 
 
 def _random_block(block_info=None):

@@ -162,13 +162,6 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         data = self.data
         if not self.chain.has_influence:
             return None
-        if self.inner.has_kinks:
-            warn(
-                f"The {self.name} is isotonic: its blocks meet at kinks, and if steps move "
-                "samples across one, influence is one-sided there. Differences of 1 to 18 % "
-                "from fits of copies were found. Compare with leave_out_check(), or use "
-                "method='sigmoid'."
-            )
         solver = options["hessian_solver"]
         if solver not in self.staged:
             w = self.sample_weight

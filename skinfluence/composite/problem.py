@@ -292,8 +292,6 @@ class CompositeProblem(
         self.put(self.estimator, [part.member for part in parts])
         self.estimator._composite = Remembered(parts, data, tests=tests)
 
-    #: Whether responses have kinks in the features of the training samples.
-    has_kinks = False
     #: The members' attribute name in error messages.
     path = "estimators_"
     #: Why there is no vector of parameters, and which models have one, for error messages.

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, column_or_1d
 
 from skinfluence.composite.folds import draw_folds, fit_folds
 from skinfluence.composite.influence import codes_of
 from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.whole import take_rows
+from skinfluence.whole import give_data, take_rows, training_data
 
 __all__ = ["StackingProblem"]
 
@@ -193,5 +194,8 @@ class StackingProblem(CompositeProblem):
         model = self.refit_model(final, X, y, data, method, kept, remember=remember)
         if model is None:
             return False
+        if remember and isinstance(model, Pipeline):
+            weight = data.params["sample_weight"] if final.reached else None
+            give_data(model, training_data(model, X, y, weight))
         estimator.final_estimator_ = model
         return True

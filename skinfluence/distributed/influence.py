@@ -24,6 +24,7 @@ __all__ = [
     "influence_loss",
     "influence_params",
     "influence_prediction",
+    "largest_influences",
     "loss_gradient",
     "most_influential",
     "solve_hessian",
@@ -205,6 +206,18 @@ def most_influential(
     return (values[0], indices[0]) if average else (values, indices)
 
 
+def largest_influences(values, n_influential, order):
+    """Return `most_influential` from influences in a dask array (q, n)."""
+    starts = np.cumsum([0, *values.chunks[1][:-1]]).tolist()
+    best = []
+    for parts in values.to_delayed():
+        pairs = zip(parts, starts, strict=True)
+        tasks = [make_task(_best_columns, part, i, n_influential, order) for part, i in pairs]
+        best.append(reduce_tasks(_best, tasks, n_influential, order))
+    values, indices = zip(*import_dask().compute(*best), strict=True)
+    return np.concatenate(values), np.concatenate(indices)
+
+
 def _map(point, function, *arguments):
     """Return `point.map`, or one task if the point is in memory."""
     if is_distributed(point):
@@ -358,6 +371,11 @@ def _dot_by_refit(point, V, dtype, weight_sum, penalty_effect):
 def _largest(point, solved, n_influential, order, *effects):
     rows = point.weight_rows_with(*effects)
     return influence.largest_products(rows, solved, n_influential, order)
+
+
+def _best_columns(values, start, n_influential, order):
+    columns = np.broadcast_to(start + np.arange(values.shape[1]), values.shape)
+    return influence.keep_largest(values, columns, n_influential, order)
 
 
 def _renumbered(best, start):

@@ -21,13 +21,16 @@ class RemovalAnswers(LazyRemoval):
     """Leave-one-out and group removal, see `methods.removal`."""
 
     def leave_out_params(self, request, output=NEW, *, return_bound=False):
-        if return_bound:
-            self.refuse_dask("leave_out_params with return_bound=True")
         base, request = self.start_removal(request)
         groups = request.groups
         if base.point.objective.is_distributed and groups.members is None:
-            dtype = output.lazy_dtype()
-            return self.rows_removed(base, request).params(dtype)
+            if return_bound:
+                raise UnsupportedEstimatorError(
+                    "return_bound of single samples in dask arrays takes a pass over all rows "
+                    "for each of them: give the samples of interest as groups, such as "
+                    "groups=[[3], [17]]."
+                )
+            return self.rows_removed(base, request).params(output.lazy_dtype())
         layout = base.point.objective.formulation.layout
         out = output.prepare((len(groups), layout.size), self.like)
         bound = np.full(len(groups), np.nan)

@@ -86,6 +86,8 @@ class IsotonicStage:
         self.weight_derivative = np.vstack([still, of_block])
         share = at_knot / np.maximum(at_knot.sum(axis=1), 1.0)[:, None]
         self.input_derivative = np.vstack([share, still])
+        #: Which rows are in blocks that split, (m,) bool.
+        self.splits = splitting_rows(F, fitted, weight * (positive - fitted))
 
     def response(self, F):
         """Return p (q,) for decision values."""
@@ -104,6 +106,32 @@ class IsotonicStage:
         slope = np.where(inside, (self.y[right] - self.y[left]) / width, 0.0)[:, None]
         along = moved - (1 - t) * dx[left] - t * dx[right]
         return slope * along + (1 - t) * dy[left] + t * dy[right]
+
+
+def splitting_rows(F, fitted, excess):
+    """Return which rows are in blocks that split as soon as some weights move, (m,) bool.
+
+    The rows with the lowest decision values in a block have at least its mean. If some of them
+    have exactly its mean, and one of them gets more or less weight, either the whole block
+    moves or this part alone, by the sign.
+
+    Parameters
+    ----------
+    F, fitted : ndarray of shape (m,)
+        Decision values, and the calibrator's values there.
+    excess : ndarray of shape (m,)
+        Weighted labels minus `fitted`.
+    """
+    order = np.argsort(F, kind="stable")
+    F, fitted, excess = F[order], fitted[order], excess[order]
+    same_block = np.isclose(np.diff(fitted), 0.0, rtol=0, atol=1e-12)
+    mixed = (fitted[:-1] > 1e-12) & (fitted[:-1] < 1 - 1e-12)
+    at_mean = abs(np.cumsum(excess)[:-1]) < 1e-10 * max(1.0, abs(excess).sum())
+    ties = at_mean & same_block & mixed & (np.diff(F) > 0)
+    block = np.concatenate([[0], np.cumsum(~same_block)])
+    splits = np.zeros(len(F), dtype=bool)
+    splits[order] = np.isin(block, block[:-1][ties])
+    return splits
 
 
 class TemperatureStage:

@@ -5,11 +5,13 @@ statistics of all rows. The cotangents on statistics are sums over the chunks, f
 for each step that learns. Then a row's contribution depends on the row alone.
 """
 
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from skinfluence import distributed
+from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.stages.chain import add
@@ -56,6 +58,8 @@ class SweptProblem(OnDaskArrays):
         "influence_loss",
         "influence_params",
         "influence_prediction",
+        "influential_samples",
+        "self_influence",
     )
 
     def __init__(self, pipe, start):
@@ -77,14 +81,31 @@ class SweptProblem(OnDaskArrays):
     def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         self.refuse_dask("influence_loss of queries", X, y, training=False)
         result = super().influence_loss(X, y, request, output, average=average)
-        query, hessian_solver = self.check_query(X, y), request.hessian_solver
+        query = self.check_query(X, y)
+        added = self.added_on_queries(X, query, average, request.hessian_solver)
+        return result + (added[0] if average else added)
+
+    def added_on_queries(self, X, query, average, hessian_solver):
+        """Return `through_steps` for queries X and their `GradientRows`, or for their mean."""
         if not average:
             samples = WholeInfluence.one_by_one(X, query)
-            return result + self.through_steps(query.toarray(), samples, hessian_solver)
+            return self.through_steps(query.toarray(), samples, hessian_solver)
         m = len(query)
         samples = [Sample(X, query.design, query.raw_gradient / m)]
-        V = query.sum()[None] / m
-        return result + self.through_steps(V, samples, hessian_solver)[0]
+        return self.through_steps(query.sum()[None] / m, samples, hessian_solver)
+
+    def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
+        self.refuse_dask("influential_samples of queries", X, y, training=False)
+        state = self.influence_state(hessian_solver)
+        if y is None:
+            query = self.prediction_query(X, state.point.theta)
+        else:
+            query = self.check_query(X, y)
+        V = query.sum()[None] / len(query) if average else query.toarray()
+        lazy = distributed.influence_functional(state.point, state.factor, V, of_params=False)
+        lazy += self.added_on_queries(X, query, average, hessian_solver)
+        values, indices = distributed.largest_influences(lazy, k, order)
+        return (values[0], indices[0]) if average else (values, indices)
 
     def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         self.refuse_dask("influence_prediction of queries", X, training=False)
@@ -115,38 +136,102 @@ class SweptProblem(OnDaskArrays):
         added = self.through_steps(V, samples, request.hessian_solver)
         return result + (added if result.ndim == 2 else added[0])
 
+    def self_influence(self, request=PLAIN):
+        result = super().self_influence(request)
+        passes = self.passes(request.hessian_solver)
+        theta = passes.objective.at(self.theta).theta
+        cs = passes.pull(np.eye(theta.size).reshape(-1, *theta.shape))
+        cs += _unit_cotangents(cs[0])  # a sample's loss depends on the statistics, too
+        tasks = passes.row_tasks(_self_influences, passes.through_fits(cs))
+        return result + distributed.join_rows(tasks, passes.objective.samples.lengths)
+
     def through_steps(self, V, samples, hessian_solver):
         """Return S/w_i times the steps' contribution for m scalars, a dask array (m, n).
 
         See `Sweep.derivative`.
         """
+        passes = self.passes(hessian_solver)
+        cs = passes.pull(V)
+        for j, sample in enumerate(samples):
+            if sample is not None:
+                B = Sweep(passes.point, None, None).sample_cotangent(sample)
+                chain = _chain(self.steps, self.before(sample.X))
+                cs[j] = add(cs[j], chain.pull_statistics(chain.given, B))
+        tasks = passes.row_tasks(_row_influences, passes.through_fits(cs))
+        lengths = passes.objective.samples.lengths
+        return distributed.join_rows(tasks, lengths, (len(V),)).T
+
+    def passes(self, hessian_solver):
+        """Return the `Passes` over the rows as they reach the steps."""
         state = self.state(hessian_solver, quiet=True)
-        point, objective = state.point, state.point.objective
-        own = objective.samples.chunks_of(self.before(self.data.X))
-        run = partial(_run, objective, own)
-        sums = run(_sums, self.steps)
-        for step, total in zip(self.steps, sums, strict=True):
+        rows = state.point.objective.samples.chunks_of(self.before(self.data.X))
+        return Passes.of(state.point, state.factor, self.steps, rows)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes over the rows in chunks as they reach the first step whose statistics move.
+
+    Parameters
+    ----------
+    point, factor : DistributedPoint, Factor
+        The model behind the steps.
+    steps : list of estimator
+        The steps.
+    rows : list
+        The delayed rows in each chunk.
+    sums : list of ndarray
+        Each stage's `sums` over all rows.
+    """
+
+    point: Any
+    factor: Any
+    steps: list
+    rows: list
+    sums: list
+
+    @classmethod
+    def of(cls, point, factor, steps, rows):
+        """Return passes with the sums over all rows, or raise if sums do not suffice."""
+        self = cls(point, factor, steps, rows, [])
+        sums = self._total(_sums, steps)
+        for step, total in zip(steps, sums, strict=True):
             if total is None:
                 raise UnsupportedEstimatorError(
                     f"The derivative of the fit of {type(step).__name__} is no function of "
                     "sums over the rows, so dask arrays do not have it. Freeze the step with "
                     "sklearn.frozen.FrozenEstimator, or call compute() on a part of the rows."
                 )
-        cs = run(_pull, self.steps, point.theta, state.factor.solve_transposed(V))
-        for j, sample in enumerate(samples):
-            if sample is not None:
-                B = Sweep(point, None, None).sample_cotangent(sample)
-                chain = _chain(self.steps, self.before(sample.X))
-                cs[j] = add(cs[j], chain.pull_statistics(chain.given, B))
+        return replace(self, sums=sums)
+
+    @property
+    def objective(self):
+        """The `DistributedObjective` of the model."""
+        return self.point.objective
+
+    def pull(self, V):
+        """Return the cotangents on the statistics for gradients V (m, K, D) in parameters."""
+        solved = self.factor.solve_transposed(V)
+        return self._total(_pull, self.steps, self.point.theta, solved)
+
+    def through_fits(self, cs):
+        """Add to cotangents, in place, those through the fits of later steps."""
         for number in reversed(range(len(self.steps) - 1)):
-            found = run(_pull_fits, self.steps, sums, cs, number)
+            found = self._total(_pull_fits, self.steps, self.sums, cs, number)
             for c, one in zip(cs, found, strict=True):
                 c[number] = add(c[number], one)
-        tasks = objective.map(
-            _row_influences, self.steps, sums, cs, objective.weight_sum, own=own
-        )
-        lengths = objective.samples.lengths
-        return distributed.join_rows(tasks, lengths, (len(V),)).T
+        return cs
+
+    def row_tasks(self, function, cs):
+        """Return delayed S/w_i times a function of the rows in each chunk."""
+        weight_sum, theta = self.objective.weight_sum, self.point.theta
+        arguments = function, self.steps, self.sums, cs, theta, weight_sum
+        return self.objective.map(_scaled_rows, *arguments, own=self.rows)
+
+    def _total(self, function, *arguments):
+        """Return the sum over the chunks of nested lists of arrays."""
+        tasks = self.objective.map(function, *arguments, own=self.rows)
+        return distributed.reduce_tasks(_added, tasks).compute()
 
 
 def check_training(X):
@@ -159,10 +244,19 @@ def check_training(X):
         )
 
 
-def _run(objective, own, function, *arguments):
-    """Return the sum over the chunks of nested lists of arrays."""
-    tasks = objective.map(function, *arguments, own=own)
-    return distributed.reduce_tasks(_added, tasks).compute()
+def _unit_cotangents(example):
+    """Return cotangents like an example that are 1 at one statistic and 0 elsewhere."""
+    found = []
+    for number, c in enumerate(example):
+        parts = c if isinstance(c, tuple) else (() if c is None else (c,))
+        for k, part in enumerate(parts):
+            for unit in np.eye(len(part)):
+                one = [np.zeros(len(other)) for other in parts]
+                one[k] = unit
+                units = [None] * len(example)
+                units[number] = tuple(one) if isinstance(c, tuple) else unit
+                found.append(units)
+    return found
 
 
 # Functions that run in tasks.
@@ -209,11 +303,50 @@ def _pull_fit(stages, c, number):
     return None if B is None else stages[number].pull_training_statistics(B)
 
 
-def _row_influences(objective, X, steps, sums, cs, weight_sum):
+def _scaled_rows(objective, X, function, steps, sums, cs, theta, weight_sum):
+    found = function(objective, X, steps, sums, cs, theta)
+    scale = weight_sum / objective.unit_weight
+    return (found.T * scale).T
+
+
+def _row_influences(objective, X, steps, sums, cs, theta):
+    """Return the steps' contribution for each row and cotangent, (n, m)."""
     stages = _chain(steps, X, sums).stages
-    out = np.zeros((objective.n_rows, len(cs)))
-    for total, c in zip(out.T, cs, strict=True):
-        for stage, of_stage in zip(stages, c, strict=True):
-            if of_stage is not None:
-                total += stage.row_influence(of_stage)
-    return out * (weight_sum / objective.unit_weight)[:, None]
+    return np.stack([_row_influence(stages, c) for c in cs], axis=1)
+
+
+def _row_influence(stages, c):
+    total = np.zeros(stages[0].n_rows)
+    for stage, of_stage in zip(stages, c, strict=True):
+        if of_stage is not None:
+            total += stage.row_influence(of_stage)
+    return total
+
+
+def _self_influences(objective, X, steps, sums, cs, theta):
+    """Return the steps' contribution for each row's own loss, (n,).
+
+    `cs` are the cotangents for each parameter, then for each statistic.
+    """
+    out = np.zeros(objective.n_rows)
+    for block in row_blocks(objective.n_rows, 2 * 8 * len(cs)):
+        rows = np.arange(block.start, block.stop)
+        part, X_part = objective.take(rows), take_rows(X, rows)
+        chain = _chain(steps, X_part, sums)
+        plain = part.formulation.query_gradients(part.design, part.target, theta)
+        sample = Sample(X_part, part.design, plain.raw_gradient)
+        B = Sweep(part.at(theta), None, None).sample_cotangent(sample)
+        by_statistic = [
+            _flat(chain.pull_statistics(take_rows(X_part, [i]), B[[i]]))
+            for i in range(len(rows))
+        ]
+        weight = np.hstack([plain.toarray().reshape(len(rows), -1), by_statistic])
+        for column, c in zip(weight.T, cs, strict=True):
+            out[block] += column * _row_influence(chain.stages, c)
+    return out
+
+
+def _flat(c):
+    """Return the numbers in the stages' cotangents, in the order of `_unit_cotangents`."""
+    parts = [c if isinstance(c, tuple) else (c,) for c in c if c is not None]
+    return np.concatenate([part for of_stage in parts for part in of_stage])
