@@ -14,6 +14,7 @@ __all__ = [
     "check_number",
     "check_option",
     "check_refine",
+    "check_target",
     "check_working_memory",
     "import_pandas",
     "prepare_out",
@@ -89,6 +90,17 @@ def check_option(name, value, options):
     if not isinstance(value, str) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
+
+
+def check_target(y, name="y"):
+    """Raise unless the targets are an array or a list."""
+    if y is None:
+        raise ValueError(f"{name} is required: it is None.")
+    if np.ndim(y) == 0:
+        raise ValueError(
+            f"{name}={y!r} is one value, but {name} must be an array with one for each "
+            f"sample: pass {name}=[{y!r}] for one sample."
+        )
 
 
 def check_refine(refine, method):

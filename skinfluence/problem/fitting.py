@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import data_check, distributed, stopping
+from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem import repeated_fit
@@ -98,8 +99,8 @@ class FittingAnswers:
         )
         if fitted.refusal is not None:
             raise UnsupportedEstimatorError(fitted.refusal)
-        if X is not None and y is None:
-            raise ValueError("y is required: it is None.")
+        if X is not None:
+            check_target(y)
         adopted = self.of(copy.copy(estimator).set_params(**fitted.params))  # as at fit
         if fitted.formulation is None:
             try:
