@@ -211,7 +211,7 @@ def _how_to_get_indices(rows):
     held = {type(row) for row in rows.ravel()} if rows.dtype.kind == "O" else {rows.dtype.type}
     if held <= {str, np.str_}:
         return (
-            ": pass positions in the training data, from 0. Take them from the column `position` "
+            ": pass positions in the training data. Take them from the column `position` "
             "of a result with as_frame=True, or call X.index.get_indexer(names)"
         )
     if held <= {bool, np.bool_}:
