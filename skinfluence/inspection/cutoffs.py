@@ -12,6 +12,7 @@ from skinfluence._typing import DataFrame, Estimator
 from skinfluence.checks import import_pandas
 from skinfluence.methods.available import require
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["influence_cutoffs", "outlier_test"]
@@ -77,7 +78,7 @@ def influence_cutoffs(
     problem = problem_of(estimator)
     require(problem.estimator, "influence_summary")
     n, p = problem.effective_counts("influence_cutoffs", hessian_solver, n_jobs)
-    return Bunch(
+    return Result(
         leverage=2.0 * p / n,
         leverage_high=3.0 * p / n,
         cooks_distance=4.0 / n,
@@ -176,4 +177,4 @@ def outlier_test(
         "p_value": p_value,
         "bonferroni": np.minimum(1.0, n * p_value),
     }
-    return Bunch(**columns) if pandas is None else pandas.DataFrame(columns, problem.index)
+    return Result(**columns) if pandas is None else pandas.DataFrame(columns, problem.index)

@@ -32,6 +32,7 @@ from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import InfluenceWarning, warn
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.metrics import Metric
+from skinfluence.results import Result
 
 __all__ = ["data_values"]
 
@@ -182,7 +183,7 @@ def data_values(
         rng = check_random_state(random_state)
         values, errors = _permutations(utilities, weight, m // n, rng, nothing)
     utilities.warn_of_lost()
-    return Bunch(
+    return Result(
         sample_values=values,
         standard_errors=errors,
         n_coalitions=utilities.n_coalitions,
@@ -392,7 +393,7 @@ def _first_order(problem, X, y, utility, n_jobs):
         )
     weight = problem.sample_weight
     moved = problem.influence_loss(X, y, average=True, n_jobs=n_jobs)
-    return Bunch(
+    return Result(
         sample_values=-weight / weight.sum() * moved,
         standard_errors=np.zeros(len(moved)),
         n_coalitions=0,

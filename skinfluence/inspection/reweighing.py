@@ -18,6 +18,7 @@ from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
 
@@ -220,7 +221,7 @@ def _solve(weights, goal, loss, max_ratio, tol, max_iter):
     predicted = goal.before + first @ (sample_weight - start)
     moved = np.abs(sample_weight - start)
     order = np.argsort(-moved, kind="stable")
-    return Bunch(
+    return Result(
         sample_weight=sample_weight,
         indices=order[moved[order] > 0],
         target_before=goal.before,

@@ -12,6 +12,7 @@ from skinfluence.checks import check_count
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods.available import why_not
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.whole.data import take_rows
 
@@ -177,7 +178,7 @@ def _explained(estimator, X, y, labels, sizes, n_influential, options):
     before = refits.sample_loss(X, y)
     loss_before = np.array([before[rows].mean() for rows in members])
     loss_after = np.array([losses[rows, k].mean() for k, rows in enumerate(members)])
-    return Bunch(
+    return Result(
         labels=labels,
         sizes=sizes,
         loss_before=loss_before,

@@ -2,9 +2,9 @@
 
 import numpy as np
 from scipy.stats import linregress
-from sklearn.utils import Bunch
 
 from skinfluence.exceptions import warn
+from skinfluence.results import Result
 
 __all__ = ["choose_checks", "compare_changes"]
 
@@ -42,7 +42,7 @@ def compare_changes(predicted, actual, indices, optimum, read=lambda params: par
     moved = size > 1e-6 * np.linalg.norm(read(optimum))
     error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
     pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
-    return Bunch(
+    return Result(
         predicted=predicted,
         actual=actual,
         indices=indices,
