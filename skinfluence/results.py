@@ -34,4 +34,5 @@ def _short(value: Any) -> str:
         return f"array of shape {value.shape}"
     if isinstance(value, list) and len(value) > _LONGEST:
         return f"list of {len(value)}"
-    return value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else repr(value)
+    return f"array of shape {value.shape}" if "\n" in text and hasattr(value, "shape") else text
