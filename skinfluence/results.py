@@ -35,4 +35,6 @@ def _short(value: Any) -> str:
     if isinstance(value, list) and len(value) > _LONGEST:
         return f"list of {len(value)}"
     text = value if isinstance(value, str) else repr(value)
-    return f"array of shape {value.shape}" if "\n" in text and hasattr(value, "shape") else text
+    return (
+        f"array of shape {value.shape}" if "\n" in text and hasattr(value, "shape") else text
+    )

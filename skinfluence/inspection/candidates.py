@@ -98,6 +98,10 @@ def rank_candidates(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    See Also
+    --------
+    data_values : The value of the present training samples.
+
     References
     ----------
     Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017, for the

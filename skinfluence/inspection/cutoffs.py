@@ -53,9 +53,15 @@ def influence_cutoffs(
     cutoffs : Bunch
         The bounds above, and ``n_samples`` (n) and ``n_params`` (p).
 
+    Raises
+    ------
+    UnsupportedEstimatorError
+        If the estimator has no leverages, as with a plain hinge loss or a kernel.
+
     See Also
     --------
     outlier_test : Test of each sample's residual.
+    LeverageDisplay : Leverages and residuals with these bounds.
 
     References
     ----------
@@ -144,9 +150,15 @@ def outlier_test(
         ``statistic``, ``p_value`` (two-sided) and ``bonferroni``, each of shape (n,), in the
         order of the training data. Samples without a studentized residual are NaN.
 
+    Raises
+    ------
+    ValueError
+        If the model is no regression with squared error, or has several targets.
+
     See Also
     --------
     influence_cutoffs : Conventional bounds for other measures.
+    rank_label_errors : Targets that contradict the other samples, for any loss.
 
     References
     ----------

@@ -129,6 +129,11 @@ def data_values(
         frequencies of the coalition, or of :class:`sklearn.dummy.DummyRegressor` with its
         mean. A coalition without samples takes those of all training samples.
 
+    See Also
+    --------
+    rank_label_errors : Suspicious labels, from one model without each sample.
+    rank_candidates : The effect of new samples.
+
     Notes
     -----
     Coalitions have the sample weights and the hyperparameters of the fit, so a fixed penalty

@@ -159,6 +159,11 @@ def most_influential_set(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    See Also
+    --------
+    most_influential_relabels : Changes labels instead of removing samples.
+    reweigh_samples : Changes weights to move a number to a value.
+
     Notes
     -----
     The lower bound exists for targets that are linear in the parameters: parameters, mean

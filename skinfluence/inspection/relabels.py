@@ -118,6 +118,11 @@ def most_influential_relabels(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    See Also
+    --------
+    most_influential_set : Removes samples instead of changing their labels.
+    rank_label_errors : Labels that the other samples contradict.
+
     References
     ----------
     Yang, Jain & Wallace, "Relabeling Minimal Training Subset to Flip a Prediction", 2024.

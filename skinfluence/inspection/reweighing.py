@@ -121,6 +121,10 @@ def reweigh_samples(
         If no such weights exist to first order, if no optimum of the training objective was
         found, or if an argument is not valid.
 
+    See Also
+    --------
+    most_influential_set : Removes samples to move a number across a threshold.
+
     References
     ----------
     Li & Liu, "Achieving Fairness at No Utility Cost via Data Reweighing with Influence",

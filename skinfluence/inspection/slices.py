@@ -91,6 +91,10 @@ def error_slices(
     UnsupportedEstimatorError
         If the estimator has no `solve_hessian`.
 
+    See Also
+    --------
+    rank_label_errors : Training samples whose labels the others contradict.
+
     References
     ----------
     F. Wang, J. Adebayo, S. Tan, D. Garcia-Olano and N. Kokhlikyan, "Error Discovery by
