@@ -30,11 +30,8 @@ class Result(Bunch):
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray) and value.size > _LONGEST:
-        return f"array of shape {value.shape}"
+    text = value if isinstance(value, str) else repr(value)
     if isinstance(value, list) and len(value) > _LONGEST:
         return f"list of {len(value)}"
-    text = value if isinstance(value, str) else repr(value)
-    return (
-        f"array of shape {value.shape}" if "\n" in text and hasattr(value, "shape") else text
-    )
+    shape = getattr(value, "shape", ())
+    return f"array of shape {shape}" if "\n" in text or np.prod(shape) > _LONGEST else text

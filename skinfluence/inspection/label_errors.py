@@ -142,7 +142,7 @@ def rank_label_errors(
     --------
     most_influential_relabels : Few labels that would change a prediction.
     error_slices : Errors on other samples, by the training samples that cause them.
-    outlier_test : p-values for targets of a least-squares regression.
+    outlier_test : P-values for targets of a least-squares regression.
 
     References
     ----------

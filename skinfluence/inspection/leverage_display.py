@@ -60,7 +60,7 @@ class LeverageDisplay:
     See Also
     --------
     influence_cutoffs : The bounds.
-    outlier_test : p-values for the residuals.
+    outlier_test : P-values for the residuals.
 
     Examples
     --------
