@@ -41,8 +41,8 @@ def prepare_out(out, shape, dtype, like=None):
         if type(out) is type(like):  # a part of a result that was prepared before
             return out
         raise ValueError(
-            f"out is for NumPy arrays, and this result is an array of {like.space.name}: "
-            "leave out out."
+            f"out must be a NumPy array, but this result is an array of {like.space.name}: "
+            "call the method without out."
         )
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         found = getattr(out, "dtype", type(out).__name__)

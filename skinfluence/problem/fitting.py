@@ -43,8 +43,9 @@ class FittingAnswers:
             return
         try:
             if X is None:
-                raise MemoryError(
-                    "copy_X=False: X is overwritten, and there was no copy of it"
+                raise ValueError(
+                    f"This {self.name} with copy_X=False has overwritten X, and there was no "
+                    "memory for a copy. Fit with copy_X=True, or on fewer samples."
                 )
             form = self.fitted.formulation
             objective = self.make_objective(form, X, y, sample_weight)

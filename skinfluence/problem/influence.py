@@ -375,8 +375,8 @@ class InfluenceAnswers(RankedSamples):
         """Return the data type of a lazy result, or raise if an array is to be filled."""
         if out is not None:
             raise ValueError(
-                "out cannot be filled where samples are dask arrays, for its memory need not "
-                "be that of the workers: store the result, as with its to_zarr or "
+                "out cannot be filled from dask arrays, because workers may not share its "
+                "memory: call the method without out and store the result, for example with "
                 "dask.array.store."
             )
         return check_dtype(dtype)

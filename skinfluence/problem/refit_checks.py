@@ -16,7 +16,8 @@ def choose_checks(predicted, n_checks, random_state):
     order = order[np.isfinite(size[order])]
     if not len(order):
         raise ValueError(
-            f"There is nothing to check: of {len(predicted)} group(s) none leaves a model."
+            f"There is nothing to check: none of the {len(predicted)} group(s) leaves a "
+            "model. Use groups that leave samples of every class, or a penalty."
         )
     n_checks = min(n_checks, len(order))
     half = -(-n_checks // 2)
