@@ -14,6 +14,7 @@ __all__ = [
     "check_number",
     "check_option",
     "check_refine",
+    "check_target",
     "check_working_memory",
     "import_pandas",
     "prepare_out",
@@ -40,8 +41,8 @@ def prepare_out(out, shape, dtype, like=None):
         if type(out) is type(like):  # a part of a result that was prepared before
             return out
         raise ValueError(
-            f"out is for NumPy arrays, and this result is an array of {like.space.name}: "
-            "leave out out."
+            f"out must be a NumPy array, but this result is an array of {like.space.name}: "
+            "call the method without out."
         )
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         found = getattr(out, "dtype", type(out).__name__)
@@ -89,6 +90,17 @@ def check_option(name, value, options):
     if not isinstance(value, str) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
+
+
+def check_target(y, name="y"):
+    """Raise unless the targets are an array or a list."""
+    if y is None:
+        raise ValueError(f"{name} is required: it is None.")
+    if np.ndim(y) == 0:
+        raise ValueError(
+            f"{name}={y!r} is one value, but {name} must be an array with one for each "
+            f"sample: pass {name}=[{y!r}] for one sample."
+        )
 
 
 def check_refine(refine, method):

@@ -264,7 +264,7 @@ def _mirror(obj, path):
     if changed:
         raise UnsupportedEstimatorError(
             f"{path} is a {type(obj).__name__}, which is not {parent.__name__}: it has "
-            f"{', '.join(changed)} of its own, and what it minimises is not known. Pass a "
+            f"{', '.join(changed)} of its own, so its objective is unknown. Pass a "
             f"{parent.__name__}, or a subclass that changes nothing but the constructor."
         )
     check_is_fitted(obj)

@@ -125,16 +125,20 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     if isinstance(groups, list) and any(np.ndim(group) for group in groups):
         if not all(np.ndim(group) == 1 for group in groups):
             raise ValueError(
-                "groups is a list in which not every entry is a 1-d array of row indices."
+                "groups is a list in which not every entry is a 1-d array of row indices: for "
+                "one group write [[3, 5]], and for a sample alone [[3]]."
             )
         members = [
             check_indices(rows, n, f"group {i} of groups") for i, rows in enumerate(groups)
         ]
         return Groups(n, members)
     if np.ndim(groups) != 1:
+        given = (
+            f"={groups!r} is" if np.ndim(groups) == 0 else f" has shape {np.shape(groups)},"
+        )
         raise ValueError(
-            f"groups has shape {np.shape(groups)}: pass a label for each sample in one "
-            "dimension, or a list of index arrays."
+            f"groups{given} not one-dimensional: pass a label for each sample, such as a "
+            "column of the training data, or a list of index arrays, such as [[3], [5, 8]]."
         )
     _refuse_mask(groups)
     labels = column_or_1d(groups)
@@ -207,8 +211,8 @@ def _how_to_get_indices(rows):
     held = {type(row) for row in rows.ravel()} if rows.dtype.kind == "O" else {rows.dtype.type}
     if held <= {str, np.str_}:
         return (
-            ": pass positions. They are in the column `position` of the table, or call "
-            "X.index.get_indexer(names)"
+            ": pass positions in the training data. Take them from the column `position` "
+            "of a result with as_frame=True, or call X.index.get_indexer(names)"
         )
     if held <= {bool, np.bool_}:
         return "; np.flatnonzero turns a mask into indices"

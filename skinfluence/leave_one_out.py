@@ -82,6 +82,13 @@ def leave_one_out_scorer(
         Scorer with the signature ``scorer(estimator, X, y, *, groups=None,
         sample_weight=None, **metadata)``. It can be pickled and cloned.
 
+    Raises
+    ------
+    TypeError
+        If `scoring` is a leave-one-out scorer already.
+    ValueError
+        If `method` is not known, or `refine` is given with another method than "newton".
+
     See Also
     --------
     LeaveOneOutSearchCV : A grid search with this scorer.

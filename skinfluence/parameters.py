@@ -178,15 +178,16 @@ class Coefficients:
         """Raise if a model's rows cannot be in dask arrays."""
         if formulation.loss.is_piecewise_linear:
             raise UnsupportedEstimatorError(
-                f"{type(model).__name__}(loss={model.loss!r}) takes no dask arrays: the kinks "
-                f"of its loss hold rows one by one. Use loss='squared_{model.loss}', or call "
-                "compute() on a part of the rows and pass that."
+                f"{type(model).__name__}(loss={model.loss!r}) takes no dask arrays: its "
+                f"active set needs single rows in memory. Use loss='squared_{model.loss}', or "
+                "call compute() on a part of the rows and pass that."
             )
         if formulation.l1_support is not None:
             raise UnsupportedEstimatorError(
-                f"{type(model).__name__} holds coefficients at 0 and takes no dask arrays: "
-                "the check that they stay there reads rows in memory. Use a squared penalty, "
-                "without bounds, or call compute() on a part of the rows and pass that."
+                f"{type(model).__name__} keeps coefficients at 0 and takes no dask arrays: "
+                "the check whether they stay there needs the rows in memory. Use a squared "
+                "penalty, without bounds, or call compute() on a part of the rows and pass "
+                "that."
             )
 
     def check_takes_devices(self, model, formulation, library):
@@ -352,7 +353,7 @@ class DualCoefficients(Coefficients):
         if X is not None:
             raise ValueError(
                 "The parameters of a kernel model are coefficients of its training samples, "
-                "and any other sample would bring one of its own: leave out X and y, or use "
+                "and another sample would need an additional one: leave out X and y, or use "
                 "influence_loss, influence_prediction or influence_functional."
             )
 

@@ -137,9 +137,10 @@ def problem_of_pipeline(pipe, method=None):
             return last
         last.fitted, last.objective  # noqa: B018  # raises if the last step lacks them
         raise TrainingDataMissingError(
-            f"{method} is of the whole fit, {', '.join(learned)} included, and this pipeline "
-            "does not hold the raw samples of it. Call set_training_data(X, y, sample_weight) "
-            "to give them. To take the steps as they stand, explain the last step alone."
+            f"{method} covers the whole fit, {', '.join(learned)} included, but this pipeline "
+            "does not hold the raw training samples. Call set_training_data(X, y, "
+            "sample_weight). To keep the steps as they were fitted, explain the last step "
+            "alone: from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
         )
     if is_dask(last.data.X, last.data.y):
         return lazy_problem(pipe, method) if learned else last
@@ -150,9 +151,9 @@ def problem_of_pipeline(pipe, method=None):
         on_host = names_on_host(steps, to_input=method == "influence_perturbation")
     if on_host:
         raise UnsupportedEstimatorError(
-            f"{method} is of the whole fit, {', '.join(on_host)} included, and it does not "
-            f"take arrays of {space.name} with such steps: convert X to NumPy and fit again. "
-            "To take the steps as they stand, use "
+            f"{method} covers the whole fit, {', '.join(on_host)} included, and with such "
+            f"steps it takes no arrays of {space.name}: convert X to NumPy and fit again. To "
+            "keep the steps as they were fitted, explain the last step alone: "
             "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
         )
     whole = whole_problem(pipe)

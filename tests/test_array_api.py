@@ -368,6 +368,6 @@ def test_array_for_the_result_is_numpys():
     model, X, y = fitted("array_api_strict", "ridge")
     with (
         sklearn.config_context(array_api_dispatch=True),
-        pytest.raises(ValueError, match="leave out out"),
+        pytest.raises(ValueError, match="call the method without out"),
     ):
         model.influence_loss(X, y, out=np.empty((60, 60)))

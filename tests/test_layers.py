@@ -14,7 +14,7 @@ from benchmarks.house import Package, overridden
 PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
     ["_typing"],
-    ["_version", "_compat", "exceptions", "blocks", "checks", "unsupported"],
+    ["_version", "_compat", "exceptions", "blocks", "checks", "unsupported", "results"],
     ["namespaces"],
     ["products"],
     ["losses", "targets", "layout", "l1_support"],

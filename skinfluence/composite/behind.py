@@ -79,8 +79,9 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         if data.n_rows != self.inner.n_rows:
             raise TrainingDataMissingError(
                 f"The last step has {self.inner.n_rows} training samples, and its pipeline "
-                f"has {data.n_rows}: the last step was changed by itself. Give the pipeline "
-                "what it was fitted on by its set_training_data(X, y, sample_weight)."
+                f"has {data.n_rows}: a method of the last step alone has changed it. Fit "
+                "the pipeline again and change it by its own methods, or call its "
+                "set_training_data(X, y, sample_weight) with the samples of the last step."
             )
         return data
 
@@ -169,7 +170,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
                 warn(
                     f"{int(np.sum(w == 0))} training sample(s) with a weight of 0 have no "
                     "influence, because the steps before the model take them without weight: "
-                    "their entries are NaN. Their removal (leave_out_*) is defined."
+                    "their entries are NaN. The methods that remove samples (leave_out_*) "
+                    "take them into account."
                 )
             scale = w.sum() / np.where(w > 0, w, np.nan)
             inputs = StagesBefore(self.chain, data.X, scale)

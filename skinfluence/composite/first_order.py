@@ -76,8 +76,9 @@ class FirstOrder:
                 break
         else:
             raise UnsupportedEstimatorError(
-                f"{self.problem.name} has no response that moves to first order, so there are "
-                "no labels: use method='newton' or 'exact'."
+                f"{self.problem.name} has neither predict_proba nor decision_function, and "
+                "method='influence' predicts labels from one of them: use method='newton' or "
+                "'exact'."
             )
         if isinstance(value, list):
             found = [c[np.argmax(v, axis=1)] for c, v in zip(classes, value, strict=True)]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_working_memory
+from skinfluence.checks import check_option, check_target, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
 from skinfluence.exceptions import warn
@@ -249,8 +249,7 @@ def as_rows(X):
 
 def as_target(y):
     """Return targets as an object with a shape."""
-    if y is None:
-        raise ValueError("y is required: it is None.")
+    check_target(y)
     return y if hasattr(y, "shape") else np.asarray(y)
 
 

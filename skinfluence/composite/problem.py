@@ -7,6 +7,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
+from skinfluence.checks import check_target
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.parts import Part, can_move
 from skinfluence.composite.refits import CompositeRefits, Remembered, copied
@@ -251,8 +252,7 @@ class CompositeProblem(
             self.put(self.estimator, converted)
             self.estimator._composite = self.remembered
             return
-        if y is None:
-            raise ValueError("y is required: it is None.")
+        check_target(y)
         X = X if hasattr(X, "shape") else np.asarray(X)
         y = y if hasattr(y, "shape") else np.asarray(y)
         check_consistent_length(X, y)

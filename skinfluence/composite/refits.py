@@ -190,9 +190,8 @@ class CompositeRefits:
         """Raise if first-order parameters would belong to other features or targets."""
         if self.moves_as_one and method == "influence":
             raise UnsupportedEstimatorError(
-                f"remove_samples of {self.name} fits all of its parts again, and parameters "
-                "to first order are those for the present ones: use method='exact' or "
-                "'newton'."
+                f"remove_samples of {self.name} fits all of its parts again, but "
+                "method='influence' needs them as they are: use method='exact' or 'newton'."
             )
 
     def become(self, other, when):

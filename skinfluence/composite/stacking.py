@@ -55,12 +55,13 @@ class StackingProblem(CompositeProblem):
     def prepare(self, data):
         if isinstance(self.estimator.cv, str):
             raise UnsupportedEstimatorError(
-                f"Influence of {self.name} with cv={self.estimator.cv!r}: what its members "
-                "were fitted on is not known. Let it fit them."
+                f"{self.name} with cv={self.estimator.cv!r} has no influence, because the "
+                "training samples of its members are unknown. Pass cv as a number or a "
+                "splitter, and fit again."
             )
         if np.ndim(data.y) > 1 and np.shape(data.y)[1] > 1:
             raise UnsupportedEstimatorError(
-                f"Influence of {self.name} with several outputs. Fit one for each output."
+                f"{self.name} with several outputs has no influence. Fit one for each output."
             )
         folds, y = draw_folds(self, data), self.codes(data.y)
         fitted = [fit_folds(self, m, folds, data, y) for m in self.estimator.estimators_]

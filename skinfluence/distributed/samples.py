@@ -9,7 +9,7 @@ from sklearn import config_context, get_config
 from sklearn.utils import check_array
 
 from skinfluence.blocks import batches, one_blas_thread
-from skinfluence.checks import import_pandas
+from skinfluence.checks import check_target, import_pandas
 from skinfluence.design import make_design
 from skinfluence.objective import Objective
 from skinfluence.solvers import Factor
@@ -131,8 +131,7 @@ class Samples:
             raise ValueError(f"X has {X.ndim} dimension(s), but must have 2: (n, d).")
         if X.shape[0] == 0:
             raise ValueError("X has 0 rows, but at least one is required.")
-        if y is None:
-            raise ValueError("y is required: it is None.")
+        check_target(y)
         if sample_weight is not None and np.ndim(sample_weight) == 0:
             sample_weight = np.full(X.shape[0], sample_weight)
         return cls(X, _aligned("y", y, X), _aligned("sample_weight", sample_weight, X))

@@ -19,7 +19,25 @@ class Functional(ABC):
     """A function from the parameters to one number, with its gradient.
 
     Calling a functional returns its gradient, so it can be passed to `influence_functional`,
-    which accepts any callable that returns a gradient.
+    which accepts any callable that returns a gradient. The functions of this module return
+    functionals. For a number of your own, subclass and define `value` and `gradient`.
+
+    Examples
+    --------
+    The squared norm of the parameters:
+
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.functionals import Functional
+    >>> from skinfluence.linear_model import Ridge
+    >>> class SquaredNorm(Functional):
+    ...     def value(self, params):
+    ...         return float(params @ params)
+    ...
+    ...     def gradient(self, params):
+    ...         return 2 * params
+    >>> reg = Ridge().fit(*load_diabetes(return_X_y=True))
+    >>> reg.influence_functional(SquaredNorm()).shape
+    (442,)
     """
 
     @abstractmethod

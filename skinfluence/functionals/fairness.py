@@ -31,9 +31,12 @@ def demographic_parity(
 ) -> Functional:
     """Return a functional for the difference in mean prediction between two groups.
 
-    The difference is the mean over the second group minus the mean over the first. For a
-    regressor the mean is over predictions. For a classifier it is the smoothed rate at which
-    samples get the class, see `mean_prediction`.
+    With the prediction f(x), and m_a samples in group a::
+
+        1/m_2 sum_(i in group 2) f(x_i) - 1/m_1 sum_(i in group 1) f(x_i)
+
+    For a regressor, f is `predict`. For a classifier, it is the smoothed probability of the
+    class, so that the means are the rates at which samples get it, see `mean_prediction`.
 
     Parameters
     ----------
@@ -87,7 +90,7 @@ def equal_opportunity(
     """Return a functional for the difference in true positive rate between two groups.
 
     This is the difference that `demographic_parity` computes, restricted to samples whose
-    class is `label`.
+    class is `label`: both sums and counts have only samples with y_i = label.
 
     Parameters
     ----------

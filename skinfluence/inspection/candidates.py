@@ -17,6 +17,7 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.whole_removals import why_no_refit
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
 from skinfluence.whole.data import take_rows
@@ -97,6 +98,10 @@ def rank_candidates(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    See Also
+    --------
+    data_values : The value of the present training samples.
+
     References
     ----------
     Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017, for the
@@ -152,7 +157,7 @@ def rank_candidates(
             additions.loss_with(more, row, validation) - loss_before
             for row in indices[:n_confirmed]
         ]
-    return Bunch(
+    return Result(
         indices=indices,
         loss_change=change,
         confirmed_change=np.array(confirmed),

@@ -45,6 +45,10 @@ class ConvergenceDisplay:
     line_ : matplotlib Line2D
         The decrements.
 
+    See Also
+    --------
+    LeaveOutDisplay : Predicted changes against refits.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer

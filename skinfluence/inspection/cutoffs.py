@@ -12,6 +12,7 @@ from skinfluence._typing import DataFrame, Estimator
 from skinfluence.checks import import_pandas
 from skinfluence.methods.available import require
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["influence_cutoffs", "outlier_test"]
@@ -52,9 +53,15 @@ def influence_cutoffs(
     cutoffs : Bunch
         The bounds above, and ``n_samples`` (n) and ``n_params`` (p).
 
+    Raises
+    ------
+    UnsupportedEstimatorError
+        If the estimator has no leverages, as with a plain hinge loss or a kernel.
+
     See Also
     --------
     outlier_test : Test of each sample's residual.
+    LeverageDisplay : Leverages and residuals with these bounds.
 
     References
     ----------
@@ -77,7 +84,7 @@ def influence_cutoffs(
     problem = problem_of(estimator)
     require(problem.estimator, "influence_summary")
     n, p = problem.effective_counts("influence_cutoffs", hessian_solver, n_jobs)
-    return Bunch(
+    return Result(
         leverage=2.0 * p / n,
         leverage_high=3.0 * p / n,
         cooks_distance=4.0 / n,
@@ -143,9 +150,15 @@ def outlier_test(
         ``statistic``, ``p_value`` (two-sided) and ``bonferroni``, each of shape (n,), in the
         order of the training data. Samples without a studentized residual are NaN.
 
+    Raises
+    ------
+    ValueError
+        If the model is no regression with squared error, or has several targets.
+
     See Also
     --------
     influence_cutoffs : Conventional bounds for other measures.
+    rank_label_errors : Targets that contradict the other samples, for any loss.
 
     References
     ----------
@@ -176,4 +189,4 @@ def outlier_test(
         "p_value": p_value,
         "bonferroni": np.minimum(1.0, n * p_value),
     }
-    return Bunch(**columns) if pandas is None else pandas.DataFrame(columns, problem.index)
+    return Result(**columns) if pandas is None else pandas.DataFrame(columns, problem.index)

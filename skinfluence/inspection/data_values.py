@@ -33,6 +33,7 @@ from skinfluence.exceptions import InfluenceWarning, warn
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import Influence, Reweighting
+from skinfluence.results import Result
 
 __all__ = ["data_values"]
 
@@ -129,6 +130,11 @@ def data_values(
         frequencies of the coalition, or of :class:`sklearn.dummy.DummyRegressor` with its
         mean. A coalition without samples takes those of all training samples.
 
+    See Also
+    --------
+    rank_label_errors : Suspicious labels, from one model without each sample.
+    rank_candidates : The effect of new samples.
+
     Notes
     -----
     Coalitions have the sample weights and the hyperparameters of the fit, so a fixed penalty
@@ -183,7 +189,7 @@ def data_values(
         rng = check_random_state(random_state)
         values, errors = _permutations(utilities, weight, m // n, rng, nothing)
     utilities.warn_of_lost()
-    return Bunch(
+    return Result(
         sample_values=values,
         standard_errors=errors,
         n_coalitions=utilities.n_coalitions,
@@ -392,7 +398,7 @@ def _first_order(problem, X, y, utility, n_jobs):
         )
     weight = problem.sample_weight
     moved = problem.influence_loss(X, y, Influence(n_jobs=n_jobs), average=True)
-    return Bunch(
+    return Result(
         sample_values=-weight / weight.sum() * moved,
         standard_errors=np.zeros(len(moved)),
         n_coalitions=0,

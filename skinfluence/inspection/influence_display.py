@@ -62,6 +62,10 @@ class InfluenceDisplay:
     helpful_, harmful_ : ndarray of int
         Indices of the training samples shown, the most helpful and most harmful first.
 
+    See Also
+    --------
+    LeaveOutDisplay : Predicted changes against refits.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits

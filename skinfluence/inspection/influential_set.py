@@ -18,6 +18,7 @@ from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_
 from skinfluence.inspection.searches import SEARCHES, search_rows
 from skinfluence.inspection.whole_removals import WholeRemovals, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
 from skinfluence.stages import learns_from_rows
 
@@ -158,6 +159,11 @@ def most_influential_set(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    See Also
+    --------
+    most_influential_relabels : Changes labels instead of removing samples.
+    reweigh_samples : Changes weights to move a number to a value.
+
     Notes
     -----
     The lower bound exists for targets that are linear in the parameters: parameters, mean
@@ -245,7 +251,7 @@ def most_influential_set(
     else:
         layout = removals.full.point.objective.formulation.layout
         params = layout.to_public(refit_theta(confirmed))
-    return Bunch(
+    return Result(
         indices=result.rows,
         target_before=goal.before,
         target_after=goal.value(confirmed),

@@ -132,6 +132,19 @@ def rank_label_errors(
         model for the others. With several targets each has its own columns, ``label[0]``,
         ``label[1]``, and so on.
 
+    Raises
+    ------
+    ValueError
+        If an option is not known, or `refine` is given with another method than "newton".
+    UnsupportedEstimatorError
+        If the estimator cannot leave out samples, or has no influence for "self_influence".
+
+    See Also
+    --------
+    most_influential_relabels : Few labels that would change a prediction.
+    error_slices : Errors on other samples, by the training samples that cause them.
+    outlier_test : P-values for targets of a least-squares regression.
+
     References
     ----------
     Koh & Liang, "Understanding Black-box Predictions via Influence Functions", 2017,

@@ -62,6 +62,10 @@ class LeaveOutDisplay:
     scatter_ : matplotlib PathCollection
         The points.
 
+    See Also
+    --------
+    InfluenceDisplay : The training samples that help and harm one query.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer

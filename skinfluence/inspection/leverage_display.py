@@ -57,6 +57,11 @@ class LeverageDisplay:
     scatter_ : matplotlib PathCollection
         The samples.
 
+    See Also
+    --------
+    influence_cutoffs : The bounds.
+    outlier_test : P-values for the residuals.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes

@@ -19,6 +19,7 @@ from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.searches import SEARCHES, search_rows
 from skinfluence.inspection.whole_removals import WholeRelabels, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.supervised import names_of_learners
 
@@ -117,6 +118,11 @@ def most_influential_relabels(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    See Also
+    --------
+    most_influential_set : Removes samples instead of changing their labels.
+    rank_label_errors : Labels that the other samples contradict.
+
     References
     ----------
     Yang, Jain & Wallace, "Relabeling Minimal Training Subset to Flip a Prediction", 2024.
@@ -179,7 +185,7 @@ def most_influential_relabels(
         params = confirmed.params
     else:
         params = relabels.full.point.objective.formulation.layout.to_public(confirmed.theta)
-    return Bunch(
+    return Result(
         indices=result.rows,
         y_new=problem.decode(relabels.target_new[result.rows]),
         target_before=goal.before,

@@ -18,6 +18,7 @@ from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.pipeline import problem_of
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learns_from_rows
 
@@ -120,6 +121,10 @@ def reweigh_samples(
         If no such weights exist to first order, if no optimum of the training objective was
         found, or if an argument is not valid.
 
+    See Also
+    --------
+    most_influential_set : Removes samples to move a number across a threshold.
+
     References
     ----------
     Li & Liu, "Achieving Fairness at No Utility Cost via Data Reweighing with Influence",
@@ -220,7 +225,7 @@ def _solve(weights, goal, loss, max_ratio, tol, max_iter):
     predicted = goal.before + first @ (sample_weight - start)
     moved = np.abs(sample_weight - start)
     order = np.argsort(-moved, kind="stable")
-    return Bunch(
+    return Result(
         sample_weight=sample_weight,
         indices=order[moved[order] > 0],
         target_before=goal.before,

@@ -43,6 +43,10 @@ class SearchDisplay:
     lines_ : list of matplotlib Line2D
         One for each setting of the other parameters.
 
+    See Also
+    --------
+    skinfluence.model_selection.LeaveOneOutSearchCV : The search.
+
     Examples
     --------
     >>> import numpy as np

@@ -13,6 +13,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods.available import why_not
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Influence, Removal
+from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.whole.data import take_rows
 
@@ -90,6 +91,10 @@ def error_slices(
         If there are fewer samples than slices, or if an argument is not valid.
     UnsupportedEstimatorError
         If the estimator has no `solve_hessian`.
+
+    See Also
+    --------
+    rank_label_errors : Training samples whose labels the others contradict.
 
     References
     ----------
@@ -180,7 +185,7 @@ def _explained(estimator, X, y, labels, sizes, n_influential, request):
     before = refits.sample_loss(X, y)
     loss_before = np.array([before[rows].mean() for rows in members])
     loss_after = np.array([losses[rows, k].mean() for k, rows in enumerate(members)])
-    return Bunch(
+    return Result(
         labels=labels,
         sizes=sizes,
         loss_before=loss_before,

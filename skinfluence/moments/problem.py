@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
@@ -114,8 +115,7 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
 
     def check_samples(self, formulation, X, y, training=False):
         rows = self.check_X(formulation, X, training).X
-        if y is None:
-            raise ValueError("y is required: it is None.")
+        check_target(y)
         codes = formulation.target.encode(y)
         if len(codes) != rows.shape[0]:
             raise ValueError(

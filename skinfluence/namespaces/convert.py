@@ -76,7 +76,7 @@ def as_given(result, space):
     if isinstance(result, np.ndarray):
         return space.raw(result) if result.dtype.kind in "fiub" else result
     if isinstance(result, Bunch):
-        return Bunch(**{name: as_given(value, space) for name, value in result.items()})
+        return type(result)(**{name: as_given(part, space) for name, part in result.items()})
     if isinstance(result, dict):
         return {name: as_given(value, space) for name, value in result.items()}
     if isinstance(result, tuple | list):

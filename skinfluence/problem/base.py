@@ -122,7 +122,7 @@ class ProblemBase(SampleChecks, Doubts):
         if fitted is None:
             check_is_fitted(self.estimator)
             raise TrainingDataMissingError(
-                f"This {self.name} does not know what it was fitted on: call fit, or "
+                f"This {self.name} has no record of its fit: call fit, or "
                 "skinfluence.from_fitted(estimator, X, y)."
             )
         return fitted
@@ -378,5 +378,6 @@ class ProblemBase(SampleChecks, Doubts):
             warn(
                 f"{lost} training sample(s) with a weight of 0 have no influence, because "
                 f"they count for the 'balanced' class weights of {self.name}: their entries "
-                "are NaN. Their removal (leave_out_*) is defined."
+                "are NaN. The methods that remove samples (leave_out_*) take them into "
+                "account."
             )

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch
 
 from skinfluence import convergence, existence, l1_support
 from skinfluence.checks import check_count, check_number
@@ -12,6 +11,7 @@ from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.requests import NEW, PLAIN
+from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
 __all__ = ["ConvergenceAnswers"]
@@ -75,7 +75,7 @@ class ConvergenceAnswers:
         if state.recession is not None:
             converged = False
             message = self.describe_direction(state.recession.direction)
-        return Bunch(
+        return Result(
             gradient_norm=float(np.abs(readings(point.gradient)).max() / S),
             newton_decrement=decrement,
             gradient_shift=shift,
@@ -97,7 +97,7 @@ class ConvergenceAnswers:
         point = objective.at(theta)
         gradient = objective.design.readings(point.gradient)
         names = ("newton_decrement", "gradient_shift", "convergence_ratio")
-        return Bunch(
+        return Result(
             gradient_norm=float(np.abs(gradient).max() / objective.weight_sum),
             **dict.fromkeys(names, np.nan),
             correction=np.full(objective.formulation.layout.size, np.nan),

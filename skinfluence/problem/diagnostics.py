@@ -1,7 +1,6 @@
 """Chapter D: case diagnostics and the uncertainty of the parameters."""
 
 import numpy as np
-from sklearn.utils import Bunch
 
 from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
@@ -12,6 +11,7 @@ from skinfluence.namespaces import to_host
 from skinfluence.problem.lazy import LazyDiagnostics, check_dispersion, warn_of_perfect_fits
 from skinfluence.problem.requests import NEW, Removal
 from skinfluence.products import add_gram, fill_lower
+from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
 __all__ = ["DiagnosticsAnswers", "warn_of_perfect_fits"]
@@ -31,7 +31,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         self.check_groups("influence_summary", groups)
         self.check_curved(lacks="leverage")
         if self.objective.is_distributed and groups is None:
-            return Bunch(**self.lazy_summary(hessian_solver))
+            return Result(**self.lazy_summary(hessian_solver))
         pandas = import_pandas("as_frame=True") if as_frame else None
         if groups is None:
             columns = self.summarise_rows(hessian_solver, n_jobs)
@@ -39,7 +39,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         else:
             columns, index = self.summarise_groups(groups, hessian_solver, n_jobs)
         if not as_frame:
-            return Bunch(**columns)
+            return Result(**columns)
         columns = {name: to_host(column) for name, column in columns.items()}
         return pandas.DataFrame(columns, index=index)
 

@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import data_check, distributed, stopping
+from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem import repeated_fit
@@ -42,8 +43,9 @@ class FittingAnswers:
             return
         try:
             if X is None:
-                raise MemoryError(
-                    "copy_X=False: X is overwritten, and there was no copy of it"
+                raise ValueError(
+                    f"This {self.name} with copy_X=False has overwritten X, and there was no "
+                    "memory for a copy. Fit with copy_X=True, or on fewer samples."
                 )
             form = self.fitted.formulation
             objective = self.make_objective(form, X, y, sample_weight)
@@ -98,8 +100,8 @@ class FittingAnswers:
         )
         if fitted.refusal is not None:
             raise UnsupportedEstimatorError(fitted.refusal)
-        if X is not None and y is None:
-            raise ValueError("y is required: it is None.")
+        if X is not None:
+            check_target(y)
         adopted = self.of(copy.copy(estimator).set_params(**fitted.params))  # as at fit
         if fitted.formulation is None:
             try:

@@ -7,7 +7,7 @@ import numpy as np
 
 from skinfluence import distributed, influence
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_working_memory
+from skinfluence.checks import check_option, check_target, check_working_memory
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
@@ -129,11 +129,12 @@ class InfluenceAnswers(RankedSamples):
 
     def check_new_target(self, y_new):
         """Return encoded new targets, one for each training row."""
+        check_target(y_new, "y_new")
         target = self.formulation.target.encode(to_host(y_new))
         if len(target) != self.n_rows:
             raise ValueError(
-                f"y_new holds {len(target)} targets, but there are {self.n_rows} "
-                "training samples: give each of them one, the old one where nothing changes."
+                f"y_new holds {len(target)} targets, but there are {self.n_rows} training "
+                "samples: give each a target, the old one if it does not change."
             )
         return np.asarray(target, like=self.like)
 

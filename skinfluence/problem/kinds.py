@@ -159,7 +159,7 @@ class Kinked(Smooth):
     def check_curved(self, lacks):
         name, loss = self.problem.name, self.problem.fitted.params["loss"]
         raise UnsupportedEstimatorError(
-            f"{name}(loss={loss!r}) has no curvature but in its kinks, and no {lacks}: use "
+            f"{name}(loss={loss!r}) has no curvature outside its kinks, and no {lacks}: use "
             f"loss='squared_{loss}', or smooth() of a classifier for a smooth model at the "
             "same parameters."
         )

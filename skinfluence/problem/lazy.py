@@ -164,8 +164,8 @@ def tell_perfect_fits(perfect, count, kind, names):
     if len(perfect):
         warn(
             f"Without {len(perfect)} of {count} {kind} the others are fitted with a "
-            f"dispersion of 0: {[names[i] for i in perfect[:5]]}. What is in units of it is "
-            "NaN."
+            f"dispersion of 0: {[names[i] for i in perfect[:5]]}. Measures in units of it "
+            "are NaN."
         )
 
 
@@ -177,6 +177,6 @@ def check_dispersion(point, sums, n_deleted=0):
         warn(
             f"The fit leaves {sums.degrees().min():.3g} degrees of freedom, the number of "
             "samples less the effective number of parameters: there is no dispersion to "
-            "estimate, and what is in units of it is NaN. Strengthen the penalty or use fewer "
-            "features.",
+            "estimate, and measures in units of it are NaN. Strengthen the penalty or use "
+            "fewer features.",
         )

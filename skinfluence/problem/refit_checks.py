@@ -2,9 +2,9 @@
 
 import numpy as np
 from scipy.stats import linregress
-from sklearn.utils import Bunch
 
 from skinfluence.exceptions import warn
+from skinfluence.results import Result
 
 __all__ = ["choose_checks", "compare_changes"]
 
@@ -16,7 +16,8 @@ def choose_checks(predicted, n_checks, random_state):
     order = order[np.isfinite(size[order])]
     if not len(order):
         raise ValueError(
-            f"There is nothing to check: of {len(predicted)} group(s) none leaves a model."
+            f"There is nothing to check: none of the {len(predicted)} group(s) leaves a "
+            "model. Use groups that leave samples of every class, or a penalty."
         )
     n_checks = min(n_checks, len(order))
     half = -(-n_checks // 2)
@@ -42,7 +43,7 @@ def compare_changes(predicted, actual, indices, optimum, read=lambda params: par
     moved = size > 1e-6 * np.linalg.norm(read(optimum))
     error = np.linalg.norm(read(predicted) - read(actual), axis=1)[moved] / size[moved]
     pearson_r, slope = _line(read(predicted).ravel(), read(actual).ravel())
-    return Bunch(
+    return Result(
         predicted=predicted,
         actual=actual,
         indices=indices,

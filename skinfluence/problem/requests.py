@@ -116,8 +116,8 @@ class Output:
         """Return the dtype of a lazy result, or raise if an array is to be filled."""
         if self.out is not None:
             raise ValueError(
-                "out cannot be filled where samples are dask arrays, for its memory need not "
-                "be that of the workers: store the result, as with its to_zarr or "
+                "out cannot be filled from dask arrays, because workers may not share its "
+                "memory: call the method without out and store the result, for example with "
                 "dask.array.store."
             )
         return check_dtype(self.dtype)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
 
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
+from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import resolve_groups
@@ -144,8 +145,7 @@ class SampleChecks:
     def check_samples(self, formulation, X, y, training=False):
         """Return (design, target) for labelled samples."""
         design = self.check_X(formulation, X, training)
-        if y is None:
-            raise ValueError("y is required: it is None.")
+        check_target(y)
         target = formulation.target.encode(to_host(y))
         if len(target) != design.n_rows:  # with scikit-learn's message
             check_consistent_length(np.empty(design.n_rows), target)

@@ -196,5 +196,5 @@ class WholeInfluence(RankedBlocks):
             warn(
                 f"{count} training sample(s) with a weight of 0 have no influence, because "
                 "the steps before the model take them without weight: their entries are NaN. "
-                "Their removal (leave_out_*) is defined."
+                "The methods that remove samples (leave_out_*) take them into account."
             )

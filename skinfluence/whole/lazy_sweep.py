@@ -36,7 +36,7 @@ class OnDaskArrays(PipelineProblem):
             warn(
                 f"{count} training sample(s) with a weight of 0 have no influence, because "
                 "the steps before the model take them without weight: their entries are NaN. "
-                "Their removal (leave_out_*) is defined."
+                "The methods that remove samples (leave_out_*) take them into account."
             )
         return super().influence_state(hessian_solver, n_solves)
 

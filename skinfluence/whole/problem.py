@@ -183,8 +183,9 @@ class _OfWhole(StepsBefore):
         if n != self.data.n_rows:
             raise TrainingDataMissingError(
                 f"The last step has {n} training samples, and its pipeline has "
-                f"{self.data.n_rows}: the last step was changed by itself. Give the pipeline "
-                "what it was fitted on by its set_training_data(X, y, sample_weight)."
+                f"{self.data.n_rows}: a method of the last step alone has changed it. Fit "
+                "the pipeline again and change it by its own methods, or call its "
+                "set_training_data(X, y, sample_weight) with the samples of the last step."
             )
         if hasattr(WholeInfluence, method):
             return self.gamma_moves or self.chain.has_influence
