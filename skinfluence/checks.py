@@ -13,7 +13,6 @@ __all__ = [
     "check_dtype",
     "check_number",
     "check_option",
-    "check_refine",
     "check_working_memory",
     "import_pandas",
     "prepare_out",
@@ -89,16 +88,6 @@ def check_option(name, value, options):
     if not isinstance(value, str) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
-
-
-def check_refine(refine, method):
-    """Raise unless `refine` is None or a share in (0, 1] and the method uses it."""
-    if refine is None:
-        return
-    expected = "a share, above 0, at most 1"
-    check_number("refine", refine, expected, least=0, most=1, closed="right")
-    if method != "newton":
-        raise ValueError(f"refine={refine!r} goes with method='newton', not {method!r}.")
 
 
 def check_working_memory(working_memory):
