@@ -13,7 +13,6 @@ __all__ = [
     "check_dtype",
     "check_number",
     "check_option",
-    "check_refine",
     "check_target",
     "check_working_memory",
     "import_pandas",
@@ -101,16 +100,6 @@ def check_target(y, name="y"):
             f"{name}={y!r} is one value, but {name} must be an array with one for each "
             f"sample: pass {name}=[{y!r}] for one sample."
         )
-
-
-def check_refine(refine, method):
-    """Raise unless `refine` is None or a share in (0, 1] and the method uses it."""
-    if refine is None:
-        return
-    expected = "a share, above 0, at most 1"
-    check_number("refine", refine, expected, least=0, most=1, closed="right")
-    if method != "newton":
-        raise ValueError(f"refine={refine!r} goes with method='newton', not {method!r}.")
 
 
 def check_working_memory(working_memory):

@@ -17,10 +17,9 @@ from sklearn.utils.metadata_routing import (
 
 from skinfluence._compat import WeightedScorer, scores_with_weights
 from skinfluence._typing import Accuracy, Scoring
-from skinfluence.checks import check_option, check_refine
 from skinfluence.exceptions import warn
 from skinfluence.pipeline import problem_of, with_data
-from skinfluence.removal import METHODS
+from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import routing_enabled
 from skinfluence.supervised import warn_of_leaks
@@ -113,8 +112,7 @@ def leave_one_out_scorer(
     >>> round(float(search.best_score_), 1)
     -44.4
     """
-    check_option("method", method, METHODS)
-    check_refine(refine, method)
+    Removal(method=method, refine=refine).check()
     options = {
         "method": method,
         "refine": refine,

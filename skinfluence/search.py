@@ -16,14 +16,13 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Accuracy, Estimator, GroupsLike, MatrixLike, Scoring
-from skinfluence.checks import check_option, check_refine
 from skinfluence.leave_one_out import (
     LeaveOneOutScorer,
     count_rows,
     is_multimetric,
 )
 from skinfluence.pipeline import is_composite
-from skinfluence.removal import METHODS
+from skinfluence.problem.requests import Removal
 from skinfluence.steps import final_estimator, innermost, routing_enabled
 
 __all__ = ["LeaveOneOutSearchCV", "is_leave_one_out", "scoring_name"]
@@ -219,8 +218,7 @@ class LeaveOneOutSearchCV(GridSearchCV):
 
     def _check(self, X, y, groups):
         """Raise errors before any fit, because later they would become failed scores."""
-        check_option("method", self.method, METHODS)
-        check_refine(self.refine, self.method)
+        Removal(method=self.method, refine=self.refine).check()
         check_consistent_length(X, y, groups)
         if y is not None and len(np.asarray(y)) < 2:
             raise ValueError("Leaving one out needs at least 2 samples, but n_samples=1.")

@@ -182,17 +182,26 @@ class CompositeRemoval:
 
     def leave_out_loss(self, X, y, request, output=NEW):
         request = self.resolve(request)
+        return self.losses(X, y, self.each(request), len(request.groups), output)
+
+    @staticmethod
+    def losses(X, y, models, n_models, output):
+        """Return the losses of samples under models, (q, n_models), NaN without a model."""
         X, y = as_rows(X), as_target(y)
         check_length(X, y)
-        out = output.prepare((X.shape[0], len(request.groups)))
-        for group, model in self.each(request):
-            out[:, group] = np.nan if model is None else model.sample_loss(X, y)
+        out = output.prepare((X.shape[0], n_models))
+        for number, model in models:
+            out[:, number] = np.nan if model is None else model.sample_loss(X, y)
         return out
 
-    def leave_out_predict(self, request, *, response_method="predict"):
+    def check_left_out_response(self, response_method):
+        """Raise if the response does not exist."""
         check_option("response_method", response_method, RESPONSES)
         if not hasattr(self.estimator, response_method):
             raise ValueError(f"{self.name} has no {response_method}.")
+
+    def leave_out_predict(self, request, *, response_method="predict"):
+        self.check_left_out_response(response_method)
         return self.left_out([response_method], request)[response_method]
 
     def predictions_without(self, X, request, visit, *, response_method):

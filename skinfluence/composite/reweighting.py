@@ -6,9 +6,8 @@ from functools import partial
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option
-from skinfluence.composite.first_order import RESPONSES, FirstOrder
-from skinfluence.composite.influence import as_rows, as_target, check_length
+from skinfluence.composite.first_order import FirstOrder
+from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import get_problem
@@ -25,17 +24,11 @@ class CompositeReweighting:
 
     def reweight_loss(self, X, y, request, output=NEW):
         request = self.resolve_weights(request)
-        X, y = as_rows(X), as_target(y)
-        check_length(X, y)
-        out = output.prepare((X.shape[0], len(request.sample_weight)))
-        for vector, model in self.each_weighted(request):
-            out[:, vector] = np.nan if model is None else model.sample_loss(X, y)
-        return out
+        models, m = self.each_weighted(request), len(request.sample_weight)
+        return self.losses(X, y, models, m, output)
 
     def reweight_predict(self, X, request, *, response_method="predict"):
-        check_option("response_method", response_method, RESPONSES)
-        if not hasattr(self.estimator, response_method):
-            raise ValueError(f"{self.name} has no {response_method}.")
+        self.check_left_out_response(response_method)
         request, X = self.resolve_weights(request), as_rows(X)
         found, known = [], self.response(X, response_method)
         for vector, model in self.each_weighted(request):

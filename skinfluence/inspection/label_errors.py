@@ -175,14 +175,12 @@ def rank_label_errors(
     2  patient 213       213      0               1    5.5
     """
     check_option("strategy", strategy, STRATEGIES)
+    removal = Removal(None, None, method, refine, hessian_solver, n_jobs)
     check_option("method", method, METHODS)
     pandas = import_pandas("as_frame=True") if as_frame else None
     problem = problem_of(estimator, composites=True)
     if as_frame:
         problem.refuse_dask("rank_label_errors with as_frame=True")
-    removal = Removal(
-        method=method, refine=refine, hessian_solver=hessian_solver, n_jobs=n_jobs
-    )
     proposed = None
     if problem.has_parts:
         scores, proposed = problem.suspicions(strategy, removal, as_frame)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._typing import DataFrame, Floats, Indices, MatrixLike, Order
 from skinfluence.methods.available import available, get_problem
+from skinfluence.problem.requests import Influence
 from skinfluence.solvers import HessianSolver
 
 __all__ = ["RankingMixin"]
@@ -159,11 +160,10 @@ class RankingMixin:
             X,
             y,
             n_influential,
+            Influence(hessian_solver, n_jobs),
             order=order,
             average=average,
             return_influence=return_influence,
             as_frame=as_frame,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
         )
         return found

@@ -7,11 +7,11 @@ import numpy as np
 
 from skinfluence import distributed, influence
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_target, check_working_memory
+from skinfluence.checks import check_option, check_target
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
-from skinfluence.problem.ranking import RankedSamples, reduced
+from skinfluence.problem.ranking import RankedSamples
 from skinfluence.problem.requests import NEW, PLAIN
 
 __all__ = ["InfluenceAnswers"]
@@ -84,14 +84,6 @@ class InfluenceAnswers(RankedSamples):
         out = output.prepare((len(query), n), self.like)
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
         return influence.influence_loss(state.point, state.factor, query, out, **options)
-
-    def influence_loss_chunked(
-        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
-    ):
-        self.refuse_dask("influence_loss_chunked", X, y)
-        check_working_memory(working_memory)
-        chunks = self.query_chunks(X, self.check_query(X, y), working_memory, hessian_solver)
-        return reduced(chunks, reduce_func)
 
     def query_chunks(self, X, query, working_memory, hessian_solver):
         """Generate the influence on scalars with the queries' gradients, in blocks."""
@@ -190,9 +182,9 @@ class InfluenceAnswers(RankedSamples):
         state = self.influence_state(request.hessian_solver)
         return influence.self_influence(state.point, state.factor, n_jobs=request.n_jobs)
 
-    def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
+    def most_influential(self, X, y, k, order, request, *, average):
         """Return (influence, indices) of the k samples that rank first, best first."""
-        state = self.influence_state(hessian_solver, _n_solves(X, average))
+        state = self.influence_state(request.hessian_solver, _n_solves(X, average))
         if y is None:
             query = self.prediction_query(X, state.point.theta)
         else:
@@ -218,7 +210,7 @@ class InfluenceAnswers(RankedSamples):
             )
             return values[0], indices[0]
         return influence.most_influential_queries(
-            state.point, state.factor, query, k, order, n_jobs=n_jobs
+            state.point, state.factor, query, k, order, n_jobs=request.n_jobs
         )
 
     def prediction_query(self, X, theta):

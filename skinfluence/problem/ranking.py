@@ -10,7 +10,6 @@ from skinfluence.checks import (
 )
 from skinfluence.influence import ORDERS, keep_largest
 from skinfluence.namespaces import is_device
-from skinfluence.problem.requests import Influence
 
 __all__ = ["RankedBlocks", "RankedSamples", "named_rows", "numbered", "reduced"]
 
@@ -19,20 +18,22 @@ _BY_PREDICTION = {"absolute": "absolute", "helpful": "harmful", "harmful": "help
 
 
 class RankedSamples:
-    """`influential_samples` for a problem with `n_rows` and `most_influential`."""
+    """`influential_samples` and `influence_loss_chunked`.
+
+    The problem has `n_rows`, `most_influential`, `check_query` and `query_chunks`.
+    """
 
     def influential_samples(
         self,
         X,
-        y=None,
-        n_influential=10,
+        y,
+        n_influential,
+        request,
         *,
         order="absolute",
         average=False,
         return_influence=True,
         as_frame=False,
-        hessian_solver="auto",
-        n_jobs=None,
     ):
         check_option("order", order, ORDERS)
         if as_frame:
@@ -42,17 +43,19 @@ class RankedSamples:
         if y is None:
             order = _BY_PREDICTION[order]
         values, indices = self.most_influential(
-            X,
-            y,
-            n_influential,
-            order,
-            average=average,
-            hessian_solver=hessian_solver,
-            n_jobs=n_jobs,
+            X, y, n_influential, order, request, average=average
         )
         if as_frame:
             return self.influence_table(X, values, indices)
         return (values, indices) if return_influence else indices
+
+    def influence_loss_chunked(
+        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
+    ):
+        self.refuse_dask("influence_loss_chunked", X, y)
+        check_working_memory(working_memory)
+        chunks = self.query_chunks(X, self.check_query(X, y), working_memory, hessian_solver)
+        return reduced(chunks, reduce_func)
 
     def influence_table(self, X, values, indices):
         """Return a DataFrame with a row for each influence (q, k) or (k,)."""
@@ -78,14 +81,6 @@ class RankedBlocks(RankedSamples):
     `evaluated_theta` and `query_chunks`.
     """
 
-    def influence_loss_chunked(
-        self, X, y, *, reduce_func=None, working_memory=None, hessian_solver="auto"
-    ):
-        self.refuse_dask("influence_loss_chunked", X, y)
-        check_working_memory(working_memory)
-        chunks = self.query_chunks(X, self.check_query(X, y), working_memory, hessian_solver)
-        return reduced(chunks, reduce_func)
-
     def loss_chunks(self, X, y, hessian_solver):
         """Generate the influence on the queries' losses in blocks of queries."""
         return self.query_chunks(X, self.check_query(X, y), None, hessian_solver)
@@ -96,15 +91,14 @@ class RankedBlocks(RankedSamples):
         query = self.prediction_query(X, self.evaluated_theta(hessian_solver))
         return self.query_chunks(X, query, None, hessian_solver)
 
-    def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
+    def most_influential(self, X, y, k, order, request, *, average):
         """Return (influence, indices) of the k samples that rank first, best first."""
         if average and y is not None:
-            request = Influence(hessian_solver, n_jobs)
             chunks = [self.influence_loss(X, y, request, average=True)[None]]
         elif y is not None:
-            chunks = self.loss_chunks(X, y, hessian_solver)
+            chunks = self.loss_chunks(X, y, request.hessian_solver)
         else:
-            chunks = self.prediction_chunks(X, hessian_solver)
+            chunks = self.prediction_chunks(X, request.hessian_solver)
             if average:
                 total, count = 0.0, 0
                 for chunk in chunks:

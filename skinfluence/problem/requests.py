@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skinfluence.checks import check_dtype, check_option, check_refine, prepare_out
+from skinfluence.checks import check_dtype, check_number, check_option, prepare_out
 from skinfluence.namespaces import to_host
 from skinfluence.removal import METHODS
 
@@ -52,8 +52,14 @@ class Removal:
 
     def check(self):
         """Raise unless users can choose these options."""
-        check_option("method", self.method, METHODS)
-        check_refine(self.refine, self.method)
+        method, refine = self.method, self.refine
+        check_option("method", method, METHODS)
+        if refine is None:
+            return
+        expected = "a share, above 0, at most 1"
+        check_number("refine", refine, expected, least=0, most=1, closed="right")
+        if method != "newton":
+            raise ValueError(f"refine={refine!r} goes with method='newton', not {method!r}.")
 
     def of(self, groups, **changes):
         """Return the same request for other groups, with changes to its options."""

@@ -94,16 +94,16 @@ class SweptProblem(OnDaskArrays):
         samples = [Sample(X, query.design, query.raw_gradient / m)]
         return self.through_steps(query.sum()[None] / m, samples, hessian_solver)
 
-    def most_influential(self, X, y, k, order, *, average, hessian_solver, n_jobs):
+    def most_influential(self, X, y, k, order, request, *, average):
         self.refuse_dask("influential_samples of queries", X, y, training=False)
-        state = self.influence_state(hessian_solver)
+        state = self.influence_state(request.hessian_solver)
         if y is None:
             query = self.prediction_query(X, state.point.theta)
         else:
             query = self.check_query(X, y)
         V = query.sum()[None] / len(query) if average else query.toarray()
         lazy = distributed.influence_functional(state.point, state.factor, V, of_params=False)
-        lazy += self.added_on_queries(X, query, average, hessian_solver)
+        lazy += self.added_on_queries(X, query, average, request.hessian_solver)
         values, indices = distributed.largest_influences(lazy, k, order)
         return (values[0], indices[0]) if average else (values, indices)
 
