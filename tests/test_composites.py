@@ -532,10 +532,13 @@ def test_random_folds_are_refused():
         from_fitted(plain, X, y)
 
 
-def test_targets_through_a_transformer_need_a_squared_loss():
+@pytest.mark.parametrize(
+    "regressor", [POISSON, ensemble.VotingRegressor([("a", RIDGE), ("b", SCALED_RIDGE)])]
+)
+def test_targets_through_a_transformer_need_a_single_model_of_squared_loss(regressor):
     X, y = numbers()
-    reg = TransformedTargetRegressor(POISSON, transformer=MinMaxScaler((1, 2))).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="squared loss"):
+    reg = TransformedTargetRegressor(regressor, transformer=MinMaxScaler((1, 2))).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="single regressors with a squared"):
         from_fitted(reg, X, y).influence_prediction(X)
 
 
@@ -1181,7 +1184,9 @@ def test_a_frozen_member_whose_features_move_has_no_influence():
 @pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a scaler"])
 def test_blocks_that_split_are_named_and_their_influence_is_one_sided(steps):
     X, y = np.arange(6.0)[:, None], np.array([0, 1, 0, 1, 0, 1])
-    model = CalibratedClassifierCV(clone(LOGISTIC), method="isotonic", cv=[(np.arange(6),) * 2])
+    model = CalibratedClassifierCV(
+        clone(LOGISTIC), method="isotonic", cv=[(np.arange(6),) * 2]
+    )
     plain, ones = make_pipeline(*steps, model), np.ones(6)
     ours = from_fitted(clone(plain).fit(X, y), X, y)
     # The block of the labels 1, 0, 1, 0 has the mean of each of its halves.
