@@ -82,11 +82,14 @@ class TransformedTargetProblem(CompositeProblem):
         g = member.predict(X)
         # A squared loss has slope 1 here, and its gradient is linear in the targets.
         queries = g - 0.5
-        if not np.allclose(member.sample_loss(X, queries), 0.25, rtol=1e-6):
+        is_known = hasattr(member, "influence_relabel") and np.allclose(
+            member.sample_loss(X, queries), 0.25, rtol=1e-6
+        )
+        if not is_known:
             raise UnsupportedEstimatorError(
                 f"Influence of {self.name} through {self.estimator.transformer_!r} is known "
-                f"for regressors with a squared loss, not for {type(member).__name__}. Use "
-                "one of these, or the methods that remove samples (leave_out_*)."
+                f"for single regressors with a squared loss, not for {type(member).__name__}. "
+                "Use one of these, or the methods that remove samples (leave_out_*)."
             )
         shifted = self.transformed(self.data.y) + 1.0
         to_targets = member.influence_relabel(X, queries, y_new=shifted)

@@ -532,10 +532,13 @@ def test_random_folds_are_refused():
         from_fitted(plain, X, y)
 
 
-def test_targets_through_a_transformer_need_a_squared_loss():
+@pytest.mark.parametrize(
+    "regressor", [POISSON, ensemble.VotingRegressor([("a", RIDGE), ("b", SCALED_RIDGE)])]
+)
+def test_targets_through_a_transformer_need_a_single_model_of_squared_loss(regressor):
     X, y = numbers()
-    reg = TransformedTargetRegressor(POISSON, transformer=MinMaxScaler((1, 2))).fit(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match="squared loss"):
+    reg = TransformedTargetRegressor(regressor, transformer=MinMaxScaler((1, 2))).fit(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match="single regressors with a squared"):
         from_fitted(reg, X, y).influence_prediction(X)
 
 

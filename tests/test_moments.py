@@ -36,6 +36,7 @@ from skinfluence.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from skinfluence.linear_model import LinearRegression
 from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.naive_bayes import (
     BernoulliNB,
@@ -45,7 +46,7 @@ from skinfluence.naive_bayes import (
     MultinomialNB,
 )
 from skinfluence.neighbors import NearestCentroid
-from skinfluence.pipeline import make_pipeline, problem_of
+from skinfluence.pipeline import make_pipeline
 from skinfluence.problem import parent_class
 from tests.cases import MOMENTS
 
@@ -640,7 +641,31 @@ def test_methods_of_objectives_are_hidden_with_a_reason():
     assert "closed form" in str(error.value.__cause__)
     with pytest.raises(AttributeError) as error:
         ours.influence_summary()
-    assert "self_influence, and leave_out_predict" in str(error.value.__cause__)
+    assert "dfbetas, self_influence, and leave_out_predict" in str(error.value.__cause__)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(50) % 7], ids=["samples", "groups"])
+def test_uncertainty_of_class_means_is_that_of_least_squares(groups):
+    X, y = data("iris")
+    w = np.random.default_rng(0).integers(1, 4, len(y)).astype(float)
+    ours, classes = GaussianNB().fit(X, y, w), np.eye(3)[y]
+    for j, x in enumerate(X.T):  # the coefficients of indicators are the class means
+        reg = LinearRegression(fit_intercept=False).fit(classes, x, w)
+        means = [4 * k + j for k in range(3)]
+        for kind in ("infinitesimal_jackknife", "jackknife"):
+            found = ours.params_covariance(kind, groups)[np.ix_(means, means)]
+            np.testing.assert_allclose(found, reg.params_covariance(kind, groups), atol=1e-12)
+        error = np.sqrt(np.diag(reg.params_covariance()))
+        expected = (reg.params_ - reg.leave_out_params(groups)) / error
+        np.testing.assert_allclose(ours.dfbetas(groups)[:, means], expected, atol=1e-10)
+    with pytest.raises(UnsupportedEstimatorError, match=r"no optimum .* or .jackknife."):
+        ours.params_covariance("hessian")
+    fixed = GaussianNB(priors=[0.2, 0.3, 0.5]).fit(X, y)
+    assert not fixed.dfbetas(groups)[:, -3:].any()
+    pipe = make_pipeline(StandardScaler(), GaussianNB()).fit(X, y)
+    error = np.linalg.norm(pipe.influence_params(), axis=0) / len(y)
+    expected = (pipe[-1].params_ - pipe.leave_out_params(groups)) / error
+    np.testing.assert_allclose(pipe.dfbetas(groups), expected, atol=1e-10)
 
 
 def test_samples_of_weight_zero():
@@ -653,7 +678,7 @@ def test_samples_of_weight_zero():
         own = GaussianNB().fit(X, y, w).self_influence()
     assert np.flatnonzero(np.isnan(own)).tolist() == [4]
     with pytest.warns(InfluenceWarning, match="epsilon_"):
-        covariance = problem_of(GaussianNB().fit(X, y, w)).params_covariance()
+        covariance = GaussianNB().fit(X, y, w).params_covariance()
     assert np.isfinite(covariance).all()
     ours = GaussianNB(var_smoothing=0).fit(X, y, w)
     assert np.isfinite(ours.influence_loss(X[:2], y[:2])).all()

@@ -181,7 +181,9 @@ class DiagnosticsMixin:
         theta_(i) are the parameters without sample i, and phi_(i) is the deleted dispersion,
         as in `influence_summary`. With `groups`, they are those without each group. In a
         pipeline, theta_(i) are the parameters of the whole fit without the sample, in the
-        refit's features, as in `leave_out_params`; H is that of the last step.
+        refit's features, as in `leave_out_params`; H is that of the last step. Models of
+        means, variances and counts, such as naive Bayes, have no Hessian. Their standard
+        errors are those of ``params_covariance("infinitesimal_jackknife")``.
 
         Parameters
         ----------
@@ -247,7 +249,8 @@ class DiagnosticsMixin:
         - "hessian": ``phi H^-1`` with the dispersion phi from `influence_summary`. This is
           the model-based covariance, ``s^2 (X'WX)^-1`` for least squares. With a penalty it
           is the posterior covariance under the normal approximation. Several regression
-          targets are assumed to be independent.
+          targets are assumed to be independent. Models of means, variances and counts do not
+          have it.
 
         No small-sample factor is applied. A penalty biases the parameters towards 0, and no
         covariance shows this bias, so z values are no tests then. The z value of parameter j

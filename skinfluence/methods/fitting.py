@@ -43,12 +43,7 @@ _OF_CURVATURE = (
     "polish",
 )
 # Methods that need an objective's optimum, its Hessian, or feature coefficients.
-_OF_OBJECTIVES = (
-    *_OF_COEFFICIENTS,
-    *_OF_CURVATURE,
-    "influence_perturbation",
-    "split_params",
-)
+_OF_OBJECTIVES = (*_OF_CURVATURE, "influence_perturbation", "solve_hessian", "split_params")
 
 
 class InfluenceMethods(
@@ -221,7 +216,7 @@ def why_not_estimator(estimator, name):
     if name in _OF_OBJECTIVES and not estimator._has_objective:
         instead = "influence_params, influence_functional or leave_out_params"
         if name == "influence_summary":
-            instead = "self_influence, and leave_out_predict for predictions"
+            instead = "dfbetas, self_influence, and leave_out_predict for predictions"
         return (
             f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
             f"in closed form, and no optimum of an objective with a Hessian. Use {instead}."

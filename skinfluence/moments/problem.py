@@ -17,6 +17,7 @@ from skinfluence.moments.base import MomentFormulation
 from skinfluence.moments.data import MomentData, MomentRows
 from skinfluence.moments.removal import MomentRemoval
 from skinfluence.moments.reweighting import MomentReweighting
+from skinfluence.moments.uncertainty import MomentUncertainty
 from skinfluence.problem import Problem
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN
@@ -77,7 +78,9 @@ class MomentQuery:
         return self.model.pull_input(self.theta, self.X, self.raw_gradient)
 
 
-class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
+class MomentProblem(
+    MomentRemoval, MomentReweighting, MomentUncertainty, RankedBlocks, Problem
+):
     """The problem for an estimator whose parameters are means, variances and counts."""
 
     #: Refits need no start.
@@ -378,13 +381,6 @@ class MomentProblem(MomentRemoval, MomentReweighting, RankedBlocks, Problem):
         run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs)
         self._warn_of_weights(out)
         return out
-
-    def params_covariance(self, kind="infinitesimal_jackknife"):
-        """Return sum_i (w_i/S)^2 I_i I_i', (p, p), for displays; there is no Hessian."""
-        data = self.objective
-        share = (data.sample_weight / data.weight_sum)[:, None]
-        moved = np.where(share > 0, share * self.influence_params(), 0.0)
-        return moved.T @ moved
 
     def _training_query(self):
         data, theta = self.objective, self.params
