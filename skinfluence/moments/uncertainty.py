@@ -10,9 +10,10 @@ over single samples or groups A, or of the jackknife, with the change without A 
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, prepare_out
+from skinfluence.checks import check_option
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem.diagnostics import KINDS
+from skinfluence.problem.requests import NEW, Influence, Output, Removal
 
 __all__ = ["MomentUncertainty"]
 
@@ -37,19 +38,17 @@ class MomentUncertainty:
         groups = self.groups_for(groups)
         owner = groups.partition()
         if kind == "jackknife":
-            moved = self.leave_out_params(groups, n_jobs=n_jobs) - self.params
+            moved = self.leave_out_params(Removal(groups, n_jobs=n_jobs)) - self.params
         else:
             moved = np.zeros((len(groups), len(self.params)))
             np.add.at(moved, owner, self._first_order_moves(n_jobs))
         return moved.T @ moved
 
-    def dfbetas(
-        self, groups=None, *, hessian_solver="auto", n_jobs=None, dtype=None, out=None
-    ):
+    def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
         groups = self.groups_for(groups)
-        out = prepare_out(out, (len(groups), len(self.params)), dtype)
+        out = output.prepare((len(groups), len(self.params)))
         error = np.linalg.norm(self._first_order_moves(n_jobs), axis=0)
-        self.leave_out_params(groups, n_jobs=n_jobs, out=out)
+        self.leave_out_params(Removal(groups, n_jobs=n_jobs), Output(out=out))
         error[error == 0] = np.nan  # a parameter that does not move has no unit
         for rows in row_blocks(len(out), 4 * 8 * out.shape[1]):
             moved = self.params - out[rows]
@@ -60,4 +59,5 @@ class MomentUncertainty:
         """Return (w_i/S) I_up,params for each training row, (n, p)."""
         data = self.objective
         share = (data.sample_weight / data.weight_sum)[:, None]
-        return np.where(share > 0, share * self.influence_params(n_jobs=n_jobs), 0.0)
+        moved = self.influence_params(request=Influence(n_jobs=n_jobs))
+        return np.where(share > 0, share * moved, 0.0)
