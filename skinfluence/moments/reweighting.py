@@ -18,7 +18,7 @@ class MomentReweighting:
     def reweight_params(self, request, output=NEW):
         request = self.resolve_weights(request)
         out = output.prepare((len(request.sample_weight), len(self.params)))
-        self.each_weighted(request, out.__setitem__)
+        self.each_at_weights(request, out.__setitem__)
         return out
 
     def reweight_loss(self, X, y, request, output=NEW):
@@ -29,7 +29,7 @@ class MomentReweighting:
         def write(vector, theta):
             out[:, vector] = self.formulation.loss.loss(codes, self._raw(theta, rows))
 
-        self.each_weighted(request, write)
+        self.each_at_weights(request, write)
         return out
 
     def raw_reweighted(self, X, request):
@@ -40,7 +40,7 @@ class MomentReweighting:
         def write(vector, theta):
             raw[vector] = self._raw(theta, rows)
 
-        self.each_weighted(request, write)
+        self.each_at_weights(request, write)
         return raw
 
     def models_at_weights(self, request):
@@ -52,7 +52,7 @@ class MomentReweighting:
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 
-    def each_weighted(self, request, write):
+    def each_at_weights(self, request, write):
         """Call ``write(vector, theta)`` with the parameters (p,) at each vector of weights.
 
         The parameters are NaN if there is no model; a warning names these vectors.
