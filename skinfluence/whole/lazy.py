@@ -68,8 +68,9 @@ def _check_steps(last, steps, scaler, method):
     names = ", ".join(type(step).__name__ for step in steps)
     if scaler is None:
         raise UnsupportedEstimatorError(
-            f"{method} of dask arrays takes the whole fit, and before the model it takes a "
-            f"StandardScaler, alone or right behind another scaler, but not {names}. {_REMEDY}"
+            f"{method} covers the whole fit. For dask arrays it can do so behind a "
+            f"StandardScaler, alone or right behind another scaler, but not behind {names}. "
+            f"{_REMEDY}"
         )
     _check_metadata(last, method)
     free = last.formulation.layout.fit_intercept and not last.objective.penalty[:, -1].any()
