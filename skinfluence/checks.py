@@ -132,7 +132,7 @@ def check_number(
     value : object
         Value of the argument.
     expected : str, default="a finite number"
-        What the value must be, for the message.
+        Description of the valid values, for the message.
     kind : type, default=Real
         `Real`, or `Integral` for integers. Booleans are neither.
     least, most : float or None, default=None

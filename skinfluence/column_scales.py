@@ -26,7 +26,7 @@ __all__ = ["CANCELS", "MOST", "Cancellation", "ColumnScales", "PenaltyShift", "c
 _CONSTANT = 1e-13
 #: Below this fraction, differences of sums have lost too many digits.
 CANCELS = 1e-6
-#: Rows whose shares of the variance add up to less leave enough for its digits.
+#: If the shares of the removed rows add up to less, the variance keeps its digits.
 MOST = 0.99
 
 
@@ -286,7 +286,7 @@ class PenaltyShift:
 
 
 class Cancellation:
-    """The groups of rows without which the scales lose their digits.
+    """The groups of rows whose removal leaves no correct digits in the scales.
 
     Such a group has almost all of a column's variance, and subtraction leaves rounding error.
 

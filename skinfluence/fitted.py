@@ -136,9 +136,9 @@ def from_fitted(
 
     If these checks prove little, scikit-learn fits a copy of `obj` again with the same
     settings, which takes as long as the first fit. The parameters must be equal. If the solver
-    diverged or stopped where it started, this may prove nothing, and a warning says so.
-    For losses with kinks, the dual coefficients have to agree with the samples' margins.
-    Linear models do not keep them, so these are fitted again. Dask arrays are not checked.
+    diverged or stopped at its start, this may prove nothing, and a warning says so. For losses
+    with kinks, the dual coefficients have to agree with the samples' margins. Linear models do
+    not keep them, so these are fitted again. Dask arrays are not checked.
 
     The parameters are not an optimum for other data. This matters for transformers such as
     :class:`sklearn.preprocessing.TargetEncoder` and :class:`sklearn.decomposition.NMF`: a

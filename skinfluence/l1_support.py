@@ -106,8 +106,8 @@ class L1Support:
         Parameters
         ----------
         theta : ndarray of shape (K, D)
-            Minimum of the objective with linear penalties on the free parameters and the
-            others at 0. If another parameter is not 0, the support has changed.
+            Minimum of the objective with linear penalties on the free parameters, if the other
+            parameters are 0. If another parameter is not 0, the support has changed.
         gradient : ndarray of shape (K, D)
             Gradient of the smooth part at theta. Only parameters fixed at 0 use it.
         weight_sum : float

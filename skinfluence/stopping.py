@@ -30,7 +30,7 @@ _ROUNDINGS, _DIRECT = 1e4, 1e-6
 _STOCHASTIC, _STOCHASTIC_SHARE = 400.0, 0.04
 
 
-# What lbfgs may still gain, in gains of its last step.
+# Largest decrease that lbfgs may still reach, in units of its last step's.
 _LEFT = 10.0
 
 
@@ -97,8 +97,8 @@ class Fit:
     def beats_constant(self):
         """Whether the fit must be better than the best constant prediction.
 
-        This was true, up to 2 % of F, for every fit that Huber's solver ended by itself.
-        Stochastic descent may be far worse if features are not scaled.
+        This was true, up to 2 % of F, for every fit that Huber's solver ended before
+        `max_iter`. Stochastic descent may be far worse if features are not scaled.
         """
         return self.name == "HuberRegressor" and self.n_iter < self.params["max_iter"]
 

@@ -22,7 +22,7 @@ def draw_folds(problem, data, y=None):
     data : TrainingData
         The composite's training data.
     y : ndarray of shape (n,) or None, default=None
-        Targets in place of those in the data.
+        Targets to use instead of those in the data.
     """
     y = np.asarray(data.y if y is None else y)
     cv = check_cv(problem.estimator.cv, y, classifier=problem.is_classifier)

@@ -57,7 +57,7 @@ class Moved:
         method : str
             The response.
         X : array-like or None, default=None
-            Samples in place of the queries.
+            Samples to use instead of the queries.
         rows : ndarray of int or None, default=None
             Training rows that these samples are, or that take the queries' place.
         """

@@ -78,7 +78,7 @@ class GroupMeasures:
         self.loss[indices[to_host(np.isnan(d).any(axis=(1, 2)))]] = np.nan
 
     def add_dispersion(self, indices, chi2, counted):
-        """Add phi from the others' chi-squares (b, K) without `counted` (b, 1) rows."""
+        """Add phi from the remaining rows' chi-squares (b, K), `counted` (b, 1) rows fewer."""
         if self.base.point.objective.formulation.loss.has_dispersion:
             self.deleted_dispersion[indices] = ratio(chi2, self.sums.degrees(counted))
 

@@ -86,7 +86,7 @@ class RowMeasures:
     sums : DispersionSums
         Sums over all rows.
     rows : ndarray, default=()
-        Rows, in ascending order, without which a Newton step takes passes over the chunks.
+        Rows whose removal takes passes over the chunks, in ascending order.
     theta : ndarray of shape (len(rows), K, D) or None, default=None
         Parameters after these steps.
     """
@@ -104,8 +104,8 @@ class RowMeasures:
     def survey(self):
         """Return three arrays of rows, from one pass.
 
-        The step without a row of the first array takes passes. The step without one of the
-        second may not be accurate. Without one of the third the dispersion is 0.
+        They are the rows whose removal takes passes over the chunks, those for which a Newton
+        step may be inaccurate, and those without which the dispersion is 0.
         """
         found = in_memory(*self.removal.map(_survey, self.sums))
         kinds, starts = zip(*found, strict=True), self.base.point.objective.samples.starts
@@ -146,8 +146,9 @@ class RowMeasures:
 class RefitMeasures:
     """Measures of single rows in chunks, if column scales move without them.
 
-    See ``whole.diagnostics`` for what differs from `RowMeasures`. With a quadratic loss the
-    others' chi-squares without a row are a quadratic function of its parameters.
+    See ``whole.diagnostics`` for the differences from `RowMeasures`. With a quadratic loss the
+    chi-squares of the remaining rows are a quadratic function of the parameters without the
+    row.
 
     Parameters
     ----------

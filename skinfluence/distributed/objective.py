@@ -156,7 +156,7 @@ class DistributedObjective:
         name : {"gradients", "remainders", "hessian_products"}
             The method of `Objective`, or of `Point`.
         theta : ndarray of shape (K, D) or None
-            Where the point is.
+            Parameters of the point.
         stack : ndarray of shape (b, K, D)
             The vectors.
         absent : ndarray of shape (b, a)
@@ -176,7 +176,7 @@ class DistributedObjective:
             codes = form.target.class_codes(form.target.encode(y))
             balance = balance.less(codes, weight)
             form = replace(form, class_weight=balance.class_weight)
-        # A part of the rows may not determine what all rows do.
+        # A part of the rows may not determine every parameter that all rows determine.
         form = _of_a_part(form)
         if self.scales is not None:
             form = _with_penalty_times(form, self.scales.less(self.column_sums(rows)).ratio())

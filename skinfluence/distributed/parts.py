@@ -127,7 +127,7 @@ class Shared:
 
     @classmethod
     def of(cls, base, names):
-        """Return what tasks need of a base; `names` are values of all rows to keep."""
+        """Return the parts of a base for tasks; `names` are values of all rows to keep."""
         point = base.point
         head = replace(point.objective, samples=None)
         light = base.without_rows(*names)

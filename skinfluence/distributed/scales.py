@@ -15,7 +15,7 @@ def group_sums(objective, members):
 
 
 def cancelling_groups(objective, groups):
-    """Return the `Groups`' numbers without which the scales lose their digits.
+    """Return the numbers of the `Groups` whose removal leaves no correct digits in the scales.
 
     Such a group has almost all of a column's variance, and the other rows have some. One pass
     looks for such groups. Two more decide if there may be any.

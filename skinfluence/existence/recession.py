@@ -1,4 +1,4 @@
-"""Whether an objective may lack a minimum, along which direction, and without which rows."""
+"""Whether an objective lacks a minimum, also without some rows, and along which direction."""
 
 from dataclasses import dataclass
 
@@ -149,7 +149,7 @@ def _n_opposed(objective):
 
 
 class RemovalCheck:
-    """Finds the groups of rows without which F has no minimum.
+    """Finds the groups of rows whose removal leaves F without a minimum.
 
     Such a group is all that restricts a direction, like a single sample at which the classes
     overlap. Then Newton steps from the optimum with all rows are long, and `may_lack_minimum`

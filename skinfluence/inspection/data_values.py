@@ -91,7 +91,7 @@ def data_values(
         a score such as accuracy has no derivative.
     n_coalitions : int, default=None
         Number of coalitions. None means 2000 for "banzhaf" and 10 n for "shapley" and
-        "beta_shapley", where every n of them are the beginnings of one random permutation.
+        "beta_shapley"; n coalitions in a row are the beginnings of one random permutation.
     beta : tuple of two float, default=(16.0, 1.0)
         Parameters (alpha, beta) of "beta_shapley". A larger alpha gives small coalitions more
         weight; (1, 1) is "shapley".

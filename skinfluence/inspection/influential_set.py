@@ -76,9 +76,9 @@ def most_influential_set(
     samples. There the searches order the samples by the last step with its present features,
     plus the first-order effect of the other steps on the target if it has no `significance`.
     Refits of the whole pipeline then decide how many samples it takes. If a step cannot be
-    fitted again because it is random, the steps stay as they were fitted. They also do in
-    scikit-learn's own `Pipeline`, which does not know its samples. In both cases the numbers
-    are those of the last step and may not hold for the pipeline; a warning says so.
+    fitted again because it is random, the steps stay as they were fitted. In scikit-learn's
+    own `Pipeline` they stay as well, because it does not store its samples. In both cases the
+    numbers are those of the last step and may not hold for the pipeline; a warning says so.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def most_influential_set(
     bound : {"auto", "pairs", "leverages"} or None, default="auto"
         How to compute the lower bound `n_at_least`. "pairs" uses the products of all pairs of
         samples, in O(n^2 p) operations on blocks of rows. "leverages" replaces them by upper
-        bounds, in O(n p^2); its result is smaller. "auto" takes what is a matter of seconds:
+        bounds, in O(n p^2); its result is smaller. "auto" chooses a bound that takes seconds:
         "pairs" up to 4096 samples if p is not large, else "leverages", and no bound for very
         many parameters or if `hessian_solver` iterates. None leaves the bound out.
     hessian_solver : str or HessianSolver, default="auto"
@@ -296,7 +296,7 @@ def _n_at_least(removals, goal, result, max_samples, bound):
 
 
 def _affordable_bound(removals):
-    """Return the value of `bound` that "auto" stands for."""
+    """Return the value of `bound` that "auto" selects."""
     design = removals.objective.design
     n, d = design.n_rows, design.n_columns
     if isinstance(removals.solver, ConjugateGradientSolver):

@@ -23,7 +23,7 @@ def check_newton(problem, does):
     problem : Problem
         Problem of the fitted estimator.
     does : str
-        What needs Newton's method, a clause for the message.
+        Beginning of the message: the caller and its action.
     """
     if not problem.has_objective:
         why = "has its parameters in closed form"

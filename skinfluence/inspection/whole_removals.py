@@ -1,6 +1,6 @@
 """Refits of a whole pipeline without sets of rows or with new labels, for searches.
 
-The last step by itself orders the rows, because its refits are cheap. Refits of the pipeline
+The last step alone orders the rows, because its refits are cheap. Refits of the pipeline
 decide how many of them are needed, and give all values that are reported.
 """
 
@@ -182,7 +182,7 @@ class _WholeGoal(Goal):
         return self.goal.gap(base)
 
     def flipped_ahead(self, base):
-        """Return whether the last step by itself has crossed the threshold."""
+        """Return whether the last step alone has crossed the threshold."""
         return self.goal.flipped(base)
 
 

@@ -1,4 +1,4 @@
-"""The name under which earlier pickles know the objective of a fit."""
+"""The earlier name for the objective of a fit, for pickles."""
 
 from skinfluence.problem import FittedObjective as FittedProblem
 

@@ -2,11 +2,11 @@
 
 scikit-learn fits some estimators on arrays of other libraries, as PyTorch or CuPy, if
 ``array_api_dispatch=True`` is set. Our computations are written with NumPy's functions. NumPy
-lets an array class say how its functions work (``__array_ufunc__`` and
-``__array_function__``), and `DeviceArray` says it through the array API standard. So each
-formula stands once, and it runs where the rows are.
+lets an array class define its functions (``__array_ufunc__`` and ``__array_function__``), and
+`DeviceArray` defines them by the array API standard. So each formula is written once, and runs
+on the device of the rows.
 
-Only this package knows about namespaces. Three rules hold in all others:
+Only this package uses namespaces. Three rules hold in all others:
 
 * a new array is made `like` the arrays that go into it, as in ``np.empty(shape, like=X)``;
 * an array that is on the host may be used beside rows on a device, and is moved to them, so
@@ -15,7 +15,7 @@ Only this package knows about namespaces. Three rules hold in all others:
 
 array.py      the class
 functions.py  NumPy's functions for it
-indexing.py   what NumPy's indices select
+indexing.py   NumPy's indices
 linalg.py     triangular factors
 convert.py    from users' arrays and back to them
 """

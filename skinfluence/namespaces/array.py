@@ -112,7 +112,7 @@ class Space:
         return array if array.ndim else array.host()[()]
 
     def call(self, name, *arrays, **options):
-        """Return what a function of the namespace makes of arrays here."""
+        """Apply a function of the namespace to arrays of this class."""
         raw = (a.raw if isinstance(a, DeviceArray) else a for a in arrays)
         return self.wrap(getattr(self.xp, name)(*raw, **options))
 
@@ -202,7 +202,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def reshape(self, *shape, order="C"):
         shape = shape[0] if len(shape) == 1 and np.ndim(shape[0]) else shape
-        known = -int(np.prod(shape, dtype=np.int64))  # -1 stands for the rest
+        known = -int(np.prod(shape, dtype=np.int64))  # -1 is the remaining size
         rest = 0 if not known or -1 not in shape else self.size // known
         shape = tuple(rest if n == -1 else int(n) for n in shape)
         return DeviceArray(self.space.xp.reshape(self.raw, shape), self.space)
@@ -283,7 +283,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 
 
 def _apply(space, ufunc, inputs):
-    """Return what a ufunc makes of arrays and numbers, at the dtype that NumPy gives."""
+    """Apply a ufunc to arrays and numbers, with NumPy's dtype for the result."""
     known = [i.dtype if hasattr(i, "dtype") else i for i in inputs]
     known = [np.dtype(type(k)) if isinstance(k, bool) else k for k in known]
     dtype = np.result_type(*known)

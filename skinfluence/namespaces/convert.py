@@ -67,7 +67,7 @@ def from_host(values, like):
 
 
 def as_given(result, space):
-    """Return a result with the library's own arrays in place of NumPy's and of ours.
+    """Return a result whose arrays are the library's own, not NumPy's or ours.
 
     Numbers, names and tables stay as they are.
     """

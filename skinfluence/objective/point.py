@@ -102,7 +102,7 @@ class Point:
         """The sums over all rows on which `weight_rows` depends.
 
         These are `class_effects`, and the `PenaltyShift` without its rows, each or None. In
-        memory the sweep of a whole fit adds what comes from the penalty.
+        memory the sweep of a whole fit adds the effect of the penalty.
         """
         return self.class_effects, None
 

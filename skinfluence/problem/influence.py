@@ -237,7 +237,7 @@ class InfluenceAnswers(RankedSamples):
         return self.state(hessian_solver, quiet=True).point.theta
 
     def check_one_prediction(self):
-        """Raise if no single value stands for the prediction of a sample."""
+        """Raise if the prediction of a sample is no single value."""
         if not self.is_classifier and self.formulation.layout.n_predictions > 1:
             raise ValueError(
                 f"This {self.name} predicts {self.formulation.layout.n_predictions} targets, "

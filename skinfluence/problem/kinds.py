@@ -84,7 +84,7 @@ class Smooth:
         """Warn if other parameters are free at the optimum, or for a small change."""
 
     def warn_of_edge(self, state):
-        """Warn if a parameter is at the edge of 0, where one-sided derivatives differ."""
+        """Warn if a parameter is about to leave 0: its one-sided derivatives differ."""
 
     def start_base(self, method, hessian_solver, solver):
         """Return the start of removal, or of a move to other weights."""

@@ -81,8 +81,8 @@ class LazyRemoval:
     def values_of_rows(self, function, left_out, *arguments):
         """Return function(objective, raw predictions, *arguments) of the rows, (n,).
 
-        `left_out` are raw predictions (n, K) in a dask array, None for those of the fit. Where
-        there is no model without a row they are NaN, and those of the fit replace them.
+        `left_out` are raw predictions (n, K) in a dask array, None for those of the fit. If
+        there is no model without a row, they are NaN, and those of the fit replace them.
         """
         objective, theta = self.objective, self.theta
         lazy = distributed.values_of_rows(objective, function, left_out, theta, *arguments)

@@ -271,7 +271,7 @@ class RefitAnswers:
     def unfitted_parent(self, formulation=None):
         """Return scikit-learn's own estimator with a tight tolerance.
 
-        On a device it keeps the solver of the fit, because the others run on the host only.
+        On a device it keeps the solver of the fit, because other solvers run on the host only.
         Class weights are those of another formulation, or as fitted.
         """
         chosen, plain = self.fitted.params, self.estimator._plain
@@ -379,7 +379,7 @@ def _kept(columns, design):
 
 
 class _Restricted:
-    """A model's H^-1 for some of its features, as if the others stayed.
+    """A model's H^-1 for some of its features, with the other parameters fixed.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
     objective : Objective
         F without some rows, or at other weights.
     start : ndarray of shape (K, D) or None, default=None
-        Where to start, if F is lower there than at the base point.
+        Start of the steps, if F is lower there than at the base point.
     first : float, default=np.inf
         Decrement of the first step. The final decrement must be small relative to it, or be
         rounding.

@@ -1,6 +1,6 @@
 """The start of removal: a factor of the Hessian at the optimum for all rows.
 
-`Base` holds what all groups share. `optimum` finds the point.
+`Base` holds the values that all groups share. `optimum` finds the point.
 """
 
 import copy
@@ -295,7 +295,7 @@ class Base:
 
     @cached_property
     def rounding(self):
-        """Newton decrement that rounding in the gradient can cause by itself.
+        """Newton decrement that rounding in the gradient alone can cause.
 
         eta_j is accurate to eps |x~_j|'|theta|, so row j's gradient is accurate to
         e_j = eps (|g_j| + h_j |x~_j|'|theta|). The errors are independent, so the squares of

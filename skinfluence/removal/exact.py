@@ -72,7 +72,7 @@ def refit_stack(stack):
 def _by_series(run, fit, spread):
     """Iterate with remainders from a series; return the groups for which it is accurate.
 
-    The others are put back to where they were.
+    The other groups return to their parameters at the start.
     """
     stack, series = run.stack, run.stack.base.series
     if series is None or not len(fit):

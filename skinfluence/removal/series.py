@@ -170,7 +170,7 @@ class RemainderSeries:
 
     @cached_property
     def sample(self):
-        """Rows, and the number of rows that each of them stands for."""
+        """Rows, and the number of rows that each of them represents."""
         objective = self.base.point.objective
         n = objective.n_rows
         if n <= _LARGEST + _RANDOM:

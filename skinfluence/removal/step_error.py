@@ -68,7 +68,7 @@ class StepError:
         return np.sqrt(self.reach.max(initial=0.0))
 
     def without_rows(self):
-        """Return these errors with only the rows that stand for all."""
+        """Return these errors with only the rows of the sample."""
         light = replace(self, point=self.point.without_rows(), factor=None)
         if self.rate:
             names = ("farthest", "witnesses", "witness_point")
@@ -139,7 +139,7 @@ class StepError:
 
     @cached_property
     def witnesses(self):
-        """Rows that stand for all in `estimate`, (m,) in order, and how often each counts."""
+        """The sample of rows for `estimate`, (m,), and how many rows each represents."""
         largest = np.asarray(to_host(self.point.per_row(_largest_curvature))) * self.reach**2
         order = np.argsort(-largest, kind="stable")
         first, others = order[:_ROWS], order[_ROWS:]

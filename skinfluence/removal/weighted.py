@@ -95,7 +95,7 @@ def refit_apart(base, groups, start, first, tol):
     groups : list of ndarray
         The rows that leave, b groups.
     start : ndarray of shape (b, K, D)
-        Where to start, if F is lower there than at the base point.
+        Starts of the steps, if F is lower there than at the base point.
     first : ndarray of shape (b,)
         Decrements of the first steps.
     tol : float

@@ -118,7 +118,7 @@ class RowSystem(System):
         self._factorise(M)
 
     def _independent(self, design, rows, inverse):
-        """Return linearly independent margin vectors, from which the others follow.
+        """Return linearly independent margin vectors that span the others.
 
         With the others, P would be singular.
         """

@@ -120,7 +120,7 @@ class PowerTransformerStage(Stage):
         self.scale = np.sqrt(self.variance) if standardize else np.ones_like(self.mean)
 
     def _bent(self, X):
-        """Return the transform and its derivatives, with 1 in place of NaN."""
+        """Return the transform and its derivatives; NaN becomes 1."""
         return self.bend(np.where(np.isnan(X), 1.0, X), self.transformer.lambdas_)
 
     def _average(self, values):

@@ -97,7 +97,7 @@ def make_stage(transformer, X, y=None, weight=None):
 def learns_from_rows(transformer):
     """Return whether the removal of rows may change a transformer.
 
-    It may not if the transformer is frozen, or if its tags say that it needs no fit.
+    It does not if the transformer is frozen, or if its tags say that it needs no fit.
     """
     return any(_needs_fit(part) for part in parts_of(transformer))
 

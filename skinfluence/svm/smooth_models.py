@@ -1,7 +1,7 @@
 """Smooth hinge models without influence methods, which scikit-learn does not have.
 
-They are to `SmoothHingeLinearSVC` and `SmoothHingeSVC` as scikit-learn's classes are to the
-others: the estimator that a refit fits.
+A refit of `SmoothHingeLinearSVC` or `SmoothHingeSVC` fits one of these models, as a refit of
+any other class fits scikit-learn's.
 """
 
 from __future__ import annotations

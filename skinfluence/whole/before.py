@@ -173,7 +173,7 @@ class StepsBefore(OfPipeline):
 
     @cached_property
     def dependence(self):
-        """By how much rows differ after the steps if other rows are absent.
+        """Largest change of rows after the steps if other rows are absent.
 
         Relative to the largest value. Only functions that fit nothing are looked at, because
         the steps that learn are fitted again.
@@ -233,7 +233,7 @@ def rows_behind(pipe, X, y, sample_weight):
 
     If `fit_transform` of a step may differ from `transform`, clones of the steps are fitted
     again. They must not be random, and must transform the rows as the pipeline does. The
-    reason is None if there is none known.
+    reason is None if no difference is known.
 
     Parameters
     ----------
@@ -291,7 +291,8 @@ def fit_counted(before, data, given, fit):
     before : Pipeline
         The transformers, not fitted.
     data : TrainingData
-        Samples with `counts`. Other than whole numbers are weights in the transformers' fits.
+        Samples with `counts`. Numbers that are not whole are weights in the transformers'
+        fits.
     given : list of dict
         Metadata of each transformer's fit. The counts multiply the weights in them.
     fit : callable

@@ -29,7 +29,7 @@ class Choices:
     fixed : Problem
         The model's problem if the choices stay.
     choices : list of Choice
-        What each step chose.
+        The choice of each step.
     """
 
     def __init__(self, problem, fixed, choices):

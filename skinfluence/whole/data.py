@@ -107,7 +107,7 @@ class TrainingData:
         """
         n, m = self.n_rows, y.shape[0] if hasattr(y, "shape") else len(y)
         weight = np.ones(m) if sample_weight is None else to_host(sample_weight)
-        weight = np.broadcast_to(weight, m)  # one weight may stand for all
+        weight = np.broadcast_to(weight, m)  # a single weight is for all rows
         params = dict(self.params)
         for name, value in params.items():
             if _has_rows(value, n):

@@ -1,7 +1,7 @@
 """The whole fit of a kernel estimator whose gamma="scale" depends on the training samples.
 
-The kernel, with gamma = 1/(d var(X)), is the only stage before the model. Without some
-samples the kernel is another one, so removal refits the model on the remaining samples.
+The kernel, with gamma = 1/(d var(X)), is the only stage before the model. Without some samples
+the kernel changes, so removal refits the model on the remaining samples.
 """
 
 import copy
@@ -42,7 +42,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
 
     @property
     def pipe(self):
-        """The estimator, in place of a pipeline."""
+        """The estimator; other problems have their pipeline here."""
         return self.estimator
 
     def sweep(self, hessian_solver):
@@ -51,7 +51,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
         return GammaSweep(state.point, state.factor, self)
 
     def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):
-        # The result with a fixed kernel, which the next class in line computes.
+        # The next class in the method resolution order computes it for a fixed kernel.
         fixed = super(WholeInfluence, self).influence_perturbation(
             X, y, index=index, hessian_solver=hessian_solver
         )
@@ -78,7 +78,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
         """Return the `KernelRefit` without some samples, None if there is no model.
 
         With a smooth loss, Newton steps start from the optimum with the present kernel. If
-        they lead nowhere, and if the loss has kinks, the estimator's solver fits the model.
+        they fail or the loss has kinks, the estimator's solver fits the model.
         """
         smooth = not self.formulation.loss.is_piecewise_linear
         model = self.near(rows, method) if smooth and method != "refit" else None

@@ -1,10 +1,9 @@
 """The whole fit of a pipeline whose training rows are in dask arrays.
 
-Steps that scale columns by a StandardScaler change only the penalty, see `column_scales`, and
-what they learn is sums over the rows. So every answer is that of the model with this penalty,
-in the features that the fitted steps return. Parameters are converted to the features of the
-refit. Influence also goes through other steps that learn sums, see `lazy_sweep`. The rest
-raise an error with their names.
+A StandardScaler learns sums over the rows, and changes only the penalty, see `column_scales`.
+So every answer comes from the model with this penalty, in the features that the fitted steps
+return. Parameters are converted to the features of the refit. Influence also goes through
+other steps that learn sums, see `lazy_sweep`. For any other step an error has its name.
 """
 
 import numpy as np
@@ -37,8 +36,8 @@ def lazy_problem(pipe, method):
     """Return the problem for a method of a pipeline's whole fit on rows in dask arrays.
 
     It is kept as long as nothing changes, because it takes a pass over the rows. Choices and
-    extremes of columns have no derivative in the rows' weights. So steps that learn no more
-    than these are taken as fitted by influence, but not by removal.
+    extremes of columns have no derivative in the rows' weights. If steps learn nothing else,
+    influence takes them as they were fitted. Removal does not.
     """
     kept = vars(pipe).get("_lazy_problem")
     if kept is not None and kept.is_current(method):
@@ -68,8 +67,9 @@ def _check_steps(last, steps, scaler, method):
     names = ", ".join(type(step).__name__ for step in steps)
     if scaler is None:
         raise UnsupportedEstimatorError(
-            f"{method} of dask arrays takes the whole fit, and before the model it takes a "
-            f"StandardScaler, alone or right behind another scaler, but not {names}. {_REMEDY}"
+            f"{method} covers the whole fit. For dask arrays it can do so behind a "
+            f"StandardScaler, alone or right behind another scaler, but not behind {names}. "
+            f"{_REMEDY}"
         )
     _check_metadata(last, method)
     free = last.formulation.layout.fit_intercept and not last.objective.penalty[:, -1].any()
@@ -117,7 +117,7 @@ class LazyWholeProblem(OnDaskArrays):
     objective : DistributedObjective
         The objective of the last step, with `scales`.
     method : str
-        A method that it answers. It answers the others of the same chapter, too.
+        A method that it answers, with the other methods of the same kind.
     """
 
     def __init__(self, last, objective, method):

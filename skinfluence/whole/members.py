@@ -41,7 +41,7 @@ class Member:
         self.is_pipeline = innermost(model) is not model
         if self.is_pipeline:
             self.problem = whole = whole_problem(model)
-            whole.learns("influence_loss")  # raises if the last step was changed by itself
+            whole.learns("influence_loss")  # raises if the last step alone changed
             self.chain = Behind(whole.chain, whole.data.X, inputs)
         else:
             self.problem, self.chain = get_problem(model), inputs

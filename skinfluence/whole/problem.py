@@ -175,7 +175,7 @@ class _OfWhole(StepsBefore):
         A feature selection does not change with the weights, but a removal may change it.
         """
         learning = any(learns_from_rows(step) for _, step in self.steps)
-        # At other weights, a model by itself computes gamma as its `fit` does.
+        # At other weights, a model without steps computes gamma as its `fit` does.
         moves = self.gamma_moves and not method.startswith("reweight")
         if not learning and not moves:
             return False
@@ -377,7 +377,7 @@ def make_whole_problem(final, pipe):
 
 
 def moving_scaler(steps):
-    """Return the StandardScaler to which the steps that learn amount, None if they do more.
+    """Return the StandardScaler that is equal to all steps that learn, None without one.
 
     Another column scaler right before it changes nothing, because the StandardScaler undoes
     it.

@@ -186,7 +186,7 @@ class KernelRefit(Refit):
         self.problem = problem
 
     def transform(self, X):
-        # The refit was fitted on arrays and knows no feature names.
+        # The refit was fitted on arrays and has no feature names.
         return self.problem.validate_X(X) if hasattr(X, "columns") else X
 
 

@@ -19,7 +19,7 @@ __all__ = ["PipelineRefits"]
 
 
 class PipelineRefits:
-    """Refits without samples, and where a refit has the parameters of the fit."""
+    """Refits without samples, and the positions of the fit's parameters in each refit."""
 
     #: Whether the model is one of features with a smooth loss and a quadratic penalty.
     is_smooth = False
