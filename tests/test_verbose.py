@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -26,8 +27,20 @@ def lines(capsys):
     return [line for line in (out + err).splitlines() if line.strip()]
 
 
-def call(estimator, name, **kwargs):
+@cache
+def samples():
     X, y, _ = data("cancer")
+    return X[::4], y[::4]
+
+
+@cache
+def fitted(make):
+    model = make(LogisticRegression(**NEWTON)) if make is make_pipeline else make()
+    return model.fit(*samples())
+
+
+def call(estimator, name, **kwargs):
+    X, y = samples()
     if name == "influence_relabel":
         kwargs["y_new"] = y
     arguments = (X[:9], y[:9]) if name in QUERIES else ()
@@ -42,15 +55,19 @@ def test_the_methods_are_known():
     assert set(METHODS) >= {*QUERIES, "leave_out_params", "leave_out_predict"}
 
 
+MODELS, JOBS = [LogisticRegression, SVC, make_pipeline], [None, 1, 2]
+
+
 @pytest.mark.parametrize(
-    "make", [LogisticRegression, SVC, make_pipeline], ids=lambda m: m.__name__
+    ("name", "n_jobs", "make"),
+    [  # each method with each of both
+        pytest.param(name, JOBS[j], MODELS[(i + j) % 3], id=f"{name}-{JOBS[j]}")
+        for i, name in enumerate(METHODS)
+        for j in range(3)
+    ],
 )
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
-@pytest.mark.parametrize("name", METHODS)
 def test_progress_with_any_number_of_jobs(name, n_jobs, make, capsys):
-    X, y, _ = data("cancer")
-    model = make(LogisticRegression(**NEWTON)) if make is make_pipeline else make()
-    estimator = model.fit(X, y)
+    estimator = fitted(make)
     quiet = call(estimator, name, n_jobs=n_jobs)
     assert not lines(capsys)
     shown = call(estimator, name, n_jobs=n_jobs, verbose=1)
