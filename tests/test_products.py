@@ -1,5 +1,7 @@
 """Matrix products in place equal NumPy's, whatever the memory looks like and who runs them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -27,18 +29,17 @@ def threads(request):
             yield
 
 
-@pytest.mark.parametrize("add", [False, True])
-@pytest.mark.parametrize("right", LAYOUTS)
-@pytest.mark.parametrize("left", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_product(shape, left, right, add):
+def test_product(shape):
     m, k, n = shape
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
-    out = rng.standard_normal((m, n))
-    expected = a @ b + add * out
-    assert multiply(LAYOUTS[left](a), LAYOUTS[right](b), out, add=add) is out
-    assert_allclose(out, expected, rtol=1e-13, atol=1e-14)
+    for left, right, add in product(LAYOUTS, LAYOUTS, [False, True]):
+        a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+        out = rng.standard_normal((m, n))
+        expected = a @ b + add * out
+        assert multiply(LAYOUTS[left](a), LAYOUTS[right](b), out, add=add) is out
+        how = f"{left} by {right}, {add=}"
+        assert_allclose(out, expected, rtol=1e-13, atol=1e-14, err_msg=how)
 
 
 @pytest.mark.parametrize("dtypes", ["ddd", "fff", "ddf", "dfd"])

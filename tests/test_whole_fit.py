@@ -80,7 +80,6 @@ CASES = [
         True,
     ),
 ]
-each_case = {"argnames": "case", "argvalues": CASES, "ids": [case.name for case in CASES]}
 
 TIGHT = {"tol": 1e-12, "max_iter": 100_000}
 MODELS = {
@@ -148,17 +147,23 @@ def prediction(pipe, X):
     return pipe.predict(X)
 
 
-def every_other_pair():
-    """Return cases with models, either half of the models in turn."""
-    models = list(MODELS)
+def in_turn(models, parts):
+    """Return cases with models, each part of the models in turn."""
+    models = list(models)
     return [
         pytest.param(case, model, id=f"{case.name}-{model}")
         for i, case in enumerate(CASES)
-        for model in models[i % 2 :: 2]
+        for model in models[i % parts :: parts]
     ]
 
 
-@pytest.mark.parametrize(("case", "model"), every_other_pair())
+# Each case with one of these: the way through its stages does not depend on the model.
+each_case_with_a_model = pytest.mark.parametrize(
+    ("case", "model"), in_turn(["LogisticRegression", "Ridge", "SVC"], 3)
+)
+
+
+@pytest.mark.parametrize(("case", "model"), in_turn(MODELS, 3))
 def test_exact_removal_is_the_refit_of_the_pipeline(case, model):
     X, y = data(model, case.missing)
     pipe = fit(case, model, X, y)
@@ -232,8 +237,9 @@ KERNELS = ("scaler", "min-max", "imputer-scaler", "scaler-pca", "four-steps")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "Lasso"])
-@pytest.mark.parametrize(**each_case)
+@pytest.mark.parametrize(
+    ("case", "model"), in_turn([name for name in MODELS if name != "Lasso"], 3)
+)
 def test_influence_is_the_derivative_in_the_multiplicity_of_a_row(case, model):
     X, y = data(model, case.missing)
     pipe = fit(case, model, X, y)
@@ -308,8 +314,7 @@ def test_samples_beyond_what_a_step_has_seen_are_named():
         kinds.influence_params([["a cat"]], y[:1])
 
 
-@pytest.mark.parametrize("model", ["LogisticRegression", "Ridge", "SVC"])
-@pytest.mark.parametrize(**each_case)
+@each_case_with_a_model
 def test_methods_agree(case, model):
     X, y = (a[::2] for a in data(model, case.missing))
     pipe = fit(case, model, X, y)
@@ -369,8 +374,7 @@ def test_balanced_class_weights_are_those_of_the_refit(model):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("model", ["LogisticRegression", "Ridge", "SVC"])
-@pytest.mark.parametrize(**each_case)
+@each_case_with_a_model
 def test_predictions_of_folds_are_those_of_cross_validation(case, model):
     X, y = data(model, case.missing)
     pipe = fit(case, model, X, y)
