@@ -56,15 +56,15 @@ class RefitAnswers:
         """
         weight = self.objective.sample_weight
         models = [None] * len(groups)
-        left = [g for g, rows in enumerate(groups) if np.delete(weight, rows).any()]
-        if not left:
+        with_model = [g for g, rows in enumerate(groups) if np.delete(weight, rows).any()]
+        if not with_model:
             return models
         if method == "refit":
-            found = [self.refit_without(groups[g]) for g in left]
+            found = [self.refit_without(groups[g]) for g in with_model]
         else:
-            members = [groups[g] for g in left]
+            members = [groups[g] for g in with_model]
             found = self.leave_out_params(members, method=method, refine=refine, **options)
-        for g, params in zip(left, found, strict=True):
+        for g, params in zip(with_model, found, strict=True):
             if np.isfinite(params).all():
                 models[g] = self.model_at(params)
         return models

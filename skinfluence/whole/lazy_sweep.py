@@ -99,9 +99,9 @@ class SweptProblem(OnDaskArrays):
         )
         K, V, samples = len(point.theta), [], []
         for q in range(design.n_rows):
-            one = slice(q, q + 1)
-            J = np.eye(K) if jacobian is None else jacobian(one)[0]  # (R, K)
-            part, raw = design.take(one), take_rows(X, [q])
+            block = slice(q, q + 1)
+            J = np.eye(K) if jacobian is None else jacobian(block)[0]  # (R, K)
+            part, raw = design.take(block), take_rows(X, [q])
             V.append(J[:, :, None] * part.rows()[0])
             samples += [Sample(raw, part, line[None]) for line in J]
         added = self.through_steps(np.concatenate(V), samples, hessian_solver)
@@ -125,8 +125,8 @@ class SweptProblem(OnDaskArrays):
         """
         state = self.state(hessian_solver, quiet=True)
         point, objective = state.point, state.point.objective
-        own = objective.samples.chunks_of(self.before(self.data.X))
-        run = partial(_run, objective, own)
+        chunks = objective.samples.chunks_of(self.before(self.data.X))
+        run = partial(_run, objective, chunks)
         sums = run(_sums, self.steps)
         for step, total in zip(self.steps, sums, strict=True):
             if total is None:
@@ -146,7 +146,7 @@ class SweptProblem(OnDaskArrays):
             for c, one in zip(cs, found, strict=True):
                 c[number] = add(c[number], one)
         tasks = objective.map(
-            _row_influences, self.steps, sums, cs, objective.weight_sum, own=own
+            _row_influences, self.steps, sums, cs, objective.weight_sum, own=chunks
         )
         lengths = objective.samples.lengths
         return distributed.join_rows(tasks, lengths, (len(V),)).T
