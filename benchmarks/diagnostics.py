@@ -31,7 +31,7 @@ _WITHOUT_EXACT = ("SMS spam",)  # takes minutes
 
 
 def case_diagnostics(repeats):
-    """Leverage, Cook's distance and their kin of all rows, against statsmodels."""
+    """Leverage, Cook's distance and related measures of all rows, against statsmodels."""
     import statsmodels.api as sm
 
     table = Table(

@@ -44,7 +44,7 @@ def objective(cls):
     formula = re.search(r"^    F = .*?(?=\n\n)", doc, flags=re.MULTILINE | re.DOTALL)
     if formula:
         return f"```text\n{textwrap.dedent(formula[0])}\n```"
-    return re.search(r"The objective is .*?\.(?=\s)", " ".join(doc.split()))[0]
+    return re.search(r"The objective is [^.:]*", " ".join(doc.split()))[0] + "."
 
 
 def shown(case):
@@ -61,10 +61,11 @@ def render():
     lines = [
         "# Supported models",
         "",
-        "The estimators of scikit-learn that have influence here, what `fit` minimises, and",
-        "the settings that the tests hold against refits; then the others, and why not. In",
-        "the objectives w are sample weights and S their sum, c class weights, eta the raw",
-        "prediction. Written by `python -m doc.make_supported_models`.",
+        "This page lists the estimators of scikit-learn with influence. For each it has the",
+        "objective that `fit` minimises, and the settings that the tests compare with refits.",
+        "The last two sections list the other estimators, with the reasons. In the objectives",
+        "w are sample weights and S their sum, c class weights, eta the raw prediction.",
+        "Written by `python -m doc.make_supported_models`.",
         "",
         "## With influence",
     ]

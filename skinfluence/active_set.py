@@ -107,7 +107,7 @@ class ActiveSetPoint(Point):
     def margins(self):
         """Return the margin vectors of each output, a list of indices."""
         on_kink = np.isinf(self.curvature())
-        return [np.flatnonzero(held) for held in on_kink.T]
+        return [np.flatnonzero(mask) for mask in on_kink.T]
 
     @cached_property
     def dual_coefficients(self):

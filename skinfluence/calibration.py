@@ -37,12 +37,12 @@ class CalibratedProblem(CompositeProblem):
     def members(self):
         calibrated = self.estimator.calibrated_classifiers_
         folds = vars(self.estimator).get("_fold_members", [])
-        return [one.estimator for one in calibrated] + folds
+        return [fold.estimator for fold in calibrated] + folds
 
     def put(self, estimator, members):
         moved = []
-        for one, member in zip(estimator.calibrated_classifiers_, members, strict=False):
-            moved.append(copy.copy(one))
+        for fold, member in zip(estimator.calibrated_classifiers_, members, strict=False):
+            moved.append(copy.copy(fold))
             moved[-1].estimator = member
         estimator.calibrated_classifiers_ = moved
         if len(members) > len(moved):

@@ -80,9 +80,9 @@ class ClassBalance:
         """
         total, count = self.sums
         leaving = self._leaving(rows, self.u)
-        left = count - self._leaving(rows, (self.u > 0).astype(np.float64))
-        after = balanced(np.where(left > 0, total - leaving, 0.0), left)
-        growth = np.where(left > 0, after / balanced(total, count) - 1.0, 0.0)
+        remaining = count - self._leaving(rows, (self.u > 0).astype(np.float64))
+        after = balanced(np.where(remaining > 0, total - leaving, 0.0), remaining)
+        growth = np.where(remaining > 0, after / balanced(total, count) - 1.0, 0.0)
         return growth[:, :, None] * self.moves
 
     def with_more(self, code, u):
@@ -173,8 +173,8 @@ def shifts(gradients, total):
         N_k.
     """
     total = total[:, None, None]
-    own = np.divide(gradients, total, out=np.zeros_like(gradients), where=total > 0)
-    return gradients.sum(axis=0) / total.sum() - own
+    mean = np.divide(gradients, total, out=np.zeros_like(gradients), where=total > 0)
+    return gradients.sum(axis=0) / total.sum() - mean
 
 
 def _moves(class_weight):

@@ -15,8 +15,8 @@ class LinearDiscriminantAnalysis(
     """Linear discriminant analysis of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`. The objective is that of
-    maximum likelihood, with its optimum in closed form. With the class means mu_k, the class
+    :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`. The objective is the
+    likelihood, whose maximum has a closed form. With the class means mu_k, the class
     covariances S_k, probabilities pi_k and the (pseudo-)inverse P of the within-class
     covariance::
 
@@ -52,9 +52,9 @@ class QuadraticDiscriminantAnalysis(
     """Quadratic discriminant analysis of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of
-    :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is that
-    of maximum likelihood, with its optimum in closed form: the class means mu_k, covariances
-    S_k and shares pi_k, with::
+    :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`. The objective is the
+    likelihood, whose maximum has a closed form: the class means mu_k, covariances S_k
+    and shares pi_k, with::
 
         (1 - reg_param) S_k + reg_param I            solver "svd"
         S_k shrunk, by a number or Ledoit-Wolf       solver "eigen"

@@ -272,8 +272,8 @@ class _Intervals:
         """Return the intervals, (q, 2)."""
         if self.pieces:
             predicted, owner, residual = zip(*self.pieces, strict=True)
-            starts = np.cumsum([0, *(one.shape[1] for one in predicted)])
-            owner = [one + start for one, start in zip(owner, starts, strict=False)]
+            starts = np.cumsum([0, *(values.shape[1] for values in predicted)])
+            owner = [values + start for values, start in zip(owner, starts, strict=False)]
             predicted, owner = np.concatenate(predicted, axis=1), np.concatenate(owner)
             self._write(self.interval, predicted, owner, np.concatenate(residual))
         return self.interval

@@ -75,8 +75,8 @@ class GaussianNB(NaiveBayesMixin, naive_bayes.GaussianNB):
     """Gaussian naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.GaussianNB`. The
-    objective is that of maximum likelihood, with its optimum in closed form. Let N_k be the
-    sum over the weights w in a class. Then::
+    objective is the likelihood, whose maximum has a closed form. Let N_k be the sum over the
+    weights w in a class. Then::
 
         mu_kj = sum_(i in k) w_i x_ij / N_k
         v_kj  = sum_(i in k) w_i (x_ij - mu_kj)^2 / N_k + epsilon
@@ -108,8 +108,8 @@ class MultinomialNB(NaiveBayesMixin, naive_bayes.MultinomialNB):
     """Multinomial naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.MultinomialNB`. The
-    objective is that of maximum likelihood with smoothed counts, with its optimum in closed
-    form. With the counts M_kj = sum_(i in k) w_i x_ij::
+    objective is the likelihood with smoothed counts, whose maximum has a closed form.
+    With the counts M_kj = sum_(i in k) w_i x_ij::
 
         feature_log_prob_kj = log(M_kj + alpha) - log sum_j (M_kj + alpha)
 
@@ -134,8 +134,8 @@ class ComplementNB(NaiveBayesMixin, naive_bayes.ComplementNB):
     """Complement naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.ComplementNB`. The
-    objective is that of maximum likelihood with smoothed counts over all other classes, with
-    its optimum in closed form. With the counts A_kj over all classes but k, plus alpha, and
+    objective is the likelihood with smoothed counts over all other classes, whose maximum has
+    a closed form. With the counts A_kj over all classes but k, plus alpha, and
     L_kj = log A_kj - log sum_j A_kj::
 
         feature_log_prob_kj = -L_kj,  or  L_kj / sum_j L_kj  with norm
@@ -161,8 +161,8 @@ class BernoulliNB(NaiveBayesMixin, naive_bayes.BernoulliNB):
     """Bernoulli naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.BernoulliNB`. The
-    objective is that of maximum likelihood with smoothed counts, with its optimum in closed
-    form. With the counts M_kj = sum_(i in k) w_i x_ij from binarized samples::
+    objective is the likelihood with smoothed counts, whose maximum has a closed form.
+    With the counts M_kj = sum_(i in k) w_i x_ij from binarized samples::
 
         feature_log_prob_kj = log(M_kj + alpha) - log(N_k + 2 alpha)
 
@@ -187,8 +187,8 @@ class CategoricalNB(NaiveBayesMixin, naive_bayes.CategoricalNB):
     """Categorical naive Bayes of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.naive_bayes.CategoricalNB`. The
-    objective is that of maximum likelihood with smoothed counts, with its optimum in closed
-    form. Let M_kjc be the weight sum over class k's samples whose feature j is c. Then::
+    objective is the likelihood with smoothed counts, whose maximum has a closed form.
+    Let M_kjc be the weight sum over class k's samples whose feature j is c. Then::
 
         feature_log_prob_kjc = log(M_kjc + alpha) - log sum_c (M_kjc + alpha)
 

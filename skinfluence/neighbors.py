@@ -13,8 +13,8 @@ class NearestCentroid(UnweightedMixin, MomentMixin, neighbors.NearestCentroid):
     """Nearest centroid classifier of scikit-learn with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.neighbors.NearestCentroid`. The
-    objective is that of least squares, with its optimum in closed form: the class means c_k.
-    With the features' within-class standard deviations s_j, class k has the decision
+    objective is the sum of squared distances, whose minimum has a closed form: the class means
+    c_k. With the features' within-class standard deviations s_j, class k has the decision
     function::
 
         2 log pi_k - sum_j (x_j - c_kj)^2 / s_j^2

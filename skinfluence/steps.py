@@ -145,8 +145,10 @@ def _is_random(name, params):
 
 def steps_before(pipe):
     """Return the transformers before one pipeline's last step."""
-    held = [transformer for _, transformer in pipe.steps[:-1]]
-    return [transformer for transformer in held if transformer not in (None, "passthrough")]
+    transformers = [transformer for _, transformer in pipe.steps[:-1]]
+    return [
+        transformer for transformer in transformers if transformer not in (None, "passthrough")
+    ]
 
 
 def through(transformers, X, last):

@@ -268,8 +268,8 @@ def _ridge(fit, sizes):
     if fit.solver == "lbfgs":
         # For positive coefficients: it ends at a gradient of F/2 below tol, or if a step gains
         # less than this share of F, after which several times as much may be left.
-        left = _LEFT * fit.params["tol"] * abs(sizes.point.value)
-        flat = np.sqrt(2 * sizes.hessian_diagonal * left)
+        remaining = _LEFT * fit.params["tol"] * abs(sizes.point.value)
+        flat = np.sqrt(2 * sizes.hessian_diagonal * remaining)
         return _direct(fit, sizes) + 2.02 * fit.params["tol"] + flat
     if fit.solver not in ("sparse_cg", "lsqr"):
         return _direct(fit, sizes)

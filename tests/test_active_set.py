@@ -62,8 +62,8 @@ def rows_by_place(fitted):
     """Return the rows on the bound of a problem, held by a kink of one, and neither."""
     point = problem_of(fitted).state("auto").point
     bound = ((point.partition.slope != 0) & ~point.partition.held).any(axis=1)
-    held = point.partition.held.any(axis=1) & ~bound
-    return np.flatnonzero(bound), np.flatnonzero(held), np.flatnonzero(~bound & ~held)
+    on_kink = point.partition.held.any(axis=1) & ~bound
+    return np.flatnonzero(bound), np.flatnonzero(on_kink), np.flatnonzero(~bound & ~on_kink)
 
 
 @each_hinge
@@ -221,9 +221,9 @@ def test_precomputed_is_the_kernel(make):
         same.add_samples(K[:2], y[:2])
     same.remove_samples([0, 3])
     fitted.remove_samples([0, 3])
-    left = np.delete(np.arange(len(y)), [0, 3])
+    others = np.delete(np.arange(len(y)), [0, 3])
     np.testing.assert_allclose(
-        decisions(same, query[:, left]), decisions(fitted, X[:9] + 0.1), atol=1e-6
+        decisions(same, query[:, others]), decisions(fitted, X[:9] + 0.1), atol=1e-6
     )
 
 

@@ -71,9 +71,9 @@ def test_a_choice_that_stays_is_that_of_the_refit(selector, data):
     groups = [*([i] for i in range(0, 150, 2)), range(40, 70), np.flatnonzero(y == y[0])]
     same, stays = [], []
     for rows in groups:
-        left = np.delete(np.arange(150), rows)
+        others = np.delete(np.arange(150), rows)
         try:
-            refit = clone(selector).fit(X[left], y[left])
+            refit = clone(selector).fit(X[others], y[others])
         except ValueError:  # a class is lost
             same.append(False)
         else:
@@ -174,9 +174,11 @@ def test_diagnostics_of_changed_and_unchanged_choices():
     for g, rows in enumerate(groups):
         others = np.delete(np.arange(150), rows)
         refit = clone(pipe).fit(X[others], y[others])
-        left = np.sum((y - refit.predict(X))[others] ** 2) / (len(others) - p)
+        dispersion = np.sum((y - refit.predict(X))[others] ** 2) / (len(others) - p)
         distance = np.sum((pipe.predict(X) - refit.predict(X)) ** 2)
-        np.testing.assert_allclose(summary.dffits[g], np.sqrt(distance / left), rtol=1e-7)
+        np.testing.assert_allclose(
+            summary.dffits[g], np.sqrt(distance / dispersion), rtol=1e-7
+        )
 
 
 def test_other_models_are_fitted_again():

@@ -403,8 +403,8 @@ def test_first_order_removal_from_a_stack_is_its_influence(steps):
     ours = from_fitted(make_pipeline(*steps, stack).fit(X, y), X, y)
     found = ours.leave_out_predict(method="influence", response_method="predict_proba")
     moved = ours.influence_prediction(X, response_method="predict_proba")
-    own = np.diagonal(moved).T / len(y)
-    np.testing.assert_allclose(found, ours.predict_proba(X) - own, rtol=1e-9)
+    on_itself = np.diagonal(moved).T / len(y)
+    np.testing.assert_allclose(found, ours.predict_proba(X) - on_itself, rtol=1e-9)
     score = ours.leave_out_metric(X, y, groups=[[3]], method="influence")[0]
     proba = ours.predict_proba(X) - moved[:, 3] / len(y)
     assert score == np.mean(ours.classes_[proba.argmax(axis=1)] == y)
@@ -1333,12 +1333,14 @@ def test_members_without_a_removed_row_are_at_their_optimum_too(name):
     X, y = scale(X[::2]), y[::2]
     queries = X[::8], y[::8]
     early = around(linear_model.LogisticRegression(max_iter=2)).fit(X, y)
-    left = from_fitted(early, X, y).leave_out_loss(*queries, [[3], [40]])
+    without = from_fitted(early, X, y).leave_out_loss(*queries, [[3], [40]])
     optimum = from_fitted(around(clone(LOGISTIC)).fit(X, y), X, y)
     expected = optimum.leave_out_loss(*queries, [[3], [40]], method="exact")
-    np.testing.assert_allclose(left, expected, rtol=1e-2, atol=1e-6)
+    np.testing.assert_allclose(without, expected, rtol=1e-2, atol=1e-6)
     found = from_fitted(early, X, y).remove_samples([3])
-    np.testing.assert_allclose(found.sample_loss(*queries), left[:, 0], rtol=1e-2, atol=1e-6)
+    np.testing.assert_allclose(
+        found.sample_loss(*queries), without[:, 0], rtol=1e-2, atol=1e-6
+    )
     again = found.leave_out_loss(*queries, [[39]])[:, 0]  # the fourth row is gone
     both = optimum.leave_out_loss(*queries, [[3, 40]], method="exact")[:, 0]
     np.testing.assert_allclose(again, both, rtol=1e-2, atol=1e-6)

@@ -124,7 +124,7 @@ def test_the_automatic_choice_counts_right_hand_sides(monkeypatch):
     assert select_solver(objective, 1) is SOLVERS["cg"]
     assert select_solver(objective, 1000) is SOLVERS["cholesky"]
     assert select_solver(objective) is SOLVERS["cholesky"]
-    one = clf.influence_loss(X[:1], y[:1])
+    single = clf.influence_loss(X[:1], y[:1])
     assert problem_of(clf).cached_state.solver is SOLVERS["cg"]
     clf.influence_loss(X, y, average=True)
     assert problem_of(clf).cached_state.solver is SOLVERS["cg"]
@@ -132,7 +132,7 @@ def test_the_automatic_choice_counts_right_hand_sides(monkeypatch):
     assert problem_of(clf).cached_state.solver is SOLVERS["cholesky"]
     again = clf.influence_loss(X[:1], y[:1])
     assert problem_of(clf).cached_state.solver is SOLVERS["cholesky"]  # it is there
-    assert relative_error(one, again) < 1e-9
+    assert relative_error(single, again) < 1e-9
 
 
 @pytest.mark.filterwarnings("ignore:The Hessian is close to singular .reciprocal")

@@ -152,8 +152,8 @@ def test_every_number_is_that_of_arrays(case, never_whole):
 @pytest.mark.parametrize("method", ["decision_function", "predict_proba"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_responses_of_classes_are_those_of_arrays(method, n_classes, never_whole):
-    some = np.isin(Y_WINE, range(n_classes))
-    X, y = X_WINE[some], Y_WINE[some]
+    of_classes = np.isin(Y_WINE, range(n_classes))
+    X, y = X_WINE[of_classes], Y_WINE[of_classes]
     fitted = LogisticRegression(**NEWTON).fit(X, y)
     chunks = from_fitted(fitted, *arrays(X, y))
     expected = fitted.influence_prediction(X[:9], response_method=method)
@@ -273,11 +273,11 @@ def test_the_result_has_the_chunks_of_the_data_and_bounded_ones_in_memory():
     for q in ((X, y), (in_chunks(X), in_chunks(y))):
         with dask.config.set({"array.chunk-size": 10 * row}):
             found = chunks.influence_loss(*q, dtype=np.float32)
-            at = chunks.influential_samples(*q, 5)[1]
+            indices = chunks.influential_samples(*q, 5)[1]
         assert found.chunks[1] == rows
         assert 1 < max(found.chunks[0]) <= 10
         assert found.dtype == np.float32 == found.compute().dtype
-        np.testing.assert_array_equal(at, chunks.influential_samples(X, y, 5)[1])
+        np.testing.assert_array_equal(indices, chunks.influential_samples(X, y, 5)[1])
 
 
 def test_memory_is_that_of_a_chunk():
@@ -294,10 +294,12 @@ def test_memory_is_that_of_a_chunk():
     query = small[:20], labels[:20]
     from_fitted(clf, X[:chunk], y[:chunk] > 0).polish()  # imports
     with sklearn.config_context(working_memory=8):
-        held, _ = peak(lambda: from_fitted(clf, X, y > 0).polish().influential_samples(*query))
+        memory, _ = peak(
+            lambda: from_fitted(clf, X, y > 0).polish().influential_samples(*query)
+        )
     # Two chunks, as the random generator and y make copies, the temporaries, the graph.
-    assert held <= (2 * 8 * chunk * d) + (8 + 4) * 2**20
-    assert held <= 0.3 * 8 * rows * d
+    assert memory <= (2 * 8 * chunk * d) + (8 + 4) * 2**20
+    assert memory <= 0.3 * 8 * rows * d
 
 
 def _random_block(block_info=None):

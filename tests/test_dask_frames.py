@@ -54,9 +54,9 @@ def test_every_side_may_be_a_frame():
 
 def test_partitions_of_unknown_and_zero_length():
     X, y, _ = wine()
-    some = (X["feature 0"] > 0) | (np.arange(len(X)) > 100)
+    chosen = (X["feature 0"] > 0) | (np.arange(len(X)) > 100)
     table = X.assign(label=y)
-    fitted = LogisticRegression(**NEWTON).fit(X[some], y[some])
+    fitted = LogisticRegression(**NEWTON).fit(X[chosen], y[chosen])
     (lazy,) = frames(table)
     lazy = lazy[(lazy["feature 0"] > 0) | (lazy.index > 100)]  # a filter
     found = from_fitted(fitted, lazy.drop(columns="label"), lazy["label"])

@@ -254,8 +254,8 @@ def test_memory_is_that_of_a_chunk():
     first = from_fitted(fitted, X[:chunk], y[:chunk])
     rank_label_errors(first), first.influence_summary()  # imports
     with sklearn.config_context(working_memory=8):
-        held, _ = peak(lambda: rank_label_errors(fitted))
+        memory, _ = peak(lambda: rank_label_errors(fitted))
         summary, _ = peak(lambda: fitted.influence_summary().leave_out_loss.compute())
     # Two chunks, for the random generator and y make copies; temporaries; results.
-    assert max(held, summary) <= 3 * 8 * chunk * d + (8 + 8) * 2**20
-    assert max(held, summary) <= 0.7 * 8 * rows * d
+    assert max(memory, summary) <= 3 * 8 * chunk * d + (8 + 8) * 2**20
+    assert max(memory, summary) <= 0.7 * 8 * rows * d

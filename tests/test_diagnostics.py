@@ -296,8 +296,8 @@ def test_measures_meet_their_definitions(case):
             dfbetas[:, moves], -d[:, moves] / se[moves], rtol=1e-6, atol=1e-9
         )
         assert not dfbetas[:, ~moves].any()
-    own = fitted.leave_out_loss(X, y).diagonal()
-    np.testing.assert_allclose(summary.leave_out_loss, own, rtol=1e-7, atol=1e-12)
+    on_itself = fitted.leave_out_loss(X, y).diagonal()
+    np.testing.assert_allclose(summary.leave_out_loss, on_itself, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(summary.self_influence, fitted.self_influence())
 
     inverse, identity_p = fitted.solve_hessian(np.eye(layout.size)), np.eye(layout.size)
@@ -305,9 +305,9 @@ def test_measures_meet_their_definitions(case):
         reduced = objective.without([row]).at(state.point.theta)
         if layout.n_outputs == 1 or not form.loss.has_dispersion:
             # The Hessian keeps "balanced" class weights, see the documentation.
-            held = replace(objective, balance=None).without([row]).at(state.point.theta)
-            own = H - layout.to_public(held.hessian_product(identity))
-            expected = 1.0 / np.linalg.det(identity_p - inverse @ own)
+            without = replace(objective, balance=None).without([row]).at(state.point.theta)
+            row_hessian = H - layout.to_public(without.hessian_product(identity))
+            expected = 1.0 / np.linalg.det(identity_p - inverse @ row_hessian)
             if form.loss.has_dispersion:
                 ratio = summary.standardized_residual[row] / summary.studentized_residual[row]
                 expected *= ratio ** (2 * summary.leverage.sum())

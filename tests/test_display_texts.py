@@ -109,8 +109,8 @@ def test_pictures_have_captions_that_stay_apart():
     display.figure_.canvas.draw()
     boxes = [inset.title.get_window_extent() for inset in display.ax_.child_axes]
     boxes.append(display.ax_.title.get_window_extent())
-    for one, other in combinations(boxes, 2):
-        assert not one.overlaps(other)
+    for box, other in combinations(boxes, 2):
+        assert not box.overlaps(other)
 
 
 def test_few_groups_are_all_checked_by_default():

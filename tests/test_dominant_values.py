@@ -57,8 +57,8 @@ def test_removal_of_a_dominant_value_is_the_refit(name, size):
     found = from_fitted(model, given, y)
     groups = np.arange(len(y))
     groups[ROW + 1] = ROW  # its prediction without both, next to rows by themselves
-    left = found.leave_out_predict(groups, method="newton", response_method=response)
-    assert left[ROW + 1] == pytest.approx(
+    without = found.leave_out_predict(groups, method="newton", response_method=response)
+    assert without[ROW + 1] == pytest.approx(
         getattr(refit, response)(given[[ROW + 1]])[0], rel=1e-3, abs=1e-5
     )
     if name in ("nearest-centroid", "gaussian-nb"):  # no weights; smoothing ignores them
@@ -81,9 +81,9 @@ def test_refits_of_pipelines_judge_their_steps_by_their_own_curvature(seed):
     model = make_pipeline(selection, linear_model.Ridge()).fit(given, target)
     refit = clone(model).fit(given[kept], target[kept])
     found = from_fitted(model, given, target)
-    left = found.leave_out_loss(given[:5], target[:5], [[7]])[:, 0]
+    without = found.leave_out_loss(given[:5], target[:5], [[7]])[:, 0]
     expected = (target[:5] - refit.predict(given[:5])) ** 2
-    np.testing.assert_allclose(left, expected, rtol=1e-5)
+    np.testing.assert_allclose(without, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("heavy", [False, True], ids=["count", "weight"])

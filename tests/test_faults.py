@@ -203,8 +203,8 @@ def nothing_left_behind(folder, monkeypatch):
 
 def state(estimator):
     """Return all that an estimator holds, but for what it works out anew."""
-    held = {k: v for k, v in vars(estimator).items() if k != "_influence_state"}
-    return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in held.items()}
+    attributes = {k: v for k, v in vars(estimator).items() if k != "_influence_state"}
+    return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])

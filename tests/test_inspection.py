@@ -64,9 +64,9 @@ def test_scores_are_what_they_say():
     np.testing.assert_allclose(score["leave_out_loss"], left_out, rtol=1e-9, atol=1e-12)
     # Log-odds of the best other label against the own one, without the sample.
     raw = clf.leave_out_predict(response_method="decision_function")
-    own = raw[np.arange(len(y)), y]
+    of_label = raw[np.arange(len(y)), y]
     raw[np.arange(len(y)), y] = -np.inf
-    np.testing.assert_allclose(score["relabel"], raw.max(axis=1) - own, rtol=1e-6)
+    np.testing.assert_allclose(score["relabel"], raw.max(axis=1) - of_label, rtol=1e-6)
     for strategy in STRATEGIES:
         order = rank_label_errors(clf, strategy=strategy)
         np.testing.assert_array_equal(order, np.argsort(-score[strategy], kind="stable"))
@@ -92,9 +92,9 @@ def test_one_vs_rest_counts_every_problem():
         return np.sum(np.maximum(0.0, 1.0 - sign * raw) ** 2, axis=1)
 
     losses = np.stack([loss(label) for label in clf.classes_], axis=1)
-    own = losses[np.arange(len(y)), y].copy()
+    given = losses[np.arange(len(y)), y].copy()
     losses[np.arange(len(y)), y] = np.inf
-    np.testing.assert_allclose(score, own - losses.min(axis=1), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(score, given - losses.min(axis=1), rtol=1e-9, atol=1e-12)
 
 
 def test_the_last_sample_of_a_class_is_judged_by_the_fitted_model():

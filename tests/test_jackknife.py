@@ -170,8 +170,8 @@ def test_sets_are_those_of_refits(name, how):
     classes, n = np.unique(y), len(y)
     count = np.zeros((len(X_test), len(classes)))
     for rows, refit in refits(classifier, X, y, groups):
-        own = fit_of_classes(refit, X[rows], classes)
-        for row, fits in zip(rows, own, strict=True):
+        of_rows = fit_of_classes(refit, X[rows], classes)
+        for row, fits in zip(rows, of_rows, strict=True):
             fit = fits[classes.tolist().index(y[row])]
             count += fit <= fit_of_classes(refit, X_test, classes)
     sizes = set()
@@ -232,8 +232,8 @@ def test_groups_without_a_model_are_not_counted():
         found = jackknife_plus_set(clf, X, confidence_level=0.7, groups=groups, method="exact")
     count = np.zeros((len(y), 2))
     for rows, refit in refits(LOGISTIC, X, y, [np.flatnonzero(groups == g) for g in range(3)]):
-        own = refit.predict_proba(X[rows])[:, 0]  # all of them are red
-        count += (own[:, None, None] <= refit.predict_proba(X)).sum(axis=0)
+        proba = refit.predict_proba(X[rows])[:, 0]  # all of them are red
+        count += (proba[:, None, None] <= refit.predict_proba(X)).sum(axis=0)
     np.testing.assert_array_equal(found, 1 + count > 0.3 * (n_left + 1))
 
 

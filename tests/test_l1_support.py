@@ -263,9 +263,9 @@ def test_coefficients_at_their_bound_are_held_by_a_gradient_of_one_sign(estimato
     objective, theta = problem_of(fitted).objective, problem_of(fitted).theta
     support, sums = objective.formulation.l1_support, objective.weight_sum
     gradient = objective.gradients(theta[None])[0]
-    held = support.bounded & (theta == 0)
+    at_zero = support.bounded & (theta == 0)
     # Most of them beat any l1 penalty on this side, and not the bound.
-    assert np.all(gradient[held] + support.total(sums)[held] > 0)
+    assert np.all(gradient[at_zero] + support.total(sums)[at_zero] > 0)
     assert support.holds(theta, gradient, sums)
     assert not support.holds(theta, -gradient, sums)
     with warnings.catch_warnings():

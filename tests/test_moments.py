@@ -675,8 +675,8 @@ def test_samples_of_weight_zero():
         influence = GaussianNB().fit(X, y, w).influence_loss(X[:2], y[:2])
     assert np.flatnonzero(np.isnan(influence).any(axis=0)).tolist() == [4]
     with pytest.warns(InfluenceWarning, match="epsilon_"):
-        own = GaussianNB().fit(X, y, w).self_influence()
-    assert np.flatnonzero(np.isnan(own)).tolist() == [4]
+        on_itself = GaussianNB().fit(X, y, w).self_influence()
+    assert np.flatnonzero(np.isnan(on_itself)).tolist() == [4]
     with pytest.warns(InfluenceWarning, match="epsilon_"):
         covariance = GaussianNB().fit(X, y, w).params_covariance()
     assert np.isfinite(covariance).all()

@@ -164,8 +164,8 @@ def test_first_order_removal_is_the_sum_of_influences(fitted):
     moved = reg.influence_params()[[0, 4, 9]].sum(axis=0) / len(y)
     np.testing.assert_allclose(found, reg.params_ - moved, rtol=1e-8, atol=1e-9)
     raw = reg.leave_out_predict(method="influence")
-    own = reg.influence_prediction(reg.X_train_)[np.arange(len(y)), np.arange(len(y))]
-    np.testing.assert_allclose(raw, reg.predict(reg.X_train_) - own / len(y), rtol=1e-8)
+    on_itself = reg.influence_prediction(reg.X_train_)[np.arange(len(y)), np.arange(len(y))]
+    np.testing.assert_allclose(raw, reg.predict(reg.X_train_) - on_itself / len(y), rtol=1e-8)
 
 
 def test_other_weights_are_other_numbers_of_copies(fitted):

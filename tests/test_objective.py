@@ -266,8 +266,8 @@ def test_a_point_knows_data_that_changed_in_place(scale):
 @pytest.mark.parametrize("rows", [slice(0, 4), slice(4, 8)])
 def test_absent_rows_belong_to_one_block(rows):
     absent = np.array([[3, 4, -1], [0, 7, 8]])
-    at, vector = absent_in(rows, absent)
-    found = {(int(v), int(row) + rows.start) for row, v in zip(at, vector, strict=True)}
+    places, vector = absent_in(rows, absent)
+    found = {(int(v), int(row) + rows.start) for row, v in zip(places, vector, strict=True)}
     expected = {(0, 3), (1, 0)} if rows.start == 0 else {(0, 4), (1, 7)}
     assert found == expected
 

@@ -75,8 +75,8 @@ def test_it_is_the_derivative_in_the_features(case):
     rows = case.rows
     if case.name.startswith("sv"):  # one on the bound, one held, one off the support
         partition = problem_of(fitted).state("auto").point.partition
-        held, sloped = partition.held[:, 0], partition.slope[:, 0] != 0
-        rows = [np.flatnonzero(mask)[0] for mask in (sloped, held, ~held & ~sloped)]
+        on_kink, sloped = partition.held[:, 0], partition.slope[:, 0] != 0
+        rows = [np.flatnonzero(mask)[0] for mask in (sloped, on_kink, ~on_kink & ~sloped)]
     for row in rows:
         found = fitted.influence_perturbation(queries, labels, index=row)
         for feature in (0, X.shape[1] - 1):

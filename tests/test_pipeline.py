@@ -146,7 +146,7 @@ def check_whole_fit(pipe, X, y, rtol=1e-6):
         influence = pipe.influence_loss(some, of_some)
         params = pipe.leave_out_params([rows], method="influence")[0]
         moved = pipe.params_ - pipe.influence_params()[rows].sum(axis=0) / len(y)
-        own = pipe.self_influence()[:7]
+        on_itself = pipe.self_influence()[:7]
         smaller = pickle.loads(pickle.dumps(pipe)).remove_samples(rows)
         again = copy.deepcopy(smaller).add_samples(take(X, rows), y[rows])
         influence_without = smaller.influence_loss(some, of_some)
@@ -161,7 +161,7 @@ def check_whole_fit(pipe, X, y, rtol=1e-6):
     order = np.append(kept, rows)  # the samples that came back are last
     np.testing.assert_allclose(added, influence[:, order], rtol=0, atol=rtol * scale)
     np.testing.assert_allclose(params, moved, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(own, influence[:, :7].diagonal(), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(on_itself, influence[:, :7].diagonal(), rtol=1e-7, atol=1e-9)
     assert [step for _, step in pipe.steps[:-1]] == steps
 
 

@@ -439,10 +439,10 @@ def test_exact_of_a_wide_sparse_model_needs_no_square_of_its_width():
     fitted = LogisticRegression(tol=1e-8).fit(X, rng.integers(0, 2, 60))
     for solver in ("woodbury", "cg"):
         with sklearn.config_context(working_memory=16):
-            held, _ = peak(
+            memory, _ = peak(
                 fitted.leave_out_params, [[0], [1]], method="exact", hessian_solver=solver
             )
-        assert held < 16 * 2**20
+        assert memory < 16 * 2**20
 
 
 def test_rounding_that_turns_a_step_uphill_is_found_out(monkeypatch):

@@ -119,12 +119,12 @@ def test_steps_that_are_not_accurate_are_refined(C):
 def test_steps_are_refined_to_the_end_of_a_flat_valley():
     # Without one row those with the flag are separated, and only the penalty ends the valley.
     X, y = load_breast_cancer(return_X_y=True)
-    one, others = np.flatnonzero(y == 1)[0], np.flatnonzero(y == 0)[:5]
-    flag = np.isin(np.arange(len(y)), [one, *others])
+    positive, others = np.flatnonzero(y == 1)[0], np.flatnonzero(y == 0)[:5]
+    flag = np.isin(np.arange(len(y)), [positive, *others])
     X = np.column_stack([scale(X[:, :3]), flag])
     clf = LogisticRegression(C=1e10, solver="newton-cholesky", tol=1e-10).fit(X, y)
-    newton = clf.leave_out_params([[one]])[0]
-    refit = clone(clf).fit(np.delete(X, one, axis=0), np.delete(y, one))
+    newton = clf.leave_out_params([[positive]])[0]
+    refit = clone(clf).fit(np.delete(X, positive, axis=0), np.delete(y, positive))
     np.testing.assert_allclose(newton, refit.polish().params_, rtol=1e-3)
 
 
@@ -172,9 +172,9 @@ def test_coefficients_that_enter_or_leave_are_those_of_the_refit():
 def test_the_summary_has_the_losses_of_leave_out_loss():
     X, y = load_breast_cancer(return_X_y=True)
     clf = LogisticRegression(C=1e3, solver="newton-cholesky", tol=1e-10).fit(scale(X), y)
-    own = clf.leave_out_loss(scale(X), y).diagonal()
+    on_itself = clf.leave_out_loss(scale(X), y).diagonal()
     found = clf.influence_summary().leave_out_loss
-    np.testing.assert_allclose(found, own, rtol=1e-2, atol=1e-9)
+    np.testing.assert_allclose(found, on_itself, rtol=1e-2, atol=1e-9)
 
 
 def sites():

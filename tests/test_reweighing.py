@@ -71,16 +71,16 @@ def test_the_loss_of_other_samples_does_not_rise():
     rate = equal_opportunity(clf, X[~half], y[~half], group[~half])
     threshold = 0.9 * rate.value(clf.params_)
     free = reweigh_samples(clf, rate, threshold=threshold)
-    held = reweigh_samples(clf, rate, threshold=threshold, X=X[~half], y=y[~half])
+    with_loss = reweigh_samples(clf, rate, threshold=threshold, X=X[~half], y=y[~half])
     assert free.loss_after is None
-    assert held.reached
+    assert with_loss.reached
     refit = linear_model.LogisticRegression(C=0.01, **NEWTON)
-    refit.fit(X[half], y[half], held.sample_weight)
+    refit.fit(X[half], y[half], with_loss.sample_weight)
     probability = refit.predict_proba(X[~half])[np.arange(np.sum(~half)), y[~half]]
-    np.testing.assert_allclose(held.loss_after, -np.log(probability).mean(), rtol=1e-6)
-    assert held.loss_after <= 1.01 * held.loss_before
-    assert held.path[1, 0] >= free.path[1, 0] - 1e-9
-    np.testing.assert_allclose(rate.value(held.params), held.target_after)
+    np.testing.assert_allclose(with_loss.loss_after, -np.log(probability).mean(), rtol=1e-6)
+    assert with_loss.loss_after <= 1.01 * with_loss.loss_before
+    assert with_loss.path[1, 0] >= free.path[1, 0] - 1e-9
+    np.testing.assert_allclose(rate.value(with_loss.params), with_loss.target_after)
 
 
 def test_what_cannot_be_reached_is_said():

@@ -118,8 +118,8 @@ def test_the_shortest_step_is_the_least_ratio_of_gradient_and_curvature(loss):
         if np.isnan(sign) or sign == 0:
             continue
         many = np.tile(y, (len(raw), 1))
-        at = raw[:, None] * getattr(loss, "temperature", 1.0)
-        g, h = loss.gradient(many, at)[:, 0], loss.curvature(many, at)[:, 0]
+        margins = raw[:, None] * getattr(loss, "temperature", 1.0)
+        g, h = loss.gradient(many, margins)[:, 0], loss.curvature(many, margins)[:, 0]
         assert np.all(np.sign(g[h > 0]) == -sign)
         ratio = np.abs(g[h > 0]) / h[h > 0]
         assert ratio.min(initial=np.inf) >= loss.shortest_step() * (1 - 1e-9)

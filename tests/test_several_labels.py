@@ -87,8 +87,8 @@ def test_the_best_other_labels_are_those_of_all_sets():
     eta = clf.leave_out_predict(response_method="decision_function")
     sets = np.array(list(np.ndindex(2, 2, 2)))
     losses = np.sum((eta[:, None] - (2 * sets - 1)) ** 2, axis=2)
-    own = (Y[:, None] == sets).all(axis=2)
-    scores = losses[own] - np.where(own, np.inf, losses).min(axis=1)
+    given = (Y[:, None] == sets).all(axis=2)
+    scores = losses[given] - np.where(given, np.inf, losses).min(axis=1)
     np.testing.assert_allclose(rank_label_errors(clf, return_scores=True)[1], scores)
 
 

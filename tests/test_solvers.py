@@ -322,8 +322,8 @@ def test_wide_text_takes_no_array_with_a_column_for_each_feature():
     clf.influence_loss(X[:2], y[:2])
     for call in (clf.influence_loss, lambda X, y: clf.influential_samples(X, y, 5)):
         problem_of(clf).forget_state()
-        held, _ = peak(call, X, y)
-        assert held < 30 * 2**20  # gradients of the 200 queries would take 153 MiB
+        memory, _ = peak(call, X, y)
+        assert memory < 30 * 2**20  # gradients of the 200 queries would take 153 MiB
 
 
 def test_a_wide_sparse_model_is_never_dense():
@@ -331,8 +331,8 @@ def test_a_wide_sparse_model_is_never_dense():
     X = sparse.random_array((300, 20_000), density=0.002, format="csr", random_state=rng)
     y = rng.integers(0, 2, 300)
     clf = LogisticRegression(tol=1e-8, max_iter=1000).fit(X, y)
-    held, influence = peak(clf.influence_loss, X[:50], y[:50])
-    assert held < 100 * 2**20  # H would take 3 GiB, X written out 48 MiB
+    memory, influence = peak(clf.influence_loss, X[:50], y[:50])
+    assert memory < 100 * 2**20  # H would take 3 GiB, X written out 48 MiB
     state = problem_of(clf).state("auto")
     v = state.point.rows.take(slice(0, 4)).toarray()
     back = state.point.hessian_product(state.factor.solve(v))

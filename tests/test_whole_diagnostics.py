@@ -96,12 +96,12 @@ def test_measures_and_dfbetas_are_those_of_refits(name):
         refit = clone(pipe).fit(X[others], y[others])
         moved = raw(refit, X)
         distance = np.sum(curvature(y, f) * (f - moved) ** 2)
-        left = 1.0
+        dispersion = 1.0
         if squares is not None:
-            left = squares(y, moved)[others].sum() / (n - len(rows) - p)
+            dispersion = squares(y, moved)[others].sum() / (n - len(rows) - p)
         expected = [
             distance / (p * phi),
-            np.sqrt(distance / left),
+            np.sqrt(distance / dispersion),
             refit.sample_loss(X[rows], y[rows]).mean(),
         ]
         found = [grouped.cooks_distance[g], grouped.dffits[g], grouped.leave_out_loss[g]]
@@ -110,13 +110,13 @@ def test_measures_and_dfbetas_are_those_of_refits(name):
             (i,) = rows
             expected[1] *= np.sign(f[i] - moved[i])
             # r_i / sqrt(phi (1 - h_i)) in units of the refit's dispersion
-            residual = of_last.standardized_residual[i] * np.sqrt(phi / left)
+            residual = of_last.standardized_residual[i] * np.sqrt(phi / dispersion)
             found = [single.cooks_distance[i], single.dffits[i], single.leave_out_loss[i]]
             np.testing.assert_allclose(found, expected, rtol=tol)
             np.testing.assert_allclose(single.studentized_residual[i], residual, rtol=tol)
         if has_errors:
             other = np.append(refit[-1].coef_, refit[-1].intercept_)
-            expected = (params - other) / (np.sqrt(left) * error)
+            expected = (params - other) / (np.sqrt(dispersion) * error)
             np.testing.assert_allclose(per_group[g], expected, rtol=tol, atol=tol)
 
 

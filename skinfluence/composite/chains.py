@@ -176,8 +176,8 @@ class CrossFittedChainProblem(ChainProblem):
         return range(start, start + self.n_folds if j < self.n_outputs - 1 else start)
 
     def targets(self, y):
-        own = super().targets(y)
-        return [own[self.output_of(k)] for k in range(len(self.members()))]
+        of_outputs = super().targets(y)
+        return [of_outputs[self.output_of(k)] for k in range(len(self.members()))]
 
     def folds(self, data):
         """Return (train, test) for the folds of all outputs but the last."""

@@ -130,7 +130,7 @@ class Direct:
             return np.zeros((shape[0], self.width, *shape[1:]))
         found = part.member.influence_prediction(X, response_method=method, **self.options)
         if isinstance(found, list):
-            return [part.to_composite(one, weight) for one in found]
+            return [part.to_composite(of_output, weight) for of_output in found]
         return part.to_composite(found, weight)
 
     def losses(self, k, X, y, handles):

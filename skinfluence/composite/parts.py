@@ -77,17 +77,17 @@ class Part:
         ndarray of shape (q, n, ...)
         """
         S, weight = sample_weight.sum(), self.weight(sample_weight)
-        own, seen = sample_weight[self.rows], weight > 0
+        given, seen = sample_weight[self.rows], weight > 0
         if self.reached:
             factor = self.counts * (S / weight.sum())
         else:
             factor = np.zeros(len(weight))
             with np.errstate(divide="ignore"):
-                factor[seen] = weight[seen] / weight.sum() * (S / own[seen])
-            factor[seen & (own == 0)] = np.nan
+                factor[seen] = weight[seen] / weight.sum() * (S / given[seen])
+            factor[seen & (given == 0)] = np.nan
         if self.counts_samples:  # the member's influence of other rows is that of weight 1
             with np.errstate(divide="ignore"):
-                factor[~seen] = np.where(own > 0, S / (weight.sum() * own), np.nan)[~seen]
+                factor[~seen] = np.where(given > 0, S / (weight.sum() * given), np.nan)[~seen]
         factor = factor.reshape(-1, *[1] * (influence.ndim - 2))
         n = len(sample_weight)
         if np.array_equal(self.rows, np.arange(n)):

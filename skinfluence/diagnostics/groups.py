@@ -144,7 +144,7 @@ def sums_of_groups(point, rows, theta, d, growth):
 def _chi_squares(objective, block, raw, rows, growth):
     """Return the sums of chi-squares in a block without the groups' rows, (b, K)."""
     loss, target = objective.formulation.loss, objective.target[block]
-    chi2 = np.stack([loss.chi_square(target, one) for one in raw.transpose(1, 0, 2)], 1)
+    chi2 = np.stack([loss.chi_square(target, column) for column in raw.transpose(1, 0, 2)], 1)
     chi2 = weigh(objective.row_weight[block, None], chi2)
     if growth is not None:  # class weights are those without the groups
         chi2 += chi2 * objective.class_sums.of_rows(growth, block)

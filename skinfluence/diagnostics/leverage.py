@@ -44,8 +44,8 @@ def curvature_shares(point, factor, *, n_jobs=None):
     def block_shares(block):
         x, W = design.take(block).rows(), point.curvature(block)
         if point.objective.coupled:
-            own = W @ factor.row_products(x[:, None])
-            return own.diagonal(axis1=1, axis2=2), np.linalg.det(np.eye(K) - own)[:, None]
+            moved = W @ factor.row_products(x[:, None])
+            return moved.diagonal(axis1=1, axis2=2), np.linalg.det(np.eye(K) - moved)[:, None]
         solved = factor.solve(np.broadcast_to(x[:, None], (len(x), K, D)))
         leverage = W * np.einsum("bd,bkd->bk", x, design.readings(solved))
         return leverage, 1.0 - leverage
@@ -70,8 +70,8 @@ def remaining_in_mean_form(base, n_jobs=None):
     def block_ratios(block):
         x, t = design.take(block).rows(), weight[block]
         solved = factor.solve(np.broadcast_to(x[:, None], (len(x), K, D)), t)
-        own = point.curvature(block) * np.einsum("bd,bkd->bk", x, solved)
-        return (1.0 - own) * factor.determinant(t)
+        leverage = point.curvature(block) * np.einsum("bd,bkd->bk", x, solved)
+        return (1.0 - leverage) * factor.determinant(t)
 
     blocks = row_blocks(design.n_rows, 8 * 6 * K * D, n_jobs=n_jobs)
     return np.concatenate(run_blocks(block_ratios, blocks, n_jobs=n_jobs))

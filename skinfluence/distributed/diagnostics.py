@@ -53,8 +53,8 @@ def fill_group_measures(measures, members, theta):
     sizes = np.array([len(rows) for rows in members])
     if objective.balance is not None or objective.samples.sample_weight is not None:
         growth, counted = _growth_and_counts(objective, members)
-    own = objective.samples.places_of(members)
-    sums = objective.total(_sums_of_groups, measures.base.theta, theta, d, growth, own=own)
+    places = objective.samples.places_of(members)
+    sums = objective.total(_sums_of_groups, measures.base.theta, theta, d, growth, own=places)
     counted = sizes if counted is None else counted
     measures.fill(np.arange(len(members)), d, sums, counted, sizes)
     return d
@@ -265,9 +265,9 @@ def _deleted_dispersion(base, rows, theta, sums):
         return np.ones(theta.shape[:2])
     d, slope = theta - base.theta, base.point.gradient - objective.penalty * base.theta
     x = objective.design.take(rows).rows()
-    own = loss.chi_square(objective.target[rows], np.einsum("bd,bkd->bk", x, theta))
+    leaving = loss.chi_square(objective.target[rows], np.einsum("bd,bkd->bk", x, theta))
     others = sums.chi_square + 2 * np.sum(slope * d, axis=-1) + _curved(base, d)
-    others -= objective.row_weight[rows] * own
+    others -= objective.row_weight[rows] * leaving
     counted = (objective.sample_weight[rows] > 0)[:, None]
     return diagnostics.ratio(np.maximum(others, 0.0), sums.degrees(counted))
 

@@ -164,8 +164,8 @@ class DistributedObjective:
         growth : ndarray or None
             Growth of the class weights.
         """
-        own = self.samples.places(absent)
-        return self.total(_of_stack, name, theta, stack, growth, own=own)
+        places = self.samples.places(absent)
+        return self.total(_of_stack, name, theta, stack, growth, own=places)
 
     def without(self, rows):
         """Return this objective with weight 0 for some rows."""
@@ -197,8 +197,8 @@ class DistributedObjective:
 
     def column_sums(self, rows):
         """Return `column_sums` of some rows, (3, D), from a pass over their chunks."""
-        own = [places[places >= 0] for places in self.samples.places(np.asarray(rows))]
-        tasks = zip(self.map(_column_sums, own=own), own, strict=True)
+        by_chunk = [places[places >= 0] for places in self.samples.places(np.asarray(rows))]
+        tasks = zip(self.map(_column_sums, own=by_chunk), by_chunk, strict=True)
         return np.sum(in_memory(*(task for task, places in tasks if len(places))), axis=0)
 
     def map(self, function, *arguments, own=None):
@@ -224,8 +224,8 @@ class DistributedObjective:
 
         It has the constant penalty of no rows, see `map`.
         """
-        own = [places[places >= 0] for places in self.samples.places(rows)]
-        tasks = zip(self.map(_take, own=own), own, strict=True)
+        by_chunk = [places[places >= 0] for places in self.samples.places(rows)]
+        tasks = zip(self.map(_take, own=by_chunk), by_chunk, strict=True)
         first, *rest = in_memory(*(task for task, places in tasks if len(places)))
         for part in rest:
             first = first.append(part)

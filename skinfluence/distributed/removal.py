@@ -46,9 +46,9 @@ class DistributedBase(Base):
         if rows.shape[1] > objective.design.n_columns:
             if method != "influence":  # each has its own Hessian, a sum over the chunks
                 return remove(self, rows, method)
-            own = objective.samples.places(rows)
+            places = objective.samples.places(rows)
             shared = self.shared(method)
-            pull = objective.total(_pulls, shared, own=own)
+            pull = objective.total(_pulls, shared, own=places)
             theta = self.theta + self.correction + self.factor.solve(pull)
             return theta, np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         members = np.unique(rows[rows >= 0])
@@ -261,8 +261,10 @@ def values_of_rows(objective, function, left_out, theta, *arguments):
         Parameters.
     """
     lengths = objective.samples.lengths
-    own = [None] * len(lengths) if left_out is None else left_out.to_delayed().ravel()
-    tasks = objective.map(_value_of_rows, function, theta, *arguments, own=own)
+    raw_of_chunks = (
+        [None] * len(lengths) if left_out is None else left_out.to_delayed().ravel()
+    )
+    tasks = objective.map(_value_of_rows, function, theta, *arguments, own=raw_of_chunks)
     return join_rows(tasks, lengths)
 
 
@@ -305,8 +307,8 @@ def _with_base(objective, own, function, shared, method, *arguments):
 
 def models_without(base, known, method):
     """Yield (slice of rows, parameters without each of them) for the rows of a chunk."""
-    at, found = known
-    all_known = found is not None and len(at) == base.point.objective.n_rows
+    rows_known, found = known
+    all_known = found is not None and len(rows_known) == base.point.objective.n_rows
     for block in _row_stacks(base):
         if all_known:
             yield block, found[block]
@@ -316,9 +318,9 @@ def models_without(base, known, method):
             theta = stack.influence()
         else:
             theta, _ = stack.newton(exact=method == ONE_STEP)
-        first, last = np.searchsorted(at, [block.start, block.stop])
+        first, last = np.searchsorted(rows_known, [block.start, block.stop])
         if first < last:
-            theta[at[first:last] - block.start] = found[first:last]
+            theta[rows_known[first:last] - block.start] = found[first:last]
         yield block, theta
 
 

@@ -10,8 +10,8 @@ __all__ = ["cancelling_groups", "group_sums"]
 
 def group_sums(objective, members):
     """Return the `column_sums` of each list of rows, (G, 3, D), from one pass."""
-    own = objective.samples.places_of(members)
-    return objective.total(_group_sums, own=own)
+    places = objective.samples.places_of(members)
+    return objective.total(_group_sums, own=places)
 
 
 def cancelling_groups(objective, groups):
@@ -31,17 +31,17 @@ def cancelling_groups(objective, groups):
         np.flatnonzero(scales.less(sums).ratio_to_all() < CANCELS)
         for sums in group_sums(objective, members)
     ]
-    some = np.flatnonzero([len(part) for part in columns])
-    if not len(some):
-        return some
-    members, columns = [members[j] for j in some], [columns[j] for j in some]
+    doubtful = np.flatnonzero([len(part) for part in columns])
+    if not len(doubtful):
+        return doubtful
+    members, columns = [members[j] for j in doubtful], [columns[j] for j in doubtful]
     own = objective.samples.places_of(members)
     low, high = zip(*in_memory(*objective.map(_ranges, columns, own=own)), strict=True)
     vary = [
         np.any(np.min(least, axis=0) < np.max(most, axis=0))
         for least, most in zip(zip(*low, strict=True), zip(*high, strict=True), strict=True)
     ]
-    return numbers[some[vary]]
+    return numbers[doubtful[vary]]
 
 
 # Functions that run in tasks.

@@ -247,8 +247,8 @@ class _Margin(PredictionFunctional):
         K = self.layout.n_outputs
         if K == 1:
             return [self.gradient_of_raw(np.zeros((1, 1)))]
-        own = np.eye(K)[self.code]
-        return [(own - np.eye(K)[k])[None] for k in range(K) if k != self.code]
+        chosen = np.eye(K)[self.code]
+        return [(chosen - np.eye(K)[k])[None] for k in range(K) if k != self.code]
 
 
 def smooth_response(estimator, label):

@@ -202,25 +202,25 @@ class RemovalBound:
         for place, (output, a, norm) in enumerate(function):
             e = output.e
             total += (a * e)[:, None]
-            own = {name: value for (p, name), value in sums.items() if p == place}
+            bounds = {name: value for (p, name), value in sums.items() if p == place}
             with np.errstate(divide="ignore", invalid="ignore"):
-                rho = own["rho"].max(axis=0) * (1.0 + self.margin)
+                rho = bounds["rho"].max(axis=0) * (1.0 + self.margin)
                 inverse = np.where(rho < 1.0, 1.0 / (1.0 - rho), np.inf)
-                z_a = np.minimum(_norms(own["a"], sizes), rho * _norms(a, sizes))
-                z_e = np.minimum(_norms(own["e"], sizes), rho * _norms(e, sizes))
+                z_a = np.minimum(_norms(bounds["a"], sizes), rho * _norms(a, sizes))
+                z_e = np.minimum(_norms(bounds["e"], sizes), rho * _norms(e, sizes))
                 rest = rest + z_a * z_e * inverse
                 # Rounding of products that cancel.
                 rest = rest + self.margin * rho * _norms(a, sizes) * _norms(e, sizes)
-                a2 = _totals((a**2)[:, None] + own["aa"], sizes) + z_a**2 * inverse
-                e2 = _totals((e**2)[:, None] + own["ee"], sizes) + z_e**2 * inverse
+                a2 = _totals((a**2)[:, None] + bounds["aa"], sizes) + z_a**2 * inverse
+                e2 = _totals((e**2)[:, None] + bounds["ee"], sizes) + z_e**2 * inverse
                 variance, decrement = variance + norm + a2, decrement + e2
                 if self.rate:
                     own_share = (e**2 * output.leverage)[:, None]  # e_S'e_S does not count
-                    nu2 = _totals(own_share + own["ee"], sizes) + z_e**2 * inverse
-                    m2 = (output.spread[:, None] + own["q"] * inverse).max(axis=0)
+                    nu2 = _totals(own_share + bounds["ee"], sizes) + z_e**2 * inverse
+                    m2 = (output.spread[:, None] + bounds["q"] * inverse).max(axis=0)
                     growth, curving = self._curving(np.sqrt(m2 * nu2))
                     curved = growth * np.sqrt(nu2 * (norm + a2))
-                    more = own["q"] * inverse
+                    more = bounds["q"] * inverse
                     by_row = self._curving_by_row(output, a, more, nu2, a2)
                     rest = rest + np.fmin(curved, by_row[0])
                     largest = np.maximum(largest, np.fmin(curving, by_row[1]))

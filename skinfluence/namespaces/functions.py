@@ -393,9 +393,9 @@ def _tensordot(space, a, b, axes=2):
 def _einsum(space, subscripts, *operands):
     """Return the sum over the products of entries, with the library's own if it has one."""
     operands = [space.array(operand) for operand in operands]
-    own = getattr(space.xp, "einsum", None)
-    if own is not None:
-        return space.wrap(own(subscripts, *(operand.raw for operand in operands)))
+    native = getattr(space.xp, "einsum", None)
+    if native is not None:
+        return space.wrap(native(subscripts, *(operand.raw for operand in operands)))
     given, wanted = subscripts.split("->")
     labels = dict.fromkeys(given.replace(",", ""))
     product = 1.0
@@ -411,9 +411,9 @@ def _einsum(space, subscripts, *operands):
         shape = [operand.shape[names.index(k)] if k in names else 1 for k in labels]
         product = operand.transpose(order).reshape(shape) * product
     summed = tuple(i for i, k in enumerate(labels) if k not in wanted)
-    left = [k for k in labels if k in wanted]
+    remaining = [k for k in labels if k in wanted]
     product = _sum(space, product, axis=summed) if summed else product
-    return product.transpose([left.index(k) for k in wanted]) if wanted else product
+    return product.transpose([remaining.index(k) for k in wanted]) if wanted else product
 
 
 @_handles(np.triu)

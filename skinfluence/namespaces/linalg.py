@@ -57,10 +57,12 @@ def _triangular(factor, B, transposed=False):
     space, xp = factor.space, factor.space.xp
     L, B = factor.raw, B.raw
     if space.name == "torch":
-        own = xp.linalg.solve_triangular
-        return space.wrap(own(L.mT, B, upper=True) if transposed else own(L, B, upper=False))
+        native = xp.linalg.solve_triangular
+        return space.wrap(
+            native(L.mT, B, upper=True) if transposed else native(L, B, upper=False)
+        )
     if space.name == "cupy":
-        own = import_module("cupyx.scipy.linalg").solve_triangular
-        return space.wrap(own(L, B, lower=True, trans=int(transposed)))
+        native = import_module("cupyx.scipy.linalg").solve_triangular
+        return space.wrap(native(L, B, lower=True, trans=int(transposed)))
     # The standard has no triangular solve.
     return space.wrap(xp.linalg.solve(xp.matrix_transpose(L) if transposed else L, B))

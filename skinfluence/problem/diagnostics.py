@@ -53,8 +53,8 @@ class DiagnosticsAnswers(LazyDiagnostics):
         state = self.influence_state(hessian_solver)
         measures = self.measure(state, hessian_solver, n_jobs)
         self.refine_losses(measures, state, hessian_solver, n_jobs)
-        own = influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
-        return measures.columns(own, n_jobs=n_jobs)
+        on_itself = influence.self_influence(state.point, state.factor, n_jobs=n_jobs)
+        return measures.columns(on_itself, n_jobs=n_jobs)
 
     def refine_losses(self, measures, state, hessian_solver, n_jobs):
         """Replace losses of rows for which a Newton step may not be accurate."""

@@ -44,10 +44,10 @@ class PredictionsWithout:
             return
         theta = layout.from_public(params[kept])
         rows, owner = flat_rows(groups, kept)
-        own = self.responses_of(self._own_raw(groups, kept, theta), response_method)
+        responses = self.responses_of(self._own_raw(groups, kept, theta), response_method)
         for block in row_blocks(design.n_rows, 8 * 5 * theta.shape[0] * theta.shape[1]):
             raw = design.take(block).predict(theta)  # (m, g, K)
-            visit(block, rows, owner, own, self.responses_of(raw, response_method))
+            visit(block, rows, owner, responses, self.responses_of(raw, response_method))
 
     def responses_of(self, raw, response_method):
         """Return responses (..., R) or (...) from raw predictions (..., K)."""

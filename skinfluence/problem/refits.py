@@ -52,14 +52,14 @@ class RefitAnswers:
         groups = request.groups
         weight = self.objective.sample_weight
         models = [None] * len(groups)
-        left = [g for g, rows in enumerate(groups) if np.delete(weight, rows).any()]
-        if not left:
+        with_model = [g for g, rows in enumerate(groups) if np.delete(weight, rows).any()]
+        if not with_model:
             return models
         if request.method == "refit":
-            found = [self.refit_without(groups[g]) for g in left]
+            found = [self.refit_without(groups[g]) for g in with_model]
         else:
-            found = self.leave_out_params(request.of([groups[g] for g in left]))
-        for g, params in zip(left, found, strict=True):
+            found = self.leave_out_params(request.of([groups[g] for g in with_model]))
+        for g, params in zip(with_model, found, strict=True):
             if np.isfinite(params).all():
                 models[g] = self.model_at(params)
         return models

@@ -137,8 +137,10 @@ def _nearest(problem, objective, data, thetas, size=np.positive):
     more = [_fit(problem, objective, data, seed) for seed in range(2, _REPETITIONS)]
     others = [*thetas, *(size(theta) for theta in more if theta is not None)]
     usual = [_mean_distance(objective, theta, others, fitted) for theta in others]
-    own = _mean_distance(objective, fitted, [fitted, *others], fitted)
-    is_usual = own <= _OVER_MEDIAN * np.median(usual) or own <= _OVER_LARGEST * max(usual)
+    distance = _mean_distance(objective, fitted, [fitted, *others], fitted)
+    is_usual = distance <= _OVER_MEDIAN * np.median(usual) or distance <= _OVER_LARGEST * max(
+        usual
+    )
     return 0.0 if is_usual else found
 
 

@@ -146,8 +146,8 @@ class StepError:
         total = np.cumsum(largest[others])
         if not len(others) or not total[-1] > 0:
             return np.sort(first), np.ones(len(first))
-        at = (np.arange(_ROWS) + 0.5) / _ROWS * total[-1]
-        drawn, times = np.unique(np.searchsorted(total, at), return_counts=True)
+        drawn_at = (np.arange(_ROWS) + 0.5) / _ROWS * total[-1]
+        drawn, times = np.unique(np.searchsorted(total, drawn_at), return_counts=True)
         rows = np.concatenate([first, others[drawn]])
         weight = times * total[-1] / (_ROWS * largest[others[drawn]])
         weight = np.concatenate([np.ones(len(first)), weight])

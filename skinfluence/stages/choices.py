@@ -281,8 +281,8 @@ class Extremes(Choice):
             extremes = [np.abs(self.X) == size]
         else:
             extremes = [lowest == self.X, highest == self.X]
-        self.extremes = [to_host(one) for one in extremes]
-        self.counts = [one.sum(axis=0) for one in self.extremes]
+        self.extremes = [to_host(mask) for mask in extremes]
+        self.counts = [mask.sum(axis=0) for mask in self.extremes]
 
     @staticmethod
     def takes(X):
@@ -290,7 +290,7 @@ class Extremes(Choice):
 
     def stays_without(self, rows):
         parts = zip(self.extremes, self.counts, strict=True)
-        return all((one[rows].sum(axis=0) < count).all() for one, count in parts)
+        return all((mask[rows].sum(axis=0) < count).all() for mask, count in parts)
 
 
 def _dense(sums):

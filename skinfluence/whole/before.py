@@ -93,9 +93,9 @@ class StepsBefore(OfPipeline):
     @property
     def has_same_steps(self):
         """Whether the pipeline still has the steps that were stored."""
-        held, present = self.steps, steps_of(self.pipe)
-        same = len(present) == len(held)
-        return same and all(a is b for (_, a), (_, b) in zip(present, held, strict=False))
+        stored, present = self.steps, steps_of(self.pipe)
+        same = len(present) == len(stored)
+        return same and all(a is b for (_, a), (_, b) in zip(present, stored, strict=False))
 
     @cached_property
     def chain(self):
@@ -185,12 +185,12 @@ class StepsBefore(OfPipeline):
         )
         if data is None or not has_function:
             return 0.0
-        some = np.arange(0, data.n_rows, 2)
+        half = np.arange(0, data.n_rows, 2)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
-                alone = self.transform(take_rows(data.X, some))
-                return _difference(alone, take_rows(self.transform(data.X), some))
+                alone = self.transform(take_rows(data.X, half))
+                return _difference(alone, take_rows(self.transform(data.X), half))
             except Exception:  # a user's function may fail in any way
                 return np.inf
 

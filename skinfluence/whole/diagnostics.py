@@ -31,13 +31,13 @@ class WholeDiagnostics:
     def summarise_rows(self, hessian_solver, n_jobs):
         try:
             # This warns if the fit is far from its optimum.
-            own = self.self_influence(Influence(hessian_solver, n_jobs))
+            on_itself = self.self_influence(Influence(hessian_solver, n_jobs))
         except UnsupportedEstimatorError as error:
-            own = np.full(self.n_rows, np.nan)
+            on_itself = np.full(self.n_rows, np.nan)
             warn(f"influence_summary: self_influence is NaN. {error}")
         state = self.state(hessian_solver, quiet=True)
         last = self.measure(state, hessian_solver, n_jobs)
-        columns = last.columns(own, n_jobs=n_jobs)
+        columns = last.columns(on_itself, n_jobs=n_jobs)
         whole = self.measure_whole(state, self.resolve(Removal(n_jobs=n_jobs)))
         return columns | {
             "cooks_distance": whole.cooks_distance(),

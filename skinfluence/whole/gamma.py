@@ -150,8 +150,8 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
         return fresh
 
     def add_samples(self, X, y, sample_weight=None, **options):
-        held, added = self.index, row_names(X)
-        index = held.append(added) if held is not None and added is not None else None
+        before, added = self.index, row_names(X)
+        index = before.append(added) if before is not None and added is not None else None
         super().add_samples(X, y, sample_weight, **options)
         self.name_rows(index)
 

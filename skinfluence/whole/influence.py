@@ -110,9 +110,9 @@ class WholeInfluence(RankedBlocks):
         K = len(sweep.point.theta)
         wide = result if result.ndim == 3 else result[:, :, None]
         for q in range(design.n_rows):
-            one = slice(q, q + 1)
-            J = np.eye(K) if jacobian is None else jacobian(one)[0]  # (R, K)
-            part = design.take(one)
+            block = slice(q, q + 1)
+            J = np.eye(K) if jacobian is None else jacobian(block)[0]  # (R, K)
+            part = design.take(block)
             V = J[:, :, None] * part.rows()[0]
             if self.scaled is not None:
                 wide[q] += sweep.add_scales(

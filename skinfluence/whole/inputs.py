@@ -104,9 +104,9 @@ class Behind(Inputs):
         self.is_costly = outer.is_costly
 
     def pull_training_factors(self, factors):
-        own = pull_each(self.chain, factors)
+        inner = pull_each(self.chain, factors)
         pulled = [self.chain.pull_training_input(B) for B in factors]
-        return list(zip(own, self._pull_outer(pulled), strict=True))
+        return list(zip(inner, self._pull_outer(pulled), strict=True))
 
     def _pull_outer(self, pulled):
         """Return the outer cotangents for those on its rows, None for None."""
@@ -114,14 +114,14 @@ class Behind(Inputs):
         return [None if B is None else next(found) for B in pulled]
 
     def pull_statistics(self, handle, B):
-        own, pulled = pull_query(self.chain, handle[0], B, to_rows=True)
+        inner, pulled = pull_query(self.chain, handle[0], B, to_rows=True)
         if pulled is None:  # the input consists of no numbers
-            return own, None
-        return own, self.outer.pull_statistics(handle[1], pulled)
+            return inner, None
+        return inner, self.outer.pull_statistics(handle[1], pulled)
 
     def row_influences(self, cs):
         # The statistics' own derivative in the rows' multiplicities is not part of this.
-        fits = [None if own is None else self.chain.pull_fit(own) for own, _ in cs]
+        fits = [None if inner is None else self.chain.pull_fit(inner) for inner, _ in cs]
         through = self._pull_outer(fits)
         total = [add(c, more) for (_, c), more in zip(cs, through, strict=True)]
         return self.outer.row_influences(total)

@@ -194,10 +194,10 @@ class LazyWholeProblem(OnDaskArrays):
     # ---------------------------------------------------------------- diagnostics
 
     def lazy_summary(self, hessian_solver):
-        own = self.self_influence(Influence(hessian_solver))
+        on_itself = self.self_influence(Influence(hessian_solver))
         measures = self.lazy_whole_measures("influence_summary", hessian_solver)
         columns = measures.own.columns((), None) | measures.columns()
-        columns["self_influence"] = own
+        columns["self_influence"] = on_itself
         return {name: columns[name] for name in ROW_COLUMNS}
 
     def lazy_dfbetas(self, state, hessian_solver, dtype):
@@ -227,10 +227,10 @@ class LazyWholeProblem(OnDaskArrays):
         base, request = self.start_removal(Removal(hessian_solver=hessian_solver))
         self.check_sums_of_refits(name, base)
         state = self.last.influence_state(hessian_solver)
-        own, _ = self.last.lazy_measures(state, hessian_solver)
+        of_last, _ = self.last.lazy_measures(state, hessian_solver)
         removal = self.rows_removed(base, request)
         sums = distributed.dispersion_sums(base.point, base.plain_factor)
-        return distributed.RefitMeasures(removal, own, sums)
+        return distributed.RefitMeasures(removal, of_last, sums)
 
     def check_sums_of_refits(self, name, base):
         """Raise if measures of refits are no functions of sums over the rows."""

@@ -119,9 +119,9 @@ class SweptProblem(OnDaskArrays):
         )
         K, V, samples = len(point.theta), [], []
         for q in range(design.n_rows):
-            one = slice(q, q + 1)
-            J = np.eye(K) if jacobian is None else jacobian(one)[0]  # (R, K)
-            part, raw = design.take(one), take_rows(X, [q])
+            block = slice(q, q + 1)
+            J = np.eye(K) if jacobian is None else jacobian(block)[0]  # (R, K)
+            part, raw = design.take(block), take_rows(X, [q])
             V.append(J[:, :, None] * part.rows()[0])
             samples += [Sample(raw, part, line[None]) for line in J]
         added = self.through_steps(np.concatenate(V), samples, hessian_solver)

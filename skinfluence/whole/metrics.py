@@ -68,23 +68,25 @@ class WholeMetrics:
         if request.method == "influence":
             rows, owner = flat_rows(groups, range(len(groups)))
             raw = self.raw_without(request)
-            own = self.responses_of(raw[rows], response_method)
+            responses = self.responses_of(raw[rows], response_method)
             members = [groups.rows(group) for group in range(len(groups))]
             for q in range(X.shape[0]):
                 raw = self._first_order_raw(take_rows(X, [q]), members, request.hessian_solver)
                 predicted = self.responses_of(raw[None], response_method)
-                visit(slice(q, q + 1), rows, owner, own, predicted)
+                visit(slice(q, q + 1), rows, owner, responses, predicted)
             return
 
         def write(group, refit):
             rows = groups.rows(group)
-            own, predicted = (
+            responses, predicted = (
                 self.responses_of(raw, response_method)
                 for raw in (
                     refit.raw_predictions_of(self.data, rows),
                     refit.raw_predictions(X),
                 )
             )
-            visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
+            visit(
+                slice(0, X.shape[0]), rows, np.zeros_like(rows), responses, predicted[:, None]
+            )
 
         self.each(request, write)

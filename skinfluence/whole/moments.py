@@ -62,8 +62,8 @@ class MomentWholeInfluence(WholeInfluence):
     def one_by_one(X, query, start=0):
         samples = []
         for j in range(len(query)):
-            one = query.take(slice(j, j + 1))
-            samples.append(Sample(take_rows(X, [start + j]), one, one.raw_gradient))
+            sample = query.take(slice(j, j + 1))
+            samples.append(Sample(take_rows(X, [start + j]), sample, sample.raw_gradient))
         return samples
 
     def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):

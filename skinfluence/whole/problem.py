@@ -104,10 +104,10 @@ class _OfPipeline(OfPipeline):
         data, index = self.data, row_names(X)
         if data is not None:
             data = data.append(X, y, sample_weight)
-        held = getattr(self.objective, "index", None)
+        before = getattr(self.objective, "index", None)
         super().add_samples(X, y, sample_weight, **options)
-        if held is not None and index is not None:
-            self.name_rows(held.append(index))
+        if before is not None and index is not None:
+            self.name_rows(before.append(index))
         give_data(self.pipe, data)
 
     def set_training_data(self, X, y, sample_weight=None):

@@ -42,9 +42,9 @@ def warn_of_lost_features(lost, n_outputs):
         shown = ", ".join(names[:_TOLD])
         if len(names) > _TOLD:
             shown += f" and {len(names) - _TOLD} more"
-        one = len(names) == 1
-        there, its = ("is no feature", "its") if one else ("are no features", "their")
-        parameters = "parameter is" if one and n_outputs == 1 else "parameters are"
+        single = len(names) == 1
+        there, its = ("is no feature", "its") if single else ("are no features", "their")
+        parameters = "parameter is" if single and n_outputs == 1 else "parameters are"
         told.append(f"{where} there {there} {shown}; {its} {parameters} NaN.")
     if len(lost) > _TOLD:
         told.append(f"{len(lost) - _TOLD} more refits lack features or values.")
