@@ -46,7 +46,7 @@ def refusal(case):
         return "HuberRegressor takes no dask arrays: its scale"
     if case.name.startswith(("lasso", "elastic-net", "l1-", "positive-", "ridge-ard")):
         name = type(case.estimator).__name__
-        return f"{name} holds coefficients at 0 and takes no dask arrays"
+        return f"{name} keeps coefficients at 0 and takes no dask arrays"
     return None
 
 
