@@ -35,7 +35,7 @@ from skinfluence.pipeline import make_pipeline
 
 X, y = load_wine(return_X_y=True)
 settings = {"solver": "newton-cholesky", "tol": 1e-8}
-values = np.logspace(-1, 2, 7)
+values = np.logspace(-1, 2, 4)
 grid = {"logisticregression__C": values}
 
 pipe = make_pipeline(StandardScaler(), LogisticRegression(**settings))

@@ -63,8 +63,8 @@ print(f"{n} refits, largest difference of an end: {difference:.1e}")
 # %%
 # Why do we leave patients out? The errors on the training patients are too small. If the model
 # is more flexible, they are even smaller. Intervals from training errors therefore contain
-# fewer new patients than they should. We compare both kinds of intervals on a hundred random
-# halves of the data, with weak and strong penalties. 300 times 221 refits of the transformers
+# fewer new patients than they should. We compare both kinds of intervals on forty random
+# halves of the data, with weak and strong penalties. 120 times 221 refits of the transformers
 # would take minutes, so the intervals here use the last step alone, and the transformers stay
 # fixed:
 
@@ -73,7 +73,7 @@ coverage = {"jackknife+": [], "training errors": []}
 for alpha in penalties:
     pipe.set_params(ridge__alpha=alpha)
     plus, naive = [], []
-    for seed in range(100):
+    for seed in range(40):
         A, B, a, b = train_test_split(X, y, test_size=0.5, random_state=seed)
         fitted = pipe.fit(A, a)
         interval = jackknife_plus_interval(fitted[-1], fitted[:-1].transform(B))
@@ -89,7 +89,7 @@ for alpha in penalties:
 
 # %%
 # The left plot shows the intervals for the new patients. The right plot shows the coverage in
-# a hundred repetitions.
+# forty repetitions.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 order = np.argsort(low + high)

@@ -83,7 +83,7 @@ for strategy, counts in found.items():
 # use the log loss of the probabilities, because it also changes if the accuracy does not.
 
 order = rank_label_errors(clf)
-looked_at = np.linspace(0, 2 * len(wrong), 11).astype(int)
+looked_at = np.linspace(0, 2 * len(wrong), 5).astype(int)
 
 
 def test_loss(ranking, k):
@@ -101,7 +101,7 @@ print("\nlabels looked at       suspicious first            at random")
 print("                      loss  accuracy        loss  accuracy")
 for k, (loss, score), (loss_chance, score_chance) in list(
     zip(looked_at, by_rank, by_chance, strict=True)
-)[::5]:
+)[::2]:
     print(f"{k:16d}  {loss:8.4f}    {score:.4f}    {loss_chance:8.4f}    {score_chance:.4f}")
 print(f"all labels right  {best[0]:8.4f}    {best[1]:.4f}")
 

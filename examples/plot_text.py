@@ -122,22 +122,22 @@ print(f"Pearson r of newton and refits: {newton_r:.5f}")
 # %%
 # A single text did not cause the wrong answer. How many harmful texts must we remove until the
 # answer is right? ``influential_samples`` ranks the texts, and scikit-learn refits without the
-# first k.
+# first 0, 3, 6 and so on.
 
 _, ranked = pipe.influential_samples(X_query, y_query, 30, order="harmful")
-probability = []
-for k in range(31):
+left_out, probability = np.arange(0, 31, 3), []
+for k in left_out:
     refit_loss(plain, ranked[0, :k])
     probability.append(plain.predict_proba(X_query)[0])
 probability = np.array(probability)
 right = np.flatnonzero(probability.argmax(axis=1) == label)
-n_needed = right[0] if right.size else None
+n_needed = left_out[right[0]] if right.size else None
 print(f"texts to leave out until the answer is {y_query[0]}: {n_needed}")
 
 figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for column, name in enumerate(pipe.classes_):
     wide = 2.2 if name in (y_query[0], answer) else 1
-    ax.plot(probability[:, column], linewidth=wide, label=name)
+    ax.plot(left_out, probability[:, column], linewidth=wide, label=name)
 if n_needed is not None:
     ax.axvline(n_needed, color="0.6", linewidth=1, linestyle=":")
 ax.set(

@@ -9,6 +9,7 @@ and what becomes of the call:
     "..."         an error with this in its message, and the estimator as it was before
 """
 
+import pickle
 import random
 import re
 import warnings
@@ -61,14 +62,17 @@ def fitted_hash(name):
     return joblib.hash(own(name))
 
 
+@cache
+def pickled(name):
+    return pickle.dumps(fitted(name))
+
+
 def own(name):
     """Return an estimator that a call may change."""
-    return pickled_copy(fitted(name))
+    return pickle.loads(pickled(name))
 
 
 def pickled_copy(estimator):
-    import pickle
-
     return pickle.loads(pickle.dumps(estimator))
 
 

@@ -57,7 +57,7 @@ def ids(cases):
 each_case_taken = ids([case for case in LINEAR if refusal(case) is None])
 each_case_refused = ids([case for case in LINEAR if refusal(case) is not None])
 
-ROWS = 47  # rows of a chunk; no divisor of the sizes of the data
+ROWS = 67  # rows of a chunk; no divisor of the sizes of the data
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +88,8 @@ def chunked(case, columns=4):
     X, y, w = data(case.dataset)
     X = da.from_array(X, chunks=(ROWS, columns)).rechunk({1: -1})
     X = X.map_blocks(case.container)
-    w = da.from_array(w, chunks=30) if case.weighted else None
-    return X, da.from_array(y, chunks=(50, *y.shape[1:])), w
+    w = da.from_array(w, chunks=60) if case.weighted else None
+    return X, da.from_array(y, chunks=(80, *y.shape[1:])), w
 
 
 def logistic(**params):
@@ -281,7 +281,7 @@ def test_the_result_has_the_chunks_of_the_data_and_bounded_ones_in_memory():
 
 
 def test_memory_is_that_of_a_chunk():
-    rows, d, chunk = 40_000, 200, 2_000
+    rows, d, chunk = 20_000, 200, 1_000
     X = da.map_blocks(
         _random_block,
         dtype=float,
@@ -293,12 +293,12 @@ def test_memory_is_that_of_a_chunk():
     clf = LogisticRegression().fit(small, labels)
     query = small[:20], labels[:20]
     from_fitted(clf, X[:chunk], y[:chunk] > 0).polish()  # imports
-    with sklearn.config_context(working_memory=8):
+    with sklearn.config_context(working_memory=4):
         memory, _ = peak(
             lambda: from_fitted(clf, X, y > 0).polish().influential_samples(*query)
         )
     # Two chunks, as the random generator and y make copies, the temporaries, the graph.
-    assert memory <= (2 * 8 * chunk * d) + (8 + 4) * 2**20
+    assert memory <= (2 * 8 * chunk * d) + (4 + 2) * 2**20
     assert memory <= 0.3 * 8 * rows * d
 
 

@@ -1,5 +1,6 @@
 """Values of samples, against definitions over all coalitions and scikit-learn's own fits."""
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -30,6 +31,7 @@ def few():
     return X[:FEW, :2], y[:FEW], w[:FEW], X[FEW:60, :2], y[FEW:60]
 
 
+@cache
 def all_utilities():
     """Return the score of scikit-learn's fit on each subset of the few samples, a dict."""
     X, y, w, Xq, yq = few()

@@ -199,13 +199,14 @@ def test_a_log_link_has_the_leverages_and_covariances_of_statsmodels(log_link):
 def test_cooks_distance_with_a_log_link_is_nearer_deletion_than_that_of_statsmodels(log_link):
     reg, model, fit = log_link
     y, X, tight = model.endog, model.exog, {"tol": 1e-15, "maxiter": 200}
+    some = range(0, len(y), 4)
     refits = [
         sm.GLM(np.delete(y, i), np.delete(X, i, axis=0), family=model.family).fit(**tight)
-        for i in range(len(y))
+        for i in some
     ]
     d = np.array([refit.params for refit in refits]) - fit.params
-    ours = reg.influence_summary().cooks_distance
-    theirs = fit.get_influence().cooks_distance[0]
+    ours = reg.influence_summary().cooks_distance[some]
+    theirs = fit.get_influence().cooks_distance[0][some]
     observed = np.linalg.inv(model.fit(method="newton", **tight).cov_params())
     expected = np.linalg.inv(fit.cov_params())
     by_observed, by_expected = (
@@ -269,10 +270,12 @@ def test_measures_meet_their_definitions(case):
     H = layout.to_public(state.point.hessian_product(identity))
     weights = objective.sample_weight
     share = weights / weights.sum()
-    d = removed = fitted.leave_out_params() - fitted.params_
+    removed = fitted.leave_out_params() - fitted.params_
+    some = np.unique([*case.rows, *range(0, len(y), 6)])
+    d = removed[some]
     # The measures are those of one Newton step, on the support.
     if not form.loss.constant_curvature or form.l1_support is not None:
-        d = [fitted.newton_step(-s, X[[i]], y[[i]])[0] for i, s in enumerate(share)]
+        d = [fitted.newton_step(-share[i], X[[i]], y[[i]])[0] for i in some]
         d = np.array(d)
 
     penalty = layout.to_public(objective.penalty)
@@ -286,14 +289,14 @@ def test_measures_meet_their_definitions(case):
     if not form.loss.has_dispersion:
         distance = np.einsum("ip,pq,iq->i", d, H, d)
         np.testing.assert_allclose(
-            summary.cooks_distance, distance / total, rtol=1e-5, atol=1e-12
+            summary.cooks_distance[some], distance / total, rtol=1e-5, atol=1e-12
         )
-        np.testing.assert_allclose(summary.dffits**2, distance, rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(summary.dffits[some] ** 2, distance, rtol=1e-5, atol=1e-12)
         se = np.sqrt(np.diag(fitted.params_covariance("hessian")))
         moves = se > 0
         dfbetas = fitted.dfbetas()
         np.testing.assert_allclose(
-            dfbetas[:, moves], -d[:, moves] / se[moves], rtol=1e-6, atol=1e-9
+            dfbetas[some][:, moves], -d[:, moves] / se[moves], rtol=1e-6, atol=1e-9
         )
         assert not dfbetas[:, ~moves].any()
     on_itself = fitted.leave_out_loss(X, y).diagonal()
@@ -312,7 +315,7 @@ def test_measures_meet_their_definitions(case):
                 ratio = summary.standardized_residual[row] / summary.studentized_residual[row]
                 expected *= ratio ** (2 * summary.leverage.sum())
             np.testing.assert_allclose(summary.covratio[row], expected, rtol=1e-6)
-        gap = layout.to_public(reduced.gradient) @ d[row]
+        gap = layout.to_public(reduced.gradient) @ d[some == row][0]
         np.testing.assert_allclose(summary.newton_decrement[row] ** 2, -gap, rtol=1e-5)
     change = weights[:, None] / weights.sum() * fitted.influence_params()
     np.testing.assert_allclose(

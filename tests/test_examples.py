@@ -70,8 +70,8 @@ def label_errors(example):
     k = len(example.wrong)
     assert example.found["relabel"][k - 1] >= 0.92 * k
     assert all(counts[2 * k - 1] >= 0.98 * k for counts in example.found.values())
-    assert abs(example.by_rank[5, 0] - example.best[0]) < 0.005
-    assert example.by_chance[5, 0] > example.best[0] + 0.08
+    assert abs(example.by_rank[2, 0] - example.best[0]) < 0.005
+    assert example.by_chance[2, 0] > example.best[0] + 0.08
 
 
 def fragile_coefficient(example):
@@ -90,7 +90,7 @@ def text(example):
     assert np.abs(step - true).max() < 0.01 * np.abs(first - true).max()
     assert np.mean(np.sign(true) == np.sign(first)) >= 0.9
     label = example.label
-    assert example.probability[30, label] > 2 * example.probability[0, label]
+    assert example.probability[-1, label] > 2 * example.probability[0, label]
 
 
 def smooth_hinge(example):
@@ -179,13 +179,14 @@ def test_every_example_has_a_place_in_the_gallery():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_the_example_shows_what_it_says(path, monkeypatch):
+def test_the_example_shows_what_it_says(path, tmp_path, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot")
     check = globals()[path.stem.removeprefix("plot_")]
     plt.close("all")
     plt.switch_backend("agg")
     monkeypatch.setattr(plt, "show", lambda: None)
-    monkeypatch.setattr(sys, "argv", [str(path)])
+    picture = tmp_path / "picture.png"
+    monkeypatch.setattr(sys, "argv", [str(path), str(picture)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         example = SimpleNamespace(**runpy.run_path(str(path), run_name="__main__"))
@@ -195,16 +196,5 @@ def test_the_example_shows_what_it_says(path, monkeypatch):
         figure.canvas.draw()
     plt.close("all")
     check(example)
-
-
-@pytest.mark.slow
-def test_the_first_example_writes_its_picture(tmp_path, monkeypatch):
-    plt = pytest.importorskip("matplotlib.pyplot")
-    picture = tmp_path / "quickstart.png"
-    plt.switch_backend("agg")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    path = EXAMPLES[0].with_name("plot_quickstart.py")
-    monkeypatch.setattr(sys, "argv", [str(path), str(picture)])
-    runpy.run_path(str(path), run_name="__main__")
-    plt.close("all")
-    assert picture.stat().st_size > 10_000
+    if path.stem == "plot_quickstart":  # it alone takes the name of a file
+        assert picture.stat().st_size > 10_000

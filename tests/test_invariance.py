@@ -38,9 +38,13 @@ def assert_same(found, expected, tolerance=1e-10):
 
 
 @pytest.mark.parametrize("case", **each_case)
-def test_number_of_jobs(case):
+def test_number_of_jobs_and_size_of_blocks(case):
     fitted, (X, y, _) = case.fit(), case.data()
-    assert_same(everything(fitted, X, y, n_jobs=2), everything(fitted, X, y))
+    how = {"hessian_solver": "woodbury" if case.kernel else "cholesky"}
+    expected = everything(fitted, X, y, **how)
+    assert_same(everything(fitted, X, y, n_jobs=2, **how), expected)
+    with sklearn.config_context(working_memory=0.05):
+        assert_same(everything(case.fit(), X, y, **how), expected)
     report = fitted.convergence_report(n_jobs=2)
     np.testing.assert_allclose(
         report.convergence_ratio, fitted.convergence_report().convergence_ratio, rtol=1e-10
@@ -54,16 +58,6 @@ def test_joblib_backend(backend):
     n_jobs = None if backend == "sequential" else 2
     with parallel_config(backend, n_jobs=n_jobs):
         assert_same(everything(fitted, X, y), expected)
-
-
-@pytest.mark.parametrize("case", **each_case)
-def test_size_of_blocks(case):
-    fitted, (X, y, _) = case.fit(), case.data()
-    solver = "woodbury" if case.kernel else "cholesky"
-    expected = everything(fitted, X, y, hessian_solver=solver)
-    with sklearn.config_context(working_memory=0.05):
-        found = everything(case.fit(), X, y, hessian_solver=solver)
-    assert_same(found, expected)
 
 
 @pytest.mark.parametrize("case", **each_linear_case)

@@ -9,8 +9,8 @@ from skinfluence.linear_model import LogisticRegression
 from tests.cases import relative_error
 from tests.memory import peak
 
-MEMORY = 12  # MiB, for `working_memory`; the smaller file has 23
-ROWS, FEATURES = 20_000, 300
+MEMORY = 6  # MiB, for `working_memory`; the smaller file has 11.4
+ROWS, FEATURES = 10_000, 300
 
 
 @pytest.fixture(scope="module", params=[np.float64, np.float32], ids=lambda t: t.__name__)
@@ -22,7 +22,7 @@ def mapped(request, tmp_path_factory):
     X[:] = rng.random(X.shape)
     X.flush()
     y = (X[:, 0] + rng.standard_normal(ROWS) > 0.5).astype(int)
-    sample = LogisticRegression(C=1e-2).fit(np.array(X[:3000]), y[:3000])
+    sample = LogisticRegression(C=1e-2).fit(np.array(X[:1500]), y[:1500])
     return sample, np.load(path, mmap_mode="r"), y
 
 

@@ -13,12 +13,12 @@ from tests.memory import peak
 @pytest.fixture(scope="module")
 def problem():
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((40_000, 30))
+    X = rng.standard_normal((35_000, 30))
     y = (X[:, 0] + rng.standard_normal(len(X)) > 0).astype(int)
     return LogisticRegression(tol=1e-8).fit(X, y), X, y
 
 
-WEIGHTS = np.random.default_rng(0).uniform(size=(30, 40_000))
+WEIGHTS = np.random.default_rng(0).uniform(size=(30, 35_000))
 CALLS = {
     "influence_loss": lambda e, X, y, jobs: e.influence_loss(X[:150], y[:150], n_jobs=jobs),
     "influence_params": lambda e, X, y, jobs: e.influence_params(n_jobs=jobs),
@@ -86,14 +86,14 @@ def test_a_wide_covariance_is_the_only_one_of_its_size(kind, jobs):
     assert used <= covariance.nbytes + 8 * 2**20
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("name", CALLS)
+# Half of the calls with each number of jobs: all divide their work in one place.
+@pytest.mark.parametrize(("name", "jobs"), [(n, 1 + i % 2) for i, n in enumerate(CALLS)])
 def test_peak_is_the_output_plus_working_memory(problem, name, jobs):
     fitted, X, y = problem
     problem_of(fitted).forget_state()
-    with sklearn.config_context(working_memory=16):
+    with sklearn.config_context(working_memory=14):
         used, result = peak(CALLS[name], fitted, X, y, jobs)
-    assert used <= result.nbytes + 16 * 2**20
+    assert used <= result.nbytes + 14 * 2**20
 
 
 def test_chunks_stay_within_their_working_memory(problem):
@@ -101,9 +101,9 @@ def test_chunks_stay_within_their_working_memory(problem):
 
     def run():
         return sum(
-            len(c) for c in fitted.influence_loss_chunked(X[:800], y[:800], working_memory=16)
+            len(c) for c in fitted.influence_loss_chunked(X[:800], y[:800], working_memory=14)
         )
 
     used, total = peak(run)
     assert total == 800
-    assert used <= 16 * 2**20
+    assert used <= 14 * 2**20

@@ -196,7 +196,7 @@ def is_separated(A, equal):
 @pytest.mark.parametrize("kind", ["binary", "softmax", "poisson", "tweedie"])
 def test_random_problems_agree_with_a_linear_program(kind):
     rng, seen = np.random.default_rng(1), [0, 0]
-    for _ in range(110):
+    for _ in range(80):
         made = problem(rng, kind)
         if made is None:
             continue
@@ -233,7 +233,7 @@ def test_random_problems_agree_with_a_linear_program(kind):
 def test_no_false_alarm_on_problems_with_an_optimum():
     # Default fits, which stop early, of classes that overlap.
     rng, alarms, n_fits = np.random.default_rng(2), [], 0
-    while n_fits < 150:
+    while n_fits < 60:
         n, d = int(rng.integers(20, 60)), int(rng.integers(1, 4))
         X = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-2, 3, d)
         y = rng.integers(0, 2, n)
@@ -380,8 +380,7 @@ def test_a_removal_that_separates_is_recognised():
         assert len(messages) == 1
 
 
-@pytest.mark.parametrize("method", ["newton", "exact"])
-def test_random_removals_that_separate_agree_with_a_linear_program(method):
+def test_random_removals_that_separate_agree_with_a_linear_program():
     rng, seen = np.random.default_rng(3), [0, 0]
     for _ in range(40):
         n = int(rng.integers(12, 30))
@@ -394,8 +393,9 @@ def test_random_removals_that_separate_agree_with_a_linear_program(method):
             continue
         fit = LogisticRegression(**FREE).fit(X, y)
         expected = [is_separated(np.delete(A, i, 0), A[:0]) for i in range(n)]
-        removed, _ = told(fit.leave_out_params, method=method)
-        np.testing.assert_array_equal(np.isnan(removed).any(axis=1), expected)
+        for method in ("newton", "exact"):
+            removed, _ = told(fit.leave_out_params, method=method)
+            np.testing.assert_array_equal(np.isnan(removed).any(axis=1), expected)
         seen = np.add(seen, np.bincount(np.array(expected, int), minlength=2))
     assert min(seen) >= 10
 
