@@ -10,9 +10,8 @@ over single samples or groups A, or of the jackknife, with the change without A 
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.problem.diagnostics import KINDS
+from skinfluence.problem.diagnostics import check_kind
 from skinfluence.problem.requests import NEW, Influence, Removal
 
 __all__ = ["MomentUncertainty"]
@@ -29,7 +28,7 @@ class MomentUncertainty:
         hessian_solver="auto",
         n_jobs=None,
     ):
-        check_option("kind", kind, KINDS)
+        check_kind(kind)
         if kind == "hessian":
             raise UnsupportedEstimatorError(
                 f"kind='hessian' of {self.name}: its parameters are no optimum of an "

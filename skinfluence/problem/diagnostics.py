@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, import_pandas
+from skinfluence.checks import import_pandas
 from skinfluence.covariance import covariance_factor, sandwich
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
@@ -14,10 +14,20 @@ from skinfluence.products import add_gram, fill_lower
 from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
-__all__ = ["DiagnosticsAnswers", "warn_of_perfect_fits"]
+__all__ = ["DiagnosticsAnswers", "check_kind", "warn_of_perfect_fits"]
 
 
-KINDS = ("infinitesimal_jackknife", "jackknife", "hessian")
+_KINDS = ("infinitesimal_jackknife", "jackknife", "hessian")
+
+
+def check_kind(kind):
+    """Raise unless the value is a kind of covariance."""
+    if kind not in _KINDS:
+        raise ValueError(
+            f"kind={kind!r} is not known: use 'hessian' for the standard errors of the model, "
+            "'infinitesimal_jackknife' for robust ones (HC0, the sandwich) or 'jackknife' "
+            "(HC3)."
+        )
 
 
 class DiagnosticsAnswers(LazyDiagnostics):
@@ -131,7 +141,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         hessian_solver="auto",
         n_jobs=None,
     ):
-        check_option("kind", kind, KINDS)
+        check_kind(kind)
         self.refuse_dask(
             "params_covariance",
             groups,

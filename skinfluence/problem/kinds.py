@@ -76,8 +76,8 @@ class Smooth:
         if not state.is_near:
             warn(
                 f"The fit is not at its optimum: {state.distance}. Call polish() or refit "
-                "with a smaller tol or a larger max_iter; or the training arrays changed "
-                "since fit.",
+                "with a smaller tol or a larger max_iter. If the solver has converged, the "
+                "training arrays changed since fit: fit again.",
             )
 
     def warn_of_support(self, state):
@@ -183,8 +183,8 @@ class Kinked(Smooth):
             )
         warn(
             f"The fit is not at its optimum: {found}, and the active set may be wrong. Refit "
-            "with a smaller tol or a larger max_iter; or the training arrays changed since "
-            "fit.",
+            "with a smaller tol or a larger max_iter. If the solver has converged, the "
+            "training arrays changed since fit: fit again.",
         )
 
     def warn_of_other_data(self, objective, data, guess):

@@ -44,7 +44,7 @@ def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
         if np.isfinite(value) and value < objective.value(theta):
             theta = start
     goal = _TOL
-    # Beyond a kink the curvature is another one, so a small decrement proves nothing.
+    # Beyond a kink the curvature differs, so a small decrement proves nothing.
     jumps = objective.formulation.loss.has_kinks
     if tol > 1e-6 and np.isfinite(first) and not jumps:
         goal = max(goal, tol * first / np.sqrt(abs(objective.value(theta)) or 1.0))
@@ -66,7 +66,7 @@ def _goes_on(base, objective, polished):
     """Return whether the last step still changed some prediction by much.
 
     If the other rows are nearly separated along a direction, the loss is almost flat there, so
-    the decrement is small long before the steps are.
+    the decrement becomes small long before the steps do.
     """
     point = objective.at(polished.theta)
     last = largest_move(point, polished.correction)

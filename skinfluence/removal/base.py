@@ -79,7 +79,7 @@ class Base:
 
     @cached_property
     def hessian(self):
-        """Full blocks of H with the outputs that they serve; None if they do not pay."""
+        """Full blocks of H with their outputs; None if they cost more than they save."""
         if self.point.objective.design.has_metric:
             return None
         K, D = self.theta.shape
@@ -104,7 +104,7 @@ class Base:
     def class_hessians(self):
         """Blocks of H for the rows in each class, if "balanced" class weights change them.
 
-        A list of arrays, see `Point.curvature_grams`; None if they do not pay.
+        A list of arrays, see `Point.curvature_grams`; None if they cost more than they save.
         """
         objective = self.point.objective
         if objective.balance is None or self.hessian is None:

@@ -5,9 +5,9 @@ directions V in parameter space,
 
     x~_i'V = 0 for every row that has a weight,   Lam V = 0,
 
-and the optima form a flat. Parameters, predictions and losses that are the same at all these
-optima are still determined. To compute them, as many parameters as there are directions are
-fixed at their values, and the others are optimised.
+and the optima form an affine subspace. Parameters, predictions and losses that are the same at
+all these optima are still determined. To compute them, as many parameters as there are
+directions are fixed at their values, and the others are optimised.
 
 If classes are separated, F falls forever along a direction, see `existence`. In the limit the
 rows that move along it have no loss left. The other rows determine the rest, and the direction

@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 
-# Number of groups in the trial that forecasts the cost of exact removal, and how many times
-# as many groups are worth one.
+# Number of groups in the trial that forecasts the cost of exact removal, and the multiple of
+# this number from which a trial is worth its time.
 _TRIAL, _WORTH_A_TRIAL = 128, 8
 
 

@@ -21,9 +21,10 @@ from skinfluence.blocks import memory_budget, row_blocks
 
 __all__ = ["RemainderSeries", "series_of"]
 
-# The series pays from this many rows, and from this many for each coefficient. Leave-one-out
-# of 10,000 x 10 data took 0.68 s with it and 0.76 s with passes over the rows, of 20,000 x 20
-# 1.6 s and 3.5 s, of 50,000 x 50, with two rows for each coefficient, 19 s and 30 s.
+# The series saves time from this many rows, and from this many for each coefficient.
+# Leave-one-out of 10,000 x 10 data took 0.68 s with it and 0.76 s with passes over the rows,
+# of 20,000 x 20 1.6 s and 3.5 s, of 50,000 x 50, with two rows for each coefficient, 19 s and
+# 30 s.
 _ROWS, _ROWS_PER_TERM = 5_000, 2
 # Number of rows whose remainders are compared: those of largest leverage, and random ones.
 _LARGEST, _RANDOM = 128, 384

@@ -20,7 +20,8 @@ __all__ = ["Stack", "finite"]
 
 # Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
 _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
-# A factor at new class weights pays for this many rows of the fit for each group with them.
+# Factorise at new class weights if that takes at most this many rows of the fit for each
+# group.
 _FEW = 30
 
 
