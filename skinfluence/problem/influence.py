@@ -32,7 +32,7 @@ class InfluenceAnswers(RankedSamples):
         return formulation.loss.loss(target, design.predict(self.theta))
 
     def loss_gradient(self, X, y, *, n_jobs=None, dtype=None, out=None):
-        rows = self.check_query(X, y)
+        rows = self.check_query(X, y, self.theta)
         layout = self.formulation.layout
         if distributed.is_distributed(rows):
             return distributed.loss_gradient(rows, layout, dtype=self.lazy_dtype(dtype, out))
