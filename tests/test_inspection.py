@@ -172,6 +172,15 @@ def test_one_sample_is_found_whenever_one_is_enough():
         assert (len(result.indices) == 1) == flips[:, j].any()
 
 
+def test_a_search_that_ends_for_lack_of_models_says_so():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:12, :2], (y[:12] > y[:12].max() - 1).astype(int)
+    clf = LogisticRegression().fit(X, y)
+    with pytest.warns(InfluenceWarning, match="ended at 0 of at most 6"):
+        result = most_influential_set(clf, "intercept", threshold=10 * clf.intercept_[0])
+    assert not result.flipped
+
+
 @pytest.mark.parametrize("j", [0, 1, 4])
 def test_significance_of_least_squares_is_that_of_statsmodels(j):
     X, y = load_diabetes(return_X_y=True)

@@ -4,15 +4,20 @@ The oracle is the central difference of two refits with one feature of the row m
 S/w, the sum of the weights over the row's own.
 """
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler
 
 from skinfluence import UnsupportedEstimatorError
 from skinfluence.kernel_ridge import KernelRidge
-from skinfluence.linear_model import Lasso, LinearRegression
-from skinfluence.pipeline import problem_of
+from skinfluence.linear_model import Lasso, LinearRegression, Ridge
+from skinfluence.pipeline import make_pipeline, problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeSVC
 from tests.cases import CASES, DESCENT, Case, data, frozen, relative_error
 
@@ -37,6 +42,7 @@ NAMES = {
     "smooth-svc-1",
     "smooth-svc-classes",
 }
+SHARED = [MinMaxScaler(), MaxAbsScaler(), RobustScaler(), SimpleImputer(strategy="median")]
 SMOOTH = {"tol": 1e-13, "max_iter": 1000}
 LIBSVM = {"gamma": 0.1, "tol": 1e-11}
 MORE = [
@@ -151,3 +157,37 @@ def test_the_index_is_one_training_row(index):
     fitted, (X, y, _) = case.fit(), case.data()
     with pytest.raises(ValueError, match=r"ind(ex|ices)"):
         fitted.influence_perturbation(X[:2], y[:2], index=index)
+
+
+@pytest.mark.parametrize("step", SHARED, ids=lambda step: type(step).__name__)
+def test_values_that_samples_share_have_two_derivatives_and_a_warning_tells_their_gap(step):
+    X, y = (part[:29] for part in data("diabetes")[:2])
+    X = np.round(X[:, 2:4] * 2) / 2
+    if isinstance(step, SimpleImputer):
+        X[::7, 0] = np.nan
+    pipe = make_pipeline(clone(step), Ridge()).fit(X, y)
+    queries, target, size, kinks = X[1:4], y[1:4], 1e-6, 0
+
+    def losses(row, column, change):
+        moved = X.copy()
+        moved[row, column] += change
+        return (clone(pipe).fit(moved, y).predict(queries) - target) ** 2
+
+    before = losses(0, 0, 0.0)
+    for row in range(1, len(X), 2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = pipe.influence_perturbation(queries, target, index=row) / len(X)
+        up, down = (
+            np.stack([(losses(row, j, c) - before) / c for j in range(2)], axis=1)
+            for c in (size, -size)
+        )
+        known = ~np.isnan(X[row])
+        up, down, mean = up[:, known], down[:, known], (up + down)[:, known] / 2
+        gap, largest = np.abs(up - down).max(), np.abs(mean).max()
+        np.testing.assert_allclose(found[:, known], mean, atol=2e-3 * largest)
+        told = [re.search(r"by ([\d.]+) of the largest", str(w.message)) for w in caught]
+        told = float(told[0][1]) if told else 0.0
+        assert told == pytest.approx(gap / largest, rel=0.1, abs=1e-2)
+        kinks += told > 0
+    assert 0 < kinks < len(X) // 2

@@ -4,8 +4,11 @@ from itertools import count as counting
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.preprocessing import scale
+from sklearn.svm import LinearSVR
 
-from benchmarks import stress
+from benchmarks import _optima, stress
 from benchmarks._stress_cases import FAMILIES, draw, oracle_of_given
 from skinfluence import from_fitted
 
@@ -64,6 +67,24 @@ def test_truth_is_that_of_the_fits_own_targets_if_others_have_another_fit():
     case = next(case for case in ridges if case.data == "y permuted")
     case.estimator.fit(case.X, case.y, sample_weight=case.weight)
     assert oracle_of_given(case) is case.oracle
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+def test_rows_that_leave_the_active_set_after_a_removal_are_noticed(method):
+    # Beside a large C, directions that only these rows held have hardly any curvature.
+    (X, y), C = load_diabetes(return_X_y=True), 1e7
+    X, y = scale(X[:12, :5]), y[:12] / 50
+    model = LinearSVR(
+        C=C, loss="squared_epsilon_insensitive", epsilon=1.0, dual=False, tol=1e-10
+    )
+    removed = from_fitted(model.fit(X, y), X, y).leave_out_loss(X, y, method=method)
+    oracle = _optima.Smooth(
+        X, y, np.ones(12), _optima.squared_tube(1.0), scale=C, pen=1.0, pen_intercept=1.0
+    )
+    before = oracle.loss(oracle.solve(), X, y).astype(float)
+    true = [oracle.loss(oracle.solve(1.0 - row), X, y).astype(float) for row in np.eye(12)]
+    error, change = np.linalg.norm(removed.T - true, axis=1), np.array(true) - before
+    assert (error <= 1e-3 * np.linalg.norm(change, axis=1) + 1e-9).all()
 
 
 @pytest.mark.slow

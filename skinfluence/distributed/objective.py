@@ -167,6 +167,13 @@ class DistributedObjective:
         places = self.samples.places(absent)
         return self.total(_of_stack, name, theta, stack, growth, own=places)
 
+    def fallen(self, before, theta, absent=None):
+        """Return the rows that lost curvature, see `Objective.fallen`."""
+        absent = np.full((len(theta), 1), -1) if absent is None else absent
+        own = self.samples.places(absent)
+        found = in_memory(*self.map(_fallen, before, theta, own=own))
+        return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+
     def without(self, rows):
         """Return this objective with weight 0 for some rows."""
         samples, balance, form = self.samples, self.balance, self.formulation
@@ -417,6 +424,10 @@ def _of_stack(objective, absent, name, theta, stack, growth):
         if name == "gradients":
             return objective.gradients(stack, absent, growth)
         return getattr(objective.at(theta), name)(stack, absent, growth)
+
+
+def _fallen(objective, absent, before, theta):
+    return objective.fallen(before, theta, absent)
 
 
 def _class_gradients(point):

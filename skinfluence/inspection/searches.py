@@ -8,6 +8,8 @@ from itertools import islice
 
 import numpy as np
 
+from skinfluence.exceptions import warn
+
 __all__ = ["SEARCHES", "search_rows"]
 
 SEARCHES = ("greedy", "linear")
@@ -33,6 +35,8 @@ def search_rows(changes, goal, search, max_samples, ahead=None):
         Refits that are cheaper, with which "greedy" orders the rows. Those of `changes` then
         decide how many rows it takes.
     """
+    changes = _Counted(changes)
+    ahead = None if ahead is None else _Counted(ahead)
     result = _linear_search(changes, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None
     if search == "greedy":
@@ -43,7 +47,30 @@ def search_rows(changes, goal, search, max_samples, ahead=None):
             greedy = _greedy_search_ahead(changes, ahead, goal, limit)
         if greedy.flipped or n_linear is None:
             result = greedy
+    lost = changes.lost + (0 if ahead is None else ahead.lost)
+    if lost and not result.flipped and len(result.rows) < max_samples:
+        warn(
+            f"The search ended at {len(result.rows)} of at most {max_samples} sample(s): "
+            f"{lost} other set(s) that it tried leave no model, because the fit has no "
+            "optimum or lack a class. So nothing shows that no set crosses the threshold. A "
+            "penalty, also on the intercept, gives every refit an optimum."
+        )
     return result, n_linear
+
+
+class _Counted:
+    """Refits after changes of rows, with the number of sets that have none in `lost`."""
+
+    def __init__(self, changes):
+        self.changes, self.lost = changes, 0
+
+    def __getattr__(self, name):
+        return getattr(self.changes, name)
+
+    def refit(self, rows, start):
+        found = self.changes.refit(rows, start)
+        self.lost += found is None
+        return found
 
 
 class _Search:

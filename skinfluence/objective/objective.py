@@ -332,6 +332,51 @@ class Objective:
             out += part.adjoint(gradient)
         return out
 
+    def fallen(self, before, theta, absent=None, weight=None):
+        """Return the rows that lost more than half of their curvature between parameters.
+
+        Parameters
+        ----------
+        before, theta : ndarray of shape (b, K, D)
+            Pairs of parameters.
+        absent : ndarray of shape (b, a) or None, default=None
+            Rows that do not contribute to each pair, padded by -1.
+        weight : ndarray of shape (n, b, 1 or K) or None, default=None
+            Row weights of each pair; None for `row_weight`.
+
+        Returns
+        -------
+        pair : ndarray of shape (m,)
+            The pair in which each row lost curvature.
+        curvature : ndarray of shape (m, K)
+            The curvature before in each output that lost it, with weights, otherwise 0.
+        x : ndarray of shape (m, D)
+            The rows.
+        """
+        loss, (b, K, D) = self.formulation.loss, theta.shape
+        weight = self.row_weight[:, None] if weight is None else weight
+        found = [(np.zeros(0, dtype=np.intp), np.zeros((0, K)), np.zeros((0, D)))]
+        for rows in cached_batches(self.n_rows, 2 * b * K, like=self.design.like):
+            part, target = self.design.take(rows), self.target[rows]
+            raws = part.predict(before), part.predict(theta)
+            present = np.ones((part.n_rows, b), dtype=bool)
+            if absent is not None:
+                present[absent_in(rows, absent)] = False
+            for j in range(b):
+                old, new = (
+                    to_host(loss.curvature_diagonal(target, raw[:, j])) for raw in raws
+                )
+                lost = np.where(new < 0.5 * old, old, 0.0)
+                if loss.coupled:
+                    fell = new.sum(axis=1) < 0.5 * old.sum(axis=1)
+                    lost = np.where(fell[:, None], old, 0.0)
+                lost *= to_host(weight[rows, min(j, weight.shape[1] - 1)])
+                fell = np.flatnonzero(lost.any(axis=1) & present[:, j])
+                if len(fell):
+                    x = to_host(part.take(fell).rows())
+                    found.append((np.full(len(fell), j), lost[fell], x))
+        return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+
     def without_rows(self):
         """Return an objective without rows that keeps the penalty for all of them."""
         # Other values that depend on the rows are dropped, because no solve needs them.

@@ -226,6 +226,20 @@ class ProblemBase(SampleChecks, Doubts):
         return params
 
     @property
+    def influence_theta(self):
+        """Parameters at which influence is evaluated, (K, D).
+
+        If the loss is piecewise linear, they are the optimum near the fit. A query may lie on
+        one side of a kink there and on the other at the fit.
+        """
+        if not self.formulation.loss.is_piecewise_linear:
+            return self.theta
+        state = self.cached_state
+        if state is None or state.params != self.params.tobytes():
+            return self.evaluate(self.objective).theta
+        return state.point.theta
+
+    @property
     def n_scores(self):
         """Number of raw predictions per sample, K."""
         return len(self.theta)

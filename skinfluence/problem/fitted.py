@@ -22,6 +22,8 @@ __all__ = ["GRADIENT_SHIFT_LIMIT", "FittedObjective", "State"]
 GRADIENT_SHIFT_LIMIT = 0.007
 # The limit for the largest change in a row's log curvature.
 CURVATURE_CHANGE_LIMIT = 0.1
+# The limit for the share of the curvature that rows gain or lose at kinks.
+KINK_CHANGE_LIMIT = 0.05
 # Rows from which the difference between one-sided derivatives is estimated.
 _SOME_ROWS = 256
 
@@ -105,12 +107,18 @@ class State:
         """Bound on the change in a row's log curvature after one Newton step."""
         return convergence.curvature_change(self.point, self._rough_correction)
 
+    @cached_property
+    def kink_change(self):
+        """Share of the curvature that rows gain or lose at kinks over one Newton step."""
+        return convergence.kink_change(self.point, self.factor, self._rough_correction)
+
     @property
     def is_near(self):
         """Whether influence here agrees with the optimum's to a few per cent."""
         return (
             self.gradient_shift <= GRADIENT_SHIFT_LIMIT
             and self.curvature_change <= CURVATURE_CHANGE_LIMIT
+            and self.kink_change <= KINK_CHANGE_LIMIT
         )
 
     @property
@@ -121,6 +129,12 @@ class State:
                 "one Newton step would change the rows' gradients by "
                 f"{self.gradient_shift:.3g} of their size (gradient_shift), and influence "
                 "values are wrong by about as much, those of rows with small gradients by more"
+            )
+        if self.curvature_change <= CURVATURE_CHANGE_LIMIT:
+            return (
+                "over one Newton step some rows would cross a kink of the loss and change the "
+                f"curvature along some direction by {self.kink_change:.3g} of its size, and "
+                "influence values are wrong by up to about as much"
             )
         return (
             "one Newton step would change the curvature of some rows by a factor of up to "

@@ -28,7 +28,7 @@ class InfluenceAnswers(RankedSamples):
         return formulation.loss.loss(target, self.predict_rows(design))
 
     def loss_gradient(self, X, y, output=NEW, *, n_jobs=None):
-        rows = self.check_query(X, y)
+        rows = self.check_query(X, y, self.theta)
         layout = self.formulation.layout
         if distributed.is_distributed(rows):
             return distributed.loss_gradient(rows, layout, dtype=output.lazy_dtype())

@@ -172,9 +172,10 @@ class SampleChecks:
         samples = self.dask_samples(formulation, X, y)
         return distributed.make_queries(formulation, samples, self.theta)
 
-    def check_query(self, X, y):
+    def check_query(self, X, y, theta=None):
         """Return plain loss gradients for query samples, as `GradientRows`.
 
+        They are those at parameters (K, D), by default at those where influence is evaluated.
         For dask arrays, return a `DistributedPoint`, which contains the gradients.
         """
         check_is_fitted(self.estimator)
@@ -182,7 +183,8 @@ class SampleChecks:
         if distributed.is_dask(X, y):
             return self.dask_queries(formulation, X, y)
         design, target = self.check_samples(formulation, X, y)
-        gradients = formulation.query_gradients(design, target, self.theta)
+        theta = self.influence_theta if theta is None else theta
+        gradients = formulation.query_gradients(design, target, theta)
         unknown = np.flatnonzero(~np.isfinite(gradients.raw_gradient).all(axis=1))
         if len(unknown):
             warn(

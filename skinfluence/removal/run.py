@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import to_host
 from skinfluence.removal.stack import finite
 
@@ -10,6 +11,8 @@ __all__ = ["Run"]
 # A step has to reduce the decrement by this factor to count as a contraction.
 _CONTRACTION = 0.5
 _MAX_ITER = 40
+# Rows that lose more than this share of the curvature in some direction change the Hessian.
+_LOST = 0.25
 
 
 class Run:
@@ -55,9 +58,9 @@ class Run:
         """Take steps for the active groups while they contract; return the converged groups.
 
         A decrement d after a decrement c shows a contraction by d/c, so the next step leaves
-        d^2/c. If the curvature jumps this does not hold, and d itself must be small. A
-        decrement below the floor that no longer falls is rounding. Both count only after
-        `least` contractions.
+        d^2/c. If the curvature jumps this does not hold, and d itself must be small, in the
+        metric of a Hessian that holds there. A decrement below the floor that no longer falls
+        is rounding. Both count only after `least` contractions.
         """
         objective = self.stack.base.point.objective
         jumps = objective.formulation.loss.has_kinks
@@ -90,8 +93,31 @@ class Run:
             self.last[moved] = decrement[contracts]
             self.taken[moved] += 1
             self.slowest[moved] = slowest[contracts]
-            self.converged[active[done]] = True
             goes_on = contracts & ~done
+            if jumps and done.any():
+                done[done] = _holds(part.take(done), self.theta[active[done]])
+            self.converged[active[done]] = True
             active = active[goes_on]
             part = part.take(goes_on)
         return np.flatnonzero(self.converged)
+
+
+def _holds(stack, theta):
+    """Return for which groups the Hessian still holds at theta (b, K, D), (b,) bool.
+
+    Rows that cross a kink may own nearly all the curvature along some direction. A small
+    decrement then says nothing about the distance to the optimum in that direction. The sum
+    of their leverages bounds the share of the curvature that is lost in any direction.
+    """
+    group, curvature, x = stack.fallen(theta)
+    lost = np.zeros(len(stack))
+    _, K, D = theta.shape
+    for rows in row_blocks(len(group), 8 * 8 * K * D):
+        part = stack.take(group[rows])
+        for k in np.flatnonzero(curvature[rows].any(axis=0)):
+            V = np.zeros((len(part), K, D), like=theta)
+            V[:, k] = np.asarray(x[rows], like=theta)
+            read = stack.readings(part.update.correct(part.solve(V)))[:, k]
+            leverage = curvature[rows, k] * to_host(np.sum(V[:, k] * read, axis=1))
+            np.add.at(lost, group[rows], leverage)
+    return lost <= _LOST

@@ -71,6 +71,11 @@ class Stack:
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
 
+    def fallen(self, theta):
+        """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
+        before = np.broadcast_to(self.base.theta, theta.shape)
+        return self.base.point.objective.fallen(before, theta, self.rows)
+
     def __len__(self):
         return len(self.rows)
 

@@ -298,6 +298,13 @@ class WeightedStack:
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
 
+    def fallen(self, theta):
+        """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
+        objective = self.base.point.objective
+        before = self.start if self.inverse is not None else self.base.theta
+        before = np.broadcast_to(before, theta.shape)
+        return objective.fallen(before, theta, weight=self.weight)
+
     def newton(self):
         """Return theta after one step from the start, and the decrement before it."""
         residual = self.gradients(self.start)

@@ -216,6 +216,15 @@ class Stage(ABC):
         X = self.rows(X)
         return np.zeros((2, X.shape[0] if hasattr(X, "shape") else len(X)), dtype=bool)
 
+    def sides(self, row):
+        """Return (above, below, number) for one training row whose values may be tied.
+
+        If other rows have the same value, an order statistic moves with this row on one side
+        only. The two stages have the derivatives for larger and for smaller values. In
+        `number` columns the transformed value has a kink there as well.
+        """
+        return self, self, 0
+
     def apply(self, X):
         """Transform rows in their original form, as `predict` does."""
         return self.transformer.transform(X)

@@ -10,6 +10,7 @@ to the first:
     c_(l-1) += (dt_(l-1)/ds_(l-1))' B,   B <- (dt_(l-1)/dx)' B + d(c_(l-1) . s_(l-1))/dx
 """
 
+import copy
 from functools import cached_property
 from itertools import pairwise
 
@@ -165,6 +166,14 @@ class Chain(Stage):
     def outside(self, X):
         return np.any([stage.outside(rows) for stage, rows in self._each(X)], axis=0)
 
+    def sides(self, row):
+        *ends, numbers = zip(*(stage.sides(row) for stage in self.stages), strict=True)
+        if ends[0] == ends[1]:
+            return self, self, 0
+        above, below = copy.copy(self), copy.copy(self)
+        above.stages, below.stages = map(list, ends)
+        return above, below, max(numbers)
+
     def row_influences(self, cs, rows=None):
         if self._goes_on(len(self.stages) - 1):
             return super().row_influences(cs, rows)
@@ -274,6 +283,18 @@ class Columns(Stage):
         for stage, columns, _ in self.parts:
             found |= stage.outside(self.select(X, columns))
         return found
+
+    def sides(self, row):
+        *ends, numbers = zip(*(stage.sides(row) for stage, _, _ in self.parts), strict=True)
+        if ends[0] == ends[1]:
+            return self, self, 0
+        found = []
+        for end in ends:
+            found.append(copy.copy(self))
+            found[-1].parts = [
+                (stage, *rest) for stage, (_, *rest) in zip(end, self.parts, strict=True)
+            ]
+        return *found, sum(numbers)
 
     def row_influence(self, c, rows=None):
         total = self.zeros(rows)

@@ -6,7 +6,7 @@ from sklearn.impute import SimpleImputer
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Stage
-from skinfluence.stages.order import OrderStatistics
+from skinfluence.stages.order import OrderStatistics, sides_of
 
 __all__ = ["STAGES", "SimpleImputerStage"]
 
@@ -127,6 +127,12 @@ class SimpleImputerStage(Stage):
             observed.data[missing.data > 0] = 0.0
             return observed @ c - self.statistics @ c + missing @ (self.statistics * c)
         return np.where(missing, 0.0, X - self.statistics) @ c
+
+    def sides(self, row):
+        if self.strategy != "median":
+            return super().sides(row)
+        above, below, _ = sides_of(self, "middle", row)
+        return above, below, 0
 
     def pull_fit(self, c):
         if c is None:

@@ -1,5 +1,7 @@
 """Order statistics of columns: extremes, medians and quantiles."""
 
+import copy
+
 import numpy as np
 from scipy import sparse
 
@@ -7,7 +9,7 @@ from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.stages.base import Stage, dense
 
-__all__ = ["OrderStage", "OrderStatistics", "on_pattern"]
+__all__ = ["OrderStage", "OrderStatistics", "on_pattern", "sides_of"]
 
 
 def on_pattern(rows, X):
@@ -47,6 +49,7 @@ class OrderStatistics:
             columns = sparse.csc_array(X)
             missing = np.bincount(X.indices[np.isnan(X.data)], minlength=X.shape[1])
             low, high, self.share = self._places(X.shape[0] - missing, f)
+            self.place = low, high
             self.low, self.high = np.empty_like(low), np.empty_like(high)
             for j in range(X.shape[1]):
                 # Process one column at a time, to avoid a dense copy of all rows.
@@ -55,6 +58,7 @@ class OrderStatistics:
         else:
             count = to_host((~np.isnan(X)).sum(axis=0))
             low, high, self.share = self._places(count, f)
+            self.place = low, high
             by_value = np.argsort(X, axis=0, kind="stable")
             self.low = to_host(np.take_along_axis(by_value, low, axis=0))
             self.high = to_host(np.take_along_axis(by_value, high, axis=0))
@@ -85,6 +89,36 @@ class OrderStatistics:
             out[block] = to_host(beyond)
         return out
 
+    def sides(self, row):
+        """Return (above, below, number) for a row, see `Stage.sides`.
+
+        Rows with the same value are in any order. A larger value makes this row the last of
+        them, a smaller one the first. `number` counts columns with a quantile among them.
+        """
+        columns = np.arange(self.X.shape[1])
+        if sparse.issparse(self.X):  # entries that are always 0 do not move
+            columns = self.X[[row]].indices
+        above, below, number, found = copy.copy(self), copy.copy(self), 0, False
+        for side in (above, below):
+            side.low, side.high = self.low.copy(), self.high.copy()
+        for block in row_blocks(len(columns), 3 * 8 * self.X.shape[0]):
+            part = columns[block]
+            X = to_host(dense(self.X[:, part]))
+            equal = X[row] == X
+            first, last = (X[row] > X).sum(axis=0), equal.sum(axis=0) - 1
+            tied, last = last > 0, first + last
+            equal[row] = False
+            other = equal.argmax(axis=0)
+            for side, end in ((above, last), (below, first)):
+                for rows, place in zip((side.low, side.high), self.place, strict=True):
+                    beside = np.where(rows[:, part] == row, other, rows[:, part])
+                    moved = np.where(place[:, part] == end, row, beside)
+                    rows[:, part] = np.where(tied, moved, rows[:, part])
+            low, high = (place[:, part] for place in self.place)
+            number += int((tied & (low <= last) & (high >= first)).any(axis=0).sum())
+            found |= bool(tied.any())
+        return (above, below, number) if found else (self, self, 0)
+
     def pull(self, c):
         """Return d(c . q)/dx for every row, (n, d), with c of shape (k, d)."""
         columns = np.broadcast_to(np.arange(self.X.shape[1]), self.low.shape)
@@ -109,6 +143,13 @@ class OrderStage(Stage):
     #: The `OrderStatistics` of the training rows, None if the fit uses none.
     places: OrderStatistics | None
 
+    #: Whether a value at a quantile has a kink of its own.
+    bends_at_quantiles = False
+
+    def sides(self, row):
+        above, below, number = sides_of(self, "places", row)
+        return above, below, number if self.bends_at_quantiles else 0
+
     def outside(self, X):
         outside = super().outside(X)
         if self.places is not None:
@@ -117,3 +158,18 @@ class OrderStage(Stage):
 
     def row_influence(self, c, rows=None):
         return self.zeros(rows)
+
+
+def sides_of(stage, name, row):
+    """Return `Stage.sides` for a stage with the `OrderStatistics` of a name, or None there."""
+    places = getattr(stage, name)
+    if places is None:
+        return stage, stage, 0
+    *ends, number = places.sides(row)
+    if ends[0] is places:
+        return stage, stage, 0
+    found = []
+    for end in ends:
+        found.append(copy.copy(stage))
+        vars(found[-1])[name] = end
+    return *found, number

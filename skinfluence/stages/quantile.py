@@ -36,6 +36,8 @@ class QuantileTransformerStage(OrderStage):
     quantile function. In the second case dG/dr = 1/density(t), or 0 if t is clipped.
     """
 
+    bends_at_quantiles = True
+
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
         if sparse.issparse(self.X):

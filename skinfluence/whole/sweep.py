@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skinfluence.column_scales import PenaltyShift
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
@@ -32,6 +32,10 @@ __all__ = [
     "make_sweep",
     "sample_of",
 ]
+
+
+# Largest share of the result by which derivatives for larger and smaller values may differ.
+_KINK = 1e-3
 
 
 def make_sweep(problem, hessian_solver, whole):
@@ -201,7 +205,8 @@ class Sweep:
 
         The row affects all stages' statistics and the model.
         """
-        out = []
+        found = []
+        above, below, number = self.chain.sides(index)
         cotangents = self.training_cotangents(V, samples)
         for B, sample in zip(cotangents, samples, strict=True):
             c = self.chain.pull_training_statistics(B)
@@ -214,10 +219,21 @@ class Sweep:
                     "have no derivative. Explain the last step alone: "
                     "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
                 )
-            fit = self.chain.pull_fit(c)
-            row = (pulled if fit is None else pulled + fit)[[index]]
-            out.append(dense(row)[0])
-        return np.stack(out)
+            fits = [above.pull_fit(c)]
+            fits.append(fits[0] if below is above else below.pull_fit(c))
+            rows = [pulled if fit is None else pulled + fit for fit in fits]
+            found.append([dense(row[[index]])[0] for row in rows])
+        above, below = np.swapaxes(found, 0, 1)
+        mean = (above + below) / 2
+        gap, largest = np.abs(above - below).max(initial=0.0), np.abs(mean).max(initial=0.0)
+        if number or gap > _KINK * largest:
+            size = f"by {gap / largest:.2g} of the largest one" if gap and largest else "there"
+            warn(
+                f"Training sample {index} shares a value with others at an order statistic "
+                "(extreme, median, quantile) of the steps: the derivatives for a larger and "
+                f"for a smaller value differ {size}, and the result is their mean."
+            )
+        return mean
 
     def training_cotangents(self, V, samples):
         """Generate B_k on all training rows for each scalar."""
