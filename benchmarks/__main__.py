@@ -28,6 +28,7 @@ from benchmarks import (
     streaming,
     stress,
     svm,
+    whole_cost,
     whole_fit,
     wide,
 )
@@ -43,6 +44,7 @@ MODULES = [
     streaming,
     removal,
     whole_fit,
+    whole_cost,
     reweight,
     random_removals,
     stress,

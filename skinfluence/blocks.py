@@ -8,7 +8,8 @@ at the same time.
 import threading
 from contextlib import contextmanager
 
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed, effective_n_jobs, wrap_non_picklable_objects
+from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 from threadpoolctl import ThreadpoolController
 
@@ -80,7 +81,7 @@ def row_blocks(n_rows, row_bytes, *, n_jobs=None, working_memory=None, largest=N
     return batches(n_rows, size) if n_rows else []
 
 
-def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
+def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None, is_pure=False):
     """Return `[function(block) for block in blocks]`, computed in joblib threads.
 
     With one job the blocks run in sequence and BLAS uses its own threads. With several jobs
@@ -93,10 +94,20 @@ def run_blocks(function, blocks, *, n_jobs=None, verbose=0, reduce=None):
     If `reduce` is a callable, it is called with each result, one at a time and in block
     order. Sums then have the same bits on every run, and results do not accumulate in memory.
     The returned list contains the values from `reduce`.
+
+    If `is_pure` is true, the function changes nothing, and its results can be pickled. It then
+    runs in processes if the caller has chosen them with `joblib.parallel_config`.
     """
     jobs = effective_n_jobs(n_jobs)
     if jobs == 1 or len(blocks) < 2:
         return _in_turn(function, blocks, verbose, reduce)
+    backend, _ = get_active_backend(prefer="threads")
+    if is_pure and not getattr(backend, "supports_sharedmem", False):
+        task = delayed(wrap_non_picklable_objects(_Apart(function, get_config(), jobs)))
+        kind = "generator" if backend.supports_return_generator else "list"
+        parallel = Parallel(n_jobs=jobs, verbose=verbose, return_as=kind)
+        results = parallel(task(block) for block in blocks)
+        return [result if reduce is None else reduce(result) for result in results]
     turns = None if reduce is None else _Turns(reduce)
 
     config = get_config()  # the caller's working_memory, which threads do not inherit
@@ -136,6 +147,33 @@ def _in_turn(function, blocks, verbose, reduce):
     return Parallel(n_jobs=1, require="sharedmem", verbose=verbose)(
         delayed(work)(block) for block in blocks
     )
+
+
+class _Apart:
+    """Run blocks in another process, one of several that share the memory.
+
+    Parameters
+    ----------
+    function : callable
+        Called with each block.
+    config : dict
+        scikit-learn's configuration.
+    jobs : int
+        Number of processes.
+    """
+
+    def __init__(self, function, config, jobs):
+        self.function = function
+        self.config = config
+        self.jobs = jobs
+
+    def __call__(self, block):
+        _Worker.siblings = self.jobs
+        try:
+            with config_context(**self.config):
+                return self.function(block)
+        finally:
+            _Worker.siblings = 1
 
 
 class _Turns:

@@ -126,13 +126,13 @@ def test_answers_equal_refits_and_few_are_made(name, monkeypatch):
         model = LogisticRegression(class_weight="balanced", **TIGHT)
     pipe = make_pipeline(*[step for _, step in steps.steps], model).fit(X, y)
     made = []
-    refit_of_steps = WholeProblem.without
+    refit_of_steps = WholeProblem.refit_steps
 
     def refit(problem, *arguments):
         made.append(arguments)
         return refit_of_steps(problem, *arguments)
 
-    monkeypatch.setattr(WholeProblem, "without", refit)
+    monkeypatch.setattr(WholeProblem, "refit_steps", refit)
     choices = whole_problem(pipe).choices.choices
     rows = [i for i in range(150) if not all(c.stays_without(np.array([i])) for c in choices)]
     pipe.leave_out_params(method="exact")

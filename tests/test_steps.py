@@ -1,14 +1,17 @@
 """Every function takes pipelines within each other, and answers as the flat model does."""
 
 import copy
+from typing import ClassVar
 
+import joblib
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 from sklearn import pipeline as plain
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.datasets import load_breast_cancer
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.fixes import parse_version
@@ -283,3 +286,43 @@ def test_what_has_no_influence_is_named(last):
     named = type(last).__name__ if isinstance(last, StandardScaler) else repr(last)
     with pytest.raises(TypeError, match=f"{named} has no influence methods"):
         inspection.rank_label_errors(pipe)
+
+
+class Winsorizer(TransformerMixin, BaseEstimator):
+    """A user's transformer, which clips each column at two quantiles."""
+
+    fitted: ClassVar[list] = []
+
+    def fit(self, X, y=None):
+        self.fitted.append(len(X))
+        self.low_, self.high_ = np.quantile(X, [0.05, 0.95], axis=0)
+        return self
+
+    def transform(self, X):
+        return np.clip(X, self.low_, self.high_)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_steps_are_fitted_in_the_processes_that_joblib_is_given():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y, model = X[:60, :5], y[:60], LogisticRegression(C=10.0, **NEWTON)
+    pipe = make_pipeline(Winsorizer(), StandardScaler(), model).fit(X, y)
+    others = np.delete(np.arange(60), 7)
+    refit = clone(pipe).fit(X[others], y[others])
+    groups = [[row] for row in range(12)] + [[7]]
+
+    def answers():
+        yield pipe.leave_out_params(groups, method="exact")
+        yield pipe.leave_out_loss(X, y, groups)
+        yield pipe.leave_out_predict(cv=3, method="exact")
+        yield pipe.leave_out_metric(X, y, groups=groups)
+        yield pipe.dfbetas(groups)
+
+    here = list(answers())
+    np.testing.assert_allclose(here[0][-1], refit.params_, rtol=1e-7)
+    Winsorizer.fitted.clear()
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2):
+        apart = list(answers())
+    assert not Winsorizer.fitted
+    for one, other in zip(here, apart, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-12)

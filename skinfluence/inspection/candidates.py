@@ -51,9 +51,15 @@ def rank_candidates(
     together: call `add_samples` with the chosen ones and rank the others again.
 
     Class weights, also "balanced" ones, and hyperparameters are frozen. In a pipeline the
-    ranking takes the steps before the model as they were fitted, and a warning says so. The
-    refits that confirm it fit every step again, and "balanced" class weights with them. Only
-    if a step is random, these refits keep the steps, too.
+    steps before the model learn from the candidate to first order::
+
+        loss_change = (mean loss under theta_z - loss_before) + sum_l c_l' ds_l/dm_z
+
+    The sum is over the steps l with statistics s_l, see "The whole fit" in the user guide. It
+    is left out, with a warning, if a step has no known derivative, and for candidates beyond
+    the extremes that a step learned. The refits that confirm the ranking fit every step
+    again, and "balanced" class weights with them. Only if a step is random, these refits keep
+    the steps.
 
     Parameters
     ----------
@@ -132,20 +138,13 @@ def rank_candidates(
     _check_model(problem)
     more = problem.make_objective(problem.objective.formulation, X, y, None)
     validation = problem.check_samples(problem.formulation, X_val, y_val)
-    reason = None
-    if problem.is_whole:
-        reason = why_no_refit(problem)
-        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
-        confirmed = "confirmed_change is that of refits of the whole pipeline."
-        if reason is not None:
-            confirmed = f"So does confirmed_change. The reason: {reason}"
-        warn(
-            "rank_candidates predicts loss_change with the steps before the model as they "
-            f"were fitted: {', '.join(learned)}. {confirmed}"
-        )
     additions = _Additions(problem, hessian_solver, n_jobs)
     loss_before = additions.loss(validation, additions.full.theta)
     change = additions.predict(more, validation) - loss_before
+    reason = None
+    if problem.is_whole:
+        reason = why_no_refit(problem)
+        change += _moved_by_steps(problem, X, X_val, y_val, hessian_solver, reason)
     indices = np.argsort(change, kind="stable")
     if problem.is_whole and reason is None:
         confirmed = [
@@ -173,6 +172,34 @@ def _check_model(problem):
             "parameter, so a new one has no Newton step. Use a linear model on features of "
             "the kernel, such as Nystroem."
         )
+
+
+def _moved_by_steps(problem, X, X_val, y_val, hessian_solver, no_refit):
+    """Return the change in the mean validation loss through the steps of a pipeline, (m,).
+
+    It is 0 with a warning if it is unknown; `no_refit` tells why no refit confirms the order.
+    """
+    try:
+        change = problem.loss_moved_by_steps(X, X_val, y_val, hessian_solver)
+    except UnsupportedEstimatorError:
+        change = np.zeros(X.shape[0] if hasattr(X, "shape") else len(X))
+        frozen, which = np.ones(len(change), dtype=bool), "the candidates"
+    else:
+        frozen = problem.chain.outside(X).any(axis=0)
+        which = (
+            f"{np.sum(frozen)} candidate(s), such as row {np.argmax(frozen)}, which have "
+            "values beyond those that a step learned, or new words or categories,"
+        )
+    if frozen.any():
+        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
+        confirmed = "confirmed_change is that of refits of the whole pipeline."
+        if no_refit is not None:
+            confirmed = f"So does confirmed_change. The reason: {no_refit}"
+        warn(
+            f"rank_candidates predicts loss_change of {which} with the steps before the model "
+            f"as they were fitted: {', '.join(learned)}. {confirmed}"
+        )
+    return change
 
 
 def _whole_loss_with(problem, X, y, more, row, X_val, y_val):

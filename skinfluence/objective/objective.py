@@ -411,14 +411,14 @@ class Objective:
         changed = {"sample_weight": weight, "scales": scales, "balance": balance}
         return replace(self, formulation=form, **changed)
 
-    def take(self, rows):
+    def take(self, rows, design=None):
         """Return this objective with only some of its rows and the same parameters.
 
-        Class weights stay as they are.
+        Class weights stay as they are. The rows may have other features, in a `design`.
         """
         return replace(
             self,
-            design=self.design.take(rows),
+            design=self.design.take(rows) if design is None else design,
             target=self.target[rows],
             sample_weight=self.sample_weight[rows],
             index=None if self.index is None else self.index[rows],

@@ -71,7 +71,12 @@ class Metric:
         return self._named(self.scorer(model, self.X, self.y, **self.metadata))
 
     def of_raw(self, problem, raw):
-        """Return the scores for raw predictions (q, K) of a problem's model for X."""
+        """Return the scores for raw predictions (q, K) of a problem's model for X.
+
+        They are None if a raw prediction is unknown.
+        """
+        if np.isnan(raw).any():
+            return None
         X, y, metadata = self.with_responses
         pooled = problem.pooled(to_host(raw))
         if not self.own_score:
@@ -120,12 +125,11 @@ class Scores:
 
     def add_model(self, at, model):
         """Score a model and store the scores at its position."""
-        self._store(at, self.metric.of_model(model))
+        self.store(at, self.metric.of_model(model))
 
     def add_raw(self, at, problem, raw):
         """Store the scores for raw predictions (q, K) if all of them are known."""
-        if not np.isnan(raw).any():
-            self._store(at, self.metric.of_raw(problem, raw))
+        self.store(at, self.metric.of_raw(problem, raw))
 
     def add_params(self, at, problem, design, theta):
         """Store the scores for parameters theta (b, K, D) on a design with the samples.
@@ -150,9 +154,11 @@ class Scores:
         for column in self.columns.values():
             column[at] = np.nan
 
-    def _store(self, at, scores):
-        for name, column in self.columns.items():
-            column[at] = scores[name]
+    def store(self, at, scores):
+        """Store a dict of scores at a position, unless it is None."""
+        if scores is not None:
+            for name, column in self.columns.items():
+                column[at] = scores[name]
 
     @property
     def result(self):

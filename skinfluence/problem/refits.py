@@ -30,9 +30,6 @@ _WIDE = 2_000
 # Smallest penalty, as a share of the largest curvature of a feature, for inexact steps.
 _SHARE_OF_PENALTY = 1e-4
 _MAX_INEXACT = 20
-# Newton steps of one model contract with the Hessian of another if the two curvatures of each
-# parameter differ by no more than this factor.
-_ALIKE = 4.0
 # Tolerance of a refit on a device, which Newton steps follow.
 _ON_DEVICE = 1e-8
 
@@ -107,17 +104,23 @@ class RefitAnswers:
         return self.as_model(fresh.estimator)
 
     @property
-    def nearby_factor(self):
-        """The model's H^-1 for nearby refits, None if these do not start from it."""
+    def nearby_state(self):
+        """The model's `State` for nearby refits, None if these do not start from it."""
         objective = self.objective
         if objective.design.has_metric or not objective.formulation.is_smooth:
             return None
         if _products_are_cheap(objective):
             return None
         try:
-            return self.state("auto", quiet=True).factor
+            return self.state("auto", quiet=True)
         except SingularHessianError:
             return None
+
+    @property
+    def nearby_factor(self):
+        """The model's H^-1 for nearby refits, None if these do not start from it."""
+        state = self.nearby_state
+        return None if state is None else state.factor
 
     def as_model(self, estimator):
         """Return the model to hand out for another estimator: the estimator itself."""
@@ -174,17 +177,25 @@ class RefitAnswers:
 
         `open` holds the directions that the rows leave undetermined, None without any.
         """
-        # For squared loss "newton" is exact.
-        squared = objective.formulation.loss.constant_curvature
-        tol = TOL["exact" if squared else method]
+        tol = _tolerance(objective, method)
         found = self.optimum_near(objective, theta, tol, columns, factor)
-        if found is None:
-            return None
-        theta, correction, directions = found
-        doubtful = existence.may_lack_minimum(objective, correction)
-        if doubtful and existence.recession_direction(objective, theta) is not None:
-            return None
-        return theta, directions
+        return None if found is None else _if_minimum(objective, *found)
+
+    def descend_each(self, objectives, method, optimum):
+        """Return `descend` for objectives with the present features, a list.
+
+        All start together from the present `Optimum`; None if there is none.
+        """
+        if optimum is None or optimum.point.objective.offset is not None:
+            return [self.descend(one, self.theta, method) for one in objectives]
+        found, tol = [], _tolerance(optimum.point.objective, method)
+        optima, steps = removal.optima_near(objectives, optimum, tol)
+        for objective, theta, step in zip(objectives, optima, steps, strict=True):
+            if np.isfinite(theta).all():
+                found.append(_if_minimum(objective, theta, step, None))
+            else:
+                found.append(self.descend(objective, optimum.point.theta, method))
+        return found
 
     def has_every_class(self, y, sample_weight):
         """Return whether rows with a weight have every class of the fit, if it has classes."""
@@ -323,6 +334,20 @@ class RefitAnswers:
         return layout.to_public(to_host(polished.theta))
 
 
+def _tolerance(objective, method):
+    """Return the Newton decrement to reach, relative to sqrt(F)."""
+    # For squared loss "newton" is exact.
+    return TOL["exact" if objective.formulation.loss.constant_curvature else method]
+
+
+def _if_minimum(objective, theta, correction, directions):
+    """Return (theta, directions), None if the last Newton step tells of no minimum."""
+    doubtful = existence.may_lack_minimum(objective, correction)
+    if doubtful and existence.recession_direction(objective, theta) is not None:
+        return None
+    return theta, directions
+
+
 def _products_are_cheap(objective):
     """Return whether conjugate gradients need much less time than one dense solve.
 
@@ -361,8 +386,7 @@ class _Inexact:
 def _serves(factor, columns, point):
     """Return whether steps with another model's factor contract at a point.
 
-    The features must be among those of the factor. If rows left that had most of a feature's
-    curvature, steps would be too short, and their size would not show it.
+    The features must be among those of the factor.
     """
     if point.objective.offset is not None or (columns is not None and (columns < 0).any()):
         return False
@@ -370,7 +394,7 @@ def _serves(factor, columns, point):
     if columns is not None:
         design = factor.point.objective.design
         before = before[:, _kept(columns, design)]
-    return bool(np.all((now * _ALIKE >= before) & (before * _ALIKE >= now)))
+    return bool(removal.are_alike(before, now))
 
 
 def _kept(columns, design):

@@ -19,6 +19,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     exact.py       the iteration to the refit
     active_set.py  the same on the active set, for losses with kinks
     support.py     models with an l1 penalty, whose support may change
+    nearby.py      many objectives with other features, from one factor
     series.py      the gradient's remainder as a polynomial, for many rows and few features
     evaluate.py    losses and error bounds at the new parameters
     reweight.py    loops over vectors of sample weights, of which removal is a special case
@@ -36,6 +37,7 @@ from skinfluence.removal.leave_out import (
     leave_out,
 )
 from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
+from skinfluence.removal.nearby import are_alike, optima_near
 from skinfluence.removal.optimum import (
     Optimum,
     find_optimum,
@@ -56,6 +58,7 @@ __all__ = [
     "Outcome",
     "SupportBase",
     "Weights",
+    "are_alike",
     "base_of_part",
     "depends",
     "determined",
@@ -66,6 +69,7 @@ __all__ = [
     "groups_without_optimum",
     "leave_out",
     "losses_into",
+    "optima_near",
     "optimum_from",
     "refine_optimum",
     "reweight",

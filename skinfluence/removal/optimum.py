@@ -146,8 +146,8 @@ def _falls(point, following):
     return np.isfinite(following.value) and following.value <= highest
 
 
-class _Secants:
-    """H^-1 nearby, updated so that it maps changes of the gradient to the steps (BFGS).
+class Secants:
+    """H^-1 of nearby objectives, updated so that it maps changes of gradients to steps (BFGS).
 
     If rows of the factor's Hessian left or changed a little, few steps show the difference.
 
@@ -155,30 +155,41 @@ class _Secants:
     ----------
     factor : Factor
         H^-1 without the steps.
+    readings : callable
+        Returns `Design.readings`.
     """
 
-    def __init__(self, factor):
+    def __init__(self, factor, readings=np.asarray):
         self.factor = factor
+        self.readings = readings
         self.pairs = []
 
-    def add(self, step, change, design):
-        """Take a step (K, D), and the change of the gradient over it."""
-        readings = design.readings(step)
-        curvature = np.sum(change * readings)
-        if curvature > 0:
-            self.pairs.append((step, readings, change, curvature, design))
+    def add(self, step, change):
+        """Take steps (b, K, D), and the changes of the gradients over them."""
+        readings = self.readings(step)
+        curvature = np.sum(change * readings, axis=(1, 2), keepdims=True)
+        # A step along which the gradient does not grow says nothing.
+        curvature = np.where(curvature > 0, curvature, np.inf)
+        self.pairs.append((step, readings, change, curvature))
 
     def solve(self, V):
-        """Return H^-1 V for one vector (1, K, D)."""
+        """Return H^-1 V for one vector for each objective, (b, K, D)."""
         shares = []
-        for _, readings, change, curvature, _ in reversed(self.pairs):
-            shares.append(np.sum(V * readings) / curvature)
+        for _, readings, change, curvature in reversed(self.pairs):
+            shares.append(np.sum(V * readings, axis=(1, 2), keepdims=True) / curvature)
             V = V - shares[-1] * change
         solved = self.factor.solve(V)
-        for step, _, change, curvature, design in self.pairs:
-            share = np.sum(change * design.readings(solved[0])) / curvature
+        for step, _, change, curvature in self.pairs:
+            products = change * self.readings(solved)
+            share = np.sum(products, axis=(1, 2), keepdims=True) / curvature
             solved = solved + (shares.pop() - share) * step
         return solved
+
+    def take(self, places):
+        """Return the secants of some of the objectives."""
+        part = Secants(self.factor, self.readings)
+        part.pairs = [tuple(one[places] for one in pair) for pair in self.pairs]
+        return part
 
 
 def follow(point, factor, correction, tol):
@@ -196,7 +207,8 @@ def follow(point, factor, correction, tol):
         Decrement to reach, relative to sqrt(F).
     """
     decrement = convergence.newton_decrement(point, correction)
-    secants, convex = _Secants(factor), point.objective.formulation.loss.convex
+    secants = Secants(factor, point.objective.design.readings)
+    convex = point.objective.formulation.loss.convex
     start = point
     for _ in range(_MAX_CHORDS):
         # F changes little, so its value at the start tells when its present one is needed.
@@ -212,7 +224,7 @@ def follow(point, factor, correction, tol):
         remaining = convergence.newton_decrement(following, ahead)
         if not remaining <= _SWIFT * decrement:
             change = following.gradient - point.gradient
-            secants.add(correction, change, point.objective.design)
+            secants.add(correction[None], change[None])
             ahead = convergence.newton_correction(following, secants)
             remaining = convergence.newton_decrement(following, ahead)
         if not remaining <= _CONTRACTION * decrement:

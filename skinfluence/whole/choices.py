@@ -38,8 +38,11 @@ class Choices:
         self.choices = choices
         self.cancellation = Cancellation(fixed.objective)
 
-    def write(self, request, write):
-        """Call ``write(group, refit)`` for groups that change no choice; return the others."""
+    def write(self, request, read, write):
+        """Call ``write(group, read(group, refit))`` for groups that change no choice.
+
+        Return the other groups.
+        """
         groups, method, n_jobs = request.groups, request.method, request.n_jobs
         everyone = np.arange(len(groups))
 
@@ -61,7 +64,8 @@ class Choices:
                 group = alone[index]
                 if np.isfinite(one).all():
                     rows = groups.rows(group)
-                    write(group, Unchanged(self, queries, one, rows, method))
+                    refit = Unchanged(self, queries, one, rows, method)
+                    write(group, read(group, refit))
                     written[group] = True
 
         base = self.fixed.start_base(method, "auto")

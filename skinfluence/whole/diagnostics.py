@@ -112,12 +112,22 @@ class WholeDiagnostics:
         X = self.data.X
         full = self.check_X(self.formulation, X).predict(measures.theta)
 
-        def write(group, refit):
-            measures.add_refit(group, groups.rows(group), full, refit, X)
-            if params is not None:
-                params[group] = self.matched(refit, groups.rows(group))
+        has_dispersion = self.formulation.loss.has_dispersion
 
-        self.each(request, write, missing=params)
+        def read(group, refit):
+            return (
+                refit.raw_predictions(X),
+                refit.chi_squares() if has_dispersion else None,
+                None if params is None else self.matched(refit, groups.rows(group)),
+            )
+
+        def write(group, found):
+            raw, chi_squares, moved = found
+            measures.add_refit(group, groups.rows(group), full, raw, chi_squares)
+            if params is not None:
+                params[group] = moved
+
+        self.each(request, read, write, missing=params)
         return measures
 
 
@@ -148,11 +158,14 @@ class PredictionMeasures(diagnostics.GroupMeasures):
         self.moved[indices] = np.einsum("bd,bkd->bk", first, design.readings(d))
         return d
 
-    def add_refit(self, group, rows, full, refit, X):
-        """Add the `Refit` without a group's rows, given the fit's raw predictions (n, K)."""
+    def add_refit(self, group, rows, full, raw, chi_squares):
+        """Add the refit without a group's rows.
+
+        Its raw predictions `raw` and those of the fit `full` have shape (n, K), the sums of
+        its samples' chi-squares (K,), if the loss has a dispersion.
+        """
         objective = self.base.point.objective
         loss = objective.formulation.loss
-        raw = refit.raw_predictions(X)
         moved = raw - full
         bend = self.base.point.curvature_product(moved)
         self.distance[group] = np.sum(moved * bend, axis=0)
@@ -160,7 +173,7 @@ class PredictionMeasures(diagnostics.GroupMeasures):
         self.loss[group] = loss.loss(objective.target[rows], raw[rows]).mean()
         if loss.has_dispersion:
             counted = np.sum(objective.sample_weight[rows] > 0)
-            self.add_dispersion([group], refit.chi_squares()[None], np.array([[counted]]))
+            self.add_dispersion([group], chi_squares[None], np.array([[counted]]))
 
     def signed_dffits(self):
         """Return DFFITS of single samples, (n_groups,); norms over several outputs."""

@@ -74,7 +74,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
     def check_refits(self):
         """Do nothing, because a refit's kernel depends on the samples alone."""
 
-    def without(self, rows, method):
+    def refit_steps(self, rows, method):
         """Return the `KernelRefit` without some samples, None if there is no model.
 
         With a smooth loss, Newton steps start from the optimum with the present kernel. If
@@ -83,7 +83,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
         smooth = not self.formulation.loss.is_piecewise_linear
         model = self.near(rows, method) if smooth and method != "refit" else None
         if model is None:
-            return super().without(rows, method)
+            return super().refit_steps(rows, method)
         return KernelRefit(self, model)
 
     def near(self, rows, method):

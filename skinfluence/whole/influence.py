@@ -33,6 +33,20 @@ class WholeInfluence(RankedBlocks):
             self.set_outside(X, result)
         return result
 
+    def loss_moved_by_steps(self, X, X_val, y_val, hessian_solver):
+        """Return the change in the mean loss of samples as the steps learn from others, (m,).
+
+        It is the derivative in the weight of each row of X, which is added to the training
+        samples, through the steps before the model alone. It is 0 for rows without one.
+        """
+        query = self.check_query(X_val, y_val)
+        sample = Sample(X_val, query.design, query.raw_gradient / len(query))
+        gradient = query.sum()[None] / len(query)
+        sweep = self.sweep(hessian_solver)
+        moved = sweep.derivative(gradient, [sample], self.chain.added(X))[0]
+        beyond, _ = self.chain.outside(X)
+        return np.where(beyond, 0.0, moved)
+
     def set_outside(self, X, influence):
         """Set the influence (m, p) of other samples to NaN if it is undefined, and warn."""
         beyond, unseen = self.chain.outside(X)

@@ -26,13 +26,12 @@ class WholeMetrics:
             self._add_first_order(scores, groups, request.hessian_solver)
             return scores
 
-        def write(group, refit):
+        def read(group, refit):
             if metric.needs_model or refit.params is None:
-                scores.add_model(group, self.as_pipeline(refit))
-            else:
-                scores.add_raw(group, self, refit.raw_predictions(metric.X))
+                return metric.of_model(self.as_pipeline(refit))
+            return metric.of_raw(self, refit.raw_predictions(metric.X))
 
-        self.each(request, write)
+        self.each(request, read, scores.store)
         return scores
 
     def _add_first_order(self, scores, groups, hessian_solver):
@@ -76,17 +75,17 @@ class WholeMetrics:
                 visit(slice(q, q + 1), rows, owner, responses, predicted)
             return
 
-        def write(group, refit):
-            rows = groups.rows(group)
-            responses, predicted = (
+        def read(group, refit):
+            own = refit.raw_predictions_of(self.data, groups.rows(group))
+            return [
                 self.responses_of(raw, response_method)
-                for raw in (
-                    refit.raw_predictions_of(self.data, rows),
-                    refit.raw_predictions(X),
-                )
-            )
+                for raw in (own, refit.raw_predictions(X))
+            ]
+
+        def write(group, found):
+            rows, (responses, predicted) = groups.rows(group), found
             visit(
                 slice(0, X.shape[0]), rows, np.zeros_like(rows), responses, predicted[:, None]
             )
 
-        self.each(request, write)
+        self.each(request, read, write)

@@ -9,6 +9,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 
 from skinfluence.column_scales import ColumnScales
 from skinfluence.exceptions import (
+    SingularHessianError,
     TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
@@ -308,6 +309,19 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     def factor(self):
         """The model's H^-1 for nearby refits, None if it has no curvature."""
         return self.nearby_factor
+
+    @cached_property
+    def nearby(self):
+        """The model's `Optimum`, from which nearby refits start, None if there is none."""
+        form = self.formulation
+        if not self.is_smooth or form.minimum_norm is not None or not form.loss.convex:
+            return None
+        try:
+            state = self.nearby_state
+            optimum = None if state is None else state.optimum
+        except SingularHessianError:
+            return None
+        return optimum if optimum is not None and optimum.converged else None
 
     def sweep(self, hessian_solver):
         """Return the sweep at the model's current parameters."""

@@ -121,20 +121,20 @@ class MovedRefit(Refit):
         The refitted transformers.
     objective : Objective
         The model's objective for the other samples.
+
+    Attributes
+    ----------
     theta : ndarray of shape (K, D)
-        Its optimum.
-    open : ndarray of shape (r, K, D) or None, default=None
+        Its optimum, found for many refits together.
+    open : ndarray of shape (r, K, D) or None
         Directions that the samples leave undetermined.
     """
 
-    open = None
-
-    def __init__(self, problem, before, objective, theta, open=None):
+    def __init__(self, problem, before, objective):
         self.problem = problem
         self.before = before
         self.objective = objective
-        self.theta = theta
-        self.open = open
+        self.theta = self.open = None
 
     @cached_property
     def model(self):

@@ -15,7 +15,17 @@ from skinfluence.namespaces import to_host
 from skinfluence.steps import feature_names, param_names
 from skinfluence.whole.refits import MovedRefit, Refit, is_plain
 
-__all__ = ["PipelineRefits"]
+__all__ = ["PipelineRefits", "attempt"]
+
+
+def attempt(function, *arguments, fatal=()):
+    """Return (result, None), or (None, error) after a ValueError that is not `fatal`."""
+    try:
+        return function(*arguments), None
+    except fatal:
+        raise
+    except ValueError as error:
+        return None, error
 
 
 class PipelineRefits:
@@ -23,11 +33,38 @@ class PipelineRefits:
 
     #: Whether the model is one of features with a smooth loss and a quadratic penalty.
     is_smooth = False
+    #: The model's `Optimum`, from which nearby refits start, None if they do not.
+    nearby = None
     #: The `Words` of the first step, None if it is no vectorizer of text.
     words = None
 
     def without(self, rows, method):
         """Return the `Refit` without some training samples, None if there is no model."""
+        ((found, error),) = self.without_each([rows], method)
+        if error is not None:
+            raise error
+        return found
+
+    def without_each(self, members, method):
+        """Return (`Refit`, None) without each group of samples, or (None, error).
+
+        Both are None if there is no model.
+        """
+        found = [attempt(self.refit_steps, rows, method) for rows in members]
+        moved = [place for place, (one, _) in enumerate(found) if isinstance(one, MovedRefit)]
+        if moved:
+            objectives = [found[place][0].objective for place in moved]
+            optima = self.descend_each(objectives, method, self.nearby)
+            for place, optimum in zip(moved, optima, strict=True):
+                if optimum is None:
+                    found[place] = (None, None)
+                else:
+                    refit, _ = found[place]
+                    refit.theta, refit.open = optimum
+        return found
+
+    def refit_steps(self, rows, method):
+        """Return the `Refit` without some samples; a `MovedRefit` has no parameters yet."""
         kept = np.delete(np.arange(self.data.n_rows), rows)
         weight = to_host(self.objective.sample_weight)[kept]
         data, counted = self.data.take(kept), None
@@ -45,46 +82,72 @@ class PipelineRefits:
             return None
         # The same model on other numbers: its objective needs none of the checks of a fit.
         design = self.parameters.make_design(self, self.formulation, X, training=True)
-        objective = replace(self.objective.take(kept), design=design, balance=None)
+        objective = replace(self.objective.take(kept, design), balance=None)
         # The penalty of stochastic gradient descent counts rows.
         penalty = self.formulate(data.y, weight).penalty
         formulation = replace(self.formulation, penalty=penalty)
         objective = replace(objective, formulation=formulation).balanced()
-        found = self.descend(objective, self.theta, method, None, self.factor)
-        return None if found is None else MovedRefit(self, before, objective, *found)
+        return MovedRefit(self, before, objective)
 
-    def write_refits(self, find, items, write, missing, request, fatal=()):
-        """Call ``write(j, find(j))`` for each item j that has a `Refit`, in parallel.
+    def write_refits(self, find, blocks, read, write, missing, request):
+        """Call ``write(j, read(j, refit))`` for each item j that has a `Refit`, in parallel.
 
         Items without a refit get NaN rows in `missing`, if it is given. Return two dicts with
         a sentence for each item without a refit, and for each refit that leaves parameters
-        undetermined. Errors of the class `fatal` are raised.
+        undetermined.
+
+        Parameters
+        ----------
+        find : callable
+            ``find(items)`` returns (`Refit` or None, error or None) for each item in a block.
+        blocks : list
+            Lists of items.
+        read : callable
+            It may run in another process, and must not change anything, if `write` is given.
+        write : callable or None
+            It runs in this process, in the order of the items.
+        missing : ndarray or None
+            An array with a row for each item.
+        request : Request
+            Numbers of jobs and messages.
         """
         failed, undetermined = {}, {}
 
-        def work(j):
-            refit = None
-            try:
-                refit = find(j)
-            except fatal:
-                raise
-            except ValueError as error:
-                failed[j] = str(error).strip().splitlines()[0]
-            else:
-                if refit is None:
-                    failed[j] = "a class is lost, or the objective has no optimum"
-            if refit is None:
-                if missing is not None:
-                    missing[j] = np.nan
-                return
-            if refit.open is not None:
-                same = np.array_equal(self.positions(refit), np.arange(len(self.params)))
-                problem = self if same else refit.model
-                undetermined[j] = problem.describe_undetermined(refit.open)
-            write(j, refit)
+        def work(items):
+            return [
+                (j, self._reason(refit, error), self._undetermined(refit))
+                + (None if refit is None else read(j, refit),)
+                for j, (refit, error) in zip(items, find(items), strict=True)
+            ]
 
-        run_blocks(work, items, n_jobs=request.n_jobs, verbose=request.verbose)
+        def take(found):
+            for j, reason, told, value in found:
+                if told is not None:
+                    undetermined[j] = told
+                if reason is not None:
+                    failed[j] = reason
+                    if missing is not None:
+                        missing[j] = np.nan
+                elif write is not None:
+                    write(j, value)
+
+        options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
+        run_blocks(work, blocks, reduce=take, is_pure=write is not None, **options)
         return failed, undetermined
+
+    @staticmethod
+    def _reason(refit, error):
+        """Return why there is no refit, None if there is one."""
+        if error is not None:
+            return str(error).strip().splitlines()[0]
+        return "a class is lost, or the objective has no optimum" if refit is None else None
+
+    def _undetermined(self, refit):
+        """Return a sentence on parameters that a refit leaves undetermined, or None."""
+        if refit is None or refit.open is None:
+            return None
+        same = np.array_equal(self.positions(refit), np.arange(len(self.params)))
+        return (self if same else refit.model).describe_undetermined(refit.open)
 
     def _has_plain_rows(self, before, X):
         """Return whether refitted steps gave finite numbers for the present features."""

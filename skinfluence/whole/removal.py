@@ -4,11 +4,12 @@ The refits are in `refitting`. Scalers and choices need none for most groups.
 """
 
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from skinfluence import removal
-from skinfluence.blocks import run_blocks
+from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
@@ -23,6 +24,9 @@ from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
 from skinfluence.whole.refitting import PipelineRefits
 
 __all__ = ["WholeRemoval"]
+
+# Bytes of the refits that take their steps together; more would leave the cache.
+_CACHED = 4 * 2**20
 
 
 class WholeRemoval(WholeMetrics, PipelineRefits):
@@ -55,12 +59,17 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             return self._rescale(out, groups)
         lacking = {}
 
-        def write(group, refit):
-            out[group] = self.matched(refit, groups.rows(group))
-            if refit.open is None and np.isnan(out[group]).any():
-                lacking[group] = self.lost_features(refit)
+        def read(group, refit):
+            params = self.matched(refit, groups.rows(group))
+            lost = refit.open is None and np.isnan(params).any()
+            return params, self.lost_features(refit) if lost else None
 
-        self.each(request, write, missing=out)
+        def write(group, found):
+            out[group], lost = found
+            if lost is not None:
+                lacking[group] = lost
+
+        self.each(request, read, write, missing=out)
         if lacking:
             lost = {
                 f"Without {groups.name(group)}": lacking[group] for group in sorted(lacking)
@@ -85,10 +94,13 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                 out[q] = loss.loss(np.repeat(target[[q]], len(raw), axis=0), raw)
             return out
 
-        def write(group, refit):
-            out[:, group] = refit.loss(X, y)
+        def read(group, refit):
+            return refit.loss(X, y)
 
-        self.each(request, write, missing=out.T)
+        def write(group, loss):
+            out[:, group] = loss
+
+        self.each(request, read, write, missing=out.T)
         return out
 
     # The same as for an estimator, from the methods below.
@@ -114,11 +126,13 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                     raw[row] = to_host(found[0])
             return raw
 
-        def write(group, refit):
-            rows = groups.rows(group)
-            raw[rows] = to_host(refit.raw_predictions_of(self.data, rows))
+        def read(group, refit):
+            return to_host(refit.raw_predictions_of(self.data, groups.rows(group)))
 
-        self.each(request, write)
+        def write(group, found):
+            raw[groups.rows(group)] = found
+
+        self.each(request, read, write)
         return raw
 
     def params_to_check(self, request):
@@ -190,22 +204,24 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
     def groups_for(self, groups, cv=None):
         return self.data.groups_for(groups, cv, self.is_classifier)
 
-    def each(self, request, write, missing=None):
-        """Call ``write(group, refit)`` with the `Refit` without each group.
+    def each(self, request, read, write, missing=None):
+        """Call ``write(group, read(group, refit))`` with the `Refit` without each group.
 
-        Groups without a refit get NaN rows in `missing`, and a warning names them. A share
-        `refine` of the groups that change no choice is written again, exactly.
+        `read` may run in another process, and must not change anything. Groups without a
+        refit get NaN rows in `missing`, and a warning names them. A share `refine` of the
+        groups that change no choice is written again, exactly.
         """
         self.check_refits()
         groups = request.groups
-        left = range(len(groups))
+        left = np.arange(len(groups))
         if self.choices is not None:
-            left = self.choices.write(request, write)
+            left = self.choices.write(request, read, write)
 
-        def find(group):
-            return self.without(groups.rows(group), request.method)
+        def find(block):
+            return self.without_each([groups.rows(group) for group in block], request.method)
 
-        failed, undetermined = self.write_refits(find, left, write, missing, request)
+        blocks = self._blocks(left, request)
+        failed, undetermined = self.write_refits(find, blocks, read, write, missing, request)
         if failed:
             first = min(failed)
             warn(
@@ -227,14 +243,23 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             return [self.first_order(rows, request.hessian_solver) for rows in groups]
         self.check_refits()
 
-        def work(rows):
-            try:
-                refit = self.without(rows, method)
-            except ValueError:
-                return None
-            return self.as_pipeline(refit)
+        def work(block):
+            found = self.without_each(block, method)
+            return [self.as_pipeline(refit) for refit, _ in found]
 
-        return run_blocks(work, groups, n_jobs=request.n_jobs, verbose=request.verbose)
+        options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
+        return list(chain(*run_blocks(work, self._blocks(groups, request), **options)))
+
+    def _blocks(self, groups, request):
+        """Return lists of groups whose refits take their steps together."""
+        if self.nearby is None:
+            blocks = batches(len(groups), 1)
+        else:
+            K, D = self.nearby.point.theta.shape
+            group_bytes = 8 * self.data.n_rows * (D + 4 * K)
+            options = {"n_jobs": request.n_jobs, "largest": _CACHED}
+            blocks = row_blocks(len(groups), group_bytes, **options)
+        return [groups[block] for block in blocks]
 
     def first_order(self, rows, hessian_solver):
         """Return the pipeline without some samples, to first order."""

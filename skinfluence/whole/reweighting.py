@@ -16,6 +16,7 @@ from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
 from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
+from skinfluence.whole.refitting import attempt
 
 __all__ = ["WholeReweighting"]
 
@@ -159,11 +160,13 @@ class WholeReweighting:
         self.check_refits()
         values = request.sample_weight
 
-        def find(vector):
-            return self.at_weights(values[vector], request.method)
+        def find(vectors):
+            for vector in vectors:
+                weight, fatal = values[vector], UnsupportedEstimatorError
+                yield attempt(self.at_weights, weight, request.method, fatal=fatal)
 
-        vectors, fatal = range(len(values)), UnsupportedEstimatorError
-        failed, undetermined = self.write_refits(find, vectors, write, missing, request, fatal)
+        alone = [[vector] for vector in range(len(values))]
+        failed, undetermined = self.write_refits(find, alone, write, None, missing, request)
         if failed:
             first = min(failed)
             warn(
