@@ -351,7 +351,7 @@ def test_inputs_move_the_output(case):
     def refitted(changed):
         return product(B, clone(transformer).fit(changed, y).transform(changed))
 
-    for i, j in moved_entries(case, X, 11):
+    for i, j in moved_entries(case, X, 17):
         frozen = slope(lambda rows: product(B, transformer.transform(rows)), X, i, j)
         assert abs(direct[i, j] - frozen) <= 1e-6 * np.abs(direct).max()
         found = slope(refitted, X, i, j, case.step)
@@ -372,12 +372,12 @@ def test_queries_move_with_the_fit(case):
     def refitted(changed):
         return product(B, clone(transformer).fit(changed, y).transform(queries))
 
-    for i, j in moved_entries(case, queries, 7):
+    for i, j in moved_entries(case, queries, 13):
         frozen = slope(lambda rows: product(B, transformer.transform(rows)), queries, i, j)
         assert abs(direct[i, j] - frozen) <= 1e-6 * np.abs(direct).max()
     # The extremes may move here: no query is one.
     whole = case._replace(entries=every) if case.entries is not_extreme else case
-    for i, j in moved_entries(whole, X, 11):
+    for i, j in moved_entries(whole, X, 17):
         found = slope(refitted, X, i, j, case.step)
         size = np.abs(through_fit).max()
         assert abs(through_fit[i, j] - found) <= case.input_tolerance * size
