@@ -130,11 +130,12 @@ class MovedRefit(Refit):
         Directions that the samples leave undetermined.
     """
 
+    theta = open = None
+
     def __init__(self, problem, before, objective):
         self.problem = problem
         self.before = before
         self.objective = objective
-        self.theta = self.open = None
 
     @cached_property
     def model(self):
