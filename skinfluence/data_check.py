@@ -215,7 +215,12 @@ def _rise(sizes, fit):
             reference[1, -1] = 1.0
     else:
         return 0.0
-    return float(sizes.point.value / sizes.objective.value(reference))
+    value, worst = sizes.point.value, sizes.objective.value(reference)
+    if worst == 0:  # it is perfect, as for means that are all 1
+        return (
+            0.0 if value <= np.finfo(np.float64).eps * sizes.objective.weight_sum else np.inf
+        )
+    return float(value / worst)
 
 
 def _constant(objective):

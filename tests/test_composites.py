@@ -1318,11 +1318,15 @@ def test_targets_that_are_not_finite_or_of_another_shape_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("name", ["pairs", "pairs of pipelines", "drawn", "folds"])
+@pytest.mark.parametrize(
+    "name", ["pairs", "pairs of pipelines", "pairs of votes", "drawn", "folds"]
+)
 def test_members_without_a_removed_row_are_at_their_optimum_too(name):
     def around(model):
         if name == "pairs of pipelines":
             model = make_pipeline(StandardScaler(), model)
+        if name == "pairs of votes":
+            model = ensemble.VotingClassifier([("one", model)], voting="soft")
         if name.startswith("pairs"):
             return multiclass.OneVsOneClassifier(model)
         if name == "drawn":

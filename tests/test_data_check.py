@@ -86,6 +86,12 @@ def test_the_data_of_the_fit_do_not_warn(case):
         assert warnings_of(plain, X, y, w) == []
 
 
+def test_a_start_that_predicts_every_target_is_no_mistake():
+    X = load_diabetes().data[:20]
+    plain = linear_model.PoissonRegressor().fit(X, np.ones(20))
+    assert warnings_of(plain, X, np.ones(20)) == []
+
+
 @pytest.mark.parametrize("case", MIRRORED, ids=lambda case: case.name)
 def test_another_order_of_y_warns(case):
     X, y, w = case.data()

@@ -1,6 +1,7 @@
 """Refits of a composite on other rows, and changes to its training data."""
 
 import copy
+import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -155,10 +156,14 @@ class CompositeRefits:
     # ---------------------------------------------------------------- updates in place
 
     def remove_samples(self, indices, *, method="exact", hessian_solver="auto"):
-        data, n = self.data, self.data.n_rows
-        rows = check_indices(indices, n)
+        rows = check_indices(indices, self.data.n_rows)
         self.resolve(Removal([rows], method=method))
         self.refuse_first_order(method)
+        self.leave(rows, method, hessian_solver)
+
+    def leave(self, rows, method, hessian_solver):
+        """Remove rows in place; without rows, only move all members to their optimum."""
+        data, n = self.data, self.data.n_rows
         kept = np.ones(n, dtype=bool)
         kept[rows] = False
         rest, (drawn, tests) = data.without(rows), self.rest(kept)
@@ -175,8 +180,8 @@ class CompositeRefits:
                 member = copied(member).remove_samples(
                     local, method=method, hessian_solver=hessian_solver
                 )
-            elif not (again or is_composite(innermost(member))):
-                member = self.settled(len(parts))
+            elif not again:
+                member = self.settled_for_good(len(parts), method, hessian_solver)
             parts.append(part.without(member, local, kept))
         members = [part.member for part in parts]
         other = self.with_members(members, rest, tests, method, kept=kept, remember=True)
@@ -185,6 +190,23 @@ class CompositeRefits:
             parts = [replace(part, member=m) for part, m in zip(parts, members, strict=True)]
             other._composite = Remembered(parts, rest, tests=tests)
         self.become(other, "Without these samples")
+
+    def settled_for_good(self, number, method, hessian_solver):
+        """Return a member at its optimum with its training data, see `settled`."""
+        member = self.parts[number].member
+        if innermost(member) is not member and is_composite(innermost(member)):
+            return member
+        if not is_composite(member):
+            return self.settled(number)
+        settled = copied(member)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as for the members that lose rows
+                none = np.empty(0, dtype=np.intp)
+                get_problem(settled).leave(none, method, hessian_solver)
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+            return member
+        return settled
 
     def refuse_first_order(self, method):
         """Raise if first-order parameters would belong to other features or targets."""
