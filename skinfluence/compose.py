@@ -10,9 +10,11 @@ from sklearn.utils import check_array
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.methods import get_problem
 from skinfluence.stages import learns_from_rows
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
+from skinfluence.steps import innermost
 from skinfluence.whole import TrainingData, fit_counted
 
 __all__ = ["TransformedTargetRegressor"]
@@ -79,20 +81,22 @@ class TransformedTargetProblem(CompositeProblem):
         """Return sum_k (dg/dy'_k) dy'_k - (dt/ds) ds for predictions f (q, 1), (q, n)."""
         member, w = self.members()[0], self.sample_weight
         weight = self.parts[0].weight(w)
-        g = member.predict(X)
-        # A squared loss has slope 1 here, and its gradient is linear in the targets.
-        queries = g - 0.5
-        is_known = hasattr(member, "influence_relabel") and np.allclose(
-            member.sample_loss(X, queries), 0.25, rtol=1e-6
-        )
-        if not is_known:
+        model = innermost(member)
+        if not (
+            hasattr(member, "influence_relabel")
+            and get_problem(model).formulation.loss.constant_curvature
+        ):
             raise UnsupportedEstimatorError(
                 f"Influence of {self.name} through {self.estimator.transformer_!r} is known "
-                f"for single regressors with a squared loss, not for {type(member).__name__}. "
+                f"for single regressors with a squared loss, not for {type(model).__name__}. "
                 "Use one of these, or the methods that remove samples (leave_out_*)."
             )
+        # The gradient of a squared loss is linear in the targets. At this distance r from the
+        # prediction the slope of the loss a r^2 is 2 a r = a.
+        queries = member.predict(X) - 0.5
+        slope = member.sample_loss(X, queries) / 0.25
         shifted = self.transformed(self.data.y) + 1.0
-        to_targets = member.influence_relabel(X, queries, y_new=shifted)
+        to_targets = member.influence_relabel(X, queries, y_new=shifted) / slope[:, None]
         to_targets = to_targets * (weight / weight.sum())
         with np.errstate(divide="ignore"):
             scale = np.where(w > 0, w.sum() / w, np.nan)

@@ -215,7 +215,7 @@ def test_extremes_and_choices_have_no_derivative(steps):
     assert_close(evaluate(lazy.influence_loss(*queries)), expected)
     assert_close(evaluate(lazy.influence_params()), memory.influence_params())
     assert_close(evaluate(lazy.self_influence()), memory.self_influence())
-    with pytest.raises(UnsupportedEstimatorError, match=r"but not .*Scaler"):
+    with pytest.raises(UnsupportedEstimatorError, match=r"but not .*Scaler|groups=\[\[3\]"):
         lazy.leave_out_loss(*queries)
 
 
@@ -265,8 +265,37 @@ def test_influence_goes_through_steps_that_learn_sums(steps, container, weighted
         expected = memory.influential_samples(X[:4], y_query, **options)
         assert_close(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
-    with pytest.raises(UnsupportedEstimatorError, match=r"but not .*compute\(\)"):
+    groups = [[3], np.arange(30)]
+    expected = memory.leave_out_params(groups, method="exact")
+    assert_close(lazy.leave_out_params(groups), expected, 1e-8)
+    with pytest.raises(UnsupportedEstimatorError, match=r"single sample .*groups=\[\[3\]"):
         lazy.leave_out_params()
+
+
+def test_groups_that_hold_extremes_leave():
+    case = Case((MinMaxScaler(), PolynomialFeatures(1)), Ridge(), "diabetes", weighted=True)
+    lazy, memory, X, y = case.fitted()
+    queries, groups = (X[:7], y[:7]), [np.unique(X.argmax(axis=0)), [int(X[:, 0].argmin())]]
+    expected = memory.leave_out_loss(*queries, groups, method="exact")
+    assert_close(lazy.leave_out_loss(*queries, groups), expected, 1e-9)
+    expected = memory.leave_out_metric(*queries, groups=groups, method="exact")
+    assert_close(lazy.leave_out_metric(*queries, groups=groups), expected, 1e-9)
+    folds = np.arange(len(y)) % 2
+    expected = memory.leave_out_predict(folds, method="exact")
+    assert_close(evaluate(lazy.leave_out_predict(folds)), expected, 1e-9)
+    expected = memory.leave_out_score(folds, method="exact")
+    assert_close(lazy.leave_out_score(folds), expected, 1e-9)
+
+
+def test_groups_without_which_steps_return_other_features_are_named():
+    X, y, _ = data("diabetes")
+    X = X.copy()
+    X[np.arange(len(y)) != 5, 0] = np.nan
+    pipe = make_pipeline(SimpleImputer(), Ridge()).fit(X, y)
+    lazy = from_fitted(pipe, da.from_array(X, chunks=(200, -1)), y)
+    with pytest.warns(InfluenceWarning, match="1 of 2 .* other features .* row 5"):
+        found = lazy.leave_out_params([[5], [6]])
+    assert np.isnan(found).all(axis=1).tolist() == [True, False]
 
 
 def test_a_scaler_of_other_rows_is_named():

@@ -116,7 +116,8 @@ def test_removal_is_the_refit_with_the_same_choice(fitted):
         proba = weighted(w).predict_proba(X[:6])[np.arange(6), Y[:6]]
         np.testing.assert_allclose(found, -np.log(proba), rtol=1e-6)
     assert ours.leave_out_check(4, random_state=0).max_relative_error < 1e-2
-    assert 0.8 < ours.leave_out_score(cv=5) <= 1
+    for scoring in (None, "roc_auc"):
+        assert 0.8 < ours.leave_out_score(cv=5, scoring=scoring) <= 1
     assert len(rank_label_errors(ours)) == N
     again = pickle.loads(pickle.dumps(ours)).remove_samples(groups[1])
     w = np.delete(counts, groups[1])

@@ -107,6 +107,8 @@ def pool(estimator, responses):
     methods = {name: _answer(name, value) for name, value in responses.items()}
     pooled = copy.copy(estimator)
     parent = parent_class(type(estimator))
+    if not hasattr(parent, "fit"):
+        methods["fit"] = _answer("fit", pooled)  # scorers require it and never call it
     pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
     return pooled
 

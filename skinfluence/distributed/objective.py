@@ -190,6 +190,10 @@ class DistributedObjective:
             balance=balance,
         )
 
+    def with_features(self, X):
+        """Return this objective with other features of the same rows, in a dask array."""
+        return replace(self, samples=replace(self.samples, X=X))
+
     def with_scales(self, moves, with_mean):
         """Return this objective with `ColumnScales`, from one pass, see `ColumnScales.of`."""
         sums = self.total(_column_sums, own=[None] * len(self.samples.lengths))

@@ -3,7 +3,8 @@
 A StandardScaler learns sums over the rows, and changes only the penalty, see `column_scales`.
 So every answer comes from the model with this penalty, in the features that the fitted steps
 return. Parameters are converted to the features of the refit. Influence also goes through
-other steps that learn sums, see `lazy_sweep`. For any other step an error has its name.
+other steps that learn sums, see `lazy_sweep`, and groups leave through steps that learn sums or
+extremes, see `lazy_refits`. For any other step an error has its name.
 """
 
 import numpy as np
@@ -18,6 +19,7 @@ from skinfluence.stages.scalers import moving_columns
 from skinfluence.steps import innermost, paths_of, steps_of
 from skinfluence.whole.before import given_names
 from skinfluence.whole.influence import WholeInfluence
+from skinfluence.whole.lazy_refits import GroupRefits
 from skinfluence.whole.lazy_sweep import OnDaskArrays, SweptProblem, check_training
 from skinfluence.whole.problem import PipelineProblem, moving_scaler
 
@@ -51,10 +53,13 @@ def lazy_problem(pipe, method):
     if not learning:
         return last
     scaler = moving_scaler(steps)
+    present = [step for _, step in steps_of(pipe) if step not in (None, "passthrough")]
     if scaler is None and method in SweptProblem.METHODS:
         _check_metadata(last, method)
-        present = [step for _, step in steps_of(pipe) if step not in (None, "passthrough")]
         return SweptProblem(pipe, present.index(steps[0]))
+    if scaler is None and method in GroupRefits.METHODS and GroupRefits.takes(present):
+        _check_metadata(last, method)
+        return GroupRefits(pipe, present.index(steps[learning[0]]))
     _check_steps(last, steps[learning[0] :], scaler, method)
     objective = last.objective.with_scales(moving_columns(scaler), scaler.with_mean)
     _warn_of_other_rows(scaler, objective.scales)

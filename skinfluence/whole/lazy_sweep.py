@@ -22,7 +22,7 @@ from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.problem import PipelineProblem
 from skinfluence.whole.sweep import Sample, Sweep, sample_of
 
-__all__ = ["OnDaskArrays", "SweptProblem", "check_training"]
+__all__ = ["LazySteps", "OnDaskArrays", "SweptProblem", "check_training"]
 
 
 class OnDaskArrays(PipelineProblem):
@@ -41,8 +41,8 @@ class OnDaskArrays(PipelineProblem):
         return super().influence_state(hessian_solver, n_solves)
 
 
-class SweptProblem(OnDaskArrays):
-    """Influence of rows in dask arrays through all steps of a pipeline.
+class LazySteps(OnDaskArrays):
+    """A model behind steps whose statistics move.
 
     Parameters
     ----------
@@ -51,16 +51,6 @@ class SweptProblem(OnDaskArrays):
     start : int
         Number of the first step whose statistics move.
     """
-
-    #: The methods that it answers.
-    METHODS = (
-        "influence_functional",
-        "influence_loss",
-        "influence_params",
-        "influence_prediction",
-        "influential_samples",
-        "self_influence",
-    )
 
     def __init__(self, pipe, start):
         super().__init__(pipe)
@@ -71,6 +61,25 @@ class SweptProblem(OnDaskArrays):
     def before(self, X):
         """Return samples as they reach the first step whose statistics move."""
         return through(self.earlier, X, self.steps[0])
+
+    @property
+    def rows(self):
+        """The delayed training rows in each chunk as they reach that step."""
+        return self.objective.samples.chunks_of(self.before(self.data.X))
+
+
+class SweptProblem(LazySteps):
+    """Influence of rows in dask arrays through all steps of a pipeline."""
+
+    #: The methods that it answers.
+    METHODS = (
+        "influence_functional",
+        "influence_loss",
+        "influence_params",
+        "influence_prediction",
+        "influential_samples",
+        "self_influence",
+    )
 
     def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         check_training(X)
@@ -164,8 +173,7 @@ class SweptProblem(OnDaskArrays):
     def passes(self, hessian_solver):
         """Return the `Passes` over the rows as they reach the steps."""
         state = self.state(hessian_solver, quiet=True)
-        rows = state.point.objective.samples.chunks_of(self.before(self.data.X))
-        return Passes.of(state.point, state.factor, self.steps, rows)
+        return Passes.of(state.point, state.factor, self.steps, self.rows)
 
 
 @dataclass(frozen=True)
