@@ -13,13 +13,13 @@ from skinfluence import convergence
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_number
-from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.whole_removals import why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
-from skinfluence.stages import learns_from_rows
+from skinfluence.stages import learning_steps
 from skinfluence.whole.data import take_rows
 
 __all__ = ["rank_candidates"]
@@ -135,13 +135,12 @@ def rank_candidates(
     reason = None
     if problem.is_whole:
         reason = why_no_refit(problem)
-        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         confirmed = "confirmed_change is that of refits of the whole pipeline."
         if reason is not None:
             confirmed = f"So does confirmed_change. The reason: {reason}"
         warn(
             "rank_candidates predicts loss_change with the steps before the model as they "
-            f"were fitted: {', '.join(learned)}. {confirmed}"
+            f"were fitted: {', '.join(learning_steps(problem.steps))}. {confirmed}"
         )
     additions = _Additions(problem, hessian_solver, n_jobs)
     loss_before = additions.loss(validation, additions.full.theta)
@@ -220,9 +219,5 @@ class _Additions(Removals):
     def loss_with(self, more, row, validation):
         """Return the mean validation loss of the refit with one row; NaN without optimum."""
         objective = replace(self.objective, index=None)
-        enlarged = objective.append(more.take([row]))
-        try:
-            base = self._at_optimum(enlarged, self.full.theta)
-        except SingularHessianError:
-            return np.nan
+        base = self.base_at_optimum(objective.append(more.take([row])), self.full)
         return np.nan if base is None else self.loss(validation, base.theta)
