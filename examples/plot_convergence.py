@@ -76,8 +76,8 @@ for name, (scale, settings) in fits.items():
 # %%
 # If the shift is above 0.007, there is an ``InfluenceWarning``. Here two fits get the warning,
 # and the relative error of their influence is about 0.5. The shift is an estimate from one
-# Newton step. If the fit is far from the optimum, one step is too short. Below 0.007, the shift
-# and the error here differ by less than a factor of three. "Rows away" is the
+# Newton step. If the fit is far from the optimum, one step is too short. Below 0.007, the
+# shift and the error here differ by less than a factor of three. "Rows away" is the
 # ``convergence_ratio``, the distance to the optimum. Its unit is the distance that the optimum
 # moves if a median training sample is left out.
 #

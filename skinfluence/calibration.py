@@ -111,10 +111,7 @@ class CalibratedProblem(CompositeProblem):
                 if method == "influence" or options.get("remember"):
                     return False
                 return self.draw_again(estimator, data)
-            rows = np.concatenate([test for _, test in pairs])
-            F = np.concatenate(
-                [self.scores(members[k], take_rows(data.X, test)) for k, test in pairs]
-            )
+            rows, F = self.inputs(members, data.X, pairs)
             weight = None if given is None else given[rows]
             again = []
             for column, target, calibrator in self.calibrators(one, members[number], F):
@@ -150,6 +147,12 @@ class CalibratedProblem(CompositeProblem):
         targets = [1] if F.shape[1] == 1 else classes
         yield from zip(F.T, targets, one.calibrators, strict=True)
 
+    def inputs(self, members, X, pairs):
+        """Return the rows of (member, test rows), and the calibrators' input there."""
+        rows = np.concatenate([test for _, test in pairs])
+        scores = [self.scores(members[k], take_rows(X, test)) for k, test in pairs]
+        return rows, np.concatenate(scores)
+
     def scores(self, member, X):
         """Return the calibrators' input, decision values (q, K), or (q, 1) for two classes."""
         if hasattr(member, "decision_function"):
@@ -176,10 +179,7 @@ class CalibratedProblem(CompositeProblem):
         codes = codes_of(data.y, self.estimator.classes_)
         one, member = self.estimator.calibrated_classifiers_[number], self.members()[number]
         pairs = self.sources(number, self.remembered.tests)
-        rows = np.concatenate([test for _, test in pairs])
-        F = np.concatenate(
-            [self.scores(self.members()[k], take_rows(data.X, test)) for k, test in pairs]
-        )
+        rows, F = self.inputs(self.members(), data.X, pairs)
         found = []
         each = self.calibrators(one, member, F)
         for column, (values, target, calibrator) in enumerate(each):
@@ -240,19 +240,16 @@ class CalibratedProblem(CompositeProblem):
                 else:
                     dY = normalised(Y, dY)
             total = total + dY / count
-        self.warn_of_splits(len(moved.known.get("splits", ())))
-        return total
-
-    def warn_of_splits(self, count):
-        """Warn if training samples are in blocks of isotonic calibrators that split."""
-        if count:
+        n_split = len(moved.known.get("splits", ()))
+        if n_split:
             warn(
-                f"{count} of {self.n_rows} training samples are in blocks of the isotonic "
+                f"{n_split} of {self.n_rows} training samples are in blocks of the isotonic "
                 "calibrators that split as soon as weights move, because a part of the block "
                 "has its mean. The influence of these samples holds in the direction in which "
                 "the block stays one. In the other direction only the part moves, more than "
                 "the influence says. Compare with leave_out_check(), or use method='sigmoid'."
             )
+        return total
 
 
 class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV):

@@ -15,9 +15,15 @@ __all__ = [
     "check_option",
     "check_target",
     "check_working_memory",
+    "count_rows",
     "import_pandas",
     "prepare_out",
 ]
+
+
+def count_rows(X):
+    """Return the number of samples in an array, a sparse matrix or a list."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def check_dtype(dtype):

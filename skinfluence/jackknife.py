@@ -16,7 +16,7 @@ from skinfluence._typing import (
     MatrixLike,
 )
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_number
+from skinfluence.checks import check_number, count_rows
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
@@ -111,7 +111,7 @@ def jackknife_plus_interval(
     """
     problem = problem_of(estimator, composites=True)
     problem.refuse_dask("jackknife_plus_interval", X)
-    if problem.is_classifier or _n_targets(problem) != 1:
+    if problem.is_classifier or np.shape(problem.training_target)[1:] not in ((), (1,)):
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target. Use "
             "jackknife_plus_set for a classifier, and fit one model for each of several "
@@ -121,7 +121,7 @@ def jackknife_plus_interval(
     problem = problem_of(
         estimator, "leave_out_predict", "jackknife_plus_interval", composites=True
     )
-    intervals = _Intervals(np.ravel(problem.training_target), _count(X), confidence_level)
+    intervals = _Intervals(np.ravel(problem.training_target), count_rows(X), confidence_level)
     removal = Removal(groups, cv, method, refine, hessian_solver, n_jobs)
     problem.predictions_without(X, removal, intervals.visit, response_method="predict")
     return intervals.finish()
@@ -231,7 +231,7 @@ def jackknife_plus_set(
     classes = problem.estimator.classes_
     codes = np.searchsorted(classes, np.asarray(problem.training_target))
     signed = response_method == "decision_function" and len(classes) == 2
-    sets = _Sets(codes, len(classes), signed, _count(X), confidence_level)
+    sets = _Sets(codes, len(classes), signed, count_rows(X), confidence_level)
     removal = Removal(groups, cv, method, refine, hessian_solver, n_jobs)
     problem.predictions_without(X, removal, sets.visit, response_method=response_method)
     return sets.finish()
@@ -344,17 +344,6 @@ class _Sets:
     def _by_class(self, response):
         """Return responses with one value for each class, (..., C)."""
         return np.stack([-response, response], axis=-1) if self.signed else response
-
-
-def _count(X):
-    """Return the number of samples."""
-    return X.shape[0] if hasattr(X, "shape") else len(X)
-
-
-def _n_targets(problem):
-    """Return the number of targets."""
-    shape = np.shape(problem.training_target)
-    return 1 if len(shape) == 1 else shape[1]
 
 
 def _response_of_classes(problem):

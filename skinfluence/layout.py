@@ -53,6 +53,12 @@ class ParameterLayout:
         """Number of parameters, p = K D."""
         return self.n_outputs * self.n_columns
 
+    def of_coef(self, values):
+        """Return an array (K, D) with values for the coefficients, and 0 for intercepts."""
+        theta = np.zeros(self.shape)
+        theta[:, : self.n_features] = values
+        return theta
+
     def to_public(self, theta):
         """Return (..., K, D) as (..., p)."""
         if not self.fit_intercept:

@@ -17,6 +17,7 @@ from sklearn.utils.metadata_routing import (
 
 from skinfluence._compat import WeightedScorer, scores_with_weights
 from skinfluence._typing import Accuracy, Scoring
+from skinfluence.checks import count_rows
 from skinfluence.exceptions import warn
 from skinfluence.pipeline import problem_of, with_data
 from skinfluence.problem.requests import Removal
@@ -24,12 +25,7 @@ from skinfluence.solvers import HessianSolver
 from skinfluence.steps import routing_enabled
 from skinfluence.supervised import warn_of_leaks
 
-__all__ = [
-    "LeaveOneOutScorer",
-    "count_rows",
-    "is_multimetric",
-    "leave_one_out_scorer",
-]
+__all__ = ["LeaveOneOutScorer", "is_multimetric", "leave_one_out_scorer"]
 
 
 def leave_one_out_scorer(
@@ -304,8 +300,3 @@ def _check_rows(problem, X, y, metadata):
 def is_multimetric(scoring):
     """Return whether a scoring is a list or dict of metrics."""
     return not (scoring is None or isinstance(scoring, str) or callable(scoring))
-
-
-def count_rows(X):
-    """Return the number of samples."""
-    return X.shape[0] if hasattr(X, "shape") else len(X)

@@ -25,7 +25,7 @@ from skinfluence.exceptions import (
 )
 from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
 from skinfluence.methods.available import get_space, why_not
-from skinfluence.stages import learns_from_rows, names_on_host
+from skinfluence.stages import learning_steps, names_on_host
 from skinfluence.steps import final_estimator, innermost, name_rows, row_names, steps_of
 from skinfluence.whole import (
     TrainingData,
@@ -129,7 +129,7 @@ def problem_of_pipeline(pipe, method=None):
     last = pipeline_problem(pipe)
     if method is None or not WholeProblem.answers(method):
         return last
-    learned = _learned(pipe)
+    learned = learning_steps(steps_of(pipe))
     if last.data is None:
         if last.gamma_moves:
             learned.append("gamma='scale' of the kernel")
@@ -159,11 +159,6 @@ def problem_of_pipeline(pipe, method=None):
     whole = whole_problem(pipe)
     whole.warn_of_functions()
     return whole if whole.learns(method) else last
-
-
-def _learned(pipe):
-    """Return the class names of the steps that learned from the training samples."""
-    return [type(step).__name__ for _, step in steps_of(pipe) if learns_from_rows(step)]
 
 
 @get_space.register(Pipeline)
@@ -220,7 +215,7 @@ def problem_of(estimator, method=None, caller=None, *, composites=False):
     # scikit-learn's pipeline
     if is_composite(final):
         return make_whole_problem(final, estimator)
-    if caller is not None and _learned(estimator):
+    if caller is not None and learning_steps(steps_of(estimator)):
         warn(
             f"{caller} takes the steps before the model as they were fitted, because "
             "scikit-learn's Pipeline does not know its training samples. Use "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,11 +15,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, process_routing
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Accuracy, Estimator, GroupsLike, MatrixLike, Scoring
-from skinfluence.leave_one_out import (
-    LeaveOneOutScorer,
-    count_rows,
-    is_multimetric,
-)
+from skinfluence.checks import count_rows
+from skinfluence.leave_one_out import LeaveOneOutScorer, is_multimetric
 from skinfluence.pipeline import is_composite
 from skinfluence.problem.requests import Removal
 from skinfluence.steps import final_estimator, innermost, routing_enabled
@@ -206,7 +202,7 @@ class LeaveOneOutSearchCV(GridSearchCV):
         )
         search.return_train_score = False
         if callable(self.refit):
-            search.refit = partial(_refit_with, self.refit, train_scores)
+            search.refit = lambda results: self.refit(results | train_scores)
         if routing_enabled():  # raise routing errors now, not as a failed score
             routed = process_routing(search, "fit", **params)
             search.scoring.route(self.estimator, routed["scorer"].score)
@@ -261,11 +257,6 @@ class LeaveOneOutSearchCV(GridSearchCV):
             Router, as in scikit-learn's meta-estimators.
         """
         return super().get_metadata_routing().add_self_request(self)
-
-
-def _refit_with(refit, train_scores, results):
-    """Return the index from a callable `refit`, which may also use the train scores."""
-    return refit(results | train_scores)
 
 
 def is_leave_one_out(search):

@@ -9,14 +9,8 @@ from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.functionals.base import Functional
-from skinfluence.functionals.checks import (
-    check_classifier,
-    check_temperature,
-    class_code,
-    default_label,
-)
+from skinfluence.functionals.checks import check_classifier, check_temperature, class_code
 from skinfluence.functionals.predictions import WeightedResponse, smooth_response
-from skinfluence.pipeline import problem_of
 
 __all__ = ["demographic_parity", "equal_opportunity"]
 
@@ -130,10 +124,8 @@ def equal_opportunity(
     >>> round(gap.value(clf.params_), 3)
     0.062
     """
-    check_classifier(estimator, "equal_opportunity")
-    problem = problem_of(estimator)
-    code = class_code(problem, default_label(problem, label))
-    among = problem.formulation.target.codes(y) == code
+    problem = check_classifier(estimator, "equal_opportunity")
+    among = problem.formulation.target.codes(y) == class_code(problem, label)
     return _gap(estimator, X, sensitive, among, label, temperature)
 
 

@@ -16,7 +16,6 @@ from skinfluence.functionals.checks import (
     check_one_sample,
     check_temperature,
     class_code,
-    default_label,
 )
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
 from skinfluence.pipeline import problem_of
@@ -162,11 +161,11 @@ def margin(estimator: Estimator, x: MatrixLike, *, label: object = None) -> Func
     >>> round(margin(clf, X[:1]).value(clf.params_), 1)
     4.0
     """
-    check_classifier(estimator, "margin")
+    problem = check_classifier(estimator, "margin")
     check_one_sample(x)
     if label is None:
         label = estimator.predict(x)[0]
-    return _Margin(estimator, x, class_code(problem_of(estimator), label))
+    return _Margin(estimator, x, class_code(problem, label))
 
 
 class WeightedResponse(PredictionFunctional):
@@ -257,8 +256,7 @@ def smooth_response(estimator, label):
     formulation = problem.formulation
     K = formulation.layout.n_predictions
     if problem.is_classifier:
-        code = class_code(problem, default_label(problem, label))
-        return (LogisticLoss() if K == 1 else SoftmaxLoss()), code
+        return (LogisticLoss() if K == 1 else SoftmaxLoss()), class_code(problem, label)
     target = 0 if label is None and K == 1 else label
     if not isinstance(target, Integral) or not 0 <= target < K:
         raise ValueError(f"label={label!r} must be the index of one of {K} targets.")

@@ -11,7 +11,6 @@ from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.blocks import row_blocks
 from skinfluence.functionals.base import Functional, PredictionFunctional
 from skinfluence.functionals.checks import check_classifier, check_temperature
-from skinfluence.pipeline import problem_of
 
 __all__ = ["auc_surrogate"]
 
@@ -66,9 +65,8 @@ def auc_surrogate(
     >>> round(auc_surrogate(clf, scale(X), y, temperature=0.01).value(clf.params_), 4)
     0.9974
     """
-    check_classifier(estimator, "auc_surrogate")
+    problem = check_classifier(estimator, "auc_surrogate")
     check_temperature(temperature)
-    problem = problem_of(estimator)
     if len(problem.estimator.classes_) != 2:
         raise ValueError(
             "auc_surrogate needs a model with two classes, and this model has "

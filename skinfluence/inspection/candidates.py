@@ -13,13 +13,13 @@ from skinfluence import convergence
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_number
-from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.whole_removals import why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
-from skinfluence.stages import learns_from_rows
+from skinfluence.stages import learning_steps
 from skinfluence.whole.data import take_rows
 
 __all__ = ["rank_candidates"]
@@ -191,7 +191,7 @@ def _moved_by_steps(problem, X, X_val, y_val, hessian_solver, no_refit):
             "values beyond those that a step learned, or new words or categories,"
         )
     if frozen.any():
-        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
+        learned = learning_steps(problem.steps)
         confirmed = "confirmed_change is that of refits of the whole pipeline."
         if no_refit is not None:
             confirmed = f"So does confirmed_change. The reason: {no_refit}"
@@ -247,9 +247,5 @@ class _Additions(Removals):
     def loss_with(self, more, row, validation):
         """Return the mean validation loss of the refit with one row; NaN without optimum."""
         objective = replace(self.objective, index=None)
-        enlarged = objective.append(more.take([row]))
-        try:
-            base = self._at_optimum(enlarged, self.full.theta)
-        except SingularHessianError:
-            return np.nan
+        base = self.base_at_optimum(objective.append(more.take([row])), self.full)
         return np.nan if base is None else self.loss(validation, base.theta)

@@ -245,33 +245,32 @@ class _Utility:
         scores = np.empty(len(members))
         possible = np.flatnonzero(weights.any(axis=1))
         models = self._models(weights[possible]) if len(possible) else []
-        for coalition, (raw, model) in zip(possible, models, strict=True):
-            if raw is None and model is None:
+        for coalition, model in zip(possible, models, strict=True):
+            if model is None:
                 self.n_lost += 1
                 scores[coalition] = self._constant(weights[coalition])
             else:
-                scores[coalition] = self._score(raw, model)
+                scores[coalition] = self._score(model)
         for coalition in np.setdiff1d(np.arange(len(members)), possible):
             scores[coalition] = self._constant(self.weight)
         return scores
 
     def _models(self, weights):
-        """Return (raw predictions, None) or (None, model) at weights; (None, None) if none."""
+        """Return a list of raw predictions, or of models with parts; None for no model."""
         request = self.request.at(weights)
         with warnings.catch_warnings():
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
             if self.problem.has_parts:
-                models = self.problem.models_at_weights(request)
-                return [(None, model) for model in models]
+                return self.problem.models_at_weights(request)
             raw = self.problem.raw_reweighted(self.metric.X, request)
-        return [(None if np.isnan(one).any() else one, None) for one in raw]
+        return [None if np.isnan(one).any() else one for one in raw]
 
-    def _score(self, raw, model):
-        """Return the score of raw predictions, or of a model."""
-        if raw is not None:
-            return self.metric.of_raw(self.problem, raw)[None]
-        return self.metric.of_model(model)[None]
+    def _score(self, model):
+        """Return the score of one of `_models`."""
+        if self.problem.has_parts:
+            return self.metric.of_model(model)[None]
+        return self.metric.of_raw(self.problem, model)[None]
 
     def _constant(self, weight):
         """Return the score of the best constant prediction on samples with these weights."""
@@ -309,10 +308,8 @@ def _banzhaf(utilities, n, m, rng):
     for block in utilities.blocks(m):
         members = rng.random_sample((block.stop - block.start, n)) < 0.5
         scores = utilities(members)
-        shift = (
-            scores[0] if shift is None else shift
-        )  # squares of small numbers lose no digits
-        scores = scores - shift
+        shift = scores[0] if shift is None else shift
+        scores = scores - shift  # squares of small numbers lose no digits
         for side, mask in enumerate((~members, members)):
             count[side] += mask.sum(axis=0)
             total[side] += scores @ mask

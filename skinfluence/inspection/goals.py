@@ -9,7 +9,12 @@ from scipy import stats
 from skinfluence import diagnostics
 from skinfluence.inspection.conditions import Crossing, Significance
 
-__all__ = ["FunctionalGoal", "Goal", "SignificanceGoal", "refit_theta"]
+__all__ = ["FunctionalGoal", "Goal", "SignificanceGoal", "layout_of", "refit_theta"]
+
+
+def layout_of(base):
+    """Return the layout of the parameters at an optimum."""
+    return base.point.objective.formulation.layout
 
 
 def refit_theta(base):
@@ -154,9 +159,7 @@ class SignificanceGoal(Goal):
         """Return the critical absolute value."""
         if not base.point.objective.formulation.loss.has_dispersion:
             return stats.norm.isf(self.level / 2)
-        leverage = diagnostics.leverages(base.point, base.plain_factor)
-        dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
-        return stats.t.isf(self.level / 2, dof)
+        return stats.t.isf(self.level / 2, self._dispersion(base)[1])
 
     def flipped(self, base):
         if self.opposite:
@@ -199,10 +202,8 @@ class SignificanceGoal(Goal):
         if loss.has_dispersion:
             if not loss.constant_curvature or objective.penalty[self.output].any():
                 return self._sign_change(base)
-            leverage = diagnostics.leverages(base.point, base.plain_factor)
-            dof = diagnostics.degrees_of_freedom(base.point, leverage)[self.output]
             total = diagnostics.chi_squares(base.point)[:, self.output].sum()
-            dispersion = float(total), float(dof)
+            dispersion = float(total), float(self._dispersion(base)[1])
         return Significance(
             value=float(np.sum(self.V * base.theta)),
             V=self.V,
@@ -221,9 +222,15 @@ class SignificanceGoal(Goal):
         """Return the standard error of the parameter."""
         variance = base.plain_factor.quadratic(self.V[None])[0]
         if base.point.objective.formulation.loss.has_dispersion:
-            leverage = diagnostics.leverages(base.point, base.plain_factor)
-            variance *= diagnostics.dispersion(base.point, leverage)[self.output]
+            variance *= self._dispersion(base)[0]
         return np.sqrt(variance)
+
+    def _dispersion(self, base):
+        """Return phi and n - p."""
+        leverage = diagnostics.leverages(base.point, base.plain_factor)
+        phi = diagnostics.dispersion(base.point, leverage)
+        dof = diagnostics.degrees_of_freedom(base.point, leverage)
+        return phi[self.output], dof[self.output]
 
     def _relative_dispersion(self, base):
         """Return the first-order relative growth of phi without each row, (n,).
@@ -234,9 +241,7 @@ class SignificanceGoal(Goal):
         present = point.objective.sample_weight > 0
         if not point.objective.formulation.loss.has_dispersion:
             return np.zeros(len(present))
-        leverage = diagnostics.leverages(point, base.plain_factor)
-        phi = diagnostics.dispersion(point, leverage)[self.output]
-        dof = diagnostics.degrees_of_freedom(point, leverage)[self.output]
+        phi, dof = self._dispersion(base)
         chi_square = diagnostics.chi_squares(point)[:, self.output]
         return present * (1.0 - chi_square / phi) / dof
 
@@ -253,7 +258,3 @@ class SignificanceGoal(Goal):
         if not point.objective.coupled:
             squares = squares / np.maximum(1.0 - leverage, np.finfo(float).eps)
         return squares.sum(axis=1) / np.sum(self.V * solved)
-
-
-def layout_of(base):
-    return base.point.objective.formulation.layout

@@ -8,19 +8,19 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skinfluence._typing import Estimator, GroupsLike
-from skinfluence.checks import check_count, check_number, check_option
+from skinfluence.checks import check_number, check_option
 from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.conditions import has_bound, least_removals
-from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal, refit_theta
+from skinfluence.inspection.goals import FunctionalGoal, SignificanceGoal
 from skinfluence.inspection.removals import make_removals
 from skinfluence.inspection.robust_goal import COVARIANCES, RobustGoal, cluster_codes
-from skinfluence.inspection.searches import SEARCHES, search_rows
+from skinfluence.inspection.searches import SEARCHES, check_most, search_rows
 from skinfluence.inspection.whole_removals import WholeRemovals, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
 from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
-from skinfluence.stages import learns_from_rows
+from skinfluence.stages import learning_steps
 
 __all__ = ["most_influential_set"]
 
@@ -218,16 +218,14 @@ def most_influential_set(
         check_option("bound", bound, _BOUNDS)
     problem_of(estimator).refuse_dask("most_influential_set")
     problem = problem_of(estimator, "leave_out_params", "most_influential_set")
-    is_fixed = not problem.is_whole and not _has_balanced_classes(problem)
+    is_balanced = problem.fitted.params.get("class_weight") == "balanced"
+    is_fixed = not problem.is_whole and not is_balanced
     is_whole = False
     if problem.scaled is not None:
         problem = problem.scaled  # its penalty changes with the scales
     elif problem.is_whole:
         is_whole = _has_refits(problem)
-    n = problem.objective.n_rows
-    if max_samples is None:
-        max_samples = max(1, n // 2)
-    check_count("max_samples", max_samples, n)
+    max_samples = check_most(max_samples, problem.objective.n_rows)
     removals = make_removals(problem, hessian_solver, n_jobs)
     test = {
         "significance": significance,
@@ -236,28 +234,22 @@ def most_influential_set(
         "opposite_sign": opposite_sign,
     }
     goal = _make_goal(estimator, target, threshold, test, problem, removals)
-    ahead = None
     if is_whole:
-        ahead, removals = removals, WholeRemovals(removals, hessian_solver)
+        removals = WholeRemovals(removals, hessian_solver)
         goal = whole_goal(goal, removals)
-    result, n_linear = search_rows(removals, goal, search, max_samples, ahead)
+    result, n_linear = search_rows(removals, goal, search, max_samples)
     n_at_least = None
     if is_fixed:
         n_at_least = _n_at_least(removals, goal, result, max_samples, bound)
     # Refit from the optimum for all samples, so that results do not depend on the path.
     confirmed = removals.refit(result.rows, removals.full)
-    if is_whole:
-        params = confirmed.params
-    else:
-        layout = removals.full.point.objective.formulation.layout
-        params = layout.to_public(refit_theta(confirmed))
     return Result(
         indices=result.rows,
         target_before=goal.before,
         target_after=goal.value(confirmed),
         threshold=goal.critical(confirmed),
         flipped=goal.flipped(confirmed),
-        params=params,
+        params=removals.params(confirmed),
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
         n_at_least=n_at_least,
@@ -268,17 +260,12 @@ def _has_refits(problem):
     """Return whether the whole fit can be repeated; warn with the reason if not."""
     reason = why_no_refit(problem)
     if reason is not None:
-        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
             "most_influential_set keeps these as they were fitted: "
-            f"{', '.join(learned)}. So target_after and flipped are those of the last step, "
-            f"and may not hold for the pipeline. The reason: {reason}"
+            f"{', '.join(learning_steps(problem.steps))}. So target_after and flipped are "
+            f"those of the last step, and may not hold for the pipeline. The reason: {reason}"
         )
     return reason is None
-
-
-def _has_balanced_classes(problem):
-    return problem.fitted.params.get("class_weight") == "balanced"
 
 
 def _n_at_least(removals, goal, result, max_samples, bound):

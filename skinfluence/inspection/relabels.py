@@ -11,12 +11,12 @@ from sklearn.utils import Bunch
 
 from skinfluence import influence
 from skinfluence._typing import Estimator
-from skinfluence.checks import check_count, check_number, check_option
-from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.checks import check_number, check_option
+from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
-from skinfluence.inspection.removals import Removals, check_newton
-from skinfluence.inspection.searches import SEARCHES, search_rows
+from skinfluence.inspection.removals import Removals, check_newton, weighted_influence
+from skinfluence.inspection.searches import SEARCHES, check_most, search_rows
 from skinfluence.inspection.whole_removals import WholeRelabels, whole_goal, why_no_refit
 from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
@@ -157,10 +157,7 @@ def most_influential_relabels(
     problem = problem_of(estimator, "leave_out_params", "most_influential_relabels")
     check_number("threshold", threshold)
     functional = target if isinstance(target, Functional) else coefficient(estimator, target)
-    n = problem.objective.n_rows
-    if max_samples is None:
-        max_samples = max(1, n // 2)
-    check_count("max_samples", max_samples, n)
+    max_samples = check_most(max_samples, problem.objective.n_rows)
     check_newton(problem, "most_influential_relabels goes from optimum to optimum")
     candidates = _candidates(problem, y_new)
     learned = names_of_learners(getattr(problem, "steps", []))
@@ -175,23 +172,19 @@ def most_influential_relabels(
     goal = FunctionalGoal(functional, threshold, relabels.full)
     relabels.choose(candidates, goal)
     n_at_least = None if learned else _n_at_least(relabels, candidates, goal)
-    changes, ahead = relabels, None
+    changes = relabels
     if learned and reason is None:
-        changes, ahead = WholeRelabels(relabels, hessian_solver), relabels
+        changes = WholeRelabels(relabels, hessian_solver)
         goal = whole_goal(goal, changes)
-    result, n_linear = search_rows(changes, goal, search, max_samples, ahead)
+    result, n_linear = search_rows(changes, goal, search, max_samples)
     confirmed = changes.refit(result.rows, relabels.full)
-    if ahead is not None:
-        params = confirmed.params
-    else:
-        params = relabels.full.point.objective.formulation.layout.to_public(confirmed.theta)
     return Result(
         indices=result.rows,
         y_new=problem.decode(relabels.target_new[result.rows]),
         target_before=goal.before,
         target_after=goal.value(confirmed),
         flipped=goal.flipped(confirmed),
-        params=params,
+        params=changes.params(confirmed),
         path=np.array(sorted(result.path)),
         n_linear=n_linear,
         n_at_least=n_at_least,
@@ -241,24 +234,18 @@ class _Relabels(Removals):
 
     def effects(self, base, V, target):
         """Return the first-order change in a scalar for a new label of each row, (n,)."""
-        rows = influence.relabel_rows(base.point, target)
-        on = influence.influence_on(base.point, base.plain_factor, V[None], rows=rows)[0]
-        return self.objective.sample_weight / self.objective.weight_sum * on
+        return weighted_influence(base, V, influence.relabel_rows(base.point, target))
 
     def refit(self, rows, start):
         """Return the base with the new labels of some rows, or None without an optimum."""
         target = self.objective.target.copy()
         target[rows] = self.target_new[rows]
-        try:
-            return self.base_at_optimum(replace(self.objective, target=target), start)
-        except SingularHessianError:
-            return None
-
-    def first_order(self, base, V):
-        return self.effects(base, V, self.target_new)
+        return self.base_at_optimum(replace(self.objective, target=target), start)
 
     def change(self, base, V):
         return self.effects(base, V, self.target_new)
+
+    first_order = change
 
 
 def _n_at_least(relabels, candidates, goal):

@@ -10,9 +10,10 @@ import numpy as np
 from skinfluence import active_set, convergence, existence, influence, removal
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.groups import Groups
+from skinfluence.inspection.goals import layout_of, refit_theta
 from skinfluence.solvers import get_solver
 
-__all__ = ["check_newton", "make_removals"]
+__all__ = ["Removals", "check_newton", "make_removals", "weighted_influence"]
 
 
 def check_newton(problem, does):
@@ -59,6 +60,16 @@ def make_removals(problem, hessian_solver, n_jobs):
     return (KinkRemovals if kinks else Removals)(problem, hessian_solver, n_jobs)
 
 
+def weighted_influence(base, V, rows=None):
+    """Return (w_i/S) I_i, (n,), with the influence I_i on a scalar with gradient V (K, D).
+
+    Gradients of other terms than those of the objective are given as `rows`.
+    """
+    objective = base.point.objective
+    on = influence.influence_on(base.point, base.plain_factor, V[None], rows=rows)[0]
+    return objective.sample_weight / objective.weight_sum * on
+
+
 class Removals:
     """Exact refits without sets of rows, for a model with a smooth loss.
 
@@ -67,6 +78,9 @@ class Removals:
     full : Base
         Optimum for all rows.
     """
+
+    #: Cheaper refits that decide on the order of the rows, None for these.
+    ahead = None
 
     def __init__(self, problem, hessian_solver, n_jobs):
         self.problem = problem
@@ -95,10 +109,11 @@ class Removals:
         empty = removal.groups_without_optimum(self.objective, group)
         if empty or not reduced.sample_weight.any():
             return None
-        try:
-            return self.base_at_optimum(reduced, start)
-        except SingularHessianError:
-            return None
+        return self.base_at_optimum(reduced, start)
+
+    def params(self, base):
+        """Return the public parameters of a refit, (p,)."""
+        return layout_of(self.full).to_public(refit_theta(base))
 
     def without_one_more(self, base, emit):
         """Call `emit(indices, theta)` with the parameters after one more row is removed.
@@ -128,13 +143,8 @@ class Removals:
         return change
 
     def first_order(self, base, V):
-        """Return the first-order change without each row, (n,).
-
-        It is -(w_i/S) I_i with the influence I_i on a scalar with gradient V (K, D).
-        """
-        objective = base.point.objective
-        row_influence = influence.influence_on(base.point, base.plain_factor, V[None])[0]
-        return -objective.sample_weight / objective.weight_sum * row_influence
+        """Return the first-order change in a scalar with gradient V without each row, (n,)."""
+        return -weighted_influence(base, V)
 
     def start_base(self):
         """Return the base for all rows."""
@@ -148,6 +158,13 @@ class Removals:
 
     def base_at_optimum(self, objective, start):
         """Return the base at another objective's optimum, None if it was not found."""
+        try:
+            return self.follow(objective, start)
+        except SingularHessianError:
+            return None
+
+    def follow(self, objective, start):
+        """Return the base at another objective's optimum, from the one of `start`."""
         return self._at_optimum(objective, start.theta)
 
     def _at_optimum(self, objective, theta):
@@ -171,8 +188,9 @@ class KinkRemovals(Removals):
     def check_significance(self):
         super().check_significance()
         raise UnsupportedEstimatorError(
-            f"significance needs the standard error of a parameter. {self._name} has none, "
-            f"because its loss has no curvature except at kinks. Use {self._remedy()}."
+            "significance needs the standard error of a parameter. "
+            f"{self.problem.name} has none, because its loss has no curvature except at "
+            f"kinks. Use {self._remedy()}."
         )
 
     def first_order(self, base, V):
@@ -186,12 +204,12 @@ class KinkRemovals(Removals):
             point = active_set.evaluate(self.objective, self._refitted(self.objective))
         if not np.isfinite(point.misfit):
             raise ValueError(
-                f"No optimum of {self._name} was found, neither from the fit nor from a refit "
-                f"by scikit-learn. Use {self._remedy()}."
+                f"No optimum of {self.problem.name} was found, neither from the fit nor from "
+                f"a refit by scikit-learn. Use {self._remedy()}."
             )
         return self._base(point)
 
-    def base_at_optimum(self, objective, start):
+    def follow(self, objective, start):
         outputs = range(len(start.theta))
         theta, arrived = active_set.follow(start.point, objective, outputs)
         if not arrived:
@@ -204,10 +222,6 @@ class KinkRemovals(Removals):
     def _refitted(self, objective):
         """Return the parameters (K, D) after a refit by scikit-learn."""
         return objective.formulation.layout.from_public(self.problem.refit_on(objective))
-
-    @property
-    def _name(self):
-        return self.problem.name
 
     def _remedy(self):
         """Return a change to a smooth loss, for error messages."""

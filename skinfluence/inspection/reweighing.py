@@ -13,14 +13,14 @@ from sklearn.utils import Bunch
 from skinfluence import influence
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.checks import check_count, check_number
-from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.exceptions import warn
 from skinfluence.functionals import Functional, coefficient
 from skinfluence.inspection.goals import FunctionalGoal
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
-from skinfluence.stages import learns_from_rows
+from skinfluence.stages import learning_steps
 
 __all__ = ["reweigh_samples"]
 
@@ -163,11 +163,10 @@ def reweigh_samples(
     functional = target if isinstance(target, Functional) else coefficient(estimator, target)
     check_newton(problem, "reweigh_samples goes from optimum to optimum")
     if problem.is_whole:
-        learned = [type(step).__name__ for _, step in problem.steps if learns_from_rows(step)]
         warn(
             "reweigh_samples keeps the steps before the model as they were fitted: "
-            f"{', '.join(learned)}. If a fit passes the weights to these steps, too, "
-            "target_after and reached may not hold for it."
+            f"{', '.join(learning_steps(problem.steps))}. If a fit passes the weights to "
+            "these steps, too, target_after and reached may not hold for it."
         )
     weights = _Reweighing(problem, hessian_solver, None)
     goal = FunctionalGoal(functional, threshold, weights.full)
@@ -205,11 +204,8 @@ def _solve(weights, goal, loss, max_ratio, tol, max_iter):
                 raise ValueError(_too_far(start, change, equal, below, max_ratio))
             break
         following = None
-        for share in (
-            1.0,
-            0.5,
-            0.25,
-        ):  # further than first order is right, the step is too long
+        # Further than first order is right, the step is too long.
+        for share in (1.0, 0.5, 0.25):
             refit = weights.refit(now + share * (start + d - now), base)
             if refit is not None and misses(refit).sum() < misses(base).sum():
                 following = refit
@@ -291,10 +287,7 @@ class _Reweighing(Removals):
 
     def refit(self, weight, start):
         """Return the base with other weights (n,), or None without an optimum."""
-        try:
-            return self.base_at_optimum(replace(self.objective, sample_weight=weight), start)
-        except SingularHessianError:
-            return None
+        return self.base_at_optimum(replace(self.objective, sample_weight=weight), start)
 
 
 class _MeanLoss:

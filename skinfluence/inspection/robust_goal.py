@@ -17,10 +17,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from skinfluence import diagnostics, influence
+from skinfluence import diagnostics
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.inspection.goals import SignificanceGoal
+from skinfluence.inspection.removals import weighted_influence
 
 __all__ = ["COVARIANCES", "RobustGoal", "cluster_codes"]
 
@@ -142,14 +143,11 @@ class RobustGoal(SignificanceGoal):
 
     def _leverage(self, base):
         """Return the leverages h, (n,)."""
-        leverage = diagnostics.leverages(base.point, base.plain_factor)
-        return leverage[:, self.output]
+        return diagnostics.leverages(base.point, base.plain_factor)[:, self.output]
 
     def _effects(self, base):
         """Return psi, (n,)."""
-        objective = base.point.objective
-        on = influence.influence_on(base.point, base.plain_factor, self.V[None])[0]
-        return objective.sample_weight / objective.weight_sum * on
+        return weighted_influence(base, self.V)
 
     def _squares_without(self, base, rows, leverage, n_jobs):
         """Return the sum of squares without each of some rows, by one Newton step, (b,)."""

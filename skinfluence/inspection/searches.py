@@ -8,9 +8,10 @@ from itertools import islice
 
 import numpy as np
 
+from skinfluence.checks import check_count
 from skinfluence.exceptions import warn
 
-__all__ = ["SEARCHES", "search_rows"]
+__all__ = ["SEARCHES", "check_most", "search_rows"]
 
 SEARCHES = ("greedy", "linear")
 
@@ -18,36 +19,38 @@ SEARCHES = ("greedy", "linear")
 _NEGLIGIBLE = 1e-12
 
 
-def search_rows(changes, goal, search, max_samples, ahead=None):
+def check_most(max_samples, n):
+    """Return the largest number of n rows to consider, half of them for None."""
+    most = max(1, n // 2) if max_samples is None else max_samples
+    check_count("max_samples", most, n)
+    return most
+
+
+def search_rows(changes, goal, search, max_samples):
     """Return the result and the size of the set that the linear ranking finds, or None.
 
     Parameters
     ----------
     changes : Removals
-        Refits after changes of rows.
+        Refits after changes of rows. If they have cheaper ones `ahead`, "greedy" orders the
+        rows with these, and `changes` decides how many rows it takes.
     goal : Goal
         The target.
     search : {"greedy", "linear"}
         Search method. "greedy" never returns a larger set than "linear".
     max_samples : int
         Largest set to consider.
-    ahead : Removals or None, default=None
-        Refits that are cheaper, with which "greedy" orders the rows. Those of `changes` then
-        decide how many rows it takes.
     """
     changes = _Counted(changes)
-    ahead = None if ahead is None else _Counted(ahead)
     result = _linear_search(changes, goal, max_samples)
     n_linear = len(result.rows) if result.flipped else None
     if search == "greedy":
         limit = max_samples if n_linear is None else n_linear - 1
-        if ahead is None:
-            greedy = _greedy_search(changes, goal, limit)
-        else:
-            greedy = _greedy_search_ahead(changes, ahead, goal, limit)
+        is_ahead = changes.ahead is not None
+        greedy = (_greedy_search_ahead if is_ahead else _greedy_search)(changes, goal, limit)
         if greedy.flipped or n_linear is None:
             result = greedy
-    lost = changes.lost + (0 if ahead is None else ahead.lost)
+    lost = changes.lost + (0 if changes.ahead is None else changes.ahead.lost)
     if lost and not result.flipped and len(result.rows) < max_samples:
         warn(
             f"The search ended at {len(result.rows)} of at most {max_samples} sample(s): "
@@ -63,6 +66,7 @@ class _Counted:
 
     def __init__(self, changes):
         self.changes, self.lost = changes, 0
+        self.ahead = None if changes.ahead is None else _Counted(changes.ahead)
 
     def __getattr__(self, name):
         return getattr(self.changes, name)
@@ -160,9 +164,9 @@ def _greedy_search(changes, goal, max_samples):
     return _Search(rows, False, path)
 
 
-def _greedy_search_ahead(changes, ahead, goal, max_samples):
+def _greedy_search_ahead(changes, goal, max_samples):
     """Return the shortest prefix of the order that cheaper refits find greedily."""
-    following = _greedy_changes(ahead, goal, max_samples)
+    following = _greedy_changes(changes.ahead, goal, max_samples)
     prefixes = _Prefixes(changes, goal, [])
     for prefixes.order, base in following:
         if goal.flipped_ahead(base):

@@ -62,6 +62,10 @@ class WholeRemovals:
             return None
         return None if refit is None else WholeFit(self, refit, rows, kept)
 
+    def params(self, fit):
+        """Return the public parameters of a `WholeFit`, (p,)."""
+        return fit.params
+
     def stage_effects(self, V, sample):
         """Return the first-order change that comes through the steps before the model, (n,).
 

@@ -51,16 +51,14 @@ class PrecisionMixin(InfluenceEstimatorMixin):
                 f"{type(self).__name__} has precisions for {len(ratio)} features, not for "
                 f"{layout.n_features}: use BayesianRidge, which has one for all features."
             )
-        penalty, strength = np.zeros(layout.shape), np.zeros(layout.shape)
-        penalty[:, : layout.n_features] = np.where(np.isfinite(ratio), 2.0 * ratio, 0.0)
-        strength[:, : layout.n_features] = np.where(np.isfinite(ratio), 0.0, _PRUNED)
+        strength = layout.of_coef(np.where(np.isfinite(ratio), 0.0, _PRUNED))
         nothing = np.zeros(layout.shape)
         pruned = L1Support(sign=nothing, strength=strength, share=nothing)
         return Formulation(
             loss=SquaredLoss(),
             target=RealTarget(1),
             layout=layout,
-            penalty=penalty,
+            penalty=layout.of_coef(np.where(np.isfinite(ratio), 2.0 * ratio, 0.0)),
             l1_support=pruned if strength.any() else None,
         )
 

@@ -137,12 +137,10 @@ _TIGHT = {
 def _deviance(estimator, loss, target):
     """Return the formulation for a deviance whose penalty grows with the sample weights."""
     layout = estimator._layout()
-    share = np.zeros(layout.shape)
-    share[:, : layout.n_features] = estimator.alpha
     return Formulation(
         loss=loss,
         target=target,
         layout=layout,
         penalty=np.zeros(layout.shape),
-        penalty_share=share,
+        penalty_share=layout.of_coef(estimator.alpha),
     )

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn import linear_model
 
 from skinfluence._typing import MatrixLike
-from skinfluence.l1_support import L1Support
-from skinfluence.linear_model.ridge import bounds
+from skinfluence.linear_model.ridge import support_of
 from skinfluence.linear_model.search import SearchInfluenceMixin
 from skinfluence.losses import HalfSquaredLoss
 from skinfluence.methods import InfluenceEstimatorMixin
@@ -196,18 +195,12 @@ def mean_squares(estimator, alpha, l1_ratio):
     The penalty grows with the sample weights.
     """
     layout = estimator._layout()
-    sign, on_coef = np.zeros(layout.shape), np.zeros(layout.shape)
-    sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])
-    on_coef[:, : layout.n_features] = alpha
-    support = None
-    if (l1_ratio and alpha) or estimator.positive:
-        nothing = np.zeros(layout.shape)
-        support = L1Support(sign, nothing, l1_ratio * on_coef, bounds(estimator, layout))
+    on_coef = layout.of_coef(alpha)
     return Formulation(
         loss=HalfSquaredLoss(),
         target=RealTarget(layout.n_outputs),
         layout=layout,
         penalty=np.zeros(layout.shape),
         penalty_share=(1 - l1_ratio) * on_coef,
-        l1_support=support,
+        l1_support=support_of(estimator, layout, l1_ratio * on_coef),
     )

@@ -18,7 +18,6 @@ from skinfluence.linear_model.lasso import TIGHT_DESCENT, mean_squares
 from skinfluence.linear_model.ridge import least_squares
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.parameters import Coefficients
-from skinfluence.targets import RealTarget
 
 __all__ = ["Lars", "LassoLars", "LassoLarsCV", "LassoLarsIC"]
 
@@ -87,21 +86,42 @@ class Lars(LeastAngleMixin, linear_model.Lars):
 
     def _formulate(self, y, sample_weight):
         _check_unmoved_target(self)
-        layout = self._layout()
         paths = [self.alphas_] if np.ndim(self.alphas_[0]) == 0 else self.alphas_
         if any(path[-1] > _END * path[0] for path in paths):
             raise UnsupportedEstimatorError(
                 f"Lars(n_nonzero_coefs={self.n_nonzero_coefs!r}) ended its path before least "
                 f"squares, and minimises no objective there: use "
-                f"n_nonzero_coefs={layout.n_features}, or LassoLars."
+                f"n_nonzero_coefs={self._layout().n_features}, or LassoLars."
             )
-        return least_squares(layout, RealTarget(layout.n_outputs), 0.0)
+        return least_squares(self, 0.0)
 
     def _tight_params(self, params):
         return {"fit_intercept": params["fit_intercept"]}
 
 
-class LassoLars(LeastAngleMixin, linear_model.LassoLars):
+class LassoPathMixin(InfluenceEstimatorMixin):
+    """Influence methods for the end of a path at one alpha, which `Lasso` refits."""
+
+    _plain = linear_model.Lasso
+
+    def _formulate(self, y, sample_weight):
+        _check_unmoved_target(self)
+        if self.positive:
+            name = type(self).__name__
+            instead = "LassoCV" if name.endswith("CV") else "Lasso"
+            raise UnsupportedEstimatorError(
+                f"{name}(positive=True) has a path that leaves the optimum, and no influence "
+                f"function here: use positive=False, or {instead}(positive=True)."
+            )
+        alpha = self.alpha_ if hasattr(self, "alpha_") else self.alpha
+        return mean_squares(self, alpha, 1.0)
+
+    def _tight_params(self, params):
+        alpha = params.get("alpha", getattr(self, "alpha_", None))
+        return {"alpha": alpha, "fit_intercept": params["fit_intercept"], **TIGHT_DESCENT}
+
+
+class LassoLars(LassoPathMixin, LeastAngleMixin, linear_model.LassoLars):
     """Lasso by least angle regression, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLars`. The
@@ -122,18 +142,8 @@ class LassoLars(LeastAngleMixin, linear_model.LassoLars):
     True
     """
 
-    _plain = linear_model.Lasso
 
-    def _formulate(self, y, sample_weight):
-        _check_unmoved_target(self)
-        _check_both_signs(self)
-        return mean_squares(self, self.alpha, 1.0)
-
-    def _tight_params(self, params):
-        return _lasso_params(params["alpha"], params)
-
-
-class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
+class LassoLarsCV(LassoPathMixin, linear_model.LassoLarsCV):
     """Lasso by least angle regression with a search for alpha, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLarsCV`. The
@@ -149,8 +159,6 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
     >>> reg.influence_loss(X[:2], y[:2]).shape
     (2, 442)
     """
-
-    _plain = linear_model.Lasso
 
     def fit(  # type: ignore[override]  # scikit-learn takes no weights
         self, X: MatrixLike, y: ArrayLike, **params: Any
@@ -175,15 +183,8 @@ class LassoLarsCV(LeastAngleMixin, linear_model.LassoLarsCV):
         """
         return self._fit_and_remember(X, y, **params)
 
-    def _formulate(self, y, sample_weight):
-        _check_both_signs(self)
-        return mean_squares(self, self.alpha_, 1.0)
 
-    def _tight_params(self, params):
-        return _lasso_params(self.alpha_, params)
-
-
-class LassoLarsIC(LeastAngleMixin, linear_model.LassoLarsIC):
+class LassoLarsIC(LassoPathMixin, linear_model.LassoLarsIC):
     """Lasso by least angle regression with an information criterion, with influence functions.
 
     Parameters, attributes and fit are those of :class:`sklearn.linear_model.LassoLarsIC`. The
@@ -207,7 +208,6 @@ class LassoLarsIC(LeastAngleMixin, linear_model.LassoLarsIC):
     (2, 11)
     """
 
-    _plain = linear_model.Lasso
     _parameters = _PathCoefficients()
 
     def fit(  # type: ignore[override]  # scikit-learn takes no Xy here
@@ -234,33 +234,10 @@ class LassoLarsIC(LeastAngleMixin, linear_model.LassoLarsIC):
         """
         return self._fit_and_remember(X, y, copy_X=None if copy_X is None else True)
 
-    def _formulate(self, y, sample_weight):
-        _check_both_signs(self)
-        return mean_squares(self, self.alpha_, 1.0)
-
-    def _tight_params(self, params):
-        return _lasso_params(self.alpha_, params)
-
-
-def _lasso_params(alpha, params):
-    """Return the parameters of a `Lasso` that refits the model at alpha."""
-    return {"alpha": alpha, "fit_intercept": params["fit_intercept"], **TIGHT_DESCENT}
-
-
-def _check_both_signs(estimator):
-    """Raise if the non-negativity constraint keeps the path's end from the optimum."""
-    if estimator.positive:
-        name = type(estimator).__name__
-        instead = "LassoCV" if name.endswith("CV") else "Lasso"
-        raise UnsupportedEstimatorError(
-            f"{name}(positive=True) has a path that leaves the optimum, and no influence "
-            f"function here: use positive=False, or {instead}(positive=True)."
-        )
-
 
 def _check_unmoved_target(estimator):
     """Raise if scikit-learn has fitted the model to targets with noise."""
-    if estimator.jitter is not None:
+    if getattr(estimator, "jitter", None) is not None:
         raise UnsupportedEstimatorError(
             f"{type(estimator).__name__}(jitter={estimator.jitter!r}) is fitted to targets "
             "with noise, which are not known: use jitter=None, and add the noise to y."

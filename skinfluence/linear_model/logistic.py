@@ -119,12 +119,9 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
         on_params[:, -1] = 0.0 if free else lam / intercept_scaling**power
     support = None
     if l1_ratio:
-        sign = np.zeros(layout.shape)
-        coef, intercept = estimator._parameters.read(estimator, layout)
-        sign[:, : layout.n_features] = np.sign(coef)
-        if layout.fit_intercept:
-            sign[:, -1] = np.sign(intercept)
-        support = L1Support(sign, l1_ratio * on_params, np.zeros(layout.shape))
+        theta = layout.from_public(estimator._parameters.vector(estimator, layout))
+        nothing = np.zeros(layout.shape)
+        support = L1Support(np.sign(theta), l1_ratio * on_params, nothing)
     classes = to_host(estimator.classes_)
     binary = len(classes) == 2
     target = (SignedLabels if binary else ClassCodes)(classes)
@@ -142,14 +139,7 @@ def _formulate(estimator, y, sample_weight, C, l1_ratio, intercept_scaling):
 
 def _tight_params(estimator, solver):
     """Return parameters for the most accurate refit that the solver can do."""
-    form = get_problem(estimator).formulation
-    tight = {
-        "tol": 1e-12,
-        "max_iter": 100_000,
-        "warm_start": False,
-        "verbose": 0,
-        "class_weight": form.frozen_class_weight(),
-    }
-    if solver != "liblinear" and form.is_smooth:
+    tight = {"tol": 1e-12, "max_iter": 100_000, "warm_start": False, "verbose": 0}
+    if solver != "liblinear" and get_problem(estimator).formulation.is_smooth:
         tight["solver"] = "newton-cholesky"
     return tight

@@ -1,7 +1,5 @@
 """Least squares with a squared penalty or none, for real targets and labels."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn import linear_model
 
@@ -29,6 +27,7 @@ __all__ = [
     "RidgeClassifier",
     "RidgeClassifierCV",
     "least_squares",
+    "support_of",
 ]
 
 
@@ -56,9 +55,7 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
     """
 
     def _formulate(self, y, sample_weight):
-        layout = self._layout()
-        form = least_squares(layout, RealTarget(layout.n_outputs), self.alpha)
-        return replace(form, l1_support=_support(self, layout))
+        return least_squares(self, self.alpha)
 
     @property
     def _refits_stop_early(self):
@@ -100,11 +97,8 @@ class LinearRegression(InfluenceEstimatorMixin, linear_model.LinearRegression):
     """
 
     def _formulate(self, y, sample_weight):
-        layout = self._layout()
-        form = least_squares(layout, RealTarget(layout.n_outputs), 0.0)
-        if self.positive:
-            return replace(form, l1_support=_support(self, layout))
-        return replace(form, minimum_norm=rank_unit(self))
+        minimum_norm = None if self.positive else rank_unit(self)
+        return least_squares(self, 0.0, minimum_norm=minimum_norm)
 
     def _tight_params(self, params):
         # For dense data the solver is direct, and tol only determines the numerical rank.
@@ -146,12 +140,8 @@ class RidgeClassifier(InfluenceEstimatorMixin, linear_model.RidgeClassifier):
     def _formulate(self, y, sample_weight):
         return _labelled(self, y, self.alpha)
 
-    @property
-    def _refits_stop_early(self):
-        return get_problem(self).formulation.l1_support is not None
-
-    def _tight_params(self, params):
-        return {"tol": 1e-14, "max_iter": None, "copy_X": True, **_frozen(self)}
+    _refits_stop_early = Ridge._refits_stop_early
+    _tight_params = Ridge._tight_params
 
 
 class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
@@ -175,11 +165,11 @@ class RidgeCV(SearchInfluenceMixin, linear_model.RidgeCV):
     _plain = linear_model.Ridge
 
     def _formulate(self, y, sample_weight):
-        layout = self._layout()
-        return least_squares(layout, RealTarget(layout.n_outputs), self.alpha_)
+        return least_squares(self, self.alpha_)
 
     def _tight_params(self, params):
-        return _tight_at(self.alpha_, params)
+        kept = {"fit_intercept": params["fit_intercept"]}
+        return {"alpha": self.alpha_, **kept, "tol": 1e-14}
 
 
 class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
@@ -207,45 +197,43 @@ class RidgeClassifierCV(SearchInfluenceMixin, linear_model.RidgeClassifierCV):
     def _formulate(self, y, sample_weight):
         return _labelled(self, y, self.alpha_)
 
-    def _tight_params(self, params):
-        return _tight_at(self.alpha_, params) | _frozen(self)
+    _tight_params = RidgeCV._tight_params
 
 
-def bounds(estimator, layout):
-    """Return which parameters may not be negative, (K, D) bool; None if all may."""
-    if not getattr(estimator, "positive", False):
+def support_of(estimator, layout, share):
+    """Return the coefficients that neither an l1 penalty nor a bound keeps at 0.
+
+    The result is None if there is neither. The l1 penalty is `share` (K, D) per unit of
+    sample weight.
+    """
+    bounded = None
+    if getattr(estimator, "positive", False):
+        bounded = layout.of_coef(1.0) > 0
+    elif not share.any():
         return None
-    bounded = np.zeros(layout.shape, dtype=bool)
-    bounded[:, : layout.n_features] = True
-    return bounded
+    sign = layout.of_coef(np.sign(estimator._parameters.read(estimator, layout)[0]))
+    return L1Support(sign, np.zeros(layout.shape), share, bounded)
 
 
-def _support(estimator, layout):
-    """Return the coefficients that are not at their bound of 0, None without bounds."""
-    bounded = bounds(estimator, layout)
-    if bounded is None:
-        return None
-    sign, nothing = np.zeros(layout.shape), np.zeros(layout.shape)
-    sign[:, : layout.n_features] = np.sign(estimator._parameters.read(estimator, layout)[0])
-    return L1Support(sign, nothing, nothing, bounded)
+def least_squares(estimator, alpha, target=None, **fields):
+    """Return the formulation for squared error with the penalty alpha |coef|^2.
 
-
-def least_squares(layout, target, alpha, class_weight=None):
-    """Return the formulation for squared error with the penalty alpha |coef|^2."""
-    penalty = np.zeros(layout.shape)
-    penalty[:, : layout.n_features] = 2.0 * np.reshape(to_host(alpha), (-1, 1))
+    Further `fields` are those of `Formulation`. The target is real if it is None.
+    """
+    layout = estimator._layout()
     return Formulation(
         loss=SquaredLoss(),
-        target=target,
+        target=RealTarget(layout.n_outputs) if target is None else target,
         layout=layout,
-        penalty=penalty,
-        class_weight=class_weight,
+        penalty=layout.of_coef(2.0 * np.reshape(to_host(alpha), (-1, 1))),
+        l1_support=support_of(estimator, layout, np.zeros(layout.shape)),
+        **fields,
     )
 
 
 def _labelled(estimator, y, alpha):
     """Return the formulation for squared error with labels -1 and +1."""
-    layout, classes = estimator._layout(), to_host(estimator.classes_)
+    classes = to_host(estimator.classes_)
     if has_several_labels(estimator):
         if estimator.class_weight:
             raise UnsupportedEstimatorError(
@@ -255,21 +243,13 @@ def _labelled(estimator, y, alpha):
                 "sklearn.utils.class_weight.compute_sample_weight('balanced', y) as "
                 "sample_weight, which has the same objective."
             )
-        form = least_squares(layout, LabelIndicators(layout.n_outputs), alpha)
-        return replace(form, l1_support=_support(estimator, layout))
+        return least_squares(estimator, alpha, LabelIndicators(estimator._layout().n_outputs))
     encoder = (OneVsRestLabels if len(classes) > 2 else SignedLabels)(classes)
     weight = encoder.class_weight(estimator.class_weight, y, None)
-    weight = None if weight is None else weight[:, None]
-    form = least_squares(layout, encoder, alpha, weight)
-    balance = balanced_by(estimator.class_weight, "count")
-    return replace(form, balanced_by=balance, l1_support=_support(estimator, layout))
-
-
-def _tight_at(alpha, params):
-    """Return parameters for refits at the alpha that a search chose."""
-    return {"alpha": alpha, "fit_intercept": params["fit_intercept"], "tol": 1e-14}
-
-
-def _frozen(estimator):
-    """Return the constructor parameter that gives a refit the same class weights."""
-    return {"class_weight": get_problem(estimator).formulation.frozen_class_weight()}
+    return least_squares(
+        estimator,
+        alpha,
+        encoder,
+        class_weight=None if weight is None else weight[:, None],
+        balanced_by=balanced_by(estimator.class_weight, "count"),
+    )

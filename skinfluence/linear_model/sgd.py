@@ -88,14 +88,12 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
                 f"{name}(early_stopping=True) has no influence functions here, because it "
                 "fits on an unknown subset: use early_stopping=False."
             )
-        penalty = np.zeros(layout.shape)
-        if self.penalty == "l2":
-            penalty[:, : layout.n_features] = self.alpha * np.shape(y)[0]
+        strength = self.alpha * np.shape(y)[0] if self.penalty == "l2" else 0.0
         return Formulation(
             loss=loss,
             target=target,
             layout=layout,
-            penalty=penalty,
+            penalty=layout.of_coef(strength),
             class_weight=class_weight,
             balanced_by=balance,
         )
@@ -117,16 +115,13 @@ class SGDInfluenceMixin(InfluenceEstimatorMixin):
         if params["penalty"] is not None:
             # The penalty is the one at `fit`, even if samples have been removed since.
             alpha = objective.penalty.max() / objective.n_rows
-        tight = {
+        return {
             "alpha": alpha,  # also determines the step sizes, even without a penalty
             "tol": None,
             "max_iter": max(1000, params["max_iter"]),
             "warm_start": False,
             "verbose": 0,
         }
-        if "class_weight" in params:
-            tight["class_weight"] = objective.formulation.frozen_class_weight()
-        return tight
 
 
 class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):

@@ -56,6 +56,15 @@ class MomentModel:
         self.n_classes = len(estimator.classes_)
         self.n_features = estimator.n_features_in_
 
+    #: Sizes of the blocks of parameters.
+    sizes: list
+    #: Names of the fitted attributes with these blocks.
+    attributes: tuple
+
+    def split(self, V):
+        """Return V (..., p) split into the blocks of parameters."""
+        return np.split(V, np.cumsum(self.sizes)[:-1], axis=-1)
+
     def check_supported(self, estimator):
         """Raise if the estimator's configuration has no influence."""
 
@@ -105,7 +114,7 @@ class MomentModel:
 
     def read(self, estimator):
         """Return a fitted estimator's theta, (p,)."""
-        raise NotImplementedError
+        return ravelled(getattr(estimator, name) for name in self.attributes)
 
     def names(self, classes, features):
         """Return names for theta's entries."""
@@ -141,6 +150,11 @@ def pull_means(N, E, gE):
     """Return (gN, gM) for gradients gE (m, B, s) in the means E = M / N."""
     gM = gE / N[:, None]
     return -np.sum(gM * E, axis=-1), gM
+
+
+def ravelled(blocks):
+    """Return blocks of parameters as one vector, (p,)."""
+    return np.concatenate([np.ravel(block) for block in blocks]).astype(np.float64)
 
 
 def names_of(term, classes, features):

@@ -142,9 +142,10 @@ class MomentData:
         total, weight = np.zeros((B, self.X.shape[1])), np.zeros(B)
         for block in self.row_blocks(self.X.shape[1]):
             X = model.prepare(self.X[block])
-            for member in self._members(block):
-                total += member @ X
-                weight += np.asarray(member.sum(axis=1)).ravel()
+            for codes, w in self._memberships(block):
+                places = codes, np.arange(len(codes))
+                total += sparse.csr_array((w, places), shape=(B, len(codes))) @ X
+                weight += np.bincount(codes, w, minlength=B)
         return total / np.where(weight > 0, weight, 1.0)[:, None]
 
     @cached_property
@@ -171,16 +172,15 @@ class MomentData:
         """Return row blocks for which a few arrays with the given width fit into memory."""
         return row_blocks(self.n_rows, 32 * width, n_jobs=n_jobs)
 
-    def _members(self, rows):
-        """Generate one weight matrix (B, m) for each set of centres that the rows use."""
-        target, B, K = self.target[rows], self.n_blocks, self.model.n_classes
-        places = np.arange(len(target))
-        shape = (B, len(target))
-        weight = self.sample_weight[rows]
-        yield sparse.csr_array((weight, (target, places)), shape=shape)
+    def _memberships(self, rows):
+        """Generate (classes with sums, weights) of rows, (m,) each.
+
+        These are the classes of the rows, and for a model that counts rows the class of all.
+        """
+        target = self.target[rows]
+        yield target, self.sample_weight[rows]
         if self.model.counts_rows:
-            full = np.full(len(target), K)
-            yield sparse.csr_array((np.ones(len(target)), (full, places)), shape=shape)
+            yield np.full(len(target), self.model.n_classes), np.ones(len(target))
 
     def centred(self, rows, codes):
         """Return prepared rows minus the centres for the given classes."""
@@ -234,10 +234,7 @@ class MomentData:
             part, group = rows[block], owner[block]
             codes, weight = self.target[part], self.sample_weight[part]
             np.add.at(count, (group, codes), weight > 0)
-            kinds = [(codes, weight)]
-            if model.counts_rows:
-                kinds.append((np.full(len(part), K), np.ones(len(part))))
-            for code, w in kinds:
+            for code, w in self._memberships(part):
                 place = group * B + code
                 np.add.at(N.reshape(-1), place, w)
                 present, line = np.unique(place, return_inverse=True)
@@ -326,17 +323,12 @@ class MomentData:
 
     def cotangents(self, gM):
         """Generate w_i (d/dx) gM . t at all training rows for each scalar, (n, d)."""
-        K, n = self.model.n_classes, self.n_rows
         for line in gM:
-            B = np.empty((n, self.X.shape[1]))
+            B = np.zeros((self.n_rows, self.X.shape[1]))
             for block in self.row_blocks(self.n_terms):
-                codes = self.target[block]
-                w = self.sample_weight[block, None]
-                part = w * self.model.pull_terms(line[codes], self.centred(block, codes))
-                if self.model.counts_rows:
-                    full = np.full(len(codes), K)
-                    part = part + self.model.pull_terms(line[full], self.centred(block, full))
-                B[block] = part
+                for codes, w in self._memberships(block):
+                    D = self.centred(block, codes)
+                    B[block] += w[:, None] * self.model.pull_terms(line[codes], D)
             yield B
 
 

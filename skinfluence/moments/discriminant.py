@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence._compat import UNBIASED_SCATTER
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means
+from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means, ravelled
 from skinfluence.moments.covariance import Covariance, Inverse
 
 __all__ = ["LinearMoments", "QuadraticMoments"]
@@ -15,25 +15,20 @@ class _Full(MomentModel):
 
     covariance: Covariance
 
+    def __init__(self, estimator):
+        super().__init__(estimator)
+        if estimator.covariance_estimator is not None:
+            name = type(estimator).__name__
+            raise UnsupportedEstimatorError(
+                f"{name}(covariance_estimator=...): the derivative of the covariance "
+                "estimator is not known. Use shrinkage='auto' or a number."
+            )
+
     def terms(self, D):
         return self.covariance.terms(D)
 
     def pull_terms(self, gM, D):
         return self.covariance.pull_terms(gM, D)
-
-    def split(self, V):
-        """Return V (..., p) split into parameter blocks."""
-        return np.split(V, np.cumsum(self.sizes)[:-1], axis=-1)
-
-
-def _refuse_estimator(estimator):
-    """Raise if the covariances come from another estimator."""
-    if estimator.covariance_estimator is not None:
-        name = type(estimator).__name__
-        raise UnsupportedEstimatorError(
-            f"{name}(covariance_estimator=...): the derivative of the covariance estimator is "
-            "not known. Use shrinkage='auto' or a number."
-        )
 
 
 class LinearMoments(_Full):
@@ -48,16 +43,16 @@ class LinearMoments(_Full):
     with shrunk S_k. Two classes have the difference between their coefficients.
     """
 
+    attributes = "coef_", "intercept_"
+
     def __init__(self, estimator):
         super().__init__(estimator)
-        _refuse_estimator(estimator)
         self.by_svd = estimator.solver == "svd"
         self.tol = float(estimator.tol)
         K, d = self.n_classes, self.n_features
         outputs = 1 if K == 2 else K
         self.sizes = [outputs * d, outputs]
-        given = None if estimator.priors is None else estimator.priors_
-        self.prior = Prior(given)
+        self.prior = Prior(None if estimator.priors is None else estimator.priors_)
         self.covariance = Covariance(d, None if self.by_svd else estimator.shrinkage)
         self.lost_freedom = K if self.by_svd and UNBIASED_SCATTER else 0
 
@@ -157,10 +152,6 @@ class LinearMoments(_Full):
     def pull_input(self, theta, X, U):
         return self._own(U) @ self._linear(theta)[0]
 
-    def read(self, estimator):
-        parts = [np.ravel(estimator.coef_), np.ravel(estimator.intercept_)]
-        return np.concatenate(parts).astype(np.float64)
-
     def names(self, classes, features):
         if self.n_classes == 2:
             return [f"coef[{feature}]" for feature in features] + ["intercept"]
@@ -176,7 +167,6 @@ class QuadraticMoments(_Full):
 
     def __init__(self, estimator):
         super().__init__(estimator)
-        _refuse_estimator(estimator)
         K, d = self.n_classes, self.n_features
         self.sizes = [K * d, K * d * d, K]
         self.tol = float(estimator.tol)
@@ -243,14 +233,9 @@ class QuadraticMoments(_Full):
         return sum(U[:, [k]] * np.linalg.solve(S, (m - X).T).T for k, (m, S) in pairs)
 
     def read(self, estimator):
-        covariances = [
-            (rotation * scaling) @ rotation.T
-            for rotation, scaling in zip(
-                estimator.rotations_, estimator.scalings_, strict=True
-            )
-        ]
-        parts = [estimator.means_, covariances, estimator.priors_]
-        return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
+        pairs = zip(estimator.rotations_, estimator.scalings_, strict=True)
+        covariances = [(rotation * scaling) @ rotation.T for rotation, scaling in pairs]
+        return ravelled([estimator.means_, covariances, estimator.priors_])
 
     def names(self, classes, features):
         pairs = [f"{first}, {second}" for first in features for second in features]

@@ -26,11 +26,6 @@ class _Diagonal(MomentModel):
         a, b = E[..., : self.n_features], E[..., self.n_features :]
         return C + a, without_rounding(b - a * a, b, N[..., None])
 
-    def split(self, V):
-        """Return V (..., p) split into parameter blocks."""
-        K, d = self.n_classes, self.n_features
-        return np.split(V, np.cumsum(self.sizes(K, d))[:-1], axis=-1)
-
 
 class GaussianMoments(_Diagonal):
     """GaussianNB: means mu, variances v + epsilon, class probabilities pi.
@@ -41,17 +36,15 @@ class GaussianMoments(_Diagonal):
         log pi_k - 1/2 sum_j [log 2 pi v_kj + (x_j - mu_kj)^2 / v_kj].
     """
 
-    counts_rows = True
+    attributes = "theta_", "var_", "class_prior_"
 
     def __init__(self, estimator):
         super().__init__(estimator)
+        K, d = self.n_classes, self.n_features
+        self.sizes = [K * d, K * d, K]
         self.smoothing = float(estimator.var_smoothing)
         self.counts_rows = self.smoothing > 0
         self.prior = Prior(estimator.priors)
-
-    @staticmethod
-    def sizes(K, d):
-        return [K * d, K * d, K]
 
     def params(self, N, M, C, rows):
         K, lead = self.n_classes, N.shape[:-1]
@@ -90,8 +83,8 @@ class GaussianMoments(_Diagonal):
 
     def pull_raw(self, theta, X, U):
         mean, variance, prior = self._parts(theta)
-        K, d = mean.shape
-        out = np.empty((len(X), self.sizes(K, d)[0] * 2 + K))
+        d = self.n_features
+        out = np.empty((len(X), theta.size))
         g_mean, g_variance, g_prior = self.split(out)
         for k, (m, v) in enumerate(zip(mean, variance, strict=True)):
             columns, u = slice(k * d, k * d + d), U[:, [k]]
@@ -104,10 +97,6 @@ class GaussianMoments(_Diagonal):
         mean, variance, _ = self._parts(theta)
         pairs = enumerate(zip(mean, variance, strict=True))
         return sum(U[:, [k]] * (m - X) / v for k, (m, v) in pairs)
-
-    def read(self, estimator):
-        parts = estimator.theta_, estimator.var_, estimator.class_prior_
-        return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
 
     def names(self, classes, features):
         names = names_of("theta", classes, features) + names_of("var", classes, features)
@@ -145,14 +134,14 @@ class CentroidMoments(_Diagonal):
     unscaled features; the scores have K more columns with these squared distances.
     """
 
+    attributes = "centroids_", "within_class_std_dev_", "class_prior_"
+
     def __init__(self, estimator):
         super().__init__(estimator)
-        given = estimator.priors
-        if isinstance(given, str):
-            given = estimator.class_prior_ if given == "uniform" else None
-        else:
-            given = estimator.class_prior_
-        self.prior = Prior(given)
+        K, d = self.n_classes, self.n_features
+        self.sizes = [K * d, d, K]
+        is_given = not isinstance(estimator.priors, str) or estimator.priors == "uniform"
+        self.prior = Prior(estimator.class_prior_ if is_given else None)
         self.loss = _CentroidLoss(self.n_classes)
 
     def check_supported(self, estimator):
@@ -167,10 +156,6 @@ class CentroidMoments(_Diagonal):
                 "threshold puts kinks into the centroids. Use shrink_threshold=None, or "
                 "LinearDiscriminantAnalysis with shrinkage."
             )
-
-    @staticmethod
-    def sizes(K, d):
-        return [K * d, d, K]
 
     def prepare(self, X):
         return X.toarray() if hasattr(X, "toarray") else X
@@ -232,11 +217,6 @@ class CentroidMoments(_Diagonal):
     def pull_input(self, theta, X, U):
         mean, deviation, _ = self._parts(theta)
         return sum(2.0 * U[:, [k]] * (m - X) / deviation**2 for k, m in enumerate(mean))
-
-    def read(self, estimator):
-        parts = [estimator.centroids_, estimator.within_class_std_dev_]
-        parts.append(estimator.class_prior_)
-        return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
 
     def names(self, classes, features):
         names = names_of("centroid", classes, features)

@@ -91,10 +91,8 @@ class MomentProblem(
 
     @property
     def n_scores(self):
-        return self.formulation.model.raw(self.params, self._no_rows()).shape[1]
-
-    def _no_rows(self):
-        return self.formulation.model.prepare(self.objective.X[:0])
+        model = self.formulation.model
+        return model.raw(self.params, model.prepare(self.objective.X[:0])).shape[1]
 
     # ---------------------------------------------------------------- fitting
 
@@ -147,7 +145,8 @@ class MomentProblem(
     def warn_of_other_data(self, objective, data, guess):
         fitted = self.params
         model = objective.model
-        found = self._fit_of(objective)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = model.params(*objective.sums, objective.centres, objective.counts)
         scale = np.maximum(np.abs(fitted), np.abs(fitted[np.isfinite(fitted)]).mean())
         with np.errstate(invalid="ignore"):
             gap = np.abs(found - fitted) / np.where(scale > 0, scale, 1.0)
@@ -164,12 +163,6 @@ class MomentProblem(
             f"looks like {looks}. Pass the data of the fit; or, if other data are meant, fit "
             "again."
         )
-
-    @staticmethod
-    def _fit_of(data):
-        """Return the parameters for training data, (p,)."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return data.model.params(*data.sums, data.centres, data.counts)
 
     # ---------------------------------------------------------------- losses and influence
 

@@ -283,7 +283,7 @@ class RefitAnswers:
         """Return scikit-learn's own estimator with a tight tolerance.
 
         On a device it keeps the solver of the fit, because other solvers run on the host only.
-        Class weights are those of another formulation, or as fitted.
+        Class weights are those of another formulation, or as fitted, as numbers.
         """
         chosen, plain = self.fitted.params, self.estimator._plain
         params = (chosen if plain is None else {}) | self.estimator._tight_params(chosen)
@@ -291,8 +291,8 @@ class RefitAnswers:
             # The solvers on devices are "lbfgs", which the fit then named, and "svd".
             solver = "lbfgs" if self.fitted.params.get("solver") == "lbfgs" else "svd"
             params |= {"solver": solver, "tol": _ON_DEVICE}
-        if formulation is not None and "class_weight" in params:
-            params["class_weight"] = formulation.frozen_class_weight()
+        if "class_weight" in chosen:
+            params["class_weight"] = (formulation or self.formulation).frozen_class_weight()
         return (plain or self.parent_class)(**params)
 
     def refitted_theta(self, objective):

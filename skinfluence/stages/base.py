@@ -19,12 +19,15 @@ an entry that is always 0 needs no cotangent.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from skinfluence.checks import count_rows
 from skinfluence.namespaces import is_device, where_it_is
+from skinfluence.stages.patterns import entry_rows, with_values
 
 __all__ = [
     "Factors",
@@ -86,11 +89,11 @@ def on_rows(rows, row_factors, column_factors):
     if not sparse.issparse(rows):
         return row_factors @ column_factors
     rows = rows.tocsr()
-    row_indices = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    row_indices = entry_rows(rows)
     data = np.zeros(len(rows.indices))
     for of_rows, of_columns in zip(row_factors.T, column_factors, strict=True):
         data += of_rows[row_indices] * of_columns[rows.indices]
-    return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+    return with_values(rows, data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +179,7 @@ class Stage(ABC):
     @property
     def n_rows(self):
         """Number of training rows, n."""
-        return self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
+        return count_rows(self.X)
 
     @property
     def sums(self):
@@ -202,8 +205,7 @@ class Stage(ABC):
     def added(self, X):
         """Return rows that are not training rows as `Rows` with weight 1."""
         rows = self.rows(X)
-        m = rows.shape[0] if hasattr(rows, "shape") else len(rows)
-        return Rows(rows, np.ones(m, like=self.like))
+        return Rows(rows, np.ones(count_rows(rows), like=self.like))
 
     def outside(self, X):
         """Return which rows change a statistic or choice at once if they are added, (2, m).
@@ -213,8 +215,7 @@ class Stage(ABC):
         rows with such values, for which no derivative exists. The second mask has those
         with words or categories.
         """
-        X = self.rows(X)
-        return np.zeros((2, X.shape[0] if hasattr(X, "shape") else len(X)), dtype=bool)
+        return np.zeros((2, count_rows(self.rows(X))), dtype=bool)
 
     def sides(self, row):
         """Return (above, below, number) for one training row whose values may be tied.
@@ -253,6 +254,18 @@ class Stage(ABC):
     @abstractmethod
     def pull_input(self, X, B):
         """Return the cotangent (m, d) on input rows; None if they are not numbers."""
+
+    def evaluate(self, X):
+        """Return intermediate results for rows, which are kept for the training rows."""
+        raise NotImplementedError
+
+    @cached_property
+    def _training_results(self):
+        return self.evaluate(self.X)
+
+    def evaluated(self, X):
+        """Return `evaluate` for rows, from memory for the array of the training rows."""
+        return self._training_results if X is self.X else self.evaluate(X)
 
     def pull_training_statistics(self, B):
         """Return `pull_statistics` for the training rows, with B of shape (n, D)."""

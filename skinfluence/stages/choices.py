@@ -16,6 +16,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
 
 from skinfluence.namespaces import to_host
 from skinfluence.stages.base import plain
+from skinfluence.stages.patterns import column_sums
 
 __all__ = ["make_choice"]
 
@@ -121,14 +122,14 @@ class ClassSums:
         classes, codes = np.unique(y, return_inverse=True)
         shape = len(y), len(classes)
         self.members = sparse.csr_array((np.ones(len(y)), (np.arange(len(y)), codes)), shape)
-        self.X, self.counts = X, _column_sums(self.members)
+        self.X, self.counts = X, column_sums(self.members)
         self.sums = _dense(self.members.T @ X)
         self.total = self.sums.sum(axis=0)
 
     def without(self, rows):
         """Return (numbers, sums) without some rows."""
         members = self.members[rows]
-        counts = self.counts - _column_sums(members)
+        counts = self.counts - column_sums(members)
         return counts, self.sums - _dense(members.T @ self.X[rows])
 
 
@@ -143,8 +144,8 @@ class OfMoments(Scores):
         mean = np.asarray(self.X.mean(axis=0)).ravel()
         if not sparse.issparse(X):
             self.X -= mean
-        self.squares = _column_sums(_squares(self.X))
-        self.total = _column_sums(self.X)
+        self.squares = column_sums(_squares(self.X))
+        self.total = column_sums(self.X)
         self.spread = self.squares - self.total**2 / n
         with np.errstate(all="ignore"):
             # The share of rounding in a variance from sums of the columns as they are.
@@ -173,7 +174,7 @@ class ByClass(OfMoments):
         n = counts.sum()
         of_all = sums.sum(axis=0) ** 2 / n
         between = np.sum(sums**2 / counts[:, None], axis=0) - of_all
-        within = self.squares - _column_sums(_squares(self.X[rows])) - of_all - between
+        within = self.squares - column_sums(_squares(self.X[rows])) - of_all - between
         free = len(counts) - 1, n - len(counts)
         scores = (between / free[0]) / (within / free[1])
         return scores, self.bounds(scores, within + between)
@@ -197,8 +198,8 @@ class ByTarget(OfMoments):
         The correlation of a constant column is 0.
         """
         X, y, n = self.X[rows], self.y[rows], self.n_rows - len(rows)
-        total, left = self.total - _column_sums(X), np.delete(self.y, rows)
-        spread = self.squares - _column_sums(_squares(X)) - total**2 / n
+        total, left = self.total - column_sums(X), np.delete(self.y, rows)
+        spread = self.squares - column_sums(_squares(X)) - total**2 / n
         product = self.product - y @ X - total * left.mean()
         found = product / np.sqrt(spread) / np.linalg.norm(left - left.mean())
         return np.nan_to_num(found, nan=0.0), spread
@@ -255,14 +256,14 @@ class ByVariance(Choice):
         mean = np.asarray(self.X.mean(axis=0)).ravel()
         if not sparse.issparse(X):
             self.X -= mean
-        self.squares, self.total = _column_sums(_squares(self.X)), _column_sums(self.X)
+        self.squares, self.total = column_sums(_squares(self.X)), column_sums(self.X)
         self.error = self.rounding * (self.squares + self.n_rows * mean**2)
         self.kept = transformer.get_support()
 
     def stays_without(self, rows):
         X, n = self.X[rows], self.n_rows - len(rows)
-        squares = self.squares - _column_sums(_squares(X))
-        variance = squares / n - ((self.total - _column_sums(X)) / n) ** 2
+        squares = self.squares - column_sums(_squares(X))
+        variance = squares / n - ((self.total - column_sums(X)) / n) ** 2
         threshold = self.transformer.threshold
         if threshold == 0.0:  # a column that is constant stays constant
             return bool(np.all(variance[self.kept] > self.error[self.kept]))
@@ -299,10 +300,6 @@ def _dense(sums):
 
 def _squares(X):
     return X.multiply(X) if sparse.issparse(X) else X * X
-
-
-def _column_sums(X):
-    return np.asarray(X.sum(axis=0)).ravel()
 
 
 _SELECTORS = (

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 
 from skinfluence.exceptions import warn
 from skinfluence.namespaces import to_host
-from skinfluence.stages.base import Stage
+from skinfluence.stages.base import Stage, on_rows
 
 __all__ = ["STAGES", "EigenvectorStage", "PCAStage", "TruncatedSVDStage"]
 
@@ -184,23 +184,12 @@ class EigenvectorStage(Stage):
     def products_fit(self, U):
         """Return the derivative of `products_influence` with respect to each row, (n, d)."""
         row_factors = np.hstack([self.times(self.X, U), self.projected])
-        return self.on_rows(self.X, row_factors, np.hstack([self.components, U]))
+        return on_rows(self.X, row_factors, np.hstack([self.components, U]).T)
 
     @cached_property
     def projected(self):
         """Training rows on the components, (n, k)."""
         return self.times(self.X, self.components)
-
-    @staticmethod
-    def on_rows(X, R, V):
-        """Return R V', only at stored entries if X is sparse."""
-        if not sparse.issparse(X):
-            return R @ V.T
-        row_indices = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-        data = np.zeros(len(X.data))
-        for r, v in zip(R.T, V.T, strict=True):
-            data += r[row_indices] * v[X.indices]
-        return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
 
 
 def _inverse(gaps, largest):
@@ -253,7 +242,7 @@ class PCAStage(EigenvectorStage):
         return c_mean, self.pull_components(C), c_variance * n / (n - 1)
 
     def pull_input(self, X, B):
-        return self.on_rows(X, B / self.spread, self.components)
+        return on_rows(X, B / self.spread, self.components.T)
 
     def row_influence(self, c, rows=None):
         # For eigenvectors u_a' A v_a = l_a u_a'v_a = 0, so only variances need centring.
@@ -279,7 +268,7 @@ class TruncatedSVDStage(EigenvectorStage):
         return self.pull_components(X.T @ np.asarray(B))
 
     def pull_input(self, X, B):
-        return self.on_rows(X, np.asarray(B), self.components)
+        return on_rows(X, np.asarray(B), self.components.T)
 
     def row_influence(self, c, rows=None):
         return self.products_influence(c, rows)

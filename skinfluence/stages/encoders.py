@@ -252,9 +252,6 @@ class TargetEncoderStage(Stage):
     def pull_input(self, X, B):
         return None
 
-    def pull_training_input(self, B):
-        return None
-
     def pull_fit(self, c):
         return None
 

@@ -7,6 +7,7 @@ from sklearn.impute import SimpleImputer
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Stage
 from skinfluence.stages.order import OrderStatistics, sides_of
+from skinfluence.stages.patterns import column_sums, with_values
 
 __all__ = ["STAGES", "SimpleImputerStage"]
 
@@ -44,9 +45,14 @@ class SimpleImputerStage(Stage):
             return
         self.statistics = np.nan_to_num(transformer.statistics_.astype(np.float64))
         missing = self._missing(self.X)
-        self.count = self.n_rows - np.asarray(missing.sum(axis=0)).ravel()
+        self.count = self.n_rows - column_sums(missing)
         if self.strategy == "median":
-            self.middle = OrderStatistics(self._with_nan(self.X, missing), [0.5])
+            if sparse.issparse(self.X):
+                data = np.where(missing.data > 0, np.nan, self.X.data)
+                observed = with_values(self.X, data)
+            else:
+                observed = np.where(missing, np.nan, self.X)
+            self.middle = OrderStatistics(observed, [0.5])
 
     @property
     def sums(self):
@@ -70,15 +76,7 @@ class SimpleImputerStage(Stage):
         mask = np.isnan(data) if is_nan else data == value
         if not sparse.issparse(X):
             return mask
-        return sparse.csr_array((mask.astype(np.float64), X.indices, X.indptr), shape=X.shape)
-
-    @staticmethod
-    def _with_nan(X, missing):
-        """Replace missing entries by NaN."""
-        if not sparse.issparse(X):
-            return np.where(missing, np.nan, X)
-        data = np.where(missing.data > 0, np.nan, X.data)
-        return sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
+        return with_values(X, mask.astype(np.float64))
 
     def _on_columns(self, X, B):
         """Return the cotangent on all input columns, without indicator columns."""
@@ -106,7 +104,7 @@ class SimpleImputerStage(Stage):
             return None
         B, missing = self._on_columns(X, B), self._missing(X)
         if sparse.issparse(X):
-            return np.asarray(missing.multiply(B).sum(axis=0)).ravel()
+            return column_sums(missing.multiply(B))
         return np.einsum("ij,ij->j", np.asarray(B), missing)
 
     def pull_input(self, X, B):

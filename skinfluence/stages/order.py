@@ -8,15 +8,9 @@ from scipy import sparse
 from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.stages.base import Stage, dense
+from skinfluence.stages.patterns import with_values
 
-__all__ = ["OrderStage", "OrderStatistics", "on_pattern", "sides_of"]
-
-
-def on_pattern(rows, X):
-    """Restrict sparse rows to the stored entries of X, as a csr array."""
-    pattern = sparse.csr_array(X, copy=True)
-    pattern.data = np.ones_like(pattern.data)
-    return sparse.csr_array(pattern.multiply(rows))
+__all__ = ["OrderStage", "OrderStatistics", "sides_of"]
 
 
 class OrderStatistics:
@@ -124,11 +118,11 @@ class OrderStatistics:
         columns = np.broadcast_to(np.arange(self.X.shape[1]), self.low.shape)
         values = np.concatenate([(c * (1 - self.share)).ravel(), (c * self.share).ravel()])
         rows = np.concatenate([self.low.ravel(), self.high.ravel()])
-        columns = np.concatenate([columns.ravel()] * 2)
-        places = rows, columns
+        places = rows, np.concatenate([columns.ravel()] * 2)
         pulled = sparse.coo_array((to_host(values), places), shape=self.X.shape)
         if sparse.issparse(self.X):
-            return on_pattern(pulled, self.X)
+            pattern = with_values(self.X, np.ones_like(self.X.data))
+            return sparse.csr_array(pattern.multiply(pulled))
         pulled = pulled.toarray()
         return np.asarray(pulled, like=self.X) if is_device(self.X) else pulled
 

@@ -3,10 +3,15 @@
 import numpy as np
 from scipy import sparse
 
-__all__ = ["entry_rows", "product_on", "values_at", "with_values"]
+__all__ = ["column_sums", "entry_rows", "product_on", "values_at", "with_values"]
 
 #: Largest number of entries in a dense block in `product_on`.
 _BLOCK = 10_000_000
+
+
+def column_sums(X):
+    """Return the sum of each column of a dense or sparse array, (d,)."""
+    return np.asarray(X.sum(axis=0)).ravel()
 
 
 def entry_rows(X):

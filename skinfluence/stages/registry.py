@@ -37,6 +37,7 @@ from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 __all__ = [
     "STAGES",
     "learns_from_rows",
+    "learning_steps",
     "make_chain",
     "make_stage",
     "moves_with_weights",
@@ -100,6 +101,11 @@ def learns_from_rows(transformer):
     It does not if the transformer is frozen, or if its tags say that it needs no fit.
     """
     return any(_needs_fit(part) for part in parts_of(transformer))
+
+
+def learning_steps(steps):
+    """Return the class names of those (name, step) that learn from rows."""
+    return [type(step).__name__ for _, step in steps if learns_from_rows(step)]
 
 
 def moves_with_weights(transformer):

@@ -10,6 +10,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Stage
 from skinfluence.stages.order import OrderStage, OrderStatistics
+from skinfluence.stages.patterns import column_sums
 
 __all__ = [
     "STAGES",
@@ -48,14 +49,15 @@ class StandardScalerStage(Stage):
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
         d = self.X.shape[1]
-        scaler = transformer
-        self.scale = np.ones(d) if scaler.scale_ is None else to_host(scaler.scale_)
-        self.moves = moving_columns(scaler)
-        self.mean = np.zeros(d)
-        if scaler.mean_ is not None:
-            self.mean = to_host(scaler.mean_)
+        scale, mean = transformer.scale_, transformer.mean_
+        self.scale = np.ones(d) if scale is None else to_host(scale)
+        self.moves = moving_columns(transformer)
+        self.mean = np.zeros(d) if mean is None else to_host(mean)
         self.is_sparse = sparse.issparse(self.X)
-        self.observed = self._observed()
+        #: Total weight of the observed rows for each column, (d,).
+        self.observed = np.full(d, self.weight.sum())
+        if not self.is_sparse:
+            self.observed = self.weight @ ~np.isnan(self.X)
 
     @property
     def sums(self):
@@ -71,16 +73,10 @@ class StandardScalerStage(Stage):
             return np.zeros(self.X.shape[1])
         return np.asarray(self.X.T @ self.weight).ravel()
 
-    def _observed(self):
-        """Return the total weight of observed rows for each column, (d,)."""
-        if self.is_sparse:
-            return np.full(self.X.shape[1], self.weight.sum())
-        return self.weight @ ~np.isnan(self.X)
-
     def pull_statistics(self, X, B):
         # dt/dmu = -1/sigma and dt/dsigma^2 = -t / (2 sigma^2).
         if sparse.issparse(X):
-            total = np.asarray(B.multiply(X).sum(axis=0)).ravel()
+            total = column_sums(B.multiply(X))
             return np.zeros(len(total)), -total * self.moves / (2 * self.scale**3)
         shifted = np.where(np.isnan(X), 0.0, X - self.mean)
         with_mean = float(self.transformer.with_mean)
@@ -208,7 +204,7 @@ class MaxAbsScalerStage(OrderStage):
 
     def pull_statistics(self, X, B):
         if sparse.issparse(X):
-            total = np.asarray(self._kept(X, B).multiply(X).sum(axis=0)).ravel()
+            total = column_sums(self._kept(X, B).multiply(X))
         else:
             B = np.where(self._within(X), B, 0.0)
             total = np.einsum("ij,ij->j", B, np.nan_to_num(X))
@@ -254,7 +250,7 @@ class RobustScalerStage(OrderStage):
     def pull_statistics(self, X, B):
         if sparse.issparse(X):
             c_center = np.zeros(X.shape[1])
-            total = np.asarray(B.multiply(X).sum(axis=0)).ravel()
+            total = column_sums(B.multiply(X))
         else:
             B = np.where(np.isnan(X), 0.0, B)
             c_center = -B.sum(axis=0) / self.scale

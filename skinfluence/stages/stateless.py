@@ -128,18 +128,14 @@ class PolynomialFeaturesStage(Stateless):
             values[:, used] *= X[:, [j]] ** power[used]
         return values
 
-    @cached_property
-    def _training(self):
-        """The monomials or outputs for the training rows, see `_parts`."""
-        return self._parts(self.X)
-
-    def _parts(self, X):
+    def evaluate(self, X):
         """Return the outputs for sparse rows, or the monomials for dense rows."""
         if sparse.issparse(X):
             return sparse.csr_array(self.transformer.transform(X))
         return self._monomials(X)
 
-    def _pull(self, X, parts, B):
+    def pull_input(self, X, B):
+        parts = self.evaluated(X)
         if sparse.issparse(X):
             X = sparse.csr_array(X)
             products = with_values(parts, parts.data * values_at(parts, B))
@@ -149,12 +145,6 @@ class PolynomialFeaturesStage(Stateless):
         for j, (outputs, power, positions) in enumerate(self._derivatives[1]):
             pulled[:, j] = np.einsum("ik,ik,k->i", B[:, outputs], parts[:, positions], power)
         return pulled
-
-    def pull_input(self, X, B):
-        return self._pull(X, self._parts(X), B)
-
-    def pull_training_input(self, B):
-        return self._pull(self.X, self._training, B)
 
 
 #: Derivatives of elementwise functions.
@@ -245,36 +235,21 @@ class RBFSamplerStage(Stage):
         # If there is no variance, gamma is the constant 1.
         self.moves = transformer.gamma == "scale" and self.variance != 0
 
-    def _waves(self, X):
+    def evaluate(self, X):
         """Return x'w and dt/d(x'w), both of shape (m, D)."""
         sampler = self.transformer
         projected = X @ sampler.random_weights_
         amplitude = np.sqrt(2.0 / sampler.n_components)
         return projected, -amplitude * np.sin(projected + sampler.random_offset_)
 
-    @cached_property
-    def _training(self):
-        """The arrays from `_waves` for the training rows."""
-        return self._waves(self.X)
-
-    def _pull_to_variance(self, waves, B):
-        """Return the cotangent on V."""
+    def pull_statistics(self, X, B):
         if not self.moves:
             return None
-        projected, slope = waves
+        projected, slope = self.evaluated(X)
         return -np.einsum("ik,ik,ik->", B, slope, projected) / (2 * self.variance)
 
-    def pull_statistics(self, X, B):
-        return self._pull_to_variance(self._waves(X), B)
-
-    def pull_training_statistics(self, B):
-        return self._pull_to_variance(self._training, B)
-
     def pull_input(self, X, B):
-        return product_on(X, B * self._waves(X)[1], self.transformer.random_weights_.T)
-
-    def pull_training_input(self, B):
-        return product_on(self.X, B * self._training[1], self.transformer.random_weights_.T)
+        return product_on(X, B * self.evaluated(X)[1], self.transformer.random_weights_.T)
 
     def row_influence(self, c, rows=None):
         X, weight = rows or self.training

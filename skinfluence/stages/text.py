@@ -30,20 +30,14 @@ __all__ = [
 ]
 
 
-def _has_new_words(vectorizer, X):
-    """Return which texts have a word that a fit with them would give a feature, (m,)."""
-    known, words = vectorizer.vocabulary_.keys(), vectorizer.build_analyzer()
-    if vectorizer.fixed_vocabulary_ or not keeps_all_words(vectorizer):
-        return False
-    return [not known >= set(words(text)) for text in X]
-
-
 class _OfWords:
     """A vectorizer of texts, to which new words give features."""
 
     def outside(self, X):
-        outside = super().outside(X)
-        outside[1] = _has_new_words(self.transformer, X)
+        outside, vectorizer = super().outside(X), self.transformer
+        if not vectorizer.fixed_vocabulary_ and keeps_all_words(vectorizer):
+            known, words = vectorizer.vocabulary_.keys(), vectorizer.build_analyzer()
+            outside[1] = [not known >= set(words(text)) for text in X]
         return outside
 
 
@@ -74,6 +68,8 @@ class _Terms(NamedTuple):
         Term frequencies f(x).
     output : ndarray of shape (nnz,)
         Transformed entries t.
+    normal : ndarray of shape (nnz,)
+        Derivative of |u| in the entries of u; zeros without a norm.
     size : ndarray of shape (m,)
         Row norms |u|, or ones.
     """
@@ -82,6 +78,7 @@ class _Terms(NamedTuple):
     rows: np.ndarray
     frequency: np.ndarray
     output: np.ndarray
+    normal: np.ndarray
     size: np.ndarray
 
 
@@ -108,22 +105,8 @@ class TfidfTransformerStage(Stage):
     """
 
     @cached_property
-    def _training(self):
-        """The `_Terms` for the training rows."""
-        return self._terms(self.X)
-
-    @cached_property
-    def _pattern(self):
-        """Ones at the stored entries of the training counts."""
-        return self._pattern_of(self._training.counts)
-
-    @staticmethod
-    def _pattern_of(counts):
-        return with_values(counts, np.ones(counts.nnz))
-
-    @cached_property
     def sums(self):  # the number of rows, and df
-        counts = self._training.counts
+        counts = self.evaluated(self.X).counts
         df = np.bincount(counts.indices, minlength=counts.shape[1])
         return np.concatenate([[self.n_rows], df])
 
@@ -132,7 +115,7 @@ class TfidfTransformerStage(Stage):
         """1 / (a + df), (p,). If a + df is 0, the value is 1."""
         return 1.0 / np.maximum(self.sums[1:] + float(self.transformer.smooth_idf), 1.0)
 
-    def _terms(self, X):
+    def evaluate(self, X):
         """Return the `_Terms` for some rows."""
         counts = _counts(self.transformer, X)
         rows = entry_rows(counts)
@@ -149,28 +132,27 @@ class TfidfTransformerStage(Stage):
             size = np.bincount(rows, np.abs(output), minlength=len(size))
         # Rows of zeros are not scaled.
         size[size == 0] = 1.0
-        return _Terms(counts, rows, frequency, output / size[rows], size)
+        output = output / size[rows]
+        normal = {"l2": output, "l1": np.sign(output)}.get(
+            self.transformer.norm, np.zeros_like(output)
+        )
+        return _Terms(counts, rows, frequency, output, normal, size)
 
     def _pull_to_product(self, terms, B):
         """Return the cotangent on u at the stored entries, (nnz,)."""
         values = values_at(terms.counts, B)
-        if self.transformer.norm is None:
-            return values
         along = np.bincount(terms.rows, values * terms.output, minlength=len(terms.size))
-        normal = terms.output
-        if self.transformer.norm == "l1":
-            normal = np.sign(normal)
-        return (values - along[terms.rows] * normal) / terms.size[terms.rows]
+        return (values - along[terms.rows] * terms.normal) / terms.size[terms.rows]
 
-    def _pull_to_idf(self, terms, B):
-        """Return the cotangent on the idf, (p,)."""
+    def pull_statistics(self, X, B):
         if not self.transformer.use_idf:
             return None
+        terms = self.evaluated(X)
         total = self._pull_to_product(terms, B) * terms.frequency
         return np.bincount(terms.counts.indices, total, minlength=terms.counts.shape[1])
 
-    def _pull_to_counts(self, terms, B):
-        """Return the cotangent on the counts, at their stored entries."""
+    def pull_input(self, X, B):
+        terms = self.evaluated(X)
         pulled = self._pull_to_product(terms, B)
         if self.transformer.use_idf:
             pulled = pulled * self.transformer.idf_[terms.counts.indices]
@@ -178,18 +160,6 @@ class TfidfTransformerStage(Stage):
             pulled = pulled / terms.counts.data
         pulled = with_values(terms.counts, pulled)
         return pulled if sparse.issparse(self.X) else pulled.toarray()
-
-    def pull_statistics(self, X, B):
-        return self._pull_to_idf(self._terms(X), B)
-
-    def pull_training_statistics(self, B):
-        return self._pull_to_idf(self._training, B)
-
-    def pull_input(self, X, B):
-        return self._pull_to_counts(self._terms(X), B)
-
-    def pull_training_input(self, B):
-        return self._pull_to_counts(self._training, B)
 
     def row_influence(self, c, rows=None):
         return self.row_influences([c], rows)[0]
@@ -200,7 +170,7 @@ class TfidfTransformerStage(Stage):
     def pull_training_factors(self, factors):
         if not self.transformer.use_idf:
             return [None] * len(factors)
-        terms, theta, V = self._training, factors.theta, factors.V
+        terms, theta, V = self.evaluated(self.X), factors.theta, factors.V
         share = with_values(terms.counts, terms.frequency / terms.size[terms.rows])
         total = np.zeros((share.shape[1], len(factors)))
         along = np.zeros((share.shape[0], len(factors)))  # B_k't_k
@@ -209,19 +179,17 @@ class TfidfTransformerStage(Stage):
             total += theta[k][:, None] * (share.T @ bend) + (share.T @ pull) * V[:, k].T
             along += bend * (factors.rows @ theta[k])[:, None]
             along += pull * (factors.rows @ V[:, k].T)
-        if self.transformer.norm is not None:
-            normal = terms.output
-            if self.transformer.norm == "l1":
-                normal = np.sign(normal)
-            total -= with_values(terms.counts, share.data * normal).T @ along
+        total -= with_values(terms.counts, share.data * terms.normal).T @ along
         return list(total.T)
 
     def row_influences(self, cs, rows=None):
-        pattern = self._pattern
-        if rows is not None:
-            pattern = self._pattern_of(_counts(self.transformer, rows.X))
+        if rows is None:
+            counts = self.evaluated(self.X).counts
+        else:
+            counts = _counts(self.transformer, rows.X)
         if not self.transformer.use_idf:
-            return np.zeros((len(cs), pattern.shape[0]))
+            return np.zeros((len(cs), counts.shape[0]))
+        pattern = with_values(counts, np.ones(counts.nnz))
         zero = np.zeros(pattern.shape[1])
         C = np.array([zero if c is None else c for c in cs])
         a = float(self.transformer.smooth_idf)
@@ -235,9 +203,6 @@ class TfidfVectorizerStage(_OfWords, TfidfTransformerStage):
     takes_numbers = False
 
     def pull_input(self, X, B):
-        return None
-
-    def pull_training_input(self, B):
         return None
 
 

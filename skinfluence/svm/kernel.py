@@ -127,10 +127,9 @@ class _LibsvmMixin(InfluenceEstimatorMixin):
     #: Rows with positive weight at `fit`, because libsvm ignores all others.
     _counted_rows = None
 
-    def _frozen(self):
-        """Return constructor parameters that a refit gets as fixed numbers."""
+    def _tight_params(self, params):
         gamma = self._fitted_kernel.params.get("gamma")
-        return {} if gamma is None else {"gamma": gamma}
+        return _TIGHT | ({} if gamma is None else {"gamma": gamma})
 
 
 get_problem.register(_LibsvmMixin, gamma_problem)
@@ -226,10 +225,6 @@ class SVC(_LibsvmMixin, svm.SVC):
     def _formulate(self, y, sample_weight):
         return one_vs_one_classification(self, HingeLoss(), y, self.shape_fit_[0])
 
-    def _tight_params(self, params):
-        form = get_problem(self).fitted.formulation
-        return _TIGHT | self._frozen() | {"class_weight": form.frozen_class_weight()}
-
 
 class SVR(_LibsvmMixin, svm.SVR):
     """Kernel support vector regression with influence functions.
@@ -265,6 +260,3 @@ class SVR(_LibsvmMixin, svm.SVR):
             penalty=dual_penalty(layout),
             loss_scale=float(self.C),
         )
-
-    def _tight_params(self, params):
-        return _TIGHT | self._frozen()

@@ -147,8 +147,7 @@ class LinearSVC(InfluenceEstimatorMixin, svm.LinearSVC):
         return linear_classification(self, loss, y, sample_weight)
 
     def _tight_params(self, params):
-        form = get_problem(self).fitted.formulation
-        return _TIGHT | {"class_weight": form.frozen_class_weight()}
+        return _TIGHT
 
 
 class LinearSVR(InfluenceEstimatorMixin, svm.LinearSVR):

@@ -89,8 +89,7 @@ class SmoothHingeLinearSVC(InfluenceEstimatorMixin, SmoothHingeLinearModel):
         return linear_classification(self, loss, y, sample_weight)
 
     def _tight_params(self, params):
-        form = get_problem(self).fitted.formulation
-        return _TIGHT | {"class_weight": form.frozen_class_weight()}
+        return _TIGHT
 
 
 class _SmoothCoefficients(DualCoefficients):
@@ -219,9 +218,7 @@ class SmoothHingeSVC(InfluenceEstimatorMixin, SmoothHingeKernelModel):
         return one_vs_one_classification(self, loss, y, self.dual_coef_.shape[1])
 
     def _tight_params(self, params):
-        kernel, form = self._fitted_kernel, get_problem(self).fitted.formulation
-        frozen = {"class_weight": form.frozen_class_weight()}
-        return _TIGHT | frozen | kernel.params
+        return _TIGHT | self._fitted_kernel.params
 
 
 get_problem.register(SmoothHingeSVC, gamma_problem)
