@@ -95,10 +95,9 @@ class GroupRefits(LazySteps):
         request = super().resolve(request)
         if request.groups.members is None:
             raise UnsupportedEstimatorError(
-                f"{names} of dask arrays: without each single sample they are fitted again, "
-                "by passes over all rows. A group takes as many: give the samples of interest "
-                "as groups, such as groups=[[3], [17]], or freeze the steps with "
-                "sklearn.frozen.FrozenEstimator."
+                f"Removal of every sample of dask arrays would fit {names} again for each, by "
+                "passes over all rows: pass the samples of interest as groups, such as "
+                "groups=[[3], [17]], or freeze the steps with sklearn.frozen.FrozenEstimator."
             )
         return request
 
