@@ -3,8 +3,8 @@
 A StandardScaler learns sums over the rows, and changes only the penalty, see `column_scales`.
 So every answer comes from the model with this penalty, in the features that the fitted steps
 return. Parameters are converted to the features of the refit. Influence also goes through
-other steps that learn sums, see `lazy_sweep`, and groups leave through steps that learn sums or
-extremes, see `lazy_refits`. For any other step an error has its name.
+other steps that learn sums, see `lazy_sweep`, and groups leave through steps that learn sums
+or extremes, see `lazy_refits`. For any other step an error has its name.
 """
 
 import numpy as np
