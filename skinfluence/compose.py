@@ -42,7 +42,7 @@ class TransformedTargetProblem(CompositeProblem):
     def transformed(self, y):
         """Return the regressor's transformed targets."""
         y = check_array(y, ensure_2d=False, input_name="y")
-        columns = y.reshape(-1, 1) if y.ndim == 1 else y
+        columns = y.reshape(len(y), -1)
         found = np.asarray(self.estimator.transformer_.transform(columns))
         flat = y.ndim == 1 and found.ndim == 2 and found.shape[1] == 1
         return found[:, 0] if flat else found
@@ -60,7 +60,7 @@ class TransformedTargetProblem(CompositeProblem):
     def chain(self):
         """Return the stage for the targets."""
         y = np.asarray(self.data.y, dtype=np.float64)
-        columns = y.reshape(-1, 1) if y.ndim == 1 else y
+        columns = y.reshape(len(y), -1)
         return make_chain([self.estimator.transformer_], columns, None, [None])
 
     def tangent(self, X, method, moved):
@@ -120,8 +120,8 @@ class TransformedTargetProblem(CompositeProblem):
         estimator = self.estimator
         if self.learns:
             estimator, y = copy.copy(estimator), np.asarray(data.y)
-            y = y.reshape(-1, 1) if y.ndim == 1 else y
-            estimator.transformer_ = self.fit_transformer(y, data.counts)
+            columns = y.reshape(len(y), -1)
+            estimator.transformer_ = self.fit_transformer(columns, data.counts)
         problem = type(self)(estimator)
         return super(TransformedTargetProblem, problem).refit(
             data, drawn, tests, method, **options

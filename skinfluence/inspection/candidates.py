@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 from skinfluence import convergence
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_number
+from skinfluence.checks import check_number, count_rows
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.inspection.removals import Removals, check_newton
 from skinfluence.inspection.whole_removals import why_no_refit
@@ -182,7 +182,7 @@ def _moved_by_steps(problem, X, X_val, y_val, hessian_solver, no_refit):
     try:
         change = problem.loss_moved_by_steps(X, X_val, y_val, hessian_solver)
     except UnsupportedEstimatorError:
-        change = np.zeros(X.shape[0] if hasattr(X, "shape") else len(X))
+        change = np.zeros(count_rows(X))
         frozen, which = np.ones(len(change), dtype=bool), "the candidates"
     else:
         frozen = problem.chain.outside(X).any(axis=0)

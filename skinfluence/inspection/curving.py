@@ -28,6 +28,7 @@ its raw prediction may move, so it hardly counts. Finally
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import exprel
 
 __all__ = ["longest_step", "remainder"]
 
@@ -55,7 +56,7 @@ def longest_step(rate, nu, q, p):
     share = np.clip(1.0 - before, 0.0, p[order])
     r = nu * (1.0 + _TOL)
     for _ in range(_MAX_ITER):
-        lost = share @ (1.0 - _mean_fall(rate * root * r))
+        lost = share @ (1.0 - exprel(-rate * root * r))  # exprel(-t) is phi(t)
         if (1.0 - lost) * r > nu:
             return r
         if lost >= 1.0:
@@ -77,10 +78,4 @@ def remainder(rate, r, q, effect):
     t = rate * np.sqrt(q[effect > 0]) * r
     if t.max(initial=0.0) > _LONGEST:
         return np.inf
-    rise = np.divide(np.expm1(t), t, out=np.ones_like(t), where=t > 0) - 1.0
-    return r * np.linalg.norm(effect[effect > 0] * rise)
-
-
-def _mean_fall(t):
-    """Return phi(t)."""
-    return np.divide(-np.expm1(-t), t, out=np.ones_like(t), where=t > 0)
+    return r * np.linalg.norm(effect[effect > 0] * (exprel(t) - 1.0))

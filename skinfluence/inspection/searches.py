@@ -55,7 +55,7 @@ def search_rows(changes, goal, search, max_samples):
         warn(
             f"The search ended at {len(result.rows)} of at most {max_samples} sample(s): "
             f"{lost} other set(s) that it tried leave no model, because the fit has no "
-            "optimum or lack a class. So nothing shows that no set crosses the threshold. A "
+            "optimum or lacks a class. So nothing shows that no set crosses the threshold. A "
             "penalty, also on the intercept, gives every refit an optimum."
         )
     return result, n_linear

@@ -176,10 +176,9 @@ class EigenvectorStage(Stage):
 
     def products_influence(self, U, rows=None):
         """Return sum_a u_a' (x~ x~') v_a for every training row, or for others, (n,)."""
-        if rows is None:
-            return np.einsum("ij,ij->i", self.times(self.X, U), self.projected)
-        projected = self.times(rows.X, self.components)
-        return np.einsum("ij,ij->i", self.times(rows.X, U), projected)
+        X = (rows or self.training).X
+        projected = self.projected if rows is None else self.times(X, self.components)
+        return np.einsum("ij,ij->i", self.times(X, U), projected)
 
     def products_fit(self, U):
         """Return the derivative of `products_influence` with respect to each row, (n, d)."""
