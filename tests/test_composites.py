@@ -310,10 +310,17 @@ def test_influence_is_the_derivative_of_the_weighted_fit(name):
                 np.testing.assert_allclose(value[:, row], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("transformer", [PowerTransformer(), StandardScaler()])
-def test_influence_through_transformed_targets_is_that_of_copies_of_a_row(transformer):
+@pytest.mark.parametrize(
+    ("model", "transformer"),
+    [
+        (RIDGE, PowerTransformer()),
+        (RIDGE, StandardScaler()),
+        (linear_model.Lasso(0.05, tol=1e-12, max_iter=10_000), StandardScaler()),
+    ],
+)
+def test_influence_through_transformed_targets_is_that_of_copies_of_a_row(model, transformer):
     X, y = numbers()
-    reg = TransformedTargetRegressor(RIDGE, transformer=transformer).fit(X, y)
+    reg = TransformedTargetRegressor(model, transformer=transformer).fit(X, y)
     moved = from_fitted(reg, X, y).influence_prediction(X[:4])
     m, row = 200, 7
     values = []
@@ -321,8 +328,10 @@ def test_influence_through_transformed_targets_is_that_of_copies_of_a_row(transf
         counts = np.full(len(y), m)
         counts[row] += extra
         rows = np.repeat(np.arange(len(y)), counts)
-        many = clone(reg).set_params(regressor__alpha=m * RIDGE.alpha).fit(X[rows], y[rows])
-        values.append(many.predict(X[:4]))
+        many = clone(reg)
+        if model is RIDGE:  # its penalty is added to a sum, not to a mean
+            many.set_params(regressor__alpha=m * RIDGE.alpha)
+        values.append(many.fit(X[rows], y[rows]).predict(X[:4]))
     expected = len(y) * (values[0] - values[1]) * m / 2
     np.testing.assert_allclose(moved[:, row], expected, rtol=1e-3, atol=1e-4)
 
