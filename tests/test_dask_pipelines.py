@@ -268,7 +268,7 @@ def test_influence_goes_through_steps_that_learn_sums(steps, container, weighted
     groups = [[3], np.arange(30)]
     expected = memory.leave_out_params(groups, method="exact")
     assert_close(lazy.leave_out_params(groups), expected, 1e-8)
-    with pytest.raises(UnsupportedEstimatorError, match=r"single sample .*groups=\[\[3\]"):
+    with pytest.raises(UnsupportedEstimatorError, match=r"every sample .*groups=\[\[3\]"):
         lazy.leave_out_params()
 
 

@@ -58,6 +58,7 @@ class CompositeRemoval:
             models = [whole] * len(groups)
             if leaving and number < left_alone and not part.is_constant:
                 problem = get_problem(part.member, "leave_out_loss")
+                problem.is_member = True
                 found = problem.models_without(request.of([local[g] for g in leaving]))
                 for g, model in zip(leaving, found, strict=True):
                     models[g] = model

@@ -54,6 +54,8 @@ class ProblemBase(SampleChecks, Doubts):
     is_whole = False
     #: Whether the estimator holds several models and has no parameters of its own.
     has_parts = False
+    #: Whether it belongs to a composite, whose rows and classes have other names.
+    is_member = False
     #: The same problem if feature scales depend on the samples, None if no scale does.
     scaled: Any = None
     #: Directions that the rows of a refit leave undetermined, (r, K, D); None without any.

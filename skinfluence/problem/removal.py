@@ -209,7 +209,9 @@ class RemovalAnswers(LazyRemoval):
                 "such a direction are NaN, and so are predictions and losses that depend on "
                 "them; of softmax all are."
             )
-        if outcome.without_optimum:
+        if outcome.without_optimum and self.is_member:
+            pass  # the composite names its own groups
+        elif outcome.without_optimum:
             named = ", ".join(
                 f"{groups.name(group)} (class {label!r})"
                 for group, label in outcome.without_optimum[:5]
@@ -234,7 +236,7 @@ class RemovalAnswers(LazyRemoval):
                 f"{len(groups)} group(s), which scikit-learn has refitted.",
             )
         unsolved = [group for group in outcome.unsolved if group not in outcome.separated]
-        if unsolved and base.has_optimum:
+        if unsolved and base.has_optimum and not self.is_member:
             named = ", ".join(groups.name(group) for group in unsolved[:5])
             warn(
                 f"{len(unsolved)} group(s) leave an objective that is singular or "
