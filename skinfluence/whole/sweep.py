@@ -20,6 +20,7 @@ import numpy as np
 
 from skinfluence.column_scales import PenaltyShift
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
@@ -206,7 +207,7 @@ class Sweep:
         The row affects all stages' statistics and the model.
         """
         found = []
-        above, below, number = self.chain.sides(index)
+        upper, lower, number = self.chain.sides(index)
         cotangents = self.training_cotangents(V, samples)
         for B, sample in zip(cotangents, samples, strict=True):
             c = self.chain.pull_training_statistics(B)
@@ -219,13 +220,13 @@ class Sweep:
                     "have no derivative. Explain the last step alone: "
                     "from_fitted(pipe[-1], pipe[:-1].transform(X), y)."
                 )
-            fits = [above.pull_fit(c)]
-            fits.append(fits[0] if below is above else below.pull_fit(c))
+            fits = [upper.pull_fit(c)]
+            fits.append(fits[0] if lower is upper else lower.pull_fit(c))
             rows = [pulled if fit is None else pulled + fit for fit in fits]
             found.append([dense(row[[index]])[0] for row in rows])
-        above, below = np.swapaxes(found, 0, 1)
+        above, below = (np.stack(rows) for rows in zip(*found, strict=True))
         mean = (above + below) / 2
-        gap, largest = np.abs(above - below).max(initial=0.0), np.abs(mean).max(initial=0.0)
+        gap, largest = (np.abs(to_host(d)).max(initial=0.0) for d in (above - below, mean))
         if number or gap > _KINK * largest:
             size = f"by {gap / largest:.2g} of the largest one" if gap and largest else "there"
             warn(
