@@ -56,13 +56,8 @@ def _digits():
 
 
 _CASES = [
-    (
-        "1,000 x 20",
-        "SelectKBest, logistic",
-        _tabular,
-        [SelectKBest(k=10)],
-        LogisticRegression(),
-    ),
+    ("1,000 x 20", "best 5, logistic", _tabular, [SelectKBest(k=5)], LogisticRegression()),
+    ("1,000 x 20", "best 10, logistic", _tabular, [SelectKBest(k=10)], LogisticRegression()),
     ("1,000 x 20", "unknown, logistic", _tabular, [Winsorizer()], LogisticRegression()),
     ("1,000 x 20", "unknown, ridge", _regression, [Winsorizer()], Ridge()),
     (
@@ -97,7 +92,8 @@ def whole_cost(repeats):
             "with method='exact', accurate to rounding; processor times on one core.",
             "2 cores: wall time in two processes, which were started before. unknown: a",
             "transformer with fit and transform, defined in the benchmark, that clips each",
-            "column at two quantiles.",
+            "column at two quantiles. best: SelectKBest; 85 of the rows change the choice of",
+            "10 features, whose scores are close, and none the choice of 5.",
         ],
     )
     groups = [[row] for row in range(_N_LEFT_OUT)]
