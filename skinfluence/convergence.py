@@ -285,6 +285,8 @@ def _polish(objective, theta, solver, tol, max_iter):
                 return Polished(point.theta, n_iter, decrement, at_rounding, correction)
         ahead = _newton(following, solver)
         if ahead[1] >= decrement and decrement <= 1e-6 * scale:
+            if singular is not None:
+                raise singular
             return Polished(point.theta, n_iter, decrement, True, correction)
         point, (correction, decrement, singular) = following, ahead
     if singular is not None:

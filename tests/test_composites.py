@@ -1330,8 +1330,8 @@ def test_a_lost_class_is_told_once_with_the_rows_of_the_composite():
     X, y = load_iris(return_X_y=True)
     X, y = scale(X[40:101]), y[40:101]  # one sample of the last class
     model = multiclass.OneVsOneClassifier(linear_model.LogisticRegression()).fit(X, y)
+    model = from_fitted(model, X, y)
     with pytest.warns(InfluenceWarning, match=r"a class is lost .* NaN: row 60\.") as caught:
-        model = from_fitted(model, X, y)
         left = model.leave_out_loss(X[:2], y[:2])
     assert [str(w.message) for w in caught if "last samples" in str(w.message)] == []
     np.testing.assert_array_equal(np.isnan(left).all(axis=0), np.arange(61) == 60)

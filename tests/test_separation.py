@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import linprog
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import KBinsDiscretizer
 
 from skinfluence import existence
 from skinfluence.exceptions import InfluenceWarning, SingularHessianError
@@ -511,6 +512,17 @@ def test_in_a_pipeline_and_on_float32():
     pipe = make_pipeline(LogisticRegression(C=np.inf)).fit(X.astype(np.float32), y)
     with pytest.warns(InfluenceWarning, match=r"falls forever along \+1 coef\[x0\]"):
         pipe.influence_params()
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+def test_no_refit_of_a_pipeline_ends_at_a_singular_hessian_in_silence(method):
+    X, y = load_wine(return_X_y=True)
+    X, y = X[::2, :5], y[::2]
+    # The bins of a feature add up to the intercept, and some hold one class only.
+    bins = KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")
+    pipe = make_pipeline(bins, LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000))
+    with pytest.warns(InfluenceWarning, match="leave no model"):
+        assert np.isnan(pipe.fit(X, y).leave_out_params([[0]], method=method)).all()
 
 
 def test_many_rows_need_few_constraints():

@@ -337,8 +337,10 @@ class Objective:
 
         Parameters
         ----------
-        before, theta : ndarray of shape (b, K, D)
-            Pairs of parameters.
+        before : ndarray of shape (b, K, D) or (1, K, D)
+            Parameters, one for each pair or the same for all.
+        theta : ndarray of shape (b, K, D)
+            The other parameters of each pair.
         absent : ndarray of shape (b, a) or None, default=None
             Rows that do not contribute to each pair, padded by -1.
         weight : ndarray of shape (n, b, 1 or K) or None, default=None
@@ -358,23 +360,19 @@ class Objective:
         found = [(np.zeros(0, dtype=np.intp), np.zeros((0, K)), np.zeros((0, D)))]
         for rows in cached_batches(self.n_rows, 2 * b * K, like=self.design.like):
             part, target = self.design.take(rows), self.target[rows]
-            raws = part.predict(before), part.predict(theta)
-            present = np.ones((part.n_rows, b), dtype=bool)
+            old, new = (
+                _curvature_of_each(loss, target, part.predict(one)) for one in (before, theta)
+            )
+            fell = new < 0.5 * old
+            if loss.coupled:
+                fell = (new.sum(axis=2) < 0.5 * old.sum(axis=2))[:, :, None]
+            fell &= to_host(weight[rows] > 0)
             if absent is not None:
-                present[absent_in(rows, absent)] = False
-            for j in range(b):
-                old, new = (
-                    to_host(loss.curvature_diagonal(target, raw[:, j])) for raw in raws
-                )
-                lost = np.where(new < 0.5 * old, old, 0.0)
-                if loss.coupled:
-                    fell = new.sum(axis=1) < 0.5 * old.sum(axis=1)
-                    lost = np.where(fell[:, None], old, 0.0)
-                lost *= to_host(weight[rows, min(j, weight.shape[1] - 1)])
-                fell = np.flatnonzero(lost.any(axis=1) & present[:, j])
-                if len(fell):
-                    x = to_host(part.take(fell).rows())
-                    found.append((np.full(len(fell), j), lost[fell], x))
+                fell[absent_in(rows, absent)] = False
+            row, pair = np.nonzero(fell.any(axis=2))
+            if len(row):
+                lost = np.where(fell, old * to_host(weight[rows]), 0.0)[row, pair]
+                found.append((pair, lost, to_host(part.take(row).rows())))
         return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
 
     def without_rows(self):
@@ -468,3 +466,10 @@ class Objective:
     def at(self, theta):
         """Return this objective evaluated at theta (K, D)."""
         return Point(self, np.array(theta, dtype=np.float64, like=self.design.like))
+
+
+def _curvature_of_each(loss, target, raw):
+    """Return the diagonal of the curvature for raw predictions (m, b, K), on the host."""
+    m, b, K = raw.shape
+    found = loss.curvature_diagonal(np.repeat(target, b, axis=0), raw.reshape(m * b, K))
+    return to_host(found).reshape(m, b, K)

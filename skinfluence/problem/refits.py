@@ -222,16 +222,14 @@ class RefitAnswers:
                 return point.theta + step, step, None
             theta = point.theta
         solver, steps = get_solver("auto", objective), {"tol": tol, "max_iter": 100}
-        directions = None
-        try:
-            polished = convergence.polish(objective, theta, solver, **steps)
-        except SingularHessianError:
-            part = removal.determined(objective)
-            if part is None:
+        directions, polished = None, _polished(objective, theta, solver, **steps)
+        if polished is None:
+            found = removal.determined(objective)
+            if found is None:
                 return None
-            part, directions = part
-            polished = convergence.polish(part, theta, solver, **steps)
-        if not polished.converged:
+            part, directions = found
+            polished = _polished(part, theta, solver, **steps)
+        if polished is None or not polished.converged:
             return None
         return polished.theta, polished.correction, directions
 
@@ -346,6 +344,14 @@ def _if_minimum(objective, theta, correction, directions):
     if doubtful and existence.recession_direction(objective, theta) is not None:
         return None
     return theta, directions
+
+
+def _polished(objective, theta, solver, **steps):
+    """Return `convergence.polish`, None if it ends at a singular Hessian."""
+    try:
+        return convergence.polish(objective, theta, solver, **steps)
+    except SingularHessianError:
+        return None
 
 
 def _products_are_cheap(objective):

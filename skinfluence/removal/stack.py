@@ -73,8 +73,7 @@ class Stack:
 
     def fallen(self, theta):
         """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
-        before = np.broadcast_to(self.base.theta, theta.shape)
-        return self.base.point.objective.fallen(before, theta, self.rows)
+        return self.base.point.objective.fallen(self.base.theta[None], theta, self.rows)
 
     def __len__(self):
         return len(self.rows)

@@ -301,8 +301,7 @@ class WeightedStack:
     def fallen(self, theta):
         """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
         objective = self.base.point.objective
-        before = self.start if self.inverse is not None else self.base.theta
-        before = np.broadcast_to(before, theta.shape)
+        before = self.start if self.inverse is not None else self.base.theta[None]
         return objective.fallen(before, theta, weight=self.weight)
 
     def newton(self):

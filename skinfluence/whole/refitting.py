@@ -108,7 +108,7 @@ class PipelineRefits:
             It runs in this process, in the order of the items.
         missing : ndarray or None
             An array with a row for each item.
-        request : Request
+        request : Removal or Reweighting
             Numbers of jobs and messages.
         """
         failed, undetermined = {}, {}
@@ -203,15 +203,19 @@ class PipelineRefits:
         found = {name: j for j, name in enumerate(param_names(refit.model.estimator, names))}
         return np.array([found.get(name, -1) for name in param_names(self.pipe)])
 
-    def lost_features(self, refit):
-        """Return the names of current features that a refit lacks, empty if unknown."""
-        if self.parameters.is_dual or refit.params is not None:
-            return []
-        names = feature_names(refit.before)
-        if names is None or self.feature_names is None:
-            return []
-        kept = set(names)
-        return [name for name in self.feature_names if name not in kept]
+    def lost_features(self, refit, params):
+        """Return the names of features without parameters in a refit, None without any.
+
+        The list is empty if parameters from `matched` are NaN, and neither named features nor
+        directions that the samples leave undetermined explain it.
+        """
+        if not np.isnan(params).any():
+            return None
+        names = None if self.parameters.is_dual else feature_names(refit.before)
+        known = names is not None and self.feature_names is not None
+        kept = set(names) if known else ()
+        lost = [name for name in self.feature_names if name not in kept] if known else []
+        return lost if lost or refit.open is None else None
 
     def refit_without(self, rows):
         """Return the parameters from scikit-learn's refit for the whole pipeline, (p,)."""

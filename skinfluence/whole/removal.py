@@ -61,8 +61,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
 
         def read(group, refit):
             params = self.matched(refit, groups.rows(group))
-            lost = refit.open is None and np.isnan(params).any()
-            return params, self.lost_features(refit) if lost else None
+            return params, self.lost_features(refit, params)
 
         def write(group, found):
             out[group], lost = found

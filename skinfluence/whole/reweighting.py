@@ -52,9 +52,10 @@ class WholeReweighting:
         lacking = {}
 
         def write(vector, refit):
-            out[vector] = self.matched(refit)
-            if np.isnan(out[vector]).any():
-                lacking[vector] = self.lost_features(refit)
+            params = self.matched(refit)
+            out[vector], lost = params, self.lost_features(refit, params)
+            if lost is not None:
+                lacking[vector] = lost
 
         self.each_weighted(request, write, missing=out)
         if lacking:
