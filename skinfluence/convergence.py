@@ -20,6 +20,7 @@ from skinfluence.solvers.update import GroupUpdate
 
 __all__ = [
     "Polished",
+    "balanced_newton_step",
     "convergence_ratio",
     "curvature_change",
     "gradient_shift",
@@ -206,6 +207,44 @@ def newton_step(point, factor, epsilon, rows, target, out, *, n_jobs=None):
 
     blocks = row_blocks(len(rows), (3 * K + 6) * rows.row_bytes, n_jobs=n_jobs)
     run_blocks(fill, blocks, n_jobs=n_jobs)
+    return out
+
+
+def balanced_newton_step(
+    point, solver, epsilon, design, target, out, *, own=False, n_jobs=None
+):
+    """Fill out with `newton_step` for an objective whose class weights are "balanced".
+
+    More weight on a sample changes them, so samples share a Hessian if they share a class and
+    the weight that counts.
+
+    Parameters
+    ----------
+    solver : HessianSolver
+        Factorises H at the class weights with each of these samples.
+    design, target : Design and ndarray
+        The samples.
+    own : bool, default=False
+        Whether they are the training samples.
+    point, epsilon, out, n_jobs
+        See `newton_step`.
+    """
+    objective = point.objective
+    form, balance = objective.formulation, objective.balance
+    codes = to_host(form.target.class_codes(target))
+    factor = balance.per_weight(objective.unit_weight) if own else None
+    more = epsilon * objective.weight_sum * (np.ones(len(codes)) if factor is None else factor)
+    keys, group = np.unique(np.stack([codes, to_host(more)]), axis=1, return_inverse=True)
+    for g, (code, u) in enumerate(keys.T):
+        members = np.flatnonzero(group.ravel() == g)
+        moved = replace(form, class_weight=balance.with_more(int(code), u))
+        ahead = replace(objective, formulation=moved).at(point.theta)
+        part = design.take(members)
+        rows = moved.weight_gradients(part, target[members], point.theta)
+        steps = np.empty((len(members), form.layout.size), like=design.like)
+        solved = solver.factorise(ahead)
+        newton_step(ahead, solved, epsilon, rows, target[members], steps, n_jobs=n_jobs)
+        out[members] = steps
     return out
 
 

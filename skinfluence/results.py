@@ -19,7 +19,7 @@ class Result(Bunch):
     --------
     >>> import numpy as np
     >>> from skinfluence.results import Result
-    >>> Result(actual=np.zeros((20, 72)), slope=1.0)
+    >>> Result(actual=np.zeros((20, 72)), slope=np.float64(1.0))
     actual: array of shape (20, 72)
      slope: 1.0
     """
@@ -30,8 +30,10 @@ class Result(Bunch):
 
 
 def _short(value: Any) -> str:
+    value = value.item() if isinstance(value, np.generic) else value
     text = value if isinstance(value, str) else repr(value)
     if isinstance(value, list) and len(value) > _LONGEST:
         return f"list of {len(value)}"
     shape = getattr(value, "shape", ())
-    return f"array of shape {shape}" if "\n" in text or np.prod(shape) > _LONGEST else text
+    is_long = shape and ("\n" in text or np.prod(shape) > _LONGEST)
+    return f"array of shape {shape}" if is_long else text

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression as PlainLinearRegression
 from sklearn.linear_model import LogisticRegression as PlainLogisticRegression
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
 import skinfluence
@@ -274,6 +274,11 @@ def test_parameters_that_no_weight_determines_are_nan():
     refit = LogisticRegression(C=np.inf, **NEWTON).fit(X[:, :2], y, sample_weight=weight)
     assert np.isnan(found[2])
     np.testing.assert_allclose(found[[0, 1, 3]], refit.params_, rtol=1e-7)
+    pipe = make_pipeline(MaxAbsScaler(), LogisticRegression(C=np.inf, **NEWTON)).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="without a value. At row 0") as caught:
+        found = pipe.reweight_params(weight)[0]
+    assert np.flatnonzero(np.isnan(found)).tolist() == [2]
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("method", ["influence", "newton", "exact"])

@@ -50,16 +50,16 @@ def rank_candidates(
     The effects are those of single candidates. Two that are alike may be of little use
     together: call `add_samples` with the chosen ones and rank the others again.
 
-    Class weights, also "balanced" ones, and hyperparameters are frozen. In a pipeline the
-    steps before the model learn from the candidate to first order::
+    "Balanced" class weights move with the candidate, other class weights and hyperparameters
+    are frozen. In a pipeline the steps before the model learn from the candidate to first
+    order::
 
         loss_change = (mean loss under theta_z - loss_before) + sum_l c_l' ds_l/dm_z
 
     The sum is over the steps l with statistics s_l, see "The whole fit" in the user guide. It
     is left out, with a warning, if a step has no known derivative, and for candidates beyond
     the extremes that a step learned. The refits that confirm the ranking fit every step
-    again, and "balanced" class weights with them. Only if a step is random, these refits keep
-    the steps.
+    again, unless a step is random.
 
     Parameters
     ----------
@@ -235,8 +235,15 @@ class _Additions(Removals):
 
         def block_losses(block):
             steps = np.empty((block.stop - block.start, form.layout.size))
-            part = rows.take(block)
-            convergence.newton_step(point, factor, epsilon, part, more.target[block], steps)
+            target = more.target[block]
+            if objective.balance is None:
+                part = rows.take(block)
+                convergence.newton_step(point, factor, epsilon, part, target, steps)
+            else:
+                part = more.design.take(block)
+                convergence.balanced_newton_step(
+                    point, self.solver, epsilon, part, target, steps
+                )
             theta = point.theta + form.layout.from_public(steps)
             return self.loss(validation, theta)
 

@@ -1,14 +1,11 @@
 """Chapter B: fits that stopped before the optimum."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import convergence, existence, l1_support
 from skinfluence.checks import check_count, check_number
 from skinfluence.exceptions import SingularHessianError, warn
-from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.results import Result
@@ -45,7 +42,9 @@ class ConvergenceAnswers:
         else:
             solver, own = get_solver(hessian_solver, objective), X is None
             with self.naming_directions():
-                _step_with_classes(point, solver, epsilon, design, target, own, out, n_jobs)
+                convergence.balanced_newton_step(
+                    point, solver, epsilon, design, target, out, own=own, n_jobs=n_jobs
+                )
         lost = np.flatnonzero(np.isnan(out).any(axis=1))
         if lost.size:
             warn(
@@ -137,32 +136,6 @@ class ConvergenceAnswers:
     def check_curved(self, lacks="Newton step"):
         """Raise if the loss has no curvature that Newton's method could use."""
         kind_of(self).check_curved(lacks)
-
-
-def _step_with_classes(point, solver, epsilon, design, target, own, out, n_jobs):
-    """Fill out with `newton_step` for an objective whose class weights are "balanced".
-
-    More weight on a sample changes them, so samples share a Hessian if they share a class and
-    the weight that counts. `own` tells that the samples are the training samples.
-    """
-    objective = point.objective
-    form, balance = objective.formulation, objective.balance
-    codes = to_host(form.target.class_codes(target))
-    factor = balance.per_weight(objective.unit_weight) if own else None
-    more = epsilon * objective.weight_sum * (np.ones(len(codes)) if factor is None else factor)
-    keys, group = np.unique(np.stack([codes, to_host(more)]), axis=1, return_inverse=True)
-    for g, (code, u) in enumerate(keys.T):
-        members = np.flatnonzero(group.ravel() == g)
-        moved = replace(form, class_weight=balance.with_more(int(code), u))
-        ahead = replace(objective, formulation=moved).at(point.theta)
-        part = design.take(members)
-        rows = moved.weight_gradients(part, target[members], point.theta)
-        steps = np.empty((len(members), form.layout.size), like=design.like)
-        solved = solver.factorise(ahead)
-        convergence.newton_step(
-            ahead, solved, epsilon, rows, target[members], steps, n_jobs=n_jobs
-        )
-        out[members] = steps
 
 
 def _verdict(state, holds, ratio, decrement):
