@@ -468,6 +468,14 @@ def test_a_constant_column_and_ties_leave_all_numbers_finite(transformer):
     assert np.isfinite(stage.pull_fit(c)).all()
 
 
+def test_quantiles_that_tie_up_to_rounding_have_no_slope():
+    X = np.random.default_rng(0).integers(11, 14, (61, 4)) / 10
+    stage = make_stage(QuantileTransformer(n_quantiles=11).fit(X), X)
+    steps = np.diff(stage.transformer.quantiles_, axis=0)
+    assert 0 < steps[steps > 0].min() < 1e-14
+    assert np.abs(stage.pull_input(X, np.ones(X.shape))).max() < 10
+
+
 def test_components_of_an_approximate_solver_are_named():
     X, y = wide()
     svd = TruncatedSVD(3, n_iter=0, n_oversamples=1, random_state=0).fit(X)

@@ -22,6 +22,8 @@ __all__ = [
 
 # QuantileTransformer clips values within this distance from the ends.
 _END = 1e-7
+# Interpolation gives tied quantiles values that differ by rounding, at most by this share.
+_TIED = 16 * np.finfo(np.float64).eps
 
 
 class QuantileTransformerStage(OrderStage):
@@ -83,7 +85,9 @@ class QuantileTransformerStage(OrderStage):
                 rows = np.flatnonzero((k >= 0) & (k < len(q) - 1) & ~np.isnan(X[:, j]))
                 k = k[rows]
                 width = q[k + 1] - q[k]
-                rate = 0.5 * B[rows, j] * (levels[k + 1] - levels[k]) / width
+                # If quantiles tie, the level jumps there and has no slope.
+                rise = np.where(width > _TIED * abs(q).max(), levels[k + 1] - levels[k], 0.0)
+                rate = 0.5 * B[rows, j] * rise / width
                 yield j, rows, k, rate, (X[rows, j] - q[k]) / width
 
     def pull_statistics(self, X, B):
