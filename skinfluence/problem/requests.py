@@ -3,8 +3,8 @@
 A public method makes an `Influence`, a `Removal` or a `Reweighting`, and an `Output` for the
 array that it returns. The problem resolves a removal or a reweighting: it checks the options
 and reads the groups or the weights. From there on the request goes unchanged to each part that
-refits, or with the groups or weights of this part. Both have the fields of an `Influence`,
-too, and serve as one.
+refits, or with the groups or weights of this part. Both also have the fields of an
+`Influence`, so derivatives take them in its place.
 """
 
 from dataclasses import dataclass, replace
