@@ -13,6 +13,8 @@ _CONTRACTION = 0.5
 _MAX_ITER = 40
 # Rows that lose more than this share of the curvature in some direction change the Hessian.
 _LOST = 0.25
+# Largest number of columns for which an eigenvalue tells the share.
+_LARGEST = 500
 
 
 class Run:
@@ -107,17 +109,36 @@ def _holds(stack, theta):
 
     Rows that cross a kink may own nearly all the curvature along some direction. A small
     decrement then says nothing about the distance to the optimum in that direction. The sum
-    of their leverages bounds the share of the curvature that is lost in any direction.
+    of their leverages bounds the share of the curvature that is lost in any direction. If the
+    bound is too large, the share itself decides.
     """
     group, curvature, x = stack.fallen(theta)
     lost = np.zeros(len(stack))
     _, K, D = theta.shape
     for rows in row_blocks(len(group), 8 * 8 * K * D):
-        part = stack.take(group[rows])
         for k in np.flatnonzero(curvature[rows].any(axis=0)):
-            V = np.zeros((len(part), K, D), like=theta)
-            V[:, k] = np.asarray(x[rows], like=theta)
-            read = stack.readings(part.update.correct(part.solve(V)))[:, k]
-            leverage = curvature[rows, k] * to_host(np.sum(V[:, k] * read, axis=1))
+            solved = _solve(stack.take(group[rows]), x[rows], k)
+            leverage = curvature[rows, k] * np.sum(x[rows] * solved, axis=1)
             np.add.at(lost, group[rows], leverage)
+    for g in np.flatnonzero(lost > _LOST) if D <= _LARGEST else ():
+        rows = np.flatnonzero(group == g)
+        lost[g] = max(_share(stack, g, curvature[rows, k], x[rows], k) for k in range(K))
     return lost <= _LOST
+
+
+def _share(stack, group, curvature, x, k):
+    """Return the largest share of a group's curvature that rows own along any direction.
+
+    It is the largest eigenvalue of H^-1 sum_j c_j x_j x_j' in output k.
+    """
+    gram = (x * curvature[:, None]).T @ x
+    product = _solve(stack.take(np.full(len(gram), group)), gram, k)
+    return float(np.linalg.eigvals(product).real.max())
+
+
+def _solve(stack, x, k):
+    """Return output k of H^-1 x for rows x (b, D), one for each group of a stack."""
+    theta = stack.base.theta
+    V = np.zeros((len(x), *theta.shape), like=theta)
+    V[:, k] = np.asarray(x, like=theta)
+    return to_host(stack.readings(stack.update.correct(stack.solve(V)))[:, k])
