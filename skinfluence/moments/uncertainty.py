@@ -11,7 +11,6 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.problem.diagnostics import check_kind
 from skinfluence.problem.requests import NEW, Influence, Removal
 
 __all__ = ["MomentUncertainty"]
@@ -20,15 +19,7 @@ __all__ = ["MomentUncertainty"]
 class MomentUncertainty:
     """Covariances, and changes in units of standard errors."""
 
-    def params_covariance(
-        self,
-        kind="infinitesimal_jackknife",
-        groups=None,
-        *,
-        hessian_solver="auto",
-        n_jobs=None,
-    ):
-        check_kind(kind)
+    def covariance(self, kind, groups, hessian_solver, n_jobs):
         if kind == "hessian":
             raise UnsupportedEstimatorError(
                 f"kind='hessian' of {self.name}: its parameters are no optimum of an "

@@ -88,10 +88,10 @@ def identified(objective, theta, solver, recession=None):
         objective = objective.without(existence.moving_rows(objective, falls))
         if not objective.sample_weight.any():
             return nothing
-    directions, fixed = null_space(objective)
-    if not len(directions):
+    found = determined(objective)
+    if found is None:
         return nothing
-    part = hold(objective, fixed)
+    part, directions = found
     try:
         polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
@@ -137,19 +137,10 @@ def determined(objective):
     """Return (part, directions) for an objective that its rows do not determine, else None.
 
     The part is F with as many parameters held at their values as there are directions along
-    which F is flat. An l1 penalty must be flat along them, too.
+    which F is flat.
     """
-    if objective.is_distributed or objective.formulation.loss.is_piecewise_linear:
-        return None
-    on_host = objective.on_host()
-    directions, fixed = null_space(on_host)
-    if not len(directions):
-        return None
-    slope = on_host.formulation.support.slope(on_host.weight_sum)
-    change = np.abs(np.sum(slope * directions, axis=(1, 2)))
-    if np.any(change > _ENTRY_TOL * np.sum(np.abs(slope * directions), axis=(1, 2))):
-        return None
-    return hold(objective, fixed), directions
+    directions, fixed = null_space(objective.on_host())
+    return (hold(objective, fixed), directions) if len(directions) else None
 
 
 def hold(objective, held):
