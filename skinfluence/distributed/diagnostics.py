@@ -104,8 +104,9 @@ class RowMeasures:
     def survey(self):
         """Return three arrays of rows, from one pass.
 
-        They are the rows whose removal takes passes over the chunks, those for which a Newton
-        step may be inaccurate, and those without which the dispersion is 0.
+        The first array has the rows whose removal takes passes over the chunks. For those in
+        the second one a Newton step may be inaccurate. Without one of the third, the dispersion
+        is 0.
         """
         found = in_memory(*self.removal.map(_survey, self.sums))
         kinds, starts = zip(*found, strict=True), self.base.point.objective.samples.starts

@@ -114,7 +114,7 @@ class _ImputerMeans(_Moments):
 
 
 class _Extremes:
-    """The rows of extremes of each column, on which a scaler has the same fit."""
+    """Rows with the extremes of each column. A scaler has the same fit on them."""
 
     @staticmethod
     def of(step, X):

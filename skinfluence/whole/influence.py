@@ -36,8 +36,9 @@ class WholeInfluence(RankedBlocks):
     def loss_moved_by_steps(self, X, X_val, y_val, hessian_solver):
         """Return the change in the mean loss of samples as the steps learn from others, (m,).
 
-        It is the derivative in the weight of each row of X, which is added to the training
-        samples, through the steps before the model alone. It is 0 for rows without one.
+        Each row of X is added to the training samples with a small weight, and only the steps
+        before the model learn from it. The change is the derivative in this weight, and 0 for
+        rows that have no derivative.
         """
         query = self.check_query(X_val, y_val)
         sample = Sample(X_val, query.design, query.raw_gradient / len(query))
