@@ -105,8 +105,8 @@ class RowMeasures:
         """Return three arrays of rows, from one pass.
 
         The first array has the rows whose removal takes passes over the chunks. For those in
-        the second one a Newton step may be inaccurate. Without one of the third, the dispersion
-        is 0.
+        the second one a Newton step may be inaccurate. Without one of the third, the
+        dispersion is 0.
         """
         found = in_memory(*self.removal.map(_survey, self.sums))
         kinds, starts = zip(*found, strict=True), self.base.point.objective.samples.starts

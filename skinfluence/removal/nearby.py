@@ -1,10 +1,10 @@
 """The optima of many objectives near one optimum, from one factor.
 
 If a pipeline's steps are fitted again without a group of rows, the objective has other
-features. They differ little from those of the fit, so quasi-Newton steps lead from the optimum for all rows to
-theirs. The objectives take each step together: their rows stand one after another for the
-loss, and their gradients are right-hand sides of one solve. For small data most of the time
-would go into calls, not into products.
+features. They differ little from those of the fit, so quasi-Newton steps lead from the optimum
+for all rows to the new one. The objectives take each step together: their rows stand one after
+another for the loss, and their gradients are right-hand sides of one solve. For small data
+most of the time would go into calls, not into products.
 """
 
 import numpy as np
