@@ -252,15 +252,15 @@ def _mirror(obj, path):
     if isinstance(obj, InfluenceEstimatorMixin):
         check_is_fitted(obj)
         return copy.copy(obj)
-    mirrors = _mirrors()
-    parent = next((cls for cls in type(obj).__mro__ if cls in mirrors), None)
+    known = mirrors()
+    parent = next((cls for cls in type(obj).__mro__ if cls in known), None)
     if parent is None:
         if hasattr(obj, "fit"):
             check_is_fitted(obj)
-        raise UnsupportedEstimatorError(_no_mirror(obj, path, mirrors))
+        raise UnsupportedEstimatorError(_no_mirror(obj, path, known))
     changed = _changes(type(obj), parent)
     if changed and unsupported.why(obj) is not None:  # MultiTaskLasso inherits from Lasso
-        raise UnsupportedEstimatorError(_no_mirror(obj, path, mirrors))
+        raise UnsupportedEstimatorError(_no_mirror(obj, path, known))
     if changed:
         raise UnsupportedEstimatorError(
             f"{path} is a {type(obj).__name__}, which is not {parent.__name__}: it has "
@@ -268,7 +268,7 @@ def _mirror(obj, path):
             f"{parent.__name__}, or a subclass that changes nothing but the constructor."
         )
     check_is_fitted(obj)
-    mirror = object.__new__(mirrors[parent])
+    mirror = object.__new__(known[parent])
     vars(mirror).update(vars(obj))
     return mirror
 
@@ -285,11 +285,11 @@ def composites():
     return {parent_class(cls): cls for cls in ours}
 
 
-def _mirrors():
+def mirrors():
     """Return our class for each scikit-learn class that has one."""
     ours = [getattr(module, name) for module in MIRROR_MODULES for name in module.__all__]
-    mirrors = {parent_class(cls): cls for cls in ours}
-    return {p: cls for p, cls in mirrors.items() if p.__module__.startswith("sklearn.")}
+    known = {parent_class(cls): cls for cls in ours}
+    return {p: cls for p, cls in known.items() if p.__module__.startswith("sklearn.")}
 
 
 def _changes(cls, parent, ours=None):
@@ -310,7 +310,7 @@ def _changes(cls, parent, ours=None):
     )
 
 
-def _no_mirror(obj, path, mirrors):
+def _no_mirror(obj, path, known):
     """Return the error message for an object without influence."""
     if isinstance(obj, pipeline.Pipeline):
         return (
@@ -326,7 +326,7 @@ def _no_mirror(obj, path, mirrors):
     listed = unsupported.why(obj)
     if listed is not None:
         return f"{path} is a {type(obj).__name__}. {listed}"
-    supported = ", ".join(sorted(cls.__name__ for cls in mirrors.values()))
+    supported = ", ".join(sorted(cls.__name__ for cls in known.values()))
     named = repr(obj) if isinstance(obj, str | None) else type(obj).__name__
     return (
         f"{path} is a {named}, for which there is no influence here. Supported are "

@@ -53,9 +53,9 @@ _ORIGINALS, _REPORT = "SKINFLUENCE_SUITE_ORIGINALS", "SKINFLUENCE_SUITE_REPORT"
 
 def mirrors():
     """Return our class for each class of scikit-learn that has one."""
-    from skinfluence.fitted import _mirrors
+    from skinfluence.fitted import mirrors
 
-    return _mirrors()
+    return mirrors()
 
 
 def modules():

@@ -418,7 +418,7 @@ def test_more_rows_may_be_held_than_a_kernel_has_directions(problem, kernel):
     options = {"kernel": kernel, "gamma": 0.1, "tol": 1e-10}
     fitted = SVC(**options).fit(X, y)
     assert problem_of(fitted).state("auto").point.misfit < 1e-4
-    K = fitted._fitted_kernel(X, X)
+    K = problem_of(fitted).objective.design.basis.kernel(X, X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InfluenceWarning)  # some paths go to a refit
         rows = np.arange(0, len(y), 8)

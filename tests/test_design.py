@@ -101,7 +101,7 @@ def test_sparse_products_have_rare_and_frequent_features():
     rng = np.random.default_rng(0)
     X = (rng.random((300, 900)) < rng.uniform(0, 0.35, 900) ** 2) * rng.uniform(1, 2, 900)
     design, scale = make_design(sparse.csr_array(X), False), rng.uniform(0, 2, 900)
-    counts = design._counts()
+    counts = design.counts()
     assert counts.max() > 0.05 * 300  # dense columns
     assert np.any((counts > 1) & (counts < 5))  # the others
     np.testing.assert_allclose(design.products(scale), X * scale @ X.T, atol=1e-12)

@@ -61,7 +61,7 @@ def test_inner_products_of_embeddings_are_influences(q):
     X, y = load_diabetes(return_X_y=True)
     reg = Ridge(alpha=0.1).fit(X[:300], y[:300])
     gradients = reg.loss_gradient(X[300 : 300 + q], y[300 : 300 + q])
-    embedding = slices._embedding(problem_of(reg), gradients, PLAIN)
+    embedding = slices.embed(problem_of(reg), gradients, PLAIN)
     assert embedding.shape[1] == min(q, 11)
     products = gradients @ reg.solve_hessian(gradients).T
     np.testing.assert_allclose(

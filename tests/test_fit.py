@@ -18,12 +18,12 @@ from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence import UnsupportedEstimatorError, from_fitted
-from skinfluence.fitted import _mirrors
+from skinfluence.fitted import mirrors
 from skinfluence.linear_model import ElasticNet, Lasso, Ridge
 from skinfluence.methods import get_problem
 from skinfluence.svm import SVC, SVR
 
-MIRRORS = {cls.__name__: (parent, cls) for parent, cls in _mirrors().items()}
+MIRRORS = {cls.__name__: (parent, cls) for parent, cls in mirrors().items()}
 each_mirror = pytest.mark.parametrize("name", sorted(MIRRORS))
 
 
@@ -140,7 +140,8 @@ def test_no_fault_of_the_bookkeeping_reaches_fit(name, step, error, monkeypatch)
 
     if get_tags(make(parent)).input_tags.positive_only:
         X = np.abs(X)
-    place = type(cls._parameters) if step == "layout" else type(get_problem(make(cls)))
+    problem = get_problem(make(cls))
+    place = type(problem.parameters if step == "layout" else problem)
     monkeypatch.setattr(place, step, fail)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -82,7 +82,7 @@ def test_precomputed_is_the_kernel(case):
     if not isinstance(case.estimator.kernel, str):
         pytest.skip("Gaussian processes have no precomputed kernel")
     fitted, (X, y, w) = case.fit(), case.data()
-    kernel = fitted._fitted_kernel
+    kernel = problem_of(fitted).objective.design.basis.kernel
     K = kernel(X, X)
     K = (K + K.T) / 2
     same_params = {"kernel": "precomputed"}
@@ -205,7 +205,7 @@ def test_kernels_are_those_of_scikit_learn(kernel, gamma, container):
         clf.set_params(**options)
     clf.fit(container(X), y)
     theirs = sklearn_svm.SVC(**options).fit(container(X), y)
-    ours = clf._fitted_kernel(X, X)
+    ours = problem_of(clf).objective.design.basis.kernel(X, X)
     gamma = options["gamma"] if isinstance(options["gamma"], float) else theirs._gamma
     params = {"gamma": gamma, "degree": 2, "coef0": options["coef0"]}
     expected = pairwise_kernels(X, metric=kernel, filter_params=True, **params)

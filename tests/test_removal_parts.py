@@ -11,8 +11,8 @@ from skinfluence.linear_model import HuberRegressor, LogisticRegression, Poisson
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 from skinfluence.removal import Base, alone, exact, run, weighted
-from skinfluence.removal.leave_out import _stacks
-from skinfluence.removal.methods import ONE_STEP, _each_alone
+from skinfluence.removal.leave_out import stacks_of
+from skinfluence.removal.methods import ONE_STEP, each_alone
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers import get_solver
 from skinfluence.svm import SVR, LinearSVC, LinearSVR, SmoothHingeSVC
@@ -37,7 +37,7 @@ def test_every_group_is_in_one_stack(wine):
     groups = Groups(n, [rng.choice(n, size, replace=False) for size in sizes])
     chosen = np.array([0, 2, 3, 4, 5, 6, 7, 8, 9])
     base = base_at(problem_of(wine).objective, problem_of(wine).theta)
-    stacks = _stacks(base, groups, chosen, None)
+    stacks = stacks_of(base, groups, chosen, None)
     np.testing.assert_array_equal(np.sort(np.concatenate(stacks)), chosen)
 
 
@@ -56,7 +56,7 @@ def test_a_group_without_an_inverse_leaves_the_others_theirs():
     objective = problem_of(LogisticRegression(C=1.0, **NEWTON).fit(X, y)).objective
     bare = objective.with_extra_penalty(-objective.penalty)
     base = base_at(bare, np.zeros(objective.penalty.shape))
-    theta, decrement, _ = _each_alone(base, np.array([[0], [5]]), ONE_STEP)
+    theta, decrement, _ = each_alone(base, np.array([[0], [5]]), ONE_STEP)
     assert np.isnan(theta[0]).all()
     assert np.isfinite(theta[1]).all()
     assert decrement[1] > 0

@@ -31,7 +31,7 @@ class SparseDesign(Design):
     def partial_products(self, root, other=None):
         # In text data most features are present in few rows, so their products are sparse. The
         # few frequent features cause nearly all operations, so they become dense columns.
-        often = self._counts() > max(4.0, _FREQUENT * self.n_rows)
+        often = self.counts() > max(4.0, _FREQUENT * self.n_rows)
         X = Z = self._columns(root)
         if other is not None:
             Z = SparseDesign(sparse.csr_array(other.X), self.fit_intercept)._columns(root)
@@ -45,7 +45,7 @@ class SparseDesign(Design):
             return out, (X[block].toarray().T for block in blocks)
         return out, ((X[block].toarray().T, Z[block].toarray().T) for block in blocks)
 
-    def _counts(self):
+    def counts(self):
         """Return the number of rows in which each feature is present."""
         return np.bincount(self.X.indices, minlength=self.n_features)
 
@@ -58,7 +58,7 @@ class SparseDesign(Design):
     def offset(self, weights):
         # Only a feature without zeros can be far from 0. Subtracting its mean does not change
         # the sparsity pattern.
-        candidates = np.flatnonzero(self._counts() == self.n_rows)
+        candidates = np.flatnonzero(self.counts() == self.n_rows)
         if not len(candidates) or not self.fit_intercept or not weights.sum() > 0:
             return None
         if not self.X.has_canonical_format:  # duplicate entries
@@ -73,7 +73,7 @@ class SparseDesign(Design):
 
     def less(self, offset):
         X = self.X.astype(np.float64, copy=True)
-        if np.any(self._counts()[offset != 0] < self.n_rows):
+        if np.any(self.counts()[offset != 0] < self.n_rows):
             raise ValueError("A sparse design would become dense if it was shifted.")
         X.data -= offset[X.indices]
         return SparseDesign(X, self.fit_intercept)

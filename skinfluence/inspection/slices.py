@@ -137,11 +137,11 @@ def error_slices(
             f"n_slices={n_slices} is more than the {len(gradients)} sample(s): ask for fewer "
             "slices, or pass more samples."
         )
-    labels, sizes = _clusters(_embedding(problem, gradients, request), n_slices, random_state)
+    labels, sizes = _clusters(embed(problem, gradients, request), n_slices, random_state)
     return _explained(estimator, X, y, labels, sizes, n_influential, request)
 
 
-def _embedding(problem, gradients, request):
+def embed(problem, gradients, request):
     """Return L^-1 grad l(z) for each gradient, up to a rotation, (q, min(q, p))."""
     q, p = gradients.shape
     if q > p:

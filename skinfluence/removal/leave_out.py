@@ -135,7 +135,7 @@ def leave_out(
                     parameters[:, members[members >= 0]] = 0.0  # exactly
             return emit(indices, rows, theta)
 
-        stacks = _stacks(base, groups, chosen, n_jobs)
+        stacks = stacks_of(base, groups, chosen, n_jobs)
         if verbose and method == "exact" and len(chosen):
             print(_forecast(base, groups, stacks, n_jobs), file=sys.stderr)
         run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose, reduce=reduce)
@@ -175,7 +175,7 @@ def _forecast(base, groups, stacks, n_jobs):
     return f"{told}, about {seconds:.2g} s by a trial with {len(rows)} of them."
 
 
-def _stacks(base, groups, chosen, n_jobs):
+def stacks_of(base, groups, chosen, n_jobs):
     """Return index arrays of groups with similar sizes, as many as memory allows."""
     K, D = base.theta.shape
     sizes = groups.sizes()[chosen]

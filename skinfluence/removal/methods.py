@@ -61,13 +61,13 @@ def remove(base, rows, method):
         theta = _first_order(base, rows) if large else Stack(base, rows).influence()
     elif large:
         # For large groups a common factorisation saves nothing, so each has its own Hessian.
-        theta, decrement, converged = _each_alone(base, rows, method)
+        theta, decrement, converged = each_alone(base, rows, method)
     elif method == "exact":
         theta, converged = refit_stack(Stack(base, rows))
     else:
         stack = Stack(base, rows)
         theta, decrement, alone, suspects = first_steps(stack, method)
-        theta[alone], decrement[alone], converged[alone] = _each_alone(
+        theta[alone], decrement[alone], converged[alone] = each_alone(
             base, rows[alone], method
         )
         if len(suspects):
@@ -161,7 +161,7 @@ def first_order_pull(point, lines):
     return total
 
 
-def _each_alone(base, rows, method):
+def each_alone(base, rows, method):
     """Return the result of `remove` for groups that each have a separate Hessian."""
     b = len(rows)
     theta = np.full((b, *base.theta.shape), np.nan, like=base.theta)
