@@ -13,24 +13,25 @@ Only this package uses namespaces. Three rules hold in all others:
   only small arrays stay on the host: parameters, penalties, indices;
 * a single number is on the host, as NumPy's own sums are.
 
-array.py      the class
-functions.py  NumPy's functions for it
+array.py      the class, from users' arrays and back to them
+functions.py  NumPy's functions for it, and triangular factors
 indexing.py   NumPy's indices
-linalg.py     triangular factors
-convert.py    from users' arrays and back to them
 """
 
-from skinfluence.namespaces.array import DeviceArray, Space, is_device, unsupported
-from skinfluence.namespaces.convert import (
+from skinfluence.namespaces.array import (
+    DeviceArray,
+    Space,
     as_given,
     device_array,
     from_host,
+    is_device,
     is_foreign,
     place_of,
     to_host,
+    unsupported,
     where_it_is,
 )
-from skinfluence.namespaces.linalg import factorise, half_solve, smallest, solve
+from skinfluence.namespaces.functions import factorise, half_solve, smallest, solve
 
 __all__ = [
     "DeviceArray",

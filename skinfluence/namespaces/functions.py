@@ -1,13 +1,17 @@
 """NumPy's functions for arrays of other libraries, in the array API standard's terms.
 
-Each has NumPy's arguments, as far as computations here use them, behind the `Space`.
+Each has NumPy's arguments, as far as computations here use them, behind the `Space`. Cholesky
+factors have functions of their own, as `solvers.cholesky` needs them.
 """
 
+from importlib import import_module
+
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, onenormest
 
 from skinfluence.namespaces.array import HANDLERS, DeviceArray, unsupported
 
-__all__: list[str] = []
+__all__ = ["factorise", "half_solve", "smallest", "solve"]
 
 
 def _handles(*functions):
@@ -34,16 +38,6 @@ def _zeros_like(space, a, dtype=None, **layout):
     return _zeros(space, a.shape, a.dtype if dtype is None else dtype)
 
 
-@_handles(np.ones)
-def _ones(space, shape, dtype=np.float64, **layout):
-    return _full(space, shape, 1, np.float64 if dtype is None else dtype)
-
-
-@_handles(np.ones_like)
-def _ones_like(space, a, dtype=None, **layout):
-    return _full_like(space, a, 1, dtype)
-
-
 @_handles(np.full)
 def _full(space, shape, fill_value, dtype=None, **layout):
     dtype = np.result_type(fill_value) if dtype is None else dtype
@@ -57,58 +51,7 @@ def _full_like(space, a, fill_value, dtype=None, **layout):
     return _full(space, a.shape, fill_value, a.dtype if dtype is None else dtype)
 
 
-@_handles(np.asarray, np.ascontiguousarray)
-def _asarray(space, a, dtype=None):
-    return space.array(a, dtype)
-
-
-@_handles(np.array)
-def _array(space, a, dtype=None, order="C"):
-    a = space.array(a)
-    return a.copy() if dtype is None else a.astype(dtype)
-
-
-@_handles(np.arange)
-def _arange(space, *bounds, dtype=None):
-    return space.array(np.arange(*bounds, dtype=dtype))
-
-
-@_handles(np.eye)
-def _eye(space, N, M=None, k=0, dtype=np.float64, **layout):
-    return space.array(np.eye(N, M, k, dtype=dtype))
-
-
 # -------------------------------------------------------------------- shapes
-
-
-@_handles(np.shape)
-def _shape(space, a):
-    return a.shape
-
-
-@_handles(np.ndim)
-def _ndim(space, a):
-    return a.ndim
-
-
-@_handles(np.size)
-def _size(space, a):
-    return a.size
-
-
-@_handles(np.reshape)
-def _reshape(space, a, shape):
-    return a.reshape(shape)
-
-
-@_handles(np.ravel)
-def _ravel(space, a, order="C"):
-    return a.ravel()
-
-
-@_handles(np.transpose)
-def _transpose(space, a, axes=None):
-    return a.transpose(*(axes or ()))
 
 
 @_handles(np.expand_dims)
@@ -117,11 +60,6 @@ def _expand_dims(space, a, axis):
     ndim = a.ndim + len(axes)
     shape, new = list(a.shape), {axis % ndim for axis in axes}
     return a.reshape([1 if i in new else shape.pop(0) for i in range(ndim)])
-
-
-@_handles(np.atleast_2d)
-def _atleast_2d(space, a):
-    return a if a.ndim > 1 else a[None]
 
 
 @_handles(np.broadcast_to)
@@ -141,17 +79,6 @@ def _concatenate(space, arrays, axis=0):
     arrays = list(arrays)
     dtype = np.result_type(*(a.dtype for a in arrays))
     return space.wrap(space.xp.concat([space.raw(a, dtype) for a in arrays], axis=axis))
-
-
-@_handles(np.hstack)
-def _hstack(space, arrays):
-    arrays = list(arrays)
-    return _concatenate(space, arrays, 0 if np.ndim(arrays[0]) == 1 else 1)
-
-
-@_handles(np.vstack)
-def _vstack(space, arrays):
-    return _concatenate(space, [a if np.ndim(a) > 1 else a[None] for a in arrays], 0)
 
 
 @_handles(np.stack)
@@ -183,28 +110,11 @@ def _sum(space, a, axis=None, keepdims=False, dtype=None):
     return space.call("sum", a, axis=_axis(axis), keepdims=keepdims, dtype=dtype)
 
 
-@_handles(np.prod)
-def _prod(space, a, axis=None, keepdims=False):
-    return space.call("prod", a, axis=_axis(axis), keepdims=keepdims)
-
-
-@_handles(np.mean)
-def _mean(space, a, axis=None, keepdims=False):
-    a = a if a.dtype.kind == "f" else a.astype(np.float64)
-    return space.call("mean", a, axis=_axis(axis), keepdims=keepdims)
-
-
-@_handles(np.std)
-def _std(space, a, axis=None, keepdims=False):
-    a = a if a.dtype.kind == "f" else a.astype(np.float64)
-    return space.call("std", a, axis=_axis(axis), keepdims=keepdims)
-
-
-def _largest(name, smallest):
+def _largest(name):
     def handler(space, a, axis=None, keepdims=False, initial=None):
+        own = getattr(np, name)
         if initial is not None and a.size == 0:
-            kept = np.max if name == "max" else np.min
-            return kept(np.empty(a.shape), axis=axis, keepdims=keepdims, initial=initial)
+            return own(np.empty(a.shape), axis=axis, keepdims=keepdims, initial=initial)
         found = space.call(name, a, axis=_axis(axis), keepdims=keepdims)
         if initial is None:
             return found
@@ -213,41 +123,21 @@ def _largest(name, smallest):
     return handler
 
 
-_handles(np.max, np.amax)(_largest("max", -np.inf))
-_handles(np.min, np.amin)(_largest("min", np.inf))
+def _reduced(name, convert=lambda a: a):
+    """Return a handler that reduces an array, converted first, along axes."""
+
+    def handler(space, a, axis=None, keepdims=False):
+        return space.call(name, convert(a), axis=_axis(axis), keepdims=keepdims)
+
+    return handler
 
 
-@_handles(np.ptp)
-def _ptp(space, a, axis=None):
-    return a.max(axis=axis) - a.min(axis=axis)
+def _floats(a):
+    return a if a.dtype.kind == "f" else a.astype(np.float64)
 
 
-@_handles(np.any)
-def _any(space, a, axis=None, keepdims=False):
-    a = a if a.dtype == bool else a != 0
-    return space.call("any", a, axis=_axis(axis), keepdims=keepdims)
-
-
-@_handles(np.all)
-def _all(space, a, axis=None, keepdims=False):
-    a = a if a.dtype == bool else a != 0
-    return space.call("all", a, axis=_axis(axis), keepdims=keepdims)
-
-
-@_handles(np.argmax)
-def _argmax(space, a, axis=None, keepdims=False):
-    return space.call("argmax", a, axis=axis, keepdims=keepdims)
-
-
-@_handles(np.argmin)
-def _argmin(space, a, axis=None, keepdims=False):
-    return space.call("argmin", a, axis=axis, keepdims=keepdims)
-
-
-@_handles(np.cumsum)
-def _cumsum(space, a, axis=None):
-    a = a.ravel() if axis is None else a
-    return space.call("cumulative_sum", a, axis=axis or 0)
+def _truths(a):
+    return a if a.dtype == bool else a != 0
 
 
 @_handles(np.bincount)
@@ -270,12 +160,6 @@ def _where(space, condition, x, y):
     return space.wrap(space.xp.where(condition, x, y))
 
 
-@_handles(np.nan_to_num)
-def _nan_to_num(space, x):
-    largest = np.finfo(x.dtype).max
-    return _where(space, np.isnan(x), 0.0, np.minimum(np.maximum(x, -largest), largest))
-
-
 @_handles(np.clip)
 def _clip(space, a, a_min, a_max, out=None):
     clipped = np.minimum(np.maximum(a, a_min), a_max)
@@ -292,29 +176,9 @@ def _copyto(space, dst, src, casting="same_kind", where=True):
     dst[...] = src if where is True else _where(space, where, src, dst)
 
 
-@_handles(np.flatnonzero)
-def _flatnonzero(space, a):
-    return np.flatnonzero(a.host())
-
-
-@_handles(np.nonzero)
-def _nonzero(space, a):
-    return np.nonzero(a.host())
-
-
-@_handles(np.argwhere)
-def _argwhere(space, a):
-    return np.argwhere(a.host())
-
-
 @_handles(np.argsort)
 def _argsort(space, a, axis=-1, kind=None):
     return space.call("argsort", a, axis=axis, stable=True)
-
-
-@_handles(np.argpartition)
-def _argpartition(space, a, kth, axis=-1):
-    return _argsort(space, a, axis)
 
 
 @_handles(np.lexsort)
@@ -330,16 +194,11 @@ def _lexsort(space, keys, axis=-1):
     return order
 
 
-@_handles(np.sort)
-def _sort(space, a, axis=-1):
-    return space.call("sort", a, axis=axis)
-
-
 @_handles(np.median)
 def _median(space, a, axis=None):
     if axis is not None:
         raise unsupported("numpy.median along an axis", space)
-    ordered = _sort(space, a.ravel())
+    ordered = space.call("sort", a.ravel(), axis=-1)
     n = len(ordered)
     return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
 
@@ -374,11 +233,6 @@ def _but(shape, axis):
 
 
 # -------------------------------------------------------------------- products
-
-
-@_handles(np.dot)
-def _dot(space, a, b):
-    return np.matmul(a, b)
 
 
 @_handles(np.tensordot)
@@ -416,40 +270,10 @@ def _einsum(space, subscripts, *operands):
     return product.transpose([remaining.index(k) for k in wanted]) if wanted else product
 
 
-@_handles(np.triu)
-def _triu(space, m, k=0):
-    return space.call("triu", m, k=k)
-
-
-@_handles(np.tril)
-def _tril(space, m, k=0):
-    return space.call("tril", m, k=k)
-
-
-@_handles(np.linalg.norm)
-def _norm(space, x, axis=None):
-    return np.sqrt(_sum(space, x * x, axis=axis))
-
-
-@_handles(np.linalg.solve)
-def _solve(space, a, b):
-    return space.wrap(space.xp.linalg.solve(space.raw(a), space.raw(b)))
-
-
 @_handles(np.linalg.eigh)
 def _eigh(space, a):
     values, vectors = space.xp.linalg.eigh(a.raw)
     return space.wrap(values), space.wrap(vectors)
-
-
-@_handles(np.linalg.eigvalsh)
-def _eigvalsh(space, a):
-    return space.wrap(space.xp.linalg.eigvalsh(a.raw))
-
-
-@_handles(np.linalg.det)
-def _det(space, a):
-    return space.wrap(space.xp.linalg.det(a.raw))
 
 
 @_handles(np.linalg.inv)
@@ -460,14 +284,130 @@ def _inv(space, a):
         raise np.linalg.LinAlgError(str(error)) from error
 
 
-# -------------------------------------------------------------------- comparisons
+# -------------------------------------------------------------------- in one expression
+
+HANDLERS |= {
+    np.ones: lambda space, shape, dtype=np.float64, **_: _full(
+        space, shape, 1, np.float64 if dtype is None else dtype
+    ),
+    np.ones_like: lambda space, a, dtype=None, **_: _full_like(space, a, 1, dtype),
+    np.asarray: lambda space, a, dtype=None: space.array(a, dtype),
+    np.ascontiguousarray: lambda space, a, dtype=None: space.array(a, dtype),
+    np.array: lambda space, a, dtype=None, order="C": (
+        space.array(a).copy() if dtype is None else space.array(a).astype(dtype)
+    ),
+    np.arange: lambda space, *bounds, dtype=None: space.array(np.arange(*bounds, dtype=dtype)),
+    np.eye: lambda space, *shape, dtype=np.float64, **_: space.array(
+        np.eye(*shape, dtype=dtype)
+    ),
+    np.shape: lambda space, a: a.shape,
+    np.ndim: lambda space, a: a.ndim,
+    np.size: lambda space, a: a.size,
+    np.reshape: lambda space, a, shape: a.reshape(shape),
+    np.ravel: lambda space, a, order="C": a.ravel(),
+    np.transpose: lambda space, a, axes=None: a.transpose(*(axes or ())),
+    np.atleast_2d: lambda space, a: a if a.ndim > 1 else a[None],
+    np.hstack: lambda space, arrays: _concatenate(
+        space, arrays, 0 if np.ndim(arrays[0]) == 1 else 1
+    ),
+    np.vstack: lambda space, arrays: _concatenate(space, [np.atleast_2d(a) for a in arrays]),
+    np.prod: _reduced("prod"),
+    np.mean: _reduced("mean", _floats),
+    np.std: _reduced("std", _floats),
+    np.any: _reduced("any", _truths),
+    np.all: _reduced("all", _truths),
+    **dict.fromkeys((np.max, np.amax), _largest("max")),
+    **dict.fromkeys((np.min, np.amin), _largest("min")),
+    np.ptp: lambda space, a, axis=None: a.max(axis=axis) - a.min(axis=axis),
+    np.argmax: _reduced("argmax"),
+    np.argmin: _reduced("argmin"),
+    np.cumsum: lambda space, a, axis=None: space.call(
+        "cumulative_sum", a.ravel() if axis is None else a, axis=axis or 0
+    ),
+    np.nan_to_num: lambda space, x: _where(
+        space, np.isnan(x), 0.0, np.clip(x, -np.finfo(x.dtype).max, np.finfo(x.dtype).max)
+    ),
+    # Indices are NumPy's.
+    np.flatnonzero: lambda space, a: np.flatnonzero(a.host()),
+    np.nonzero: lambda space, a: np.nonzero(a.host()),
+    np.argwhere: lambda space, a: np.argwhere(a.host()),
+    np.sort: lambda space, a, axis=-1: space.call("sort", a, axis=axis),
+    np.argpartition: lambda space, a, kth, axis=-1: _argsort(space, a, axis),
+    np.dot: lambda space, a, b: np.matmul(a, b),
+    np.triu: lambda space, m, k=0: space.call("triu", m, k=k),
+    np.tril: lambda space, m, k=0: space.call("tril", m, k=k),
+    np.linalg.norm: lambda space, x, axis=None: np.sqrt(_sum(space, x * x, axis=axis)),
+    np.linalg.solve: lambda space, a, b: space.wrap(
+        space.xp.linalg.solve(space.raw(a), space.raw(b))
+    ),
+    np.linalg.eigvalsh: lambda space, a: space.wrap(space.xp.linalg.eigvalsh(a.raw)),
+    np.linalg.det: lambda space, a: space.wrap(space.xp.linalg.det(a.raw)),
+    np.array_equal: lambda space, a1, a2: (
+        np.shape(a1) == np.shape(a2) and bool(np.all(a1 == a2))
+    ),
+    np.may_share_memory: lambda space, a, b: False,
+    np.shares_memory: lambda space, a, b: False,
+}
 
 
-@_handles(np.array_equal)
-def _array_equal(space, a1, a2):
-    return np.shape(a1) == np.shape(a2) and bool(np.all(a1 == a2))
+# -------------------------------------------------------------------- beyond NumPy's
 
 
-@_handles(np.may_share_memory, np.shares_memory)
-def _may_share_memory(space, a, b):
-    return False
+def smallest(a, k):
+    """Return the indices of the k smallest numbers in each row of a (m, n), in any order."""
+    if hasattr(a, "space") and a.space.name == "torch":
+        found = a.space.xp.topk(a.raw, k, dim=1, largest=False, sorted=False)
+        return a.space.wrap(found.indices)
+    return np.argpartition(a, k - 1, axis=1)[:, :k]
+
+
+def factorise(block):
+    """Return the lower factor of a symmetric array and its reciprocal condition number.
+
+    The factor is None if the array is not positive definite.
+    """
+    space = block.space
+    try:
+        factor = space.wrap(space.xp.linalg.cholesky(block.raw))
+    except Exception:  # each library has its own class
+        return None, 0.0
+    if not np.all(np.isfinite(factor)):
+        return None, 0.0
+
+    def apply(v):
+        return solve(factor, space.array(np.asarray(v, dtype=np.float64))).host()
+
+    inverse = LinearOperator(
+        block.shape, matvec=apply, rmatvec=apply, matmat=apply, rmatmat=apply, dtype=np.float64
+    )
+    size = np.abs(block).sum(axis=0).max()
+    # Two columns, as in LAPACK's estimate; more would be as many solves.
+    return factor, 1.0 / float(size * onenormest(inverse, t=min(2, len(block))))
+
+
+def solve(factor, B):
+    """Return (L L')^-1 B for a lower factor L and B (p, m) or (p,)."""
+    flat = B.ndim == 1
+    B = B[:, None] if flat else B
+    out = _triangular(factor, _triangular(factor, B), transposed=True)
+    return out[:, 0] if flat else out
+
+
+def half_solve(factor, B):
+    """Return L^-1 B for a lower factor L and B (p, m)."""
+    return _triangular(factor, B)
+
+
+def _triangular(factor, B, transposed=False):
+    space, xp = factor.space, factor.space.xp
+    L, B = factor.raw, B.raw
+    if space.name == "torch":
+        native = xp.linalg.solve_triangular
+        return space.wrap(
+            native(L.mT, B, upper=True) if transposed else native(L, B, upper=False)
+        )
+    if space.name == "cupy":
+        native = import_module("cupyx.scipy.linalg").solve_triangular
+        return space.wrap(native(L, B, lower=True, trans=int(transposed)))
+    # The standard has no triangular solve.
+    return space.wrap(xp.linalg.solve(xp.matrix_transpose(L) if transposed else L, B))
