@@ -15,7 +15,7 @@ from benchmarks._timing import best_of
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import SOLVERS, ConjugateGradientSolver, select_solver
-from skinfluence.solvers.preconditioners import select_preconditioner
+from skinfluence.solvers.cg import select_preconditioner
 
 __all__ = ["BENCHMARKS"]
 

@@ -13,7 +13,7 @@ from skinfluence import InfluenceWarning, SingularHessianError
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import SOLVERS, ConjugateGradientSolver, select_solver
-from skinfluence.solvers.preconditioners import (
+from skinfluence.solvers.cg import (
     BlockDiagonalSolver,
     DiagonalSolver,
     select_preconditioner,

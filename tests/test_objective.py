@@ -10,6 +10,7 @@ import pytest
 import sklearn
 from scipy import sparse
 
+from skinfluence.gradients import absent_in
 from skinfluence.linear_model import (
     HuberRegressor,
     LinearRegression,
@@ -18,7 +19,6 @@ from skinfluence.linear_model import (
 )
 from skinfluence.objective import weigh
 from skinfluence.objective.hessian import signed_gram
-from skinfluence.objective.rows import absent_in
 from skinfluence.pipeline import problem_of
 from skinfluence.rank import null_directions
 from tests.cases import data, each_case, each_linear_case

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
-from skinfluence import InfluenceWarning, objective
+from skinfluence import InfluenceWarning, gradients
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.pipeline import problem_of
 from skinfluence.removal import exact
@@ -171,7 +171,7 @@ def test_results_do_not_depend_on_what_stays_in_cache(name, method, monkeypatch)
     fitted = case.fit()
     groups = some_groups(case.data()[0].shape[0])
     expected = fitted.leave_out_params(groups, method=method)
-    monkeypatch.setattr(objective.rows, "_CACHED", 1)
+    monkeypatch.setattr(gradients, "_CACHED", 1)
     found = fitted.leave_out_params(groups, method=method)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 

@@ -20,8 +20,8 @@ from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import get_problem
 from skinfluence.problem.metrics import Metric
-from skinfluence.problem.refit_checks import choose_checks, compare_changes
 from skinfluence.problem.requests import NEW, Removal
+from skinfluence.problem.updates import choose_checks, compare_changes
 from skinfluence.steps import innermost
 from skinfluence.whole import give_data, take_rows
 

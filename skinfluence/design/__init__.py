@@ -23,8 +23,7 @@ A design may use coordinates in which gradients and parameters pair through a me
 from scipy.sparse import issparse
 
 from skinfluence.design.base import Design
-from skinfluence.design.dense import DenseDesign
-from skinfluence.design.device import DeviceDesign
+from skinfluence.design.dense import DenseDesign, DeviceDesign
 from skinfluence.design.sparse import SparseDesign
 from skinfluence.namespaces import is_device
 

@@ -1,4 +1,4 @@
-"""Base class for dense and sparse designs."""
+"""Base class for designs, and feature means that are far from 0 relative to the spread."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -7,9 +7,14 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
+from skinfluence.namespaces import to_host
 from skinfluence.products import add_gram, fill_lower, multiply
 
-__all__ = ["Design"]
+__all__ = ["Design", "confirmed_offset", "is_far", "spread"]
+
+# A mean is far from 0 if it exceeds the spread by this factor. Products between two such rows
+# have lost six of sixteen digits.
+_FAR = 1e3
 
 
 class Design(ABC):
@@ -220,3 +225,30 @@ class Design(ABC):
     @abstractmethod
     def product_blocks(self, width):
         """Return row blocks for a product with `width` columns."""
+
+
+def spread(columns, mean):
+    """Return root mean square deviations from the mean, (d,)."""
+    with np.errstate(over="ignore"):
+        return np.sqrt(np.mean((columns - mean) ** 2, axis=0))
+
+
+def is_far(mean, spread):
+    """Return a mask for means that are far from 0 relative to the spread, (d,) bool."""
+    return np.abs(mean) > _FAR * spread
+
+
+def confirmed_offset(mean, candidates, blocks):
+    """Return the offset for candidates with a small spread over all blocks, or None."""
+    if not len(candidates):
+        return None
+    squares, n = np.zeros(len(candidates), like=mean), 0
+    for block in blocks:
+        squares += len(block) * spread(block, mean[candidates]) ** 2
+        n += len(block)
+    far = candidates[to_host(is_far(mean[candidates], np.sqrt(squares / n)))]
+    if not len(far):
+        return None
+    offset = np.zeros(len(mean), like=mean)
+    offset[far] = mean[far]
+    return offset

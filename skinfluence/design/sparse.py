@@ -4,8 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
-from skinfluence.design.base import Design
-from skinfluence.design.offsets import confirmed_offset, is_far, spread
+from skinfluence.design.base import Design, confirmed_offset, is_far, spread
 
 __all__ = ["SparseDesign"]
 

@@ -39,11 +39,9 @@ from skinfluence.diagnostics.leverage import (
     curvature_shares,
     degrees_of_freedom,
     dispersion,
+    divide_by_deleted,
     inverse_diagonal,
     leverages,
-)
-from skinfluence.diagnostics.ratio import (
-    divide_by_deleted,
     moves_in_errors,
     per_parameter,
     ratio,

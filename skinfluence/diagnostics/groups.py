@@ -3,10 +3,10 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.diagnostics.ratio import per_parameter, ratio
+from skinfluence.diagnostics.leverage import per_parameter, ratio
+from skinfluence.gradients import absent_in
 from skinfluence.namespaces import to_host
 from skinfluence.objective import weigh
-from skinfluence.objective.rows import absent_in
 
 __all__ = ["GroupMeasures", "sums_of_groups"]
 

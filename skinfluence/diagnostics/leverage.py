@@ -1,11 +1,10 @@
-"""Leverages, the dispersion, and the sums over all rows on which they depend."""
+"""Leverages, the dispersion, the sums on which they depend, and quotients of measures."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.diagnostics.ratio import ratio
 from skinfluence.objective import weigh
 
 __all__ = [
@@ -14,12 +13,60 @@ __all__ = [
     "curvature_shares",
     "degrees_of_freedom",
     "dispersion",
+    "divide_by_deleted",
     "inverse_diagonal",
     "leverages",
+    "moves_in_errors",
+    "per_parameter",
+    "ratio",
     "remaining_in_mean_form",
+    "scaled_moves",
 ]
 
 _ROUNDING = 1e-10
+
+
+def scaled_moves(d, scale, layout):
+    """Return -d_ij / sqrt((H^-1)_jj) for changes d (b, K, D), (b, p).
+
+    `scale` (p,) is the root of the diagonal of H^-1. A coefficient that the penalty keeps at 0
+    does not move and has no standard error; its result is 0.
+    """
+    moves = -layout.to_public(d)
+    return np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
+
+
+def divide_by_deleted(moves, deleted_dispersion, layout):
+    """Return moves (b, p) over sqrt(phi_(i)), from phi_(i) (b, K); NaN without dispersion."""
+    deleted = np.sqrt(deleted_dispersion)[:, :, None]
+    deleted = np.broadcast_to(deleted, (*deleted.shape[:2], layout.n_columns))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = layout.to_public(deleted)
+        return np.where(unit > 0, moves / unit, np.nan)
+
+
+def moves_in_errors(moves, scale, deleted_dispersion, layout):
+    """Return moves (b, p) over sqrt(phi_(i) (H^-1)_jj), (b, p).
+
+    `scale` (K, D) is the diagonal of H^-1, and phi_(i) has the shape (b, K). A coefficient
+    that the penalty keeps at 0 has no standard error; its result is 0.
+    """
+    error = layout.to_public(np.sqrt(scale * deleted_dispersion[:, :, None]))
+    out = np.where(np.isnan(error) | np.isnan(moves), np.nan, 0.0)
+    return np.divide(moves, error, out=out, where=error > 0)
+
+
+def per_parameter(squares, leverage):
+    """Return the sums of squares (m, K) over the effective number of parameters, (m,)."""
+    total = leverage.sum()
+    squares = squares.sum(axis=1)
+    return squares / total if total > 0 else np.zeros(len(squares))
+
+
+def ratio(a, b):
+    """Return a / b, NaN if b is not positive."""
+    a, b = np.broadcast_arrays(a, b)
+    return np.divide(a, b, out=np.full_like(a, np.nan, dtype=np.float64), where=b > 0)
 
 
 def leverages(point, factor, *, n_jobs=None):

@@ -8,9 +8,10 @@ from skinfluence import removal
 from skinfluence.diagnostics.leverage import (
     DispersionSums,
     chi_squares,
+    per_parameter,
+    ratio,
     remaining_in_mean_form,
 )
-from skinfluence.diagnostics.ratio import per_parameter, ratio
 from skinfluence.namespaces import to_host
 
 __all__ = ["ROW_COLUMNS", "RemovalMeasures"]

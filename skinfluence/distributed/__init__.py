@@ -51,6 +51,8 @@ from skinfluence.distributed.objective import (
 from skinfluence.distributed.removal import (
     DistributedBase,
     RowRemoval,
+    cancelling_groups,
+    group_sums,
     losses_without,
     raw_without,
     values_of_rows,
@@ -65,7 +67,6 @@ from skinfluence.distributed.samples import (
     map_rows,
     reduce_tasks,
 )
-from skinfluence.distributed.scales import cancelling_groups, group_sums
 
 __all__ = [
     "DistributedBase",

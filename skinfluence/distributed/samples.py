@@ -22,10 +22,10 @@ __all__ = [
     "in_memory",
     "is_dask",
     "join_rows",
-    "map_rows",
-    "share",
     "make_task",
+    "map_rows",
     "reduce_tasks",
+    "share",
 ]
 
 # Number of chunks whose sums are added in one task.

@@ -8,8 +8,12 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, MatrixLike
-from skinfluence.functionals.base import Functional
-from skinfluence.functionals.checks import check_classifier, check_temperature, class_code
+from skinfluence.functionals.base import (
+    Functional,
+    check_classifier,
+    check_temperature,
+    class_code,
+)
 from skinfluence.functionals.predictions import WeightedResponse, smooth_response
 
 __all__ = ["demographic_parity", "equal_opportunity"]

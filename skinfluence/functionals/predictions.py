@@ -10,8 +10,9 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, MatrixLike
-from skinfluence.functionals.base import Functional, PredictionFunctional
-from skinfluence.functionals.checks import (
+from skinfluence.functionals.base import (
+    Functional,
+    PredictionFunctional,
     check_classifier,
     check_one_sample,
     check_temperature,

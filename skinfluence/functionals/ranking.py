@@ -9,8 +9,12 @@ from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, MatrixLike
 from skinfluence.blocks import row_blocks
-from skinfluence.functionals.base import Functional, PredictionFunctional
-from skinfluence.functionals.checks import check_classifier, check_temperature
+from skinfluence.functionals.base import (
+    Functional,
+    PredictionFunctional,
+    check_classifier,
+    check_temperature,
+)
 
 __all__ = ["auc_surrogate"]
 

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from skinfluence.losses.base import LabelLoss, Loss
-from skinfluence.losses.numerics import (
+from skinfluence.losses.base import (
     LONGEST,
     SHORT,
+    LabelLoss,
+    Loss,
     align,
     exp_remainder,
     expit,

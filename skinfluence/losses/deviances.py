@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skinfluence.losses.base import Loss
-from skinfluence.losses.numerics import LONGEST, align, exp, exp_remainder, xlogy
+from skinfluence.losses.base import LONGEST, Loss, align, exp, exp_remainder, xlogy
 
 __all__ = ["PoissonLoss", "TweedieIdentityLoss", "TweedieLoss"]
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from skinfluence.losses.base import LabelLoss, Loss, PiecewiseLinearLoss
-from skinfluence.losses.numerics import align
+from skinfluence.losses.base import LabelLoss, Loss, PiecewiseLinearLoss, align
 
 __all__ = ["HingeLoss", "ModifiedHuberLoss", "SmoothHingeLoss", "SquaredHingeLoss"]
 

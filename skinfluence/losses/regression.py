@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skinfluence.losses.base import Loss, PiecewiseLinearLoss
-from skinfluence.losses.numerics import align
+from skinfluence.losses.base import Loss, PiecewiseLinearLoss, align
 
 __all__ = [
     "EpsilonInsensitiveLoss",

@@ -10,8 +10,7 @@ estimator.py     mixins for our versions of scikit-learn's classes
 """
 
 from skinfluence.moments.base import MomentFormulation, MomentModel
-from skinfluence.moments.estimator import MomentMixin
-from skinfluence.moments.problem import MomentProblem, MomentQuery
+from skinfluence.moments.problem import MomentMixin, MomentProblem, MomentQuery
 
 __all__ = [
     "MomentFormulation",

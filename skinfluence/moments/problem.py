@@ -5,26 +5,36 @@ Influence pulls a scalar's gradient back to the sums and multiplies it by each r
 "influence" is first order in the sums.
 """
 
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+from scipy import sparse
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.moments.base import MomentFormulation
+from skinfluence.methods import InfluenceEstimatorMixin, get_problem
+from skinfluence.moments.base import (
+    MomentFormulation,
+    MomentLayout,
+    MomentModel,
+    MomentResponses,
+)
 from skinfluence.moments.data import MomentData, MomentRows
-from skinfluence.moments.removal import MomentRemoval
-from skinfluence.moments.reweighting import MomentReweighting
-from skinfluence.moments.uncertainty import MomentUncertainty
+from skinfluence.moments.removal import MomentRemoval, MomentReweighting, MomentUncertainty
+from skinfluence.parameters import Coefficients
 from skinfluence.problem import Problem
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.problem.samples import check_not_negative
 from skinfluence.targets import ClassCodes
 
-__all__ = ["MomentProblem", "MomentQuery"]
+__all__ = ["MomentMixin", "MomentProblem", "MomentQuery"]
 
 # Largest relative difference between fitted and recomputed statistics, by precision.
 _SAME = {np.dtype(np.float32): 1e-3}
@@ -390,3 +400,59 @@ class MomentProblem(
                 "epsilon_ counts them without their weight: their entries are NaN. Their "
                 "removal (leave_out_*) is defined; var_smoothing=0 has no epsilon_."
             )
+
+
+class _Moments(Coefficients):
+    """Fitted statistics in one vector, with the layout from the model's formulas."""
+
+    def layout(self, model):
+        return MomentLayout(len(self.vector(model, None)), len(model.classes_))
+
+    def ndims(self, model, layout):
+        return None
+
+    def has_flat_target(self, model, layout):
+        return True
+
+    def vector(self, model, layout):
+        return model._moments(model).read(model)
+
+    def names(self, model, layout):
+        classes, features = self.labels_and_features(model)
+        return model._moments(model).names(classes, features)
+
+    def labels_and_features(self, model):
+        """Return class and feature names."""
+        features = self.column_names(model, model.n_features_in_)
+        return [str(label) for label in model.classes_.tolist()], features
+
+    def rows_of_X(self, objective, rows):
+        """Return some training rows."""
+        return objective.X[rows]
+
+
+class MomentMixin(InfluenceEstimatorMixin):
+    """An estimator whose parameters are means, variances and counts.
+
+    List before a scikit-learn class, and after `UnweightedMixin` if its `fit` takes no sample
+    weights.
+    """
+
+    _parameters = _Moments()
+    _responses = MomentResponses()
+    #: The formulas, a subclass of `MomentModel`.
+    _moments: ClassVar[type[MomentModel]]
+    _has_objective = False
+    #: Arguments for `validate_data`, as in scikit-learn's own `predict`.
+    _row_checks: ClassVar[dict[str, Any]] = {}
+
+    def _check_moment_rows(self, X):
+        """Return samples after scikit-learn's own checks."""
+        X = validate_data(self, X, reset=False, **self._row_checks)
+        return X.tocsr() if sparse.issparse(X) else np.asarray(X)
+
+
+@get_problem.register(MomentMixin)
+def problem_of_moments(estimator, method=None):
+    """Return a moment model's problem."""
+    return MomentProblem(estimator)

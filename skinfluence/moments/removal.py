@@ -1,6 +1,12 @@
 """Removal from a moment model by subtracting the removed rows' sums.
 
-"newton" and "exact" are the refit, and "influence" is first order in the sums.
+"newton" and "exact" are the refit, and "influence" is first order in the sums. At other
+weights the formulas are those on the sums with these weights. There is no Hessian, so the
+covariance of the parameters is that of the infinitesimal jackknife,
+
+    sum_A c_A c_A'      with      c_A = sum_(i in A) (w_i/S) I_up,params(z_i)
+
+over single samples or groups A, or of the jackknife, with the change without A as c_A.
 """
 
 import copy
@@ -17,10 +23,10 @@ from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
 from skinfluence.problem.removal import check_no_bound
-from skinfluence.problem.requests import NEW, Removal
+from skinfluence.problem.requests import NEW, Influence, Removal
 from skinfluence.removal import METHODS
 
-__all__ = ["MomentRemoval"]
+__all__ = ["MomentRemoval", "MomentReweighting", "MomentUncertainty"]
 
 
 class MomentRemoval:
@@ -296,3 +302,126 @@ class MomentRemoval:
         data = self.objective
         left = data.take(np.delete(np.arange(data.n_rows), rows))
         return self._same_size(self.formulation.model.read(self.refit(left)))
+
+
+class MomentReweighting:
+    """Methods for other sample weights; "newton" and "exact" are the fit itself."""
+
+    def reweight_params(self, request, output=NEW):
+        request = self.resolve_weights(request)
+        out = output.prepare((len(request.sample_weight), len(self.params)))
+        self.each_at_weights(request, out.__setitem__)
+        return out
+
+    def reweight_loss(self, X, y, request, output=NEW):
+        request = self.resolve_weights(request)
+        rows, codes = self.check_samples(self.formulation, X, y)
+        out = output.prepare((len(codes), len(request.sample_weight)))
+
+        def write(vector, theta):
+            out[:, vector] = self.formulation.loss.loss(codes, self._raw(theta, rows))
+
+        self.each_at_weights(request, write)
+        return out
+
+    def raw_reweighted(self, X, request):
+        """Return scores for samples at each vector of weights, (m, q, K)."""
+        rows = self.check_rows(self.formulation, X)
+        raw = np.empty((len(request.sample_weight), rows.shape[0], self.n_scores))
+
+        def write(vector, theta):
+            raw[vector] = self._raw(theta, rows)
+
+        self.each_at_weights(request, write)
+        return raw
+
+    def models_at_weights(self, request):
+        """Return the fitted model at each vector of weights, None if a class is lost."""
+        data = self.objective
+        y, models = self.formulation.target.decode(data.target), []
+        for weight in self.resolve_weights(request).sample_weight:
+            refit = self.refit_near(data.X, y, weight, request.method)
+            models.append(None if refit is None else self.as_model(refit.estimator))
+        return models
+
+    def each_at_weights(self, request, write):
+        """Call ``write(vector, theta)`` with the parameters (p,) at each vector of weights.
+
+        The parameters are NaN if there is no model; a warning names these vectors.
+        """
+        values, method = request.sample_weight, request.method
+        data = self.data_of_fit if method == "influence" else self.checked_data
+        model, fitted = data.model, self.params
+        (N, M), C = data.sums, data.centres
+        lost, y = [], self.formulation.target.decode(data.target)
+        takes_weights = has_fit_parameter(self.estimator, "sample_weight")
+
+        def work(vector):
+            moved = replace(data, sample_weight=values[vector])
+            if method == "influence":
+                vars(moved)["centres"] = C
+            theta = np.full(len(fitted), np.nan)
+            if not moved.counts.all():
+                lost.append(vector)
+            elif method == "influence":
+                new_N, new_M = moved.sums
+                for at, V in self._param_blocks():
+                    gN, gM = model.pull(N, M, C, V)
+                    change = gN @ (new_N - N) + np.einsum("mbs,bs->m", gM, new_M - M)
+                    theta[at] = fitted[at] + change
+            else:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    theta = model.params(*moved.sums, moved.centres, moved.counts)
+                if takes_weights and np.isnan(theta).any() and not np.isnan(fitted).any():
+                    # A category whose samples have weight 0 still counts in such a fit.
+                    refit = self._fitted_on(data.X, y, values[vector])
+                    theta = self._same_size(model.read(refit))
+                if np.isnan(theta).all():
+                    lost.append(vector)
+            write(vector, theta)
+
+        vectors = range(len(values))
+        run_blocks(work, vectors, n_jobs=request.n_jobs, verbose=request.verbose)
+        if lost:
+            named = ", ".join(f"row {vector}" for vector in sorted(lost)[:5])
+            warn(
+                f"At {len(lost)} of {len(values)} row(s) of sample_weight there is no model, "
+                "because a class has no weight or its covariance is singular; their results "
+                f"are NaN: {named}."
+            )
+
+
+class MomentUncertainty:
+    """Covariances, and changes in units of standard errors."""
+
+    def covariance(self, kind, groups, hessian_solver, n_jobs):
+        if kind == "hessian":
+            raise UnsupportedEstimatorError(
+                f"kind='hessian' of {self.name}: its parameters are no optimum of an "
+                "objective with a Hessian. Use 'infinitesimal_jackknife' or 'jackknife'."
+            )
+        groups = self.groups_for(groups)
+        owner = groups.partition()
+        if kind == "jackknife":
+            moved = self.leave_out_params(Removal(groups, n_jobs=n_jobs)) - self.params
+        else:
+            moved = np.zeros((len(groups), len(self.params)))
+            np.add.at(moved, owner, self._first_order_moves(n_jobs))
+        return moved.T @ moved
+
+    def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
+        groups = self.groups_for(groups)
+        error = np.linalg.norm(self._first_order_moves(n_jobs), axis=0)
+        out = self.leave_out_params(Removal(groups, n_jobs=n_jobs), output)
+        error[error == 0] = np.nan  # a parameter that does not move has no unit
+        for rows in row_blocks(len(out), 4 * 8 * out.shape[1]):
+            moved = self.params - out[rows]
+            out[rows] = np.where(moved == 0, 0.0, moved / error)
+        return out
+
+    def _first_order_moves(self, n_jobs):
+        """Return (w_i/S) I_up,params for each training row, (n, p)."""
+        data = self.objective
+        share = (data.sample_weight / data.weight_sum)[:, None]
+        moved = self.influence_params(request=Influence(n_jobs=n_jobs))
+        return np.where(share > 0, share * moved, 0.0)

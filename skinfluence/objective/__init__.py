@@ -14,11 +14,11 @@ Three objects, each immutable:
     Point         an objective evaluated at theta: gradient, curvature, Hessian
 """
 
+from skinfluence.gradients import weigh
 from skinfluence.objective.formulation import Formulation
 from skinfluence.objective.hessian import hessian_blocks
 from skinfluence.objective.objective import Objective
 from skinfluence.objective.point import Point
-from skinfluence.objective.rows import weigh
 
 __all__ = [
     "Formulation",

@@ -5,8 +5,8 @@ from itertools import combinations, combinations_with_replacement
 import numpy as np
 
 from skinfluence.blocks import batches, memory_budget, row_blocks
+from skinfluence.gradients import weigh
 from skinfluence.l1_support import freeze_hessian
-from skinfluence.objective.rows import weigh
 from skinfluence.products import add_gram, multiply
 
 __all__ = [

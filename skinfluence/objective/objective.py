@@ -10,10 +10,10 @@ from skinfluence._compat import rank_cutoff
 from skinfluence.class_balance import ClassBalance
 from skinfluence.column_scales import ColumnScales
 from skinfluence.design import Design, make_design
+from skinfluence.gradients import absent_in, cached_batches, weigh, weighted_sum
 from skinfluence.namespaces import to_host
 from skinfluence.objective.formulation import Formulation
 from skinfluence.objective.point import Point
-from skinfluence.objective.rows import absent_in, cached_batches, weigh, weighted_sum
 from skinfluence.rank import null_directions, spectrum
 
 __all__ = ["Objective"]

@@ -5,9 +5,8 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.class_balance import shifts
-from skinfluence.gradients import ClassShift, GradientRows
+from skinfluence.gradients import ClassShift, GradientRows, absent_in, cached_batches, weigh
 from skinfluence.objective.hessian import coupled_gram, hessian_blocks, signed_gram
-from skinfluence.objective.rows import absent_in, cached_batches, weigh
 
 __all__ = ["Point"]
 

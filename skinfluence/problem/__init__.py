@@ -19,8 +19,7 @@ from skinfluence.problem.diagnostics import DiagnosticsAnswers
 from skinfluence.problem.fitted import FittedObjective, State
 from skinfluence.problem.fitting import FittingAnswers
 from skinfluence.problem.influence import InfluenceAnswers
-from skinfluence.problem.metrics import MetricAnswers
-from skinfluence.problem.predictions import PredictionsWithout
+from skinfluence.problem.metrics import MetricAnswers, PredictionsWithout
 from skinfluence.problem.refits import TOL, RefitAnswers
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.reweighting import ReweightAnswers

@@ -21,9 +21,8 @@ from skinfluence.exceptions import (
     warn,
 )
 from skinfluence.namespaces import device_array, is_foreign, to_host
-from skinfluence.problem.doubts import Doubts, lost_params
 from skinfluence.problem.fitted import State
-from skinfluence.problem.kinds import kind_of
+from skinfluence.problem.kinds import Doubts, kind_of, lost_params
 from skinfluence.problem.samples import SampleChecks
 from skinfluence.solvers import get_solver
 

@@ -5,7 +5,7 @@ import numpy as np
 from skinfluence import diagnostics, distributed, removal
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Groups
-from skinfluence.problem.pooled import respond_to
+from skinfluence.problem.metrics import respond_to
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import get_solver
 

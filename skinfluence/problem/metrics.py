@@ -7,16 +7,25 @@ use any attribute, so they get a copy of the fitted estimator with the moved par
 
 from collections.abc import Mapping
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, check_scoring, make_scorer
+from sklearn.utils.metaestimators import available_if
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import is_foreign, to_host
 
-__all__ = ["Metric", "MetricAnswers"]
+__all__ = [
+    "Metric",
+    "MetricAnswers",
+    "PredictionsWithout",
+    "flat_rows",
+    "pooled_predictions",
+    "respond_to",
+]
 
 #: Class of scikit-learn's scorers, which call an estimator's responses and nothing else.
 _OF_RESPONSES = type(make_scorer(accuracy_score))
@@ -190,3 +199,151 @@ class MetricAnswers:
             if removal.depends(directions, design).any():
                 scores.forget(group)
         return scores
+
+
+def pooled_predictions(problem, raw_prediction):
+    """Return an estimator whose responses come from precomputed raw predictions.
+
+    Parameters
+    ----------
+    problem : Problem
+        The fitted estimator's problem. Its `score` and response shapes are kept.
+    raw_prediction : ndarray of shape (n, K)
+        Raw predictions for the rows to be scored, in the same order.
+
+    Returns
+    -------
+    object
+        A fitted classifier or regressor.
+    """
+    estimator = problem.estimator
+    if problem.is_classifier:
+        pooled = _PooledClassifier()
+        pooled.classes_ = to_host(estimator.classes_)
+        pooled.labels_ = partial(problem.responses.labels, estimator)
+        pooled.transform_ = problem.responses.transform(estimator)
+    else:
+        pooled = _PooledRegressor()
+        pooled.flat_ = problem.has_flat_target
+    pooled.loss_ = problem.formulation.loss
+    pooled.has_probabilities_ = hasattr(estimator, "predict_proba")
+    pooled.has_decision_ = hasattr(estimator, "decision_function")
+    pooled.check_ = problem.responses.check
+    pooled.raw_prediction_ = raw_prediction
+    return pooled
+
+
+def respond_to(raw_prediction, pooled, response_method):
+    """Return a response of `pooled_predictions` for other raw predictions."""
+    pooled = copy(pooled)
+    pooled.raw_prediction_ = raw_prediction
+    return getattr(pooled, response_method)(None)
+
+
+class _Pooled(BaseEstimator):
+    def fit(self, X, y):
+        return self  # scorers require `fit`; there is nothing to fit
+
+
+class _PooledClassifier(ClassifierMixin, _Pooled):
+    @available_if(lambda self: self.has_decision_)
+    def decision_function(self, X):
+        return self._response("decision_function")
+
+    @available_if(lambda self: self.has_probabilities_)
+    def predict_proba(self, X):
+        return self._response("predict_proba")
+
+    def predict(self, X):
+        return self._response("predict")
+
+    def _response(self, method):
+        raw = self.raw_prediction_
+        self.check_(method)
+        if method == "predict_proba":
+            return self.loss_.response(raw)
+        if method == "decision_function":
+            if self.transform_ is not None:
+                return self.transform_(raw)
+            return raw[:, 0] if raw.shape[1] == 1 else raw
+        return self.labels_(raw)
+
+
+class _PooledRegressor(RegressorMixin, _Pooled):
+    def predict(self, X):
+        return self._response("predict")
+
+    def _response(self, method):
+        response = self.loss_.response(self.raw_prediction_)
+        return response[:, 0] if self.flat_ else response
+
+
+class PredictionsWithout:
+    """Responses of the models without each group, for a problem with an objective."""
+
+    def predictions_without(self, X, request, visit, *, response_method):
+        """Call `visit` with the responses of the models without each group.
+
+        A call has all groups for some samples in X, or all samples in X for some groups.
+        Groups without a model are left out, with a warning.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (q, d)
+            Samples.
+        request : Removal
+            The groups, of which one has each training row, and the accuracy.
+        visit : callable
+            Called as ``visit(queries, rows, owner, own, predicted)`` with a slice of X, the
+            training rows (r,) in g groups, the position (r,) of their groups, the responses
+            (r, ...) for them and those (m, g, ...) for the slice. Threads may call it.
+        response_method : {"predict", "predict_proba", "decision_function"}
+            The response.
+        """
+        objective = self.objective
+        layout = objective.formulation.layout
+        design = self.check_X(objective.formulation, X)
+        groups = self.groups_for(request.groups, request.cv)
+        groups.partition()
+        params = self.leave_out_params(request.of(groups))
+        kept = np.flatnonzero(np.isfinite(params).all(axis=1))
+        if not kept.size:
+            return
+        theta = layout.from_public(params[kept])
+        rows, owner = flat_rows(groups, kept)
+        responses = self.responses_of(self._own_raw(groups, kept, theta), response_method)
+        for block in row_blocks(design.n_rows, 8 * 5 * theta.shape[0] * theta.shape[1]):
+            raw = design.take(block).predict(theta)  # (m, g, K)
+            visit(block, rows, owner, responses, self.responses_of(raw, response_method))
+
+    def responses_of(self, raw, response_method):
+        """Return responses (..., R) or (...) from raw predictions (..., K)."""
+        *lead, K = raw.shape
+        pooled = self.pooled(raw.reshape(-1, K))
+        found = np.asarray(getattr(pooled, response_method)(None))
+        return found.reshape(*lead, *found.shape[1:])
+
+    def _own_raw(self, groups, kept, theta):
+        """Return raw predictions (r, K) for each group's rows by the model without them."""
+        design = self.objective.design
+        if groups.sizes().max() > 1:
+            pairs = zip(kept, theta, strict=True)
+            return np.concatenate(
+                [design.take(groups.rows(g)).predict(one) for g, one in pairs]
+            )
+        rows, _ = flat_rows(groups, kept)
+        readings = design.readings(theta)
+        _, K, D = theta.shape
+        return np.concatenate(
+            [
+                np.einsum("bd,bkd->bk", design.take(rows[block]).rows(), readings[block])
+                for block in row_blocks(len(rows), 8 * 3 * (K + 1) * D)
+            ]
+        )
+
+
+def flat_rows(groups, kept):
+    """Return the rows in some groups, (r,), and the positions of their groups, (r,)."""
+    members = [groups.rows(group) for group in kept]
+    owner = np.repeat(np.arange(len(members)), [len(rows) for rows in members])
+    return np.concatenate(members), owner

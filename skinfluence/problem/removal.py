@@ -7,10 +7,9 @@ from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
-from skinfluence.problem.doubts import lost_params
-from skinfluence.problem.kinds import kind_of, no_bound
+from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
-from skinfluence.problem.pooled import pooled_predictions
+from skinfluence.problem.metrics import pooled_predictions
 from skinfluence.problem.requests import NEW
 from skinfluence.solvers import get_solver
 

@@ -6,7 +6,7 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
-from skinfluence.problem.doubts import lost_params
+from skinfluence.problem.kinds import lost_params
 from skinfluence.problem.requests import NEW
 
 __all__ = ["ReweightAnswers"]

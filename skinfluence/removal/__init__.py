@@ -9,11 +9,10 @@
 
 All methods start at the optimum theta* for all rows, so they predict the converged refit.
 
-    optimum.py     the optimum near the fit
+    optimum.py     the optimum near the fit; one refit
     base.py        the quantities there that all groups share
-    leave_out.py   loops over all groups in stacks that fit into memory
+    leave_out.py   loops over all groups, in stacks that fit into memory, at one accuracy
     identified.py  the part that is determined if there is no single optimum
-    methods.py     one stack of groups at one accuracy; whether a step is accurate
     step_error.py  how far a Newton step ends from the optimum
     stack.py       the rows in a stack, their gradients, one step
     exact.py       the iteration to the refit
@@ -21,22 +20,22 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     support.py     models with an l1 penalty, whose support may change
     nearby.py      many objectives with other features, from one factor
     series.py      the gradient's remainder as a polynomial, for many rows and few features
-    evaluate.py    losses and error bounds at the new parameters
     reweight.py    loops over vectors of sample weights, of which removal is a special case
     weighted.py    one stack of such vectors
 """
 
 from skinfluence.removal.active_set import ActiveSetBase
-from skinfluence.removal.base import Base, base_of_part
-from skinfluence.removal.evaluate import error_bound, losses_into
+from skinfluence.removal.base import Base, base_of_part, error_bound, losses_into
 from skinfluence.removal.identified import depends, determined
 from skinfluence.removal.leave_out import (
+    ACCURATE,
+    METHODS,
+    ONE_STEP,
     Outcome,
     groups_without_class,
     groups_without_optimum,
     leave_out,
 )
-from skinfluence.removal.methods import ACCURATE, METHODS, ONE_STEP
 from skinfluence.removal.nearby import are_alike, optima_near
 from skinfluence.removal.optimum import (
     Optimum,

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import active_set
-from skinfluence.removal.methods import ONE_STEP, first_order_pull
+from skinfluence.removal.leave_out import ONE_STEP, first_order_pull
 
 __all__ = ["ActiveSetBase"]
 

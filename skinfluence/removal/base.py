@@ -16,14 +16,14 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.namespaces import to_host
 from skinfluence.rank import least_norm
-from skinfluence.removal import methods
 from skinfluence.removal.identified import hold, identified
+from skinfluence.removal.leave_out import remove
 from skinfluence.removal.series import series_of
 from skinfluence.removal.step_error import StepError
 from skinfluence.removal.weighted import move_to_weights
-from skinfluence.solvers.pencil import PencilFactor
+from skinfluence.solvers.cholesky import PencilFactor
 
-__all__ = ["Base", "base_of_part"]
+__all__ = ["Base", "base_of_part", "error_bound", "losses_into"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +163,14 @@ class Base:
             return objective.from_centred(theta), decrement, converged
         spectrum = None if method == "influence" else objective.spectrum
         if spectrum is None:
-            return methods.remove(self, rows, method)
+            return remove(self, rows, method)
         design = objective.design
         changed = spectrum.may_change(design, objective.sample_weight, rows)
         theta = np.empty((len(rows), *self.theta.shape))
         decrement, converged = np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         if not changed.all():
             rest = ~changed
-            found = methods.remove(self, rows[rest], method)
+            found = remove(self, rows[rest], method)
             theta[rest], decrement[rest], converged[rest] = found
         for j in np.flatnonzero(changed):
             leaving = rows[j][rows[j] >= 0]
@@ -382,3 +382,26 @@ def base_of_part(objective, theta, solver, recession):
         return Base.at(point, solver.factorise(point), solver, has_optimum=False)
     point = found.objective.at(found.theta)
     return Base.at(point, solver.factorise(point), solver, open=found.directions)
+
+
+def losses_into(out, indices, loss, design, target, theta):
+    """Write the losses of query rows for models theta (b, K, D) into out[:, indices]."""
+    b, K, _ = theta.shape
+    for rows in row_blocks(design.n_rows, 8 * 6 * b * K):
+        raw = design.take(rows).predict(theta)
+        out[rows, indices] = loss.loss(target[rows], raw)
+
+
+def error_bound(base, rows, theta):
+    """Return ``||grad F_-A(theta)|| / min diag Lam`` >= ``||theta - theta_-A||``, shape (b,).
+
+    ``F_-A`` is strongly convex with the smallest penalty as modulus, which bounds the distance
+    to the optimum. Lam is the penalty after removal.
+    """
+    objective = base.point.objective
+    bound = np.empty(len(rows))
+    for j, line in enumerate(rows):
+        reduced = objective.without(line[line >= 0])
+        gradient = reduced.gradients(theta[j : j + 1])
+        bound[j] = np.linalg.norm(gradient) / reduced.penalty.min()
+    return bound

@@ -9,7 +9,7 @@ most of the time would go into calls, not into products.
 
 import numpy as np
 
-from skinfluence.objective.rows import weigh
+from skinfluence.gradients import weigh
 from skinfluence.removal.optimum import Secants
 
 __all__ = ["are_alike", "optima_near"]

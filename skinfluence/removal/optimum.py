@@ -7,16 +7,27 @@ not end near the optimum without it, so every removal starts at the optimum:
                                              step leaves at most a quarter of the last one
     damped Newton                            from there if the steps do not contract
 
-The fitted point is kept if it is much closer to the optimum than one row's effect.
+The fitted point is kept if it is much closer to the optimum than one row's effect. `refit`
+goes from there to the optimum of one group, or one vector of weights, with its own Hessian.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence import convergence
+from skinfluence import convergence, existence
+from skinfluence.exceptions import SingularHessianError
 
-__all__ = ["Optimum", "find_optimum", "follow", "optimum_from", "refine_optimum"]
+__all__ = [
+    "Optimum",
+    "find_optimum",
+    "follow",
+    "optimum_from",
+    "refine_optimum",
+    "refit",
+    "refit_objective",
+    "weight_growth",
+]
 
 # A fitted point is kept if its distance to the optimum is at most this share of a median row's
 # effect, and if no row's curvature changes by more than this share on the way.
@@ -32,6 +43,11 @@ _SWIFT = 0.02
 _FLAT = 64 * np.finfo(np.float64).eps
 # Number of rows from which a median row's effect is estimated.
 _ENOUGH_ROWS = 256
+# A refit has converged at this multiple of the estimated rounding in a gradient.
+_AT_ROUNDING = 4.0
+# Decrement to reach, relative to sqrt(F), and the share of the whole change in a prediction
+# that the last step may be if a larger decrement was the goal.
+_AT_OPTIMUM, _SHORT = 1e-11, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,3 +247,86 @@ def follow(point, factor, correction, tol):
             break
         point, correction, decrement = following, ahead, remaining
     return point, correction, decrement
+
+
+def refit(base, rows, start=None, first=np.inf, tol=1e-6):
+    """Return (theta, converged) for F without some rows, see `refit_objective`."""
+    objective = base.point.objective.without(rows)
+    return refit_objective(base, objective, start, first=first, tol=tol)
+
+
+def refit_objective(base, objective, start=None, first=np.inf, tol=1e-6):
+    """Return (theta, converged) for a changed F, by separate damped Newton steps.
+
+    Parameters
+    ----------
+    base : Base
+        The start of removal and the solver.
+    objective : Objective
+        F without some rows, or at other weights.
+    start : ndarray of shape (K, D) or None, default=None
+        Start of the steps, if F is lower there than at the base point.
+    first : float, default=np.inf
+        Decrement of the first step. The final decrement must be small relative to it, or be
+        rounding.
+    tol : float, default=1e-6
+        The relative size that is small enough. Above the default, it also ends the iteration.
+    """
+    theta = base.theta
+    if start is not None and np.isfinite(start).all():
+        value = objective.value(start)
+        if np.isfinite(value) and value < objective.value(theta):
+            theta = start
+    goal = _AT_OPTIMUM
+    # Beyond a kink the curvature differs, so a small decrement proves nothing.
+    jumps = objective.formulation.loss.has_kinks
+    if tol > 1e-6 and np.isfinite(first) and not jumps:
+        goal = max(goal, tol * first / np.sqrt(abs(objective.value(theta)) or 1.0))
+    try:
+        polished = convergence.polish(objective, theta, base.solver, tol=goal, max_iter=100)
+        if goal > _AT_OPTIMUM and _goes_on(base, objective, polished):
+            polished = convergence.polish(
+                objective, polished.theta, base.solver, tol=_AT_OPTIMUM, max_iter=100
+            )
+    except SingularHessianError:
+        return np.full_like(theta, np.nan), False
+    if polished.converged and _lacks_minimum(objective, polished):
+        return polished.theta, False
+    first = first if np.isfinite(first) else np.inf  # there was no earlier step
+    rounding = _AT_ROUNDING * base.rounding * weight_growth(base, objective)
+    enough = polished.decrement <= max(tol * first, rounding)
+    return polished.theta, polished.converged and enough
+
+
+def _goes_on(base, objective, polished):
+    """Return whether the last step still changed some prediction by much.
+
+    If the other rows are nearly separated along a direction, the loss is almost flat there, so
+    the decrement becomes small long before the steps do.
+    """
+    point = objective.at(polished.theta)
+    last = convergence.largest_move(point, polished.correction)
+    return last > _SHORT * convergence.largest_move(point, polished.theta - base.theta)
+
+
+def weight_growth(base, objective):
+    """Return the factor by which rounding grows, because an objective has larger weights."""
+    if objective.is_distributed:  # only "balanced" class weights grow, and by little
+        return 1.0
+    before, after = base.point.objective.row_weight.max(), objective.row_weight.max()
+    return max(1.0, float(np.sqrt(after / before))) if before > 0 else 1.0
+
+
+def _lacks_minimum(objective, polished):
+    """Return whether F falls forever from the result, as it does for separated classes.
+
+    If the rows are distributed, a last step that is long counts as proof, because at a minimum
+    steps end.
+    """
+    if objective.is_distributed:
+        return existence.may_lack_minimum(objective, polished.correction)
+    if not existence.may_recede(objective):
+        return False
+    if not existence.may_lack_minimum(objective, polished.correction):
+        return False
+    return existence.recession_direction(objective, polished.theta) is not None

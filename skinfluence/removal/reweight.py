@@ -14,9 +14,9 @@ import numpy as np
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
-from skinfluence.removal.alone import refit_objective
 from skinfluence.removal.identified import null_space
 from skinfluence.removal.leave_out import Outcome, leave_out, needs_every_class
+from skinfluence.removal.optimum import refit_objective
 from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
 

@@ -24,8 +24,8 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks
+from skinfluence.gradients import cached_batches
 from skinfluence.namespaces import to_host
-from skinfluence.objective.rows import cached_batches
 
 __all__ = ["StepError"]
 

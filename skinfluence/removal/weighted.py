@@ -16,11 +16,11 @@ import numpy as np
 
 from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.gradients import cached_batches, weigh
 from skinfluence.namespaces import to_host
 from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
-from skinfluence.objective.rows import cached_batches, weigh
 from skinfluence.rank import has_full_rank, least_norm
-from skinfluence.removal.alone import refit_objective, weight_growth
+from skinfluence.removal.optimum import refit_objective, weight_growth
 from skinfluence.removal.run import Run
 from skinfluence.removal.stack import finite
 

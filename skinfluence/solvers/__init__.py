@@ -31,9 +31,8 @@ otherwise                                               "cg"
 from skinfluence.blocks import memory_budget
 from skinfluence.objective import Objective
 from skinfluence.solvers.base import Factor, HessianSolver
-from skinfluence.solvers.cg import ConjugateGradientSolver
+from skinfluence.solvers.cg import ConjugateGradientSolver, has_blocks, sketch_flops
 from skinfluence.solvers.cholesky import CholeskySolver
-from skinfluence.solvers.preconditioners import has_blocks, sketch_flops
 from skinfluence.solvers.woodbury import WoodburySolver
 
 __all__ = [

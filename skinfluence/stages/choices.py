@@ -15,8 +15,7 @@ from sklearn import feature_selection as sk
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
 
 from skinfluence.namespaces import to_host
-from skinfluence.stages.base import plain
-from skinfluence.stages.patterns import column_sums
+from skinfluence.stages.base import column_sums, plain
 
 __all__ = ["make_choice"]
 

@@ -5,9 +5,8 @@ from scipy import sparse
 from sklearn.impute import SimpleImputer
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages.base import Stage
+from skinfluence.stages.base import Stage, column_sums, with_values
 from skinfluence.stages.order import OrderStatistics, sides_of
-from skinfluence.stages.patterns import column_sums, with_values
 
 __all__ = ["STAGES", "SimpleImputerStage"]
 

@@ -7,8 +7,7 @@ from scipy import sparse
 
 from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import is_device, to_host
-from skinfluence.stages.base import Stage, dense
-from skinfluence.stages.patterns import with_values
+from skinfluence.stages.base import Stage, dense, with_values
 
 __all__ = ["OrderStage", "OrderStatistics", "sides_of"]
 

@@ -27,7 +27,6 @@ from skinfluence.stages import (
     power,
     quantile,
     scalers,
-    selection,
     stateless,
     text,
 )
@@ -36,8 +35,8 @@ from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
 __all__ = [
     "STAGES",
-    "learns_from_rows",
     "learning_steps",
+    "learns_from_rows",
     "make_chain",
     "make_stage",
     "moves_with_weights",
@@ -53,7 +52,6 @@ STAGES = {
     **power.STAGES,
     **quantile.STAGES,
     **encoders.STAGES,
-    **selection.STAGES,
     **stateless.STAGES,
     **text.STAGES,
 }
@@ -205,7 +203,7 @@ _STILL = (
     scalers.MaxAbsScalerStage,
     scalers.MinMaxScalerStage,
     scalers.RobustScalerStage,
-    selection.SelectorStage,
+    stateless.SelectorStage,
 )
 
 #: Functions that make the stage for a transformer that contains others.

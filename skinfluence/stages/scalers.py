@@ -8,9 +8,8 @@ from scipy.stats import norm
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from skinfluence.namespaces import to_host
-from skinfluence.stages.base import Stage
+from skinfluence.stages.base import Stage, column_sums
 from skinfluence.stages.order import OrderStage, OrderStatistics
-from skinfluence.stages.patterns import column_sums
 
 __all__ = [
     "STAGES",

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse, special
+from sklearn import feature_selection
 from sklearn.impute import MissingIndicator
 from sklearn.kernel_approximation import AdditiveChi2Sampler, RBFSampler
 from sklearn.preprocessing import (
@@ -16,8 +17,17 @@ from sklearn.random_projection import GaussianRandomProjection, SparseRandomProj
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
-from skinfluence.stages.base import NotNumbers, Stage, Stateless, like_rows, numbers
-from skinfluence.stages.patterns import entry_rows, product_on, values_at, with_values
+from skinfluence.stages.base import (
+    NotNumbers,
+    Stage,
+    Stateless,
+    entry_rows,
+    like_rows,
+    numbers,
+    product_on,
+    values_at,
+    with_values,
+)
 
 __all__ = [
     "STAGES",
@@ -28,6 +38,7 @@ __all__ = [
     "PolynomialFeaturesStage",
     "RBFSamplerStage",
     "RandomProjectionStage",
+    "SelectorStage",
 ]
 
 
@@ -302,6 +313,37 @@ class AdditiveChi2SamplerStage(Stateless):
         return with_values(X, pulled) if sparse.issparse(X) else pulled
 
 
+class SelectorStage(Stateless):
+    """A selector: t = x_J with the selected columns J.
+
+    J does not change if the change in the rows is small, so its derivative is 0.
+    """
+
+    def __init__(self, transformer, X, y=None, weight=None):
+        super().__init__(transformer, X, y, weight)
+        self.kept = transformer.get_support(indices=True)
+
+    def pull_input(self, X, B):
+        shape = (X.shape[0], X.shape[1])
+        if sparse.issparse(B):
+            B = sparse.csr_array(B)
+            return sparse.csr_array((B.data, self.kept[B.indices], B.indptr), shape=shape)
+        pulled = np.zeros(shape)
+        pulled[:, self.kept] = B
+        return pulled
+
+
+# Selectors keep some columns. The choice is discrete and has no derivative.
+_SELECTORS = (
+    *("GenericUnivariateSelect", "RFE", "RFECV", "SelectFdr", "SelectFpr", "SelectFromModel"),
+    *(
+        "SelectFwe",
+        "SelectKBest",
+        "SelectPercentile",
+        "SequentialFeatureSelector",
+        "VarianceThreshold",
+    ),
+)
 STAGES = {
     AdditiveChi2Sampler: AdditiveChi2SamplerStage,
     Binarizer: BinarizerStage,
@@ -312,4 +354,5 @@ STAGES = {
     PolynomialFeatures: PolynomialFeaturesStage,
     RBFSampler: RBFSamplerStage,
     SparseRandomProjection: RandomProjectionStage,
+    **{getattr(feature_selection, name): SelectorStage for name in _SELECTORS},
 }

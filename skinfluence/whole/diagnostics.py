@@ -1,4 +1,4 @@
-"""Case diagnostics of a pipeline's whole fit.
+"""Case diagnostics and covariances of a pipeline's whole fit.
 
 Without a sample, every step is fitted again, and the coefficients belong to other features.
 The raw predictions f of the training samples remain comparable, so they replace the
@@ -8,7 +8,14 @@ coefficients in distances:
     phi_(i)       sum of the others' chi-squares in the refit / (n - 1 - p)
     DFBETAS       (theta_j - theta_(i)j) / sqrt(phi_(i) (H^-1)_jj)
 
-The distance is d'H d of a model without a penalty if the steps do not change.
+The distance is d'H d of a model without a penalty if the steps do not change. With the
+influence I_i of a sample and the change d_i from the optimum with all samples to the one
+without it, both through every step, the covariances of the parameters are
+
+    infinitesimal jackknife    sum (w_i/S)^2 I_i I_i'
+    jackknife                  sum d_i d_i'
+
+Samples in a group are summed first, or leave together.
 """
 
 import numpy as np
@@ -19,7 +26,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.lazy import warn_of_perfect_fits
 from skinfluence.problem.requests import NEW, Influence, Output, Removal
 
-__all__ = ["WholeDiagnostics"]
+__all__ = ["WholeCovariance", "WholeDiagnostics"]
 
 
 class WholeDiagnostics:
@@ -180,3 +187,26 @@ class PredictionMeasures(diagnostics.GroupMeasures):
         size = self.dffits()
         single = self.base.point.objective.formulation.layout.n_predictions == 1
         return np.copysign(size, -self.moved[:, 0]) if single else size
+
+
+class WholeCovariance:
+    """Covariances with the signature that estimators have."""
+
+    def params_covariance(self, kind="infinitesimal_jackknife", groups=None, **options):
+        return super().params_covariance(kind, groups, **options)
+
+    def covariance(self, kind, groups, hessian_solver, n_jobs):
+        if kind == "hessian":  # the model's own, which is that of its fixed features
+            return super().covariance(kind, groups, hessian_solver, n_jobs)
+        if kind == "jackknife":
+            request = Removal(groups, hessian_solver=hessian_solver, n_jobs=n_jobs)
+            request = self.resolve(request)
+            request.groups.partition()
+            moved = self._params_without(request) - self.optimum()
+        else:
+            groups = self.groups_for(groups)
+            groups.partition()
+            influence = self.influence_params(request=Influence(hessian_solver, n_jobs))
+            members = [groups.rows(group) for group in range(len(groups))]
+            moved = np.stack([self._summed(influence, rows) for rows in members])
+        return moved.T @ moved

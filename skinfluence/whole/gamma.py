@@ -17,9 +17,8 @@ from skinfluence.problem import Problem
 from skinfluence.problem.requests import NEW
 from skinfluence.solvers.update import GroupUpdate
 from skinfluence.steps import row_names
-from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
-from skinfluence.whole.diagnostics import WholeDiagnostics
+from skinfluence.whole.diagnostics import WholeCovariance, WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.refits import KernelRefit
 from skinfluence.whole.removal import WholeRemoval

@@ -21,7 +21,7 @@ from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
 from skinfluence.stages.registry import learns_from_rows
 from skinfluence.stages.scalers import moving_columns
-from skinfluence.stages.words import Words
+from skinfluence.stages.text import Words
 from skinfluence.steps import (
     innermost,
     name_rows,
@@ -36,9 +36,8 @@ from skinfluence.steps import (
 from skinfluence.supervised import fits_otherwise, names_of_learners
 from skinfluence.whole.before import OfPipeline, StepsBefore, given_names, rows_inside
 from skinfluence.whole.choices import Choices
-from skinfluence.whole.covariance import WholeCovariance
 from skinfluence.whole.data import TrainingData
-from skinfluence.whole.diagnostics import WholeDiagnostics
+from skinfluence.whole.diagnostics import WholeCovariance, WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval

@@ -15,8 +15,7 @@ from skinfluence.namespaces import to_host
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
-from skinfluence.whole.refits import FirstOrder, warn_of_lost_features
-from skinfluence.whole.refitting import attempt
+from skinfluence.whole.refits import FirstOrder, attempt, warn_of_lost_features
 
 __all__ = ["WholeReweighting"]
 
