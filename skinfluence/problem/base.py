@@ -1,7 +1,7 @@
 """A fitted estimator in mathematical form: objective, parameters, factor.
 
 `ProblemBase` reads and writes an estimator. `samples` checks the samples that methods take.
-`doubts` warns about points far from the optimum.
+`kinds` warns about points far from the optimum.
 The chapter modules compute the public methods' results.
 """
 
