@@ -83,10 +83,6 @@ class MomentQuery:
         """Return the gradients' sum, (p,)."""
         return sum(self.take(block).toarray().sum(axis=0) for block in self.blocks(0))
 
-    def to_rows(self):
-        """Return the scalars' gradients in the rows, (m, d)."""
-        return self.model.pull_input(self.theta, self.X, self.raw_gradient)
-
 
 class MomentProblem(
     MomentRemoval, MomentReweighting, MomentUncertainty, RankedBlocks, Problem

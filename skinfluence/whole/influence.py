@@ -143,8 +143,8 @@ class WholeInfluence(RankedBlocks):
     def influence_functional(self, gradient, request=PLAIN, output=NEW):
         result = super().influence_functional(gradient, request, output)
         sweep = self.sweep(request.hessian_solver)
-        layout = sweep.point.objective.formulation.layout
-        V = layout.from_public(np.atleast_2d(self.check_functional(gradient)))
+        V = self.check_functional(gradient)
+        V = self.formulation.layout.from_public(np.atleast_2d(V))
         sample = sample_of(gradient, self.params)
         samples = [None] * len(V) if sample is None else [sample]
         wide = result if result.ndim == 2 else result[None]

@@ -156,17 +156,7 @@ class MomentMember(Member):
 
     def make_sweep(self, hessian_solver):
         self.problem.objective.model.check_smooth(self.problem.name)
-        return MomentSweep(self)
-
-    @property
-    def objective(self):
-        """The model's training data."""
-        return self.problem.objective
-
-    @property
-    def data_of_fit(self):
-        """The model's training data, after checks."""
-        return self.problem.data_of_fit
+        return MomentSweep(self.problem, self)
 
     @property
     def n_features(self):
@@ -177,11 +167,6 @@ class MomentMember(Member):
         rows, model = problem.check_rows(problem.formulation, X), problem.formulation.model
         J, axis = problem.score_jacobian(method, problem.raw_predictions(X))
         return MomentQuery(model, problem.params, rows, J[:, 0]), J, not axis
-
-    def sample(self, query, q, raw_gradient, handle):
-        row = query.X[slice(q, q + 1)]
-        query = MomentQuery(query.model, query.theta, row, raw_gradient)
-        return Sample(handle, query, raw_gradient)
 
     def gradients(self, query, block, J):
         part = query.take(block)

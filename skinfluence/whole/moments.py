@@ -8,7 +8,6 @@ import numpy as np
 
 from skinfluence.moments import MomentQuery
 from skinfluence.problem.requests import NEW, PLAIN
-from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.sweep import Sample, Sweep
 
@@ -20,28 +19,32 @@ class MomentSweep(Sweep):
 
     Parameters
     ----------
-    whole : MomentWholeProblem
-        Has the model and the `chain` with all steps before it.
+    problem : MomentProblem
+        The model's problem.
+    whole : object
+        Has the `chain` with all steps before the model.
     """
 
-    def __init__(self, whole):
+    def __init__(self, problem, whole):
+        self.problem = problem
         self.whole = whole
 
     @property
     def scale(self):
-        weight = self.whole.objective.sample_weight
+        weight = self.problem.objective.sample_weight
         return self.weight_sum / np.where(weight > 0, weight, np.nan)
 
     @property
     def weight_sum(self):
-        return self.whole.objective.weight_sum
+        return self.problem.objective.weight_sum
 
     def sample_cotangent(self, sample):
-        return sample.design.to_rows()
+        model, X = sample.design.model, sample.design.X
+        return model.pull_input(self.problem.params, X, sample.raw_gradient)
 
     def training_cotangents(self, V, samples):
-        data = self.whole.data_of_fit
-        _, gM = data.model.pull(*data.sums, data.centres, V)
+        data = self.problem.data_of_fit
+        _, gM = data.model.pull(*data.sums, data.centres, V.reshape(len(V), -1))
         yield from data.cotangents(gM)
 
     def derivative(self, V, samples, rows=None):
@@ -57,14 +60,6 @@ class MomentWholeInfluence(WholeInfluence):
 
     def blocks(self, sweep, query):
         return query.blocks(self._width + 4 * self.objective.X.size)
-
-    @staticmethod
-    def one_by_one(X, query, start=0):
-        samples = []
-        for j in range(len(query)):
-            sample = query.take(slice(j, j + 1))
-            samples.append(Sample(take_rows(X, [start + j]), sample, sample.raw_gradient))
-        return samples
 
     def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         result = self.of_last.influence_params(X, y, request, output)
@@ -82,17 +77,6 @@ class MomentWholeInfluence(WholeInfluence):
         """The last step's influence with fixed transformers."""
         return super(WholeInfluence, self)
 
-    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
-        if not average:
-            return super().influence_loss(X, y, request, output)
-        result = self.of_last.influence_loss(X, y, request, output, average=True)
-        query = self.check_query(X, y)
-        query.raw_gradient = query.raw_gradient / len(query)
-        sample = Sample(X, query, query.raw_gradient)
-        result += self.sweep(None).extra(query.sum()[None], [sample])[0]
-        self.warn_of_weights()
-        return result
-
     def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         result = self.of_last.influence_prediction(
             X, request, output, response_method=response_method
@@ -107,20 +91,6 @@ class MomentWholeInfluence(WholeInfluence):
                 part = query.take(block)
                 samples = self.one_by_one(X, part, block.start)
                 wide[block, :, r] += sweep.extra(part.toarray(), samples)
-        self.warn_of_weights()
-        return result
-
-    def influence_functional(self, gradient, request=PLAIN, output=NEW):
-        values = gradient(self.params) if callable(gradient) else gradient
-        result = self.of_last.influence_functional(values, request, output)
-        V = np.atleast_2d(np.asarray(values, dtype=np.float64))
-        samples = [None] * len(V)
-        if hasattr(gradient, "sample_gradient"):
-            X, design, raw_gradient = gradient.sample_gradient(self.params)
-            query = MomentQuery(design.model, self.params, design.X, raw_gradient)
-            samples = [Sample(X, query, raw_gradient)]
-        wide = np.atleast_2d(result)
-        wide += self.sweep(None).extra(V, samples)
         self.warn_of_weights()
         return result
 

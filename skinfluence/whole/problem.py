@@ -347,7 +347,7 @@ class MomentWholeProblem(  # type: ignore[misc]
     def sweep(self, hessian_solver):
         """Return the sweep at the model's current parameters."""
         self.objective.model.check_smooth(self.name)
-        return MomentSweep(self)
+        return MomentSweep(self, self)
 
 
 class NormalisedWholeProblem(  # type: ignore[misc]
