@@ -105,7 +105,7 @@ FITS = {
 
 #: Every method says first that there is no optimum, and along which parameters.
 SEPARATED = {
-    "warns": r"There is no optimum: .* along .*coef\[|group\(s\) leave|positive definite",
+    "warns": r"There is no optimum: .* along .*coef\[|s\) the objective|positive definite",
     "raises": r"There is no optimum: .* along .*coef\[|nothing to check|no predicted class",
 }
 

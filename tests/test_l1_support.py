@@ -52,7 +52,7 @@ def test_exact_removal_is_the_refit_of_every_row_and_counts_the_changes(case):
         assert relative_error(found, refit) < case.refit
     changed = sum(not np.array_equal(signs(fitted, refit), signs(fitted)) for refit in refits)
     assert 0 < changed < n / 2
-    assert re.match(rf"{changed} of {n} group", str(caught[0].message))
+    assert re.match(rf"Without {changed} of {n} group", str(caught[0].message))
     assert caught[0].filename == __file__
 
 

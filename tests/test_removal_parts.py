@@ -184,7 +184,7 @@ def test_a_path_that_ends_early_is_refitted_and_counted(cls, fixed, monkeypatch)
     lost = np.full(problem_of(reg).theta.shape, np.nan)
     monkeypatch.setattr(active_set, "follow", lambda *_: (lost, False))
     rows = [3, 11]
-    with pytest.warns(InfluenceWarning, match=r"followed for 2 of 2 group\(s\)"):
+    with pytest.warns(InfluenceWarning, match=r"2 of 2 group\(s\) the active set"):
         loss = reg.leave_out_loss(X, y, [[row] for row in rows], method="exact")
     for j, row in enumerate(rows):
         refit = sklearn_parent(reg)(**options).fit(np.delete(X, row, 0), np.delete(y, row))
@@ -198,7 +198,7 @@ def test_from_a_fit_without_an_optimum_every_removal_is_a_refit():
     X, y, _ = data("diabetes")
     y = y / y.std()
     reg = LinearSVR(max_iter=2).fit(X, y)
-    with pytest.warns(InfluenceWarning, match=r"followed for 2 of 2 group\(s\)"):
+    with pytest.warns(InfluenceWarning, match=r"2 of 2 group\(s\) the active set"):
         loss = reg.leave_out_loss(X, y, [[3], [11]], method="exact")
     for found, row in zip(loss.T, [3, 11], strict=True):
         refit = LinearSVR(tol=1e-10, max_iter=10**6)

@@ -7,8 +7,9 @@
 A problem asks `kind_of` once for each task in which they differ.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.problem import repeated_fit
 
-__all__ = ["Doubts", "kind_of", "lost_params", "no_bound"]
+__all__ = ["Cases", "Doubts", "kind_of", "lost_params", "no_bound"]
 
 # Largest difference between the active set's predictions and the fit's, relative to the
 # largest prediction, that gives no warning.
@@ -32,6 +33,28 @@ _NAN = (
     "Results about these parameters are NaN, and so are those about predictions and losses "
     "that depend on them."
 )
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Groups that leave, or vectors of sample weights, in the words of warnings.
+
+    Parameters
+    ----------
+    at : str
+        "Without" or "At", the first word of a sentence about some of them.
+    all : str
+        Their number and kind, such as "5 group(s)".
+    name : callable
+        ``name(case)`` returns the words for one of them.
+    objective : callable
+        ``objective(case)`` returns the objective without the group, or at the weights.
+    """
+
+    at: str
+    all: str
+    name: Callable
+    objective: Callable
 
 
 def kind_of(problem, formulation=None):
@@ -319,6 +342,51 @@ class Doubts:
         names = self.param_names()
         largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
         return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
+
+    def warn_of_cases(self, cases, outcome, base, method):
+        """Warn of `Cases` whose results are NaN, or come from a refit by scikit-learn.
+
+        Members of composites are silent about lost classes and failures, because the composite
+        names its own cases.
+        """
+
+        def tell(found, problem, consequence, name=cases.name):
+            if found:
+                named = ", ".join(name(case) for case in sorted(found)[:5])
+                share = f"{cases.at} {len(found)} of {cases.all}"
+                warn(f"{share} {problem}: {named}. {consequence}")
+
+        separated, lost = outcome.separated, dict(outcome.without_optimum)
+        unsolved = [case for case in outcome.unsolved if case not in separated]
+        flat = {c: V for c, V in outcome.undetermined.items() if c not in separated}
+        told = (
+            "Parameters in such a direction are NaN, and so are predictions and losses that "
+        )
+        told += "depend on them; of softmax all are."
+        for first in sorted(separated)[:1]:
+            found = self.describe_direction(separated[first], cases.objective(first))
+            told = f"{cases.at} {cases.name(first)}: {found} {told}"
+        tell(separated, "there is no optimum", told)
+        if not self.is_member:
+            problem = "the last samples of a class have no weight, and its free intercept no "
+            problem += "finite optimum"
+            told = "Their results are NaN."
+            tell(lost, problem, told, lambda c: f"{cases.name(c)} (class {lost[c]!r})")
+            problem = "the objective is singular or did not converge"
+            tell(unsolved, problem, f"{told} A stronger penalty or centred features help.")
+        layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
+        params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
+        problem = "the samples do not determine every parameter"
+        told = f"{_NAN} A penalty determines them."
+        tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
+        for name, problem in (
+            ("changed", "other coefficients are zero, or have other signs"),
+            ("refitted", "the active set could not be followed"),
+        ):
+            count = len(getattr(base, name, ()))
+            if count and (name == "refitted" or method == "exact"):
+                share = f"{cases.at} {count} of {cases.all}"
+                warn(f"{share} {problem}: scikit-learn refitted them.")
 
     @property
     def lost_params(self):

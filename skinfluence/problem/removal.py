@@ -1,5 +1,7 @@
 """Chapter C: the model without some training rows, computed without refitting."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.metrics import check_scoring
 
@@ -7,7 +9,7 @@ from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
-from skinfluence.problem.kinds import kind_of, lost_params, no_bound
+from skinfluence.problem.kinds import Cases, kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions
 from skinfluence.problem.requests import NEW
@@ -196,67 +198,16 @@ class RemovalAnswers(LazyRemoval):
             )
 
     def warn_of_outcome(self, base, groups, outcome, method):
-        """Warn about groups whose result does not exist or is not unique."""
-        if outcome.separated:
-            named = ", ".join(groups.name(group) for group in sorted(outcome.separated)[:5])
-            group = min(outcome.separated)
-            reduced = base.point.objective.without(groups.rows(group))
-            told = self.describe_direction(outcome.separated[group], reduced)
-            warn(
-                f"Without {len(outcome.separated)} of {len(groups)} group(s) the others have "
-                f"no optimum: {named}. Without {groups.name(group)}: {told} Parameters in "
-                "such a direction are NaN, and so are predictions and losses that depend on "
-                "them; of softmax all are."
-            )
-        if outcome.without_optimum and self.is_member:
-            pass  # the composite names its own groups
-        elif outcome.without_optimum:
-            named = ", ".join(
-                f"{groups.name(group)} (class {label!r})"
-                for group, label in outcome.without_optimum[:5]
-            )
-            warn(
-                f"{len(outcome.without_optimum)} group(s) hold the last samples of a class, "
-                "whose free intercept then has no finite optimum; their results are NaN: "
-                f"{named}.",
-            )
-        else:
+        """Warn of groups whose results are NaN, or come from a refit by scikit-learn."""
+        objective, count = base.point.objective, f"{len(groups)} group(s)"
+        cases = Cases(
+            "Without", count, groups.name, lambda g: objective.without(groups.rows(g))
+        )
+        if not base.has_optimum:
+            outcome = replace(outcome, unsolved=())
+        self.warn_of_cases(cases, outcome, base, method)
+        if not outcome.without_optimum:
             self.warn_of_lost_classes(groups)
-        changed = getattr(base, "changed", ())
-        if changed and method == "exact":
-            warn(
-                f"{len(changed)} of {len(groups)} group(s), a share of "
-                f"{len(changed) / len(groups):.2g}, change which coefficients are zero, or "
-                "their signs: scikit-learn refitted them.",
-            )
-        if getattr(base, "refitted", ()):
-            warn(
-                f"The active set could not be followed for {len(base.refitted)} of "
-                f"{len(groups)} group(s), which scikit-learn has refitted.",
-            )
-        unsolved = [group for group in outcome.unsolved if group not in outcome.separated]
-        if unsolved and base.has_optimum and not self.is_member:
-            named = ", ".join(groups.name(group) for group in unsolved[:5])
-            warn(
-                f"{len(unsolved)} group(s) leave an objective that is singular or "
-                f"did not converge; their results are NaN: {named}. A stronger penalty "
-                "or centred features help.",
-            )
-        flat = {g: V for g, V in outcome.undetermined.items() if g not in outcome.separated}
-        if flat:
-            layout, names = (
-                base.point.objective.formulation.layout,
-                np.array(self.param_names()),
-            )
-            lost = [
-                f"{groups.name(group)} ({', '.join(names[lost_params(layout, V)][:4])})"
-                for group, V in sorted(flat.items())[:5]
-            ]
-            warn(
-                f"Without {len(flat)} group(s) the others do not determine "
-                f"every parameter: {', '.join(lost)}. These parameters are NaN, and so are "
-                "predictions and losses that depend on them. A penalty determines them.",
-            )
 
     def raw_without(self, request):
         """Return each training sample's raw prediction without its group, (n, K)."""

@@ -4,9 +4,9 @@ import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
-from skinfluence.problem.kinds import lost_params
+from skinfluence.problem.kinds import Cases, lost_params
 from skinfluence.problem.requests import NEW
 
 __all__ = ["ReweightAnswers"]
@@ -97,7 +97,9 @@ class ReweightAnswers:
         outcome = removal.reweight(
             base, weights, method, emit, n_jobs=request.n_jobs, verbose=request.verbose
         )
-        self.warn_of_weights(base, weights, outcome, method)
+        count = f"{len(values)} row(s) of sample_weight"
+        cases = Cases("At", count, "row {}".format, weights.at)
+        self.warn_of_cases(cases, outcome, base, method)
         if method == "influence" and base.open is not None:
             return [(vector, base.open) for vector in range(len(values))]
         return list(outcome.undetermined.items())
@@ -112,52 +114,3 @@ class ReweightAnswers:
     def balances_by_weight(self):
         """Whether "balanced" class weights are computed from weights, not from counts."""
         return self.formulation.balanced_by == "weight"
-
-    def warn_of_weights(self, base, weights, outcome, method):
-        """Warn about vectors of weights whose result does not exist or is not unique."""
-        total = len(weights)
-        if outcome.without_optimum:
-            found = dict(outcome.without_optimum)
-            named = ", ".join(f"row {v} ({found[v]!r})" for v in sorted(found)[:5])
-            warn(
-                f"{len(found)} of {total} row(s) of sample_weight give no weight to a class, "
-                f"which then has no finite fit; their results are NaN: {named}."
-            )
-        if outcome.separated:
-            vector = min(outcome.separated)
-            told = self.describe_direction(outcome.separated[vector], weights.at(vector))
-            warn(
-                f"At {len(outcome.separated)} of {total} row(s) of sample_weight there is no "
-                f"optimum: {_rows(outcome.separated)}. At row {vector}: {told} Parameters in "
-                "such a direction are NaN, and so are predictions and losses that depend on "
-                "them; of softmax all are."
-            )
-        if getattr(base, "changed", ()) and method == "exact":
-            warn(
-                f"{len(base.changed)} of {total} row(s) of sample_weight change which "
-                "coefficients are zero, or their signs: scikit-learn refitted them."
-            )
-        if getattr(base, "refitted", ()):
-            warn(
-                f"The active set could not be followed to {len(base.refitted)} of {total} "
-                "row(s) of sample_weight, at which scikit-learn has refitted."
-            )
-        unsolved = [v for v in outcome.unsolved if v not in outcome.separated]
-        if unsolved:
-            warn(
-                f"At {len(unsolved)} of {total} row(s) of sample_weight the objective is "
-                f"singular or did not converge; their results are NaN: {_rows(unsolved)}. A "
-                "stronger penalty or centred features help."
-            )
-        flat = [v for v in outcome.undetermined if v not in outcome.separated]
-        if flat:
-            warn(
-                f"At {len(flat)} of {total} row(s) of sample_weight the rows with a weight do "
-                f"not determine every parameter: {_rows(flat)}. These parameters are NaN, and "
-                "so are predictions and losses that depend on them. A penalty determines them."
-            )
-
-
-def _rows(vectors):
-    """Return the first vectors' names for messages."""
-    return ", ".join(f"row {vector}" for vector in sorted(vectors)[:5])
