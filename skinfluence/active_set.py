@@ -32,8 +32,6 @@ from scipy import linalg
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Point
 
-__all__ = ["ActiveSetPoint", "Partition", "evaluate", "first_step", "follow"]
-
 _MAX_EVENTS = 2000
 # Distances to a kink at which a row counts as a margin vector if the fit has no dual
 # coefficients, in the order in which they are tried. liblinear's tolerance is about this size,

@@ -13,16 +13,6 @@ from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 from threadpoolctl import ThreadpoolController
 
-__all__ = [
-    "IN_CACHE",
-    "batches",
-    "blas_is_limited",
-    "memory_budget",
-    "one_blas_thread",
-    "row_blocks",
-    "run_blocks",
-]
-
 #: Bytes that stay in a core's cache between two passes.
 IN_CACHE = 2**18
 

@@ -8,18 +8,6 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_scalar
 
-__all__ = [
-    "check_count",
-    "check_dtype",
-    "check_number",
-    "check_option",
-    "check_target",
-    "check_working_memory",
-    "count_rows",
-    "import_pandas",
-    "prepare_out",
-]
-
 
 def count_rows(X):
     """Return the number of samples in an array, a sparse matrix or a list."""

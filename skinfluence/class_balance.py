@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ClassBalance", "balanced", "like", "shifts"]
-
 
 @dataclass(frozen=True, eq=False)
 class ClassBalance:

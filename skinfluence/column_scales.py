@@ -19,8 +19,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import to_host
 from skinfluence.products import multiply
 
-__all__ = ["CANCELS", "MOST", "Cancellation", "ColumnScales", "PenaltyShift", "column_sums"]
-
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.
 _CONSTANT = 1e-13

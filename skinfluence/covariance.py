@@ -5,8 +5,6 @@ import numpy as np
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.products import add_gram, fill_lower
 
-__all__ = ["covariance_factor", "sandwich"]
-
 
 def sandwich(point, factor, groups, *, n_jobs=None):
     """Return sum_A c_A c_A' with c_A = H^-1 sum_{i in A} v_i, shape (p, p).

@@ -19,15 +19,6 @@ from scipy.stats import chi2
 from skinfluence.objective import weigh
 from skinfluence.stopping import Sizes, bound
 
-__all__ = [
-    "Mismatch",
-    "check_data",
-    "coincidence",
-    "contradicted",
-    "order_of_margins",
-    "sizes_at",
-]
-
 # Numbers of rows by which X and y may be out of step.
 _SHIFTS = (1, -1)
 # A fit with fewer iterations need not be better than a constant.

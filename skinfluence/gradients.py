@@ -13,15 +13,6 @@ import numpy as np
 from skinfluence.blocks import IN_CACHE, batches, row_blocks
 from skinfluence.products import multiply
 
-__all__ = [
-    "ClassShift",
-    "GradientRows",
-    "absent_in",
-    "cached_batches",
-    "weigh",
-    "weighted_sum",
-]
-
 # Rows are written out from this many queries per design column on, with one output and with
 # several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written out, 34 ms contracted;
 # 5,000 x 500 with 500: 24 and 20 ms.

@@ -11,8 +11,6 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import column_or_1d
 
-__all__ = ["Groups", "check_indices", "resolve_groups"]
-
 
 class Groups:
     """Groups of training rows, ready to be padded into rectangular stacks.

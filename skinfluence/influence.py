@@ -17,27 +17,6 @@ from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.namespaces import is_device, smallest
 
-__all__ = [
-    "ORDERS",
-    "influence_blocks",
-    "influence_functional",
-    "influence_loss",
-    "influence_of",
-    "influence_on",
-    "influence_params",
-    "keep_largest",
-    "kernel_perturbation",
-    "largest_products",
-    "most_influential",
-    "most_influential_queries",
-    "output_influence",
-    "perturbation",
-    "relabel_rows",
-    "self_influence",
-    "write_gradients",
-    "write_solutions",
-]
-
 #: Functions of the influence whose largest values rank first.
 ORDERS = {"absolute": np.abs, "helpful": np.negative, "harmful": np.positive}
 

@@ -22,8 +22,6 @@ from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["jackknife_plus_interval", "jackknife_plus_set"]
-
 
 def jackknife_plus_interval(
     estimator: Estimator,

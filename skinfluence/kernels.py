@@ -36,8 +36,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.design import Design
 from skinfluence.products import multiply
 
-__all__ = ["Basis", "Kernel", "KernelDesign", "KernelQueries"]
-
 
 @dataclass(frozen=True)
 class Kernel:

@@ -14,17 +14,6 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = [
-    "L1Support",
-    "freeze_hessian",
-    "holds",
-    "is_optimum",
-    "may_change",
-    "on_support_of",
-    "other_side",
-    "settle",
-]
-
 # Largest distance from a bound, relative to it, of a gradient that counts as at the bound.
 _EDGE = 1e-6
 

@@ -25,8 +25,6 @@ from skinfluence.solvers import HessianSolver
 from skinfluence.steps import routing_enabled
 from skinfluence.supervised import warn_of_leaks
 
-__all__ = ["LeaveOneOutScorer", "is_multimetric", "leave_one_out_scorer"]
-
 
 def leave_one_out_scorer(
     scoring: Scoring = None,

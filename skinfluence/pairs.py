@@ -6,8 +6,6 @@ import numpy as np
 
 from skinfluence._compat import one_vs_one_decision
 
-__all__ = ["PairDecision"]
-
 
 @dataclass(frozen=True)
 class PairDecision:

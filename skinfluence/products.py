@@ -15,8 +15,6 @@ from scipy.sparse import issparse
 
 from skinfluence.blocks import blas_is_limited
 
-__all__ = ["add_gram", "fill_lower", "multiply"]
-
 _GEMM = {"d": blas.dgemm, "f": blas.sgemm}
 _GEMV = {"d": blas.dgemv, "f": blas.sgemv}
 

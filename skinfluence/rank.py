@@ -18,8 +18,6 @@ from scipy import linalg
 
 from skinfluence.blocks import row_blocks
 
-__all__ = ["Spectrum", "has_full_rank", "least_norm", "null_directions", "spectrum"]
-
 _EPS = np.finfo(np.float64).eps
 # Second moments are accurate enough if their least eigenvalue is this far above its limit.
 _CLEAR = 1e4

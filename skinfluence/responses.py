@@ -13,8 +13,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
 from skinfluence.pairs import PairDecision
 
-__all__ = ["DevianceResponses", "PairResponses", "Responses", "RidgeResponses"]
-
 
 class Responses:
     """The decision function is the raw prediction; its largest entry gives the label."""

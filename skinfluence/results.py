@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-__all__ = ["Result"]
-
 _LONGEST = 10
 
 

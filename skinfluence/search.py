@@ -21,8 +21,6 @@ from skinfluence.pipeline import is_composite
 from skinfluence.problem.requests import Removal
 from skinfluence.steps import final_estimator, innermost, routing_enabled
 
-__all__ = ["LeaveOneOutSearchCV", "is_leave_one_out", "scoring_name"]
-
 
 class _AllRows:
     """Splitter with one split, in which all samples are both training and test samples."""

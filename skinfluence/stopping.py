@@ -15,8 +15,6 @@ import numpy as np
 from skinfluence.namespaces import to_host
 from skinfluence.objective import Objective, weigh
 
-__all__ = ["Fit", "Sizes", "bound"]
-
 _DEVIANCES = ("GammaRegressor", "PoissonRegressor", "TweedieRegressor")
 
 # Share of F that a solver may fail to gain: lbfgs ends if a step gains less than 64 eps.

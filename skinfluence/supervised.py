@@ -15,9 +15,6 @@ from sklearn.utils import get_tags
 from skinfluence.exceptions import warn
 from skinfluence.stages.registry import parts_of
 
-__all__ = ["fits_otherwise", "learned_from_y", "names_of_learners", "warn_of_leaks"]
-
-
 #: scikit-learn's classes whose fit_transform returns other rows than transform.
 _FIT_OTHERWISE = (
     "DictionaryLearning",

@@ -11,16 +11,6 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
-__all__ = [
-    "ClassCodes",
-    "LabelIndicators",
-    "OneVsOneLabels",
-    "OneVsRestLabels",
-    "RealTarget",
-    "SignedLabels",
-    "balanced_by",
-]
-
 
 @dataclass(frozen=True)
 class RealTarget:

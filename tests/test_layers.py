@@ -94,6 +94,13 @@ def test_the_map_of_the_house_has_every_room_below_those_from_which_it_imports()
                 assert place[there] <= place[room_of(path)], f"{path.name} imports {there}"
 
 
+def test_names_with_an_underscore_stay_in_their_module():
+    for path in MODULES:
+        for module, name in imports(path):
+            if module.startswith("skinfluence.") and name is not None:
+                assert not name.startswith("_"), f"{path} imports {name} of {module}"
+
+
 def test_only_compat_touches_private_names_of_scikit_learn():
     for path in MODULES:
         for module, name in imports(path):

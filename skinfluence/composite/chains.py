@@ -16,8 +16,6 @@ from skinfluence.composite.influence import codes_of
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import take_rows
 
-__all__ = ["ChainProblem", "CrossFittedChainProblem", "MultiOutputProblem"]
-
 
 class MultiOutputProblem(CompositeProblem):
     """One member for each output, on all rows."""

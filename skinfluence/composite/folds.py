@@ -9,8 +9,6 @@ from sklearn.model_selection import check_cv
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import take_rows
 
-__all__ = ["draw_folds", "fit_folds"]
-
 
 def draw_folds(problem, data, y=None):
     """Return (train, test) for a composite's folds, which must not be random.

@@ -11,8 +11,6 @@ from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN, Output
 from skinfluence.whole import take_rows
 
-__all__ = ["CompositeInfluence"]
-
 
 class CompositeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["log_loss", "marginal_log_loss", "squared_error"]
-
 
 def log_loss(proba, codes):
     """Return -log p for the given classes (q,), and its derivative (q, K) in p."""

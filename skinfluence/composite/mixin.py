@@ -13,8 +13,6 @@ from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.methods.available import why_not
 from skinfluence.whole import make_whole_problem
 
-__all__ = ["CompositeMixin", "remembering"]
-
 
 class CompositeMixin(InfluenceMethods):
     """Influence methods for a composite estimator. List before scikit-learn's class.

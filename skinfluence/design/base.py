@@ -10,8 +10,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import to_host
 from skinfluence.products import add_gram, fill_lower, multiply
 
-__all__ = ["Design", "confirmed_offset", "is_far", "spread"]
-
 # A mean is far from 0 if it exceeds the spread by this factor. Products between two such rows
 # have lost six of sixteen digits.
 _FAR = 1e3

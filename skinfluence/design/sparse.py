@@ -6,8 +6,6 @@ from scipy import sparse
 from skinfluence.blocks import row_blocks
 from skinfluence.design.base import Design, confirmed_offset, is_far, spread
 
-__all__ = ["SparseDesign"]
-
 # If a feature is present in at least this fraction of the rows, products are faster with a
 # dense column. A dense column with n entries adds n^2 operations to a SYRK, at 50 per
 # nanosecond. A sparse one with m entries adds m^2, at 5 ns each. On text with 5,430 rows

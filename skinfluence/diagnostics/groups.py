@@ -8,8 +8,6 @@ from skinfluence.gradients import absent_in
 from skinfluence.namespaces import to_host
 from skinfluence.objective import weigh
 
-__all__ = ["GroupMeasures", "sums_of_groups"]
-
 
 class GroupMeasures:
     """Measures for groups of rows, filled with the models that ``removal.leave_out`` returns.

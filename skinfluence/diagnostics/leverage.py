@@ -7,22 +7,6 @@ import numpy as np
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.objective import weigh
 
-__all__ = [
-    "DispersionSums",
-    "chi_squares",
-    "curvature_shares",
-    "degrees_of_freedom",
-    "dispersion",
-    "divide_by_deleted",
-    "inverse_diagonal",
-    "leverages",
-    "moves_in_errors",
-    "per_parameter",
-    "ratio",
-    "remaining_in_mean_form",
-    "scaled_moves",
-]
-
 _ROUNDING = 1e-10
 
 

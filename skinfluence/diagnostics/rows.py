@@ -14,8 +14,6 @@ from skinfluence.diagnostics.leverage import (
 )
 from skinfluence.namespaces import to_host
 
-__all__ = ["ROW_COLUMNS", "RemovalMeasures"]
-
 #: Names of the columns of `influence_summary` for single rows.
 ROW_COLUMNS = (
     "leverage",

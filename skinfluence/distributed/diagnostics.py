@@ -13,14 +13,6 @@ from skinfluence.distributed.samples import import_dask, in_memory, join_rows
 from skinfluence.groups import Groups
 from skinfluence.removal.leave_out import ONE_STEP
 
-__all__ = [
-    "RefitMeasures",
-    "RowMeasures",
-    "dispersion_sums",
-    "fill_group_measures",
-    "sandwich",
-]
-
 
 def sandwich(base):
     """Return `covariance.sandwich` for independent rows, (p, p), from one pass."""

@@ -19,17 +19,6 @@ from skinfluence.distributed.samples import (
 )
 from skinfluence.gradients import GradientRows
 
-__all__ = [
-    "influence_functional",
-    "influence_loss",
-    "influence_params",
-    "influence_prediction",
-    "largest_influences",
-    "loss_gradient",
-    "most_influential",
-    "solve_hessian",
-]
-
 
 def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
     """Return I_up,loss for every training row and every query as a dask array.

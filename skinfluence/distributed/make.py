@@ -7,8 +7,6 @@ import numpy as np
 from skinfluence.distributed.objective import DistributedObjective
 from skinfluence.distributed.samples import import_dask
 
-__all__ = ["make_objective", "make_queries", "sample_loss"]
-
 
 def make_objective(formulation, samples):
     """Return the objective for dask arrays and their smallest weight, from one pass.

@@ -28,18 +28,6 @@ from skinfluence.removal.leave_out import (
 )
 from skinfluence.removal.stack import Stack
 
-__all__ = [
-    "DistributedBase",
-    "RowRemoval",
-    "cancelling_groups",
-    "group_sums",
-    "losses_without",
-    "models_without",
-    "raw_without",
-    "refitted",
-    "values_of_rows",
-]
-
 
 class DistributedBase(Base):
     """The start of removal for rows in chunks, see `Base`."""

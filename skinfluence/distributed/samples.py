@@ -14,20 +14,6 @@ from skinfluence.design import make_design
 from skinfluence.objective import Objective
 from skinfluence.solvers import Factor
 
-__all__ = [
-    "Samples",
-    "constant_target",
-    "example_row",
-    "import_dask",
-    "in_memory",
-    "is_dask",
-    "join_rows",
-    "make_task",
-    "map_rows",
-    "reduce_tasks",
-    "share",
-]
-
 # Number of chunks whose sums are added in one task.
 _FAN_IN = 8
 

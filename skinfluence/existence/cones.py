@@ -6,8 +6,6 @@ from scipy.optimize import linprog
 
 from skinfluence.blocks import row_blocks
 
-__all__ = ["MOVES", "Cone", "OutputCone", "SoftmaxCone", "search", "unpenalised"]
-
 # Feasibility tolerance for HiGHS, the smallest that it accepts, for rows with largest entry 1;
 # the largest violation allowed in a direction; the smallest product that counts as a move.
 _LP_TOL, _BROKEN, MOVES = 1e-10, 1e-9, 1e-7

@@ -9,16 +9,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.existence.cones import MOVES, OutputCone, SoftmaxCone, search, unpenalised
 from skinfluence.namespaces import to_host
 
-__all__ = [
-    "Recession",
-    "RemovalCheck",
-    "find_recession",
-    "may_lack_minimum",
-    "may_recede",
-    "moving_rows",
-    "recession_direction",
-]
-
 # Share of the shortest possible Newton step. It allows for a step known to only a few digits.
 _SHARE = 0.9
 

@@ -13,15 +13,6 @@ from skinfluence.pairs import PairDecision
 from skinfluence.pipeline import problem_of
 from skinfluence.targets import OneVsOneLabels
 
-__all__ = [
-    "Functional",
-    "PredictionFunctional",
-    "check_classifier",
-    "check_one_sample",
-    "check_temperature",
-    "class_code",
-]
-
 
 class Functional(ABC):
     """A function from the parameters to one number, with its gradient.

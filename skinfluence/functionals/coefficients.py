@@ -8,8 +8,6 @@ from skinfluence._typing import Estimator
 from skinfluence.functionals.base import Functional
 from skinfluence.steps import final_estimator, param_names
 
-__all__ = ["coefficient"]
-
 
 def coefficient(estimator: Estimator, param: str | int) -> Functional:
     """Return a functional for one parameter.

@@ -16,8 +16,6 @@ from skinfluence.functionals.base import (
 )
 from skinfluence.functionals.predictions import WeightedResponse, smooth_response
 
-__all__ = ["demographic_parity", "equal_opportunity"]
-
 
 def demographic_parity(
     estimator: Estimator,

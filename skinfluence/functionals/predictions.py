@@ -21,8 +21,6 @@ from skinfluence.functionals.base import (
 from skinfluence.losses import LogisticLoss, SoftmaxLoss, SquaredLoss
 from skinfluence.pipeline import problem_of
 
-__all__ = ["WeightedResponse", "margin", "mean_prediction", "probability", "smooth_response"]
-
 
 def mean_prediction(
     estimator: Estimator,

@@ -16,8 +16,6 @@ from skinfluence.functionals.base import (
     check_temperature,
 )
 
-__all__ = ["auc_surrogate"]
-
 
 def auc_surrogate(
     estimator: Estimator, X: MatrixLike, y: ArrayLike, *, temperature: float = 1.0

@@ -23,8 +23,6 @@ from skinfluence.problem import Problem
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN
 
-__all__ = ["NormalisedProblem"]
-
 # Largest violation of the fit's equations: relative to the targets, and to the terms' sizes.
 _SAME, _ROUNDING = 1e-6, 1e-12
 

@@ -17,8 +17,6 @@ from skinfluence.parameters import DualCoefficients
 from skinfluence.problem import Problem
 from skinfluence.targets import RealTarget
 
-__all__ = ["GaussianProcessRegressor"]
-
 # Rows per kernel block when we compute the noise inside the kernel.
 _BLOCK = 64
 

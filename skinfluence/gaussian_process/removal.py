@@ -18,8 +18,6 @@ from skinfluence.objective import Objective
 from skinfluence.problem.removal import check_no_bound
 from skinfluence.problem.requests import Removal
 
-__all__ = ["NormalisedRemoval"]
-
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm:

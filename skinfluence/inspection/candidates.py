@@ -22,8 +22,6 @@ from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learning_steps
 from skinfluence.whole.data import take_rows
 
-__all__ = ["rank_candidates"]
-
 
 def rank_candidates(
     estimator: Estimator,

@@ -9,8 +9,6 @@ from scipy import stats
 
 from skinfluence.inspection.removal_bounds import RemovalBound
 
-__all__ = ["Crossing", "Significance", "has_bound", "least_removals"]
-
 # If rounding may be this large, there is no bound.
 _DOUBTFUL = 1e-3
 

@@ -16,8 +16,6 @@ from skinfluence.inspection.plotting import BLUE, ORANGE, make_axes, tidy
 from skinfluence.methods.available import require
 from skinfluence.steps import final_estimator
 
-__all__ = ["ConvergenceDisplay"]
-
 
 class ConvergenceDisplay:
     """Newton decrement after each Newton step from the fitted parameters.

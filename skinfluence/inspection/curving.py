@@ -30,8 +30,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import exprel
 
-__all__ = ["longest_step", "remainder"]
-
 # Steps of the iteration for r, its relative accuracy, and the longest t with a finite bound.
 _MAX_ITER, _TOL, _LONGEST = 60, 1e-3, 300.0
 

@@ -9,8 +9,6 @@ from scipy import stats
 from skinfluence import diagnostics
 from skinfluence.inspection.conditions import Crossing, Significance
 
-__all__ = ["FunctionalGoal", "Goal", "SignificanceGoal", "layout_of", "refit_theta"]
-
 
 def layout_of(base):
     """Return the layout of the parameters at an optimum."""

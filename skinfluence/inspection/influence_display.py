@@ -21,8 +21,6 @@ from skinfluence.inspection.plotting import (
 )
 from skinfluence.pipeline import problem_of
 
-__all__ = ["InfluenceDisplay"]
-
 # Characters in a title line that is as wide as the bars.
 _TITLE_WIDTH = 60
 

@@ -22,9 +22,6 @@ from skinfluence.results import Result
 from skinfluence.solvers import ConjugateGradientSolver, HessianSolver
 from skinfluence.stages import learning_steps
 
-__all__ = ["most_influential_set"]
-
-
 _BOUNDS = ("auto", "pairs", "leverages")
 # With "auto", the bound takes at most seconds: limits on the number of rows in pairs, and on
 # the numbers of multiplications for pairs and for leverages.

@@ -14,8 +14,6 @@ from skinfluence.problem.requests import Removal
 from skinfluence.removal import METHODS
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["rank_label_errors"]
-
 Strategy: TypeAlias = Literal["relabel", "leave_out_loss", "self_influence", "loss"]
 STRATEGIES = get_args(Strategy)
 

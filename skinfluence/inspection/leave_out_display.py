@@ -29,8 +29,6 @@ from skinfluence.inspection.plotting import (
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 
-__all__ = ["LeaveOutDisplay"]
-
 # Default number of refits, if there are at least as many groups.
 _N_CHECKS = 20
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["label_points", "make_axes", "row_names", "shorten", "tidy"]
-
 #: Blue marks helpful or reliable, orange harmful or doubtful. Colour-blind people can tell
 #: them apart.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.55"

@@ -23,8 +23,6 @@ from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.supervised import names_of_learners
 
-__all__ = ["most_influential_relabels"]
-
 # Relative margin for rounding in a proof.
 _MARGIN = 1e-9
 

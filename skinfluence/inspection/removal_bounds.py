@@ -60,8 +60,6 @@ from skinfluence import diagnostics
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.inspection.curving import longest_step, remainder
 
-__all__ = ["RemovalBound"]
-
 # Number of set sizes for which one pass over the pairs computes bounds.
 _SIZES = 8
 # Power iterations for the weights d, each of them a pass over the pairs.

@@ -13,8 +13,6 @@ from skinfluence.groups import Groups
 from skinfluence.inspection.goals import layout_of, refit_theta
 from skinfluence.solvers import get_solver
 
-__all__ = ["Removals", "check_newton", "make_removals", "weighted_influence"]
-
 
 def check_newton(problem, does):
     """Raise if Newton's method does not lead to optima of a model.

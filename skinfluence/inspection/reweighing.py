@@ -22,8 +22,6 @@ from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learning_steps
 
-__all__ = ["reweigh_samples"]
-
 # Changes below this share of a weight are rounding of the linear program.
 _NEGLIGIBLE = 1e-9
 _TINY = np.finfo(float).tiny

@@ -23,8 +23,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.inspection.goals import SignificanceGoal
 from skinfluence.inspection.removals import weighted_influence
 
-__all__ = ["COVARIANCES", "RobustGoal", "cluster_codes"]
-
 COVARIANCES = ("HC0", "HC1", "HC2", "HC3", "cluster")
 _POWER = {"HC2": 1, "HC3": 2}
 # Rows for which each step computes the errors without them from all pairs.

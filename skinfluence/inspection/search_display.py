@@ -13,8 +13,6 @@ from skinfluence._typing import Axes, Estimator, Floats
 from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
 from skinfluence.search import is_leave_one_out, scoring_name
 
-__all__ = ["SearchDisplay"]
-
 
 class SearchDisplay:
     """Leave-one-out score for each value of a parameter, with the best value marked.

@@ -11,8 +11,6 @@ import numpy as np
 from skinfluence.checks import check_count
 from skinfluence.exceptions import warn
 
-__all__ = ["SEARCHES", "check_most", "search_rows"]
-
 SEARCHES = ("greedy", "linear")
 
 # If the effect of a row is less than this fraction of the remaining gap, it is rounding error.

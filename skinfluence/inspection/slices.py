@@ -17,8 +17,6 @@ from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 from skinfluence.whole.data import take_rows
 
-__all__ = ["error_slices"]
-
 
 def error_slices(
     estimator: Estimator,

@@ -15,8 +15,6 @@ from skinfluence.inspection.goals import Goal, SignificanceGoal
 from skinfluence.solvers import get_solver
 from skinfluence.whole.sweep import sample_of
 
-__all__ = ["WholeRelabels", "WholeRemovals", "whole_goal", "why_no_refit"]
-
 
 def why_no_refit(problem):
     """Return why a whole fit cannot be repeated, None if it can."""

@@ -12,8 +12,6 @@ from skinfluence.methods import InfluenceEstimatorMixin, UnweightedMixin, get_pr
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
-__all__ = ["ARDRegression", "BayesianRidge"]
-
 # Factor of |coef| that exceeds any gradient, so that pruned features stay at 0.
 _PRUNED = 1e300
 

@@ -14,8 +14,6 @@ from skinfluence.objective import Formulation
 from skinfluence.responses import DevianceResponses
 from skinfluence.targets import RealTarget
 
-__all__ = ["GammaRegressor", "PoissonRegressor", "TweedieRegressor"]
-
 
 class PoissonRegressor(InfluenceEstimatorMixin, linear_model.PoissonRegressor):
     """Poisson regression with influence functions.

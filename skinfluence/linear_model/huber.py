@@ -10,8 +10,6 @@ from skinfluence.objective import Formulation
 from skinfluence.parameters import CoefficientsAndScale
 from skinfluence.targets import RealTarget
 
-__all__ = ["HuberRegressor"]
-
 
 class HuberRegressor(InfluenceEstimatorMixin, linear_model.HuberRegressor):
     """Huber regression with influence functions.

@@ -16,8 +16,6 @@ from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.objective import Formulation
 from skinfluence.targets import RealTarget
 
-__all__ = ["TIGHT_DESCENT", "ElasticNet", "ElasticNetCV", "Lasso", "LassoCV", "mean_squares"]
-
 
 class CoordinateDescentMixin(InfluenceEstimatorMixin):
     """Influence methods for `ElasticNet` and `Lasso`."""

@@ -19,8 +19,6 @@ from skinfluence.linear_model.ridge import least_squares
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.parameters import Coefficients
 
-__all__ = ["Lars", "LassoLars", "LassoLarsCV", "LassoLarsIC"]
-
 # If a path's last penalty is below this share of the first one, it counts as none.
 _END = 1e-10
 

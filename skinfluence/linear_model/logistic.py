@@ -12,8 +12,6 @@ from skinfluence.namespaces import to_host
 from skinfluence.objective import Formulation
 from skinfluence.targets import ClassCodes, SignedLabels, balanced_by
 
-__all__ = ["LogisticRegression", "LogisticRegressionCV"]
-
 
 class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegression):
     """Logistic regression with influence functions.

@@ -20,16 +20,6 @@ from skinfluence.targets import (
     balanced_by,
 )
 
-__all__ = [
-    "LinearRegression",
-    "Ridge",
-    "RidgeCV",
-    "RidgeClassifier",
-    "RidgeClassifierCV",
-    "least_squares",
-    "support_of",
-]
-
 
 class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
     """Ridge regression with influence functions.

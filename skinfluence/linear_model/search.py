@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 from skinfluence._typing import MatrixLike
 from skinfluence.methods import InfluenceEstimatorMixin
 
-__all__ = ["SearchInfluenceMixin"]
-
 
 class SearchInfluenceMixin(InfluenceEstimatorMixin):
     """Influence methods for a model whose `fit` searches for hyperparameters.

@@ -27,8 +27,6 @@ from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsRestLabels, RealTarget, SignedLabels, balanced_by
 
-__all__ = ["SGDClassifier", "SGDRegressor"]
-
 
 class SGDInfluenceMixin(InfluenceEstimatorMixin):
     """Influence methods for stochastic gradient descent on a smooth objective."""

@@ -19,8 +19,6 @@ from skinfluence.losses.base import (
     softmax,
 )
 
-__all__ = ["LogisticLoss", "SoftmaxLoss"]
-
 
 class LogisticLoss(LabelLoss):
     """Log loss l = sum_k log(1 + exp(-y_k eta_k)), y in {-1, +1}; target (n, K)."""

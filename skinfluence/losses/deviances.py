@@ -7,8 +7,6 @@ import numpy as np
 
 from skinfluence.losses.base import LONGEST, Loss, align, exp, exp_remainder, xlogy
 
-__all__ = ["PoissonLoss", "TweedieIdentityLoss", "TweedieLoss"]
-
 
 class PoissonLoss(Loss):
     """Half Poisson deviance l = y log(y/mu) - y + mu, mu = exp(eta); target (n, 1)."""

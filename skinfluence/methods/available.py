@@ -10,8 +10,6 @@ from sklearn.utils.metaestimators import available_if
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import as_given, is_foreign, place_of
 
-__all__ = ["available", "get_problem", "get_space", "require", "why_not"]
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # Methods whose arguments may be the first arrays of another library.

@@ -12,8 +12,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Influence, Output
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["ConvergenceMixin"]
-
 
 class ConvergenceMixin:
     """Newton correction, report and polish (Koh & Liang 2017, appendix B)."""

@@ -11,8 +11,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Influence, Output
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["GradientMixin"]
-
 
 class GradientMixin:
     """Losses, gradients, and influence on parameters and their functions."""

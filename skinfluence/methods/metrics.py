@@ -19,8 +19,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["MetricMixin"]
-
 
 class MetricMixin:
     """Scores by scikit-learn's scorers for models without some training rows."""

@@ -11,8 +11,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Influence
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["RankingMixin"]
-
 
 class RankingMixin:
     """The training samples that influence a query most."""

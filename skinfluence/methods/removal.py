@@ -12,8 +12,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Output, Removal
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["RemovalMixin"]
-
 
 class RemovalMixin:
     """Leave-one-out and group removal at three accuracies.

@@ -11,8 +11,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Output, Reweighting
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["ReweightMixin"]
-
 
 class ReweightMixin:
     """The model at other sample weights: bootstrap, survey weights, covariate shift, values.

@@ -21,8 +21,6 @@ from skinfluence.namespaces import as_given
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["UpdateMixin"]
-
 
 class UpdateMixin:
     """Training data and parameters, changes to both, and refits that check removals."""

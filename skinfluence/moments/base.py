@@ -25,15 +25,6 @@ from skinfluence.layout import ParameterLayout
 from skinfluence.losses import SoftmaxLoss
 from skinfluence.responses import Responses
 
-__all__ = [
-    "MomentFormulation",
-    "MomentLayout",
-    "MomentModel",
-    "MomentResponses",
-    "Prior",
-    "pull_means",
-]
-
 
 class MomentModel:
     """The formulas for one model type, without data.

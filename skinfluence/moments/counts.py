@@ -11,8 +11,6 @@ from scipy import sparse
 
 from skinfluence.moments.base import MomentModel, Prior, names_of
 
-__all__ = ["BernoulliMoments", "CategoricalMoments", "ComplementMoments", "MultinomialMoments"]
-
 # scikit-learn raises a smaller smoothing to this value unless force_alpha is True.
 _SMALLEST_ALPHA = 1e-10
 # Smoothed counts without some rows that are below this share of the count with them have lost

@@ -6,8 +6,6 @@ Ledoit-Wolf shrinkage, d (d^2)' and d^2 (d^2)'. Derivatives are taken at the mea
 
 import numpy as np
 
-__all__ = ["Covariance", "Inverse", "without_rounding"]
-
 
 def without_rounding(variance, square, N):
     """Return variances E[d^2] - E[d]^2, but exactly 0 for constant features.

@@ -10,8 +10,6 @@ from scipy import sparse
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.moments.base import MomentFormulation
 
-__all__ = ["MomentData", "MomentRows"]
-
 # If a feature's variance without some rows is below this share of its mean square around the
 # present centre, differences of sums have lost the digits of fourth moments.
 _CANCELS = 1e-5

@@ -7,8 +7,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means, ravelled
 from skinfluence.moments.covariance import Covariance, Inverse
 
-__all__ = ["LinearMoments", "QuadraticMoments"]
-
 
 class _Full(MomentModel):
     """Terms for each class's mean and covariance."""

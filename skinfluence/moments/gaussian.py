@@ -7,8 +7,6 @@ from skinfluence.losses import SoftmaxLoss
 from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means
 from skinfluence.moments.covariance import without_rounding
 
-__all__ = ["CentroidMoments", "GaussianMoments"]
-
 
 class _Diagonal(MomentModel):
     """Terms d and d^2 for d = x - c, which give each feature's mean and variance."""

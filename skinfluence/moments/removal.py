@@ -26,8 +26,6 @@ from skinfluence.problem.removal import check_no_bound
 from skinfluence.problem.requests import NEW, Influence, Removal
 from skinfluence.removal import METHODS
 
-__all__ = ["MomentRemoval", "MomentReweighting", "MomentUncertainty"]
-
 
 class MomentRemoval:
     """Leave-one-out and group removal, checks by refits, and updates in place."""

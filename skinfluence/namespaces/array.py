@@ -14,20 +14,6 @@ from skinfluence._compat import convert_to_numpy, is_array_api_obj, namespace, p
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import indexing
 
-__all__ = [
-    "DeviceArray",
-    "Space",
-    "as_given",
-    "device_array",
-    "from_host",
-    "is_device",
-    "is_foreign",
-    "place_of",
-    "to_host",
-    "unsupported",
-    "where_it_is",
-]
-
 _DTYPES = (
     *("float64", "float32", "int64", "int32", "bool"),
     *("uint8", "int8", "int16", "uint16", "uint32", "uint64"),

@@ -11,8 +11,6 @@ from scipy.sparse.linalg import LinearOperator, onenormest
 
 from skinfluence.namespaces.array import HANDLERS, DeviceArray, unsupported
 
-__all__ = ["factorise", "half_solve", "smallest", "solve"]
-
 
 def _handles(*functions):
     def decorate(handler):

@@ -6,8 +6,6 @@ axes become one index into these axes joined.
 
 import numpy as np
 
-__all__ = ["get", "put"]
-
 # Libraries that write at index arrays, as NumPy does.
 _ASSIGN = ("torch", "cupy")
 

@@ -11,8 +11,6 @@ from skinfluence.l1_support import L1Support
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import Loss
 
-__all__ = ["Formulation"]
-
 
 @dataclass(frozen=True, eq=False)
 class Formulation:

@@ -9,15 +9,6 @@ from skinfluence.gradients import weigh
 from skinfluence.l1_support import freeze_hessian
 from skinfluence.products import add_gram, multiply
 
-__all__ = [
-    "coupled_gram",
-    "hessian_blocks",
-    "pin",
-    "signed_gram",
-    "stacked_coupled_grams",
-    "stacked_grams",
-]
-
 # All blocks of a softmax Hessian are formed together for up to this many columns: on two
 # cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
 _NARROW = 200

@@ -8,8 +8,6 @@ from skinfluence.class_balance import shifts
 from skinfluence.gradients import ClassShift, GradientRows, absent_in, cached_batches, weigh
 from skinfluence.objective.hessian import coupled_gram, hessian_blocks, signed_gram
 
-__all__ = ["Point"]
-
 # Rows used to estimate the spread of features.
 _ENOUGH_ROWS = 64
 

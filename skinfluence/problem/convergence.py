@@ -11,8 +11,6 @@ from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
-__all__ = ["ConvergenceAnswers"]
-
 
 class ConvergenceAnswers:
     """Newton correction, report and polish, see `methods.convergence`."""

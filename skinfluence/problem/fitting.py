@@ -15,8 +15,6 @@ from skinfluence.problem import repeated_fit
 from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.kinds import kind_of
 
-__all__ = ["FittingAnswers"]
-
 # If other data leave a gradient as small with a larger probability, the fit is repeated.
 _LARGEST_COINCIDENCE = 1e-3
 # Below this one the parameters are an optimum up to rounding, for example after polish().

@@ -14,8 +14,6 @@ from skinfluence.namespaces import to_host
 from skinfluence.problem.ranking import RankedSamples
 from skinfluence.problem.requests import NEW, PLAIN
 
-__all__ = ["InfluenceAnswers"]
-
 
 class InfluenceAnswers(RankedSamples):
     """Influence functions, see `methods.influence`."""

@@ -18,8 +18,6 @@ from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.problem import repeated_fit
 
-__all__ = ["Cases", "Doubts", "kind_of", "lost_params", "no_bound"]
-
 # Largest difference between the active set's predictions and the fit's, relative to the
 # largest prediction, that gives no warning.
 _LOST_PATH = 0.05

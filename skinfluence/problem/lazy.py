@@ -9,8 +9,6 @@ from skinfluence.problem.metrics import respond_to
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import get_solver
 
-__all__ = ["LazyDiagnostics", "LazyRemoval", "check_dispersion", "warn_of_perfect_fits"]
-
 
 class LazyRemoval:
     """Leave-one-out and group removal for rows in dask arrays, see `distributed.removal`."""

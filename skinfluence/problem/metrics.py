@@ -18,15 +18,6 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import is_foreign, to_host
 
-__all__ = [
-    "Metric",
-    "MetricAnswers",
-    "PredictionsWithout",
-    "flat_rows",
-    "pooled_predictions",
-    "respond_to",
-]
-
 #: Class of scikit-learn's scorers, which call an estimator's responses and nothing else.
 _OF_RESPONSES = type(make_scorer(accuracy_score))
 

@@ -11,8 +11,6 @@ from skinfluence.checks import (
 from skinfluence.influence import ORDERS, keep_largest
 from skinfluence.namespaces import is_device
 
-__all__ = ["RankedBlocks", "RankedSamples", "named_rows", "numbered", "reduced"]
-
 # More weight helps a loss if the loss falls, and a prediction if the prediction rises.
 _BY_PREDICTION = {"absolute": "absolute", "helpful": "harmful", "harmful": "helpful"}
 

@@ -20,8 +20,6 @@ from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 from skinfluence.solvers.cg import ConjugateGradientSolver
 
-__all__ = ["TOL", "RefitAnswers"]
-
 # Newton decrement to reach, relative to sqrt(F), for each method. One more step follows,
 # which squares the error.
 TOL = {"newton": 1e-6, "exact": 1e-11}

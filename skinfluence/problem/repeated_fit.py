@@ -11,15 +11,6 @@ from numbers import Integral
 
 import numpy as np
 
-__all__ = [
-    "agrees",
-    "difference",
-    "is_cheap",
-    "is_diverged",
-    "is_unmoved",
-    "tells_targets_apart",
-]
-
 # A repeated fit may differ from the first by this share in double precision, and by the other
 # in single precision. Rounding grows in a solver that stops early, for example if rows and
 # columns are stored in another order.

@@ -16,8 +16,6 @@ from skinfluence.checks import check_dtype, check_number, check_option, prepare_
 from skinfluence.namespaces import to_host
 from skinfluence.removal import METHODS
 
-__all__ = ["NEW", "PLAIN", "Influence", "Output", "Removal", "Reweighting"]
-
 
 @dataclass(frozen=True, eq=False)
 class Removal:

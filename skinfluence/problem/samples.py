@@ -26,8 +26,6 @@ from skinfluence.namespaces import (
 )
 from skinfluence.objective import Objective
 
-__all__ = ["SampleChecks", "check_not_negative"]
-
 
 class SampleChecks:
     """Checks the samples that methods take, for a problem with an estimator."""

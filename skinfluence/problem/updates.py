@@ -14,8 +14,6 @@ from skinfluence.problem.requests import Removal
 from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
-__all__ = ["UpdateAnswers", "choose_checks", "compare_changes"]
-
 
 def choose_checks(predicted, n_checks, random_state):
     """Return the groups to refit: half by largest predicted change (G, p), half random."""

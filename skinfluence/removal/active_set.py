@@ -18,8 +18,6 @@ import numpy as np
 from skinfluence import active_set
 from skinfluence.removal.leave_out import ONE_STEP, first_order_pull
 
-__all__ = ["ActiveSetBase"]
-
 
 @dataclass(frozen=True, eq=False)
 class ActiveSetBase:

@@ -20,8 +20,6 @@ from skinfluence.removal.run import Run
 from skinfluence.removal.stack import Stack
 from skinfluence.removal.weighted import refit_apart
 
-__all__ = ["refine_stack", "refit_stack"]
-
 # Errors to reach in single and in double precision, relative to the first step and in the
 # metric of H - H_A. An error that is small in that metric may be larger in the parameters, so
 # double precision continues to rounding. Single precision is only for groups that contract

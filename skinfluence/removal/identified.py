@@ -24,15 +24,6 @@ from skinfluence import convergence, existence
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
 
-__all__ = [
-    "Identified",
-    "depends",
-    "determined",
-    "hold",
-    "identified",
-    "null_space",
-]
-
 # Size, relative to the largest, below which a column of a triangular factor counts as zero.
 _RANK_TOL = 1e-9
 # Size, relative to the largest, below which an entry in a direction counts as zero.

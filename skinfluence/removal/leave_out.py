@@ -26,21 +26,6 @@ from skinfluence.removal.exact import refine_stack, refit_stack
 from skinfluence.removal.optimum import refit
 from skinfluence.removal.stack import Stack, finite
 
-__all__ = [
-    "ACCURATE",
-    "METHODS",
-    "ONE_STEP",
-    "Outcome",
-    "first_order_pull",
-    "first_steps",
-    "groups_without_class",
-    "groups_without_optimum",
-    "leave_out",
-    "needs_every_class",
-    "remove",
-    "stack_bytes",
-]
-
 # Number of groups in the trial that forecasts the cost of exact removal, and the multiple of
 # this number from which a trial is worth its time.
 _TRIAL, _WORTH_A_TRIAL = 128, 8

@@ -12,8 +12,6 @@ import numpy as np
 from skinfluence.gradients import weigh
 from skinfluence.removal.optimum import Secants
 
-__all__ = ["are_alike", "optima_near"]
-
 # Newton steps of one model contract with the Hessian of another if the two curvatures of each
 # parameter differ by no more than this factor.
 _ALIKE = 4.0

@@ -18,17 +18,6 @@ import numpy as np
 from skinfluence import convergence, existence
 from skinfluence.exceptions import SingularHessianError
 
-__all__ = [
-    "Optimum",
-    "find_optimum",
-    "follow",
-    "optimum_from",
-    "refine_optimum",
-    "refit",
-    "refit_objective",
-    "weight_growth",
-]
-
 # A fitted point is kept if its distance to the optimum is at most this share of a median row's
 # effect, and if no row's curvature changes by more than this share on the way.
 _NEAR = 1e-2

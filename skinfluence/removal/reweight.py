@@ -20,8 +20,6 @@ from skinfluence.removal.optimum import refit_objective
 from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
 
-__all__ = ["Weights", "reweight"]
-
 
 @dataclass(frozen=True, eq=False)
 class Weights:

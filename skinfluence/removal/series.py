@@ -19,8 +19,6 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from skinfluence.blocks import memory_budget, row_blocks
 
-__all__ = ["RemainderSeries", "series_of"]
-
 # The series saves time from this many rows, and from this many for each coefficient.
 # Leave-one-out of 10,000 x 10 data took 0.68 s with it and 0.76 s with passes over the rows,
 # of 20,000 x 20 1.6 s and 3.5 s, of 50,000 x 50, with two rows for each coefficient, 19 s and

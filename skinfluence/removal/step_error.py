@@ -27,8 +27,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.gradients import cached_batches
 from skinfluence.namespaces import to_host
 
-__all__ = ["StepError"]
-
 # Number of rows of each kind: counted as they are, and representing others.
 _ROWS = 128
 

@@ -9,9 +9,6 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.base import Base
 from skinfluence.removal.stack import Stack
 
-__all__ = ["SupportBase"]
-
-
 # Rounds in which a support may change before scikit-learn refits, and the number of parameters
 # up to which this is tried.
 _ROUNDS, _FEW_PARAMETERS = 20, 500

@@ -21,8 +21,6 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Point
 
-__all__ = ["DOUBTFUL", "Factor", "HessianSolver", "digits_left", "why_not_finite"]
-
 #: Below this reciprocal condition number fewer than four digits of a solution are right.
 DOUBTFUL = 1e4 * np.finfo(np.float64).eps
 

@@ -30,16 +30,6 @@ from skinfluence.objective import Point
 from skinfluence.solvers.base import Factor, HessianSolver
 from skinfluence.solvers.cholesky import CholeskyFactor
 
-__all__ = [
-    "BlockDiagonalSolver",
-    "ConjugateGradientSolver",
-    "DiagonalSolver",
-    "has_blocks",
-    "positive_diagonal",
-    "select_preconditioner",
-    "sketch_flops",
-]
-
 # Rows drawn for each block, as a multiple of D. On 55,000 images with 784 pixels and ten
 # classes, C = 1, blocks from four times as many rows as pixels take a twentieth of the time
 # for exact blocks, and 42 iterations instead of 38.

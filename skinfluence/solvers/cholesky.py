@@ -30,8 +30,6 @@ from skinfluence.solvers.base import (
     why_not_finite,
 )
 
-__all__ = ["CholeskySolver", "PencilFactor"]
-
 # The relative error of a solve is about eps / rcond. Below this bound no digit is right.
 # Between it and `DOUBTFUL` fewer than four digits are right, and the user is told.
 _SINGULAR = 4 * np.finfo(np.float64).eps

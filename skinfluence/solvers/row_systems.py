@@ -7,8 +7,6 @@ from scipy.linalg import lapack
 
 from skinfluence.exceptions import SingularHessianError
 
-__all__ = ["CoupledSystem", "RowSystem", "System"]
-
 # Above this curvature, relative to the penalty, rho / h loses no more than three digits.
 _STRONG = 1e-6
 

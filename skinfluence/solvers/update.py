@@ -17,8 +17,6 @@ import numpy as np
 from skinfluence.namespaces import to_host
 from skinfluence.solvers.base import DOUBTFUL
 
-__all__ = ["GroupUpdate"]
-
 # The smallest eigenvalue of I + M C is 1 minus the largest leverage in a group. It is accurate
 # to about eps / rcond. If that leaves fewer than four digits, there is no update. The limit is
 # a leverage of 0.99, because beyond it the Hessian itself is in doubt.

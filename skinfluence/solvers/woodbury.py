@@ -42,8 +42,6 @@ from skinfluence.solvers.base import (
 )
 from skinfluence.solvers.row_systems import CoupledSystem, RowSystem
 
-__all__ = ["WoodburySolver"]
-
 # Number of rows that suffices to tell whether the margin vectors determine all others.
 _ENOUGH_ROWS = 256
 

@@ -14,8 +14,6 @@ the loss's Hessian A, the gradient g_i from row i's term, and the mixed derivati
 import numpy as np
 from scipy.special import expit, softmax
 
-__all__ = ["IsotonicStage", "SigmoidStage", "TemperatureStage", "as_logits"]
-
 
 class SigmoidStage:
     """Platt's sigmoid: p = expit(-(a F + b)), with the log loss to smoothed labels T.

@@ -10,8 +10,6 @@ from skinfluence.exceptions import warn
 from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Stage, on_rows
 
-__all__ = ["STAGES", "EigenvectorStage", "PCAStage", "TruncatedSVDStage"]
-
 # If the relative gap between two eigenvalues is smaller, derivatives have few correct digits.
 _NEAR = 1e-6
 # If components differ more from eigenvectors, the derivative does not describe the fit.

@@ -13,8 +13,6 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import NotNumbers, Stage
 
-__all__ = ["STAGES", "EncoderStage", "TargetEncoderStage"]
-
 
 class EncoderStage(NotNumbers):
     """OneHotEncoder or OrdinalEncoder."""

@@ -8,8 +8,6 @@ from sklearn.preprocessing import PowerTransformer
 
 from skinfluence.stages.base import Stage
 
-__all__ = ["STAGES", "Bent", "PowerTransformerStage", "box_cox", "yeo_johnson"]
-
 # If |z| is smaller, use the series, which has 16 correct digits. Otherwise use the recurrence,
 # which loses less than one digit.
 _SERIES = 1.0

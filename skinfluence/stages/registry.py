@@ -33,17 +33,6 @@ from skinfluence.stages import (
 from skinfluence.stages.base import NotNumbers, Stage, dense
 from skinfluence.stages.chain import Chain, Columns, Frozen, Identity
 
-__all__ = [
-    "STAGES",
-    "learning_steps",
-    "learns_from_rows",
-    "make_chain",
-    "make_stage",
-    "moves_with_weights",
-    "names_on_host",
-    "parts_of",
-]
-
 #: Stage class for each transformer class, collected from the modules.
 STAGES = {
     **scalers.STAGES,

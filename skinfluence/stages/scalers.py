@@ -11,15 +11,6 @@ from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Stage, column_sums
 from skinfluence.stages.order import OrderStage, OrderStatistics
 
-__all__ = [
-    "STAGES",
-    "MaxAbsScalerStage",
-    "MinMaxScalerStage",
-    "RobustScalerStage",
-    "StandardScalerStage",
-    "moving_columns",
-]
-
 
 def moving_columns(scaler):
     """Return a mask of the columns whose scale in a StandardScaler moves with the rows, (d,).

@@ -29,18 +29,6 @@ from skinfluence.stages.base import (
     with_values,
 )
 
-__all__ = [
-    "STAGES",
-    "AdditiveChi2SamplerStage",
-    "BinarizerStage",
-    "FunctionTransformerStage",
-    "NormalizerStage",
-    "PolynomialFeaturesStage",
-    "RBFSamplerStage",
-    "RandomProjectionStage",
-    "SelectorStage",
-]
-
 
 class NormalizerStage(Stateless):
     """Normalizer: t = x / |x|. The cotangent on x is

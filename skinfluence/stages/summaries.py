@@ -17,8 +17,6 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import numbers
 
-__all__ = ["fit_from", "has_summary", "join", "summarise"]
-
 
 def has_summary(step):
     """Return whether a fitted step may be fitted again from summaries."""

@@ -29,16 +29,6 @@ from skinfluence.stages.base import (
     with_values,
 )
 
-__all__ = [
-    "STAGES",
-    "CountVectorizerStage",
-    "DictVectorizerStage",
-    "TfidfTransformerStage",
-    "TfidfVectorizerStage",
-    "Words",
-    "keeps_all_words",
-]
-
 
 def keeps_all_words(vectorizer):
     """Return whether every word in the training rows has a feature."""

@@ -7,8 +7,6 @@ import numpy as np
 from skinfluence import convergence
 from skinfluence.solvers import ConjugateGradientSolver, WoodburySolver, get_solver
 
-__all__ = ["anneal"]
-
 # Factor between the temperatures in successive stages. Each stage starts from a first-order
 # prediction and then needs two to four Newton steps.
 _COOLING = 0.2

@@ -33,8 +33,6 @@ from skinfluence.svm.smooth_models import store_dual
 from skinfluence.targets import RealTarget
 from skinfluence.whole import gamma_problem
 
-__all__ = ["SVC", "SVR"]
-
 # Parameters for refits, with the smallest tolerance that libsvm reaches.
 _TIGHT = {"tol": 1e-9, "max_iter": -1, "verbose": False}
 

@@ -32,8 +32,6 @@ from skinfluence.svm.smooth import SmoothHingeLinearSVC
 from skinfluence.svm.smooth_models import store_linear
 from skinfluence.targets import RealTarget
 
-__all__ = ["LinearSVC", "LinearSVR"]
-
 # Parameters for the most accurate refits by liblinear. The primal solver stops at a distance
 # of 1e-7 from the optimum, even if the tolerance is smaller. The dual solver converges to
 # rounding error, but may diverge if the tolerance is below 1e-11.

@@ -12,15 +12,6 @@ from skinfluence.methods import get_problem
 from skinfluence.objective import Formulation
 from skinfluence.targets import OneVsOneLabels, OneVsRestLabels, SignedLabels, balanced_by
 
-__all__ = [
-    "dual_penalty",
-    "linear_classification",
-    "one_vs_one_classification",
-    "penalty_with_intercept",
-    "resolve_kernel",
-    "smoothed",
-]
-
 #: Kernel names that scikit-learn's support vector machines accept.
 KERNELS = ("linear", "rbf", "poly", "sigmoid", "precomputed")
 

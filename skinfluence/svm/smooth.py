@@ -10,8 +10,6 @@ from skinfluence.svm.shared import linear_classification, one_vs_one_classificat
 from skinfluence.svm.smooth_models import SmoothHingeKernelModel, SmoothHingeLinearModel
 from skinfluence.whole import gamma_problem
 
-__all__ = ["SmoothHingeLinearSVC", "SmoothHingeSVC"]
-
 # Parameters for refits, with the smallest tolerance that rounding allows.
 _TIGHT = {"tol": 1e-11, "max_iter": 1000}
 

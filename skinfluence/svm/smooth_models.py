@@ -33,8 +33,6 @@ from skinfluence.svm.shared import (
     resolve_kernel,
 )
 
-__all__ = ["SmoothHingeKernelModel", "SmoothHingeLinearModel"]
-
 
 class SmoothHingeModel(BaseEstimator):
     """Base class of smooth hinge models, without influence methods."""

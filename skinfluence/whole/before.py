@@ -39,15 +39,6 @@ from skinfluence.steps import (
 from skinfluence.supervised import fits_otherwise
 from skinfluence.whole.data import take_rows, whole_numbers
 
-__all__ = [
-    "OfPipeline",
-    "StepsBefore",
-    "fit_counted",
-    "given_names",
-    "rows_behind",
-    "rows_inside",
-]
-
 # Steps that contain other estimators and route metadata to them.
 _OF_OTHERS = (ColumnTransformer, FeatureUnion, Pipeline)
 

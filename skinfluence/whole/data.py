@@ -10,8 +10,6 @@ from skinfluence.groups import resolve_groups
 from skinfluence.namespaces import is_device, to_host, where_it_is
 from skinfluence.steps import routing_enabled, row_names, steps_before, through
 
-__all__ = ["TrainingData", "take_rows", "whole_numbers"]
-
 # A number may be off by this much to count as a whole number.
 _WHOLE = 1e-9
 

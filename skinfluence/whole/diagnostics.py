@@ -26,8 +26,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.lazy import warn_of_perfect_fits
 from skinfluence.problem.requests import NEW, Influence, Output, Removal
 
-__all__ = ["WholeCovariance", "WholeDiagnostics"]
-
 
 class WholeDiagnostics:
     """Diagnostics with the signatures that estimators have."""

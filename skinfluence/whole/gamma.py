@@ -24,8 +24,6 @@ from skinfluence.whole.refits import KernelRefit
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.sweep import GammaSweep
 
-__all__ = ["GammaProblem", "gamma_problem", "is_of_whole_fit"]
-
 
 class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
     """The problem for a kernel estimator alone, with a gamma that moves."""

@@ -14,8 +14,6 @@ from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.sweep import Sample, sample_of
 
-__all__ = ["WholeInfluence"]
-
 
 class WholeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""

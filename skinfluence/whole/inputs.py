@@ -17,8 +17,6 @@ from skinfluence.stages.base import Factors
 from skinfluence.stages.chain import add
 from skinfluence.whole.data import take_rows
 
-__all__ = ["Behind", "Beside", "Fed", "Inputs", "Shared", "StagesBefore"]
-
 
 class Inputs(ABC):
     """Inputs that move."""

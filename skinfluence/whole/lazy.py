@@ -32,8 +32,6 @@ from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.lazy_sweep import LazySteps, OnDaskArrays, SweptProblem, check_training
 from skinfluence.whole.problem import PipelineProblem, moving_scaler
 
-__all__ = ["GroupRefits", "LazyWholeProblem", "lazy_problem"]
-
 # Larger differences between the statistics of the fitted scaler and those of the rows warn.
 _SAME = 1e-6
 

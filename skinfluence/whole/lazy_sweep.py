@@ -22,8 +22,6 @@ from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.problem import PipelineProblem
 from skinfluence.whole.sweep import Sample, Sweep, sample_of
 
-__all__ = ["LazySteps", "OnDaskArrays", "SweptProblem", "check_training"]
-
 
 class OnDaskArrays(PipelineProblem):
     """A problem for a whole fit on rows in dask arrays."""

@@ -12,8 +12,6 @@ from skinfluence.whole.moments import MomentSweep
 from skinfluence.whole.problem import whole_problem
 from skinfluence.whole.sweep import Sample, make_sweep
 
-__all__ = ["make_member"]
-
 
 def make_member(model, inputs, hessian_solver):
     """Return a fitted estimator, or a pipeline that ends in one, as a `Member`."""

@@ -24,17 +24,6 @@ from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Factors, dense, on_rows
 from skinfluence.stages.chain import add
 
-__all__ = [
-    "ActiveSetSweep",
-    "GammaSweep",
-    "KernelSweep",
-    "Sample",
-    "Sweep",
-    "make_sweep",
-    "sample_of",
-]
-
-
 # Largest share of the result by which derivatives for larger and smaller values may differ.
 _KINK = 1e-3
 
