@@ -16,7 +16,7 @@ from skinfluence.composite.moved import Moved, Staged, add
 from skinfluence.composite.refits import check_more, copied
 from skinfluence.composite.removal import CompositeRemoval, bytes_of
 from skinfluence.composite.reweighting import CompositeReweighting
-from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
+from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.groups import check_indices
 from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.problem.requests import Removal
@@ -26,10 +26,12 @@ from skinfluence.whole import (
     StagesBefore,
     StepsBefore,
     TrainingData,
+    check_same_rows,
     give_data,
     rows_inside,
     take_rows,
     training_data,
+    warn_of_absent,
 )
 
 __all__ = ["BehindSteps"]
@@ -76,13 +78,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             raise TrainingDataMissingError(
                 f"This pipeline does not hold its raw training samples. {remedy}"
             )
-        if data.n_rows != self.inner.n_rows:
-            raise TrainingDataMissingError(
-                f"The last step has {self.inner.n_rows} training samples, and its pipeline "
-                f"has {data.n_rows}: a method of the last step alone has changed it. Fit "
-                "the pipeline again and change it by its own methods, or call its "
-                "set_training_data(X, y, sample_weight) with the samples of the last step."
-            )
+        check_same_rows(self.inner.n_rows, data)
         return data
 
     @property
@@ -166,13 +162,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         solver = options["hessian_solver"]
         if solver not in self.staged:
             w = self.sample_weight
-            if (w == 0).any():
-                warn(
-                    f"{int(np.sum(w == 0))} training sample(s) with a weight of 0 have no "
-                    "influence, because the steps before the model take them without weight: "
-                    "their entries are NaN. The methods that remove samples (leave_out_*) "
-                    "take them into account."
-                )
+            warn_of_absent(int(np.sum(w == 0)))
             scale = w.sum() / np.where(w > 0, w, np.nan)
             inputs = StagesBefore(self.chain, data.X, scale)
             self.staged[solver] = Staged(self.inner, inputs, solver)

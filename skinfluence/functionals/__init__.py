@@ -28,8 +28,7 @@ votes plus scaled confidences that break ties. Only the confidences contribute t
 gradient, because votes are piecewise constant.
 """
 
-from skinfluence.functionals.base import Functional
-from skinfluence.functionals.coefficients import coefficient
+from skinfluence.functionals.base import Functional, coefficient
 from skinfluence.functionals.fairness import demographic_parity, equal_opportunity
 from skinfluence.functionals.predictions import margin, mean_prediction, probability
 from skinfluence.functionals.ranking import auc_surrogate

@@ -1,6 +1,13 @@
 """Influence and removal for a pipeline's whole fit, see `sweep`."""
 
-from skinfluence.whole.before import StepsBefore, fit_counted, rows_behind, rows_inside
+from skinfluence.whole.before import (
+    StepsBefore,
+    check_same_rows,
+    fit_counted,
+    rows_behind,
+    rows_inside,
+    warn_of_absent,
+)
 from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
@@ -26,6 +33,7 @@ __all__ = [
     "StepsBefore",
     "TrainingData",
     "WholeProblem",
+    "check_same_rows",
     "fit_counted",
     "gamma_problem",
     "give_data",
@@ -37,5 +45,6 @@ __all__ = [
     "rows_inside",
     "take_rows",
     "training_data",
+    "warn_of_absent",
     "whole_problem",
 ]

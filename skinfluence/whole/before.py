@@ -21,7 +21,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.distributed import is_dask
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.stages.base import numbers, plain
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
@@ -328,6 +328,27 @@ def _sees_presence_only(step):
 def _unfitted(step):
     """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
     return step if step is None or isinstance(step, str) else clone(step)
+
+
+def warn_of_absent(count):
+    """Warn if some training samples have weight 0 in the model, but not in the steps."""
+    if count:
+        warn(
+            f"{count} training sample(s) with a weight of 0 have no influence, because "
+            "the steps before the model take them without weight: their entries are NaN. "
+            "The methods that remove samples (leave_out_*) take them into account."
+        )
+
+
+def check_same_rows(n, data):
+    """Raise unless the last step has as many training samples, n, as its pipeline."""
+    if n != data.n_rows:
+        raise TrainingDataMissingError(
+            f"The last step has {n} training samples, and its pipeline has {data.n_rows}: a "
+            "method of the last step alone has changed it. Fit the pipeline again and change "
+            "it by its own methods, or call its set_training_data(X, y, sample_weight) with "
+            "the samples of the last step."
+        )
 
 
 def given_names(params):

@@ -11,6 +11,7 @@ from skinfluence.exceptions import warn
 from skinfluence.groups import check_indices
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN
+from skinfluence.whole.before import warn_of_absent
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.sweep import Sample, sample_of
 
@@ -204,10 +205,4 @@ class WholeInfluence(RankedBlocks):
 
     def warn_of_weights(self):
         """Warn if the transformers were fitted on rows with weight 0."""
-        count = int(np.sum(self.objective.sample_weight == 0))
-        if count:
-            warn(
-                f"{count} training sample(s) with a weight of 0 have no influence, because "
-                "the steps before the model take them without weight: their entries are NaN. "
-                "The methods that remove samples (leave_out_*) take them into account."
-            )
+        warn_of_absent(int(np.sum(self.objective.sample_weight == 0)))

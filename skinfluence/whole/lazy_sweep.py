@@ -12,11 +12,12 @@ import numpy as np
 
 from skinfluence import distributed
 from skinfluence.blocks import row_blocks
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
 from skinfluence.steps import steps_of, through
+from skinfluence.whole.before import warn_of_absent
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.problem import PipelineProblem
@@ -29,13 +30,7 @@ class OnDaskArrays(PipelineProblem):
     is_whole = True
 
     def influence_state(self, hessian_solver, n_solves=None):
-        count = self.objective.n_rows - self.objective.n_weighted
-        if count:
-            warn(
-                f"{count} training sample(s) with a weight of 0 have no influence, because "
-                "the steps before the model take them without weight: their entries are NaN. "
-                "The methods that remove samples (leave_out_*) take them into account."
-            )
+        warn_of_absent(self.objective.n_rows - self.objective.n_weighted)
         return super().influence_state(hessian_solver, n_solves)
 
 

@@ -10,7 +10,6 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 from skinfluence.column_scales import ColumnScales
 from skinfluence.exceptions import (
     SingularHessianError,
-    TrainingDataMissingError,
     UnsupportedEstimatorError,
 )
 from skinfluence.gaussian_process.normalised import NormalisedProblem
@@ -34,7 +33,13 @@ from skinfluence.steps import (
     weights_stop,
 )
 from skinfluence.supervised import fits_otherwise, names_of_learners
-from skinfluence.whole.before import OfPipeline, StepsBefore, given_names, rows_inside
+from skinfluence.whole.before import (
+    OfPipeline,
+    StepsBefore,
+    check_same_rows,
+    given_names,
+    rows_inside,
+)
 from skinfluence.whole.choices import Choices
 from skinfluence.whole.data import TrainingData
 from skinfluence.whole.diagnostics import WholeCovariance, WholeDiagnostics
@@ -179,14 +184,7 @@ class _OfWhole(StepsBefore):
         moves = self.gamma_moves and not method.startswith("reweight")
         if not learning and not moves:
             return False
-        n = self.objective.n_rows
-        if n != self.data.n_rows:
-            raise TrainingDataMissingError(
-                f"The last step has {n} training samples, and its pipeline has "
-                f"{self.data.n_rows}: a method of the last step alone has changed it. Fit "
-                "the pipeline again and change it by its own methods, or call its "
-                "set_training_data(X, y, sample_weight) with the samples of the last step."
-            )
+        check_same_rows(self.objective.n_rows, self.data)
         if hasattr(WholeInfluence, method):
             return self.gamma_moves or self.chain.has_influence
         return True
