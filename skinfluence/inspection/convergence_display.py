@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from skinfluence.methods.available import require
 from skinfluence.steps import final_estimator
 
 
+@dataclass(eq=False, repr=False)
 class ConvergenceDisplay:
     """Newton decrement after each Newton step from the fitted parameters.
 
@@ -60,9 +62,9 @@ class ConvergenceDisplay:
     True
     """
 
-    def __init__(self, decrements: Floats, *, row_effect: float | None = None) -> None:
-        self.decrements = decrements
-        self.row_effect = row_effect
+    decrements: Floats
+    _: KW_ONLY
+    row_effect: float | None = None
 
     @classmethod
     def from_estimator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ _TITLE_WIDTH = 60
 _CAPTION_WIDTH, _PICTURE_WIDTH = 24, 14
 
 
+@dataclass(eq=False, repr=False)
 class InfluenceDisplay:
     """The training samples that help and harm one query most.
 
@@ -79,22 +81,13 @@ class InfluenceDisplay:
     (5,)
     """
 
-    def __init__(
-        self,
-        influence: Floats,
-        *,
-        labels: Sequence[Any] | None = None,
-        samples: Sequence[Any] | None = None,
-        names: Sequence[Any] | None = None,
-        query: object = None,
-        query_name: str = "the query",
-    ) -> None:
-        self.influence = influence
-        self.labels = labels
-        self.samples = samples
-        self.names = names
-        self.query = query
-        self.query_name = query_name
+    influence: Floats
+    _: KW_ONLY
+    labels: Sequence[Any] | None = None
+    samples: Sequence[Any] | None = None
+    names: Sequence[Any] | None = None
+    query: object = None
+    query_name: str = "the query"
 
     @classmethod
     def from_estimator(

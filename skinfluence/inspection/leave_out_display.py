@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ from skinfluence.problem.requests import Removal
 _N_CHECKS = 20
 
 
+@dataclass(eq=False, repr=False)
 class LeaveOutDisplay:
     """Predicted changes if groups of samples leave, against refits by scikit-learn.
 
@@ -77,22 +79,13 @@ class LeaveOutDisplay:
     True
     """
 
-    def __init__(
-        self,
-        predicted: Floats,
-        actual: Floats,
-        *,
-        names: Sequence[Any] | None = None,
-        unit: str = "",
-        pearson_r: float | None = None,
-        slope: float | None = None,
-    ) -> None:
-        self.predicted = predicted
-        self.actual = actual
-        self.names = names
-        self.unit = unit
-        self.pearson_r = pearson_r
-        self.slope = slope
+    predicted: Floats
+    actual: Floats
+    _: KW_ONLY
+    names: Sequence[Any] | None = None
+    unit: str = ""
+    pearson_r: float | None = None
+    slope: float | None = None
 
     @classmethod
     def from_estimator(

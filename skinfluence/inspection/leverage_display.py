@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from skinfluence.pipeline import problem_of
 __all__ = ["LeverageDisplay"]
 
 
+@dataclass(eq=False, repr=False)
 class LeverageDisplay:
     """Leverage of the training samples against their studentised residuals.
 
@@ -73,20 +75,12 @@ class LeverageDisplay:
     'leverage'
     """
 
-    def __init__(
-        self,
-        leverage: Floats,
-        studentized_residual: Floats,
-        *,
-        cooks_distance: Floats,
-        dof: float | None = None,
-        names: Sequence[Any] | None = None,
-    ) -> None:
-        self.leverage = leverage
-        self.studentized_residual = studentized_residual
-        self.cooks_distance = cooks_distance
-        self.dof = dof
-        self.names = names
+    leverage: Floats
+    studentized_residual: Floats
+    _: KW_ONLY
+    cooks_distance: Floats
+    dof: float | None = None
+    names: Sequence[Any] | None = None
 
     @classmethod
     def from_estimator(

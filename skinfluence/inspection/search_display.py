@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
 from skinfluence.search import is_leave_one_out, scoring_name
 
 
+@dataclass(eq=False, repr=False)
 class SearchDisplay:
     """Leave-one-out score for each value of a parameter, with the best value marked.
 
@@ -58,22 +60,13 @@ class SearchDisplay:
     'alpha'
     """
 
-    def __init__(
-        self,
-        values: Sequence[Any],
-        scores: Floats,
-        *,
-        lines: Sequence[Any] | None = None,
-        param: str = "parameter",
-        score_name: str = "leave-one-out score",
-        best: int | None = None,
-    ) -> None:
-        self.values = values
-        self.scores = scores
-        self.lines = lines
-        self.param = param
-        self.score_name = score_name
-        self.best = best
+    values: Sequence[Any]
+    scores: Floats
+    _: KW_ONLY
+    lines: Sequence[Any] | None = None
+    param: str = "parameter"
+    score_name: str = "leave-one-out score"
+    best: int | None = None
 
     @classmethod
     def from_estimator(

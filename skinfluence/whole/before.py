@@ -84,9 +84,7 @@ class StepsBefore(OfPipeline):
     @property
     def has_same_steps(self):
         """Whether the pipeline still has the steps that were stored."""
-        stored, present = self.steps, steps_of(self.pipe)
-        same = len(present) == len(stored)
-        return same and all(a is b for (_, a), (_, b) in zip(present, stored, strict=False))
+        return same_steps(self.steps, steps_of(self.pipe))
 
     @cached_property
     def chain(self):
@@ -328,6 +326,12 @@ def _sees_presence_only(step):
 def _unfitted(step):
     """Return a step's clone, or the step itself if it is no estimator ("passthrough")."""
     return step if step is None or isinstance(step, str) else clone(step)
+
+
+def same_steps(first, second):
+    """Return whether two lists of named steps have the same objects."""
+    pairs = zip(first, second, strict=False)
+    return len(first) == len(second) and all(a is b for (_, a), (_, b) in pairs)
 
 
 def warn_of_absent(count):

@@ -26,7 +26,7 @@ from skinfluence.stages.registry import learns_from_rows, moves_with_weights
 from skinfluence.stages.scalers import moving_columns
 from skinfluence.stages.summaries import fit_from, has_summary, join, summarise
 from skinfluence.steps import innermost, paths_of, steps_of, through
-from skinfluence.whole.before import given_names
+from skinfluence.whole.before import given_names, same_steps
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.lazy_sweep import LazySteps, OnDaskArrays, SweptProblem, check_training
@@ -302,10 +302,8 @@ class LazyWholeProblem(OnDaskArrays):
         steps, objective, params = self.made_for
         if self.is_of_influence != hasattr(WholeInfluence, method):
             return False
-        now = steps_of(self.last.pipe)
-        if innermost(self.last.pipe) is not self.last.estimator or len(now) != len(steps):
-            return False
-        same = all(a is b for (_, a), (_, b) in zip(now, steps, strict=True))
+        same = innermost(self.last.pipe) is self.last.estimator
+        same = same and same_steps(steps, steps_of(self.last.pipe))
         same = same and self.last.objective is objective
         return same and np.array_equal(self.last.params, params)
 
