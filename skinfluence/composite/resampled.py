@@ -29,6 +29,8 @@ from skinfluence.fitted import convert
 from skinfluence.methods import get_problem
 from skinfluence.stages import learns_from_rows
 
+__all__ = ["ResampledPipeline"]
+
 
 class ResampledProblem(CompositeProblem):
     """One member on the rows that the samplers chose."""
