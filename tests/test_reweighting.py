@@ -229,7 +229,7 @@ def test_weights_without_a_model_are_nan_and_named():
     both = np.stack([np.ones(len(y)), lost])
     clf = LogisticRegression(**NEWTON).fit(X, y)
     for method in ("influence", "newton", "exact"):
-        with pytest.warns(InfluenceWarning, match=r"row 1 \('malignant'\)"):
+        with pytest.warns(InfluenceWarning, match=r"row 1 \(class 'malignant'\)"):
             found = clf.reweight_params(both, method=method)
         assert np.isfinite(found[0]).all()
         assert np.isnan(found[1]).all()
@@ -242,7 +242,7 @@ def test_weights_without_a_model_are_nan_and_named():
     clf = LinearSVC(dual=True, tol=1e-10, max_iter=10**6, random_state=0).fit(X, y)
     assert np.isfinite(clf.reweight_params(both)).all()
     balanced = clone(clf).set_params(class_weight="balanced").fit(X, y)
-    with pytest.warns(InfluenceWarning, match=r"row 1 \('malignant'\)"):
+    with pytest.warns(InfluenceWarning, match=r"row 1 \(class 'malignant'\)"):
         assert np.isnan(balanced.reweight_params(both)[1]).all()
 
 
