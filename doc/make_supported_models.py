@@ -136,9 +136,9 @@ def render():
         lines.append(f"- {kind}: {', '.join(names.split())}")
     lines += [
         "",
-        "Use one of the models above instead: `LogisticRegression` or `SVC` for labels, `Ridge`",
-        "or `KernelRidge` for numbers. `from_fitted` names the models inside an estimator around",
-        "others.",
+        "Use one of the models above instead: `LogisticRegression` or `SVC` for labels,",
+        "`Ridge` or `KernelRidge` for numbers. `from_fitted` names the models inside an",
+        "estimator around others.",
         "",
         "## No target",
         "",

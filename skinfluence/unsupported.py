@@ -71,9 +71,7 @@ NOT_CONVEX = {
         "PLSRegression RANSACRegressor TheilSenRegressor"
     ),
     "neural networks": "MLPClassifier MLPRegressor",
-    "estimators around others": (
-        "OutputCodeClassifier SelfTrainingClassifier"
-    ),
+    "estimators around others": ("OutputCodeClassifier SelfTrainingClassifier"),
 }
 
 #: Transformers whose fit has no known derivative. Removal fits them again.
@@ -98,7 +96,9 @@ NO_TARGET = {
         "GraphicalLassoCV KernelDensity LedoitWolf MinCovDet OAS ShrunkCovariance"
     ),
     "embeddings of the training samples alone": "ClassicalMDS MDS SpectralEmbedding TSNE",
-    "graphs of neighbours": "KNeighborsTransformer NearestNeighbors RadiusNeighborsTransformer",
+    "graphs of neighbours": (
+        "KNeighborsTransformer NearestNeighbors RadiusNeighborsTransformer"
+    ),
     "transformers of labels, or of the number of samples": (
         "LabelBinarizer LabelEncoder MultiLabelBinarizer PatchExtractor"
     ),
