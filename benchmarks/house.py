@@ -161,7 +161,9 @@ def each_estimator(package):
         found = {}
         for module in package.modules:
             for node in module.tree.body if module.within(places) else ():
-                if isinstance(node, ast.ClassDef) and node.name.endswith(ending):
+                if isinstance(node, ast.ClassDef) and re.fullmatch(
+                    f"[A-Z].*{ending}", node.name
+                ):
                     lines = module.code & set(range(node.lineno, node.end_lineno + 1))
                     found[node.name] = [f"{len(lines)}"]
         middle = statistics.median(int(n) for (n,) in found.values())
