@@ -14,6 +14,7 @@ import json
 import os
 import pkgutil
 import re
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -47,6 +48,17 @@ HOMES = [
 ]
 #: Text within names about these three, in lower case. "supported" is another word.
 THEIRS = re.compile("kink|piecewise|kernel|(?<!un)support(?!ed)")
+#: Modules with a class for each estimator around others.
+COMPOSITES = [
+    "calibration",
+    "compose",
+    "composite/chains",
+    "composite/stacking",
+    "ensemble",
+    "multiclass",
+    "multioutput",
+    "thresholds",
+]
 #: Words that are counted in the text, and the wanted number among 1,000 words.
 WORDS = {"what": "<= 1.2", "where": "<= 3.5", "of": "<= 38", "if": ">= 3"}
 #: Classes whose base classes are counted.
@@ -76,6 +88,24 @@ class Module:
         statements = [n.value for n in ast.walk(self.tree) if isinstance(n, ast.Expr)]
         constants = [value for value in statements if isinstance(value, ast.Constant)]
         self.docstrings = [value for value in constants if isinstance(value.value, str)]
+
+    @cached_property
+    def full(self):
+        """The numbers of the lines that are not blank."""
+        return {n for n, line in enumerate(self.lines, 1) if line.strip()}
+
+    @cached_property
+    def docstring_lines(self):
+        """The numbers of the lines of docstrings."""
+        strings = [range(s.lineno, s.end_lineno + 1) for s in self.docstrings]
+        return self.full.intersection(set().union(*strings))
+
+    @cached_property
+    def code(self):
+        """The numbers of the lines of code."""
+        tokens = [t for t in self.tokens if t.type not in _LAYOUT | {tokenize.COMMENT}]
+        lines = set().union(*(range(t.start[0], t.end[0] + 1) for t in tokens))
+        return (lines & self.full) - self.docstring_lines
 
     def within(self, places):
         """Return whether the module is one of some places, or in a folder of theirs."""
@@ -112,18 +142,32 @@ def size(package):
     """
     total = Counter()
     for module in package.modules:
-        full = {n for n, line in enumerate(module.lines, 1) if line.strip()}
-        strings = [range(s.lineno, s.end_lineno + 1) for s in module.docstrings]
-        docstrings = full.intersection(set().union(*strings))
-        tokens = [t for t in module.tokens if t.type not in _LAYOUT | {tokenize.COMMENT}]
-        code = set().union(*(range(t.start[0], t.end[0] + 1) for t in tokens))
-        code = (code & full) - docstrings
-        counts = {"code": code, "docstrings": docstrings, "comments": full - code - docstrings}
+        code, docstrings = module.code, module.docstring_lines
+        comments = module.full - code - docstrings
+        counts = {"code": code, "docstrings": docstrings, "comments": comments}
         total.update({kind: len(lines) for kind, lines in counts.items()})
     yield from ((f"lines of {kind}", n) for kind, n in total.items())
     long = {m.name: [f"{len(m.lines)}"] for m in package.modules if len(m.lines) > LONG}
     yield "modules", len(package.modules)
     yield f"modules above {LONG} lines", len(long), long
+
+
+def each_estimator(package):
+    """Count the lines of code of each composite's problem and each moment model's formulas."""
+    for label, places, ending in (
+        ("composite", COMPOSITES, "Problem"),
+        ("moment model", ["moments"], "Moments"),
+    ):
+        found = {}
+        for module in package.modules:
+            for node in module.tree.body if module.within(places) else ():
+                if isinstance(node, ast.ClassDef) and re.fullmatch(
+                    f"[A-Z].*{ending}", node.name
+                ):
+                    lines = module.code & set(range(node.lineno, node.end_lineno + 1))
+                    found[node.name] = [f"{len(lines)}"]
+        middle = statistics.median(int(n) for (n,) in found.values())
+        yield f"lines of code of a {label}, median", middle, found
 
 
 def overridden(package):
@@ -326,7 +370,17 @@ def imports(package):
 
 
 #: Every measure: a function of a `Package` that yields labels, values and names by group.
-MEASURES = [size, overridden, private_accesses, moves, ancestors, branches, words, imports]
+MEASURES = [
+    size,
+    each_estimator,
+    overridden,
+    private_accesses,
+    moves,
+    ancestors,
+    branches,
+    words,
+    imports,
+]
 
 
 def measure(path):

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from sklearn.utils import all_estimators
 
+from skinfluence import model_selection
 from skinfluence.fitted import composites
-from skinfluence.unsupported import NOT_CONVEX, UNSUPPORTED
+from skinfluence.stages import STAGES
+from skinfluence.unsupported import NO_TARGET, NOT_CONVEX, REFITTED, UNSUPPORTED
 from tests.cases import CASES, HINGES, KNOTS, MOMENTS, NORMALISED, sklearn_parent
 
 PAGE = Path(__file__).parent / "supported_models.md"
@@ -30,12 +32,30 @@ def supported():
     return dict(sorted(found.items()))
 
 
+#: What holds steps and has influence if they have, and what `from_fitted` looks into.
+HOLDERS = ["ColumnTransformer", "FeatureUnion", "Pipeline"]
+OPENED = [
+    "FrozenEstimator",
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "RandomizedSearchCV",
+]
+
+
+def listed():
+    """Return the names of the estimators on this page, each as often as it is there."""
+    names = [*supported(), *(cls.__name__ for cls in composites())]
+    names += [*HOLDERS, *OPENED, *(cls.__name__ for cls in STAGES), *REFITTED.split()]
+    names += UNSUPPORTED
+    for kinds in (NOT_CONVEX, NO_TARGET):
+        names += (name for listed in kinds.values() for name in listed.split())
+    return names
+
+
 def unclassified():
-    """Return the classifiers and regressors of scikit-learn that this page forgets."""
-    listed = {*supported(), *UNSUPPORTED, *(cls.__name__ for cls in composites())}
-    listed.update(name for names in NOT_CONVEX.values() for name in names.split())
-    known = all_estimators(type_filter=["classifier", "regressor"])
-    return sorted({name for name, _ in known} - listed)
+    """Return the estimators of scikit-learn that this page forgets."""
+    return sorted({name for name, _ in all_estimators()} - set(listed()))
 
 
 def objective(cls):
@@ -61,10 +81,12 @@ def render():
     lines = [
         "# Supported models",
         "",
-        "This page lists the estimators of scikit-learn with influence. For each it has the",
-        "objective that `fit` minimises, and the settings that the tests compare with refits.",
-        "The last two sections list the other estimators, with the reasons. In the objectives",
-        "w are sample weights and S their sum, c class weights, eta the raw prediction.",
+        "This page has a row for every estimator of scikit-learn:",
+        f"{len(supported())} models with influence, {len(composites())} estimators around",
+        f"others, {len(STAGES)} transformers whose derivative is known, and the others, with",
+        "the reasons. For each model it has the objective that `fit` minimises, and the",
+        "settings that the tests compare with refits. In the objectives w are sample weights",
+        "and S their sum, c class weights, eta the raw prediction.",
         "Written by `python -m doc.make_supported_models`.",
         "",
         "## With influence",
@@ -85,8 +107,21 @@ def render():
     ]
     for cls in sorted(composites().values(), key=lambda cls: cls.__name__):
         first = inspect.getdoc(cls).partition("\n")[0].removesuffix(", with influence.")
-        lines.append(f"- {{class}}`{cls.__module__}.{cls.__name__}`: {first}")
+        module = cls.__module__
+        if cls.__name__ in model_selection.__all__:
+            module = model_selection.__name__
+        lines.append(f"- {{class}}`{module}.{cls.__name__}`: {first}")
+    stages = sorted(kind.__name__ for kind in STAGES)
     lines += [
+        "",
+        "`from_fitted` looks into " + ", ".join(f"`{name}`" for name in OPENED) + ".",
+        "",
+        "## Steps before a model",
+        "",
+        "- with influence and removal ({doc}`whole_fit`): " + ", ".join(stages) + "; and "
+        f"{', '.join(HOLDERS)} of these",
+        "- with removal, which fits them again, and without influence, because the derivative",
+        f"  of their fit is not known: {', '.join(REFITTED.split())}",
         "",
         "## Convex, without influence here",
         "",
@@ -98,6 +133,20 @@ def render():
         lines.append(f"| {name} | {what} | {why} | {instead or ''} |")
     lines += ["", "## No convex objective of their own", ""]
     for kind, names in NOT_CONVEX.items():
+        lines.append(f"- {kind}: {', '.join(names.split())}")
+    lines += [
+        "",
+        "Use one of the models above instead: `LogisticRegression` or `SVC` for labels,",
+        "`Ridge` or `KernelRidge` for numbers. `from_fitted` names the models inside an",
+        "estimator around others.",
+        "",
+        "## No target",
+        "",
+        "Influence is that of a prediction or a loss. These predict no target, so there is no",
+        "alternative here: fit them again without the samples in question.",
+        "",
+    ]
+    for kind, names in NO_TARGET.items():
         lines.append(f"- {kind}: {', '.join(names.split())}")
     return "\n".join(lines) + "\n"
 

@@ -83,6 +83,14 @@ class BaggingProblem(CompositeProblem):
             return [(part.rows, part.counts) for part in remembered.parts]  # rows were removed
         self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
         samples = self.estimator.estimators_samples_
+        if len(samples) < len(self.members()):  # after warm_start: those of the last fit alone
+            if not isinstance(self.estimator.random_state, Integral):
+                raise UnsupportedEstimatorError(
+                    f"{self.name} with warm_start: scikit-learn keeps the draws of the last "
+                    "fit alone, and draws the others again for an integer random_state. Fit "
+                    "without warm_start, or with such a random_state."
+                )
+            samples = self.drawer(data).estimators_samples_
         if has_fit_parameter(self.estimator.estimator_, "sample_weight"):
             return [(None, np.bincount(rows, minlength=n)) for rows in samples]
         return [(rows, None) for rows in samples]
@@ -111,14 +119,23 @@ class BaggingProblem(CompositeProblem):
                 f"add_samples of {self.name}: fit draws rows again, which is known for an "
                 "integer random_state, and without oob_score and warm_start. Fit it again."
             )
-        # The draws depend on the seed and on the number of rows alone.
-        dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
-        params = estimator.get_params(deep=False) | {"estimator": dummy}
-        drawer = parent_class(type(estimator))(**params)
-        drawer.fit(np.asarray(data.X), data.y, sample_weight=data.params["sample_weight"])
+        drawer = self.drawer(data)
         del drawer.estimator
         vars(estimator).update(vars(drawer) | kept)
         return super(BaggingProblem, type(self)(estimator)).fit_again(data)
+
+    def drawer(self, data):
+        """Return scikit-learn's fit with these draws and members that learn nothing.
+
+        The draws depend on the seed and on the number of rows alone.
+        """
+        dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
+        params = self.estimator.get_params(deep=False)
+        params |= {"estimator": dummy, "warm_start": False, "oob_score": False}
+        drawer = parent_class(type(self.estimator))(**params)
+        return drawer.fit(
+            np.asarray(data.X), data.y, sample_weight=data.params["sample_weight"]
+        )
 
     def reaches(self, member):
         return not draws_by_weight(self.estimator) and super().reaches(member)

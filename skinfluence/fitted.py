@@ -49,7 +49,14 @@ MIRROR_MODULES = (
 )
 
 # Modules whose public classes combine estimators. They import this module.
-COMPOSITE_MODULES = ("calibration", "compose", "ensemble", "multiclass", "multioutput")
+COMPOSITE_MODULES = (
+    "calibration",
+    "compose",
+    "ensemble",
+    "multiclass",
+    "multioutput",
+    "thresholds",
+)
 
 # Fitted objects that have no influence as a whole, although their inner models may. Maps the
 # class name to the object to pass instead; i indexes the inner models.
@@ -90,9 +97,8 @@ def from_fitted(
       results belong to the samples before the choice: those that were not chosen have
       influence only through steps before the sampler. The choice is frozen. Samplers that
       make new rows, such as SMOTE, are refused.
-    - A search is replaced by its `best_estimator_`. `FrozenEstimator`,
-      `FixedThresholdClassifier` and `TunedThresholdClassifierCV` are replaced by their inner
-      estimator.
+    - A search is replaced by its `best_estimator_`, and a `FrozenEstimator` by its inner
+      estimator, also within a `FixedThresholdClassifier` or a `TunedThresholdClassifierCV`.
 
     Parameters
     ----------
@@ -176,9 +182,11 @@ def convert(obj, X, y, sample_weight, path, guess=None, features=None):
     known = composites()
     composite = next((cls for cls in type(obj).__mro__ if cls in known), None)
     if composite is not None and not _changes(type(obj), composite, known[composite]):
-        check_is_fitted(obj)
         ours = object.__new__(known[composite])
         vars(ours).update(vars(obj))
+        if isinstance(obj, FixedThresholdClassifier | TunedThresholdClassifierCV):
+            ours.estimator_ = _classifier(obj)
+        check_is_fitted(ours)
         get_problem(ours).adopt(X, y, sample_weight, path)
         return ours
     if _chooses_rows(obj):
@@ -232,10 +240,6 @@ def _inside(obj, path):
     """Return (attribute, fitted estimator) for a wrapper, None if obj wraps nothing."""
     if isinstance(obj, FrozenEstimator):
         return "estimator", obj.estimator
-    if isinstance(obj, FixedThresholdClassifier | TunedThresholdClassifierCV):
-        # FixedThresholdClassifier uses its estimator directly if that is already fitted.
-        attribute = "estimator_" if hasattr(obj, "estimator_") else "estimator"
-        return attribute, getattr(obj, attribute)
     if hasattr(obj, "best_estimator_"):
         return "best_estimator_", obj.best_estimator_
     if getattr(obj, "refit", True) is False and hasattr(obj, "cv_results_"):
@@ -245,6 +249,18 @@ def _inside(obj, path):
             "refit=True."
         )
     return None
+
+
+def _classifier(obj):
+    """Return the fitted classifier of one with a threshold, without `FrozenEstimator`.
+
+    FixedThresholdClassifier uses its estimator directly if that is already fitted.
+    """
+    found = vars(obj).get("estimator_", obj.estimator)
+    while isinstance(found, FrozenEstimator):
+        found = found.estimator
+    check_is_fitted(found)
+    return found
 
 
 def _mirror(obj, path):

@@ -5,7 +5,7 @@ The page on supported models and the errors for these estimators use these table
 
 from sklearn.base import is_classifier
 
-__all__ = ["NOT_CONVEX", "UNSUPPORTED", "why"]
+__all__ = ["NOT_CONVEX", "NO_TARGET", "REFITTED", "UNSUPPORTED", "why"]
 
 _GROUPS = "norms of groups are curved on their support, so fixed signs do not make them linear"
 _NU = "nu bounds sums over the rows, so the multipliers of all rows depend on each other"
@@ -71,9 +71,36 @@ NOT_CONVEX = {
         "PLSRegression RANSACRegressor TheilSenRegressor"
     ),
     "neural networks": "MLPClassifier MLPRegressor",
-    "estimators around others": (
-        "FixedThresholdClassifier OutputCodeClassifier SelfTrainingClassifier "
-        "TunedThresholdClassifierCV"
+    "estimators around others": ("OutputCodeClassifier SelfTrainingClassifier"),
+}
+
+#: Transformers whose fit has no known derivative. Removal fits them again.
+REFITTED = (
+    "BernoulliRBM Birch BisectingKMeans DictionaryLearning FactorAnalysis FastICA "
+    "FeatureAgglomeration IncrementalPCA Isomap IterativeImputer KMeans KNNImputer "
+    "KernelCenterer KernelPCA LatentDirichletAllocation LocallyLinearEmbedding "
+    "MiniBatchDictionaryLearning MiniBatchKMeans MiniBatchNMF MiniBatchSparsePCA NMF "
+    "NeighborhoodComponentsAnalysis Nystroem PLSSVD PolynomialCountSketch "
+    "RandomTreesEmbedding SkewedChi2Sampler SparseCoder SparsePCA"
+)
+
+#: Estimators that predict no target and are no step before a model, by kind.
+NO_TARGET = {
+    "clusters": (
+        "AffinityPropagation AgglomerativeClustering DBSCAN HDBSCAN MeanShift OPTICS "
+        "SpectralBiclustering SpectralClustering SpectralCoclustering"
+    ),
+    "outliers": "EllipticEnvelope IsolationForest LocalOutlierFactor SGDOneClassSVM",
+    "densities and covariances": (
+        "BayesianGaussianMixture EmpiricalCovariance GaussianMixture GraphicalLasso "
+        "GraphicalLassoCV KernelDensity LedoitWolf MinCovDet OAS ShrunkCovariance"
+    ),
+    "embeddings of the training samples alone": "ClassicalMDS MDS SpectralEmbedding TSNE",
+    "graphs of neighbours": (
+        "KNeighborsTransformer NearestNeighbors RadiusNeighborsTransformer"
+    ),
+    "transformers of labels, or of the number of samples": (
+        "LabelBinarizer LabelEncoder MultiLabelBinarizer PatchExtractor"
     ),
 }
 
@@ -109,4 +136,16 @@ def why(obj):
                     f"{name} has no influence here, because it minimises no convex objective "
                     f"({kind}). Use {instead} instead."
                 )
+        for kind, names in NO_TARGET.items():
+            if name in names.split():
+                return (
+                    f"{name} has no influence here, because it predicts no target ({kind}). "
+                    "There is no alternative here: fit it again without the samples in "
+                    "question."
+                )
+    if hasattr(obj, "transform") and not hasattr(obj, "steps"):
+        return (
+            f"{type(obj).__name__} has no influence here, because it predicts no target. Put "
+            "it into a pipeline before a model."
+        )
     return None

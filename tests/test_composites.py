@@ -456,6 +456,39 @@ def test_stacks(name):
         )
 
 
+FOLDS_INSIDE = {
+    **{name: STACKS[name] for name in ("three classes", "numbers")},
+    **{
+        method: (CalibratedClassifierCV(LOGISTIC, method=method, ensemble=one), classes)
+        for method, one in (("sigmoid", True), ("temperature", False), ("isotonic", True))
+    },
+}
+
+
+@pytest.mark.parametrize("name", FOLDS_INSIDE)
+def test_predictions_are_those_of_cross_validation_with_the_folds_inside_as_drawn(name):
+    template, data = FOLDS_INSIDE[name]
+    X, y = data()
+    folds = list(KFold(3).split(X))
+    ours = from_fitted(clone(template).set_params(cv=folds).fit(X, y), X, y)
+    outer = list(KFold(4, shuffle=True, random_state=0).split(X))
+    refits = []
+    for train, _ in outer:
+        place = np.cumsum(np.isin(np.arange(len(y)), train)) - 1
+        inside = [[place[part[np.isin(part, train)]] for part in pair] for pair in folds]
+        refits.append(clone(template).set_params(cv=inside).fit(X[train], y[train]))
+    for response in RESPONSES:
+        if not hasattr(ours, response):
+            continue
+        found = ours.leave_out_predict(cv=outer, method="exact", response_method=response)
+        for refit, (_, test) in zip(refits, outer, strict=True):
+            expected = getattr(refit, response)(X[test])
+            if expected.dtype.kind == "f":
+                np.testing.assert_allclose(found[test], expected, rtol=1e-6, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(found[test], expected)
+
+
 NESTED = {
     "calibrated and bagged": (
         voting(
@@ -578,6 +611,23 @@ def test_bags_keep_their_draws(name):
         added.estimators_samples_, expected.estimators_samples_, strict=True
     ):
         np.testing.assert_array_equal(ours_drew, drawn)
+
+
+def test_draws_before_a_warm_start_are_drawn_again():
+    X, y = classes()
+    codes = np.unique(y, return_inverse=True)[1]
+    plain = ensemble.BaggingClassifier(LOGISTIC, 1, random_state=0, warm_start=True)
+    plain.fit(X, y).set_params(n_estimators=3).fit(X, y)
+    ours, expected = from_fitted(plain, X, y), 0.0
+    drawn = clone(plain).fit(X, y).estimators_samples_
+    for rows in drawn:
+        kept = rows[rows != 3]
+        expected = expected + clone(LOGISTIC).fit(X[kept], codes[kept]).predict_proba(X) / 3
+    found = ours.leave_out_loss(X, y, [[3]], method="exact")[:, 0]
+    np.testing.assert_allclose(found, -np.log(expected[np.arange(len(y)), codes]), rtol=1e-8)
+    plain.random_state = None
+    with pytest.raises(UnsupportedEstimatorError, match="Fit without warm_start"):
+        from_fitted(plain, X, y)
 
 
 def test_influence_of_a_bag_counts_a_row_as_often_as_it_was_drawn():

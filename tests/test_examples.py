@@ -112,6 +112,38 @@ def metric(example):
     assert example.change[example.best] < -0.01 < 0 < example.change[example.worst]
 
 
+def weights(example):
+    assert example.error < 1e-4
+    assert example.shift_error < 1e-7
+    assert abs(example.after) < 0.05 * abs(example.result.target_before)
+    assert len(example.result.indices) < 10
+
+
+def worth(example):
+    assert np.isin(example.order[:15], example.wrong).sum() >= 12
+    assert (
+        example.lowest[5] < 0.9 * example.lowest[0] < example.highest[0] < example.highest[5]
+    )
+    assert_allclose(example.predicted, example.confirmed, rtol=0.1)
+    assert example.bought["the first 20"] < example.bought["20 at random"]
+
+
+def errors(example):
+    assert_allclose(example.slices.confirmed_change, example.actual, rtol=1e-6)
+    assert max(example.actual) < -0.1
+    assert example.flipped != example.answer
+    assert abs(example.covered - example.level) < 0.03
+    assert example.sure > example.accuracy
+
+
+def diagnostics(example):
+    assert example.outliers.index.tolist() == ["patient 7"]
+    assert example.far.index.tolist() == ["patient 7"]
+    table = example.table
+    assert_allclose(table["without the outlier"], table["by a refit"], rtol=1e-8)
+    assert_allclose(table[f"without {example.group}"], table["by another refit"], rtol=1e-8)
+
+
 def kernels(example):
     assert 3 < len(example.moved_by) < len(example.clf.support_)
     assert example.slope_error < 1e-4

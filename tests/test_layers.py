@@ -43,7 +43,7 @@ ROOMS = [
     ["pipeline"],
     ["fitted"],
     ["composite"],
-    ["calibration", "compose", "ensemble", "multiclass", "multioutput"],
+    ["calibration", "compose", "ensemble", "multiclass", "multioutput", "thresholds"],
     ["functionals", "jackknife", "leave_one_out"],
     ["search"],
     ["model_selection"],

@@ -517,9 +517,8 @@ def test_inspection_and_search():
         assert len(inspection.rank_label_errors(ours, strategy=strategy)) == len(y)
     with pytest.raises(UnsupportedEstimatorError, match="leave_out_params"):
         inspection.most_influential_set(ours, functionals.probability(ours, X[:1], label=1))
-    for display in (inspection.LeverageDisplay, inspection.ConvergenceDisplay):
-        with pytest.raises(UnsupportedEstimatorError, match="means, variances or counts"):
-            display.from_estimator(ours)
+    with pytest.raises(UnsupportedEstimatorError, match="means, variances or counts"):
+        inspection.ConvergenceDisplay.from_estimator(ours)
     display = inspection.LeaveOutDisplay.from_estimator(ours, groups=[[3]], method="influence")
     influence = ours.influence_params()
     error = np.sqrt((influence**2).sum(axis=0)) / len(y)  # the infinitesimal jackknife
@@ -639,9 +638,72 @@ def test_methods_of_objectives_are_hidden_with_a_reason():
     with pytest.raises(AttributeError) as error:
         ours.convergence_report()
     assert "closed form" in str(error.value.__cause__)
-    with pytest.raises(AttributeError) as error:
-        ours.influence_summary()
-    assert "dfbetas, self_influence, and leave_out_predict" in str(error.value.__cause__)
+
+
+SUMMARISED = [
+    ("iris", GaussianNB(), weights),
+    ("iris", make_pipeline(StandardScaler(), GaussianNB()), None),
+    ("cancer", LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3), None),
+    ("digits", ComplementNB(norm=True), weights),
+]
+
+
+@pytest.mark.parametrize(("name", "model", "weigh"), SUMMARISED, ids=str)
+def test_measures_are_those_of_refits(name, model, weigh):
+    X, y = data(name)
+    w = None if weigh is None else weigh(model, y)
+    ours, n = fitted(model, X, y, w), len(y)
+    start = ours.predict_proba(X)
+
+    def measures(rows):
+        refit = without(model, X, y, w, rows)
+        seen = start > 1e-200
+        moved = np.zeros(start.shape)  # up to a number in each row
+        moved[seen] = np.log(refit.predict_proba(X)[seen] / start[seen])
+        moved -= np.sum(start * moved, axis=1, keepdims=True)
+        distance = np.sum((np.ones(n) if w is None else w)[:, None] * start * moved**2)
+        return distance / len(ours.params_), np.sqrt(distance), refit.sample_loss(X, y)[rows]
+
+    names = ["cooks_distance", "dffits", "leave_out_loss"]
+    summary, rows = ours.influence_summary(as_frame=True), (0, 7, n - 1)
+    assert list(summary) == ["self_influence", *names]
+    np.testing.assert_allclose(summary.self_influence, ours.self_influence())
+    for row in rows:
+        cook, dffits, loss = measures([row])
+        assert abs(summary.dffits[row]) == pytest.approx(dffits, rel=1e-6)
+        assert summary.cooks_distance[row] == pytest.approx(cook, rel=1e-6)
+        assert summary.leave_out_loss[row] == pytest.approx(loss[0], rel=1e-6)
+    if name == "cancer":  # one score: positive if the sample's own falls
+        own = ours.leave_out_predict(response_method="decision_function")
+        np.testing.assert_array_equal(
+            np.sign(summary.dffits), np.sign(ours.decision_function(X) - own)
+        )
+    groups = [list(rows), [1, 2]]
+    grouped = ours.influence_summary(groups=groups)
+    assert list(grouped) == ["size", *names]
+    assert grouped["size"].tolist() == [3, 2]
+    for group, one in enumerate(groups):
+        cook, dffits, loss = measures(one)
+        found = [grouped[name][group] for name in names]
+        np.testing.assert_allclose(found, [cook, dffits, loss.mean()], rtol=1e-6)
+
+
+def test_measures_without_a_model_are_nan_and_named():
+    X, y = data("iris")
+    for ours in (GaussianNB(), make_pipeline(StandardScaler(), GaussianNB())):
+        ours.fit(X, y)
+        with pytest.warns(InfluenceWarning, match="group 0"):
+            found = ours.influence_summary(groups=[np.flatnonzero(y == 1), [3]])
+        for name in ("cooks_distance", "dffits", "leave_out_loss"):
+            assert np.isnan(found[name]).tolist() == [True, False]
+    pipe = make_pipeline(MinMaxScaler(), BernoulliNB(binarize=0.5)).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="self_influence is NaN"):
+        summary = pipe.influence_summary()
+    assert np.isnan(summary.self_influence).all()
+    assert np.isfinite(summary.dffits).all()
+    for call in (inspection.influence_cutoffs, inspection.LeverageDisplay.from_estimator):
+        with pytest.raises(UnsupportedEstimatorError, match="no leverages"):
+            call(pipe)
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(50) % 7], ids=["samples", "groups"])

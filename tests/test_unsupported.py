@@ -40,8 +40,7 @@ def test_the_error_is_the_row_of_the_page(name):
 
 
 def test_every_estimator_around_others_is_answered():
-    inside = {"FixedThresholdClassifier", "TunedThresholdClassifierCV"}
-    assert set(NOT_CONVEX["estimators around others"].split()) <= {*PARTS, *inside}
+    assert set(NOT_CONVEX["estimators around others"].split()) <= set(PARTS)
 
 
 def test_functions_and_pipelines_say_the_same():
@@ -64,3 +63,10 @@ def test_functions_and_pipelines_say_the_same():
     assert reason in str(error.value.__cause__)
     # The advice, as far as it goes: the class named, on the same data.
     skinfluence.svm.SVC().fit(X, y).influence_loss(X, y)
+
+
+@pytest.mark.parametrize("name", ["KMeans", "StandardScaler", "GaussianMixture"])
+def test_estimators_without_a_target_say_so(name):
+    fitted = KNOWN[name]().fit(np.arange(20.0).reshape(10, 2))
+    with pytest.raises(UnsupportedEstimatorError, match=f"{name}.*predicts no target"):
+        from_fitted(fitted)

@@ -6,9 +6,8 @@ features, if these move with the training rows of a larger fit.
 """
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
 
-from skinfluence.composite.parts import can_move
+from skinfluence.composite.parts import can_move, is_frozen
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.steps import innermost
@@ -184,7 +183,7 @@ class Staged:
 
     def check_constant(self, member):
         """Raise if a frozen member's response moves with its features."""
-        if isinstance(member, FrozenEstimator):
+        if is_frozen(member):
             raise UnsupportedEstimatorError(
                 f"Influence of {self.problem.name} behind steps that learn from the samples: "
                 "its FrozenEstimator does not move, but its features do. Freeze the steps, "

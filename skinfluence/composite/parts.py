@@ -5,16 +5,25 @@ from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
 from skinfluence.methods import InfluenceEstimatorMixin, get_problem
+from skinfluence.steps import innermost
 
-__all__ = ["Part", "can_move"]
+__all__ = ["Part", "can_move", "is_frozen"]
+
+
+def is_frozen(member: Any) -> bool:
+    """Whether a member ends in a `FrozenEstimator`, or fitted a threshold around one."""
+    last = innermost(member)
+    if isinstance(last, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        last = last.estimator_
+    return isinstance(last, FrozenEstimator)
 
 
 def can_move(member: Any) -> bool:
     """Whether a member depends on its training rows; constant and frozen members do not."""
-    is_constant = type(member).__name__ == "_ConstantPredictor"
-    return not (is_constant or isinstance(member, FrozenEstimator))
+    return not (type(member).__name__ == "_ConstantPredictor" or is_frozen(member))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_consistent_length
 from skinfluence._compat import check_sample_weight
 from skinfluence.checks import check_target
 from skinfluence.composite.influence import CompositeInfluence
-from skinfluence.composite.parts import Part, can_move
+from skinfluence.composite.parts import Part, can_move, is_frozen
 from skinfluence.composite.refits import CompositeRefits, Remembered, copied
 from skinfluence.composite.removal import CompositeRemoval
 from skinfluence.composite.reweighting import CompositeReweighting
@@ -18,7 +18,8 @@ from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimato
 from skinfluence.fitted import convert
 from skinfluence.methods import get_problem
 from skinfluence.pipeline import is_composite
-from skinfluence.steps import innermost, row_names, weights_reach
+from skinfluence.stages.registry import learning_steps
+from skinfluence.steps import innermost, row_names, steps_of, weights_reach
 from skinfluence.whole import TrainingData, take_rows
 
 __all__ = ["CompositeProblem"]
@@ -283,6 +284,11 @@ class CompositeProblem(
             if weights is not None or np.any(part.counts != 1):
                 weight = part.weight(np.ones(data.n_rows) if weights is None else weights)
                 weight = None if np.all(weight == 1) else weight
+            if is_frozen(member) and learning_steps(steps_of(member)):
+                raise UnsupportedEstimatorError(
+                    f"{path}.{self.path}[{k}] ends in a FrozenEstimator behind steps that "
+                    "learn from the samples. Freeze these steps, too."
+                )
             if can_move(member) and not (refitted and is_composite(innermost(member))):
                 member = convert(member, Xk, yk, weight, f"{path}.{self.path}[{k}]")
             part = replace(part, member=member)

@@ -7,12 +7,11 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.composite.influence import codes_of
-from skinfluence.composite.parts import Part
+from skinfluence.composite.parts import Part, is_frozen
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.fitted import convert
 from skinfluence.groups import check_indices
@@ -121,7 +120,7 @@ class CompositeRefits:
         """Return one member fitted on its share in other rows, None if there is no fit."""
         part, X, y = share
         if part.is_constant:
-            is_fixed = isinstance(part.member, FrozenEstimator) or len(np.unique(y)) < 2
+            is_fixed = is_frozen(part.member) or len(np.unique(y)) < 2
             return part.member if is_fixed else None
         kept = None if kept is None else kept[self.parts[k].rows]
         return self.refit_model(part, X, y, data, method, kept, remember=remember)

@@ -179,6 +179,7 @@ def outlier_test(
     pandas = import_pandas("as_frame=True") if as_frame else None
     problem = problem_of(estimator, "influence_summary", "outlier_test")
     require(problem.estimator, "influence_summary")
+    problem.check_leverage()
     problem.check_squared_error("outlier_test")
     options = {"hessian_solver": hessian_solver, "n_jobs": n_jobs}
     n, p = problem.effective_counts("outlier_test", **options)

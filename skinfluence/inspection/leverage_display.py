@@ -104,6 +104,7 @@ class LeverageDisplay:
         """
         problem = problem_of(estimator, "influence_summary", "LeverageDisplay")
         require(problem.estimator, "influence_summary")
+        problem.check_leverage()
         summary = problem.influence_summary()
         objective = problem.objective
         if objective.formulation.layout.n_outputs > 1:

@@ -114,6 +114,13 @@ class DiagnosticsMixin:
         - leverage, covratio, standardized_residual and newton_decrement are those of the
           last step with the present features; so is p
 
+        Naive Bayes, discriminant analysis and nearest centroids have no Hessian. Their
+        measures are self_influence, cooks_distance, dffits and leave_out_loss, or those of
+        groups. As in such a pipeline, ``d_i' H d_i`` is computed from the refit's scores f,
+        with the curvature W_k of the log loss; p is the number of parameters. With two
+        classes dffits has a sign: it is positive if the log-odds of the second class fall
+        for sample i. This takes as long as `leave_out_loss` of all training samples.
+
         Parameters
         ----------
         groups : None, array-like of shape (n,) or list of index arrays, default=None

@@ -43,7 +43,12 @@ _OF_CURVATURE = (
     "polish",
 )
 # Methods that need an objective's optimum, its Hessian, or feature coefficients.
-_OF_OBJECTIVES = (*_OF_CURVATURE, "influence_perturbation", "solve_hessian", "split_params")
+_OF_OBJECTIVES = (
+    *(name for name in _OF_CURVATURE if name != "influence_summary"),
+    "influence_perturbation",
+    "solve_hessian",
+    "split_params",
+)
 
 
 class InfluenceMethods(
@@ -214,12 +219,10 @@ def why_not_estimator(estimator, name):
     """Return why an estimator's kind lacks a method, or None if it has the method."""
     owner = type(estimator)
     if name in _OF_OBJECTIVES and not estimator._has_objective:
-        instead = "influence_params, influence_functional or leave_out_params"
-        if name == "influence_summary":
-            instead = "dfbetas, self_influence, and leave_out_predict for predictions"
         return (
             f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
-            f"in closed form, and no optimum of an objective with a Hessian. Use {instead}."
+            "in closed form, and no optimum of an objective with a Hessian. Use "
+            "influence_params, influence_functional or leave_out_params."
         )
     if name in _OF_CURVATURE and estimator._has_moving_target:
         return (

@@ -26,6 +26,7 @@ from skinfluence.moments.base import (
     MomentResponses,
 )
 from skinfluence.moments.data import MomentData, MomentRows
+from skinfluence.moments.diagnostics import MomentDiagnostics
 from skinfluence.moments.removal import MomentRemoval, MomentReweighting, MomentUncertainty
 from skinfluence.parameters import Coefficients
 from skinfluence.problem import Problem
@@ -85,7 +86,12 @@ class MomentQuery:
 
 
 class MomentProblem(
-    MomentRemoval, MomentReweighting, MomentUncertainty, RankedBlocks, Problem
+    MomentRemoval,
+    MomentReweighting,
+    MomentUncertainty,
+    MomentDiagnostics,
+    RankedBlocks,
+    Problem,
 ):
     """The problem for an estimator whose parameters are means, variances and counts."""
 

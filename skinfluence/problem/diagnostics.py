@@ -86,10 +86,14 @@ class DiagnosticsAnswers(LazyDiagnostics):
         measures, groups = self.measure_groups(state, groups, hessian_solver, n_jobs)
         return measures.columns(groups.sizes()), groups.labels
 
+    def check_leverage(self):
+        """Raise if the fit has no leverages."""
+        self.check_curved(lacks="leverage")
+
     def effective_counts(self, caller, hessian_solver, n_jobs):
         """Return the number of samples with a weight, and the sum of the leverages."""
         self.refuse_dask(caller)
-        self.check_curved(lacks="leverage")
+        self.check_leverage()
         state = self.influence_state(hessian_solver)
         leverage = diagnostics.leverages(state.point, state.factor, n_jobs=n_jobs)
         return int(np.sum(state.point.objective.sample_weight > 0)), float(leverage.sum())

@@ -94,6 +94,13 @@ class MomentWholeInfluence(WholeInfluence):
         self.warn_of_weights()
         return result
 
+    def each_raw_without(self, request, write):
+        X, shape = self.data.X, (self.objective.n_rows, self.n_scores)
+        missing = np.zeros((len(request.groups), 1))
+        self.each(request, lambda _, refit: refit.raw_predictions(X), write, missing)
+        for group in np.flatnonzero(np.isnan(missing[:, 0])):
+            write(group, np.full(shape, np.nan))
+
     def raw_influence(self, X, hessian_solver):
         """Return the influence on one sample's scores, (n, K)."""
         rows, theta = self.check_rows(self.formulation, X), self.params
