@@ -7,7 +7,7 @@ from scipy import sparse
 
 from skinfluence import diagnostics
 from skinfluence.exceptions import warn
-from skinfluence.steps import through
+from skinfluence.steps import feature_names, through
 from skinfluence.whole.data import take_rows
 
 __all__ = [
@@ -70,6 +70,11 @@ class Refit:
     def open(self):
         """Directions that the samples leave undetermined, (r, K, D); None without any."""
         return self.model.open
+
+    @property
+    def names(self):
+        """Names of the model's features, None if they are unknown."""
+        return feature_names(self.before)
 
     #: Parameters at the current positions, (p,), if they need no matching.
     params = None
