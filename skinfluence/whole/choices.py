@@ -19,8 +19,7 @@ from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import Refit
-from skinfluence.whole.refitting import attempt
+from skinfluence.whole.refits import Refit, attempt
 
 __all__ = ["Choices"]
 
