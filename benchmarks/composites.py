@@ -52,6 +52,9 @@ _MODELS = {
     "logistic": _logistic,
     "one-vs-rest": lambda C: OneVsRestClassifier(_logistic(C)),
     "calibrated": lambda C: CalibratedClassifierCV(_logistic(C), cv=3),
+    "calibrated by temperature": lambda C: CalibratedClassifierCV(
+        _logistic(C), cv=3, method="temperature"
+    ),
 }
 
 

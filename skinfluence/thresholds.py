@@ -1,11 +1,17 @@
 """Classifiers with a decision threshold of their own."""
 
+import copy
+
+import numpy as np
 from sklearn import model_selection
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.composite.first_order import pool
 from skinfluence.composite.parts import is_frozen
 from skinfluence.composite.refits import Remembered
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.methods import get_problem
+from skinfluence.problem.requests import NEW
 
 __all__ = ["FixedThresholdClassifier", "TunedThresholdClassifierCV"]
 
@@ -31,6 +37,30 @@ class ThresholdProblem(CompositeProblem):
 
     def tangent(self, X, method, moved):
         return moved(0, method)
+
+    # The classifier computes all models without a sample together, which is faster.
+
+    def leave_out_loss(self, X, y, request, output=NEW):
+        problem = get_problem(self.parts[0].member, "leave_out_loss")
+        return problem.leave_out_loss(X, y, request, output)
+
+    def left_out(self, names, request):
+        member, found = self.parts[0].member, {}
+        problem = get_problem(member, "leave_out_predict")
+        compared = self.estimator.response_method
+        if compared == "auto":
+            known = hasattr(member, "predict_proba")
+            compared = "predict_proba" if known else "decision_function"
+        for name in ("decision_function", "predict_proba"):
+            if name in names or ("predict" in names and name == compared):
+                found[name] = problem.leave_out_predict(request, response_method=name)
+                if np.isnan(found[name]).any():
+                    return super().left_out(names, request)  # it names groups without a model
+        if "predict" in names:
+            estimator = copy.copy(self.estimator)
+            estimator.estimator_ = pool(member, found)
+            found["predict"] = estimator.predict(self.data.X)
+        return {name: found[name] for name in names}
 
     @property
     def is_prefit(self):
@@ -86,7 +116,7 @@ class FixedThresholdClassifier(CompositeMixin, model_selection.FixedThresholdCla
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> clf = FixedThresholdClassifier(LogisticRegression(), threshold=0.9).fit(scale(X), y)
     >>> round(clf.leave_out_score(), 3)
-    0.949
+    0.931
     """
 
     _problem_class = ThresholdProblem

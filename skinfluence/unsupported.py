@@ -143,7 +143,8 @@ def why(obj):
                     "There is no alternative here: fit it again without the samples in "
                     "question."
                 )
-    if hasattr(obj, "transform") and not hasattr(obj, "steps"):
+    is_step = type(obj).__name__ in REFITTED.split() or not hasattr(obj, "predict")
+    if hasattr(obj, "transform") and is_step and not hasattr(obj, "steps"):
         return (
             f"{type(obj).__name__} has no influence here, because it predicts no target. Put "
             "it into a pipeline before a model."

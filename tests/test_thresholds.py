@@ -142,6 +142,17 @@ def test_fits_of_ours_and_weights():
     np.testing.assert_allclose(found, w.sum() * (ahead - back) / 2e-4, rtol=1e-5)
 
 
+def test_groups_without_a_model_have_no_labels():
+    ours = from_fitted(clone(CASES["probability"]).fit(X, Y), X, Y)
+    with (
+        pytest.warns(InfluenceWarning, match="class"),
+        pytest.raises(ValueError, match="no predicted class"),
+    ):
+        ours.leave_out_predict(Y)
+    with pytest.warns(InfluenceWarning, match="class"):
+        assert np.isnan(ours.leave_out_predict(Y, response_method="predict_proba")).all()
+
+
 def test_methods_of_one_vector_of_parameters_name_the_classifier_inside():
     ours = from_fitted(clone(CASES["probability"]).fit(X, Y), X, Y)
     with pytest.raises(AttributeError) as error:
