@@ -20,8 +20,7 @@ The functions that run in tasks are at module level, so every worker can import 
     make.py        objectives and queries from samples
     influence.py   the influence of rows in chunks
     parts.py       some rows with the sums over all, for formulas about rows that leave
-    scales.py      column scales without rows
-    removal.py     models without rows
+    removal.py     models, and column scales, without rows
     diagnostics.py measures of rows, covariances
 """
 
