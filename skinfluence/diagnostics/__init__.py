@@ -29,7 +29,6 @@ outputs is meaningful.
     leverage.py  leverages, the dispersion, and the sums on which they depend
     rows.py      measures for single rows
     groups.py    measures for groups
-    ratio.py     quotients of measures
 """
 
 from skinfluence.diagnostics.groups import GroupMeasures, sums_of_groups
