@@ -2,8 +2,8 @@
 
 A pipeline's last step may be another pipeline, to any depth, from this package or from
 scikit-learn. The final estimator is the innermost pipeline's last step. Raw samples pass
-through the steps before it at every depth. Some steps learned from y, or return other rows from
-`fit_transform` than from `transform`.
+through the steps before it at every depth. Some steps learned from y, or return other rows
+from `fit_transform` than from `transform`.
 """
 
 import copy
