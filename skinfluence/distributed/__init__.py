@@ -42,11 +42,7 @@ from skinfluence.distributed.influence import (
     solve_hessian,
 )
 from skinfluence.distributed.make import make_objective, make_queries, sample_loss
-from skinfluence.distributed.objective import (
-    DistributedObjective,
-    DistributedPoint,
-    is_distributed,
-)
+from skinfluence.distributed.objective import DistributedObjective, DistributedPoint
 from skinfluence.distributed.removal import (
     DistributedBase,
     RowRemoval,
@@ -62,6 +58,7 @@ from skinfluence.distributed.samples import (
     example_row,
     in_memory,
     is_dask,
+    is_distributed,
     join_rows,
     map_rows,
     reduce_tasks,
