@@ -22,8 +22,7 @@ from skinfluence.exceptions import warn
 from skinfluence.pipeline import problem_of, with_data
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import routing_enabled
-from skinfluence.supervised import warn_of_leaks
+from skinfluence.steps import routing_enabled, warn_of_leaks
 
 
 def leave_one_out_scorer(

@@ -9,7 +9,7 @@ from sklearn import multiclass
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.influence import codes_of, normalised
 from skinfluence.composite.losses import log_loss, marginal_log_loss
-from skinfluence.pairs import PairDecision
+from skinfluence.responses import PairDecision
 
 __all__ = ["OneVsOneClassifier", "OneVsRestClassifier"]
 

@@ -2,41 +2,36 @@
 
 A pipeline's last step may be another pipeline, to any depth, from this package or from
 scikit-learn. The final estimator is the innermost pipeline's last step. Raw samples pass
-through the steps before it at every depth.
+through the steps before it at every depth. Some steps learned from y, or return other rows
+from `fit_transform` than from `transform`.
 """
 
 import copy
 from functools import partial
+from inspect import Parameter, signature
 from numbers import Integral
 
 import numpy as np
 from sklearn import get_config
+from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
+from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from skinfluence import unsupported
 from skinfluence.distributed import is_dask, map_rows
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import InfluenceEstimatorMixin, InfluenceMethods, get_problem
+from skinfluence.stages.registry import parts_of
 
-__all__ = [
-    "feature_names",
-    "final_estimator",
-    "innermost",
-    "name_rows",
-    "names_behind",
-    "param_names",
-    "paths_of",
-    "random_steps",
-    "replace_steps",
-    "routing_enabled",
-    "row_names",
-    "steps_before",
-    "steps_of",
-    "through",
-    "transform",
-    "weights_reach",
-    "weights_stop",
-]
+#: scikit-learn's classes whose fit_transform returns other rows than transform.
+_FIT_OTHERWISE = (
+    "DictionaryLearning",
+    "LocallyLinearEmbedding",
+    "MiniBatchNMF",
+    "NMF",
+    "TargetEncoder",
+)
 
 
 def innermost(estimator):
@@ -243,3 +238,81 @@ def name_rows(estimator, index):
 def row_names(X):
     """Return a DataFrame's row names, None for other types."""
     return X.index if hasattr(X, "iloc") and not is_dask(X) else None
+
+
+def learned_from_y(transformer):
+    """Return whether a transformer uses y in its fit.
+
+    It does if its tags or its signature require y, or if it selects features by an estimator
+    that requires y.
+    """
+    if isinstance(transformer, PLSSVD | PLSCanonical | PLSRegression | CCA):
+        return True
+    if hasattr(transformer, "score_func"):  # SelectKBest and similar classes
+        return True
+    chooser = getattr(transformer, "estimator", None)
+    if isinstance(transformer, SelectorMixin) and chooser is not None:
+        return not isinstance(chooser, str) and _requires_y(chooser)
+    return _requires_y(transformer)
+
+
+def _requires_y(estimator):
+    try:
+        if get_tags(estimator).target_tags.required:
+            return True
+        y = signature(estimator.fit).parameters.get("y")
+    except (AttributeError, TypeError, ValueError):
+        return False  # not a scikit-learn estimator
+    return y is not None and y.default is Parameter.empty
+
+
+def fits_otherwise(steps):
+    """Return the class names of steps whose fit_transform may differ from transform.
+
+    Those of scikit-learn are known. Other classes differ only if they have a fit_transform of
+    their own.
+    """
+    return _names(steps, _fits_otherwise)
+
+
+def _fits_otherwise(transformer):
+    classes = type(transformer).__mro__
+    owner = next((cls for cls in classes if "fit_transform" in vars(cls)), None)
+    if owner is not None and owner.__module__.startswith("sklearn."):
+        return any(cls.__name__ in _FIT_OTHERWISE for cls in classes)
+    return owner is not None
+
+
+def warn_of_leaks(estimator, method):
+    """Warn if steps before the last one learned from the targets of left-out samples.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted estimator or pipeline.
+    method : str
+        Name of the method or function whose result is too optimistic.
+    """
+    names, last = [], estimator
+    while isinstance(last, Pipeline):
+        names += names_of_learners(last.steps[:-1])
+        last = last.steps[-1][1]
+    if names:
+        warn(
+            f"{method} does not fit {len(names)} step(s) again that learned from y: "
+            f"{', '.join(names)}. These steps depend on the targets of the left-out samples, "
+            "so the result is too optimistic. With many features, the score may come entirely "
+            "from this leak. Use sklearn.model_selection.cross_val_score on the pipeline "
+            "instead, or choose features on other samples."
+        )
+
+
+def names_of_learners(steps):
+    """Return the class names of steps, or parts of steps, that learned from y."""
+    return _names(steps, learned_from_y)
+
+
+def _names(steps, condition):
+    return [
+        type(part).__name__ for _, step in steps for part in parts_of(step) if condition(part)
+    ]

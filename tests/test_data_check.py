@@ -24,7 +24,7 @@ from skinfluence import pipeline as our_pipeline
 from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
-from skinfluence.supervised import learned_from_y
+from skinfluence.steps import learned_from_y
 from tests.cases import CASES, HINGES, fit, sklearn_parent
 
 MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]

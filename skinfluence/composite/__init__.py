@@ -17,12 +17,3 @@ mixin.py        a composite's methods, and its `fit`
 from skinfluence.composite.losses import log_loss, marginal_log_loss, squared_error
 from skinfluence.composite.mixin import CompositeMixin, remembering
 from skinfluence.composite.problem import CompositeProblem
-
-__all__ = [
-    "CompositeMixin",
-    "CompositeProblem",
-    "log_loss",
-    "marginal_log_loss",
-    "remembering",
-    "squared_error",
-]

@@ -27,8 +27,6 @@ from skinfluence.design.dense import DenseDesign, DeviceDesign
 from skinfluence.design.sparse import SparseDesign
 from skinfluence.namespaces import is_device
 
-__all__ = ["DenseDesign", "Design", "DeviceDesign", "SparseDesign", "make_design"]
-
 
 def make_design(X, fit_intercept):
     """Return the design for a validated array or CSR matrix."""

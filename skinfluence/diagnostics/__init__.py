@@ -29,7 +29,6 @@ outputs is meaningful.
     leverage.py  leverages, the dispersion, and the sums on which they depend
     rows.py      measures for single rows
     groups.py    measures for groups
-    ratio.py     quotients of measures
 """
 
 from skinfluence.diagnostics.groups import GroupMeasures, sums_of_groups
@@ -48,22 +47,3 @@ from skinfluence.diagnostics.leverage import (
     scaled_moves,
 )
 from skinfluence.diagnostics.rows import ROW_COLUMNS, RemovalMeasures
-
-__all__ = [
-    "ROW_COLUMNS",
-    "DispersionSums",
-    "GroupMeasures",
-    "RemovalMeasures",
-    "chi_squares",
-    "curvature_shares",
-    "degrees_of_freedom",
-    "dispersion",
-    "divide_by_deleted",
-    "inverse_diagonal",
-    "leverages",
-    "moves_in_errors",
-    "per_parameter",
-    "ratio",
-    "scaled_moves",
-    "sums_of_groups",
-]

@@ -20,8 +20,7 @@ The functions that run in tasks are at module level, so every worker can import 
     make.py        objectives and queries from samples
     influence.py   the influence of rows in chunks
     parts.py       some rows with the sums over all, for formulas about rows that leave
-    scales.py      column scales without rows
-    removal.py     models without rows
+    removal.py     models, and column scales, without rows
     diagnostics.py measures of rows, covariances
 """
 
@@ -43,11 +42,7 @@ from skinfluence.distributed.influence import (
     solve_hessian,
 )
 from skinfluence.distributed.make import make_objective, make_queries, sample_loss
-from skinfluence.distributed.objective import (
-    DistributedObjective,
-    DistributedPoint,
-    is_distributed,
-)
+from skinfluence.distributed.objective import DistributedObjective, DistributedPoint
 from skinfluence.distributed.removal import (
     DistributedBase,
     RowRemoval,
@@ -63,44 +58,8 @@ from skinfluence.distributed.samples import (
     example_row,
     in_memory,
     is_dask,
+    is_distributed,
     join_rows,
     map_rows,
     reduce_tasks,
 )
-
-__all__ = [
-    "DistributedBase",
-    "DistributedObjective",
-    "DistributedPoint",
-    "RefitMeasures",
-    "RowMeasures",
-    "RowRemoval",
-    "Samples",
-    "cancelling_groups",
-    "constant_target",
-    "dispersion_sums",
-    "example_row",
-    "fill_group_measures",
-    "group_sums",
-    "in_memory",
-    "influence_functional",
-    "influence_loss",
-    "influence_params",
-    "influence_prediction",
-    "is_dask",
-    "is_distributed",
-    "join_rows",
-    "largest_influences",
-    "loss_gradient",
-    "losses_without",
-    "make_objective",
-    "make_queries",
-    "map_rows",
-    "most_influential",
-    "raw_without",
-    "reduce_tasks",
-    "sample_loss",
-    "sandwich",
-    "solve_hessian",
-    "values_of_rows",
-]

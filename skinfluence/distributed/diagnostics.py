@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skinfluence import covariance, diagnostics, influence
+from skinfluence import diagnostics, influence
 from skinfluence.class_balance import ClassBalance
 from skinfluence.distributed.parts import PartPoint
 from skinfluence.distributed.removal import RowRemoval, models_without, refitted
@@ -15,7 +15,7 @@ from skinfluence.removal.leave_out import ONE_STEP
 
 
 def sandwich(base):
-    """Return `covariance.sandwich` for independent rows, (p, p), from one pass."""
+    """Return `influence.sandwich` for independent rows, (p, p), from one pass."""
     return base.point.objective.total(_sandwich, base.shared("influence"))
 
 
@@ -185,7 +185,7 @@ _OF_REFITS = ("cooks_distance", "dffits", "studentized_residual", "leave_out_los
 
 def _sandwich(objective, shared):
     base = shared.base_of(objective)
-    return covariance.sandwich(base.point, base.plain_factor, Groups(objective.n_rows))
+    return influence.sandwich(base.point, base.plain_factor, Groups(objective.n_rows))
 
 
 def _dispersion_sums(point, factor):

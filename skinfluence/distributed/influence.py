@@ -8,9 +8,9 @@ import numpy as np
 from skinfluence import influence
 from skinfluence.blocks import row_blocks
 from skinfluence.column_scales import column_sums
-from skinfluence.distributed.objective import is_distributed
 from skinfluence.distributed.samples import (
     import_dask,
+    is_distributed,
     join_rows,
     make_task,
     map_rows,

@@ -22,13 +22,7 @@ from skinfluence.rank import null_directions
 __all__ = [
     "DistributedObjective",
     "DistributedPoint",
-    "is_distributed",
 ]
-
-
-def is_distributed(*points):
-    """Return whether any of the points has its rows in dask arrays."""
-    return any(isinstance(point, DistributedPoint) for point in points)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,14 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks
 from skinfluence.column_scales import CANCELS, MOST, column_sums
-from skinfluence.distributed.objective import is_distributed
 from skinfluence.distributed.parts import Shared
-from skinfluence.distributed.samples import import_dask, in_memory, join_rows, share
+from skinfluence.distributed.samples import (
+    import_dask,
+    in_memory,
+    is_distributed,
+    join_rows,
+    share,
+)
 from skinfluence.removal import Base, losses_into
 from skinfluence.removal.leave_out import (
     ONE_STEP,

@@ -24,6 +24,12 @@ def is_dask(*arguments):
     return dask is not None and any(map(dask.is_dask_collection, arguments))
 
 
+def is_distributed(*points):
+    """Return whether any of these is a point of an objective on rows in dask arrays."""
+    objectives = (getattr(point, "objective", None) for point in points)
+    return any(getattr(objective, "is_distributed", False) for objective in objectives)
+
+
 def import_dask():
     """Return dask with dask.array, or raise an error that says how to install it."""
     try:

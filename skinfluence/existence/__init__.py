@@ -39,13 +39,3 @@ from skinfluence.existence.recession import (
     moving_rows,
     recession_direction,
 )
-
-__all__ = [
-    "Recession",
-    "RemovalCheck",
-    "find_recession",
-    "may_lack_minimum",
-    "may_recede",
-    "moving_rows",
-    "recession_direction",
-]

@@ -10,8 +10,8 @@ import numpy as np
 
 from skinfluence._typing import Estimator, Floats
 from skinfluence.checks import check_number
-from skinfluence.pairs import PairDecision
 from skinfluence.pipeline import problem_of
+from skinfluence.responses import PairDecision
 from skinfluence.steps import final_estimator, param_names
 from skinfluence.targets import OneVsOneLabels
 

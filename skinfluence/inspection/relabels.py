@@ -21,7 +21,7 @@ from skinfluence.inspection.whole_removals import WholeRelabels, whole_goal, why
 from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
-from skinfluence.supervised import names_of_learners
+from skinfluence.steps import names_of_learners
 
 # Relative margin for rounding in a proof.
 _MARGIN = 1e-9

@@ -11,11 +11,3 @@ estimator.py     mixins for our versions of scikit-learn's classes
 
 from skinfluence.moments.base import MomentFormulation, MomentModel
 from skinfluence.moments.problem import MomentMixin, MomentProblem, MomentQuery
-
-__all__ = [
-    "MomentFormulation",
-    "MomentMixin",
-    "MomentModel",
-    "MomentProblem",
-    "MomentQuery",
-]

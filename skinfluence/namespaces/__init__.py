@@ -32,21 +32,3 @@ from skinfluence.namespaces.array import (
     where_it_is,
 )
 from skinfluence.namespaces.functions import factorise, half_solve, smallest, solve
-
-__all__ = [
-    "DeviceArray",
-    "Space",
-    "as_given",
-    "device_array",
-    "factorise",
-    "from_host",
-    "half_solve",
-    "is_device",
-    "is_foreign",
-    "place_of",
-    "smallest",
-    "solve",
-    "to_host",
-    "unsupported",
-    "where_it_is",
-]

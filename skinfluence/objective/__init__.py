@@ -19,11 +19,3 @@ from skinfluence.objective.formulation import Formulation
 from skinfluence.objective.hessian import hessian_blocks
 from skinfluence.objective.objective import Objective
 from skinfluence.objective.point import Point
-
-__all__ = [
-    "Formulation",
-    "Objective",
-    "Point",
-    "hessian_blocks",
-    "weigh",
-]

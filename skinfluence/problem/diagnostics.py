@@ -5,8 +5,8 @@ import numpy as np
 from skinfluence import diagnostics, distributed, influence, removal
 from skinfluence.blocks import row_blocks
 from skinfluence.checks import import_pandas
-from skinfluence.covariance import covariance_factor, sandwich
 from skinfluence.groups import Groups
+from skinfluence.influence import covariance_factor, sandwich
 from skinfluence.namespaces import to_host
 from skinfluence.problem.lazy import LazyDiagnostics, check_dispersion, warn_of_perfect_fits
 from skinfluence.problem.requests import NEW, Removal

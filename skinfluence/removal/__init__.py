@@ -46,30 +46,3 @@ from skinfluence.removal.optimum import (
 )
 from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase
-
-__all__ = [
-    "ACCURATE",
-    "METHODS",
-    "ONE_STEP",
-    "ActiveSetBase",
-    "Base",
-    "Optimum",
-    "Outcome",
-    "SupportBase",
-    "Weights",
-    "are_alike",
-    "base_of_part",
-    "depends",
-    "determined",
-    "error_bound",
-    "find_optimum",
-    "follow",
-    "groups_without_class",
-    "groups_without_optimum",
-    "leave_out",
-    "losses_into",
-    "optima_near",
-    "optimum_from",
-    "refine_optimum",
-    "reweight",
-]

@@ -322,16 +322,11 @@ class SelectorStage(Stateless):
 
 
 # Selectors keep some columns. The choice is discrete and has no derivative.
-_SELECTORS = (
-    *("GenericUnivariateSelect", "RFE", "RFECV", "SelectFdr", "SelectFpr", "SelectFromModel"),
-    *(
-        "SelectFwe",
-        "SelectKBest",
-        "SelectPercentile",
-        "SequentialFeatureSelector",
-        "VarianceThreshold",
-    ),
-)
+_SELECTORS = [
+    value
+    for value in map(vars(feature_selection).get, feature_selection.__all__)
+    if isinstance(value, type) and value is not feature_selection.SelectorMixin
+]
 STAGES = {
     AdditiveChi2Sampler: AdditiveChi2SamplerStage,
     Binarizer: BinarizerStage,
@@ -342,5 +337,5 @@ STAGES = {
     PolynomialFeatures: PolynomialFeaturesStage,
     RBFSampler: RBFSamplerStage,
     SparseRandomProjection: RandomProjectionStage,
-    **{getattr(feature_selection, name): SelectorStage for name in _SELECTORS},
+    **dict.fromkeys(_SELECTORS, SelectorStage),
 }

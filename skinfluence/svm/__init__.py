@@ -6,7 +6,6 @@ Classes from scikit-learn keep their names, parameters and `fit` method.
     kernel.py         SVC, SVR: fitted by libsvm, with an intercept that is not penalised
     smooth.py         SmoothHingeLinearSVC, SmoothHingeSVC: a smooth approximation to the hinge
     smooth_models.py  their `fit`, without influence methods
-    anneal.py         the optimum for the smooth classes
     shared.py         formulations that these classes share
 """
 

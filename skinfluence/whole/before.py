@@ -27,6 +27,7 @@ from skinfluence.stages.base import numbers, plain
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
     feature_names,
+    fits_otherwise,
     paths_of,
     random_steps,
     replace_steps,
@@ -36,7 +37,6 @@ from skinfluence.steps import (
     through,
     transform,
 )
-from skinfluence.supervised import fits_otherwise
 from skinfluence.whole.data import take_rows, whole_numbers
 
 # Steps that contain other estimators and route metadata to them.

@@ -22,8 +22,10 @@ from skinfluence.stages.registry import learns_from_rows
 from skinfluence.stages.scalers import moving_columns
 from skinfluence.stages.text import Words
 from skinfluence.steps import (
+    fits_otherwise,
     innermost,
     name_rows,
+    names_of_learners,
     param_names,
     paths_of,
     replace_steps,
@@ -32,7 +34,6 @@ from skinfluence.steps import (
     steps_of,
     weights_stop,
 )
-from skinfluence.supervised import fits_otherwise, names_of_learners
 from skinfluence.whole.before import (
     OfPipeline,
     StepsBefore,
