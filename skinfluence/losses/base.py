@@ -213,6 +213,14 @@ class Loss(ABC):
         """Return the third and fourth derivatives, (n, K) each, None if they are not known."""
         return None
 
+    def kink_distance(self, target, raw_prediction):
+        """Return how far each raw prediction may move before it crosses a kink, (n, K).
+
+        The shape is (n, 1), for moves in all outputs together, if the loss is coupled.
+        0 is always right, but then removals look at all rows.
+        """
+        return np.zeros((len(raw_prediction), 1))
+
     def chi_square(self, target, raw_prediction):
         """Return Pearson's chi-square g'W^- g for each row and output, shape (n, K).
 

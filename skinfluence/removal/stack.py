@@ -16,7 +16,12 @@ import numpy as np
 from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
-__all__ = ["Stack", "finite"]
+__all__ = ["LOST", "Stack", "finite"]
+
+#: Rows that lose more than this share of the curvature in some direction change the Hessian.
+LOST = 0.25
+# Number of groups whose rows near kinks are looked at together.
+_TOGETHER = 64
 
 # Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
 _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
@@ -71,9 +76,59 @@ class Stack:
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
 
-    def fallen(self, theta):
-        """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
-        return self.base.point.objective.fallen(self.base.theta[None], theta, self.rows)
+    def fallen(self, theta, length):
+        """Return the rows that have less curvature at theta than at the base point.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (b, K, D)
+            Parameters of each group.
+        length : ndarray of shape (b,)
+            Bounds on the steps to them, in the metric of H - H_A.
+
+        Returns
+        -------
+        group, row, root
+            See `Objective.fallen`. Groups whose rows own no more than the share `LOST` of the
+            curvature may be left out.
+        """
+        base = self.base
+        objective, start = base.point.objective, base.theta[None]
+        if len(self) < base.theta.shape[1] or not objective.has_all_rows:
+            # A pass for so few groups costs less than the reach of each row.
+            group, row, root = objective.fallen(start, theta)
+        else:
+            length = length * np.sqrt(self.growth)
+            doubtful = np.flatnonzero(~(self.growth * base.kinks.share(length) <= LOST))
+            doubtful = doubtful[np.argsort(length[doubtful])]
+            found = [objective.take(slice(0, 0)).fallen(start, theta)]
+            for first in range(0, len(doubtful), _TOGETHER):
+                groups = doubtful[first : first + _TOGETHER]
+                near = base.kinks.near(length[groups[-1]])
+                group, row, root = objective.take(near).fallen(start, theta[groups])
+                found.append((groups[group], near[row], root))
+            group, row, root = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        stays = (objective.among_all(self.rows)[group] != row[:, None]).all(axis=1)
+        return group[stays], row[stays], root[stays]
+
+    @property
+    def growth(self):
+        """Bound on the growth of H^-1 along any direction without each group, (b,).
+
+        The eigenvalues of (I + M C)^-1 are at least 1, so the largest is at most their sum
+        minus the others' ones. The penalty shrinks by no more than the leaving weight's share.
+        """
+        inverse, b = to_host(self.update.inverse), len(self)
+        others = inverse.shape[-1] - 1
+        growth = np.einsum("...aa->...", inverse).reshape(b, -1).max(axis=1) - others
+        objective = self.base.point.objective
+        if objective.formulation.penalty_share is None:
+            return growth
+        return growth / (1.0 - to_host(self.t) / objective.weight_sum)
+
+    def inverse_of(self, group):
+        """Return a function for H^-1 V, and by how much (H - H_A)^-1 may exceed H^-1."""
+        return self.base.plain_factor.solve, self.growth[group]
 
     def __len__(self):
         return len(self.rows)
