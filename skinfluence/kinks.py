@@ -9,8 +9,9 @@ own along any direction is the largest eigenvalue of
 
 Short steps need no look at the rows. By Cauchy-Schwarz in the metric of H, a step d moves the
 raw prediction of row j by at most r_j ||d||, with the reach r_j^2 = tr x~_j H^-1 x~_j'. So the
-row crosses no kink nearer than its distance k_j if ||d|| < k_j / r_j, and the sum of
-W_j r_j^2 over the other rows bounds (1).
+row crosses no kink at a distance k_j if ||d|| < k_j / r_j, and the sum of W_j r_j^2 over the
+other rows bounds (1). If the loss is quadratic between kinks, these are also the only rows
+whose gradients are not linear in the step.
 """
 
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from skinfluence.namespaces import to_host
+from skinfluence.objective.rows import weigh
 
 __all__ = ["Kinks", "kink_change", "largest_share"]
 
 # Number of rows, or of parameters, up to which the share is an eigenvalue. More rows come in
 # parts, and the sum of their shares is a bound.
 _MOST = 500
+# Number of steps whose rows near kinks are looked at together.
+_TOGETHER = 64
 
 
 def kink_change(point, factor, correction):
@@ -92,26 +96,46 @@ class Kinks:
 
     @cached_property
     def _nearest(self):
-        """Rows with curvature by the step ||d|| that each needs, and the bounds on shares."""
+        """Rows by the step ||d|| that each needs, these steps, and the bounds on shares."""
         objective = self.point.objective
         loss, curvature = objective.formulation.loss, to_host(self.point.curvature_diagonal())
         distance = loss.kink_distance(objective.target, self.point.raw_prediction)
-        distance = np.broadcast_to(to_host(distance), curvature.shape)
-        distance = np.min(distance, axis=1, where=curvature > 0, initial=np.inf)
         curvature = curvature.sum(axis=1) if objective.coupled else curvature.max(axis=1)
-        rows = np.flatnonzero((curvature > 0) & (self.reach > 0))
-        room = distance[rows] / np.sqrt(self.reach[rows])
+        rows = np.flatnonzero(self.reach > 0)
+        room = to_host(distance).min(axis=1)[rows] / np.sqrt(self.reach[rows])
         order = np.argsort(room, kind="stable")
         rows, room = rows[order], room[order]
         share = np.cumsum(curvature[rows] * self.reach[rows])
         return rows, room, np.concatenate([[0.0], share])
 
-    def near(self, length):
-        """Return the rows that steps with ||d|| up to a length may take over a kink."""
-        rows, room, _ = self._nearest
-        return rows[: np.searchsorted(room, length, side="right")]
-
     def share(self, length):
-        """Return a bound on the share that these rows own, for lengths (b,)."""
+        """Return a bound on (1) for the rows that steps may take over a kink, (b,).
+
+        `length` (b,) are bounds on ||d||.
+        """
         _, room, share = self._nearest
         return share[np.searchsorted(room, length, side="right")]
+
+    def batches(self, length):
+        """Yield (steps, rows): some of the steps and the rows they may take over a kink."""
+        rows, room, _ = self._nearest
+        order = np.argsort(length, kind="stable")
+        for first in range(0, len(order), _TOGETHER):
+            steps = order[first : first + _TOGETHER]
+            yield steps, rows[: np.searchsorted(room, length[steps[-1]], side="right")]
+
+    def remainders(self, steps, length, absent):
+        """Return grad F(theta + d) - G - H d for steps d (b, K, D), see `Point.remainders`.
+
+        Between kinks a loss that is not coupled has the same curvature, so only the rows that
+        cross one have a remainder.
+        """
+        objective, out = self.point.objective, np.zeros_like(steps)
+        for chosen, rows in self.batches(length):
+            part, raw = objective.take(rows), self.point.raw_prediction[rows]
+            delta = part.design.predict(steps[chosen])
+            rest = objective.formulation.loss.remainder(part.target, raw, delta)
+            weigh(part.row_weight[:, None], rest, out=rest)
+            rest[(rows[:, None, None] == absent[chosen]).any(axis=2)] = 0.0
+            out[chosen] = part.design.adjoint(rest)
+        return out

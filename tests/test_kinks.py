@@ -83,5 +83,19 @@ def test_no_row_crosses_a_kink_that_the_length_of_a_step_does_not_reach(base):
         scale_after = base.theta[-1, -1] + step[-1, -1]
         if base.point.objective.coupled and not 0 < scale_after <= base.theta[-1, -1]:
             continue  # the curvature falls as the scale grows, too
-        assert np.isin(rows, base.kinks.near(length)).all()
+        ((_, near),) = base.kinks.batches(np.array([length]))
+        assert np.isin(rows, near).all()
         assert share <= base.kinks.share(length) * (1 + 1e-9)
+
+
+def test_remainders_take_only_the_rows_near_kinks(base):
+    if base.point.objective.coupled:
+        return  # the curvature changes between kinks, too
+    found = list(steps(base))
+    length = np.array([length for _, length in found])
+    moved = np.stack([step for step, _ in found])
+    absent = np.arange(len(found))[:, None] * 7
+    near = base.kinks.remainders(moved, length, absent)
+    every = base.point.remainders(moved, absent)
+    np.testing.assert_allclose(near, every, rtol=1e-5, atol=1e-5 * np.abs(every).max())
+    assert [len(rows) for _, rows in base.kinks.batches(length[:1])] < [len(X)]

@@ -214,10 +214,11 @@ class Loss(ABC):
         return None
 
     def kink_distance(self, target, raw_prediction):
-        """Return how far each raw prediction may move before it crosses a kink, (n, K).
+        """Return how far each raw prediction may move before its curvature changes, (n, K).
 
-        The shape is (n, 1), for moves in all outputs together, if the loss is coupled.
-        0 is always right, but then removals look at all rows.
+        If the loss is coupled, this is the distance to the next kink over all outputs, (n, 1),
+        and the curvature may change before. 0 is always right, but then removals look at all
+        rows.
         """
         return np.zeros((len(raw_prediction), 1))
 

@@ -16,12 +16,12 @@ import numpy as np
 from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
-__all__ = ["LOST", "Stack", "finite"]
+__all__ = ["AMPLIFIED", "LOST", "Stack", "finite"]
 
 #: Rows that lose more than this share of the curvature in some direction change the Hessian.
 LOST = 0.25
-# Number of groups whose rows near kinks are looked at together.
-_TOGETHER = 64
+#: If rounding is amplified more than this, the leaving rows must not enter a sum at all.
+AMPLIFIED = 1e3
 
 # Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
 _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
@@ -94,22 +94,29 @@ class Stack:
         """
         base = self.base
         objective, start = base.point.objective, base.theta[None]
-        if len(self) < base.theta.shape[1] or not objective.has_all_rows:
-            # A pass for so few groups costs less than the reach of each row.
-            group, row, root = objective.fallen(start, theta)
-        else:
+        if self.is_far_from_kinks:
             length = length * np.sqrt(self.growth)
             doubtful = np.flatnonzero(~(self.growth * base.kinks.share(length) <= LOST))
-            doubtful = doubtful[np.argsort(length[doubtful])]
             found = [objective.take(slice(0, 0)).fallen(start, theta)]
-            for first in range(0, len(doubtful), _TOGETHER):
-                groups = doubtful[first : first + _TOGETHER]
-                near = base.kinks.near(length[groups[-1]])
+            for groups, near in base.kinks.batches(length[doubtful]):
+                groups = doubtful[groups]
                 group, row, root = objective.take(near).fallen(start, theta[groups])
                 found.append((groups[group], near[row], root))
             group, row, root = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        else:
+            group, row, root = objective.fallen(start, theta)
         stays = (objective.among_all(self.rows)[group] != row[:, None]).all(axis=1)
         return group[stays], row[stays], root[stays]
+
+    @property
+    def is_far_from_kinks(self):
+        """Whether the rows near kinks may stand for all.
+
+        For few groups, a pass over all rows costs less than the reach of each row.
+        """
+        objective = self.base.point.objective
+        has_kinks = objective.formulation.loss.has_kinks
+        return has_kinks and len(self) >= objective.design.n_columns and objective.has_all_rows
 
     @property
     def growth(self):
@@ -210,6 +217,34 @@ class Stack:
         # the stack would live until the next garbage collection, and many of them would pile
         # up.
         return lambda V: factor.solve(V, np.repeat(t, len(V) // len(t)))
+
+    def near_gradients(self, theta):
+        """Return `gradients` from the rows near kinks, if the loss is quadratic between them.
+
+        Groups whose rows own nearly all the curvature along a direction take all rows.
+        """
+        near = np.full(len(self), self.is_quadratic_between_kinks)
+        near &= self.growth <= AMPLIFIED
+        out = np.empty_like(theta)
+        if near.any():
+            part, steps = self.take(near), theta[near] - self.base.theta
+            square = np.sum(steps * self.base.hessian_times(steps), axis=(1, 2))
+            length = np.sqrt(np.maximum(to_host(square), 0.0))
+
+            def remainders(steps, rows):
+                return self.base.kinks.remainders(steps, length, rows)
+
+            out[near] = part.approximate_gradients(theta[near], remainders)
+        if not near.all():
+            out[~near] = self.take(~near).gradients(theta[~near])
+        return out
+
+    @property
+    def is_quadratic_between_kinks(self):
+        """Whether only the rows near kinks have gradients that are not linear in a step."""
+        if not self.is_far_from_kinks or self.base.point.objective.coupled:
+            return False
+        return self.class_growth is None and self.base.hessian is not None
 
     def gradients(self, theta):
         """Return grad F_-A at each group's theta, both (b, K, D)."""
