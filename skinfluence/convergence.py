@@ -24,7 +24,6 @@ __all__ = [
     "convergence_ratio",
     "curvature_change",
     "gradient_shift",
-    "kink_change",
     "largest_move",
     "newton_correction",
     "newton_decrement",
@@ -42,8 +41,6 @@ _OVERSHOOT = 0.1
 _ABSURD = 1e4
 # Number of rows from which the rounding in a gradient is estimated.
 _ENOUGH_ROWS = 256
-# Number of rows from which a change of the curvature is computed.
-_MOST_CROSSING = 256
 
 
 def newton_correction(point, factor):
@@ -77,35 +74,6 @@ def curvature_change(point, correction):
     """
     rate = point.objective.formulation.loss.curvature_rate
     return float(rate * largest_move(point, correction)) if rate else 0.0
-
-
-def kink_change(point, factor, correction):
-    """Return the largest share of the curvature along any direction that changes over a step.
-
-    Rows that cross a kink of the loss gain or lose all of theirs. It is 0 without kinks.
-    """
-    if not point.objective.formulation.loss.has_kinks:
-        return 0.0
-    ends = point.theta[None], point.theta[None] + correction
-    shares = []
-    for before, after in (ends, ends[::-1]):
-        _, curvature, x = point.objective.fallen(before, after)
-        # The rows with the largest curvature stand for all if many of them cross a kink.
-        row, output = np.nonzero(curvature)
-        chosen = np.argsort(-curvature[row, output], kind="stable")[:_MOST_CROSSING]
-        row, output = row[chosen], output[chosen]
-        if len(row):
-            V = np.zeros((len(row), *point.theta.shape), like=point.theta)
-            V[np.arange(len(row)), output] = np.asarray(
-                x[row] * np.sqrt(curvature[row, output])[:, None], like=point.theta
-            )
-            read = point.objective.design.readings(factor.solve(V))
-            change = np.linalg.norm(to_host(np.tensordot(V, read, ((1, 2), (1, 2)))), 2)
-        else:
-            change = 0.0
-        shares.append(float(change))
-    lost, gained = shares
-    return max(lost, gained / (1.0 + gained))
 
 
 def largest_move(point, step):

@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import sklearn
+from sklearn.datasets import load_diabetes
 from sklearn.metrics import log_loss
+from sklearn.preprocessing import scale
+from sklearn.svm import LinearSVR
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.inspection import rank_label_errors
@@ -257,3 +260,16 @@ def test_memory_is_that_of_a_chunk():
     # Two chunks, for the random generator and y make copies; temporaries; results.
     assert max(memory, summary) <= 3 * 8 * chunk * d + (8 + 8) * 2**20
     assert max(memory, summary) <= 0.7 * 8 * rows * d
+
+
+def test_rows_that_stay_may_cross_kinks_in_any_chunk():
+    # Beside a large C, directions that these rows held have hardly any curvature.
+    X, y = load_diabetes(return_X_y=True)
+    X, y = scale(X[:12, :5]), y[:12] / 50
+    squared = {"loss": "squared_epsilon_insensitive", "epsilon": 1.0, "dual": False}
+    model = LinearSVR(C=1e7, tol=1e-10, **squared).fit(X, y)
+    lazy = from_fitted(model, da.from_array(X, chunks=(5, 5)), da.from_array(y, chunks=5))
+    fitted = from_fitted(model, X, y)
+    for row in (6, 9):
+        found = lazy.leave_out_loss(X, y, [[row]])
+        assert_close(found, fitted.leave_out_loss(X, y, [[row]]))

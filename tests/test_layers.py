@@ -24,7 +24,7 @@ ROOMS = [
     ["objective"],
     ["solvers", "existence"],
     ["stages"],
-    ["groups", "influence", "convergence", "active_set"],
+    ["groups", "influence", "convergence", "kinks", "active_set"],
     ["parameters", "responses"],
     ["stopping"],
     ["data_check"],

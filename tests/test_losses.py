@@ -57,6 +57,27 @@ def example(loss, n=6, seed=0):
     return target, raw
 
 
+@pytest.mark.parametrize("loss", [l for l in LOSSES if l.has_kinks], ids=name)
+def test_shorter_moves_than_the_distance_cross_no_kink(loss):
+    target, raw = example(loss, 200)
+    distance = loss.kink_distance(target, raw)
+    move = np.random.default_rng(1).standard_normal(raw.shape)
+    move /= np.linalg.norm(move, axis=1, keepdims=True) if loss.coupled else np.abs(move)
+
+    def is_curved(share):
+        after = raw + share * distance * move
+        curved = loss.curvature_diagonal(target, after)[:, : distance.shape[1]] > 0
+        return curved, after[:, -1] > 0 if loss.coupled else np.ones(len(raw), dtype=bool)
+
+    before, _ = is_curved(0.0)
+    inside, possible = is_curved(1 - 1e-9)
+    np.testing.assert_array_equal(inside[possible], before[possible])
+    assert distance.shape == (200, 1 if loss.coupled else raw.shape[1])
+    if not loss.coupled:  # one of both sides has the kink
+        beyond = [is_curved(share)[0] != before for share in (1 + 1e-9, -1 - 1e-9)]
+        assert np.logical_or(*beyond).all() or loss.epsilon == 0
+
+
 def difference(function, raw, k, step=1e-7):
     shift = step * np.eye(raw.shape[1])[k]
     return (function(raw + shift) - function(raw - shift)) / (2 * step)

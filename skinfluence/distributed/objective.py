@@ -161,12 +161,15 @@ class DistributedObjective:
         places = self.samples.places(absent)
         return self.total(_of_stack, name, theta, stack, growth, own=places)
 
-    def fallen(self, before, theta, absent=None):
+    def fallen(self, before, theta):
         """Return the rows that lost curvature, see `Objective.fallen`."""
-        absent = np.full((len(theta), 1), -1) if absent is None else absent
-        own = self.samples.places(absent)
-        found = in_memory(*self.map(_fallen, before, theta, own=own))
+        found = in_memory(*self.map(_fallen, before, theta, own=self.samples.starts))
         return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+
+    def design_of(self, rows):
+        """Return a design with some rows in memory, and their places in it."""
+        members, places = np.unique(rows, return_inverse=True)
+        return (self.take(members) if len(members) else self._head).design, places
 
     def without(self, rows):
         """Return this objective with weight 0 for some rows."""
@@ -420,8 +423,9 @@ def _of_stack(objective, absent, name, theta, stack, growth):
         return getattr(objective.at(theta), name)(stack, absent, growth)
 
 
-def _fallen(objective, absent, before, theta):
-    return objective.fallen(before, theta, absent)
+def _fallen(objective, start, before, theta):
+    pair, row, root = objective.fallen(before, theta)
+    return pair, row + start, root
 
 
 def _class_gradients(point):

@@ -59,6 +59,14 @@ class PartObjective(Objective):
         absent = None if absent is None else self.among_all(absent)
         return self.whole.gradients(theta, absent, growth)
 
+    def fallen(self, before, theta):
+        """Return those of all rows that lost curvature, in one pass."""
+        return self.whole.fallen(before, theta)
+
+    def design_of(self, rows):
+        """Return a design with some of all rows in memory, and their places in it."""
+        return self.whole.design_of(rows)
+
     def without(self, rows):
         """Return the distributed objective without some of these rows."""
         return self.whole.without(self.places[rows])

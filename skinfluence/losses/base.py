@@ -213,6 +213,15 @@ class Loss(ABC):
         """Return the third and fourth derivatives, (n, K) each, None if they are not known."""
         return None
 
+    def kink_distance(self, target, raw_prediction):
+        """Return how far each raw prediction may move before its curvature changes, (n, K).
+
+        If the loss is coupled, this is the distance to the next kink over all outputs, (n, 1),
+        and the curvature may change before. 0 is always right, but then removals look at all
+        rows.
+        """
+        return np.zeros((len(raw_prediction), 1))
+
     def chi_square(self, target, raw_prediction):
         """Return Pearson's chi-square g'W^- g for each row and output, shape (n, K).
 

@@ -105,6 +105,9 @@ class SquaredHingeLoss(Loss):
     def curvature(self, target, raw_prediction):
         return np.where(shortfall(target, raw_prediction) > 0.0, 2.0, 0.0)
 
+    def kink_distance(self, target, raw_prediction):
+        return np.abs(shortfall(target, raw_prediction))
+
 
 class ModifiedHuberLoss(LabelLoss):
     """Squared hinge with a linear tail, for labels y in {-1, +1}; target (n, K).
@@ -129,6 +132,9 @@ class ModifiedHuberLoss(LabelLoss):
     def curvature(self, target, raw_prediction):
         short = shortfall(target, raw_prediction)
         return np.where((short > 0.0) & (short <= 2.0), 2.0, 0.0)
+
+    def kink_distance(self, target, raw_prediction):
+        return np.abs(1.0 - np.abs(shortfall(target, raw_prediction) - 1.0))
 
     def probability(self, raw_prediction):
         return (np.clip(raw_prediction, -1.0, 1.0) + 1.0) / 2.0

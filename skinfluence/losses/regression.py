@@ -95,6 +95,12 @@ class HuberLoss(Loss):
     def curvature_diagonal(self, target, raw_prediction):
         return np.einsum("nkk->nk", self.curvature(target, raw_prediction))
 
+    def kink_distance(self, target, raw_prediction):
+        # The kinks are where |y - eta| = epsilon sigma.
+        u, sigma = self._scaled(target, raw_prediction)
+        distance = sigma * np.abs(np.abs(u) - self.epsilon) / np.hypot(1.0, self.epsilon)
+        return distance[..., None]
+
     def chi_square(self, target, raw_prediction):
         # The scale has no residual.
         chi_square = super().chi_square(target, raw_prediction)
@@ -142,6 +148,9 @@ class HalfHuberLoss(Loss):
 
     def curvature(self, target, raw_prediction):
         return np.where(np.abs(raw_prediction - target) <= self.epsilon, 1.0, 0.0)
+
+    def kink_distance(self, target, raw_prediction):
+        return np.abs(np.abs(raw_prediction - target) - self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -196,6 +205,9 @@ class SquaredEpsilonInsensitiveLoss(Loss):
     def curvature(self, target, raw_prediction):
         residual = np.abs(raw_prediction - target)
         return np.where(residual >= self.epsilon, 2.0, 0.0)
+
+    def kink_distance(self, target, raw_prediction):
+        return np.abs(np.abs(raw_prediction - target) - self.epsilon)
 
     def _excess(self, target, raw_prediction):
         residual = np.abs(raw_prediction - align(target, raw_prediction))

@@ -332,7 +332,7 @@ class Objective:
             out += part.adjoint(gradient)
         return out
 
-    def fallen(self, before, theta, absent=None, weight=None):
+    def fallen(self, before, theta, weight=None):
         """Return the rows that lost more than half of their curvature between parameters.
 
         Parameters
@@ -341,38 +341,38 @@ class Objective:
             Parameters, one for each pair or the same for all.
         theta : ndarray of shape (b, K, D)
             The other parameters of each pair.
-        absent : ndarray of shape (b, a) or None, default=None
-            Rows that do not contribute to each pair, padded by -1.
         weight : ndarray of shape (n, b, 1 or K) or None, default=None
             Row weights of each pair; None for `row_weight`.
 
         Returns
         -------
-        pair : ndarray of shape (m,)
-            The pair in which each row lost curvature.
-        curvature : ndarray of shape (m, K)
-            The curvature before in each output that lost it, with weights, otherwise 0.
-        x : ndarray of shape (m, D)
-            The rows.
+        pair, row : ndarray of shape (m,)
+            The pairs, and the rows that lost curvature in them.
+        root : ndarray of shape (m, K)
+            The curvature before, with weights, is r_k^2 in each output k that lost it, and
+            r r' if the loss is coupled. 0 in other outputs.
         """
-        loss, (b, K, D) = self.formulation.loss, theta.shape
+        loss, (b, K, _) = self.formulation.loss, theta.shape
         weight = self.row_weight[:, None] if weight is None else weight
-        found = [(np.zeros(0, dtype=np.intp), np.zeros((0, K)), np.zeros((0, D)))]
+        none = np.zeros(0, dtype=np.intp)
+        found = [(none, none, np.zeros((0, K)))]
         for rows in cached_batches(self.n_rows, 2 * b * K, like=self.design.like):
             part, target = self.design.take(rows), self.target[rows]
-            old, new = (
-                _curvature_of_each(loss, target, part.predict(one)) for one in (before, theta)
-            )
+            raw = part.predict(before)
+            old = _curvature_of_each(loss, target, raw)
+            new = _curvature_of_each(loss, target, part.predict(theta))
             fell = new < 0.5 * old
             if loss.coupled:
                 fell = (new.sum(axis=2) < 0.5 * old.sum(axis=2))[:, :, None]
             fell &= to_host(weight[rows] > 0)
-            if absent is not None:
-                fell[absent_in(rows, absent)] = False
             row, pair = np.nonzero(fell.any(axis=2))
             if len(row):
-                lost = np.where(fell, old * to_host(weight[rows]), 0.0)[row, pair]
-                found.append((pair, lost, to_host(part.take(row).rows())))
+                root = np.sqrt(np.where(fell, old * to_host(weight[rows]), 0.0))[row, pair]
+                if loss.coupled:  # the curvature has rank one
+                    W = to_host(loss.curvature(target[row], raw[row, pair % raw.shape[1]]))
+                    largest = np.einsum("mkk->mk", W).argmax(axis=1)
+                    root *= np.sign(W[np.arange(len(row)), largest])
+                found.append((pair, row + rows.start, root))
         return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
 
     def without_rows(self):
@@ -384,6 +384,10 @@ class Objective:
     def among_all(self, rows):
         """Return the indices among all rows of the fit of rows, padded by -1."""
         return rows
+
+    def design_of(self, rows):
+        """Return a design with some rows among all rows of the fit, and their places in it."""
+        return self.design, rows
 
     def without(self, rows):
         """Return this objective with weight zero for some rows."""

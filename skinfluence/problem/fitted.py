@@ -12,6 +12,7 @@ import numpy as np
 
 from skinfluence import convergence, existence, l1_support, removal
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.kinks import kink_change
 from skinfluence.layout import ParameterLayout
 from skinfluence.objective import Formulation, Objective
 
@@ -110,7 +111,7 @@ class State:
     @cached_property
     def kink_change(self):
         """Share of the curvature that rows gain or lose at kinks over one Newton step."""
-        return convergence.kink_change(self.point, self.factor, self._rough_correction)
+        return kink_change(self.point, self.factor, self._rough_correction)
 
     @property
     def is_near(self):

@@ -14,6 +14,7 @@ from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
+from skinfluence.kinks import Kinks
 from skinfluence.namespaces import to_host
 from skinfluence.rank import least_norm
 from skinfluence.removal.identified import hold, identified
@@ -303,6 +304,11 @@ class Base:
         """
         squares = self.point.total(_squared_errors, self.plain_factor)
         return 4 * np.finfo(np.float64).eps * float(np.sqrt(squares))
+
+    @cached_property
+    def kinks(self):
+        """Which rows steps from this base may take over a kink of the loss."""
+        return Kinks(self.point, self.step_error.reach)
 
     def without_rows(self, *names):
         """Return this base without its rows and with values of all rows, see `with_rows`.

@@ -17,7 +17,7 @@ classes), the group is refitted with its own Hessian, see `weighted`.
 import numpy as np
 
 from skinfluence.removal.run import Run
-from skinfluence.removal.stack import Stack
+from skinfluence.removal.stack import AMPLIFIED, Stack
 from skinfluence.removal.weighted import refit_apart
 
 # Errors to reach in single and in double precision, relative to the first step and in the
@@ -29,8 +29,6 @@ _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 _ROUGH_FLOOR = 1e-4
 # Largest ratio between two weights for which single precision is tried.
 _WIDE = 1e4
-# If rounding is amplified more than this, the leaving rows must not enter a sum at all.
-_AMPLIFIED = 1e3
 
 
 def refit_stack(stack):
@@ -40,9 +38,10 @@ def refit_stack(stack):
     # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
     # light rows remain, their decrement is smaller by the ratio of the weights.
     spread = stack.base.point.objective.weight_spread
-    if stack.base.hessian is not None and spread <= _WIDE:
+    near = stack.is_quadratic_between_kinks
+    if stack.base.hessian is not None and spread <= _WIDE and not near:
         # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
-        fit = unfinished[stack.update.amplification()[unfinished] <= _AMPLIFIED]
+        fit = unfinished[stack.update.amplification()[unfinished] <= AMPLIFIED]
         proven = _by_series(run, fit, spread)
         unfinished, fit = np.setdiff1d(unfinished, proven), np.setdiff1d(fit, proven)
         done = run.iterate(
@@ -62,7 +61,7 @@ def refit_stack(stack):
             run.last[unfinished], _ROUGH_FLOOR * run.first[unfinished]
         )
     run.converged[unfinished] = False
-    run.iterate(unfinished, Stack.gradients, _TOL, stack.rounding)
+    run.iterate(unfinished, Stack.near_gradients, _TOL, stack.rounding)
     _refit_rest(run, np.flatnonzero(~run.converged), _TOL)
     return run.theta, run.converged
 
@@ -112,7 +111,7 @@ def refine_stack(stack, theta, decrement, chosen, tol):
         Whether each chosen group reached it.
     """
     run = Run(stack, theta, decrement)
-    run.iterate(chosen, Stack.gradients, tol, stack.rounding)
+    run.iterate(chosen, Stack.near_gradients, tol, stack.rounding)
     _refit_rest(run, chosen[~run.converged[chosen]], tol)
     return run.converged[chosen]
 

@@ -2,19 +2,15 @@
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks
+from skinfluence.kinks import largest_share
 from skinfluence.namespaces import to_host
-from skinfluence.removal.stack import finite
+from skinfluence.removal.stack import LOST, finite
 
 __all__ = ["Run"]
 
 # A step has to reduce the decrement by this factor to count as a contraction.
 _CONTRACTION = 0.5
 _MAX_ITER = 40
-# Rows that lose more than this share of the curvature in some direction change the Hessian.
-_LOST = 0.25
-# Largest number of columns for which an eigenvalue tells the share.
-_LARGEST = 500
 
 
 class Run:
@@ -97,48 +93,29 @@ class Run:
             self.slowest[moved] = slowest[contracts]
             goes_on = contracts & ~done
             if jumps and done.any():
-                done[done] = _holds(part.take(done), self.theta[active[done]])
+                there = active[done]
+                length = self.first[there] / (1.0 - self.slowest[there])
+                done[done] = _holds(part.take(done), self.theta[there], length)
             self.converged[active[done]] = True
             active = active[goes_on]
             part = part.take(goes_on)
         return np.flatnonzero(self.converged)
 
 
-def _holds(stack, theta):
+def _holds(stack, theta, length):
     """Return for which groups the Hessian still holds at theta (b, K, D), (b,) bool.
 
-    Rows that cross a kink may own nearly all the curvature along some direction. A small
-    decrement then says nothing about the distance to the optimum in that direction. The sum
-    of their leverages bounds the share of the curvature that is lost in any direction. If the
-    bound is too large, the share itself decides.
+    If rows that crossed a kink owned much of the curvature along some direction, a small
+    decrement says nothing about the distance to the optimum along it, see `kinks`.
     """
-    group, curvature, x = stack.fallen(theta)
+    objective = stack.base.point.objective
+    group, row, root = stack.fallen(theta, length)
+    design, places = objective.design_of(row)
+    order = np.argsort(group, kind="stable")
     lost = np.zeros(len(stack))
-    _, K, D = theta.shape
-    for rows in row_blocks(len(group), 8 * 8 * K * D):
-        for k in np.flatnonzero(curvature[rows].any(axis=0)):
-            solved = _solve(stack.take(group[rows]), x[rows], k)
-            leverage = curvature[rows, k] * np.sum(x[rows] * solved, axis=1)
-            np.add.at(lost, group[rows], leverage)
-    for g in np.flatnonzero(lost > _LOST) if D <= _LARGEST else ():
-        rows = np.flatnonzero(group == g)
-        lost[g] = max(_share(stack, g, curvature[rows, k], x[rows], k) for k in range(K))
-    return lost <= _LOST
-
-
-def _share(stack, group, curvature, x, k):
-    """Return the largest share of a group's curvature that rows own along any direction.
-
-    It is the largest eigenvalue of H^-1 sum_j c_j x_j x_j' in output k.
-    """
-    gram = (x * curvature[:, None]).T @ x
-    product = _solve(stack.take(np.full(len(gram), group)), gram, k)
-    return float(np.linalg.eigvals(product).real.max())
-
-
-def _solve(stack, x, k):
-    """Return output k of H^-1 x for rows x (b, D), one for each group of a stack."""
-    theta = stack.base.theta
-    V = np.zeros((len(x), *theta.shape), like=theta)
-    V[:, k] = np.asarray(x, like=theta)
-    return to_host(stack.readings(stack.update.correct(stack.solve(V)))[:, k])
+    for mine in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(row) else ():
+        g = group[mine[0]]
+        solve, growth = stack.inverse_of(g)
+        share = largest_share(objective, design.take(places[mine]), root[mine], solve)
+        lost[g] = growth * share
+    return lost <= LOST

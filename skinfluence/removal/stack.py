@@ -16,7 +16,12 @@ import numpy as np
 from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
-__all__ = ["Stack", "finite"]
+__all__ = ["AMPLIFIED", "LOST", "Stack", "finite"]
+
+#: Rows that lose more than this share of the curvature in some direction change the Hessian.
+LOST = 0.25
+#: If rounding is amplified more than this, the leaving rows must not enter a sum at all.
+AMPLIFIED = 1e3
 
 # Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
 _CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
@@ -71,9 +76,66 @@ class Stack:
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
 
-    def fallen(self, theta):
-        """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
-        return self.base.point.objective.fallen(self.base.theta[None], theta, self.rows)
+    def fallen(self, theta, length):
+        """Return the rows that have less curvature at theta than at the base point.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (b, K, D)
+            Parameters of each group.
+        length : ndarray of shape (b,)
+            Bounds on the steps to them, in the metric of H - H_A.
+
+        Returns
+        -------
+        group, row, root
+            See `Objective.fallen`. Groups whose rows own no more than the share `LOST` of the
+            curvature may be left out.
+        """
+        base = self.base
+        objective, start = base.point.objective, base.theta[None]
+        if self.is_far_from_kinks:
+            length = length * np.sqrt(self.growth)
+            doubtful = np.flatnonzero(~(self.growth * base.kinks.share(length) <= LOST))
+            found = [objective.take(slice(0, 0)).fallen(start, theta)]
+            for groups, near in base.kinks.batches(length[doubtful]):
+                groups = doubtful[groups]
+                group, row, root = objective.take(near).fallen(start, theta[groups])
+                found.append((groups[group], near[row], root))
+            group, row, root = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        else:
+            group, row, root = objective.fallen(start, theta)
+        stays = (objective.among_all(self.rows)[group] != row[:, None]).all(axis=1)
+        return group[stays], row[stays], root[stays]
+
+    @property
+    def is_far_from_kinks(self):
+        """Whether the rows near kinks may stand for all.
+
+        For few groups, a pass over all rows costs less than the reach of each row.
+        """
+        objective = self.base.point.objective
+        has_kinks = objective.formulation.loss.has_kinks
+        return has_kinks and len(self) >= objective.design.n_columns and objective.has_all_rows
+
+    @property
+    def growth(self):
+        """Bound on the growth of H^-1 along any direction without each group, (b,).
+
+        The eigenvalues of (I + M C)^-1 are at least 1, so the largest is at most their sum
+        minus the others' ones. The penalty shrinks by no more than the leaving weight's share.
+        """
+        inverse, b = to_host(self.update.inverse), len(self)
+        others = inverse.shape[-1] - 1
+        growth = np.einsum("...aa->...", inverse).reshape(b, -1).max(axis=1) - others
+        objective = self.base.point.objective
+        if objective.formulation.penalty_share is None:
+            return growth
+        return growth / (1.0 - to_host(self.t) / objective.weight_sum)
+
+    def inverse_of(self, group):
+        """Return a function for H^-1 V, and by how much (H - H_A)^-1 may exceed H^-1."""
+        return self.base.plain_factor.solve, self.growth[group]
 
     def __len__(self):
         return len(self.rows)
@@ -155,6 +217,34 @@ class Stack:
         # the stack would live until the next garbage collection, and many of them would pile
         # up.
         return lambda V: factor.solve(V, np.repeat(t, len(V) // len(t)))
+
+    def near_gradients(self, theta):
+        """Return `gradients` from the rows near kinks, if the loss is quadratic between them.
+
+        Groups whose rows own nearly all the curvature along a direction take all rows.
+        """
+        near = np.full(len(self), self.is_quadratic_between_kinks)
+        near &= self.growth <= AMPLIFIED
+        out = np.empty_like(theta)
+        if near.any():
+            part, steps = self.take(near), theta[near] - self.base.theta
+            square = np.sum(steps * self.base.hessian_times(steps), axis=(1, 2))
+            length = np.sqrt(np.maximum(to_host(square), 0.0))
+
+            def remainders(steps, rows):
+                return self.base.kinks.remainders(steps, length, rows)
+
+            out[near] = part.approximate_gradients(theta[near], remainders)
+        if not near.all():
+            out[~near] = self.take(~near).gradients(theta[~near])
+        return out
+
+    @property
+    def is_quadratic_between_kinks(self):
+        """Whether only the rows near kinks have gradients that are not linear in a step."""
+        if not self.is_far_from_kinks or self.base.point.objective.coupled:
+            return False
+        return self.class_growth is None and self.base.hessian is not None
 
     def gradients(self, theta):
         """Return grad F_-A at each group's theta, both (b, K, D)."""

@@ -298,11 +298,15 @@ class WeightedStack:
         """Return the values that rows are multiplied with to predict, see `Design`."""
         return self.base.point.objective.design.readings(theta)
 
-    def fallen(self, theta):
+    def fallen(self, theta, length):
         """Return the rows with less curvature at theta (b, K, D), see `Objective.fallen`."""
         objective = self.base.point.objective
         before = self.start if self.inverse is not None else self.base.theta[None]
         return objective.fallen(before, theta, weight=self.weight)
+
+    def inverse_of(self, vector):
+        """Return the function that maps V to P V for one vector, and 1, see `Stack`."""
+        return self.take([vector]).solve, 1.0
 
     def newton(self):
         """Return theta after one step from the start, and the decrement before it."""
@@ -340,7 +344,7 @@ class WeightedStack:
         if self.shift is not None:
             V[..., :-1] -= V[..., -1:] * self.shift
             base.point.objective.freeze(V)
-        flat = V.reshape(self.scale.shape) * self.scale
+        flat = V.reshape(len(V), *self.scale.shape[1:]) * self.scale
         flat = np.matmul(self.inverse, flat[..., None])[..., 0]
         flat *= self.scale
         V = flat.reshape(V.shape)
