@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from skinfluence.gradients import weigh
 from skinfluence.namespaces import to_host
-from skinfluence.objective.rows import weigh
 
 __all__ = ["Kinks", "kink_change", "largest_share"]
 
