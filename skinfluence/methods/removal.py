@@ -18,7 +18,9 @@ __all__ = ["RemovalMixin"]
 class RemovalMixin:
     """Leave-one-out and group removal at three accuracies.
 
-    "influence" is first order and additive over rows. "newton" takes one Newton step on the
+    "influence" is first order and additive over rows. If a step before the model learns order
+    statistics or choices, which jump as rows leave, a warning tells how far it is off on a few
+    groups. "newton" takes one Newton step on the
     reduced objective, which is exact for squared loss. Groups for which this step is not
     accurate to about 1 % get further steps. "exact" agrees with scikit-learn's refit: the
     error is usually below 1e-8 times the parameter change, and the largest measured is 3e-7.

@@ -15,11 +15,13 @@ from skinfluence.whole.problem import (
     training_data,
     whole_problem,
 )
+from skinfluence.whole.refits import ForSameRows
 
 __all__ = [
     "Behind",
     "Beside",
     "Fed",
+    "ForSameRows",
     "PipelineProblem",
     "Shared",
     "StagesBefore",
