@@ -158,10 +158,7 @@ def test_a_step_that_a_refit_contradicts_is_told():
         result = rank_candidates(clf, X_new, y_new, X_val, y_val, n_confirmed=5)
     first = result.indices[:5]
     refits = [
-        clf.__class__(C=100.0, **NEWTON).fit(
-            np.vstack([X, X_new[[i]]]), np.append(y, y_new[i])
-        )
-        for i in first
+        clone(model).fit(np.vstack([X, X_new[[i]]]), np.append(y, y_new[i])) for i in first
     ]
     change = [clf.sample_loss(X_val, y_val).mean() for clf in refits] - result.loss_before
     share = np.abs(result.loss_change[first] - change).max() / np.abs(change).max()
