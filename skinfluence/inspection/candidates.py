@@ -183,11 +183,10 @@ def _warn_of_difference(predicted, confirmed):
     apart = np.abs(predicted - confirmed)[known].max(initial=0.0)
     if apart > _APART * largest:
         warn(
-            "One Newton step does not reach the model with another sample: loss_change differs "
-            f"from confirmed_change by up to {100 * apart / largest:.0f} % of the largest "
-            "confirmed change, and that of the other candidates may differ by as much. Confirm "
-            "more of them (n_confirmed), or fit the model on more samples or with a stronger "
-            "penalty."
+            "One Newton step does not reach the model with another sample: loss_change is off "
+            f"from confirmed_change by up to {100 * apart / largest:.0f} % of the largest one "
+            "of these, and that of other candidates may be off by as much. Confirm more of "
+            "them (n_confirmed), or fit on more samples or with a stronger penalty."
         )
 
 

@@ -257,7 +257,8 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 f"Without {len(flat)} group(s) the others do not determine "
                 f"every parameter: {', '.join(lost)}. These parameters are NaN, and so are "
-                "predictions and losses that depend on them. A penalty determines them.",
+                "predictions and losses that depend on them. A quadratic penalty determines "
+                "them.",
             )
 
     def raw_without(self, request):

@@ -157,7 +157,8 @@ class ReweightAnswers:
             warn(
                 f"At {len(flat)} of {total} row(s) of sample_weight the rows with a weight do "
                 f"not determine every parameter: {_rows(flat)}. These parameters are NaN, and "
-                "so are predictions and losses that depend on them. A penalty determines them."
+                "so are predictions and losses that depend on them. A quadratic penalty "
+                "determines them."
             )
 
 
