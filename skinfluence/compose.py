@@ -55,6 +55,11 @@ class TransformedTargetProblem(CompositeProblem):
         """Whether the transformer depends on the training rows."""
         return learns_from_rows(self.estimator.transformer_)
 
+    @property
+    def jumping(self):
+        own = self.chain().jumping() if self.learns else []
+        return [(stage, np.asarray) for stage in own] + super().jumping
+
     # ---------------------------------------------------------------- influence
 
     def chain(self):

@@ -32,7 +32,7 @@ _ROUNDED = 1e-6
 class VotingProblem(CompositeProblem):
     """Members on all rows; their responses are averaged with weights."""
 
-    takes_weights = True
+    takes_weights = codes_classes = True
 
     def put(self, estimator, members):
         estimator.estimators_ = members
@@ -59,7 +59,7 @@ class VotingProblem(CompositeProblem):
 class BaggingProblem(CompositeProblem):
     """Members on drawn rows and features; their responses are averaged."""
 
-    takes_arrays = takes_weights = True
+    takes_arrays = takes_weights = codes_classes = True
 
     def columns(self):
         return self.estimator.estimators_features_

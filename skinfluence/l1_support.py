@@ -149,11 +149,12 @@ def is_optimum(objective, theta):
     return objective.formulation.l1_support.holds(theta, gradient, objective.weight_sum)
 
 
-def other_side(objective, theta):
+def other_side(objective, theta, edge=_EDGE):
     """Return the objective in which parameters at the edge of 0 are free, None without any.
 
     If the gradient of a parameter at 0 is exactly at its bound, more weight on a row moves
-    the parameter and less weight does not, or the reverse.
+    the parameter and less weight does not, or the reverse. Its distance from the bound counts
+    as 0 up to a share `edge` of the bound.
     """
     form = objective.formulation
     if not may_change(form):
@@ -161,10 +162,10 @@ def other_side(objective, theta):
     support, limit = form.l1_support, form.l1_support.total(objective.weight_sum)
     gradient = objective.gradients(theta[None])[0]
     fixed = support.penalised & ~support.free & (limit > 0)
-    edge = fixed & (np.abs(support.pull(gradient) - limit) <= _EDGE * limit)
-    if not edge.any():
+    at_edge = fixed & (np.abs(support.pull(gradient) - limit) <= edge * limit)
+    if not at_edge.any():
         return None
-    support = replace(support, sign=np.where(edge, -np.sign(gradient), support.sign))
+    support = replace(support, sign=np.where(at_edge, -np.sign(gradient), support.sign))
     return replace(objective, formulation=replace(form, l1_support=support))
 
 

@@ -9,6 +9,9 @@ attributes and write it back. They contain no data, so one instance serves a who
 coefficient per training row.
 """
 
+from itertools import combinations
+from typing import Any, NamedTuple
+
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
@@ -20,12 +23,27 @@ from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout, ScaleLayout
 from skinfluence.namespaces import from_host, to_host
 
-__all__ = ["Coefficients", "CoefficientsAndScale", "DualCoefficients"]
+__all__ = ["Coefficients", "CoefficientsAndScale", "DualCoefficients", "GivenNames"]
 
 # Largest difference between given rows and the fit's rows, relative to the largest value.
 # `fit_transform` and `transform` compute the same values in two ways. We measured differences
 # up to 8e-13 in double and 4e-5 in single precision (KernelPCA, PCA).
 _ROUNDING = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 1e-4}
+
+
+class GivenNames(NamedTuple):
+    """Names that a composite gives to a member, which was fitted on arrays and codes.
+
+    Attributes
+    ----------
+    features : sequence of str or None
+        Names of the features.
+    classes : sequence or None
+        The user's class for each code.
+    """
+
+    features: Any = None
+    classes: Any = None
 
 
 class Coefficients:
@@ -119,14 +137,23 @@ class Coefficients:
 
     def column_names(self, model, n_features):
         """Return the feature names."""
-        features = getattr(model, "feature_names_in_", None)
-        return [f"x{j}" for j in range(n_features)] if features is None else features
+        features = getattr(model, "feature_names_in_", model._given_names.features)
+        if features is None or len(features) != n_features:
+            return [f"x{j}" for j in range(n_features)]
+        return features
+
+    def class_names(self, model):
+        """Return the names of the classes, None if the model has none."""
+        classes, given = getattr(model, "classes_", None), model._given_names.classes
+        if classes is None or given is None:
+            return to_host(classes)
+        return [given[code] for code in classes]
 
     def output_names(self, model, n_outputs):
         """Return the output names; a single output has an empty name."""
         if n_outputs == 1:
             return [""]
-        classes = to_host(getattr(model, "classes_", None))
+        classes = self.class_names(model)
         if classes is not None and len(classes) == n_outputs:
             return [str(label) for label in classes]
         return [str(k) for k in range(n_outputs)]
@@ -304,12 +331,10 @@ class DualCoefficients(Coefficients):
         return [str(i) for i in range(n_features)]
 
     def output_names(self, model, n_outputs):
-        classes = to_host(getattr(model, "classes_", None))
+        classes = self.class_names(model)
         if n_outputs == 1 or classes is None:
             return super().output_names(model, n_outputs)
-        first, second = np.triu_indices(len(classes), 1)
-        pairs = zip(classes[first], classes[second], strict=True)
-        return [f"{a} vs {b}" for a, b in pairs]
+        return [f"{a} vs {b}" for a, b in combinations(classes, 2)]
 
     def forget(self, model):
         self.keep_kernel(model, None)

@@ -195,6 +195,8 @@ def param_names(estimator, features=None):
             estimator = copy.copy(estimator)
             estimator.feature_names_in_ = features
         return estimator.param_names()
+    if features is None and "_given_names" in vars(estimator):  # by a composite around it
+        features = vars(estimator)["_given_names"].features
     return param_names(estimator.steps[-1][1], names_behind(estimator, features))
 
 

@@ -147,3 +147,23 @@ def test_steps_that_cannot_learn_from_a_candidate_are_named():
     random = make_pipeline(StandardScaler(), Nystroem(n_components=8), clf).fit(X, y)
     with pytest.warns(InfluenceWarning, match=r"fitted: .*So does confirmed_change\."):
         rank_candidates(random, *rest, n_confirmed=1)
+
+
+def test_a_step_that_a_refit_contradicts_is_told():
+    X, y, X_new, y_new, X_val, y_val = split(*cancer())
+    X, y = X[:30], y[:30]
+    model = LogisticRegression(C=100.0, **NEWTON)
+    clf = clone(model).fit(X, y)
+    with pytest.warns(InfluenceWarning, match="One Newton step does not reach") as found:
+        result = rank_candidates(clf, X_new, y_new, X_val, y_val, n_confirmed=5)
+    first = result.indices[:5]
+    refits = [
+        clone(model).fit(np.vstack([X, X_new[[i]]]), np.append(y, y_new[i])) for i in first
+    ]
+    change = [clf.sample_loss(X_val, y_val).mean() for clf in refits] - result.loss_before
+    share = np.abs(result.loss_change[first] - change).max() / np.abs(change).max()
+    assert f"by up to {100 * share:.0f} %" in str(found[0].message)
+    ridge = Ridge().fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InfluenceWarning)
+        rank_candidates(ridge, X_new, y_new, X_val, y_val)

@@ -29,6 +29,7 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     Normalizer,
     PowerTransformer,
+    QuantileTransformer,
     StandardScaler,
     scale,
 )
@@ -316,6 +317,8 @@ def test_influence_is_the_derivative_of_the_weighted_fit(name):
         (RIDGE, PowerTransformer()),
         (RIDGE, StandardScaler()),
         (linear_model.Lasso(0.05, tol=1e-12, max_iter=10_000), StandardScaler()),
+        # With a quantile at each sample, copies of all of them have the same quantiles.
+        (RIDGE, QuantileTransformer(n_quantiles=len(numbers()[1]), subsample=None)),
     ],
 )
 def test_influence_through_transformed_targets_is_that_of_copies_of_a_row(model, transformer):

@@ -19,9 +19,10 @@ from skinfluence.composite.reweighting import CompositeReweighting
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.groups import check_indices
 from skinfluence.methods import InfluenceMethods, get_problem
+from skinfluence.parameters import GivenNames
 from skinfluence.problem.requests import Removal
 from skinfluence.stages import learns_from_rows
-from skinfluence.steps import innermost, replace_steps, row_names, steps_of
+from skinfluence.steps import innermost, names_behind, replace_steps, row_names, steps_of
 from skinfluence.whole import (
     StagesBefore,
     StepsBefore,
@@ -50,6 +51,10 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         self.pipe = pipe
         self.estimator = innermost(pipe)
         self.inner = get_problem(self.estimator)
+        if self.inner.remembered.data is not None:
+            given = vars(pipe).get("_given_names", GivenNames())
+            features = names_behind(pipe, given.features)
+            self.inner.name_members(GivenNames(features, given.classes))
         self.remember_steps()
         self.made_for = (super().data, self.inner.remembered)
 
@@ -180,6 +185,11 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         return found if moved is None else add(found, self.inner.tangent(rows, method, moved))
 
     # ---------------------------------------------------------------- refits
+
+    @property
+    def jumping(self):
+        """The stages whose fit may jump if rows leave, see `ProblemBase`."""
+        return [(stage, np.asarray) for stage in self.chain.jumping()] + self.inner.jumping
 
     @property
     def model_bytes(self):

@@ -8,10 +8,33 @@ import numpy as np
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem import parent_class
 from skinfluence.problem.requests import Influence
+from skinfluence.whole import ForSameRows
 
-__all__ = ["RESPONSES", "FirstOrder", "pool"]
+__all__ = ["RESPONSES", "FirstOrder", "MovedAnswers", "pool"]
 
 RESPONSES = ("predict", "decision_function", "predict_proba")
+
+
+class MovedAnswers:
+    """Influence on the responses and losses of samples, computed once for the same samples.
+
+    Parameters
+    ----------
+    problem : CompositeProblem or BehindSteps
+        The fitted composite.
+    hessian_solver : str or HessianSolver
+        How to apply H^-1.
+    """
+
+    def __init__(self, problem, hessian_solver):
+        request = Influence(hessian_solver)
+
+        def respond(X, name):
+            moved = problem.influence_prediction(X, request, response_method=name)
+            return problem.response(X, name), moved
+
+        self.responses = ForSameRows(respond)
+        self.losses = ForSameRows(lambda X, y: problem.influence_loss(X, y, request))
 
 
 class FirstOrder:
@@ -23,15 +46,15 @@ class FirstOrder:
         The fitted composite.
     change : ndarray of shape (n,)
         The change in each training row's weight over S, the sum of the weights.
-    hessian_solver : str or HessianSolver
-        How to apply H^-1.
+    moved : MovedAnswers
+        The composite's influence, which all of its changes share.
     """
 
-    def __init__(self, problem, change, hessian_solver):
+    def __init__(self, problem, change, moved):
         self.problem = problem
         self.rows = np.flatnonzero(change)
         self.change = change[self.rows]
-        self.request = Influence(hessian_solver)
+        self.moved = moved
 
     def __getattr__(self, name):
         estimator = vars(self)["problem"].estimator
@@ -56,8 +79,7 @@ class FirstOrder:
         problem = self.problem
         if name == "predict" and problem.is_classifier:
             return self.labels(X)
-        moved = problem.influence_prediction(X, self.request, response_method=name)
-        value = problem.response(X, name)
+        value, moved = self.moved.responses(X, name)
         several = isinstance(value, list)
         found = [
             one + np.tensordot(step[:, self.rows], self.change, (1, 0))
@@ -98,7 +120,7 @@ class FirstOrder:
         problem, method = self.problem, self.problem.loss_method
         if method is not None:
             return problem.loss(self.respond(method, X), y)[0]
-        moved = problem.influence_loss(X, y, self.request)
+        moved = self.moved.losses(X, y)
         return problem.sample_loss(X, y) + moved[:, self.rows] @ self.change
 
 

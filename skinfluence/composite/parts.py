@@ -120,6 +120,10 @@ class Part:
             found.append(np.sort(np.concatenate(spans)) if spans else np.empty(0, np.intp))
         return found
 
+    def place(self, inner):
+        """Return ``rows -> inner(local rows)`` for a function of the member's rows."""
+        return lambda rows: inner(self.local([np.asarray(rows)])[0])
+
     def without(self, member, local, kept):
         """Return the part for a member that has lost rows, with the other n rows renumbered.
 

@@ -17,9 +17,10 @@ from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.fitted import convert
 from skinfluence.methods import get_problem
+from skinfluence.parameters import GivenNames
 from skinfluence.pipeline import is_composite
 from skinfluence.stages.registry import learning_steps
-from skinfluence.steps import innermost, row_names, steps_of, weights_reach
+from skinfluence.steps import innermost, names_behind, row_names, steps_of, weights_reach
 from skinfluence.whole import TrainingData, take_rows
 
 __all__ = ["CompositeProblem"]
@@ -73,6 +74,16 @@ class CompositeProblem(
     def columns(self):
         """Return each member's features, None if all members use all features."""
         return None
+
+    @property
+    def jumping(self):
+        """The stages whose fit may jump if rows leave, see `ProblemBase`."""
+        found = []
+        for part in self.parts:
+            if not part.is_constant:
+                problem = get_problem(part.member, "leave_out_loss")
+                found += [(stage, part.place(place)) for stage, place in problem.jumping]
+        return found
 
     def prepare(self, data):
         """Prepare members that scikit-learn does not keep."""
@@ -297,6 +308,29 @@ class CompositeProblem(
             parts.append(part)
         self.put(self.estimator, [part.member for part in parts])
         self.estimator._composite = Remembered(parts, data, tests=tests)
+        self.name_members(GivenNames())
+
+    #: Whether the members see positions in `classes_` instead of classes.
+    codes_classes = False
+
+    def name_members(self, given):
+        """Give the members the names of the composite's features and classes, for messages.
+
+        `given` are the names that a larger composite uses.
+        """
+        features, classes, X = given.features, given.classes, self.data.X
+        features = getattr(X, "columns", None) if features is None else features
+        if features is None and self.columns() is not None:
+            features = [f"x{j}" for j in range(X.shape[1])]
+        if self.codes_classes and self.is_classifier:
+            own = self.estimator.classes_
+            classes = list(own) if classes is None else [classes[code] for code in own]
+        members = self.members()
+        for k, member in enumerate(members):
+            seen = features if k < len(members) - self.n_combined else None
+            if seen is not None and self.columns() is not None:
+                seen = np.asarray(seen)[self.columns()[k]]
+            name_member(member, GivenNames(seen, classes))
 
     #: The members' attribute name in error messages.
     path = "estimators_"
@@ -354,3 +388,17 @@ class CompositeProblem(
         if X is None:
             raise ValueError("X is required: it is None.")
         self.adopt(X, y, sample_weight, self.name)
+
+
+def name_member(member, names):
+    """Give a member the names of its features and classes, see `GivenNames`."""
+    final = innermost(member)
+    if not can_move(member):
+        return
+    if final is not member:
+        vars(member)["_given_names"] = names
+        names = GivenNames(names_behind(member, names.features), names.classes)
+    if is_composite(final):
+        get_problem(final).name_members(names)
+    else:
+        final._given_names = names

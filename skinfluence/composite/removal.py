@@ -15,10 +15,12 @@ from sklearn.utils import check_random_state
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_count, check_option
-from skinfluence.composite.first_order import RESPONSES, FirstOrder, pool
+from skinfluence.composite.first_order import RESPONSES, FirstOrder, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import Groups
 from skinfluence.methods import get_problem
+from skinfluence.problem.jumps import answer, warn_of_jumps
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, Removal
 from skinfluence.problem.updates import choose_checks, compare_changes
@@ -107,16 +109,17 @@ class CompositeRemoval:
         """Return the composite without each group, if all of its parts are fitted again."""
         groups = request.groups
         if request.method == "influence":
-            return [self.first_order(rows, request.hessian_solver) for rows in groups]
+            moved = MovedAnswers(self, request.hessian_solver)
+            return [self.first_order(rows, moved) for rows in groups]
         refit = partial(self.refit_without, method=request.method)
         return self.refits(refit, groups, n_jobs=request.n_jobs, verbose=request.verbose)
 
-    def first_order(self, rows, hessian_solver):
+    def first_order(self, rows, moved):
         """Return the composite without some rows, to first order."""
         w = self.sample_weight
         change = np.zeros(len(w))
         change[rows] = -w[rows] / w.sum()
-        return FirstOrder(self, change, hessian_solver)
+        return FirstOrder(self, change, moved)
 
     @staticmethod
     def refits(refit, cases, **options):
@@ -175,7 +178,10 @@ class CompositeRemoval:
         self.warn_of_choice()
         groups = self.groups_for(request.groups, request.cv)
         groups.check_leaves_weight(self.sample_weight)
-        return request.of(groups)
+        resolved = request.of(groups)
+        if not isinstance(request.groups, Groups):
+            warn_of_jumps(self, resolved, groups)
+        return resolved
 
     def groups_for(self, groups, cv=None):
         """Return the `Groups` of training samples that the arguments select."""
@@ -307,13 +313,7 @@ class CompositeRemoval:
 
     def answer(self, model):
         """Return the response on all training samples used to compare removals, flat."""
-        for name in ("decision_function", "predict_proba", "predict"):
-            if hasattr(model, name):
-                found = getattr(model, name)(self.data.X)
-                break
-        if name == "predict" and self.is_classifier:  # labels: use losses instead
-            found = model.sample_loss(self.data.X, self.data.y)
-        return np.concatenate([np.ravel(one) for one in found])
+        return answer(self, model, self.data)
 
 
 def assemble(pieces, groups, n):

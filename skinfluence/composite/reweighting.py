@@ -6,11 +6,12 @@ from functools import partial
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.composite.first_order import FirstOrder
+from skinfluence.composite.first_order import FirstOrder, MovedAnswers
 from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import get_problem
+from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW
 
 __all__ = ["CompositeReweighting"]
@@ -24,12 +25,14 @@ class CompositeReweighting:
 
     def reweight_loss(self, X, y, request, output=NEW):
         request = self.resolve_weights(request)
+        warn_of_jumps(self, request)
         models, m = self.each_weighted(request), len(request.sample_weight)
         return self.losses(X, y, models, m, output)
 
     def reweight_predict(self, X, request, *, response_method="predict"):
         self.check_left_out_response(response_method)
         request, X = self.resolve_weights(request), as_rows(X)
+        warn_of_jumps(self, request)
         found, known = [], self.response(X, response_method)
         for vector, model in self.each_weighted(request):
             if model is None and response_method == "predict" and self.is_classifier:
@@ -105,7 +108,8 @@ class CompositeReweighting:
         values = request.sample_weight
         if request.method == "influence":
             changes = (values - self.sample_weight) / self.sample_weight.sum()
-            return [FirstOrder(self, change, request.hessian_solver) for change in changes]
+            moved = MovedAnswers(self, request.hessian_solver)
+            return [FirstOrder(self, change, moved) for change in changes]
         refit = partial(self.refit_at, method=request.method)
         return self.refits(refit, values, n_jobs=request.n_jobs, verbose=request.verbose)
 

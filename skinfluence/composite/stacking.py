@@ -30,6 +30,7 @@ class StackingProblem(CompositeProblem):
     n_combined = 1
     has_combiners = True
     draws = True
+    codes_classes = True
 
     def members(self):
         estimator = self.estimator

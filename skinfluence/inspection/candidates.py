@@ -22,6 +22,10 @@ from skinfluence.solvers import HessianSolver
 from skinfluence.stages import learning_steps
 from skinfluence.whole.data import take_rows
 
+# Largest difference between predicted and confirmed changes without a warning, as a share of
+# the largest change.
+_APART = 0.05
+
 
 def rank_candidates(
     estimator: Estimator,
@@ -102,6 +106,12 @@ def rank_candidates(
     ValueError
         If no optimum of the training objective was found, or if an argument is not valid.
 
+    Warns
+    -----
+    InfluenceWarning
+        If a refit confirms a change that is off from its `loss_change` by more than 5 per cent
+        of the largest confirmed one, as with few training samples.
+
     See Also
     --------
     data_values : The value of the present training samples.
@@ -154,12 +164,28 @@ def rank_candidates(
             additions.loss_with(more, row, validation) - loss_before
             for row in indices[:n_confirmed]
         ]
+    confirmed = np.array(confirmed)
+    _warn_of_difference(change[indices[:n_confirmed]], confirmed)
     return Result(
         indices=indices,
         loss_change=change,
-        confirmed_change=np.array(confirmed),
+        confirmed_change=confirmed,
         loss_before=loss_before,
     )
+
+
+def _warn_of_difference(predicted, confirmed):
+    """Warn if refits confirm other changes than those predicted by one Newton step."""
+    known = np.isfinite(confirmed)
+    largest = np.abs(confirmed[known]).max(initial=np.finfo(np.float64).tiny)
+    apart = np.abs(predicted - confirmed)[known].max(initial=0.0)
+    if apart > _APART * largest:
+        warn(
+            "One Newton step does not reach the model with another sample: loss_change is off "
+            f"from confirmed_change by up to {100 * apart / largest:.0f} % of the largest one "
+            "of these, and that of other candidates may be off by as much. Confirm more of "
+            "them (n_confirmed), or fit on more samples or with a stronger penalty."
+        )
 
 
 def _check_model(problem):

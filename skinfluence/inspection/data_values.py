@@ -31,8 +31,9 @@ from skinfluence.blocks import row_blocks
 from skinfluence.checks import check_count, check_option
 from skinfluence.exceptions import InfluenceWarning, warn
 from skinfluence.pipeline import problem_of
+from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import Metric
-from skinfluence.problem.requests import Influence, Reweighting
+from skinfluence.problem.requests import Influence, Removal, Reweighting
 from skinfluence.results import Result
 
 __all__ = ["data_values"]
@@ -174,6 +175,7 @@ def data_values(
     n = problem.n_rows
     if kind == "influence":
         return _first_order(problem, X, y, utility, n_jobs)
+    warn_of_jumps(problem, Removal(method=method))
     utilities = _Utility(problem, X, y, utility, method, n_jobs)
     everything = utilities(np.ones((1, n), dtype=bool))[0]
     nothing = utilities(np.zeros((1, n), dtype=bool))[0]
@@ -394,6 +396,7 @@ def _first_order(problem, X, y, utility, n_jobs):
             "mean loss on X, y. Leave out utility, or use kind='loo'."
         )
     weight = problem.sample_weight
+    warn_of_jumps(problem, Removal(method="influence"))
     moved = problem.influence_loss(X, y, Influence(n_jobs=n_jobs), average=True)
     return Result(
         sample_values=-weight / weight.sum() * moved,

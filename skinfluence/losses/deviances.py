@@ -170,7 +170,7 @@ class TweedieIdentityLoss(Loss):
         with np.errstate(divide="ignore", invalid="ignore"):
             log_mean = np.log(raw_prediction)
         value = TweedieLoss(self.power).loss(target, log_mean)
-        return np.where(np.all(raw_prediction > 0, axis=-1), value, np.inf)
+        return np.where(np.any(raw_prediction <= 0, axis=-1), np.inf, value)  # NaN stays
 
     def gradient(self, target, raw_prediction):
         # mu^-p (mu - y)

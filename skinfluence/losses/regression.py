@@ -73,7 +73,7 @@ class HuberLoss(Loss):
         size = np.abs(u)
         H = np.where(size <= self.epsilon, u**2, 2 * self.epsilon * size - self.epsilon**2)
         with np.errstate(invalid="ignore"):  # inf * 0 if sigma is 0
-            return np.where(sigma > 0, sigma + H * sigma, np.inf)
+            return np.where(sigma <= 0, np.inf, sigma + H * sigma)  # NaN stays
 
     def gradient(self, target, raw_prediction):
         u, sigma = self._scaled(target, raw_prediction)

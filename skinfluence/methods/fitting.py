@@ -22,7 +22,7 @@ from skinfluence.methods.ranking import RankingMixin
 from skinfluence.methods.removal import RemovalMixin
 from skinfluence.methods.reweighting import ReweightMixin
 from skinfluence.methods.updates import UpdateMixin
-from skinfluence.parameters import Coefficients
+from skinfluence.parameters import Coefficients, GivenNames
 from skinfluence.problem import Problem
 from skinfluence.responses import Responses
 
@@ -77,6 +77,8 @@ class InfluenceEstimatorMixin(InfluenceMethods):
 
     #: How the model stores its parameters.
     _parameters = Coefficients()
+    #: What a composite around it calls its features and classes.
+    _given_names = GivenNames()
     #: How raw predictions become responses.
     _responses = Responses()
     #: Whether the loss has a curvature, for Newton steps.
@@ -135,6 +137,7 @@ class InfluenceEstimatorMixin(InfluenceMethods):
         problem = get_problem(self)
         try:
             problem.forget_fit()
+            vars(self).pop("_given_names", None)
             super().fit(lent, y, **params)
             problem.remember(given, y, sample_weight)
         except BaseException:

@@ -184,7 +184,7 @@ class MomentProblem(
         data = self.objective
         empty = data.counts == 0
         if empty.any():
-            label = self.estimator.classes_.tolist()[int(empty.argmax())]
+            label = self.label(self.estimator.classes_.tolist()[int(empty.argmax())])
             raise UnsupportedEstimatorError(
                 f"No training sample of class {label!r} has a weight, so the class has no "
                 "statistics. Give samples of every class, or fit without this class."
@@ -426,7 +426,7 @@ class _Moments(Coefficients):
     def labels_and_features(self, model):
         """Return class and feature names."""
         features = self.column_names(model, model.n_features_in_)
-        return [str(label) for label in model.classes_.tolist()], features
+        return [str(label) for label in self.class_names(model)], features
 
     def rows_of_X(self, objective, rows):
         """Return some training rows."""

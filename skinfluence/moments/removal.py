@@ -77,7 +77,7 @@ class MomentRemoval:
                 unknown = np.isnan(one)
                 if hole:
                     k = int(np.flatnonzero(left[group - block.start] == 0)[0])
-                    lost[group] = self.estimator.classes_.tolist()[k]
+                    lost[group] = self.label(self.estimator.classes_.tolist()[k])
                 elif unknown.all():
                     undefined.append(group)
                 elif unknown.any() and not np.isnan(theta).any():

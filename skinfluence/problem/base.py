@@ -59,6 +59,9 @@ class ProblemBase(SampleChecks, Doubts):
     scaled: Any = None
     #: Directions that the rows of a refit leave undetermined, (r, K, D); None without any.
     open: Any = None
+    #: The stages whose fit may jump if rows leave, each with a function from the rows of this
+    #: fit to those of the stage, see `jumps`.
+    jumping: Any = ()
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -274,6 +277,11 @@ class ProblemBase(SampleChecks, Doubts):
     def param_names(self):
         check_is_fitted(self.estimator)
         return self.parameters.names(self.estimator, self.layout)
+
+    def label(self, label):
+        """Return the user's label of a class; a member of a composite may have a code."""
+        given = self.estimator._given_names.classes
+        return label if given is None else given[label]
 
     @property
     def cached_state(self):

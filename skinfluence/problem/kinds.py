@@ -375,7 +375,7 @@ class Doubts:
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
         params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"
-        told = f"{_NAN} A penalty determines them."
+        told = f"{_NAN} A quadratic penalty determines them."
         tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
         for name, problem in (
             ("changed", "other coefficients are zero, or have other signs"),

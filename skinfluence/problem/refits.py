@@ -157,7 +157,10 @@ class RefitAnswers:
             return None
         form = self.formulation
         if not form.is_smooth or form.minimum_norm or self.objective.design.has_metric:
-            return self.refit_by_solver(X, y, sample_weight)
+            fresh = self.refit_by_solver(X, y, sample_weight)
+            if not (form.minimum_norm or fresh.objective.design.has_metric):
+                fresh.open = removal.flat_directions(fresh.objective, fresh.theta)
+            return fresh
         fresh = self.with_features(X, columns)
         formulation = fresh.estimator._formulate(to_host(y), sample_weight)
         fitted = replace(self.fitted, formulation=formulation, layout=formulation.layout)

@@ -190,7 +190,9 @@ class RemovalAnswers(LazyRemoval):
             return  # two classes share the parameters and the loss
         lost = removal.groups_without_class(self.objective, groups)
         if lost:
-            named = ", ".join(f"{groups.name(group)} (class {c!r})" for group, c in lost[:5])
+            named = ", ".join(
+                f"{groups.name(group)} (class {self.label(c)!r})" for group, c in lost[:5]
+            )
             warn(
                 f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
                 "not have; results without them keep the class in the parameters and in the "

@@ -6,6 +6,7 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
+from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.kinds import Cases, lost_params
 from skinfluence.problem.requests import NEW
 
@@ -45,7 +46,9 @@ class ReweightAnswers:
     def reweight_predict(self, X, request, *, response_method="predict"):
         self.refuse_dask("reweight_predict", X, request.sample_weight)
         self.check_left_out_response(response_method)
-        raw = self.raw_reweighted(X, self.resolve_weights(request))
+        request = self.resolve_weights(request)
+        warn_of_jumps(self, request)
+        raw = self.raw_reweighted(X, request)
         m, q, K = raw.shape
         if response_method == "predict" and self.is_classifier:
             missing = np.flatnonzero(np.isnan(raw).any(axis=(1, 2)))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from skinfluence import convergence, existence
+from skinfluence import convergence, existence, l1_support
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
 
@@ -28,6 +28,9 @@ from skinfluence.exceptions import SingularHessianError
 _RANK_TOL = 1e-9
 # Size, relative to the largest, below which an entry in a direction counts as zero.
 _ENTRY_TOL = 1e-7
+# Distance from the bound of an l1 penalty, as a share of it, at which a parameter is taken to
+# be at the edge of 0 by a solver or by Newton steps.
+EDGE = 1e-3
 # Largest number of columns for which a null space is computed, because it takes O(D^3).
 _LARGEST = 2000
 
@@ -134,6 +137,22 @@ def determined(objective):
     return (hold(objective, fixed), directions) if len(directions) else None
 
 
+def flat_directions(objective, theta):
+    """Return the directions along which an optimum theta (K, D) is one of many, else None.
+
+    If predictions are the same along a direction, the loss has no gradient along it. At the
+    optimum the gradient of the penalty offsets that of the loss, so F is flat along directions
+    in the parameters that are not 0 or at the edge of it, unless a quadratic penalty bends
+    it. Parameters at the edge move to one side only.
+    """
+    if l1_support.may_change(objective.formulation):
+        objective = l1_support.on_support_of(objective, theta)
+        freed = l1_support.other_side(objective, theta, EDGE)
+        objective = objective if freed is None else freed
+    found = determined(objective)
+    return None if found is None else found[1]
+
+
 def hold(objective, held):
     """Return the objective with the parameters `held` (K, D) fixed at their values."""
     form = objective.formulation
@@ -208,7 +227,9 @@ def _null_columns(objective, columns):
     basis[np.abs(basis) < _ENTRY_TOL] = 0.0
     basis /= np.where(np.isfinite(scale), scale, 1.0)
     if centred:
-        basis[:, -1] -= basis @ mean
+        shift = basis @ mean
+        shift[np.abs(shift) <= _ENTRY_TOL * (np.abs(basis) @ np.abs(mean))] = 0.0  # rounding
+        basis[:, -1] -= shift
     wide = np.zeros((len(basis), D))
     wide[:, columns] = basis
     return wide, columns[order[rank:]]

@@ -141,6 +141,11 @@ def leave_out(
                 if found.theta is not None:
                     theta[j], undetermined[int(indices[j])] = found.theta, found.directions
                     converged[j] = True
+            flat = getattr(base, "flat", {})
+            for j in np.flatnonzero(converged) if recover and flat else ():
+                directions = flat.get(rows[j].tobytes())
+                if directions is not None:
+                    undetermined[int(indices[j])] = directions
             solved[indices] = converged
             decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
             theta[~converged] = np.nan

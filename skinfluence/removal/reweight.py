@@ -193,6 +193,11 @@ def reweight(base, weights, method, emit, *, n_jobs=None, verbose=0):
         if whole:
             theta, converged = base.reweight(objectives, method)
             converged &= [_determines(objective, base) for objective in objectives]
+            flat = getattr(base, "flat", {})
+            for j in np.flatnonzero(converged) if flat else ():
+                directions = flat.get(id(objectives[j]))
+                if directions is not None:
+                    undetermined[int(chosen[j])] = directions
         for j in np.flatnonzero(~(converged & finite(theta))):
             vector = int(chosen[j])
             found = base.recover(objectives[j])

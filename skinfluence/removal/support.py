@@ -7,6 +7,7 @@ import numpy as np
 from skinfluence import convergence, l1_support
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.removal.base import Base
+from skinfluence.removal.identified import EDGE, flat_directions
 from skinfluence.removal.stack import Stack
 
 # Rounds in which a support may change before scikit-learn refits, and the number of parameters
@@ -27,10 +28,14 @@ class SupportBase(Base):
         Maps an objective to the parameters (K, D) of scikit-learn's refit on it.
     changed : list
         Collects the objectives on which scikit-learn refitted the model.
+    flat : dict
+        Collects the directions along which an optimum is one of many, by rows or objectives,
+        see `flat_directions`.
     """
 
     refit: object = None
     changed: list = field(default_factory=list)
+    flat: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, base, refit):
@@ -45,9 +50,14 @@ class SupportBase(Base):
         """
         theta, decrement, converged = super().remove(rows, method)
         if method in ("newton", "exact"):
-            for j in np.flatnonzero(~(converged & self._hold(rows, theta))):
-                self._refit(self.point.objective.without(rows[j][rows[j] >= 0]), theta[j])
-                converged[j] = True
+            holds, at_edge = self._hold(rows, theta)
+            holds &= converged
+            for j in np.flatnonzero(~holds | at_edge):
+                objective = self.point.objective.without(rows[j][rows[j] >= 0])
+                if not holds[j]:
+                    self._refit(objective, theta[j])
+                    converged[j] = True
+                self._note(rows[j].tobytes(), objective, theta[j])
         return theta, decrement, converged
 
     def reweight(self, objectives, method):
@@ -55,14 +65,23 @@ class SupportBase(Base):
         theta, converged = super().reweight(objectives, method)
         for j, objective in enumerate(objectives):
             if converged[j] and l1_support.is_optimum(objective, theta[j]):
+                if l1_support.other_side(objective, theta[j], EDGE) is not None:
+                    self._note(id(objective), objective, theta[j])
                 continue
             found = self._follow(objective, theta[j] if converged[j] else self.theta)
             if found is None:
                 self._refit(objective, theta[j])
             else:
                 theta[j] = found
+            self._note(id(objective), objective, theta[j])
             converged[j] = True
         return theta, converged
+
+    def _note(self, key, objective, theta):
+        """Remember the directions along which an optimum is one of many."""
+        directions = flat_directions(objective, theta)
+        if directions is not None:
+            self.flat[key] = directions
 
     def _follow(self, objective, theta):
         """Return the optimum on another support, None if a few rounds do not find it.
@@ -111,9 +130,17 @@ class SupportBase(Base):
         self.changed.append(objective)
 
     def _hold(self, rows, theta):
-        """Return whether each optimum on the support satisfies all conditions, (b,) bool."""
+        """Return whether each optimum on the support satisfies all conditions, (b,) bool.
+
+        The second mask tells whether a parameter is at the edge of 0.
+        """
         objective, stack = self.point.objective, Stack(self, rows)
         gradients = stack.gradients(theta)
-        sums = objective.weight_sum - stack.t
-        holds = objective.formulation.l1_support.holds
-        return np.array([holds(*each) for each in zip(theta, gradients, sums, strict=True)])
+        sums, support = objective.weight_sum - stack.t, objective.formulation.l1_support
+        found = []
+        for one, gradient, weight_sum in zip(theta, gradients, sums, strict=True):
+            fixed, limit = support.penalised & ~support.free, support.total(weight_sum)
+            at_edge = np.abs(support.pull(gradient) - limit) <= EDGE * limit
+            holds = support.holds(one, gradient, weight_sum)
+            found.append((holds, (at_edge & fixed & (limit > 0)).any()))
+        return np.array(found, dtype=bool).reshape(-1, 2).T

@@ -211,6 +211,8 @@ class Stage(ABC):
     has_influence = True
     #: Whether `fit_transform` returns other training rows than `apply`.
     is_cross_fitted = False
+    #: Whether the fit may jump if rows leave, see `jumps_without`.
+    can_jump = False
     #: Whether to pull back once for each parameter, however few the scalars are.
     is_costly = False
 
@@ -271,6 +273,23 @@ class Stage(ABC):
         `number` columns the transformed value has a kink there as well.
         """
         return self, self, 0
+
+    @property
+    def name(self):
+        """Name of the transformer's class."""
+        return type(self.transformer).__name__
+
+    def jumping(self):
+        """Return the stages whose fit may jump if rows leave: this one, or those inside it."""
+        return [self] if self.can_jump else []
+
+    def jumps_without(self, rows):
+        """Return whether the fit without some training rows is not near its derivative.
+
+        Only stages that can jump are asked. Order statistics move to another value, however
+        many rows there are.
+        """
+        return True
 
     def apply(self, X):
         """Transform rows in their original form, as `predict` does."""

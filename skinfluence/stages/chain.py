@@ -166,6 +166,9 @@ class Chain(Stage):
     def outside(self, X):
         return np.any([stage.outside(rows) for stage, rows in self._each(X)], axis=0)
 
+    def jumping(self):
+        return [one for stage in self.stages for one in stage.jumping()]
+
     def sides(self, row):
         *ends, numbers = zip(*(stage.sides(row) for stage in self.stages), strict=True)
         if ends[0] == ends[1]:
@@ -283,6 +286,9 @@ class Columns(Stage):
         for stage, columns, _ in self.parts:
             found |= stage.outside(self.select(X, columns))
         return found
+
+    def jumping(self):
+        return [one for stage, _, _ in self.parts for one in stage.jumping()]
 
     def sides(self, row):
         *ends, numbers = zip(*(stage.sides(row) for stage, _, _ in self.parts), strict=True)

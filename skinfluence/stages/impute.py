@@ -52,6 +52,8 @@ class SimpleImputerStage(Stage):
             else:
                 observed = np.where(missing, np.nan, self.X)
             self.middle = OrderStatistics(observed, [0.5])
+            # Without missing entries the median has no effect.
+            self.can_jump = bool(np.any(self.count < self.n_rows))
 
     @property
     def sums(self):

@@ -1,6 +1,7 @@
 """Order statistics of columns: extremes, medians and quantiles."""
 
 import copy
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -82,6 +83,31 @@ class OrderStatistics:
             out[block] = to_host(beyond)
         return out
 
+    @cached_property
+    def extremes(self):
+        """For each fraction 0 or 1, the entries with this extreme, and their number."""
+        found = []
+        for value in self.values()[np.isin(self.fractions, (0.0, 1.0))]:
+            if sparse.issparse(self.X):
+                at = with_values(self.X, self.X.data == value[self.X.indices])
+            else:
+                at = to_host(self.X) == value
+            found.append((at, np.ravel(at.sum(axis=0))))
+        return found
+
+    def jump_without(self, rows):
+        """Return whether a quantile moves without some rows.
+
+        Between the extremes it does if any row leaves, unless values are tied. An extreme
+        moves if all rows that have it leave.
+        """
+        if not np.isin(self.fractions, (0.0, 1.0)).all():
+            return True
+        return any(
+            bool(np.any((count > 0) & (np.ravel(at[rows].sum(axis=0)) == count)))
+            for at, count in self.extremes
+        )
+
     def sides(self, row):
         """Return (above, below, number) for a row, see `Stage.sides`.
 
@@ -138,6 +164,11 @@ class OrderStage(Stage):
 
     #: Whether a value at a quantile has a kink of its own.
     bends_at_quantiles = False
+
+    can_jump = True
+
+    def jumps_without(self, rows):
+        return self.places is not None and self.places.jump_without(rows)
 
     def sides(self, row):
         above, below, number = sides_of(self, "places", row)

@@ -114,6 +114,16 @@ class KBinsDiscretizerStage(Stateless):
     derivatives are 0.
     """
 
+    can_jump = True
+
+    @cached_property
+    def places(self):
+        """The rows with the extremes."""
+        return OrderStatistics(self.X, [0.0, 1.0])
+
+    def jumps_without(self, rows):
+        return self.transformer.strategy != "uniform" or self.places.jump_without(rows)
+
     def outside(self, X):
         outside = super().outside(X)
         if self.transformer.strategy == "uniform":

@@ -28,6 +28,7 @@ from skinfluence.stages.base import (
     values_at,
     with_values,
 )
+from skinfluence.stages.choices import make_choice
 
 
 class NormalizerStage(Stateless):
@@ -310,6 +311,18 @@ class SelectorStage(Stateless):
     def __init__(self, transformer, X, y=None, weight=None):
         super().__init__(transformer, X, y, weight)
         self.kept = transformer.get_support(indices=True)
+
+    @cached_property
+    def choice(self):
+        """The `Choice` of the columns, None if it is not known without a refit."""
+        return make_choice(self.transformer, self.given, self.y, is_moved=False)
+
+    @property
+    def can_jump(self):
+        return self.choice is not None
+
+    def jumps_without(self, rows):
+        return not self.choice.stays_without(rows)
 
     def pull_input(self, X, B):
         shape = (X.shape[0], X.shape[1])

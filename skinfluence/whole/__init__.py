@@ -22,3 +22,4 @@ from skinfluence.whole.problem import (
     training_data,
     whole_problem,
 )
+from skinfluence.whole.refits import ForSameRows

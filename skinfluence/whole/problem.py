@@ -163,6 +163,13 @@ class _OfWhole(StepsBefore):
         """Return whether a method takes the whole fit into account."""
         return any(hasattr(chapter, method) for chapter in _CHAPTERS)
 
+    @property
+    def jumping(self):
+        """The stages whose fit may jump if rows leave, see `ProblemBase`."""
+        if self.scaled is not None:
+            return []
+        return [(stage, np.asarray) for stage in self.chain.jumping()]
+
     def is_current(self):
         """Return whether the pipeline is in the state that this problem was made for."""
         same = self.has_same_steps and innermost(self.pipe) is self.estimator

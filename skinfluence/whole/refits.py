@@ -21,6 +21,7 @@ from skinfluence.whole.data import take_rows
 
 __all__ = [
     "FirstOrder",
+    "ForSameRows",
     "KernelRefit",
     "MovedRefit",
     "PipelineRefits",
@@ -205,6 +206,29 @@ class KernelRefit(Refit):
     def transform(self, X):
         # The refit was fitted on arrays and has no feature names.
         return self.problem.validate_X(X) if hasattr(X, "columns") else X
+
+
+class ForSameRows:
+    """A function of samples that computes its result once if it gets the same objects again.
+
+    The models without many groups need the same influence on the same samples.
+
+    Parameters
+    ----------
+    compute : callable
+        ``compute(*samples)`` returns the result.
+    """
+
+    def __init__(self, compute):
+        self.compute = compute
+        self.samples, self.result = None, None
+
+    def __call__(self, *samples):
+        held = self.samples
+        if held is None or any(a is not b for a, b in zip(held, samples, strict=True)):
+            self.result = self.compute(*samples)
+            self.samples = samples
+        return self.result
 
 
 class FirstOrder:

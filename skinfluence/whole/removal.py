@@ -13,14 +13,20 @@ from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.groups import check_indices
+from skinfluence.groups import Groups, check_indices
 from skinfluence.namespaces import to_host
+from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import FirstOrder, PipelineRefits, warn_of_lost_features
+from skinfluence.whole.refits import (
+    FirstOrder,
+    ForSameRows,
+    PipelineRefits,
+    warn_of_lost_features,
+)
 
 __all__ = ["WholeMetrics", "WholeRemoval"]
 
@@ -56,8 +62,9 @@ class WholeMetrics:
         """Add the scores of first-order changes."""
         members = [groups.rows(group) for group in range(len(groups))]
         if scores.metric.needs_model:
+            moved = self.moved_raw(hessian_solver)
             for group, rows in enumerate(members):
-                scores.add_model(group, self.first_order(rows, hessian_solver))
+                scores.add_model(group, self.first_order(rows, moved))
             return
         X = scores.metric.X
         X = X if hasattr(X, "shape") else np.asarray(X)
@@ -114,6 +121,12 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
 
     #: The `Choices` that are known without refits, None if every group needs a refit.
     choices = None
+
+    def resolve(self, request):
+        resolved = super().resolve(request)
+        if not isinstance(request.groups, Groups):
+            warn_of_jumps(self, resolved, resolved.groups)
+        return resolved
 
     def leave_out_params(self, request, output=NEW, *, return_bound=False):
         if return_bound:
@@ -319,7 +332,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         """Return the pipeline without each group of rows, see `Problem.models_without`."""
         groups, method = request.groups, request.method
         if method == "influence":
-            return [self.first_order(rows, request.hessian_solver) for rows in groups]
+            moved = self.moved_raw(request.hessian_solver)
+            return [self.first_order(rows, moved) for rows in groups]
         self.check_refits()
 
         def work(block):
@@ -340,13 +354,22 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             blocks = row_blocks(len(groups), group_bytes, **options)
         return [groups[block] for block in blocks]
 
-    def first_order(self, rows, hessian_solver):
-        """Return the pipeline without some samples, to first order."""
+    def moved_raw(self, hessian_solver):
+        """Return a function of samples: raw predictions (q, K), their influence (q, n, K)."""
+
+        def compute(X):
+            queries = [take_rows(X, [q]) for q in range(X.shape[0])]
+            moved = [self.raw_influence(one, hessian_solver) for one in queries]
+            return self.raw_predictions(X), np.stack(moved)
+
+        return ForSameRows(compute)
+
+    def first_order(self, rows, moved_raw):
+        """Return the pipeline without some samples, to first order, from `moved_raw`."""
 
         def raw(X):
-            queries = (take_rows(X, [q]) for q in range(X.shape[0]))
-            one = [self._first_order_raw(q, [rows], hessian_solver) for q in queries]
-            return np.concatenate(one)
+            plain, moved = moved_raw(X)
+            return plain - self._summed(moved.swapaxes(0, 1), rows)
 
         return FirstOrder(self, raw)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
+from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
@@ -31,6 +32,7 @@ class WholeReweighting:
                 "reweight_predict or reweight_loss."
             )
         request = self.resolve_weights(request)
+        warn_of_jumps(self, request)
         values = request.sample_weight
         out = output.prepare((len(values), len(self.params)), self.like)
         if request.method == "influence":
@@ -64,6 +66,7 @@ class WholeReweighting:
 
     def reweight_loss(self, X, y, request, output=NEW):
         request = self.resolve_weights(request)
+        warn_of_jumps(self, request)
         is_first_order, values = request.method == "influence", request.sample_weight
         scaled = None if is_first_order else self.scaled_at(values)
         if scaled is not None:
