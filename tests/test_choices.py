@@ -1,7 +1,7 @@
-"""Removals that change no choice of a pipeline's steps fit nothing again.
+"""Removals behind choices of a pipeline's steps that are known fit no steps again.
 
-Whether a selector keeps its columns is known without a fit of it, and never claimed falsely.
-The answers equal scikit-learn's fits of the pipeline either way.
+Which columns a selector keeps is known without a fit of it, and never claimed falsely. The
+answers equal scikit-learn's fits of the pipeline either way.
 """
 
 import numpy as np
@@ -69,21 +69,28 @@ def test_a_choice_that_stays_is_that_of_the_refit(selector, data):
     fitted = clone(selector).fit(X, y)
     choice = make_choice(fitted, X, y, is_moved=False)
     groups = [*([i] for i in range(0, 150, 2)), range(40, 70), np.flatnonzero(y == y[0])]
-    same, stays = [], []
+    same, stays, known, kept = [], [], [], fitted.get_support()
     for rows in groups:
         others = np.delete(np.arange(150), rows)
         try:
             refit = clone(selector).fit(X[others], y[others])
         except ValueError:  # a class is lost
             same.append(False)
+            assert choice.made_without(np.array(rows)) is None
         else:
-            same.append(np.array_equal(refit.get_support(), fitted.get_support()))
+            same.append(np.array_equal(refit.get_support(), kept))
+            made = choice.made_without(np.array(rows))
+            if made is not None:
+                np.testing.assert_array_equal(made, refit.get_support())
+            known.append(made is not None)
         stays.append(choice.stays_without(np.array(rows)))
     same, stays = np.array(same), np.array(stays)
     assert not (stays & ~same).any()
     assert not (same & ~stays)[:-1].any()
     assert stays.any()
     assert not stays.all()
+    # A threshold of 0 alone leaves changes in doubt.
+    assert sum(known) > 0.9 * len(known) or isinstance(selector, sk.VarianceThreshold)
 
 
 def test_rounding_leaves_a_choice_in_doubt():
@@ -135,9 +142,20 @@ def test_answers_equal_refits_and_few_are_made(name, monkeypatch):
     monkeypatch.setattr(WholeProblem, "refit_steps", refit)
     choices = whole_problem(pipe).choices.choices
     rows = [i for i in range(150) if not all(c.stays_without(np.array([i])) for c in choices)]
-    pipe.leave_out_params(method="exact")
-    assert len(made) == len(rows) < 60
-    groups = [*([i] for i in rows[:3]), [5], [7, 8, 9], list(range(40, 70))]
+    kept = [[c.made_without(np.array([i])) for c in choices] for i in rows]
+    known = [None if any(m is None for m in one) else np.hstack(one).tobytes() for one in kept]
+    alike = [i for i, m in zip(rows, known, strict=True) if m and known.count(m) >= 3]
+    assert bool(alike) == (name in ("selection-scaler", "range", "regression"))
+    params = pipe.leave_out_params(method="exact")
+    assert len(made) == len(rows) - len(alike) < 40
+    for row in alike[::9]:  # parameters of columns that the refit has, and NaN
+        others = np.delete(np.arange(150), row)
+        plain = clone(pipe).fit(X[others], y[others])
+        found = dict(zip(plain.param_names(), plain.params_, strict=True))
+        expected = [found.get(parameter, np.nan) for parameter in pipe.param_names()]
+        np.testing.assert_allclose(params[row], expected, rtol=1e-6)
+    some = alike[:3] or rows[:3]
+    groups = [*([i] for i in some), [5], [7, 8, 9], list(range(40, 70))]
     response = {"response_method": "decision_function"} if is_classifier else {}
     left_out = pipe.leave_out_predict(method="exact", **response)
     loss = pipe.leave_out_loss(X[:40], y[:40], groups, method="exact")
@@ -168,7 +186,7 @@ def test_diagnostics_of_changed_and_unchanged_choices():
     pipe = make_pipeline(sk.SelectKBest(sk.f_regression, k=5), LinearRegression()).fit(X, y)
     choices = whole_problem(pipe).choices.choices
     changed = [i for i in range(150) if not choices[0].stays_without(np.array([i]))]
-    groups = [changed[:1], [5], list(range(40, 60))]
+    groups = [*([i] for i in changed), [5], list(range(40, 60))]
     summary = pipe.influence_summary(groups=groups)
     p = pipe.influence_summary().leverage.sum()
     for g, rows in enumerate(groups):

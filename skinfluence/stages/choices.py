@@ -1,10 +1,10 @@
-"""Whether a choice stays the same without some rows.
+"""The choice that a step makes without some rows.
 
 A selector keeps the columns with the best statistics, and a scaler to a range depends on the
 extreme values. Without most rows, the same columns are kept and the same values are extreme.
 Here the statistics without a group are computed from sums over all rows less sums over the
-group. Rounding makes them differ from those of a refit, so a choice counts as unchanged only
-if it is the same with all statistics moved against it by more than rounding.
+group. Rounding makes them differ from those of a refit, so a choice is known only if it is the
+same with all statistics moved against it by more than rounding.
 """
 
 import copy
@@ -20,7 +20,7 @@ from skinfluence.stages.base import column_sums, plain
 __all__ = ["make_choice"]
 
 # Statistics move by this share of their size, and by this multiple of the rounding in sums
-# over n rows, before a choice counts as unchanged.
+# over n rows, before a choice counts as known.
 _SHARE = 1e-9
 _ROUNDING = 100.0
 
@@ -41,8 +41,8 @@ def make_choice(transformer, X, y, *, is_moved):
 
     Returns
     -------
-    object or None
-        ``stays_without(rows)`` tells whether a refit without rows makes the same choice.
+    Choice or None
+        ``made_without(rows)`` returns the columns that a refit without rows keeps.
     """
     kind = _KINDS.get(type(transformer))
     if kind is Scores:
@@ -61,6 +61,8 @@ class Choice:
 
     #: Whether the choice is the same for columns that are shifted and scaled.
     ignores_scales = False
+    #: Mask of the columns that the fitted transformer keeps.
+    kept: np.ndarray
 
     def __init__(self, transformer, X, y):
         self.transformer = transformer
@@ -74,9 +76,16 @@ class Choice:
         """Return whether the choice is known for such rows."""
         return sparse.issparse(X) or bool(np.isfinite(X).all())
 
+    def made_without(self, rows):
+        """Return the mask of the columns that a refit without some rows keeps.
+
+        None if rounding leaves it in doubt, or if the choice is of another kind.
+        """
+        raise NotImplementedError
+
     def stays_without(self, rows):
         """Return whether a refit without some rows makes the same choice."""
-        raise NotImplementedError
+        return np.array_equal(self.made_without(rows), self.kept)
 
 
 class Scores(Choice):
@@ -86,16 +95,22 @@ class Scores(Choice):
         super().__init__(transformer, X, y)
         self.kept = transformer.get_support()
 
-    def stays_without(self, rows):
+    def made_without(self, rows):
         with np.errstate(all="ignore"):
             found = self.scores_without(rows)
             if found is None:
-                return False
+                return None
             scores, error = found
-            scores = np.where(self.kept, scores - error, scores + error)
-            trial = copy.copy(self.transformer)
-            trial.scores_, trial.pvalues_ = scores, self.p_values(scores, len(rows))
-        return np.array_equal(trial.get_support(), self.kept)
+            # The present choice, or else the one that is found in its place.
+            kept = self.kept
+            for _ in range(2):
+                against = np.where(kept, scores - error, scores + error)
+                trial = copy.copy(self.transformer)
+                trial.scores_, trial.pvalues_ = against, self.p_values(against, len(rows))
+                before, kept = kept, trial.get_support()
+                if np.array_equal(before, kept):
+                    return kept
+        return None
 
     def scores_without(self, rows):
         """Return (scores, bounds on their errors) without rows; None if there are none."""
@@ -259,15 +274,16 @@ class ByVariance(Choice):
         self.error = self.rounding * (self.squares + self.n_rows * mean**2)
         self.kept = transformer.get_support()
 
-    def stays_without(self, rows):
+    def made_without(self, rows):
         X, n = self.X[rows], self.n_rows - len(rows)
         squares = self.squares - column_sums(_squares(X))
         variance = squares / n - ((self.total - column_sums(X)) / n) ** 2
         threshold = self.transformer.threshold
         if threshold == 0.0:  # a column that is constant stays constant
-            return bool(np.all(variance[self.kept] > self.error[self.kept]))
-        margin = np.where(self.kept, variance - threshold, threshold - variance)
-        return bool(np.all(margin > self.error))
+            known = np.all(variance[self.kept] > self.error[self.kept])
+            return self.kept if known else None
+        known = np.all(np.abs(variance - threshold) > self.error)
+        return variance > threshold if known else None
 
 
 class Extremes(Choice):
@@ -283,14 +299,16 @@ class Extremes(Choice):
             extremes = [lowest == self.X, highest == self.X]
         self.extremes = [to_host(mask) for mask in extremes]
         self.counts = [mask.sum(axis=0) for mask in self.extremes]
+        self.kept = np.ones(X.shape[1], dtype=bool)
 
     @staticmethod
     def takes(X):
         return not sparse.issparse(X) and bool(np.isfinite(X).all())
 
-    def stays_without(self, rows):
+    def made_without(self, rows):
         parts = zip(self.extremes, self.counts, strict=True)
-        return all((mask[rows].sum(axis=0) < count).all() for mask, count in parts)
+        stay = all((mask[rows].sum(axis=0) < count).all() for mask, count in parts)
+        return self.kept if stay else None
 
 
 def _dense(sums):

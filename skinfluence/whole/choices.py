@@ -1,22 +1,30 @@
-"""Removals that leave the choices of a pipeline's steps as they are.
+"""Removals behind choices of a pipeline's steps that are known without their refits.
 
 If a selector keeps the same columns without a group, the features of the refit are the present
 ones, or are the present ones with other scales. Then the model's own removal answers, with all
-such groups at once, and nothing is fitted again. See `stages.choices` for the test.
+such groups at once, and nothing is fitted again. If several groups lead to the same other
+columns, the model is fitted once to all samples with these columns, and its removal answers.
+See `stages.choices` for what is known of a choice.
 """
 
 from functools import cached_property
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from skinfluence import diagnostics, removal
 from skinfluence.blocks import run_blocks
 from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
-from skinfluence.whole.refits import Refit
+from skinfluence.whole.data import take_rows
+from skinfluence.whole.refits import Refit, attempt
 
 __all__ = ["Choices"]
+
+# A model for other columns takes about as long as the refits of this many groups.
+_ENOUGH = 3
 
 
 class Choices:
@@ -32,6 +40,10 @@ class Choices:
         The choice of each step.
     """
 
+    #: For each parameter of a fit with other choices, its position in this one, -1 if it has
+    #: none; None if the choices are those of the fit.
+    positions = None
+
     def __init__(self, problem, fixed, choices):
         self.problem = problem
         self.fixed = fixed
@@ -39,25 +51,41 @@ class Choices:
         self.cancellation = Cancellation(fixed.objective)
 
     def write(self, request, read, write):
-        """Call ``write(group, read(group, refit))`` for groups that change no choice.
+        """Call ``write(group, read(group, refit))`` for groups with known choices.
 
         Return the other groups.
         """
-        groups, method, n_jobs = request.groups, request.method, request.n_jobs
+        groups = request.groups
+        written = np.zeros(len(groups), dtype=bool)
         everyone = np.arange(len(groups))
 
-        def stays(group):
-            rows = groups.rows(group)
-            if self.cancellation.without(rows):
-                return False
-            return all(choice.stays_without(rows) for choice in self.choices)
+        def made(group):
+            found = [choice.made_without(groups.rows(group)) for choice in self.choices]
+            return None if any(one is None for one in found) else np.concatenate(found)
 
-        alone = np.flatnonzero(run_blocks(stays, everyone, n_jobs=n_jobs))
-        if not alone.size:
-            return everyone
+        alike = {}
+        for group, found in enumerate(run_blocks(made, everyone, n_jobs=request.n_jobs)):
+            if found is not None:
+                alike.setdefault(found.tobytes(), []).append(group)
+        present = np.concatenate([choice.kept for choice in self.choices]).tobytes()
+        for found, members in alike.items():
+            if found == present:
+                self.write_unchanged(members, request, read, write, written)
+            elif len(members) >= _ENOUGH:
+                other, _ = attempt(self._otherwise, groups.rows(members[0]))
+                if other is not None:
+                    other.write_unchanged(members, request, read, write, written)
+        return everyone[~written]
+
+    def write_unchanged(self, alone, request, read, write, written):
+        """Write those of some groups that make the choices of this fit."""
+        groups = request.groups
+        alone = [group for group in alone if self._stays_without(groups.rows(group))]
+        if not alone:
+            return
         members = Groups(groups.n_rows, [groups.rows(group) for group in alone])
         queries = _Queries(self.problem)
-        written = np.zeros(len(groups), dtype=bool)
+        method, options = request.method, {"refine": request.refine, "n_jobs": request.n_jobs}
 
         def emit(indices, _rows, theta):
             for index, one in zip(indices, theta, strict=True):
@@ -69,8 +97,47 @@ class Choices:
                     written[group] = True
 
         base = self.fixed.start_base(method, "auto")
-        removal.leave_out(base, members, method, emit, refine=request.refine, n_jobs=n_jobs)
-        return np.flatnonzero(~written)
+        removal.leave_out(base, members, method, emit, **options)
+
+    def _stays_without(self, rows):
+        """Return whether a fit without some samples makes the choices of this fit."""
+        if self.cancellation.without(rows):
+            return False
+        return all(choice.stays_without(rows) for choice in self.choices)
+
+    def _otherwise(self, rows):
+        """Return the `Choices` of a fit with all samples, but as selected without some.
+
+        None if there is no such fit.
+        """
+        problem, steps = self.problem, []
+        data, X = problem.data, problem.data.X
+        others = np.delete(np.arange(data.n_rows), rows)
+        for name, step in problem.steps:
+            if step not in (None, "passthrough"):
+                selects = hasattr(step, "get_support")
+                step = clone(step)
+                if selects:
+                    step.fit(take_rows(X, others), take_rows(data.y, others))
+                else:
+                    step.fit(X, data.y)
+                X = step.transform(X)
+            steps.append((name, step))
+        if X.shape[1] == 0:
+            return None
+        weight = to_host(problem.objective.sample_weight)
+        refit = problem.refit_behind(Pipeline(steps), X, data, weight, "exact")
+        if refit is None or refit.open is not None:
+            return None
+        pipe = problem.as_pipeline(refit)
+        pipe.training_data_ = data
+        whole = type(problem)(pipe)
+        # A selector fitted to all samples would choose as before.
+        whole.refits_are_checked = True
+        choices = whole.choices
+        if choices is not None:
+            choices.positions = problem.positions(refit)
+        return choices
 
 
 class _Queries:
@@ -124,6 +191,10 @@ class Unchanged(Refit):
     #: Groups without which a parameter is undetermined are fitted again.
     open = None
 
+    @property
+    def names(self):
+        return self.of.problem.feature_names
+
     @cached_property
     def fitted(self):
         """The steps and the model fitted again, for callers that need them."""
@@ -139,12 +210,16 @@ class Unchanged(Refit):
 
     @property
     def params(self):
-        """Parameters (p,) in the features of the refit."""
+        """Parameters at the current positions, (p,), in the features of the refit."""
         objective, theta = self.of.fixed.objective, self.theta
         if objective.scales is not None:
             scales = objective.scales.without(objective.design.take(self.rows).rows())
             theta = scales.to_refit(theta)
-        return objective.formulation.layout.to_public(theta[None])[0]
+        params = objective.formulation.layout.to_public(theta[None])[0]
+        positions = self.of.positions
+        if positions is None:
+            return params
+        return np.where(positions < 0, np.nan, params[positions])
 
     def raw_predictions(self, X):
         return self.queries.design(X).predict(self.theta)

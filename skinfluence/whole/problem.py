@@ -272,7 +272,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
 
     @cached_property
     def choices(self):
-        """The `Choices` that most removals leave as they are, None if the steps do more.
+        """The `Choices` that are known without refits, None if the steps do more.
 
         This applies to steps that select columns or scale them to a range, if `scaled`
         applies to the other steps that learn, or no other step does.

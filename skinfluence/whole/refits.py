@@ -82,6 +82,11 @@ class Refit:
         """Directions that the samples leave undetermined, (r, K, D); None without any."""
         return self.model.open
 
+    @property
+    def names(self):
+        """Names of the model's features, None if they are unknown."""
+        return feature_names(self.before)
+
     #: Parameters at the current positions, (p,), if they need no matching.
     params = None
 
@@ -421,7 +426,7 @@ class PipelineRefits:
 
     def positions(self, refit):
         """Return each current parameter's position in a refit, -1 if it lacks it, (p,)."""
-        p, names = len(self.params), feature_names(refit.before)
+        p, names = len(self.params), refit.names
         if names is None or np.array_equal(names, self.feature_names):
             same = len(refit.model.params) == p
             return np.arange(p) if same else np.full(p, -1)
@@ -436,7 +441,7 @@ class PipelineRefits:
         """
         if not np.isnan(params).any():
             return None
-        names = None if self.parameters.is_dual else feature_names(refit.before)
+        names = None if self.parameters.is_dual else refit.names
         known = names is not None and self.feature_names is not None
         kept = set(names) if known else ()
         lost = [name for name in self.feature_names if name not in kept] if known else []

@@ -112,7 +112,7 @@ class WholeMetrics:
 class WholeRemoval(WholeMetrics, PipelineRefits):
     """Removal methods with the signatures that estimators have."""
 
-    #: The `Choices` that most removals leave as they are, None if every group needs a refit.
+    #: The `Choices` that are known without refits, None if every group needs a refit.
     choices = None
 
     def leave_out_params(self, request, output=NEW, *, return_bound=False):
@@ -288,7 +288,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
 
         `read` may run in another process, and must not change anything. Groups without a
         refit get NaN rows in `missing`, and a warning names them. A share `refine` of the
-        groups that change no choice is written again, exactly.
+        groups whose choices are known is written again, exactly.
         """
         self.check_refits()
         groups = request.groups
