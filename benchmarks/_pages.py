@@ -16,6 +16,7 @@ PAGES = (
     _DOC / "whole_fit.md",
     _DOC / "diagnostics.md",
     _DOC / "large_data.md",
+    _DOC / "devices.md",
 )
 
 #: Benchmarks without a stored table, and why.
@@ -26,7 +27,6 @@ NOT_STORED = {
     "label_errors": "its table is in diagnostics.md",
     "composite_label_errors": "its table is in composites.md",
     "sign_flips": "its table is in diagnostics.md",
-    "devices": "not measured yet on a GPU",
     "dask_influence": "its table is in large_data.md",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
     "random_removals": "its table is in removal.md",

@@ -22,9 +22,9 @@ except ImportError:
 __all__ = ["BENCHMARKS"]
 
 # Rows, features, queries and leave-one-out refits: all of MNIST on a GPU, a part on a CPU.
-GPU, CPU = (55_000, 784, 1_000, 55_000), (1_000, 40, 100, 60)
+GPU, CPU = (55_000, 784, 1_000, 55_000), (5_000, 100, 500, 100)
 # Queries, rows and features of a regression whose most influential rows are found.
-LARGE, SMALL = (10_000, 1_000_000, 100), (100, 20_000, 20)
+LARGE, SMALL = (10_000, 1_000_000, 100), (1_000, 100_000, 100)
 PENALTY = 1.0
 # Rows that plain PyTorch leaves out at a time, and its largest number of chord steps.
 AT_ONCE, STEPS = 150, 30
