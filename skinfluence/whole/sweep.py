@@ -94,9 +94,10 @@ class Sweep:
     ----------
     point, factor : Point, Factor
         The model's objective at its parameters, and H^-1.
-    whole : object
+    whole : object or None
         The fit around the model: `chain`, the stages or other inputs before it; `gamma_moves`
-        and `parameters`; `of_rows`, from the model's rows to the fit's.
+        and `parameters`; `of_rows`, from the model's rows to the fit's. None if only
+        cotangents are asked for, on rows that store all entries with one.
     """
 
     def __init__(self, point, factor, whole):
@@ -136,12 +137,15 @@ class Sweep:
     @cached_property
     def rows(self):
         """The model's training rows, with all entries stored that have a cotangent."""
-        return self.chain.complete(self.point.objective.design.X)
+        return self._complete(self.point.objective.design.X)
+
+    def _complete(self, rows, X=None):
+        return rows if self.whole is None else self.chain.complete(rows, X)
 
     def sample_cotangent(self, sample):
         """Return B_q on a `Sample`'s rows, (m, d)."""
         d = self.point.objective.design.n_features
-        rows = self.chain.complete(sample.design.X, sample.X)
+        rows = self._complete(sample.design.X, sample.X)
         return on_rows(rows, sample.raw_gradient, self.point.theta[:, :d])
 
     def extra(self, V, samples, rows=None):
