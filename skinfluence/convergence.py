@@ -205,6 +205,9 @@ def balanced_newton_step(
     keys, group = np.unique(np.stack([codes, to_host(more)]), axis=1, return_inverse=True)
     for g, (code, u) in enumerate(keys.T):
         members = np.flatnonzero(group.ravel() == g)
+        if np.isnan(u):  # a row that counts without weight, see `per_weight`
+            out[members] = np.nan
+            continue
         moved = replace(form, class_weight=balance.with_more(int(code), u))
         ahead = replace(objective, formulation=moved).at(point.theta)
         part = design.take(members)

@@ -289,6 +289,11 @@ def test_rows_that_count_without_weight_have_a_removal_but_no_influence():
     with pytest.warns(InfluenceWarning, match=r"2 training sample\(s\) with a weight of 0"):
         influence = clf.influence_loss(X[:4], y[:4])
     assert np.array_equal(np.flatnonzero(np.isnan(influence[0])), [3, 60])
+    with pytest.warns(InfluenceWarning, match=r"2 training sample\(s\) with a weight of 0"):
+        steps = clf.newton_step(1e-6)
+    assert np.array_equal(np.flatnonzero(np.isnan(steps).any(axis=1)), [3, 60])
+    found, expected = steps[[0, 9]], 1e-6 * clf.influence_params()[[0, 9]]
+    assert relative_error(found, expected) < 1e-3
     kept = np.delete(np.arange(len(y)), 3)
     found = clf.split_params(clf.leave_out_params([[3]])[0])[0]
     np.testing.assert_allclose(

@@ -256,8 +256,11 @@ def test_relabelling_is_a_difference_of_two_influences(problem):
     new = np.roll(problem.y, 1)
     found = fitted.influence_relabel(X, y, y_new=new)
     same = fitted.influence_relabel(X, y, y_new=problem.y)
-    np.testing.assert_array_equal(same, 0.0)
-    if problem.has_coef:
+    # Samples that count for "balanced" class weights are not in proportion to their weights.
+    counts = problem_of(fitted).formulation.balanced_by == "count"
+    lost = counts & (problem.w == 0)
+    np.testing.assert_array_equal(same, np.where(lost, np.nan, np.zeros_like(same)))
+    if problem.has_coef and not (counts and np.any(problem.w != 1)):
         before = fitted.influence_params()
         after = fitted.influence_params(problem.X, new)
         gradient = fitted.loss_gradient(X, y)

@@ -393,7 +393,7 @@ class ProblemBase(SampleChecks, Doubts):
         return state
 
     def warn_of_counts(self, objective):
-        """Warn if samples without weight count for "balanced" class weights."""
+        """Warn if samples without weight count for "balanced" class weights and say so."""
         balance = None if objective.is_distributed else getattr(objective, "balance", None)
         factor = None if balance is None else balance.per_weight(objective.unit_weight)
         lost = 0 if factor is None else np.isnan(factor).sum()
@@ -404,3 +404,4 @@ class ProblemBase(SampleChecks, Doubts):
                 "are NaN. The methods that remove samples (leave_out_*) take them into "
                 "account."
             )
+        return bool(lost)

@@ -6,6 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence import convergence, existence, l1_support
 from skinfluence.checks import check_count, check_number
 from skinfluence.exceptions import SingularHessianError, warn
+from skinfluence.namespaces import to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.results import Result
@@ -43,7 +44,10 @@ class ConvergenceAnswers:
                 convergence.balanced_newton_step(
                     point, solver, epsilon, design, target, out, own=own, n_jobs=n_jobs
                 )
-        lost = np.flatnonzero(np.isnan(out).any(axis=1))
+        lost = to_host(np.isnan(out).any(axis=1))
+        if X is None and self.warn_of_counts(objective):
+            lost &= to_host(objective.unit_weight) > 0
+        lost = np.flatnonzero(lost)
         if lost.size:
             warn(
                 f"With epsilon={epsilon:g} the Hessian is not positive definite for "

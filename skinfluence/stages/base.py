@@ -295,6 +295,21 @@ class Stage(ABC):
         """Transform rows in their original form, as `predict` does."""
         return self.transformer.transform(X)
 
+    def complete(self, rows, X=None):
+        """Return transformed rows of X, with all entries stored that have a cotangent.
+
+        Sparse rows store no zero. If a part of their columns comes from a dense transformer,
+        a zero among these may move with the statistics, and is stored here.
+
+        Parameters
+        ----------
+        rows : {ndarray, sparse matrix} of shape (m, D)
+            Transformed rows.
+        X : object
+            Rows in their original form; None for the training rows.
+        """
+        return rows
+
     def training_output(self):
         """Return the transformed training rows, on which the next step was fitted."""
         return self.apply(self.given)

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages.base import Rows, Stage, Stateless
+from skinfluence.stages.base import Rows, Stage, Stateless, dense, numbers
 
 __all__ = ["Chain", "Columns", "Frozen", "Identity", "add"]
 
@@ -39,6 +39,15 @@ def add(first, second):
     if isinstance(first, list | tuple):
         return type(first)(add(a, b) for a, b in zip(first, second, strict=True))
     return first + second
+
+
+def stored(rows):
+    """Return rows as a csr array; of dense rows, zeros are stored, too."""
+    if sparse.issparse(rows):
+        return sparse.csr_array(rows, dtype=np.float64)
+    n, d = rows.shape
+    columns = np.tile(np.arange(d), n)
+    return sparse.csr_array((dense(rows).ravel(), columns, np.arange(n + 1) * d), (n, d))
 
 
 class Identity(Stateless):
@@ -111,11 +120,19 @@ class Chain(Stage):
     def training_output(self):
         return self.stages[-1].training_output()
 
+    def complete(self, rows, X=None):
+        if not sparse.issparse(rows):
+            return rows
+        if X is None:
+            return self.stages[-1].complete(self.training_output())
+        *_, (last, inputs) = self._each(X)
+        return numbers(last.complete(last.apply(inputs), inputs))
+
     def _each(self, X):
         """Yield each stage with its input rows."""
         yield self.stages[0], X
         for before, stage in pairwise(self.stages):
-            X = before.apply(X)
+            X = before.complete(before.apply(X), X)
             yield stage, X
 
     def _inputs(self, X):
@@ -248,6 +265,26 @@ class Columns(Stage):
         self.select = select
         self.join = join
 
+    @cached_property
+    def are_dense(self):
+        """Whether each part's own output is dense."""
+        one = self.given[:1]
+        found = (stage.apply(self.select(one, columns)) for stage, columns, _ in self.parts)
+        return [not sparse.issparse(rows) for rows in found]
+
+    def complete(self, rows, X=None):
+        if not sparse.issparse(rows) or not any(self.are_dense):
+            return rows
+        parts = []
+        for stage, columns, _ in self.parts:
+            if X is None:
+                part = stage.complete(stage.training_output())
+            else:
+                inputs = self.select(X, columns)
+                part = stage.complete(stage.apply(inputs), inputs)
+            parts.append(stored(part))
+        return sparse.hstack(parts, format="csr")
+
     def training_output(self):
         plain = self.apply(self.given)
         if not self.is_cross_fitted:
@@ -255,26 +292,30 @@ class Columns(Stage):
         joined = self.join([stage.training_output() for stage, _, _ in self.parts])
         return named_like(plain, joined)
 
+    def _split(self, B):
+        """Yield each part's stage and input columns, and the cotangent on its output."""
+        for (stage, columns, output), is_dense in zip(self.parts, self.are_dense, strict=True):
+            part = B[:, output]
+            yield stage, columns, part.toarray() if is_dense and sparse.issparse(B) else part
+
     def pull_statistics(self, X, B):
         return [
-            stage.pull_statistics(stage.rows(self.select(X, columns)), B[:, output])
-            for stage, columns, output in self.parts
+            stage.pull_statistics(stage.rows(self.select(X, columns)), part)
+            for stage, columns, part in self._split(B)
         ]
 
     def pull_training_statistics(self, B):
-        return [
-            stage.pull_training_statistics(B[:, output]) for stage, _, output in self.parts
-        ]
+        return [stage.pull_training_statistics(part) for stage, _, part in self._split(B)]
 
     def pull_input(self, X, B):
         pulled = [
-            stage.pull_input(stage.rows(self.select(X, columns)), B[:, output])
-            for stage, columns, output in self.parts
+            stage.pull_input(stage.rows(self.select(X, columns)), part)
+            for stage, columns, part in self._split(B)
         ]
         return self._scatter(pulled, X.shape)
 
     def pull_training_input(self, B):
-        pulled = [stage.pull_training_input(B[:, output]) for stage, _, output in self.parts]
+        pulled = [stage.pull_training_input(part) for stage, _, part in self._split(B)]
         return self._scatter(pulled, self.X.shape)
 
     def added(self, X):

@@ -138,7 +138,7 @@ def make_chain(steps, X, y, weights):
     stages = []
     for step, weight in zip(steps, weights, strict=True):
         stages.append(make_stage(step, X, y, weight))
-        X = stages[-1].training_output()
+        X = stages[-1].complete(stages[-1].training_output())
     return Chain(stages) if stages else Identity(X)
 
 

@@ -26,6 +26,13 @@ class Inputs(ABC):
     #: Number of the whole's training rows, N.
     width: int
 
+    def complete(self, rows, handle=None):
+        """Return the model's rows for a query, with all entries stored that have a cotangent.
+
+        The training rows without a handle.
+        """
+        return rows
+
     @abstractmethod
     def pull_training_factors(self, factors):
         """Return own cotangents, a list, from several on the model's training rows."""
@@ -66,6 +73,9 @@ class StagesBefore(Inputs):
         self.scale = scale
         self.width = len(scale)
 
+    def complete(self, rows, handle=None):
+        return complete(self.chain, rows, handle)
+
     def pull_training_factors(self, factors):
         return pull_each(self.chain, factors)
 
@@ -100,6 +110,9 @@ class Behind(Inputs):
         self.outer = outer
         self.width = outer.width
         self.is_costly = outer.is_costly
+
+    def complete(self, rows, handle=None):
+        return complete(self.chain, rows, None if handle is None else handle[0])
 
     def pull_training_factors(self, factors):
         inner = pull_each(self.chain, factors)
@@ -166,6 +179,7 @@ class Shared(Inputs):
     def spread_factors(self, factors):
         """Return `Factors` of the composite's rows and columns."""
         rows = sparse.csr_array(self.X) if sparse.issparse(self.X) else np.asarray(self.X)
+        rows = self.outer.complete(rows)
         bend, pull = factors.bend, factors.pull
         if not self.has_all_rows:
             bend = self._sum_at_rows(bend.swapaxes(0, 1)).swapaxes(0, 1)
@@ -320,6 +334,13 @@ def pull_query(chain, row, B, *, to_rows=False):
     spread[row] = B.toarray() if sparse.issparse(B) else B
     pulled = chain.pull_training_input(spread)[[row]] if to_rows else None
     return chain.pull_training_statistics(spread), pulled
+
+
+def complete(chain, rows, row=None):
+    """Return a chain's `complete` for a query; for the training rows without one."""
+    if sparse.issparse(rows) and isinstance(row, int | np.integer):
+        return chain.complete(rows)[[row]]
+    return chain.complete(rows, row)
 
 
 def training_row(chain, X, row):

@@ -14,6 +14,7 @@ rows with
 The influence is S/w_i times this derivative, so -(w_i/S) I is the first-order removal.
 """
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +83,10 @@ class Sweep:
     ----------
     point, factor : Point, Factor
         The model's objective at its parameters, and H^-1.
-    whole : object
+    whole : object or None
         The fit around the model: `chain`, the stages or other inputs before it; `gamma_moves`
-        and `parameters`; `of_rows`, from the model's rows to the fit's.
+        and `parameters`; `of_rows`, from the model's rows to the fit's. None if only
+        cotangents are asked for, on rows that store all entries with one.
     """
 
     def __init__(self, point, factor, whole):
@@ -118,12 +120,22 @@ class Sweep:
         d = design.n_features
         bend = [point.curvature_product(design.predict(v)) for v in solved]
         pull = point.objective.sample_weight[:, None] * point.rows.raw_gradient
-        return Factors(design.X, -np.stack(bend), point.theta[:, :d], -pull, solved[:, :, :d])
+        bend = -np.stack(bend)
+        return Factors(self.rows, bend, point.theta[:, :d], -pull, solved[:, :, :d])
+
+    @cached_property
+    def rows(self):
+        """The model's training rows, with all entries stored that have a cotangent."""
+        return self._complete(self.point.objective.design.X)
+
+    def _complete(self, rows, X=None):
+        return rows if self.whole is None else self.chain.complete(rows, X)
 
     def sample_cotangent(self, sample):
         """Return B_q on a `Sample`'s rows, (m, d)."""
         d = self.point.objective.design.n_features
-        return on_rows(sample.design.X, sample.raw_gradient, self.point.theta[:, :d])
+        rows = self._complete(sample.design.X, sample.X)
+        return on_rows(rows, sample.raw_gradient, self.point.theta[:, :d])
 
     def extra(self, V, samples, rows=None):
         """Return S/w_i times the stages' contribution for m scalars, (m, n)."""
@@ -252,7 +264,7 @@ class ActiveSetSweep(Sweep):
             rows = objective.design.take(margin).rows()
             bend[:, margin, k] = np.linalg.lstsq(rows.T, rest[:, k].T)[0].T
         return Factors(
-            objective.design.X,
+            self.rows,
             -bend,
             self.point.theta[:, :d],
             self.point.dual_coefficients,
