@@ -30,7 +30,6 @@ NOT_STORED = {
     "dask_influence": "its table is in large_data.md",
     "peers_diagnostics": "takes minutes: not measured yet with this version",
     "random_removals": "its table is in removal.md",
-    "whole_cost": "its wall times need an idle machine: not measured yet",
 }
 
 _REGION = re.compile(r"<!-- (table \w+|tables) -->\n.*?<!-- end -->", re.DOTALL)
