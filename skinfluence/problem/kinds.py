@@ -369,7 +369,12 @@ class Doubts:
             problem = "the last samples of a class have no weight, and its free intercept no "
             problem += "finite optimum"
             told = "Their results are NaN."
-            tell(lost, problem, told, lambda c: f"{cases.name(c)} (class {lost[c]!r})")
+            tell(
+                lost,
+                problem,
+                told,
+                lambda c: f"{cases.name(c)} (class {self.label(lost[c])!r})",
+            )
             problem = "the objective is singular or did not converge"
             tell(unsolved, problem, f"{told} A stronger penalty or centred features help.")
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
