@@ -85,6 +85,15 @@ def check_option(name, value, options):
         raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
 
 
+def check_one_metric(scoring):
+    """Raise if a scoring consists of several metrics."""
+    if isinstance(scoring, list | tuple | set | dict):
+        raise ValueError(
+            f"scoring={scoring!r} has several metrics, but leave_out_score returns one "
+            "number: call it once for each metric."
+        )
+
+
 def check_target(y, name="y"):
     """Raise unless the targets are an array or a list."""
     if y is None:

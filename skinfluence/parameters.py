@@ -410,9 +410,10 @@ class DualCoefficients(Coefficients):
         kernel = objective.design.basis.kernel
         if not kernel.has_gradient:
             raise UnsupportedEstimatorError(
-                "influence_perturbation needs the derivative of the kernel, which is not "
-                f"known for kernel={kernel.metric!r}: use 'linear', 'rbf', 'poly' or "
-                "'sigmoid'."
+                "influence_perturbation, and influence through steps before the model, need "
+                "the derivative of the kernel, which is not known for "
+                f"kernel={kernel.metric!r}: use 'linear', 'rbf', 'poly' or 'sigmoid'. The "
+                "methods that remove samples (leave_out_*) do not need it."
             )
 
     def perturbation(self, name, point, factor, query, index):

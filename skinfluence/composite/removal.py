@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_option
+from skinfluence.checks import check_count, check_one_metric, check_option
 from skinfluence.composite.first_order import RESPONSES, FirstOrder, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
@@ -243,6 +243,7 @@ class CompositeRemoval:
         return {name: assemble(pieces[name], groups, data.n_rows) for name in names}
 
     def leave_out_score(self, request, *, scoring=None, sample_weight=None):
+        check_one_metric(scoring)
         names = [name for name in RESPONSES if hasattr(self.estimator, name)]
         pooled = pool(self.estimator, self.left_out(names, request))
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}

@@ -50,9 +50,10 @@ class _ProcessCoefficients(DualCoefficients):
 
     def check_perturbable(self, objective):
         raise UnsupportedEstimatorError(
-            "influence_perturbation needs the derivative of the kernel, and the kernels of "
-            "Gaussian processes have none in their samples: use KernelRidge with kernel='rbf' "
-            "or another kernel by name."
+            "influence_perturbation, and influence through steps before the model, need the "
+            "derivative of the kernel, and the kernels of Gaussian processes have none in "
+            "their samples: use KernelRidge with kernel='rbf' or another kernel by name. The "
+            "methods that remove samples (leave_out_*) do not need it."
         )
 
     def write_dual(self, model, coef, intercept, objective):

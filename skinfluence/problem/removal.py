@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from skinfluence import distributed, existence, removal
-from skinfluence.checks import check_option
+from skinfluence.checks import check_one_metric, check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.problem.kinds import Cases, kind_of, lost_params, no_bound
@@ -87,6 +87,7 @@ class RemovalAnswers(LazyRemoval):
         return getattr(self.pooled(raw), response_method)(None)
 
     def leave_out_score(self, request, *, scoring=None, sample_weight=None):
+        check_one_metric(scoring)
         if distributed.is_dask(sample_weight):
             (sample_weight,) = distributed.in_memory(sample_weight)
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -139,6 +140,8 @@ class RemovalAnswers(LazyRemoval):
                 optimum = state.optimum
             else:
                 optimum = removal.optimum_from(objective, self.theta, solver)
+            if not np.array_equal(optimum.point.theta, self.theta):
+                self.warn_of_changed_data()
             if method == "exact":
                 optimum = removal.refine_optimum(optimum, solver)
             point, factor = optimum.point, optimum.factor

@@ -100,7 +100,11 @@ class StepsBefore(OfPipeline):
                 )
             weight = params.get("sample_weight")
             weights.append(None if weight is None else numbers(weight))
-        return make_chain([step for _, step in self.steps], self.data.X, self.data.y, weights)
+        steps = [step for _, step in self.steps]
+        chain = make_chain(steps, self.data.X, self.data.y, weights)
+        if chain.has_influence:
+            self.check_refits(of_removal=False)
+        return chain
 
     def step_params(self, data):
         """Return the `fit` metadata for each step, a list of dict."""
@@ -194,15 +198,20 @@ class StepsBefore(OfPipeline):
                 "SimpleImputer."
             )
 
-    def check_refits(self):
-        """Raise or warn if refitted transformers differ from the fitted ones."""
+    def check_refits(self, *, of_removal=True):
+        """Raise or warn if refitted transformers differ from the fitted ones.
+
+        Random refits have no removal. Derivatives do not need refits.
+        """
         if self.refits_are_checked:
             return
         _, again = self.refit_before(self.data)
         difference = _difference(again, self.fitted_rows)
         if not difference <= _SAME:
             names = random_steps(self.pipe)
-            if names:
+            if names and not _difference(self.refit_before(self.data)[1], again) <= _SAME:
+                if not of_removal:
+                    return
                 raise UnsupportedEstimatorError(
                     f"A refit of {', '.join(names)} is random: set random_state to a number "
                     "and fit the pipeline again, or freeze the fitted step with "
@@ -210,9 +219,11 @@ class StepsBefore(OfPipeline):
                 )
             warn(
                 "The transformers, fitted again on the training data, return other values "
-                f"(relative difference {difference:.2g}): X, y and sample_weight are not what "
-                "the pipeline was fitted on, or its parameters were changed since. Results "
-                "are those of the present data and parameters."
+                f"(relative difference {difference:.2g}): they were fitted on other samples "
+                "or with other weights, or X, y, sample_weight or parameters have changed "
+                "since. Results are those of the present data and parameters. Fit the whole "
+                "pipeline on these data, with metadata routing if transformers take the "
+                "weights; or freeze fitted transformers with sklearn.frozen.FrozenEstimator."
             )
         self.refits_are_checked = True
 

@@ -68,7 +68,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
     def refuse_supervised(self, method):
         """Do nothing, because the kernel does not depend on the targets."""
 
-    def check_refits(self):
+    def check_refits(self, *, of_removal=True):
         """Do nothing, because a refit's kernel depends on the samples alone."""
 
     def refit_steps(self, rows, method):
