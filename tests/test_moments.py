@@ -641,17 +641,17 @@ def test_methods_of_objectives_are_hidden_with_a_reason():
 
 
 SUMMARISED = [
-    ("iris", GaussianNB(), weights),
-    ("iris", make_pipeline(StandardScaler(), GaussianNB()), None),
-    ("cancer", LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3), None),
-    ("digits", ComplementNB(norm=True), weights),
+    ("iris", GaussianNB(), True),
+    ("iris", make_pipeline(StandardScaler(), GaussianNB()), False),
+    ("cancer", LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3), False),
+    ("digits", ComplementNB(norm=True), True),
 ]
 
 
-@pytest.mark.parametrize(("name", "model", "weigh"), SUMMARISED, ids=str)
-def test_measures_are_those_of_refits(name, model, weigh):
+@pytest.mark.parametrize(("name", "model", "is_weighted"), SUMMARISED, ids=str)
+def test_measures_are_those_of_refits(name, model, is_weighted):
     X, y = data(name)
-    w = None if weigh is None else weigh(model, y)
+    w = weights(model, y) if is_weighted else None
     ours, n = fitted(model, X, y, w), len(y)
     start = ours.predict_proba(X)
 
