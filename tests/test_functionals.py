@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import functionals
+from skinfluence import UnsupportedEstimatorError, functionals
 from skinfluence.linear_model import (
     HuberRegressor,
     LogisticRegression,
@@ -186,7 +186,7 @@ def test_what_makes_no_sense_is_named():
     for wrong in (np.ones(3), ["coef"], None, 1.0, True):
         with pytest.raises(ValueError, match=f"A {type(wrong).__name__} selects no parameter"):
             functionals.coefficient(clf, wrong)
-    with pytest.raises(TypeError, match="StandardScaler has no influence"):
+    with pytest.raises(UnsupportedEstimatorError, match="StandardScaler has no influence"):
         functionals.coefficient(StandardScaler(), 0)
 
 

@@ -70,7 +70,7 @@ def test_a_row_that_alone_tells_features_apart(model, method):
     assert np.isnan(loss[3])
     weight = np.ones((2, len(y)))
     weight[:, 3], weight[1, 7] = 0.0, 2.5
-    with pytest.warns(InfluenceWarning, match=r"row 0, row 1\. These parameters are NaN"):
+    with pytest.warns(InfluenceWarning, match="about these parameters are NaN"):
         moved = ours.reweight_params(weight, method=method)
     assert np.array_equal(np.isnan(moved), np.isnan([expected, expected]))
 

@@ -297,7 +297,7 @@ class ProblemBase(SampleChecks, Doubts):
     def replace_objective(self, objective, theta=None):
         """Store other training data, and the parameters updated for them."""
         ndims = self.parameters.ndims(self.estimator, self.layout)
-        fitted = replace(self.fitted, objective=objective, data_refusal=None, by_fit=False)
+        fitted = replace(self.fitted, objective=objective, data_refusal=None)
         if objective is not None:
             form = objective.formulation
             fitted = replace(fitted, formulation=form, layout=form.layout)

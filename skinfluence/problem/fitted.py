@@ -48,8 +48,6 @@ class FittedObjective:
         The fitted parameters' shapes.
     params : dict or None
         Constructor parameters at fit time, for refits.
-    by_fit : bool
-        Whether `fit` stored the training data. They are references, so they may have changed.
     """
 
     formulation: Formulation | None = None
@@ -58,14 +56,12 @@ class FittedObjective:
     data_refusal: str | None = None
     layout: ParameterLayout | None = None
     params: dict | None = None
-    by_fit: bool = False
 
     def on(self, objective):
         """Return the same fit with other training data."""
         # "balanced" class weights belong to the training data.
         form = objective.formulation
-        data = {"objective": objective, "data_refusal": None, "by_fit": False}
-        return replace(self, formulation=form, **data)
+        return replace(self, formulation=form, objective=objective, data_refusal=None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ class FittingAnswers:
             reason = self.reason(error, "training data")
             self.fitted = replace(self.fitted, data_refusal=reason)
             return
-        self.fitted = replace(self.fitted.on(objective), by_fit=True)
+        self.fitted = self.fitted.on(objective)
 
     def reason(self, error, part):
         """Return why a fit has no influence, from the error raised while reading a part."""
@@ -145,7 +145,10 @@ class FittingAnswers:
 
     def warn_of_other_gradient(self, objective, data, guess):
         """Warn if the gradient on these training data is not that of a fit."""
-        fit, sizes = self.record_of_fit(objective), data_check.sizes_at(objective, self.theta)
+        name = self.parent_class.__name__.lstrip("_")
+        dtype = objective.design.X.dtype
+        fit = stopping.Fit.of(self.estimator, name, self.fitted.params, dtype)
+        sizes = data_check.sizes_at(objective, self.theta)
         mismatch = data_check.check_data(sizes, fit)
         if mismatch is None and _is_certain(sizes):
             return
@@ -158,47 +161,10 @@ class FittingAnswers:
         if mismatch is None:
             warn(_not_repeated(difference, self.name))
             return
-        number = self.number_of(mismatch)
-        warn(_other_data(mismatch, self.name, number, guess))
-
-    def warn_of_changed_data(self):
-        """Warn if the training arrays that `fit` stored have changed since."""
-        objective = self.fitted.objective
-        if not self.fitted.by_fit or objective.is_distributed:
-            return
-        sizes = data_check.sizes_at(objective, self.theta)
-        mismatch = data_check.check_data(sizes, self.record_of_fit(objective))
-        if mismatch is not None:
-            warn(
-                f"The training arrays of this {self.name} have changed since fit, which keeps "
-                f"no copies{_or_failed(mismatch)}: {self.number_of(mismatch)}. It looks like "
-                f"{mismatch.guess}. Results are those of the present arrays. Fit again, on "
-                "copies of arrays that change later."
-            )
-
-    def record_of_fit(self, objective):
-        """Return the `Fit` of the estimator on an objective's kind of numbers."""
-        name, dtype = self.parent_class.__name__.lstrip("_"), objective.design.X.dtype
-        return stopping.Fit.of(self.estimator, name, self.fitted.params, dtype)
-
-    def number_of(self, mismatch):
-        """Return the clause that gives the size of a mismatch."""
-        if mismatch.excess is None:
-            start = "at parameters of zero, where the solver began to descend"
-            if mismatch.may_have_failed:
-                start = "for the best constant prediction"
-            return (
-                f"at its parameters the objective is {mismatch.rise:.3g} times as large as "
-                f"{start}"
-            )
-        unit = np.zeros(self.theta.shape)
+        unit = np.zeros(objective.penalty.shape)
         unit[mismatch.parameter] = 1.0
-        name = self.names_in_warnings()[self.layout.to_public(unit).argmax()]
-        return (
-            f"at its parameters the gradient of the objective is {mismatch.share:.2g} of the "
-            f"largest possible in {name}, which is {mismatch.excess:.2g} times what the "
-            "solver's stopping rule leaves"
-        )
+        entry = objective.formulation.layout.to_public(unit).argmax()
+        warn(_other_data(mismatch, self.name, self.names_in_warnings()[entry], guess))
 
     def names_in_warnings(self):
         """Return the parameter names, with the features' names behind steps."""
@@ -299,14 +265,26 @@ def _not_repeated(difference, name):
     )
 
 
-def _or_failed(mismatch):
-    """Return the other reason for a mismatch, empty if there is none."""
-    failed = mismatch.excess is None and mismatch.may_have_failed
-    return ", or its solver failed" if failed else ""
-
-
-def _other_data(mismatch, name, number, guess):
+def _other_data(mismatch, name, parameter, guess):
     """Return the warning that data differ from the fit's data, for a known reason or None."""
+    doubt = f"X, y and sample_weight are not those that this {name} was fitted on"
+    if mismatch.excess is not None:
+        number = (
+            f"at its parameters the gradient of the objective is {mismatch.share:.2g} of the "
+            f"largest possible in {parameter}, which is {mismatch.excess:.2g} times what the "
+            "solver's stopping rule leaves"
+        )
+    elif mismatch.may_have_failed:
+        doubt += ", or its solver failed"
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as for "
+            "the best constant prediction"
+        )
+    else:
+        number = (
+            f"at its parameters the objective is {mismatch.rise:.3g} times as large as at "
+            "parameters of zero, where the solver began to descend"
+        )
     if guess is not None:
         return (
             f"This {name} was fitted on other values than the steps before it return now: "
@@ -314,8 +292,7 @@ def _other_data(mismatch, name, number, guess):
             "to take the present values."
         )
     return (
-        f"X, y and sample_weight are not those that this {name} was fitted on"
-        f"{_or_failed(mismatch)}: {number}. It looks like {mismatch.guess}. Pass the data of "
-        "the fit; or, if other data are meant, call polish() first, because the parameters "
-        "are no optimum on these."
+        f"{doubt}: {number}. It looks like {mismatch.guess}. Pass the data of the fit; or, if "
+        "other data are meant, call polish() first, because the parameters are no optimum on "
+        "these."
     )

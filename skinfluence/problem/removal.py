@@ -140,8 +140,6 @@ class RemovalAnswers(LazyRemoval):
                 optimum = state.optimum
             else:
                 optimum = removal.optimum_from(objective, self.theta, solver)
-            if not np.array_equal(optimum.point.theta, self.theta):
-                self.warn_of_changed_data()
             if method == "exact":
                 optimum = removal.refine_optimum(optimum, solver)
             point, factor = optimum.point, optimum.factor
