@@ -119,7 +119,12 @@ def test_ridge(solver, dataset, weighted, fit_intercept, container):
         pytest.skip("scikit-learn's saga diverges on these 20 rows")
     X, y, w = data(dataset)
     reg = Ridge(
-        alpha=0.7, solver=solver, fit_intercept=fit_intercept, tol=1e-14, max_iter=100_000
+        alpha=0.7,
+        solver=solver,
+        fit_intercept=fit_intercept,
+        tol=1e-14,
+        max_iter=100_000,
+        random_state=0,
     ).fit(CONTAINERS[container](X), y, sample_weight=w if weighted else None)
     assert reg.convergence_report().gradient_norm <= RIDGE[solver]
 
