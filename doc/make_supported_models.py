@@ -1,6 +1,6 @@
 """Write doc/supported_models.md: which estimators of scikit-learn have influence.
 
-What is supported comes from the lists that the tests run over, in tests/cases.py, and its
+What is supported comes from the lists that the tests run over, such as tests/cases.py, and its
 objectives from the docstrings; what is not, and why, from `skinfluence.unsupported`, which
 errors are made from, too. Run from the root of the repository:
 
@@ -18,7 +18,10 @@ from skinfluence import model_selection
 from skinfluence.fitted import composites
 from skinfluence.stages import STAGES
 from skinfluence.unsupported import NO_TARGET, NOT_CONVEX, REFITTED, UNSUPPORTED
-from tests.cases import CASES, HINGES, KNOTS, MOMENTS, NORMALISED, sklearn_parent
+from tests.cases import CASES, KNOTS, NORMALISED
+from tests.fits import sklearn_parent
+from tests.hinges import HINGES
+from tests.moments import MOMENTS
 
 PAGE = Path(__file__).parent / "supported_models.md"
 

@@ -41,7 +41,7 @@ from skinfluence.svm import (
     SmoothHingeLinearSVC,
     SmoothHingeSVC,
 )
-from tests.cases import DESCENT, DUAL, HUBER, SEARCH, SMOOTH
+from tests.fits import DESCENT, DUAL, HUBER, SEARCH, SMOOTH
 
 # Enough to be near; every smooth fit is polished.
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-8, "max_iter": 50}

@@ -23,7 +23,7 @@ from skinfluence.multioutput import MultiOutputRegressor
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 MODELS = {
     "two classes": (LogisticRegression(**NEWTON), "cancer"),

@@ -19,7 +19,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import LinearSVC
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 
 def split(X, y):

@@ -14,7 +14,7 @@ from skinfluence import (
     neighbors,
     svm,
 )
-from tests.cases import sklearn_parent
+from tests.fits import sklearn_parent
 
 MODULES = [
     linear_model,

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from skinfluence.class_balance import ClassBalance
 from skinfluence.linear_model import LogisticRegression, RidgeClassifier
 from skinfluence.svm import LinearSVC
-from tests.cases import DUAL, NEWTON, relative_error
+from tests.fits import DUAL, NEWTON, relative_error
 
 GIVEN = {0: 3.0, 2: 0.2, 3: 1.7, 5: 0.6}
 ESTIMATORS = {

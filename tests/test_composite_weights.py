@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler, TargetEncoder
 import skinfluence
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.inspection import data_values
-from tests.test_composites import (
+from tests.composites import (
     LOGISTIC,
     RIDGE,
     SCALED,

@@ -7,8 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from skinfluence.fitted import composites
-from tests.cases import MOMENTS
-from tests.test_moments import data
+from tests.moments import MOMENTS, data
 
 PAGE = (Path(__file__).parents[1] / "doc" / "composites.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (`.*`) \| (yes|no) \| (yes|no) \|$", PAGE, flags=re.MULTILINE)

@@ -18,7 +18,7 @@ from skinfluence.solvers.cg import (
     DiagonalSolver,
     select_preconditioner,
 )
-from tests.cases import NEWTON, relative_error
+from tests.fits import NEWTON, relative_error
 
 PRECONDITIONERS = {
     "default": None,

@@ -11,7 +11,8 @@ from sklearn.preprocessing import scale
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
-from tests.cases import NEWTON, data, each_case, relative_error
+from tests.cases import each_case
+from tests.fits import NEWTON, data, relative_error
 from tests.problems import Problem
 
 

@@ -18,7 +18,7 @@ from skinfluence.linear_model import LinearRegression, LogisticRegression, Ridge
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC, SVR
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 
 @pytest.fixture(scope="module")

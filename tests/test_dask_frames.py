@@ -10,19 +10,14 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import from_fitted
 from skinfluence.linear_model import LogisticRegression
-from tests.cases import NEWTON, data, relative_error
+from tests.fits import NEWTON, data, relative_error
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 dd = pytest.importorskip(
     "dask.dataframe", reason="dask[dataframe] is not installed", exc_type=ImportError
 )
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
-
-
-@pytest.fixture(autouse=True)
-def scheduler():
-    with dask.config.set(scheduler="synchronous"):
-        yield
+pytestmark = pytest.mark.usefixtures("scheduler")
 
 
 def wine():

@@ -30,17 +30,12 @@ from sklearn.preprocessing import (
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.functionals import mean_prediction
 from skinfluence.inspection import rank_label_errors
-from tests.cases import NEWTON, data
-from tests.test_dask import assert_close, evaluate
+from tests.dask_rows import assert_close, evaluate
+from tests.fits import NEWTON, data
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask[array] is not installed")
-
-
-@pytest.fixture(autouse=True)
-def scheduler():
-    with dask.config.set(scheduler="synchronous"):
-        yield
+pytestmark = pytest.mark.usefixtures("scheduler")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,12 +13,14 @@ from sklearn.svm import LinearSVR
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
-from tests.cases import LINEAR, NEWTON, data
+from tests.cases import LINEAR
+from tests.dask_rows import assert_close, evaluate
+from tests.fits import NEWTON, data
 from tests.memory import peak
-from tests.test_dask import assert_close, evaluate
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask[array] is not installed")
+pytestmark = pytest.mark.usefixtures("scheduler")
 
 NAMES = (
     "ridge",  # squared error, weights
@@ -30,12 +32,6 @@ NAMES = (
 )
 CASES = [case for case in LINEAR if case.name in NAMES]
 each_case = {"argvalues": CASES, "ids": [case.name for case in CASES]}
-
-
-@pytest.fixture(autouse=True)
-def scheduler():
-    with dask.config.set(scheduler="synchronous"):
-        yield
 
 
 def in_chunks(case, n=80):

@@ -25,7 +25,9 @@ from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
 from skinfluence.steps import learned_from_y
-from tests.cases import CASES, HINGES, fit, sklearn_parent
+from tests.cases import CASES
+from tests.fits import fit, sklearn_parent
+from tests.hinges import HINGES
 
 MIRRORED = [case for case in CASES if sklearn_parent(case.estimator) is not None]
 # Solvers that may end at any gradient: a repeated fit decides.

@@ -20,7 +20,7 @@ from skinfluence.inspection import data_values
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.multiclass import OneVsRestClassifier
 from skinfluence.pipeline import make_pipeline
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 FEW = 7
 

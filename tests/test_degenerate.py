@@ -31,7 +31,7 @@ from skinfluence.linear_model import (
 from skinfluence.multiclass import OneVsRestClassifier
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
-from tests.cases import NEWTON, relative_error
+from tests.fits import NEWTON, relative_error
 
 RNG = np.random.default_rng(0)
 N = 24

@@ -15,7 +15,7 @@ from skinfluence.inspection import (
 )
 from skinfluence.inspection.plotting import shorten
 from skinfluence.linear_model import HuberRegressor, LogisticRegression
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")

@@ -28,7 +28,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Lasso, LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV, leave_one_out_scorer
 from skinfluence.svm import SVC, SVR, LinearSVC
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")

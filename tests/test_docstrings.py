@@ -7,7 +7,7 @@ import pydoc
 import pytest
 from numpydoc.validate import validate
 
-from tests.cases import sklearn_parent
+from tests.fits import sklearn_parent
 
 MODULES = [
     "skinfluence",

@@ -13,7 +13,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline, problem_of
 from skinfluence.problem.requests import PLAIN
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from skinfluence.functionals import mean_prediction
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.solvers import CholeskySolver
 from skinfluence.svm import SVC
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 X, Y, W = data("wine")
 Q = slice(0, 60)

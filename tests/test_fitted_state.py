@@ -19,7 +19,8 @@ from skinfluence import (
 )
 from skinfluence.linear_model import LassoLars, LassoLarsCV, LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
-from tests.cases import NEWTON, data, each_case, each_linear_case, fit, sklearn_parent
+from tests.cases import each_case, each_linear_case
+from tests.fits import NEWTON, data, fit, sklearn_parent
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from skinfluence.linear_model import (
 )
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import SVC, LinearSVC
-from tests.cases import NEWTON, data, relative_error
+from tests.fits import NEWTON, data, relative_error
 
 
 def fit(name):

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from skinfluence import SingularHessianError
 from skinfluence.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
 from skinfluence.pipeline import problem_of
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 
 @pytest.mark.parametrize(

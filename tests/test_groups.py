@@ -11,7 +11,7 @@ from sklearn.preprocessing import OneHotEncoder
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline
-from tests.cases import data
+from tests.fits import data
 
 MASK = np.arange(150) < 30
 

@@ -12,7 +12,8 @@ from sklearn.base import clone
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 from skinfluence.removal import ONE_STEP, Base
-from tests.cases import CASES, frozen
+from tests.cases import CASES
+from tests.fits import frozen
 
 SIZES, N_ROWS = (60, 480), 16
 # The data of "digits" have 64 features for good, and sparse twins say nothing new.

@@ -9,17 +9,8 @@ import pytest
 
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
-from tests.cases import (
-    CASES,
-    COUNTING,
-    NEWTON,
-    data,
-    each_case,
-    each_linear_case,
-    frozen,
-    rebalanced,
-    relative_error,
-)
+from tests.cases import CASES, each_case, each_linear_case
+from tests.fits import COUNTING, NEWTON, data, frozen, rebalanced, relative_error
 
 STEP = 1e-4
 RESPONSES = ("binary", "softmax-3", "ridge", "ridge-alphas", "poisson")

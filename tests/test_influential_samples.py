@@ -10,7 +10,7 @@ from skinfluence.design import make_design
 from skinfluence.gradients import GradientRows
 from skinfluence.influence import largest_products
 from skinfluence.linear_model import LogisticRegression, Ridge
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 from tests.memory import peak
 
 ORDERS = {"absolute": lambda a: -np.abs(a), "helpful": lambda a: a, "harmful": lambda a: -a}

@@ -11,7 +11,7 @@ from skinfluence import UnsupportedEstimatorError, functionals
 from skinfluence.inspection import most_influential_set
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.svm import SVC, SVR, LinearSVC, LinearSVR
-from tests.cases import data, sklearn_parent
+from tests.fits import data, sklearn_parent
 
 LIBLINEAR = {"tol": 1e-8, "max_iter": 10_000_000}
 CLASSIFIERS = {

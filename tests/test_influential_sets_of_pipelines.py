@@ -18,7 +18,7 @@ from sklearn.svm import SVC, LinearSVC
 
 from skinfluence import InfluenceWarning, from_fitted, functionals
 from skinfluence.inspection import most_influential_set
-from tests.cases import LIBLINEAR, NEWTON
+from tests.fits import LIBLINEAR, NEWTON
 
 
 def patients(n=200):

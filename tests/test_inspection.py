@@ -17,7 +17,7 @@ from skinfluence.inspection.robust_goal import RobustGoal
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import LinearSVC
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 STRATEGIES = ["relabel", "leave_out_loss", "self_influence", "loss"]
 

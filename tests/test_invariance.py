@@ -13,7 +13,8 @@ from sklearn.base import clone
 
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
-from tests.cases import CASES, NEWTON, data, each_case, each_linear_case, relative_error
+from tests.cases import CASES, each_case, each_linear_case
+from tests.fits import NEWTON, data, relative_error
 
 
 def everything(fitted, X, y, **keywords):

@@ -14,7 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, PolynomialFeatures, 
 from skinfluence import InfluenceWarning, from_fitted
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.model_selection import jackknife_plus_interval, jackknife_plus_set
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 RIDGE = linear_model.Ridge(alpha=0.3, solver="cholesky")
 LOGISTIC = linear_model.LogisticRegression(**NEWTON)

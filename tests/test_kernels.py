@@ -23,7 +23,8 @@ from skinfluence.linear_model import Ridge
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import WoodburySolver
 from skinfluence.svm import SVC, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
-from tests.cases import CASES, data, frozen, relative_error
+from tests.cases import CASES
+from tests.fits import data, frozen, relative_error
 
 TIGHT = {"tol": 1e-13, "max_iter": 1000}
 KERNELS = [case for case in CASES if case.kernel]

@@ -15,7 +15,8 @@ from sklearn.base import clone
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.linear_model import Lasso, LassoLarsIC
-from tests.cases import DESCENT, KNOTS, data, relative_error
+from tests.cases import KNOTS
+from tests.fits import DESCENT, data, relative_error
 
 X, Y = (part[:60] for part in data("diabetes")[:2])
 STEP = 1e-4

@@ -19,7 +19,8 @@ from skinfluence.linear_model import (
 )
 from skinfluence.pipeline import problem_of
 from skinfluence.problem import Problem as FittedProblem
-from tests.cases import CASES, DESCENT, SAGA, data, frozen, params_without, relative_error
+from tests.cases import CASES
+from tests.fits import DESCENT, SAGA, data, frozen, params_without, relative_error
 from tests.problems import Problem
 
 SPARSE = [c for c in CASES if c.name in ("lasso", "elastic-net-targets", "l1-logistic")]

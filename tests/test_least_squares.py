@@ -6,7 +6,7 @@ from sklearn import linear_model
 
 from skinfluence.linear_model import LinearRegression
 from skinfluence.pipeline import problem_of
-from tests.cases import data, relative_error
+from tests.fits import data, relative_error
 
 
 def wide():

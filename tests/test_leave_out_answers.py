@@ -24,7 +24,8 @@ from skinfluence.linear_model import (
     TweedieRegressor,
 )
 from skinfluence.pipeline import problem_of
-from tests.cases import CASES, NEWTON, data
+from tests.cases import CASES
+from tests.fits import NEWTON, data
 
 NAMES = ["binary", "liblinear", "softmax-3", "ridge", "ridge-alphas", "poisson"]
 NAMES += ["smooth-hinge-0.1", "smooth-hinge-classes", "squared-hinge", "squared-hinge-classes"]

@@ -6,7 +6,7 @@ import sklearn
 
 from skinfluence import from_fitted
 from skinfluence.linear_model import LogisticRegression
-from tests.cases import relative_error
+from tests.fits import relative_error
 from tests.memory import peak
 
 MEMORY = 6  # MiB, for `working_memory`; the smaller file has 11.4

@@ -31,7 +31,7 @@ from skinfluence.linear_model import (
     TweedieRegressor,
 )
 from skinfluence.model_selection import LeaveOneOutSearchCV
-from tests.cases import NEWTON, data
+from tests.fits import NEWTON, data
 
 
 def few():

@@ -22,7 +22,7 @@ from skinfluence.methods import get_problem
 from skinfluence.pipeline import Pipeline
 from skinfluence.problem.requests import Removal
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeLinearSVC, SmoothHingeSVC
-from tests.cases import DUAL, NEWTON, rebalanced, relative_error, sklearn_parent
+from tests.fits import DUAL, NEWTON, rebalanced, relative_error, sklearn_parent
 
 BALANCED = {"class_weight": "balanced"}
 LIBLINEAR = {"solver": "liblinear", "tol": 1e-12, "max_iter": 100_000}

@@ -7,7 +7,7 @@ import pytest
 
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from tests.cases import data, relative_error
+from tests.fits import data, relative_error
 
 EPSILON = 0.003
 

@@ -21,7 +21,8 @@ from skinfluence.compose import TransformedTargetRegressor
 from skinfluence.gaussian_process import GaussianProcessRegressor
 from skinfluence.model_selection import jackknife_plus_interval
 from skinfluence.pipeline import make_pipeline
-from tests.cases import NORMALISED, data
+from tests.cases import NORMALISED
+from tests.fits import data
 
 SMALL = tuple(part[:50] for part in data("diabetes")[:2])
 QUERIES = slice(10, 15)

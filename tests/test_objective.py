@@ -21,7 +21,8 @@ from skinfluence.objective import weigh
 from skinfluence.objective.hessian import signed_gram
 from skinfluence.pipeline import problem_of
 from skinfluence.rank import null_directions
-from tests.cases import data, each_case, each_linear_case
+from tests.cases import each_case, each_linear_case
+from tests.fits import data
 
 # Largest entry of the gradient of the mean objective at each solver's tightest fit.
 LOGISTIC = {

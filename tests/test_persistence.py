@@ -28,9 +28,10 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 import skinfluence
 from skinfluence import from_fitted
-from tests.cases import MOMENTS, sklearn_parent
-from tests.test_composites import BAGS, CASES, fitted
-from tests.test_moments import data as moment_data
+from tests.composites import BAGS, CASES, fitted
+from tests.fits import sklearn_parent
+from tests.moments import MOMENTS
+from tests.moments import data as moment_data
 
 PACKAGE = Path(skinfluence.__file__).parent
 QUERIES, GROUPS = slice(0, 3), [[0], [5, 6]]
@@ -88,7 +89,7 @@ def around(template):
 
 
 SCALED = plain.make_pipeline(StandardScaler(), LogisticRegression())
-#: One case of each class in `test_composites`; two others fit their members in folds.
+#: One case of each class in `tests.composites`; two others fit their members in folds.
 COMPOSITES = {type(template): name for name, (template, _) in {**CASES, **BAGS}.items()}
 MODELS = {
     **{f"pipeline, {name}": (pipelines, name) for name in PIPELINES},

@@ -19,7 +19,8 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import Lasso, LinearRegression, Ridge
 from skinfluence.pipeline import make_pipeline, problem_of
 from skinfluence.svm import SVC, SVR, LinearSVC, SmoothHingeSVC
-from tests.cases import CASES, DESCENT, Case, data, frozen, relative_error
+from tests.cases import CASES
+from tests.fits import DESCENT, Case, data, frozen, relative_error
 
 NAMES = {
     "binary-balanced",

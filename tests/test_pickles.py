@@ -22,7 +22,7 @@ from skinfluence import (
     linear_model,
     svm,
 )
-from tests.cases import fit, sklearn_parent
+from tests.fits import fit, sklearn_parent
 from tests.pickles.make import QUERIES, answers, examples
 
 FILES = sorted((Path(__file__).parent / "pickles").glob("*/*.pkl.xz"))

@@ -1,162 +1,36 @@
-"""What holds for every estimator on every problem, tried on random ones.
+"""What holds for every estimator on every problem, tried on random ones: the numbers.
 
-Each test draws problems of all `FAMILIES` that it is about: dense and sparse features of
-any units, rank and memory layout, more features than samples, weights of any kind, with
-and without intercept. A violation is printed as the `Problem` it was shrunk to.
+Sums over the training samples, one array in several readings, derivatives against refits, and
+removal. A violation is printed as the problem that violates it.
 """
 
-import re
 import warnings
-from contextlib import suppress
 
 import numpy as np
-import pytest
-import sklearn
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy import sparse
 from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence import InfluenceWarning, SingularHessianError, from_fitted
+from skinfluence import from_fitted
 from skinfluence.fitted import MIRROR_MODULES
 from skinfluence.linear_model import BayesianRidge
 from skinfluence.moments import MomentMixin
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 from skinfluence.removal import ONE_STEP
-from skinfluence.solvers import WoodburySolver
-from tests.problems import CONTAINERS, FAMILIES, SCALES, WEIGHTS, Problem, consistent_problem
+from tests.drawn import SMOOTH, assert_close, change, digits, families, fit, problems, rows_of
+from tests.problems import FAMILIES, Problem
 
-EPS = np.finfo(np.float64).eps
 METHODS = ("influence", "newton", "exact")
 
 
-def families(condition=lambda traits: True):
-    return [name for name, traits in FAMILIES.items() if condition(traits)]
-
-
-@st.composite
-def problems(draw, names=tuple(FAMILIES)):
-    """Draw a problem of some families; it shrinks to few samples of simple features.
-
-    Without an intercept the offset of the features, and everywhere the penalty, set the
-    condition of the Hessian: up to 1e7 or so, which leaves the digits that are asked for.
-    Features under an l1 penalty are independent, for a support of dependent ones has no
-    derivative; and least squares have samples left over, for influence on a perfect fit is
-    rounding. Both are told, see `test_degenerate`. Without an intercept features under an l1
-    penalty are not far from 0, for coordinate descent would take a hundred thousand sweeps.
-    """
-    problem = _drawn(draw, names)
-    if problem.kind == "l1":
-        problem = problem.but(rank=problem.n_features)
-        if not problem.intercept:
-            problem = problem.but(offset=min(problem.offset, 1.0))
-    if "least squares" in problem.family:
-        rows = max(problem.n_samples, problem.n_features + 4)
-        problem = problem.but(n_samples=rows + rows // 2)  # a third may have no weight
-    return problem
-
-
-def _drawn(draw, names):
-    return consistent_problem(
-        family=draw(st.sampled_from(list(names))),
-        n_samples=draw(st.integers(12, 40)),
-        n_features=draw(st.integers(1, 15)),
-        rank=draw(st.integers(1, 15)),
-        scale=draw(st.sampled_from(sorted(SCALES, key=lambda s: abs(np.log10(s))))),
-        offset=draw(st.sampled_from((0.0, 1.0, 10.0))),
-        weights=draw(st.sampled_from(WEIGHTS)),
-        intercept=draw(st.booleans()),
-        strength=draw(st.sampled_from((1.0, 10.0, 100.0, 0.1, 0.01))),
-        container=draw(st.sampled_from(list(CONTAINERS))),
-        seed=draw(st.integers(0, 2**31 - 1)),
-    )
-
-
-ALL = families()
-SMOOTH = families(lambda t: "hinge" not in t.kind)
-WITH_COEF = families(lambda t: "kernel" not in t.kind)
 SMOOTH_WITH_COEF = families(lambda t: t.kind in ("smooth", "l1"))
+
+
 PLAIN = families(lambda t: t.kind == "smooth")
+
+
 SQUARED = families(lambda t: t.squared)
-
-
-def assert_close(found, expected, tolerance, scale=None, name=None):
-    """Assert a largest difference relative to the largest entry, NaN and inf in place."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(found[~finite], expected[~finite])
-    found, expected = found[finite], expected[finite]
-    difference = np.abs(found - expected).max(initial=0.0)
-    largest = np.abs(expected).max(initial=0.0)
-    largest = max(largest, 0.0 if scale is None else scale)
-    assert tolerance == np.inf or difference <= tolerance * largest, name
-
-
-def digits(tolerance, fitted, *solvers, eps=EPS):
-    """Return the tolerance, or 10 eps / rcond where H says itself that it is larger.
-
-    With the rounding `eps` of what H is made of. Any of some solvers may say so, "auto"
-    without. None is left where held rows hold all
-    others, or no optimum is found that held rows belong to: a warning tells.
-    """
-    largest = tolerance
-    for solver in solvers or ("auto",):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state = problem_of(fitted).state(solver)
-        if state.factor.rcond == 0 or getattr(state.point, "misfit", 0.0) == np.inf:
-            with pytest.warns(InfluenceWarning):
-                fitted.self_influence()
-            return np.inf
-        largest = max(largest, 10 * eps / state.factor.rcond)
-    return largest
-
-
-def fit(problem, derivatives=True, X=None):
-    """Return the fit of a problem, if it has an optimum, and that derivatives where asked.
-
-    Huber's scale goes to 0 where there are few rows for each feature; and a kernel machine
-    with all dual coefficients at their bounds has a constant that is anywhere in an
-    interval. Either is told. Of other features X than those of the problem, where given.
-    """
-    fitted = problem.fit(X=X, y=problem.y)
-    if problem.family == "huber" and fitted.scale_ < 1e-5 * np.abs(problem.y).max():
-        words = "flat along .* scale|close to singular|not at its optimum"
-        assert told(fitted, problem, words)
-        assume(False)
-    if derivatives and problem.kind == "kernel hinge":
-        dual, _ = fitted.split_params(fitted.params_)
-        bound = fitted.C * problem.w
-        inside = (np.abs(dual) > 1e-9 * bound) & (np.abs(dual) < (1 - 1e-9) * bound)
-        if not inside.reshape(-1, problem.n_samples).any(axis=1).all():
-            assert told(fitted, problem, "no row is a margin vector")
-            assume(False)
-    return fitted
-
-
-def told(fitted, problem, what):
-    """Return whether influence is refused or comes with a warning, in these words."""
-    with warnings.catch_warnings(record=True) as words:
-        warnings.simplefilter("always")
-        try:
-            fitted.influence_loss(*problem.queries())
-        except SingularHessianError as error:
-            return re.search(what, str(error))
-    return any(re.search(what, str(word.message)) for word in words)
-
-
-def rows_of(X, rows):
-    return X.tocsr()[rows] if sparse.issparse(X) else X[rows]
-
-
-def change(params, fitted):
-    """Return changes of the parameters, of kernel models of what the rows read of them."""
-    layout = problem_of(fitted).objective.formulation.layout
-    moved = layout.from_public(params) - problem_of(fitted).theta
-    readings = problem_of(fitted).objective.design.readings(moved)
-    return readings.reshape(*np.shape(params)[:-1], -1)
 
 
 def change_of_predictions(params, fitted):
@@ -368,146 +242,3 @@ def test_a_sample_added_again_brings_the_model_back(problem, row):
     X = rows_of(problem.X, [row])
     fitted.add_samples(X, problem.y[[row]], problem.w[[row]])
     assert_close(fitted.sample_loss(*problem.queries()), before, 1e-6, scale=1e-6)
-
-
-# Weights.
-
-
-@given(problem=problems(families(lambda t: t.kind != "kernel hinge")), row=st.integers(0, 11))
-def test_weight_two_is_a_duplicated_row(problem, row):
-    """All but libsvm's models, where either of two equal rows may be the one that is held."""
-    problem = problem.but(weights="none", container="C order")
-    fitted, (X, y) = fit(problem), problem.queries()
-    # Some estimators balance numbers of samples, not weights.
-    assume(problem_of(fitted).formulation.balanced_by != "count")
-    w = problem.w
-    w[row] = 2.0
-    order = np.append(np.arange(problem.n_samples), row)
-    if problem.has_coef:
-        weighted = from_fitted(fitted, problem.X, problem.y, w)
-        doubled = from_fitted(fitted, problem.X[order], problem.y[order])
-    else:
-        weighted = problem.fit(w=w)
-        doubled = problem.fit(X=problem.X[order], y=problem.y[order], w=np.ones(len(order)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = weighted.influence_loss(X, y)
-        tolerance = digits(1e-8, weighted)
-        assert_close(doubled.influence_loss(X, y), expected[:, order], tolerance)
-        if problem.is_smooth:
-            size = np.abs(expected).max()
-            kwargs = {"method": "exact"}
-            expected = weighted.leave_out_loss(X, y, [[row]], **kwargs)
-            found = doubled.leave_out_loss(X, y, [[row, len(order) - 1]], **kwargs)
-            assert_close(found, expected, 1e-7, scale=size)
-
-
-@given(problem=problems(families(lambda t: t.mean_form)), factor=st.sampled_from((1e-3, 7.0)))
-def test_the_unit_of_weights_does_not_matter_in_mean_form(problem, factor):
-    fitted, (X, y) = fit(problem), problem.queries()
-    other = from_fitted(fitted, problem.X, problem.y, factor * problem.w)
-    influence = fitted.influence_loss(X, y)
-    assert_close(other.influence_loss(X, y), influence, digits(1e-9, fitted))
-
-
-@given(problem=problems())
-def test_the_samples_stay_as_they_are(problem):
-    X, y, w = problem.X, problem.y, problem.w
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fitted = problem.fit(X=X, y=y, w=w)
-        with suppress(SingularHessianError):  # a refusal changes nothing, either
-            answers(fitted, problem)
-        with suppress(ValueError):
-            fitted.remove_samples([10]) if problem.is_smooth else None
-    assert abs(X - problem.X).max() == 0
-    np.testing.assert_array_equal(y, problem.y)
-    np.testing.assert_array_equal(w, problem.w)
-
-
-# How the work is done and the data are held.
-
-
-def answers(fitted, problem, **keywords):
-    X, y = problem.queries()
-    found = {
-        "influence_loss": fitted.influence_loss(X, y, **keywords),
-        "self_influence": fitted.self_influence(**keywords),
-        "leave_out_loss": fitted.leave_out_loss(X, y, **keywords),
-        "leave_out_params": change(fitted.leave_out_params(**keywords), fitted),
-    }
-    if problem.is_smooth:
-        found["newton_step"] = fitted.newton_step(0.01, **keywords)
-        for name, measure in fitted.influence_summary(**keywords).items():
-            found[f"summary: {name}"] = measure
-    return found
-
-
-def assert_same_answers(found, expected, tolerance):
-    for name in expected:
-        largest = np.nanmax(np.abs(expected[name]), initial=0.0)
-        assert_close(
-            found[name], expected[name], tolerance, scale=max(largest, 1e-12), name=name
-        )
-
-
-@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
-@given(problem=problems())
-def test_jobs_and_blocks(problem):
-    fitted = fit(problem)
-    expected = answers(fitted, problem)
-    tolerance = digits(1e-7, fitted)
-    assert_same_answers(answers(fitted, problem, n_jobs=2), expected, tolerance)
-    with sklearn.config_context(working_memory=0.01):
-        solver = problem_of(fitted).cached_state.solver
-        found = answers(fitted, problem, hessian_solver=solver)
-    assert_same_answers(found, expected, tolerance)
-
-
-@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
-@given(problem=problems(SMOOTH), solver=st.sampled_from(("cholesky", "woodbury", "cg")))
-def test_solver(problem, solver):
-    fitted = fit(problem)
-    expected = answers(fitted, problem)
-    loss, objective = problem_of(fitted).formulation.loss, problem_of(fitted).objective
-    if solver != "woodbury" and (not problem.has_coef or not loss.convex):
-        return
-    coef = solver == "woodbury" and problem.has_coef
-    if coef and not WoodburySolver.is_applicable(objective):
-        return
-    found = answers(fitted, problem, hessian_solver=solver)
-    assert_same_answers(found, expected, digits(1e-6, fitted, "auto", solver))
-
-
-@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
-@given(
-    problem=problems(families(lambda t: t.kind != "kernel hinge")),
-    container=st.sampled_from(list(CONTAINERS)),
-    dtype=st.sampled_from((np.float64, np.float32, np.int32)),
-)
-def test_container(problem, container, dtype):
-    """All but libsvm's models, which keep their rows in the container of the fit."""
-    if dtype is np.int32 and problem.scale < 1e3:
-        dtype = np.float32
-    X = problem.samples[0].astype(dtype)
-    fitted = fit(problem, X=CONTAINERS[problem.container](X.astype(np.float64)))
-    same = from_fitted(fitted, CONTAINERS[container](X), problem.y, problem.w)
-    # scikit-learn computes kernels of single precision in single precision.
-    single = not problem.has_coef and dtype is np.float32
-    eps = np.finfo(np.float32).eps if single else EPS
-    tolerance = digits(1e-7, fitted, eps=eps)
-    assert_same_answers(answers(same, problem), answers(fitted, problem), tolerance)
-
-
-@pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
-@given(problem=problems(WITH_COEF))
-def test_row_order(problem):
-    fitted = fit(problem)
-    order = np.random.default_rng(problem.seed).permutation(problem.n_samples)
-    X = rows_of(problem.X, order)
-    shuffled = from_fitted(fitted, X, problem.y[order], problem.w[order])
-    expected = answers(fitted, problem)
-    for name, array in expected.items():
-        by_columns = name in ("influence_loss", "leave_out_loss")
-        expected[name] = array[:, order] if by_columns else array[order]
-    assert_same_answers(answers(shuffled, problem), expected, digits(1e-7, fitted))

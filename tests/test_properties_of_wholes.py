@@ -30,7 +30,7 @@ from skinfluence.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from skinfluence.multioutput import MultiOutputRegressor
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 STEPS = {
     "mean of the observed": [SimpleImputer(), StandardScaler()],

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from skinfluence.linear_model import LogisticRegression
-from tests.cases import CASES, NEWTON, data, frozen, relative_error
+from tests.cases import CASES
+from tests.fits import NEWTON, data, frozen, relative_error
 
 STEP = 1e-4
 NAMES = ["binary", "binary-class-weight", "softmax-balanced", "ridge-targets", "poisson"]

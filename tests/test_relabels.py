@@ -16,7 +16,7 @@ from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 
 def cancer():

@@ -20,7 +20,8 @@ from skinfluence.pipeline import problem_of
 from skinfluence.removal import exact
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers.woodbury import WoodburyFactor
-from tests.cases import CASES, NEWTON, data, each_case, frozen, params_without, relative_error
+from tests.cases import CASES, each_case
+from tests.fits import NEWTON, data, frozen, params_without, relative_error
 from tests.memory import peak
 from tests.problems import Problem
 

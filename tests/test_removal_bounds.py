@@ -23,7 +23,7 @@ from skinfluence.linear_model import (
     RidgeClassifier,
 )
 from skinfluence.pipeline import make_pipeline
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 
 def smallest_set(values, before, threshold, n, most):

@@ -15,7 +15,7 @@ from skinfluence.removal.leave_out import ONE_STEP, each_alone, stacks_of
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers import get_solver
 from skinfluence.svm import SVR, LinearSVC, LinearSVR, SmoothHingeSVC
-from tests.cases import NEWTON, data, relative_error, sklearn_parent
+from tests.fits import NEWTON, data, relative_error, sklearn_parent
 
 
 @pytest.fixture

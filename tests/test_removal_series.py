@@ -14,7 +14,7 @@ from skinfluence.losses import LOSSES
 from skinfluence.pipeline import problem_of
 from skinfluence.removal import series
 from skinfluence.removal.stack import Stack
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 SOLVER = {"solver": "newton-cholesky", "tol": 1e-11}
 MODELS = {

@@ -21,7 +21,7 @@ from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.inspection import rank_label_errors
 from skinfluence.methods import get_problem
 from skinfluence.pipeline import Pipeline as OurPipeline
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = X[:150, :5], Y[:150]

@@ -12,7 +12,7 @@ from skinfluence.inspection import reweigh_samples
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 
 def diabetes():

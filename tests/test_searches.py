@@ -13,7 +13,7 @@ from skinfluence.linear_model import (
     RidgeClassifierCV,
     RidgeCV,
 )
-from tests.cases import LEGACY, NEWTON, SEARCH, data
+from tests.fits import LEGACY, NEWTON, SEARCH, data
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from skinfluence import from_fitted, functionals
 from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import Ridge, RidgeClassifier, RidgeClassifierCV
 from skinfluence.pipeline import make_pipeline
-from tests.cases import data
+from tests.fits import data
 
 X, Y, W = data("labels")
 TWO = Y[:, :2]  # as many labels as a single label has classes

@@ -18,7 +18,8 @@ from sklearn.preprocessing import RobustScaler
 from skinfluence import InfluenceWarning, TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.linear_model import SGDClassifier, SGDRegressor
 from skinfluence.pipeline import make_pipeline, problem_of
-from tests.cases import CASES, NEWTON, data, relative_error
+from tests.cases import CASES
+from tests.fits import NEWTON, data, relative_error
 
 SOME = [case for case in CASES if case.name.startswith("sgd")]
 TOLERANCE = {"rtol": 1e-7, "atol": 1e-9}

@@ -22,7 +22,8 @@ from skinfluence.solvers import (
     get_solver,
     select_solver,
 )
-from tests.cases import CASES, NEWTON, data, each_linear_case, relative_error
+from tests.cases import CASES, each_linear_case
+from tests.fits import NEWTON, data, relative_error
 from tests.memory import peak
 
 each_solver = pytest.mark.parametrize("solver", SOLVERS)

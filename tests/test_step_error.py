@@ -11,7 +11,7 @@ from skinfluence.problem.requests import Removal
 from skinfluence.removal import ACCURATE
 from skinfluence.removal.exact import refit_stack
 from skinfluence.removal.stack import Stack
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 
 def logistic(seed, n, d, *, tails=np.inf):

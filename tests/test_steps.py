@@ -26,7 +26,7 @@ from skinfluence import model_selection as ours
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import Pipeline, make_pipeline
 from skinfluence.steps import final_estimator, transform
-from tests.cases import METHODS, NEWTON, data
+from tests.fits import METHODS, NEWTON, data
 
 mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")

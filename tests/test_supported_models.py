@@ -6,7 +6,7 @@ import pytest
 
 from doc import make_supported_models as page
 from skinfluence.fitted import MIRROR_MODULES
-from tests.cases import sklearn_parent
+from tests.fits import sklearn_parent
 
 MIRRORS = {
     name: getattr(module, name)

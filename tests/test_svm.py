@@ -16,7 +16,7 @@ from sklearn.preprocessing import scale
 from skinfluence import TrainingDataMissingError, UnsupportedEstimatorError
 from skinfluence.pipeline import problem_of
 from skinfluence.svm import LinearSVC, LinearSVR, SmoothHingeLinearSVC
-from tests.cases import DUAL, SMOOTH, SQUARED, data, relative_error
+from tests.fits import DUAL, SMOOTH, SQUARED, data, relative_error
 
 HINGE = {"loss": "hinge", "max_iter": 1_000_000, "tol": 1e-10, "random_state": 0}
 CONTAINERS = {"dense": np.asarray, "csr": sparse.csr_array}

@@ -9,10 +9,11 @@ import pytest
 import sklearn
 
 from skinfluence.blocks import run_blocks
+from skinfluence.linear_model import LogisticRegression
 from skinfluence.methods import InfluenceEstimatorMixin
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
-from tests.cases import NEWTON, LogisticRegression, data
+from tests.fits import NEWTON, data
 
 METHODS = [
     name

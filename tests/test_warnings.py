@@ -28,7 +28,7 @@ from skinfluence.linear_model import Lasso, LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV, jackknife_plus_interval
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SmoothHingeLinearSVC
-from tests.cases import data
+from tests.fits import data
 
 PACKAGE = Path(skinfluence.__file__).parent
 

@@ -21,7 +21,9 @@ import skinfluence
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.pipeline import make_pipeline
-from tests.cases import CASES, HINGES, KNOTS, data, fit, sklearn_parent
+from tests.cases import CASES, KNOTS
+from tests.fits import data, fit, sklearn_parent
+from tests.hinges import HINGES
 
 HERE = Path(__file__).parent
 QUERIES = slice(0, 4)
