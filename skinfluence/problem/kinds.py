@@ -382,14 +382,9 @@ class Doubts:
         problem = "the samples do not determine every parameter"
         told = f"{_NAN} A quadratic penalty determines them."
         tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
-        for name, problem in (
-            ("changed", "other coefficients are zero, or have other signs"),
-            ("refitted", "the active set could not be followed"),
-        ):
-            count = len(getattr(base, name, ()))
-            if count and (name == "refitted" or method == "exact"):
-                share = f"{cases.at} {count} of {cases.all}"
-                warn(f"{share} {problem}: scikit-learn refitted them.")
+        if method == "exact" and base.refitted:
+            share = f"{cases.at} {len(base.refitted)} of {cases.all}"
+            warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")
 
     @property
     def lost_params(self):

@@ -12,6 +12,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     optimum.py     the optimum near the fit; one refit
     base.py        the quantities there that all groups share
     leave_out.py   loops over all groups, in stacks that fit into memory, at one accuracy
+    outcome.py     what becomes of each group
     identified.py  the part that is determined if there is no single optimum
     step_error.py  how far a Newton step ends from the optimum
     stack.py       the rows in a stack, their gradients, one step
@@ -31,7 +32,6 @@ from skinfluence.removal.leave_out import (
     ACCURATE,
     METHODS,
     ONE_STEP,
-    Outcome,
     groups_without_class,
     groups_without_optimum,
     leave_out,
@@ -44,5 +44,6 @@ from skinfluence.removal.optimum import (
     optimum_from,
     refine_optimum,
 )
+from skinfluence.removal.outcome import Outcome
 from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase

@@ -33,16 +33,22 @@ class ActiveSetBase:
         Maps an objective to the parameters (K, D) of scikit-learn's refit on it.
     refitted : list
         Collects the objectives on which scikit-learn refitted the model.
+    flat : dict
+        Empty, because these optima are unique up to ties of rows.
     """
 
     point: active_set.ActiveSetPoint
     solver: object
     refit: object
     refitted: list = field(default_factory=list)
+    flat: dict = field(default_factory=dict)
 
     #: Directions that all rows leave undetermined: none, because these models are penalised.
     open = None
     has_optimum = True
+
+    #: What makes a refit necessary, in a warning.
+    why_refitted = "the active set could not be followed"
 
     #: The step from the point to the optimum: none, because the point is the optimum.
     correction = 0.0

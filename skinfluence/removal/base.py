@@ -4,7 +4,7 @@
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -47,6 +47,11 @@ class Base:
         Parameter directions that all rows together leave undetermined.
     has_optimum : bool, default=True
         Whether the point is an optimum, of F or a part of it.
+    refitted : list or None, default=None
+        Collects the objectives on which scikit-learn refitted the model; None if Newton steps
+        always suffice.
+    flat : dict
+        Collects the directions along which an optimum is one of many, by rows or objectives.
     """
 
     point: object
@@ -56,6 +61,8 @@ class Base:
     solver: object
     open: np.ndarray | None = None
     has_optimum: bool = True
+    refitted: list | None = None
+    flat: dict = field(default_factory=dict)
 
     @classmethod
     def at(cls, point, factor, solver, **known):

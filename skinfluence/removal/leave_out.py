@@ -12,7 +12,6 @@ step, and more if the error is large.
 """
 
 import sys
-from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -24,6 +23,7 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.namespaces import to_host
 from skinfluence.removal.exact import refine_stack, refit_stack
 from skinfluence.removal.optimum import refit
+from skinfluence.removal.outcome import Findings
 from skinfluence.removal.stack import Stack, finite
 
 # Number of groups in the trial that forecasts the cost of exact removal, and the multiple of
@@ -39,30 +39,6 @@ ONE_STEP = "one-step"
 ACCURATE, _REFINED = 0.005, 1e-3
 # The same for squared loss, for which "newton" is exact.
 _EXACT = 1e-10
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Groups for which a removal failed or is not unique.
-
-    Parameters
-    ----------
-    without_optimum : list of (group, class)
-        Groups whose removal leaves no sample in a class that a free intercept fits.
-    unsolved : ndarray
-        Other groups without a finite, converged result; all if there is no optimum at all.
-    undetermined : dict of int to ndarray of shape (r, K, D)
-        Parameter directions that nothing determines without a group. The result is one of
-        many, and only numbers that are the same in all of them are meaningful.
-    separated : dict of int to ndarray of shape (K, D)
-        Maps each group to a direction. If the group is removed, the other rows are separated,
-        and their objective falls forever in this direction.
-    """
-
-    without_optimum: list
-    unsolved: np.ndarray
-    undetermined: dict
-    separated: dict
 
 
 def leave_out(
@@ -108,69 +84,84 @@ def leave_out(
     Outcome
         Groups that were set to NaN, and groups with undetermined parameters.
     """
-    empty = groups_without_optimum(base.point.objective, groups)
-    impossible = np.zeros(len(groups), dtype=bool)
-    impossible[[group for group, _ in empty]] = True
-    if not base.has_optimum:
-        impossible[:] = True
-    decrements = np.zeros(len(groups))
-    solved = np.ones(len(groups), dtype=bool)
-    undetermined, separated = {}, {}
-    check = existence.RemovalCheck(base.point.objective) if recover else None
-
-    def reduced(line):
-        return base.point.objective.without(line[line >= 0])
-
-    def run(chosen, method):
-        if method in ("newton", "exact"):
-            base.prepare(method)
-
-        def work(indices):
-            rows = groups.padded(indices)
-            theta, decrement, converged = base.remove(rows, method)
-            converged = converged & finite(theta)
-            if check is not None:
-                lost = check.directions(theta - base.theta, lambda j: reduced(rows[j]), theta)
-                converged[list(lost)] = False
-            for j in np.flatnonzero(~converged) if recover else ():
-                found = base.recover(reduced(rows[j]))
-                if found is None:
-                    continue
-                if found.recession is not None:
-                    separated[int(indices[j])] = found.recession
-                if found.theta is not None:
-                    theta[j], undetermined[int(indices[j])] = found.theta, found.directions
-                    converged[j] = True
-            flat = getattr(base, "flat", {})
-            for j in np.flatnonzero(converged) if recover and flat else ():
-                directions = flat.get(rows[j].tobytes())
-                if directions is not None:
-                    undetermined[int(indices[j])] = directions
-            solved[indices] = converged
-            decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
-            theta[~converged] = np.nan
-            if base.point.objective.design.has_metric and method != "influence":
-                for members, parameters in zip(rows, theta, strict=True):
-                    parameters[:, members[members >= 0]] = 0.0  # exactly
-            return emit(indices, rows, theta)
-
-        stacks = stacks_of(base, groups, chosen, n_jobs)
-        if verbose and method == "exact" and len(chosen):
-            print(_forecast(base, groups, stacks, n_jobs), file=sys.stderr)
-        run_blocks(work, stacks, n_jobs=n_jobs, verbose=verbose, reduce=reduce)
-
-    for group in np.flatnonzero(impossible)[:, None]:
-        found = emit(group, groups.padded(group), np.full((1, *base.theta.shape), np.nan))
-        if reduce is not None:
-            reduce(found)
-    possible = np.flatnonzero(~impossible)
-    named = {group for group, _ in empty}
-    solved[impossible] = [group in named for group in np.flatnonzero(impossible)]
-    run(possible, method)
+    options = {"n_jobs": n_jobs, "verbose": verbose, "reduce": reduce}
+    loop = _Loop(base, groups, emit, recover, options)
+    without_optimum = groups_without_optimum(base.point.objective, groups)
+    possible = loop.skip([group for group, _ in without_optimum])
+    loop.run(possible, method)
     if refine is not None:
-        order = np.argsort(-decrements[possible], kind="stable")
-        run(np.sort(possible[order[: int(np.ceil(refine * len(possible)))]]), "exact")
-    return Outcome(empty, np.flatnonzero(~solved), undetermined, separated)
+        order = np.argsort(-loop.decrements[possible], kind="stable")
+        loop.run(np.sort(possible[order[: int(np.ceil(refine * len(possible)))]]), "exact")
+    return loop.findings.outcome(without_optimum)
+
+
+class _Loop:
+    """Removes groups stack by stack, see `leave_out`."""
+
+    def __init__(self, base, groups, emit, recover, options):
+        self.base, self.groups, self.emit, self.options = base, groups, emit, options
+        self.findings = Findings(base, len(groups))
+        self.decrements = np.zeros(len(groups))
+        self.check = existence.RemovalCheck(base.point.objective) if recover else None
+
+    def skip(self, without_optimum):
+        """Set groups without an optimum to NaN, and return the others.
+
+        If all rows together have none, no group has one. Groups in the list are no failures.
+        """
+        skipped = np.full(len(self.groups), not self.base.has_optimum)
+        self.findings.solved[skipped] = False
+        skipped[without_optimum] = self.findings.solved[without_optimum] = True
+        nothing, reduce = np.full((1, *self.base.theta.shape), np.nan), self.options["reduce"]
+        for group in np.flatnonzero(skipped)[:, None]:
+            emitted = self.emit(group, self.groups.padded(group), nothing.copy())
+            if reduce is not None:
+                reduce(emitted)
+        return np.flatnonzero(~skipped)
+
+    def run(self, chosen, method):
+        """Remove groups (c,) at one accuracy."""
+        if method in ("newton", "exact"):
+            self.base.prepare(method)
+        n_jobs = self.options["n_jobs"]
+        stacks = stacks_of(self.base, self.groups, chosen, n_jobs)
+        if self.options["verbose"] and method == "exact" and len(chosen):
+            print(_forecast(self.base, self.groups, stacks, n_jobs), file=sys.stderr)
+        run_blocks(
+            lambda indices: self.emit(indices, *self.remove(indices, method)),
+            stacks,
+            **self.options,
+        )
+
+    def remove(self, indices, method):
+        """Return rows (b, a) and parameters (b, K, D) of one stack, NaN without a result."""
+        rows = self.groups.padded(indices)
+        theta, decrement, converged = self.base.remove(rows, method)
+        converged = converged & finite(theta)
+        if self.check is not None:
+            self._recover(indices, rows, theta, converged)
+        self.findings.solved[indices] = converged
+        self.decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
+        theta[~converged] = np.nan
+        if self.base.point.objective.design.has_metric and method != "influence":
+            for members, parameters in zip(rows, theta, strict=True):
+                parameters[:, members[members >= 0]] = 0.0  # exactly
+        return rows, theta
+
+    def _recover(self, indices, rows, theta, converged):
+        """Write what stays determined if a group leaves no unique optimum into theta."""
+
+        def reduced(j):
+            return self.base.point.objective.without(rows[j][rows[j] >= 0])
+
+        lost = self.check.directions(theta - self.base.theta, reduced, theta)
+        converged[list(lost)] = False
+        for j in np.flatnonzero(~converged):
+            found = self.findings.recover(indices[j], reduced(j))
+            if found is not None and found.theta is not None:
+                theta[j], converged[j] = found.theta, True
+        keys = [members.tobytes() for members in rows[converged]]
+        self.findings.note_flat(indices[converged], keys)
 
 
 def _forecast(base, groups, stacks, n_jobs):
@@ -183,8 +174,7 @@ def _forecast(base, groups, stacks, n_jobs):
     told = (
         f"method='exact': {count} removals from {groups.n_rows} rows in {len(stacks)} stacks"
     )
-    counts = hasattr(base, "refitted") or hasattr(base, "changed")
-    if count < _WORTH_A_TRIAL * _TRIAL or counts:
+    if count < _WORTH_A_TRIAL * _TRIAL or base.refitted is not None:
         return f"{told}."
     largest = max(stacks, key=len)
     rows = groups.padded(largest[:: -(-len(largest) // _TRIAL)])

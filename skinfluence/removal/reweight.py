@@ -15,8 +15,9 @@ from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.removal.identified import null_space
-from skinfluence.removal.leave_out import Outcome, leave_out, needs_every_class
+from skinfluence.removal.leave_out import leave_out, needs_every_class
 from skinfluence.removal.optimum import refit_objective
+from skinfluence.removal.outcome import Findings
 from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
 
@@ -93,21 +94,18 @@ class Weights:
             for vector in np.flatnonzero(~held)
         )
 
-    def removals(self, largest):
-        """Return (vectors, members): those that only remove rows, and which.
-
-        They remove up to `largest` rows each.
-        """
+    def removals(self, vectors, largest):
+        """Return {vector: rows} for those that only remove rows, up to `largest` each."""
         if not self.removes or self.objective.balance is not None:
             # A removed row no longer counts for class weights, a row with weight 0 may.
-            return np.empty(0, dtype=np.intp), []
-        vectors, members = [], []
-        for vector, new in enumerate(self.values):
+            return {}
+        found = {}
+        for vector in vectors:
+            new = self.values[vector]
             changed = np.flatnonzero(new != self.old)
             if len(changed) <= largest and not new[changed].any():
-                vectors.append(vector)
-                members.append(changed)
-        return np.array(vectors, dtype=np.intp), members
+                found[int(vector)] = changed
+        return found
 
     def slopes(self, vectors):
         """Return the relative change in row weights s to first order, (n, b, 1 or K).
@@ -153,75 +151,86 @@ def reweight(base, weights, method, emit, *, n_jobs=None, verbose=0):
     Outcome
         Vectors without a result, and vectors that leave some parameters undetermined.
     """
-    K, D = base.theta.shape
-    solved = np.ones(len(weights), dtype=bool)
-    undetermined, separated = {}, {}
-    lost = weights.lost
-    if lost:
-        vectors = np.unique([vector for vector, _ in lost])
-        emit(vectors, np.full((len(vectors), K, D), np.nan))
-    open_left = np.setdiff1d(np.arange(len(weights)), [vector for vector, _ in lost])
-    whole = base.open is None and base.has_optimum
-    vectors, members = weights.removals(D) if whole else (np.empty(0, dtype=np.intp), [])
-    kept = np.isin(vectors, open_left)
-    vectors, members = (
-        vectors[kept],
-        [rows for rows, k in zip(members, kept, strict=True) if k],
-    )
-    if len(vectors):
-        found = leave_out(
-            base,
-            Groups(weights.values.shape[1], members),
-            method,
-            lambda groups, _rows, theta: emit(vectors[groups], theta),
-            recover=True,
-            n_jobs=n_jobs,
-            verbose=verbose,
-        )
-        solved[vectors[found.unsolved]] = False
-        undetermined.update((int(vectors[g]), V) for g, V in found.undetermined.items())
-        separated.update((int(vectors[g]), V) for g, V in found.separated.items())
-    rest = np.setdiff1d(open_left, vectors)
+    loop = _Loop(base, weights, emit, {"n_jobs": n_jobs, "verbose": verbose})
+    lost = np.unique([vector for vector, _ in weights.lost]).astype(np.intp)
+    if len(lost):
+        emit(lost, np.full((len(lost), *base.theta.shape), np.nan))
+    vectors = np.setdiff1d(np.arange(len(weights)), lost)
+    vectors = np.setdiff1d(vectors, loop.remove(vectors, method))
+    loop.move(vectors, method)
+    return loop.findings.outcome(weights.lost)
 
-    def work(block):
-        chosen = rest[block]
+
+class _Loop:
+    """Moves the optimum to vectors of weights, see `reweight`."""
+
+    def __init__(self, base, weights, emit, options):
+        self.base, self.weights, self.emit, self.options = base, weights, emit, options
+        self.findings = Findings(base, len(weights))
+        self.starts_at_optimum = base.open is None and base.has_optimum
+
+    def remove(self, vectors, method):
+        """Remove the rows of those vectors that do nothing else, and return these vectors."""
+        if not self.starts_at_optimum:
+            return np.empty(0, dtype=np.intp)
+        members = self.weights.removals(vectors, self.base.theta.shape[1])
+        vectors = np.array(list(members), dtype=np.intp)
+        if len(vectors):
+            outcome = leave_out(
+                self.base,
+                Groups(self.weights.values.shape[1], list(members.values())),
+                method,
+                lambda groups, _rows, theta: self.emit(vectors[groups], theta),
+                recover=True,
+                **self.options,
+            )
+            self.findings.include(outcome, vectors)
+        return vectors
+
+    def move(self, vectors, method):
+        """Compute the parameters at other vectors, block by block."""
+        if method != "influence":
+            self.base.prepare_reweighting()
+        objective, (K, D) = self.base.point.objective, self.base.theta.shape
+        order = K * D if objective.coupled else D
+        row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * K * D * min(order, 600))
+        blocks = row_blocks(len(vectors), row_bytes, n_jobs=self.options["n_jobs"])
+
+        def work(block):
+            self.emit(vectors[block], self._theta(vectors[block], method))
+
+        run_blocks(work, blocks, **self.options)
+
+    def _theta(self, vectors, method):
+        """Return the parameters at vectors (b,), (b, K, D); NaN without a result."""
         if method == "influence":
-            emit(chosen, _first_order(base, weights, chosen))
-            return
-        objectives = [weights.at(vector) for vector in chosen]
-        theta, converged = np.full((len(chosen), K, D), np.nan), np.zeros(len(chosen), bool)
-        if whole:
-            theta, converged = base.reweight(objectives, method)
-            converged &= [_determines(objective, base) for objective in objectives]
-            flat = getattr(base, "flat", {})
-            for j in np.flatnonzero(converged) if flat else ():
-                directions = flat.get(id(objectives[j]))
-                if directions is not None:
-                    undetermined[int(chosen[j])] = directions
+            return _first_order(self.base, self.weights, vectors)
+        objectives = [self.weights.at(vector) for vector in vectors]
+        theta = np.full((len(vectors), *self.base.theta.shape), np.nan)
+        converged = np.zeros(len(vectors), dtype=bool)
+        if self.starts_at_optimum:
+            theta, converged = self.base.reweight(objectives, method)
+            converged &= [_determines(objective, self.base) for objective in objectives]
+            places = np.flatnonzero(converged)
+            self.findings.note_flat(vectors[places], [id(objectives[j]) for j in places])
         for j in np.flatnonzero(~(converged & finite(theta))):
-            vector = int(chosen[j])
-            found = base.recover(objectives[j])
-            theta[j], solved[vector] = np.nan, False
-            if found is None and not whole:
-                theta[j], solved[vector] = refit_objective(base, objectives[j])
-            elif found is not None and found.recession is not None:
-                separated[vector] = found.recession
-            if found is not None and found.theta is not None:
-                theta[j], undetermined[vector] = found.theta, found.directions
-                solved[vector] = True
-        if base.point.objective.design.has_metric:
-            for vector, parameters in zip(chosen, theta, strict=True):
-                parameters[:, np.flatnonzero(weights.values[vector] == 0)] = 0.0  # exactly
-        emit(chosen, theta)
+            theta[j] = self._recover(vectors[j], objectives[j])
+        if self.base.point.objective.design.has_metric:
+            absent = self.weights.values[vectors] == 0
+            for parameters, members in zip(theta, absent, strict=True):
+                parameters[:, np.flatnonzero(members)] = 0.0  # exactly
+        return theta
 
-    if method != "influence":
-        base.prepare_reweighting()
-    objective = base.point.objective
-    order = K * D if objective.coupled else D
-    row_bytes = 8 * (objective.n_rows * (4 * K + 2) + 4 * K * D * min(order, 600))
-    blocks = row_blocks(len(rest), row_bytes, n_jobs=n_jobs)
-    run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
-    return Outcome(lost, np.flatnonzero(~solved), undetermined, separated)
+    def _recover(self, vector, objective):
+        """Return what F determines at a vector without a unique optimum, (K, D) or NaN."""
+        found = self.findings.recover(vector, objective)
+        theta, solved = np.nan, False
+        if found is None and not self.starts_at_optimum:
+            theta, solved = refit_objective(self.base, objective)
+        elif found is not None and found.theta is not None:
+            theta, solved = found.theta, True
+        self.findings.solved[vector] = solved
+        return theta
 
 
 def _first_order(base, weights, vectors):

@@ -1,6 +1,6 @@
 """Removal from a model with an l1 penalty, whose support may change."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -26,21 +26,18 @@ class SupportBase(Base):
     ----------
     refit : callable
         Maps an objective to the parameters (K, D) of scikit-learn's refit on it.
-    changed : list
-        Collects the objectives on which scikit-learn refitted the model.
-    flat : dict
-        Collects the directions along which an optimum is one of many, by rows or objectives,
-        see `flat_directions`.
     """
 
     refit: object = None
-    changed: list = field(default_factory=list)
-    flat: dict = field(default_factory=dict)
+
+    #: What makes a refit necessary, in a warning.
+    why_refitted = "other coefficients are zero, or have other signs"
 
     @classmethod
     def of(cls, base, refit):
         """Return the same start as a base, plus a function that refits."""
-        return cls(**{f.name: getattr(base, f.name) for f in fields(base)}, refit=refit)
+        known = {f.name: getattr(base, f.name) for f in fields(base)}
+        return cls(**known | {"refit": refit, "refitted": []})
 
     def remove(self, rows, method):
         """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1.
@@ -78,7 +75,7 @@ class SupportBase(Base):
         return theta, converged
 
     def _note(self, key, objective, theta):
-        """Remember the directions along which an optimum is one of many."""
+        """Note the directions along which an optimum is one of many."""
         directions = flat_directions(objective, theta)
         if directions is not None:
             self.flat[key] = directions
@@ -127,7 +124,7 @@ class SupportBase(Base):
     def _refit(self, objective, out):
         """Write scikit-learn's refit on an objective into out (K, D)."""
         out[...] = self.refit(objective)
-        self.changed.append(objective)
+        self.refitted.append(objective)
 
     def _hold(self, rows, theta):
         """Return whether each optimum on the support satisfies all conditions, (b,) bool.
