@@ -119,48 +119,59 @@ class RemovalAnswers(LazyRemoval):
 
         If there is no optimum, use the optimum in the parameters that have one.
         """
-        objective = self.objective
-        solver = get_solver(hessian_solver, objective)
+        solver = get_solver(hessian_solver, self.objective)
+        state, recession = self._state_or_recession(hessian_solver)
+        if recession is not None:
+            return removal.base_of_part(self.objective, self.theta, solver, recession)
+        if state is not None and method == "influence":
+            self.warn_of_mixing(state)
+        if state is not None and method != "exact":
+            kind_of(self, self.formulation).warn_of_edge(state)
+        with self.naming_directions():
+            point, factor = self._optimum_for_removal(state, solver, refine=method == "exact")
+            if point.objective.is_distributed:
+                return distributed.DistributedBase.at(point, factor, solver)
+            return removal.Base.at(point, factor, solver)
+
+    def _state_or_recession(self, hessian_solver):
+        """Return (state, recession), with a warning if the objective falls forever.
+
+        The state is None if the Hessian is singular at the fit. It may be regular at the
+        optimum.
+        """
         try:
             state = self.state(hessian_solver)  # warns if there is no optimum
-            recession = state.recession
         except SingularHessianError:
-            # A Hessian that is singular at the fit may be regular at the optimum.
-            state, recession = None, existence.find_recession(objective, self.theta)
+            recession = existence.find_recession(self.objective, self.theta)
             if recession is not None:
                 warn(self.describe_direction(recession.direction))
-        if recession is not None:
-            return removal.base_of_part(objective, self.theta, solver, recession)
-        if method == "influence" and state is not None:
-            self.warn_of_mixing(state)
-        if method != "exact" and state is not None:
-            kind_of(self, objective.formulation).warn_of_edge(state)
-        with self.naming_directions():
-            if state is not None:
-                optimum = state.optimum
-            else:
-                optimum = removal.optimum_from(objective, self.theta, solver)
-            if method == "exact":
-                optimum = removal.refine_optimum(optimum, solver)
-            point, factor = optimum.point, optimum.factor
-            try:
-                settled, theta = self.settle(objective, point.theta)
-            except ValueError as error:
-                settled = objective
-                warn(str(error))
-            if settled is not objective:
-                point = settled.at(theta)
-                factor = solver.factorise(point)
+            return None, recession
+        return state, state.recession
+
+    def _optimum_for_removal(self, state, solver, *, refine):
+        """Return the point at the optimum with all rows, and a factor of its Hessian."""
+        if state is not None:
+            optimum = state.optimum
+        else:
+            optimum = removal.optimum_from(self.objective, self.theta, solver)
+        if refine:
+            optimum = removal.refine_optimum(optimum, solver)
+        point, factor = optimum.point, optimum.factor
+        try:
+            settled, theta = self.settle(self.objective, point.theta)
+        except ValueError as error:
+            settled = self.objective
+            warn(str(error))
+        if settled is not self.objective:
+            point = settled.at(theta)
+            factor = solver.factorise(point)
         if not optimum.converged:
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
                 "as it is from the optimum. Scale the features, or strengthen the penalty.",
             )
-        with self.naming_directions():
-            if point.objective.is_distributed:
-                return distributed.DistributedBase.at(point, factor, solver)
-            return removal.Base.at(point, factor, solver)
+        return point, factor
 
     def remove(self, base, request, emit):
         """Remove each group; return (group, directions) for those without a single result.
