@@ -155,7 +155,7 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
-                "as it is from the optimum. Scale the features, or strengthen the penalty.",
+                f"as it is from the optimum. {objective.formulation.loss.if_lost}",
             )
         with self.naming_directions():
             if point.objective.is_distributed:
