@@ -9,13 +9,12 @@ from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_one_metric, check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
-from skinfluence.problem.kinds import Cases, kind_of, lost_params, no_bound
+from skinfluence.problem.cases import Cases
+from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions
 from skinfluence.problem.requests import NEW
 from skinfluence.solvers import get_solver
-
-__all__ = ["RemovalAnswers", "check_no_bound"]
 
 
 class RemovalAnswers(LazyRemoval):
@@ -169,7 +168,7 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
-                f"as it is from the optimum. {objective.formulation.loss.if_lost}",
+                f"as it is from the optimum. {self.formulation.loss.if_lost}",
             )
         return point, factor
 
@@ -200,23 +199,18 @@ class RemovalAnswers(LazyRemoval):
         """Warn about groups with the last samples of a class if an optimum remains."""
         if self.objective.formulation.layout.n_outputs == 1:
             return  # two classes share the parameters and the loss
-        lost = removal.groups_without_class(self.objective, groups)
-        if lost:
-            named = ", ".join(
-                f"{groups.name(group)} (class {self.label(c)!r})" for group, c in lost[:5]
-            )
-            warn(
-                f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
-                "not have; results without them keep the class in the parameters and in the "
-                f"loss: {named}."
-            )
+        lost = dict(removal.groups_without_class(self.objective, groups))
+        Cases.of_groups(groups).tell(
+            lost,
+            "the last samples of a class are gone, which a refit would not have; results keep "
+            "the class in the parameters and in the loss",
+            name=lambda g: f"{groups.name(g)} (class {self.label(lost[g])!r})",
+        )
 
     def warn_of_outcome(self, base, groups, outcome, method):
         """Warn of groups whose results are NaN, or come from a refit by scikit-learn."""
-        objective, count = base.point.objective, f"{len(groups)} group(s)"
-        cases = Cases(
-            "Without", count, groups.name, lambda g: objective.without(groups.rows(g))
-        )
+        objective = base.point.objective
+        cases = Cases.of_groups(groups, lambda g: objective.without(groups.rows(g)))
         if not base.has_optimum:
             outcome = replace(outcome, unsolved=())
         self.warn_of_cases(cases, outcome, base, method)
@@ -231,13 +225,13 @@ class RemovalAnswers(LazyRemoval):
         groups = request.groups
         groups.partition()
         design = base.point.objective.design
-        raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]), like=self.like)
+        raw = np.empty((base.point.objective.n_rows, self.n_scores), like=self.like)
 
         def emit(_indices, rows, theta):
             if rows.shape[1] == 1:  # one product per row would dominate the run time
                 single = rows[:, 0] >= 0
-                alone, readings = rows[single, 0], design.readings(theta[single])
-                raw[alone] = np.einsum("bd,bkd->bk", design.take(alone).rows(), readings)
+                alone = rows[single, 0]
+                raw[alone] = design.take(alone).predict_each(theta[single])
                 return
             for line, one in zip(rows, theta, strict=True):
                 rows_of_group = line[line >= 0]
@@ -317,13 +311,4 @@ class RemovalAnswers(LazyRemoval):
         raise ValueError(
             "return_bound=True needs a penalty on every parameter, but these have none: "
             f"{', '.join(names[:5])}. Use {remedy}."
-        )
-
-
-def check_no_bound(return_bound, name):
-    """Raise if a bound is asked for from a model whose "newton" is the refit."""
-    if return_bound:
-        raise UnsupportedEstimatorError(
-            f"return_bound of {name}: method='newton' is the refit, and needs no bound. Leave "
-            "it out."
         )

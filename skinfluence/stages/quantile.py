@@ -13,13 +13,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Stateless, dense
 from skinfluence.stages.order import OrderStage, OrderStatistics
 
-__all__ = [
-    "STAGES",
-    "KBinsDiscretizerStage",
-    "QuantileTransformerStage",
-    "SplineTransformerStage",
-]
-
 # QuantileTransformer clips values within this distance from the ends.
 _END = 1e-7
 # Interpolation gives tied quantiles values that differ by rounding, at most by this share.
@@ -102,9 +95,6 @@ class QuantileTransformerStage(OrderStage):
         for j, rows, _, rate, _ in self._sides(X, B):
             pulled[rows, j] += rate
         return pulled
-
-    def pull_fit(self, c):
-        return self.places.pull(c)
 
 
 class KBinsDiscretizerStage(Stateless):
@@ -311,9 +301,6 @@ class SplineTransformerStage(OrderStage):
         for j, x, part in self._columns(X, B):
             pulled[:, j] = np.where(np.isnan(X[:, j]), 0.0, self._slope(j, x, part))
         return pulled
-
-    def pull_fit(self, c):
-        return None if c is None else self.places.pull(c)
 
 
 STAGES = {
