@@ -86,6 +86,10 @@ class Design(ABC):
         if scale is not None:
             out *= scale
 
+    def predict_each(self, theta):
+        """Return x~_i' theta_i for theta (n, K, D), shape (n, K); for blocks only."""
+        return np.einsum("bd,bkd->bk", self.rows(), self.readings(theta))
+
     def magnitude(self, theta):
         """Return sum_d |x~_id theta_d| for theta (K, D), shape (n, K)."""
         out = np.empty((self.n_rows, len(theta)), like=self.like)

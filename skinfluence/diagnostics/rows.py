@@ -66,7 +66,7 @@ class RemovalMeasures:
         design = objective.design.take(indices)
         d = theta - self.theta
         ahead = design.predict(self.base.correction)
-        moved = np.einsum("bd,bkd->bk", design.rows(), design.readings(d))
+        moved = design.predict_each(d)
         w = objective.sample_weight[indices, None]
         u = w * point.rows.raw_gradient[indices] + point.curvature_product(ahead, indices)
         bend = point.curvature_product(moved, indices)
@@ -118,7 +118,7 @@ class RemovalMeasures:
         """Replace the losses of b rows by those for more accurate parameters (b, K, D)."""
         objective = self.base.point.objective
         design = objective.design.take(indices)
-        raw = np.einsum("bd,bkd->bk", design.rows(), design.readings(theta))
+        raw = design.predict_each(theta)
         loss = objective.formulation.loss.loss(objective.target[indices], raw)
         self.loss[indices] = np.where(np.isnan(raw).any(axis=1), np.nan, loss)
 

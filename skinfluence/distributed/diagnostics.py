@@ -257,8 +257,8 @@ def _deleted_dispersion(base, rows, theta, sums):
     if not loss.has_dispersion:
         return np.ones(theta.shape[:2])
     d, slope = theta - base.theta, base.point.gradient - objective.penalty * base.theta
-    x = objective.design.take(rows).rows()
-    leaving = loss.chi_square(objective.target[rows], np.einsum("bd,bkd->bk", x, theta))
+    raw = objective.design.take(rows).predict_each(theta)
+    leaving = loss.chi_square(objective.target[rows], raw)
     others = sums.chi_square + 2 * np.sum(slope * d, axis=-1) + _curved(base, d)
     others -= objective.row_weight[rows] * leaving
     counted = (objective.sample_weight[rows] > 0)[:, None]
@@ -273,11 +273,11 @@ def _refit_columns(base, known, method, own_known, own_sums, sums):
     distance, moved, deleted = np.empty((3, design.n_rows, len(base.theta)))
     loss = np.empty(design.n_rows)
     for block, theta in models_without(base, known, method):
-        d, x = theta - base.theta - base.correction, design.take(block).rows()
+        d, part = theta - base.theta - base.correction, design.take(block)
         distance[block] = _curved(base, d)
-        moved[block] = np.einsum("bd,bkd->bk", x, d)
+        moved[block] = part.predict_each(d)
         deleted[block] = _deleted_dispersion(base, block, theta, sums)
-        raw = np.einsum("bd,bkd->bk", x, theta)
+        raw = part.predict_each(theta)
         lost = np.isnan(raw).any(axis=1)
         loss[block] = np.where(lost, np.nan, form.loss.loss(objective.target[block], raw))
     phi = np.ones(len(base.theta))

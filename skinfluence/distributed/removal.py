@@ -346,8 +346,7 @@ def _raw_without(base, known, method):
     design = base.point.objective.design
     out = np.empty((design.n_rows, len(base.theta)))
     for block, theta in models_without(base, known, method):
-        x = design.take(block).rows()
-        out[block] = np.einsum("bd,bkd->bk", x, design.readings(theta))
+        out[block] = design.take(block).predict_each(theta)
     return out
 
 
@@ -386,8 +385,7 @@ def _losses_of(point, theta, dtype):
 def _raw_without_groups(objective, owner, theta):
     out = np.empty((objective.n_rows, theta.shape[1]))
     for block in row_blocks(objective.n_rows, 3 * theta[:1].nbytes):
-        x = objective.design.take(block).rows()
-        out[block] = np.einsum("bd,bkd->bk", x, theta[owner[block]])
+        out[block] = objective.design.take(block).predict_each(theta[owner[block]])
     return out
 
 

@@ -106,7 +106,7 @@ class PredictionFunctional(Functional):
         formulation = problem.formulation
         self.layout = formulation.layout
         self.samples = X
-        self.design = problem.check_X(formulation, X)
+        self.design = problem.check_scores(X)
         self.decide = None
         if isinstance(formulation.target, OneVsOneLabels):
             self.decide = PairDecision(len(problem.estimator.classes_))
@@ -136,7 +136,7 @@ class PredictionFunctional(Functional):
         model = refit.model
         moved = copy(self)
         moved.problem, moved.layout = model, model.formulation.layout
-        moved.design = model.check_X(model.formulation, refit.transform(self.samples))
+        moved.design = model.check_scores(refit.transform(self.samples))
         return moved
 
     def _gradient_in_raw(self, raw):

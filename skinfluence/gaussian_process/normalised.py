@@ -16,18 +16,17 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gaussian_process.removal import NormalisedRemoval
 from skinfluence.problem import Problem
-from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.closed_form import ClosedFormAnswers
 from skinfluence.problem.requests import NEW, PLAIN
 
 # Largest violation of the fit's equations: relative to the targets, and to the terms' sizes.
 _SAME, _ROUNDING = 1e-6, 1e-12
 
 
-class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
+class NormalisedProblem(NormalisedRemoval, ClosedFormAnswers, Problem):
     """A fitted Gaussian process whose mean target depends on the training rows.
 
     theta (K, n + 1) has the dual coefficients on the scale of y, and last the mean.
@@ -110,10 +109,10 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
         unit[rows, np.arange(len(rows))] = 1.0
         return self.solve(unit)
 
-    def query_blocks(self, n_queries, n_jobs=None, working_memory=None):
-        """Return query blocks whose arrays (m, n) fit into memory."""
-        row_bytes = 8 * 4 * self.n_rows
-        return row_blocks(n_queries, row_bytes, n_jobs=n_jobs, working_memory=working_memory)
+    @property
+    def query_bytes(self):
+        """Bytes for the arrays (n,) of one scalar."""
+        return 8 * 4 * self.n_rows
 
     # ---------------------------------------------------------------- influence
 
@@ -153,39 +152,6 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
         self.run(work, n, request)
         return out
 
-    def run(self, work, n_queries, request):
-        """Call ``work(block)`` for all blocks of queries."""
-        n_jobs = request.n_jobs
-        blocks = self.query_blocks(n_queries, n_jobs)
-        run_blocks(work, blocks, n_jobs=n_jobs, verbose=request.verbose)
-
-    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
-        query, n = self.training_query(X, y), self.n_rows
-        if average:
-            out = output.prepare((n,))
-            out[:] = self.on_functionals(query.sum()[None] / len(query))[0]
-            return out
-        out = output.prepare((len(query), n))
-
-        def work(block):
-            out[block] = self.influence_of(query.take(block))
-
-        self.run(work, len(query), request)
-        return out
-
-    def training_query(self, X, y):
-        """Return loss gradients for query rows; raises without training data."""
-        self.objective  # noqa: B018  # raises if they are missing
-        return self.check_query(X, y)
-
-    def query_chunks(self, X, query, working_memory, hessian_solver):
-        self.objective  # noqa: B018  # raises here, not in the generator
-        blocks = self.query_blocks(len(query), working_memory=working_memory)
-        return (self.influence_of(query.take(block)) for block in blocks)
-
-    def evaluated_theta(self, hessian_solver):
-        return self.theta
-
     def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         self.response_method(response_method)
         objective, r, e = self.objective, self.residuals, self.deviations
@@ -202,30 +168,12 @@ class NormalisedProblem(NormalisedRemoval, RankedBlocks, Problem):
         self.run(work, design.n_rows, request)
         return out
 
-    def influence_relabel(self, X, y, request=PLAIN, output=NEW, *, y_new):
-        query, n = self.training_query(X, y), self.n_rows
-        change = self.check_new_target(y_new) - self.objective.target
-        out = output.prepare((len(query), n))
+    def influence_of_labels(self, query, target):
+        """Return the influence (m, n) of other targets of the training rows."""
+        change = target - self.objective.target
+        return self.influence_of(query, change, change)
 
-        def work(block):
-            out[block] = self.influence_of(query.take(block), change, change)
-
-        self.run(work, len(query), request)
-        return out
-
-    def influence_functional(self, gradient, request=PLAIN, output=NEW):
-        self.objective  # noqa: B018  # raises without training data
-        V = self.check_functional(gradient)
-        out = output.prepare((*V.shape[:-1], self.n_rows))
-        wide, theta = np.atleast_2d(out), self.layout.from_public(np.atleast_2d(V))
-
-        def work(block):
-            wide[block] = self.on_functionals(theta[block])
-
-        self.run(work, len(theta), request)
-        return out
-
-    def on_functionals(self, V):
+    def influence_on(self, V, n_jobs=None):
         """Return the influence (m, n) on scalars with gradients V (m, K, n + 1) in theta."""
         out = np.zeros((len(V), self.n_rows))
         for k, (r, e) in enumerate(zip(self.residuals.T, self.deviations.T, strict=True)):

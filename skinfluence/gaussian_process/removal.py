@@ -6,57 +6,17 @@ without the rows A. The coefficients without them are
     a' = b' - (m' - m) c',   b' = b - P_A P_AA^-1 b_A,   c' = c - P_A P_AA^-1 c_A.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices
-from skinfluence.objective import Objective
-from skinfluence.problem.removal import check_no_bound
 from skinfluence.problem.requests import Removal
-
-
-@dataclass(frozen=True, eq=False)
-class ClosedForm:
-    """The process on all rows, from which removal starts, as from a `removal.Base`.
-
-    Parameters
-    ----------
-    objective : Objective
-        The training data.
-    theta : ndarray of shape (K, n + 1)
-        The parameters.
-    """
-
-    objective: Objective
-    theta: np.ndarray
-
-    @property
-    def point(self):
-        """The holder of the objective: this object."""
-        return self
-
-    def optimum(self):
-        """Return the parameters, which are the optimum."""
-        return self.theta
-
-    def open_directions(self, outcome, n_groups):
-        """Return no group, because every removal has a unique result."""
-        return ()
 
 
 class NormalisedRemoval:
     """Leave-one-out and group removal, other weights, and updates in place."""
-
-    def start_base(self, method, hessian_solver):
-        """Return the start of removal."""
-        return ClosedForm(self.objective, self.theta)
-
-    def check_bounded(self, objective):
-        check_no_bound(True, self.name)
 
     def remove_groups(self, base, request, emit, **options):
         """Call ``emit(indices, rows, theta)`` for blocks of groups, see `Problem`."""

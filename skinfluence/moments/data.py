@@ -43,9 +43,25 @@ class MomentRows:
         """Number of rows, m."""
         return self.X.shape[0]
 
+    def take(self, rows):
+        """Return some of the rows."""
+        return MomentRows(self.model, self.X[rows], self.n_scores)
+
     def predict(self, theta):
-        """Return the scores (m, K) at parameters theta (1, p)."""
-        return self.model.raw(theta[0], self.model.prepare(self.X))[:, : self.n_scores]
+        """Return the scores at parameters theta (..., 1, p), (m, ..., K)."""
+        X = self.model.prepare(self.X)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            raw = [self.model.raw(one, X) for one in theta.reshape(-1, theta.shape[-1])]
+        raw = np.stack(raw, axis=1)[:, :, : self.n_scores]
+        return raw.reshape(len(raw), *theta.shape[:-2], raw.shape[2])
+
+    def predict_each(self, theta):
+        """Return each row's scores at its own parameters theta (m, 1, p), (m, K)."""
+        return np.concatenate([self.take([i]).predict(one) for i, one in enumerate(theta)])
+
+    def readings(self, theta):
+        """Return parameters as rows are multiplied with them: as they are."""
+        return theta
 
 
 @dataclass(frozen=True, eq=False)

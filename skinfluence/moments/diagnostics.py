@@ -46,7 +46,7 @@ class MomentDiagnostics:
     def measures_without(self, request):
         """Return the measures (G,) by name, for a request from `resolve`."""
         groups, data, loss = request.groups, self.objective, self.formulation.loss
-        full = self._raw(self.params, data.X)
+        full = self.predict_rows(data.design)
         p, top = softmax(full), full.argmax(axis=1)[:, None]
         seen = np.flatnonzero(data.sample_weight)
         dffits, left_out = np.full((2, len(groups)), np.nan)
@@ -72,9 +72,10 @@ class MomentDiagnostics:
 
     def each_raw_without(self, request, write):
         """Call ``write(group, raw)`` with the training samples' scores without each group."""
-        X = self.objective.X
+        design = self.objective.design
 
-        def score(group, theta):
-            write(group, self._raw(theta, X))
+        def emit(indices, _rows, theta):
+            for group, one in zip(indices, theta, strict=True):
+                write(group, design.predict(one))
 
-        self.each_without(request, score)
+        self.remove_groups(None, request, emit)

@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.moments.base import (
@@ -30,7 +29,7 @@ from skinfluence.moments.diagnostics import MomentDiagnostics
 from skinfluence.moments.removal import MomentRemoval, MomentReweighting, MomentUncertainty
 from skinfluence.parameters import Coefficients
 from skinfluence.problem import Problem
-from skinfluence.problem.ranking import RankedBlocks
+from skinfluence.problem.closed_form import ClosedFormAnswers
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.problem.samples import check_not_negative
 from skinfluence.targets import ClassCodes
@@ -90,7 +89,7 @@ class MomentProblem(
     MomentReweighting,
     MomentUncertainty,
     MomentDiagnostics,
-    RankedBlocks,
+    ClosedFormAnswers,
     Problem,
 ):
     """The problem for an estimator whose parameters are means, variances and counts."""
@@ -103,8 +102,7 @@ class MomentProblem(
 
     @property
     def n_scores(self):
-        model = self.formulation.model
-        return model.raw(self.params, model.prepare(self.objective.X[:0])).shape[1]
+        return self.predict_rows(self.objective.design.take(slice(0, 0))).shape[1]
 
     # ---------------------------------------------------------------- fitting
 
@@ -117,39 +115,23 @@ class MomentProblem(
 
     def make_objective(self, formulation, X, y, sample_weight):
         if distributed.is_dask(X, y, sample_weight):
-            raise UnsupportedEstimatorError(
-                f"{self.name} does not take dask arrays: call compute() on them."
-            )
+            self.parameters.check_takes_dask(self.estimator, formulation)
         index = X.index if hasattr(X, "iloc") else None
-        rows, codes = self.check_samples(formulation, X, y)
-        weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
+        design, codes = self.check_samples(formulation, X, y)
+        weight = check_sample_weight(sample_weight, design.X, dtype=np.float64)
         check_not_negative(weight.min())
-        return MomentData(formulation, rows, codes.copy(), weight.copy(), index)
-
-    def check_samples(self, formulation, X, y, training=False):
-        rows = self.check_X(formulation, X, training).X
-        check_target(y)
-        codes = formulation.target.encode(y)
-        if len(codes) != rows.shape[0]:
-            raise ValueError(
-                "Found input variables with inconsistent numbers of samples: "
-                f"{[rows.shape[0], len(codes)]}"
-            )
-        return rows, codes
-
-    def check_rows(self, formulation, X):
-        """Check the samples' values and return them in the form that `fit` takes."""
-        if distributed.is_dask(X):
-            raise UnsupportedEstimatorError(
-                f"{self.name} does not take dask arrays: call compute() on them."
-            )
-        rows = self.estimator._check_moment_rows(self.transform(X))
-        formulation.model.prepare(rows[:1] if rows.shape[0] > 1 else rows)
-        return rows
+        return MomentData(formulation, design.X, codes.copy(), weight.copy(), index)
 
     def check_X(self, formulation, X, training=False):
-        rows = self.check_rows(formulation, X)
-        return MomentRows(formulation.model, rows, formulation.model.n_classes)
+        if distributed.is_dask(X):
+            self.parameters.check_takes_dask(self.estimator, formulation)
+        rows = self.estimator._check_moment_rows(self.transform(X))
+        formulation.model.prepare(rows[:1] if rows.shape[0] > 1 else rows)  # may raise
+        return MomentRows(formulation.model, rows)
+
+    def check_scores(self, X):
+        design = super().check_scores(X)
+        return MomentRows(design.model, design.X, design.model.n_classes)
 
     def pull_sum(self, design, raw_gradient, params):
         return MomentQuery(design.model, params, design.X, raw_gradient).sum()
@@ -200,11 +182,6 @@ class MomentProblem(
             check(*data.sums, data.centres)
         return data
 
-    def sample_loss(self, X, y):
-        check_is_fitted(self.estimator)
-        rows, codes = self.check_samples(self.formulation, X, y)
-        return self.formulation.loss.loss(codes, self._raw(self.params, rows))
-
     def loss_gradient(self, X, y, output=NEW, *, n_jobs=None):
         query = self.check_query(X, y)
         out = output.prepare((len(query), query.theta.size))
@@ -215,27 +192,36 @@ class MomentProblem(
         run_blocks(work, query.blocks(0, n_jobs), n_jobs=n_jobs)
         return out
 
-    def _raw(self, theta, rows):
-        """Return scores for checked rows, (m, K)."""
-        model = self.formulation.model
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return model.raw(theta, model.prepare(rows))
-
-    def raw_predictions(self, X):
-        return self._raw(self.params, self.check_rows(self.formulation, X))
-
     def check_query(self, X, y):
         check_is_fitted(self.estimator)
-        rows, codes = self.check_samples(self.formulation, X, y)
-        theta = self.params
-        gradient = self.formulation.loss.gradient(codes, self._raw(theta, rows))
-        return MomentQuery(self.formulation.model, theta, rows, gradient)
+        design, codes = self.check_samples(self.formulation, X, y)
+        gradient = self.formulation.loss.gradient(codes, self.predict_rows(design))
+        return self.query(design, gradient)
 
-    def _influence(self, V, n_jobs=None):
-        """Return the training rows' influence on scalars with gradients V (m, p)."""
+    def query(self, design, raw_gradient):
+        """Return rows with gradients in their scores, as `MomentQuery`."""
+        return MomentQuery(design.model, self.params, design.X, raw_gradient)
+
+    def influence_on(self, V, n_jobs=None):
+        """Return the influence (m, n) on scalars with gradients V (m, ..., p)."""
         data = self.data_of_fit
-        gN, gM = data.model.pull(*data.sums, data.centres, V)
+        gN, gM = data.model.pull(*data.sums, data.centres, V.reshape(len(V), -1))
         return data.influence(gN, gM, np.arange(data.n_rows), n_jobs=n_jobs)
+
+    def influence_of(self, query):
+        """Return the influence (m, n) on scalars whose gradients are query rows."""
+        return self.influence_on(query.toarray())
+
+    def influence_of_labels(self, query, target):
+        """Return the influence (m, n) of other class codes of the training rows."""
+        data = self.data_of_fit
+        pulled = data.model.pull(*data.sums, data.centres, query.toarray())
+        return data.relabelling(*pulled, target)
+
+    @property
+    def query_bytes(self):
+        """Bytes for the arrays of one scalar."""
+        return 8 * (self._width + 4 * len(self.params))
 
     @property
     def _width(self):
@@ -257,63 +243,22 @@ class MomentProblem(
             raise ValueError("y was given without X: pass both, or neither.")
         given = data
         if X is not None:
-            rows, codes = self.check_samples(self.formulation, X, y)
-            given = data.beside(rows, codes)
+            design, codes = self.check_samples(self.formulation, X, y)
+            given = data.beside(design.X, codes)
         out = output.prepare((given.n_rows, len(self.params)))
         rows = np.arange(given.n_rows)
         options = {"n_jobs": request.n_jobs, "weight_sum": data.weight_sum}
         for block, V in self._param_blocks():
             gN, gM = data.model.pull(*data.sums, data.centres, V)
             out[:, block] = given.influence(gN, gM, rows, **options).T
-        self._warn_of_weights(out)
+        self.warn_of_uncounted(out)
         return out
-
-    def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
-        n_jobs, verbose = request.n_jobs, request.verbose
-        query, n = self.check_query(X, y), self.data_of_fit.n_rows
-        if average:
-            out = output.prepare((n,))
-            out[:] = self._influence(query.sum()[None] / len(query), n_jobs=n_jobs)[0]
-            self._warn_of_weights(out)
-            return out
-        out = output.prepare((len(query), n))
-
-        def work(block):
-            out[block] = self._influence(query.take(block).toarray())
-
-        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs, verbose=verbose)
-        self._warn_of_weights(out)
-        return out
-
-    def influence_relabel(self, X, y, request=PLAIN, output=NEW, *, y_new):
-        n_jobs, verbose = request.n_jobs, request.verbose
-        query, data = self.check_query(X, y), self.data_of_fit
-        codes = self.check_new_target(y_new)
-        out = output.prepare((len(query), data.n_rows))
-
-        def work(block):
-            V = query.take(block).toarray()
-            out[block] = data.relabelling(*data.model.pull(*data.sums, data.centres, V), codes)
-
-        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs, verbose=verbose)
-        return out
-
-    def query_chunks(self, X, query, working_memory, hessian_solver):
-        row_bytes = 8 * (self._width + 4 * query.theta.size)
-        blocks = row_blocks(len(query), row_bytes, working_memory=working_memory)
-        self.data_of_fit  # noqa: B018  # raises here, not in the generator
-        return (self._influence(query.take(block).toarray()) for block in blocks)
-
-    def evaluated_theta(self, hessian_solver):
-        return self.params
 
     def prediction_query(self, X, theta):
         method = self.response_method("auto")
-        rows = self.check_rows(self.formulation, X)
-        raw = self._raw(theta, rows)
-        return MomentQuery(
-            self.formulation.model, theta, rows, self.prediction_gradient(method, raw)
-        )
+        design = self.check_X(self.formulation, X)
+        gradient = self.prediction_gradient(method, self.predict_rows(design))
+        return self.query(design, gradient)
 
     def prediction_gradient(self, method, raw):
         J, axis = self.score_jacobian(method, raw)
@@ -333,36 +278,25 @@ class MomentProblem(
 
     def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         method = self.response_method(response_method)
-        rows, data, theta = self.check_rows(self.formulation, X), self.data_of_fit, self.params
-        J, axis = self.score_jacobian(method, self._raw(theta, rows))
+        design, n = self.check_X(self.formulation, X), self.data_of_fit.n_rows
+        J, axis = self.score_jacobian(method, self.predict_rows(design))
         m, R, _ = J.shape
-        out = output.prepare((m, data.n_rows, R) if axis else (m, data.n_rows))
+        out = output.prepare((m, n, R) if axis else (m, n))
         wide = out if axis else out[:, :, None]
 
         def work(block):
-            part = rows[block]
             for r in range(R):
-                query = MomentQuery(data.model, theta, part, J[block, r])
-                wide[block, :, r] = self._influence(query.toarray())
+                query = self.query(design.take(block), J[block, r])
+                wide[block, :, r] = self.influence_of(query)
 
-        query, n_jobs = MomentQuery(data.model, theta, rows, J[:, 0]), request.n_jobs
-        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs)
-        self._warn_of_weights(out)
-        return out
-
-    def influence_functional(self, gradient, request=PLAIN, output=NEW):
-        data, V = self.data_of_fit, self.check_functional(gradient)
-        out = output.prepare((*V.shape[:-1], data.n_rows))
-        wide, V = np.atleast_2d(out), np.atleast_2d(V)
-        for block in row_blocks(len(V), 8 * self._width):
-            wide[block] = self._influence(V[block], n_jobs=request.n_jobs)
-        self._warn_of_weights(out)
+        self.run(work, m, request)
+        self.warn_of_uncounted(out)
         return out
 
     def self_influence(self, request=PLAIN):
-        data, n_jobs = self.data_of_fit, request.n_jobs
-        query = self._training_query()
-        out = np.empty(data.n_rows)
+        data, out = self.data_of_fit, np.empty(self.n_rows)
+        raw = self.predict_rows(data.design)
+        query = self.query(data.design, self.formulation.loss.gradient(data.target, raw))
 
         def work(block):
             gN, gM = data.model.pull(*data.sums, data.centres, query.take(block).toarray())
@@ -383,16 +317,11 @@ class MomentProblem(
                 part += scale * along(np.full(len(codes), data.model.n_classes))
             out[block] = part
 
-        run_blocks(work, query.blocks(self._width, n_jobs), n_jobs=n_jobs)
-        self._warn_of_weights(out)
+        self.run(work, len(query), request)
+        self.warn_of_uncounted(out)
         return out
 
-    def _training_query(self):
-        data, theta = self.objective, self.params
-        gradient = self.formulation.loss.gradient(data.target, self._raw(theta, data.X))
-        return MomentQuery(data.model, theta, data.X, gradient)
-
-    def _warn_of_weights(self, result):
+    def warn_of_uncounted(self, result):
         """Warn that rows with weight 0 are NaN because a statistic counts them."""
         data = self.objective
         count = int(np.sum(data.sample_weight == 0)) if data.model.counts_rows else 0
@@ -431,6 +360,11 @@ class _Moments(Coefficients):
     def rows_of_X(self, objective, rows):
         """Return some training rows."""
         return objective.X[rows]
+
+    def check_takes_dask(self, model, formulation):
+        raise UnsupportedEstimatorError(
+            f"{type(model).__name__} does not take dask arrays: call compute() on them."
+        )
 
 
 class MomentMixin(InfluenceEstimatorMixin):

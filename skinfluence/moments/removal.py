@@ -22,7 +22,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
-from skinfluence.problem.removal import check_no_bound
 from skinfluence.problem.requests import NEW, Influence, Removal
 from skinfluence.removal import METHODS
 
@@ -35,8 +34,8 @@ class MomentRemoval:
         y = data.formulation.target.decode(data.target)
         return resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
 
-    def each_without(self, request, write):
-        """Call ``write(group, theta)`` with the parameters (p,) without each group.
+    def remove_groups(self, base, request, emit, **options):
+        """Call ``emit(indices, rows, theta)`` for blocks of groups, see `Problem`.
 
         The parameters are NaN if there is no model; a warning names these groups.
         """
@@ -71,9 +70,8 @@ class MomentRemoval:
                     params[kept] = model.params(
                         N - removed_N[kept], M - removed_M[kept], C, left[kept]
                     )
-            for group, one, hole in zip(
-                range(block.start, block.stop), params, empty, strict=True
-            ):
+            indices = np.arange(block.start, block.stop)
+            for group, one, hole in zip(indices, params, empty, strict=True):
                 unknown = np.isnan(one)
                 if hole:
                     k = int(np.flatnonzero(left[group - block.start] == 0)[0])
@@ -82,7 +80,7 @@ class MomentRemoval:
                     undefined.append(group)
                 elif unknown.any() and not np.isnan(theta).any():
                     partly.append(group)
-                write(group, one)
+            emit(indices, groups.padded(indices), params[:, None])
 
         width = 8 * (6 * (M.size + len(theta)) + 4 * data.n_terms)
         n_jobs, verbose = request.n_jobs, request.verbose
@@ -114,76 +112,19 @@ class MomentRemoval:
                 f"results that depend on them: {named}."
             )
 
-    def leave_out_params(self, request, output=NEW, *, return_bound=False):
-        check_no_bound(return_bound, self.name)
-        request = self.resolve(request)
-        out = output.prepare((len(request.groups), len(self.params)))
-        self.each_without(request, out.__setitem__)
-        return out
-
-    def leave_out_loss(self, X, y, request, output=NEW):
-        rows, codes = self.check_samples(self.formulation, X, y)
-        request = self.resolve(request)
-        out = output.prepare((len(codes), len(request.groups)))
-
-        def write(group, theta):
-            out[:, group] = self.formulation.loss.loss(codes, self._raw(theta, rows))
-
-        self.each_without(request, write)
-        return out
-
-    def raw_without(self, request):
-        data, request = self.objective, self.resolve(request)
-        groups = request.groups
-        groups.partition()
-        raw = np.empty((data.n_rows, self.n_scores))
-
-        def write(group, theta):
-            rows = groups.rows(group)
-            raw[rows] = self._raw(theta, data.X[rows])
-
-        self.each_without(request, write)
-        return raw
-
     def scores_without(self, metric, X, request):
-        rows = self.check_rows(self.formulation, X)
-        scores = metric.table(len(request.groups))
+        if not metric.needs_model:
+            return super().scores_without(metric, X, request)
+        scores, design = metric.table(len(request.groups)), self.check_X(self.formulation, X)
 
-        def write(group, theta):
-            if np.isnan(theta).all() or np.isnan(raw := self._raw(theta, rows)).any():
-                return
-            if metric.needs_model:
-                (model,) = self.models_without(request.of([request.groups.rows(group)]))
-                scores.add_model(group, model)
-            else:
-                scores.add_raw(group, self, raw)
+        def emit(indices, rows, theta):
+            for group, line, one in zip(indices, rows, theta, strict=True):
+                if not np.isnan(design.predict(one)).any():
+                    (model,) = self.models_without(request.of([line[line >= 0]]))
+                    scores.add_model(group, model)
 
-        self.each_without(request, write)
+        self.remove_groups(None, request, emit)
         return scores
-
-    def predictions_without(self, X, request, visit, *, response_method):
-        queries, data = self.check_rows(self.formulation, X), self.objective
-        request = self.resolve(request)
-        groups = request.groups
-        groups.partition()
-        params = self.leave_out_params(request)
-        known = np.isfinite(self.params)
-        for group, theta in enumerate(params):
-            if not np.isfinite(theta[known]).all():
-                continue
-            rows = groups.rows(group)
-            own, predicted = (
-                self.responses_of(self._raw(theta, one), response_method)
-                for one in (data.X[rows], queries)
-            )
-            every = slice(0, queries.shape[0])
-            visit(every, rows, np.zeros_like(rows), own, predicted[:, None])
-
-    def params_to_check(self, request):
-        return self.params, self.leave_out_params(request)
-
-    def readings(self, params):
-        return params
 
     def _same_size(self, params):
         """Return a refit's parameters, NaN if their number differs."""
@@ -247,14 +188,14 @@ class MomentRemoval:
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
         data = self.objective
-        rows, codes = self.check_samples(self.formulation, X, y)
-        weight = check_sample_weight(sample_weight, rows, dtype=np.float64)
+        design, codes = self.check_samples(self.formulation, X, y)
+        weight = check_sample_weight(sample_weight, design.X, dtype=np.float64)
         if not has_fit_parameter(self.estimator, "sample_weight") and not np.all(weight == 1):
             raise ValueError(
                 f"{self.name} has no sample weights: leave out sample_weight, or repeat "
                 "samples."
             )
-        data = data.append(MomentData(self.formulation, rows, codes, weight))
+        data = data.append(MomentData(self.formulation, design.X, codes, weight))
         self._become(self.refit(data), data)
 
     def models_without(self, request):
@@ -305,34 +246,6 @@ class MomentRemoval:
 class MomentReweighting:
     """Methods for other sample weights; "newton" and "exact" are the fit itself."""
 
-    def reweight_params(self, request, output=NEW):
-        request = self.resolve_weights(request)
-        out = output.prepare((len(request.sample_weight), len(self.params)))
-        self.each_at_weights(request, out.__setitem__)
-        return out
-
-    def reweight_loss(self, X, y, request, output=NEW):
-        request = self.resolve_weights(request)
-        rows, codes = self.check_samples(self.formulation, X, y)
-        out = output.prepare((len(codes), len(request.sample_weight)))
-
-        def write(vector, theta):
-            out[:, vector] = self.formulation.loss.loss(codes, self._raw(theta, rows))
-
-        self.each_at_weights(request, write)
-        return out
-
-    def raw_reweighted(self, X, request):
-        """Return scores for samples at each vector of weights, (m, q, K)."""
-        rows = self.check_rows(self.formulation, X)
-        raw = np.empty((len(request.sample_weight), rows.shape[0], self.n_scores))
-
-        def write(vector, theta):
-            raw[vector] = self._raw(theta, rows)
-
-        self.each_at_weights(request, write)
-        return raw
-
     def models_at_weights(self, request):
         """Return the fitted model at each vector of weights, None if a class is lost."""
         data = self.objective
@@ -342,8 +255,8 @@ class MomentReweighting:
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 
-    def each_at_weights(self, request, write):
-        """Call ``write(vector, theta)`` with the parameters (p,) at each vector of weights.
+    def reweigh(self, request, emit):
+        """Call ``emit(vectors, theta)`` at each vector of weights, see `Problem.reweigh`.
 
         The parameters are NaN if there is no model; a warning names these vectors.
         """
@@ -376,7 +289,7 @@ class MomentReweighting:
                     theta = self._same_size(model.read(refit))
                 if np.isnan(theta).all():
                     lost.append(vector)
-            write(vector, theta)
+            emit(np.array([vector]), theta[None, None])
 
         vectors = range(len(values))
         run_blocks(work, vectors, n_jobs=request.n_jobs, verbose=request.verbose)
@@ -387,6 +300,7 @@ class MomentReweighting:
                 "because a class has no weight or its covariance is singular; their results "
                 f"are NaN: {named}."
             )
+        return []
 
 
 class MomentUncertainty:

@@ -1,16 +1,19 @@
 """Each fitted object has a problem, to which the public methods delegate.
 
-fitted.py       the objective that a fit minimised, and its factorised state
-base.py         an estimator's parameters and factor
-samples.py      checked training data, queries and groups of rows
-requests.py     the options that methods share, as one argument
-kinds.py        smooth objectives, those on an l1 support, and those with kinks
-doubts.py       warnings about points far from the optimum, or without one
-fitting.py      builds the objective from a fitted estimator and data
-refits.py       refits the model
-predictions.py  predictions by the models without each group, for jackknife+ and CV+
+fitted.py        the objective that a fit minimised, and its factorised state
+base.py          an estimator's parameters and factor
+samples.py       checked training data, queries and groups of rows
+requests.py      the options that methods share, as one argument
+kinds.py         smooth objectives, those on an l1 support, and those with kinks; warnings
+fitting.py       builds the objective from a fitted estimator and data
+repeated_fit.py  repeats a fit, to decide whether data are those of a model
+refits.py        refits the model
+ranking.py       the most influential samples
+lazy.py          rows in dask arrays
+jumps.py         the error of first order behind steps whose fit jumps
+closed_form.py   models whose parameters are a closed form of the rows
 influence.py, convergence.py, removal.py, reweighting.py, metrics.py, updates.py,
-diagnostics.py  the public methods' results, one file for each chapter
+diagnostics.py   the public methods' results, one file for each chapter
 """
 
 from skinfluence.problem.base import ProblemBase, parent_class

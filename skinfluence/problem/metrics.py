@@ -137,10 +137,10 @@ class Scores:
         Scores for parameters that are NaN stay NaN.
         """
         at = np.asarray(at)
-        known = np.flatnonzero(np.isfinite(theta).all(axis=(1, 2)))
+        known = np.flatnonzero(~np.isnan(theta).all(axis=(1, 2)))
         if self.metric.needs_model:
             layout = problem.formulation.layout
-            for j in known:
+            for j in np.flatnonzero(np.isfinite(theta).all(axis=(1, 2))):
                 params = layout.to_public(theta[[j]])[0]
                 self.add_model(at[j], problem.model_at(params))
             return
@@ -297,13 +297,14 @@ class PredictionsWithout:
         groups = self.groups_for(request.groups, request.cv)
         groups.partition()
         params = self.leave_out_params(request.of(groups))
-        kept = np.flatnonzero(np.isfinite(params).all(axis=1))
+        known = np.isfinite(self.params)
+        kept = np.flatnonzero(np.isfinite(params[:, known]).all(axis=1))
         if not kept.size:
             return
         theta = layout.from_public(params[kept])
         rows, owner = flat_rows(groups, kept)
         responses = self.responses_of(self._own_raw(groups, kept, theta), response_method)
-        for block in row_blocks(design.n_rows, 8 * 5 * theta.shape[0] * theta.shape[1]):
+        for block in row_blocks(design.n_rows, 8 * 5 * len(theta) * self.n_scores):
             raw = design.take(block).predict(theta)  # (m, g, K)
             visit(block, rows, owner, responses, self.responses_of(raw, response_method))
 
@@ -322,15 +323,10 @@ class PredictionsWithout:
             return np.concatenate(
                 [design.take(groups.rows(g)).predict(one) for g, one in pairs]
             )
-        rows, _ = flat_rows(groups, kept)
-        readings = design.readings(theta)
-        _, K, D = theta.shape
-        return np.concatenate(
-            [
-                np.einsum("bd,bkd->bk", design.take(rows[block]).rows(), readings[block])
-                for block in row_blocks(len(rows), 8 * 3 * (K + 1) * D)
-            ]
-        )
+        (rows, _), (_, K, D) = flat_rows(groups, kept), theta.shape
+        blocks = row_blocks(len(rows), 8 * 3 * (K + 1) * D)
+        each = [design.take(rows[b]).predict_each(theta[b]) for b in blocks]
+        return np.concatenate(each)
 
 
 def flat_rows(groups, kept):

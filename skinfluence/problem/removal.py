@@ -15,8 +15,6 @@ from skinfluence.problem.metrics import pooled_predictions
 from skinfluence.problem.requests import NEW
 from skinfluence.solvers import get_solver
 
-__all__ = ["RemovalAnswers", "check_no_bound"]
-
 
 class RemovalAnswers(LazyRemoval):
     """Leave-one-out and group removal, see `methods.removal`."""
@@ -231,13 +229,13 @@ class RemovalAnswers(LazyRemoval):
         groups = request.groups
         groups.partition()
         design = base.point.objective.design
-        raw = np.empty((base.point.objective.n_rows, base.theta.shape[0]), like=self.like)
+        raw = np.empty((base.point.objective.n_rows, self.n_scores), like=self.like)
 
         def emit(_indices, rows, theta):
             if rows.shape[1] == 1:  # one product per row would dominate the run time
                 single = rows[:, 0] >= 0
-                alone, readings = rows[single, 0], design.readings(theta[single])
-                raw[alone] = np.einsum("bd,bkd->bk", design.take(alone).rows(), readings)
+                alone = rows[single, 0]
+                raw[alone] = design.take(alone).predict_each(theta[single])
                 return
             for line, one in zip(rows, theta, strict=True):
                 rows_of_group = line[line >= 0]
@@ -317,13 +315,4 @@ class RemovalAnswers(LazyRemoval):
         raise ValueError(
             "return_bound=True needs a penalty on every parameter, but these have none: "
             f"{', '.join(names[:5])}. Use {remedy}."
-        )
-
-
-def check_no_bound(return_bound, name):
-    """Raise if a bound is asked for from a model whose "newton" is the refit."""
-    if return_bound:
-        raise UnsupportedEstimatorError(
-            f"return_bound of {name}: method='newton' is the refit, and needs no bound. Leave "
-            "it out."
         )

@@ -82,6 +82,10 @@ class SampleChecks:
         self.check_place(formulation, X, training)
         return self.parameters.make_design(self, formulation, self.validate_X(X), training)
 
+    def check_scores(self, X):
+        """Return the design whose raw predictions functionals take, for checked samples."""
+        return self.check_X(self.formulation, X)
+
     def check_place(self, formulation, X, training):
         """Raise unless X is of the library, and on the device, of the model's parameters."""
         space = place_of(X) if is_foreign(X) else None

@@ -159,8 +159,7 @@ class PredictionMeasures(diagnostics.GroupMeasures):
     def add(self, indices, rows, theta):
         d = super().add(indices, rows, theta)
         design = self.base.point.objective.design
-        first = design.take(rows[:, 0]).rows()
-        self.moved[indices] = np.einsum("bd,bkd->bk", first, design.readings(d))
+        self.moved[indices] = design.take(rows[:, 0]).predict_each(d)
         return d
 
     def add_refit(self, group, rows, full, raw, chi_squares):

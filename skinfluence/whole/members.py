@@ -162,9 +162,9 @@ class MomentMember(Member):
 
     def scores(self, X, method):
         problem = self.problem
-        rows, model = problem.check_rows(problem.formulation, X), problem.formulation.model
-        J, axis = problem.score_jacobian(method, problem.raw_predictions(X))
-        return MomentQuery(model, problem.params, rows, J[:, 0]), J, not axis
+        design = problem.check_X(problem.formulation, X)
+        J, axis = problem.score_jacobian(method, problem.predict_rows(design))
+        return problem.query(design, J[:, 0]), J, not axis
 
     def gradients(self, query, block, J):
         part = query.take(block)

@@ -6,7 +6,6 @@ on training row k is w_k (d/dx) gM . t(x_k). No Hessian is involved, see `sweep`
 
 import numpy as np
 
-from skinfluence.moments import MomentQuery
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.sweep import Sample, Sweep
@@ -82,11 +81,11 @@ class MomentWholeInfluence(WholeInfluence):
             X, request, output, response_method=response_method
         )
         method, sweep = self.response_method(response_method), self.sweep(None)
-        rows, theta = self.check_rows(self.formulation, X), self.params
-        J, axis = self.score_jacobian(method, self._raw(theta, rows))
+        design = self.check_X(self.formulation, X)
+        J, axis = self.score_jacobian(method, self.predict_rows(design))
         wide = result if axis else result[:, :, None]
         for r in range(J.shape[1]):
-            query = MomentQuery(self.formulation.model, theta, rows, J[:, r])
+            query = self.query(design, J[:, r])
             for block in self.blocks(sweep, query):
                 part = query.take(block)
                 samples = self.one_by_one(X, part, block.start)
@@ -103,11 +102,11 @@ class MomentWholeInfluence(WholeInfluence):
 
     def raw_influence(self, X, hessian_solver):
         """Return the influence on one sample's scores, (n, K)."""
-        rows, theta = self.check_rows(self.formulation, X), self.params
+        design = self.check_X(self.formulation, X)
         moved = np.empty((self.objective.n_rows, self.n_scores))
         sweep = self.sweep(None)
         for k, line in enumerate(np.eye(self.n_scores)):
-            query = MomentQuery(self.formulation.model, theta, rows, line[None])
+            query = self.query(design, line[None])
             V, sample = query.toarray(), Sample(X, query, line[None])
-            moved[:, k] = (self._influence(V) + sweep.extra(V, [sample]))[0]
+            moved[:, k] = (self.influence_on(V) + sweep.extra(V, [sample]))[0]
         return moved
