@@ -18,19 +18,6 @@ from skinfluence.exceptions import SingularHessianError
 from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
-__all__ = [
-    "Polished",
-    "balanced_newton_step",
-    "convergence_ratio",
-    "curvature_change",
-    "gradient_shift",
-    "largest_move",
-    "newton_correction",
-    "newton_decrement",
-    "newton_step",
-    "polish",
-]
-
 # Armijo's constant: a step is accepted if F falls by at least this share of the decrease that
 # its gradient predicts.
 _SUFFICIENT_DECREASE = 1e-4

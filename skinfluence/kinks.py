@@ -23,8 +23,6 @@ import numpy as np
 from skinfluence.gradients import weigh
 from skinfluence.namespaces import to_host
 
-__all__ = ["Kinks", "kink_change", "largest_share"]
-
 # Number of rows, or of parameters, up to which the share is an eigenvalue. More rows come in
 # parts, and the sum of their shares is a bound.
 _MOST = 500

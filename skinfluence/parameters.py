@@ -23,8 +23,6 @@ from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.layout import ParameterLayout, ScaleLayout
 from skinfluence.namespaces import from_host, to_host
 
-__all__ = ["Coefficients", "CoefficientsAndScale", "DualCoefficients", "GivenNames"]
-
 # Largest difference between given rows and the fit's rows, relative to the largest value.
 # `fit_transform` and `transform` compute the same values in two ways. We measured differences
 # up to 8e-13 in double and 4e-5 in single precision (KernelPCA, PCA).

@@ -5,8 +5,6 @@ The page on supported models and the errors for these estimators use these table
 
 from sklearn.base import is_classifier
 
-__all__ = ["NOT_CONVEX", "NO_TARGET", "REFITTED", "UNSUPPORTED", "why"]
-
 _GROUPS = "norms of groups are curved on their support, so fixed signs do not make them linear"
 _NU = "nu bounds sums over the rows, so the multipliers of all rows depend on each other"
 _ORDER = "it makes a single pass, and the result depends on the order of the samples"

@@ -35,8 +35,6 @@ from skinfluence.whole import (
     warn_of_absent,
 )
 
-__all__ = ["BehindSteps"]
-
 
 class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeReweighting):
     """The problem for a pipeline that ends in a composite; samples are raw.

@@ -10,8 +10,6 @@ from skinfluence.problem import parent_class
 from skinfluence.problem.requests import Influence
 from skinfluence.whole import ForSameRows
 
-__all__ = ["RESPONSES", "FirstOrder", "MovedAnswers", "pool"]
-
 RESPONSES = ("predict", "decision_function", "predict_proba")
 
 

@@ -21,8 +21,6 @@ from skinfluence.whole import (
     whole_problem,
 )
 
-__all__ = ["Direct", "Moved", "Staged"]
-
 
 class Moved:
     """Derivatives of the members' responses to some queries.

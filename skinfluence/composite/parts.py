@@ -10,8 +10,6 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from skinfluence.methods import InfluenceEstimatorMixin, get_problem
 from skinfluence.steps import innermost
 
-__all__ = ["Part", "can_move", "is_frozen"]
-
 
 def is_frozen(member: Any) -> bool:
     """Whether a member ends in a `FrozenEstimator`, or fitted a threshold around one."""

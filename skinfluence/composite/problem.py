@@ -23,8 +23,6 @@ from skinfluence.stages.registry import learning_steps
 from skinfluence.steps import innermost, names_behind, row_names, steps_of, weights_reach
 from skinfluence.whole import TrainingData, take_rows
 
-__all__ = ["CompositeProblem"]
-
 
 class CompositeProblem(
     CompositeInfluence, CompositeRemoval, CompositeReweighting, CompositeRefits

@@ -22,8 +22,6 @@ from skinfluence.problem.samples import check_not_negative
 from skinfluence.steps import innermost
 from skinfluence.whole import TrainingData
 
-__all__ = ["CompositeRefits", "Remembered", "check_more", "copied"]
-
 
 @dataclass(frozen=True, eq=False)
 class Remembered:

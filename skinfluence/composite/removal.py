@@ -27,8 +27,6 @@ from skinfluence.problem.updates import choose_checks, compare_changes
 from skinfluence.steps import innermost
 from skinfluence.whole import give_data, take_rows
 
-__all__ = ["CompositeRemoval", "bytes_of"]
-
 
 class CompositeRemoval:
     """Removal methods with the signatures that estimators have."""

@@ -14,8 +14,6 @@ from skinfluence.methods import get_problem
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW
 
-__all__ = ["CompositeReweighting"]
-
 
 class CompositeReweighting:
     """Methods for other sample weights with the signatures that estimators have."""

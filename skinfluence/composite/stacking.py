@@ -21,8 +21,6 @@ from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import give_data, take_rows, training_data
 
-__all__ = ["StackingProblem"]
-
 
 class StackingProblem(CompositeProblem):
     """Members on all rows, their fold models, and last the final estimator."""

@@ -19,11 +19,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objective import Formulation, Objective, Point, hessian_blocks
 from skinfluence.rank import null_directions
 
-__all__ = [
-    "DistributedObjective",
-    "DistributedPoint",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class DistributedObjective:

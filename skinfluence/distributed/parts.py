@@ -13,8 +13,6 @@ import numpy as np
 
 from skinfluence.objective import Objective, Point
 
-__all__ = ["PartObjective", "PartPoint", "Shared"]
-
 
 @dataclass(frozen=True, eq=False)
 class PartObjective(Objective):

@@ -15,8 +15,6 @@ from skinfluence.pipeline import problem_of
 from skinfluence.results import Result
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["influence_cutoffs", "outlier_test"]
-
 
 def influence_cutoffs(
     estimator: Estimator,

@@ -36,8 +36,6 @@ from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import Influence, Removal, Reweighting
 from skinfluence.results import Result
 
-__all__ = ["data_values"]
-
 Kind: TypeAlias = Literal["banzhaf", "shapley", "beta_shapley", "loo", "influence"]
 KINDS = get_args(Kind)
 

@@ -23,8 +23,6 @@ from skinfluence.inspection.plotting import (
 from skinfluence.methods.available import require
 from skinfluence.pipeline import problem_of
 
-__all__ = ["LeverageDisplay"]
-
 
 @dataclass(eq=False, repr=False)
 class LeverageDisplay:

@@ -7,24 +7,6 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-__all__ = [
-    "LONGEST",
-    "SHORT",
-    "LabelLoss",
-    "Loss",
-    "PiecewiseLinearLoss",
-    "align",
-    "exp",
-    "exp_remainder",
-    "expit",
-    "log_expit",
-    "log_sum_exp",
-    "ratio",
-    "series",
-    "softmax",
-    "xlogy",
-]
-
 # The logistic series with four terms is accurate to 1e-6 relative to the remainder for steps
 # in the raw prediction up to SHORT, the exponential series with six terms up to MEDIUM. In
 # single precision remainders are inaccurate beyond LONGEST.

@@ -7,8 +7,6 @@ from scipy.special import expit
 
 from skinfluence.losses.base import LabelLoss, Loss, PiecewiseLinearLoss, align
 
-__all__ = ["HingeLoss", "ModifiedHuberLoss", "SmoothHingeLoss", "SquaredHingeLoss"]
-
 
 class HingeLoss(PiecewiseLinearLoss):
     """Hinge l = sum_k max(0, 1 - y_k eta_k) for labels y in {-1, +1}; target (n, K).

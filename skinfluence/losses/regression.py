@@ -7,15 +7,6 @@ import numpy as np
 
 from skinfluence.losses.base import Loss, PiecewiseLinearLoss, align
 
-__all__ = [
-    "EpsilonInsensitiveLoss",
-    "HalfHuberLoss",
-    "HalfSquaredLoss",
-    "HuberLoss",
-    "SquaredEpsilonInsensitiveLoss",
-    "SquaredLoss",
-]
-
 
 class SquaredLoss(Loss):
     """Squared error l = sum_k (y_k - eta_k)^2, without the 1/2; target (n, K)."""

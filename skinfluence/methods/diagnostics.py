@@ -12,8 +12,6 @@ from skinfluence.methods.available import available, get_problem
 from skinfluence.problem.requests import Output
 from skinfluence.solvers import HessianSolver
 
-__all__ = ["DiagnosticsMixin"]
-
 
 class DiagnosticsMixin:
     """Leverage, Cook's distance, DFBETAS and related measures; parameter covariance.

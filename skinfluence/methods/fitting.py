@@ -26,12 +26,6 @@ from skinfluence.parameters import Coefficients, GivenNames
 from skinfluence.problem import Problem
 from skinfluence.responses import Responses
 
-__all__ = [
-    "InfluenceEstimatorMixin",
-    "InfluenceMethods",
-    "UnweightedMixin",
-]
-
 # Methods whose result would describe single dual coefficients.
 _OF_COEFFICIENTS = ("dfbetas", "params_covariance", "solve_hessian")
 # Methods that need a curvature, which a piecewise linear loss lacks.

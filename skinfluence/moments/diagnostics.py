@@ -14,8 +14,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.losses.base import softmax
 from skinfluence.problem.requests import Influence, Removal
 
-__all__ = ["MomentDiagnostics"]
-
 
 class MomentDiagnostics:
     """The measures of `influence_summary` that need no Hessian."""

@@ -34,8 +34,6 @@ from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.problem.samples import check_not_negative
 from skinfluence.targets import ClassCodes
 
-__all__ = ["MomentMixin", "MomentProblem", "MomentQuery"]
-
 # Largest relative difference between fitted and recomputed statistics, by precision.
 _SAME = {np.dtype(np.float32): 1e-3}
 

@@ -16,8 +16,6 @@ from skinfluence.objective.formulation import Formulation
 from skinfluence.objective.point import Point
 from skinfluence.rank import null_directions, spectrum
 
-__all__ = ["Objective"]
-
 
 @dataclass(frozen=True, eq=False)
 class Objective:

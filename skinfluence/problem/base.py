@@ -26,8 +26,6 @@ from skinfluence.problem.kinds import Doubts, kind_of, lost_params
 from skinfluence.problem.samples import SampleChecks
 from skinfluence.solvers import get_solver
 
-__all__ = ["ProblemBase", "parent_class"]
-
 
 def parent_class(cls):
     """Return the scikit-learn class to which a class adds influence."""

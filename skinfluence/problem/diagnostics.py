@@ -14,9 +14,6 @@ from skinfluence.products import add_gram, fill_lower
 from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
-__all__ = ["DiagnosticsAnswers", "check_kind", "warn_of_perfect_fits"]
-
-
 _KINDS = ("infinitesimal_jackknife", "jackknife", "hessian")
 
 

@@ -16,8 +16,6 @@ from skinfluence.kinks import kink_change
 from skinfluence.layout import ParameterLayout
 from skinfluence.objective import Formulation, Objective
 
-__all__ = ["GRADIENT_SHIFT_LIMIT", "FittedObjective", "State"]
-
 # If the rows' gradients change by more than this relative amount, some rows' influence values
 # are wrong by more than a few per cent, because a norm over all rows hides small gradients.
 GRADIENT_SHIFT_LIMIT = 0.007

@@ -13,8 +13,6 @@ import numpy as np
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem.requests import Removal
 
-__all__ = ["answer", "warn_of_jumps"]
-
 # Number of groups, and of training samples whose predictions are compared.
 _GROUPS, _SAMPLES = 5, 20
 # Largest share of a change by which it may be wrong without a warning.

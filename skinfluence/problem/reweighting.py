@@ -10,8 +10,6 @@ from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.kinds import Cases, lost_params
 from skinfluence.problem.requests import NEW
 
-__all__ = ["ReweightAnswers"]
-
 
 class ReweightAnswers:
     """The model at other sample weights, see `methods.reweighting`."""

@@ -24,8 +24,6 @@ from skinfluence.removal.step_error import StepError
 from skinfluence.removal.weighted import move_to_weights
 from skinfluence.solvers.cholesky import PencilFactor
 
-__all__ = ["Base", "base_of_part", "error_bound", "losses_into"]
-
 
 @dataclass(frozen=True, eq=False)
 class Base:

@@ -6,8 +6,6 @@ from skinfluence.kinks import largest_share
 from skinfluence.namespaces import to_host
 from skinfluence.removal.stack import LOST, finite
 
-__all__ = ["Run"]
-
 # A step has to reduce the decrement by this factor to count as a contraction.
 _CONTRACTION = 0.5
 _MAX_ITER = 40

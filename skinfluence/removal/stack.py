@@ -16,8 +16,6 @@ import numpy as np
 from skinfluence.namespaces import to_host
 from skinfluence.solvers.update import GroupUpdate
 
-__all__ = ["AMPLIFIED", "LOST", "Stack", "finite"]
-
 #: Rows that lose more than this share of the curvature in some direction change the Hessian.
 LOST = 0.25
 #: If rounding is amplified more than this, the leaving rows must not enter a sum at all.

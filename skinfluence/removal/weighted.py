@@ -24,8 +24,6 @@ from skinfluence.removal.optimum import refit_objective, weight_growth
 from skinfluence.removal.run import Run
 from skinfluence.removal.stack import finite
 
-__all__ = ["WeightedStack", "first_order", "move_to_weights", "refit_apart"]
-
 # Decrement to reach, relative to the first step. Weights can be a thousand times those of the
 # fit. Then an error that is small in the metric of the Hessian is much larger in parameters
 # that few rows determine, so "newton" goes further than a removal. Its last steps are cheap.

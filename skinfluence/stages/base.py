@@ -28,24 +28,6 @@ from scipy import sparse
 from skinfluence.checks import count_rows
 from skinfluence.namespaces import is_device, where_it_is
 
-__all__ = [
-    "Factors",
-    "NotNumbers",
-    "Rows",
-    "Stage",
-    "Stateless",
-    "column_sums",
-    "dense",
-    "entry_rows",
-    "like_rows",
-    "numbers",
-    "on_rows",
-    "plain",
-    "product_on",
-    "values_at",
-    "with_values",
-]
-
 #: Largest number of entries in a dense block in `product_on`.
 _BLOCK = 10_000_000
 

@@ -20,8 +20,6 @@ from scipy import sparse
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Rows, Stage, Stateless, dense, numbers
 
-__all__ = ["Chain", "Columns", "Frozen", "Identity", "add"]
-
 
 def named_like(frame, rows):
     """Return rows with the names from `frame`, if it is a DataFrame."""

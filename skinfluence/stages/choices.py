@@ -17,8 +17,6 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler
 from skinfluence.namespaces import to_host
 from skinfluence.stages.base import column_sums, plain
 
-__all__ = ["make_choice"]
-
 # Statistics move by this share of their size, and by this multiple of the rounding in sums
 # over n rows, before a choice counts as known.
 _SHARE = 1e-9

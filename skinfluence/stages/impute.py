@@ -8,8 +8,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Stage, column_sums, with_values
 from skinfluence.stages.order import OrderStatistics, sides_of
 
-__all__ = ["STAGES", "SimpleImputerStage"]
-
 
 class SimpleImputerStage(Stage):
     """SimpleImputer: t_j = x_j if it is observed, else s_j.

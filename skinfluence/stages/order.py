@@ -10,8 +10,6 @@ from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.stages.base import Stage, dense, with_values
 
-__all__ = ["OrderStage", "OrderStatistics", "sides_of"]
-
 
 class OrderStatistics:
     """Column quantiles by linear interpolation, as in numpy's nanquantile.

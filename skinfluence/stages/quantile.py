@@ -13,13 +13,6 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages.base import Stateless, dense
 from skinfluence.stages.order import OrderStage, OrderStatistics
 
-__all__ = [
-    "STAGES",
-    "KBinsDiscretizerStage",
-    "QuantileTransformerStage",
-    "SplineTransformerStage",
-]
-
 # QuantileTransformer clips values within this distance from the ends.
 _END = 1e-7
 # Interpolation gives tied quantiles values that differ by rounding, at most by this share.

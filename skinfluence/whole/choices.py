@@ -21,8 +21,6 @@ from skinfluence.namespaces import to_host
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.refits import Refit, attempt
 
-__all__ = ["Choices"]
-
 # A model for other columns takes about as long as the refits of this many groups.
 _ENOUGH = 3
 

@@ -10,8 +10,6 @@ from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.sweep import Sample, Sweep
 
-__all__ = ["MomentSweep", "MomentWholeInfluence"]
-
 
 class MomentSweep(Sweep):
     """The stages' contribution to the influence for the moment model behind them.

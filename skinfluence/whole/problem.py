@@ -50,17 +50,6 @@ from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.reweighting import WholeReweighting
 from skinfluence.whole.sweep import GammaSweep, make_sweep
 
-__all__ = [
-    "PipelineProblem",
-    "WholeProblem",
-    "give_data",
-    "make_whole_problem",
-    "moving_scaler",
-    "pipeline_problem",
-    "training_data",
-    "whole_problem",
-]
-
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
 

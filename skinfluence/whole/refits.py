@@ -19,18 +19,6 @@ from skinfluence.namespaces import to_host
 from skinfluence.steps import feature_names, param_names, through
 from skinfluence.whole.data import take_rows
 
-__all__ = [
-    "FirstOrder",
-    "ForSameRows",
-    "KernelRefit",
-    "MovedRefit",
-    "PipelineRefits",
-    "Refit",
-    "attempt",
-    "is_plain",
-    "warn_of_lost_features",
-]
-
 # Refits, and features of each, that a warning names.
 _TOLD = 5
 

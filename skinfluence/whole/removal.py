@@ -28,8 +28,6 @@ from skinfluence.whole.refits import (
     warn_of_lost_features,
 )
 
-__all__ = ["WholeMetrics", "WholeRemoval"]
-
 # Bytes of the refits that take their steps together; more would leave the cache.
 _CACHED = 4 * 2**20
 

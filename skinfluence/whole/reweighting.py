@@ -18,8 +18,6 @@ from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
 from skinfluence.whole.refits import FirstOrder, attempt, warn_of_lost_features
 
-__all__ = ["WholeReweighting"]
-
 
 class WholeReweighting:
     """Methods for other sample weights with the signatures that estimators have."""
