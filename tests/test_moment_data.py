@@ -126,7 +126,7 @@ def test_single_samples_leave_no_covariance():
     X, y = data("iris")
     kept = np.append(np.flatnonzero(y < 2), np.flatnonzero(y == 2)[:2])
     ours = QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.5).fit(X[kept], y[kept])
-    with pytest.warns(InfluenceWarning, match=r"2 of 36 group.*leave no model"):
+    with pytest.warns(InfluenceWarning, match=r"2 of 36 group.*there is no model"):
         params = ours.leave_out_params()
     assert np.isnan(params).all(axis=1).sum() == 2
 

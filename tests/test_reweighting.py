@@ -274,7 +274,7 @@ def test_parameters_that_no_weight_determines_are_nan():
     assert np.isnan(found[2])
     np.testing.assert_allclose(found[[0, 1, 3]], refit.params_, rtol=1e-7)
     pipe = make_pipeline(MaxAbsScaler(), LogisticRegression(C=np.inf, **NEWTON)).fit(X, y)
-    with pytest.warns(InfluenceWarning, match="without a value. At row 0") as caught:
+    with pytest.warns(InfluenceWarning, match="have no value: row 0. At row 0") as caught:
         found = pipe.reweight_params(weight)[0]
     assert np.flatnonzero(np.isnan(found)).tolist() == [2]
     assert len(caught) == 1

@@ -20,6 +20,7 @@ from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Groups
 from skinfluence.methods import get_problem
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import answer, warn_of_jumps
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, Removal
@@ -145,27 +146,33 @@ class CompositeRemoval:
         return self.refit(self.data.without(rows), *self.rest(kept), method, kept=kept)
 
     def each(self, request, chosen=None):
-        """Generate (group, model) without each group, None for a group without a model.
-
-        Models are computed in blocks that fit into memory.
-        """
+        """Generate (group, model) without each group, None for a group without a model."""
         groups = request.groups
         chosen = np.arange(len(groups)) if chosen is None else chosen
+
+        def models_of(part):
+            return self.models_without(request.of([groups.rows(group) for group in part]))
+
+        yield from self.in_blocks(Cases.of_groups(groups), chosen, self.model_bytes, models_of)
+
+    def in_blocks(self, cases, chosen, model_bytes, models_of):
+        """Generate (case, model) for some of the `Cases`, in blocks that fit into memory.
+
+        ``models_of(part)`` returns the models of some cases, None for one without a model. A
+        warning names these.
+        """
         lost = []
-        for block in row_blocks(len(chosen), self.model_bytes):
-            rows = [groups.rows(group) for group in chosen[block]]
-            models = self.models_without(request.of(rows))
-            for group, model in zip(chosen[block], models, strict=True):
+        for block in row_blocks(len(chosen), model_bytes):
+            part = chosen[block]
+            for case, model in zip(part, models_of(part), strict=True):
                 if model is None:
-                    lost.append(group)
-                yield group, model
-        if lost:
-            named = ", ".join(groups.name(group) for group in lost[:5])
-            warn(
-                f"{len(lost)} of {len(groups)} group(s) leave a member of {self.name} without "
-                f"a model, because a class is lost or its objective has no optimum; their "
-                f"results are NaN: {named}."
-            )
+                    lost.append(case)
+                yield case, model
+        cases.tell(
+            lost,
+            f"a member of {self.name} has no model, because a class is lost or its objective "
+            "has no optimum; their results are NaN",
+        )
 
     def warn_of_choice(self):
         """Warn if a refit would choose rows again; nothing here."""

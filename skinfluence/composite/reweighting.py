@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks
 from skinfluence.composite.first_order import FirstOrder, MovedAnswers
 from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.methods import get_problem
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW
 
@@ -126,24 +126,15 @@ class CompositeReweighting:
         return self.refit(data, *self.rest(kept), method, kept=kept)
 
     def each_weighted(self, request):
-        """Generate (vector, model) at each vector of weights, None without a model.
+        """Generate (vector, model) at each vector of weights, None without a model."""
+        values = request.sample_weight
 
-        Models are computed in blocks that fit into memory.
-        """
-        values, lost = request.sample_weight, []
-        for block in row_blocks(len(values), self.weighted_bytes + 16 * values.shape[1]):
-            models = self.models_at_weights(request.at(values[block]))
-            for vector, model in zip(range(block.start, block.stop), models, strict=True):
-                if model is None:
-                    lost.append(vector)
-                yield vector, model
-        if lost:
-            named = ", ".join(f"row {vector}" for vector in lost[:5])
-            warn(
-                f"At {len(lost)} of {len(values)} row(s) of sample_weight a member of "
-                f"{self.name} has no model, because a class is lost or its objective has no "
-                f"optimum; their results are NaN: {named}."
-            )
+        def models_of(part):
+            return self.models_at_weights(request.at(values[part]))
+
+        vector_bytes = self.weighted_bytes + 16 * values.shape[1]
+        every = np.arange(len(values))
+        yield from self.in_blocks(Cases.of_weights(values), every, vector_bytes, models_of)
 
 
 def _unknown(response):

@@ -18,10 +18,11 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_option
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.requests import NEW, Influence, Removal
 from skinfluence.removal import METHODS
 
@@ -86,31 +87,27 @@ class MomentRemoval:
         n_jobs, verbose = request.n_jobs, request.verbose
         blocks = row_blocks(len(groups), width, n_jobs=n_jobs)
         run_blocks(work, blocks, n_jobs=n_jobs, verbose=verbose)
-        self._warn_of_groups(groups, lost, sorted(undefined), sorted(partly))
+        self._warn_of_groups(groups, lost, undefined, partly)
 
     def _warn_of_groups(self, groups, lost, undefined, partly):
-        if lost:
-            named = ", ".join(
-                f"{groups.name(group)} (class {lost[group]!r})" for group in sorted(lost)[:5]
-            )
-            warn(
-                f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
-                f"not have; their results are NaN: {named}."
-            )
-        if undefined:
-            named = ", ".join(groups.name(group) for group in undefined[:5])
-            warn(
-                f"{len(undefined)} of {len(groups)} group(s) leave no model, because a class "
-                "has too few samples or a singular covariance then; their results are NaN: "
-                f"{named}. Use solver='eigen' with shrinkage, which needs two samples."
-            )
-        if partly:
-            named = ", ".join(groups.name(group) for group in partly[:5])
-            warn(
-                f"Without {len(partly)} group(s) some parameters do not exist, such as those "
-                "of categories that no other sample has; these are NaN, and so are the "
-                f"results that depend on them: {named}."
-            )
+        cases = Cases.of_groups(groups)
+        cases.tell(
+            lost,
+            "the last samples of a class are gone, which a refit would not have; their "
+            "results are NaN",
+            name=lambda group: f"{groups.name(group)} (class {lost[group]!r})",
+        )
+        cases.tell(
+            undefined,
+            "there is no model, because a class has too few samples or a singular covariance "
+            "then; their results are NaN",
+            "Use solver='eigen' with shrinkage, which needs two samples.",
+        )
+        cases.tell(
+            partly,
+            "some parameters do not exist, such as those of categories that no other sample "
+            "has; these are NaN, and so are the results that depend on them",
+        )
 
     def scores_without(self, metric, X, request):
         if not metric.needs_model:
@@ -293,13 +290,11 @@ class MomentReweighting:
 
         vectors = range(len(values))
         run_blocks(work, vectors, n_jobs=request.n_jobs, verbose=request.verbose)
-        if lost:
-            named = ", ".join(f"row {vector}" for vector in sorted(lost)[:5])
-            warn(
-                f"At {len(lost)} of {len(values)} row(s) of sample_weight there is no model, "
-                "because a class has no weight or its covariance is singular; their results "
-                f"are NaN: {named}."
-            )
+        Cases.of_weights(values).tell(
+            lost,
+            "there is no model, because a class has no weight or its covariance is singular; "
+            "their results are NaN",
+        )
         return []
 
 

@@ -7,9 +7,8 @@
 A problem asks `kind_of` once for each task in which they differ.
 """
 
-from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,28 +30,6 @@ _NAN = (
     "Results about these parameters are NaN, and so are those about predictions and losses "
     "that depend on them."
 )
-
-
-@dataclass(frozen=True)
-class Cases:
-    """Groups that leave, or vectors of sample weights, in the words of warnings.
-
-    Parameters
-    ----------
-    at : str
-        "Without" or "At", the first word of a sentence about some of them.
-    all : str
-        Their number and kind, such as "5 group(s)".
-    name : callable
-        ``name(case)`` returns the words for one of them.
-    objective : callable
-        ``objective(case)`` returns the objective without the group, or at the weights.
-    """
-
-    at: str
-    all: str
-    name: Callable
-    objective: Callable
 
 
 def kind_of(problem, formulation=None):
@@ -347,13 +324,6 @@ class Doubts:
         Members of composites are silent about lost classes and failures, because the composite
         names its own cases.
         """
-
-        def tell(found, problem, consequence, name=cases.name):
-            if found:
-                named = ", ".join(name(case) for case in sorted(found)[:5])
-                share = f"{cases.at} {len(found)} of {cases.all}"
-                warn(f"{share} {problem}: {named}. {consequence}")
-
         separated, lost = outcome.separated, dict(outcome.without_optimum)
         unsolved = [case for case in outcome.unsolved if case not in separated]
         flat = {c: V for c, V in outcome.undetermined.items() if c not in separated}
@@ -363,28 +333,28 @@ class Doubts:
         told += "depend on them; of softmax all are."
         for first in sorted(separated)[:1]:
             found = self.describe_direction(separated[first], cases.objective(first))
-            told = f"{cases.at} {cases.name(first)}: {found} {told}"
-        tell(separated, "there is no optimum", told)
+            told = f"{cases.at_one(first)}: {found} {told}"
+        cases.tell(separated, "there is no optimum", told)
         if not self.is_member:
-            problem = "the last samples of a class have no weight, and its free intercept no "
-            problem += "finite optimum"
             told = "Their results are NaN."
-            tell(
+            cases.tell(
                 lost,
-                problem,
+                "the last samples of a class have no weight, and its free intercept no finite "
+                "optimum",
                 told,
                 lambda c: f"{cases.name(c)} (class {self.label(lost[c])!r})",
             )
-            problem = "the objective is singular or did not converge"
-            tell(unsolved, problem, f"{told} A stronger penalty or centred features help.")
+            told += " A stronger penalty or centred features help."
+            cases.tell(unsolved, "the objective is singular or did not converge", told)
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
         params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"
         told = f"{_NAN} A quadratic penalty determines them."
-        tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
+        cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
         if method == "exact" and base.refitted:
-            share = f"{cases.at} {len(base.refitted)} of {cases.all}"
-            warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")
+            warn(
+                f"{cases.share(base.refitted)} {base.why_refitted}: scikit-learn refitted them."
+            )
 
     @property
     def lost_params(self):

@@ -9,7 +9,8 @@ from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_one_metric, check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import is_device, to_host
-from skinfluence.problem.kinds import Cases, kind_of, lost_params, no_bound
+from skinfluence.problem.cases import Cases
+from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions
 from skinfluence.problem.requests import NEW
@@ -198,23 +199,18 @@ class RemovalAnswers(LazyRemoval):
         """Warn about groups with the last samples of a class if an optimum remains."""
         if self.objective.formulation.layout.n_outputs == 1:
             return  # two classes share the parameters and the loss
-        lost = removal.groups_without_class(self.objective, groups)
-        if lost:
-            named = ", ".join(
-                f"{groups.name(group)} (class {self.label(c)!r})" for group, c in lost[:5]
-            )
-            warn(
-                f"{len(lost)} group(s) hold the last samples of a class, which a refit would "
-                "not have; results without them keep the class in the parameters and in the "
-                f"loss: {named}."
-            )
+        lost = dict(removal.groups_without_class(self.objective, groups))
+        Cases.of_groups(groups).tell(
+            lost,
+            "the last samples of a class are gone, which a refit would not have; results keep "
+            "the class in the parameters and in the loss",
+            name=lambda g: f"{groups.name(g)} (class {self.label(lost[g])!r})",
+        )
 
     def warn_of_outcome(self, base, groups, outcome, method):
         """Warn of groups whose results are NaN, or come from a refit by scikit-learn."""
-        objective, count = base.point.objective, f"{len(groups)} group(s)"
-        cases = Cases(
-            "Without", count, groups.name, lambda g: objective.without(groups.rows(g))
-        )
+        objective = base.point.objective
+        cases = Cases.of_groups(groups, lambda g: objective.without(groups.rows(g)))
         if not base.has_optimum:
             outcome = replace(outcome, unsolved=())
         self.warn_of_cases(cases, outcome, base, method)

@@ -6,8 +6,9 @@ from skinfluence import removal
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
-from skinfluence.problem.kinds import Cases, lost_params
+from skinfluence.problem.kinds import lost_params
 from skinfluence.problem.requests import NEW
 
 
@@ -98,9 +99,7 @@ class ReweightAnswers:
         outcome = removal.reweight(
             base, weights, method, emit, n_jobs=request.n_jobs, verbose=request.verbose
         )
-        count = f"{len(values)} row(s) of sample_weight"
-        cases = Cases("At", count, "row {}".format, weights.at)
-        self.warn_of_cases(cases, outcome, base, method)
+        self.warn_of_cases(Cases.of_weights(values, weights.at), outcome, base, method)
         if method == "influence" and base.open is not None:
             return [(vector, base.open) for vector in range(len(values))]
         return list(outcome.undetermined.items())

@@ -18,6 +18,7 @@ from skinfluence import diagnostics, distributed
 from skinfluence.design import make_design
 from skinfluence.diagnostics import ROW_COLUMNS
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, PLAIN, Influence, Removal
 from skinfluence.removal.optimum import optimum_from
@@ -125,15 +126,14 @@ class GroupRefits(LazySteps):
         for group in range(len(groups)):
             found = self.refit_without(groups.rows(group), request.hessian_solver)
             if found is None:
-                lost.append(groups.name(group))
+                lost.append(group)
             else:
                 yield group, *found
-        if lost:
-            warn(
-                f"{len(lost)} of {len(groups)} group(s) leave no model, because the steps "
-                "return other features then, or the objective has no optimum; their results "
-                f"are NaN: {', '.join(lost[:5])}."
-            )
+        Cases.of_groups(groups).tell(
+            lost,
+            "there is no model, because the steps return other features then, or the "
+            "objective has no optimum; their results are NaN",
+        )
 
     def refit_without(self, rows, hessian_solver):
         """Return (steps, theta) without some rows, None if there is no such fit."""

@@ -23,19 +23,21 @@ from skinfluence.whole.data import take_rows
 _TOLD = 5
 
 
-def warn_of_lost_features(lost, n_outputs):
+def warn_of_lost_features(cases, lost, n_outputs):
     """Warn of refits that lack features.
 
     Parameters
     ----------
-    lost : dict of str to list of str
-        The features that a refit lacks, empty if they are unknown, by the words that begin its
-        sentence.
+    cases : Cases
+        Groups that leave, or vectors of weights.
+    lost : dict of int to list of str
+        The features that the refit of a case lacks, empty if they are unknown.
     n_outputs : int
         Number of parameters of each feature.
     """
     told = []
-    for where, names in list(lost.items())[:_TOLD]:
+    for case in sorted(lost)[:_TOLD]:
+        where, names = cases.at_one(case), lost[case]
         if not names:
             told.append(f"{where} some parameters have no value and are NaN.")
             continue
@@ -48,7 +50,8 @@ def warn_of_lost_features(lost, n_outputs):
         told.append(f"{where} there {there} {shown}; {its} {parameters} NaN.")
     if len(lost) > _TOLD:
         told.append(f"{len(lost) - _TOLD} more refits lack features or values.")
-    warn(" ".join(told))
+    if told:
+        warn(" ".join(told))
 
 
 class Refit:
@@ -331,58 +334,82 @@ class PipelineRefits:
         objective = replace(objective, formulation=formulation).balanced()
         return MovedRefit(self, before, objective)
 
-    def write_refits(self, find, blocks, read, write, missing, request):
-        """Call ``write(j, read(j, refit))`` for each item j that has a `Refit`, in parallel.
+    def write_refits(self, cases, find, blocks, read, write, missing, request):
+        """Call ``write(j, read(j, refit))`` for each case j that has a `Refit`, in parallel.
 
-        Items without a refit get NaN rows in `missing`, if it is given. Return two dicts with
-        a sentence for each item without a refit, and for each refit that leaves parameters
-        undetermined.
+        Cases without a refit get NaN rows in `missing`, if it is given. Warnings name these,
+        and those whose refits leave parameters undetermined.
 
         Parameters
         ----------
+        cases : Cases
+            Groups that leave, or vectors of weights.
         find : callable
-            ``find(items)`` returns (`Refit` or None, error or None) for each item in a block.
+            ``find(block)`` returns (`Refit` or None, error or None) for each case in a block.
         blocks : list
-            Lists of items.
+            Lists of cases.
         read : callable
-            It may run in another process, and must not change anything, if `write` is given.
-        write : callable or None
-            It runs in this process, in the order of the items.
+            It may run in another process, and must not change anything.
+        write : callable
+            It runs in this process, in the order of the cases.
         missing : ndarray or None
-            An array with a row for each item.
+            An array with a row for each case.
         request : Removal or Reweighting
             Numbers of jobs and messages.
         """
         failed, undetermined = {}, {}
 
-        def work(items):
+        def work(block):
             return [
                 (j, self._reason(refit, error), self._undetermined(refit))
                 + (None if refit is None else read(j, refit),)
-                for j, (refit, error) in zip(items, find(items), strict=True)
+                for j, (refit, error) in zip(block, find(block), strict=True)
             ]
 
         def take(found):
             for j, reason, told, value in found:
                 if told is not None:
                     undetermined[j] = told
-                if reason is not None:
-                    failed[j] = reason
-                    if missing is not None:
-                        missing[j] = np.nan
-                elif write is not None:
+                if reason is None:
                     write(j, value)
+                    continue
+                failed[j] = reason
+                if missing is not None:
+                    missing[j] = np.nan
 
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
-        run_blocks(work, blocks, reduce=take, is_pure=write is not None, **options)
-        return failed, undetermined
+        run_blocks(work, blocks, reduce=take, is_pure=True, **options)
+        cases.tell_why(failed, "there is no model; their results are NaN")
+        cases.tell_why(undetermined, "parameters have no value")
+
+    def write_params(self, cases, each, request, out, rows_of):
+        """Write the parameters of each case's refit into out, (n_cases, p), and warn of NaN.
+
+        ``each`` is `each` or `each_weighted`, and ``rows_of(case)`` returns the rows that
+        leave.
+        """
+        lacking = {}
+
+        def read(case, refit):
+            params = self.matched(refit, rows_of(case))
+            return params, self.lost_features(refit, params)
+
+        def write(case, found):
+            out[case], lost = found
+            if lost is not None:
+                lacking[case] = lost
+
+        each(request, read, write, missing=out)
+        n_outputs = self.parameters.layout(self.estimator).n_outputs
+        warn_of_lost_features(cases, lacking, n_outputs)
+        return out
 
     @staticmethod
     def _reason(refit, error):
         """Return why there is no refit, None if there is one."""
         if error is not None:
-            return str(error).strip().splitlines()[0]
-        return "a class is lost, or the objective has no optimum" if refit is None else None
+            return f"{str(error).strip().splitlines()[0]}."
+        return "a class is lost, or the objective has no optimum." if refit is None else None
 
     def _undetermined(self, refit):
         """Return a sentence on parameters that a refit leaves undetermined, or None."""

@@ -12,9 +12,10 @@ from skinfluence import removal
 from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Groups, check_indices
 from skinfluence.namespaces import to_host
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
 from skinfluence.problem.removal import RemovalAnswers
@@ -25,7 +26,6 @@ from skinfluence.whole.refits import (
     FirstOrder,
     ForSameRows,
     PipelineRefits,
-    warn_of_lost_features,
 )
 
 # Bytes of the refits that take their steps together; more would leave the cache.
@@ -148,24 +148,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         if scaled is not None:
             scaled.leave_out_params(request, Output(out=out))
             return self._rescale(out, groups)
-        lacking = {}
-
-        def read(group, refit):
-            params = self.matched(refit, groups.rows(group))
-            return params, self.lost_features(refit, params)
-
-        def write(group, found):
-            out[group], lost = found
-            if lost is not None:
-                lacking[group] = lost
-
-        self.each(request, read, write, missing=out)
-        if lacking:
-            lost = {
-                f"Without {groups.name(group)}": lacking[group] for group in sorted(lacking)
-            }
-            warn_of_lost_features(lost, self.parameters.layout(self.estimator).n_outputs)
-        return out
+        cases = Cases.of_groups(groups)
+        return self.write_params(cases, self.each, request, out, groups.rows)
 
     def leave_out_loss(self, X, y, request, output=NEW):
         request = self.resolve(request)
@@ -184,13 +168,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                 out[q] = loss.loss(np.repeat(target[[q]], len(raw), axis=0), raw)
             return out
 
-        def read(group, refit):
-            return refit.loss(X, y)
-
-        def write(group, loss):
-            out[:, group] = loss
-
-        self.each(request, read, write, missing=out.T)
+        self.each(request, lambda _, refit: refit.loss(X, y), out.T.__setitem__, missing=out.T)
         return out
 
     # The same as for an estimator, from the methods below.
@@ -311,20 +289,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             return self.without_each([groups.rows(group) for group in block], request.method)
 
         blocks = self._blocks(left, request)
-        failed, undetermined = self.write_refits(find, blocks, read, write, missing, request)
-        if failed:
-            first = min(failed)
-            warn(
-                f"{len(failed)} of {len(groups)} group(s) leave no model; their results are "
-                f"NaN: {', '.join(groups.name(group) for group in sorted(failed)[:5])}. "
-                f"Without {groups.name(first)}: {failed[first]}."
-            )
-        if undetermined:
-            first = min(undetermined)
-            warn(
-                f"{len(undetermined)} of {len(groups)} group(s) leave parameters without a "
-                f"value. Without {groups.name(first)}: {undetermined[first]}"
-            )
+        cases = Cases.of_groups(groups)
+        self.write_refits(cases, find, blocks, read, write, missing, request)
 
     def models_without(self, request):
         """Return the pipeline without each group of rows, see `Problem.models_without`."""

@@ -10,13 +10,14 @@ from functools import partial
 
 import numpy as np
 
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.namespaces import to_host
+from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
-from skinfluence.whole.refits import FirstOrder, attempt, warn_of_lost_features
+from skinfluence.whole.refits import FirstOrder, attempt
 
 
 class WholeReweighting:
@@ -48,19 +49,8 @@ class WholeReweighting:
                 row[...] = layout.to_public(theta[None])[0]
             return out
 
-        lacking = {}
-
-        def write(vector, refit):
-            params = self.matched(refit)
-            out[vector], lost = params, self.lost_features(refit, params)
-            if lost is not None:
-                lacking[vector] = lost
-
-        self.each_weighted(request, write, missing=out)
-        if lacking:
-            lost = {f"At row {v} of sample_weight": lacking[v] for v in sorted(lacking)}
-            warn_of_lost_features(lost, self.parameters.layout(self.estimator).n_outputs)
-        return out
+        cases = Cases.of_weights(values)
+        return self.write_params(cases, self.each_weighted, request, out, lambda _: ())
 
     def reweight_loss(self, X, y, request, output=NEW):
         request = self.resolve_weights(request)
@@ -79,10 +69,9 @@ class WholeReweighting:
                 out[:, vector] = form.loss.loss(target, one)
             return out
 
-        def write(vector, refit):
-            out[:, vector] = refit.loss(X, y)
-
-        self.each_weighted(request, write, missing=out.T)
+        self.each_weighted(
+            request, lambda _, refit: refit.loss(X, y), out.T.__setitem__, missing=out.T
+        )
         return out
 
     # The same as for an estimator, from `raw_reweighted`.
@@ -100,10 +89,10 @@ class WholeReweighting:
             return scaled.raw_reweighted(self.transform(X), request)
         raw = np.full((len(values), len(self.raw_predictions(X)), self.n_scores), np.nan)
 
-        def write(vector, refit):
-            raw[vector] = to_host(refit.raw_predictions(X))
+        def read(_vector, refit):
+            return to_host(refit.raw_predictions(X))
 
-        self.each_weighted(request, write)
+        self.each_weighted(request, read, raw.__setitem__)
         return raw
 
     def models_at_weights(self, request):
@@ -117,10 +106,10 @@ class WholeReweighting:
             ]
         models = [None] * len(values)
 
-        def write(vector, refit):
-            models[vector] = self.as_pipeline(refit)
+        def read(_vector, refit):
+            return self.as_pipeline(refit)
 
-        self.each_weighted(request, write)
+        self.each_weighted(request, read, models.__setitem__)
         return models
 
     def _first_order_at(self, request, X):
@@ -153,10 +142,11 @@ class WholeReweighting:
         objective = self.objective
         return (values - objective.sample_weight) / objective.weight_sum
 
-    def each_weighted(self, request, write, missing=None):
-        """Call ``write(vector, refit)`` with the `Refit` at each vector of weights.
+    def each_weighted(self, request, read, write, missing=None):
+        """Call ``write(vector, read(vector, refit))`` with the `Refit` at each vector.
 
-        Vectors without a refit get NaN rows in `missing`, and a warning names them.
+        `read` may run in another process, and must not change anything. Vectors without a
+        refit get NaN rows in `missing`, and a warning names them.
         """
         self.check_refits()
         values = request.sample_weight
@@ -167,21 +157,8 @@ class WholeReweighting:
                 yield attempt(self.at_weights, weight, request.method, fatal=fatal)
 
         alone = [[vector] for vector in range(len(values))]
-        failed, undetermined = self.write_refits(find, alone, write, None, missing, request)
-        if failed:
-            first = min(failed)
-            warn(
-                f"At {len(failed)} of {len(values)} row(s) of sample_weight there is no "
-                "model; their results are NaN: "
-                f"{', '.join(f'row {v}' for v in sorted(failed)[:5])}. "
-                f"At row {first}: {failed[first]}."
-            )
-        if undetermined:
-            first = min(undetermined)
-            warn(
-                f"{len(undetermined)} of {len(values)} row(s) of sample_weight leave "
-                f"parameters without a value. At row {first}: {undetermined[first]}"
-            )
+        cases = Cases.of_weights(values)
+        self.write_refits(cases, find, alone, read, write, missing, request)
 
     def at_weights(self, weight, method):
         """Return the `Refit` at sample weights (n,), None if there is no model."""
