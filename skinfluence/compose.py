@@ -30,14 +30,9 @@ class TransformedTargetProblem(CompositeProblem):
     """
 
     path = "regressor_"
+    has_one_member = True
     lacks = "changes the targets and has no vector of parameters of its own"
     holds = "its model for the changed targets, regressor_"
-
-    def members(self):
-        return [self.estimator.regressor_]
-
-    def put(self, estimator, members):
-        estimator.regressor_ = members[0]
 
     def transformed(self, y):
         """Return the regressor's transformed targets."""

@@ -21,16 +21,11 @@ class ThresholdProblem(CompositeProblem):
 
     takes_weights = True
     path = "estimator_"
+    has_one_member = True
     lacks = "has no vector of parameters of its own"
     holds = "its classifier, estimator_"
     #: The loss is the classifier's own, which does not depend on the threshold.
     loss_method = None
-
-    def members(self):
-        return [self.estimator.estimator_]
-
-    def put(self, estimator, members):
-        estimator.estimator_ = members[0]
 
     def targets(self, y):
         return [(None, y)]

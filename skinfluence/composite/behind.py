@@ -7,6 +7,7 @@ that they return, with the composite's folds and draws as they were.
 
 from dataclasses import replace
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 from sklearn.base import clone
@@ -36,6 +37,11 @@ from skinfluence.whole import (
 )
 
 
+def _of_composite(name):
+    """Return the property with the value, or the method, of the composite behind the steps."""
+    return property(attrgetter(f"inner.{name}"))
+
+
 class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeReweighting):
     """The problem for a pipeline that ends in a composite; samples are raw.
 
@@ -61,6 +67,19 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         data, remembered = self.made_for
         same = self.has_same_steps and innermost(self.pipe) is self.estimator
         return same and data is super().data and remembered is self.inner.remembered
+
+    # ---------------------------------------------------------------- as without steps
+
+    name = _of_composite("name")
+    is_classifier = _of_composite("is_classifier")
+    parts = _of_composite("parts")
+    sample_weight = _of_composite("sample_weight")
+    n_rows = _of_composite("n_rows")
+    loss_method = _of_composite("loss_method")
+    loss = _of_composite("loss")
+    response_method = _of_composite("response_method")
+    refuse_dask = _of_composite("refuse_dask")
+    warn_of_choice = _of_composite("warn_of_choice")
 
     # ---------------------------------------------------------------- the fit
 
@@ -89,31 +108,6 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         return self.inner.data.X
 
     @property
-    def name(self):
-        """The composite class's name."""
-        return self.inner.name
-
-    @property
-    def is_classifier(self):
-        """Whether the composite is a classifier."""
-        return self.inner.is_classifier
-
-    @property
-    def parts(self):
-        """The composite's members with their rows."""
-        return self.inner.parts
-
-    @property
-    def sample_weight(self):
-        """The training rows' weights in the composite, (n,)."""
-        return self.inner.sample_weight
-
-    @property
-    def n_rows(self):
-        """The number of training samples."""
-        return self.inner.n_rows
-
-    @property
     def index(self):
         """The training samples' names, None without names."""
         data = super().data
@@ -124,28 +118,11 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         """The training targets as passed to `fit`."""
         return self.data.y
 
-    def refuse_dask(self, method, *arguments, **options):
-        """Raise if a method gets dask arrays."""
-        self.inner.refuse_dask(method, *arguments, **options)
-
     # ---------------------------------------------------------------- losses, responses
-
-    @property
-    def loss_method(self):
-        """The response used in the loss, see `CompositeInfluence`."""
-        return self.inner.loss_method
-
-    def loss(self, value, y):
-        """Return losses (q,) for responses, and their derivatives in the responses."""
-        return self.inner.loss(value, y)
 
     def response(self, X, method):
         """Return one response for raw samples."""
         return getattr(self.pipe, method)(X)
-
-    def response_method(self, response_method):
-        """Return the requested response, or raise if it has no influence."""
-        return self.inner.response_method(response_method)
 
     def sample_loss(self, X, y):
         return self.inner.sample_loss(self.transform(X), y)
@@ -267,9 +244,6 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         counts = (weight / self.sample_weight)[kept]
         data = replace(self.data.take(np.flatnonzero(kept)), counts=counts)
         return self.refit(data, weight[kept], *self.inner.rest(kept), method, kept=kept)
-
-    def warn_of_choice(self):
-        self.inner.warn_of_choice()
 
     # ---------------------------------------------------------------- other training data
 

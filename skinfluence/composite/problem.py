@@ -48,11 +48,16 @@ class CompositeProblem(
 
     def members(self):
         """Return the fitted members."""
-        return list(self.estimator.estimators_)
+        found = getattr(self.estimator, self.path)
+        return [found] if self.has_one_member else list(found)
 
     def put(self, estimator, members):
         """Replace a composite's members."""
-        estimator.estimators_ = members
+        setattr(estimator, self.path, members[0] if self.has_one_member else members)
+
+    def path_of(self, k):
+        """Return where member k is, for error messages."""
+        return self.path if self.has_one_member else f"{self.path}[{k}]"
 
     def targets(self, y):
         """Return (rows, y) for each member: the labelled samples that it uses, and its target.
@@ -256,7 +261,7 @@ class CompositeProblem(
         if X is None:
             members = self.members()
             converted = [
-                convert(m, None, None, None, f"{path}.{self.path}[{k}]") if can_move(m) else m
+                convert(m, None, None, None, f"{path}.{self.path_of(k)}") if can_move(m) else m
                 for k, m in enumerate(members)
             ]
             self.put(self.estimator, converted)
@@ -295,11 +300,11 @@ class CompositeProblem(
                 weight = None if np.all(weight == 1) else weight
             if is_frozen(member) and learning_steps(steps_of(member)):
                 raise UnsupportedEstimatorError(
-                    f"{path}.{self.path}[{k}] ends in a FrozenEstimator behind steps that "
+                    f"{path}.{self.path_of(k)} ends in a FrozenEstimator behind steps that "
                     "learn from the samples. Freeze these steps, too."
                 )
             if can_move(member) and not (refitted and is_composite(innermost(member))):
-                member = convert(member, Xk, yk, weight, f"{path}.{self.path}[{k}]")
+                member = convert(member, Xk, yk, weight, f"{path}.{self.path_of(k)}")
             part = replace(part, member=member)
             if part.counts_samples and not part.counts.all():
                 get_problem(member).take_as_draws()
@@ -330,8 +335,10 @@ class CompositeProblem(
                 seen = np.asarray(seen)[self.columns()[k]]
             name_member(member, GivenNames(seen, classes))
 
-    #: The members' attribute name in error messages.
+    #: The name of the attribute with the members.
     path = "estimators_"
+    #: Whether the attribute is one member, not a list.
+    has_one_member = False
     #: Why there is no vector of parameters, and which models have one, for error messages.
     lacks = "has several models and no vector of parameters of its own"
     holds = "one of its models, such as estimators_[0]"

@@ -36,17 +36,12 @@ class ResampledProblem(CompositeProblem):
     """One member on the rows that the samplers chose."""
 
     path = "model_"
+    has_one_member = True
     lacks = "chooses samples and has no vector of parameters of its own"
     holds = "its model of the chosen samples, model_"
     #: The loss is the model's own.
     loss_method = None
     draws = True
-
-    def members(self):
-        return [self.estimator.model_]
-
-    def put(self, estimator, members):
-        estimator.model_ = members[0]
 
     def targets(self, y):
         return [(None, np.asarray(y))]

@@ -9,7 +9,7 @@ from skinfluence import diagnostics, influence
 from skinfluence.class_balance import ClassBalance
 from skinfluence.distributed.parts import PartPoint
 from skinfluence.distributed.removal import RowRemoval, models_without, refitted
-from skinfluence.distributed.samples import import_dask, in_memory, join_rows
+from skinfluence.distributed.samples import in_memory, join_columns, join_rows
 from skinfluence.groups import Groups
 from skinfluence.removal.leave_out import ONE_STEP
 
@@ -117,22 +117,16 @@ class RowMeasures:
         refined : ndarray of shape (len(doubtful), K, D) or None
             More accurate parameters without these rows.
         """
-        da = import_dask().array
         better = RowRemoval(self.base, ONE_STEP, doubtful, refined).own
-        lengths = self.base.point.objective.samples.lengths
         tasks = self.removal.map(_columns, self.sums, own=better)
         names = diagnostics.ROW_COLUMNS
-        parts = [
-            da.from_delayed(task, (len(names), m), dtype=np.float64)
-            for task, m in zip(tasks, lengths, strict=True)
-        ]
-        return dict(zip(names, da.concatenate(parts, axis=1), strict=True))
+        columns = join_columns(tasks, self.removal.lengths, len(names))
+        return dict(zip(names, columns, strict=True))
 
     def dfbetas(self, scale, layout, dtype):
         """Return `dfbetas`, (n, p), as a dask array."""
         tasks = self.removal.map(_dfbetas, self.sums, scale, layout, dtype)
-        lengths = self.base.point.objective.samples.lengths
-        return join_rows(tasks, lengths, (layout.size,), dtype)
+        return join_rows(tasks, self.removal.lengths, (layout.size,), dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,18 +157,14 @@ class RefitMeasures:
 
     def columns(self):
         """Return the columns of `influence_summary` that differ, a dict of dask arrays."""
-        da = import_dask().array
-        lengths = self.removal.base.point.objective.samples.lengths
-        tasks = zip(self._map(_refit_columns), lengths, strict=True)
-        shape = len(_OF_REFITS)
-        parts = [da.from_delayed(t, (shape, m), dtype=np.float64) for t, m in tasks]
-        return dict(zip(_OF_REFITS, da.concatenate(parts, axis=1), strict=True))
+        tasks, lengths = self._map(_refit_columns), self.removal.lengths
+        columns = join_columns(tasks, lengths, len(_OF_REFITS))
+        return dict(zip(_OF_REFITS, columns, strict=True))
 
     def dfbetas(self, scale, layout, dtype):
         """Return `dfbetas`, (n, p), as a dask array; `scale` is the diagonal of H^-1."""
         tasks = self._map(_refit_dfbetas, scale, layout, dtype)
-        lengths = self.removal.base.point.objective.samples.lengths
-        return join_rows(tasks, lengths, (layout.size,), dtype)
+        return join_rows(tasks, self.removal.lengths, (layout.size,), dtype)
 
 
 _OF_REFITS = ("cooks_distance", "dffits", "studentized_residual", "leave_out_loss")

@@ -11,6 +11,7 @@ from skinfluence.column_scales import column_sums
 from skinfluence.distributed.samples import (
     import_dask,
     is_distributed,
+    join_columns,
     join_rows,
     make_task,
     map_rows,
@@ -153,18 +154,12 @@ def _products(point, solutions, dtype):
 
 def _blocks(point, parts, dtype, function, *arguments):
     """Return function(point, part, dtype, *arguments) of each part, as a dask array."""
-    da = import_dask().array
     lengths = _lengths(point)
-    rows = []
-    for count, part in parts:
-        tasks = _map(point, function, part, dtype, *arguments)
-        rows.append(
-            [
-                da.from_delayed(task, (count, length), dtype=dtype)
-                for task, length in zip(tasks, lengths, strict=True)
-            ]
-        )
-    return da.block(rows)
+    rows = [
+        join_columns(_map(point, function, part, dtype, *arguments), lengths, count, dtype)
+        for count, part in parts
+    ]
+    return import_dask().array.concatenate(rows)
 
 
 def most_influential(

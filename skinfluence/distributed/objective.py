@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
+from operator import attrgetter
 
 import numpy as np
 
@@ -18,6 +19,11 @@ from skinfluence.distributed.samples import (
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.objective import Formulation, Objective, Point, hessian_blocks
 from skinfluence.rank import null_directions
+
+
+def _of_head(name):
+    """Return the property with the value, or the method, of an objective without rows."""
+    return property(attrgetter(f"_head.{name}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,51 +82,24 @@ class DistributedObjective:
         design = DenseDesign(np.empty((0, layout.n_features)), layout.fit_intercept)
         return Objective(form, design, target=None, sample_weight=np.empty(0))
 
-    @property
-    def design(self):
-        """A design without rows, for attributes that do not depend on them."""
-        return self._head.design
-
-    @property
-    def penalty(self):
-        """Diagonal of Lam at the current weights, shape (K, D)."""
-        return self._head.penalty
-
-    @property
-    def coupled(self):
-        """Whether the Hessian mixes outputs."""
-        return self._head.coupled
-
-    @property
-    def gauge(self):
-        """Columns along which a common shift of all outputs leaves F unchanged, (D,) bool."""
-        return self._head.gauge
-
-    @property
-    def free(self):
-        """Parameters that are free to move, (K, D) bool."""
-        return self._head.free
+    # What does not depend on the rows.
+    design = _of_head("design")
+    penalty = _of_head("penalty")
+    coupled = _of_head("coupled")
+    gauge = _of_head("gauge")
+    free = _of_head("free")
+    penalty_product = _of_head("penalty_product")
+    freeze = _of_head("freeze")
+    remove_gauge = _of_head("remove_gauge")
 
     @property
     def pin(self):
         """None, because dependent features raise an error in `hessian_blocks` of the point."""
         return None
 
-    def penalty_product(self, V):
-        """Return the penalty Hessian times V (..., K, D)."""
-        return self._head.penalty_product(V)
-
-    def freeze(self, V):
-        """Set V (..., K, D) to zero, in place, for parameters that are fixed."""
-        return self._head.freeze(V)
-
     def make_consistent(self, V):
         """Return right-hand sides V (..., K, D) as they are, see `pin`."""
         return V
-
-    def remove_gauge(self, V):
-        """Project V (..., K, D) off the gauge directions, in place, and return it."""
-        return self._head.remove_gauge(V)
 
     def with_extra_penalty(self, shift):
         """Return this objective with a penalty added to every parameter."""

@@ -20,6 +20,7 @@ from skinfluence.distributed.samples import (
     import_dask,
     in_memory,
     is_distributed,
+    join_columns,
     join_rows,
     share,
 )
@@ -161,6 +162,11 @@ class RowRemoval:
         order = np.argsort(every)
         return cls(base, method, every[order], exact[order])
 
+    @property
+    def lengths(self):
+        """Number of rows in each chunk."""
+        return self.base.point.objective.samples.lengths
+
     @cached_property
     def own(self):
         """For each chunk its start, known rows in it, and their parameters."""
@@ -187,39 +193,30 @@ class RowRemoval:
         """Return the parameters without each row, (n, p), as a dask array."""
         layout = self.base.point.objective.formulation.layout
         tasks = self.map(_params_without, layout, dtype)
-        lengths = self.base.point.objective.samples.lengths
-        return join_rows(tasks, lengths, (layout.size,), dtype)
+        return join_rows(tasks, self.lengths, (layout.size,), dtype)
 
     def raw(self):
         """Return each row's raw prediction without it, (n, K), as a dask array."""
-        lengths = self.base.point.objective.samples.lengths
-        return join_rows(self.map(_raw_without), lengths, self.base.theta.shape[:1])
+        return join_rows(self.map(_raw_without), self.lengths, self.base.theta.shape[:1])
 
     def scores(self, metric, design):
         """Return the scores of the models without each row, a list of dask arrays (n,).
 
         `metric` has `names` and a `table` of scores, into which models for a design are added.
         """
-        da = import_dask().array
-        lengths, names = self.base.point.objective.samples.lengths, metric.names
-        tasks = zip(self.map(_scores_without, metric, design), lengths, strict=True)
-        shape = len(names)
-        parts = [da.from_delayed(t, (shape, m), dtype=np.float64) for t, m in tasks]
-        return list(da.concatenate(parts, axis=1))
+        tasks = self.map(_scores_without, metric, design)
+        return list(join_columns(tasks, self.lengths, len(metric.names)))
 
     def losses(self, query, dtype):
         """Return the losses of queries without each row, (q, n), as a dask array.
 
         `query` is (design, target), or a distributed point.
         """
-        da = import_dask().array
-        lengths = self.base.point.objective.samples.lengths
-        result = []
-        for count, rows in _query_parts(query, max(lengths)):
-            tasks = self.map(_losses_without, rows, dtype)
-            parts = zip(tasks, lengths, strict=True)
-            result.append([da.from_delayed(t, (count, m), dtype=dtype) for t, m in parts])
-        return da.block(result)
+        parts = [
+            join_columns(self.map(_losses_without, rows, dtype), self.lengths, count, dtype)
+            for count, rows in _query_parts(query, max(self.lengths))
+        ]
+        return import_dask().array.concatenate(parts)
 
 
 def losses_without(query, theta, dtype):

@@ -251,6 +251,14 @@ def join_rows(tasks, lengths, trailing=(), dtype=np.float64):
     return da.concatenate([da.from_delayed(t, (m, *trailing), dtype=dtype) for t, m in parts])
 
 
+def join_columns(tasks, lengths, count, dtype=np.float64):
+    """Return the dask array (count, n) with the tasks (count, m) as its chunks."""
+    da = import_dask().array
+    parts = zip(tasks, lengths, strict=True)
+    columns = [da.from_delayed(t, (count, m), dtype=dtype) for t, m in parts]
+    return da.concatenate(columns, axis=1)
+
+
 # Checks of the arguments that users pass.
 
 

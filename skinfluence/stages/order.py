@@ -181,6 +181,9 @@ class OrderStage(Stage):
     def row_influence(self, c, rows=None):
         return self.zeros(rows)
 
+    def pull_fit(self, c):
+        return None if c is None else self.places.pull(c)
+
 
 def sides_of(stage, name, row):
     """Return `Stage.sides` for a stage with the `OrderStatistics` of a name, or None there."""

@@ -96,9 +96,6 @@ class QuantileTransformerStage(OrderStage):
             pulled[rows, j] += rate
         return pulled
 
-    def pull_fit(self, c):
-        return self.places.pull(c)
-
 
 class KBinsDiscretizerStage(Stateless):
     """KBinsDiscretizer: t is the bin of x, which is constant except for jumps at bin edges.
@@ -304,9 +301,6 @@ class SplineTransformerStage(OrderStage):
         for j, x, part in self._columns(X, B):
             pulled[:, j] = np.where(np.isnan(X[:, j]), 0.0, self._slope(j, x, part))
         return pulled
-
-    def pull_fit(self, c):
-        return None if c is None else self.places.pull(c)
 
 
 STAGES = {

@@ -158,9 +158,6 @@ class MinMaxScalerStage(OrderStage):
     def pull_input(self, X, B):
         return np.where(self._within(X), B * self.scale, 0.0)
 
-    def pull_fit(self, c):
-        return self.places.pull(c)
-
 
 class MaxAbsScalerStage(OrderStage):
     """MaxAbsScaler: t_j = x_j / a_j, a_j = max |x_j|.
@@ -255,9 +252,6 @@ class RobustScalerStage(OrderStage):
         if sparse.issparse(B):
             return sparse.csr_array(B.multiply(1.0 / self.scale))
         return np.where(np.isnan(X), 0.0, B / self.scale)
-
-    def pull_fit(self, c):
-        return self.places.pull(c)
 
 
 STAGES = {
