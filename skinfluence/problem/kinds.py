@@ -352,9 +352,8 @@ class Doubts:
         told = f"{_NAN} A quadratic penalty determines them."
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
         if method == "exact" and base.refitted:
-            warn(
-                f"{cases.share(base.refitted)} {base.why_refitted}: scikit-learn refitted them."
-            )
+            share = cases.share(base.refitted)
+            warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")
 
     @property
     def lost_params(self):
