@@ -104,6 +104,7 @@ def test_inputs_move_the_output(case):
     through_fit = np.zeros(direct.shape) if through_fit is None else dense(through_fit)
     values = dense(X)
     step, scale = 1e-6, np.abs(direct + through_fit).max()
+    values = values[: len(case.data()[1])]  # of copies, which move alike, the first
     for i, j in zip(*np.nonzero(np.nan_to_num(values)), strict=True):
         if (i + j) % 11:
             continue
