@@ -203,6 +203,9 @@ OF_REFITS = (
 )
 #: Methods for cases that differ from others in these alone.
 SOME = {
+    # With one output they go the same ways: each method with one of the two.
+    "logistic": list(ANSWERS)[::2],
+    "poisson": list(ANSWERS)[1::2],
     "ridge_cv": ("influence_loss", "leave_out_params"),
     "labels": ("influence_loss", "leave_out_params", "leave_out_predict", "influence_summary"),
     "far": ("polish", "leave_out_params", "remove_samples"),

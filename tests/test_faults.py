@@ -217,10 +217,10 @@ BACKENDS = ["threading", "loky"]
 
 
 def faulty_readers():
-    """Return each reader with each fault and each backend, in one of two pairings."""
-    for i, name in enumerate(READERS):
-        for kind, backend in zip(FAULTS, [BACKENDS, BACKENDS[::-1]][i % 2], strict=True):
-            yield pytest.param(name, kind, backend, id=f"{name}-{kind}-{backend}")
+    """Return each reader with one of the pairs of a fault and a backend, in turn."""
+    pairs = itertools.cycle(itertools.product(FAULTS, BACKENDS))
+    for name, (kind, backend) in zip(READERS, pairs, strict=False):
+        yield pytest.param(name, kind, backend, id=f"{name}-{kind}-{backend}")
 
 
 @pytest.mark.parametrize(("name", "kind", "backend"), faulty_readers())

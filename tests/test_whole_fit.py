@@ -98,7 +98,7 @@ MODELS = {
 REFIT = {"LinearSVC": 2e-5, "SVC": 2e-5, "SVR": 2e-5}
 HINGES = ("LinearSVC", "SVC", "SVR")
 CLASSIFIERS = ("LogisticRegression", "LinearSVC", "SVC")
-GROUPS = [[3], [11, 17], list(range(20, 50)), [5]]
+GROUPS = [[3], [11, 17], list(range(20, 50))]
 
 
 def data(model, missing=False):
