@@ -80,7 +80,7 @@ def test_measures_meet_their_definitions(case):
     weights = objective.sample_weight
     share = weights / weights.sum()
     removed = fitted.leave_out_params() - fitted.params_
-    tried = np.unique([*case.rows, *range(0, len(y), 12)])
+    tried = np.unique([*case.rows, *range(0, len(y), 6)])
     d = removed[tried]
     # The measures are those of one Newton step, on the support.
     if not form.loss.constant_curvature or form.l1_support is not None:
@@ -108,8 +108,8 @@ def test_measures_meet_their_definitions(case):
             dfbetas[tried][:, moves], -d[:, moves] / se[moves], rtol=1e-6, atol=1e-9
         )
         assert not dfbetas[:, ~moves].any()
-    on_itself = fitted.leave_out_loss(X[tried], y[tried], [[i] for i in tried]).diagonal()
-    np.testing.assert_allclose(summary.leave_out_loss[tried], on_itself, rtol=1e-7, atol=1e-12)
+    on_itself = fitted.leave_out_loss(X, y).diagonal()
+    np.testing.assert_allclose(summary.leave_out_loss, on_itself, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(summary.self_influence, fitted.self_influence())
 
     inverse, identity_p = fitted.solve_hessian(np.eye(layout.size)), np.eye(layout.size)
