@@ -129,6 +129,11 @@ class RemovalAnswers(LazyRemoval):
             state, recession = None, existence.find_recession(objective, self.theta)
             if recession is not None:
                 warn(self.describe_direction(recession.direction))
+            else:
+                base = removal.base_if_open(objective, self.theta, solver)
+                if base is not None:
+                    warn(self.describe_undetermined(base.open, of="the fit"))
+                    return base
         if recession is not None:
             return removal.base_of_part(objective, self.theta, solver, recession)
         if method == "influence" and state is not None:
