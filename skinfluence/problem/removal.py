@@ -122,7 +122,12 @@ class RemovalAnswers(LazyRemoval):
         state, recession = self._state_or_recession(hessian_solver)
         if recession is not None:
             return removal.base_of_part(self.objective, self.theta, solver, recession)
-        if state is not None and method == "influence":
+        if state is None:
+            base = removal.base_if_open(self.objective, self.theta, solver)
+            if base is not None:
+                warn(self.describe_undetermined(base.open, of="the fit"))
+                return base
+        elif method == "influence":
             self.warn_of_mixing(state)
         if state is not None and method != "exact":
             kind_of(self, self.formulation).warn_of_edge(state)
