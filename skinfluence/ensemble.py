@@ -6,13 +6,13 @@ from numbers import Integral
 import numpy as np
 from sklearn import ensemble
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.utils import Bunch, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import drawn_from, draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.influence import codes_of
-from skinfluence.composite.stacking import StackingProblem
+from skinfluence.composite.stacking import StackingProblem, name_members
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem import parent_class
 
@@ -36,11 +36,7 @@ class VotingProblem(CompositeProblem):
 
     def put(self, estimator, members):
         estimator.estimators_ = members
-        found = iter(members)
-        named = [
-            (name, "drop" if e == "drop" else next(found)) for name, e in estimator.estimators
-        ]
-        estimator.named_estimators_ = Bunch(**dict(named))
+        name_members(estimator)
 
     def targets(self, y):
         y = codes_of(y, self.estimator.classes_) if self.is_classifier else column_or_1d(y)

@@ -236,9 +236,7 @@ def _from_splitter(groups, cv, X, y, classifier):
     members = []
     for fold, (train, test) in enumerate(splitter.split(X, y, groups)):
         test = check_indices(test, n, f"test fold {fold}")
-        kept = np.ones(n, dtype=bool)
-        kept[test] = False
-        if not np.array_equal(np.flatnonzero(kept), np.sort(train)):
+        if not np.array_equal(np.setdiff1d(np.arange(n), test), np.sort(train)):
             raise ValueError(
                 f"In fold {fold} of {cv!r} the training samples are not all the samples "
                 "outside the test fold, so leaving out the test fold is not the same as "

@@ -191,8 +191,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         return [None if model is None else self.pipe_of(steps, model) for model in models]
 
     def refit_without(self, rows, method, *, remember=False):
-        kept = np.ones(self.data.n_rows, dtype=bool)
-        kept[rows] = False
+        kept = ~np.isin(np.arange(self.data.n_rows), rows)
         data = self.data.take(np.flatnonzero(kept))
         weight = self.inner.data.params["sample_weight"]
         weight = None if weight is None else weight[kept]

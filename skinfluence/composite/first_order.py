@@ -1,16 +1,13 @@
 """A composite at other sample weights, with responses that are correct to first order."""
 
 import copy
-from functools import partial
 
 import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem import parent_class
 from skinfluence.problem.requests import Influence
-from skinfluence.whole import ForSameRows
-
-RESPONSES = ("predict", "decision_function", "predict_proba")
+from skinfluence.whole import RESPONSES, FirstOrder, ForSameRows
 
 
 class MovedAnswers:
@@ -35,7 +32,7 @@ class MovedAnswers:
         self.losses = ForSameRows(lambda X, y: problem.influence_loss(X, y, request))
 
 
-class FirstOrder:
+class FirstOrderComposite(FirstOrder):
     """A composite at other weights, if its parts there are not parameters alone.
 
     Parameters
@@ -49,23 +46,11 @@ class FirstOrder:
     """
 
     def __init__(self, problem, change, moved):
+        super().__init__(problem.fitted_model)
         self.problem = problem
         self.rows = np.flatnonzero(change)
         self.change = change[self.rows]
         self.moved = moved
-
-    def __getattr__(self, name):
-        estimator = vars(self)["problem"].estimator
-        if name in RESPONSES and hasattr(estimator, name):
-            respond = partial(self.respond, name)
-            respond.__name__ = name  # scikit-learn reads the name
-            return respond
-        if name == "classes_":
-            return estimator.classes_
-        raise AttributeError(name)
-
-    def __sklearn_tags__(self):
-        return self.problem.fitted_model.__sklearn_tags__()
 
     def score(self, X, y, **metadata):
         """Return the composite's own score."""
@@ -73,7 +58,6 @@ class FirstOrder:
         return pool(self.problem.estimator, found).score(X, y, **metadata)
 
     def respond(self, name, X):
-        """Return a response for samples."""
         problem = self.problem
         if name == "predict" and problem.is_classifier:
             return self.labels(X)

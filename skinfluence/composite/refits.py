@@ -160,9 +160,8 @@ class CompositeRefits:
 
     def leave(self, rows, method, hessian_solver):
         """Remove rows in place; without rows, only move all members to their optimum."""
-        data, n = self.data, self.data.n_rows
-        kept = np.ones(n, dtype=bool)
-        kept[rows] = False
+        data = self.data
+        kept = ~np.isin(np.arange(data.n_rows), rows)
         rest, (drawn, tests) = data.without(rows), self.rest(kept)
         if self.moves_as_one:
             other = self.refit(rest, drawn, tests, method, kept=kept, remember=True)

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_count, check_one_metric, check_option
-from skinfluence.composite.first_order import RESPONSES, FirstOrder, MovedAnswers, pool
+from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Groups
@@ -26,7 +26,7 @@ from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, Removal
 from skinfluence.problem.updates import choose_checks, compare_changes
 from skinfluence.steps import innermost
-from skinfluence.whole import give_data, take_rows
+from skinfluence.whole import RESPONSES, attempt, give_data, take_rows
 
 
 class CompositeRemoval:
@@ -69,8 +69,7 @@ class CompositeRemoval:
             if any(member is None for member in members):
                 found.append(None)
                 continue
-            kept = np.ones(self.data.n_rows, dtype=bool)
-            kept[rows] = False
+            kept = ~np.isin(np.arange(self.data.n_rows), rows)
             data = self.data.without(rows) if self.has_combiners else None
             tests = self.rest(kept)[1] if self.has_combiners else None
             found.append(self.with_members(list(members), data, tests, method, kept=kept))
@@ -118,31 +117,22 @@ class CompositeRemoval:
         w = self.sample_weight
         change = np.zeros(len(w))
         change[rows] = -w[rows] / w.sum()
-        return FirstOrder(self, change, moved)
+        return FirstOrderComposite(self, change, moved)
 
     @staticmethod
     def refits(refit, cases, **options):
         """Return ``refit(case)`` for each case, None if it fails, with a warning."""
-        failed = []
-
-        def work(case):
-            try:
-                return refit(case)
-            except UnsupportedEstimatorError:
-                raise
-            except ValueError as error:
-                failed.append(str(error).strip().splitlines()[0])
-                return None
-
-        models = run_blocks(work, cases, **options)
-        if failed:
-            warn(f"{len(failed)} of {len(cases)} refit(s) failed, such as with: {failed[0]}")
-        return models
+        attempted = partial(attempt, refit, fatal=UnsupportedEstimatorError)
+        found = run_blocks(attempted, cases, **options)
+        errors = [error for _, error in found if error is not None]
+        if errors:
+            first = str(errors[0]).strip().splitlines()[0]
+            warn(f"{len(errors)} of {len(cases)} refit(s) failed, such as with: {first}")
+        return [model for model, _ in found]
 
     def refit_without(self, rows, method):
         """Return the composite fitted without some rows, None if there is no such fit."""
-        kept = np.ones(self.data.n_rows, dtype=bool)
-        kept[rows] = False
+        kept = ~np.isin(np.arange(self.data.n_rows), rows)
         return self.refit(self.data.without(rows), *self.rest(kept), method, kept=kept)
 
     def each(self, request, chosen=None):

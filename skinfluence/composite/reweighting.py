@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from skinfluence.composite.first_order import FirstOrder, MovedAnswers
+from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers
 from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -107,7 +107,7 @@ class CompositeReweighting:
         if request.method == "influence":
             changes = (values - self.sample_weight) / self.sample_weight.sum()
             moved = MovedAnswers(self, request.hessian_solver)
-            return [FirstOrder(self, change, moved) for change in changes]
+            return [FirstOrderComposite(self, change, moved) for change in changes]
         refit = partial(self.refit_at, method=request.method)
         return self.refits(refit, values, n_jobs=request.n_jobs, verbose=request.verbose)
 

@@ -22,6 +22,14 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import give_data, take_rows, training_data
 
 
+def name_members(estimator):
+    """Set `named_estimators_` of an estimator that has `estimators_`."""
+    found = iter(estimator.estimators_)
+    estimator.named_estimators_ = Bunch(
+        **{name: "drop" if e == "drop" else next(found) for name, e in estimator.estimators}
+    )
+
+
 class StackingProblem(CompositeProblem):
     """Members on all rows, their fold models, and last the final estimator."""
 
@@ -40,11 +48,7 @@ class StackingProblem(CompositeProblem):
         estimator.estimators_ = list(members[:count])
         estimator._fold_members = list(members[count:-1])
         estimator.final_estimator_ = members[-1]
-        found = iter(estimator.estimators_)
-        named = [
-            (name, "drop" if e == "drop" else next(found)) for name, e in estimator.estimators
-        ]
-        estimator.named_estimators_ = Bunch(**dict(named))
+        name_members(estimator)
 
     @property
     def methods(self):

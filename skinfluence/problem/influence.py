@@ -183,10 +183,7 @@ class InfluenceAnswers(RankedSamples):
     def most_influential(self, X, y, k, order, request, *, average):
         """Return (influence, indices) of the k samples that rank first, best first."""
         state = self.influence_state(request.hessian_solver, _n_solves(X, average))
-        if y is None:
-            query = self.prediction_query(X, state.point.theta)
-        else:
-            query = self.check_query(X, y)
+        query = self.ranked_query(X, y, state.point.theta)
         if distributed.is_distributed(state.point, query):
             gradient = None
             if y is None:  # a function without the data
@@ -210,6 +207,10 @@ class InfluenceAnswers(RankedSamples):
         return influence.most_influential_queries(
             state.point, state.factor, query, k, order, n_jobs=request.n_jobs
         )
+
+    def ranked_query(self, X, y, theta):
+        """Return the gradients of the queries' losses, or without y of their predictions."""
+        return self.prediction_query(X, theta) if y is None else self.check_query(X, y)
 
     def prediction_query(self, X, theta):
         """Return the gradients of the queries' predictions at theta, as `GradientRows`.
@@ -268,10 +269,26 @@ class InfluenceAnswers(RankedSamples):
 
         The function is None if the response is the raw prediction.
         """
-        function, trailing = _jacobian(
-            self.raw_jacobian(method, point.objective.formulation), design, point.theta
-        )
-        return function, () if self.is_flat_response(method) else trailing
+        theta, formulation = point.theta, point.objective.formulation
+        jacobian, n_responses = self.probe_jacobian(method, formulation, theta)
+        trailing = () if self.is_flat_response(method) else (n_responses,)
+        if jacobian is None:
+            return None, trailing
+        return lambda block: jacobian(design.take(block).predict(theta)), trailing
+
+    def probe_jacobian(self, method, formulation, theta):
+        """Return (`raw_jacobian`, number of responses); None also if it returns None."""
+        jacobian, K = self.raw_jacobian(method, formulation), len(theta)
+        found = None if jacobian is None else jacobian(np.zeros((1, K), like=theta))
+        return (None, K) if found is None else (jacobian, found.shape[1])
+
+    def response_jacobians(self, method, design, point):
+        """Return d response / d raw prediction for each row, (q, R, K)."""
+        jacobian, _ = self.response_jacobian(method, design, point)
+        K = len(point.theta)
+        if jacobian is None:
+            return np.broadcast_to(np.eye(K), (design.n_rows, K, K))
+        return jacobian(slice(None))
 
     def raw_jacobian(self, method, formulation):
         """Return the function d response / d raw prediction, None for the identity."""
@@ -287,12 +304,7 @@ class InfluenceAnswers(RankedSamples):
     def lazy_influence_prediction(self, state, X, method, dtype):
         """Return `influence_prediction` as a dask array."""
         theta = state.point.theta
-        jacobian, n_responses = self.raw_jacobian(method, self.formulation), len(theta)
-        first = None if jacobian is None else jacobian(np.zeros((1, len(theta))))
-        if first is None:
-            jacobian = None
-        else:
-            n_responses = first.shape[1]
+        jacobian, n_responses = self.probe_jacobian(method, self.formulation, theta)
         if distributed.is_dask(X):
             query = self.dask_queries_without_targets(X)
         else:
@@ -342,19 +354,6 @@ def _n_solves(X, average):
         return 1
     shape = getattr(X, "shape", ())
     return shape[0] if shape and isinstance(shape[0], Integral) else None
-
-
-def _jacobian(jacobian, design, theta):
-    """Return d response / d raw prediction as a function of a block, and the response's shape.
-
-    The function is None if the response is the raw prediction.
-    """
-    if jacobian is None:
-        return None, theta.shape[:1]
-    first = jacobian(design.take(slice(0, 1)).predict(theta))
-    if first is None:
-        return None, theta.shape[:1]
-    return lambda block: jacobian(design.take(block).predict(theta)), first.shape[1:2]
 
 
 def _chunks(point, factor, query, working_memory):

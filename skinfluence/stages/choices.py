@@ -69,6 +69,14 @@ class Choice:
         self.rounding = _ROUNDING * np.finfo(np.float32 if single else np.float64).eps
         self.X = X.astype(np.float64)
 
+    def shift(self):
+        """Subtract the columns' means from dense rows, sum the columns, return the means."""
+        mean = np.asarray(self.X.mean(axis=0)).ravel()
+        if not sparse.issparse(self.X):
+            self.X -= mean
+        self.squares, self.total = column_sums(_squares(self.X)), column_sums(self.X)
+        return mean
+
     @staticmethod
     def takes(X):
         """Return whether the choice is known for such rows."""
@@ -152,12 +160,7 @@ class OfMoments(Scores):
 
     def __init__(self, transformer, X, y):
         super().__init__(transformer, X, y)
-        n = self.n_rows
-        mean = np.asarray(self.X.mean(axis=0)).ravel()
-        if not sparse.issparse(X):
-            self.X -= mean
-        self.squares = column_sums(_squares(self.X))
-        self.total = column_sums(self.X)
+        n, mean = self.n_rows, self.shift()
         self.spread = self.squares - self.total**2 / n
         with np.errstate(all="ignore"):
             # The share of rounding in a variance from sums of the columns as they are.
@@ -265,10 +268,7 @@ class ByVariance(Choice):
 
     def __init__(self, transformer, X, y):
         super().__init__(transformer, X, y)
-        mean = np.asarray(self.X.mean(axis=0)).ravel()
-        if not sparse.issparse(X):
-            self.X -= mean
-        self.squares, self.total = column_sums(_squares(self.X)), column_sums(self.X)
+        mean = self.shift()
         self.error = self.rounding * (self.squares + self.n_rows * mean**2)
         self.kept = transformer.get_support()
 

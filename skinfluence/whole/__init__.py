@@ -22,4 +22,4 @@ from skinfluence.whole.problem import (
     training_data,
     whole_problem,
 )
-from skinfluence.whole.refits import ForSameRows
+from skinfluence.whole.refits import RESPONSES, FirstOrder, ForSameRows, attempt

@@ -13,7 +13,7 @@ from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.whole.before import warn_of_absent
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.sweep import Sample, sample_of
+from skinfluence.whole.sweep import Sample, response_samples, sample_of
 
 
 class WholeInfluence(RankedBlocks):
@@ -120,22 +120,17 @@ class WholeInfluence(RankedBlocks):
         sweep = self.sweep(request.hessian_solver)
         design = self.check_X(sweep.point.objective.formulation, X)
         method = self.response_method(response_method)
-        jacobian, _ = self.response_jacobian(method, design, sweep.point)
-        K = len(sweep.point.theta)
+        J = self.response_jacobians(method, design, sweep.point)
         wide = result if result.ndim == 3 else result[:, :, None]
         for q in range(design.n_rows):
-            block = slice(q, q + 1)
-            J = np.eye(K) if jacobian is None else jacobian(block)[0]  # (R, K)
-            part = design.take(block)
-            V = J[:, :, None] * part.rows()[0]
+            part = design.take(slice(q, q + 1))
+            V, samples = response_samples(take_rows(X, [q]), part, J[q])
             if self.scaled is not None:
                 wide[q] += sweep.add_scales(
                     V, np.zeros((len(V), wide.shape[1]), like=self.like)
                 ).T
                 continue
-            raw = take_rows(X, [q])
-            parts = [Sample(raw, part, line[None]) for line in J]
-            wide[q] += sweep.extra(V, parts).T
+            wide[q] += sweep.extra(V, samples).T
         self.warn_of_weights()
         return result
 
@@ -188,9 +183,8 @@ class WholeInfluence(RankedBlocks):
         K = len(sweep.point.theta)
         moved = np.empty((1, sweep.point.objective.n_rows, K), like=self.like)
         influence.output_influence(sweep.point, sweep.factor, design, moved)
-        V = np.eye(K)[:, :, None] * design.rows()[0]
-        parts = [Sample(X, design, line[None]) for line in np.eye(K)]
-        return moved[0] + sweep.extra(V, parts).T
+        V, samples = response_samples(X, design, np.eye(K))
+        return moved[0] + sweep.extra(V, samples).T
 
     @staticmethod
     def blocks(sweep, query):

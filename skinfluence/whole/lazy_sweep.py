@@ -21,7 +21,7 @@ from skinfluence.whole.before import warn_of_absent
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.problem import PipelineProblem
-from skinfluence.whole.sweep import Sample, Sweep, sample_of
+from skinfluence.whole.sweep import Sample, Sweep, response_samples, sample_of
 
 
 class OnDaskArrays(PipelineProblem):
@@ -99,10 +99,7 @@ class SweptProblem(LazySteps):
     def most_influential(self, X, y, k, order, request, *, average):
         self.refuse_dask("influential_samples of queries", X, y, training=False)
         state = self.influence_state(request.hessian_solver)
-        if y is None:
-            query = self.prediction_query(X, state.point.theta)
-        else:
-            query = self.check_query(X, y)
+        query = self.ranked_query(X, y, state.point.theta)
         V = query.sum()[None] / len(query) if average else query.toarray()
         lazy = distributed.influence_functional(state.point, state.factor, V, of_params=False)
         lazy += self.added_on_queries(X, query, average, request.hessian_solver)
@@ -116,16 +113,12 @@ class SweptProblem(LazySteps):
         )
         design, hessian_solver = self.check_X(self.formulation, X), request.hessian_solver
         point = self.state(hessian_solver, quiet=True).point
-        jacobian, _ = self.response_jacobian(
-            self.response_method(response_method), design, point
-        )
-        K, V, samples = len(point.theta), [], []
-        for q in range(design.n_rows):
-            block = slice(q, q + 1)
-            J = np.eye(K) if jacobian is None else jacobian(block)[0]  # (R, K)
-            part, raw = design.take(block), take_rows(X, [q])
-            V.append(J[:, :, None] * part.rows()[0])
-            samples += [Sample(raw, part, line[None]) for line in J]
+        method, V, samples = self.response_method(response_method), [], []
+        for q, J in enumerate(self.response_jacobians(method, design, point)):
+            part = design.take(slice(q, q + 1))
+            gradients, of_row = response_samples(take_rows(X, [q]), part, J)
+            V.append(gradients)
+            samples += of_row
         added = self.through_steps(np.concatenate(V), samples, hessian_solver)
         added = added.reshape(design.n_rows, -1, self.n_rows)
         return result + (added[:, 0] if result.ndim == 2 else added.transpose(0, 2, 1))

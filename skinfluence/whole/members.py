@@ -123,13 +123,8 @@ class Member:
         """Return (rows, d response / d raw prediction (q, R, K), whether R has no axis)."""
         point, problem = self.sweep.point, self.problem
         design = problem.check_X(point.objective.formulation, X)
-        jacobian, trailing = problem.response_jacobian(method, design, point)
-        K = len(point.theta)
-        if jacobian is None:
-            J = np.broadcast_to(np.eye(K), (design.n_rows, K, K))
-        else:
-            J = jacobian(slice(None))
-        return Rows(design), J, not trailing
+        J = problem.response_jacobians(method, design, point)
+        return Rows(design), J, problem.is_flat_response(method)
 
     def sample(self, query, q, raw_gradient, handle):
         """Return the `Sample` for one query row."""

@@ -19,6 +19,7 @@ from skinfluence.namespaces import to_host
 from skinfluence.steps import feature_names, param_names, through
 from skinfluence.whole.data import take_rows
 
+RESPONSES = ("predict", "decision_function", "predict_proba")
 # Refits, and features of each, that a warning names.
 _TOLD = 5
 
@@ -223,7 +224,38 @@ class ForSameRows:
 
 
 class FirstOrder:
-    """A pipeline on other samples or weights, with raw predictions correct to first order.
+    """A fitted estimator at other weights, whose responses are correct to first order.
+
+    It has the responses of the estimator, which `respond` returns.
+
+    Parameters
+    ----------
+    fitted : estimator
+        The estimator or pipeline at the weights of its fit.
+    """
+
+    def __init__(self, fitted):
+        self.fitted = fitted
+
+    def __getattr__(self, name):
+        if name in RESPONSES and hasattr(self.fitted, name):
+            respond = partial(self.respond, name)
+            respond.__name__ = name  # scikit-learn reads the name
+            return respond
+        if name == "classes_":
+            return self.fitted.classes_
+        raise AttributeError(name)
+
+    def __sklearn_tags__(self):
+        return self.fitted.__sklearn_tags__()
+
+    def respond(self, name, X):
+        """Return a response for samples."""
+        raise NotImplementedError
+
+
+class FirstOrderPipeline(FirstOrder):
+    """A pipeline on other samples or weights, from its raw predictions to first order.
 
     Parameters
     ----------
@@ -234,22 +266,11 @@ class FirstOrder:
     """
 
     def __init__(self, problem, raw):
+        super().__init__(problem.pipe)
         self.problem = problem
         self.raw = raw
-        self.classes_ = getattr(problem.estimator, "classes_", None)
 
-    def __getattr__(self, name):
-        responses = ("predict", "predict_proba", "decision_function")
-        if name in responses and hasattr(self.problem.pipe, name):
-            respond = partial(self._respond, name)
-            respond.__name__ = name  # scikit-learn reads the name
-            return respond
-        raise AttributeError(name)
-
-    def __sklearn_tags__(self):
-        return self.problem.pipe.__sklearn_tags__()
-
-    def _respond(self, name, X):
+    def respond(self, name, X):
         return self.problem.respond(self.raw(X), name)
 
     def score(self, X, y, **metadata):

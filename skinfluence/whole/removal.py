@@ -23,7 +23,7 @@ from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.refits import (
-    FirstOrder,
+    FirstOrderPipeline,
     ForSameRows,
     PipelineRefits,
 )
@@ -335,7 +335,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             plain, moved = moved_raw(X)
             return plain - self._summed(moved.swapaxes(0, 1), rows)
 
-        return FirstOrder(self, raw)
+        return FirstOrderPipeline(self, raw)
 
     def as_pipeline(self, refit):
         """Return a `Refit` as a pipeline, None if there is none."""

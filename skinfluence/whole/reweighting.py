@@ -17,7 +17,7 @@ from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
-from skinfluence.whole.refits import FirstOrder, attempt
+from skinfluence.whole.refits import FirstOrderPipeline, attempt
 
 
 class WholeReweighting:
@@ -101,7 +101,9 @@ class WholeReweighting:
         values = request.sample_weight
         if request.method == "influence":
             return [
-                FirstOrder(self, partial(self._first_order_at, request.at(values[[vector]])))
+                FirstOrderPipeline(
+                    self, partial(self._first_order_at, request.at(values[[vector]]))
+                )
                 for vector in range(len(values))
             ]
         models = [None] * len(values)

@@ -76,6 +76,15 @@ def sample_of(functional, params):
     return Sample(*functional.sample_gradient(params))
 
 
+def response_samples(X, design, J):
+    """Return gradients of one row's responses in the parameters, and a `Sample` for each.
+
+    X and `design` hold the row, and J (R, K) is the derivative of its R responses in its raw
+    predictions. The gradients have shape (R, K, D).
+    """
+    return J[:, :, None] * design.rows()[0], [Sample(X, design, line[None]) for line in J]
+
+
 class Sweep:
     """The stages' contribution to the influence for the model behind them.
 
