@@ -1,4 +1,4 @@
-"""Parameters of a pipeline's steps that were set after the fit, and after earlier questions."""
+"""Parameters of a pipeline's steps that were set after the fit and after a first question."""
 
 import numpy as np
 import pytest
