@@ -11,7 +11,7 @@ At fitted parameters theta~ with G = grad F(theta~) != 0, a Newton step is
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import Bounds, brentq, minimize
 
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
@@ -255,10 +255,10 @@ def polish(objective, theta, solver, *, tol, max_iter):
     predictions and gradients would be rounding.
     """
     if objective.is_distributed or objective.offset is None:
-        return _polish(objective, theta, solver, tol, max_iter)
+        return _polish_twice(objective, theta, solver, tol, max_iter)
     start = objective.to_centred(theta)
     try:
-        polished = _polish(objective.centred(), start, solver, tol, max_iter)
+        polished = _polish_twice(objective.centred(), start, solver, tol, max_iter)
     except SingularHessianError as error:
         if error.direction is not None:
             error.direction = objective.from_centred(error.direction)
@@ -267,6 +267,60 @@ def polish(objective, theta, solver, *, tol, max_iter):
     theta = objective.from_centred(polished.theta) if polished.n_iter else theta
     correction = objective.from_centred(polished.correction)
     return replace(polished, theta=theta, correction=correction)
+
+
+def _polish_twice(objective, theta, solver, tol, max_iter):
+    """Return `_polish`, from another start if the first leads to an edge of the domain.
+
+    Where few rows have curvature, Newton steps may shrink a scale to rounding although F is
+    lower elsewhere. No later step returns from there.
+    """
+    output = objective.formulation.loss.positive_output
+    if output is None or objective.is_distributed:
+        return _polish(objective, theta, solver, tol, max_iter)
+    polished = lost = None
+    try:
+        polished = _polish(objective, theta, solver, tol, max_iter)
+        if polished.converged:
+            return polished
+    except SingularHessianError as error:
+        lost = error
+    start = _by_gradients(objective, theta, output)
+    try:
+        again = _polish(objective, start, solver, tol, max_iter)
+    except SingularHessianError:
+        again = None
+    found = again if again is not None and (polished is None or again.converged) else polished
+    if found is None:
+        raise lost
+    return found
+
+
+def _by_gradients(objective, theta, output):
+    """Return parameters at which a quasi-Newton method without a Hessian stops."""
+    free = objective.free
+    unit = np.sqrt(objective.at(theta).hessian_diagonal()[free])
+    unit = 1.0 / np.where(unit > 0, unit, 1.0)
+
+    def value(x):
+        moved = theta.copy()
+        moved[free] = x * unit
+        point = objective.at(moved)
+        return point.value, point.gradient[free] * unit
+
+    least = np.full(theta.shape, -np.inf)
+    least[output] = 10 * np.finfo(np.float64).eps
+    found = minimize(
+        value,
+        theta[free] / unit,
+        method="L-BFGS-B",
+        jac=True,
+        bounds=Bounds(least[free] / unit, np.inf),
+        options={"maxiter": 200, "ftol": 1e-14, "gtol": 1e-8},
+    )
+    theta = theta.copy()
+    theta[free] = found.x * unit
+    return theta
 
 
 def _polish(objective, theta, solver, tol, max_iter):

@@ -138,6 +138,8 @@ class Loss(ABC):
         error is in units of the variance, rather than a log-likelihood.
     convex : bool
         Whether the curvature is never negative.
+    positive_output : int or None
+        The output that has to stay above 0, such as a scale; None if there is none.
     curvature_rate : float or None
         The smallest rate with ``|h'| <= rate h`` for the curvature h along any line of raw
         predictions with unit speed. Over a step d the curvature changes at most by the
@@ -147,6 +149,8 @@ class Loss(ABC):
         Name of the loss in error messages.
     why_flat : str
         Why no row has a curvature, and a remedy, for error messages.
+    if_lost : str
+        What helps if no optimum is found, for messages.
     lower : float
         The loss is infinite for raw predictions at or below this value.
     """
@@ -158,8 +162,10 @@ class Loss(ABC):
     is_piecewise_linear: ClassVar[bool] = False
     has_dispersion: ClassVar[bool] = False
     convex: ClassVar[bool] = True
+    positive_output: ClassVar[int | None] = None
     curvature_rate: ClassVar[float | None] = None
     why_flat: ClassVar[str] = "every prediction is saturated. Strengthen the penalty."
+    if_lost: ClassVar[str] = "A stronger penalty or centred features help."
     lower: ClassVar[float] = -np.inf
 
     @property

@@ -67,6 +67,11 @@ class HuberLoss(Loss):
     epsilon: float = 1.35
     coupled: ClassVar[bool] = True
     has_kinks: ClassVar[bool] = True
+    positive_output: ClassVar[int | None] = 1
+    if_lost: ClassVar[str] = (
+        "The scale falls to 0 if the features fit many samples exactly. A larger epsilon or "
+        "fewer features help."
+    )
 
     def loss(self, target, raw_prediction):
         u, sigma = self._scaled(target, raw_prediction)

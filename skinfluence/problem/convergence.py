@@ -129,9 +129,12 @@ class ConvergenceAnswers:
         if direction is not None:
             warn(self.describe_direction(direction), ConvergenceWarning)
         elif not polished.converged:
+            remedy = "Raise max_iter."
+            if polished.n_iter < max_iter:
+                remedy = f"No step lowers F. {settled.formulation.loss.if_lost}"
             warn(
                 f"polish stopped after {polished.n_iter} Newton steps at a Newton "
-                f"decrement of {polished.decrement:.3g}. Raise max_iter.",
+                f"decrement of {polished.decrement:.3g}. {remedy}",
                 ConvergenceWarning,
             )
 

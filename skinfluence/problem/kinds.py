@@ -376,7 +376,7 @@ class Doubts:
                 lambda c: f"{cases.name(c)} (class {self.label(lost[c])!r})",
             )
             problem = "the objective is singular or did not converge"
-            tell(unsolved, problem, f"{told} A stronger penalty or centred features help.")
+            tell(unsolved, problem, f"{told} {base.point.objective.formulation.loss.if_lost}")
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
         params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"

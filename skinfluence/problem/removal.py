@@ -169,7 +169,7 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
-                "as it is from the optimum. Scale the features, or strengthen the penalty.",
+                f"as it is from the optimum. {objective.formulation.loss.if_lost}",
             )
         return point, factor
 

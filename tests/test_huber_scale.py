@@ -1,0 +1,49 @@
+"""Huber's scale may fall to 0 on the way to an optimum, or at it."""
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+from sklearn.exceptions import ConvergenceWarning
+
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import HuberRegressor
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Return 20 samples of 10 features: without some rows the scale of the refit is 0."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(20, 10))
+    return X, X @ rng.normal(size=10) + rng.normal(size=20)
+
+
+def _refit(X, y, row):
+    kept = np.arange(len(y)) != row
+    return linear_model.HuberRegressor(tol=1e-10, max_iter=10_000).fit(X[kept], y[kept])
+
+
+def test_an_optimum_is_found_although_newton_steps_shrink_the_scale(wide):
+    X, y = wide
+    # Newton's method alone ends at a scale of 1e-6 or less.
+    found = HuberRegressor().fit(X, y).leave_out_params([[0], [17]])
+    for row, params in zip((0, 17), found, strict=True):
+        refit = _refit(X, y, row)
+        assert refit.scale_ > 0.2
+        np.testing.assert_allclose(params[:10], refit.coef_, rtol=0, atol=5e-3)
+        np.testing.assert_allclose(params[11], refit.scale_, rtol=1e-3)
+
+
+def test_a_scale_that_falls_to_0_is_named_with_a_remedy(wide):
+    X, y = wide
+    with pytest.warns(InfluenceWarning, match="scale falls to 0.*A larger epsilon"):
+        assert np.isnan(HuberRegressor().fit(X, y).leave_out_params([[12]])).all()
+    assert _refit(X, y, 12).scale_ < 1e-4
+    assert np.isfinite(HuberRegressor(epsilon=1.8).fit(X, y).leave_out_params([[12]])).all()
+
+
+def test_polish_names_the_scale_and_not_the_number_of_steps(wide):
+    X, y = wide
+    kept = np.arange(20) != 2
+    reg = HuberRegressor().fit(X[kept], y[kept])
+    with pytest.warns(ConvergenceWarning, match="No step lowers F. The scale falls to 0"):
+        reg.polish()
