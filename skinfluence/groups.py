@@ -120,6 +120,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     if groups is None:
         return Groups(n)
     groups = list(groups) if isinstance(groups, tuple) else groups
+    _refuse_slices(groups, n)
     if isinstance(groups, list) and any(np.ndim(group) for group in groups):
         if not all(np.ndim(group) == 1 for group in groups):
             raise ValueError(
@@ -142,8 +143,9 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     labels = column_or_1d(groups)
     if len(labels) != n:
         raise ValueError(
-            f"groups contains {len(labels)} labels, but there are {n} training samples. Pass "
-            "a label for each sample, or a list of index arrays."
+            f"groups contains {len(labels)} label(s), but there are {n} training samples. Pass "
+            "a label for each sample, or a list of index arrays, such as [[3, 5]] for one "
+            "group of two samples."
         )
     try:
         names, owner = np.unique(labels, return_inverse=True)
@@ -163,6 +165,17 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     return Groups(n, members, names.tolist())
+
+
+def _refuse_slices(groups, n):
+    """Raise an error if groups is a slice or has one, which NumPy takes as an object."""
+    entries = groups if isinstance(groups, list) else [groups]
+    slices = [entry for entry in entries if isinstance(entry, slice)]
+    if slices:
+        raise ValueError(
+            f"groups contains {slices[0]}. Pass the rows that it selects, "
+            f"np.arange({n})[{slices[0]}], as a group: a list of index arrays."
+        )
 
 
 def _refuse_mask(groups):

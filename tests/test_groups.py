@@ -92,3 +92,19 @@ def test_lost_features_are_named_and_a_row_is_asked_for_as_a_frame():
     row = X.set_axis([f"P{row:04d}" for row in range(150)]).loc["P0007"]
     with pytest.raises(ValueError, match=r"frame.*X.loc\[\['P0007'\]\]"):
         pipe.influence_prediction(row)
+
+
+@pytest.mark.parametrize("groups", [slice(0, 5), [slice(0, 5)]])
+def test_a_slice_is_refused_with_a_spelling_that_works(groups):
+    X, y, _ = data("diabetes")
+    reg = Ridge().fit(X, y)
+    with pytest.raises(ValueError, match=r"np\.arange\(150\)\[slice\(0, 5, None\)\]"):
+        reg.leave_out_params(groups)
+    found = reg.leave_out_params([np.arange(150)[slice(0, 5, None)]])
+    np.testing.assert_array_equal(found, reg.leave_out_params([range(5)]))
+
+
+def test_rows_without_inner_brackets_are_told_to_be_a_group():
+    X, y, _ = data("diabetes")
+    with pytest.raises(ValueError, match=r"3 label\(s\).*such as \[\[3, 5\]\] for one group"):
+        Ridge().fit(X, y).leave_out_params([0, 3, 5])

@@ -278,8 +278,8 @@ class RemovalAnswers(LazyRemoval):
         remedy = f"leave_out_predict({response})" if scored else response
         raise ValueError(
             f"There is no model without the groups of {missing.size} sample(s), so they have "
-            f"no predicted class: {missing[:5].tolist()}. Use groups that leave members of "
-            f"every class, or {remedy}, where they are NaN."
+            f"no predicted class: {missing[:5].tolist()}. A warning says why. Use groups that "
+            f"leave members of every class, or {remedy}, where they are NaN."
         )
 
     def pooled(self, raw):
