@@ -397,16 +397,16 @@ class Doubts:
             return np.zeros(self.layout.size, dtype=bool)
         return self.layout.to_public(state.recession.lost)
 
-    def describe_undetermined(self, directions, consequence=_NAN):
+    def describe_undetermined(self, directions, consequence=_NAN, of="the refit"):
         """Return sentences telling which parameters the samples of a refit leave open."""
         names = np.array(self.param_names())[lost_params(self.layout, directions)]
         listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         flat = self.layout.to_public(directions[0])
         flat = self.name_terms(flat / np.abs(flat).max())
         return (
-            f"The samples of the refit do not determine {len(names)} parameter(s), {listed}: "
-            f"the objective is flat along {flat}. {consequence} Drop one of the features, or "
-            "add a penalty."
+            f"The samples of {of} do not determine {len(names)} parameter(s), {listed}: "
+            f"the objective is flat along {flat}.{consequence and ' ' + consequence} Drop "
+            "one of the features, or add a penalty."
         )
 
     def describe_direction(self, direction, objective=None):

@@ -123,6 +123,11 @@ class RemovalAnswers(LazyRemoval):
         state, recession = self._state_or_recession(hessian_solver)
         if recession is not None:
             return removal.base_of_part(self.objective, self.theta, solver, recession)
+        if state is None:
+            base = removal.base_if_open(self.objective, self.theta, solver)
+            if base is not None:
+                warn(self.describe_undetermined(base.open, of="the fit"))
+                return base
         if state is not None and method == "influence":
             self.warn_of_mixing(state)
         if state is not None and method != "exact":
@@ -169,7 +174,7 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
-                f"as it is from the optimum. {objective.formulation.loss.if_lost}",
+                f"as it is from the optimum. {self.formulation.loss.if_lost}",
             )
         return point, factor
 

@@ -89,6 +89,7 @@ class UpdateAnswers:
     def params_to_check(self, request):
         """Return the parameters with all rows, (p,), and without each group, (G, p)."""
         base = self.start_base(request.method, request.hessian_solver)
+        self.refuse_open(base, "Parameters of refits have nothing to compare with.")
         layout = base.point.objective.formulation.layout
         params = np.empty((len(request.groups), layout.size))
 
@@ -98,6 +99,13 @@ class UpdateAnswers:
         optimum = to_host(layout.to_public(base.optimum()))
         self.remove_groups(base, request, emit)
         return optimum, params
+
+    def refuse_open(self, base, consequence):
+        """Raise if features leave parameters open although the objective has a minimum."""
+        if base.open is None or existence.find_recession(self.objective, self.theta):
+            return
+        told = self.describe_undetermined(base.open, "", of="the fit")
+        raise ValueError(f"{told} {consequence}")
 
     def readings(self, params):
         """Return K alpha and intercepts of a kernel model, else the parameters (..., p)."""
@@ -113,9 +121,11 @@ class UpdateAnswers:
         )
         groups = request.groups
         result = []
+        self.refuse_open(base, "The model was left as it is.")
         if base.open is not None or not base.has_optimum:
-            objective, theta = self.objective, self.theta
-            told = self.describe_direction(existence.recession_direction(objective, theta))
+            told = self.describe_direction(
+                existence.recession_direction(self.objective, self.theta)
+            )
             raise ValueError(f"{told} The model was left as it is.")
         outcome = removal.leave_out(
             base, groups, method, lambda _i, _r, theta: result.append(theta[0]), recover=True

@@ -26,7 +26,13 @@ All methods start at the optimum theta* for all rows, so they predict the conver
 """
 
 from skinfluence.removal.active_set import ActiveSetBase
-from skinfluence.removal.base import Base, base_of_part, error_bound, losses_into
+from skinfluence.removal.base import (
+    Base,
+    base_if_open,
+    base_of_part,
+    error_bound,
+    losses_into,
+)
 from skinfluence.removal.identified import depends, determined, flat_directions
 from skinfluence.removal.leave_out import (
     ACCURATE,

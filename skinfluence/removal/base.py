@@ -397,6 +397,17 @@ def base_of_part(objective, theta, solver, recession):
     return Base.at(point, solver.factorise(point), solver, open=found.directions)
 
 
+def base_if_open(objective, theta, solver):
+    """Return the `Base` if features leave parameters of an objective open, else None."""
+    if objective.is_distributed:
+        return None
+    found = identified(objective.on_host(), to_host(theta), solver)
+    if found is None or found.theta is None or found.recession is not None:
+        return None
+    point = found.objective.at(found.theta)
+    return Base.at(point, solver.factorise(point), solver, open=found.directions)
+
+
 def losses_into(out, indices, loss, design, target, theta):
     """Write the losses of query rows for models theta (b, K, D) into out[:, indices]."""
     b, K, _ = theta.shape

@@ -1,0 +1,91 @@
+"""Features that leave parameters open: removal answers what every optimum has in common.
+
+Dummies for every site beside an intercept are such features. Each refit by scikit-learn has other
+coefficients, but the same predictions.
+"""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skinfluence import InfluenceWarning
+from skinfluence.linear_model import (
+    GammaRegressor,
+    HuberRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+from tests.cases import NEWTON
+
+# The solvers of scikit-learn warn of such features, too.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+RNG = np.random.default_rng(3)
+SITE = np.repeat(np.arange(4), 15)
+Z = RNG.normal(size=60)
+X = np.column_stack([Z, np.eye(4)[SITE]])
+REAL = Z + SITE + RNG.normal(size=60)
+POSITIVE = np.exp(REAL / 3)
+MODELS = {
+    "logistic": (LogisticRegression(C=np.inf, **NEWTON), REAL > 1.5),
+    "multinomial": (LogisticRegression(C=np.inf, **NEWTON), RNG.integers(0, 3, 60)),
+    "poisson": (PoissonRegressor(alpha=0, **NEWTON), np.floor(POSITIVE)),
+    "gamma": (GammaRegressor(alpha=0, **NEWTON), POSITIVE),
+    "ridge": (Ridge(alpha=0), REAL),
+    "huber": (HuberRegressor(alpha=0, tol=1e-9, max_iter=10_000), REAL),
+}
+
+
+def response(model):
+    return "predict_proba" if hasattr(model, "predict_proba") else "predict"
+
+
+@pytest.mark.parametrize("method", ["newton", "exact"])
+@pytest.mark.filterwarnings("ignore:Without")
+@pytest.mark.parametrize("name", MODELS)
+def test_predictions_without_a_row_are_those_of_the_refit(name, method):
+    model, y = MODELS[name]
+    fitted, how = clone(model).fit(X, y), response(model)
+    with pytest.warns(InfluenceWarning, match=r"The samples of the fit do not .*coef\[.*x1\]"):
+        found = fitted.leave_out_predict(method=method, response_method=how)
+    for row in (0, 20, 59):
+        kept = np.arange(60) != row
+        refit = getattr(clone(model).fit(X[kept], y[kept]), how)(X[[row]])[0]
+        change = np.abs(refit - getattr(fitted, how)(X[[row]])[0]).max()
+        np.testing.assert_allclose(found[row], refit, rtol=0, atol=0.01 * change)
+
+
+@pytest.mark.filterwarnings("ignore:The samples of the fit")
+@pytest.mark.filterwarnings("ignore:Without")
+def test_parameters_and_predictions_that_are_open_are_nan():
+    model, y = MODELS["logistic"]
+    fitted = clone(model).fit(X, y)
+    whole_site = np.flatnonzero(SITE == 2)
+    params = fitted.leave_out_params([[0], whole_site])
+    assert np.isfinite(params[:, 0]).all()
+    assert np.isnan(params[:, 1:]).all()
+    kept = SITE != 2
+    refit = clone(model).fit(X[kept], y[kept])
+    np.testing.assert_allclose(params[1, 0], refit.coef_[0, 0], rtol=1e-6)
+    loss = fitted.leave_out_loss(X[[0, 30]], y[[0, 30]], [whole_site])
+    assert np.isfinite(loss[0, 0])
+    assert np.isnan(loss[1, 0])  # nothing is left of its site
+
+
+def test_a_removal_in_place_is_refused_and_changes_nothing():
+    model, y = MODELS["ridge"]
+    fitted = clone(model).fit(X, y)
+    before = fitted.params_.copy()
+    with (
+        pytest.warns(InfluenceWarning, match="do not determine"),
+        pytest.raises(ValueError, match=r"flat along .* The model was left as it is"),
+    ):
+        fitted.remove_samples([3])
+    np.testing.assert_array_equal(fitted.params_, before)
+    # The remedies of the message.
+    Ridge(alpha=1e-3).fit(X, y).remove_samples([3])
+    Ridge(alpha=0).fit(X[:, :-1], y).remove_samples([3])
