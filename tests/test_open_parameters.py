@@ -1,7 +1,7 @@
 """Features that leave parameters open: removal answers what every optimum has in common.
 
-Dummies for every site beside an intercept are such features. Each refit by scikit-learn has other
-coefficients, but the same predictions.
+Dummies for every site beside an intercept are such features. Each refit by scikit-learn has
+other coefficients, but the same predictions.
 """
 
 import numpy as np
