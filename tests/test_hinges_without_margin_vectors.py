@@ -6,7 +6,7 @@ from sklearn.base import clone
 
 from skinfluence import InfluenceWarning
 from skinfluence.svm import SVC
-from tests.cases import data
+from tests.fits import data
 
 
 def test_the_remedy_for_rows_without_a_path_refits_them():

@@ -16,7 +16,7 @@ from skinfluence.linear_model import (
     PoissonRegressor,
     Ridge,
 )
-from tests.cases import NEWTON
+from tests.fits import NEWTON
 
 # The solvers of scikit-learn warn of such features, too.
 pytestmark = [
