@@ -232,8 +232,8 @@ def rows_behind(pipe, X, y, sample_weight):
     """Return the rows on which a pipeline's last step was fitted, and why they may be others.
 
     If `fit_transform` of a step may differ from `transform`, clones of the steps are fitted
-    again. They must not be random, and must transform the rows as the pipeline does. The
-    reason is None if no difference is known.
+    again, twice if they can draw random numbers: the rows must be the same both times. They
+    must transform the rows as the pipeline does. The reason is None if no difference is known.
 
     Parameters
     ----------
@@ -246,11 +246,6 @@ def rows_behind(pipe, X, y, sample_weight):
     others = [] if y is None or is_dask(X) else fits_otherwise(pipe.steps[:-1])
     if not others:
         return rows, None
-    if random_steps(pipe):
-        return rows, (
-            f"the random numbers of {', '.join(others)}: what fit_transform returned is known "
-            "only if they have an integer random_state of their own or of their cv"
-        )
     again, params = Pipeline([(name, _unfitted(step)) for name, step in pipe.steps[:-1]]), {}
     if sample_weight is not None and routing_enabled():
         names = again.get_metadata_routing().consumes("fit_transform", ["sample_weight"])
@@ -259,6 +254,14 @@ def rows_behind(pipe, X, y, sample_weight):
         warnings.simplefilter("ignore")  # the fit has already warned
         try:
             fitted = again.fit_transform(X, y, **params)
+            if random_steps(pipe):
+                other = again.fit_transform(X, y, **params)
+                if not _difference(other, fitted) <= _SAME:
+                    return rows, (
+                        f"the random numbers of {', '.join(others)}: what fit_transform "
+                        "returned is known only if they have an integer random_state of their "
+                        "own or of their cv"
+                    )
             same = _difference(again.transform(X), rows) <= _SAME
         except (TypeError, ValueError):  # these are other data
             same = False
