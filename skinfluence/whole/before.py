@@ -74,6 +74,7 @@ class StepsBefore(OfPipeline):
         """Store the steps as they are now."""
         self.steps = steps_of(self.pipe)
         self.paths = paths_of(self.pipe)[:-1]
+        self.settings = _settings(self.steps)
         self.refits_are_checked = False
 
     @property
@@ -83,8 +84,12 @@ class StepsBefore(OfPipeline):
 
     @property
     def has_same_steps(self):
-        """Whether the pipeline still has the steps that were stored."""
-        return same_steps(self.steps, steps_of(self.pipe))
+        """Whether the pipeline still has the steps that were stored, with the same parameters.
+
+        `set_params` changes what a refit of a step returns, and often what the step returns.
+        """
+        steps = steps_of(self.pipe)
+        return same_steps(self.steps, steps) and _are_equal(self.settings, _settings(steps))
 
     @cached_property
     def chain(self):
@@ -372,3 +377,26 @@ def check_same_rows(n, data):
 def given_names(params):
     """Return the metadata names whose value is not None."""
     return {name for name, value in params.items() if value is not None}
+
+
+def _settings(steps):
+    """Return the parameters of named steps and of the objects inside them, a list of dict."""
+    return [step.get_params() if hasattr(step, "get_params") else {} for _, step in steps]
+
+
+def _are_equal(first, second):
+    """Return whether two values, or dicts or lists of values, are the same or equal."""
+    if first is second:
+        return True
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, dict):
+        pairs = ((first[name], second[name]) for name in first if name in second)
+        return first.keys() == second.keys() and all(_are_equal(a, b) for a, b in pairs)
+    if isinstance(first, list | tuple):
+        same_size = len(first) == len(second)
+        return same_size and all(map(_are_equal, first, second))
+    try:
+        return bool(np.all(first == second))
+    except (TypeError, ValueError):  # values that cannot be compared are taken as others
+        return False
