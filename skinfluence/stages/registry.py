@@ -88,7 +88,7 @@ def _how_to_fix(transformer):
     name = type(transformer).__name__
     try:
         check_is_fitted(transformer)
-    except NotFittedError:
+    except (NotFittedError, AttributeError, TypeError):  # also what has no tags
         return (
             "If it learns nothing from samples, pass its transform alone: "
             f"FunctionTransformer({name}(...).transform)."
