@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import TargetEncoder
 
 from skinfluence import from_fitted
-from tests.test_discrete_stages import SEEDED
+from tests.discrete_stage_cases import SEEDED
 
 
 def test_values_from_fit_transform_are_known_beside_steps_that_draw_nothing():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
 from skinfluence import InfluenceWarning
@@ -25,7 +26,7 @@ def test_removal_says_so_although_it_was_asked_before(model, step, new):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30, 2)) * [1.0, 9.0]
     y = np.sin(X[:, 0]) + rng.normal(size=30)
-    pipe = make_pipeline(step, model).fit(X, y)
+    pipe = make_pipeline(clone(step), clone(model)).fit(X, y)
     before = pipe.leave_out_loss(X[:3], y[:3], [[1], [2, 5]])
     pipe.set_params(**pipe.get_params())  # the same values
     again = pipe.leave_out_loss(X[:3], y[:3], [[1], [2, 5]])

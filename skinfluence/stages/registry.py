@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -18,6 +19,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.stages import (
@@ -76,10 +78,25 @@ def make_stage(transformer, X, y=None, weight=None):
         raise UnsupportedEstimatorError(
             f"The derivative of the fit of {name}, a step before the model, is not known. The "
             "methods that remove samples (leave_out_*, remove_samples) fit it again and do "
-            "not need it. To keep the step fixed, wrap it in sklearn.frozen.FrozenEstimator: "
-            f"FrozenEstimator({name}(...).fit(X, y))."
+            f"not need it. {_how_to_fix(transformer)}"
         )
     return kind(transformer, X, y, weight)
+
+
+def _how_to_fix(transformer):
+    """Return what keeps a transformer as it is; a FrozenEstimator takes what looks fitted."""
+    name = type(transformer).__name__
+    try:
+        check_is_fitted(transformer)
+    except (NotFittedError, AttributeError, TypeError):  # also what has no tags
+        return (
+            "If it learns nothing from samples, pass its transform alone: "
+            f"FunctionTransformer({name}(...).transform)."
+        )
+    return (
+        "To keep the step fixed, wrap it in sklearn.frozen.FrozenEstimator: "
+        f"FrozenEstimator({name}(...).fit(X, y))."
+    )
 
 
 def learns_from_rows(transformer):
