@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_selection import SelectKBest
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.preprocessing import (
     Normalizer,
     OneHotEncoder,
@@ -73,3 +73,13 @@ def test_influence_through_sparse_columns_is_that_through_dense_ones(name):
     for dense_rows, sparse_rows in zip(*found, strict=True):
         largest = np.nanmax(np.abs(dense_rows))
         np.testing.assert_allclose(sparse_rows, dense_rows, rtol=0, atol=1e-6 * largest)
+
+
+def test_removal_behind_columns_of_booleans():
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((30, 4)) < 0.4, np.nan, 1.0)
+    y = np.isnan(X) @ np.arange(4.0) + rng.standard_normal(30)
+    pipe = make_pipeline(MissingIndicator(features="all"), Ridge()).fit(X, y)
+    found = pipe.leave_out_predict([np.arange(5), np.arange(5, 30)], method="exact")
+    refit = clone(pipe).fit(X[5:], y[5:])
+    np.testing.assert_allclose(found[:5], refit.predict(X[:5]), rtol=1e-9)

@@ -26,6 +26,9 @@ from skinfluence.solvers.cholesky import PencilFactor
 
 __all__ = ["Base", "base_of_part", "error_bound", "losses_into"]
 
+# Number of draws of the signs of rounding errors.
+_DRAWS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Base:
@@ -307,10 +310,18 @@ class Base:
 
         eta_j is accurate to eps |x~_j|'|theta|, so row j's gradient is accurate to
         e_j = eps (|g_j| + h_j |x~_j|'|theta|). The errors are independent, so the squares of
-        ||e_j x~_j||_{H^-1} add.
+        ||e_j x~_j||_{H^-1} add. The sum over the rows is rounded in each column by itself, and
+        so also along directions in which no row varies and H is small.
         """
-        squares = self.point.total(_squared_errors, self.plain_factor)
-        return 4 * np.finfo(np.float64).eps * float(np.sqrt(squares))
+        found = self.point.total(_squared_errors, self.plain_factor)
+        of_rows = found[0]
+        if len(found) > 1:
+            objective, shape = self.point.objective, self.theta.shape
+            size = np.sqrt(found[1:].reshape(shape))
+            signs = np.random.default_rng(0).choice((-1.0, 1.0), (_DRAWS, *shape))
+            errors = objective.freeze(np.asarray(signs * size, like=self.theta))
+            of_rows += float(self.plain_factor.quadratic(errors).mean())
+        return 4 * np.finfo(np.float64).eps * float(np.sqrt(of_rows))
 
     @cached_property
     def kinks(self):
@@ -365,12 +376,20 @@ def _second_moments(point, n_rows):
 
 
 def _squared_errors(point, factor):
-    """Return sum_j ||e_j x~_j||^2 in the metric of H^-1, see `Base.rounding`."""
+    """Return the squares of the errors in `Base.rounding`.
+
+    First sum_j ||e_j x~_j||^2 in the metric of H^-1. Then sum_j (g_j x~_jd)^2 for every entry
+    of the gradient, (K D,); not for a kernel, whose gradient is one number for each row.
+    """
+    design = point.objective.design
     g = np.abs(point.objective.sample_weight[:, None] * point.rows.raw_gradient)
     moved = np.abs(point.curvature_product(point.magnitude))
-    error = GradientRows(point.objective.design, g + moved)
+    error = GradientRows(design, g + moved)
     blocks = row_blocks(len(error), 5 * error.row_bytes)
-    return np.sum([factor.quadratic(error.take(rows).toarray()).sum() for rows in blocks])
+    of_rows = np.sum([factor.quadratic(error.take(rows).toarray()).sum() for rows in blocks])
+    if design.has_metric:
+        return np.array([of_rows])
+    return np.append(of_rows, to_host(design.squared_adjoint(g**2)))
 
 
 def base_of_part(objective, theta, solver, recession):

@@ -15,7 +15,7 @@ steps.
 import numpy as np
 
 from skinfluence._compat import rank_cutoff
-from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.blocks import row_blocks
 from skinfluence.gradients import cached_batches, weigh
 from skinfluence.namespaces import to_host
 from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
@@ -448,7 +448,9 @@ def _plan(objective):
         # the weights.
         known = not alone and objective.design.is_dense and objective.dependence is None
         return [(True, _OWN)] if known else []
-    if alone or memory_budget() / 4 < 8 * 3 * _entries(objective):
+    if alone:
         return [(False, _SLOW)]
+    # One own Hessian is as large as that of the fit. Memory does not decide about it, because
+    # the accuracy of "newton" depends on the way to the optimum.
     own = [(True, _OWN)] * _ATTEMPTS
     return own if B <= _NARROW else [(False, _SHARED), *own]

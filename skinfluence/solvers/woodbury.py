@@ -149,11 +149,16 @@ class WoodburyFactor(Factor):
 
         H^-1 x~ = Lam^-1 (x~ - sum_i rho_i x~_i), and the share relates the square of the
         difference to the squared sum of the terms' lengths. It is a reciprocal condition
-        number. The rows tested have a gradient; if there are many, a sample suffices, because
-        one row that moves shows that the margin vectors do not determine everything.
+        number. The rows tested have a gradient, or would have one with another label if none
+        has. If there are many, a sample suffices, because one row that moves shows that the
+        margin vectors do not determine everything.
         """
         point, design = self.point, self.point.objective.design
-        pulls = (point.rows.raw_gradient != 0) & (point.objective.row_weight > 0)
+        gradient = point.rows.raw_gradient
+        weighty = np.broadcast_to(point.objective.row_weight > 0, gradient.shape)
+        pulls = weighty & (gradient != 0)
+        if not pulls.any():
+            pulls = weighty
         rows = np.flatnonzero(pulls.any(axis=1))
         if not len(rows):
             return 1.0

@@ -23,7 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence.distributed import is_dask
 from skinfluence.exceptions import TrainingDataMissingError, UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
-from skinfluence.stages.base import numbers, plain
+from skinfluence.stages.base import numbers
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
     feature_names,
@@ -278,8 +278,8 @@ def _difference(again, fitted):
     """Return the largest difference between rows, relative to the largest fitted value."""
     if again.shape != fitted.shape:
         return np.inf
-    gap = abs(plain(again) - plain(fitted))
-    difference = gap.max() / max(abs(plain(fitted)).max(), np.finfo(float).tiny)
+    gap = abs(numbers(again) - numbers(fitted))  # booleans cannot be subtracted
+    difference = gap.max() / max(abs(numbers(fitted)).max(), np.finfo(float).tiny)
     return difference if np.isfinite(difference) else np.inf
 
 
