@@ -159,9 +159,10 @@ def _transform(transformers, X):
             X = transformer.transform(X)
     except ValueError as error:
         if hasattr(X, "iloc") and np.ndim(X) == 1:
+            name = X.name.item() if isinstance(X.name, np.generic) else X.name
             raise ValueError(
                 f"X is a {type(X).__name__}, which has one dimension: pass a frame. If it is "
-                f"one row, X.loc[[{X.name!r}]] is a frame of one row."
+                f"one row, X.loc[[{name!r}]] is a frame of one row."
             ) from error
         raise
     return X
