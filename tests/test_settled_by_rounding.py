@@ -37,6 +37,16 @@ def test_the_memory_does_not_decide_how_a_group_is_refitted():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+def test_a_block_of_rows_may_have_no_weight():
+    X, y = np.random.default_rng(0).standard_normal((40, 2)), np.arange(40) % 2
+    w = np.where(np.arange(40) < 20, 0.0, 1.0)
+    model = LogisticRegression().fit(X, y, sample_weight=w)
+    expected = model.leave_out_params()
+    with sklearn.config_context(working_memory=0.001):
+        model.set_training_data(X, y, sample_weight=w)
+        np.testing.assert_allclose(model.leave_out_params(), expected, rtol=1e-9)
+
+
 def test_other_labels_of_a_model_that_margin_vectors_determine_are_named():
     """No row has a gradient, and two rows on the margin determine two coefficients."""
     X = np.array([[1.0, 0.2], [0.2, 1.0], [2.0, 3.0], [-3.0, -1.0], [-2.0, -5.0]])

@@ -165,6 +165,8 @@ def _reach(point, factor):
     reach = np.zeros(objective.n_rows)
     for rows in row_blocks(objective.n_rows, 8 * 6 * K * K * D):
         counted = to_host(objective.sample_weight[rows] > 0)
+        if not counted.any():
+            continue
         x = objective.design.take(rows).rows()[counted]
         V = np.zeros((len(x), K, K, x.shape[1]), like=x)
         V[:, range(K), range(K)] = x[:, None]
