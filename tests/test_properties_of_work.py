@@ -154,10 +154,13 @@ def test_container(problem, container, dtype):
     X = problem.samples[0].astype(dtype)
     fitted = fit(problem, X=CONTAINERS[problem.container](X.astype(np.float64)))
     same = from_fitted(fitted, CONTAINERS[container](X), problem.y, problem.w)
-    # scikit-learn computes kernels of single precision in single precision.
-    single = not problem.has_coef and dtype is np.float32
+    # scikit-learn computes kernels of single precision in single precision. And features
+    # that depend on each other do so only to that precision once they are rounded to it: rows
+    # differ by this along directions that count as undetermined in least squares.
+    dependent = "least squares" in problem.family and problem.rank < problem.n_features
+    single = (not problem.has_coef or dependent) and dtype is np.float32
     eps = np.finfo(np.float32).eps if single else EPS
-    tolerance = digits(1e-7, fitted, eps=eps)
+    tolerance = max(digits(1e-7, model, eps=eps) for model in (fitted, same))
     assert_same_answers(answers(same, problem), answers(fitted, problem), tolerance)
 
 
