@@ -27,6 +27,9 @@ from skinfluence.solvers.cholesky import PencilFactor
 # Number of draws of the signs of rounding errors.
 _DRAWS = 8
 
+# Number of draws of the signs of rounding errors.
+_DRAWS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Base:
