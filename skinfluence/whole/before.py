@@ -210,18 +210,18 @@ class StepsBefore(OfPipeline):
         """
         if self.refits_are_checked:
             return
-        _, again = self.refit_before(self.data)
-        difference = _difference(again, self.fitted_rows)
+        refit = self.refit_before(self.data)
+        difference = _difference(refit[1], self.fitted_rows)
+        names = random_steps(self.pipe)
+        if names and self._draws(refit, is_same=difference <= _SAME):
+            if not of_removal:
+                return
+            raise UnsupportedEstimatorError(
+                f"A refit of {', '.join(names)} is random: set random_state to a number, that "
+                "of a score_func by functools.partial, and fit the pipeline again; or freeze "
+                "the fitted step with sklearn.frozen.FrozenEstimator."
+            )
         if not difference <= _SAME:
-            names = random_steps(self.pipe)
-            if names and not _difference(self.refit_before(self.data)[1], again) <= _SAME:
-                if not of_removal:
-                    return
-                raise UnsupportedEstimatorError(
-                    f"A refit of {', '.join(names)} is random: set random_state to a number "
-                    "and fit the pipeline again, or freeze the fitted step with "
-                    "sklearn.frozen.FrozenEstimator."
-                )
             warn(
                 "The transformers, fitted again on the training data, return other values "
                 f"(relative difference {difference:.2g}): they were fitted on other samples "
@@ -231,6 +231,23 @@ class StepsBefore(OfPipeline):
                 "weights; or freeze fitted transformers with sklearn.frozen.FrozenEstimator."
             )
         self.refits_are_checked = True
+
+    def _draws(self, refit, *, is_same):
+        """Return whether another refit of the steps differs from a refit.
+
+        Scores that are drawn can select the same features by chance, so that the rows are the
+        same.
+        """
+        steps, rows = refit
+        scores = [part.scores_ for part in parts_of(steps) if hasattr(part, "scores_")]
+        if is_same and not scores:
+            return False
+        steps, again = self.refit_before(self.data)
+        others = [part.scores_ for part in parts_of(steps) if hasattr(part, "scores_")]
+        return not _difference(again, rows) <= _SAME or not all(
+            np.allclose(a, b, rtol=_SAME, atol=0.0, equal_nan=True)
+            for a, b in zip(scores, others, strict=True)
+        )
 
 
 def rows_behind(pipe, X, y, sample_weight):
