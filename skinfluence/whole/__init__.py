@@ -9,6 +9,7 @@ from skinfluence.whole.before import (
     warn_of_absent,
 )
 from skinfluence.whole.data import TrainingData, take_rows
+from skinfluence.whole.first_order import RESPONSES, FirstOrder
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
 from skinfluence.whole.lazy import lazy_problem
@@ -22,4 +23,4 @@ from skinfluence.whole.problem import (
     training_data,
     whole_problem,
 )
-from skinfluence.whole.refits import RESPONSES, FirstOrder, ForSameRows, attempt
+from skinfluence.whole.refits import ForSameRows, attempt

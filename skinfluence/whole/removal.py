@@ -22,8 +22,8 @@ from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.first_order import FirstOrderPipeline
 from skinfluence.whole.refits import (
-    FirstOrderPipeline,
     ForSameRows,
     PipelineRefits,
 )

@@ -17,7 +17,8 @@ from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
-from skinfluence.whole.refits import FirstOrderPipeline, attempt
+from skinfluence.whole.first_order import FirstOrderPipeline
+from skinfluence.whole.refits import attempt
 
 
 class WholeReweighting:
