@@ -8,6 +8,7 @@ At fitted parameters theta~ with G = grad F(theta~) != 0, a Newton step is
 `polish` repeats the first one with damping until rounding hides any lower value of F.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,8 @@ _SUFFICIENT_DECREASE = 1e-4
 _OVERSHOOT = 0.1
 # If the decrement exceeds this times sqrt(F), it predicts a decrease larger than F itself.
 _ABSURD = 1e4
+# A scale below this share of the targets' standard deviation falls to 0.
+_FALLEN = 1e-5
 # Number of rows from which the rounding in a gradient is estimated.
 _ENOUGH_ROWS = 256
 
@@ -265,22 +268,22 @@ def _polish_twice(objective, theta, solver, tol, max_iter):
     output = objective.formulation.loss.positive_output
     if output is None or objective.is_distributed:
         return _polish(objective, theta, solver, tol, max_iter)
-    polished = lost = None
+    lost = None
     try:
         polished = _polish(objective, theta, solver, tol, max_iter)
         if polished.converged:
             return polished
     except SingularHessianError as error:
-        lost = error
+        polished, lost = None, error
     start = _by_gradients(objective, theta, output)
-    try:
-        again = _polish(objective, start, solver, tol, max_iter)
-    except SingularHessianError:
-        again = None
-    found = again if again is not None and (polished is None or again.converged) else polished
-    if found is None:
+    if start[output].max() > _FALLEN * np.std(to_host(objective.target)):
+        with suppress(SingularHessianError):
+            again = _polish(objective, start, solver, tol, max_iter)
+            if again.converged or polished is None:
+                return again
+    if lost is not None:
         raise lost
-    return found
+    return polished
 
 
 def _by_gradients(objective, theta, output):

@@ -143,7 +143,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     labels = column_or_1d(groups)
     if len(labels) != n:
         raise ValueError(
-            f"groups contains {len(labels)} label(s), but there are {n} training samples. "
+            f"groups contains {len(labels)} labels, but there are {n} training samples. "
             "Pass a label for each sample, or a list of index arrays, such as [[3, 5]] for "
             "one group of two samples."
         )

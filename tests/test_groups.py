@@ -106,5 +106,5 @@ def test_a_slice_is_refused_with_a_spelling_that_works(groups):
 
 def test_rows_without_inner_brackets_are_told_to_be_a_group():
     X, y, _ = data("diabetes")
-    with pytest.raises(ValueError, match=r"3 label\(s\).*such as \[\[3, 5\]\] for one group"):
+    with pytest.raises(ValueError, match=r"3 labels.*such as \[\[3, 5\]\] for one group"):
         Ridge().fit(X, y).leave_out_params([0, 3, 5])

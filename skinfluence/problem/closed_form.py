@@ -26,6 +26,10 @@ class ClosedForm:
     objective: Any
     theta: np.ndarray
 
+    #: Directions that the samples leave undetermined: none.
+    open = None
+    has_optimum = True
+
     @property
     def point(self):
         """The holder of the objective: this object."""
