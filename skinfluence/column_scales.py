@@ -46,8 +46,8 @@ class ColumnScales:
         and their scale is fixed.
     variance : ndarray of shape (D,)
         Variances with all rows, the denominator in ratios; 0 for columns with a fixed scale.
-    with_mean : bool
-        Whether the scaler subtracts the means.
+    with_mean : bool or ndarray of shape (d,)
+        Whether the scaler subtracts the means, of all features or of each.
     n_features : int
         Number of features, d.
     """
@@ -56,7 +56,7 @@ class ColumnScales:
     total: np.ndarray
     squares: np.ndarray
     variance: np.ndarray
-    with_mean: bool
+    with_mean: bool | np.ndarray
     n_features: int
 
     @classmethod
@@ -69,8 +69,8 @@ class ColumnScales:
             The scaled features.
         moves : ndarray of shape (d,)
             Mask of the features whose scale changes, bool.
-        with_mean : bool
-            Whether the scaler subtracts the means.
+        with_mean : bool or ndarray of shape (d,)
+            Whether the scaler subtracts the means, of all features or of each.
         """
         return cls.of_sums(cls.sums(design), moves, with_mean)
 
@@ -178,9 +178,10 @@ class ColumnScales:
         """
         theta = theta.copy()
         d = self.n_features
-        if self.with_mean:
+        if np.any(self.with_mean):
             mean, _ = self._moments(x, counts)
-            theta[..., -1] += np.matmul(theta[..., :d], mean[..., :d, None])[..., 0]
+            mean = np.where(self.with_mean, mean[..., :d], 0.0)
+            theta[..., -1] += np.matmul(theta[..., :d], mean[..., None])[..., 0]
         theta[..., :d] *= np.sqrt(self.ratio(x, counts)[..., None, :d])
         return theta
 
@@ -200,8 +201,9 @@ class ColumnScales:
         where = np.broadcast_to(self.variance > 0, slope.shape)
         unit = 2 * self.count * self.variance
         moved = np.divide(slope, unit, out=np.zeros_like(slope), where=where)[:, None] * theta
-        if self.with_mean:
+        if np.any(self.with_mean):
             shift = (total - count * mean)[:, :d] / self.count
+            shift = np.where(self.with_mean, shift, 0.0)
             moved[..., -1] = shift @ theta[:, :d].T
         return moved
 

@@ -18,8 +18,8 @@ from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
+from skinfluence.stages.columns import Categories, scaled_columns
 from skinfluence.stages.registry import learns_from_rows
-from skinfluence.stages.scalers import moving_columns
 from skinfluence.stages.text import Words
 from skinfluence.steps import (
     fits_otherwise,
@@ -233,10 +233,10 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         penalty, see `column_scales`.
         """
         scaler = moving_scaler([step for _, step in self.steps])
-        return None if scaler is None else self._scaled_by(scaler)
+        return None if scaler is None else self._scaled_by(*scaled_columns(scaler))
 
-    def _scaled_by(self, scaler, kept=slice(None)):
-        """Return `scaled` for a scaler, and the columns that are kept behind it."""
+    def _scaled_by(self, moves, is_centred):
+        """Return `scaled`, given which features are scaled and centred otherwise, (d,)."""
         objective = self.objective
         form, design = objective.formulation, objective.design
         if not self.is_smooth or form.minimum_norm is not None:
@@ -245,12 +245,12 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if weighted or objective.offset is not None:
             return None
         free = design.fit_intercept and not objective.penalty[:, -1].any()
-        if scaler.with_mean and not free and objective.penalty.any():
+        if is_centred.any() and not free and objective.penalty.any():
             return None
-        if scaler.with_mean and not design.fit_intercept:
+        if is_centred.any() and not design.fit_intercept:
             return None
         self.check_refits()
-        scales = ColumnScales.of(design, moving_columns(scaler)[kept], scaler.with_mean)
+        scales = ColumnScales.of(design, moves, is_centred)
         return self.on(replace(objective, scales=scales))
 
     @cached_property
@@ -269,34 +269,36 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     def choices(self):
         """The `Choices` that are known without refits, None if the steps do more.
 
-        This applies to steps that select columns or scale them to a range, if `scaled`
-        applies to the other steps that learn, or no other step does.
+        This applies to steps that select columns, scale them to a range or encode categories,
+        and to the columns of one StandardScaler, if `scaled` applies to it.
         """
         if self.scaled is not None or not self.is_smooth:
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
-        choices, others, kept, X = [], [], None, self.data.X
+        choices, scaled, X = [], None, self.data.X
         for _, step in self.steps:
             if step in (None, "passthrough"):
                 continue
             if learns_from_rows(step):
-                choice = make_choice(step, X, self.data.y, is_moved=bool(others))
+                choice = make_choice(step, X, self.data.y, is_moved=scaled is not None)
+                first = None
+                if scaled is None:
+                    first = scaled_columns(step)
+                    choice = Categories.of(step, X) if choice is None else choice
+                if choice is None and first is None:
+                    return None
                 if choice is not None:
                     choices.append(choice)
-                    if others and hasattr(step, "get_support"):
-                        kept = kept[step.get_support(indices=True)]
-                elif isinstance(step, StandardScaler) and not others:
-                    others.append(step)
-                    kept = np.arange(step.n_features_in_)
-                else:
-                    return None
-            elif others:
+                if choice is not None and scaled is not None and hasattr(step, "get_support"):
+                    scaled = tuple(mask[step.get_support()] for mask in scaled)
+                scaled = scaled if first is None else first
+            elif scaled is not None:
                 return None
             X = step.transform(X)
         if not choices:
             return None
-        fixed = self._scaled_by(*others, kept) if others else self.on(self.objective)
+        fixed = self.on(self.objective) if scaled is None else self._scaled_by(*scaled)
         return None if fixed is None else Choices(self, fixed, choices)
 
     @cached_property
