@@ -5,12 +5,13 @@ import time
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits, make_classification, make_regression
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from benchmarks._report import Table
@@ -50,6 +51,13 @@ def _regression():
     return make_regression(_N_ROWS, 20, noise=10.0, random_state=0)
 
 
+def _mixed():
+    """Return 18 numbers and 2 categories, and the targets."""
+    X, y = _tabular()
+    X[:, 18:] = np.floor(3 * np.abs(X[:, 18:]))
+    return X, y
+
+
 def _digits():
     X, y = load_digits(return_X_y=True)
     return X[:_N_ROWS] / 16.0, y[:_N_ROWS]
@@ -60,6 +68,17 @@ _CASES = [
     ("1,000 x 20", "best 10, logistic", _tabular, [SelectKBest(k=10)], LogisticRegression()),
     ("1,000 x 20", "unknown, logistic", _tabular, [Winsorizer()], LogisticRegression()),
     ("1,000 x 20", "unknown, ridge", _regression, [Winsorizer()], Ridge()),
+    (
+        "1,000 x 20",
+        "columns, logistic",
+        _mixed,
+        [
+            make_column_transformer(
+                (OneHotEncoder(handle_unknown="ignore"), [18, 19]), remainder=StandardScaler()
+            )
+        ],
+        LogisticRegression(),
+    ),
     (
         "1,000 x 20",
         "scaler, PCA(10), logistic",
@@ -93,7 +112,8 @@ def whole_cost(repeats):
             "2 cores: wall time in two processes, which were started before. unknown: a",
             "transformer with fit and transform, defined in the benchmark, that clips each",
             "column at two quantiles. best: SelectKBest; 85 of the rows change the choice of",
-            "10 features, whose scores are close, and none the choice of 5.",
+            "10 features, whose scores are close, and none the choice of 5. columns: a",
+            "ColumnTransformer of a OneHotEncoder and a StandardScaler.",
         ],
     )
     groups = [[row] for row in range(_N_LEFT_OUT)]

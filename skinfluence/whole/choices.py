@@ -4,7 +4,7 @@ If a selector keeps the same columns without a group, the features of the refit 
 ones, or are the present ones with other scales. Then the model's own removal answers, with all
 such groups at once, and nothing is fitted again. If several groups lead to the same other
 columns, the model is fitted once to all samples with these columns, and its removal answers.
-See `stages.choices` for what is known of a choice.
+See `stages.choices` and `stages.columns` for what is known of a choice.
 """
 
 from functools import cached_property
