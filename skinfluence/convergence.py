@@ -271,7 +271,7 @@ def _polish_twice(objective, theta, solver, tol, max_iter):
     lost = None
     try:
         polished = _polish(objective, theta, solver, tol, max_iter)
-        if polished.converged:
+        if polished.converged or polished.n_iter >= max_iter:
             return polished
     except SingularHessianError as error:
         polished, lost = None, error
@@ -279,7 +279,7 @@ def _polish_twice(objective, theta, solver, tol, max_iter):
     if start[output].max() > _FALLEN * np.std(to_host(objective.target)):
         with suppress(SingularHessianError):
             again = _polish(objective, start, solver, tol, max_iter)
-            if again.converged or polished is None:
+            if again.converged:
                 return again
     if lost is not None:
         raise lost

@@ -132,7 +132,10 @@ def _is_random(name, params):
     value = params[name]
     if name.endswith("score_func") and callable(value):
         # mutual_info_classif adds noise, unless functools.partial sets its random_state.
-        seed = signature(value).parameters.get("random_state")
+        try:
+            seed = signature(value).parameters.get("random_state")
+        except (TypeError, ValueError):  # compiled functions may have no signature
+            return False
         return seed is not None and seed.default is None
     if name.endswith("random_state"):
         # TargetEncoder since 1.9: deprecated, and without effect if cv provides the folds.

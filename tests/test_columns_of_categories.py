@@ -95,6 +95,32 @@ def test_a_selector_may_follow():
         np.testing.assert_allclose(loss[:, g], refit.sample_loss(X, y), rtol=1e-9)
 
 
+def test_columns_that_a_function_selects_are_selected_again():
+    def names(frame):
+        return ["site", "ward"] if len(frame) > 60 else ["site"]
+
+    columns = make_column_transformer((StandardScaler(), NUMBERS), (ENCODER, names))
+    pipe = make_pipeline(columns, Ridge()).fit(X, REAL)
+    loss = pipe.leave_out_loss(X, REAL, [GROUPS[4]], method="exact")[:, 0]
+    kept = np.setdiff1d(np.arange(80), GROUPS[4])
+    refit = clone(pipe).fit(X.iloc[kept], REAL[kept])
+    np.testing.assert_allclose(loss, refit.sample_loss(X, REAL), rtol=1e-7)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_column_that_loses_its_only_value_is_dropped_or_kept_as_in_the_refit(keep):
+    numbers = X[NUMBERS].assign(rare=np.where(np.arange(80) == 3, 2.0, np.nan))
+    fill = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=keep)
+    scaler = StandardScaler(with_mean=False)
+    columns = make_column_transformer((fill, ["rare"]), (scaler, NUMBERS))
+    pipe = make_pipeline(columns, Ridge(fit_intercept=False)).fit(numbers, REAL)
+    assert (whole_problem(pipe).choices is not None) == keep
+    loss = pipe.leave_out_loss(numbers, REAL, [[3]], method="exact")[:, 0]
+    kept = np.arange(80) != 3
+    refit = clone(pipe).fit(numbers[kept], REAL[kept])
+    np.testing.assert_allclose(loss, refit.sample_loss(numbers, REAL), rtol=1e-7)
+
+
 @pytest.mark.parametrize(
     "encoder",
     [OneHotEncoder(drop="first"), OneHotEncoder(min_frequency=3, handle_unknown="ignore")],

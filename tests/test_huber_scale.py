@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import HuberRegressor
+from tests.fits import HUBER, data
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +48,12 @@ def test_polish_names_the_scale_and_not_the_number_of_steps(wide):
     reg = HuberRegressor().fit(X[kept], y[kept])
     with pytest.warns(ConvergenceWarning, match="No step lowers F. The scale falls to 0"):
         reg.polish()
+
+
+def test_polish_takes_no_more_steps_than_it_may():
+    X, y, _ = data("diabetes")
+    reg = HuberRegressor(alpha=0.1, **HUBER).fit(X, y)
+    reg.coef_ *= 3
+    reg.scale_ *= 5
+    with pytest.warns(ConvergenceWarning, match="1 Newton steps"):
+        reg.polish(max_iter=1)

@@ -38,7 +38,7 @@ from skinfluence.whole import (
 
 
 def _of_composite(name):
-    """Return the property with the value, or the method, of the composite behind the steps."""
+    """Return a property that reads this attribute of the composite behind the steps."""
     return property(attrgetter(f"inner.{name}"))
 
 

@@ -22,7 +22,7 @@ from skinfluence.rank import null_directions
 
 
 def _of_head(name):
-    """Return the property with the value, or the method, of an objective without rows."""
+    """Return a property that reads this attribute of an objective without rows."""
     return property(attrgetter(f"_head.{name}"))
 
 

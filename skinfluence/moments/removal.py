@@ -93,8 +93,8 @@ class MomentRemoval:
         cases = Cases.of_groups(groups)
         cases.tell(
             lost,
-            "the last samples of a class are gone, which a refit would not have; their "
-            "results are NaN",
+            "the last samples of a class are gone, and a refit would not have this class; "
+            "their results are NaN",
             name=lambda group: f"{groups.name(group)} (class {lost[group]!r})",
         )
         cases.tell(

@@ -18,6 +18,8 @@ class Cases:
     ----------
     at : str
         "Without" or "At", the first word of a sentence about some of them.
+    at_name : str
+        The beginning of a sentence about one of them, with its name in the braces.
     kind : str
         Their kind, in the plural.
     count : int
@@ -29,6 +31,7 @@ class Cases:
     """
 
     at: str
+    at_name: str
     kind: str
     count: int
     name: Callable[[Any], str]
@@ -37,16 +40,17 @@ class Cases:
     @classmethod
     def of_groups(cls, groups, objective=None):
         """Return the cases of `Groups`."""
-        return cls("Without", "group(s)", len(groups), groups.name, objective)
+        return cls("Without", "Without {}", "group(s)", len(groups), groups.name, objective)
 
     @classmethod
     def of_weights(cls, values, objective=None):
         """Return the cases of vectors of sample weights (m, n)."""
-        return cls("At", "row(s) of sample_weight", len(values), "row {}".format, objective)
+        kind, count = "row(s) of sample_weight", len(values)
+        return cls("At", "At {} of sample_weight", kind, count, "row {}".format, objective)
 
     def at_one(self, case):
         """Return the words that begin a sentence about one case."""
-        return f"{self.at} {self.name(case)}"
+        return self.at_name.format(self.name(case))
 
     def share(self, found):
         """Return the words that begin a sentence about some of the cases."""
@@ -60,5 +64,6 @@ class Cases:
 
     def tell_why(self, reasons, problem):
         """Warn of some of the cases, a dict of reasons, and tell the first one's reason."""
-        for first in sorted(reasons)[:1]:
+        if reasons:
+            first = min(reasons)
             self.tell(reasons, problem, f"{self.at_one(first)}: {reasons[first]}")

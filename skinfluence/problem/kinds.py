@@ -331,7 +331,8 @@ class Doubts:
             "Parameters in such a direction are NaN, and so are predictions and losses that "
             "depend on them; of softmax all are."
         )
-        for first in sorted(separated)[:1]:
+        if separated:
+            first = min(separated)
             found = self.describe_direction(separated[first], cases.objective(first))
             told = f"{cases.at_one(first)}: {found} {told}"
         cases.tell(separated, "there is no optimum", told)
@@ -351,7 +352,7 @@ class Doubts:
         problem = "the samples do not determine every parameter"
         told = f"{_NAN} A quadratic penalty determines them."
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
-        if method == "exact" and base.refitted:
+        if base.refitted and (method == "exact" or isinstance(base, removal.ActiveSetBase)):
             share = cases.share(base.refitted)
             warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")
 

@@ -207,8 +207,8 @@ class RemovalAnswers(LazyRemoval):
         lost = dict(removal.groups_without_class(self.objective, groups))
         Cases.of_groups(groups).tell(
             lost,
-            "the last samples of a class are gone, which a refit would not have; results keep "
-            "the class in the parameters and in the loss",
+            "the last samples of a class are gone, and a refit would not have this class; "
+            "results keep the class in the parameters and in the loss",
             name=lambda g: f"{groups.name(g)} (class {self.label(lost[g])!r})",
         )
 

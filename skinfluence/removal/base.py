@@ -27,9 +27,6 @@ from skinfluence.solvers.cholesky import PencilFactor
 # Number of draws of the signs of rounding errors.
 _DRAWS = 8
 
-# Number of draws of the signs of rounding errors.
-_DRAWS = 8
-
 
 @dataclass(frozen=True, eq=False)
 class Base:
@@ -55,7 +52,8 @@ class Base:
         Collects the objectives on which scikit-learn refitted the model; None if Newton steps
         always suffice.
     flat : dict
-        Collects the directions along which an optimum is one of many, by rows or objectives.
+        Collects the directions along which an optimum is one of many. The keys are the rows
+        that leave, as bytes, or the ids of objectives.
     """
 
     point: object

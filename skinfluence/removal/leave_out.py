@@ -236,7 +236,7 @@ def groups_without_optimum(objective, groups):
 
 
 def groups_without_class(objective, groups):
-    """Return (group, class) if a class loses its last rows, which a refit would not have."""
+    """Return (group, class) if a class loses its last rows, so that a refit lacks it."""
     encoder = objective.formulation.target
     if objective.is_distributed or not hasattr(encoder, "class_codes"):
         return []

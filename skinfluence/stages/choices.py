@@ -35,7 +35,7 @@ def make_choice(transformer, X, y, *, is_moved):
     y : array-like of shape (n,)
         Training targets.
     is_moved : bool
-        Whether the columns are shifted and scaled otherwise in a refit.
+        Whether a refit shifts and scales the columns differently.
 
     Returns
     -------

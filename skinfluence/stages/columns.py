@@ -1,12 +1,13 @@
 """What a ColumnTransformer of scalers and encoders does without some rows.
 
-A StandardScaler in it moves its columns, see `column_scales`. A OneHotEncoder gives the same
-columns as long as each category has a row left. Whatever learns nothing stays as it is.
+A refit of a StandardScaler shifts and scales its columns, see `column_scales`. A OneHotEncoder
+returns the same columns as long as each category has a row left. Steps that learn nothing stay
+as they are.
 """
 
 import numpy as np
 from scipy import sparse
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -17,7 +18,7 @@ from skinfluence.stages.scalers import moving_columns
 
 
 def scaled_columns(transformer):
-    """Return which columns of the output a fit on other rows scales and shifts otherwise.
+    """Return which output columns a refit may scale differently, and which it centres.
 
     Parameters
     ----------
@@ -27,7 +28,8 @@ def scaled_columns(transformer):
     Returns
     -------
     (moves, is_centred) or None
-        Masks of shape (d,). None if the steps that learn are others, or none scales.
+        Masks of shape (d,). None if a step of another kind learns, or if no column is scaled
+        or centred.
     """
     if type(transformer) is StandardScaler:
         moves = moving_columns(transformer)
@@ -92,11 +94,16 @@ def _parts(transformer):
     """
     if type(transformer) is not ColumnTransformer or transformer.transformer_weights:
         return None
+    if any(_chooses(columns) for *_, columns in transformer.transformers):
+        return None
     found = []
     for name, part, _ in transformer.transformers_:
         columns = transformer.output_indices_[name]
         steps = [step for _, step in part.steps] if isinstance(part, Pipeline) else [part]
-        learning = [step for step in steps if learns_from_rows(step) and not _fills(step)]
+        encodes = type(steps[-1]) is OneHotEncoder
+        learning = [
+            step for step in steps if learns_from_rows(step) and not _fills(step, encodes)
+        ]
         if learning and not (learning == steps[-1:] and _is_known(learning[0])):
             return None
         if columns.stop > columns.start:
@@ -104,10 +111,23 @@ def _parts(transformer):
     return found
 
 
-def _fills(step):
-    """Return whether a step fills in constants, whatever the other rows are."""
-    fills = type(step) is SimpleImputer and step.strategy == "constant"
-    return fills and not step.add_indicator
+def _chooses(columns):
+    """Return whether a function selects the columns, and may select others without some rows.
+
+    Selection by name and dtype does not depend on the rows.
+    """
+    return callable(columns) and not isinstance(columns, make_column_selector)
+
+
+def _fills(step, encodes):
+    """Return whether a step fills in constants, whatever the other rows are.
+
+    A column without any value is dropped, unless it is to be kept. If an encoder follows, such
+    a column has lost its categories.
+    """
+    if type(step) is not SimpleImputer or step.strategy != "constant" or step.add_indicator:
+        return False
+    return encodes or step.keep_empty_features
 
 
 def _is_known(step):

@@ -236,7 +236,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         return None if scaler is None else self._scaled_by(*scaled_columns(scaler))
 
     def _scaled_by(self, moves, is_centred):
-        """Return `scaled`, given which features are scaled and centred otherwise, (d,)."""
+        """Return `scaled`, given which features change their scale, and which are centred."""
         objective = self.objective
         form, design = objective.formulation, objective.design
         if not self.is_smooth or form.minimum_norm is not None:
@@ -270,35 +270,36 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         """The `Choices` that are known without refits, None if the steps do more.
 
         This applies to steps that select columns, scale them to a range or encode categories,
-        and to the columns of one StandardScaler, if `scaled` applies to it.
+        and to one StandardScaler, alone or in a ColumnTransformer, under the conditions of
+        `_scaled_by`.
         """
         if self.scaled is not None or not self.is_smooth:
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
-        choices, scaled, X = [], None, self.data.X
+        choices, masks, X = [], None, self.data.X
         for _, step in self.steps:
             if step in (None, "passthrough"):
                 continue
             if learns_from_rows(step):
-                choice = make_choice(step, X, self.data.y, is_moved=scaled is not None)
-                first = None
-                if scaled is None:
-                    first = scaled_columns(step)
+                choice = make_choice(step, X, self.data.y, is_moved=masks is not None)
+                masks_of_step = None
+                if masks is None:
+                    masks_of_step = scaled_columns(step)
                     choice = Categories.of(step, X) if choice is None else choice
-                if choice is None and first is None:
+                if choice is None and masks_of_step is None:
                     return None
                 if choice is not None:
                     choices.append(choice)
-                if choice is not None and scaled is not None and hasattr(step, "get_support"):
-                    scaled = tuple(mask[step.get_support()] for mask in scaled)
-                scaled = scaled if first is None else first
-            elif scaled is not None:
+                if choice is not None and masks is not None and hasattr(step, "get_support"):
+                    masks = tuple(mask[step.get_support()] for mask in masks)
+                masks = masks if masks_of_step is None else masks_of_step
+            elif masks is not None:
                 return None
             X = step.transform(X)
         if not choices:
             return None
-        fixed = self.on(self.objective) if scaled is None else self._scaled_by(*scaled)
+        fixed = self.on(self.objective) if masks is None else self._scaled_by(*masks)
         return None if fixed is None else Choices(self, fixed, choices)
 
     @cached_property

@@ -367,7 +367,7 @@ class PipelineRefits:
     def _reason(refit, error):
         """Return why there is no refit, None if there is one."""
         if error is not None:
-            return f"{str(error).strip().splitlines()[0]}."
+            return f"{str(error).strip().splitlines()[0].rstrip('.')}."
         return "a class is lost, or the objective has no optimum." if refit is None else None
 
     def _undetermined(self, refit):
