@@ -249,7 +249,7 @@ def test_separated_classes_are_nan_and_named():
     X, y, _ = data("cancer")
     clf = LogisticRegression(C=np.inf, **NEWTON).fit(X, y)
     few = (np.arange(len(y)) % 9 == 0).astype(float)
-    with pytest.warns(InfluenceWarning, match="At row 1: There is no optimum"):
+    with pytest.warns(InfluenceWarning, match="At row 1 of sample_weight: There is no"):
         found = clf.reweight_params([drawn(len(y)), few])
     assert np.isfinite(found[0]).all()
     assert np.isnan(found[1]).all()

@@ -187,7 +187,9 @@ def test_rows_that_only_a_step_has_seen_have_no_multiple():
 def test_a_pipeline_without_a_model_is_nan_and_named():
     X, y = raw_data()
     pipe = make_pipeline(*PIPELINES["range"]).fit(X, y)
-    with pytest.warns(InfluenceWarning, match="there is no model.*At row 0: a class is lost"):
+    with pytest.warns(
+        InfluenceWarning, match="no model.*At row 0 of sample_weight: a class is lost"
+    ):
         found = pipe.reweight_params((y == 1).astype(float))
     assert np.isnan(found).all()
 

@@ -57,10 +57,9 @@ class MomentRows:
 
     def predict_each(self, theta):
         """Return each row's scores at its own parameters theta (m, 1, p), (m, K)."""
-        raw = np.empty((len(theta), self.n_scores))
-        for i, one in enumerate(theta):
-            raw[i] = self.take([i]).predict(one)[0]
-        return raw
+        if not len(theta):
+            return np.empty((0, 1))
+        return np.concatenate([self.take([i]).predict(one) for i, one in enumerate(theta)])
 
     def readings(self, theta):
         """Return parameters as rows are multiplied with them: as they are."""
