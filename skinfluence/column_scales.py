@@ -46,8 +46,8 @@ class ColumnScales:
         and their scale is fixed.
     variance : ndarray of shape (D,)
         Variances with all rows, the denominator in ratios; 0 for columns with a fixed scale.
-    with_mean : bool or ndarray of shape (d,)
-        Whether the scaler subtracts the means, of all features or of each.
+    is_centred : ndarray of shape (d,)
+        Mask of the features whose means the scaler subtracts, bool.
     n_features : int
         Number of features, d.
     """
@@ -56,11 +56,11 @@ class ColumnScales:
     total: np.ndarray
     squares: np.ndarray
     variance: np.ndarray
-    with_mean: bool | np.ndarray
+    is_centred: np.ndarray
     n_features: int
 
     @classmethod
-    def of(cls, design, moves, with_mean):
+    def of(cls, design, moves, is_centred):
         """Return the scales for all rows in a design.
 
         Parameters
@@ -69,10 +69,10 @@ class ColumnScales:
             The scaled features.
         moves : ndarray of shape (d,)
             Mask of the features whose scale changes, bool.
-        with_mean : bool or ndarray of shape (d,)
-            Whether the scaler subtracts the means, of all features or of each.
+        is_centred : ndarray of shape (d,)
+            Mask of the features whose means the scaler subtracts, bool.
         """
-        return cls.of_sums(cls.sums(design), moves, with_mean)
+        return cls.of_sums(cls.sums(design), moves, is_centred)
 
     @staticmethod
     def sums(design, weight=None):
@@ -84,13 +84,13 @@ class ColumnScales:
         return np.stack([np.full(len(total), count), to_host(total), to_host(squares)])
 
     @classmethod
-    def of_sums(cls, sums, moves, with_mean):
+    def of_sums(cls, sums, moves, is_centred):
         """Return the scales for all rows, whose `column_sums` are given."""
         count, total, squares = sums
         variance = squares / count - (total / count) ** 2
         variance[: len(moves)][~moves] = 0.0
         variance[len(moves) :] = 0.0
-        return cls(float(count[0]), total, squares, variance, with_mean, len(moves))
+        return cls(float(count[0]), total, squares, variance, is_centred, len(moves))
 
     def without(self, x):
         """Return the scales without rows x (a, D)."""
@@ -178,9 +178,9 @@ class ColumnScales:
         """
         theta = theta.copy()
         d = self.n_features
-        if np.any(self.with_mean):
+        if self.is_centred.any():
             mean, _ = self._moments(x, counts)
-            mean = np.where(self.with_mean, mean[..., :d], 0.0)
+            mean = np.where(self.is_centred, mean[..., :d], 0.0)
             theta[..., -1] += np.matmul(theta[..., :d], mean[..., None])[..., 0]
         theta[..., :d] *= np.sqrt(self.ratio(x, counts)[..., None, :d])
         return theta
@@ -201,9 +201,9 @@ class ColumnScales:
         where = np.broadcast_to(self.variance > 0, slope.shape)
         unit = 2 * self.count * self.variance
         moved = np.divide(slope, unit, out=np.zeros_like(slope), where=where)[:, None] * theta
-        if np.any(self.with_mean):
+        if self.is_centred.any():
             shift = (total - count * mean)[:, :d] / self.count
-            shift = np.where(self.with_mean, shift, 0.0)
+            shift = np.where(self.is_centred, shift, 0.0)
             moved[..., -1] = shift @ theta[:, :d].T
         return moved
 

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     PowerTransformer,
@@ -154,6 +155,25 @@ def responses(estimator, X, names=RESPONSES):
                 value = np.concatenate(value, axis=1)
             found[name] = value
     return found
+
+
+def assert_cross_validated(name, plain, ours, X, y):
+    """Assert that predictions without folds are those of scikit-learn's cross-validation."""
+    for response in RESPONSES:
+        if not hasattr(ours, response):
+            continue
+        found = ours.leave_out_predict(cv=3, method="exact", response_method=response)
+        if name.startswith("chain"):  # scikit-learn expects a list of them
+            expected = np.empty(found.shape)
+            for train, test in KFold(3).split(X):
+                refit = clone(plain).fit(X[train], y[train])
+                expected[test] = getattr(refit, response)(X[test])
+        else:
+            expected = cross_val_predict(plain, X, y, cv=3, method=response)
+        if np.asarray(expected).dtype.kind == "f":
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(found, expected)
 
 
 def assert_equal_responses(one, other, X, tolerance=1e-8):

@@ -17,7 +17,6 @@ from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     LeaveOneOut,
-    cross_val_predict,
     cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
@@ -39,10 +38,10 @@ from skinfluence.model_selection import (
 from tests.composites import (
     BAGS,
     LOGISTIC,
-    RESPONSES,
     REST,
     RIDGE,
     SCALED,
+    assert_cross_validated,
     assert_equal_responses,
     classes,
     each_case,
@@ -58,22 +57,7 @@ from tests.composites import (
 
 @each_case
 def test_predictions_without_folds_are_those_of_cross_validation(name):
-    plain, ours, X, y = fitted(name)
-    for response in RESPONSES:
-        if not hasattr(ours, response):
-            continue
-        found = ours.leave_out_predict(cv=3, method="exact", response_method=response)
-        if name.startswith("chain"):  # scikit-learn expects a list of them
-            expected = np.empty(found.shape)
-            for train, test in KFold(3).split(X):
-                refit = clone(plain).fit(X[train], y[train])
-                expected[test] = getattr(refit, response)(X[test])
-        else:
-            expected = cross_val_predict(plain, X, y, cv=3, method=response)
-        if np.asarray(expected).dtype.kind == "f":
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
-        else:
-            np.testing.assert_array_equal(found, expected)
+    assert_cross_validated(name, *fitted(name))
 
 
 @each_case

@@ -18,7 +18,6 @@ from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import (
     KFold,
-    cross_val_predict,
 )
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -46,10 +45,10 @@ from tests.composites import (
     BALANCED,
     CASES,
     LOGISTIC,
-    RESPONSES,
     REST,
     SCALED,
     STACKS,
+    assert_cross_validated,
     assert_equal_responses,
     classes,
     copies,
@@ -78,23 +77,7 @@ def behind_steps(name):
 @each_case
 def test_removal_from_a_pipeline_that_ends_in_it_is_a_refit(name):
     plain, ours, X, y = behind_steps(name)
-    found = {
-        response: ours.leave_out_predict(cv=3, method="exact", response_method=response)
-        for response in RESPONSES
-        if hasattr(ours, response)
-    }
-    for response, value in found.items():
-        if name.startswith("chain"):  # scikit-learn expects a list of them
-            expected = np.empty(value.shape)
-            for train, test in KFold(3).split(X):
-                refit = clone(plain).fit(X[train], y[train])
-                expected[test] = getattr(refit, response)(X[test])
-        else:
-            expected = cross_val_predict(plain, X, y, cv=3, method=response)
-        if np.asarray(expected).dtype.kind == "f":
-            np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
-        else:
-            np.testing.assert_array_equal(value, expected)
+    assert_cross_validated(name, plain, ours, X, y)
     rest = np.delete(np.arange(len(y)), [4])
     refit = from_fitted(clone(plain).fit(X[rest], y[rest]), X[rest], y[rest])
     removed = copy.copy(ours).remove_samples([4])

@@ -37,11 +37,6 @@ from skinfluence.whole import (
 )
 
 
-def _of_composite(name):
-    """Return a property that reads this attribute of the composite behind the steps."""
-    return property(attrgetter(f"inner.{name}"))
-
-
 class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeReweighting):
     """The problem for a pipeline that ends in a composite; samples are raw.
 
@@ -70,16 +65,16 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
 
     # ---------------------------------------------------------------- as without steps
 
-    name = _of_composite("name")
-    is_classifier = _of_composite("is_classifier")
-    parts = _of_composite("parts")
-    sample_weight = _of_composite("sample_weight")
-    n_rows = _of_composite("n_rows")
-    loss_method = _of_composite("loss_method")
-    loss = _of_composite("loss")
-    response_method = _of_composite("response_method")
-    refuse_dask = _of_composite("refuse_dask")
-    warn_of_choice = _of_composite("warn_of_choice")
+    name = property(attrgetter("inner.name"))
+    is_classifier = property(attrgetter("inner.is_classifier"))
+    parts = property(attrgetter("inner.parts"))
+    sample_weight = property(attrgetter("inner.sample_weight"))
+    n_rows = property(attrgetter("inner.n_rows"))
+    loss_method = property(attrgetter("inner.loss_method"))
+    loss = property(attrgetter("inner.loss"))
+    response_method = property(attrgetter("inner.response_method"))
+    refuse_dask = property(attrgetter("inner.refuse_dask"))
+    warn_of_choice = property(attrgetter("inner.warn_of_choice"))
 
     # ---------------------------------------------------------------- the fit
 

@@ -21,11 +21,6 @@ from skinfluence.objective import Formulation, Objective, Point, hessian_blocks
 from skinfluence.rank import null_directions
 
 
-def _of_head(name):
-    """Return a property that reads this attribute of an objective without rows."""
-    return property(attrgetter(f"_head.{name}"))
-
-
 @dataclass(frozen=True, eq=False)
 class DistributedObjective:
     """A formulation with training data in dask arrays.
@@ -83,14 +78,14 @@ class DistributedObjective:
         return Objective(form, design, target=None, sample_weight=np.empty(0))
 
     # What does not depend on the rows.
-    design = _of_head("design")
-    penalty = _of_head("penalty")
-    coupled = _of_head("coupled")
-    gauge = _of_head("gauge")
-    free = _of_head("free")
-    penalty_product = _of_head("penalty_product")
-    freeze = _of_head("freeze")
-    remove_gauge = _of_head("remove_gauge")
+    design = property(attrgetter("_head.design"))
+    penalty = property(attrgetter("_head.penalty"))
+    coupled = property(attrgetter("_head.coupled"))
+    gauge = property(attrgetter("_head.gauge"))
+    free = property(attrgetter("_head.free"))
+    penalty_product = property(attrgetter("_head.penalty_product"))
+    freeze = property(attrgetter("_head.freeze"))
+    remove_gauge = property(attrgetter("_head.remove_gauge"))
 
     @property
     def pin(self):
@@ -172,10 +167,10 @@ class DistributedObjective:
         """Return this objective with other features of the same rows, in a dask array."""
         return replace(self, samples=replace(self.samples, X=X))
 
-    def with_scales(self, moves, with_mean):
+    def with_scales(self, moves, is_centred):
         """Return this objective with `ColumnScales`, from one pass, see `ColumnScales.of`."""
         sums = self.total(_column_sums, own=[None] * len(self.samples.lengths))
-        return replace(self, scales=ColumnScales.of_sums(sums, moves, with_mean))
+        return replace(self, scales=ColumnScales.of_sums(sums, moves, is_centred))
 
     def column_sums(self, rows):
         """Return `column_sums` of some rows, (3, D), from a pass over their chunks."""

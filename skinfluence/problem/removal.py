@@ -120,14 +120,13 @@ class RemovalAnswers(LazyRemoval):
         """
         solver = get_solver(hessian_solver, self.objective)
         state, recession = self._state_or_recession(hessian_solver)
-        if recession is not None:
-            return removal.base_of_part(self.objective, self.theta, solver, recession)
-        if state is None:
-            base = removal.base_if_open(self.objective, self.theta, solver)
-            if base is not None:
+        if state is None or recession is not None:
+            base = removal.base_of_part(self.objective, self.theta, solver, recession)
+            if base is not None and recession is None:
                 warn(self.describe_undetermined(base.open, of="the fit"))
+            if base is not None:
                 return base
-        elif method == "influence":
+        if state is not None and method == "influence":
             self.warn_of_mixing(state)
         if state is not None and method != "exact":
             kind_of(self, self.formulation).warn_of_edge(state)

@@ -12,7 +12,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     optimum.py     the optimum near the fit; one refit
     base.py        the quantities there that all groups share
     leave_out.py   loops over all groups, in stacks that fit into memory, at one accuracy
-    outcome.py     what becomes of each group
+    outcome.py     the groups with no result, or with one of many
     identified.py  the part that is determined if there is no single optimum
     step_error.py  how far a Newton step ends from the optimum
     stack.py       the rows in a stack, their gradients, one step
@@ -26,13 +26,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
 """
 
 from skinfluence.removal.active_set import ActiveSetBase
-from skinfluence.removal.base import (
-    Base,
-    base_if_open,
-    base_of_part,
-    error_bound,
-    losses_into,
-)
+from skinfluence.removal.base import Base, base_of_part, error_bound, losses_into
 from skinfluence.removal.identified import depends, determined, flat_directions
 from skinfluence.removal.leave_out import (
     ACCURATE,

@@ -17,7 +17,7 @@ from skinfluence.gradients import GradientRows
 from skinfluence.kinks import Kinks
 from skinfluence.namespaces import to_host
 from skinfluence.rank import least_norm
-from skinfluence.removal.identified import hold, identified
+from skinfluence.removal.identified import hold, identified, identified_beside
 from skinfluence.removal.leave_out import remove
 from skinfluence.removal.series import series_of
 from skinfluence.removal.step_error import StepError
@@ -392,38 +392,32 @@ def _squared_errors(point, factor):
 
 
 def base_of_part(objective, theta, solver, recession):
-    """Return the `Base` for the part of an objective that has an optimum.
+    """Return the `Base` for the part of an objective that has a single optimum.
+
+    None if F does not fall forever, and no part is known.
 
     Parameters
     ----------
     objective : Objective
-        F, which has no minimum.
+        F, which has no minimum, or many.
     theta : ndarray of shape (K, D)
         Start of the iterations.
     solver : HessianSolver
         Factorises H.
-    recession : Recession
-        Directions along which F falls forever.
+    recession : Recession or None
+        Directions along which F falls forever, None if there are none.
     """
+    if recession is None and objective.is_distributed:
+        return None
     objective, theta = objective.on_host(), to_host(theta)
-    found = identified(objective, theta, solver, recession)
-    if found is None or found.theta is None:
-        fixed = hold(objective, np.ones(theta.shape, dtype=bool))
-        point = fixed.at(theta)
-        return Base.at(point, solver.factorise(point), solver, has_optimum=False)
-    point = found.objective.at(found.theta)
-    return Base.at(point, solver.factorise(point), solver, open=found.directions)
-
-
-def base_if_open(objective, theta, solver):
-    """Return the `Base` if features leave parameters of an objective open, else None."""
-    if objective.is_distributed:
+    found = identified_beside(objective, theta, solver, recession)
+    if found is not None and found.theta is not None:
+        point = found.objective.at(found.theta)
+        return Base.at(point, solver.factorise(point), solver, open=found.directions)
+    if recession is None:
         return None
-    found = identified(objective.on_host(), to_host(theta), solver)
-    if found is None or found.theta is None or found.recession is not None:
-        return None
-    point = found.objective.at(found.theta)
-    return Base.at(point, solver.factorise(point), solver, open=found.directions)
+    point = hold(objective, np.ones(theta.shape, dtype=bool)).at(theta)
+    return Base.at(point, solver.factorise(point), solver, has_optimum=False)
 
 
 def losses_into(out, indices, loss, design, target, theta):

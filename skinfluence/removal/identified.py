@@ -57,8 +57,14 @@ class Identified:
     directions: np.ndarray | None = None
 
 
-def identified(objective, theta, solver, recession=None):
-    """Return the `Identified` part of an objective, None if it has an optimum or is unknown.
+def identified(objective, theta, solver):
+    """Return the `Identified` part of an objective, None if there is an optimum or no part."""
+    recession = existence.find_recession(objective, theta)
+    return identified_beside(objective, theta, solver, recession)
+
+
+def identified_beside(objective, theta, solver, recession):
+    """Return `identified`, given the directions along which the objective falls forever.
 
     Parameters
     ----------
@@ -69,11 +75,9 @@ def identified(objective, theta, solver, recession=None):
         Start of the iterations.
     solver : HessianSolver
         Factorises H.
-    recession : Recession or None, default=None
-        Directions along which F falls forever, if they are known.
+    recession : Recession or None
+        The directions, None if there are none.
     """
-    if recession is None:
-        recession = existence.find_recession(objective, theta)
     falls = None if recession is None else recession.direction
     nothing = None if falls is None else Identified(falls)
     if falls is not None:

@@ -1,4 +1,4 @@
-"""What becomes of each group of rows, or of each vector of weights."""
+"""Groups of rows, or vectors of weights, that have no result, or one of many."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a ColumnTransformer of scalers and encoders does without some rows.
+"""A ColumnTransformer of scalers and encoders that is fitted without some rows.
 
 A refit of a StandardScaler shifts and scales its columns, see `column_scales`. A OneHotEncoder
 returns the same columns as long as each category has a row left. Steps that learn nothing stay
@@ -13,42 +13,45 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence.stages.base import column_sums, numbers
+from skinfluence.stages.choices import Choice
 from skinfluence.stages.registry import learns_from_rows
-from skinfluence.stages.scalers import moving_columns
+from skinfluence.stages.scalers import scaled_columns
 
 
-def scaled_columns(transformer):
-    """Return which output columns a refit may scale differently, and which it centres.
+def known_columns(transformer, X):
+    """Return (choice, masks) of a step whose columns without some rows are known.
 
     Parameters
     ----------
     transformer : estimator
-        Fitted StandardScaler, or a ColumnTransformer that holds one beside encoders.
+        Fitted transformer.
+    X : {ndarray, sparse matrix, DataFrame} of shape (n, d)
+        Its training rows.
 
     Returns
     -------
-    (moves, is_centred) or None
-        Masks of shape (d,). None if a step of another kind learns, or if no column is scaled
-        or centred.
+    choice : Categories or None
+        The categories of a ColumnTransformer, None for other steps.
+    masks : tuple of ndarray, or None
+        See `scaled_columns`, for the columns that the step returns. None if no column is
+        scaled or centred.
     """
     if type(transformer) is StandardScaler:
-        moves = moving_columns(transformer)
-        return moves, np.full(len(moves), bool(transformer.with_mean))
-    found = _parts(transformer)
-    if found is None:
-        return None
-    n_columns = max((columns.stop for columns, _ in found), default=0)
-    masks = np.zeros((2, n_columns), dtype=bool)
-    for columns, part in found:
-        if type(part) is StandardScaler:
-            masks[:, columns] = (
-                moving_columns(part),
-                np.full(part.n_features_in_, part.with_mean),
-            )
-    return tuple(masks) if masks.any() else None
+        return None, scaled_columns(transformer)
+    parts = _parts(transformer)
+    if parts is None:
+        return None, None
+    rows = transformer.transform(X)
+    encoded, moves, is_centred = np.zeros((3, rows.shape[1]), dtype=bool)
+    for columns, part in parts:
+        encoded[columns] = isinstance(part, OneHotEncoder)
+        if isinstance(part, StandardScaler):
+            moves[columns], is_centred[columns] = scaled_columns(part)
+    is_scaled = moves.any() or is_centred.any()
+    return Categories(rows, encoded), (moves, is_centred) if is_scaled else None
 
 
-class Categories:
+class Categories(Choice):
     """A choice: the categories of the encoders in a ColumnTransformer, one column for each.
 
     Parameters
@@ -65,26 +68,10 @@ class Categories:
         self.counts = column_sums(self.members)
         self.kept = np.ones(len(encoded), dtype=bool)
 
-    @classmethod
-    def of(cls, transformer, X):
-        """Return the choice of a fitted transformer on its training rows, None if unknown."""
-        found = _parts(transformer)
-        if found is None:
-            return None
-        rows = transformer.transform(X)
-        encoded = np.zeros(rows.shape[1], dtype=bool)
-        for columns, part in found:
-            encoded[columns] = isinstance(part, OneHotEncoder)
-        return cls(rows, encoded)
-
     def made_without(self, rows):
         """Return the mask of the columns, None if a category has no row left."""
         lost = column_sums(self.members[rows]) >= self.counts
         return None if lost.any() else self.kept
-
-    def stays_without(self, rows):
-        """Return whether every category has a row left."""
-        return self.made_without(rows) is not None
 
 
 def _parts(transformer):

@@ -84,7 +84,7 @@ def make_stage(transformer, X, y=None, weight=None):
 
 
 def _how_to_fix(transformer):
-    """Return what keeps a transformer as it is; a FrozenEstimator takes what looks fitted."""
+    """Return how to keep a transformer as it is; FrozenEstimator takes only fitted ones."""
     name = type(transformer).__name__
     try:
         check_is_fitted(transformer)

@@ -23,6 +23,15 @@ def moving_columns(scaler):
     return np.isclose(to_host(scaler.scale_), deviation, rtol=1e-6, atol=0)
 
 
+def scaled_columns(scaler):
+    """Return which columns a refit of a StandardScaler scales, and which it centres.
+
+    Both are masks of shape (d,).
+    """
+    moves = moving_columns(scaler)
+    return moves, np.full(len(moves), bool(scaler.with_mean))
+
+
 class StandardScalerStage(Stage):
     """StandardScaler: t_j = (x_j - mu_j) / sigma_j.
 

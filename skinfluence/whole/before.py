@@ -86,7 +86,7 @@ class StepsBefore(OfPipeline):
     def has_same_steps(self):
         """Whether the pipeline still has the steps that were stored, with the same parameters.
 
-        `set_params` changes what a refit of a step returns, and often what the step returns.
+        After `set_params` a refit of a step returns other values, and often the step does too.
         """
         steps = steps_of(self.pipe)
         return same_steps(self.steps, steps) and _are_equal(self.settings, _settings(steps))
@@ -239,14 +239,13 @@ class StepsBefore(OfPipeline):
         same.
         """
         steps, rows = refit
-        scores = [part.scores_ for part in parts_of(steps) if hasattr(part, "scores_")]
+        scores = _scores(steps)
         if is_same and not scores:
             return False
         steps, again = self.refit_before(self.data)
-        others = [part.scores_ for part in parts_of(steps) if hasattr(part, "scores_")]
         return not _difference(again, rows) <= _SAME or not all(
             np.allclose(a, b, rtol=_SAME, atol=0.0, equal_nan=True)
-            for a, b in zip(scores, others, strict=True)
+            for a, b in zip(scores, _scores(steps), strict=True)
         )
 
 
@@ -297,6 +296,11 @@ def rows_inside(pipe, X, y, sample_weight):
         X, known = rows_behind(pipe, X, y, sample_weight)
         reason, pipe = reason or known, pipe.steps[-1][1]
     return X, reason
+
+
+def _scores(steps):
+    """Return the scores by which the fitted steps select features."""
+    return [part.scores_ for part in parts_of(steps) if hasattr(part, "scores_")]
 
 
 def _difference(again, fitted):

@@ -24,7 +24,7 @@ from skinfluence.problem.requests import NEW, PLAIN, Influence, Removal
 from skinfluence.removal.optimum import optimum_from
 from skinfluence.solvers import get_solver
 from skinfluence.stages.registry import learns_from_rows, moves_with_weights
-from skinfluence.stages.scalers import moving_columns
+from skinfluence.stages.scalers import scaled_columns
 from skinfluence.stages.summaries import fit_from, has_summary, join, summarise
 from skinfluence.steps import innermost, paths_of, steps_of, through
 from skinfluence.whole.before import given_names, same_steps
@@ -227,7 +227,7 @@ def lazy_problem(pipe, method):
         _check_metadata(last, method)
         return GroupRefits(pipe, present.index(steps[learning[0]]))
     _check_steps(last, steps[learning[0] :], scaler, method)
-    objective = last.objective.with_scales(moving_columns(scaler), scaler.with_mean)
+    objective = last.objective.with_scales(*scaled_columns(scaler))
     _warn_of_other_rows(scaler, objective.scales)
     kept = vars(pipe)["_lazy_problem"] = LazyWholeProblem(last, objective, method)
     return kept

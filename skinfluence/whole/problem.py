@@ -18,8 +18,9 @@ from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.moments import MomentProblem
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
-from skinfluence.stages.columns import Categories, scaled_columns
+from skinfluence.stages.columns import known_columns
 from skinfluence.stages.registry import learns_from_rows
+from skinfluence.stages.scalers import scaled_columns
 from skinfluence.stages.text import Words
 from skinfluence.steps import (
     fits_otherwise,
@@ -236,7 +237,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         return None if scaler is None else self._scaled_by(*scaled_columns(scaler))
 
     def _scaled_by(self, moves, is_centred):
-        """Return `scaled`, given which features change their scale, and which are centred."""
+        """Return `scaled`, given masks of the scaled and of the centred features, (d,)."""
         objective = self.objective
         form, design = objective.formulation, objective.design
         if not self.is_smooth or form.minimum_norm is not None:
@@ -277,30 +278,37 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
-        choices, masks, X = [], None, self.data.X
-        for _, step in self.steps:
-            if step in (None, "passthrough"):
-                continue
-            if learns_from_rows(step):
-                choice = make_choice(step, X, self.data.y, is_moved=masks is not None)
-                masks_of_step = None
-                if masks is None:
-                    masks_of_step = scaled_columns(step)
-                    choice = Categories.of(step, X) if choice is None else choice
-                if choice is None and masks_of_step is None:
+        choices, masks = [], None
+        for step, X in self._steps_with_rows():
+            if not learns_from_rows(step):
+                if masks is not None:
                     return None
-                if choice is not None:
-                    choices.append(choice)
-                if choice is not None and masks is not None and hasattr(step, "get_support"):
-                    masks = tuple(mask[step.get_support()] for mask in masks)
-                masks = masks if masks_of_step is None else masks_of_step
-            elif masks is not None:
+                continue
+            choice = make_choice(step, X, self.data.y, is_moved=masks is not None)
+            if choice is None and masks is None:
+                choice, masks = known_columns(step, X)
+                if choice is None and masks is None:
+                    return None
+            elif choice is None:
                 return None
-            X = step.transform(X)
+            elif masks is not None and hasattr(step, "get_support"):
+                masks = tuple(mask[step.get_support()] for mask in masks)
+            if choice is not None:
+                choices.append(choice)
         if not choices:
             return None
         fixed = self.on(self.objective) if masks is None else self._scaled_by(*masks)
         return None if fixed is None else Choices(self, fixed, choices)
+
+    def _steps_with_rows(self):
+        """Yield each fitted step with its training rows, which are transformed when needed."""
+        X, before = self.data.X, None
+        for _, step in self.steps:
+            if step in (None, "passthrough"):
+                continue
+            X = X if before is None else before.transform(X)
+            before = step
+            yield step, X
 
     @cached_property
     def factor(self):
