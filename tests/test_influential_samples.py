@@ -8,7 +8,7 @@ import sklearn
 
 from skinfluence.design import make_design
 from skinfluence.gradients import GradientRows
-from skinfluence.influence import largest_products
+from skinfluence.largest import largest_products
 from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.fits import NEWTON, data
 from tests.memory import peak

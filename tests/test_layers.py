@@ -20,7 +20,7 @@ ROOMS = [
     ["losses", "targets", "layout", "l1_support"],
     ["design", "column_scales", "class_balance"],
     ["kernels"],
-    ["gradients", "rank"],
+    ["gradients", "rank", "active_path", "largest"],
     ["objective"],
     ["solvers", "existence"],
     ["stages"],

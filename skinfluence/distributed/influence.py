@@ -19,6 +19,7 @@ from skinfluence.distributed.samples import (
     share,
 )
 from skinfluence.gradients import GradientRows
+from skinfluence.largest import keep_largest, largest_products
 
 
 def influence_loss(point, factor, query, *, average=False, dtype=np.float64):
@@ -354,12 +355,12 @@ def _dot_by_refit(point, V, dtype, weight_sum, penalty_effect):
 
 def _largest(point, solved, n_influential, order, *effects):
     rows = point.weight_rows_with(*effects)
-    return influence.largest_products(rows, solved, n_influential, order)
+    return largest_products(rows, solved, n_influential, order)
 
 
 def _best_columns(values, start, n_influential, order):
     columns = np.broadcast_to(start + np.arange(values.shape[1]), values.shape)
-    return influence.keep_largest(values, columns, n_influential, order)
+    return keep_largest(values, columns, n_influential, order)
 
 
 def _renumbered(best, start):
@@ -369,4 +370,4 @@ def _renumbered(best, start):
 
 def _best(candidates, n_influential, order):
     values, indices = zip(*candidates, strict=True)
-    return influence.keep_largest(np.hstack(values), np.hstack(indices), n_influential, order)
+    return keep_largest(np.hstack(values), np.hstack(indices), n_influential, order)

@@ -8,7 +8,7 @@ from skinfluence.checks import (
     check_working_memory,
     import_pandas,
 )
-from skinfluence.influence import ORDERS, keep_largest
+from skinfluence.largest import ORDERS, keep_largest
 from skinfluence.namespaces import is_device
 
 # More weight helps a loss if the loss falls, and a prediction if the prediction rises.
