@@ -260,29 +260,55 @@ class PenaltyShift:
         moved = self.scales.first_order(self.design.rows())
         return (self.factor[:, None] * moved)[:, None] * self.pull
 
-    def add_dot(self, V, out):
-        """Add the products with V (q, K, D) to out (q, n).
+    def read(self, V):
+        """Return what V (q, K, D) is multiplied with in `write_features`, (q, d + 1).
 
         With x~_j's mean and variance, d r^2 / d m_i is a multiple of (x~_ij - mean_j)^2 less
         a constant.
         """
-        scales, design, d = self.scales, self.design, self.scales.n_features
+        scales, d = self.scales, self.scales.n_features
         moves = np.flatnonzero(scales.variance > 0)
         pulled = np.einsum("qkd,kd->qd", V, self.pull)
-        weights = np.zeros((len(V), d + 1), like=design.like)
-        weights[:, moves] = pulled[:, moves] / (scales.variance[moves] * scales.count)
-        weights[:, d] = -(weights[:, :d] @ scales.variance[:d])
-        mean, factor = (scales.total / scales.count)[:d], self.factor
-        alike = len(factor) > 0 and np.ptp(factor) == 0
-        if alike:
-            weights *= factor[0]
-        for rows in row_blocks(design.n_rows, 16 * (d + 1)):
-            squares = np.ones((rows.stop - rows.start, d + 1), like=design.like)
-            np.subtract(design.take(rows).rows()[:, :d], mean, out=squares[:, :d])
-            squares[:, :d] *= squares[:, :d]
-            if not alike:
-                squares *= factor[rows, None]
-            multiply(weights, squares.T, out[:, rows], add=True)
+        out = np.zeros((len(V), d + 1), like=self.design.like)
+        out[:, moves] = pulled[:, moves] / (scales.variance[moves] * scales.count)
+        out[:, d] = -(out[:, :d] @ scales.variance[:d])
+        return out
+
+    def write_features(self, out):
+        """Write f_i (x~_ij - mean_j)^2 for each feature, and f_i, into out (n, d + 1)."""
+        d = self.scales.n_features
+        mean = (self.scales.total / self.scales.count)[:d]
+        squares = out[:, :d]
+        np.subtract(self.design.rows()[:, :d], mean, out=squares)
+        squares *= squares
+        out[:, d] = 1.0
+        if (self.factor != 1.0).any():
+            out *= self.factor[:, None]
+
+    @property
+    def n_features(self):
+        """Number of features that `write_features` writes for each row."""
+        return self.scales.n_features + 1
+
+    def add_dot(self, V, out):
+        """Add the products with V (q, K, D) to out (q, n)."""
+        readings = self.read(V)
+        for rows in row_blocks(self.design.n_rows, 16 * self.n_features):
+            features = np.empty((rows.stop - rows.start, self.n_features), like=self.design.like)
+            self.take(rows).write_features(features)
+            multiply(readings, features.T, out[:, rows], add=True)
+
+    def add_products(self, factor, queries, out):
+        """Add q' H^-1 times the vectors for `GradientRows` q to out (q, n)."""
+        self.add_dot(factor.solve_transposed(queries.toarray()), out)
+
+
+def penalty_effect(point):
+    """Return the `PenaltyShift` of a point without its rows, None if no scale moves."""
+    objective = point.objective
+    if objective.scales is None:
+        return None
+    return PenaltyShift(objective.scales, objective.penalty * point.theta)
 
 
 class Cancellation:

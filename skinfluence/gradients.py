@@ -66,9 +66,28 @@ class ClassShift:
         sums = np.bincount(self.codes, weights, len(self.values))
         return np.tensordot(sums, self.values, 1)
 
+    def read(self, V):
+        """Return the products of V (q, K, D) with each class's vector, (q, n_classes)."""
+        return np.tensordot(V, self.values, ([1, 2], [1, 2]))
+
+    def write_features(self, out):
+        """Write the features whose products with `read` are those of the rows, into out."""
+        out[...] = 0.0
+        out[np.arange(len(out)), self.codes] = 1.0 if self.factor is None else self.factor
+
+    @property
+    def n_features(self):
+        """Number of features that `write_features` writes for each row."""
+        return len(self.values)
+
     def add_dot(self, V, out):
         """Add the products with V (q, K, D) to out (q, n)."""
-        self.add(np.tensordot(V, self.values, ([1, 2], [1, 2])), out)
+        self.add(self.read(V), out)
+
+    def add_products(self, factor, queries, out):
+        """Add q' H^-1 times the vectors for `GradientRows` q to out (q, n)."""
+        common = queries.design.predict(factor.solve(self.values))  # (q, n_classes, K)
+        self.add(np.einsum("qk,qck->qc", queries.raw_gradient, common), out)
 
     def add(self, of_classes, out):
         """Add a number for each class (q, n_classes), times f, to out (q, n)."""
@@ -157,32 +176,45 @@ class GradientRows:
 
         The product can be computed in two orders, and the cheaper one is used. Contracting in
         the raw prediction, sum_k g_ik (x~_i' V_qk), takes a GEMM for each output, followed by
-        passes over (q, n). Writing the rows out takes a single GEMM and n K D writes. Sparse
-        rows are never written out.
+        passes over (q, n). Writing the rows out takes a single GEMM and n K D writes, with the
+        row shifts in more columns. Sparse rows are never written out.
         """
         q, (n, K, D) = V.shape[0], self.shape
         if out is None:
             out = np.empty((q, n), like=self.raw_gradient)
-        if self.row_shifts:
-            GradientRows(self.design, self.raw_gradient, self.shift).dot(V, out)
-            for part in self.row_shifts:
-                part.add_dot(V, out)
-        elif self.design.is_dense and q >= _WRITE_OUT[K > 1] * D:
+        if self.design.is_dense and q >= _WRITE_OUT[K > 1] * D:
             self._dot_written_out(V, out)
-        elif K == 1:
+            return out
+        if K == 1:
             self._dot_one_output(V[:, 0], out)
         else:
             self._dot_by_output(V, out)
+        for part in self.row_shifts:
+            part.add_dot(V, out)
         return out
 
     def _dot_written_out(self, V, out):
-        flat = np.ascontiguousarray(V, like=V).reshape(len(V), -1)
-        blocks = row_blocks(len(self), 2 * self.row_bytes)
+        readings = [V.reshape(len(V), -1), *(part.read(V) for part in self.row_shifts)]
+        readings = np.ascontiguousarray(np.concatenate(readings, axis=1), like=V)
+        row_bytes = 16 * readings.shape[1]
+        blocks = row_blocks(len(self), row_bytes)
         if len(blocks) > 1:  # BLAS needs a copy for a column block of out
-            blocks = row_blocks(len(self), 2 * self.row_bytes + 8 * len(V))
+            blocks = row_blocks(len(self), row_bytes + 8 * len(V))
         for rows in blocks:
-            v = self.take(rows).toarray().reshape(-1, flat.shape[1])
-            multiply(flat, v.T, out[:, rows])
+            multiply(readings, self.take(rows).written_out().T, out[:, rows])
+
+    def written_out(self):
+        """Return the rows with the features of the row shifts in more columns, (n, .)."""
+        n, K, D = self.shape
+        ends = np.cumsum([K * D, *(part.n_features for part in self.row_shifts)])
+        out = np.empty((n, int(ends[-1])), like=self.raw_gradient)
+        own = out[:, : K * D].reshape(n, K, D)
+        self.design.outer(self.raw_gradient, out=own)
+        if self.shift is not None:
+            own += self.shift
+        for part, start, end in zip(self.row_shifts, ends[:-1], ends[1:], strict=True):
+            part.write_features(out[:, int(start) : int(end)])
+        return out
 
     def _dot_one_output(self, V, out):
         """Fill out with g_i (x~_i' V_q) + <V_q, shift>."""

@@ -193,15 +193,17 @@ class Design(ABC):
     def squared_adjoint(self, weights):
         """Return sum_i weights_im x~_i^2, elementwise squares: (n, M) -> (M, D)."""
 
-    def outer(self, weights, shift=None):
+    def outer(self, weights, shift=None, out=None):
         """Return weights_ik x~_i for weights (n, K), dense (n, K, D); for blocks only.
 
-        If `shift` (d,) is given, the features are replaced by x_i - shift.
+        If `shift` (d,) is given, the features are replaced by x_i - shift. The result is
+        written into `out` if it is given.
         """
         X = self.features(slice(None))
         X = X.toarray() if sparse.issparse(X) else X
         X = X if shift is None else X - shift
-        out = np.empty((*weights.shape, self.n_columns), like=self.like)
+        if out is None:
+            out = np.empty((*weights.shape, self.n_columns), like=self.like)
         for k in range(weights.shape[1]):
             np.multiply(X, weights[:, k, None], out=out[:, k, : self.n_features])
         if self.fit_intercept:

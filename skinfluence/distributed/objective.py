@@ -8,7 +8,7 @@ import numpy as np
 
 from skinfluence._compat import rank_cutoff
 from skinfluence.class_balance import ClassBalance, shifts
-from skinfluence.column_scales import ColumnScales, PenaltyShift
+from skinfluence.column_scales import ColumnScales, penalty_effect
 from skinfluence.design import DenseDesign
 from skinfluence.distributed.samples import (
     Samples,
@@ -291,10 +291,7 @@ class DistributedPoint:
     @cached_property
     def effects(self):
         """The sums over all rows on which gradients in weights depend, see `Point.effects`."""
-        objective, moving = self.objective, None
-        if objective.scales is not None:
-            moving = PenaltyShift(objective.scales, objective.penalty * self.theta)
-        return self.class_effects, moving
+        return self.class_effects, penalty_effect(self)
 
     def centre(self):
         """Return the mean of the features, weighted by the rows' curvature, or None."""

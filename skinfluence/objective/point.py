@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.class_balance import shifts
+from skinfluence.column_scales import penalty_effect
 from skinfluence.gradients import ClassShift, GradientRows, absent_in, cached_batches, weigh
 from skinfluence.objective.hessian import coupled_gram, hessian_blocks, signed_gram
 
@@ -98,10 +99,9 @@ class Point:
     def effects(self):
         """The sums over all rows on which `weight_rows` depends.
 
-        These are `class_effects`, and the `PenaltyShift` without its rows, each or None. In
-        memory the sweep of a whole fit adds the effect of the penalty.
+        These are `class_effects`, and the `PenaltyShift` without its rows, each or None.
         """
-        return self.class_effects, None
+        return self.class_effects, penalty_effect(self)
 
     def weight_rows_with(self, class_effects, penalty_effect):
         """Return `weight_rows` for the `effects` of more rows."""

@@ -390,6 +390,10 @@ class ProblemBase(SampleChecks, Doubts):
         self.warn_of_counts(state.point.objective)
         return state
 
+    def prediction_state(self, hessian_solver, n_solves=None):
+        """Return `influence_state` for scalars that depend on predictions."""
+        return self.influence_state(hessian_solver, n_solves)
+
     def warn_of_counts(self, objective):
         """Warn if samples without weight count for "balanced" class weights and say so."""
         balance = None if objective.is_distributed else getattr(objective, "balance", None)

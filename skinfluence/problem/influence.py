@@ -66,7 +66,7 @@ class InfluenceAnswers(RankedSamples):
         )
 
     def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
-        state = self.influence_state(request.hessian_solver, _n_solves(X, average))
+        state = self.prediction_state(request.hessian_solver, _n_solves(X, average))
         query = self.check_query(X, y)
         if distributed.is_distributed(state.point, query):
             dtype = output.lazy_dtype()
@@ -85,12 +85,12 @@ class InfluenceAnswers(RankedSamples):
 
     def query_chunks(self, X, query, working_memory, hessian_solver):
         """Generate the influence on scalars with the queries' gradients, in blocks."""
-        state = self.influence_state(hessian_solver)
+        state = self.prediction_state(hessian_solver)
         return _chunks(state.point, state.factor, query, working_memory)
 
     def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         method = self.response_method(response_method)
-        state = self.influence_state(request.hessian_solver)
+        state = self.prediction_state(request.hessian_solver)
         if distributed.is_distributed(state.point) or distributed.is_dask(X):
             return self.lazy_influence_prediction(state, X, method, output.lazy_dtype())
         objective = state.point.objective
@@ -177,12 +177,12 @@ class InfluenceAnswers(RankedSamples):
         )
 
     def self_influence(self, request=PLAIN):
-        state = self.influence_state(request.hessian_solver)
+        state = self.prediction_state(request.hessian_solver)
         return influence.self_influence(state.point, state.factor, n_jobs=request.n_jobs)
 
     def most_influential(self, X, y, k, order, request, *, average):
         """Return (influence, indices) of the k samples that rank first, best first."""
-        state = self.influence_state(request.hessian_solver, _n_solves(X, average))
+        state = self.prediction_state(request.hessian_solver, _n_solves(X, average))
         query = self.ranked_query(X, y, state.point.theta)
         if distributed.is_distributed(state.point, query):
             gradient = None

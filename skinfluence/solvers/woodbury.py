@@ -219,14 +219,14 @@ class WoodburyFactor(Factor):
             common = queries.design.predict(self.solve(rows.shift[None])[0])
             out += np.sum(queries.raw_gradient * common, axis=1, keepdims=True)
         for part in rows.row_shifts:
-            common = queries.design.predict(self.solve(part.values))  # (q, n_classes, K)
-            part.add(np.einsum("qk,qck->qc", queries.raw_gradient, common), out)
+            part.add_products(self, queries, out)
         return out
 
     def query_bytes(self, queries, rows):
         if not self.has_products(queries, rows):
             return super().query_bytes(queries, rows)
-        return 5 * 8 * len(rows)
+        solved = super().query_bytes(queries, rows) if rows.row_shifts else 0
+        return 5 * 8 * len(rows) + solved
 
     def removal(self, rows):
         """Return Z = H^-1 X_A' and I - M W for groups of rows, without cancellation.

@@ -4,6 +4,8 @@ Each method adds the stages' contribution, see `sweep`, to the last step's influ
 fixed transformers. Samples are raw.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from skinfluence import influence
@@ -18,6 +20,21 @@ from skinfluence.whole.sweep import Sample, response_samples, sample_of
 
 class WholeInfluence(RankedBlocks):
     """Influence methods with the signatures that estimators have."""
+
+    def prediction_state(self, hessian_solver, n_solves=None):
+        state = super().prediction_state(hessian_solver, n_solves)
+        if self.scaled is None:
+            return state
+        # In the scaled features, the scaler acts through the penalty only.
+        return replace(state, point=self.scaled.objective.at(state.point.theta))
+
+    def most_influential(self, X, y, k, order, request, *, average):
+        if self.scaled is not None:  # as for the last step
+            chapter = super(RankedBlocks, self)
+            found = chapter.most_influential(X, y, k, order, request, average=average)
+            self.warn_of_weights()
+            return found
+        return super().most_influential(X, y, k, order, request, average=average)
 
     def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         result = super().influence_params(X, y, request, output)
@@ -68,27 +85,24 @@ class WholeInfluence(RankedBlocks):
 
     def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         result = super().influence_loss(X, y, request, output, average=average)
+        self.warn_of_weights()
+        if self.scaled is not None:
+            return result
         sweep = self.sweep(request.hessian_solver)
         query = self.check_query(X, y)
-        if average and self.scaled is not None:
-            sweep.add_scales(query.sum()[None] / len(query), result[None])
-        elif average:
+        if average:
             m = len(query)
             sample = Sample(X, query.design, query.raw_gradient / m)
             result += sweep.extra(query.sum()[None] / m, [sample])[0]
         else:
             for block in self.blocks(sweep, query):
                 self.add_losses(sweep, X, query, block, result[block])
-        self.warn_of_weights()
         return result
 
     def add_losses(self, sweep, X, query, block, out):
         """Add the stages' contribution to the influence (m, n) on a block of queries."""
         part = query.take(block)
-        if self.scaled is not None:
-            return sweep.add_scales(part.toarray(), out)
         out += sweep.extra(part.toarray(), self.one_by_one(X, part, block.start))
-        return out
 
     @staticmethod
     def one_by_one(X, query, start=0):
@@ -100,8 +114,10 @@ class WholeInfluence(RankedBlocks):
         return samples
 
     def query_chunks(self, X, query, working_memory, hessian_solver):
-        sweep = self.sweep(hessian_solver)
         chunks = super().query_chunks(X, query, working_memory, hessian_solver)
+        if self.scaled is not None:
+            return chunks
+        sweep = self.sweep(hessian_solver)
 
         def generate():
             start = 0
@@ -117,6 +133,9 @@ class WholeInfluence(RankedBlocks):
         result = super().influence_prediction(
             X, request, output, response_method=response_method
         )
+        self.warn_of_weights()
+        if self.scaled is not None:
+            return result
         sweep = self.sweep(request.hessian_solver)
         design = self.check_X(sweep.point.objective.formulation, X)
         method = self.response_method(response_method)
@@ -125,13 +144,7 @@ class WholeInfluence(RankedBlocks):
         for q in range(design.n_rows):
             part = design.take(slice(q, q + 1))
             V, samples = response_samples(take_rows(X, [q]), part, J[q])
-            if self.scaled is not None:
-                wide[q] += sweep.add_scales(
-                    V, np.zeros((len(V), wide.shape[1]), like=self.like)
-                ).T
-                continue
             wide[q] += sweep.extra(V, samples).T
-        self.warn_of_weights()
         return result
 
     def influence_functional(self, gradient, request=PLAIN, output=NEW):
@@ -166,6 +179,9 @@ class WholeInfluence(RankedBlocks):
 
     def self_influence(self, request=PLAIN):
         result = super().self_influence(request)
+        self.warn_of_weights()
+        if self.scaled is not None:
+            return result
         sweep = self.sweep(request.hessian_solver)
         query = self.check_query(self.data.X, self.data.y)
         for block in self.blocks(sweep, query):
@@ -173,7 +189,6 @@ class WholeInfluence(RankedBlocks):
             added = np.zeros((len(rows), len(result)), like=self.like)
             self.add_losses(sweep, self.data.X, query, block, added)
             result[rows] += added[np.arange(len(rows)), rows]
-        self.warn_of_weights()
         return result
 
     def raw_influence(self, X, hessian_solver):

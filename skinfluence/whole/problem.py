@@ -333,10 +333,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if self.objective.design.has_metric and not self.chain.has_influence:
             state = self.state(hessian_solver, quiet=True)
             return GammaSweep(state.point, state.factor, self)
-        sweep = make_sweep(self, hessian_solver, self)
-        if self.scaled is not None:
-            sweep.point = self.scaled.objective.at(sweep.point.theta)
-        return sweep
+        return make_sweep(self, hessian_solver, self)
 
     def of_rows(self, values):
         """Return derivatives in the model's rows as derivatives in the pipeline's, (m, n)."""

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skinfluence.column_scales import PenaltyShift
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.stages.base import Factors, dense, on_rows
@@ -198,18 +197,6 @@ class Sweep:
                 B = self.sample_cotangent(sample)
                 cs[j] = add(cs[j], self.chain.pull_statistics(sample.X, B))
         return cs
-
-    def add_scales(self, V, out):
-        """Add `extra` for prediction scalars to out (m, n) if only the scales change.
-
-        In the scaled features, row i acts on the penalty only, and contributes
-        - v' Lam (d r^2 / d m_i) theta, see `column_scales`.
-        """
-        objective = self.point.objective
-        shift = PenaltyShift(objective.scales, objective.penalty * self.point.theta)
-        shift = shift.on(objective.design, objective.unit_weight)
-        shift.scaled(-objective.weight_sum).add_dot(self.factor.solve_transposed(V), out)
-        return out
 
     def to_inputs(self, V, samples, index):
         """Return d(scalar)/d(raw training row `index`) for m scalars, (m, d_raw).
