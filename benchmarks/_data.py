@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks._report import MissingError
 
-__all__ = ["labelled", "measured", "mnist_digits", "mnist_pair", "shared"]
+__all__ = ["labelled", "measured", "messages", "mnist_digits", "mnist_pair", "shared"]
 
 
 def labelled(n, d, seed=0):
@@ -42,6 +42,13 @@ def shared(name):
             "SKINFLUENCE_DATA to the directory that has it"
         )
     return path
+
+
+def messages():
+    """Return (texts, labels) of the SMS spam collection, labels "ham" and "spam"."""
+    lines = shared("sms_spam.tsv").read_text(encoding="utf-8").splitlines()
+    labels, texts = zip(*(line.split("\t", 1) for line in lines), strict=True)
+    return np.array(texts, dtype=object), np.array(labels)
 
 
 def mnist_digits(n_train=55_000):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from benchmarks._report import Table
-from benchmarks.diagnostics import flip, messages
+from benchmarks.diagnostics import flip, frequent_words
 from skinfluence.calibration import CalibratedClassifierCV
 from skinfluence.inspection import rank_label_errors
 from skinfluence.linear_model import LogisticRegression
@@ -40,7 +40,7 @@ def composite_label_errors(repeats):
 def _problems():
     X, y = load_digits(return_X_y=True)
     yield "digits", X[::3] / 16, y[::3], 0.1
-    X, y = messages()
+    X, y = frequent_words()
     yield "SMS spam", X[::4], y[::4], 1.0
 
 

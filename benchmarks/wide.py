@@ -6,7 +6,7 @@ from scipy.linalg import lapack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_union
 
-from benchmarks._data import shared
+from benchmarks._data import messages
 from benchmarks._report import Table
 from benchmarks._timing import best_of, peak_memory
 from skinfluence import from_fitted
@@ -71,12 +71,11 @@ def wide_text(repeats):
 
 def _messages():
     """Return (X, y) of the SMS spam collection, CSR."""
-    lines = shared("sms_spam.tsv").read_text(encoding="utf-8").splitlines()
-    labels, texts = zip(*(line.split("\t", 1) for line in lines), strict=True)
+    texts, labels = messages()
     features = make_union(
         TfidfVectorizer(), TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5))
     )
-    return sparse.csr_array(features.fit_transform(texts)), np.array(labels)
+    return sparse.csr_array(features.fit_transform(texts)), labels
 
 
 def _floor(clf, X):
