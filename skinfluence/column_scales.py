@@ -294,7 +294,9 @@ class PenaltyShift:
         """Add the products with V (q, K, D) to out (q, n)."""
         readings = self.read(V)
         for rows in row_blocks(self.design.n_rows, 16 * self.n_features):
-            features = np.empty((rows.stop - rows.start, self.n_features), like=self.design.like)
+            features = np.empty(
+                (rows.stop - rows.start, self.n_features), like=self.design.like
+            )
             self.take(rows).write_features(features)
             multiply(readings, features.T, out[:, rows], add=True)
 

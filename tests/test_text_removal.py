@@ -6,7 +6,11 @@ The answers equal scikit-learn's fits of the pipeline without the samples.
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.preprocessing import OneHotEncoder
 
@@ -84,6 +88,7 @@ def test_words_are_counted_once(name, monkeypatch):
 )
 def test_wide_sparse_features_need_no_factor(model, monkeypatch):
     monkeypatch.setattr("skinfluence.problem.refits._WIDE", 10)
+    monkeypatch.setattr("skinfluence.whole.texts._SHARE", 1.0)  # so few groups need no factor
     pipe = make_pipeline(TfidfVectorizer(), clone(model)).fit(LINES, LABELS)
     whole = whole_problem(pipe)
     assert whole.factor is None
@@ -91,6 +96,47 @@ def test_wide_sparse_features_need_no_factor(model, monkeypatch):
     exact = pipe.leave_out_loss(LINES[:8], LABELS[:8], GROUPS, method="exact")
     newton = pipe.leave_out_loss(LINES[:8], LABELS[:8], GROUPS)
     np.testing.assert_allclose(newton, exact, rtol=1e-6)
+
+
+WEIGHTS = {
+    "counts": [CountVectorizer()],
+    "tf-idf": [TfidfVectorizer(sublinear_tf=True, norm="l1", smooth_idf=False)],
+    "two steps": [CountVectorizer(ngram_range=(1, 2)), TfidfTransformer()],
+    "vocabulary": [TfidfVectorizer(vocabulary=["the", "of", "sample", "is", "model"])],
+}
+# More rows of so few would change the document frequencies much.
+FEW = [[0], [5], [9, 10]]
+MODELS = {
+    "logistic": LogisticRegression(**TIGHT),
+    "three classes": LogisticRegression(**TIGHT),
+    "ridge": Ridge(solver="sparse_cg", tol=1e-13),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_term_weights_without_rows_need_no_refit_of_a_step(name, model, monkeypatch):
+    """Lost words, norms and document frequencies are those of the refit."""
+    y = np.arange(len(LINES)) % 3 if model == "three classes" else LABELS
+    pipe = make_pipeline(*map(clone, WEIGHTS[name]), clone(MODELS[model])).fit(LINES, y)
+    full, expected = pipe.sample_loss(LINES, y), []
+    for rows in FEW:
+        others = np.delete(np.arange(len(LINES)), rows)
+        refit = clone(pipe).fit([LINES[i] for i in others], y[others])
+        expected.append(refit.sample_loss(LINES, y))
+    whole_problem(pipe).check_refits()  # fits the steps once
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a step is fitted again")
+
+    monkeypatch.setattr(TfidfTransformer, "fit", refuse)
+    monkeypatch.setattr(CountVectorizer, "fit_transform", refuse)
+    for method, tol in (("exact", 1e-6), ("newton", 1e-2)):
+        found = pipe.leave_out_loss(LINES, y, FEW, method=method)
+        apart = pipe.leave_out_loss(LINES, y, FEW, method=method, n_jobs=2)  # two blocks
+        for got, other, loss in zip(found.T, apart.T, expected, strict=True):
+            assert np.linalg.norm(got - loss) <= tol * np.linalg.norm(loss - full)
+            np.testing.assert_allclose(got, other, rtol=1e-9)
 
 
 def test_the_factor_of_the_fit_serves_refits_that_lack_a_feature(monkeypatch):

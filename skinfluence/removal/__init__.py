@@ -20,6 +20,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     active_set.py  the same on the active set, for losses with kinks
     support.py     models with an l1 penalty, whose support may change
     nearby.py      many objectives with other features, from one factor
+    rescaled.py    many objectives with the same features on other scales
     series.py      the gradient's remainder as a polynomial, for many rows and few features
     reweight.py    loops over vectors of sample weights, of which removal is a special case
     weighted.py    one stack of such vectors
@@ -35,6 +36,7 @@ from skinfluence.removal.leave_out import (
     groups_without_class,
     groups_without_optimum,
     leave_out,
+    stack_bytes,
 )
 from skinfluence.removal.nearby import are_alike, optima_near
 from skinfluence.removal.optimum import (
@@ -45,5 +47,6 @@ from skinfluence.removal.optimum import (
     refine_optimum,
 )
 from skinfluence.removal.outcome import Outcome
+from skinfluence.removal.rescaled import Rescaled, move_rescaled
 from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase

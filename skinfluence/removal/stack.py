@@ -173,7 +173,7 @@ class Stack:
         """Growth of the penalty's diagonal by new column scales, (b, K, D), or None."""
         if self.scale_ratio is None:
             return None
-        return self._remaining_penalty * (self.scale_ratio[:, None] - 1.0)
+        return self.remaining_penalty * (self.scale_ratio[:, None] - 1.0)
 
     @cached_property
     def class_growth(self):
@@ -190,7 +190,7 @@ class Stack:
         return self.moved_penalty is not None or self.class_growth is not None
 
     @property
-    def _remaining_penalty(self):
+    def remaining_penalty(self):
         """Penalty diagonal minus the leaving rows' share, (b or 1, K, D)."""
         objective = self.base.point.objective
         share = objective.formulation.penalty_share

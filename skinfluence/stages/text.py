@@ -92,6 +92,89 @@ class Words:
         return other, weights.transform(counts)
 
 
+class TermWeights:
+    """Tf-idf weights without groups of rows, as scales of fixed term frequencies.
+
+    The weight of word j in row i is f_ij idf_j / |f_i * idf|, where f is the number of
+    occurrences or its logarithm, and only idf depends on the other rows. Words that no other
+    row has are lost. Here they have idf 0, so that they count in no row and no norm.
+
+    Parameters
+    ----------
+    vectorizer : CountVectorizer or TfidfVectorizer
+        Fitted vectorizer that keeps all words.
+    weights : TfidfTransformer, TfidfVectorizer or None
+        The fitted transformer of its counts; None for counts.
+    X : sequence of length n
+        Training rows.
+    """
+
+    def __init__(self, vectorizer, weights, X):
+        self.vectorizer = vectorizer
+        self.weights = weights
+        self.X = X
+
+    @classmethod
+    def of(cls, steps, X):
+        """Return the term weights of fitted steps, None if the steps do more."""
+        kinds = tuple(map(type, steps))
+        of_counts = kinds in ((CountVectorizer,), (CountVectorizer, TfidfTransformer))
+        if not (of_counts or kinds == (TfidfVectorizer,)) or not keeps_all_words(steps[0]):
+            return None
+        vectorizer, weights = steps[0], steps[-1]
+        if weights is vectorizer and of_counts:
+            return cls(vectorizer, None, X)
+        unknown = vectorizer.fixed_vocabulary_ and weights.use_idf and not weights.smooth_idf
+        return None if unknown else cls(vectorizer, weights, X)  # idf may be infinite
+
+    def frequencies_in(self, X):
+        """Return the term frequencies f in texts, csr (m, d)."""
+        found = sparse.csr_array(CountVectorizer.transform(self.vectorizer, X), dtype=float)
+        if self.weights is not None and self.weights.sublinear_tf:
+            found.data = 1.0 + np.log(found.data)
+        return found
+
+    @cached_property
+    def frequencies(self):
+        """The term frequencies in the training rows, (n, d)."""
+        return self.frequencies_in(self.X)
+
+    @cached_property
+    def n_texts(self):
+        """Number of training rows with each word, (d,)."""
+        return np.bincount(self.frequencies.indices, minlength=self.frequencies.shape[1])
+
+    def lost_without(self, rows):
+        """Return the mask of the words that a refit without some rows does not have, (d,)."""
+        if self.vectorizer.fixed_vocabulary_:
+            return np.zeros(len(self.n_texts), dtype=bool)
+        return self._left(rows) == 0
+
+    def idf_without(self, rows):
+        """Return idf without some rows, 0 for lost words, (d,)."""
+        if self.weights is None or not self.weights.use_idf:
+            return np.where(self.lost_without(rows), 0.0, 1.0)
+        smooth = float(self.weights.smooth_idf)
+        n = self.frequencies.shape[0] - len(rows)
+        with np.errstate(divide="ignore"):
+            idf = np.log((n + smooth) / (self._left(rows) + smooth)) + 1.0
+        return np.where(self.lost_without(rows), 0.0, idf)
+
+    def row_scales(self, frequencies, idf):
+        """Return 1 / |f_i * idf_j| for rows f (m, d) and idf (b, d), shape (m, b)."""
+        norm = None if self.weights is None else self.weights.norm
+        if norm is None:
+            return np.ones((frequencies.shape[0], len(idf)))
+        power = 1 if norm == "l1" else 2
+        sizes = (abs(frequencies).power(power) @ np.abs(idf.T) ** power) ** (1.0 / power)
+        return np.divide(1.0, sizes, out=np.ones_like(sizes), where=sizes > 0)
+
+    def _left(self, rows):
+        """Return the number of rows with each word, without some rows, (d,)."""
+        leaving = self.frequencies[rows].indices
+        return self.n_texts - np.bincount(leaving, minlength=len(self.n_texts))
+
+
 class _OfWords:
     """A vectorizer of texts, to which new words give features."""
 

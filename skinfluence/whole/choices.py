@@ -162,15 +162,13 @@ class _Queries:
         return target
 
 
-class Unchanged(Refit):
-    """A pipeline without some samples, whose steps choose as before.
+class KnownRefit(Refit):
+    """A pipeline without some samples, of which the parameters are known without a refit.
 
     Parameters
     ----------
-    of : Choices
-        The choices.
-    queries : _Queries
-        Designs of samples.
+    problem : WholeProblem
+        The pipeline's problem.
     theta : ndarray of shape (K, D)
         The model's parameters in the present features.
     rows : ndarray of int
@@ -179,9 +177,8 @@ class Unchanged(Refit):
         Accuracy.
     """
 
-    def __init__(self, of, queries, theta, rows, method):
-        self.of = of
-        self.queries = queries
+    def __init__(self, problem, theta, rows, method):
+        self.problem = problem
         self.theta = theta
         self.rows = rows
         self.method = method
@@ -191,12 +188,12 @@ class Unchanged(Refit):
 
     @property
     def names(self):
-        return self.of.problem.feature_names
+        return self.problem.feature_names
 
     @cached_property
     def fitted(self):
         """The steps and the model fitted again, for callers that need them."""
-        return self.of.problem.without(self.rows, self.method)
+        return self.problem.without(self.rows, self.method)
 
     @property
     def before(self):
@@ -205,6 +202,23 @@ class Unchanged(Refit):
     @property
     def model(self):
         return self.fitted.model
+
+
+class Unchanged(KnownRefit):
+    """A pipeline without some samples, whose steps choose as before.
+
+    Parameters
+    ----------
+    of : Choices
+        The choices.
+    queries : _Queries
+        Designs of samples.
+    """
+
+    def __init__(self, of, queries, theta, rows, method):
+        super().__init__(of.problem, theta, rows, method)
+        self.of = of
+        self.queries = queries
 
     @property
     def params(self):

@@ -21,7 +21,7 @@ from skinfluence.stages.choices import make_choice
 from skinfluence.stages.columns import known_columns
 from skinfluence.stages.registry import learns_from_rows
 from skinfluence.stages.scalers import scaled_columns
-from skinfluence.stages.text import Words
+from skinfluence.stages.text import TermWeights, Words
 from skinfluence.steps import (
     fits_otherwise,
     innermost,
@@ -50,6 +50,7 @@ from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.reweighting import WholeReweighting
 from skinfluence.whole.sweep import GammaSweep, make_sweep
+from skinfluence.whole.texts import TermWeightRemoval
 
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
@@ -272,12 +273,16 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
 
         This applies to steps that select columns, scale them to a range or encode categories,
         and to one StandardScaler, alone or in a ColumnTransformer, under the conditions of
-        `_scaled_by`.
+        `_scaled_by`. For tf-idf weights it is a `TermWeightRemoval`.
         """
         if self.scaled is not None or not self.is_smooth:
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
+        steps = [step for _, step in self.steps if step not in (None, "passthrough")]
+        terms = TermWeights.of(steps, self.data.X)
+        if terms is not None:
+            return TermWeightRemoval.of(self, terms)
         choices, masks = [], None
         for step, X in self._steps_with_rows():
             if not learns_from_rows(step):
