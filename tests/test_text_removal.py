@@ -17,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 import skinfluence
 from skinfluence import convergence
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.naive_bayes import ComplementNB, MultinomialNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.whole import whole_problem
 
@@ -110,6 +111,8 @@ MODELS = {
     "logistic": LogisticRegression(**TIGHT),
     "three classes": LogisticRegression(**TIGHT),
     "ridge": Ridge(solver="sparse_cg", tol=1e-13),
+    "naive Bayes": MultinomialNB(alpha=0.5),
+    "complement": ComplementNB(norm=True),
 }
 
 

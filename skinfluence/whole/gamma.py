@@ -29,8 +29,8 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
     """The problem for a kernel estimator alone, with a gamma that moves."""
 
     is_whole = True
-    #: The steps before the model: none.
-    steps = ()
+    #: The steps before the model, and the words of the first one: none.
+    steps, words = (), None
 
     @property
     def data(self):

@@ -50,7 +50,7 @@ from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
 from skinfluence.whole.removal import WholeRemoval
 from skinfluence.whole.reweighting import WholeReweighting
 from skinfluence.whole.sweep import GammaSweep, make_sweep
-from skinfluence.whole.texts import TermWeightRemoval
+from skinfluence.whole.texts import CountRemoval, TermWeightRemoval
 
 # Transformers that shift and scale each column.
 _OF_COLUMNS = (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler)
@@ -198,6 +198,21 @@ class _OfWhole(StepsBefore):
                 "step with sklearn.frozen.FrozenEstimator."
             )
 
+    @cached_property
+    def words(self):
+        """The `Words` of the first step, None unless it is a vectorizer of text."""
+        if not self.steps or any(given_names(one) for one in self.step_params(self.data)):
+            return None
+        return Words.of(self.steps[0][1], self.data.X)
+
+    @cached_property
+    def term_weights(self):
+        """The `TermWeights` of the steps, None if the steps do more."""
+        if any(given_names(params) for params in self.step_params(self.data)):
+            return None
+        steps = [step for _, step in self.steps if step not in (None, "passthrough")]
+        return TermWeights.of(steps, self.data.X)
+
     def model_on(self, X, y, sample_weight, method, *, is_near=False, counts=None):
         """Return the pipeline fitted on other rows, see `Problem.model_on`."""
         given = sample_weight if counts is None else sample_weight / counts
@@ -261,13 +276,6 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         return self.formulation.is_smooth and not self.objective.design.has_metric
 
     @cached_property
-    def words(self):
-        """The `Words` of the first step, None unless it is a vectorizer of text."""
-        if not self.steps or any(given_names(one) for one in self.step_params(self.data)):
-            return None
-        return Words.of(self.steps[0][1], self.data.X)
-
-    @cached_property
     def choices(self):
         """The `Choices` that are known without refits, None if the steps do more.
 
@@ -279,10 +287,8 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
-        steps = [step for _, step in self.steps if step not in (None, "passthrough")]
-        terms = TermWeights.of(steps, self.data.X)
-        if terms is not None:
-            return TermWeightRemoval.of(self, terms)
+        if self.term_weights is not None:
+            return TermWeightRemoval.of(self, self.term_weights)
         choices, masks = [], None
         for step, X in self._steps_with_rows():
             if not learns_from_rows(step):
@@ -351,6 +357,12 @@ class MomentWholeProblem(  # type: ignore[misc]
     """The problem for a whole fit that ends in a moment model; refits need no start."""
 
     factor = None
+
+    @cached_property
+    def choices(self):
+        """The `CountRemoval` behind term weights, or None."""
+        terms = self.term_weights
+        return None if terms is None else CountRemoval.of(self, terms)
 
     def sweep(self, hessian_solver):
         """Return the sweep at the model's current parameters."""

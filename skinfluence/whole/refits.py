@@ -239,8 +239,6 @@ class PipelineRefits:
     is_smooth = False
     #: The model's `Optimum`, from which nearby refits start, None if they do not.
     nearby = None
-    #: The `Words` of the first step, None if it is no vectorizer of text.
-    words = None
 
     def without(self, rows, method):
         """Return the `Refit` without some training samples, None if there is no model."""

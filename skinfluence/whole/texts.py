@@ -1,15 +1,20 @@
-"""Removals behind tf-idf weights, which need no refit of the steps.
+"""Removals behind word counts and tf-idf weights, which need no refit of the steps.
 
 Without a group of texts, the weights of the others are term frequencies with other scales, see
 `stages.text.TermWeights`. So many groups take their Newton steps together, see
 `removal.rescaled`. A word that only the group has is lost in a refit. Here its column is zero,
-and with a penalty its coefficient is 0.
+and with a penalty its coefficient is 0. Naive Bayes needs no steps: its parameters are
+functions of sums over the rows.
 """
+
+from functools import cached_property
 
 import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.groups import Groups
+from skinfluence.moments.counts import ComplementMoments, MultinomialMoments
 from skinfluence.namespaces import to_host
 from skinfluence.solvers import SOLVERS, select_solver
 from skinfluence.whole.choices import KnownRefit
@@ -62,15 +67,17 @@ class TermWeightRemoval:
         """
         groups, method = request.groups, "exact" if request.refine else request.method
         everyone, written = np.arange(len(groups)), np.zeros(len(groups), dtype=bool)
-        chosen = self._chosen(groups)
-        if method == "refit" or not len(chosen):
-            return everyone
-        base = self.fixed.start_base(method, "auto")
-        if not base.has_optimum:
+        chosen = self.chosen_of(groups)
+        base = self.start(method) if len(chosen) else None
+        if base is None:
             return everyone
 
         def work(block):
-            return list(self._found(base, groups, chosen[block], method, read))
+            members, found = chosen[block], []
+            rows = [groups.rows(group) for group in members]
+            for place, refit in self.refits_without(base, rows, method):
+                found.append((members[place], read(members[place], refit)))
+            return found
 
         def take(found):
             for group, value in found:
@@ -78,10 +85,13 @@ class TermWeightRemoval:
                 written[group] = True
 
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
-        run_blocks(work, self._blocks(groups, chosen, base, request), reduce=take, **options)
+        blocks = row_blocks(
+            len(chosen), self.group_bytes(groups, chosen), n_jobs=request.n_jobs
+        )
+        run_blocks(work, blocks, reduce=take, **options)
         return everyone[~written]
 
-    def _chosen(self, groups):
+    def chosen_of(self, groups):
         """Return the groups that are few rows and leave rows of every class, by size."""
         sizes = groups.sizes()
         chosen = np.flatnonzero((sizes > 0) & (sizes <= _MOST))
@@ -91,27 +101,83 @@ class TermWeightRemoval:
             return chosen[:0]
         return chosen[np.argsort(sizes[chosen], kind="stable")]
 
-    @staticmethod
-    def _blocks(groups, chosen, base, request):
-        """Return slices of the chosen groups that fit into memory together."""
-        K, D = base.theta.shape
-        largest = int(groups.sizes()[chosen[-1]])
-        outputs = K if base.point.objective.coupled else 1
-        group_bytes = removal.stack_bytes(largest, K, D, outputs)
-        group_bytes += 8 * 4 * K * (groups.n_rows + D)
-        return row_blocks(len(chosen), group_bytes, n_jobs=request.n_jobs)
+    def start(self, method):
+        """Return the start of all steps, None if there is none."""
+        base = None if method == "refit" else self.fixed.start_base(method, "auto")
+        return base if base is not None and base.has_optimum else None
 
-    def _found(self, base, groups, chosen, method, read):
-        """Yield (group, result of `read`) for groups whose steps converge."""
-        members = [groups.rows(group) for group in chosen]
-        idf = np.stack([self.terms.idf_without(rows) for rows in members])
-        frequencies = self.terms.frequencies
-        rescaled = removal.Rescaled(frequencies, idf, self.terms.row_scales(frequencies, idf))
-        rows = groups.padded(chosen)
+    def group_bytes(self, groups, chosen):
+        """Return the bytes for a group in a stack."""
+        objective = self.fixed.objective
+        K, D = objective.penalty.shape
+        largest, outputs = int(groups.sizes()[chosen[-1]]), K if objective.coupled else 1
+        stacked = removal.stack_bytes(largest, K, D, outputs)
+        return stacked + 8 * 4 * K * (groups.n_rows + D)
+
+    def refits_without(self, base, members, method):
+        """Yield (position, refit) for the groups of rows whose steps converge."""
+        rescaled = self.rescaled(members)
+        groups = Groups(base.point.objective.n_rows, members)
+        rows = groups.padded(np.arange(len(members)))
         theta, converged = removal.move_rescaled(base, rows, rescaled, method)
         for j in np.flatnonzero(converged):
-            refit = Reweighed(self, idf[[j]], theta[j], members[j], method)
-            yield chosen[j], read(chosen[j], refit)
+            yield j, Reweighed(self, rescaled.by_column[[j]], theta[j], members[j], method)
+
+    def rescaled(self, members):
+        """Return the training rows with their scales without each group of rows."""
+        idf = np.stack([self.terms.idf_without(rows) for rows in members])
+        frequencies = self.terms.frequencies
+        return removal.Rescaled(frequencies, idf, self.terms.row_scales(frequencies, idf))
+
+
+class CountRemoval(TermWeightRemoval):
+    """The same before naive Bayes for counts, whose parameters come from sums of the rows."""
+
+    @classmethod
+    def of(cls, problem, terms):
+        kind = type(problem.formulation.model)
+        known = kind in (MultinomialMoments, ComplementMoments)
+        return cls(problem, problem, terms) if known else None
+
+    def chosen_of(self, groups):
+        stays = [
+            np.all(self.members[groups.rows(group)].sum(axis=0) < self.members.sum(axis=0))
+            for group in range(len(groups))
+        ]
+        return np.flatnonzero((groups.sizes() > 0) & stays)
+
+    @cached_property
+    def members(self):
+        """Which training rows with a weight are in each class, (n, K)."""
+        data = self.problem.objective
+        in_class = np.equal.outer(data.target, np.arange(len(data.counts)))
+        return in_class & (data.sample_weight > 0)[:, None]
+
+    def start(self, method):
+        """Return the rows' weights in each class, (n, K)."""
+        if method == "refit":
+            return None
+        return self.members * self.problem.objective.sample_weight[:, None]
+
+    def group_bytes(self, groups, chosen):
+        n, d = self.terms.frequencies.shape
+        return 8 * 4 * len(self.problem.objective.counts) * (n + d)
+
+    def refits_without(self, base, members, method):
+        rescaled, model = self.rescaled(members), self.problem.formulation.model
+        weights = np.repeat(base[:, None], len(members), axis=1)
+        for j, rows in enumerate(members):
+            weights[rows, j] = 0.0
+        K, sums, of_classes = base.shape[1], rescaled.adjoint(weights), weights.sum(axis=0)
+        for j, rows in enumerate(members):
+            kept = np.flatnonzero(~self.terms.lost_without(rows))
+            counts = (self.members & (weights[:, j] > 0)).sum(axis=0)
+            params = model.params(of_classes[j], sums[j][:, kept], None, counts)
+            if not np.isfinite(params).all():
+                continue
+            theta = np.zeros((K, len(sums[j][0]) + 1))
+            theta[:, kept], theta[:, -1] = params[:-K].reshape(K, -1), params[-K:]
+            yield j, ReweighedCounts(self, rescaled.by_column[[j]], theta, rows, method)
 
 
 class Reweighed(KnownRefit):
@@ -147,10 +213,10 @@ class Reweighed(KnownRefit):
         return self.problem.formulation.layout.to_public(theta[None])[0]
 
     def raw_predictions(self, X):
-        return self._predict(self.of.queries(X))
+        return self.predict_terms(self.of.queries(X))
 
     def raw_predictions_of(self, data, rows):
-        return self._predict(self.of.terms.frequencies[rows])
+        return self.predict_terms(self.of.terms.frequencies[rows])
 
     def loss(self, X, y):
         form = self.problem.formulation
@@ -159,9 +225,23 @@ class Reweighed(KnownRefit):
     def chi_squares(self):
         return self.fitted.chi_squares()
 
-    def _predict(self, frequencies):
+    def predict_terms(self, frequencies):
         """Return raw predictions for term frequencies (m, d), shape (m, K)."""
         scales = self.of.terms.row_scales(frequencies, self.idf)
         rescaled = removal.Rescaled(frequencies, self.idf, scales)
         d = frequencies.shape[1]
         return rescaled.predict(self.theta[None, :, :d])[:, 0] + self.theta[:, d:].sum(axis=1)
+
+
+class ReweighedCounts(Reweighed):
+    """The same with naive Bayes for counts: the last column has the logarithmic priors."""
+
+    @property
+    def params(self):
+        log_prob = np.where(self.lost, np.nan, self.theta[:, :-1])
+        return np.concatenate([log_prob.ravel(), self.theta[:, -1]])
+
+    def predict_terms(self, frequencies):
+        raw = super().predict_terms(frequencies)
+        has_prior = self.problem.formulation.model.has_prior
+        return raw if has_prior else raw - self.theta[:, -1]
