@@ -23,6 +23,11 @@ from skinfluence.whole import take_rows
 
 __all__ = ["CalibratedClassifierCV"]
 
+# Number of training samples whose removal from isotonic calibrators is tried.
+_N_TRIED = 10
+# Relative error of the influence for removal beyond which isotonic calibrators warn.
+_TOLERANCE = 0.05
+
 
 class CalibratedProblem(CompositeProblem):
     """Members on training folds, and calibrators on their decision values for test folds.
@@ -180,7 +185,8 @@ class CalibratedProblem(CompositeProblem):
         one, member = self.estimator.calibrated_classifiers_[number], self.members()[number]
         pairs = self.sources(number, self.remembered.tests)
         rows, F = self.inputs(self.members(), data.X, pairs)
-        found = []
+        tried = np.unique(np.linspace(0, data.n_rows - 1, _N_TRIED).astype(int))
+        found, places = [], {}
         each = self.calibrators(one, member, F)
         for column, (values, target, calibrator) in enumerate(each):
             if target is None:
@@ -195,6 +201,7 @@ class CalibratedProblem(CompositeProblem):
             found.append((target, column, stage, moved.own(statistics)))
             if self.estimator.method == "isotonic" and found[-1][-1].any():
                 known.setdefault("splits", set()).update(rows[stage.splits].tolist())
+                places[column] = np.empty((len(rows), len(tried)))
         start = 0
         for k, test in pairs:
             for block in row_blocks(len(test), 16 * moved.width * F.shape[1]):
@@ -207,7 +214,17 @@ class CalibratedProblem(CompositeProblem):
                         statistics += np.einsum("rbk,bnk->rn", pull, dz)
                     else:
                         statistics += pull @ dF[:, :, column]
+                        if column in places:
+                            places[column][here] = dF[:, tried, column]
             start += len(test)
+        for column, dF in places.items():
+            _, _, stage, statistics = found[column]
+            for k, row in enumerate(tried):
+                step = -w[row] / w.sum()
+                change = stage.leave_out(
+                    rows == row, step * dF[:, k], step * statistics[:, row]
+                )
+                known.setdefault("removals", {}).setdefault(row, []).append(change)
         known[number] = found
         return found
 
@@ -240,7 +257,12 @@ class CalibratedProblem(CompositeProblem):
                 else:
                     dY = normalised(Y, dY)
             total = total + dY / count
-        n_split = len(moved.known.get("splits", ()))
+        self.warn_of_blocks(moved.known)
+        return total
+
+    def warn_of_blocks(self, known):
+        """Warn if the isotonic calibrators' blocks change as soon as weights move."""
+        n_split = len(known.get("splits", ()))
         if n_split:
             warn(
                 f"{n_split} of {self.n_rows} training samples are in blocks of the isotonic "
@@ -249,7 +271,18 @@ class CalibratedProblem(CompositeProblem):
                 "the block stays one. In the other direction only the part moves, more than "
                 "the influence says. Compare with leave_out_check(), or use method='sigmoid'."
             )
-        return total
+        removals = known.get("removals", {})
+        changes = [change for of_row in removals.values() for change in of_row]
+        error, size = np.sum([values for _, *values in changes], axis=0) if changes else (0, 0)
+        if error > _TOLERANCE**2 * size:
+            changed = sum(any(blocks for blocks, *_ in of_row) for of_row in removals.values())
+            warn(
+                "The influence holds while the isotonic calibrators keep their blocks. If a "
+                f"training sample leaves, they change: for {changed} of {len(removals)} "
+                "samples tried. There, what the influence says of the calibrators' values is "
+                f"off by {np.sqrt(error / size):.0%} of the effect of removal. Use "
+                "leave_out_loss or leave_out_predict for removal, or method='sigmoid'."
+            )
 
 
 class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV):
@@ -264,7 +297,10 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
     derivative M, ``da = -A^-1 (g_i + M dF_i)``. Isotonic calibrators change with their blocks'
     means and with the decision values at the blocks' ends. A block with a part that has its
     mean splits as soon as weights move. The influence of its samples is one-sided, with an
-    `InfluenceWarning`.
+    `InfluenceWarning`. Most removals of a single sample change the blocks. Then the influence,
+    which is the derivative for fixed blocks, tells little about the removal. An
+    `InfluenceWarning` says for how many of the samples tried, and how far the two differ. The
+    methods that remove samples (`leave_out_*`) fit the calibrators again.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
     Removal takes rows out of the folds as drawn, unless a fold loses all of its rows; then
