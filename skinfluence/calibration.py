@@ -3,7 +3,7 @@
 import copy
 
 import numpy as np
-from sklearn import calibration
+from sklearn import calibration, config_context
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -18,7 +18,6 @@ from skinfluence.stages.calibrators import (
     TemperatureStage,
     as_logits,
 )
-from skinfluence.steps import routing_enabled
 from skinfluence.whole import take_rows
 
 __all__ = ["CalibratedClassifierCV"]
@@ -75,10 +74,10 @@ class CalibratedProblem(CompositeProblem):
     def tests(self, data):
         return [test for _, test in draw_folds(self, data)]
 
-    def reaches(self, member):
-        if not routing_enabled():
+    def reaches(self, member, routing):
+        if not routing:
             return has_fit_parameter(member, "sample_weight")
-        return super().reaches(member)
+        return super().reaches(member, routing)
 
     def prepare(self, data):
         """Fit the fold models again if scikit-learn has dropped them."""
@@ -137,7 +136,8 @@ class CalibratedProblem(CompositeProblem):
         weight = data.params["sample_weight"]
         params = {} if weight is None else {"sample_weight": weight}
         try:
-            fresh = clone(self.estimator).fit(data.X, data.y, **params)
+            with config_context(enable_metadata_routing=data.routing):
+                fresh = clone(self.estimator).fit(data.X, data.y, **params)
         except ValueError:  # a class has too few rows, or cv lists folds of all rows
             return False
         vars(estimator).update(vars(fresh))
