@@ -127,10 +127,13 @@ class OnSupport(Smooth):
         if l1_support.holds(state):
             self.warn_of_edge(state)
             return
+        remedy = "refit with a smaller tol or a larger max_iter."
+        if "tol" not in self.problem.fitted.params:  # a path, which misses it by rounding
+            remedy = "fit Lasso: least angle regression may miss it if columns are repeated."
         warn(
             "The fit is not at its optimum: there other coefficients are zero, or have other "
-            "signs, and results on the support of the fit are wrong. Call polish() or refit "
-            "with a smaller tol or a larger max_iter.",
+            "signs, and results on the support of the fit are wrong. Call polish() or "
+            f"{remedy}"
         )
 
     def warn_of_edge(self, state):
