@@ -72,7 +72,9 @@ def tells_targets_apart(problem, objective, data):
     if again is None or other is None:
         return False
     is_exact = len(again) == 1 and np.array_equal(again[0], problem.theta)
-    apart = _nearest(problem, objective, reverse, other, np.abs)
+    # Random numbers change a fit more than rounding does, so their spread is the measure.
+    size = np.abs if len(again) == 1 else np.positive
+    apart = _nearest(problem, objective, reverse, other, size)
     return apart > (0.0 if is_exact else _SINGLE)
 
 
