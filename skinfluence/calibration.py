@@ -81,6 +81,7 @@ class CalibratedProblem(CompositeProblem):
 
     def prepare(self, data):
         """Fit the fold models again if scikit-learn has dropped them."""
+        self.refuse_positions()
         folds, count = draw_folds(self, data), len(self.estimator.calibrated_classifiers_)
         ensemble = self.estimator.ensemble
         if ensemble is True or (ensemble == "auto" and count > 1):
@@ -93,6 +94,20 @@ class CalibratedProblem(CompositeProblem):
         final = self.estimator.calibrated_classifiers_[0].estimator
         fitted = fit_folds(self, final, folds, data, self.labels(data.y))
         self.estimator._fold_members = fitted
+
+    def refuse_positions(self):
+        """Raise if scikit-learn takes numeric labels for the positions of classes."""
+        classes = self.estimator.classes_
+        is_number = np.asarray(classes).dtype.kind in "iufb"
+        if self.estimator.method != "temperature" or not is_number:
+            return
+        if not np.array_equal(classes, np.arange(len(classes))):
+            raise UnsupportedEstimatorError(
+                f"{self.name}(method='temperature') with the labels {classes.tolist()}: "
+                "scikit-learn takes numbers for positions of classes and fits the temperature "
+                f"to others than these. Use labels 0 to {len(classes) - 1} or text, and fit "
+                "again; or use another method."
+            )
 
     def sources(self, number, tests):
         """Return (member, test rows) that one classifier's calibrators are fitted on."""
