@@ -200,12 +200,17 @@ class OutputProblem:
         """Return the index of the piece with each row's slope."""
         return np.argmin(np.abs(self.slopes - slope[:, None]), axis=1)
 
-    def _middle(self, raw, s, slope):
-        """Return the middle of the intercepts for which every row stays on its piece."""
+    def interval(self, raw, s, slope):
+        """Return the ends of the intercepts for which every row stays on its piece."""
         counts = self.matters(s)
         rows, piece = np.flatnonzero(counts), self._piece(slope)[counts]
         low = (self.edges[rows, piece] - raw[counts]).max()
         high = (self.edges[rows, piece + 1] - raw[counts]).min()
+        return low, high
+
+    def _middle(self, raw, s, slope):
+        """Return the middle of the interval of intercepts, which libsvm takes."""
+        low, high = self.interval(raw, s, slope)
         return (low + high) / 2 if low <= high else np.nan
 
 
@@ -249,19 +254,48 @@ class Path:
                 continue
             broken = self.broken(end)
             if not broken.any():
-                self.state = end
-                self.kink, self.slope = self.problem.place_weightless(
-                    self.kink, self.slope, end.eta
-                )
+                self.arrive(end)
                 return True
             self._to_first(broken, end)
         return False
 
-    def broken(self, end):
+    def arrive(self, end):
+        """Take the state at the end of the path, where no condition is violated.
+
+        If the dual coefficients of all margin vectors are at a bound, these vectors determine
+        no intercept. Then the intercept is the middle of its interval.
+        """
+        self.state, problem = end, self.problem
+        self.kink, self.slope = problem.place_weightless(self.kink, self.slope, end.eta)
+        held = np.flatnonzero(self.kink >= 0)
+        if not (held.size and problem.free_intercept):
+            return
+        room = problem.conditions(end, self.kink, self.slope)[:, held]
+        if np.any(room.min(axis=0) > _SLACK * problem.s[held]):
+            return
+        side = room.argmin(axis=0)
+        kink, slope = self.kink.copy(), self.slope.copy()
+        slope[held] = problem.slopes[held, self.kink[held] + side]
+        kink[held] = -1
+        loose = problem.answer(end.s, end.shift, kink, slope)
+        if loose is not None and not self.broken(loose, kink, slope).any():
+            self.state, self.kink, self.slope = loose, kink, slope
+
+    @property
+    def width(self):
+        """Width of the interval of optimal intercepts, 0 if there is a single one."""
+        problem, state = self.problem, self.state
+        if state is None or not problem.free_intercept or np.any(self.kink >= 0):
+            return 0.0
+        low, high = problem.interval(state.eta - state.shift, state.s, self.slope)
+        return float(high - low)
+
+    def broken(self, end, kink=None, slope=None):
         """Return which conditions would be violated at the end, (2, n) bool."""
-        after = self.problem.conditions(end, self.kink, self.slope)
+        kink, slope = (self.kink, self.slope) if kink is None else (kink, slope)
+        after = self.problem.conditions(end, kink, slope)
         weights = np.maximum(self.state.s, end.s)
-        size = np.where(self.kink >= 0, weights, np.maximum(1.0, np.abs(end.eta)))
+        size = np.where(kink >= 0, weights, np.maximum(1.0, np.abs(end.eta)))
         return (after < -_SLACK * size) & self.problem.matters(weights)
 
     def _to_first(self, broken, end):

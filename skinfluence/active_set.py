@@ -99,6 +99,19 @@ class ActiveSetPoint(Point):
     def curvature_diagonal(self):
         return self.curvature()
 
+    def why_flat(self):
+        """Return why no row determines the intercept, with the width of its interval."""
+        widths = []
+        for k in range(len(self.theta)):
+            problem = OutputProblem.of(self.objective, k)
+            widths.append(problem.from_optimum(self, k).width)
+        loss = self.objective.formulation.loss
+        return (
+            "no row is a margin vector, and every intercept in an interval of width "
+            f"{max(widths):.3g} is optimal. scikit-learn takes its middle, and so do the "
+            f"methods that remove samples (leave_out_*). {loss.why_flat}"
+        )
+
     def margins(self):
         """Return the margin vectors of each output, a list of indices."""
         on_kink = np.isinf(self.curvature())
@@ -161,25 +174,32 @@ def follow(point, objective, outputs):
         The optimum; NaN in outputs for which the path failed.
     arrived : bool
         Whether all paths succeeded.
+    width : float
+        Width of the widest interval of optimal intercepts, 0 if each is unique.
     """
-    theta = point.theta.copy()
+    theta, width = point.theta.copy(), 0.0
     for k in outputs:
         path = OutputProblem.of(objective, k).from_optimum(point, k)
         theta[k] = path.theta if path.walk() else np.nan
-    return theta, bool(np.isfinite(theta).all())
+        width = max(width, path.width)
+    return theta, bool(np.isfinite(theta).all()), width
 
 
 def first_step(point, objective, outputs):
-    """Return (theta, misplaced), with theta at the end of the path if no row changed its
-    place.
+    """Return (theta, misplaced, width), with theta at the end of the path if no row changed
+    its place.
 
-    `misplaced` is the number of rows that would have to.
+    `misplaced` is the number of rows that would have to, and `width` as in `follow`.
     """
-    theta, misplaced = point.theta.copy(), 0
+    theta, misplaced, width = point.theta.copy(), 0, 0.0
     for k in outputs:
         path = OutputProblem.of(objective, k).from_optimum(point, k)
         # The path has no start if no optimum was found near the fit.
         end = None if path.state is None else path.end()
         theta[k] = np.nan if end is None else end.theta
-        misplaced += 0 if end is None else int(np.sum(path.broken(end)))
-    return theta, misplaced
+        count = 0 if end is None else int(np.sum(path.broken(end)))
+        misplaced += count
+        if end is not None and not count:
+            path.arrive(end)
+            theta[k], width = path.theta, max(width, path.width)
+    return theta, misplaced, width

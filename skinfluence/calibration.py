@@ -3,7 +3,7 @@
 import copy
 
 import numpy as np
-from sklearn import calibration
+from sklearn import calibration, config_context
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -18,10 +18,14 @@ from skinfluence.stages.calibrators import (
     TemperatureStage,
     as_logits,
 )
-from skinfluence.steps import routing_enabled
 from skinfluence.whole import take_rows
 
 __all__ = ["CalibratedClassifierCV"]
+
+# Number of training samples whose removal from isotonic calibrators is tried.
+_N_TRIED = 10
+# Relative error of the influence for removal beyond which isotonic calibrators warn.
+_TOLERANCE = 0.05
 
 
 class CalibratedProblem(CompositeProblem):
@@ -70,13 +74,14 @@ class CalibratedProblem(CompositeProblem):
     def tests(self, data):
         return [test for _, test in draw_folds(self, data)]
 
-    def reaches(self, member):
-        if not routing_enabled():
+    def reaches(self, member, routing):
+        if not routing:
             return has_fit_parameter(member, "sample_weight")
-        return super().reaches(member)
+        return super().reaches(member, routing)
 
     def prepare(self, data):
         """Fit the fold models again if scikit-learn has dropped them."""
+        self.refuse_positions()
         folds, count = draw_folds(self, data), len(self.estimator.calibrated_classifiers_)
         ensemble = self.estimator.ensemble
         if ensemble is True or (ensemble == "auto" and count > 1):
@@ -89,6 +94,20 @@ class CalibratedProblem(CompositeProblem):
         final = self.estimator.calibrated_classifiers_[0].estimator
         fitted = fit_folds(self, final, folds, data, self.labels(data.y))
         self.estimator._fold_members = fitted
+
+    def refuse_positions(self):
+        """Raise if scikit-learn takes numeric labels for the positions of classes."""
+        classes = self.estimator.classes_
+        is_number = np.asarray(classes).dtype.kind in "iufb"
+        if self.estimator.method != "temperature" or not is_number:
+            return
+        if not np.array_equal(classes, np.arange(len(classes))):
+            raise UnsupportedEstimatorError(
+                f"{self.name}(method='temperature') with the labels {classes.tolist()}: "
+                "scikit-learn takes numbers for positions of classes and fits the temperature "
+                f"to others than these. Use labels 0 to {len(classes) - 1} or text, and fit "
+                "again; or use another method."
+            )
 
     def sources(self, number, tests):
         """Return (member, test rows) that one classifier's calibrators are fitted on."""
@@ -132,7 +151,8 @@ class CalibratedProblem(CompositeProblem):
         weight = data.params["sample_weight"]
         params = {} if weight is None else {"sample_weight": weight}
         try:
-            fresh = clone(self.estimator).fit(data.X, data.y, **params)
+            with config_context(enable_metadata_routing=data.routing):
+                fresh = clone(self.estimator).fit(data.X, data.y, **params)
         except ValueError:  # a class has too few rows, or cv lists folds of all rows
             return False
         vars(estimator).update(vars(fresh))
@@ -180,7 +200,8 @@ class CalibratedProblem(CompositeProblem):
         one, member = self.estimator.calibrated_classifiers_[number], self.members()[number]
         pairs = self.sources(number, self.remembered.tests)
         rows, F = self.inputs(self.members(), data.X, pairs)
-        found = []
+        tried = np.unique(np.linspace(0, data.n_rows - 1, _N_TRIED).astype(int))
+        found, places = [], {}
         each = self.calibrators(one, member, F)
         for column, (values, target, calibrator) in enumerate(each):
             if target is None:
@@ -195,6 +216,7 @@ class CalibratedProblem(CompositeProblem):
             found.append((target, column, stage, moved.own(statistics)))
             if self.estimator.method == "isotonic" and found[-1][-1].any():
                 known.setdefault("splits", set()).update(rows[stage.splits].tolist())
+                places[column] = np.empty((len(rows), len(tried)))
         start = 0
         for k, test in pairs:
             for block in row_blocks(len(test), 16 * moved.width * F.shape[1]):
@@ -207,7 +229,17 @@ class CalibratedProblem(CompositeProblem):
                         statistics += np.einsum("rbk,bnk->rn", pull, dz)
                     else:
                         statistics += pull @ dF[:, :, column]
+                        if column in places:
+                            places[column][here] = dF[:, tried, column]
             start += len(test)
+        for column, dF in places.items():
+            _, _, stage, statistics = found[column]
+            for k, row in enumerate(tried):
+                step = -w[row] / w.sum()
+                change = stage.leave_out(
+                    rows == row, step * dF[:, k], step * statistics[:, row]
+                )
+                known.setdefault("removals", {}).setdefault(row, []).append(change)
         known[number] = found
         return found
 
@@ -240,7 +272,12 @@ class CalibratedProblem(CompositeProblem):
                 else:
                     dY = normalised(Y, dY)
             total = total + dY / count
-        n_split = len(moved.known.get("splits", ()))
+        self.warn_of_blocks(moved.known)
+        return total
+
+    def warn_of_blocks(self, known):
+        """Warn if the isotonic calibrators' blocks change as soon as weights move."""
+        n_split = len(known.get("splits", ()))
         if n_split:
             warn(
                 f"{n_split} of {self.n_rows} training samples are in blocks of the isotonic "
@@ -249,7 +286,18 @@ class CalibratedProblem(CompositeProblem):
                 "the block stays one. In the other direction only the part moves, more than "
                 "the influence says. Compare with leave_out_check(), or use method='sigmoid'."
             )
-        return total
+        removals = known.get("removals", {})
+        changes = [change for of_row in removals.values() for change in of_row]
+        error, size = np.sum([values for _, *values in changes], axis=0) if changes else (0, 0)
+        if error > _TOLERANCE**2 * size:
+            changed = sum(any(blocks for blocks, *_ in of_row) for of_row in removals.values())
+            warn(
+                "The influence holds while the isotonic calibrators keep their blocks. If a "
+                f"training sample leaves, they change: for {changed} of {len(removals)} "
+                "samples tried. There, what the influence says of the calibrators' values is "
+                f"off by {np.sqrt(error / size):.0%} of the effect of removal. Use "
+                "leave_out_loss or leave_out_predict for removal, or method='sigmoid'."
+            )
 
 
 class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV):
@@ -264,7 +312,10 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
     derivative M, ``da = -A^-1 (g_i + M dF_i)``. Isotonic calibrators change with their blocks'
     means and with the decision values at the blocks' ends. A block with a part that has its
     mean splits as soon as weights move. The influence of its samples is one-sided, with an
-    `InfluenceWarning`.
+    `InfluenceWarning`. Most removals of a single sample change the blocks. Then the influence,
+    which is the derivative for fixed blocks, tells little about the removal. An
+    `InfluenceWarning` says for how many of the samples tried, and how far the two differ. The
+    methods that remove samples (`leave_out_*`) fit the calibrators again.
 
     Frozen: the folds. They are drawn again as `fit` drew them, so `cv` must not be random.
     Removal takes rows out of the folds as drawn, unless a fold loses all of its rows; then

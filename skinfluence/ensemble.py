@@ -133,8 +133,8 @@ class BaggingProblem(CompositeProblem):
             np.asarray(data.X), data.y, sample_weight=data.params["sample_weight"]
         )
 
-    def reaches(self, member):
-        return not draws_by_weight(self.estimator) and super().reaches(member)
+    def reaches(self, member, routing):
+        return not draws_by_weight(self.estimator) and super().reaches(member, routing)
 
     @property
     def has_probabilities(self):

@@ -30,8 +30,9 @@ from skinfluence.problem import parent_class
 from skinfluence.steps import (
     name_rows,
     names_behind,
+    routing_enabled,
     row_names,
-    weights_stop,
+    weights_reach,
 )
 from skinfluence.whole import rows_behind, training_data
 
@@ -207,7 +208,9 @@ def convert(obj, X, y, sample_weight, path, guess=None, features=None):
         if X is not None:
             Xt, reason = rows_behind(obj, X, y, sample_weight)
             guess = guess or reason
-        weight = None if weights_stop(obj) else sample_weight
+        routing = routing_enabled()
+        stops = weights_reach(obj, routing) and not weights_reach(last, routing)
+        weight = None if stops else sample_weight
         features = None if X is None else names_behind(obj, features)
         last = convert(last, Xt, y, weight, f"{path}[-1]", guess, features)
         name_rows(last, row_names(X))

@@ -217,7 +217,7 @@ def jackknife_plus_set(
     """
     problem = problem_of(estimator, composites=True)
     problem.refuse_dask("jackknife_plus_set", X)
-    if not problem.is_classifier or np.ndim(problem.training_target) != 1:
+    if not problem.is_classifier or np.shape(problem.training_target)[1:] not in ((), (1,)):
         raise ValueError(
             "jackknife_plus_set is for classifiers with one target. Use "
             "jackknife_plus_interval for a regressor, and fit one model for each of several "
@@ -227,7 +227,7 @@ def jackknife_plus_set(
     response_method = _response_of_classes(problem)
     problem = problem_of(estimator, "leave_out_predict", "jackknife_plus_set", composites=True)
     classes = problem.estimator.classes_
-    codes = np.searchsorted(classes, np.asarray(problem.training_target))
+    codes = np.searchsorted(classes, np.ravel(problem.training_target))
     signed = response_method == "decision_function" and len(classes) == 2
     sets = _Sets(codes, len(classes), signed, count_rows(X), confidence_level)
     removal = Removal(groups, cv, method, refine, hessian_solver, n_jobs)

@@ -12,9 +12,10 @@ from inspect import Parameter, signature
 from numbers import Integral
 
 import numpy as np
-from sklearn import get_config
+from sklearn import config_context, get_config
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.feature_selection import SelectorMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -226,16 +227,60 @@ def routing_enabled():
     return get_config()["enable_metadata_routing"]
 
 
-def weights_reach(estimator):
-    """Return whether sample weights reach an estimator or one of its parts in `fit`."""
-    if not routing_enabled() or not hasattr(estimator, "get_metadata_routing"):
+def weights_reach(estimator, routing):
+    """Return whether sample weights reach an estimator or one of its parts in `fit`.
+
+    `routing` tells whether metadata routing was on.
+    """
+    if not routing or not hasattr(estimator, "get_metadata_routing"):
         return True
     return bool(estimator.get_metadata_routing().consumes("fit", ["sample_weight"]))
 
 
-def weights_stop(pipe):
-    """Return whether sample weights reach a pipeline's steps, but not the last one."""
-    return weights_reach(pipe) and not weights_reach(pipe.steps[-1][1])
+def weights_stop(estimator, routing):
+    """Return whether sample weights reach a pipeline's steps, but not its final estimator."""
+    reached = weights_reach(estimator, routing)
+    return reached and not weights_reach(innermost(estimator), routing)
+
+
+def divided_weights(model):
+    """Return the parts of a model that take routed weights, and those told not to.
+
+    Both are lists of names from `get_params`. Parts that stay as they were fitted are left
+    out.
+    """
+    taking, refusing, frozen = [], [], ()
+    with config_context(enable_metadata_routing=True):
+        for name, part in [("", model), *sorted(model.get_params().items())]:
+            if frozen and name.startswith(frozen):
+                continue
+            if isinstance(part, FrozenEstimator):
+                frozen += (f"{name}__",)
+            if isinstance(part, type) or not hasattr(part, "get_metadata_routing"):
+                continue
+            fit = getattr(part.get_metadata_routing(), "fit", None)  # None for routers
+            asked = None if fit is None else fit.requests.get("sample_weight")
+            if asked is True:
+                taking.append(name or type(part).__name__)
+            elif asked is False:
+                refusing.append(name or type(part).__name__)
+    return taking, refusing
+
+
+def refuse_divided_weights(taking, refusing):
+    """Raise if some parts of a fit take sample weights, and others were told not to.
+
+    Both are lists of names.
+    """
+    if taking and refusing:
+        taking, refusing = ", ".join(taking), ", ".join(refusing)
+        raise UnsupportedEstimatorError(
+            f"This fit gives sample weights to {taking}, but not to {refusing}, so other "
+            "weights have two meanings: how often a sample occurs in every part, or weights "
+            f"for {taking} alone. Let every part take them, with "
+            "set_fit_request(sample_weight=True) or as step__sample_weight, and fit again. "
+            "Methods that remove samples (leave_out_*) take them out of every part."
+        )
 
 
 def name_rows(estimator, index):

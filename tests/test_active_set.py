@@ -150,7 +150,7 @@ def test_newton_is_exact_while_no_row_changes_its_place(case):
     stays = 0
     for at, row in enumerate(rows):
         reduced = point.objective.without([row])
-        _, misplaced = active_set.first_step(point, reduced, range(len(point.theta)))
+        _, misplaced, _ = active_set.first_step(point, reduced, range(len(point.theta)))
         if misplaced == 0:
             stays += 1
             np.testing.assert_allclose(newton[at], exact[at], rtol=1e-6, atol=1e-8)

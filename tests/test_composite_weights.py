@@ -97,24 +97,6 @@ def test_a_weight_counts_how_often_a_sample_occurs(name):
         np.testing.assert_allclose(loss, -np.log(proba), rtol=1e-6)
 
 
-def test_a_member_that_gets_no_weights_sees_the_copies_too():
-    X, y = classes()
-    counts = counted(y)
-    rows = np.repeat(np.arange(len(y)), counts)
-    with config_context(enable_metadata_routing=True):
-        members = [
-            (str(ask), clone(LOGISTIC).set_fit_request(sample_weight=ask))
-            for ask in (False, True)
-        ]
-        vote = ensemble.VotingClassifier(members, voting="soft")
-        ours = from_fitted(clone(vote).fit(X, y), X, y)
-        found = ours.reweight_predict(
-            X, counts, method="exact", response_method="predict_proba"
-        )
-        expected = clone(vote).fit(X[rows], y[rows]).predict_proba(X)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-8)
-
-
 def test_a_bag_keeps_its_draws():
     X, y = classes()
     counts, codes = counted(y), np.unique(y, return_inverse=True)[1]

@@ -10,6 +10,7 @@ from functools import cached_property
 from operator import attrgetter
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 
 from skinfluence.composite.influence import CompositeInfluence
@@ -199,7 +200,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         See `CompositeProblem.refit`; `weight` (n,) or None is for the composite.
         """
         before, X = self.refit_before(data)
-        rows = TrainingData(X, data.y, {"sample_weight": weight}, counts=data.counts)
+        params = {"sample_weight": weight}
+        rows = TrainingData(X, data.y, params, data.routing, data.counts)
         final = self.inner.refit(rows, drawn, tests, method, kept=kept, remember=remember)
         if final is None:
             return None
@@ -213,9 +215,11 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         given = sample_weight if counts is None else sample_weight / counts
         given = None if np.all(given == 1) else given
         weight = None if np.all(sample_weight == 1) else sample_weight
-        data = replace(training_data(self.pipe, X, y, given), counts=counts)
+        routing = self.data.routing
+        data = replace(training_data(self.pipe, X, y, given, routing), counts=counts)
         if kept is None and self.inner.draws:
-            return clone(self.pipe).fit(X, y, **data.params)
+            with config_context(enable_metadata_routing=routing):
+                return clone(self.pipe).fit(X, y, **data.params)
         drawn, tests = (None, None) if kept is None else self.inner.rest(kept)
         return self.refit(data, weight, drawn, tests, method, kept=kept, remember=remember)
 
@@ -278,7 +282,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             more = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
             weight = np.concatenate([self.sample_weight, more])
         if sample_weight is not None and not data.params:
-            data = training_data(self.pipe, data.X, data.y, self.sample_weight)
+            weights, routing = self.sample_weight, data.routing
+            data = training_data(self.pipe, data.X, data.y, weights, routing)
         data = data.append(X, y, sample_weight)
         if not self.learns:
             final = copied(self.estimator)
@@ -288,7 +293,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             return
         self.check_refits()
         before, X = self.refit_before(data)
-        rows = TrainingData(X, data.y, {"sample_weight": weight})
+        rows = TrainingData(X, data.y, {"sample_weight": weight}, data.routing)
         final = self.inner.fit_again(rows)
         refit = None if final is None else self.pipe_of(steps_in(before), final)
         self.become(refit, data, "With these samples")

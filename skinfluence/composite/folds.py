@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 
@@ -38,7 +39,8 @@ def fit_folds(problem, member, folds, data, y):
     weight, fitted = data.params["sample_weight"], []
     for train, _ in folds:
         params = {}
-        if weight is not None and problem.reaches(member):
+        if weight is not None and problem.reaches(member, data.routing):
             params["sample_weight"] = weight[train]
-        fitted.append(clone(member).fit(take_rows(data.X, train), y[train], **params))
+        with config_context(enable_metadata_routing=data.routing):
+            fitted.append(clone(member).fit(take_rows(data.X, train), y[train], **params))
     return fitted

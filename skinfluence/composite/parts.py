@@ -39,12 +39,15 @@ class Part:
         Multiplicities that the composite assigned to the rows.
     reached : bool
         Whether the composite's sample weights reach the member.
+    stops : bool, default=False
+        Whether they reach the steps of a pipeline, but not its model.
     """
 
     member: Any
     rows: np.ndarray
     counts: np.ndarray
     reached: bool
+    stops: bool = False
 
     @property
     def is_constant(self):
@@ -68,9 +71,10 @@ class Part:
     def to_composite(self, influence, sample_weight):
         """Convert influence on the member to the composite's rows.
 
-        The member's influence is S_m/w_mk times the derivative in its row k's multiplicity.
-        The composite's influence is S/w_i times the derivative in row i's multiplicity. If
-        weights do not reach the member, a row with weight 0 has no such influence.
+        The member's influence is S_m/w_mk times the derivative in its row k's multiplicity,
+        with the weights in its model. The composite's influence is S/w_i times the derivative
+        in row i's multiplicity. If weights do not reach the model, a row with weight 0 has no
+        such influence.
 
         Parameters
         ----------
@@ -83,9 +87,10 @@ class Part:
         -------
         ndarray of shape (q, n, ...)
         """
-        S, weight = sample_weight.sum(), self.weight(sample_weight)
+        by_weight = self.reached and not self.stops
+        S, weight = sample_weight.sum(), replace(self, reached=by_weight).weight(sample_weight)
         given, seen = sample_weight[self.rows], weight > 0
-        if self.reached:
+        if by_weight:
             factor = self.counts * (S / weight.sum())
         else:
             factor = np.zeros(len(weight))

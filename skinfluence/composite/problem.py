@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
@@ -20,7 +21,16 @@ from skinfluence.methods import get_problem
 from skinfluence.parameters import GivenNames
 from skinfluence.pipeline import is_composite
 from skinfluence.stages.registry import learning_steps
-from skinfluence.steps import innermost, names_behind, row_names, steps_of, weights_reach
+from skinfluence.steps import (
+    divided_weights,
+    innermost,
+    names_behind,
+    refuse_divided_weights,
+    row_names,
+    steps_of,
+    weights_reach,
+    weights_stop,
+)
 from skinfluence.whole import TrainingData, take_rows
 
 
@@ -304,7 +314,8 @@ class CompositeProblem(
                     "learn from the samples. Freeze these steps, too."
                 )
             if can_move(member) and not (refitted and is_composite(innermost(member))):
-                member = convert(member, Xk, yk, weight, f"{path}.{self.path_of(k)}")
+                with config_context(enable_metadata_routing=data.routing):
+                    member = convert(member, Xk, yk, weight, f"{path}.{self.path_of(k)}")
             part = replace(part, member=member)
             if part.counts_samples and not part.counts.all():
                 get_problem(member).take_as_draws()
@@ -357,7 +368,9 @@ class CompositeProblem(
                     rows, y = chosen, y[chosen]
             rows = np.arange(n) if rows is None else rows
             counts = np.ones(len(rows)) if counts is None else counts
-            part = Part(members[k], rows, counts, self.reaches(members[k]))
+            reached = self.reaches(members[k], data.routing)
+            stops = weights_stop(members[k], data.routing)
+            part = Part(members[k], rows, counts, reached, stops)
             whole = len(rows) == n and np.array_equal(rows, np.arange(n))
             X = data.X if whole else take_rows(data.X, rows)
             found.append((part, self.features(k, X), y))
@@ -367,9 +380,14 @@ class CompositeProblem(
         """Return the shares, with the features of members that `combine` fits."""
         return shares
 
-    def reaches(self, member):
-        """Return whether sample weights reach a member."""
-        return weights_reach(member)
+    def refuse_divided_weights(self):
+        """Raise if sample weights reach some parts of the fit, but not others."""
+        if self.data.routing:
+            refuse_divided_weights(*divided_weights(self.estimator))
+
+    def reaches(self, member, routing):
+        """Return whether sample weights reach a member, with metadata routing or without."""
+        return weights_reach(member, routing)
 
     def features(self, k, X):
         """Return member k's features for samples."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.utils.validation import check_consistent_length
 
@@ -145,9 +146,10 @@ class CompositeRefits:
         weight = None if np.all(sample_weight == 1) else sample_weight
         if kept is None and self.draws:
             params = {} if weight is None else {"sample_weight": weight}
-            return clone(self.estimator).fit(X, y, **params)
+            with config_context(enable_metadata_routing=self.data.routing):
+                return clone(self.estimator).fit(X, y, **params)
         drawn, tests = (None, None) if kept is None else self.rest(kept)
-        data = TrainingData(X, y, {"sample_weight": weight}, counts=counts)
+        data = TrainingData(X, y, {"sample_weight": weight}, self.data.routing, counts)
         return self.refit(data, drawn, tests, method, kept=kept, remember=remember)
 
     # ---------------------------------------------------------------- updates in place
@@ -243,7 +245,7 @@ class CompositeRefits:
             other = self.fit_again(data.append(X, y, sample_weight))
             self.become(other, "With these samples")
             return
-        more = TrainingData(X, y, {"sample_weight": sample_weight})
+        more = TrainingData(X, y, {"sample_weight": sample_weight}, data.routing)
         parts = []
         for part, (new, Xk, yk) in zip(self.parts, self.shares(more, None, None), strict=True):
             member = part.member
@@ -254,7 +256,7 @@ class CompositeRefits:
                 )
             joined = np.concatenate([part.rows, n + new.rows])
             counts = np.concatenate([part.counts, new.counts])
-            parts.append(Part(member, joined, counts, part.reached))
+            parts.append(replace(part, member=member, rows=joined, counts=counts))
         longer = data.append(X, y, sample_weight)
         other = self.with_members([part.member for part in parts], longer, None, "exact")
         other._composite = Remembered(parts, longer)

@@ -270,7 +270,8 @@ class CompositeRemoval:
         if strategy == "loss":
             return self.sample_loss(data.X, data.y), proposed
         relabel = strategy == "relabel" and self.is_classifier
-        if relabel and data.y.ndim > 1:
+        is_list = relabel and isinstance(self.estimator.classes_, list)  # one for each target
+        if relabel and (is_list or np.shape(data.y)[1:] not in ((), (1,))):
             raise ValueError(
                 f"strategy='relabel' needs one label for each sample, and {self.name} has "
                 "several: use 'leave_out_loss'."
@@ -282,7 +283,7 @@ class CompositeRemoval:
             if propose:
                 proposed[row] = model.predict(take_rows(data.X, [row]))[0]
             if relabel:  # the given label first, then the others, in one call
-                classes = self.estimator.classes_
+                classes, y = self.estimator.classes_, y.ravel()
                 y = np.concatenate([y, classes[classes != y[0]]])
             losses = model.sample_loss(take_rows(data.X, [row] * len(y)), y)
             scores[row] = losses[0] - min(losses[1:], default=0.0)

@@ -23,6 +23,7 @@ class CompositeReweighting:
 
     def reweight_loss(self, X, y, request, output=NEW):
         request = self.resolve_weights(request)
+        self.refuse_divided_weights()
         warn_of_jumps(self, request)
         models, m = self.each_weighted(request), len(request.sample_weight)
         return self.losses(X, y, models, m, output)
@@ -30,6 +31,7 @@ class CompositeReweighting:
     def reweight_predict(self, X, request, *, response_method="predict"):
         self.check_left_out_response(response_method)
         request, X = self.resolve_weights(request), as_rows(X)
+        self.refuse_divided_weights()
         warn_of_jumps(self, request)
         found, known = [], self.response(X, response_method)
         for vector, model in self.each_weighted(request):

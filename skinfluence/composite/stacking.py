@@ -200,6 +200,6 @@ class StackingProblem(CompositeProblem):
             return False
         if remember and isinstance(model, Pipeline):
             weight = data.params["sample_weight"] if final.reached else None
-            give_data(model, training_data(model, X, y, weight))
+            give_data(model, training_data(model, X, y, weight, data.routing))
         estimator.final_estimator_ = model
         return True

@@ -209,7 +209,7 @@ class KinkRemovals(Removals):
 
     def follow(self, objective, start):
         outputs = range(len(start.theta))
-        theta, arrived = active_set.follow(start.point, objective, outputs)
+        theta, arrived, _ = active_set.follow(start.point, objective, outputs)
         if not arrived:
             theta = self._refitted(objective)
         return self._base(active_set.evaluate(objective, theta))

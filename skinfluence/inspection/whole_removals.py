@@ -96,7 +96,7 @@ class WholeRelabels(WholeRemovals):
         rows, problem = np.asarray(rows, dtype=np.intp), self.problem
         y, new = np.asarray(problem.data.y), problem.decode(self.ahead.target_new[rows])
         y = y.astype(np.result_type(y, new))
-        y[rows] = new
+        y[rows] = np.reshape(new, y[rows].shape)
         weight = problem.objective.sample_weight
         try:
             refit = problem.refit(replace(problem.data, y=y), weight, "exact")

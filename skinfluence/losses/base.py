@@ -292,7 +292,7 @@ class PiecewiseLinearLoss(Loss):
     """
 
     is_piecewise_linear = True
-    why_flat = "no row is a margin vector. Weaken the penalty, as by a larger C."
+    why_flat = "Weaken the penalty, as by a larger C."
     if_lost = "With method='exact' scikit-learn refits them."
 
     @abstractmethod

@@ -23,7 +23,12 @@ class ReweightMixin:
 
     "balanced" class weights follow the new weights as in `fit`, and hyperparameters stay as
     fitted. If the `fit` of an estimator takes no sample weights, a weight counts how often a
-    sample occurs. In a pipeline it does so in every step.
+    sample occurs. In a pipeline it does so in every step, also in steps that do not take
+    weights. If the fit gives sample weights to some parts, but others were told not to take
+    them, a new weight would have two meanings, and these methods raise an
+    `UnsupportedEstimatorError`. So they do if the fit gave weights to steps, but not to the
+    model. For weights that reach the model alone, with the steps as they were fitted, ask the
+    last step: ``from_fitted(pipe[-1], pipe[:-1].transform(X), y, sample_weight)``.
     """
 
     @available

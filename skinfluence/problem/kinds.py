@@ -127,10 +127,13 @@ class OnSupport(Smooth):
         if l1_support.holds(state):
             self.warn_of_edge(state)
             return
+        remedy = "refit with a smaller tol or a larger max_iter."
+        if "tol" not in self.problem.fitted.params:  # a path, which misses it by rounding
+            remedy = "fit Lasso: least angle regression may miss it if columns are repeated."
         warn(
             "The fit is not at its optimum: there other coefficients are zero, or have other "
-            "signs, and results on the support of the fit are wrong. Call polish() or refit "
-            "with a smaller tol or a larger max_iter.",
+            "signs, and results on the support of the fit are wrong. Call polish() or "
+            f"{remedy}"
         )
 
     def warn_of_edge(self, state):
@@ -254,9 +257,15 @@ class Kinked(Smooth):
         )
 
     def start_base(self, method, hessian_solver, solver):
-        point = self.evaluate(self.problem.objective)
-        self.warn_of_lost_path(point)
-        return removal.ActiveSetBase(point, solver, self.problem.refitted_theta)
+        objective, refit = self.problem.objective, self.problem.refitted_theta
+        point = self.evaluate(objective)
+        if method == "influence":  # first order at the fit, as influence is
+            self.warn_of_lost_path(point)
+        elif not np.isfinite(point.misfit):
+            refitted = active_set.evaluate(objective, refit(objective))
+            point = refitted if np.isfinite(refitted.misfit) else point
+            self.warn_of_lost_path(point)
+        return removal.ActiveSetBase(point, solver, refit)
 
     def enlarge(self, before, objective, theta, solver):
         # The dual coefficients in theta (K, D) belong to the class weights of `before`.
@@ -265,7 +274,7 @@ class Kinked(Smooth):
         point = active_set.evaluate(replace(objective, formulation=form, balance=None), theta)
         if objective.balance is None or not np.isfinite(point.misfit):
             return point.theta, np.isfinite(point.misfit)
-        return active_set.follow(point, objective, range(len(theta)))
+        return active_set.follow(point, objective, range(len(theta)))[:2]
 
 
 class Doubts:
@@ -352,6 +361,13 @@ class Doubts:
         problem = "the samples do not determine every parameter"
         told = f"{_NAN} A quadratic penalty determines them."
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
+        widths = getattr(base, "widths", ())
+        if widths:
+            warn(
+                f"{cases.share(widths)} no row is a margin vector, and every intercept in an "
+                f"interval is optimal, of width up to {max(widths):.3g}. The results are for "
+                "its middle, which scikit-learn takes, too, except by rounding."
+            )
         if base.refitted and (method == "exact" or isinstance(base, removal.ActiveSetBase)):
             share = cases.share(base.refitted)
             warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")

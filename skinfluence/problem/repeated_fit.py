@@ -25,6 +25,9 @@ _SPREAD, _APART = 3.0, 10.0
 # them may be this many times the median, or the largest, of a repetition's to the others.
 _SMALL_SHARE, _REPETITIONS, _OVER_MEDIAN, _OVER_LARGEST = 0.02, 8, 2.0, 1.25
 
+# Classes that other classes refit, but that do not search.
+_PATHS = ("Lars", "LassoLars", "LassoLarsIC")
+
 
 def is_cheap(objective):
     """Return whether the data are so small that the fit is repeated without further doubt."""
@@ -69,7 +72,9 @@ def tells_targets_apart(problem, objective, data):
     if again is None or other is None:
         return False
     is_exact = len(again) == 1 and np.array_equal(again[0], problem.theta)
-    apart = _nearest(problem, objective, reverse, other, np.abs)
+    # Random numbers change a fit more than rounding does, so their spread is the measure.
+    size = np.abs if len(again) == 1 else np.positive
+    apart = _nearest(problem, objective, reverse, other, size)
     return apart > (0.0 if is_exact else _SINGLE)
 
 
@@ -101,7 +106,8 @@ def _repetitions(problem, objective, data):
     None if the fit cannot be repeated.
     """
     params = problem.fitted.params
-    if params.get("warm_start") or problem.estimator._plain is not None:
+    is_search = problem.estimator._plain is not None
+    if params.get("warm_start") or (is_search and problem.parent_class.__name__ not in _PATHS):
         return None  # the fit's start is not known, or a search came before it
     if _was_partial(problem.estimator, params):
         return None
@@ -174,8 +180,8 @@ def _fit(problem, objective, data, seed):
             if _runs_longer(again, problem.estimator, params):
                 return np.full(problem.theta.shape, np.inf)
             return layout.from_public(problem.parameters.vector(again, layout))
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # not decided here
-            return None
+        except (TypeError, ValueError, ArithmeticError, np.linalg.LinAlgError):
+            return None  # not decided here, as for weights that its fit does not take
 
 
 def _runs_longer(again, estimator, params):

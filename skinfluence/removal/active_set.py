@@ -18,6 +18,9 @@ import numpy as np
 from skinfluence import active_set
 from skinfluence.removal.leave_out import ONE_STEP, first_order_pull
 
+# Width of an interval of optimal intercepts that matters, relative to the largest prediction.
+_WIDE = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class ActiveSetBase:
@@ -34,7 +37,9 @@ class ActiveSetBase:
     refitted : list
         Collects the objectives on which scikit-learn refitted the model.
     flat : dict
-        Empty, because these optima are unique up to ties of rows.
+        Empty, because these optima are unique up to ties of rows and to intercepts.
+    widths : list
+        Collects the widths of intervals of optimal intercepts.
     """
 
     point: active_set.ActiveSetPoint
@@ -42,6 +47,7 @@ class ActiveSetBase:
     refit: object
     refitted: list = field(default_factory=list)
     flat: dict = field(default_factory=dict)
+    widths: list = field(default_factory=list)
 
     #: Directions that all rows leave undetermined: none, because these models are penalised.
     open = None
@@ -113,7 +119,14 @@ class ActiveSetBase:
         supports &= point.objective.row_weight[rows] > 0
         # "balanced" class weights change for all rows, so all outputs do.
         supports |= point.objective.balance is not None
+        # Without margin vectors any row may bound the interval of the intercept.
+        supports |= ~point.partition.held.any(axis=0)
         return self._move_to(reduced, np.flatnonzero(supports.any(axis=0)), method)
+
+    def note(self, width):
+        """Remember the width of an interval of optimal intercepts if it matters."""
+        if width > _WIDE * np.abs(self.point.raw_prediction).max():
+            self.widths.append(width)
 
     def _move_to(self, objective, outputs, method):
         """Return (theta, number of misplaced rows) at the weights of another objective."""
@@ -123,10 +136,12 @@ class ActiveSetBase:
             return self.refit(objective), 0
         misplaced = 0
         if method != "exact":
-            theta, misplaced = active_set.first_step(point, objective, outputs)
-            if method == ONE_STEP or not misplaced or not np.isfinite(theta).all():
+            theta, misplaced, width = active_set.first_step(point, objective, outputs)
+            if method == ONE_STEP or (not misplaced and np.isfinite(theta).all()):
+                self.note(width)
                 return theta, misplaced
-        theta, arrived = active_set.follow(point, objective, outputs)
+        theta, arrived, width = active_set.follow(point, objective, outputs)
+        self.note(width)
         if not arrived and method == "exact":
             self.refitted.append(objective)
             theta = self.refit(objective)

@@ -328,7 +328,7 @@ class WoodburyFactor(Factor):
         if np.linalg.cond(schur) > 1e14:
             direction = np.zeros(self.point.theta.shape)
             direction[system.outputs, -1] = 1.0
-            reason = self.point.objective.formulation.loss.why_flat
+            reason = self.point.why_flat()
             raise SingularHessianError(
                 f"The rows have no curvature left that determines the intercept: {reason}",
                 direction,

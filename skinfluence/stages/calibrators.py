@@ -13,6 +13,7 @@ the loss's Hessian A, the gradient g_i from row i's term, and the mixed derivati
 
 import numpy as np
 from scipy.special import expit, softmax
+from sklearn.base import clone
 
 
 class SigmoidStage:
@@ -84,6 +85,8 @@ class IsotonicStage:
         self.weight_derivative = np.vstack([still, of_block])
         share = at_knot / np.maximum(at_knot.sum(axis=1), 1.0)[:, None]
         self.input_derivative = np.vstack([share, still])
+        self.calibrator, self.F, self.fitted = calibrator, F, fitted
+        self.positive, self.weight = positive, weight
         #: Which rows are in blocks that split, (m,) bool.
         self.splits = splitting_rows(F, fitted, weight * (positive - fitted))
 
@@ -104,6 +107,42 @@ class IsotonicStage:
         slope = np.where(inside, (self.y[right] - self.y[left]) / width, 0.0)[:, None]
         along = moved - (1 - t) * dx[left] - t * dx[right]
         return slope * along + (1 - t) * dy[left] + t * dy[right]
+
+    def leave_out(self, out, moved, statistics):
+        """Compare a fit without some rows with the change to first order.
+
+        Parameters
+        ----------
+        out : ndarray of bool, shape (m,)
+            Rows that leave.
+        moved : ndarray of shape (m,)
+            Change of the decision values to first order.
+        statistics : ndarray of shape (2 knots,)
+            Change of the statistics to first order.
+
+        Returns
+        -------
+        changed : bool
+            Whether the blocks of the other rows change.
+        error, size : float
+            Squared norm of the difference between both changes of the response at the rows'
+            decision values and halfway between them, and of the change by the fit.
+        """
+        stay = ~out
+        again = clone(self.calibrator)
+        again.fit((self.F + moved)[stay], self.positive[stay] * 1.0, self.weight[stay])
+        blocks = [
+            np.unique(values[stay].round(10), return_inverse=True)[1]
+            for values in (again.predict(self.F + moved), self.fitted)
+        ]
+        order = np.argsort(self.F)
+        F, moved = (
+            np.concatenate([values, (values[1:] + values[:-1]) / 2])
+            for values in (self.F[order], moved[order])
+        )
+        change = again.predict(F + moved) - self.response(F)
+        linear = self.tangent(F, moved[:, None], statistics[:, None])[:, 0]
+        return not np.array_equal(*blocks), np.sum((change - linear) ** 2), np.sum(change**2)
 
 
 def splitting_rows(F, fitted, excess):

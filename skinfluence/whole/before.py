@@ -26,10 +26,12 @@ from skinfluence.namespaces import to_host
 from skinfluence.stages.base import numbers
 from skinfluence.stages.registry import learns_from_rows, make_chain, parts_of
 from skinfluence.steps import (
+    divided_weights,
     feature_names,
     fits_otherwise,
     paths_of,
     random_steps,
+    refuse_divided_weights,
     replace_steps,
     routing_enabled,
     steps_before,
@@ -110,6 +112,17 @@ class StepsBefore(OfPipeline):
         if chain.has_influence:
             self.check_refits(of_removal=False)
         return chain
+
+    def refuse_divided_weights(self):
+        """Raise if sample weights reach some parts of the fit, but not others."""
+        if self.data.routing:
+            refuse_divided_weights(*divided_weights(self.pipe))
+            return
+        pairs = zip(self.paths, self.step_params(self.data), strict=True)
+        taking = [path for path, own in pairs if "sample_weight" in given_names(own)]
+        last = paths_of(self.pipe)[-1]
+        is_reached = f"{last}__sample_weight" in given_names(self.data.params)
+        refuse_divided_weights(taking, [] if is_reached else [last])
 
     def step_params(self, data):
         """Return the `fit` metadata for each step, a list of dict."""

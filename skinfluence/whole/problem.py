@@ -217,8 +217,9 @@ class _OfWhole(StepsBefore):
         """Return the pipeline fitted on other rows, see `Problem.model_on`."""
         given = sample_weight if counts is None else sample_weight / counts
         given = None if np.all(given == 1) else given
-        data = replace(training_data(self.pipe, X, y, given), counts=counts)
-        if weights_stop(self.pipe):
+        routing = self.data.routing
+        data = replace(training_data(self.pipe, X, y, given, routing), counts=counts)
+        if weights_stop(self.pipe, routing):
             sample_weight = np.ones(len(sample_weight)) if counts is None else counts
         return self.as_pipeline(self.refit(data, sample_weight, method))
 
@@ -444,10 +445,13 @@ def give_data(pipe, data):
         pipe = last
 
 
-def training_data(pipe, X, y, sample_weight=None):
-    """Return the pipeline's `fit` arguments, with weights routed as in `fit`."""
-    params = {}
+def training_data(pipe, X, y, sample_weight=None, routing=None):
+    """Return the pipeline's `fit` arguments, with weights routed as in `fit`.
+
+    `routing` tells whether metadata routing was on, None for its present state.
+    """
+    routing, params = routing_enabled() if routing is None else routing, {}
     if sample_weight is not None:
-        name = "sample_weight" if routing_enabled() else f"{paths_of(pipe)[-1]}__sample_weight"
+        name = "sample_weight" if routing else f"{paths_of(pipe)[-1]}__sample_weight"
         params = {name: sample_weight}
-    return TrainingData(X, y, params)
+    return TrainingData(X, y, params, routing)

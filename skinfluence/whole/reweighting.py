@@ -131,6 +131,7 @@ class WholeReweighting:
 
     def resolve_weights(self, request):
         request = request.resolve(self.data.n_rows)
+        self.refuse_divided_weights()
         absent = np.flatnonzero(to_host(self.objective.sample_weight) == 0)
         if absent.size:
             raise UnsupportedEstimatorError(
