@@ -53,6 +53,15 @@ class CalibratedProblem(CompositeProblem):
         """Whether each fold has its own calibrated classifier."""
         return "_fold_members" not in vars(self.estimator)
 
+    @property
+    def answering(self):
+        return range(len(self.estimator.calibrated_classifiers_))
+
+    @property
+    def sees_classes_alone(self):
+        is_joint = self.estimator.method == "temperature"
+        return len(self.estimator.classes_) > 2 and not is_joint
+
     def targets(self, y):
         return [(None, self.labels(y))] * len(self.members())
 
@@ -220,8 +229,8 @@ class CalibratedProblem(CompositeProblem):
         return as_logits(F, dF, are_probabilities=proba)
 
     def tangent(self, X, method, moved):
-        count, total = len(self.estimator.calibrated_classifiers_), 0.0
-        for number in range(count):
+        count, total = len(self.answering), 0.0
+        for number in self.answering:
             member = self.members()[number]
             F = self.scores(member, X)
             dF = self.moved_scores(number, moved)
