@@ -153,7 +153,7 @@ class CalibratedProblem(CompositeProblem):
             yield F, None, one.calibrators[0]
             return
         classes = codes_of(member.classes_, self.estimator.classes_)
-        targets = [1] if F.shape[1] == 1 else classes
+        targets = [1] if len(self.estimator.classes_) == 2 else classes[: F.shape[1]]
         yield from zip(F.T, targets, one.calibrators, strict=True)
 
     def inputs(self, members, X, pairs):
