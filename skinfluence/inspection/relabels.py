@@ -59,7 +59,7 @@ def most_influential_relabels(
     of a pipeline learned from the labels, the refit is one of the whole pipeline. The last
     step with its present features then orders the samples, and refits of the pipeline decide
     how many it takes. If such a step is random, the steps stay as they were fitted. Then the
-    numbers are those of the last step and may not hold for the pipeline, and a warning says so.
+    numbers are those of the last step and may not hold for the pipeline. A warning says so.
 
     Parameters
     ----------
