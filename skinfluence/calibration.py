@@ -57,6 +57,15 @@ class CalibratedProblem(CompositeProblem):
         """Whether each fold has its own calibrated classifier."""
         return "_fold_members" not in vars(self.estimator)
 
+    @property
+    def answering(self):
+        return range(len(self.estimator.calibrated_classifiers_))
+
+    @property
+    def sees_classes_alone(self):
+        is_joint = self.estimator.method == "temperature"
+        return len(self.estimator.classes_) > 2 and not is_joint
+
     def targets(self, y):
         return [(None, self.labels(y))] * len(self.members())
 
@@ -164,7 +173,7 @@ class CalibratedProblem(CompositeProblem):
             yield F, None, one.calibrators[0]
             return
         classes = codes_of(member.classes_, self.estimator.classes_)
-        targets = [1] if F.shape[1] == 1 else classes
+        targets = [1] if len(self.estimator.classes_) == 2 else classes[: F.shape[1]]
         yield from zip(F.T, targets, one.calibrators, strict=True)
 
     def inputs(self, members, X, pairs):
@@ -252,8 +261,8 @@ class CalibratedProblem(CompositeProblem):
         return as_logits(F, dF, are_probabilities=proba)
 
     def tangent(self, X, method, moved):
-        count, total = len(self.estimator.calibrated_classifiers_), 0.0
-        for number in range(count):
+        count, total = len(self.answering), 0.0
+        for number in self.answering:
             member = self.members()[number]
             F = self.scores(member, X)
             dF = self.moved_scores(number, moved)

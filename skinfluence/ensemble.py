@@ -363,7 +363,8 @@ class StackingClassifier(CompositeMixin, ensemble.StackingClassifier):
 
     Parameters, attributes and `fit` are those of
     :class:`sklearn.ensemble.StackingClassifier`. A sample's loss is the log loss
-    ``l = -log p_y`` for `predict_proba`.
+    ``l = -log p_y`` for `predict_proba`, or the loss of the final estimator if that has no
+    probabilities.
 
     The final estimator is fitted on cross-fitted predictions. Influence passes through the
     members, the fold models and the final estimator. The fold models are fitted again, because

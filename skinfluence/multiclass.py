@@ -19,6 +19,10 @@ class OneVsRestProblem(CompositeProblem):
 
     takes_weights = True
 
+    @property
+    def compares_by_members(self):
+        return len(self.members()) > 1
+
     def targets(self, y):
         if not self.estimator.multilabel_:
             codes_of(y, self.estimator.classes_)  # raises for a label that fit has not seen

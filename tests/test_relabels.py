@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.preprocessing import StandardScaler, TargetEncoder, scale
 
-from skinfluence import InfluenceWarning, UnsupportedEstimatorError
+from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.functionals import margin, mean_prediction
 from skinfluence.inspection import most_influential_relabels
 from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -54,6 +54,24 @@ def test_the_refit_with_new_labels_predicts_another_class(data, name):
         np.testing.assert_allclose(f.value(result.params), result.target_after)
         if name == "LogisticRegression":
             assert result.n_at_least is None
+
+
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["alone", "behind a step"])
+@pytest.mark.parametrize("name", ["LogisticRegression", "RidgeClassifier"])
+def test_balanced_class_weights_are_those_of_the_new_labels(name, steps):
+    X, y = cancer()
+    X, y = X[:80], y[:80]
+    options = {"C": 0.1, **NEWTON} if name == "LogisticRegression" else {"alpha": 10.0}
+    model = getattr(linear_model, name)(class_weight="balanced", **options)
+    fitted = from_fitted(make_pipeline(*steps, model).fit(X, y), X, y)
+    f = margin(fitted, X[[1]])
+    result = most_influential_relabels(fitted, f)
+    assert result.flipped
+    changed = y.copy()
+    changed[result.indices] = result.y_new
+    refit = clone(fitted).fit(X, changed)
+    assert refit.predict(X[[1]]) != fitted.predict(X[[1]])
+    np.testing.assert_allclose(f.value(refit[-1].params_), result.target_after, rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -123,6 +123,9 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     def sample_loss(self, X, y):
         return self.inner.sample_loss(self.transform(X), y)
 
+    def label_loss(self, X, y):
+        return self.inner.label_loss(self.transform(X), y)
+
     # ---------------------------------------------------------------- influence
 
     @cached_property

@@ -31,7 +31,13 @@ def draw_folds(problem, data, y=None):
             f"The folds of {problem.name} are random, and scikit-learn does not keep them: "
             "pass cv with an integer random_state, or without a shuffle, and fit again."
         )
-    return list(cv.split(np.empty((data.n_rows, 0)), y))
+    try:
+        return list(cv.split(data.X, y))
+    except ValueError as error:
+        raise UnsupportedEstimatorError(
+            f"The folds of {problem.name} cannot be drawn again: {error} If cv needs groups, "
+            "pass its folds as a list, cv=list(splitter.split(X, y, groups)), and fit again."
+        ) from error
 
 
 def fit_folds(problem, member, folds, data, y):

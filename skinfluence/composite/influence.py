@@ -7,8 +7,11 @@ from skinfluence.checks import check_option, check_target, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
 from skinfluence.exceptions import warn
+from skinfluence.methods import get_problem
+from skinfluence.pipeline import is_composite
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN, Output
+from skinfluence.steps import innermost
 from skinfluence.whole import take_rows
 
 
@@ -37,20 +40,54 @@ class CompositeInfluence(RankedBlocks):
         method = self.loss_method
         if method is not None:
             return self.loss(self.response(X, method), y)[0]
+        return self.members_loss(X, y, _own_loss)
+
+    @property
+    def answering(self):
+        """The positions of the members whose responses the composite combines."""
+        return range(len(self.members()))
+
+    def members_loss(self, X, y, loss_of):
+        """Return the sum (q,) over the members' losses ``loss_of(member, X, y)``."""
         total = np.zeros(X.shape[0])
         for k, member, rows, yk in self.shared(y):
             if rows is None:
-                total += member.sample_loss(self.features(k, X), yk)
+                total += loss_of(member, self.features(k, X), yk)
             elif len(rows):
-                total[rows] += member.sample_loss(self.features(k, take_rows(X, rows)), yk)
+                total[rows] += loss_of(member, self.features(k, take_rows(X, rows)), yk)
         return total
 
     def shared(self, y):
         """Generate (k, member, rows, target) from labelled samples for members with a loss."""
-        for k, (rows, yk) in enumerate(self.targets(y)):
-            member = self.members()[k]
-            if hasattr(member, "sample_loss"):
-                yield k, member, rows, yk
+        targets, members = self.targets(y), self.members()
+        for k in self.answering:
+            if hasattr(members[k], "sample_loss"):
+                yield k, members[k], *targets[k]
+
+    #: Whether probabilities are normalised over classes that were each fitted alone.
+    sees_classes_alone = False
+
+    @property
+    def compares_by_members(self):
+        """Whether the members' losses compare labels, see `label_loss`."""
+        members = [self.members()[k] for k in self.answering]
+        count = len(getattr(self.estimator, "classes_", ()))
+        return (self.sees_classes_alone or any(map(_compares_by_members, members))) and all(
+            hasattr(member, "sample_loss") and len(member.classes_) == count
+            for member in members
+        )
+
+    def label_loss(self, X, y):
+        """Return the losses (q,) by which labels of the same sample are compared.
+
+        A score of class k that was fitted against the rest is near its bound for every sample
+        that surely belongs to k. After the normalisation, the log odds of k against a wrong
+        label then depend on the score of the wrong label alone. The losses that the members
+        minimised still contain how much speaks for k.
+        """
+        if self.compares_by_members:
+            return self.members_loss(X, y, label_loss)
+        return self.sample_loss(X, y)
 
     def response(self, X, method):
         """Return one response from the composite."""
@@ -88,6 +125,10 @@ class CompositeInfluence(RankedBlocks):
                     "influence_prediction."
                 )
             return contract(gradient, self.tangent(X, method, moved))
+        return self.moved_members_loss(X, y, moved)
+
+    def moved_members_loss(self, X, y, moved):
+        """Return the derivatives (q, N) of the sum over the members' losses."""
         total = np.zeros((X.shape[0], moved.width))
         for k, _, rows, yk in self.shared(y):
             if rows is None or len(rows):
@@ -206,6 +247,22 @@ class CompositeInfluence(RankedBlocks):
         raise ValueError(f"{self.name} has no {response_method}: use {listed}.")
 
 
+def label_loss(model, X, y):
+    """Return the losses (q,) by which a model compares labels, see `CompositeInfluence`."""
+    if is_composite(innermost(model)):
+        return get_problem(model).label_loss(X, y)
+    return model.sample_loss(X, y)
+
+
+def _own_loss(model, X, y):
+    return model.sample_loss(X, y)
+
+
+def _compares_by_members(member):
+    final = innermost(member)
+    return is_composite(final) and get_problem(final).compares_by_members
+
+
 def _options(request):
     """Return the options of the members' public methods."""
     return {"hessian_solver": request.hessian_solver, "n_jobs": request.n_jobs}
@@ -221,10 +278,16 @@ def contract(gradient, moved):
 
 
 def normalised(Y, moved):
-    """Return P = Y / sum Y's tangent (q, n, K), dP = (dY - P sum dY) / sum Y."""
+    """Return P = Y / sum Y's tangent (q, n, K), dP = (dY - P sum dY) / sum Y.
+
+    It is 0 if all entries of Y are 0, because scikit-learn then has constant probabilities.
+    """
     total = Y.sum(axis=1)[:, None]
+    is_empty = total == 0
+    total = np.where(is_empty, 1.0, total)
     P = (Y / total)[:, None, :]
-    return (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
+    found = (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
+    return np.where(is_empty[:, None], 0.0, found)
 
 
 def codes_of(y, classes):

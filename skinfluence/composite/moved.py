@@ -72,23 +72,28 @@ class Moved:
         """Return derivatives (..., n) that do not come through the features."""
         return self.source.own(values)
 
-    def with_fed(self, k, method, X, columns, now, fed, *, rows=None):
+    def with_fed(self, k, method, X, columns, now, fed, *, rows=None, y=None):
         """Return the derivative of member k's response, if some columns are fed responses.
 
         Parameters
         ----------
         k, method, X, rows
-            As in a call.
+            As in a call. The method may be "sample_loss", too.
         columns : slice
             These columns.
         now : ndarray of shape (q, F, N)
             Their derivatives for these samples.
         fed : callable
             ``fed(rows)`` returns their derivatives for the member's training rows.
+        y : array-like or None, default=None
+            The samples' targets for the member, for "sample_loss" alone.
         """
         handles = list(zip(self.handles(rows), now, strict=True))
         X = self.samples(X, rows)
-        return self.source.fed_responses(k, method, X, handles, columns, fed)
+        node = self.source.fed_node(k, columns, fed)
+        if method == "sample_loss":
+            return node.losses(X, y, handles)
+        return node.responses(X, method, handles)
 
     def samples(self, X, rows):
         """Return the samples for the arguments of a call."""
@@ -141,13 +146,13 @@ class Direct:
     def training_handles(self, rows):
         return [None] * len(rows)
 
-    def fed_responses(self, k, method, X, handles, columns, fed):
+    def fed_node(self, k, columns, fed):
         part, n = self.problem.parts[k], self.width
         if k not in self.nodes:
             inputs = Fed(n, columns, part.rows, n, fed)
-            self.nodes[k] = make_node(part.member, inputs, self.options["hessian_solver"])
-        through = self.nodes[k].responses(X, method, [moved for _, moved in handles])
-        return add(self.responses(k, method, X, handles), through)
+            node = make_node(part.member, inputs, self.options["hessian_solver"])
+            self.nodes[k] = Whole(self, k, node)
+        return self.nodes[k]
 
 
 class Staged:
@@ -209,14 +214,41 @@ class Staged:
             self.nodes[k] = make_node(part.member, self.shared(k, part), self.hessian_solver)
         return self.nodes[k]
 
-    def fed_responses(self, k, method, X, handles, columns, fed):
+    def fed_node(self, k, columns, fed):
         part = self.problem.parts[k]
         if k not in self.nodes:
             n = self.problem.data.n_rows
             fed = Fed(self.width, columns, part.rows, n, fed)
             inputs = Beside(self.shared(k, part), fed)
             self.nodes[k] = make_node(part.member, inputs, self.hessian_solver)
-        return self.nodes[k].responses(X, method, handles)
+        return self.nodes[k]
+
+
+class Whole:
+    """A member with the influence of its own rows and that through fed features.
+
+    Parameters
+    ----------
+    source : Direct
+        Has the influence of the member's rows.
+    k : int
+        The member's position.
+    node : Member or Nested
+        Has the derivatives through its features.
+    """
+
+    def __init__(self, source, k, node):
+        self.source = source
+        self.k = k
+        self.node = node
+
+    def losses(self, X, y, handles):
+        through = self.node.losses(X, y, [moved for _, moved in handles])
+        return self.source.losses(self.k, X, y, handles) + through
+
+    def responses(self, X, method, handles):
+        through = self.node.responses(X, method, [moved for _, moved in handles])
+        return add(self.source.responses(self.k, method, X, handles), through)
 
 
 class Nested:

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_count, check_one_metric, check_option
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers, pool
-from skinfluence.composite.influence import as_rows, as_target, check_length
+from skinfluence.composite.influence import as_rows, as_target, check_length, label_loss
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Groups
 from skinfluence.methods import get_problem
@@ -285,8 +285,10 @@ class CompositeRemoval:
             if relabel:  # the given label first, then the others, in one call
                 classes, y = self.estimator.classes_, y.ravel()
                 y = np.concatenate([y, classes[classes != y[0]]])
-            losses = model.sample_loss(take_rows(data.X, [row] * len(y)), y)
-            scores[row] = losses[0] - min(losses[1:], default=0.0)
+                losses = label_loss(model, take_rows(data.X, [row] * len(y)), y)
+                scores[row] = losses[0] - min(losses[1:], default=0.0)
+            else:
+                (scores[row],) = model.sample_loss(take_rows(data.X, [row]), y)
         return scores, proposed
 
     def leave_out_check(self, n_checks, request, *, random_state=None):

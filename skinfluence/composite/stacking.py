@@ -146,9 +146,23 @@ class StackingProblem(CompositeProblem):
         ]
         return self.features_of(np.hstack(columns), X)
 
+    @property
+    def answering(self):
+        return [len(self.members()) - 1]
+
+    def members_loss(self, X, y, loss_of):
+        return loss_of(self.estimator.final_estimator_, self.query_features(X), self.codes(y))
+
     # ---------------------------------------------------------------- influence
 
+    def moved_members_loss(self, X, y, moved):
+        return self.moved_final(X, "sample_loss", moved, self.codes(y))
+
     def tangent(self, X, method, moved):
+        return self.moved_final(X, method, moved)
+
+    def moved_final(self, X, method, moved, y=None):
+        """Return the influence on a response of the final estimator, or on its losses."""
         count, last, features = len(self.methods), len(self.parts) - 1, self.query_features(X)
         width = features.shape[1] - (X.shape[1] if self.estimator.passthrough else 0)
 
@@ -159,7 +173,7 @@ class StackingProblem(CompositeProblem):
 
         now = [self.moved_columns(k, m, moved) for k, m in enumerate(self.methods)]
         now = np.concatenate(now, axis=-1).transpose(0, 2, 1)
-        return moved.with_fed(last, method, features, slice(0, width), now, fed)
+        return moved.with_fed(last, method, features, slice(0, width), now, fed, y=y)
 
     def cross_fitted_moved(self, m, moved, rows):
         """Return the influence on member m's cross-fitted features, (b, n, F)."""

@@ -82,6 +82,13 @@ def rank_label_errors(
       sample. With two classes the ranking equals that of "leave_out_loss". For a regressor
       the best other target is the prediction, which has the smallest possible loss, so the
       two strategies agree. If samples have several labels, it is the best other set of them.
+      If an estimator normalises the probabilities of three or more classes that were each
+      fitted against the rest, l is the sum of the losses that its members minimised. These
+      estimators are OneVsRestClassifier, CalibratedClassifierCV with sigmoids or isotonic
+      calibrators, and others around one of them. Such a probability is near 1 for every
+      sample that surely belongs to its class, so the odds against a wrong label no longer
+      contain how much speaks for the right one. With ``method="influence"`` behind steps that
+      learn, l is always the loss of the estimator's probabilities.
     - "leave_out_loss": loss under the model without sample j.
     - "self_influence": ``-self_influence``, the amount by which the sample lowers its own
       loss. This score is also high for unusual samples with correct labels.
@@ -119,8 +126,8 @@ def rank_label_errors(
     scores : ndarray of shape (n,)
         Score of each training sample, in the order of the training data and in loss units.
         A higher score is more suspicious. For log losses "relabel" gives log-odds under the
-        model without the sample: of the best other label, against the given one. Only
-        returned if `return_scores` is true.
+        model without the sample: of the best other label, against the given one, as a sum
+        over the members if l is one. Only returned if `return_scores` is true.
     table : DataFrame
         Only returned if `as_frame` is true: a row for each training sample, the most
         suspicious first, with the columns ``sample`` (its name in the index of the fitted

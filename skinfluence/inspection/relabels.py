@@ -54,12 +54,12 @@ def most_influential_relabels(
     "greedy" relabels the sample with the largest effect, refits, and ranks again; it runs
     "linear" first and never returns a larger set.
 
-    All reported numbers come from a refit with the new labels. Class weights, also "balanced"
-    ones, and hyperparameters are frozen. If steps of a pipeline learned from the labels, the
-    refit is one of the whole pipeline, "balanced" class weights included. The last step with
-    its present features then orders the samples, and refits of the pipeline decide how many
-    it takes. If such a step is random, the steps stay as they were fitted. Then the numbers
-    are those of the last step and may not hold for the pipeline, and a warning says so.
+    All reported numbers come from a refit with the new labels. "balanced" class weights are
+    those of the new labels; class weights that were given, and hyperparameters, stay. If steps
+    of a pipeline learned from the labels, the refit is one of the whole pipeline. The last
+    step with its present features then orders the samples, and refits of the pipeline decide
+    how many it takes. If such a step is random, the steps stay as they were fitted. Then the
+    numbers are those of the last step and may not hold for the pipeline. A warning says so.
 
     Parameters
     ----------
@@ -238,7 +238,8 @@ class _Relabels(Removals):
         """Return the base with the new labels of some rows, or None without an optimum."""
         target = self.objective.target.copy()
         target[rows] = self.target_new[rows]
-        return self.base_at_optimum(replace(self.objective, target=target), start)
+        objective = replace(self.objective, target=target, balance=None).balanced()
+        return self.base_at_optimum(objective, start)
 
     def change(self, base, V):
         return self.effects(base, V, self.target_new)
