@@ -9,19 +9,21 @@ from skinfluence.namespaces import is_device, smallest
 ORDERS = {"absolute": np.abs, "helpful": np.negative, "harmful": np.positive}
 
 
-# The best value in each row of a block, ranked as in `ORDERS`, without a copy of the block.
+# The best value along the last axis, ranked as in `ORDERS`, without a copy of the array.
 _BEST = {
-    "absolute": lambda a: np.maximum(a.max(axis=1), -a.min(axis=1)),
-    "helpful": lambda a: -a.min(axis=1),
-    "harmful": lambda a: a.max(axis=1),
+    "absolute": lambda a: np.maximum(a.max(axis=-1), -a.min(axis=-1)),
+    "helpful": lambda a: -a.min(axis=-1),
+    "harmful": lambda a: a.max(axis=-1),
 }
 
 #: Number of training rows whose products are ranked at once.
 COLUMNS = 512
 # Bytes of their products with queries.
 _TILE = 8 * 2**20
-# Arrays as large as a tile that the selection on a device makes.
+# Arrays as large as a tile that the selection on a device makes, if it sorts the whole tile.
 _PASSES = 8
+# Columns of a tile there whose best value says whether they are looked at.
+_GROUP = 64
 
 
 def largest_products(rows, V, k, order):
@@ -71,11 +73,10 @@ class Largest:
 
     def add(self, part, start):
         """Add a block (m, c) with the columns start, start + 1, ..."""
-        columns = np.arange(start, start + part.shape[1])
         if is_device(part):
-            columns = np.broadcast_to(np.asarray(columns, like=part), part.shape)
-            self._merge(slice(None), *keep_largest(part, columns, self.k, self.order))
+            self._merge(slice(None), *self._candidates(part, start))
             return
+        columns = np.arange(start, start + part.shape[1])
         if self.values is None or self.values.shape[1] < self.k:
             self._merge(slice(None), part, np.broadcast_to(columns, part.shape))
             return
@@ -98,6 +99,26 @@ class Largest:
         index = np.full(values.shape, np.iinfo(np.intp).max, like=part)
         values[line, place], index[line, place] = part[line, column], columns[column]
         self._merge(rows, values, index)
+
+    def _candidates(self, part, start):
+        """Return columns of a block on a device that hold its k best: (values, index).
+
+        They are the k groups of columns with the best single values. The best of each group
+        takes one pass over the block, while its k best themselves would take many.
+        """
+        columns = np.arange(part.shape[1], like=part)
+        n_groups, rest = divmod(part.shape[1], _GROUP)
+        if n_groups > 2 * self.k:
+            grouped = part[:, : n_groups * _GROUP].reshape(len(part), n_groups, _GROUP)
+            best = _BEST[self.order](grouped)
+            if not np.isnan(best).any():  # a NaN hides the best of its group
+                groups = np.broadcast_to(columns[:n_groups], best.shape)
+                _, groups = keep_largest(best, groups, self.k, "harmful")
+                chosen = groups[:, :, None] * _GROUP + columns[:_GROUP]
+                last = np.broadcast_to(columns[n_groups * _GROUP :], (len(part), rest))
+                chosen = np.hstack([chosen.reshape(len(part), -1), last])
+                return np.take_along_axis(part, chosen, axis=1), start + chosen
+        return part, np.broadcast_to(start + columns, part.shape)
 
     def _merge(self, rows, values, index):
         if self.values is None:

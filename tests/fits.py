@@ -91,8 +91,6 @@ class Case:
         Whether it is fitted with the data's random sample weights.
     gradient : float
         Largest entry of the gradient of the mean objective that its fit reaches.
-    refit : float
-        Relative error of the parameters that its own refits reach.
     influence : float
         Relative error of influence against differences of weighted refits.
     rows : tuple of int
@@ -110,7 +108,6 @@ class Case:
     weighted: bool = True
     gradient: float = 1e-13
     container: object = field(default=np.asarray)
-    refit: float = 1e-7
     influence: float = 1e-5
     rows: tuple = (3, 11)
     kernel: bool = False

@@ -48,6 +48,33 @@ def by_hand(A, B):
     return rbf_kernel(A, B, gamma=0.1)
 
 
+def in_eighths(X):
+    return np.round(8 * X) / 8
+
+
+def single_by_hand(A, B):
+    return by_hand(A, B).astype(np.float32).astype(float)
+
+
+# libsvm keeps kernel values in single precision, so its fit is that of a rounded kernel: these
+# cases have kernels whose values it keeps without rounding.
+_TIGHT = {"tol": 1e-12}
+SINGLE = [
+    Case("svc-linear", SVC(C=0.3, kernel="linear", **_TIGHT), "cancer", container=in_eighths),
+    Case(
+        "svc-poly",
+        SVC(C=0.5, kernel="poly", degree=2, gamma=2**-6, coef0=1.0, **_TIGHT),
+        "wine",
+        container=np.round,
+    ),
+    Case("svc-function", SVC(C=2.0, kernel=single_by_hand, **_TIGHT), "cancer"),
+    Case(
+        "svr-linear", SVR(C=0.3, kernel="linear", **_TIGHT), "diabetes", container=in_eighths
+    ),
+    Case("svr-function", SVR(C=2.0, kernel=single_by_hand, **_TIGHT), "diabetes"),
+]
+
+
 CASES = [*HINGES, Case("svc-callable", SVC(C=2.0, kernel=by_hand, tol=1e-10), "cancer")]
 
 

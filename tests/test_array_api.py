@@ -22,8 +22,9 @@ from sklearn.utils.fixes import parse_version
 
 from skinfluence import UnsupportedEstimatorError, from_fitted, linear_model
 from skinfluence.inspection import most_influential_set
+from skinfluence.largest import ORDERS, Largest
 from skinfluence.methods import InfluenceMethods
-from skinfluence.namespaces import to_host
+from skinfluence.namespaces import device_array, to_host
 from skinfluence.pipeline import Pipeline, make_pipeline
 from skinfluence.stages.scalers import moving_columns
 
@@ -319,6 +320,26 @@ def test_functions_without_an_answer_refuse_by_name():
     model, _, _ = fitted("array_api_strict", "softmax")
     with pytest.raises(UnsupportedEstimatorError, match=r"influential_set .*strict"):
         most_influential_set(model, 0)
+
+
+@here
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", NAMESPACES[1:])
+def test_the_largest_of_many_columns(name, order):
+    products = np.random.default_rng(0).integers(-40, 40, (7, 2_000)).astype(float)
+    products[2, 5], products[3, :70] = 40.0, 50.0  # the best group is no better than the next
+    products[4, [698, 699]] = 60.0, -60.0
+    for holes in ([], [700, 1_500]):
+        products[4, holes] = np.nan
+        _, array = given(name, products, products)
+        with sklearn.config_context(array_api_dispatch=True):
+            best = Largest(6, order)
+            best.add(device_array(array)[:, :900], 0)
+            best.add(device_array(array)[:, 900:], 900)
+        expected = np.argsort(-ORDERS[order](products), axis=1, kind="stable")[:, :6]
+        np.testing.assert_array_equal(to_host(best.index), expected)
+        values = np.take_along_axis(products, expected, axis=1)
+        np.testing.assert_array_equal(to_host(best.values), values)
 
 
 @here

@@ -33,10 +33,36 @@ def pythons():
 
 
 def test_policies_state_the_oldest_versions():
-    table = dict(re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", text("doc/policies.md"), re.M))
+    page = text("doc/policies.md").partition("## Checklists")[0]
+    table = dict(re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", page, re.M))
     stated = {name.lower(): version for name, version in table.items()}
     expected = dict(map(minimum, METADATA["dependencies"]))
     assert stated == {"python": METADATA["requires-python"].removeprefix(">="), **expected}
+
+
+def test_versions_that_are_not_supported_are_older_than_spec_0_asks_for():
+    line = r"^\| ([\w-]+) \| ([\d.]+) \| (\d{4})-(\d\d) \| (\d{4})-(\d\d)"
+    rows = re.findall(line, text("doc/policies.md"), re.M)
+    oldest = dict(map(minimum, METADATA["dependencies"]))
+    oldest["python"] = METADATA["requires-python"].removeprefix(">=")
+    assert {name.lower() for name, *_ in rows} == set(oldest)
+    today = str(yaml.safe_load(text("CITATION.cff"))["date-released"])
+    for name, version, year, month, *until in rows:
+        major, minor = version.split(".")
+        assert oldest[name.lower()] == f"{major}.{int(minor) + 1}"  # the one after it
+        years = 3 if name == "Python" else 2
+        assert until == [str(int(year) + years), month]
+        assert name == "scikit-learn" or "-".join(until) < today
+
+
+def test_the_places_that_a_checklist_names_exist():
+    section = text("doc/policies.md").partition("## Checklists")[2].partition("SPEC 0")[0]
+    named = set(re.findall(r"(?<!})`([\w./-]+)`", section)) - {"urls", "check_estimator"}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    assert {"LICENSE", "tests/test_check_estimator.py"} <= named
+    assert METADATA["license"] == "BSD-3-Clause"
+    assert text("LICENSE").startswith("BSD 3-Clause License")
+    assert {"E", "W", "N"} <= set(PROJECT["tool"]["ruff"]["lint"]["select"])
 
 
 def test_every_supported_python_is_tested():

@@ -281,7 +281,8 @@ class PencilFactor(Factor):
     def __init__(self, point):
         super().__init__(point)
         # The share of a fixed parameter is not part of the problem.
-        share = point.objective.formulation.penalty_share * point.objective.free
+        free = point.objective.free
+        share = point.objective.formulation.penalty_share * free
         self.blocks = []
         for outputs, block in point.hessian_blocks():
             upper = np.triu(block)
@@ -293,7 +294,9 @@ class PencilFactor(Factor):
                 mu, B = (np.asarray(part, like=point.like) for part in (mu, B))
                 # The scaled H has a unit diagonal, and B B' is its inverse.
                 self.rcond = min(self.rcond, 1.0 / (len(B) * np.sum(B**2)))
-                self.blocks.append((k, mu, B * scale[:, None]))
+                # Nor is its gradient, of which rounding in B would let a part through: it has
+                # the units of a feature, whatever the scale of the others.
+                self.blocks.append((k, mu, B * (scale * free[k])[:, None]))
 
     def without_rows(self):
         light = copy.copy(self)
@@ -319,7 +322,7 @@ class PencilFactor(Factor):
         out = np.empty_like(V)
         for k, mu, B in self.blocks:
             out[:, k] = ((V[:, k] @ B) / (1.0 - t * mu)) @ B.T
-        return self.point.objective.freeze(out)
+        return out
 
     def determinant(self, t):
         """Return det(H - t P) / det(H) for weights t (m,), one for each output, (m, K)."""

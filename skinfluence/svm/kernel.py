@@ -159,6 +159,10 @@ class SVC(_LibsvmMixin, svm.SVC):
     fits and predicts, but its probabilities have no influence functions, because an internal
     cross-validation calibrates them.
 
+    With a function as kernel, or a precomputed one, and weights of zero, scikit-learn's own
+    predictions read the kernel at other rows. Results here are those of the fit without these
+    rows: leave them out of `fit`, and both agree.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
