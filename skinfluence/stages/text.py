@@ -101,35 +101,39 @@ class TermWeights:
 
     Parameters
     ----------
-    vectorizer : CountVectorizer or TfidfVectorizer
-        Fitted vectorizer that keeps all words.
+    words : Words
+        The words, all of which the vectorizer keeps.
     weights : TfidfTransformer, TfidfVectorizer or None
-        The fitted transformer of its counts; None for counts.
-    X : sequence of length n
-        Training rows.
+        The fitted transformer of the counts; None for counts.
     """
 
-    def __init__(self, vectorizer, weights, X):
-        self.vectorizer = vectorizer
+    def __init__(self, words, weights):
+        self.words = words
+        self.vectorizer = words.vectorizer
         self.weights = weights
-        self.X = X
 
     @classmethod
-    def of(cls, steps, X):
-        """Return the term weights of fitted steps, None if the steps do more."""
+    def of(cls, steps, words):
+        """Return the term weights of fitted steps, None if the steps do more.
+
+        `words` are the `Words` of the first step.
+        """
         kinds = tuple(map(type, steps))
         of_counts = kinds in ((CountVectorizer,), (CountVectorizer, TfidfTransformer))
         if not (of_counts or kinds == (TfidfVectorizer,)) or not keeps_all_words(steps[0]):
             return None
         vectorizer, weights = steps[0], steps[-1]
         if weights is vectorizer and of_counts:
-            return cls(vectorizer, None, X)
+            return cls(words, None)
         unknown = vectorizer.fixed_vocabulary_ and weights.use_idf and not weights.smooth_idf
-        return None if unknown else cls(vectorizer, weights, X)  # idf may be infinite
+        return None if unknown else cls(words, weights)  # idf may be infinite
 
     def frequencies_in(self, X):
         """Return the term frequencies f in texts, csr (m, d)."""
-        found = sparse.csr_array(CountVectorizer.transform(self.vectorizer, X), dtype=float)
+        return self._frequencies(CountVectorizer.transform(self.vectorizer, X))
+
+    def _frequencies(self, counts):
+        found = sparse.csr_array(counts, dtype=float)
         if self.weights is not None and self.weights.sublinear_tf:
             found.data = 1.0 + np.log(found.data)
         return found
@@ -137,7 +141,7 @@ class TermWeights:
     @cached_property
     def frequencies(self):
         """The term frequencies in the training rows, (n, d)."""
-        return self.frequencies_in(self.X)
+        return self._frequencies(self.words.counts)
 
     @cached_property
     def n_texts(self):

@@ -211,7 +211,9 @@ class _OfWhole(StepsBefore):
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
         steps = [step for _, step in self.steps if step not in (None, "passthrough")]
-        return TermWeights.of(steps, self.data.X)
+        if not steps:
+            return None
+        return TermWeights.of(steps, self.words or Words(steps[0], self.data.X))
 
     def model_on(self, X, y, sample_weight, method, *, is_near=False, counts=None):
         """Return the pipeline fitted on other rows, see `Problem.model_on`."""
