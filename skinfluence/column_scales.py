@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from skinfluence.blocks import row_blocks
 from skinfluence.namespaces import to_host
@@ -278,8 +279,8 @@ class PenaltyShift:
         """Write f_i (x~_ij - mean_j)^2 for each feature, and f_i, into out (n, d + 1)."""
         d = self.scales.n_features
         mean = (self.scales.total / self.scales.count)[:d]
-        squares = out[:, :d]
-        np.subtract(self.design.rows()[:, :d], mean, out=squares)
+        squares, X = out[:, :d], self.design.features(slice(None))
+        np.subtract(X.toarray() if sparse.issparse(X) else X, mean, out=squares)
         squares *= squares
         out[:, d] = 1.0
         if (self.factor != 1.0).any():

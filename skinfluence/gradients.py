@@ -206,14 +206,22 @@ class GradientRows:
     def written_out(self):
         """Return the rows with the features of the row shifts in more columns, (n, .)."""
         n, K, D = self.shape
-        ends = np.cumsum([K * D, *(part.n_features for part in self.row_shifts)])
-        out = np.empty((n, int(ends[-1])), like=self.raw_gradient)
-        own = out[:, : K * D].reshape(n, K, D)
-        self.design.outer(self.raw_gradient, out=own)
-        if self.shift is not None:
-            own += self.shift
-        for part, start, end in zip(self.row_shifts, ends[:-1], ends[1:], strict=True):
-            part.write_features(out[:, int(start) : int(end)])
+        if not self.row_shifts:
+            return self.toarray().reshape(n, K * D)
+        width = K * D + sum(part.n_features for part in self.row_shifts)
+        out = np.empty((n, width), like=self.raw_gradient)
+        for rows in cached_batches(
+            n, width, like=self.design.like
+        ):  # several passes over each
+            block, here, start = self.take(rows), out[rows], K * D
+            own = here[:, :start].reshape(-1, K, D)
+            self.design.take(rows).outer(self.raw_gradient[rows], out=own)
+            if self.shift is not None:
+                own += self.shift
+            for part in block.row_shifts:
+                stop = start + part.n_features
+                part.write_features(here[:, start:stop])
+                start = stop
         return out
 
     def _dot_one_output(self, V, out):
