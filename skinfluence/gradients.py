@@ -210,12 +210,11 @@ class GradientRows:
             return self.toarray().reshape(n, K * D)
         width = K * D + sum(part.n_features for part in self.row_shifts)
         out = np.empty((n, width), like=self.raw_gradient)
-        for rows in cached_batches(
-            n, width, like=self.design.like
-        ):  # several passes over each
+        # There are several passes over each block.
+        for rows in cached_batches(n, width, like=self.design.like):
             block, here, start = self.take(rows), out[rows], K * D
             own = here[:, :start].reshape(-1, K, D)
-            self.design.take(rows).outer(self.raw_gradient[rows], out=own)
+            block.design.outer(block.raw_gradient, out=own)
             if self.shift is not None:
                 own += self.shift
             for part in block.row_shifts:
