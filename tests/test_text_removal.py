@@ -104,6 +104,7 @@ WEIGHTS = {
     "tf-idf": [TfidfVectorizer(sublinear_tf=True, norm="l1", smooth_idf=False)],
     "two steps": [CountVectorizer(ngram_range=(1, 2)), TfidfTransformer()],
     "vocabulary": [TfidfVectorizer(vocabulary=["the", "of", "sample", "is", "model"])],
+    "common words": [TfidfVectorizer(min_df=2)],
 }
 # More rows of so few would change the document frequencies much.
 FEW = [[0], [5], [9, 10]]

@@ -36,6 +36,16 @@ def keeps_all_words(vectorizer):
     return limits == (1, 1.0, None) and isinstance(vectorizer.max_df, float)
 
 
+def only_loses_words(vectorizer):
+    """Return whether a fit without some rows cannot have words that this one left out.
+
+    If fewer rows have a word than the number `min_df`, so do fewer of the others.
+    """
+    limited = vectorizer.max_df != 1.0 or vectorizer.max_features is not None
+    is_share = isinstance(vectorizer.min_df, float), isinstance(vectorizer.max_df, float)
+    return is_share == (False, True) and not limited
+
+
 class Words:
     """A fitted vectorizer with its training rows.
 
@@ -96,13 +106,14 @@ class TermWeights:
     """Tf-idf weights without groups of rows, as scales of fixed term frequencies.
 
     The weight of word j in row i is f_ij idf_j / |f_i * idf|, where f is the number of
-    occurrences or its logarithm, and only idf depends on the other rows. Words that no other
-    row has are lost. Here they have idf 0, so that they count in no row and no norm.
+    occurrences or its logarithm, and only idf depends on the other rows. Words that fewer than
+    `min_df` other rows have are lost. Here they have idf 0, so that they count in no row and
+    no norm.
 
     Parameters
     ----------
     words : Words
-        The words, all of which the vectorizer keeps.
+        The words of the fit.
     weights : TfidfTransformer, TfidfVectorizer or None
         The fitted transformer of the counts; None for counts.
     """
@@ -120,7 +131,7 @@ class TermWeights:
         """
         kinds = tuple(map(type, steps))
         of_counts = kinds in ((CountVectorizer,), (CountVectorizer, TfidfTransformer))
-        if not (of_counts or kinds == (TfidfVectorizer,)) or not keeps_all_words(steps[0]):
+        if not (of_counts or kinds == (TfidfVectorizer,)) or not only_loses_words(steps[0]):
             return None
         vectorizer, weights = steps[0], steps[-1]
         if weights is vectorizer and of_counts:
@@ -152,7 +163,7 @@ class TermWeights:
         """Return the mask of the words that a refit without some rows does not have, (d,)."""
         if self.vectorizer.fixed_vocabulary_:
             return np.zeros(len(self.n_texts), dtype=bool)
-        return self._left(rows) == 0
+        return self._left(rows) < self.vectorizer.min_df
 
     def idf_without(self, rows):
         """Return idf without some rows, 0 for lost words, (d,)."""
