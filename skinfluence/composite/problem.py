@@ -356,7 +356,7 @@ class CompositeProblem(
                 if rows is None and chosen is not None:
                     rows, y = chosen, y[chosen]
             rows = np.arange(n) if rows is None else rows
-            counts = np.ones(len(rows)) if counts is None else counts
+            counts = np.ones(len(rows)) if counts is None else counts.astype(np.float64)
             part = Part(members[k], rows, counts, self.reaches(members[k]))
             whole = len(rows) == n and np.array_equal(rows, np.arange(n))
             X = data.X if whole else take_rows(data.X, rows)
