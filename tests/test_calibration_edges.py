@@ -109,5 +109,7 @@ def test_counts_of_drawn_rows_are_weights_of_calibrators():
         refit = CalibratedClassifierCV(LOGISTIC, cv=folds)
         refit.fit(X[kept], codes[kept], sample_weight=1.0 * counts[kept])
         expected = expected + refit.predict_proba(X) / 2
+    check = ours.leave_out_check(1, [[4]], method="exact")
+    assert check.max_relative_error < 1e-6
     found = ours.remove_samples([4]).predict_proba(X)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
