@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.blocks import row_blocks
-from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
-from skinfluence.composite.folds import draw_folds, fit_folds
+from skinfluence.composite import CompositeMixin, remembering
+from skinfluence.composite.folds import FoldedProblem, fit_folds
 from skinfluence.composite.influence import codes_of, normalised
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.stages.calibrators import (
@@ -28,7 +28,7 @@ _N_TRIED = 10
 _TOLERANCE = 0.05
 
 
-class CalibratedProblem(CompositeProblem):
+class CalibratedProblem(FoldedProblem):
     """Members on training folds, and calibrators on their decision values for test folds.
 
     Without an ensemble the first member is fitted on all rows. The fold models, which
@@ -62,9 +62,13 @@ class CalibratedProblem(CompositeProblem):
         return range(len(self.estimator.calibrated_classifiers_))
 
     @property
+    def is_joint(self):
+        """Whether one calibrator serves all classes, not each class its own."""
+        return self.estimator.method == "temperature"
+
+    @property
     def sees_classes_alone(self):
-        is_joint = self.estimator.method == "temperature"
-        return len(self.estimator.classes_) > 2 and not is_joint
+        return len(self.estimator.classes_) > 2 and not self.is_joint
 
     def targets(self, y):
         return [(None, self.labels(y))] * len(self.members())
@@ -72,16 +76,13 @@ class CalibratedProblem(CompositeProblem):
     def labels(self, y):
         """Return labels in the members' encoding."""
         y = np.asarray(y)
-        if self.estimator.method == "temperature" and isinstance(y[0], str):
+        if self.is_joint and isinstance(y[0], str):
             return codes_of(y, self.estimator.classes_)
         return y
 
     def drawn(self, data):
-        trains = [(train, None) for train, _ in draw_folds(self, data)]
+        trains = self.trains(data)
         return trains if self.is_ensemble else [(None, None), *trains]
-
-    def tests(self, data):
-        return [test for _, test in draw_folds(self, data)]
 
     def reaches(self, member, routing):
         if not routing:
@@ -91,7 +92,7 @@ class CalibratedProblem(CompositeProblem):
     def prepare(self, data):
         """Fit the fold models again if scikit-learn has dropped them."""
         self.refuse_positions()
-        folds, count = draw_folds(self, data), len(self.estimator.calibrated_classifiers_)
+        folds, count = self.folds(data), len(self.estimator.calibrated_classifiers_)
         ensemble = self.estimator.ensemble
         if ensemble is True or (ensemble == "auto" and count > 1):
             if len(folds) != count:
@@ -108,7 +109,7 @@ class CalibratedProblem(CompositeProblem):
         """Raise if scikit-learn takes numeric labels for the positions of classes."""
         classes = self.estimator.classes_
         is_number = np.asarray(classes).dtype.kind in "iufb"
-        if self.estimator.method != "temperature" or not is_number:
+        if not self.is_joint or not is_number:
             return
         if not np.array_equal(classes, np.arange(len(classes))):
             raise UnsupportedEstimatorError(
@@ -126,8 +127,6 @@ class CalibratedProblem(CompositeProblem):
 
     #: Calibrators are fitted again.
     has_combiners = True
-    #: Members see folds.
-    draws = True
 
     def combine(self, estimator, data, tests, method, **options):
         members, fitted = type(self)(estimator).members(), []
@@ -169,7 +168,7 @@ class CalibratedProblem(CompositeProblem):
 
     def calibrators(self, one, member, F):
         """Generate (input, class or None, calibrator) for a calibrated classifier."""
-        if self.estimator.method == "temperature":
+        if self.is_joint:
             yield F, None, one.calibrators[0]
             return
         classes = codes_of(member.classes_, self.estimator.classes_)
@@ -186,18 +185,19 @@ class CalibratedProblem(CompositeProblem):
         """Return the calibrators' input, decision values (q, K), or (q, 1) for two classes."""
         if hasattr(member, "decision_function"):
             return np.asarray(member.decision_function(X)).reshape(X.shape[0], -1)
-        proba = member.predict_proba(X)
-        two = proba.shape[1] == 2 and self.estimator.method != "temperature"
-        return proba[:, [1]] if two else proba
+        return self.positive(member.predict_proba(X))
+
+    def positive(self, response):
+        """Return the second of two probabilities (..., 1), or all (..., K)."""
+        two = response.shape[-1] == 2 and not self.is_joint
+        return response[..., [1]] if two else response
 
     def moved_scores(self, k, moved, rows=None):
         """Return the influence on `scores` for the queries or training rows, (q, n, K)."""
         if hasattr(self.members()[k], "decision_function"):
             found = moved(k, "decision_function", rows=rows)
             return found if found.ndim == 3 else found[:, :, None]
-        found = moved(k, "predict_proba", rows=rows)
-        two = found.shape[-1] == 2 and self.estimator.method != "temperature"
-        return found[:, :, [1]] if two else found
+        return self.positive(moved(k, "predict_proba", rows=rows))
 
     def stages(self, number, moved):
         """Return (class or None, column, stage, influence on its statistics), a list."""
@@ -275,7 +275,7 @@ class CalibratedProblem(CompositeProblem):
                     continue
                 Y[:, target] = stage.response(F[:, column])
                 dY[:, :, target] = stage.tangent(F[:, column], dF[:, :, column], statistics)
-            if self.estimator.method != "temperature":
+            if not self.is_joint:
                 if n_classes == 2:
                     dY[:, :, 0] = -dY[:, :, 1]
                 else:

@@ -10,7 +10,8 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.model_selection import GroupKFold, PredefinedSplit
+from sklearn.ensemble import BaggingClassifier
+from sklearn.model_selection import GroupKFold, PredefinedSplit, StratifiedKFold
 
 from skinfluence import from_fitted
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -93,3 +94,22 @@ def test_folds_that_need_groups_are_passed_as_a_list():
     same = template.fit(X, y)
     np.testing.assert_allclose(same.predict_proba(X), plain.predict_proba(X))
     assert from_fitted(same, X, y).influence_loss(X[:2], y[:2]).shape == (2, len(y))
+
+
+def test_counts_of_drawn_rows_are_weights_of_calibrators():
+    X, y = classes(30)
+    template = BaggingClassifier(CalibratedClassifierCV(LOGISTIC, cv=2), 2, random_state=0)
+    ours = from_fitted(template.fit(X, y), X, y)
+    codes, kept = np.searchsorted(ours.classes_, y), np.arange(30) != 4
+    place, expected = np.cumsum(kept) - 1, 0.0
+    folds = StratifiedKFold(2).split(X, codes)
+    folds = [[place[part[kept[part]]] for part in fold] for fold in folds]
+    for rows in ours.estimators_samples_:
+        counts = np.bincount(rows, minlength=30)
+        refit = CalibratedClassifierCV(LOGISTIC, cv=folds)
+        refit.fit(X[kept], codes[kept], sample_weight=1.0 * counts[kept])
+        expected = expected + refit.predict_proba(X) / 2
+    check = ours.leave_out_check(1, [[4]], method="exact")
+    assert check.max_relative_error < 1e-6
+    found = ours.remove_samples([4]).predict_proba(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)

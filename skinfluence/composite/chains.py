@@ -11,7 +11,7 @@ from skinfluence.composite import (
     log_loss,
     marginal_log_loss,
 )
-from skinfluence.composite.folds import draw_folds
+from skinfluence.composite.folds import FoldedProblem, draw_folds
 from skinfluence.composite.influence import codes_of
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import take_rows
@@ -134,7 +134,7 @@ class ChainProblem(MultiOutputProblem):
         return total
 
 
-class CrossFittedChainProblem(ChainProblem):
+class CrossFittedChainProblem(ChainProblem, FoldedProblem):
     """A chain whose members are fitted on cross-fitted responses of the preceding outputs.
 
     The members for all outputs come first. For each output but the last follow the models of
@@ -143,7 +143,6 @@ class CrossFittedChainProblem(ChainProblem):
 
     moves_as_one = True
     takes_weights = False
-    draws = True
 
     def members(self):
         return [*self.estimator.estimators_, *vars(self.estimator)["_fold_members"]]
@@ -183,11 +182,7 @@ class CrossFittedChainProblem(ChainProblem):
         return [pair for column in y for pair in draw_folds(self, data, column)]
 
     def drawn(self, data):
-        trains = [(train, None) for train, _ in self.folds(data)]
-        return [(None, None)] * self.n_outputs + trains
-
-    def tests(self, data):
-        return [test for _, test in self.folds(data)]
+        return [(None, None)] * self.n_outputs + self.trains(data)
 
     def prepare(self, data):
         model = self.estimator.estimator

@@ -7,8 +7,26 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 
+from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import take_rows
+
+
+class FoldedProblem(CompositeProblem):
+    """A composite with models of folds, which see training folds and answer for test folds."""
+
+    draws = True
+
+    def folds(self, data):
+        """Return (train, test) for each model of a fold."""
+        return draw_folds(self, data)
+
+    def trains(self, data):
+        """Return (rows, counts) of the training folds, as `drawn` does."""
+        return [(train, None) for train, _ in self.folds(data)]
+
+    def tests(self, data):
+        return [test for _, test in self.folds(data)]
 
 
 def draw_folds(problem, data, y=None):

@@ -367,7 +367,7 @@ class CompositeProblem(
                 if rows is None and chosen is not None:
                     rows, y = chosen, y[chosen]
             rows = np.arange(n) if rows is None else rows
-            counts = np.ones(len(rows)) if counts is None else counts
+            counts = np.ones(len(rows)) if counts is None else counts.astype(np.float64)
             reached = self.reaches(members[k], data.routing)
             stops = weights_stop(members[k], data.routing)
             part = Part(members[k], rows, counts, reached, stops)

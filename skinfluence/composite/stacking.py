@@ -15,9 +15,8 @@ from scipy import sparse
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, column_or_1d
 
-from skinfluence.composite.folds import draw_folds, fit_folds
+from skinfluence.composite.folds import FoldedProblem, fit_folds
 from skinfluence.composite.influence import codes_of
-from skinfluence.composite.problem import CompositeProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import give_data, take_rows, training_data
 
@@ -30,12 +29,11 @@ def name_members(estimator):
     )
 
 
-class StackingProblem(CompositeProblem):
+class StackingProblem(FoldedProblem):
     """Members on all rows, their fold models, and last the final estimator."""
 
     n_combined = 1
     has_combiners = True
-    draws = True
     codes_classes = True
 
     def members(self):
@@ -66,7 +64,7 @@ class StackingProblem(CompositeProblem):
             raise UnsupportedEstimatorError(
                 f"{self.name} with several outputs has no influence. Fit one for each output."
             )
-        folds, y = draw_folds(self, data), self.codes(data.y)
+        folds, y = self.folds(data), self.codes(data.y)
         fitted = [fit_folds(self, m, folds, data, y) for m in self.estimator.estimators_]
         self.estimator._fold_members = [model for models in fitted for model in models]
 
@@ -77,13 +75,9 @@ class StackingProblem(CompositeProblem):
     def targets(self, y):
         return [(None, self.codes(y))] * len(self.members())
 
-    def tests(self, data):
-        return [test for _, test in draw_folds(self, data)]
-
     def drawn(self, data):
-        trains = [(train, None) for train, _ in draw_folds(self, data)]
         count = len(self.estimator.estimators_)
-        return [(None, None)] * count + trains * count + [(None, None)]
+        return [(None, None)] * count + self.trains(data) * count + [(None, None)]
 
     def shares_with_last(self, shares, data, tests):
         *found, (part, _, y) = shares
