@@ -16,7 +16,7 @@ from skinfluence.linear_model import (
     PoissonRegressor,
     Ridge,
 )
-from tests.fits import NEWTON
+from tests.fits import NEWTON, data
 
 # The solvers of scikit-learn warn of such features, too.
 pytestmark = [
@@ -89,3 +89,23 @@ def test_a_removal_in_place_is_refused_and_changes_nothing():
     # The remedies of the message.
     Ridge(alpha=1e-3).fit(X, y).remove_samples([3])
     Ridge(alpha=0).fit(X[:, :-1], y).remove_samples([3])
+
+
+@pytest.mark.parametrize("seed", [7, 11, 12])
+def test_rounding_does_not_hide_what_nothing_determines(seed):
+    """What is left of the smallest eigenvalue of a Hessian may be positive rounding."""
+    X, y, _ = data("counts")
+    rng, gone = np.random.default_rng(seed), np.arange(3)
+    known = np.where(np.arange(len(y)) < 3, rng.standard_normal(len(y)), 0.0)
+    model = PoissonRegressor(alpha=0, **NEWTON)
+    model.fit(np.column_stack([X[:, :3], known]), y).polish()
+    weight = rng.uniform(0.5, 2.0, len(y))
+    weights = np.stack([weight, np.ones(len(y))])  # the second only removes
+    weights[:, gone] = 0.0
+    for method in ("newton", "exact"):
+        with pytest.warns(InfluenceWarning, match=r"not determine.*coef\[x3\]"):
+            removed = model.leave_out_params([gone], method=method)[0]
+        with pytest.warns(InfluenceWarning, match=r"not determine.*coef\[x3\]"):
+            moved = model.reweight_params(weights, method=method)
+        for params in (removed, *moved):
+            assert np.flatnonzero(np.isnan(params)).tolist() == [3]

@@ -175,4 +175,6 @@ def test_row_order(problem):
     for name, array in expected.items():
         by_columns = name in ("influence_loss", "leave_out_loss")
         expected[name] = array[:, order] if by_columns else array[order]
-    assert_same_answers(answers(shuffled, problem), expected, digits(1e-7, fitted))
+    # In one order the active set of a hinge may be found, in the other only its warning.
+    tolerance = max(digits(1e-7, model) for model in (fitted, shuffled))
+    assert_same_answers(answers(shuffled, problem), expected, tolerance)

@@ -131,6 +131,22 @@ def null_space(objective):
     return np.concatenate(found), fixed
 
 
+def determines(objective, before):
+    """Return whether the rows with a weight determine every parameter, as those before did.
+
+    Hessians do not show it: what is left of their smallest eigenvalue is rounding, which may
+    be positive.
+    """
+    form = objective.formulation
+    coefficients = slice(0, objective.design.n_features)
+    open_to_data = (objective.free & (objective.penalty == 0))[:, coefficients]
+    if form.minimum_norm is not None or not open_to_data.any():
+        return True
+    if not np.any((objective.sample_weight == 0) & (before.sample_weight > 0)):
+        return True
+    return not len(null_space(objective.on_host())[0])
+
+
 def determined(objective):
     """Return (part, directions) for an objective that its rows do not determine, else None.
 

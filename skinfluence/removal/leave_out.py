@@ -22,6 +22,7 @@ from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.namespaces import to_host
 from skinfluence.removal.exact import refine_stack, refit_stack
+from skinfluence.removal.identified import determines
 from skinfluence.removal.optimum import refit
 from skinfluence.removal.outcome import Findings
 from skinfluence.removal.stack import Stack, finite
@@ -398,10 +399,11 @@ def each_alone(base, rows, method):
 
 def _alone(base, rows, method):
     """Return (theta, decrement, converged) for one group."""
+    objective = base.point.objective
     if method == "exact":
         theta, converged = refit(base, rows)
-        return theta, 0.0, converged
-    reduced = base.point.objective.without(rows).at(base.theta)
+        return theta, 0.0, converged and determines(objective.without(rows), objective)
+    reduced = objective.without(rows).at(base.theta)
     try:
         factor = base.solver.factorise(reduced)
     except SingularHessianError:

@@ -14,7 +14,7 @@ import numpy as np
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
-from skinfluence.removal.identified import null_space
+from skinfluence.removal.identified import determines
 from skinfluence.removal.leave_out import leave_out, needs_every_class
 from skinfluence.removal.optimum import refit_objective
 from skinfluence.removal.outcome import Findings
@@ -210,7 +210,8 @@ class _Loop:
         converged = np.zeros(len(vectors), dtype=bool)
         if self.starts_at_optimum:
             theta, converged = self.base.reweight(objectives, method)
-            converged &= [_determines(objective, self.base) for objective in objectives]
+            before = self.base.point.objective
+            converged &= [determines(objective, before) for objective in objectives]
             places = np.flatnonzero(converged)
             self.findings.note_flat(vectors[places], [id(objectives[j]) for j in places])
         for j in np.flatnonzero(~(converged & finite(theta))):
@@ -242,18 +243,3 @@ def _first_order(base, weights, vectors):
         return first_order(base, weights.slopes(vectors), extra)
     theta = first_order(base.centred, weights.slopes(vectors), extra)
     return base.point.objective.from_centred(theta)
-
-
-def _determines(objective, base):
-    """Return whether the rows with a weight determine every parameter.
-
-    Newton steps with the Hessian of all rows do not show it if they do not.
-    """
-    before, form = base.point.objective, objective.formulation
-    coefficients = slice(0, objective.design.n_features)
-    open_to_data = (objective.free & (objective.penalty == 0))[:, coefficients]
-    if form.minimum_norm is not None or not open_to_data.any():
-        return True
-    if not np.any((objective.sample_weight == 0) & (before.sample_weight > 0)):
-        return True
-    return not len(null_space(objective.on_host())[0])

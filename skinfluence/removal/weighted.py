@@ -20,6 +20,7 @@ from skinfluence.gradients import cached_batches, weigh
 from skinfluence.namespaces import to_host
 from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
 from skinfluence.rank import has_full_rank, least_norm
+from skinfluence.removal.identified import determines
 from skinfluence.removal.optimum import refit_objective, weight_growth
 from skinfluence.removal.run import Run
 from skinfluence.removal.stack import finite
@@ -131,6 +132,8 @@ def refit_apart(base, groups, start, first, tol):
             found[j], done[j] = refit_objective(
                 base, reduced[j], found[j], first=first[chosen[j]], tol=max(tol, _ALONE)
             )
+        for j in np.flatnonzero(done):
+            done[j] = determines(reduced[j], objective)
         converged[chosen] = done
     return theta, converged
 
