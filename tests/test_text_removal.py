@@ -15,7 +15,7 @@ from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.preprocessing import OneHotEncoder
 
 import skinfluence
-from skinfluence import convergence
+from skinfluence import InfluenceWarning, convergence
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.naive_bayes import ComplementNB, MultinomialNB
 from skinfluence.pipeline import make_pipeline
@@ -159,3 +159,40 @@ def test_the_factor_of_the_fit_serves_refits_that_lack_a_feature(monkeypatch):
         others = np.delete(np.arange(62), rows)
         refit = clone(pipe).fit(X[others], y[others])
         np.testing.assert_allclose(found, refit.decision_function(X), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(**TIGHT), MultinomialNB()])
+def test_queries_that_change_in_place_are_read_again(model):
+    pipe = make_pipeline(TfidfVectorizer(), clone(model)).fit(LINES, LABELS)
+    groups, queries = [[row] for row in range(len(LINES))], LINES[:2]
+    pipe.leave_out_loss(queries, LABELS[:2], groups)
+    queries[0] = LINES[5]
+    found = pipe.leave_out_loss(queries, LABELS[:2], groups)
+    np.testing.assert_array_equal(
+        found, pipe.leave_out_loss([LINES[5], LINES[1]], LABELS[:2], groups)
+    )
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(**TIGHT), MultinomialNB()])
+def test_without_any_words_there_is_no_model(model):
+    texts, y = ["word", "word", "other word", "", "", ""], np.array([0, 1, 0, 1, 0, 1])
+    pipe = make_pipeline(CountVectorizer(min_df=2), clone(model)).fit(texts, y)
+    with pytest.raises(ValueError, match="no terms remain"):
+        clone(pipe).fit(texts[2:], y[2:])
+    with pytest.warns(InfluenceWarning, match="there is no model.*no terms remain"):
+        found = pipe.leave_out_loss(texts, y, [[0, 1], [3], [4], [5]])
+    np.testing.assert_array_equal(np.isnan(found).all(axis=0), [True, False, False, False])
+
+
+@pytest.mark.parametrize("kind", [MultinomialNB, ComplementNB])
+def test_words_with_a_smoothing_each_must_all_stay(kind):
+    texts = ["one two", "one two", "one", "two", "three"]
+    y, alpha = np.array([0, 1, 0, 1, 0]), [0.5, 1.0, 2.0]
+    pipe = make_pipeline(CountVectorizer(), kind(alpha=alpha)).fit(texts, y)
+    with pytest.raises(ValueError, match="alpha"):
+        clone(pipe).fit(texts[:4], y[:4])
+    with pytest.warns(InfluenceWarning, match="there is no model.*alpha"):
+        found = pipe.leave_out_loss(texts, y, [[4], [0]])
+    refit = clone(pipe).fit(texts[1:], y[1:])
+    assert np.isnan(found[:, 0]).all()
+    np.testing.assert_allclose(found[:, 1], refit.sample_loss(texts, y), rtol=1e-12)

@@ -165,6 +165,13 @@ class TermWeights:
             return np.zeros(len(self.n_texts), dtype=bool)
         return self._left(rows) < self.vectorizer.min_df
 
+    @property
+    def n_spare(self):
+        """Number of rows of which any may leave, and not all words are lost."""
+        if self.vectorizer.fixed_vocabulary_:
+            return self.frequencies.shape[0]
+        return self.n_texts.max() - self.vectorizer.min_df
+
     def idf_without(self, rows):
         """Return idf without some rows, 0 for lost words, (d,)."""
         if self.weights is None or not self.weights.use_idf:

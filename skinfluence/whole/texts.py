@@ -44,7 +44,6 @@ class TermWeightRemoval:
         self.problem = problem
         self.fixed = fixed
         self.terms = terms
-        self.queries = ForSameRows(terms.frequencies_in)
 
     @classmethod
     def of(cls, problem, terms):
@@ -71,11 +70,12 @@ class TermWeightRemoval:
         base = self.start(method) if len(chosen) else None
         if base is None:
             return everyone
+        queries = ForSameRows(self.terms.frequencies_in)
 
         def work(block):
             members, found = chosen[block], []
             rows = [groups.rows(group) for group in members]
-            for place, refit in self.refits_without(base, rows, method):
+            for place, refit in self.refits_without(base, rows, method, queries):
                 found.append((members[place], read(members[place], refit)))
             return found
 
@@ -94,7 +94,8 @@ class TermWeightRemoval:
     def chosen_of(self, groups):
         """Return the groups that are few rows and leave rows of every class, by size."""
         sizes = groups.sizes()
-        chosen = np.flatnonzero((sizes > 0) & (sizes <= _MOST))
+        few = min(_MOST, self.terms.n_spare)  # without any words there is no refit
+        chosen = np.flatnonzero((sizes > 0) & (sizes <= few))
         lost = [g for g, _ in removal.groups_without_class(self.fixed.objective, groups)]
         chosen = np.setdiff1d(chosen, lost)
         if self.problem.nearby is None and len(chosen) < _SHARE * groups.n_rows:
@@ -114,14 +115,15 @@ class TermWeightRemoval:
         stacked = removal.stack_bytes(largest, K, D, outputs)
         return stacked + 8 * 4 * K * (groups.n_rows + D)
 
-    def refits_without(self, base, members, method):
+    def refits_without(self, base, members, method, queries):
         """Yield (position, refit) for the groups of rows whose steps converge."""
         rescaled = self.rescaled(members)
         groups = Groups(base.point.objective.n_rows, members)
         rows = groups.padded(np.arange(len(members)))
         theta, converged = removal.move_rescaled(base, rows, rescaled, method)
         for j in np.flatnonzero(converged):
-            yield j, Reweighed(self, rescaled.by_column[[j]], theta[j], members[j], method)
+            idf = rescaled.by_column[[j]]
+            yield j, Reweighed(self, queries, idf, theta[j], members[j], method)
 
     def rescaled(self, members):
         """Return the training rows with their scales without each group of rows."""
@@ -140,11 +142,12 @@ class CountRemoval(TermWeightRemoval):
         return cls(problem, problem, terms) if known else None
 
     def chosen_of(self, groups):
+        sizes, n_members = groups.sizes(), self.members.sum(axis=0)
         stays = [
-            np.all(self.members[groups.rows(group)].sum(axis=0) < self.members.sum(axis=0))
+            np.all(self.members[groups.rows(group)].sum(axis=0) < n_members)
             for group in range(len(groups))
         ]
-        return np.flatnonzero((groups.sizes() > 0) & stays)
+        return np.flatnonzero((sizes > 0) & (sizes <= self.terms.n_spare) & stays)
 
     @cached_property
     def members(self):
@@ -163,21 +166,25 @@ class CountRemoval(TermWeightRemoval):
         n, d = self.terms.frequencies.shape
         return 8 * 4 * len(self.problem.objective.counts) * (n + d)
 
-    def refits_without(self, base, members, method):
+    def refits_without(self, base, members, method, queries):
         rescaled, model = self.rescaled(members), self.problem.formulation.model
         weights = np.repeat(base[:, None], len(members), axis=1)
         for j, rows in enumerate(members):
             weights[rows, j] = 0.0
         K, sums, of_classes = base.shape[1], rescaled.adjoint(weights), weights.sum(axis=0)
         for j, rows in enumerate(members):
-            kept = np.flatnonzero(~self.terms.lost_without(rows))
+            lost = self.terms.lost_without(rows)
+            if lost.any() and np.ndim(model.alpha):  # a refit has more alphas than words
+                continue
+            kept = np.flatnonzero(~lost)
             counts = (self.members & (weights[:, j] > 0)).sum(axis=0)
             params = model.params(of_classes[j], sums[j][:, kept], None, counts)
             if not np.isfinite(params).all():
                 continue
             theta = np.zeros((K, len(sums[j][0]) + 1))
             theta[:, kept], theta[:, -1] = params[:-K].reshape(K, -1), params[-K:]
-            yield j, ReweighedCounts(self, rescaled.by_column[[j]], theta, rows, method)
+            idf = rescaled.by_column[[j]]
+            yield j, ReweighedCounts(self, queries, idf, theta, rows, method)
 
 
 class Reweighed(KnownRefit):
@@ -187,13 +194,16 @@ class Reweighed(KnownRefit):
     ----------
     of : TermWeightRemoval
         The removal.
+    queries : callable
+        ``queries(X)`` returns the term frequencies in samples.
     idf : ndarray of shape (1, d)
         The weights without the texts.
     """
 
-    def __init__(self, of, idf, theta, rows, method):
+    def __init__(self, of, queries, idf, theta, rows, method):
         super().__init__(of.problem, theta, rows, method)
         self.of = of
+        self.queries = queries
         self.idf = idf
 
     @property
@@ -213,7 +223,7 @@ class Reweighed(KnownRefit):
         return self.problem.formulation.layout.to_public(theta[None])[0]
 
     def raw_predictions(self, X):
-        return self.predict_terms(self.of.queries(X))
+        return self.predict_terms(self.queries(X))
 
     def raw_predictions_of(self, data, rows):
         return self.predict_terms(self.of.terms.frequencies[rows])
