@@ -361,12 +361,12 @@ class Doubts:
         problem = "the samples do not determine every parameter"
         told = f"{_NAN} A quadratic penalty determines them."
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
-        widths = getattr(base, "widths", ())
+        widths = getattr(base, "widths", {})
         if widths:
             warn(
                 f"{cases.share(widths)} no row is a margin vector, and every intercept in an "
-                f"interval is optimal, of width up to {max(widths):.3g}. The results are for "
-                "its middle, which scikit-learn takes, too, except by rounding."
+                f"interval is optimal, of width up to {max(widths.values()):.3g}. The results "
+                "are for its middle, which scikit-learn takes, too, except by rounding."
             )
         if base.refitted and (method == "exact" or isinstance(base, removal.ActiveSetBase)):
             share = cases.share(base.refitted)

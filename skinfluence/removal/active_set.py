@@ -38,8 +38,8 @@ class ActiveSetBase:
         Collects the objectives on which scikit-learn refitted the model.
     flat : dict
         Empty, because these optima are unique up to ties of rows and to intercepts.
-    widths : list
-        Collects the widths of intervals of optimal intercepts.
+    widths : dict
+        Collects the widths of intervals of optimal intercepts, by a hash of the weights.
     """
 
     point: active_set.ActiveSetPoint
@@ -47,7 +47,7 @@ class ActiveSetBase:
     refit: object
     refitted: list = field(default_factory=list)
     flat: dict = field(default_factory=dict)
-    widths: list = field(default_factory=list)
+    widths: dict = field(default_factory=dict)
 
     #: Directions that all rows leave undetermined: none, because these models are penalised.
     open = None
@@ -123,10 +123,11 @@ class ActiveSetBase:
         supports |= ~point.partition.held.any(axis=0)
         return self._move_to(reduced, np.flatnonzero(supports.any(axis=0)), method)
 
-    def note(self, width):
+    def note(self, objective, width):
         """Remember the width of an interval of optimal intercepts if it matters."""
         if width > _WIDE * np.abs(self.point.raw_prediction).max():
-            self.widths.append(width)
+            # A refined group comes twice, but counts once.
+            self.widths[hash(objective.sample_weight.tobytes())] = width
 
     def _move_to(self, objective, outputs, method):
         """Return (theta, number of misplaced rows) at the weights of another objective."""
@@ -138,10 +139,10 @@ class ActiveSetBase:
         if method != "exact":
             theta, misplaced, width = active_set.first_step(point, objective, outputs)
             if method == ONE_STEP or (not misplaced and np.isfinite(theta).all()):
-                self.note(width)
+                self.note(objective, width)
                 return theta, misplaced
         theta, arrived, width = active_set.follow(point, objective, outputs)
-        self.note(width)
+        self.note(objective, width)
         if not arrived and method == "exact":
             self.refitted.append(objective)
             theta = self.refit(objective)
