@@ -303,8 +303,8 @@ class CalibratedProblem(FoldedProblem):
             warn(
                 "The influence holds while the isotonic calibrators keep their blocks. If a "
                 f"training sample leaves, they change: for {changed} of {len(removals)} "
-                "samples tried. There, what the influence says of the calibrators' values is "
-                f"off by {np.sqrt(error / size):.0%} of the effect of removal. Use "
+                "samples tried. For all of these, what the influence says of the calibrators' "
+                f"values is off by {np.sqrt(error / size):.0%} of the effect of removal. Use "
                 "leave_out_loss or leave_out_predict for removal, or method='sigmoid'."
             )
 
@@ -337,9 +337,10 @@ class CalibratedClassifierCV(CompositeMixin, calibration.CalibratedClassifierCV)
         Classifier or pipeline that has influence here, ours or scikit-learn's. It is fixed if
         it is in a `sklearn.frozen.FrozenEstimator`.
     method : {"sigmoid", "isotonic", "temperature"}, default="sigmoid"
-        Calibration method.
+        Calibration method. For "temperature", labels that are numbers must be 0 to K - 1:
+        scikit-learn takes numbers for positions of classes.
     cv : int, cross-validation generator or iterable, default=None
-        The folds.
+        The folds. For a splitter that needs groups pass the list of its folds.
     n_jobs : int, default=None
         Number of jobs for fitting the members.
     ensemble : bool or "auto", default="auto"

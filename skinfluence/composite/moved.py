@@ -151,7 +151,7 @@ class Direct:
         if k not in self.nodes:
             inputs = Fed(n, columns, part.rows, n, fed)
             node = make_node(part.member, inputs, self.options["hessian_solver"])
-            self.nodes[k] = Whole(self, k, node)
+            self.nodes[k] = OwnAndFed(self, k, node)
         return self.nodes[k]
 
 
@@ -224,7 +224,7 @@ class Staged:
         return self.nodes[k]
 
 
-class Whole:
+class OwnAndFed:
     """A member with the influence of its own rows and that through fed features.
 
     Parameters

@@ -29,9 +29,9 @@ class WholeInfluence(RankedBlocks):
         return replace(state, point=self.scaled.objective.at(state.point.theta))
 
     def most_influential(self, X, y, k, order, request, *, average):
-        if self.scaled is not None:  # as for the last step
-            chapter = super(RankedBlocks, self)
-            found = chapter.most_influential(X, y, k, order, request, average=average)
+        if self.scaled is not None:  # as for the last step, without a sweep in blocks
+            last_step = super(RankedBlocks, self)
+            found = last_step.most_influential(X, y, k, order, request, average=average)
             self.warn_of_weights()
             return found
         return super().most_influential(X, y, k, order, request, average=average)

@@ -2,8 +2,8 @@
 
 Without a group of texts, the weights of the others are term frequencies with other scales, see
 `stages.text.TermWeights`. So many groups take their Newton steps together, see
-`removal.rescaled`. A word that only the group has is lost in a refit. Here its column is zero,
-and with a penalty its coefficient is 0. Naive Bayes needs no steps: its parameters are
+`removal.rescaled`. A word that too few others have is lost in a refit. Here its column is
+zero, and with a penalty its coefficient is 0. Naive Bayes needs no steps: its parameters are
 functions of sums over the rows.
 """
 
