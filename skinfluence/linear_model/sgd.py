@@ -139,7 +139,8 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
 
     The penalty is proportional to the number n of samples at `fit`. A removed sample still
     counts in n, as if it had weight zero. The refits in `leave_out_check` do the same, and
-    come as close to the optimum as gradient descent does.
+    come as close to the optimum as gradient descent does. In a pipeline, behind steps that
+    removal fits again, n is the number of the other samples.
 
     The smooth losses are "log_loss", "modified_huber", "squared_hinge", "squared_error"
     (with a factor 1/2), "huber" and "squared_epsilon_insensitive". With another loss, an l1
@@ -229,7 +230,8 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
         F = sum_i w_i l(y_i, eta_i) + n alpha/2 |coef|^2
 
     The intercept is not penalised. The penalty is proportional to the number n of samples at
-    `fit`. A removed sample still counts in n, as if it had weight zero.
+    `fit`. A removed sample still counts in n, as if it had weight zero. In a pipeline, behind
+    steps that removal fits again, n is the number of the other samples.
 
     The smooth losses are "squared_error" (with a factor 1/2), "huber" and
     "squared_epsilon_insensitive". With another loss, an l1 penalty or early stopping, the

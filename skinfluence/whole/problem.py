@@ -16,6 +16,7 @@ from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
 from skinfluence.methods import InfluenceMethods, get_problem
 from skinfluence.moments import MomentProblem
+from skinfluence.namespaces import to_host
 from skinfluence.problem import Problem
 from skinfluence.stages.choices import make_choice
 from skinfluence.stages.columns import known_columns
@@ -43,7 +44,7 @@ from skinfluence.whole.before import (
     rows_inside,
 )
 from skinfluence.whole.choices import Choices
-from skinfluence.whole.data import TrainingData
+from skinfluence.whole.data import TrainingData, take_rows
 from skinfluence.whole.diagnostics import WholeCovariance, WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
@@ -278,15 +279,24 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         """Whether the model is one of features with a smooth loss and a quadratic penalty."""
         return self.formulation.is_smooth and not self.objective.design.has_metric
 
+    @property
+    def penalty_counts_rows(self):
+        """Whether a fit with another row has another penalty, as in gradient descent."""
+        rows = np.append(np.arange(self.data.n_rows), 0)
+        weight = to_host(self.objective.sample_weight)[rows]
+        penalty = self.formulate(take_rows(self.data.y, rows), weight).penalty
+        return not np.array_equal(penalty, self.formulation.penalty)
+
     @cached_property
     def choices(self):
         """The `Choices` that are known without refits, None if the steps do more.
 
         This applies to steps that select columns, scale them to a range or encode categories,
         and to one StandardScaler, alone or in a ColumnTransformer, under the conditions of
-        `_scaled_by`. For tf-idf weights it is a `TermWeightRemoval`.
+        `_scaled_by`. For tf-idf weights it is a `TermWeightRemoval`. If the penalty counts
+        rows, every group needs a refit.
         """
-        if self.scaled is not None or not self.is_smooth:
+        if self.scaled is not None or not self.is_smooth or self.penalty_counts_rows:
             return None
         if any(given_names(params) for params in self.step_params(self.data)):
             return None
