@@ -303,9 +303,10 @@ class CalibratedProblem(FoldedProblem):
             warn(
                 "The influence holds while the isotonic calibrators keep their blocks. If a "
                 f"training sample leaves, they change: for {changed} of {len(removals)} "
-                "samples tried. For all of these, what the influence says of the calibrators' "
-                f"values is off by {np.sqrt(error / size):.0%} of the effect of removal. Use "
-                "leave_out_loss or leave_out_predict for removal, or method='sigmoid'."
+                "samples tried. Over all of those tried, what the influence says of the "
+                f"calibrators' values is off by {np.sqrt(error / size):.0%} of the effect of "
+                "removal. Use leave_out_loss or leave_out_predict for removal, or "
+                "method='sigmoid'."
             )
 
 
