@@ -53,6 +53,10 @@ class Point:
         """An array beside which new arrays are made, see `Design`; None for NumPy's."""
         return self.objective.design.like
 
+    def why_flat(self):
+        """Return why no row determines the intercept."""
+        return self.objective.formulation.loss.why_flat
+
     @cached_property
     def class_gradients(self):
         """Gradient of the loss of each class's rows in its class weight, times that weight.
