@@ -8,13 +8,14 @@ See `stages.choices` and `stages.columns` for what is known of a choice.
 """
 
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skinfluence import diagnostics, removal
-from skinfluence.blocks import run_blocks
+from skinfluence.blocks import batches, run_blocks
 from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
@@ -23,6 +24,8 @@ from skinfluence.whole.refits import Refit, attempt
 
 # A model for other columns takes about as long as the refits of this many groups.
 _ENOUGH = 3
+# A job checks so many groups, because handing out work takes as long as several checks.
+_CHECKED = 64
 
 
 class Choices:
@@ -61,8 +64,11 @@ class Choices:
             found = [choice.made_without(groups.rows(group)) for choice in self.choices]
             return None if any(one is None for one in found) else np.concatenate(found)
 
-        alike = {}
-        for group, found in enumerate(run_blocks(made, everyone, n_jobs=request.n_jobs)):
+        blocks, alike = batches(len(groups), _CHECKED), {}
+        checked = run_blocks(
+            lambda b: list(map(made, everyone[b])), blocks, n_jobs=request.n_jobs
+        )
+        for group, found in enumerate(chain.from_iterable(checked)):
             if found is not None:
                 alike.setdefault(found.tobytes(), []).append(group)
         present = np.concatenate([choice.kept for choice in self.choices]).tobytes()
