@@ -64,10 +64,11 @@ class Choices:
             found = [choice.made_without(groups.rows(group)) for choice in self.choices]
             return None if any(one is None for one in found) else np.concatenate(found)
 
+        def check(block):
+            return [made(group) for group in everyone[block]]
+
         blocks, alike = batches(len(groups), _CHECKED), {}
-        checked = run_blocks(
-            lambda b: list(map(made, everyone[b])), blocks, n_jobs=request.n_jobs
-        )
+        checked = run_blocks(check, blocks, n_jobs=request.n_jobs)
         for group, found in enumerate(chain.from_iterable(checked)):
             if found is not None:
                 alike.setdefault(found.tobytes(), []).append(group)
