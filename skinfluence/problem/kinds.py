@@ -262,8 +262,10 @@ class Kinked(Smooth):
         if method == "influence":  # first order at the fit, as influence is
             self.warn_of_lost_path(point)
         elif not np.isfinite(point.misfit):
-            refitted = active_set.evaluate(objective, refit(objective))
-            point = refitted if np.isfinite(refitted.misfit) else point
+            # libsvm sets no limit to its steps, and may not end where no path leads on.
+            if not objective.design.has_metric:
+                refitted = active_set.evaluate(objective, refit(objective))
+                point = refitted if np.isfinite(refitted.misfit) else point
             self.warn_of_lost_path(point)
         return removal.ActiveSetBase(point, solver, refit)
 
