@@ -105,10 +105,10 @@ class Words:
 class TermWeights:
     """Tf-idf weights without groups of rows, as scales of fixed term frequencies.
 
-    The weight of word j in row i is f_ij idf_j / |f_i * idf|, where f is the number of
-    occurrences or its logarithm, and only idf depends on the other rows. Words that fewer than
-    `min_df` other rows have are lost. Here they have idf 0, so that they count in no row and
-    no norm.
+    The weight of word j in row i is f_ij idf_j / |f_i * idf|. The term frequency f is the
+    number of occurrences, or its logarithm. Only idf depends on the other rows. A word is lost
+    if fewer than `min_df` other rows have it. Here it has idf 0, so that it counts in no row
+    and no norm. Other words have idf 1 or more.
 
     Parameters
     ----------
@@ -159,28 +159,27 @@ class TermWeights:
         """Number of training rows with each word, (d,)."""
         return np.bincount(self.frequencies.indices, minlength=self.frequencies.shape[1])
 
-    def lost_without(self, rows):
-        """Return the mask of the words that a refit without some rows does not have, (d,)."""
-        if self.vectorizer.fixed_vocabulary_:
-            return np.zeros(len(self.n_texts), dtype=bool)
-        return self._left(rows) < self.vectorizer.min_df
+    @property
+    def fewest(self):
+        """Number of texts that a word needs, or else it is lost."""
+        return 0 if self.vectorizer.fixed_vocabulary_ else self.vectorizer.min_df
 
     @property
     def n_spare(self):
-        """Number of rows of which any may leave, and not all words are lost."""
-        if self.vectorizer.fixed_vocabulary_:
-            return self.frequencies.shape[0]
-        return self.n_texts.max() - self.vectorizer.min_df
+        """Largest number of rows that may leave without the loss of all words."""
+        return self.n_texts.max() - self.fewest if self.fewest else self.frequencies.shape[0]
 
     def idf_without(self, rows):
-        """Return idf without some rows, 0 for lost words, (d,)."""
-        if self.weights is None or not self.weights.use_idf:
-            return np.where(self.lost_without(rows), 0.0, 1.0)
-        smooth = float(self.weights.smooth_idf)
-        n = self.frequencies.shape[0] - len(rows)
-        with np.errstate(divide="ignore"):
-            idf = np.log((n + smooth) / (self._left(rows) + smooth)) + 1.0
-        return np.where(self.lost_without(rows), 0.0, idf)
+        """Return idf without some rows, or ones if there is none; 0 for lost words, (d,)."""
+        leaving = self.frequencies[rows].indices
+        n_texts = self.n_texts - np.bincount(leaving, minlength=len(self.n_texts))
+        idf = np.ones(len(n_texts))
+        if self.weights is not None and self.weights.use_idf:
+            smooth = float(self.weights.smooth_idf)
+            n = self.frequencies.shape[0] - len(rows)
+            with np.errstate(divide="ignore"):
+                idf = np.log((n + smooth) / (n_texts + smooth)) + 1.0
+        return np.where(n_texts < self.fewest, 0.0, idf)
 
     def row_scales(self, frequencies, idf):
         """Return 1 / |f_i * idf_j| for rows f (m, d) and idf (b, d), shape (m, b)."""
@@ -190,11 +189,6 @@ class TermWeights:
         power = 1 if norm == "l1" else 2
         sizes = (abs(frequencies).power(power) @ np.abs(idf.T) ** power) ** (1.0 / power)
         return np.divide(1.0, sizes, out=np.ones_like(sizes), where=sizes > 0)
-
-    def _left(self, rows):
-        """Return the number of rows with each word, without some rows, (d,)."""
-        leaving = self.frequencies[rows].indices
-        return self.n_texts - np.bincount(leaving, minlength=len(self.n_texts))
 
 
 class _OfWords:

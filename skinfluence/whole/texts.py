@@ -13,7 +13,6 @@ import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.groups import Groups
 from skinfluence.moments.counts import ComplementMoments, MultinomialMoments
 from skinfluence.namespaces import to_host
 from skinfluence.solvers import SOLVERS, select_solver
@@ -73,11 +72,8 @@ class TermWeightRemoval:
         queries = ForSameRows(self.terms.frequencies_in)
 
         def work(block):
-            members, found = chosen[block], []
-            rows = [groups.rows(group) for group in members]
-            for place, refit in self.refits_without(base, rows, method, queries):
-                found.append((members[place], read(members[place], refit)))
-            return found
+            found = self.refits_without(base, groups, chosen[block], method, queries)
+            return [(group, read(group, refit)) for group, refit in found]
 
         def take(found):
             for group, value in found:
@@ -115,19 +111,18 @@ class TermWeightRemoval:
         stacked = removal.stack_bytes(largest, K, D, outputs)
         return stacked + 8 * 4 * K * (groups.n_rows + D)
 
-    def refits_without(self, base, members, method, queries):
-        """Yield (position, refit) for the groups of rows whose steps converge."""
-        rescaled = self.rescaled(members)
-        groups = Groups(base.point.objective.n_rows, members)
-        rows = groups.padded(np.arange(len(members)))
+    def refits_without(self, base, groups, chosen, method, queries):
+        """Yield (group, refit) for the chosen groups whose steps converge."""
+        rescaled = self.rescaled(groups, chosen)
+        rows = groups.padded(chosen)
         theta, converged = removal.move_rescaled(base, rows, rescaled, method)
         for j in np.flatnonzero(converged):
-            idf = rescaled.by_column[[j]]
-            yield j, Reweighed(self, queries, idf, theta[j], members[j], method)
+            idf, leaving = rescaled.by_column[[j]], groups.rows(chosen[j])
+            yield chosen[j], Reweighed(self, queries, idf, theta[j], leaving, method)
 
-    def rescaled(self, members):
-        """Return the training rows with their scales without each group of rows."""
-        idf = np.stack([self.terms.idf_without(rows) for rows in members])
+    def rescaled(self, groups, chosen):
+        """Return the training rows with their scales without each chosen group."""
+        idf = np.stack([self.terms.idf_without(groups.rows(group)) for group in chosen])
         frequencies = self.terms.frequencies
         return removal.Rescaled(frequencies, idf, self.terms.row_scales(frequencies, idf))
 
@@ -166,25 +161,25 @@ class CountRemoval(TermWeightRemoval):
         n, d = self.terms.frequencies.shape
         return 8 * 4 * len(self.problem.objective.counts) * (n + d)
 
-    def refits_without(self, base, members, method, queries):
-        rescaled, model = self.rescaled(members), self.problem.formulation.model
-        weights = np.repeat(base[:, None], len(members), axis=1)
-        for j, rows in enumerate(members):
-            weights[rows, j] = 0.0
+    def refits_without(self, base, groups, chosen, method, queries):
+        rescaled, model = self.rescaled(groups, chosen), self.problem.formulation.model
+        weights = np.repeat(base[:, None], len(chosen), axis=1)
+        for j, group in enumerate(chosen):
+            weights[groups.rows(group), j] = 0.0
         K, sums, of_classes = base.shape[1], rescaled.adjoint(weights), weights.sum(axis=0)
-        for j, rows in enumerate(members):
-            lost = self.terms.lost_without(rows)
-            if lost.any() and np.ndim(model.alpha):  # a refit has more alphas than words
-                continue
-            kept = np.flatnonzero(~lost)
+        for j, group in enumerate(chosen):
+            idf = rescaled.by_column[[j]]
+            kept = np.flatnonzero(idf[0])
+            if len(kept) < idf.size and np.ndim(model.alpha):
+                continue  # a refit has more alphas than words
             counts = (self.members & (weights[:, j] > 0)).sum(axis=0)
             params = model.params(of_classes[j], sums[j][:, kept], None, counts)
             if not np.isfinite(params).all():
                 continue
-            theta = np.zeros((K, len(sums[j][0]) + 1))
+            theta = np.zeros((K, idf.size + 1))
             theta[:, kept], theta[:, -1] = params[:-K].reshape(K, -1), params[-K:]
-            idf = rescaled.by_column[[j]]
-            yield j, ReweighedCounts(self, queries, idf, theta, rows, method)
+            rows = groups.rows(group)
+            yield group, ReweighedCounts(self, queries, idf, theta, rows, method)
 
 
 class Reweighed(KnownRefit):
@@ -209,7 +204,7 @@ class Reweighed(KnownRefit):
     @property
     def lost(self):
         """Mask of the features that a refit does not have, (d,)."""
-        return self.of.terms.lost_without(self.rows)
+        return self.idf[0] == 0
 
     @property
     def names(self):
