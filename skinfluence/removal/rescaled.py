@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skinfluence.removal.run import Run
-from skinfluence.removal.stack import Stack, finite
+from skinfluence.removal.stack import Stack, finite, step_from
 
 # Decrement to reach, relative to the first step.
 _TOL = {"newton": 1e-5, "exact": 1e-11}
@@ -91,12 +91,7 @@ class _RescaledStack(Stack):
         return part
 
     def newton(self, *, exact=False):
-        theta = np.repeat(self.base.theta[None], len(self), axis=0)
-        residual = self.gradients(theta)
-        step = -self.update.correct(self.solve(residual))
-        slope = np.einsum("bkd,bkd->b", residual, step)
-        step[slope > self.rounding**2] = np.nan
-        return theta + step, np.sqrt(np.abs(slope))
+        return step_from(self, np.repeat(self.base.theta[None], len(self), axis=0))
 
     def gradients(self, theta):
         objective = self.base.point.objective

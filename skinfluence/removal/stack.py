@@ -33,6 +33,18 @@ def finite(theta):
     return to_host(np.isfinite(theta).all(axis=(1, 2)))
 
 
+def step_from(stack, theta):
+    """Return (parameters after a Newton step from theta, decrement before it).
+
+    A step is NaN if it points uphill by more than rounding.
+    """
+    residual = stack.gradients(theta)
+    step = -stack.update.correct(stack.solve(residual))
+    slope = to_host(np.einsum("bkd,bkd->b", residual, stack.readings(step)))
+    step[slope > stack.rounding**2] = np.nan
+    return theta + step, np.sqrt(np.abs(slope))
+
+
 class Stack:
     """Groups of rows that leave one objective.
 

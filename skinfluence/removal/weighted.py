@@ -23,7 +23,7 @@ from skinfluence.rank import has_full_rank, least_norm
 from skinfluence.removal.identified import determines
 from skinfluence.removal.optimum import refit_objective, weight_growth
 from skinfluence.removal.run import Run
-from skinfluence.removal.stack import finite
+from skinfluence.removal.stack import finite, step_from
 
 # Decrement to reach, relative to the first step. Weights can be a thousand times those of the
 # fit. Then an error that is small in the metric of the Hessian is much larger in parameters
@@ -311,11 +311,7 @@ class WeightedStack:
 
     def newton(self):
         """Return theta after one step from the start, and the decrement before it."""
-        residual = self.gradients(self.start)
-        step = -self.solve(residual)
-        slope = to_host(np.einsum("bkd,bkd->b", residual, self.readings(step)))
-        step[slope > self.rounding**2] = np.nan
-        return self.start + step, np.sqrt(np.abs(slope))
+        return step_from(self, self.start)
 
     def gradients(self, theta):
         """Return grad F at each vector's weights and parameters, both (b, K, D)."""

@@ -200,16 +200,21 @@ class _OfWhole(StepsBefore):
             )
 
     @cached_property
+    def steps_take_params(self):
+        """Whether the fit gave weights or other parameters to a step before the model."""
+        return any(given_names(params) for params in self.step_params(self.data))
+
+    @cached_property
     def words(self):
         """The `Words` of the first step, None unless it is a vectorizer of text."""
-        if not self.steps or any(given_names(one) for one in self.step_params(self.data)):
+        if not self.steps or self.steps_take_params:
             return None
         return Words.of(self.steps[0][1], self.data.X)
 
     @cached_property
     def term_weights(self):
         """The `TermWeights` of the steps, None if the steps do more."""
-        if any(given_names(params) for params in self.step_params(self.data)):
+        if self.steps_take_params:
             return None
         steps = [step for _, step in self.steps if step not in (None, "passthrough")]
         if not steps:
@@ -262,8 +267,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         form, design = objective.formulation, objective.design
         if not self.is_smooth or form.minimum_norm is not None:
             return None
-        weighted = any(given_names(params) for params in self.step_params(self.data))
-        if weighted or objective.offset is not None:
+        if self.steps_take_params or objective.offset is not None:
             return None
         free = design.fit_intercept and not objective.penalty[:, -1].any()
         if is_centred.any() and not free and objective.penalty.any():
@@ -298,7 +302,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         """
         if self.scaled is not None or not self.is_smooth or self.penalty_counts_rows:
             return None
-        if any(given_names(params) for params in self.step_params(self.data)):
+        if self.steps_take_params:
             return None
         if self.term_weights is not None:
             return TermWeightRemoval.of(self, self.term_weights)
