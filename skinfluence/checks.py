@@ -9,6 +9,11 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 
+def has_one_target(y):
+    """Return whether each sample has one target: y is (n,), or a column (n, 1)."""
+    return np.shape(y)[1:] in ((), (1,))
+
+
 def count_rows(X):
     """Return the number of samples in an array, a sparse matrix or a list."""
     return X.shape[0] if hasattr(X, "shape") else len(X)

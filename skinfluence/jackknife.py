@@ -16,7 +16,7 @@ from skinfluence._typing import (
     MatrixLike,
 )
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_number, count_rows
+from skinfluence.checks import check_number, count_rows, has_one_target
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
@@ -109,7 +109,7 @@ def jackknife_plus_interval(
     """
     problem = problem_of(estimator, composites=True)
     problem.refuse_dask("jackknife_plus_interval", X)
-    if problem.is_classifier or np.shape(problem.training_target)[1:] not in ((), (1,)):
+    if problem.is_classifier or not has_one_target(problem.training_target):
         raise ValueError(
             "jackknife_plus_interval is for regressors with one target. Use "
             "jackknife_plus_set for a classifier, and fit one model for each of several "
@@ -217,7 +217,7 @@ def jackknife_plus_set(
     """
     problem = problem_of(estimator, composites=True)
     problem.refuse_dask("jackknife_plus_set", X)
-    if not problem.is_classifier or np.shape(problem.training_target)[1:] not in ((), (1,)):
+    if not problem.is_classifier or not has_one_target(problem.training_target):
         raise ValueError(
             "jackknife_plus_set is for classifiers with one target. Use "
             "jackknife_plus_interval for a regressor, and fit one model for each of several "

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_one_metric, check_option
+from skinfluence.checks import check_count, check_one_metric, check_option, has_one_target
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length, label_loss
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
@@ -271,7 +271,7 @@ class CompositeRemoval:
             return self.sample_loss(data.X, data.y), proposed
         relabel = strategy == "relabel" and self.is_classifier
         is_list = relabel and isinstance(self.estimator.classes_, list)  # one for each target
-        if relabel and (is_list or np.shape(data.y)[1:] not in ((), (1,))):
+        if relabel and (is_list or not has_one_target(data.y)):
             raise ValueError(
                 f"strategy='relabel' needs one label for each sample, and {self.name} has "
                 "several: use 'leave_out_loss'."

@@ -134,8 +134,8 @@ def null_space(objective):
 def determines(objective, before):
     """Return whether the rows with a weight determine every parameter, as those before did.
 
-    Hessians do not show it: what is left of their smallest eigenvalue is rounding, which may
-    be positive.
+    Hessians do not show it, because their smallest eigenvalue is then rounding, which may be
+    positive.
     """
     form = objective.formulation
     coefficients = slice(0, objective.design.n_features)

@@ -24,7 +24,7 @@ def moving_columns(scaler):
 
 
 def scaled_columns(scaler):
-    """Return which columns a refit of a StandardScaler scales, and which it centres.
+    """Return the columns that a refit of a StandardScaler scales, and those it centres.
 
     Both are masks of shape (d,).
     """
