@@ -205,27 +205,18 @@ class CalibratedProblem(FoldedProblem):
         if number in known:
             return known[number]
         data, w = self.data, self.sample_weight
-        codes = codes_of(data.y, self.estimator.classes_)
         one, member = self.estimator.calibrated_classifiers_[number], self.members()[number]
         pairs = self.sources(number, self.remembered.tests)
         rows, F = self.inputs(self.members(), data.X, pairs)
-        tried = np.unique(np.linspace(0, data.n_rows - 1, _N_TRIED).astype(int))
-        found, places = [], {}
+        found = []
         each = self.calibrators(one, member, F)
         for column, (values, target, calibrator) in enumerate(each):
-            if target is None:
-                logits, _ = self.logits(member, values)
-                stage = TemperatureStage(calibrator, logits, codes[rows], w[rows])
-            else:
-                sigmoid = self.estimator.method == "sigmoid"
-                cls = SigmoidStage if sigmoid else IsotonicStage
-                stage = cls(calibrator, values, codes[rows] == target, w[rows])
+            stage = self.stage(member, values, target, calibrator, rows)
             statistics = np.zeros((len(stage.weight_derivative), data.n_rows))
             statistics[:, rows] += w.sum() * stage.weight_derivative
             found.append((target, column, stage, moved.own(statistics)))
-            if self.estimator.method == "isotonic" and found[-1][-1].any():
-                known.setdefault("splits", set()).update(rows[stage.splits].tolist())
-                places[column] = np.empty((len(rows), len(tried)))
+        tried = np.unique(np.linspace(0, data.n_rows - 1, _N_TRIED).astype(int))
+        places = {column: np.empty((len(rows), len(tried))) for column in self.blocked(found)}
         start = 0
         for k, test in pairs:
             for block in row_blocks(len(test), 16 * moved.width * F.shape[1]):
@@ -238,19 +229,48 @@ class CalibratedProblem(FoldedProblem):
                         statistics += np.einsum("rbk,bnk->rn", pull, dz)
                     else:
                         statistics += pull @ dF[:, :, column]
-                        if column in places:
-                            places[column][here] = dF[:, tried, column]
+                for column, moves in places.items():
+                    moves[here] = dF[:, tried, column]
             start += len(test)
-        for column, dF in places.items():
-            _, _, stage, statistics = found[column]
-            for k, row in enumerate(tried):
-                step = -w[row] / w.sum()
-                change = stage.leave_out(
-                    rows == row, step * dF[:, k], step * statistics[:, row]
-                )
-                known.setdefault("removals", {}).setdefault(row, []).append(change)
+        for column, moves in places.items():
+            self.try_removals(known, *found[column][2:], rows, tried, moves)
         known[number] = found
         return found
+
+    def stage(self, member, values, target, calibrator, rows):
+        """Return the stage of a calibrator that was fitted to values of some rows."""
+        codes = codes_of(self.data.y, self.estimator.classes_)[rows]
+        w = self.sample_weight[rows]
+        if target is None:
+            return TemperatureStage(calibrator, self.logits(member, values)[0], codes, w)
+        sigmoid = self.estimator.method == "sigmoid"
+        return (SigmoidStage if sigmoid else IsotonicStage)(
+            calibrator, values, codes == target, w
+        )
+
+    def blocked(self, found):
+        """Return the columns with isotonic blocks, unless steps before the members move them.
+
+        Behind steps the statistics have no part of their own.
+        """
+        if self.estimator.method != "isotonic":
+            return []
+        return [column for _, column, _, statistics in found if statistics.any()]
+
+    def try_removals(self, known, stage, statistics, rows, tried, moves):
+        """Note which blocks of an isotonic stage split, and change if a row leaves.
+
+        `moves` (len(rows), len(tried)) is the influence of each row that is tried on the
+        stage's values, and `statistics` (r, n) that on its statistics.
+        """
+        w = self.sample_weight
+        known.setdefault("splits", set()).update(rows[stage.splits].tolist())
+        for k, row in enumerate(tried):
+            step = -w[row] / w.sum()
+            change = stage.leave_out(
+                rows == row, step * moves[:, k], step * statistics[:, row]
+            )
+            known.setdefault("removals", {}).setdefault(row, []).append(change)
 
     def logits(self, member, F, dF=None):
         """Return logits for `scores` and their tangents, for a temperature."""
