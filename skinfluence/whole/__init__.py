@@ -8,7 +8,7 @@ from skinfluence.whole.before import (
     rows_inside,
     warn_of_absent,
 )
-from skinfluence.whole.data import TrainingData, take_rows
+from skinfluence.whole.data import TrainingData, give_data, take_rows, training_data
 from skinfluence.whole.first_order import RESPONSES, FirstOrder
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
@@ -17,10 +17,8 @@ from skinfluence.whole.members import make_member
 from skinfluence.whole.problem import (
     PipelineProblem,
     WholeProblem,
-    give_data,
     make_whole_problem,
     pipeline_problem,
-    training_data,
     whole_problem,
 )
 from skinfluence.whole.refits import ForSameRows, attempt

@@ -1,14 +1,16 @@
-"""A pipeline's training data, and its fit on a subset."""
+"""A pipeline's training data, as arguments of its `fit`, in its parts and on a subset."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.pipeline import Pipeline
 
 from skinfluence.groups import resolve_groups
+from skinfluence.methods import InfluenceMethods
 from skinfluence.namespaces import is_device, to_host, where_it_is
-from skinfluence.steps import routing_enabled, row_names, steps_before, through
+from skinfluence.steps import paths_of, routing_enabled, row_names, steps_before, through
 
 # A number may be off by this much to count as a whole number.
 _WHOLE = 1e-9
@@ -150,3 +152,30 @@ def _has_rows(value, n):
         return False
     shape = getattr(value, "shape", None)
     return (shape[0] if shape else len(value) if hasattr(value, "__len__") else None) == n
+
+
+def give_data(pipe, data):
+    """Store training data in a pipeline, and in the pipelines nested as its last step."""
+    if data is vars(pipe).get("training_data_"):
+        return
+    while isinstance(pipe, Pipeline) and pipe.steps:
+        last = pipe.steps[-1][1]
+        if data is None:
+            vars(pipe).pop("training_data_", None)
+        elif isinstance(pipe, InfluenceMethods):
+            pipe.training_data_ = data
+        if data is not None and isinstance(last, Pipeline):
+            data = data.behind(pipe)
+        pipe = last
+
+
+def training_data(pipe, X, y, sample_weight=None, routing=None):
+    """Return the pipeline's `fit` arguments, with weights routed as in `fit`.
+
+    `routing` tells whether metadata routing was on, None for its present state.
+    """
+    routing, params = routing_enabled() if routing is None else routing, {}
+    if sample_weight is not None:
+        name = "sample_weight" if routing else f"{paths_of(pipe)[-1]}__sample_weight"
+        params = {name: sample_weight}
+    return TrainingData(X, y, params, routing)

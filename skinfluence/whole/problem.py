@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import cached_property, singledispatch
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from skinfluence.column_scales import ColumnScales
@@ -14,7 +13,7 @@ from skinfluence.exceptions import (
 )
 from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
-from skinfluence.methods import InfluenceMethods, get_problem
+from skinfluence.methods import get_problem
 from skinfluence.moments import MomentProblem
 from skinfluence.namespaces import to_host
 from skinfluence.problem import Problem
@@ -29,9 +28,7 @@ from skinfluence.steps import (
     name_rows,
     names_of_learners,
     param_names,
-    paths_of,
     replace_steps,
-    routing_enabled,
     row_names,
     steps_of,
     weights_stop,
@@ -44,7 +41,7 @@ from skinfluence.whole.before import (
     rows_inside,
 )
 from skinfluence.whole.choices import Choices
-from skinfluence.whole.data import TrainingData, take_rows
+from skinfluence.whole.data import give_data, take_rows, training_data
 from skinfluence.whole.diagnostics import WholeCovariance, WholeDiagnostics
 from skinfluence.whole.influence import WholeInfluence
 from skinfluence.whole.moments import MomentSweep, MomentWholeInfluence
@@ -444,30 +441,3 @@ def moving_scaler(steps):
     if any(type(one) not in _OF_COLUMNS or getattr(one, "clip", False) for one in others):
         return None
     return scaler
-
-
-def give_data(pipe, data):
-    """Store training data in a pipeline, and in the pipelines nested as its last step."""
-    if data is vars(pipe).get("training_data_"):
-        return
-    while isinstance(pipe, Pipeline) and pipe.steps:
-        last = pipe.steps[-1][1]
-        if data is None:
-            vars(pipe).pop("training_data_", None)
-        elif isinstance(pipe, InfluenceMethods):
-            pipe.training_data_ = data
-        if data is not None and isinstance(last, Pipeline):
-            data = data.behind(pipe)
-        pipe = last
-
-
-def training_data(pipe, X, y, sample_weight=None, routing=None):
-    """Return the pipeline's `fit` arguments, with weights routed as in `fit`.
-
-    `routing` tells whether metadata routing was on, None for its present state.
-    """
-    routing, params = routing_enabled() if routing is None else routing, {}
-    if sample_weight is not None:
-        name = "sample_weight" if routing else f"{paths_of(pipe)[-1]}__sample_weight"
-        params = {name: sample_weight}
-    return TrainingData(X, y, params, routing)
