@@ -146,12 +146,14 @@ def _is_random(name, params):
     return getattr(value, "shuffle", False) is True and value.random_state is None
 
 
+def acting(transformers):
+    """Return the transformers without those that pass samples through as they are."""
+    return [one for one in transformers if one not in (None, "passthrough")]
+
+
 def steps_before(pipe):
-    """Return the transformers before one pipeline's last step."""
-    transformers = [transformer for _, transformer in pipe.steps[:-1]]
-    return [
-        transformer for transformer in transformers if transformer not in (None, "passthrough")
-    ]
+    """Return the transformers before one pipeline's last step that change samples."""
+    return acting(transformer for _, transformer in pipe.steps[:-1])
 
 
 def through(transformers, X, last):

@@ -26,7 +26,7 @@ from skinfluence.solvers import get_solver
 from skinfluence.stages.registry import learns_from_rows, moves_with_weights
 from skinfluence.stages.scalers import scaled_columns
 from skinfluence.stages.summaries import fit_from, has_summary, join, summarise
-from skinfluence.steps import innermost, paths_of, steps_of, through
+from skinfluence.steps import acting, innermost, paths_of, steps_of, through
 from skinfluence.whole.before import given_names, same_steps
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
@@ -219,7 +219,7 @@ def lazy_problem(pipe, method):
     if not learning:
         return last
     scaler = moving_scaler(steps)
-    present = [step for _, step in steps_of(pipe) if step not in (None, "passthrough")]
+    present = acting(step for _, step in steps_of(pipe))
     if scaler is None and method in SweptProblem.METHODS:
         _check_metadata(last, method)
         return SweptProblem(pipe, present.index(steps[0]))

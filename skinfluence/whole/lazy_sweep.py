@@ -16,7 +16,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.stages.chain import add
 from skinfluence.stages.registry import make_chain
-from skinfluence.steps import steps_of, through
+from skinfluence.steps import acting, steps_of, through
 from skinfluence.whole.before import warn_of_absent
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.influence import WholeInfluence
@@ -47,8 +47,7 @@ class LazySteps(OnDaskArrays):
 
     def __init__(self, pipe, start):
         super().__init__(pipe)
-        steps = [step for _, step in steps_of(pipe)]
-        steps = [step for step in steps if step not in (None, "passthrough")]
+        steps = acting(step for _, step in steps_of(pipe))
         self.earlier, self.steps = steps[:start], steps[start:]
 
     def before(self, X):

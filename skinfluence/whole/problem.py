@@ -23,6 +23,7 @@ from skinfluence.stages.registry import learns_from_rows
 from skinfluence.stages.scalers import scaled_columns
 from skinfluence.stages.text import TermWeights, Words
 from skinfluence.steps import (
+    acting,
     fits_otherwise,
     innermost,
     name_rows,
@@ -213,7 +214,7 @@ class _OfWhole(StepsBefore):
         """The `TermWeights` of the steps, None if the steps do more."""
         if self.steps_take_params:
             return None
-        steps = [step for _, step in self.steps if step not in (None, "passthrough")]
+        steps = acting(step for _, step in self.steps)
         if not steps:
             return None
         return TermWeights.of(steps, self.words or Words(steps[0], self.data.X))
@@ -432,8 +433,7 @@ def moving_scaler(steps):
     learning = np.flatnonzero([learns_from_rows(step) for step in steps])
     if not learning.size:
         return None
-    after = [step for step in steps[learning[0] :] if step not in (None, "passthrough")]
-    *others, scaler = after
+    *others, scaler = acting(steps[learning[0] :])
     if type(scaler) is not StandardScaler:
         return None
     if others and not (scaler.with_mean and scaler.with_std):

@@ -16,7 +16,7 @@ from skinfluence import diagnostics
 from skinfluence.blocks import run_blocks
 from skinfluence.exceptions import warn
 from skinfluence.namespaces import to_host
-from skinfluence.steps import feature_names, param_names, through
+from skinfluence.steps import acting, feature_names, param_names, through
 from skinfluence.whole.data import take_rows
 
 # Refits, and features of each, that a warning names.
@@ -85,7 +85,7 @@ class Refit:
     def transform(self, X):
         """Return the model's features for raw samples."""
         # Call each step, because a pipeline requires a last step with fitted attributes.
-        steps = [step for _, step in self.before.steps if step not in (None, "passthrough")]
+        steps = acting(step for _, step in self.before.steps)
         return through(steps, X, self.last)
 
     @property
