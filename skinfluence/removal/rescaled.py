@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skinfluence.removal.run import Run
-from skinfluence.removal.stack import Stack, finite, step_from
+from skinfluence.removal.stack import Stack, step_from
 
 # Decrement to reach, relative to the first step.
 _TOL = {"newton": 1e-5, "exact": 1e-11}
@@ -75,7 +75,7 @@ def move_rescaled(base, rows, rescaled, method):
     stack = _RescaledStack(base, rows, rescaled)
     run = Run(stack)
     run.iterate(run.started, _RescaledStack.gradients, _TOL[method], stack.rounding)
-    return run.theta, run.converged & finite(run.theta)
+    return run.theta, run.converged
 
 
 class _RescaledStack(Stack):

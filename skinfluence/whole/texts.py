@@ -100,8 +100,8 @@ class TermWeightRemoval:
 
     def start(self, method):
         """Return the start of all steps, None if there is none."""
-        base = None if method == "refit" else self.fixed.start_base(method, "auto")
-        return base if base is not None and base.has_optimum else None
+        base = self.fixed.start_base(method, "auto")
+        return base if base.has_optimum else None
 
     def group_bytes(self, groups, chosen):
         """Return the bytes for a group in a stack."""
@@ -153,8 +153,6 @@ class CountRemoval(TermWeightRemoval):
 
     def start(self, method):
         """Return the rows' weights in each class, (n, K)."""
-        if method == "refit":
-            return None
         return self.members * self.problem.objective.sample_weight[:, None]
 
     def group_bytes(self, groups, chosen):
@@ -172,8 +170,8 @@ class CountRemoval(TermWeightRemoval):
             kept = np.flatnonzero(idf[0])
             if len(kept) < idf.size and np.ndim(model.alpha):
                 continue  # a refit has more alphas than words
-            counts = (self.members & (weights[:, j] > 0)).sum(axis=0)
-            params = model.params(of_classes[j], sums[j][:, kept], None, counts)
+            # Neither model takes the centres or the numbers of rows.
+            params = model.params(of_classes[j], sums[j][:, kept], None, None)
             if not np.isfinite(params).all():
                 continue
             theta = np.zeros((K, idf.size + 1))
