@@ -62,9 +62,14 @@ class CalibratedProblem(FoldedProblem):
         return range(len(self.estimator.calibrated_classifiers_))
 
     @property
+    def method(self):
+        """The method of the fit, which `set_params` does not change."""
+        return self.estimator.calibrated_classifiers_[0].method
+
+    @property
     def is_joint(self):
         """Whether one calibrator serves all classes, not each class its own."""
-        return self.estimator.method == "temperature"
+        return self.method == "temperature"
 
     @property
     def sees_classes_alone(self):
@@ -243,7 +248,7 @@ class CalibratedProblem(FoldedProblem):
         w = self.sample_weight[rows]
         if target is None:
             return TemperatureStage(calibrator, self.logits(member, values)[0], codes, w)
-        sigmoid = self.estimator.method == "sigmoid"
+        sigmoid = self.method == "sigmoid"
         return (SigmoidStage if sigmoid else IsotonicStage)(
             calibrator, values, codes == target, w
         )
@@ -253,7 +258,7 @@ class CalibratedProblem(FoldedProblem):
 
         Behind steps the statistics have no part of their own.
         """
-        if self.estimator.method != "isotonic":
+        if self.method != "isotonic":
             return []
         return [column for _, column, _, statistics in found if statistics.any()]
 
