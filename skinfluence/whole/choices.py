@@ -102,6 +102,8 @@ class Choices:
                     written[group] = True
 
         base = self.fixed.start_base(method, "auto")
+        if base.open is not None or not base.has_optimum:
+            return  # refits tell which parameters have no value
         removal.leave_out(base, members, method, emit, **options)
 
     def _stays_without(self, rows):
