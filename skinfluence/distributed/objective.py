@@ -83,6 +83,8 @@ class DistributedObjective:
     coupled = property(attrgetter("_head.coupled"))
     gauge = property(attrgetter("_head.gauge"))
     free = property(attrgetter("_head.free"))
+    fixed = property(attrgetter("_head.fixed"))
+    unpenalised = property(attrgetter("_head.unpenalised"))
     penalty_product = property(attrgetter("_head.penalty_product"))
     freeze = property(attrgetter("_head.freeze"))
     remove_gauge = property(attrgetter("_head.remove_gauge"))

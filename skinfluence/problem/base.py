@@ -330,6 +330,8 @@ class ProblemBase(SampleChecks, Doubts):
         `theta` is the optimum in the free parameters. With an l1 penalty, other parameters
         may be free at the optimum in all parameters.
         """
+        if not objective.formulation.support_may_change:
+            return objective, theta
         return l1_support.settle(objective, theta, self.refit_on)
 
     # ---------------------------------------------------------------- the factorised point

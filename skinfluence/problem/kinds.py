@@ -37,7 +37,7 @@ def kind_of(problem, formulation=None):
     form = problem.formulation if formulation is None else formulation
     if form.loss.is_piecewise_linear:
         return Kinked(problem)
-    return OnSupport(problem) if l1_support.may_change(form) else Smooth(problem)
+    return OnSupport(problem) if form.support_may_change else Smooth(problem)
 
 
 def no_bound(name):
