@@ -307,10 +307,8 @@ class PenaltyShift:
 
 
 def penalty_effect(point):
-    """Return the `PenaltyShift` of a point without its rows, None if no scale moves."""
+    """Return the `PenaltyShift` of a point without its rows, if its scales move."""
     objective = point.objective
-    if objective.scales is None:
-        return None
     return PenaltyShift(objective.scales, objective.penalty * point.theta)
 
 

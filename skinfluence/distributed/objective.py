@@ -293,7 +293,8 @@ class DistributedPoint:
     @cached_property
     def effects(self):
         """The sums over all rows on which gradients in weights depend, see `Point.effects`."""
-        return self.class_effects, penalty_effect(self)
+        of_scales = None if self.objective.scales is None else penalty_effect(self)
+        return self.class_effects, of_scales
 
     def centre(self):
         """Return the mean of the features, weighted by the rows' curvature, or None."""

@@ -105,7 +105,8 @@ class Point:
 
         These are `class_effects`, and the `PenaltyShift` without its rows, each or None.
         """
-        return self.class_effects, penalty_effect(self)
+        of_scales = None if self.objective.scales is None else penalty_effect(self)
+        return self.class_effects, of_scales
 
     def weight_rows_with(self, class_effects, penalty_effect):
         """Return `weight_rows` for the `effects` of more rows."""
