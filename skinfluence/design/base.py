@@ -150,6 +150,18 @@ class Design(ABC):
         If `shift` (d,) is given, the features are replaced by x_i - shift.
         """
 
+    def signed_gram(self, weights, shift=None):
+        """Return `gram` for weights (n, M) with any sign.
+
+        `gram` uses square roots of the weights, so each sign needs a Gram matrix.
+        """
+        if not (weights < 0).any():
+            return self.gram(weights, shift)
+        grams = -self.gram(np.maximum(-weights, 0.0), shift)
+        if (weights > 0).any():
+            grams += self.gram(np.maximum(weights, 0.0), shift)
+        return grams
+
     def products(self, scale):
         """Return x~_i' diag(scale) x~_j for scale (D,) >= 0, shape (n, n)."""
         out, columns = self.partial_products(np.sqrt(scale[: self.n_features]))

@@ -247,8 +247,9 @@ class WeightedStack:
         self.weight = np.stack([o.row_weight for o in objectives], axis=1)
         self.penalty = np.stack([o.penalty for o in objectives])
         self.sums = np.array([o.weight_sum for o in objectives])
-        support = objective.formulation.support
-        self.linear = np.stack([support.slope(S) for S in self.sums])
+        self.linear, l1 = np.zeros(self.penalty.shape), objective.formulation.l1_support
+        if l1 is not None:
+            self.linear = np.stack([l1.slope(S) for S in self.sums])
         growth = np.array([weight_growth(base, o) for o in objectives])
         self.rounding = base.rounding * growth
         self.inverse, self.regular = None, np.ones(len(objectives), dtype=bool)
