@@ -114,6 +114,9 @@ class GradientRows:
         Added to each row, depending on its class or its features.
     """
 
+    #: Whether the rows are in dask arrays.
+    is_distributed = False
+
     def __init__(self, design, raw_gradient, shift=None, row_shifts=()):
         self.design = design
         self.raw_gradient = raw_gradient

@@ -235,6 +235,8 @@ class DistributedPoint:
 
     #: New arrays beside the rows are NumPy's.
     like = None
+    #: Whether the rows are in dask arrays.
+    is_distributed = True
 
     def __init__(self, objective, theta):
         self.objective = objective

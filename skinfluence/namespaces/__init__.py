@@ -24,6 +24,7 @@ from skinfluence.namespaces.array import (
     as_given,
     device_array,
     from_host,
+    is_dask,
     is_device,
     is_foreign,
     place_of,

@@ -165,7 +165,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         state = self.influence_state(hessian_solver)
         if kind == "hessian":
             return self.hessian_covariance(state, n_jobs)
-        if distributed.is_distributed(state.point):
+        if state.point.objective.is_distributed:
             return distributed.sandwich(self.lazy_base(state, hessian_solver))
         groups = self.groups_for(groups)
         groups.partition()
