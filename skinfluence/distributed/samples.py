@@ -8,11 +8,12 @@ from sklearn import config_context, get_config
 from sklearn.utils import check_array
 
 from skinfluence.blocks import batches, one_blas_thread
-from skinfluence.checks import check_target, import_pandas
+from skinfluence.checks import import_pandas
 from skinfluence.design import make_design
 from skinfluence.namespaces import is_dask
 from skinfluence.objective import Objective
 from skinfluence.solvers import Factor
+from skinfluence.targets import check_target
 
 # Number of chunks whose sums are added in one task.
 _FAN_IN = 8

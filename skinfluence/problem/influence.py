@@ -7,12 +7,13 @@ import numpy as np
 
 from skinfluence import distributed, influence
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_target
+from skinfluence.checks import check_option
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
 from skinfluence.problem.ranking import RankedSamples
 from skinfluence.problem.requests import NEW, PLAIN
+from skinfluence.targets import check_target
 
 
 class InfluenceAnswers(RankedSamples):
