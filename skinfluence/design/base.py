@@ -1,6 +1,7 @@
 """Base class for designs, and feature means that are far from 0 relative to the spread."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,17 +38,17 @@ class Design(ABC):
     #: Whether gradients and parameters pair through a metric, see the package docstring.
     has_metric = False
 
-    @property
+    @cached_property
     def n_rows(self):
         """Number of rows, n."""
         return self.X.shape[0]
 
-    @property
+    @cached_property
     def n_features(self):
         """Number of features, d."""
         return self.X.shape[1]
 
-    @property
+    @cached_property
     def n_columns(self):
         """Number of columns including the intercept, D."""
         return self.n_features + int(self.fit_intercept)

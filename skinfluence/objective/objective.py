@@ -60,7 +60,7 @@ class Objective:
         # Cached values follow from the fields, so pickles leave them out.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    @property
+    @cached_property
     def n_rows(self):
         """Number of training rows, n."""
         return self.design.n_rows
@@ -126,7 +126,7 @@ class Objective:
         weight = self.row_weight[self.row_weight > 0]
         return float(weight.max() / weight.min()) if weight.size else 1.0
 
-    @property
+    @cached_property
     def coupled(self):
         """Whether the Hessian mixes outputs."""
         return self.formulation.loss.coupled

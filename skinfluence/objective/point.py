@@ -49,7 +49,7 @@ class Point:
         gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
         self.gradient = objective.freeze(gradient)
 
-    @property
+    @cached_property
     def like(self):
         """An array beside which new arrays are made, see `Design`; None for NumPy's."""
         return self.objective.design.like
