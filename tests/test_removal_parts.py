@@ -12,7 +12,8 @@ from skinfluence.linear_model import HuberRegressor, LogisticRegression, Poisson
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 from skinfluence.removal import Base, exact, optimum, run, weighted
-from skinfluence.removal.leave_out import ONE_STEP, each_alone, stacks_of
+from skinfluence.removal.accuracies import ONE_STEP, each_alone
+from skinfluence.removal.leave_out import stacks_of
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers import get_solver
 from skinfluence.svm import SVR, LinearSVC, LinearSVR, SmoothHingeSVC

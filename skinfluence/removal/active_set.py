@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import active_set
-from skinfluence.removal.leave_out import ONE_STEP, first_order_pull
+from skinfluence.removal.accuracies import ONE_STEP, first_order_pull
 
 # Width of an interval of optimal intercepts that matters, relative to the largest prediction.
 _WIDE = 0.01
