@@ -11,7 +11,6 @@ from time import perf_counter
 import numpy as np
 from joblib import effective_n_jobs
 
-from skinfluence import existence
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.namespaces import to_host
 from skinfluence.removal.stack import finite
@@ -164,7 +163,7 @@ class _Loop:
         self.base, self.groups, self.emit, self.options = base, groups, emit, options
         self.findings = Findings(base, len(groups))
         self.decrements = np.zeros(len(groups))
-        self.check = existence.RemovalCheck(base.point.objective) if recover else None
+        self.check = base.existence if recover else None
 
     def skip(self, without_optimum):
         """Set groups without an optimum to NaN, and return the others.
