@@ -16,9 +16,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import multiply, row_blocks
 from skinfluence.namespaces import to_host
-from skinfluence.products import multiply
 
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.

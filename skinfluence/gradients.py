@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.blocks import IN_CACHE, batches, row_blocks
-from skinfluence.products import multiply
+from skinfluence.blocks import IN_CACHE, batches, multiply, row_blocks
 
 # Rows are written out from this many queries per design column on, with one output and with
 # several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written out, 34 ms contracted;

@@ -16,7 +16,6 @@ ROOMS = [
     ["_typing"],
     ["_version", "_compat", "exceptions", "blocks", "checks", "unsupported", "results"],
     ["namespaces"],
-    ["products"],
     ["losses", "targets", "layout", "l1_support"],
     ["design", "column_scales", "class_balance"],
     ["kernels"],

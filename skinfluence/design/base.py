@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import add_gram, fill_lower, multiply, row_blocks
 from skinfluence.namespaces import to_host
-from skinfluence.products import add_gram, fill_lower, multiply
 
 # A mean is far from 0 if it exceeds the spread by this factor. Products between two such rows
 # have lost six of sixteen digits.

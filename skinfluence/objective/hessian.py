@@ -4,9 +4,8 @@ from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
-from skinfluence.blocks import batches, memory_budget, row_blocks
+from skinfluence.blocks import add_gram, batches, memory_budget, multiply, row_blocks
 from skinfluence.gradients import weigh
-from skinfluence.products import add_gram, multiply
 
 # All blocks of a softmax Hessian are formed together for up to this many columns: on two
 # cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
