@@ -13,6 +13,10 @@ from skinfluence.namespaces import to_host
 # A mean is far from 0 if it exceeds the spread by this factor. Products between two such rows
 # have lost six of sixteen digits.
 _FAR = 1e3
+# Gram matrices for many weights are one product with the pairs of columns for up to this many
+# columns. With 50 weights and 21 columns it took a third of the time of SYRK, with 101 columns
+# four fifths.
+_FEW = 100
 
 
 class Design(ABC):
@@ -161,6 +165,29 @@ class Design(ABC):
         if (weights > 0).any():
             grams += self.gram(np.maximum(weights, 0.0), shift)
         return grams
+
+    def stacked_grams(self, weights, shift):
+        """Return `signed_gram` for many vectors of weights (n, b, M), (b, M, D, D)."""
+        n, b, M = weights.shape
+        D, flat = self.n_columns, weights.reshape(n, b * M)
+        if D > _FEW or b * M < 8 or not self.is_dense:
+            return self.signed_gram(flat, shift).reshape(b, M, D, D)
+        first, second = np.triu_indices(D)
+        sums = np.zeros((b * M, len(first)), like=self.like)
+        for rows in row_blocks(n, 16 * len(first)):
+            x = self.take(rows).outer(
+                np.ones((rows.stop - rows.start, 1), like=self.like), shift
+            )[:, 0]
+            pairs, start = np.empty((len(x), len(first)), like=self.like), 0
+            for column in range(D):
+                stop = start + D - column
+                np.multiply(x[:, column:], x[:, [column]], out=pairs[:, start:stop])
+                start = stop
+            multiply(flat[rows].T, pairs, sums, add=True)
+        out = np.empty((b * M, D, D), like=self.like)
+        out[:, first, second] = sums
+        out[:, second, first] = sums
+        return out.reshape(b, M, D, D)
 
     def products(self, scale):
         """Return x~_i' diag(scale) x~_j for scale (D,) >= 0, shape (n, n)."""

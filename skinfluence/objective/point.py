@@ -8,7 +8,7 @@ from skinfluence.class_balance import shifts
 from skinfluence.column_scales import penalty_effect
 from skinfluence.gradients import ClassShift, GradientRows, absent_in, cached_batches, weigh
 from skinfluence.l1_support import freeze_hessian
-from skinfluence.objective.hessian import coupled_gram
+from skinfluence.objective.coupled import coupled_gram
 
 # Rows used to estimate the spread of features.
 _ENOUGH_ROWS = 64

@@ -18,7 +18,7 @@ from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import row_blocks
 from skinfluence.gradients import cached_batches, weigh
 from skinfluence.namespaces import to_host
-from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
+from skinfluence.objective.coupled import pin, stacked_coupled_grams
 from skinfluence.rank import has_full_rank, least_norm
 from skinfluence.removal.identified import determines
 from skinfluence.removal.optimum import refit_objective, weight_growth
@@ -396,7 +396,7 @@ class WeightedStack:
         objective = self.base.point.objective
         if objective.coupled:
             return stacked_coupled_grams(objective, self.weight, self.start, self.shift)
-        return stacked_grams(objective.design, self._curvature(), self.shift)
+        return objective.design.stacked_grams(self._curvature(), self.shift)
 
     def _curvature(self):
         """Return the rows' curvature at the start, with weights, (n, b, K or 1)."""

@@ -1,46 +1,15 @@
-"""Hessians of coupled losses, and of many objectives at once, without the penalty."""
+"""Hessians of coupled losses without the penalty, and what makes them regular."""
 
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
-from skinfluence.blocks import add_gram, batches, memory_budget, multiply, row_blocks
+from skinfluence.blocks import add_gram, batches, memory_budget, row_blocks
 from skinfluence.gradients import weigh
 
 # All blocks of a softmax Hessian are formed together for up to this many columns: on two
 # cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
 _NARROW = 200
-# Gram matrices for many weights are one product with the pairs of columns for up to this many
-# columns. With 50 weights and 21 columns it took a third of the time of SYRK, with 101 columns
-# four fifths.
-_FEW = 100
-
-
-def stacked_grams(design, weights, shift):
-    """Return sum_i weights_ibm x~_i x~_i' for weights (n, b, M), (b, M, D, D).
-
-    The weights may have any sign.
-    """
-    n, b, M = weights.shape
-    D, flat = design.n_columns, weights.reshape(n, b * M)
-    if D > _FEW or b * M < 8 or not design.is_dense:
-        return design.signed_gram(flat, shift).reshape(b, M, D, D)
-    first, second = np.triu_indices(D)
-    sums = np.zeros((b * M, len(first)), like=design.like)
-    for rows in row_blocks(n, 16 * len(first)):
-        x = design.take(rows).outer(
-            np.ones((rows.stop - rows.start, 1), like=design.like), shift
-        )[:, 0]
-        pairs, start = np.empty((len(x), len(first)), like=design.like), 0
-        for column in range(D):
-            stop = start + D - column
-            np.multiply(x[:, column:], x[:, [column]], out=pairs[:, start:stop])
-            start = stop
-        multiply(flat[rows].T, pairs, sums, add=True)
-    out = np.empty((b * M, D, D), like=design.like)
-    out[:, first, second] = sums
-    out[:, second, first] = sums
-    return out.reshape(b, M, D, D)
 
 
 def coupled_gram(point, shift):
@@ -115,7 +84,7 @@ def stacked_coupled_grams(objective, weights, theta, shift):
         raw, W = part.predict(theta), np.empty((part.n_rows, b, len(first)), like=like)
         for j in range(b):
             W[:, j] = loss.curvature(target, raw[:, j])[:, first, second]
-        sums += stacked_grams(part, weigh(*np.broadcast_arrays(weights[rows], W)), shift)
+        sums += part.stacked_grams(weigh(*np.broadcast_arrays(weights[rows], W)), shift)
     hessian = np.zeros((b, K, D, K, D), like=like)
     for pair, (k, l) in enumerate(zip(first, second, strict=True)):
         hessian[:, k, :, l] = hessian[:, l, :, k] = sums[:, pair]
