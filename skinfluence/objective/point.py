@@ -361,9 +361,10 @@ def hessian_blocks(objective, grams):
         blocks = [
             (outputs, _add_diagonal(gram, penalty[outputs[0]])) for outputs, gram in parts
         ]
-    for outputs, block in blocks if objective.fixed is not None else ():
-        moves = free if objective.coupled else free[outputs[0]]
-        freeze_hessian(block, moves.ravel())
+    if objective.fixed is not None:
+        for outputs, block in blocks:
+            moves = free if objective.coupled else free[outputs[0]]
+            freeze_hessian(block, moves.ravel())
     return blocks
 
 
