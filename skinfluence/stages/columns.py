@@ -73,7 +73,7 @@ class Categories(Choice):
         return 32 * self.members.shape[1]
 
     def made_without(self, groups):
-        """Return the mask of the columns for each group, None if a category has no row left."""
+        """Return the mask for each group, None if a category has no row left."""
         left = LeftOut(groups)
         lost = np.any(left.sums(self.members[left.rows]) >= self.counts, axis=1)
         return [None if one else self.kept for one in lost]
