@@ -34,6 +34,11 @@ class Design(ABC):
         self.X = X
         self.fit_intercept = bool(fit_intercept)
 
+    def __getstate__(self):
+        # Cached numbers follow from X, so pickles leave them out.
+        counted = ("n_rows", "n_features", "n_columns")
+        return {name: value for name, value in vars(self).items() if name not in counted}
+
     #: An array beside which new arrays are made; None for NumPy's.
     like: Any = None
     #: Whether writing a row block as a dense array costs no more than reading it.
