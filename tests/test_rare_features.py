@@ -6,6 +6,8 @@ shows nothing of the error of their Newton steps.
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
+from sklearn.preprocessing import scale
 
 from skinfluence.linear_model import LogisticRegression
 from skinfluence.losses.base import MEDIUM, exp_remainder
@@ -80,3 +82,16 @@ def test_remainders_of_the_exponential(dtype, largest):
         term *= exactly / k
     error = np.abs(exp_remainder(delta) / expected - 1).max()
     assert error < 8 * np.finfo(dtype).eps
+
+
+def test_softmax_rows_that_are_all_but_certain_have_exact_refits():
+    X, y = load_wine(return_X_y=True)
+    X = scale(X)
+    options = {"C": 1000.0, "class_weight": "balanced", **NEWTON}
+    fitted = LogisticRegression(**options).fit(X, y)
+    found = fitted.leave_out_params(method="exact")
+    for row in (136, 146, 169):
+        kept = np.delete(np.arange(len(y)), row)
+        refit = LogisticRegression(**options).fit(X[kept], y[kept]).polish(tol=1e-12).params_
+        error = np.linalg.norm(found[row] - refit)
+        assert error < 5e-7 * np.linalg.norm(refit - fitted.params_)
