@@ -284,15 +284,6 @@ class WeightedStack:
         part.shift = vars(self).get("shift")
         return part
 
-    @property
-    def update(self):
-        """The object whose `correct` completes `solve`: nothing is left to correct."""
-        return self
-
-    def correct(self, steps):
-        """Return the steps themselves, because `solve` applies the whole inverse."""
-        return steps
-
     def release(self, theta):
         """Do nothing, because rows without weight keep a coefficient of rounding size."""
 
@@ -308,7 +299,7 @@ class WeightedStack:
 
     def inverse_of(self, vector):
         """Return the function that maps V to P V for one vector, and 1, see `Stack`."""
-        return self.take([vector]).solve, 1.0
+        return self.take([vector]).inverse_times, 1.0
 
     def newton(self):
         """Return theta after one step from the start, and the decrement before it."""
@@ -331,7 +322,7 @@ class WeightedStack:
             out += part.adjoint(gradient)
         return objective.freeze(out)
 
-    def solve(self, V):
+    def inverse_times(self, V):
         """Return P_j V_j for right-hand sides (b, K, D)."""
         base = self.base
         if self.inverse is None:
