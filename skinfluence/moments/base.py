@@ -16,6 +16,7 @@ A model with `counts_rows` has one more class, which contains every row with wei
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any, ClassVar
@@ -55,14 +56,16 @@ class MomentModel:
         outputs = 1 if self.n_classes == 2 else self.n_classes
         self.lengths = {"k": self.n_classes, "j": self.n_features, "o": outputs}
 
+    @cached_property
+    def places(self):
+        """The position and the shape of each block of parameters."""
+        shapes = [[self.lengths[axis] for axis in axes] for axes in self.blocks.values()]
+        ends = np.cumsum([prod(shape) for shape in shapes]).tolist()
+        return list(zip(map(slice, [0, *ends[:-1]], ends), shapes, strict=True))
+
     def split(self, V):
         """Return V (..., p) as blocks of parameters in their shapes, which are views."""
-        shapes = [[self.lengths[axis] for axis in axes] for axes in self.blocks.values()]
-        parts = np.split(V, np.cumsum([prod(shape) for shape in shapes])[:-1], axis=-1)
-        return [
-            part.reshape(*V.shape[:-1], *shape)
-            for part, shape in zip(parts, shapes, strict=True)
-        ]
+        return [V[..., at].reshape(*V.shape[:-1], *shape) for at, shape in self.places]
 
     def check_supported(self, estimator):
         """Raise if the estimator's configuration has no influence."""
@@ -126,7 +129,7 @@ class MomentModel:
         return found
 
 
-class MeanMoments(MomentModel):
+class MeanModel(MomentModel):
     """A model whose parameters are a function of (N, E), with the means E = M / N."""
 
     def params(self, N, M, C, rows):

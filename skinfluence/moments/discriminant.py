@@ -6,11 +6,11 @@ import numpy as np
 
 from skinfluence._compat import UNBIASED_SCATTER
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.moments.base import MeanMoments, Prior, joined
+from skinfluence.moments.base import MeanModel, Prior, joined
 from skinfluence.moments.covariance import Covariance, Inverse
 
 
-class _Full(MeanMoments):
+class _Full(MeanModel):
     """Terms for each class's mean and covariance."""
 
     covariance: Covariance

@@ -6,11 +6,11 @@ import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import SoftmaxLoss
-from skinfluence.moments.base import MeanMoments, Prior, joined
+from skinfluence.moments.base import MeanModel, Prior, joined
 from skinfluence.moments.covariance import without_rounding
 
 
-class _Diagonal(MeanMoments):
+class _Diagonal(MeanModel):
     """Terms d and d^2 for d = x - c, which give each feature's mean and variance."""
 
     def terms(self, D):
@@ -32,8 +32,10 @@ class _Diagonal(MeanMoments):
     @staticmethod
     def squares(X, mean, variance):
         """Return -1/2 sum_j (x_j - m_kj)^2 / v_kj, (m, K)."""
-        pairs = zip(mean, variance, strict=True)
-        return np.stack([-0.5 * np.sum((X - m) ** 2 / v, axis=1) for m, v in pairs], axis=1)
+        out = np.empty((len(X), len(mean)))
+        for k, (m, v) in enumerate(zip(mean, variance, strict=True)):
+            out[:, k] = np.sum((X - m) ** 2 / v, axis=1)
+        return -0.5 * out
 
     def pull_squares(self, theta, X, U):
         """Return gradients (m, K, d) in m and v for gradients U in the scores."""
