@@ -34,16 +34,13 @@ class TransformedTargetProblem(CompositeProblem):
     lacks = "changes the targets and has no vector of parameters of its own"
     holds = "its model for the changed targets, regressor_"
 
-    def transformed(self, y):
-        """Return the regressor's transformed targets."""
+    def coded(self, y):
+        """Return the regressor's targets, which are transformed."""
         y = check_array(y, ensure_2d=False, input_name="y")
         columns = y.reshape(len(y), -1)
         found = np.asarray(self.estimator.transformer_.transform(columns))
         flat = y.ndim == 1 and found.ndim == 2 and found.shape[1] == 1
         return found[:, 0] if flat else found
-
-    def targets(self, y):
-        return [(None, self.transformed(y))]
 
     @property
     def learns(self):
@@ -95,7 +92,7 @@ class TransformedTargetProblem(CompositeProblem):
         # prediction the slope of the loss a r^2 is 2 a r = a.
         queries = member.predict(X) - 0.5
         slope = member.sample_loss(X, queries) / 0.25
-        shifted = self.transformed(self.data.y) + 1.0
+        shifted = self.coded(self.data.y) + 1.0
         to_targets = member.influence_relabel(X, queries, y_new=shifted) / slope[:, None]
         to_targets = to_targets * (weight / weight.sum())
         with np.errstate(divide="ignore"):

@@ -6,12 +6,10 @@ from numbers import Integral
 import numpy as np
 from sklearn import ensemble
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.utils import column_or_1d
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import drawn_from, draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
-from skinfluence.composite.influence import codes_of
 from skinfluence.composite.stacking import StackingProblem, name_members
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem import parent_class
@@ -38,10 +36,6 @@ class VotingProblem(CompositeProblem):
         estimator.estimators_ = members
         name_members(estimator)
 
-    def targets(self, y):
-        y = codes_of(y, self.estimator.classes_) if self.is_classifier else column_or_1d(y)
-        return [(None, y)] * len(self.members())
-
     def tangent(self, X, method, moved):
         given = self.estimator.weights
         if given is None:
@@ -59,10 +53,6 @@ class BaggingProblem(CompositeProblem):
 
     def columns(self):
         return self.estimator.estimators_features_
-
-    def targets(self, y):
-        y = codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
-        return [(None, y)] * len(self.members())
 
     #: Members see drawn rows.
     draws = True

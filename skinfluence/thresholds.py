@@ -27,9 +27,6 @@ class ThresholdProblem(CompositeProblem):
     #: The loss is the classifier's own, which does not depend on the threshold.
     loss_method = None
 
-    def targets(self, y):
-        return [(None, y)]
-
     def tangent(self, X, method, moved):
         return moved(0, method)
 

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
 from skinfluence.checks import check_target
-from skinfluence.composite.influence import CompositeInfluence
+from skinfluence.composite.influence import CompositeInfluence, codes_of
 from skinfluence.composite.parts import Part, can_move, is_frozen
 from skinfluence.composite.refits import CompositeRefits, Remembered, copied
 from skinfluence.composite.removal import CompositeRemoval
@@ -39,8 +39,8 @@ class CompositeProblem(
 ):
     """A fitted composite's problem; its methods have the public methods' names.
 
-    A subclass has `targets` and `tangent`, and overrides `members` and `put`, `drawn`,
-    `columns`, `loss` and `loss_method` if its composite differs from the defaults.
+    A subclass has `tangent`, and overrides `targets`, `members` and `put`, `drawn`, `columns`,
+    `loss` and `loss_method` if its composite differs from the defaults.
 
     Parameters
     ----------
@@ -74,7 +74,14 @@ class CompositeProblem(
 
         None for rows means all samples.
         """
-        raise NotImplementedError
+        return [(None, self.coded(y))] * len(self.members())
+
+    def coded(self, y):
+        """Return targets as the members see them."""
+        if self.codes_classes and self.is_classifier:
+            return codes_of(y, self.estimator.classes_)
+        y = np.asarray(y)
+        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
     def drawn(self, data):
         """Return (rows, counts) for each member's fit, None if `targets` is sufficient.

@@ -43,9 +43,6 @@ class ResampledProblem(CompositeProblem):
     loss_method = None
     draws = True
 
-    def targets(self, y):
-        return [(None, np.asarray(y))]
-
     def drawn(self, data):
         rows = self.estimator.sample_indices_
         if rows.max() >= data.n_rows:
