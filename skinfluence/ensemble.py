@@ -67,7 +67,8 @@ class BaggingProblem(CompositeProblem):
                     "data: pass the samples of the fit."
                 )
             return [(part.rows, part.counts) for part in remembered.parts]  # rows were removed
-        self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
+        if draws_by_weight(self.estimator):  # otherwise the members' gradients show it
+            self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
         samples = self.estimator.estimators_samples_
         if len(samples) < len(self.members()):  # after warm_start: those of the last fit alone
             if not isinstance(self.estimator.random_state, Integral):
@@ -83,10 +84,7 @@ class BaggingProblem(CompositeProblem):
 
     def _warn_of_other_weights(self, given, drawn):
         """Warn if the draws were made by other weights than the given ones."""
-        if not draws_by_weight(self.estimator):
-            return  # the members' gradients show it
-        given = 1.0 if given is None else given
-        drawn = 1.0 if drawn is None else drawn
+        given, drawn = (1.0 if weight is None else weight for weight in (given, drawn))
         size = np.maximum(np.maximum(given, drawn), np.finfo(np.float64).tiny)
         apart = float(np.max(np.abs(given - drawn) / size))
         if apart > _ROUNDED:
@@ -127,27 +125,13 @@ class BaggingProblem(CompositeProblem):
         return not draws_by_weight(self.estimator) and super().reaches(member, routing)
 
     @property
-    def has_probabilities(self):
-        """Whether the members have probabilities; scikit-learn counts votes otherwise."""
-        return all(hasattr(member, "predict_proba") for member in self.members())
-
-    @property
-    def loss_method(self):
-        if self.is_classifier and not self.has_probabilities:
-            return None
-        return super().loss_method
-
-    def response_method(self, response_method):
-        if response_method == "predict_proba" and not self.has_probabilities:
-            raise ValueError(
-                f"The predict_proba of this {self.name} counts votes, which have no "
-                "derivative: use 'decision_function'."
-            )
-        return super().response_method(response_method)
+    def smooth_responses(self):
+        if all(hasattr(member, "predict_proba") for member in self.members()):
+            return super().smooth_responses
+        return [name for name in super().smooth_responses if name != "predict_proba"]
 
     def tangent(self, X, method, moved):
-        members = self.members()
-        total = 0.0
+        members, total = self.members(), 0.0
         for k, member in enumerate(members):
             part = moved(k, method)
             if method == "predict_proba" and part.shape[-1] < self.estimator.n_classes_:

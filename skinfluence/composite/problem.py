@@ -215,6 +215,12 @@ class CompositeProblem(
         return np.ones(self.data.n_rows) if weight is None else weight
 
     @property
+    def row_scale(self):
+        """S/w_i, by which influence is multiplied, NaN for rows with weight 0, (n,)."""
+        w = self.sample_weight
+        return w.sum() / np.where(w > 0, w, np.nan)
+
+    @property
     def n_rows(self):
         """The number of training samples."""
         return self.data.n_rows
