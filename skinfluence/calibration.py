@@ -90,9 +90,9 @@ class CalibratedProblem(FoldedProblem):
 
     def sources(self, number, tests):
         """Return the members that one classifier's calibrators see, and their test rows."""
-        return (
-            (self.of_folds(0, tests), tests) if self.n_whole else ([number], [tests[number]])
-        )
+        if self.n_whole:
+            return self.of_folds(0, tests), tests
+        return [number], [tests[number]]
 
     def calibrators(self, number, members, data, tests):
         """Return (rows, F, found) for one calibrated classifier.
@@ -100,11 +100,9 @@ class CalibratedProblem(FoldedProblem):
         F (len(rows), K) is the calibrators' input for these training rows, and the list has
         (columns of the input, classes that are calibrated, calibrator, its labels).
         """
+        one = self.estimator.calibrated_classifiers_[number]
         models, tests = self.sources(number, tests)
-        rows, one = (
-            np.sort(np.concatenate(tests)),
-            self.estimator.calibrated_classifiers_[number],
-        )
+        rows = np.sort(np.concatenate(tests))
         codes = codes_of(data.y, self.estimator.classes_)[rows]
 
         def respond(k, here):
@@ -119,11 +117,8 @@ class CalibratedProblem(FoldedProblem):
         return rows, F, [(*triple, (codes == triple[1]).astype(int)) for triple in triples]
 
     def combine(self, estimator, data, tests, method, **options):
-        members, given, fitted = (
-            type(self)(estimator).members(),
-            data.params["sample_weight"],
-            [],
-        )
+        members, given = type(self)(estimator).members(), data.params["sample_weight"]
+        fitted = []
         for number, one in enumerate(estimator.calibrated_classifiers_):
             if not any(map(len, self.sources(number, tests)[1])):  # no row of the fold is left
                 can_draw = method != "influence" and not options.get("remember")
@@ -179,7 +174,7 @@ class CalibratedProblem(FoldedProblem):
         if number in known:
             return known[number]
         rows, F, calibrators = self.calibrators(number, self.members(), self.data, tests)
-        known[number] = found = []
+        found = []
         for columns, target, calibrator, labels in calibrators:
             stage = STAGES[self.estimator.method](calibrator, F[:, columns], labels, w[rows])
             statistics = np.zeros((len(stage.weight_derivative), self.data.n_rows))
@@ -197,6 +192,7 @@ class CalibratedProblem(FoldedProblem):
         if self.estimator.method == "isotonic":
             changes = [stage.changes(rows, w, moves) for *_, stage, moves in watched]
             known.setdefault("blocks", []).extend(changes)
+        known[number] = found
         return found
 
     def tangent(self, X, method, moved):

@@ -44,11 +44,6 @@ class StackingProblem(FoldedProblem):
         estimator.final_estimator_ = members[-1]
         name_members(estimator)
 
-    @property
-    def methods(self):
-        """Each member's response that the final estimator uses."""
-        return self.estimator.stack_method_
-
     def prepare(self, data):
         if isinstance(self.estimator.cv, str):
             raise UnsupportedEstimatorError(
@@ -73,7 +68,7 @@ class StackingProblem(FoldedProblem):
         """Return cross-fitted values from the folds of all members, (len(rows), ..., F)."""
         found = [
             self.cross_fitted(respond, self.of_folds(m, tests), tests, rows, method)
-            for m, method in enumerate(self.methods)
+            for m, method in enumerate(self.estimator.stack_method_)
         ]
         return np.concatenate(found, axis=-1)
 
@@ -81,9 +76,8 @@ class StackingProblem(FoldedProblem):
         """Return the final estimator's features for the rows, from the fold models."""
 
         def respond(k, rows, method):
-            return self.columns_of(
-                getattr(members[k], method)(take_rows(data.X, rows)), method
-            )
+            found = getattr(members[k], method)(take_rows(data.X, rows))
+            return self.columns_of(found, method)
 
         rows = np.arange(data.n_rows)
         return self.features_of(self.side_by_side(respond, tests, rows), data.X)
@@ -105,20 +99,13 @@ class StackingProblem(FoldedProblem):
             return sparse.hstack([Z, X], format=X.format)
         return np.hstack([Z, X])
 
-    def query_features(self, X):
-        """Return features for samples from the members on all rows."""
-        columns = [
-            self.columns_of(getattr(m, method)(X), method)
-            for m, method in zip(self.estimator.estimators_, self.methods, strict=True)
-        ]
-        return self.features_of(np.hstack(columns), X)
-
     @property
     def answering(self):
         return [len(self.members()) - 1]
 
     def members_loss(self, X, y, loss_of):
-        return loss_of(self.estimator.final_estimator_, self.query_features(X), self.coded(y))
+        features = self.estimator.transform(X)
+        return loss_of(self.estimator.final_estimator_, features, self.coded(y))
 
     # ---------------------------------------------------------------- influence
 
@@ -130,19 +117,17 @@ class StackingProblem(FoldedProblem):
 
     def moved_final(self, X, method, moved, y=None):
         """Return the influence on a response of the final estimator, or on its losses."""
-        tests, last, features = (
-            self.remembered.tests,
-            len(self.parts) - 1,
-            self.query_features(X),
-        )
+        features, last = self.estimator.transform(X), len(self.parts) - 1
         width = features.shape[1] - (X.shape[1] if self.estimator.passthrough else 0)
         columns = partial(self.moved_columns, moved=moved)
 
         def fed(rows):
             """Return the derivatives of cross-fitted predictions, (b, F, N)."""
-            return self.side_by_side(columns, tests, rows).transpose(0, 2, 1)
+            return self.side_by_side(columns, self.remembered.tests, rows).transpose(0, 2, 1)
 
-        now = [columns(k, None, method) for k, method in enumerate(self.methods)]
+        now = [
+            columns(k, None, method) for k, method in enumerate(self.estimator.stack_method_)
+        ]
         now = np.concatenate(now, axis=-1).transpose(0, 2, 1)
         return moved.with_fed(last, method, features, slice(0, width), now, fed, y=y)
 
