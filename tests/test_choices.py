@@ -76,10 +76,10 @@ def test_a_choice_that_stays_is_that_of_the_refit(selector, data):
             refit = clone(selector).fit(X[others], y[others])
         except ValueError:  # a class is lost
             same.append(False)
-            assert choice.made_without(np.array(rows)) is None
+            assert choice.made_without([np.array(rows)])[0] is None
         else:
             same.append(np.array_equal(refit.get_support(), kept))
-            made = choice.made_without(np.array(rows))
+            made = choice.made_without([np.array(rows)])[0]
             if made is not None:
                 np.testing.assert_array_equal(made, refit.get_support())
             known.append(made is not None)
@@ -142,7 +142,7 @@ def test_answers_equal_refits_and_few_are_made(name, monkeypatch):
     monkeypatch.setattr(WholeProblem, "refit_steps", refit)
     choices = whole_problem(pipe).choices.choices
     rows = [i for i in range(150) if not all(c.stays_without(np.array([i])) for c in choices)]
-    kept = [[c.made_without(np.array([i])) for c in choices] for i in rows]
+    kept = [[c.made_without([np.array([i])])[0] for c in choices] for i in rows]
     known = [None if any(m is None for m in one) else np.hstack(one).tobytes() for one in kept]
     alike = [i for i, m in zip(rows, known, strict=True) if m and known.count(m) >= 3]
     assert bool(alike) == (name in ("selection-scaler", "range", "regression"))

@@ -28,8 +28,9 @@ from skinfluence.whole.refits import (
     PipelineRefits,
 )
 
-# Bytes of the refits that take their steps together; more would leave the cache.
-_CACHED = 4 * 2**20
+# Bytes of the refits that take their steps together: what stays in cache, or, for many
+# parameters, so many times the bytes of H^-1, which each step reads.
+_CACHED, _PASSES = 4 * 2**20, 16
 
 
 class WholeMetrics:
@@ -314,7 +315,9 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         else:
             K, D = self.nearby.point.theta.shape
             group_bytes = 8 * self.data.n_rows * (D + 4 * K)
-            options = {"n_jobs": request.n_jobs, "largest": _CACHED}
+            # One pass over H^-1 serves all groups of a block.
+            largest = max(_CACHED, _PASSES * 8 * (K * D) ** 2)
+            options = {"n_jobs": request.n_jobs, "largest": largest}
             blocks = row_blocks(len(groups), group_bytes, **options)
         return [groups[block] for block in blocks]
 
