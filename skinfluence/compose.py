@@ -42,13 +42,13 @@ class TransformedTargetProblem(CompositeProblem):
         return found[:, 0] if flat else found
 
     @property
-    def learns(self):
-        """Whether the transformer depends on the training rows."""
+    def moves_as_one(self):
+        """Whether the transformer depends on the training rows, so all targets change."""
         return learns_from_rows(self.estimator.transformer_)
 
     @property
     def jumping(self):
-        own = self.chain().jumping() if self.learns else []
+        own = self.chain().jumping() if self.moves_as_one else []
         return [(stage, np.asarray) for stage in own] + super().jumping
 
     # ---------------------------------------------------------------- influence
@@ -102,14 +102,9 @@ class TransformedTargetProblem(CompositeProblem):
 
     # ---------------------------------------------------------------- removal
 
-    @property
-    def moves_as_one(self):
-        """Whether a removal changes the targets of all rows."""
-        return self.learns
-
     def refit(self, data, drawn, tests, method, **options):
         estimator = copy.copy(self.estimator)
-        if self.learns:
+        if self.moves_as_one:
             y = as_columns(data.y)
             before = Pipeline([("targets", clone(estimator.transformer_))])
 

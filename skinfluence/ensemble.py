@@ -36,14 +36,13 @@ class VotingProblem(CompositeProblem):
         estimator.estimators_ = members
         name_members(estimator)
 
-    def tangent(self, X, method, moved):
+    @property
+    def mean_weights(self):
         given = self.estimator.weights
         if given is None:
-            weight = np.ones(len(self.members()))
-        else:
-            named = zip(given, self.estimator.estimators, strict=True)
-            weight = np.array([w for w, (_, e) in named if e != "drop"], dtype=np.float64)
-        return sum(w * moved(k, method) for k, w in enumerate(weight / weight.sum()))
+            return None
+        named = zip(given, self.estimator.estimators, strict=True)
+        return np.array([w for w, (_, e) in named if e != "drop"], dtype=np.float64)
 
 
 class BaggingProblem(CompositeProblem):
@@ -129,17 +128,6 @@ class BaggingProblem(CompositeProblem):
         if all(hasattr(member, "predict_proba") for member in self.members()):
             return super().smooth_responses
         return [name for name in super().smooth_responses if name != "predict_proba"]
-
-    def tangent(self, X, method, moved):
-        members, total = self.members(), 0.0
-        for k, member in enumerate(members):
-            part = moved(k, method)
-            if method == "predict_proba" and part.shape[-1] < self.estimator.n_classes_:
-                wide = np.zeros((*part.shape[:2], self.estimator.n_classes_))
-                wide[:, :, member.classes_] = part
-                part = wide
-            total = total + part / len(members)
-        return total
 
 
 class VotingClassifier(CompositeMixin, ensemble.VotingClassifier):

@@ -39,8 +39,9 @@ class CompositeProblem(
 ):
     """A fitted composite's problem; its methods have the public methods' names.
 
-    A subclass has `tangent`, and overrides `targets`, `members` and `put`, `drawn`, `columns`,
-    `loss` and `loss_method` if its composite differs from the defaults.
+    By default the response is the mean of the members'. A subclass overrides `tangent`,
+    `targets`, `members` and `put`, `drawn`, `columns`, `loss` and `loss_method` if its
+    composite differs.
 
     Parameters
     ----------
@@ -154,8 +155,14 @@ class CompositeProblem(
         columns = self.columns()
         return (None if columns is None else columns[k]), 0
 
+    #: The members' weights in the mean of their responses, None for equal ones.
+    mean_weights = None
+
     def tangent(self, X, method, moved):
         """Return the influence on a response for X, (q, n) or (q, n, K).
+
+        Here the response is a mean of the members', with 0 for the probabilities of classes
+        that a member has not seen.
 
         Parameters
         ----------
@@ -167,7 +174,16 @@ class CompositeProblem(
             ``moved(k, method)`` is the composite rows' influence on a response from member k,
             (q, n) or (q, n, K), for these samples.
         """
-        raise NotImplementedError
+        members, total = self.members(), 0.0
+        weights = np.ones(len(members)) if self.mean_weights is None else self.mean_weights
+        for k, (member, weight) in enumerate(zip(members, weights, strict=True)):
+            part = moved(k, method)
+            if method == "predict_proba" and part.shape[-1] < len(self.estimator.classes_):
+                wide = np.zeros((*part.shape[:2], len(self.estimator.classes_)))
+                wide[:, :, member.classes_] = part
+                part = wide
+            total = total + weight / np.sum(weights) * part
+        return total
 
     # ---------------------------------------------------------------- the fit
 

@@ -63,9 +63,6 @@ class ResampledProblem(CompositeProblem):
         """The class names of the steps that choose rows."""
         return _names(step for _, step in _samplers(self.estimator.pipeline))
 
-    def tangent(self, X, method, moved):
-        return moved(0, method)
-
     def warn_of_choice(self):
         rows = self.estimator.sample_indices_
         warn(
