@@ -27,7 +27,13 @@ class CompositeInfluence(RankedBlocks):
         """The response used in the loss, None for the sum over the members' losses."""
         if not self.is_classifier:
             return "predict"
-        return "predict_proba" if hasattr(self.estimator, "predict_proba") else None
+        return "predict_proba" if "predict_proba" in self.smooth_responses else None
+
+    @property
+    def smooth_responses(self):
+        """The names of the responses that have a derivative."""
+        names = ["decision_function", "predict_proba"] if self.is_classifier else ["predict"]
+        return [name for name in names if hasattr(self.estimator, name)]
 
     def loss(self, value, y):
         """Return losses (q,) for responses, and their derivatives in the responses."""
@@ -232,18 +238,16 @@ class CompositeInfluence(RankedBlocks):
         """Return the requested response, or raise if it has no influence."""
         options = ("auto", "decision_function", "predict_proba", "predict")
         check_option("response_method", response_method, options)
-        if not self.is_classifier:
-            known = ["predict"]
-        else:
-            known = [name for name in options[1:3] if hasattr(self.estimator, name)]
+        known = self.smooth_responses
         if response_method == "auto" and known:
             return known[0]
         if response_method in known:
             return response_method
         listed = " or ".join(repr(name) for name in known) or "influence_loss"
-        if self.is_classifier and response_method in ("auto", "predict"):
+        if response_method == "auto" or hasattr(self.estimator, response_method):
             raise ValueError(
-                f"The class labels that {self.name} predicts have no derivative: use {listed}."
+                f"{self.name} predicts class labels or counts votes, which have no "
+                f"derivative: use {listed}."
             )
         raise ValueError(f"{self.name} has no {response_method}: use {listed}.")
 
