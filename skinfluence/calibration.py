@@ -51,9 +51,14 @@ class CalibratedProblem(FoldedProblem):
         return 0 if ensemble is True or (ensemble == "auto" and count > 1) else 1
 
     @property
+    def method(self):
+        """The method of the fit, which `set_params` does not change."""
+        return self.estimator.calibrated_classifiers_[0].method
+
+    @property
     def is_joint(self):
         """Whether one calibrator serves all classes, not each class its own."""
-        return self.estimator.method == "temperature"
+        return self.method == "temperature"
 
     @property
     def sees_classes_alone(self):
@@ -176,7 +181,7 @@ class CalibratedProblem(FoldedProblem):
         rows, F, calibrators = self.calibrators(number, self.members(), self.data, tests)
         found = []
         for columns, target, calibrator, labels in calibrators:
-            stage = STAGES[self.estimator.method](calibrator, F[:, columns], labels, w[rows])
+            stage = STAGES[self.method](calibrator, F[:, columns], labels, w[rows])
             statistics = np.zeros((len(stage.weight_derivative), self.data.n_rows))
             statistics[:, rows] = w.sum() * stage.weight_derivative
             found.append((columns, target, stage, moved.own(statistics)))
@@ -189,7 +194,7 @@ class CalibratedProblem(FoldedProblem):
             dF = self.cross_fitted(respond, *self.sources(number, tests), rows[block])
             for columns, _, stage, statistics in found:
                 statistics += stage.through(block, dF[:, :, columns])
-        if self.estimator.method == "isotonic":
+        if self.method == "isotonic":
             changes = [stage.changes(rows, w, moves) for *_, stage, moves in watched]
             known.setdefault("blocks", []).extend(changes)
         known[number] = found

@@ -158,7 +158,7 @@ class Cases:
             self.tell(reasons, problem, f"{self.at_one(first)}: {reasons[first]}")
 
 
-def resolve_groups(groups, cv, *, X, y, classifier):
+def resolve_groups(groups, cv, *, X, y, classifier, index):
     """Return the `Groups` for user input.
 
     Parameters
@@ -173,6 +173,8 @@ def resolve_groups(groups, cv, *, X, y, classifier):
         Training targets.
     classifier : bool
         Whether an integer `cv` is stratified.
+    index : pandas.Index or None
+        Names of the training samples.
 
     Returns
     -------
@@ -182,6 +184,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     n = X.shape[0]
     if isinstance(groups, Groups):
         return groups
+    _warn_of_order(groups, index)
     if cv is not None:
         return _from_splitter(groups, cv, X, y, classifier)
     if groups is None:
@@ -232,6 +235,22 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     return Groups(n, members, names.tolist())
+
+
+def _warn_of_order(groups, index):
+    """Warn if the samples have the same names as the rows of X, in another order."""
+    own = groups.index if hasattr(groups, "iloc") else None
+    if own is None or index is None or len(own) != len(index) or own.equals(index):
+        return
+    if len(own.difference(index, sort=False)) or len(index.difference(own, sort=False)):
+        return
+    moved = int(np.sum(np.asarray(own) != np.asarray(index)))
+    warn(
+        f"groups has the index of X in another order: {moved} of {len(own)} labels have "
+        "another name than the training sample at their position. Labels are taken by "
+        "position, as in scikit-learn. Pass groups.loc[X.index] to match names, or "
+        "groups.to_numpy() if the positions are right."
+    )
 
 
 def _refuse_slices(groups, n):

@@ -83,7 +83,10 @@ def why_not(estimator: Any, name: str) -> str | None:
     if name in _OF_CURVATURE and not estimator._has_curvature:
         remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
         if hasattr(owner, "smooth"):
-            remedy = "smooth() for a smooth model at the same parameters"
+            remedy = (
+                "smooth(), of a pipeline's step pipe[-1].smooth(), for a smooth model at the "
+                "same parameters"
+            )
         return (
             f"{owner.__name__} has no {name}: its loss has no curvature outside its kinks, "
             f"and no Newton step. Use {remedy}."

@@ -32,7 +32,7 @@ class MomentRemoval:
     def groups_for(self, groups, cv=None):
         data = self.data_of_fit
         y = data.formulation.target.decode(data.target)
-        return resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
+        return resolve_groups(groups, cv, X=data.X, y=y, classifier=True, index=data.index)
 
     def remove_groups(self, base, request, emit, **options):
         """Call ``emit(indices, rows, theta)`` for blocks of groups, see `Problem`.

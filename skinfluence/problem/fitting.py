@@ -200,8 +200,9 @@ class FittingAnswers:
         self.check_arrays()
         if distributed.is_dask(y, sample_weight):
             return self.formulate_dask(y, sample_weight)
-        formulation = self.estimator._formulate(to_host(y), to_host(sample_weight))
-        layout = self.parameters.layout(self.estimator)
+        estimator = self.as_fitted
+        formulation = estimator._formulate(to_host(y), to_host(sample_weight))
+        layout = self.parameters.layout(estimator)
         if formulation.layout.shape != layout.shape:
             raise UnsupportedEstimatorError(
                 f"coef_ and intercept_ are those of {layout.n_outputs} output(s), but "
@@ -209,6 +210,19 @@ class FittingAnswers:
                 "class whose samples all have weight zero. Drop those samples."
             )
         return formulation
+
+    @property
+    def as_fitted(self):
+        """A copy of the estimator with its constructor parameters at fit time.
+
+        `set_params` may have changed them since.
+        """
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        if fitted is None or fitted.params is None:
+            return self.estimator
+        estimator = copy.copy(self.estimator)
+        vars(estimator).update(fitted.params)
+        return estimator
 
     def check_arrays(self):
         """Raise if `fit` stored the parameters in arrays that cannot be read."""

@@ -176,8 +176,8 @@ class Kinked(Smooth):
         name, loss = self.problem.name, self.problem.fitted.params["loss"]
         raise UnsupportedEstimatorError(
             f"{name}(loss={loss!r}) has no curvature outside its kinks, and no {lacks}: use "
-            f"loss='squared_{loss}', or smooth() of a classifier for a smooth model at the "
-            "same parameters."
+            f"loss='squared_{loss}', or smooth() of a classifier (of a pipeline's step: "
+            "pipe[-1].smooth()) for a smooth model at the same parameters."
         )
 
     def check_bounded(self):
