@@ -19,10 +19,9 @@ from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.groups import Cases, check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.requests import NEW, Influence, Removal
 from skinfluence.removal import METHODS
 

@@ -8,12 +8,12 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import data_check, distributed, stopping
-from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem import repeated_fit
 from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.kinds import kind_of
+from skinfluence.targets import check_target
 
 # If other data leave a gradient as small with a larger probability, the fit is repeated.
 _LARGEST_COINCIDENCE = 1e-3

@@ -12,7 +12,6 @@ from sklearn.utils.validation import (
 
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
-from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import resolve_groups
@@ -25,6 +24,7 @@ from skinfluence.namespaces import (
     unsupported,
 )
 from skinfluence.objective import Objective
+from skinfluence.targets import check_target
 
 
 class SampleChecks:
