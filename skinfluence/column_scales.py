@@ -16,9 +16,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import multiply, row_blocks
 from skinfluence.namespaces import to_host
-from skinfluence.products import multiply
 
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.
@@ -289,10 +288,8 @@ class PenaltyShift:
 
 
 def penalty_effect(point):
-    """Return the `PenaltyShift` of a point without its rows, None if no scale moves."""
+    """Return the `PenaltyShift` of a point without its rows, if its scales move."""
     objective = point.objective
-    if objective.scales is None:
-        return None
     return PenaltyShift(objective.scales, objective.penalty * point.theta)
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.blocks import IN_CACHE, batches, row_blocks
-from skinfluence.products import multiply
+from skinfluence.blocks import IN_CACHE, batches, multiply, row_blocks
 
 # Rows are written out from this many queries per design column on, if contracting takes one
 # product and if it takes several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written
@@ -104,6 +103,9 @@ class GradientRows:
     row_shifts : tuple of ClassShift or PenaltyShift, default=()
         Added to each row, depending on its class or its features.
     """
+
+    #: Whether the rows are in dask arrays.
+    is_distributed = False
 
     def __init__(self, design, raw_gradient, shift=None, row_shifts=()):
         self.design = design

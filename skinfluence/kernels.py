@@ -32,9 +32,8 @@ from scipy import sparse
 from scipy.linalg import blas
 from sklearn.metrics.pairwise import euclidean_distances, pairwise_kernels, rbf_kernel
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import multiply, row_blocks
 from skinfluence.design import Design
-from skinfluence.products import multiply
 
 
 @dataclass(frozen=True)

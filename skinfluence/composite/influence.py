@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_target, check_working_memory
+from skinfluence.checks import check_option, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
 from skinfluence.exceptions import warn
@@ -12,6 +12,7 @@ from skinfluence.pipeline import is_composite
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN, Output
 from skinfluence.steps import innermost
+from skinfluence.targets import check_target
 from skinfluence.whole import take_rows
 
 

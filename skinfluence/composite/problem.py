@@ -8,7 +8,6 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
-from skinfluence.checks import check_target
 from skinfluence.composite.influence import CompositeInfluence, codes_of
 from skinfluence.composite.parts import Part, can_move, is_frozen
 from skinfluence.composite.refits import CompositeRefits, Remembered, copied
@@ -31,6 +30,7 @@ from skinfluence.steps import (
     weights_reach,
     weights_stop,
 )
+from skinfluence.targets import check_target
 from skinfluence.whole import TrainingData, take_rows
 
 

@@ -125,9 +125,7 @@ class SoftmaxLoss(Loss):
 
     def curvature_product(self, target, raw_prediction, direction):
         # Directions relative to the most likely class: p_k u_k is summed over small p only.
-        top = np.expand_dims(raw_prediction.argmax(axis=1), tuple(range(1, direction.ndim)))
-        top = np.broadcast_to(top, (*direction.shape[:-1], 1))
-        u = direction - np.take_along_axis(direction, top, axis=-1)
+        u = direction - _most_likely(raw_prediction, direction)
         p = align(softmax(raw_prediction), direction)
         return p * (u - np.sum(p * u, axis=-1, keepdims=True))
 
@@ -143,8 +141,10 @@ class SoftmaxLoss(Loss):
         return self.curvature(None, raw_prediction)
 
     def remainder(self, target, raw_prediction, delta):
-        if np.abs(delta).max(initial=0.0) > LONGEST:
+        if np.abs(delta).max(initial=0.0) > 0.5 * LONGEST:
             return super().remainder(target, raw_prediction, delta)
+        # Relative to the most likely class only small p enter the sums, which do not cancel.
+        delta = delta - _most_likely(raw_prediction, delta)
         # p changes by p (e - s) / (1 + s) with e = exp(delta) - 1 and s = p'e. With
         # e = delta + b, the remainder is p (b - p'b) - p (e - s) s / (1 + s).
         p = softmax(raw_prediction).astype(delta.dtype)
@@ -174,3 +174,10 @@ class SoftmaxLoss(Loss):
         np.put_along_axis(others, top, 0.0, axis=1)
         np.put_along_axis(complement, top, others.sum(axis=1, keepdims=True), axis=1)
         return p * complement
+
+
+def _most_likely(raw_prediction, direction):
+    """Return the entries (n, ..., 1) of directions (n, ..., K) for the most likely class."""
+    top = np.expand_dims(raw_prediction.argmax(axis=1), tuple(range(1, direction.ndim)))
+    top = np.broadcast_to(top, (*direction.shape[:-1], 1))
+    return np.take_along_axis(direction, top, axis=-1)

@@ -38,7 +38,7 @@ def optima_near(objectives, optimum, tol):
     stack, theta = _Stack(objectives), np.repeat(point.theta[None], len(objectives), axis=0)
     optima, steps = np.full_like(theta, np.nan), np.full_like(theta, np.nan)
     raw = stack.raw_predictions(theta)
-    gradient, secants = stack.gradients(theta, raw), Secants(factor)
+    gradient, secants = stack.gradients(theta, raw), Secants(factor.solve)
     step = -factor.solve(gradient)
     decrement = _decrements(gradient, step)
     places = np.flatnonzero(are_alike(point.hessian_diagonal(), stack.diagonals(raw)))

@@ -154,18 +154,18 @@ def _falls(point, following):
 class Secants:
     """H^-1 of nearby objectives, updated so that it maps changes of gradients to steps (BFGS).
 
-    If rows of the factor's Hessian left or changed a little, few steps show the difference.
+    If rows of the Hessian left or changed a little, few steps show the difference.
 
     Parameters
     ----------
-    factor : Factor
-        H^-1 without the steps.
+    inverse : callable
+        Maps V (b, K, D) to H^-1 V without the steps.
     readings : callable
         Returns `Design.readings`.
     """
 
-    def __init__(self, factor, readings=np.asarray):
-        self.factor = factor
+    def __init__(self, inverse, readings=np.asarray):
+        self.inverse = inverse
         self.readings = readings
         self.pairs = []
 
@@ -183,16 +183,16 @@ class Secants:
         for _, readings, change, curvature in reversed(self.pairs):
             shares.append(np.sum(V * readings, axis=(1, 2), keepdims=True) / curvature)
             V = V - shares[-1] * change
-        solved = self.factor.solve(V)
+        solved = self.inverse(V)
         for step, _, change, curvature in self.pairs:
             products = change * self.readings(solved)
             share = np.sum(products, axis=(1, 2), keepdims=True) / curvature
             solved = solved + (shares.pop() - share) * step
         return solved
 
-    def take(self, places):
-        """Return the secants of some of the objectives."""
-        part = Secants(self.factor, self.readings)
+    def take(self, places, inverse=None):
+        """Return the secants of some of the objectives, with their own `inverse` if given."""
+        part = Secants(inverse or self.inverse, self.readings)
         part.pairs = [tuple(one[places] for one in pair) for pair in self.pairs]
         return part
 
@@ -212,7 +212,7 @@ def follow(point, factor, correction, tol):
         Decrement to reach, relative to sqrt(F).
     """
     decrement = convergence.newton_decrement(point, correction)
-    secants = Secants(factor, point.objective.design.readings)
+    secants = Secants(factor.solve, point.objective.design.readings)
     convex = point.objective.formulation.loss.convex
     start = point
     for _ in range(_MAX_CHORDS):

@@ -4,11 +4,17 @@ import numpy as np
 
 from skinfluence.kinks import largest_share
 from skinfluence.namespaces import to_host
+from skinfluence.removal.optimum import Secants
 from skinfluence.removal.stack import LOST, finite
 
 # A step has to reduce the decrement by this factor to count as a contraction.
 _CONTRACTION = 0.5
 _MAX_ITER = 40
+# Steps that contract more need no update of the inverse Hessian by secants.
+_SWIFT = 0.02
+# With secants a step may make the decrement larger, by up to this factor, if the one before
+# contracted: it went too far, and its secant leads back.
+_FARTHER = 2.0
 
 
 class Run:
@@ -50,46 +56,77 @@ class Run:
         self.converged = np.zeros(len(stack), dtype=bool)
         self.started = np.flatnonzero(finite(self.theta) & np.isfinite(self.first))
 
-    def iterate(self, active, gradients_of, tol, floor, contraction=_CONTRACTION, least=0):
+    def iterate(
+        self,
+        active,
+        gradients_of,
+        tol,
+        floor,
+        contraction=_CONTRACTION,
+        least=0,
+        with_secants=False,
+    ):
         """Take steps for the active groups while they contract; return the converged groups.
 
         A decrement d after a decrement c shows a contraction by d/c, so the next step leaves
         d^2/c. If the curvature jumps this does not hold, and d itself must be small, in the
         metric of a Hessian that holds there. A decrement below the floor that no longer falls
         is rounding. Both count only after `least` contractions.
+
+        With secants, steps that contract slowly update the inverse Hessian of their group. A
+        secant may take away the slow part of the error in one step, and only that, so the next
+        step is taken to contract as the slowest one.
         """
         objective = self.stack.base.point.objective
         jumps = objective.formulation.loss.has_kinks
-        part = self.stack.take(active)
+        part, secants = self.stack.take(active), None
+        if with_secants and not jumps:
+            secants = Secants(part.inverse_times, part.readings)
+            gradient = self.stack.first_gradients[active]
+            step = self.theta[active] - self.stack.base.theta
+            farther = np.zeros(len(active), dtype=bool)
         for _ in range(_MAX_ITER):
             if not len(active):
                 break
-            rounding = self.stack.rounding[active]
+            rounding, last = self.stack.rounding[active], self.last[active]
+            slowest = self.slowest[active]
             residual = gradients_of(part, self.theta[active])
-            step = -part.update.correct(part.solve(residual))
-            with np.errstate(invalid="ignore"):
-                slope = to_host(np.einsum("bkd,bkd->b", residual, part.readings(step)))
-                decrement = np.sqrt(np.abs(slope))
-            last = self.last[active]
-            ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
+            if secants is None:
+                step, slope, decrement, ratio = _step(part, part.inverse_times, residual, last)
+            else:
+                before, change, gradient = step, residual - gradient, residual
+                step, slope, decrement, ratio = _step(part, secants.solve, residual, last)
+                slowest = np.maximum(slowest, ratio)
+                slow = ~(ratio <= _SWIFT)
+                if slow.any():
+                    # A step of 0 updates nothing: no group depends on others.
+                    secants.add(np.where(slow[:, None, None], before, 0.0), change)
+                    step, slope, decrement, ratio = _step(part, secants.solve, residual, last)
             # If a step points uphill, rounding has changed the sign of H - H_A or the residual
             # is only rounding. A step would amplify it along directions in which H is flat.
-            contracts = (ratio <= contraction) & (slope <= 0) & (decrement > rounding)
-            self.ratio[active] = ratio
-            slowest = np.maximum(self.slowest[active], ratio)
-            ahead = decrement if jumps else decrement * ratio
+            downhill = (slope <= 0) & (decrement > rounding)
+            contracts = (ratio <= contraction) & downhill
+            slowest = np.maximum(slowest, ratio)
+            ahead = decrement * (ratio if secants is None else slowest)
+            ahead = decrement if jumps else ahead
             done = contracts & (ahead <= tol * self.first[active])
             done |= ~contracts & (decrement <= np.maximum(floor[active], rounding))
             done &= self.taken[active] >= least
-            moved = active[contracts]
-            self.theta[moved] += step[contracts]
+            accepted = contracts
+            if secants is not None:
+                accepted = contracts | (downhill & (ratio <= _FARTHER) & ~farther & ~done)
+                farther = ~contracts
+            self.ratio[active] = ratio
+            moved = active[accepted]
+            self.theta[moved] += step[accepted]
             arrived = self.theta[moved]
-            part.take(contracts).release(arrived)
-            self.theta[moved], self.step[moved] = arrived, step[contracts]
-            self.last[moved] = decrement[contracts]
-            self.taken[moved] += 1
-            self.slowest[moved] = slowest[contracts]
-            goes_on = contracts & ~done
+            part.take(accepted).release(arrived)
+            self.theta[moved], self.step[moved] = arrived, step[accepted]
+            self.last[moved] = decrement[accepted]
+            # After a step that did not contract, two others have to.
+            self.taken[moved] = np.where(contracts[accepted], self.taken[moved] + 1, least - 1)
+            self.slowest[moved] = slowest[accepted]
+            goes_on = accepted & ~done
             if jumps and done.any():
                 there = active[done]
                 length = self.first[there] / (1.0 - self.slowest[there])
@@ -97,7 +134,20 @@ class Run:
             self.converged[active[done]] = True
             active = active[goes_on]
             part = part.take(goes_on)
+            if secants is not None:
+                secants = secants.take(goes_on, part.inverse_times)
+                gradient, step, farther = gradient[goes_on], step[goes_on], farther[goes_on]
         return np.flatnonzero(self.converged)
+
+
+def _step(stack, inverse, residual, last):
+    """Return the steps, their slopes and decrements, and the ratios to the last decrements."""
+    step = -inverse(residual)
+    with np.errstate(invalid="ignore"):
+        slope = to_host(np.einsum("bkd,bkd->b", residual, stack.readings(step)))
+        decrement = np.sqrt(np.abs(slope))
+    ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
+    return step, slope, decrement, ratio
 
 
 def _holds(stack, theta, length):

@@ -39,7 +39,7 @@ def step_from(stack, theta):
     A step is NaN if it points uphill by more than rounding.
     """
     residual = stack.gradients(theta)
-    step = -stack.update.correct(stack.solve(residual))
+    step = -stack.inverse_times(residual)
     slope = to_host(np.einsum("bkd,bkd->b", residual, stack.readings(step)))
     step[slope > stack.rounding**2] = np.nan
     return theta + step, np.sqrt(np.abs(slope))
@@ -348,9 +348,7 @@ class Stack:
             slope -= np.sum(g * np.matmul(self.x, read.transpose(0, 2, 1)), axis=(1, 2))
             slope = to_host(slope)
         else:
-            residual = base.point.gradient - self._leaving()
-            if self.moved_penalty is not None:
-                residual += self.moved_penalty * base.theta
+            residual = self.first_gradients
             if (exact or self.is_quadratic) and self.class_growth is not None:
                 step = self._step_at_new_weights(residual)
             else:
@@ -364,6 +362,18 @@ class Stack:
         theta = base.theta + step
         self.release(theta)
         return theta, np.sqrt(np.abs(slope))
+
+    @property
+    def first_gradients(self):
+        """The gradients at the base point, grad F_-A (b, K, D)."""
+        residual = self.base.point.gradient - self._leaving()
+        if self.moved_penalty is not None:
+            residual += self.moved_penalty * self.base.theta
+        return residual
+
+    def inverse_times(self, V):
+        """Return (H - H_A)^-1 V at the base point for right-hand sides (b, K, D)."""
+        return self.update.correct(self.solve(V))
 
     def _step_at_new_weights(self, residual):
         """Return Newton steps (b, K, D) with the Hessians at the new class weights.

@@ -12,10 +12,13 @@ in the metric of H - H_A, the error of the step, relative to ||d||, is at most a
 
 `bound` is (2), which needs no row: it takes the row with the largest reach x~_j'H^-1 x~_j to
 lie in the direction of every step. `estimate` is (1). Its terms are at most
-W_j reach_j^2 ||d||^4. The rows with the largest of these values count as they are. The others
-are represented by some of them, drawn at equal distances in the cumulative sum of the values.
-The chance in this draw is smaller than the slack of (1): the estimate is 1 to 5 times the true
-error of accurate steps, the bound 4 to 500 times.
+W_j reach_j^2 ||d||^4. If there are many rows for each column, those with the largest of these
+values count as they are. The others are represented by some of them, drawn at equal distances
+in the cumulative sum of the values. The chance in this draw is smaller than the slack of (1):
+the estimate is 1 to 5 times the true error of accurate steps, the bound 4 to 500 times.
+
+If there are few rows for each column, as for the words of texts, one row may move only few
+others, and a sample may have none of these. Then all rows count.
 """
 
 from dataclasses import dataclass, replace
@@ -24,11 +27,14 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.gradients import cached_batches
+from skinfluence.gradients import absent_in, cached_batches
 from skinfluence.namespaces import to_host
 
 # Number of rows of each kind: counted as they are, and representing others.
 _ROWS = 128
+# Up to this many rows for each column all are counted. With a sample of 1,200 texts and 120
+# words, errors of 0.13 and 0.65 were estimated as 0.001 and 0.0002.
+_FEW = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,26 +124,33 @@ class StepError:
             return self.bound(decrement, np.zeros(len(decrement)))
         rows, weight = self.witnesses
         point = self.witness_point
-        design, curvature = point.objective.design, point.curvature()
-        out = np.empty(len(steps))
-        for block in cached_batches(
-            len(steps), 4 * len(rows) * steps.shape[1], like=point.like
-        ):
-            moved = design.predict(steps[block])
-            bend = moved @ curvature if curvature.ndim == 3 else curvature[:, None] * moved
-            size = np.einsum("jbk,jbk->jb", moved, moved)
-            size *= np.einsum("jbk,jbk->jb", moved, bend)
-            size = to_host(size)
-            place = np.searchsorted(rows, absent[block]).clip(max=len(rows) - 1)
-            step, leaving = np.nonzero(rows[place] == absent[block])
-            size[place[step, leaving], step] = 0.0
-            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                out[block] = np.sqrt(weight @ size) / decrement[block]
+        objective, curvature = point.objective, point.curvature().astype(np.float32)
+        place = np.searchsorted(rows, absent).clip(max=len(rows) - 1)
+        absent = np.where(rows[place] == absent, place, -1)
+        short, square = steps.astype(np.float32), np.zeros(len(steps))
+        width = len(steps) * steps.shape[1]
+        for block in cached_batches(len(rows), width, np.float32, point.like):
+            moved = objective.design.take(block).predict(short, dtype=np.float32)
+            moved[absent_in(block, absent)] = 0.0
+            W = curvature[block]
+            with np.errstate(invalid="ignore", over="ignore"):
+                bend = moved @ W if W.ndim == 3 else W[:, None] * moved
+                size = np.einsum("jbk,jbk->jb", moved, bend)
+                size *= np.einsum("jbk,jbk->jb", moved, moved)
+                square += weight[block].astype(np.float32) @ to_host(size)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            out = np.sqrt(square) / decrement
         return np.where(decrement > 0, 0.5 * self.rate * out, 0.0)
 
     @cached_property
     def witnesses(self):
         """The sample of rows for `estimate`, (m,), and how many rows each represents."""
+        objective = self.point.objective
+        if (
+            not objective.is_distributed
+            and objective.n_rows <= _FEW * self.point.theta.shape[1]
+        ):
+            return np.arange(objective.n_rows), np.ones(objective.n_rows)
         largest = np.asarray(to_host(self.point.per_row(_largest_curvature))) * self.reach**2
         order = np.argsort(-largest, kind="stable")
         first, others = order[:_ROWS], order[_ROWS:]

@@ -13,9 +13,8 @@ from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.groups import Groups, check_indices
+from skinfluence.groups import Cases, Groups, check_indices
 from skinfluence.namespaces import to_host
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
 from skinfluence.problem.removal import RemovalAnswers
