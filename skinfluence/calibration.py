@@ -55,11 +55,6 @@ class CalibratedProblem(FoldedProblem):
         return self.estimator.calibrated_classifiers_[0].method
 
     @property
-    def method(self):
-        """The method of the fit, which `set_params` does not change."""
-        return self.estimator.calibrated_classifiers_[0].method
-
-    @property
     def is_joint(self):
         """Whether one calibrator serves all classes, not each class its own."""
         return self.method == "temperature"
