@@ -358,7 +358,7 @@ def _may_be_inaccurate(stack, theta, decrement):
     if bounds.rate and suspects.any():
         rows = stack.base.point.objective.among_all(stack.rows[suspects])
         steps = theta[suspects] - stack.base.theta
-        found = bounds.estimate(steps, decrement[suspects], rows)
+        found = bounds.estimate(steps, decrement[suspects], rows, enough=accurate)
         suspects[suspects] = ~(error[suspects] + found <= accurate)
     return suspects
 
