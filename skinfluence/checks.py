@@ -1,8 +1,5 @@
 """Checks for plain arguments; each error names the value and a remedy."""
 
-import errno
-import os
-import shutil
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,70 +16,6 @@ def count_rows(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-def check_dtype(dtype):
-    """Return the dtype for a result, float64 for None."""
-    try:
-        known = dtype is None or np.dtype(dtype) in (np.float32, np.float64)
-    except TypeError:
-        known = False
-    if not known:
-        raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
-    return np.dtype(np.float64 if dtype is None else dtype)
-
-
-def prepare_out(out, shape, dtype, like=None):
-    """Return the array for a result: `out` if given, otherwise a new one beside `like`."""
-    result_dtype = check_dtype(dtype)
-    if out is None:
-        return np.empty(shape, dtype=result_dtype, like=like)
-    if like is not None:
-        if type(out) is type(like):  # a part of a result that was prepared before
-            return out
-        raise ValueError(
-            f"out must be a NumPy array, but this result is an array of {like.space.name}: "
-            "call the method without out."
-        )
-    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
-        found = getattr(out, "dtype", type(out).__name__)
-        raise ValueError(f"out must be an array or memmap of float32 or float64, not {found}.")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}.")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only: open a memmap with mode 'r+', or pass a copy.")
-    if dtype is not None and out.dtype != dtype:
-        raise ValueError(f"out has dtype {out.dtype}, but dtype={dtype!r} was asked for.")
-    if isinstance(out, np.memmap) and out.mode in ("r+", "w+"):
-        _reserve(out.filename)
-    return out
-
-
-def _reserve(filename):
-    """Allocate all blocks for a memmap's file, or raise if the disk has too little space.
-
-    A new file is sparse, and blocks are allocated as pages are written. If the disk has no
-    free block for a mapped page, the write raises no exception: SIGBUS ends the process.
-    """
-    if not filename or not os.path.exists(filename) or not hasattr(os, "posix_fallocate"):
-        return
-    with open(filename, "r+b") as file:
-        status = os.fstat(file.fileno())
-        missing = status.st_size - 512 * status.st_blocks
-        try:
-            if missing > shutil.disk_usage(filename).free:  # do not fill the disk in vain
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.posix_fallocate(file.fileno(), 0, status.st_size)
-        except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP):
-                return  # not every file system supports this
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: out is a file of {status.st_size / 2**20:.3g} MiB, and "
-                f"{missing / 2**20:.3g} of it are not allocated on disk yet. Free some disk "
-                "space, or request a smaller result: float32, or fewer queries at a time",
-                str(filename),
-            ) from None
-
-
 def check_option(name, value, options):
     """Raise unless the value is one of the options."""
     if not isinstance(value, str) or value not in options:
@@ -96,17 +29,6 @@ def check_one_metric(scoring):
         raise ValueError(
             f"scoring={scoring!r} has several metrics, but leave_out_score returns one "
             "number: call it once for each metric."
-        )
-
-
-def check_target(y, name="y"):
-    """Raise unless the targets are an array or a list."""
-    if y is None:
-        raise ValueError(f"{name} is required: it is None.")
-    if np.ndim(y) == 0:
-        raise ValueError(
-            f"{name}={y!r} is one value, but {name} must be an array with one for each "
-            f"sample: pass {name}=[{y!r}] for one sample."
         )
 
 

@@ -16,9 +16,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import multiply, row_blocks
 from skinfluence.namespaces import to_host
-from skinfluence.products import multiply
 
 # If the variance without some rows is below this fraction of the variance with them, it is
 # treated as zero: the refit then does not scale the column, and its coefficient is 0.
@@ -209,11 +208,17 @@ class ColumnScales:
         return moved
 
     def first_order(self, x):
-        """Return the derivative of r^2 in the multiplicity of rows x (m, D), (m, D)."""
-        mean = self.total / self.count
-        slope = ((x - mean) ** 2 - self.variance) / self.count
-        where = np.broadcast_to(self.variance > 0, slope.shape)
-        return np.divide(slope, self.variance, out=np.zeros_like(slope), where=where)
+        """Return the derivative of r^2 in the multiplicity of rows x, like x.
+
+        x has the columns of the design, (m, D), or only the features, (m, d). The derivative
+        is ((x - mean)^2 - variance) / (count variance).
+        """
+        columns, unit = slice(x.shape[1]), self.count * self.variance
+        slope = x - (self.total / self.count)[columns]
+        slope *= slope
+        slope -= self.variance[columns]
+        slope *= np.divide(1.0, unit, out=np.zeros_like(unit), where=unit > 0)[columns]
+        return slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,50 +261,26 @@ class PenaltyShift:
         """Return the entries for one output."""
         return replace(self, pull=self.pull[[k]])
 
-    def toarray(self):
-        """Return the vectors, (n, K, D)."""
-        moved = self.scales.first_order(self.design.rows())
-        return (self.factor[:, None] * moved)[:, None] * self.pull
+    def add_to(self, out):
+        """Add the vectors to out (n, K, D)."""
+        moved = self._moved()
+        for k, pull in enumerate(self.pull):
+            out[:, k, : self.scales.n_features] += moved * pull[: self.scales.n_features]
 
-    def read(self, V):
-        """Return what V (q, K, D) is multiplied with in `write_features`, (q, d + 1).
-
-        With x~_j's mean and variance, d r^2 / d m_i is a multiple of (x~_ij - mean_j)^2 less
-        a constant.
-        """
-        scales, d = self.scales, self.scales.n_features
-        moves = np.flatnonzero(scales.variance > 0)
-        pulled = np.einsum("qkd,kd->qd", V, self.pull)
-        out = np.zeros((len(V), d + 1), like=self.design.like)
-        out[:, moves] = pulled[:, moves] / (scales.variance[moves] * scales.count)
-        out[:, d] = -(out[:, :d] @ scales.variance[:d])
-        return out
-
-    def write_features(self, out):
-        """Write f_i (x~_ij - mean_j)^2 for each feature, and f_i, into out (n, d + 1)."""
-        d = self.scales.n_features
-        mean = (self.scales.total / self.scales.count)[:d]
-        squares, X = out[:, :d], self.design.features(slice(None))
-        np.subtract(X.toarray() if sparse.issparse(X) else X, mean, out=squares)
-        squares *= squares
-        out[:, d] = 1.0
+    def _moved(self):
+        """Return f_i d r^2 / d m_i for each feature, (n, d)."""
+        X = self.design.features(slice(None))
+        x = X.toarray() if sparse.issparse(X) else X
+        moved = self.scales.first_order(x)
         if (self.factor != 1.0).any():
-            out *= self.factor[:, None]
-
-    @property
-    def n_features(self):
-        """Number of features that `write_features` writes for each row."""
-        return self.scales.n_features + 1
+            moved *= self.factor[:, None]
+        return moved
 
     def add_dot(self, V, out):
         """Add the products with V (q, K, D) to out (q, n)."""
-        readings = self.read(V)
-        for rows in row_blocks(self.design.n_rows, 16 * self.n_features):
-            features = np.empty(
-                (rows.stop - rows.start, self.n_features), like=self.design.like
-            )
-            self.take(rows).write_features(features)
-            multiply(readings, features.T, out[:, rows], add=True)
+        pulled = np.einsum("qkd,kd->qd", V, self.pull)[:, : self.scales.n_features]
+        for rows in row_blocks(self.design.n_rows, 24 * self.scales.n_features):
+            multiply(pulled, self.take(rows)._moved().T, out[:, rows], add=True)
 
     def add_products(self, factor, queries, out):
         """Add q' H^-1 times the vectors for `GradientRows` q to out (q, n)."""
@@ -307,10 +288,8 @@ class PenaltyShift:
 
 
 def penalty_effect(point):
-    """Return the `PenaltyShift` of a point without its rows, None if no scale moves."""
+    """Return the `PenaltyShift` of a point without its rows, if its scales move."""
     objective = point.objective
-    if objective.scales is None:
-        return None
     return PenaltyShift(objective.scales, objective.penalty * point.theta)
 
 

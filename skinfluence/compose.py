@@ -34,38 +34,32 @@ class TransformedTargetProblem(CompositeProblem):
     lacks = "changes the targets and has no vector of parameters of its own"
     holds = "its model for the changed targets, regressor_"
 
-    def transformed(self, y):
-        """Return the regressor's transformed targets."""
+    def coded(self, y):
+        """Return the regressor's targets, which are transformed."""
         y = check_array(y, ensure_2d=False, input_name="y")
-        columns = y.reshape(len(y), -1)
-        found = np.asarray(self.estimator.transformer_.transform(columns))
+        found = np.asarray(self.estimator.transformer_.transform(as_columns(y)))
         flat = y.ndim == 1 and found.ndim == 2 and found.shape[1] == 1
         return found[:, 0] if flat else found
 
-    def targets(self, y):
-        return [(None, self.transformed(y))]
-
     @property
-    def learns(self):
-        """Whether the transformer depends on the training rows."""
+    def moves_as_one(self):
+        """Whether the transformer depends on the training rows, so all targets change."""
         return learns_from_rows(self.estimator.transformer_)
 
     @property
     def jumping(self):
-        own = self.chain().jumping() if self.learns else []
+        own = self.chain().jumping() if self.moves_as_one else []
         return [(stage, np.asarray) for stage in own] + super().jumping
 
     # ---------------------------------------------------------------- influence
 
     def chain(self):
         """Return the stage for the targets."""
-        y = np.asarray(self.data.y, dtype=np.float64)
-        columns = y.reshape(len(y), -1)
+        columns = as_columns(self.data.y).astype(np.float64)
         return make_chain([self.estimator.transformer_], columns, None, [None])
 
     def tangent(self, X, method, moved):
-        chain, f = self.chain(), np.asarray(self.response(X, method), dtype=np.float64)
-        columns = f.reshape(len(f), -1)
+        chain, columns = self.chain(), as_columns(np.float64(self.response(X, method)))
         slope = np.asarray(chain.pull_input(columns, np.ones(columns.shape)))  # t'(f)
         dg = moved(0, method)
         if chain.has_influence:
@@ -79,8 +73,7 @@ class TransformedTargetProblem(CompositeProblem):
 
     def through_targets(self, X, chain, f):
         """Return sum_k (dg/dy'_k) dy'_k - (dt/ds) ds for predictions f (q, 1), (q, n)."""
-        member, w = self.members()[0], self.sample_weight
-        weight = self.parts[0].weight(w)
+        member, weight = self.members()[0], self.parts[0].weight(self.sample_weight)
         model = innermost(member)
         if not (
             hasattr(member, "influence_relabel")
@@ -95,11 +88,9 @@ class TransformedTargetProblem(CompositeProblem):
         # prediction the slope of the loss a r^2 is 2 a r = a.
         queries = member.predict(X) - 0.5
         slope = member.sample_loss(X, queries) / 0.25
-        shifted = self.transformed(self.data.y) + 1.0
+        shifted = self.coded(self.data.y) + 1.0
         to_targets = member.influence_relabel(X, queries, y_new=shifted) / slope[:, None]
         to_targets = to_targets * (weight / weight.sum())
-        with np.errstate(divide="ignore"):
-            scale = np.where(w > 0, w.sum() / w, np.nan)
         cs = [
             add(
                 chain.pull_training_statistics(B[:, None]),
@@ -107,38 +98,30 @@ class TransformedTargetProblem(CompositeProblem):
             )
             for B, one in zip(to_targets, f, strict=True)
         ]
-        return chain.row_influences(cs) * scale
+        return chain.row_influences(cs) * self.row_scale
 
     # ---------------------------------------------------------------- removal
 
-    @property
-    def moves_as_one(self):
-        """Whether a removal changes the targets of all rows."""
-        return self.learns
-
     def refit(self, data, drawn, tests, method, **options):
-        estimator = self.estimator
-        if self.learns:
-            estimator, y = copy.copy(estimator), np.asarray(data.y)
-            columns = y.reshape(len(y), -1)
-            estimator.transformer_ = self.fit_transformer(columns, data.counts)
+        estimator = copy.copy(self.estimator)
+        if self.moves_as_one:
+            y = as_columns(data.y)
+            before = Pipeline([("targets", clone(estimator.transformer_))])
+
+            def fit(data):
+                return before, before.fit_transform(data.X)
+
+            targets = TrainingData(y, y, {}, counts=data.counts)
+            estimator.transformer_ = fit_counted(before, targets, [{}], fit)[0][0]
         problem = type(self)(estimator)
         return super(TransformedTargetProblem, problem).refit(
             data, drawn, tests, method, **options
         )
 
-    def fit_transformer(self, y, counts):
-        """Return a transformer for targets (n, K) that occur `counts` times, None for once."""
-        transformer = clone(self.estimator.transformer_)
-        if counts is None:
-            return transformer.fit(y)
 
-        def fit(data):
-            return before, before.fit_transform(data.X)
-
-        before = Pipeline([("targets", transformer)])
-        before, _ = fit_counted(before, TrainingData(y, y, {}, counts=counts), [{}], fit)
-        return before[0]
+def as_columns(y):
+    """Return targets with an axis of columns, (n, K)."""
+    return np.asarray(y).reshape(len(y), -1)
 
 
 class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegressor):

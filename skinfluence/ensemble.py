@@ -6,12 +6,10 @@ from numbers import Integral
 import numpy as np
 from sklearn import ensemble
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.utils import column_or_1d
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import drawn_from, draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
-from skinfluence.composite.influence import codes_of
 from skinfluence.composite.stacking import StackingProblem, name_members
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem import parent_class
@@ -38,18 +36,13 @@ class VotingProblem(CompositeProblem):
         estimator.estimators_ = members
         name_members(estimator)
 
-    def targets(self, y):
-        y = codes_of(y, self.estimator.classes_) if self.is_classifier else column_or_1d(y)
-        return [(None, y)] * len(self.members())
-
-    def tangent(self, X, method, moved):
+    @property
+    def mean_weights(self):
         given = self.estimator.weights
         if given is None:
-            weight = np.ones(len(self.members()))
-        else:
-            named = zip(given, self.estimator.estimators, strict=True)
-            weight = np.array([w for w, (_, e) in named if e != "drop"], dtype=np.float64)
-        return sum(w * moved(k, method) for k, w in enumerate(weight / weight.sum()))
+            return None
+        named = zip(given, self.estimator.estimators, strict=True)
+        return np.array([w for w, (_, e) in named if e != "drop"], dtype=np.float64)
 
 
 class BaggingProblem(CompositeProblem):
@@ -59,10 +52,6 @@ class BaggingProblem(CompositeProblem):
 
     def columns(self):
         return self.estimator.estimators_features_
-
-    def targets(self, y):
-        y = codes_of(y, self.estimator.classes_) if self.is_classifier else np.asarray(y)
-        return [(None, y)] * len(self.members())
 
     #: Members see drawn rows.
     draws = True
@@ -77,7 +66,8 @@ class BaggingProblem(CompositeProblem):
                     "data: pass the samples of the fit."
                 )
             return [(part.rows, part.counts) for part in remembered.parts]  # rows were removed
-        self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
+        if draws_by_weight(self.estimator):  # otherwise the members' gradients show it
+            self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
         samples = self.estimator.estimators_samples_
         if len(samples) < len(self.members()):  # after warm_start: those of the last fit alone
             if not isinstance(self.estimator.random_state, Integral):
@@ -93,10 +83,7 @@ class BaggingProblem(CompositeProblem):
 
     def _warn_of_other_weights(self, given, drawn):
         """Warn if the draws were made by other weights than the given ones."""
-        if not draws_by_weight(self.estimator):
-            return  # the members' gradients show it
-        given = 1.0 if given is None else given
-        drawn = 1.0 if drawn is None else drawn
+        given, drawn = (1.0 if weight is None else weight for weight in (given, drawn))
         size = np.maximum(np.maximum(given, drawn), np.finfo(np.float64).tiny)
         apart = float(np.max(np.abs(given - drawn) / size))
         if apart > _ROUNDED:
@@ -137,35 +124,10 @@ class BaggingProblem(CompositeProblem):
         return not draws_by_weight(self.estimator) and super().reaches(member, routing)
 
     @property
-    def has_probabilities(self):
-        """Whether the members have probabilities; scikit-learn counts votes otherwise."""
-        return all(hasattr(member, "predict_proba") for member in self.members())
-
-    @property
-    def loss_method(self):
-        if self.is_classifier and not self.has_probabilities:
-            return None
-        return super().loss_method
-
-    def response_method(self, response_method):
-        if response_method == "predict_proba" and not self.has_probabilities:
-            raise ValueError(
-                f"The predict_proba of this {self.name} counts votes, which have no "
-                "derivative: use 'decision_function'."
-            )
-        return super().response_method(response_method)
-
-    def tangent(self, X, method, moved):
-        members = self.members()
-        total = 0.0
-        for k, member in enumerate(members):
-            part = moved(k, method)
-            if method == "predict_proba" and part.shape[-1] < self.estimator.n_classes_:
-                wide = np.zeros((*part.shape[:2], self.estimator.n_classes_))
-                wide[:, :, member.classes_] = part
-                part = wide
-            total = total + part / len(members)
-        return total
+    def smooth_responses(self):
+        if all(hasattr(member, "predict_proba") for member in self.members()):
+            return super().smooth_responses
+        return [name for name in super().smooth_responses if name != "predict_proba"]
 
 
 class VotingClassifier(CompositeMixin, ensemble.VotingClassifier):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.blocks import IN_CACHE, batches, row_blocks
-from skinfluence.products import multiply
+from skinfluence.blocks import IN_CACHE, batches, multiply, row_blocks
 
-# Rows are written out from this many queries per design column on, with one output and with
-# several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written out, 34 ms contracted;
-# 5,000 x 500 with 500: 24 and 20 ms.
-_WRITE_OUT = (4.0, 0.5)
+# Rows are written out from this many queries per design column on, if contracting takes one
+# product and if it takes several. On two cores, 10,000 x 100 with 1,000 queries: 28 ms written
+# out, 34 ms contracted; 5,000 x 500 with 500: 24 and 20 ms. On one core, 10,000 x 100 behind a
+# scaler with 50 queries: 10 ms either way; with 400: 29 and 47 ms.
+_WRITE_OUT, _WRITE_OUT_SEVERAL = 4.0, 0.5
 # Bytes for raw predictions kept between two products: a share of a core's cache.
 _CACHED = 2 * 2**20
 # Arrays as large as the raw predictions that a pass over the rows makes.
@@ -54,10 +54,10 @@ class ClassShift:
         """Return the entries for one output."""
         return replace(self, values=self.values[:, [k]])
 
-    def toarray(self):
-        """Return the vectors, (n, K, D)."""
-        out = self.values[self.codes]
-        return out if self.factor is None else out * self.factor[:, None, None]
+    def add_to(self, out):
+        """Add the vectors to out (n, K, D)."""
+        vectors = self.values[self.codes]
+        out += vectors if self.factor is None else vectors * self.factor[:, None, None]
 
     def sum(self, weights):
         """Return the weighted sum over the rows, (K, D)."""
@@ -69,16 +69,6 @@ class ClassShift:
     def read(self, V):
         """Return the products of V (q, K, D) with each class's vector, (q, n_classes)."""
         return np.tensordot(V, self.values, ([1, 2], [1, 2]))
-
-    def write_features(self, out):
-        """Write the features whose products with `read` are those of the rows, into out."""
-        out[...] = 0.0
-        out[np.arange(len(out)), self.codes] = 1.0 if self.factor is None else self.factor
-
-    @property
-    def n_features(self):
-        """Number of features that `write_features` writes for each row."""
-        return len(self.values)
 
     def add_dot(self, V, out):
         """Add the products with V (q, K, D) to out (q, n)."""
@@ -113,6 +103,9 @@ class GradientRows:
     row_shifts : tuple of ClassShift or PenaltyShift, default=()
         Added to each row, depending on its class or its features.
     """
+
+    #: Whether the rows are in dask arrays.
+    is_distributed = False
 
     def __init__(self, design, raw_gradient, shift=None, row_shifts=()):
         self.design = design
@@ -153,11 +146,21 @@ class GradientRows:
 
     def toarray(self):
         """Return the rows as a dense array, shape (n, K, D)."""
-        out = self.design.outer(self.raw_gradient)
+        if not self.row_shifts:
+            return self._fill(self.design.outer(self.raw_gradient))
+        out = np.empty(self.shape, like=self.raw_gradient)
+        # There are several passes over each block.
+        for rows in cached_batches(len(self), self.row_bytes // 8, like=self.design.like):
+            block = self.take(rows)
+            block._fill(block.design.outer(block.raw_gradient, out=out[rows]))
+        return out
+
+    def _fill(self, out):
+        """Add the shifts to out (n, K, D) and return it."""
         if self.shift is not None:
             out += self.shift
         for part in self.row_shifts:
-            out += part.toarray()
+            part.add_to(out)
         return out
 
     def sum(self, weights=None):
@@ -176,13 +179,14 @@ class GradientRows:
 
         The product can be computed in two orders, and the cheaper one is used. Contracting in
         the raw prediction, sum_k g_ik (x~_i' V_qk), takes a GEMM for each output, followed by
-        passes over (q, n). Writing the rows out takes a single GEMM and n K D writes, with the
-        row shifts in more columns. Sparse rows are never written out.
+        passes over (q, n), and one more for a penalty that moves. Writing the rows out takes a
+        single GEMM and n K D writes, with everything in it. Sparse rows are never written out.
         """
         q, (n, K, D) = V.shape[0], self.shape
         if out is None:
             out = np.empty((q, n), like=self.raw_gradient)
-        if self.design.is_dense and q >= _WRITE_OUT[K > 1] * D:
+        few = _WRITE_OUT_SEVERAL if K > 1 or self.row_shifts else _WRITE_OUT
+        if self.design.is_dense and q >= few * D:
             self._dot_written_out(V, out)
             return out
         if K == 1:
@@ -194,34 +198,13 @@ class GradientRows:
         return out
 
     def _dot_written_out(self, V, out):
-        readings = [V.reshape(len(V), -1), *(part.read(V) for part in self.row_shifts)]
-        readings = np.ascontiguousarray(np.concatenate(readings, axis=1), like=V)
-        row_bytes = 16 * readings.shape[1]
-        blocks = row_blocks(len(self), row_bytes)
+        V = V.reshape(len(V), -1)
+        blocks = row_blocks(len(self), 2 * self.row_bytes)
         if len(blocks) > 1:  # BLAS needs a copy for a column block of out
-            blocks = row_blocks(len(self), row_bytes + 8 * len(V))
+            blocks = row_blocks(len(self), 2 * self.row_bytes + 8 * len(V))
         for rows in blocks:
-            multiply(readings, self.take(rows).written_out().T, out[:, rows])
-
-    def written_out(self):
-        """Return the rows with the features of the row shifts in more columns, (n, .)."""
-        n, K, D = self.shape
-        if not self.row_shifts:
-            return self.toarray().reshape(n, K * D)
-        width = K * D + sum(part.n_features for part in self.row_shifts)
-        out = np.empty((n, width), like=self.raw_gradient)
-        # There are several passes over each block.
-        for rows in cached_batches(n, width, like=self.design.like):
-            block, here, start = self.take(rows), out[rows], K * D
-            own = here[:, :start].reshape(-1, K, D)
-            block.design.outer(block.raw_gradient, out=own)
-            if self.shift is not None:
-                own += self.shift
-            for part in block.row_shifts:
-                stop = start + part.n_features
-                part.write_features(here[:, start:stop])
-                start = stop
-        return out
+            written = self.take(rows).toarray()
+            multiply(V, written.reshape(len(written), -1).T, out[:, rows])
 
     def _dot_one_output(self, V, out):
         """Fill out with g_i (x~_i' V_q) + <V_q, shift>."""

@@ -1,15 +1,23 @@
-"""The rows that are removed together: converts user input to index arrays.
+"""The rows that are removed together: converts user input, and names them in warnings.
 
 `groups` may be None (each row is a group), one label for each row, or a list of index arrays.
 With `cv`, the test folds of a splitter are the groups. Every error names the group and the
 offending value.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import column_or_1d
+
+from skinfluence.exceptions import warn
+
+# Cases that a warning names.
+_NAMED = 5
 
 
 class Groups:
@@ -91,7 +99,66 @@ class Groups:
         return owner
 
 
-def resolve_groups(groups, cv, *, X, y, classifier):
+@dataclass(frozen=True)
+class Cases:
+    """Groups that leave, or vectors of sample weights, in the words of warnings.
+
+    Parameters
+    ----------
+    at : str
+        "Without" or "At", the first word of a sentence about some of them.
+    at_name : str
+        The beginning of a sentence about one of them, with its name in the braces.
+    kind : str
+        Their kind, in the plural.
+    count : int
+        Their number.
+    name : callable
+        ``name(case)`` returns the words for one of them.
+    objective : callable or None, default=None
+        ``objective(case)`` returns the objective without the group, or at the weights.
+    """
+
+    at: str
+    at_name: str
+    kind: str
+    count: int
+    name: Callable[[Any], str]
+    objective: Callable[[Any], Any] | None = None
+
+    @classmethod
+    def of_groups(cls, groups, objective=None):
+        """Return the cases of `Groups`."""
+        return cls("Without", "Without {}", "group(s)", len(groups), groups.name, objective)
+
+    @classmethod
+    def of_weights(cls, values, objective=None):
+        """Return the cases of vectors of sample weights (m, n)."""
+        kind, count = "row(s) of sample_weight", len(values)
+        return cls("At", "At {} of sample_weight", kind, count, "row {}".format, objective)
+
+    def at_one(self, case):
+        """Return the words that begin a sentence about one case."""
+        return self.at_name.format(self.name(case))
+
+    def share(self, found):
+        """Return the words that begin a sentence about some of the cases."""
+        return f"{self.at} {len(found)} of {self.count} {self.kind}"
+
+    def tell(self, found, problem, consequence="", name=None):
+        """Warn of some of the cases, if there are any; `name` may replace their names."""
+        if len(found):
+            named = ", ".join(map(name or self.name, sorted(found)[:_NAMED]))
+            warn(f"{self.share(found)} {problem}: {named}. {consequence}".rstrip())
+
+    def tell_why(self, reasons, problem):
+        """Warn of some of the cases, a dict of reasons, and tell the first one's reason."""
+        if reasons:
+            first = min(reasons)
+            self.tell(reasons, problem, f"{self.at_one(first)}: {reasons[first]}")
+
+
+def resolve_groups(groups, cv, *, X, y, classifier, index):
     """Return the `Groups` for user input.
 
     Parameters
@@ -106,6 +173,8 @@ def resolve_groups(groups, cv, *, X, y, classifier):
         Training targets.
     classifier : bool
         Whether an integer `cv` is stratified.
+    index : pandas.Index or None
+        Names of the training samples.
 
     Returns
     -------
@@ -115,6 +184,7 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     n = X.shape[0]
     if isinstance(groups, Groups):
         return groups
+    _warn_of_order(groups, index)
     if cv is not None:
         return _from_splitter(groups, cv, X, y, classifier)
     if groups is None:
@@ -165,6 +235,22 @@ def resolve_groups(groups, cv, *, X, y, classifier):
     order = np.argsort(owner, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     return Groups(n, members, names.tolist())
+
+
+def _warn_of_order(groups, index):
+    """Warn if the samples have the same names as the rows of X, in another order."""
+    own = groups.index if hasattr(groups, "iloc") else None
+    if own is None or index is None or len(own) != len(index) or own.equals(index):
+        return
+    if len(own.difference(index, sort=False)) or len(index.difference(own, sort=False)):
+        return
+    moved = int(np.sum(np.asarray(own) != np.asarray(index)))
+    warn(
+        f"groups has the index of X in another order: {moved} of {len(own)} labels have "
+        "another name than the training sample at their position. Labels are taken by "
+        "position, as in scikit-learn. Pass groups.loc[X.index] to match names, or "
+        "groups.to_numpy() if the positions are right."
+    )
 
 
 def _refuse_slices(groups, n):

@@ -13,10 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.blocks import add_gram, fill_lower, row_blocks, run_blocks
 from skinfluence.gradients import GradientRows
 from skinfluence.largest import COLUMNS, Largest, largest_products
-from skinfluence.products import add_gram, fill_lower
 
 
 def write_gradients(rows, layout, out, *, n_jobs=None):

@@ -32,9 +32,8 @@ from scipy import sparse
 from scipy.linalg import blas
 from sklearn.metrics.pairwise import euclidean_distances, pairwise_kernels, rbf_kernel
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import multiply, row_blocks
 from skinfluence.design import Design
-from skinfluence.products import multiply
 
 
 @dataclass(frozen=True)
@@ -280,8 +279,9 @@ class KernelDesign(Design):
             out[rows] = sizes @ np.abs(theta[:, : len(self.basis)]).T
         return out + np.abs(theta[:, -1]) if self.fit_intercept else out
 
-    def outer(self, weights):
-        out = np.zeros((*weights.shape, self.n_columns))
+    def outer(self, weights, out=None):
+        out = np.empty((*weights.shape, self.n_columns)) if out is None else out
+        out[...] = 0.0
         index = np.arange(len(self.basis))[self.index]
         out[np.arange(len(index)), :, index] = weights
         if self.fit_intercept:
@@ -340,9 +340,9 @@ class KernelQueries(Design):
     def append(self, other):
         raise NotImplementedError("Queries cannot be appended.")
 
-    def outer(self, weights):
+    def outer(self, weights, out=None):
         n = len(self.basis)
-        out = np.empty((*weights.shape, self.n_columns))
+        out = np.empty((*weights.shape, self.n_columns)) if out is None else out
         np.multiply(
             self.features(slice(None))[:, None], weights[:, :, None], out=out[:, :, :n]
         )

@@ -31,13 +31,8 @@ _TOGETHER = 64
 
 
 def kink_change(point, factor, correction):
-    """Return the largest share of the curvature along any direction that changes over a step.
-
-    It is 0 without kinks.
-    """
+    """Return the largest share of the curvature along a direction that changes over a step."""
     objective = point.objective
-    if not objective.formulation.loss.has_kinks:
-        return 0.0
     ends, shares = (point.theta[None], point.theta[None] + correction), []
     for before, after in (ends, ends[::-1]):
         _, row, root = objective.fallen(before, after)

@@ -77,18 +77,6 @@ class L1Support:
         """Return the gradient of the linear penalty for a sum of sample weights, (K, D)."""
         return self.total(weight_sum) * self.sign
 
-    def add_slope(self, V, weight_sum):
-        """Add the gradient of the linear penalty to V (..., K, D), in place."""
-        if self.penalised.any():
-            V += self.slope(weight_sum)
-        return V
-
-    def freeze(self, V):
-        """Set directions V (..., K, D) to zero for fixed parameters, in place."""
-        if not self.free.all():
-            V[..., ~self.free] = 0.0
-        return V
-
     def holds(self, theta, gradient, weight_sum):
         """Return whether an optimum over the free parameters is optimal over all parameters.
 
@@ -124,17 +112,6 @@ def freeze_hessian(block, free):
     return block
 
 
-def may_change(formulation):
-    """Return whether parameters that are fixed at 0 may become free.
-
-    They may under an l1 penalty or at a bound. For a model with a scale the fixed entries are
-    not parameters, so they stay at 0.
-    """
-    layout = formulation.layout
-    penalised = formulation.l1_support is not None and formulation.l1_support.penalised.any()
-    return bool(penalised) and layout.n_predictions == layout.n_outputs
-
-
 def on_support_of(objective, theta):
     """Return the objective with the support and the signs of other parameters (K, D)."""
     form = objective.formulation
@@ -157,7 +134,7 @@ def other_side(objective, theta, edge=_EDGE):
     as 0 up to a share `edge` of the bound.
     """
     form = objective.formulation
-    if not may_change(form):
+    if not form.support_may_change:
         return None
     support, limit = form.l1_support, form.l1_support.total(objective.weight_sum)
     gradient = objective.gradients(theta[None])[0]
@@ -181,10 +158,9 @@ def settle(objective, theta, refit):
     refit : callable
         Maps the objective to the parameters (p,) from a refit by scikit-learn.
     """
-    form = objective.formulation
-    if not may_change(form) or is_optimum(objective, theta):
+    if is_optimum(objective, theta):
         return objective, theta
-    theta = form.layout.from_public(refit(objective))
+    theta = objective.formulation.layout.from_public(refit(objective))
     objective = on_support_of(objective, theta)
     if not is_optimum(objective, theta):
         raise ValueError(
@@ -198,6 +174,6 @@ def settle(objective, theta, refit):
 def holds(state):
     """Return whether the nearby optimum has the same free parameters as the state."""
     objective = state.point.objective
-    if not may_change(objective.formulation):
+    if not objective.formulation.support_may_change:
         return True
     return is_optimum(objective, state.point.theta + state.correction)

@@ -12,6 +12,17 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
 
+def check_target(y, name="y"):
+    """Raise unless the targets are an array or a list."""
+    if y is None:
+        raise ValueError(f"{name} is required: it is None.")
+    if np.ndim(y) == 0:
+        raise ValueError(
+            f"{name}={y!r} is one value, but {name} must be an array with one for each "
+            f"sample: pass {name}=[{y!r}] for one sample."
+        )
+
+
 @dataclass(frozen=True)
 class RealTarget:
     """Real targets: `y` with shape (n,) or (n, K) becomes float64 (n, K).

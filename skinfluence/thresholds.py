@@ -27,12 +27,6 @@ class ThresholdProblem(CompositeProblem):
     #: The loss is the classifier's own, which does not depend on the threshold.
     loss_method = None
 
-    def targets(self, y):
-        return [(None, y)]
-
-    def tangent(self, X, method, moved):
-        return moved(0, method)
-
     # The classifier computes all models without a sample together, which is faster.
 
     def leave_out_loss(self, X, y, request, output=NEW):

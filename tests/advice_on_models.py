@@ -155,6 +155,18 @@ ADVICE_ON_MODELS = [
         lambda: SVC().fit(X, Y).smooth().polish(),
     ),
     row(
+        "SVC in a pipeline",
+        lambda: make_pipeline(StandardScaler(), SVC()).fit(X, Y).influence_summary(),
+        r"Use smooth\(\), of a pipeline's step pipe\[-1\]\.smooth\(\)",
+        lambda: (
+            make_pipeline(StandardScaler(), SVC())
+            .fit(X, Y)[-1]
+            .smooth()
+            .polish()
+            .influence_summary()
+        ),
+    ),
+    row(
         "SVR",
         lambda: SVR().fit(X, T).polish(),
         r"Use skinfluence\.kernel_ridge\.KernelRidge",

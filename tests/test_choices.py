@@ -16,7 +16,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline
-from skinfluence.stages.choices import make_choice
+from skinfluence.stages.choices import LeftOut, make_choice
 from skinfluence.whole import WholeProblem, whole_problem
 
 
@@ -76,10 +76,10 @@ def test_a_choice_that_stays_is_that_of_the_refit(selector, data):
             refit = clone(selector).fit(X[others], y[others])
         except ValueError:  # a class is lost
             same.append(False)
-            assert choice.made_without(np.array(rows)) is None
+            assert choice.made_without([np.array(rows)])[0] is None
         else:
             same.append(np.array_equal(refit.get_support(), kept))
-            made = choice.made_without(np.array(rows))
+            made = choice.made_without([np.array(rows)])[0]
             if made is not None:
                 np.testing.assert_array_equal(made, refit.get_support())
             known.append(made is not None)
@@ -91,6 +91,50 @@ def test_a_choice_that_stays_is_that_of_the_refit(selector, data):
     assert not stays.all()
     # A threshold of 0 alone leaves changes in doubt.
     assert sum(known) > 0.9 * len(known) or isinstance(selector, sk.VarianceThreshold)
+
+
+@pytest.mark.parametrize(
+    ("score", "data"),
+    [
+        (sk.f_classif, cancer),
+        (sk.f_classif, counts),
+        (sk.chi2, counts),
+        (sk.f_regression, diabetes),
+        (sk.r_regression, diabetes),
+    ],
+)
+def test_scores_and_p_values_without_groups_are_those_of_refits(score, data):
+    X, y = data()
+    choice = make_choice(sk.SelectKBest(score, k=4).fit(X, y), X, y, is_moved=False)
+    groups = [np.arange(20), np.array([149]), np.arange(30, 90, 3)]
+    with np.errstate(all="ignore"):  # columns that are constant without a group have no score
+        scores, error, exist = choice.scores_without(LeftOut(groups))
+    assert exist.all()
+    for g, rows in enumerate(groups):
+        others = np.delete(np.arange(150), rows)
+        refit = sk.SelectKBest(score, k=4).fit(X[others], y[others])
+        known = np.isfinite(refit.scores_)
+        assert known.sum() > 5
+        assert (np.abs(scores[g] - refit.scores_) <= error[g])[known].all()
+        assert (error[g] < 1e-4 * (1 + scores[g]))[known].all()
+        p = choice.p_values(scores[g], len(rows))
+        if score is not sk.r_regression:
+            np.testing.assert_allclose(p[known], refit.pvalues_[known], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scaler", [MinMaxScaler(), MaxAbsScaler()])
+def test_extremes_stay_without_a_row_as_in_the_refit(scaler):
+    X, y = diabetes()
+    X[:3] = X[3:6]  # an extreme may occur twice
+    choice = make_choice(clone(scaler).fit(X), X, y, is_moved=False)
+    found = choice.made_without([np.array([row]) for row in range(150)])
+    scale = clone(scaler).fit(X).transform(X)
+    same = [
+        np.array_equal(clone(scaler).fit(np.delete(X, row, axis=0)).transform(X), scale)
+        for row in range(150)
+    ]
+    assert [mask is not None for mask in found] == same
+    assert 5 < sum(same) < 150
 
 
 def test_rounding_leaves_a_choice_in_doubt():
@@ -142,7 +186,7 @@ def test_answers_equal_refits_and_few_are_made(name, monkeypatch):
     monkeypatch.setattr(WholeProblem, "refit_steps", refit)
     choices = whole_problem(pipe).choices.choices
     rows = [i for i in range(150) if not all(c.stays_without(np.array([i])) for c in choices)]
-    kept = [[c.made_without(np.array([i])) for c in choices] for i in rows]
+    kept = [[c.made_without([np.array([i])])[0] for c in choices] for i in rows]
     known = [None if any(m is None for m in one) else np.hstack(one).tobytes() for one in kept]
     alike = [i for i, m in zip(rows, known, strict=True) if m and known.count(m) >= 3]
     assert bool(alike) == (name in ("selection-scaler", "range", "regression"))

@@ -15,6 +15,7 @@ from skinfluence.inspection import (
 )
 from skinfluence.inspection.plotting import shorten
 from skinfluence.linear_model import HuberRegressor, LogisticRegression
+from skinfluence.multiclass import OneVsRestClassifier
 from tests.fits import NEWTON, data
 
 mpl.use("Agg")
@@ -154,3 +155,17 @@ def test_what_labels_share_goes_first():
     assert shorten(["abcdefghij"], 5) == [f"ab{dots}ij"]
     assert shorten(["same " * 9] * 2, 5) == [f"sa{dots}e "] * 2
     assert all(len(label) <= 9 for label in shorten(["x" * 30, "y" * 4, "x y" * 9], 9))
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, OneVsRestClassifier])
+def test_labels_and_texts_with_an_index_of_their_own_are_taken_by_position(wrap):
+    X, y, _ = data("cancer")
+    others = np.arange(40)[::-1]
+    texts = pd.Series([f"text {i}" for i in range(40)], index=others)
+    target = pd.Series(y[:40], index=others)
+    model = wrap(LogisticRegression(**NEWTON)).fit(X[:40, :3], target)
+    display = InfluenceDisplay.from_estimator(model, X[[50], :3], y[[50]], samples=texts)
+    shown = [text.get_text() for text in display.ax_.get_yticklabels()]
+    rows = {*display.helpful_, *display.harmful_}
+    assert rows
+    assert set(shown) == {f"text {i}  [{i}: {y[i]}]" for i in rows}

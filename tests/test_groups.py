@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_iris
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence import InfluenceWarning
-from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from skinfluence.multiclass import OneVsRestClassifier
+from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from tests.fits import data
 
@@ -108,3 +110,25 @@ def test_rows_without_inner_brackets_are_told_to_be_a_group():
     X, y, _ = data("diabetes")
     with pytest.raises(ValueError, match=r"3 labels.*such as \[\[3, 5\]\] for one group"):
         Ridge().fit(X, y).leave_out_params([0, 3, 5])
+
+
+WITH_GROUPS = {
+    "objective": RidgeClassifier(),
+    "closed form": GaussianNB(),
+    "whole fit": make_pipeline(StandardScaler(), RidgeClassifier()),
+    "composite": OneVsRestClassifier(RidgeClassifier()),
+}
+
+
+@pytest.mark.parametrize("model", WITH_GROUPS.values(), ids=WITH_GROUPS)
+def test_labels_with_the_names_of_the_samples_in_another_order_are_doubtful(model):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X[::5].set_axis([f"patient {i}" for i in range(30)])
+    model.fit(X, y[::5])
+    ward = pd.Series(np.arange(30) % 4, index=X.index)
+    other = ward.sample(frac=1, random_state=0)
+    expected = model.leave_out_predict(ward)
+    with pytest.warns(InfluenceWarning, match=r"30 of 30 labels .* groups.loc\[X.index\]"):
+        model.leave_out_predict(other)
+    for groups in (other.loc[X.index], ward.to_numpy(), ward.reset_index(drop=True)):
+        assert np.array_equal(model.leave_out_predict(groups), expected)

@@ -18,7 +18,6 @@ from skinfluence.linear_model import (
     Ridge,
 )
 from skinfluence.objective import weigh
-from skinfluence.objective.hessian import signed_gram
 from skinfluence.pipeline import problem_of
 from skinfluence.rank import null_directions
 from tests.cases import each_case, each_linear_case
@@ -300,7 +299,7 @@ def test_weights_of_both_signs_make_a_gram_matrix_in_shifted_features(fit_interc
     if fit_intercept:
         shifted = np.column_stack([shifted, np.ones(len(X))])
     expected = np.einsum("im,ij,ik->mjk", weights, shifted, shifted)
-    found = signed_gram(design, weights, shift)
+    found = design.signed_gram(weights, shift)
     filled = np.triu(found) + np.triu(found, 1).swapaxes(1, 2)
     np.testing.assert_allclose(filled, expected, atol=1e-10 * np.abs(expected).max())
 

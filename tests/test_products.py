@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skinfluence.blocks import one_blas_thread
+from skinfluence.blocks import add_gram, fill_lower, multiply, one_blas_thread
 from skinfluence.losses import SoftmaxLoss
-from skinfluence.products import add_gram, fill_lower, multiply
 
 LAYOUTS = {
     "C": np.ascontiguousarray,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from skinfluence import SingularHessianError, from_fitted
 from skinfluence.pipeline import problem_of
-from skinfluence.solvers import WoodburySolver
+from skinfluence.solvers.base import is_penalised
 from tests.drawn import (
     EPS,
     SMOOTH,
@@ -135,7 +135,7 @@ def test_solver(problem, solver):
     if solver != "woodbury" and (not problem.has_coef or not loss.convex):
         return
     coef = solver == "woodbury" and problem.has_coef
-    if coef and not WoodburySolver.is_applicable(objective):
+    if coef and not is_penalised(objective):
         return
     found = answers(fitted, problem, hessian_solver=solver)
     assert_same_answers(found, expected, digits(1e-6, fitted, "auto", solver))

@@ -12,8 +12,8 @@ from sklearn.preprocessing import scale
 from skinfluence.linear_model import LogisticRegression
 from skinfluence.losses.base import MEDIUM, exp_remainder
 from skinfluence.methods import get_problem
-from skinfluence.removal import exact
-from skinfluence.removal.exact import refine_stack, refit_stack
+from skinfluence.removal import accuracies
+from skinfluence.removal.accuracies import refine_stack, refit_stack
 from skinfluence.removal.stack import Stack
 from tests.fits import NEWTON
 
@@ -40,13 +40,13 @@ def test_secants_find_the_refits_and_leave_few_groups_to_their_own_hessians(
     base = get_problem(words, "leave_out_params").start_base("exact", "auto")
     base.prepare("exact")
     rows = np.arange(len(words.leave_out_params()))[:, None]
-    apart, alone = exact.refit_apart, []
+    apart, alone = accuracies.refit_apart, []
 
     def refit_apart(base, groups, *arguments):
         alone.append(len(groups))
         return apart(base, groups, *arguments)
 
-    monkeypatch.setattr(exact, "refit_apart", refit_apart)
+    monkeypatch.setattr(accuracies, "refit_apart", refit_apart)
     theta, converged = refit_stack(Stack(base, rows))
     assert converged.all()
     assert 0 < alone[0] < 12

@@ -17,7 +17,7 @@ from sklearn.preprocessing import scale
 from skinfluence import InfluenceWarning, gradients
 from skinfluence.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from skinfluence.pipeline import problem_of
-from skinfluence.removal import exact
+from skinfluence.removal import accuracies
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers.woodbury import WoodburyFactor
 from tests.cases import CASES, each_case
@@ -189,7 +189,7 @@ def test_rows_of_ordinary_data_share_one_hessian(name, monkeypatch):
         alone.extend(groups)
         return start, np.ones(len(groups), dtype=bool)
 
-    monkeypatch.setattr(exact, "refit_apart", refit_apart)
+    monkeypatch.setattr(accuracies, "refit_apart", refit_apart)
     monkeypatch.setattr(
         Stack,
         "gradients",

@@ -11,8 +11,9 @@ from skinfluence.groups import Groups
 from skinfluence.linear_model import HuberRegressor, LogisticRegression, PoissonRegressor
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
-from skinfluence.removal import Base, exact, optimum, run, weighted
-from skinfluence.removal.leave_out import ONE_STEP, each_alone, stacks_of
+from skinfluence.removal import Base, accuracies, optimum, run, weighted
+from skinfluence.removal.accuracies import ONE_STEP, each_alone
+from skinfluence.removal.leave_out import stacks_of
 from skinfluence.removal.stack import Stack
 from skinfluence.solvers import get_solver
 from skinfluence.svm import SVR, LinearSVC, LinearSVR, SmoothHingeSVC
@@ -83,13 +84,13 @@ def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatc
     # Nearly separable classes, for which steps on one Hessian do not contract.
     X, y, _ = data("cancer")
     fitted = LogisticRegression(C=1e5, **NEWTON).fit(X, y)
-    asked, refit = [], exact.refit_apart
+    asked, refit = [], accuracies.refit_apart
 
     def measured(base, groups, start, first, tol):
         asked.extend(zip([int(rows[0]) for rows in groups], first, strict=True))
         return refit(base, groups, start, first, tol)
 
-    monkeypatch.setattr(exact, "refit_apart", measured)
+    monkeypatch.setattr(accuracies, "refit_apart", measured)
     fitted.leave_out_params(method="exact")
     assert asked
     base, request = problem_of(fitted).start_removal(Removal(method="exact"))

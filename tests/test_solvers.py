@@ -18,10 +18,10 @@ from skinfluence.pipeline import problem_of
 from skinfluence.solvers import (
     SOLVERS,
     ConjugateGradientSolver,
-    WoodburySolver,
     get_solver,
     select_solver,
 )
+from skinfluence.solvers.base import is_penalised
 from tests.cases import CASES, each_linear_case
 from tests.fits import NEWTON, data, relative_error
 from tests.memory import peak
@@ -37,7 +37,7 @@ def fit_for(case, solver):
         with pytest.raises(ValueError, match="convex losses: use 'cholesky'"):
             fitted.influence_params(hessian_solver=solver)
         pytest.skip(f"{solver} refuses losses that are not convex, by name")
-    if solver == "woodbury" and not WoodburySolver.is_applicable(problem_of(fitted).objective):
+    if solver == "woodbury" and not is_penalised(problem_of(fitted).objective):
         with pytest.raises(ValueError, match="penalty on every coefficient"):
             fitted.influence_params(hessian_solver=solver)
         pytest.skip("woodbury refuses coefficients without a penalty, by name")

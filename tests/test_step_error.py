@@ -9,7 +9,7 @@ from skinfluence.linear_model import LogisticRegression, PoissonRegressor
 from skinfluence.methods import get_problem
 from skinfluence.problem.requests import Removal
 from skinfluence.removal import ACCURATE
-from skinfluence.removal.exact import refit_stack
+from skinfluence.removal.accuracies import refit_stack
 from skinfluence.removal.stack import Stack
 from tests.fits import NEWTON
 

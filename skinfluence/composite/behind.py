@@ -140,10 +140,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             return None
         solver = options["hessian_solver"]
         if solver not in self.staged:
-            w = self.sample_weight
-            warn_of_absent(int(np.sum(w == 0)))
-            scale = w.sum() / np.where(w > 0, w, np.nan)
-            inputs = StagesBefore(self.chain, data.X, scale)
+            warn_of_absent(int(np.sum(self.sample_weight == 0)))
+            inputs = StagesBefore(self.chain, data.X, self.inner.row_scale)
             self.staged[solver] = Staged(self.inner, inputs, solver)
         handles = [take_rows(X, [q]) for q in range(X.shape[0])]
         return Moved(self.staged[solver], self.transform(X), handles)

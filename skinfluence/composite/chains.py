@@ -144,33 +144,14 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
     moves_as_one = True
     takes_weights = False
 
-    def members(self):
-        return [*self.estimator.estimators_, *vars(self.estimator)["_fold_members"]]
-
-    def put(self, estimator, members):
-        count = len(estimator.estimators_)
-        estimator.estimators_ = list(members[:count])
-        estimator._fold_members = list(members[count:])
-
-    @property
-    def n_folds(self):
-        """Number of folds for each output."""
-        count = len(vars(self.estimator)["_fold_members"])
-        return count // max(1, self.n_outputs - 1)
-
-    @property
-    def n_outputs(self):
-        """Number of outputs."""
-        return len(self.estimator.estimators_)
-
     def output_of(self, k):
         """Return the position in the chain of a member's output."""
-        return k if k < self.n_outputs else (k - self.n_outputs) // self.n_folds
+        n_folds = len(self.fold_members) // max(1, self.n_whole - 1)
+        return k if k < self.n_whole else (k - self.n_whole) // n_folds
 
-    def of_folds(self, j):
+    def of_output(self, j):
         """Return the positions of the models of an output's folds."""
-        start = self.n_outputs + j * self.n_folds
-        return range(start, start + self.n_folds if j < self.n_outputs - 1 else start)
+        return [k for k in range(self.n_whole, len(self.members())) if self.output_of(k) == j]
 
     def targets(self, y):
         of_outputs = super().targets(y)
@@ -181,16 +162,13 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
         y = self.outputs(data.y)[:, self.estimator.order_].T[:-1]
         return [pair for column in y for pair in draw_folds(self, data, column)]
 
-    def drawn(self, data):
-        return [(None, None)] * self.n_outputs + self.trains(data)
-
     def prepare(self, data):
         model = self.estimator.estimator
         self.estimator._fold_members = [clone(model) for _ in self.folds(data)]
 
         def fit(k, share):
             part, X, y = share
-            return part.member if k < self.n_outputs else part.member.fit(X, y)
+            return part.member if k < self.n_whole else part.member.fit(X, y)
 
         self.follow(data, self.drawn(data), self.tests(data), fit)
 
@@ -201,17 +179,17 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
         """
         fed, _ = self.fed
         shares = CompositeProblem.shares(self, data, drawn, tests)
-        X, Z = self.features(0, data.X), np.zeros((data.n_rows, self.n_outputs - 1))
-        for j in range(self.n_outputs):
-            for k in (j, *self.of_folds(j)):
+        X, Z = self.features(0, data.X), np.zeros((data.n_rows, self.n_whole - 1))
+        for j in range(self.n_whole):
+            for k in (j, *self.of_output(j)):
                 part, own, y = shares[k]
-                part = replace(part, reached=part.reached and k < self.n_outputs)
+                part = replace(part, reached=part.reached and k < self.n_whole)
                 shares[k] = part, beside(own, Z[part.rows, :j]), y
                 member = member_of(k, shares[k])
                 if member is None:
                     return None
-                if k >= self.n_outputs:
-                    test = tests[k - self.n_outputs]
+                if k >= self.n_whole:
+                    test = tests[k - self.n_whole]
                     rows = beside(take_rows(X, test), Z[test, :j])
                     Z[test, j] = positive(getattr(member, fed)(rows))
         return Z, shares
@@ -246,19 +224,19 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
         return positive_moved(found)
 
     def crossed_moved(self, n_outputs, moved, rows):
-        """Return the derivatives of cross-fitted responses for training rows, (b, j, N)."""
+        """Return cross-fitted responses' derivatives for sorted training rows, (b, j, N)."""
         fed, smooth = self.fed
-        found = np.zeros((len(rows), n_outputs, moved.width))
-        X, Z = self.features(0, take_rows(self.data.X, rows)), self.crossed(moved)[rows]
+        found, tests = np.zeros((len(rows), n_outputs, moved.width)), self.remembered.tests
+        X, Z = self.features(0, self.data.X), self.crossed(moved)
+
+        def respond(k, here, j):
+            steps = list(found[np.searchsorted(rows, here), :j].transpose(1, 0, 2))
+            return self.through(k, fed, take_rows(X, here), Z[here, :j], steps, moved, here)
+
         for j in range(n_outputs if smooth else 0):
-            for k in self.of_folds(j):
-                test = self.remembered.tests[k - self.n_outputs]
-                here = np.flatnonzero(np.isin(rows, test))
-                if len(here):
-                    before, steps = Z[here, :j], list(found[here, :j].transpose(1, 0, 2))
-                    found[here, j] = self.through(
-                        k, fed, take_rows(X, here), before, steps, moved, rows[here]
-                    )
+            models = self.of_output(j)
+            own = [tests[k - self.n_whole] for k in models]
+            found[:, j] = self.cross_fitted(respond, models, own, rows, j)
         return found
 
     def crossed(self, moved):

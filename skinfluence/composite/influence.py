@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_target, check_working_memory
+from skinfluence.checks import check_option, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
 from skinfluence.exceptions import warn
@@ -12,6 +12,7 @@ from skinfluence.pipeline import is_composite
 from skinfluence.problem.ranking import RankedBlocks
 from skinfluence.problem.requests import NEW, PLAIN, Output
 from skinfluence.steps import innermost
+from skinfluence.targets import check_target
 from skinfluence.whole import take_rows
 
 
@@ -26,7 +27,13 @@ class CompositeInfluence(RankedBlocks):
         """The response used in the loss, None for the sum over the members' losses."""
         if not self.is_classifier:
             return "predict"
-        return "predict_proba" if hasattr(self.estimator, "predict_proba") else None
+        return "predict_proba" if "predict_proba" in self.smooth_responses else None
+
+    @property
+    def smooth_responses(self):
+        """The names of the responses that have a derivative."""
+        names = ["decision_function", "predict_proba"] if self.is_classifier else ["predict"]
+        return [name for name in names if hasattr(self.estimator, name)]
 
     def loss(self, value, y):
         """Return losses (q,) for responses, and their derivatives in the responses."""
@@ -231,18 +238,16 @@ class CompositeInfluence(RankedBlocks):
         """Return the requested response, or raise if it has no influence."""
         options = ("auto", "decision_function", "predict_proba", "predict")
         check_option("response_method", response_method, options)
-        if not self.is_classifier:
-            known = ["predict"]
-        else:
-            known = [name for name in options[1:3] if hasattr(self.estimator, name)]
+        known = self.smooth_responses
         if response_method == "auto" and known:
             return known[0]
         if response_method in known:
             return response_method
         listed = " or ".join(repr(name) for name in known) or "influence_loss"
-        if self.is_classifier and response_method in ("auto", "predict"):
+        if response_method == "auto" or hasattr(self.estimator, response_method):
             raise ValueError(
-                f"The class labels that {self.name} predicts have no derivative: use {listed}."
+                f"{self.name} predicts class labels or counts votes, which have no "
+                f"derivative: use {listed}."
             )
         raise ValueError(f"{self.name} has no {response_method}: use {listed}.")
 

@@ -8,8 +8,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
-from skinfluence.checks import check_target
-from skinfluence.composite.influence import CompositeInfluence
+from skinfluence.composite.influence import CompositeInfluence, codes_of
 from skinfluence.composite.parts import Part, can_move, is_frozen
 from skinfluence.composite.refits import CompositeRefits, Remembered, copied
 from skinfluence.composite.removal import CompositeRemoval
@@ -31,6 +30,7 @@ from skinfluence.steps import (
     weights_reach,
     weights_stop,
 )
+from skinfluence.targets import check_target
 from skinfluence.whole import TrainingData, take_rows
 
 
@@ -39,8 +39,9 @@ class CompositeProblem(
 ):
     """A fitted composite's problem; its methods have the public methods' names.
 
-    A subclass has `targets` and `tangent`, and overrides `members` and `put`, `drawn`,
-    `columns`, `loss` and `loss_method` if its composite differs from the defaults.
+    By default the response is the mean of the members'. A subclass overrides `tangent`,
+    `targets`, `members` and `put`, `drawn`, `columns`, `loss` and `loss_method` if its
+    composite differs.
 
     Parameters
     ----------
@@ -74,7 +75,14 @@ class CompositeProblem(
 
         None for rows means all samples.
         """
-        raise NotImplementedError
+        return [(None, self.coded(y))] * len(self.members())
+
+    def coded(self, y):
+        """Return targets as the members see them."""
+        if self.codes_classes and self.is_classifier:
+            return codes_of(y, self.estimator.classes_)
+        y = np.asarray(y)
+        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
     def drawn(self, data):
         """Return (rows, counts) for each member's fit, None if `targets` is sufficient.
@@ -147,8 +155,14 @@ class CompositeProblem(
         columns = self.columns()
         return (None if columns is None else columns[k]), 0
 
+    #: The members' weights in the mean of their responses, None for equal ones.
+    mean_weights = None
+
     def tangent(self, X, method, moved):
         """Return the influence on a response for X, (q, n) or (q, n, K).
+
+        Here the response is a mean of the members', with 0 for the probabilities of classes
+        that a member has not seen.
 
         Parameters
         ----------
@@ -160,7 +174,16 @@ class CompositeProblem(
             ``moved(k, method)`` is the composite rows' influence on a response from member k,
             (q, n) or (q, n, K), for these samples.
         """
-        raise NotImplementedError
+        members, total = self.members(), 0.0
+        weights = np.ones(len(members)) if self.mean_weights is None else self.mean_weights
+        for k, (member, weight) in enumerate(zip(members, weights, strict=True)):
+            part = moved(k, method)
+            if method == "predict_proba" and part.shape[-1] < len(self.estimator.classes_):
+                wide = np.zeros((*part.shape[:2], len(self.estimator.classes_)))
+                wide[:, :, member.classes_] = part
+                part = wide
+            total = total + weight / np.sum(weights) * part
+        return total
 
     # ---------------------------------------------------------------- the fit
 
@@ -206,6 +229,12 @@ class CompositeProblem(
         """The training rows' weights, (n,)."""
         weight = self.data.params.get("sample_weight")
         return np.ones(self.data.n_rows) if weight is None else weight
+
+    @property
+    def row_scale(self):
+        """S/w_i, by which influence is multiplied, NaN for rows with weight 0, (n,)."""
+        w = self.sample_weight
+        return w.sum() / np.where(w > 0, w, np.nan)
 
     @property
     def n_rows(self):

@@ -145,12 +145,16 @@ class CompositeRefits:
         """Return the composite fitted on other rows, see `Problem.model_on` and `refit`."""
         weight = None if np.all(sample_weight == 1) else sample_weight
         if kept is None and self.draws:
-            params = {} if weight is None else {"sample_weight": weight}
-            with config_context(enable_metadata_routing=self.data.routing):
-                return clone(self.estimator).fit(X, y, **params)
+            return self.fit_anew(X, y, weight)
         drawn, tests = (None, None) if kept is None else self.rest(kept)
         data = TrainingData(X, y, {"sample_weight": weight}, self.data.routing, counts)
         return self.refit(data, drawn, tests, method, kept=kept, remember=remember)
+
+    def fit_anew(self, X, y, weight):
+        """Return a clone of the composite fitted on other rows, with draws of its own."""
+        params = {} if weight is None else {"sample_weight": weight}
+        with config_context(enable_metadata_routing=self.data.routing):
+            return clone(self.estimator).fit(X, y, **params)
 
     # ---------------------------------------------------------------- updates in place
 

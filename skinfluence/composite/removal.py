@@ -18,9 +18,8 @@ from skinfluence.checks import check_count, check_one_metric, check_option, has_
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length, label_loss
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.groups import Groups
+from skinfluence.groups import Cases, Groups
 from skinfluence.methods import get_problem
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import answer, warn_of_jumps
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, Removal

@@ -43,9 +43,6 @@ class ResampledProblem(CompositeProblem):
     loss_method = None
     draws = True
 
-    def targets(self, y):
-        return [(None, np.asarray(y))]
-
     def drawn(self, data):
         rows = self.estimator.sample_indices_
         if rows.max() >= data.n_rows:
@@ -65,9 +62,6 @@ class ResampledProblem(CompositeProblem):
     def samplers(self):
         """The class names of the steps that choose rows."""
         return _names(step for _, step in _samplers(self.estimator.pipeline))
-
-    def tangent(self, X, method, moved):
-        return moved(0, method)
 
     def warn_of_choice(self):
         rows = self.estimator.sample_indices_

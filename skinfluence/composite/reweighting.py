@@ -9,8 +9,8 @@ from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers
 from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.groups import Cases
 from skinfluence.methods import get_problem
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW
 

@@ -3,9 +3,16 @@
 import numpy as np
 from scipy import sparse
 
-from skinfluence.blocks import IN_CACHE, batches, memory_budget, row_blocks
+from skinfluence.blocks import (
+    IN_CACHE,
+    add_gram,
+    batches,
+    fill_lower,
+    memory_budget,
+    multiply,
+    row_blocks,
+)
 from skinfluence.design.base import Design, confirmed_offset, is_far, spread
-from skinfluence.products import add_gram, fill_lower, multiply
 
 # Bytes for rows that stay in cache between two products. For 55,000 x 784 rows and ten columns
 # 3 to 50 MiB are equally fast, a quarter of the time for two passes. Rows stored as bytes are

@@ -57,9 +57,8 @@ from skinfluence.distributed.samples import (
     constant_target,
     example_row,
     in_memory,
-    is_dask,
-    is_distributed,
     join_rows,
     map_rows,
     reduce_tasks,
 )
+from skinfluence.namespaces import is_dask

@@ -11,7 +11,7 @@ from skinfluence.distributed.parts import PartPoint
 from skinfluence.distributed.removal import RowRemoval, models_without, refitted
 from skinfluence.distributed.samples import in_memory, join_columns, join_rows
 from skinfluence.groups import Groups
-from skinfluence.removal.leave_out import ONE_STEP
+from skinfluence.removal.accuracies import ONE_STEP
 
 
 def sandwich(base):

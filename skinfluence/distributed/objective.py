@@ -83,6 +83,8 @@ class DistributedObjective:
     coupled = property(attrgetter("_head.coupled"))
     gauge = property(attrgetter("_head.gauge"))
     free = property(attrgetter("_head.free"))
+    fixed = property(attrgetter("_head.fixed"))
+    unpenalised = property(attrgetter("_head.unpenalised"))
     penalty_product = property(attrgetter("_head.penalty_product"))
     freeze = property(attrgetter("_head.freeze"))
     remove_gauge = property(attrgetter("_head.remove_gauge"))
@@ -233,6 +235,8 @@ class DistributedPoint:
 
     #: New arrays beside the rows are NumPy's.
     like = None
+    #: Whether the rows are in dask arrays.
+    is_distributed = True
 
     def __init__(self, objective, theta):
         self.objective = objective
@@ -291,7 +295,8 @@ class DistributedPoint:
     @cached_property
     def effects(self):
         """The sums over all rows on which gradients in weights depend, see `Point.effects`."""
-        return self.class_effects, penalty_effect(self)
+        of_scales = None if self.objective.scales is None else penalty_effect(self)
+        return self.class_effects, of_scales
 
     def centre(self):
         """Return the mean of the features, weighted by the rows' curvature, or None."""

@@ -25,13 +25,8 @@ from skinfluence.distributed.samples import (
     share,
 )
 from skinfluence.removal import Base, losses_into
-from skinfluence.removal.leave_out import (
-    ONE_STEP,
-    first_order_pull,
-    first_steps,
-    remove,
-    stack_bytes,
-)
+from skinfluence.removal.accuracies import ONE_STEP, first_order_pull, first_steps, remove
+from skinfluence.removal.leave_out import stack_bytes
 from skinfluence.removal.stack import Stack
 
 

@@ -1,6 +1,5 @@
 """Dask arrays of samples, their chunks, and the tasks that run on them."""
 
-import sys
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -9,19 +8,15 @@ from sklearn import config_context, get_config
 from sklearn.utils import check_array
 
 from skinfluence.blocks import batches, one_blas_thread
-from skinfluence.checks import check_target, import_pandas
+from skinfluence.checks import import_pandas
 from skinfluence.design import make_design
+from skinfluence.namespaces import is_dask
 from skinfluence.objective import Objective
 from skinfluence.solvers import Factor
+from skinfluence.targets import check_target
 
 # Number of chunks whose sums are added in one task.
 _FAN_IN = 8
-
-
-def is_dask(*arguments):
-    """Return whether any of the arguments is a dask collection, without importing dask."""
-    dask = sys.modules.get("dask")  # without the import there are no collections
-    return dask is not None and any(map(dask.is_dask_collection, arguments))
 
 
 def is_distributed(*points):

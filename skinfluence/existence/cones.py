@@ -17,11 +17,6 @@ _OPEN = 1e-6
 _MOST_VARIABLES = 5000
 
 
-def unpenalised(objective):
-    """Return the parameters without a quadratic or l1 penalty, (K, D) bool."""
-    return (objective.penalty == 0) & ~objective.formulation.support.penalised
-
-
 class Cone:
     """The directions in parameter space that move no row to the wrong side.
 
@@ -161,7 +156,7 @@ class OutputCone(Cone):
     """Directions in one output that does not interact with others."""
 
     def __init__(self, objective, falls, output):
-        super().__init__(objective, np.flatnonzero(unpenalised(objective)[output]))
+        super().__init__(objective, np.flatnonzero(objective.unpenalised[output]))
         weight = objective.row_weight
         counts = weight[:, min(output, weight.shape[1] - 1)] > 0
         falls = falls[:, output]
@@ -196,7 +191,7 @@ class SoftmaxCone(Cone):
     """
 
     def __init__(self, objective, falls):
-        super().__init__(objective, np.flatnonzero(unpenalised(objective).all(axis=0)))
+        super().__init__(objective, np.flatnonzero(objective.unpenalised.all(axis=0)))
         rows = np.flatnonzero(objective.row_weight[:, 0] > 0)
         self.K = falls.shape[1]
         self.own = falls[rows].argmax(axis=1).repeat(self.K - 1)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
-from skinfluence.existence.cones import MOVES, OutputCone, SoftmaxCone, search, unpenalised
+from skinfluence.existence.cones import MOVES, OutputCone, SoftmaxCone, search
 from skinfluence.namespaces import to_host
 
 # Share of the shortest possible Newton step. It allows for a step known to only a few digits.
@@ -68,7 +68,7 @@ def may_lack_minimum(objective, correction):
         False proves that F has a minimum.
     """
     if objective.is_distributed:
-        movable = bool(unpenalised(objective).any())
+        movable = bool(objective.unpenalised.any())
         return movable and bool(objective.largest(may_lack_minimum, correction))
     if not may_recede(objective):
         return False
@@ -96,7 +96,7 @@ def find_recession(objective, theta=None):
     if objective.coupled:
         found = [search(SoftmaxCone(objective, falls), theta)]
     else:
-        outputs = np.flatnonzero(unpenalised(objective).any(axis=1))
+        outputs = np.flatnonzero(objective.unpenalised.any(axis=1))
         found = [search(OutputCone(objective, falls, k), theta) for k in outputs]
     found = [result for result in found if result is not None]
     if not found:
@@ -120,7 +120,7 @@ def may_recede(objective):
         return False
     falls = objective.formulation.loss.falls_forever
     arguments = objective.target[:1], len(objective.penalty)
-    return falls(*arguments) is not None and bool(unpenalised(objective).any())
+    return falls(*arguments) is not None and bool(objective.unpenalised.any())
 
 
 def _n_opposed(objective):
@@ -129,7 +129,7 @@ def _n_opposed(objective):
     An intercept moves all rows to the same side, so the loss of each has to fall there. The
     result is 0 if coefficients of features have no penalty either.
     """
-    free = unpenalised(objective)[:, : objective.design.n_features]
+    free = objective.unpenalised[:, : objective.design.n_features]
     if free.any():
         return 0
     falls = objective.formulation.loss.falls_forever(objective.target, len(free))

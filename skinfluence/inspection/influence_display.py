@@ -15,6 +15,7 @@ from skinfluence.checks import check_count
 from skinfluence.inspection.plotting import (
     BLUE,
     ORANGE,
+    at,
     make_axes,
     row_names,
     shorten,
@@ -224,7 +225,7 @@ class InfluenceDisplay:
         self.helpful_ = order[:n_influential][self.influence[order[:n_influential]] < 0]
         last = order[::-1][:n_influential]
         self.harmful_ = last[self.influence[last] > 0]
-        images = self.samples is not None and np.ndim(self.samples[0]) >= 2
+        images = self.samples is not None and np.ndim(at(self.samples, 0)) >= 2
         rows = np.concatenate([self.helpful_, self.harmful_[::-1]])
         query_name = textwrap.fill(str(self.query_name), _TITLE_WIDTH)
         title = f"Influence of training samples on the loss at\n{query_name}"
@@ -276,7 +277,7 @@ class InfluenceDisplay:
                 x0 = (column + int(with_query) + 0.08) * wide
                 caption = f"{word} {self.influence[row]:+.3g}\n{captions[row]}"
                 box = (x0, 0.5 * (1 - line), 0.84 * wide, 0.36)
-                self._draw_image(self.samples[row], box, caption, color)
+                self._draw_image(at(self.samples, row), box, caption, color)
 
     def _draw_image(self, image, box, caption, color):
         inset = self.ax_.inset_axes(box)
@@ -290,7 +291,8 @@ class InfluenceDisplay:
         if self.samples is None:
             return names
         texts = [
-            textwrap.shorten(str(self.samples[row]), width, placeholder=" ...") for row in rows
+            textwrap.shorten(str(at(self.samples, row)), width, placeholder=" ...")
+            for row in rows
         ]
         return [f"{text}  [{name}]" for text, name in zip(texts, names, strict=True)]
 
@@ -299,7 +301,7 @@ class InfluenceDisplay:
         names = row_names(self.names, rows)
         if self.labels is None:
             return shorten(names, width)
-        labels = shorten([_text(self.labels[row]) for row in rows], width // 2)
+        labels = shorten([_text(at(self.labels, row)) for row in rows], width // 2)
         labels = [f": {symbol}{label}" for label in labels]
         names = shorten(names, max(6, width - max(map(len, labels), default=0)))
         return [name + label for name, label in zip(names, labels, strict=True)]

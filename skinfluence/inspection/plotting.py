@@ -33,9 +33,14 @@ def tidy(ax, *, title, xlabel, ylabel):
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def at(values, row):
+    """Return the value at a position; a pandas object would look up its own index."""
+    return (values.iloc if hasattr(values, "iloc") else values)[row]
+
+
 def row_names(names, rows):
     """Return the names of some rows, or their indices if `names` is None."""
-    return [str(row if names is None else names[row]) for row in rows]
+    return [str(row if names is None else at(names, row)) for row in rows]
 
 
 def shorten(labels, width):

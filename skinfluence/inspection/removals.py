@@ -32,7 +32,8 @@ def check_newton(problem, does):
         return
     raise UnsupportedEstimatorError(
         f"{does} by Newton's method, and {problem.name} {why}. Use a model with a smooth "
-        "loss, such as LogisticRegression or smooth().polish() of an SVC."
+        "loss, such as LogisticRegression or smooth().polish() of an SVC, of a pipeline's "
+        "step pipe[-1].smooth().polish()."
     )
 
 
@@ -224,7 +225,10 @@ class KinkRemovals(Removals):
     def _remedy(self):
         """Return a change to a smooth loss, for error messages."""
         if hasattr(self.problem.estimator, "smooth"):
-            return "smooth().polish(), a model with a smooth hinge"
+            return (
+                "smooth().polish(), of a pipeline's step pipe[-1].smooth().polish(), a model "
+                "with a smooth hinge"
+            )
         if hasattr(self.problem.estimator, "loss"):
             return f"loss='squared_{self.problem.estimator.loss}'"
         return "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"

@@ -139,8 +139,11 @@ class SGDClassifier(SGDInfluenceMixin, linear_model.SGDClassifier):
 
     The penalty is proportional to the number n of samples at `fit`. A removed sample still
     counts in n, as if it had weight zero. The refits in `leave_out_check` do the same, and
-    come as close to the optimum as gradient descent does. In a pipeline, behind steps that
-    removal fits again, n is the number of the other samples.
+    come as close to the optimum as gradient descent does. A fit to the other samples alone
+    has a penalty that is smaller by the share 1/n. If a sample has a small gradient, as most
+    have, this moves the model more than the sample itself; LogisticRegression with
+    ``C=1/(n alpha)`` has the same objective and a penalty that does not count samples. In a
+    pipeline, behind steps that removal fits again, n is the number of the other samples.
 
     The smooth losses are "log_loss", "modified_huber", "squared_hinge", "squared_error"
     (with a factor 1/2), "huber" and "squared_epsilon_insensitive". With another loss, an l1
@@ -230,8 +233,11 @@ class SGDRegressor(SGDInfluenceMixin, linear_model.SGDRegressor):
         F = sum_i w_i l(y_i, eta_i) + n alpha/2 |coef|^2
 
     The intercept is not penalised. The penalty is proportional to the number n of samples at
-    `fit`. A removed sample still counts in n, as if it had weight zero. In a pipeline, behind
-    steps that removal fits again, n is the number of the other samples.
+    `fit`. A removed sample still counts in n, as if it had weight zero. A fit to the other
+    samples alone has a penalty that is smaller by the share 1/n, which may move the model more
+    than the sample does; Ridge with ``alpha=n alpha`` has the same objective for squared
+    errors, and a penalty that does not count samples. In a pipeline, behind steps that removal
+    fits again, n is the number of the other samples.
 
     The smooth losses are "squared_error" (with a factor 1/2), "huber" and
     "squared_epsilon_insensitive". With another loss, an l1 penalty or early stopping, the

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from skinfluence import _version
 from skinfluence._typing import MatrixLike
 from skinfluence.exceptions import warn
-from skinfluence.methods.available import get_problem, get_space, why_not
+from skinfluence.methods.available import get_problem
 from skinfluence.methods.convergence import ConvergenceMixin
 from skinfluence.methods.diagnostics import DiagnosticsMixin
 from skinfluence.methods.gradients import GradientMixin
@@ -23,26 +23,7 @@ from skinfluence.methods.removal import RemovalMixin
 from skinfluence.methods.reweighting import ReweightMixin
 from skinfluence.methods.updates import UpdateMixin
 from skinfluence.parameters import Coefficients, GivenNames
-from skinfluence.problem import Problem
 from skinfluence.responses import Responses
-
-# Methods whose result would describe single dual coefficients.
-_OF_COEFFICIENTS = ("dfbetas", "params_covariance", "solve_hessian")
-# Methods that need a curvature, which a piecewise linear loss lacks.
-_OF_CURVATURE = (
-    "convergence_report",
-    "influence_summary",
-    "newton_correction",
-    "newton_step",
-    "polish",
-)
-# Methods that need an objective's optimum, its Hessian, or feature coefficients.
-_OF_OBJECTIVES = (
-    *(name for name in _OF_CURVATURE if name != "influence_summary"),
-    "influence_perturbation",
-    "solve_hessian",
-    "split_params",
-)
 
 
 class InfluenceMethods(
@@ -197,55 +178,6 @@ class UnweightedMixin(InfluenceEstimatorMixin):
             The fitted estimator.
         """
         return self._fit_and_remember(X, y)
-
-
-@get_problem.register(InfluenceEstimatorMixin)
-def problem_of_estimator(estimator, method=None):
-    """Return an estimator's own problem."""
-    return Problem(estimator)
-
-
-@get_space.register(InfluenceEstimatorMixin)
-def space_of_estimator(estimator):
-    """Return the library and device of an estimator's training rows; None for NumPy."""
-    return get_problem(estimator).space
-
-
-@why_not.register(InfluenceEstimatorMixin)
-def why_not_estimator(estimator, name):
-    """Return why an estimator's kind lacks a method, or None if it has the method."""
-    owner = type(estimator)
-    if name in _OF_OBJECTIVES and not estimator._has_objective:
-        return (
-            f"{owner.__name__} has no {name}: its parameters are means, variances or counts "
-            "in closed form, and no optimum of an objective with a Hessian. Use "
-            "influence_params, influence_functional or leave_out_params."
-        )
-    if name in _OF_CURVATURE and estimator._has_moving_target:
-        return (
-            f"{owner.__name__}(normalize_y=True) has no {name}: `fit` computes the mean of y "
-            "before it minimises an objective, and its parameters are in closed form. Use the "
-            "influence and leave_out methods, or normalize_y=False on targets in standard "
-            "units."
-        )
-    if name in _OF_CURVATURE and not estimator._has_curvature:
-        remedy = "skinfluence.kernel_ridge.KernelRidge, whose loss is smooth"
-        if hasattr(owner, "smooth"):
-            remedy = "smooth() for a smooth model at the same parameters"
-        return (
-            f"{owner.__name__} has no {name}: its loss has no curvature outside its kinks, "
-            f"and no Newton step. Use {remedy}."
-        )
-    if name in _OF_COEFFICIENTS and estimator._parameters.is_dual:
-        others = ["influence_functional", "leave_out_params"]
-        if estimator._has_curvature:
-            others.insert(0, "influence_summary")
-        return (
-            f"{owner.__name__} has no {name}, which describes coefficients of features. In "
-            "dual coefficients the Hessian is singular to rounding if the kernel matrix is: "
-            f"use {', '.join(others[:-1])} or {others[-1]}."
-        )
-    return None
 
 
 def _copied(X):

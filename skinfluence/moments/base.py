@@ -16,7 +16,10 @@ A model with `counts_rows` has one more class, which contains every row with wei
 """
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,18 +46,26 @@ class MomentModel:
     smooth_in_rows = True
     loss: Any = SoftmaxLoss()
 
+    #: The axes of each block of parameters: classes k, features j, outputs o. Two classes
+    #: have one output, without a name.
+    blocks: ClassVar[dict[str, str]]
+
     def __init__(self, estimator):
         self.n_classes = len(estimator.classes_)
         self.n_features = estimator.n_features_in_
+        outputs = 1 if self.n_classes == 2 else self.n_classes
+        self.lengths = {"k": self.n_classes, "j": self.n_features, "o": outputs}
 
-    #: Sizes of the blocks of parameters.
-    sizes: list
-    #: Names of the fitted attributes with these blocks.
-    attributes: tuple
+    @cached_property
+    def places(self):
+        """The position and the shape of each block of parameters."""
+        shapes = [[self.lengths[axis] for axis in axes] for axes in self.blocks.values()]
+        ends = np.cumsum([prod(shape) for shape in shapes]).tolist()
+        return list(zip(map(slice, [0, *ends[:-1]], ends), shapes, strict=True))
 
     def split(self, V):
-        """Return V (..., p) split into the blocks of parameters."""
-        return np.split(V, np.cumsum(self.sizes)[:-1], axis=-1)
+        """Return V (..., p) as blocks of parameters in their shapes, which are views."""
+        return [V[..., at].reshape(*V.shape[:-1], *shape) for at, shape in self.places]
 
     def check_supported(self, estimator):
         """Raise if the estimator's configuration has no influence."""
@@ -105,52 +116,72 @@ class MomentModel:
 
     def read(self, estimator):
         """Return a fitted estimator's theta, (p,)."""
-        return ravelled(getattr(estimator, name) for name in self.attributes)
+        return joined([getattr(estimator, f"{name}_") for name in self.blocks])
 
     def names(self, classes, features):
         """Return names for theta's entries."""
+        outputs = [None] if self.lengths["o"] == 1 else classes
+        labels, found = {"k": classes, "j": features, "o": outputs}, []
+        for name, axes in self.blocks.items():
+            for entry in product(*(labels[axis] for axis in axes)):
+                inner = ", ".join(label for label in entry if label is not None)
+                found.append(f"{name}[{inner}]" if inner or "k" in axes else name)
+        return found
+
+
+class MeanModel(MomentModel):
+    """A model whose parameters are a function of (N, E), with the means E = M / N."""
+
+    def params(self, N, M, C, rows):
+        return joined(self.of_means(N, M / N[..., None], C, rows), N.shape[:-1])
+
+    def pull(self, N, M, C, V):
+        E = M / N[:, None]
+        gN, gE = self.pull_means(N, E, C, *self.split(V))
+        gM = gE / N[:, None]
+        return gN - np.sum(gM * E, axis=-1), gM
+
+    def of_means(self, N, E, C, rows):
+        """Return the blocks of parameters for means E (..., B, s), see `params`."""
+        raise NotImplementedError
+
+    def pull_means(self, N, E, C, *gradients):
+        """Return (gN (m, B), gE (m, B, s)) for gradients in the blocks of parameters."""
         raise NotImplementedError
 
 
 class Prior:
-    """Class probabilities: given ones, or the shares N_k / sum_k N_k.
+    """Class weights: given ones, or the shares N_k / (sum_k N_k - f).
 
     Parameters
     ----------
     given : array-like of shape (K,) or None
-        Fixed probabilities, None for the shares.
+        Fixed weights, None for the shares.
+    lost_freedom : int, default=0
+        f, which is 0 for probabilities.
     """
 
-    def __init__(self, given):
+    def __init__(self, given, lost_freedom=0):
         self.given = None if given is None else np.asarray(given, dtype=np.float64)
+        self.lost_freedom = lost_freedom
 
     def of(self, N):
-        """Return the probabilities, (..., K)."""
+        """Return the weights, (..., K)."""
         if self.given is not None:
             return np.broadcast_to(self.given, N.shape)
-        return N / N.sum(axis=-1, keepdims=True)
+        return N / (N.sum(axis=-1, keepdims=True) - self.lost_freedom)
 
     def pull(self, N, g):
-        """Return the gradients in N for gradients g in the probabilities, both (m, K)."""
+        """Return the gradients in N for gradients g in the weights, both (m, K)."""
         if self.given is not None:
             return np.zeros_like(g)
-        return (g - g @ self.of(N)[:, None]) / N.sum()
+        return (g - g @ self.of(N)[:, None]) / (N.sum() - self.lost_freedom)
 
 
-def pull_means(N, E, gE):
-    """Return (gN, gM) for gradients gE (m, B, s) in the means E = M / N."""
-    gM = gE / N[:, None]
-    return -np.sum(gM * E, axis=-1), gM
-
-
-def ravelled(blocks):
-    """Return blocks of parameters as one vector, (p,)."""
-    return np.concatenate([np.ravel(block) for block in blocks]).astype(np.float64)
-
-
-def names_of(term, classes, features):
-    """Return one name for each class and feature."""
-    return [f"{term}[{label}, {feature}]" for label in classes for feature in features]
+def joined(blocks, lead=()):
+    """Return blocks of parameters with the same leading axes as vectors, (*lead, p)."""
+    flat = [np.reshape(block, (*lead, -1)) for block in blocks]
+    return np.concatenate(flat, axis=-1, dtype=np.float64)
 
 
 class MomentLayout(ParameterLayout):

@@ -5,11 +5,12 @@ and `class_log_prior_`.
 """
 
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 
-from skinfluence.moments.base import MomentModel, Prior, names_of
+from skinfluence.moments.base import MomentModel, Prior, joined
 
 # scikit-learn raises a smaller smoothing to this value unless force_alpha is True.
 _SMALLEST_ALPHA = 1e-10
@@ -25,6 +26,7 @@ class _Counts(MomentModel):
 
     centred = False
     has_prior = True
+    blocks: ClassVar = {"feature_log_prob": "kj", "class_log_prior": "k"}
 
     def __init__(self, estimator):
         super().__init__(estimator)
@@ -46,14 +48,13 @@ class _Counts(MomentModel):
 
     def params(self, N, M, C, rows):
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_prob, log_prior = self.log_prob(N, M, rows), np.log(self.prior.of(N))
-        return np.concatenate([log_prob.reshape(*N.shape[:-1], -1), log_prior], axis=-1)
+            blocks = self.log_prob(N, M, rows), np.log(self.prior.of(N))
+        return joined(blocks, N.shape[:-1])
 
     def pull(self, N, M, C, V):
-        K = self.n_classes
-        g = V[:, :-K].reshape(len(V), K, -1)
+        g, g_prior = self.split(V)
         gN, gM = self.pull_log_prob(N, M, g)
-        return gN + self.prior.pull(N, V[:, -K:] / self.prior.of(N)), gM
+        return gN + self.prior.pull(N, g_prior / self.prior.of(N)), gM
 
     def cancels(self, M, removed):
         """Return which counts M (K, s) have lost their digits without others, (G, K, s) bool.
@@ -81,31 +82,21 @@ class _Counts(MomentModel):
         """Return (gN, gM) for its gradients g (m, K, s)."""
         raise NotImplementedError
 
-    def _parts(self, theta):
-        K = self.n_classes
-        return theta[:-K].reshape(K, -1), theta[-K:]
-
     def raw(self, theta, X):
-        log_prob, log_prior = self._parts(theta)
+        log_prob, log_prior = self.split(theta)
         return np.asarray(X @ log_prob.T) + (log_prior if self.has_prior else 0.0)
 
     def pull_raw(self, theta, X, U):
         X = X.toarray() if sparse.issparse(X) else X
-        g = (U[:, :, None] * X[:, None]).reshape(len(X), -1)
-        return np.concatenate([g, U if self.has_prior else np.zeros_like(U)], axis=1)
+        return joined([U[:, :, None] * X[:, None], U * float(self.has_prior)], [len(X)])
 
     def pull_input(self, theta, X, U):
-        return U @ self._parts(theta)[0]
+        return U @ self.split(theta)[0]
 
     def read(self, estimator):
         log_prob = estimator.feature_log_prob_
         parts = log_prob if isinstance(log_prob, list) else [log_prob]
-        log_prob = np.concatenate(parts, axis=1)
-        return np.concatenate([log_prob.ravel(), estimator.class_log_prior_])
-
-    def names(self, classes, features):
-        names = names_of("feature_log_prob", classes, features)
-        return names + [f"class_log_prior[{label}]" for label in classes]
+        return joined([np.concatenate(parts, axis=1), estimator.class_log_prior_])
 
 
 class MultinomialMoments(_Counts):
@@ -154,6 +145,7 @@ class CategoricalMoments(MultinomialMoments):
     def __init__(self, estimator):
         super().__init__(estimator)
         self.widths = np.asarray(estimator.n_categories_)
+        self.lengths["j"] = int(self.widths.sum())
         self.starts = np.concatenate([[0], np.cumsum(self.widths)[:-1]])
         fewest = 0 if estimator.min_categories is None else estimator.min_categories
         self.fewest = np.broadcast_to(fewest, self.widths.shape)
@@ -169,7 +161,7 @@ class CategoricalMoments(MultinomialMoments):
             )
         columns = (X.astype(np.intp) + self.starts).ravel()
         m, d = X.shape
-        shape = (m, int(self.widths.sum()))
+        shape = (m, self.lengths["j"])
         return sparse.csr_array((np.ones(m * d), columns, np.arange(0, m * d + 1, d)), shape)
 
     def smoothed(self, M, rows):
@@ -261,16 +253,15 @@ class BernoulliMoments(_Counts):
         return np.log1p(-np.exp(log_prob)), np.exp(log_prob) / -np.expm1(log_prob)
 
     def raw(self, theta, X):
-        log_prob, log_prior = self._parts(theta)
+        log_prob, log_prior = self.split(theta)
         without, _ = self._without(log_prob)
         return np.asarray(X @ (log_prob - without).T) + log_prior + without.sum(axis=1)
 
     def pull_raw(self, theta, X, U):
-        _, odds = self._without(self._parts(theta)[0])
+        _, odds = self._without(self.split(theta)[0])
         X = X.toarray() if sparse.issparse(X) else X
-        g = U[:, :, None] * (X[:, None] * (1.0 + odds) - odds)
-        return np.concatenate([g.reshape(len(X), -1), U], axis=1)
+        return joined([U[:, :, None] * (X[:, None] * (1.0 + odds) - odds), U], [len(X)])
 
     def pull_input(self, theta, X, U):
-        log_prob, _ = self._parts(theta)
+        log_prob, _ = self.split(theta)
         return U @ (log_prob - self._without(log_prob)[0])

@@ -1,14 +1,16 @@
 """Gaussian classes with covariances: linear and quadratic discriminant analysis."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from skinfluence._compat import UNBIASED_SCATTER
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means, ravelled
+from skinfluence.moments.base import MeanModel, Prior, joined
 from skinfluence.moments.covariance import Covariance, Inverse
 
 
-class _Full(MomentModel):
+class _Full(MeanModel):
     """Terms for each class's mean and covariance."""
 
     covariance: Covariance
@@ -41,46 +43,39 @@ class LinearMoments(_Full):
     with shrunk S_k. Two classes have the difference between their coefficients.
     """
 
-    attributes = "coef_", "intercept_"
+    blocks: ClassVar = {"coef": "oj", "intercept": "o"}
 
     def __init__(self, estimator):
         super().__init__(estimator)
         self.by_svd = estimator.solver == "svd"
         self.tol = float(estimator.tol)
         K, d = self.n_classes, self.n_features
-        outputs = 1 if K == 2 else K
-        self.sizes = [outputs * d, outputs]
+        # The outputs are differences between classes, and their scores are among the classes'.
+        self.contrasts = np.array([[-1.0, 1.0]]) if K == 2 else np.eye(K)
+        self.own = slice(K - self.lengths["o"], None)
         self.prior = Prior(None if estimator.priors is None else estimator.priors_)
         self.covariance = Covariance(d, None if self.by_svd else estimator.shrinkage)
-        self.lost_freedom = K if self.by_svd and UNBIASED_SCATTER else 0
+        lost_freedom = K if self.by_svd and UNBIASED_SCATTER else 0
+        self.shares = Prior(None, lost_freedom) if self.by_svd else self.prior
 
     def _inverse(self, N):
         if not self.by_svd:
             return Inverse(False, None)
         n = N.sum(axis=-1)[..., None]
-        return Inverse(True, self.tol**2 * (n - self.lost_freedom) / n)
+        return Inverse(True, self.tol**2 * (n - self.shares.lost_freedom) / n)
 
-    def _shares(self, N):
-        """Return the class weights in the covariance, (..., K)."""
-        if not self.by_svd:
-            return self.prior.of(N)
-        return N / (N.sum(axis=-1, keepdims=True) - self.lost_freedom)
-
-    def _parts(self, N, M, C):
+    def _parts(self, N, E, C):
         """Return means, their centre, class covariances, within-class covariance and P."""
-        E = M / N[..., None]
         mean = C + E[..., : self.n_features]
-        pi = self.prior.of(N)
-        centre = (
-            np.einsum("...k,...kd->...d", pi, mean) if self.by_svd else 0.0 * mean[..., 0, :]
-        )
+        weights = self.prior.of(N) if self.by_svd else np.zeros_like(N)
+        centre = np.einsum("...k,...kd->...d", weights, mean)
         of_classes = self.covariance.of(N, E)
-        within = np.einsum("...k,...kij->...ij", self._shares(N), of_classes)
-        return E, mean, centre, of_classes, within, self._inverse(N).of(within)
+        within = np.einsum("...k,...kij->...ij", self.shares.of(N), of_classes)
+        return mean, centre, of_classes, within, self._inverse(N).of(within)
 
     def check(self, N, M, C):
         """Raise if this formula does not give the fit's derivative."""
-        within = self._parts(N, M, C)[4]
+        *_, within, _ = self._parts(N, M / N[:, None], C)
         if self.by_svd and self._inverse(N).drops_more_than_rounding(within):
             raise UnsupportedEstimatorError(
                 f"LinearDiscriminantAnalysis(tol={self.tol:g}) drops directions in which the "
@@ -88,73 +83,45 @@ class LinearMoments(_Full):
                 "with shrinkage, or a smaller tol."
             )
 
-    def params(self, N, M, C, rows):
-        _, mean, centre, _, _, P = self._parts(N, M, C)
-        deviation = mean - centre[..., None, :]
-        coef = deviation @ P
+    def of_means(self, N, E, C, rows):
+        mean, centre, _, _, P = self._parts(N, E, C)
+        coef = (mean - centre[..., None, :]) @ P
+        middle = 0.5 * (mean + centre[..., None, :])
         with np.errstate(divide="ignore"):
-            intercept = np.log(self.prior.of(N)) - 0.5 * np.sum(deviation * coef, axis=-1)
-        intercept = intercept - np.einsum("...d,...kd->...k", centre, coef)
-        if self.n_classes == 2:
-            coef, intercept = np.diff(coef, axis=-2), np.diff(intercept, axis=-1)
-        return np.concatenate([coef.reshape(*N.shape[:-1], -1), intercept], axis=-1)
+            intercept = np.log(self.prior.of(N)) - np.sum(middle * coef, axis=-1)
+        return self.contrasts @ coef, intercept @ self.contrasts.T
 
-    def pull(self, N, M, C, V):
-        g_coef, g_intercept = self.split(V)
-        g_coef = g_coef.reshape(len(V), -1, self.n_features)
-        if self.n_classes == 2:
-            g_coef = np.concatenate([-g_coef, g_coef], axis=1)
-            g_intercept = np.concatenate([-g_intercept, g_intercept], axis=1)
-        E, mean, centre, of_classes, within, P = self._parts(N, M, C)
-        deviation, pi = mean - centre, self.prior.of(N)
-        coef, slope = deviation @ P, g_intercept[:, :, None]
-        g_coef = g_coef - slope * (0.5 * deviation + centre)
+    def pull_means(self, N, E, C, g_coef, g_intercept):
+        g_coef, g_intercept = self.contrasts.T @ g_coef, g_intercept @ self.contrasts
+        mean, centre, of_classes, within, P = self._parts(N, E, C)
+        deviation, slope = mean - centre, g_intercept[:, :, None]
+        coef = deviation @ P
+        g_coef = g_coef - slope * 0.5 * (mean + centre)
         g_mean = g_coef @ P - 0.5 * slope * coef
-        gP = np.einsum("kd,mke->mde", deviation, g_coef)
-        g_prior = g_intercept / pi
+        g_prior = g_intercept / self.prior.of(N)
         if self.by_svd:
             g_centre = -np.sum(g_mean + slope * coef, axis=1)
-            g_mean = g_mean + pi[:, None] * g_centre[:, None]
+            g_mean = g_mean + self.prior.of(N)[:, None] * g_centre[:, None]
             g_prior = g_prior + g_centre @ mean.T
-        g_within = self._inverse(N).pull(within, gP)
-        shares = self._shares(N)
+        g_within = self._inverse(N).pull(within, np.einsum("kd,mke->mde", deviation, g_coef))
         g_shares = np.einsum("mij,kij->mk", g_within, of_classes)
-        gN, gE = self.covariance.pull(N, E, g_within[:, None] * shares[:, None, None])
+        g_classes = g_within[:, None] * self.shares.of(N)[:, None, None]
+        gN, gE = self.covariance.pull(N, E, g_classes)
         gE[..., : self.n_features] += g_mean
-        of_means, gM = pull_means(N, E, gE)
-        gN = gN + of_means
-        if self.by_svd:
-            n = N.sum() - self.lost_freedom
-            gN = gN + (g_shares - g_shares @ shares[:, None]) / n
-        else:
-            g_prior = g_prior + g_shares
-        return gN + self.prior.pull(N, g_prior), gM
-
-    def _linear(self, theta):
-        coef, intercept = self.split(theta)
-        return coef.reshape(-1, self.n_features), intercept
+        return gN + self.prior.pull(N, g_prior) + self.shares.pull(N, g_shares), gE
 
     def raw(self, theta, X):
-        coef, intercept = self._linear(theta)
-        raw = X @ coef.T + intercept
-        return np.hstack([np.zeros_like(raw), raw]) if self.n_classes == 2 else raw
-
-    def _own(self, U):
-        return U[:, 1:] if self.n_classes == 2 else U
+        coef, intercept = self.split(theta)
+        raw = np.zeros((len(X), self.n_classes))
+        raw[:, self.own] = X @ coef.T + intercept
+        return raw
 
     def pull_raw(self, theta, X, U):
-        U = self._own(U)
-        g = (U[:, :, None] * X[:, None]).reshape(len(X), -1)
-        return np.concatenate([g, U], axis=1)
+        U = U[:, self.own]
+        return joined([U[:, :, None] * X[:, None], U], [len(X)])
 
     def pull_input(self, theta, X, U):
-        return self._own(U) @ self._linear(theta)[0]
-
-    def names(self, classes, features):
-        if self.n_classes == 2:
-            return [f"coef[{feature}]" for feature in features] + ["intercept"]
-        intercepts = [f"intercept[{label}]" for label in classes]
-        return names_of("coef", classes, features) + intercepts
+        return U[:, self.own] @ self.split(theta)[0]
 
 
 class QuadraticMoments(_Full):
@@ -163,10 +130,11 @@ class QuadraticMoments(_Full):
     Class k has the score log pi_k - 1/2 [log det S_k + (x - mu_k)'S_k^-1(x - mu_k)].
     """
 
+    blocks: ClassVar = {"mean": "kj", "covariance": "kjj", "prior": "k"}
+
     def __init__(self, estimator):
         super().__init__(estimator)
-        K, d = self.n_classes, self.n_features
-        self.sizes = [K * d, K * d * d, K]
+        d = self.n_features
         self.tol = float(estimator.tol)
         self.prior = Prior(estimator.priors)
         if estimator.solver == "svd":
@@ -177,65 +145,48 @@ class QuadraticMoments(_Full):
             self.fewest = 2
             self.covariance = Covariance(d, estimator.shrinkage)
 
-    def params(self, N, M, C, rows):
-        E, lead = M / N[..., None], N.shape[:-1]
-        mean = C + E[..., : self.n_features]
+    def of_means(self, N, E, C, rows):
+        mean, prior = C + E[..., : self.n_features], np.array(self.prior.of(N))
         covariance = self.covariance.of(N, E)
-        parts = [mean.reshape(*lead, -1), covariance.reshape(*lead, -1), self.prior.of(N)]
-        theta = np.concatenate(parts, axis=-1)
         # scikit-learn raises if a class has too few samples or a singular covariance.
         smallest = np.linalg.eigvalsh(covariance)[..., 0].min(axis=-1)
-        theta[(rows.min(axis=-1) < self.fewest) | (smallest <= self.tol)] = np.nan
-        return theta
+        lacks = (rows.min(axis=-1) < self.fewest) | (smallest <= self.tol)
+        for block in (mean, covariance, prior):
+            block[lacks] = np.nan
+        return mean, covariance, prior
 
-    def pull(self, N, M, C, V):
-        K, d = self.n_classes, self.n_features
-        g_mean, g_covariance, g_prior = self.split(V)
-        E = M / N[:, None]
-        gN, gE = self.covariance.pull(N, E, g_covariance.reshape(-1, K, d, d))
-        gE[..., :d] += g_mean.reshape(-1, K, d)
-        of_means, gM = pull_means(N, E, gE)
-        return gN + of_means + self.prior.pull(N, g_prior), gM
+    def pull_means(self, N, E, C, g_mean, g_covariance, g_prior):
+        gN, gE = self.covariance.pull(N, E, g_covariance)
+        gE[..., : self.n_features] += g_mean
+        return gN + self.prior.pull(N, g_prior), gE
 
-    def _parts(self, theta):
-        K, d = self.n_classes, self.n_features
-        mean, covariance, prior = self.split(theta)
-        return mean.reshape(K, d), covariance.reshape(K, d, d), prior
+    def _scored(self, theta, X):
+        """Generate each class's covariance S, x - mu and S^-1 (x - mu), (m, d)."""
+        for m, S in zip(*self.split(theta)[:2], strict=True):
+            yield S, X - m, np.linalg.solve(S, (X - m).T).T
 
     def raw(self, theta, X):
-        mean, covariance, prior = self._parts(theta)
-        raw = np.empty((len(X), self.n_classes))
-        for k, (m, S) in enumerate(zip(mean, covariance, strict=True)):
-            D = X - m
-            solved = np.linalg.solve(S, D.T).T
-            raw[:, k] = -0.5 * (np.linalg.slogdet(S)[1] + np.sum(D * solved, axis=1))
-        return raw + np.log(prior)
+        *_, prior = self.split(theta)
+        raw = [
+            -0.5 * (np.linalg.slogdet(S)[1] + np.sum(D * solved, axis=1))
+            for S, D, solved in self._scored(theta, X)
+        ]
+        return np.stack(raw, axis=1) + np.log(prior)
 
     def pull_raw(self, theta, X, U):
-        mean, covariance, prior = self._parts(theta)
-        out = np.empty((len(X), theta.size))
-        g_mean, g_covariance, g_prior = self.split(out)
-        d = self.n_features
-        for k, (m, S) in enumerate(zip(mean, covariance, strict=True)):
-            R = np.linalg.inv(S)
-            solved, u = (X - m) @ R, U[:, [k]]
-            g_mean[:, k * d : (k + 1) * d] = u * solved
-            outer = (solved[:, :, None] * solved[:, None] - R).reshape(len(X), -1)
-            g_covariance[:, k * d * d : (k + 1) * d * d] = 0.5 * u * outer
-        g_prior[:] = U / prior
-        return out
+        *_, prior = self.split(theta)
+        solved = np.stack([z for _, _, z in self._scored(theta, X)], axis=1)
+        outer = solved[..., :, None] * solved[..., None, :] - np.linalg.inv(
+            self.split(theta)[1]
+        )
+        g_mean, g_covariance = U[:, :, None] * solved, 0.5 * U[:, :, None, None] * outer
+        return joined([g_mean, g_covariance, U / prior], [len(X)])
 
     def pull_input(self, theta, X, U):
-        mean, covariance, _ = self._parts(theta)
-        pairs = enumerate(zip(mean, covariance, strict=True))
-        return sum(U[:, [k]] * np.linalg.solve(S, (m - X).T).T for k, (m, S) in pairs)
+        pairs = zip(U.T, self._scored(theta, X), strict=True)
+        return sum(-u[:, None] * solved for u, (_, _, solved) in pairs)
 
     def read(self, estimator):
         pairs = zip(estimator.rotations_, estimator.scalings_, strict=True)
         covariances = [(rotation * scaling) @ rotation.T for rotation, scaling in pairs]
-        return ravelled([estimator.means_, covariances, estimator.priors_])
-
-    def names(self, classes, features):
-        pairs = [f"{first}, {second}" for first in features for second in features]
-        names = names_of("mean", classes, features) + names_of("covariance", classes, pairs)
-        return names + [f"prior[{label}]" for label in classes]
+        return joined([estimator.means_, covariances, estimator.priors_])

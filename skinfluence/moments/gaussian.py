@@ -1,14 +1,16 @@
 """Gaussian classes with one variance per feature: GaussianNB and NearestCentroid."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.losses import SoftmaxLoss
-from skinfluence.moments.base import MomentModel, Prior, names_of, pull_means
+from skinfluence.moments.base import MeanModel, Prior, joined
 from skinfluence.moments.covariance import without_rounding
 
 
-class _Diagonal(MomentModel):
+class _Diagonal(MeanModel):
     """Terms d and d^2 for d = x - c, which give each feature's mean and variance."""
 
     def terms(self, D):
@@ -18,11 +20,33 @@ class _Diagonal(MomentModel):
         d = self.n_features
         return gM[:, :d] + 2.0 * gM[:, d:] * D
 
-    def moments(self, N, M, C):
+    def moments(self, N, E, C):
         """Return (means, variances), each (..., B, d)."""
-        E = M / N[..., None]
-        a, b = E[..., : self.n_features], E[..., self.n_features :]
+        a, b = np.split(E, 2, axis=-1)
         return C + a, without_rounding(b - a * a, b, N[..., None])
+
+    def means_and_variances(self, theta):
+        """Return m and v (K, d) of the scores -1/2 sum_j (x_j - m_kj)^2 / v_kj + constant."""
+        raise NotImplementedError
+
+    @staticmethod
+    def squares(X, mean, variance):
+        """Return -1/2 sum_j (x_j - m_kj)^2 / v_kj, (m, K)."""
+        out = np.empty((len(X), len(mean)))
+        for k, (m, v) in enumerate(zip(mean, variance, strict=True)):
+            out[:, k] = np.sum((X - m) ** 2 / v, axis=1)
+        return -0.5 * out
+
+    def pull_squares(self, theta, X, U):
+        """Return gradients (m, K, d) in m and v for gradients U in the scores."""
+        mean, variance = self.means_and_variances(theta)
+        Z = (X[:, None] - mean) / variance
+        g_mean = U[:, : self.n_classes, None] * Z
+        return g_mean, 0.5 * g_mean * Z
+
+    def pull_input(self, theta, X, U):
+        triples = zip(*self.means_and_variances(theta), U.T, strict=False)
+        return sum(u[:, None] * (m - X) / v for m, v, u in triples)
 
 
 class GaussianMoments(_Diagonal):
@@ -34,71 +58,44 @@ class GaussianMoments(_Diagonal):
         log pi_k - 1/2 sum_j [log 2 pi v_kj + (x_j - mu_kj)^2 / v_kj].
     """
 
-    attributes = "theta_", "var_", "class_prior_"
+    blocks: ClassVar = {"theta": "kj", "var": "kj", "class_prior": "k"}
 
     def __init__(self, estimator):
         super().__init__(estimator)
-        K, d = self.n_classes, self.n_features
-        self.sizes = [K * d, K * d, K]
         self.smoothing = float(estimator.var_smoothing)
         self.counts_rows = self.smoothing > 0
         self.prior = Prior(estimator.priors)
 
-    def params(self, N, M, C, rows):
-        K, lead = self.n_classes, N.shape[:-1]
-        mean, variance = self.moments(N, M, C)
+    def of_means(self, N, E, C, rows):
+        K = self.n_classes
+        mean, variance = self.moments(N, E, C)
         within = variance[..., :K, :]
         if self.counts_rows:
             within = within + self.smoothing * variance[..., [K], :].max(-1, keepdims=True)
-        prior = self.prior.of(N[..., :K])
-        parts = [mean[..., :K, :].reshape(*lead, -1), within.reshape(*lead, -1), prior]
-        return np.concatenate(parts, axis=-1)
+        return mean[..., :K, :], within, self.prior.of(N[..., :K])
 
-    def pull(self, N, M, C, V):
+    def pull_means(self, N, E, C, g_mean, g_variance, g_prior):
         K, d = self.n_classes, self.n_features
-        g_mean, g_variance, g_prior = self.split(V)
-        gE = np.zeros((len(V), len(N), 2 * d))
-        gE[:, :K, :d] = g_mean.reshape(-1, K, d)
-        gE[:, :K, d:] = g_variance.reshape(-1, K, d)
-        E = M / N[:, None]
+        gN, gE = np.zeros((len(g_mean), len(N))), np.zeros((len(g_mean), *E.shape))
+        gE[:, :K] = np.concatenate([g_mean, g_variance], axis=-1)
         if self.counts_rows:
-            gE[:, K, d + E[K, d:].argmax()] = self.smoothing * g_variance.sum(axis=1)
-        gN, gM = pull_means(N, E, gE)
-        gN[:, :K] += self.prior.pull(N[:K], g_prior)
-        return gN, gM
+            gE[:, K, d + E[K, d:].argmax()] = self.smoothing * g_variance.sum(axis=(1, 2))
+        gN[:, :K] = self.prior.pull(N[:K], g_prior)
+        return gN, gE
 
-    def _parts(self, theta):
-        K, d = self.n_classes, self.n_features
-        mean, variance, prior = self.split(theta)
-        return mean.reshape(K, d), variance.reshape(K, d), prior
+    def means_and_variances(self, theta):
+        return self.split(theta)[:2]
 
     def raw(self, theta, X):
-        mean, variance, prior = self._parts(theta)
-        raw = np.empty((len(X), self.n_classes))
-        for k, (m, v) in enumerate(zip(mean, variance, strict=True)):
-            raw[:, k] = -0.5 * np.sum((X - m) ** 2 / v, axis=1)
-        return raw + (np.log(prior) - 0.5 * np.log(2.0 * np.pi * variance).sum(axis=1))
+        mean, variance, prior = self.split(theta)
+        constant = np.log(prior) - 0.5 * np.log(2.0 * np.pi * variance).sum(axis=1)
+        return self.squares(X, mean, variance) + constant
 
     def pull_raw(self, theta, X, U):
-        mean, variance, prior = self._parts(theta)
-        d = self.n_features
-        out = np.empty((len(X), theta.size))
-        g_mean, g_variance, g_prior = self.split(out)
-        for k, (m, v) in enumerate(zip(mean, variance, strict=True)):
-            columns, u = slice(k * d, k * d + d), U[:, [k]]
-            g_mean[:, columns] = u * (X - m) / v
-            g_variance[:, columns] = 0.5 * u * (((X - m) / v) ** 2 - 1.0 / v)
-        g_prior[:] = U / prior
-        return out
-
-    def pull_input(self, theta, X, U):
-        mean, variance, _ = self._parts(theta)
-        pairs = enumerate(zip(mean, variance, strict=True))
-        return sum(U[:, [k]] * (m - X) / v for k, (m, v) in pairs)
-
-    def names(self, classes, features):
-        names = names_of("theta", classes, features) + names_of("var", classes, features)
-        return names + [f"class_prior[{label}]" for label in classes]
+        _, variance, prior = self.split(theta)
+        g_mean, g_variance = self.pull_squares(theta, X, U)
+        g_variance -= 0.5 * U[:, :, None] / variance
+        return joined([g_mean, g_variance, U / prior], [len(X)])
 
 
 class _CentroidLoss(SoftmaxLoss):
@@ -132,14 +129,13 @@ class CentroidMoments(_Diagonal):
     unscaled features; the scores have K more columns with these squared distances.
     """
 
-    attributes = "centroids_", "within_class_std_dev_", "class_prior_"
+    blocks: ClassVar = {"centroid": "kj", "within_class_std_dev": "j", "class_prior": "k"}
 
     def __init__(self, estimator):
         super().__init__(estimator)
-        K, d = self.n_classes, self.n_features
-        self.sizes = [K * d, d, K]
         is_given = not isinstance(estimator.priors, str) or estimator.priors == "uniform"
         self.prior = Prior(estimator.class_prior_ if is_given else None)
+        self.pooled = Prior(None, lost_freedom=self.n_classes)
         self.loss = _CentroidLoss(self.n_classes)
 
     def check_supported(self, estimator):
@@ -158,65 +154,41 @@ class CentroidMoments(_Diagonal):
     def prepare(self, X):
         return X.toarray() if hasattr(X, "toarray") else X
 
-    def _pooled(self, N, variance):
-        return np.sum(N[..., None] * variance, axis=-2) / self._freedom(N)[..., None]
+    def read(self, estimator):
+        blocks = estimator.centroids_, estimator.within_class_std_dev_, estimator.class_prior_
+        return joined(blocks)
 
-    def _freedom(self, N):
-        return N.sum(axis=-1) - self.n_classes
-
-    def params(self, N, M, C, rows):
-        mean, variance = self.moments(N, M, C)
+    def of_means(self, N, E, C, rows):
+        mean, variance = self.moments(N, E, C)
         with np.errstate(divide="ignore", invalid="ignore"):
-            deviation = np.sqrt(self._pooled(N, variance))
-        parts = [mean.reshape(*N.shape[:-1], -1), deviation, self.prior.of(N)]
-        return np.concatenate(parts, axis=-1)
+            pooled = np.sum(self.pooled.of(N)[..., None] * variance, axis=-2)
+            return mean, np.sqrt(pooled), self.prior.of(N)
 
-    def pull(self, N, M, C, V):
-        K, d = self.n_classes, self.n_features
-        g_mean, g_deviation, g_prior = self.split(V)
-        _, variance = self.moments(N, M, C)
-        pooled = self._pooled(N, variance)
+    def pull_means(self, N, E, C, g_mean, g_deviation, g_prior):
+        _, variance = self.moments(N, E, C)
+        shares = self.pooled.of(N)
+        pooled = shares @ variance
         g = np.where(pooled > 0, 0.5 / np.sqrt(np.where(pooled > 0, pooled, 1.0)), 0.0)
-        g = g * g_deviation / self._freedom(N)
-        gE = np.zeros((len(V), K, 2 * d))
-        gE[..., :d] = g_mean.reshape(-1, K, d)
-        gE[..., d:] = g[:, None] * N[:, None]
-        gN, gM = pull_means(N, M / N[:, None], gE)
-        gN += g @ (variance - pooled).T + self.prior.pull(N, g_prior)
-        return gN, gM
+        g = g * g_deviation
+        gE = np.concatenate([g_mean, g[:, None] * shares[:, None]], axis=-1)
+        return self.pooled.pull(N, g @ variance.T) + self.prior.pull(N, g_prior), gE
 
-    def _parts(self, theta):
-        mean, deviation, prior = self.split(theta)
-        mean = mean.reshape(self.n_classes, self.n_features)
-        return mean, np.where(deviation == 0, 1.0, deviation), prior
+    def means_and_variances(self, theta):
+        mean, deviation, _ = self.split(theta)
+        deviation = np.where(deviation == 0, 1.0, deviation)
+        return mean, np.broadcast_to(0.5 * deviation**2, mean.shape)
 
     def raw(self, theta, X):
-        mean, deviation, prior = self._parts(theta)
-        raw = np.empty((len(X), 2 * self.n_classes))
-        for k, m in enumerate(mean):
-            raw[:, k] = 2.0 * np.log(prior[k]) - np.sum(((X - m) / deviation) ** 2, axis=1)
-            raw[:, self.n_classes + k] = -np.sum((X - m) ** 2, axis=1)
-        if not np.isclose(prior, 1.0 / self.n_classes).all():
-            raw[:, self.n_classes :] = raw[:, : self.n_classes]
-        return raw
+        mean, variance = self.means_and_variances(theta)
+        *_, prior = self.split(theta)
+        raw = self.squares(X, mean, variance) + 2.0 * np.log(prior)
+        is_uniform = np.isclose(prior, 1.0 / self.n_classes).all()
+        nearest = self.squares(X, mean, np.full_like(mean, 0.5)) if is_uniform else raw
+        return np.hstack([raw, nearest])
 
     def pull_raw(self, theta, X, U):
-        mean, deviation, prior = self._parts(theta)
-        out = np.zeros((len(X), theta.size))
-        g_mean, g_deviation, g_prior = self.split(out)
-        for k, m in enumerate(mean):
-            pulled = 2.0 * U[:, [k]] * (X - m) / deviation**2
-            g_mean[:, k * self.n_features : (k + 1) * self.n_features] = pulled
-            g_deviation += pulled * (X - m) / deviation
-        g_deviation[:, self.split(theta)[1] == 0] = 0.0
-        g_prior[:] = 2.0 * U[:, : self.n_classes] / prior
-        return out
-
-    def pull_input(self, theta, X, U):
-        mean, deviation, _ = self._parts(theta)
-        return sum(2.0 * U[:, [k]] * (m - X) / deviation**2 for k, m in enumerate(mean))
-
-    def names(self, classes, features):
-        names = names_of("centroid", classes, features)
-        names += [f"within_class_std_dev[{feature}]" for feature in features]
-        return names + [f"class_prior[{label}]" for label in classes]
+        _, deviation, prior = self.split(theta)
+        g_mean, g_variance = self.pull_squares(theta, X, U)
+        g_deviation = deviation * g_variance.sum(axis=1)
+        g_prior = 2.0 * U[:, : self.n_classes] / prior
+        return joined([g_mean, g_deviation, g_prior], [len(X)])

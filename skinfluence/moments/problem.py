@@ -106,8 +106,9 @@ class MomentProblem(
 
     def formulate(self, y, sample_weight):
         self.check_arrays()
-        model = self.estimator._moments(self.estimator)
-        model.check_supported(self.estimator)
+        estimator = self.as_fitted
+        model = estimator._moments(estimator)
+        model.check_supported(estimator)
         target = ClassCodes(np.asarray(self.estimator.classes_))
         return MomentFormulation(model, target, self.parameters.layout(self.estimator))
 

@@ -19,10 +19,9 @@ from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.groups import check_indices, resolve_groups
+from skinfluence.groups import Cases, check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.requests import NEW, Influence, Removal
 from skinfluence.removal import METHODS
 
@@ -33,7 +32,7 @@ class MomentRemoval:
     def groups_for(self, groups, cv=None):
         data = self.data_of_fit
         y = data.formulation.target.decode(data.target)
-        return resolve_groups(groups, cv, X=data.X, y=y, classifier=True)
+        return resolve_groups(groups, cv, X=data.X, y=y, classifier=True, index=data.index)
 
     def remove_groups(self, base, request, emit, **options):
         """Call ``emit(indices, rows, theta)`` for blocks of groups, see `Problem`.

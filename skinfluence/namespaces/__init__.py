@@ -13,7 +13,7 @@ Only this package uses namespaces. Three rules hold in all others:
   only small arrays stay on the host: parameters, penalties, indices;
 * a single number is on the host, as NumPy's own sums are.
 
-array.py      the class, from users' arrays and back to them
+array.py      the class, from users' arrays and back to them; whose arrays some are
 functions.py  NumPy's functions for it, and triangular factors
 indexing.py   NumPy's indices
 """
@@ -24,6 +24,7 @@ from skinfluence.namespaces.array import (
     as_given,
     device_array,
     from_host,
+    is_dask,
     is_device,
     is_foreign,
     place_of,

@@ -1,6 +1,7 @@
 """An array of another library that NumPy's functions accept, from users' arrays and back."""
 
 import operator
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -310,6 +311,12 @@ def is_foreign(array):
     if isinstance(array, np.ndarray) or not get_config()["array_api_dispatch"]:
         return False
     return is_array_api_obj(array)
+
+
+def is_dask(*arguments):
+    """Return whether any of the arguments is a dask collection, without importing dask."""
+    dask = sys.modules.get("dask")  # without the import there are no collections
+    return dask is not None and any(map(dask.is_dask_collection, arguments))
 
 
 def place_of(array):

@@ -16,6 +16,5 @@ Three objects, each immutable:
 
 from skinfluence.gradients import weigh
 from skinfluence.objective.formulation import Formulation
-from skinfluence.objective.hessian import hessian_blocks
 from skinfluence.objective.objective import Objective
-from skinfluence.objective.point import Point
+from skinfluence.objective.point import Point, hessian_blocks

@@ -63,6 +63,16 @@ class Formulation:
         """The `L1Support`, which leaves all parameters free if there is none."""
         return L1Support.of(self.l1_support, self.penalty.shape)
 
+    @cached_property
+    def support_may_change(self):
+        """Whether parameters at 0 may become free: under an l1 penalty or at a bound.
+
+        For a model with a scale the fixed entries are not parameters, so they stay at 0.
+        """
+        if self.l1_support is None or self.layout.n_predictions < self.layout.n_outputs:
+            return False
+        return bool(self.l1_support.penalised.any())
+
     @property
     def is_smooth(self):
         """Whether the loss has a curvature and no parameter is held at 0."""

@@ -60,7 +60,7 @@ class Objective:
         # Cached values follow from the fields, so pickles leave them out.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    @property
+    @cached_property
     def n_rows(self):
         """Number of training rows, n."""
         return self.design.n_rows
@@ -126,7 +126,7 @@ class Objective:
         weight = self.row_weight[self.row_weight > 0]
         return float(weight.max() / weight.min()) if weight.size else 1.0
 
-    @property
+    @cached_property
     def coupled(self):
         """Whether the Hessian mixes outputs."""
         return self.formulation.loss.coupled
@@ -142,10 +142,28 @@ class Objective:
             return np.zeros(self.design.n_columns, dtype=bool)
         return np.all((self.penalty == 0.0) & self.free, axis=0)
 
-    @property
+    @cached_property
     def free(self):
         """Mask of the free parameters, (K, D) bool."""
-        return self.formulation.support.free
+        support = self.formulation.l1_support
+        return np.ones(self.penalty.shape, dtype=bool) if support is None else support.free
+
+    @cached_property
+    def fixed(self):
+        """Mask of the parameters that are not free, None if all are."""
+        return None if self.free.all() else ~self.free
+
+    @cached_property
+    def unpenalised(self):
+        """Mask of the parameters without a quadratic or l1 penalty, (K, D) bool."""
+        support, flat = self.formulation.l1_support, self.penalty == 0
+        return flat if support is None else flat & ~support.penalised
+
+    @cached_property
+    def slope(self):
+        """Gradient of the linear penalty on an l1 support, (K, D), or None."""
+        support = self.formulation.l1_support
+        return None if support is None else support.slope(self.weight_sum)
 
     @cached_property
     def dependence(self):
@@ -257,11 +275,13 @@ class Objective:
     def penalty_gradient(self, theta):
         """Return the penalty gradient at theta (..., K, D)."""
         product = self.penalty_product(theta)
-        return self.formulation.support.add_slope(product, self.weight_sum)
+        return product if self.slope is None else product + self.slope
 
     def freeze(self, V):
         """Set V (..., K, D) to zero for fixed parameters, in place."""
-        return self.formulation.support.freeze(V)
+        if self.fixed is not None:
+            V[..., self.fixed] = 0.0
+        return V
 
     def remove_gauge(self, V):
         """Remove the gauge directions from V (..., K, D) in place and return it.

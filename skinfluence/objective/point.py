@@ -7,7 +7,8 @@ import numpy as np
 from skinfluence.class_balance import shifts
 from skinfluence.column_scales import penalty_effect
 from skinfluence.gradients import ClassShift, GradientRows, absent_in, cached_batches, weigh
-from skinfluence.objective.hessian import coupled_gram, hessian_blocks, signed_gram
+from skinfluence.l1_support import freeze_hessian
+from skinfluence.objective.coupled import coupled_gram
 
 # Rows used to estimate the spread of features.
 _ENOUGH_ROWS = 64
@@ -48,7 +49,7 @@ class Point:
         gradient = objective.design.adjoint(weighted) + objective.penalty_gradient(theta)
         self.gradient = objective.freeze(gradient)
 
-    @property
+    @cached_property
     def like(self):
         """An array beside which new arrays are made, see `Design`; None for NumPy's."""
         return self.objective.design.like
@@ -105,7 +106,8 @@ class Point:
 
         These are `class_effects`, and the `PenaltyShift` without its rows, each or None.
         """
-        return self.class_effects, penalty_effect(self)
+        of_scales = None if self.objective.scales is None else penalty_effect(self)
+        return self.class_effects, of_scales
 
     def weight_rows_with(self, class_effects, penalty_effect):
         """Return `weight_rows` for the `effects` of more rows."""
@@ -329,7 +331,7 @@ class Point:
         same = self.objective.formulation.loss.constant_curvature
         if same and self.objective.row_weight.shape[1] == 1:
             curvature = curvature[:, :1]
-        return signed_gram(self.objective.design, curvature, shift)
+        return self.objective.design.signed_gram(curvature, shift)
 
     def _of_loss(self, name, rows):
         function = getattr(self.objective.formulation.loss, name)
@@ -338,3 +340,35 @@ class Point:
     def _weighted(self, rows, values):
         s = self.objective.row_weight[rows]
         return weigh(s[:, :, None] if values.ndim == 3 else s, values)
+
+
+def hessian_blocks(objective, grams):
+    """Return `Point.hessian_blocks`, computed in place from `Point.curvature_grams`."""
+    penalty, free, pin = objective.penalty, objective.free, objective.pin
+    if objective.coupled:
+        outputs = np.arange(len(penalty))
+        blocks = [(outputs, _add_diagonal(grams[0], penalty.ravel()))]
+    else:
+        if pin is not None:
+            grams[:, : pin.shape[1], : pin.shape[1]] += pin.T @ pin
+        if len(grams) == len(penalty):
+            parts = [(np.array([k]), gram) for k, gram in enumerate(grams)]
+        else:
+            kinds = np.hstack([penalty, free])
+            distinct, group = np.unique(kinds, axis=0, return_inverse=True)
+            groups = [np.flatnonzero(group.ravel() == g) for g in range(len(distinct))]
+            parts = [(outputs, grams[0].copy()) for outputs in groups]
+        blocks = [
+            (outputs, _add_diagonal(gram, penalty[outputs[0]])) for outputs, gram in parts
+        ]
+    if objective.fixed is not None:
+        for outputs, block in blocks:
+            moves = free if objective.coupled else free[outputs[0]]
+            freeze_hessian(block, moves.ravel())
+    return blocks
+
+
+def _add_diagonal(matrix, diagonal):
+    order = np.arange(matrix.shape[0])
+    matrix[order, order] += diagonal
+    return matrix

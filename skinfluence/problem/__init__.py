@@ -5,7 +5,6 @@ base.py          an estimator's parameters and factor
 samples.py       checked training data, queries and groups of rows
 requests.py      the options that methods share, as one argument
 kinds.py         smooth objectives, those on an l1 support, and those with kinks; warnings
-cases.py         groups that leave, or other weights, in the words of warnings
 fitting.py       builds the objective from a fitted estimator and data
 repeated_fit.py  repeats a fit, to decide whether data are those of a model
 refits.py        refits the model

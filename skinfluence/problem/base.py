@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import distributed, l1_support, removal
+from skinfluence import distributed, removal
 from skinfluence.exceptions import (
     TrainingDataMissingError,
     UnsupportedEstimatorError,
@@ -330,7 +330,7 @@ class ProblemBase(SampleChecks, Doubts):
         `theta` is the optimum in the free parameters. With an l1 penalty, other parameters
         may be free at the optimum in all parameters.
         """
-        return l1_support.settle(objective, theta, self.refit_on)
+        return kind_of(self, objective.formulation).settle(objective, theta)
 
     # ---------------------------------------------------------------- the factorised point
 

@@ -3,14 +3,13 @@
 import numpy as np
 
 from skinfluence import diagnostics, distributed, influence, removal
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import add_gram, fill_lower, row_blocks
 from skinfluence.checks import import_pandas
 from skinfluence.groups import Groups
 from skinfluence.influence import covariance_factor, sandwich
 from skinfluence.namespaces import to_host
 from skinfluence.problem.lazy import LazyDiagnostics, check_dispersion, warn_of_perfect_fits
 from skinfluence.problem.requests import NEW, Removal
-from skinfluence.products import add_gram, fill_lower
 from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
@@ -165,7 +164,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
         state = self.influence_state(hessian_solver)
         if kind == "hessian":
             return self.hessian_covariance(state, n_jobs)
-        if distributed.is_distributed(state.point):
+        if state.point.objective.is_distributed:
             return distributed.sandwich(self.lazy_base(state, hessian_solver))
         groups = self.groups_for(groups)
         groups.partition()

@@ -109,6 +109,8 @@ class State:
     @cached_property
     def kink_change(self):
         """Share of the curvature that rows gain or lose at kinks over one Newton step."""
+        if not self.point.objective.formulation.loss.has_kinks:
+            return 0.0
         return kink_change(self.point, self.factor, self._rough_correction)
 
     @property

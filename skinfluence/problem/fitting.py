@@ -8,12 +8,12 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import data_check, distributed, stopping
-from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.problem import repeated_fit
 from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.kinds import kind_of
+from skinfluence.targets import check_target
 
 # If other data leave a gradient as small with a larger probability, the fit is repeated.
 _LARGEST_COINCIDENCE = 1e-3
@@ -200,8 +200,9 @@ class FittingAnswers:
         self.check_arrays()
         if distributed.is_dask(y, sample_weight):
             return self.formulate_dask(y, sample_weight)
-        formulation = self.estimator._formulate(to_host(y), to_host(sample_weight))
-        layout = self.parameters.layout(self.estimator)
+        estimator = self.as_fitted
+        formulation = estimator._formulate(to_host(y), to_host(sample_weight))
+        layout = self.parameters.layout(estimator)
         if formulation.layout.shape != layout.shape:
             raise UnsupportedEstimatorError(
                 f"coef_ and intercept_ are those of {layout.n_outputs} output(s), but "
@@ -209,6 +210,19 @@ class FittingAnswers:
                 "class whose samples all have weight zero. Drop those samples."
             )
         return formulation
+
+    @property
+    def as_fitted(self):
+        """A copy of the estimator with its constructor parameters at fit time.
+
+        `set_params` may have changed them since.
+        """
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        if fitted is None or fitted.params is None:
+            return self.estimator
+        estimator = copy.copy(self.estimator)
+        vars(estimator).update(fitted.params)
+        return estimator
 
     def check_arrays(self):
         """Raise if `fit` stored the parameters in arrays that cannot be read."""

@@ -7,12 +7,13 @@ import numpy as np
 
 from skinfluence import distributed, influence
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_option, check_target
+from skinfluence.checks import check_option
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import check_indices
 from skinfluence.namespaces import to_host
 from skinfluence.problem.ranking import RankedSamples
 from skinfluence.problem.requests import NEW, PLAIN
+from skinfluence.targets import check_target
 
 
 class InfluenceAnswers(RankedSamples):
@@ -28,7 +29,7 @@ class InfluenceAnswers(RankedSamples):
     def loss_gradient(self, X, y, output=NEW, *, n_jobs=None):
         rows = self.check_query(X, y, self.theta)
         layout = self.formulation.layout
-        if distributed.is_distributed(rows):
+        if rows.is_distributed:
             return distributed.loss_gradient(rows, layout, dtype=output.lazy_dtype())
         out = output.prepare((len(rows), layout.size), rows.design.like)
         return influence.write_gradients(rows, layout, out, n_jobs=n_jobs)
@@ -52,7 +53,7 @@ class InfluenceAnswers(RankedSamples):
     def influence_params(self, X=None, y=None, request=PLAIN, output=NEW):
         state = self.influence_state(request.hessian_solver)
         given = None
-        if X is None and y is None and distributed.is_distributed(state.point):
+        if X is None and y is None and state.point.objective.is_distributed:
             given = state.point
         elif distributed.is_dask(X, y):
             given = self.dask_queries(self.formulation, X, y)
@@ -68,7 +69,7 @@ class InfluenceAnswers(RankedSamples):
     def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):
         state = self.prediction_state(request.hessian_solver, _n_solves(X, average))
         query = self.check_query(X, y)
-        if distributed.is_distributed(state.point, query):
+        if state.point.objective.is_distributed or query.is_distributed:
             dtype = output.lazy_dtype()
             return distributed.influence_loss(
                 state.point, state.factor, query, average=average, dtype=dtype
@@ -91,7 +92,7 @@ class InfluenceAnswers(RankedSamples):
     def influence_prediction(self, X, request=PLAIN, output=NEW, *, response_method="auto"):
         method = self.response_method(response_method)
         state = self.prediction_state(request.hessian_solver)
-        if distributed.is_distributed(state.point) or distributed.is_dask(X):
+        if state.point.objective.is_distributed or distributed.is_dask(X):
             return self.lazy_influence_prediction(state, X, method, output.lazy_dtype())
         objective = state.point.objective
         design = self.check_X(objective.formulation, X)
@@ -132,7 +133,7 @@ class InfluenceAnswers(RankedSamples):
         self.refuse_dask("influence_functional", gradient, training=False)
         state = self.influence_state(request.hessian_solver)
         layout, V = state.layout, self.check_functional(gradient)
-        if distributed.is_distributed(state.point):
+        if state.point.objective.is_distributed:
             lazy = distributed.influence_functional(
                 state.point,
                 state.factor,
@@ -184,7 +185,7 @@ class InfluenceAnswers(RankedSamples):
         """Return (influence, indices) of the k samples that rank first, best first."""
         state = self.prediction_state(request.hessian_solver, _n_solves(X, average))
         query = self.ranked_query(X, y, state.point.theta)
-        if distributed.is_distributed(state.point, query):
+        if state.point.objective.is_distributed or query.is_distributed:
             gradient = None
             if y is None:  # a function without the data
                 method = self.response_method("auto")

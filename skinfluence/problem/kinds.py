@@ -37,7 +37,7 @@ def kind_of(problem, formulation=None):
     form = problem.formulation if formulation is None else formulation
     if form.loss.is_piecewise_linear:
         return Kinked(problem)
-    return OnSupport(problem) if l1_support.may_change(form) else Smooth(problem)
+    return OnSupport(problem) if form.support_may_change else Smooth(problem)
 
 
 def no_bound(name):
@@ -103,6 +103,10 @@ class Smooth:
             return objective, start
         return objective, present
 
+    def settle(self, objective, theta):
+        """Return (objective, theta) at the optimum in all parameters, see `ProblemBase`."""
+        return objective, theta
+
     def enlarge(self, before, objective, theta, solver):
         """Return (theta, converged) for an objective with more rows than `before`."""
         polished = convergence.polish(objective, theta, solver, tol=1e-11, max_iter=100)
@@ -155,6 +159,9 @@ class OnSupport(Smooth):
         base = self.problem.removal_base(method, hessian_solver)
         return removal.SupportBase.of(base, self.problem.refitted_theta)
 
+    def settle(self, objective, theta):
+        return l1_support.settle(objective, theta, self.problem.refit_on)
+
     def start_of_polish(self, objective, start):
         return l1_support.on_support_of(objective, start), start
 
@@ -169,8 +176,8 @@ class Kinked(Smooth):
         name, loss = self.problem.name, self.problem.fitted.params["loss"]
         raise UnsupportedEstimatorError(
             f"{name}(loss={loss!r}) has no curvature outside its kinks, and no {lacks}: use "
-            f"loss='squared_{loss}', or smooth() of a classifier for a smooth model at the "
-            "same parameters."
+            f"loss='squared_{loss}', or smooth() of a classifier (of a pipeline's step: "
+            "pipe[-1].smooth()) for a smooth model at the same parameters."
         )
 
     def check_bounded(self):

@@ -37,15 +37,13 @@ class LazyRemoval:
         base, request = self.start_removal(request)
         groups = request.groups
         form = base.point.objective.formulation
-        if distributed.is_dask(X, y):
-            query = self.dask_queries(form, X, y)
-        else:
-            query = self.check_samples(form, X, y)
+        is_lazy = distributed.is_dask(X, y)
+        query = self.dask_queries(form, X, y) if is_lazy else self.check_samples(form, X, y)
         if groups.members is None:
             rows = self.rows_removed(base, request)
             return rows.losses(query, output.lazy_dtype())
         theta = self.params_without(base, request)
-        if distributed.is_distributed(query):
+        if is_lazy:
             return distributed.losses_without(query, theta, output.lazy_dtype())
         found = output.prepare((query[0].n_rows, len(groups)))
         removal.losses_into(found, slice(0, len(groups)), form.loss, *query, theta)

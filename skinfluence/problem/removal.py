@@ -8,8 +8,8 @@ from sklearn.metrics import check_scoring
 from skinfluence import distributed, existence, removal
 from skinfluence.checks import check_one_metric, check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.groups import Cases
 from skinfluence.namespaces import is_device, to_host
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions

@@ -7,12 +7,15 @@ refits, or with the groups or weights of this part. Both also have the fields of
 `Influence`, so derivatives take them in its place.
 """
 
+import errno
+import os
+import shutil
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from skinfluence.checks import check_dtype, check_number, check_option, prepare_out
+from skinfluence.checks import check_number, check_option
 from skinfluence.namespaces import to_host
 from skinfluence.removal import METHODS
 
@@ -114,7 +117,33 @@ class Output:
 
     def prepare(self, shape, like=None):
         """Return the array for a result: the one to fill, else a new one beside `like`."""
-        return prepare_out(self.out, shape, self.dtype, like)
+        result_dtype = check_dtype(self.dtype)
+        out = self.out
+        if out is None:
+            return np.empty(shape, dtype=result_dtype, like=like)
+        if like is not None:
+            if type(out) is type(like):  # a part of a result that was prepared before
+                return out
+            raise ValueError(
+                "out must be a NumPy array, but this result is an array of "
+                f"{like.space.name}: call the method without out."
+            )
+        if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
+            found = getattr(out, "dtype", type(out).__name__)
+            raise ValueError(
+                f"out must be an array or memmap of float32 or float64, not {found}."
+            )
+        if out.shape != shape:
+            raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}.")
+        if not out.flags.writeable:
+            raise ValueError("out is read-only: open a memmap with mode 'r+', or pass a copy.")
+        if self.dtype is not None and out.dtype != self.dtype:
+            raise ValueError(
+                f"out has dtype {out.dtype}, but dtype={self.dtype!r} was asked for."
+            )
+        if isinstance(out, np.memmap) and out.mode in ("r+", "w+"):
+            _reserve(out.filename)
+        return out
 
     def lazy_dtype(self):
         """Return the dtype of a lazy result, or raise if an array is to be filled."""
@@ -129,6 +158,44 @@ class Output:
 
 #: Derivatives with the default options, and a new array of float64.
 PLAIN, NEW = Influence(), Output()
+
+
+def check_dtype(dtype):
+    """Return the dtype for a result, float64 for None."""
+    try:
+        known = dtype is None or np.dtype(dtype) in (np.float32, np.float64)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
+    return np.dtype(np.float64 if dtype is None else dtype)
+
+
+def _reserve(filename):
+    """Allocate all blocks for a memmap's file, or raise if the disk has too little space.
+
+    A new file is sparse, and blocks are allocated as pages are written. If the disk has no
+    free block for a mapped page, the write raises no exception: SIGBUS ends the process.
+    """
+    if not filename or not os.path.exists(filename) or not hasattr(os, "posix_fallocate"):
+        return
+    with open(filename, "r+b") as file:
+        status = os.fstat(file.fileno())
+        missing = status.st_size - 512 * status.st_blocks
+        try:
+            if missing > shutil.disk_usage(filename).free:  # do not fill the disk in vain
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.posix_fallocate(file.fileno(), 0, status.st_size)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP):
+                return  # not every file system supports this
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: out is a file of {status.st_size / 2**20:.3g} MiB, and "
+                f"{missing / 2**20:.3g} of it are not allocated on disk yet. Free some disk "
+                "space, or request a smaller result: float32, or fewer queries at a time",
+                str(filename),
+            ) from None
 
 
 def check_weights(sample_weight, n_rows):

@@ -12,7 +12,6 @@ from sklearn.utils.validation import (
 
 from skinfluence import distributed
 from skinfluence._compat import check_sample_weight
-from skinfluence.checks import check_target
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.gradients import GradientRows
 from skinfluence.groups import resolve_groups
@@ -25,6 +24,7 @@ from skinfluence.namespaces import (
     unsupported,
 )
 from skinfluence.objective import Objective
+from skinfluence.targets import check_target
 
 
 class SampleChecks:
@@ -61,14 +61,16 @@ class SampleChecks:
 
     def groups_for(self, groups, cv=None):
         """Return the `Groups` of training rows that the arguments select."""
-        X, y = self.rows_for_scikit_learn, None
+        X, y, index = self.rows_for_scikit_learn, None, None
         if self.objective.is_distributed:  # splitters take the number of rows from X
             X = np.broadcast_to(0.0, (self.n_rows, 1))
             if distributed.is_dask(groups):
                 (groups,) = distributed.in_memory(groups)
         if cv is not None or not self.objective.is_distributed:
             y = self.training_target
-        return resolve_groups(groups, cv, X=X, y=y, classifier=self.is_classifier)
+        if not self.objective.is_distributed:
+            index = self.index
+        return resolve_groups(groups, cv, X=X, y=y, classifier=self.is_classifier, index=index)
 
     @property
     def rows_for_scikit_learn(self):

@@ -11,12 +11,13 @@ All methods start at the optimum theta* for all rows, so they predict the conver
 
     optimum.py     the optimum near the fit; one refit
     base.py        the quantities there that all groups share
-    leave_out.py   loops over all groups, in stacks that fit into memory, at one accuracy
-    outcome.py     the groups with no result, or with one of many
+    leave_out.py   loops over all groups, in stacks that fit into memory; groups with no
+                   result, or with one of many
+    accuracies.py  one stack at one accuracy, up to the exact refit
     identified.py  the part that is determined if there is no single optimum
     step_error.py  how far a Newton step ends from the optimum
     stack.py       the rows in a stack, their gradients, one step
-    exact.py       the iteration to the refit
+    run.py         iterates a stack while its steps contract
     active_set.py  the same on the active set, for losses with kinks
     support.py     models with an l1 penalty, whose support may change
     nearby.py      many objectives with other features, from one factor
@@ -26,13 +27,12 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     weighted.py    one stack of such vectors
 """
 
+from skinfluence.removal.accuracies import ACCURATE, METHODS, ONE_STEP
 from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.base import Base, base_of_part, error_bound, losses_into
 from skinfluence.removal.identified import depends, determined, flat_directions
 from skinfluence.removal.leave_out import (
-    ACCURATE,
-    METHODS,
-    ONE_STEP,
+    Outcome,
     groups_without_class,
     groups_without_optimum,
     leave_out,
@@ -46,7 +46,6 @@ from skinfluence.removal.optimum import (
     optimum_from,
     refine_optimum,
 )
-from skinfluence.removal.outcome import Outcome
 from skinfluence.removal.rescaled import Rescaled, move_rescaled
 from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase

@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence import active_set
-from skinfluence.removal.leave_out import ONE_STEP, first_order_pull
+from skinfluence import active_set, existence
+from skinfluence.removal.accuracies import ONE_STEP, first_order_pull
 
 # Width of an interval of optimal intercepts that matters, relative to the largest prediction.
 _WIDE = 0.01
@@ -68,6 +68,11 @@ class ActiveSetBase:
     def factor(self):
         """H^-1 at the point."""
         return self.solver.factorise(self.point)
+
+    @cached_property
+    def existence(self):
+        """The check whether objectives without some rows have a minimum."""
+        return existence.RemovalCheck(self.point.objective)
 
     def optimum(self):
         """Return the optimum for all rows, (K, D)."""

@@ -17,8 +17,8 @@ from skinfluence.gradients import GradientRows
 from skinfluence.kinks import Kinks
 from skinfluence.namespaces import to_host
 from skinfluence.rank import least_norm
+from skinfluence.removal.accuracies import remove
 from skinfluence.removal.identified import hold, identified, identified_beside
-from skinfluence.removal.leave_out import remove
 from skinfluence.removal.series import series_of
 from skinfluence.removal.step_error import StepError
 from skinfluence.removal.weighted import move_to_weights

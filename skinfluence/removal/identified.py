@@ -165,7 +165,7 @@ def flat_directions(objective, theta):
     in the parameters that are not 0 or at the edge of it, unless a quadratic penalty bends
     it. Parameters at the edge move to one side only.
     """
-    if l1_support.may_change(objective.formulation):
+    if objective.formulation.support_may_change:
         objective = l1_support.on_support_of(objective, theta)
         freed = l1_support.other_side(objective, theta, EDGE)
         objective = objective if freed is None else freed

@@ -15,9 +15,8 @@ from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.removal.identified import determines
-from skinfluence.removal.leave_out import leave_out, needs_every_class
+from skinfluence.removal.leave_out import Findings, leave_out, needs_every_class
 from skinfluence.removal.optimum import refit_objective
-from skinfluence.removal.outcome import Findings
 from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
 

@@ -18,7 +18,7 @@ from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import row_blocks
 from skinfluence.gradients import cached_batches, weigh
 from skinfluence.namespaces import to_host
-from skinfluence.objective.hessian import pin, stacked_coupled_grams, stacked_grams
+from skinfluence.objective.coupled import pin, stacked_coupled_grams
 from skinfluence.rank import has_full_rank, least_norm
 from skinfluence.removal.identified import determines
 from skinfluence.removal.optimum import refit_objective, weight_growth
@@ -247,8 +247,9 @@ class WeightedStack:
         self.weight = np.stack([o.row_weight for o in objectives], axis=1)
         self.penalty = np.stack([o.penalty for o in objectives])
         self.sums = np.array([o.weight_sum for o in objectives])
-        support = objective.formulation.support
-        self.linear = np.stack([support.slope(S) for S in self.sums])
+        self.linear, l1 = np.zeros(self.penalty.shape), objective.formulation.l1_support
+        if l1 is not None:
+            self.linear = np.stack([l1.slope(S) for S in self.sums])
         growth = np.array([weight_growth(base, o) for o in objectives])
         self.rounding = base.rounding * growth
         self.inverse, self.regular = None, np.ones(len(objectives), dtype=bool)
@@ -386,7 +387,7 @@ class WeightedStack:
         objective = self.base.point.objective
         if objective.coupled:
             return stacked_coupled_grams(objective, self.weight, self.start, self.shift)
-        return stacked_grams(objective.design, self._curvature(), self.shift)
+        return objective.design.stacked_grams(self._curvature(), self.shift)
 
     def _curvature(self):
         """Return the rows' curvature at the start, with weights, (n, b, K or 1)."""

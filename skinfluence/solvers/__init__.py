@@ -30,7 +30,7 @@ otherwise                                               "cg"
 
 from skinfluence.blocks import memory_budget
 from skinfluence.objective import Objective
-from skinfluence.solvers.base import Factor, HessianSolver
+from skinfluence.solvers.base import Factor, HessianSolver, is_penalised
 from skinfluence.solvers.cg import ConjugateGradientSolver, has_blocks, sketch_flops
 from skinfluence.solvers.cholesky import CholeskySolver
 from skinfluence.solvers.woodbury import WoodburySolver
@@ -85,7 +85,7 @@ def select_solver(objective: Objective, n_solves: int | None = None) -> HessianS
     outputs = K if objective.coupled else 1  # that share one block of H
     rows, order = objective.n_rows * outputs, D * outputs
     fits = 16 * rows**2 <= memory_budget()
-    if WoodburySolver.is_applicable(objective) and rows < order and fits:
+    if is_penalised(objective) and rows < order and fits:
         return SOLVERS["woodbury"]
     if n_solves is not None and _iterating_pays(objective, n_solves):
         return SOLVERS["cg"]
@@ -104,7 +104,7 @@ def _iterating_pays(objective, n_solves):
     n, design = objective.n_rows, objective.design
     if not (objective.formulation.loss.shift_invariant and design.is_dense):
         return False
-    if not WoodburySolver.is_applicable(objective) or not has_blocks(objective):
+    if not is_penalised(objective) or not has_blocks(objective):
         return False
     direct = n * D**2 * K * (K + 1) / 2 + (K * D) ** 3 / 3
     products = _SLOWER * _PRODUCTS * (n_solves + 1) * 4 * n * K * D

@@ -19,7 +19,7 @@ import numpy as np
 from skinfluence._typing import Floats, Indices
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
-from skinfluence.objective import Point
+from skinfluence.objective import Objective, Point
 
 #: Below this reciprocal condition number fewer than four digits of a solution are right.
 DOUBTFUL = 1e4 * np.finfo(np.float64).eps
@@ -78,6 +78,23 @@ def why_not_finite(point: Point) -> str:
                 f"{raw[row, k]:.3g}. Scale the features and fit again."
             )
     return f"{start}rescale the features or the weights, because their products overflow."
+
+
+def is_penalised(objective: Objective) -> bool:
+    """Return whether every coefficient has a penalty and is free to move.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective whose Hessian is to be inverted.
+
+    Returns
+    -------
+    bool
+        True if the penalty alone has an inverse in the coefficients.
+    """
+    free = objective.penalty[:, : objective.design.n_features] == 0
+    return not free.any() and objective.formulation.l1_support is None
 
 
 class Factor(ABC):

@@ -21,7 +21,7 @@ from skinfluence.blocks import batches, memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.namespaces import to_host
 from skinfluence.objective import Point
-from skinfluence.objective.hessian import pin
+from skinfluence.objective.coupled import pin
 from skinfluence.solvers.base import (
     DOUBTFUL,
     Factor,

@@ -32,12 +32,13 @@ import numpy as np
 
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
-from skinfluence.objective import Objective, Point
+from skinfluence.objective import Point
 from skinfluence.solvers.base import (
     DOUBTFUL,
     Factor,
     HessianSolver,
     digits_left,
+    is_penalised,
     why_not_finite,
 )
 from skinfluence.solvers.row_systems import CoupledSystem, RowSystem
@@ -69,23 +70,6 @@ class WoodburySolver(HessianSolver):
     def factorise(self, point: Point) -> Factor:
         return WoodburyFactor(point, self.cutoff)
 
-    @staticmethod
-    def is_applicable(objective: Objective) -> bool:
-        """Return whether every coefficient has a penalty and is free to move.
-
-        Parameters
-        ----------
-        objective : Objective
-            The objective whose Hessian is to be inverted.
-
-        Returns
-        -------
-        bool
-            True if this solver can be used.
-        """
-        free = objective.penalty[:, : objective.design.n_features] == 0
-        return not free.any() and objective.formulation.l1_support is None
-
 
 class WoodburyFactor(Factor):
     """Cholesky factors of P, one for each group of outputs that share it.
@@ -101,7 +85,7 @@ class WoodburyFactor(Factor):
     def __init__(self, point, cutoff):
         super().__init__(point)
         objective = point.objective
-        if not WoodburySolver.is_applicable(objective):
+        if not is_penalised(objective):
             raise ValueError(
                 "hessian_solver='woodbury' needs a penalty on every coefficient and no l1 "
                 "penalty: use 'cholesky' or 'cg'."

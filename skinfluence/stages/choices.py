@@ -40,7 +40,7 @@ def make_choice(transformer, X, y, *, is_moved):
     Returns
     -------
     Choice or None
-        ``made_without(rows)`` returns the columns that a refit without rows keeps.
+        ``made_without(groups)`` returns the columns that refits without groups keep.
     """
     kind = _KINDS.get(type(transformer))
     if kind is Scores:
@@ -82,16 +82,64 @@ class Choice:
         """Return whether the choice is known for such rows."""
         return sparse.issparse(X) or bool(np.isfinite(X).all())
 
-    def made_without(self, rows):
-        """Return the mask of the columns that a refit without some rows keeps.
+    @property
+    def group_bytes(self):
+        """Bytes of the statistics without one group, and of temporaries."""
+        return 64 * self.X.shape[1]
 
-        None if rounding leaves it in doubt, or if the choice is of another kind.
+    def made_without(self, groups):
+        """Return the columns that refits without groups of rows keep.
+
+        Parameters
+        ----------
+        groups : list of ndarray of int
+            Rows that are left out, of each group.
+
+        Returns
+        -------
+        list of (ndarray of shape (d,) or None)
+            A bool mask for each group. None if rounding leaves it in doubt, or if the choice
+            is of another kind.
         """
         raise NotImplementedError
 
     def stays_without(self, rows):
         """Return whether a refit without some rows makes the same choice."""
-        return np.array_equal(self.made_without(rows), self.kept)
+        return np.array_equal(self.made_without([rows])[0], self.kept)
+
+
+class LeftOut:
+    """Sums over the rows that groups leave out.
+
+    Parameters
+    ----------
+    groups : list of ndarray of int
+        Rows of each group, b of them.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (m,)
+        The rows of all groups.
+    counts : ndarray of shape (b,)
+        Number of rows in each group.
+    """
+
+    def __init__(self, groups):
+        self.rows = np.concatenate(groups)
+        self.counts = np.array([len(rows) for rows in groups])
+
+    def sums(self, values, codes=None, n_classes=1):
+        """Return the sums of values (m, ...) in each group, (b, ...).
+
+        With class codes (m,) the sums are those of each class, (b, n_classes, ...).
+        """
+        b, m = len(self.counts), len(self.rows)
+        line = np.repeat(np.arange(b), self.counts)
+        if codes is not None:
+            line = n_classes * line + codes
+        shape = (b * n_classes, m)
+        sums = _dense(sparse.csr_array((np.ones(m), (line, np.arange(m))), shape) @ values)
+        return sums if codes is None else sums.reshape(b, n_classes, *values.shape[1:])
 
 
 class Scores(Choice):
@@ -101,29 +149,46 @@ class Scores(Choice):
         super().__init__(transformer, X, y)
         self.kept = transformer.get_support()
 
-    def made_without(self, rows):
+    def made_without(self, groups):
+        left = LeftOut(groups)
         with np.errstate(all="ignore"):
-            found = self.scores_without(rows)
-            if found is None:
-                return None
-            scores, error = found
-            # The present choice, or else the one that is found in its place.
-            kept = self.kept
-            for _ in range(2):
-                against = np.where(kept, scores - error, scores + error)
-                trial = copy.copy(self.transformer)
-                trial.scores_, trial.pvalues_ = against, self.p_values(against, len(rows))
-                before, kept = kept, trial.get_support()
-                if np.array_equal(before, kept):
-                    return kept
+            scores, error, exist = self.scores_without(left)
+            return [
+                self._kept_at(scores[g], error[g], left.counts[g]) if exist[g] else None
+                for g in range(len(groups))
+            ]
+
+    def _kept_at(self, scores, error, n_left_out):
+        """Return the columns kept at scores that are known up to an error, None in doubt."""
+        # The present choice, or else the one that is found in its place.
+        kept = self.kept
+        for _ in range(2):
+            against = np.where(kept, scores - error, scores + error)
+            trial = copy.copy(self.transformer)
+            trial.scores_, trial.pvalues_ = against, self.p_values(against, n_left_out)
+            before, kept = kept, trial.get_support()
+            if np.array_equal(before, kept):
+                return kept
         return None
 
-    def scores_without(self, rows):
-        """Return (scores, bounds on their errors) without rows; None if there are none."""
+    def scores_without(self, left):
+        """Return scores without groups, bounds on their errors, and whether they exist.
+
+        Parameters
+        ----------
+        left : LeftOut
+            The groups, b of them.
+
+        Returns
+        -------
+        scores, error : ndarray of shape (b, d)
+        exist : ndarray of shape (b,)
+            bool.
+        """
         raise NotImplementedError
 
     def p_values(self, scores, n_left_out):
-        """Return the p-values of scores, None if the score has none."""
+        """Return the p-values of scores (d,), None if the score has none."""
         raise NotImplementedError
 
 
@@ -139,18 +204,18 @@ class ClassSums:
     """
 
     def __init__(self, X, y):
-        classes, codes = np.unique(y, return_inverse=True)
-        shape = len(y), len(classes)
-        self.members = sparse.csr_array((np.ones(len(y)), (np.arange(len(y)), codes)), shape)
-        self.X, self.counts = X, column_sums(self.members)
-        self.sums = _dense(self.members.T @ X)
+        classes, self.codes = np.unique(y, return_inverse=True)
+        everyone = LeftOut([np.arange(len(y))])
+        self.X, self.n_classes = X, len(classes)
+        self.counts = np.bincount(self.codes)
+        self.sums = everyone.sums(X, self.codes, self.n_classes)[0]
         self.total = self.sums.sum(axis=0)
 
-    def without(self, rows):
-        """Return (numbers, sums) without some rows."""
-        members = self.members[rows]
-        counts = self.counts - column_sums(members)
-        return counts, self.sums - _dense(members.T @ self.X[rows])
+    def without(self, left):
+        """Return (numbers, sums) without groups, (b, K) and (b, K, d)."""
+        codes, ones = self.codes[left.rows], np.ones(len(left.rows))
+        counts = self.counts - left.sums(ones, codes, self.n_classes)
+        return counts, self.sums - left.sums(self.X[left.rows], codes, self.n_classes)
 
 
 class OfMoments(Scores):
@@ -166,12 +231,14 @@ class OfMoments(Scores):
             # The share of rounding in a variance from sums of the columns as they are.
             self.error = self.rounding * n * (1.0 + n * mean**2 / self.spread)
 
-    def bounds(self, scores, spread):
+    def bounds(self, scores, spread, growth=1.0):
         """Return bounds on the errors of scores, from the columns' centred sums of squares.
 
         If a group has almost all of a column's variance, the digits of the rest are lost.
+        `growth` is the same ratio for the targets.
         """
-        growth = np.where(spread > 0, np.maximum(self.spread / spread, 1.0), np.inf)
+        of_columns = np.where(spread > 0, np.maximum(self.spread / spread, 1.0), np.inf)
+        growth = np.maximum(of_columns, growth)
         return (_SHARE + self.error * growth) * (1.0 + np.abs(scores))
 
 
@@ -182,20 +249,23 @@ class ByClass(OfMoments):
         super().__init__(transformer, X, y)
         self.sums = ClassSums(self.X, y)
 
-    def scores_without(self, rows):
-        counts, sums = self.sums.without(rows)
-        if not counts.all():
-            return None
-        n = counts.sum()
-        of_all = sums.sum(axis=0) ** 2 / n
-        between = np.sum(sums**2 / counts[:, None], axis=0) - of_all
-        within = self.squares - column_sums(_squares(self.X[rows])) - of_all - between
-        free = len(counts) - 1, n - len(counts)
-        scores = (between / free[0]) / (within / free[1])
-        return scores, self.bounds(scores, within + between)
+    @property
+    def group_bytes(self):
+        return super().group_bytes + 24 * self.sums.sums.size
+
+    def scores_without(self, left):
+        counts, sums = self.sums.without(left)
+        n = counts.sum(axis=1)[:, None]
+        of_all = sums.sum(axis=1) ** 2 / n
+        between = np.sum(sums**2 / counts[:, :, None], axis=1) - of_all
+        squares = self.squares - left.sums(_squares(self.X[left.rows]))
+        within = squares - of_all - between
+        K = self.sums.n_classes
+        scores = (between / (K - 1)) / (within / (n - K))
+        return scores, self.bounds(scores, within + between), counts.all(axis=1)
 
     def p_values(self, scores, n_left_out):
-        K = len(self.sums.counts)
+        K = self.sums.n_classes
         return special.fdtrc(K - 1, self.n_rows - n_left_out - K, scores)
 
 
@@ -207,23 +277,28 @@ class ByTarget(OfMoments):
         self.y = y.astype(np.float64) - np.mean(y)
         self.product = self.y @ self.X
 
-    def correlations(self, rows):
-        """Return the correlations and centred sums of squares without rows.
+    def correlations(self, left):
+        """Return the correlations without groups, (b, d), and bounds on errors of a score.
 
         The correlation of a constant column is 0.
         """
-        X, y, n = self.X[rows], self.y[rows], self.n_rows - len(rows)
-        total, left = self.total - column_sums(X), np.delete(self.y, rows)
-        spread = self.squares - column_sums(_squares(X)) - total**2 / n
-        product = self.product - y @ X - total * left.mean()
-        found = product / np.sqrt(spread) / np.linalg.norm(left - left.mean())
-        return np.nan_to_num(found, nan=0.0), spread
+        X, y = self.X[left.rows], self.y[left.rows, None]
+        n = (self.n_rows - left.counts)[:, None]
+        total, of_y = self.total - left.sums(X), self.y.sum() - left.sums(y)
+        spread = self.squares - left.sums(_squares(X)) - total**2 / n
+        spread_of_y = self.y @ self.y - left.sums(y * y) - of_y**2 / n
+        scaled = X.multiply(y) if sparse.issparse(X) else y * X
+        product = self.product - left.sums(scaled) - total * of_y / n
+        found = product / np.sqrt(spread) / np.sqrt(spread_of_y)
+        growth = np.where(spread_of_y > 0, self.y @ self.y / spread_of_y, np.inf)
+        return np.nan_to_num(found, nan=0.0), spread, growth
 
-    def scores_without(self, rows):
-        correlations, spread = self.correlations(rows)
+    def scores_without(self, left):
+        correlations, spread, growth = self.correlations(left)
         squares = correlations**2
-        scores = squares / (1.0 - squares) * (self.n_rows - len(rows) - 2)
-        return scores, self.bounds(scores, spread)
+        scores = squares / (1.0 - squares) * (self.n_rows - left.counts - 2)[:, None]
+        exist = np.ones(len(scores), dtype=bool)
+        return scores, self.bounds(scores, spread, growth), exist
 
     def p_values(self, scores, n_left_out):
         return stats.f.sf(scores, 1, self.n_rows - n_left_out - 2)
@@ -232,9 +307,9 @@ class ByTarget(OfMoments):
 class ByCorrelation(ByTarget):
     """`r_regression`: the correlation with the target, which has no p-value."""
 
-    def scores_without(self, rows):
-        scores, spread = self.correlations(rows)
-        return scores, self.bounds(scores, spread)
+    def scores_without(self, left):
+        scores, spread, growth = self.correlations(left)
+        return scores, self.bounds(scores, spread, growth), np.ones(len(scores), dtype=bool)
 
     def p_values(self, scores, n_left_out):
         return None
@@ -247,20 +322,23 @@ class ByCounts(Scores):
         super().__init__(transformer, X, y)
         self.sums = ClassSums(self.X, y)
 
-    def scores_without(self, rows):
-        counts, observed = self.sums.without(rows)
-        if not counts.all() or len(counts) < 2:
-            return None
-        total = observed.sum(axis=0)
-        expected = (counts / counts.sum())[:, None] * total
-        scores = np.sum((observed - expected) ** 2 / expected, axis=0)
+    @property
+    def group_bytes(self):
+        return super().group_bytes + 32 * self.sums.sums.size
+
+    def scores_without(self, left):
+        counts, observed = self.sums.without(left)
+        total = observed.sum(axis=1)
+        expected = (counts / counts.sum(axis=1)[:, None])[:, :, None] * total[:, None]
+        scores = np.sum((observed - expected) ** 2 / expected, axis=1)
         # A column of zeros has the score 0/0, and a sum that is rounding has any.
         scores[total < self.rounding * self.sums.total] = np.nan
         error = self.rounding * self.n_rows * (1.0 + self.sums.total)
-        return scores, _SHARE * scores + error
+        exist = counts.all(axis=1) & (self.sums.n_classes > 1)
+        return scores, _SHARE * scores + error, exist
 
     def p_values(self, scores, n_left_out):
-        return special.chdtrc(len(self.sums.counts) - 1, scores)
+        return special.chdtrc(self.sums.n_classes - 1, scores)
 
 
 class ByVariance(Choice):
@@ -272,16 +350,18 @@ class ByVariance(Choice):
         self.error = self.rounding * (self.squares + self.n_rows * mean**2)
         self.kept = transformer.get_support()
 
-    def made_without(self, rows):
-        X, n = self.X[rows], self.n_rows - len(rows)
-        squares = self.squares - column_sums(_squares(X))
-        variance = squares / n - ((self.total - column_sums(X)) / n) ** 2
+    def made_without(self, groups):
+        left = LeftOut(groups)
+        X, n = self.X[left.rows], (self.n_rows - left.counts)[:, None]
+        squares = self.squares - left.sums(_squares(X))
+        variance = squares / n - ((self.total - left.sums(X)) / n) ** 2
         threshold = self.transformer.threshold
         if threshold == 0.0:  # a column that is constant stays constant
-            known = np.all(variance[self.kept] > self.error[self.kept])
-            return self.kept if known else None
-        known = np.all(np.abs(variance - threshold) > self.error)
-        return variance > threshold if known else None
+            known = np.all(variance[:, self.kept] > self.error[self.kept], axis=1)
+            return [self.kept if one else None for one in known]
+        known = np.all(np.abs(variance - threshold) > self.error, axis=1)
+        kept = variance > threshold
+        return [mask if one else None for mask, one in zip(kept, known, strict=True)]
 
 
 class Extremes(Choice):
@@ -303,10 +383,11 @@ class Extremes(Choice):
     def takes(X):
         return not sparse.issparse(X) and bool(np.isfinite(X).all())
 
-    def made_without(self, rows):
-        parts = zip(self.extremes, self.counts, strict=True)
-        stay = all((mask[rows].sum(axis=0) < count).all() for mask, count in parts)
-        return self.kept if stay else None
+    def made_without(self, groups):
+        left, stay = LeftOut(groups), np.ones(len(groups), dtype=bool)
+        for mask, count in zip(self.extremes, self.counts, strict=True):
+            stay &= (left.sums(mask[left.rows]) < count).all(axis=1)
+        return [self.kept if one else None for one in stay]
 
 
 def _dense(sums):

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence.stages.base import column_sums, numbers
-from skinfluence.stages.choices import Choice
+from skinfluence.stages.choices import Choice, LeftOut
 from skinfluence.stages.registry import learns_from_rows
 from skinfluence.stages.scalers import scaled_columns
 
@@ -68,10 +68,15 @@ class Categories(Choice):
         self.counts = column_sums(self.members)
         self.kept = np.ones(len(encoded), dtype=bool)
 
-    def made_without(self, rows):
-        """Return the mask of the columns, None if a category has no row left."""
-        lost = column_sums(self.members[rows]) >= self.counts
-        return None if lost.any() else self.kept
+    @property
+    def group_bytes(self):
+        return 32 * self.members.shape[1]
+
+    def made_without(self, groups):
+        """Return the mask for each group, None if a category has no row left."""
+        left = LeftOut(groups)
+        lost = np.any(left.sums(self.members[left.rows]) >= self.counts, axis=1)
+        return [None if one else self.kept for one in lost]
 
 
 def _parts(transformer):

@@ -333,13 +333,15 @@ def fit_counted(before, data, given, fit):
     before : Pipeline
         The transformers, not fitted.
     data : TrainingData
-        Samples with `counts`. Numbers that are not whole are weights in the transformers'
-        fits.
+        Samples with `counts`, None if all occur once. Numbers that are not whole are weights
+        in the transformers' fits.
     given : list of dict
         Metadata of each transformer's fit. The counts multiply the weights in them.
     fit : callable
         ``fit(data)`` returns the result for samples that occur once.
     """
+    if data.counts is None:
+        return fit(data)
     params, counts, whole = {}, data.counts, whole_numbers(data.counts)
     if whole is not None:
         rows = np.repeat(np.arange(len(whole)), whole)

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skinfluence import diagnostics, removal
-from skinfluence.blocks import batches, run_blocks
+from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
@@ -24,8 +24,8 @@ from skinfluence.whole.refits import Refit, attempt
 
 # A model for other columns takes about as long as the refits of this many groups.
 _ENOUGH = 3
-# A job checks so many groups, because handing out work takes as long as several checks.
-_CHECKED = 64
+# So many groups are checked at once at most.
+_CHECKED = 256
 
 
 class Choices:
@@ -59,33 +59,62 @@ class Choices:
         groups = request.groups
         written = np.zeros(len(groups), dtype=bool)
         everyone = np.arange(len(groups))
-
-        def made(group):
-            found = [choice.made_without(groups.rows(group)) for choice in self.choices]
-            return None if any(one is None for one in found) else np.concatenate(found)
-
-        def check(block):
-            return [made(group) for group in everyone[block]]
-
-        blocks, alike = batches(len(groups), _CHECKED), {}
-        checked = run_blocks(check, blocks, n_jobs=request.n_jobs)
-        for group, found in enumerate(chain.from_iterable(checked)):
-            if found is not None:
-                alike.setdefault(found.tobytes(), []).append(group)
-        present = np.concatenate([choice.kept for choice in self.choices]).tobytes()
-        for found, members in alike.items():
-            if found == present:
+        alike = {}
+        for group, made in enumerate(self.made_without(groups, everyone, request.n_jobs)):
+            if made is not None:
+                alike.setdefault(made.tobytes(), []).append(group)
+        for made, members in alike.items():
+            if made == self.kept.tobytes():
                 self.write_unchanged(members, request, read, write, written)
             elif len(members) >= _ENOUGH:
                 other, _ = attempt(self._otherwise, groups.rows(members[0]))
                 if other is not None:
-                    other.write_unchanged(members, request, read, write, written)
+                    stay = other.staying(groups, members, request.n_jobs)
+                    other.write_unchanged(stay, request, read, write, written)
         return everyone[~written]
 
+    @property
+    def kept(self):
+        """Masks of the columns that the fitted steps keep, one after the other."""
+        return np.concatenate([choice.kept for choice in self.choices])
+
+    def made_without(self, groups, members, n_jobs):
+        """Return the `kept` of fits without groups, None for groups of which it is unknown.
+
+        Parameters
+        ----------
+        groups : Groups
+            Groups of samples.
+        members : sequence of int
+            The groups to look at.
+        n_jobs : int or None
+            Number of blocks of groups at the same time.
+        """
+
+        def check(block):
+            rows = [groups.rows(group) for group in members[block]]
+            found = [choice.made_without(rows) for choice in self.choices]
+            return [
+                None if any(one is None for one in masks) else np.concatenate(masks)
+                for masks in zip(*found, strict=True)
+            ]
+
+        group_bytes = max(choice.group_bytes for choice in self.choices)
+        largest = _CHECKED * group_bytes
+        blocks = row_blocks(len(members), group_bytes, n_jobs=n_jobs, largest=largest)
+        return list(chain.from_iterable(run_blocks(check, blocks, n_jobs=n_jobs)))
+
+    def staying(self, groups, members, n_jobs):
+        """Return those of some groups without which the choices are those of this fit."""
+        made = self.made_without(groups, members, n_jobs)
+        return [
+            g for g, one in zip(members, made, strict=True) if np.array_equal(one, self.kept)
+        ]
+
     def write_unchanged(self, alone, request, read, write, written):
-        """Write those of some groups that make the choices of this fit."""
+        """Write those of some groups without which the choices are those of this fit."""
         groups = request.groups
-        alone = [group for group in alone if self._stays_without(groups.rows(group))]
+        alone = [g for g in alone if not self.cancellation.without(groups.rows(g))]
         if not alone:
             return
         members = Groups(groups.n_rows, [groups.rows(group) for group in alone])
@@ -103,12 +132,6 @@ class Choices:
 
         base = self.fixed.start_base(method, "auto")
         removal.leave_out(base, members, method, emit, **options)
-
-    def _stays_without(self, rows):
-        """Return whether a fit without some samples makes the choices of this fit."""
-        if self.cancellation.without(rows):
-            return False
-        return all(choice.stays_without(rows) for choice in self.choices)
 
     def _otherwise(self, rows):
         """Return the `Choices` of a fit with all samples, but as selected without some.
@@ -227,7 +250,7 @@ class Unchanged(KnownRefit):
         self.of = of
         self.queries = queries
 
-    @property
+    @cached_property
     def params(self):
         """Parameters at the current positions, (p,), in the features of the refit."""
         objective, theta = self.of.fixed.objective, self.theta

@@ -87,7 +87,14 @@ class TrainingData:
     def groups_for(self, groups, cv, classifier):
         """Return the `Groups` of samples that the arguments select."""
         X = self.X if hasattr(self.X, "shape") else np.empty((self.n_rows, 0))
-        return resolve_groups(groups, cv, X=X, y=to_host(self.y), classifier=classifier)
+        return resolve_groups(
+            groups,
+            cv,
+            X=X,
+            y=to_host(self.y),
+            classifier=classifier,
+            index=row_names(self.X),
+        )
 
     def behind(self, pipe):
         """Return the data that the pipeline passes to its last step."""

@@ -18,7 +18,7 @@ from skinfluence import diagnostics, distributed
 from skinfluence.design import make_design
 from skinfluence.diagnostics import ROW_COLUMNS
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.problem.cases import Cases
+from skinfluence.groups import Cases
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, PLAIN, Influence, Removal
 from skinfluence.removal.optimum import optimum_from

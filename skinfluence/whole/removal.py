@@ -13,9 +13,8 @@ from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.groups import Groups, check_indices
+from skinfluence.groups import Cases, Groups, check_indices
 from skinfluence.namespaces import to_host
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
 from skinfluence.problem.removal import RemovalAnswers
@@ -28,8 +27,9 @@ from skinfluence.whole.refits import (
     PipelineRefits,
 )
 
-# Bytes of the refits that take their steps together; more would leave the cache.
-_CACHED = 4 * 2**20
+# Bytes of the refits that take their steps together: what stays in cache, or, for many
+# parameters, so many times the bytes of H^-1, which each step reads.
+_CACHED, _PASSES = 4 * 2**20, 16
 
 
 class WholeMetrics:
@@ -314,7 +314,9 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         else:
             K, D = self.nearby.point.theta.shape
             group_bytes = 8 * self.data.n_rows * (D + 4 * K)
-            options = {"n_jobs": request.n_jobs, "largest": _CACHED}
+            # One pass over H^-1 serves all groups of a block.
+            largest = max(_CACHED, _PASSES * 8 * (K * D) ** 2)
+            options = {"n_jobs": request.n_jobs, "largest": largest}
             blocks = row_blocks(len(groups), group_bytes, **options)
         return [groups[block] for block in blocks]
 

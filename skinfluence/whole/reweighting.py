@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.groups import Cases
 from skinfluence.namespaces import to_host
-from skinfluence.problem.cases import Cases
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers

@@ -1,61 +1,15 @@
-"""The Hessian's blocks as dense matrices."""
+"""Hessians of coupled losses without the penalty, and what makes them regular."""
 
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
-from skinfluence.blocks import batches, memory_budget, row_blocks
+from skinfluence.blocks import add_gram, batches, memory_budget, row_blocks
 from skinfluence.gradients import weigh
-from skinfluence.l1_support import freeze_hessian
-from skinfluence.products import add_gram, multiply
 
 # All blocks of a softmax Hessian are formed together for up to this many columns: on two
 # cores a SYRK reaches 34 GFLOP/s at order 65, 89 at order 500 and 115 at order 1,000.
 _NARROW = 200
-# Gram matrices for many weights are one product with the pairs of columns for up to this many
-# columns. With 50 weights and 21 columns it took a third of the time of SYRK, with 101 columns
-# four fifths.
-_FEW = 100
-
-
-def signed_gram(design, weights, shift):
-    """Return sum_i weights_im x~_i x~_i' for weights (n, M) with any sign, (M, D, D).
-
-    Gram matrices use square roots of the weights, so each sign needs a Gram matrix.
-    """
-    if not (weights < 0).any():
-        return design.gram(weights, shift)
-    grams = -design.gram(np.maximum(-weights, 0.0), shift)
-    if (weights > 0).any():
-        grams += design.gram(np.maximum(weights, 0.0), shift)
-    return grams
-
-
-def stacked_grams(design, weights, shift):
-    """Return sum_i weights_ibm x~_i x~_i' for weights (n, b, M), (b, M, D, D).
-
-    The weights may have any sign.
-    """
-    n, b, M = weights.shape
-    D, flat = design.n_columns, weights.reshape(n, b * M)
-    if D > _FEW or b * M < 8 or not design.is_dense:
-        return signed_gram(design, flat, shift).reshape(b, M, D, D)
-    first, second = np.triu_indices(D)
-    sums = np.zeros((b * M, len(first)), like=design.like)
-    for rows in row_blocks(n, 16 * len(first)):
-        x = design.take(rows).outer(
-            np.ones((rows.stop - rows.start, 1), like=design.like), shift
-        )[:, 0]
-        pairs, start = np.empty((len(x), len(first)), like=design.like), 0
-        for column in range(D):
-            stop = start + D - column
-            np.multiply(x[:, column:], x[:, [column]], out=pairs[:, start:stop])
-            start = stop
-        multiply(flat[rows].T, pairs, sums, add=True)
-    out = np.empty((b * M, D, D), like=design.like)
-    out[:, first, second] = sums
-    out[:, second, first] = sums
-    return out.reshape(b, M, D, D)
 
 
 def coupled_gram(point, shift):
@@ -109,7 +63,7 @@ def _gram_by_pairs(point, pairs, shift):
     for rows in row_blocks(objective.n_rows, 24 * K * K, largest=np.inf):
         part, W = objective.design.take(rows), point.curvature(rows)[:, first, second]
         for batch in batches(W.shape[1], at_once):
-            grams = signed_gram(part, W[:, batch], shift)
+            grams = part.signed_gram(W[:, batch], shift)
             for k, l, gram in zip(first[batch], second[batch], grams, strict=True):
                 hessian[k, :, l] += gram
     return hessian.reshape(K * D, K * D)
@@ -130,7 +84,7 @@ def stacked_coupled_grams(objective, weights, theta, shift):
         raw, W = part.predict(theta), np.empty((part.n_rows, b, len(first)), like=like)
         for j in range(b):
             W[:, j] = loss.curvature(target, raw[:, j])[:, first, second]
-        sums += stacked_grams(part, weigh(*np.broadcast_arrays(weights[rows], W)), shift)
+        sums += part.stacked_grams(weigh(*np.broadcast_arrays(weights[rows], W)), shift)
     hessian = np.zeros((b, K, D, K, D), like=like)
     for pair, (k, l) in enumerate(zip(first, second, strict=True)):
         hessian[:, k, :, l] = hessian[:, l, :, k] = sums[:, pair]
@@ -139,37 +93,6 @@ def stacked_coupled_grams(objective, weights, theta, shift):
         for k in range(K):
             hessian[:, k, :, k] = -total[:, k]
     return hessian.reshape(b, 1, K * D, K * D)
-
-
-def hessian_blocks(objective, grams):
-    """Return `Point.hessian_blocks`, computed in place from `Point.curvature_grams`."""
-    penalty, free, pin = objective.penalty, objective.free, objective.pin
-    if objective.coupled:
-        outputs = np.arange(len(penalty))
-        blocks = [(outputs, _add_diagonal(grams[0], penalty.ravel()))]
-    else:
-        if pin is not None:
-            grams[:, : pin.shape[1], : pin.shape[1]] += pin.T @ pin
-        if len(grams) == len(penalty):
-            parts = [(np.array([k]), gram) for k, gram in enumerate(grams)]
-        else:
-            kinds = np.hstack([penalty, free])
-            distinct, group = np.unique(kinds, axis=0, return_inverse=True)
-            groups = [np.flatnonzero(group.ravel() == g) for g in range(len(distinct))]
-            parts = [(outputs, grams[0].copy()) for outputs in groups]
-        blocks = [
-            (outputs, _add_diagonal(gram, penalty[outputs[0]])) for outputs, gram in parts
-        ]
-    for outputs, block in blocks:
-        moves = free if objective.coupled else free[outputs[0]]
-        freeze_hessian(block, moves.ravel())
-    return blocks
-
-
-def _add_diagonal(matrix, diagonal):
-    order = np.arange(matrix.shape[0])
-    matrix[order, order] += diagonal
-    return matrix
 
 
 def pin(block, gauge, n_outputs):
