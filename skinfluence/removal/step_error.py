@@ -28,7 +28,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.blocks import row_blocks
-from skinfluence.gradients import absent_in, cached_batches
+from skinfluence.gradients import cached_batches
 from skinfluence.namespaces import to_host
 
 # Number of rows of each kind: counted as they are, and representing others.
@@ -136,7 +136,9 @@ class StepError:
             found = 0.5 * self.rate * np.sqrt(square) / decrement
             if self.counts_all:
                 low = np.flatnonzero(found <= enough)
-                square = _fourth_powers(self.point, None, steps[low], absent[low])
+                square = _fourth_powers(
+                    self.point, np.ones(self.point.objective.n_rows), steps[low], absent[low]
+                )
                 found[low] = 0.5 * self.rate * np.sqrt(square) / decrement[low]
         return np.where(decrement > 0, found, 0.0)
 
@@ -155,12 +157,6 @@ class StepError:
     @cached_property
     def witnesses(self):
         """The sample of rows for `estimate`, (m,), and how many rows each represents."""
-        objective = self.point.objective
-        if (
-            not objective.is_distributed
-            and objective.n_rows <= _FEW * self.point.theta.shape[1]
-        ):
-            return np.arange(objective.n_rows), np.ones(objective.n_rows)
         largest = np.asarray(to_host(self.point.per_row(_largest_curvature))) * self.reach**2
         order = np.argsort(-largest, kind="stable")
         first, others = order[:_ROWS], order[_ROWS:]
@@ -182,24 +178,23 @@ class StepError:
 
 
 def _fourth_powers(point, weight, steps, absent):
-    """Return sum_j |delta_j|^2 delta_j'W_j delta_j of each step, in single precision, (b,).
+    """Return sum_j |delta_j|^2 delta_j'W_j delta_j of each step, (b,).
 
-    Rows count `weight` times (m,), or once if it is None; `absent` are places of rows at the
-    point that do not count.
+    Rows count `weight` times (m,); `absent` are places of rows at the point that do not count.
     """
-    design, curvature = point.objective.design, point.curvature().astype(np.float32)
-    square, width = np.zeros(len(steps)), max(1, len(steps)) * steps.shape[1]
-    steps = steps.astype(np.float32)
-    for rows in cached_batches(design.n_rows, width, np.float32, point.like):
-        moved = design.take(rows).predict(steps, dtype=np.float32)
-        moved[absent_in(rows, absent)] = 0.0
-        W = curvature[rows]
+    design, curvature = point.objective.design, point.curvature()
+    square = np.empty(len(steps))
+    width = 4 * design.n_rows * steps.shape[1]
+    for block in cached_batches(len(steps), width, like=point.like):
+        moved = design.predict(steps[block])
+        bend = moved @ curvature if curvature.ndim == 3 else curvature[:, None] * moved
+        size = np.einsum("jbk,jbk->jb", moved, moved)
+        size *= np.einsum("jbk,jbk->jb", moved, bend)
+        size = to_host(size)
+        step, position = np.nonzero(absent[block] >= 0)
+        size[absent[block][step, position], step] = 0.0
         with np.errstate(invalid="ignore", over="ignore"):
-            bend = moved @ W if W.ndim == 3 else W[:, None] * moved
-            size = np.einsum("jbk,jbk->jb", moved, bend)
-            size *= np.einsum("jbk,jbk->jb", moved, moved)
-            size = to_host(size)
-            square += size.sum(axis=0) if weight is None else weight[rows] @ size
+            square[block] = weight @ size
     return square
 
 
