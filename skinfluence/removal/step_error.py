@@ -149,8 +149,10 @@ class StepError:
         if objective.is_distributed or objective.n_rows <= len(self.witnesses[0]):
             return False
         n, D = objective.n_rows, self.point.theta.shape[1]
-        if n > _FEW * D or n * D <= _SMALL:
-            return n <= _FEW * D
+        if n > _FEW * D:
+            return False
+        if n * D <= _SMALL:
+            return True
         rows = objective.design.take(slice(None, None, 1 + n // _SOME_ROWS)).rows()
         return bool(np.mean(to_host(rows) == 0) > 0.5)
 
