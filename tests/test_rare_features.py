@@ -34,6 +34,23 @@ def test_steps_that_move_few_rows_are_accurate(words):
     assert np.all(error <= 0.02 * np.maximum(size, 0.01 * size.max()))
 
 
+@pytest.mark.parametrize("is_scaled", [False, True], ids=["0 and 1", "in standard units"])
+def test_steps_that_move_one_category_are_accurate(is_scaled):
+    rng, n, levels = np.random.default_rng(0), 2700, 80
+    share = 1 / np.arange(1, levels + 1)
+    code = rng.choice(levels, n, p=share / share.sum())
+    X = np.eye(levels)[code]
+    X = scale(X) if is_scaled else X
+    y = rng.random(n) < 1 / (1 + np.exp(-rng.normal(0, 1.5, levels)[code]))
+    fitted = LogisticRegression(C=100.0, **NEWTON).fit(X, y)
+    full = fitted.sample_loss(X[:200], y[:200])[:, None]
+    found = fitted.leave_out_loss(X[:200], y[:200])
+    refits = fitted.leave_out_loss(X[:200], y[:200], method="exact")
+    size = np.linalg.norm(refits - full, axis=0)
+    error = np.linalg.norm(found - refits, axis=0)
+    assert np.all(error <= 0.01 * np.maximum(size, 1e-6))
+
+
 def test_secants_find_the_refits_and_leave_few_groups_to_their_own_hessians(
     words, monkeypatch
 ):
