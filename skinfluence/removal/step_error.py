@@ -158,32 +158,22 @@ class StepError:
         n, D = objective.n_rows, self.point.theta.shape[1]
         if n > _FEW * D:
             return False
-        return n * D <= _SMALL or 2 * self.counts.sum() < n * len(self.counts)
+        if n * D <= _SMALL or objective.design.has_metric:
+            return n * D <= _SMALL
+        return 2 * self.counts.sum() < n * len(self.counts)
 
     @cached_property
     def usual(self):
         """The value that a feature has in most rows, if there is one, (d,)."""
-        design = self.point.objective.design
-        if not design.is_dense:
-            return np.zeros(design.n_features)
-        sample = design.take(self.by_size[:: 1 + design.n_rows // _SOME_ROWS]).rows()
-        return np.sort(to_host(sample), axis=0)[len(sample) // 2, : design.n_features]
-
-    def unusual(self, rows, columns=slice(None)):
-        """Return whether features of a block of rows have other values, a mask."""
-        X = self.point.objective.design.features(rows)[:, columns]
-        if sparse.issparse(X):
-            return X != 0
-        return np.asarray(self.usual[columns], like=self.point.like) != X
+        objective = self.point.objective
+        sample = objective.take(self.by_size[:: 1 + objective.n_rows // _SOME_ROWS]).design
+        middle = np.sort(to_host(sample.rows()), axis=0)[sample.n_rows // 2]
+        return middle[: sample.n_features]
 
     @cached_property
     def counts(self):
         """Number of rows in which each feature has an unusual value, (d,)."""
-        design = self.point.objective.design
-        counts = np.zeros(design.n_features)
-        for rows in row_blocks(design.n_rows, 16 * design.n_features):
-            counts += np.ravel(to_host(self.unusual(rows).sum(axis=0)))
-        return counts
+        return self.point.total(_counts, self.usual)
 
     @cached_property
     def sizes(self):
@@ -220,17 +210,16 @@ class StepError:
         moves them, and may move few others. If they have several, the rarest counts. Rows
         without any are another list.
         """
-        objective, design = self.point.objective, self.point.objective.design
-        if objective.is_distributed or design.has_metric:
+        objective = self.point.objective
+        if objective.design.has_metric:
             return [rows]
-        rare = np.flatnonzero(self.counts <= _RARE * design.n_rows)
+        rare = np.flatnonzero(self.counts <= _RARE * objective.n_rows)
+        if not len(rare):
+            return [rows]
         from_common = rare[np.argsort(-self.counts[rare], kind="stable")]
-        rarest = np.full(design.n_rows, -1)
-        for block in row_blocks(design.n_rows, 32 * len(rare)) if len(rare) else []:
-            row, place = to_host(self.unusual(block, from_common)).nonzero()
-            np.maximum.at(rarest, block.start + row, place)
-        order = np.argsort(rarest[rows], kind="stable")
-        return np.split(rows[order], np.flatnonzero(np.diff(rarest[rows][order])) + 1)
+        rarest = np.asarray(self.point.per_row(_last_unusual, self.usual, from_common))[rows]
+        order = np.argsort(rarest, kind="stable")
+        return np.split(rows[order], np.flatnonzero(np.diff(rarest[order])) + 1)
 
     @cached_property
     def witness_point(self):
@@ -257,6 +246,33 @@ def _fourth_powers(point, weight, steps, absent):
         with np.errstate(invalid="ignore", over="ignore"):
             square[block] = weight @ size
     return square
+
+
+def _counts(point, usual):
+    """Return `StepError.counts` of the rows of a point."""
+    design = point.objective.design
+    counts = np.zeros(len(usual))
+    for rows in row_blocks(design.n_rows, 16 * len(usual)):
+        counts += np.ravel(to_host(_is_unusual(design, rows, usual).sum(axis=0)))
+    return counts
+
+
+def _last_unusual(point, usual, columns):
+    """Return the place of the last of some columns with an unusual value, -1 if none, (n,)."""
+    design = point.objective.design
+    last = np.full(design.n_rows, -1)
+    for rows in row_blocks(design.n_rows, 32 * len(columns)):
+        row, place = to_host(_is_unusual(design, rows, usual, columns)).nonzero()
+        np.maximum.at(last, rows.start + row, place)
+    return last
+
+
+def _is_unusual(design, rows, usual, columns=slice(None)):
+    """Return whether features of a block of rows have other values than usual, a mask."""
+    X = design.features(rows)[:, columns]
+    if sparse.issparse(X):  # a usual value of another kind is not rare either way
+        return X != 0
+    return np.asarray(usual[columns], like=design.like) != X
 
 
 def _reach(point, factor):
