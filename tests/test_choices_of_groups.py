@@ -1,4 +1,4 @@
-"""Choices are known for many groups at once, in little memory, and in doubt if digits are lost.
+"""Choices for many groups at once take little memory, and are in doubt if digits are lost.
 
 Where a choice counts as known, it is that of scikit-learn's fit without the group.
 """

@@ -323,7 +323,8 @@ class ByCorrelation(ByTarget):
 
     def scores_without(self, left):
         scores, spread, growth = self.correlations(left)
-        return scores, self.bounds(scores, spread, growth=growth), np.ones(len(scores), dtype=bool)
+        exist = np.ones(len(scores), dtype=bool)
+        return scores, self.bounds(scores, spread, growth=growth), exist
 
     def p_values(self, scores, n_left_out):
         return None
