@@ -47,8 +47,7 @@ class CalibratedProblem(FoldedProblem):
 
     @property
     def n_whole(self):
-        ensemble, count = self.estimator.ensemble, len(self.answering)
-        return 0 if ensemble is True or (ensemble == "auto" and count > 1) else 1
+        return 1 if self.fold_members else 0
 
     @property
     def method(self):
@@ -74,7 +73,7 @@ class CalibratedProblem(FoldedProblem):
             return has_fit_parameter(member, "sample_weight")
         return super().reaches(member, routing)
 
-    def prepare(self, data):
+    def prepare(self, data, n_whole=None):
         classes, count = self.estimator.classes_, len(self.answering)
         positions = np.arange(len(classes))
         is_number = np.asarray(classes).dtype.kind in "iufb"
@@ -85,13 +84,14 @@ class CalibratedProblem(FoldedProblem):
                 f"to others than these. Use labels 0 to {positions[-1]} or text, and fit "
                 "again; or use another method."
             )
-        n_folds = len(self.folds(data))
-        if not self.n_whole and n_folds != count:
+        ensemble, n_folds = self.estimator.ensemble, len(self.folds(data))
+        has_each = ensemble is True or (ensemble == "auto" and count > 1)
+        if has_each and n_folds != count:
             raise UnsupportedEstimatorError(
                 f"{self.name} has {count} members, but cv makes {n_folds} folds: pass cv as a "
                 "number or a splitter, and fit again."
             )
-        super().prepare(data)
+        super().prepare(data, 0 if has_each else 1)
 
     def sources(self, number, tests):
         """Return the members that one classifier's calibrators see, and their test rows."""

@@ -43,10 +43,14 @@ class FoldedProblem(CompositeProblem):
         super().put(estimator, list(members[:count]))
         estimator._fold_members = list(members[count:])
 
-    def prepare(self, data):
-        """Fit the models of the folds that scikit-learn has dropped."""
+    def prepare(self, data, n_whole=None):
+        """Fit the models of the folds that scikit-learn has dropped.
+
+        `n_whole` replaces the attribute, which may come from an earlier fit.
+        """
+        n_whole = self.n_whole if n_whole is None else n_whole
         weight, (_, y), fitted = data.params["sample_weight"], self.targets(data.y)[0], []
-        for member in self.members()[: self.n_whole]:
+        for member in self.members()[:n_whole]:
             reached = weight is not None and self.reaches(member, data.routing)
             for train, _ in self.folds(data):
                 params = {"sample_weight": weight[train]} if reached else {}

@@ -57,6 +57,7 @@ class LinearMoments(_Full):
         self.covariance = Covariance(d, None if self.by_svd else estimator.shrinkage)
         lost_freedom = K if self.by_svd and UNBIASED_SCATTER else 0
         self.shares = Prior(None, lost_freedom) if self.by_svd else self.prior
+        self.centre = self.prior if self.by_svd else Prior(np.zeros(K))
 
     def _inverse(self, N):
         if not self.by_svd:
@@ -67,8 +68,7 @@ class LinearMoments(_Full):
     def _parts(self, N, E, C):
         """Return means, their centre, class covariances, within-class covariance and P."""
         mean = C + E[..., : self.n_features]
-        weights = self.prior.of(N) if self.by_svd else np.zeros_like(N)
-        centre = np.einsum("...k,...kd->...d", weights, mean)
+        centre = np.einsum("...k,...kd->...d", self.centre.of(N), mean)
         of_classes = self.covariance.of(N, E)
         within = np.einsum("...k,...kij->...ij", self.shares.of(N), of_classes)
         return mean, centre, of_classes, within, self._inverse(N).of(within)
@@ -99,16 +99,15 @@ class LinearMoments(_Full):
         g_coef = g_coef - slope * 0.5 * (mean + centre)
         g_mean = g_coef @ P - 0.5 * slope * coef
         g_prior = g_intercept / self.prior.of(N)
-        if self.by_svd:
-            g_centre = -np.sum(g_mean + slope * coef, axis=1)
-            g_mean = g_mean + self.prior.of(N)[:, None] * g_centre[:, None]
-            g_prior = g_prior + g_centre @ mean.T
+        g_centre = -np.sum(g_mean + slope * coef, axis=1)
+        g_mean = g_mean + self.centre.of(N)[:, None] * g_centre[:, None]
         g_within = self._inverse(N).pull(within, np.einsum("kd,mke->mde", deviation, g_coef))
         g_shares = np.einsum("mij,kij->mk", g_within, of_classes)
         g_classes = g_within[:, None] * self.shares.of(N)[:, None, None]
         gN, gE = self.covariance.pull(N, E, g_classes)
         gE[..., : self.n_features] += g_mean
-        return gN + self.prior.pull(N, g_prior) + self.shares.pull(N, g_shares), gE
+        gN = gN + self.prior.pull(N, g_prior) + self.shares.pull(N, g_shares)
+        return gN + self.centre.pull(N, g_centre @ mean.T), gE
 
     def raw(self, theta, X):
         coef, intercept = self.split(theta)

@@ -332,7 +332,7 @@ class Doubts:
         """
         weight = np.abs(direction) if weight is None else weight
         weight = weight / max(weight.max(initial=0.0), np.finfo(np.float64).tiny)
-        names = self.param_names()
+        names = self.names_in_warnings()
         largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
         return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
 
@@ -394,7 +394,7 @@ class Doubts:
 
     def describe_undetermined(self, directions, consequence=_NAN, of="the refit"):
         """Return sentences telling which parameters the samples of a refit leave open."""
-        names = np.array(self.param_names())[lost_params(self.layout, directions)]
+        names = np.array(self.names_in_warnings())[lost_params(self.layout, directions)]
         listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         flat = self.layout.to_public(directions[0])
         flat = self.name_terms(flat / np.abs(flat).max())

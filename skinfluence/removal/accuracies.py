@@ -52,8 +52,6 @@ _EXACT = 1e-10
 _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 # Relative decrement at which rounding in single precision may stop the iteration.
 _ROUGH_FLOOR = 1e-4
-# Error to reach, relative to the first step, for which single precision suffices.
-_ROUGH_TOL = 1e-3
 # Largest ratio between two weights for which single precision is tried.
 _WIDE = 1e4
 
@@ -156,7 +154,7 @@ def _may_be_inaccurate(stack, theta, decrement):
     if bounds.rate and suspects.any():
         rows = stack.base.point.objective.among_all(stack.rows[suspects])
         steps = theta[suspects] - stack.base.theta
-        found = bounds.estimate(steps, decrement[suspects], rows)
+        found = bounds.estimate(steps, decrement[suspects], rows, enough=accurate)
         suspects[suspects] = ~(error[suspects] + found <= accurate)
     return suspects
 
@@ -228,7 +226,8 @@ def refit_stack(stack):
     # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
     # light rows remain, their decrement is smaller by the ratio of the weights.
     spread = stack.base.point.objective.weight_spread
-    if _allows_single_precision(stack):
+    near = stack.is_quadratic_between_kinks
+    if stack.base.hessian is not None and spread <= _WIDE and not near:
         # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
         fit = unfinished[stack.update.amplification()[unfinished] <= AMPLIFIED]
         proven = _by_series(run, fit, spread)
@@ -253,13 +252,6 @@ def refit_stack(stack):
     run.iterate(unfinished, Stack.near_gradients, _TOL, stack.rounding, with_secants=True)
     _refit_rest(run, np.flatnonzero(~run.converged), _TOL)
     return run.theta, run.converged
-
-
-def _allows_single_precision(stack):
-    """Return whether gradients beyond first order may be in single precision."""
-    if stack.base.hessian is None or stack.is_quadratic_between_kinks:
-        return False
-    return stack.base.point.objective.weight_spread <= _WIDE
 
 
 def _by_series(run, fit, spread):
@@ -307,13 +299,7 @@ def refine_stack(stack, theta, decrement, chosen, tol):
         Whether each chosen group reached it.
     """
     run = Run(stack, theta, decrement)
-    rest = chosen
-    if tol >= _ROUGH_TOL and _allows_single_precision(stack):
-        fit = chosen[stack.update.amplification()[chosen] <= AMPLIFIED]
-        floor = _ROUGH_FLOOR * run.first
-        run.iterate(fit, Stack.approximate_gradients, tol, floor, with_secants=True)
-        rest = np.setdiff1d(chosen, fit)
-    run.iterate(rest, Stack.near_gradients, tol, stack.rounding, with_secants=True)
+    run.iterate(chosen, Stack.near_gradients, tol, stack.rounding, with_secants=True)
     _refit_rest(run, chosen[~run.converged[chosen]], tol)
     return run.converged[chosen]
 

@@ -271,7 +271,7 @@ class Base:
             _ = self.class_hessians
         if method != "exact":
             if self.step_error.rate:
-                _ = self.step_error.witnesses
+                _ = self.step_error.witnesses, self.step_error.counts_all
             return
         _ = self.rounding
         if self.hessian is not None:

@@ -33,8 +33,9 @@ from skinfluence.svm.smooth_models import store_dual
 from skinfluence.targets import RealTarget
 from skinfluence.whole import gamma_problem
 
-# Parameters for refits, with the smallest tolerance that libsvm reaches.
-_TIGHT = {"tol": 1e-9, "max_iter": -1, "verbose": False}
+# Parameters for refits, with the smallest tolerance that libsvm reaches. LIBSVM's own programs
+# have this limit, without which a hopeless fit never ends; scikit-learn warns where it is met.
+_TIGHT = {"tol": 1e-9, "max_iter": 10_000_000, "verbose": False}
 
 
 class _LibsvmCoefficients(DualCoefficients):

@@ -129,7 +129,7 @@ class Choices:
                 group = alone[index]
                 if np.isfinite(one).all():
                     rows = groups.rows(group)
-                    refit = Unchanged(self, queries, one, rows, method)
+                    refit = Unchanged(self, queries, one, rows, method, base.open)
                     write(group, read(group, refit))
                     written[group] = True
 
@@ -246,12 +246,15 @@ class Unchanged(KnownRefit):
         The choices.
     queries : _Queries
         Designs of samples.
+    open : ndarray of shape (r, K, D) or None
+        Directions that the samples of the fit leave undetermined.
     """
 
-    def __init__(self, of, queries, theta, rows, method):
+    def __init__(self, of, queries, theta, rows, method, open):
         super().__init__(of.problem, theta, rows, method)
         self.of = of
         self.queries = queries
+        self.open = open
 
     @cached_property
     def params(self):
@@ -260,6 +263,8 @@ class Unchanged(KnownRefit):
         if objective.scales is not None:
             scales = objective.scales.without(objective.design.take(self.rows).rows())
             theta = scales.to_refit(theta)
+        if self.open is not None:
+            theta = np.where(removal.depends(self.open), np.nan, theta)
         params = objective.formulation.layout.to_public(theta[None])[0]
         positions = self.of.positions
         if positions is None:
@@ -267,10 +272,17 @@ class Unchanged(KnownRefit):
         return np.where(positions < 0, np.nan, params[positions])
 
     def raw_predictions(self, X):
-        return self.queries.design(X).predict(self.theta)
+        return self._predictions(self.queries.design(X))
 
     def raw_predictions_of(self, data, rows):
-        return self.of.fixed.objective.design.take(rows).predict(self.theta)
+        return self._predictions(self.of.fixed.objective.design.take(rows))
+
+    def _predictions(self, design):
+        """Return raw predictions (m, K), NaN if they depend on undetermined parameters."""
+        raw = design.predict(self.theta)
+        if self.open is not None:
+            raw[removal.depends(self.open, design)] = np.nan
+        return raw
 
     def loss(self, X, y):
         loss = self.of.fixed.formulation.loss

@@ -324,7 +324,10 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if not choices:
             return None
         fixed = self.on(self.objective) if masks is None else self._scaled_by(*masks)
-        return None if fixed is None else Choices(self, fixed, choices)
+        if fixed is None:
+            return None
+        fixed.features = self.feature_names
+        return Choices(self, fixed, choices)
 
     def _steps_with_rows(self):
         """Yield each fitted step with its training rows, which are transformed when needed."""
