@@ -214,7 +214,7 @@ class CalibratedProblem(FoldedProblem):
             elif not self.is_joint:
                 dY = normalised(Y, dY)
             total = total + dY / len(self.answering)
-        warn_of_blocks(moved.known.get("blocks", ()), self.n_rows)
+        warn_of_blocks(moved.known.pop("blocks", ()), self.n_rows)  # once for all queries
         return total
 
 
