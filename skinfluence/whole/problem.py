@@ -276,6 +276,11 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         scales = ColumnScales.of(design, moves, is_centred)
         return self.on(replace(objective, scales=scales))
 
+    def on(self, objective):
+        other = super().on(objective)
+        other.features = self.feature_names
+        return other
+
     @cached_property
     def is_smooth(self):
         """Whether the model is one of features with a smooth loss and a quadratic penalty."""
@@ -324,10 +329,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
         if not choices:
             return None
         fixed = self.on(self.objective) if masks is None else self._scaled_by(*masks)
-        if fixed is None:
-            return None
-        fixed.features = self.feature_names
-        return Choices(self, fixed, choices)
+        return None if fixed is None else Choices(self, fixed, choices)
 
     def _steps_with_rows(self):
         """Yield each fitted step with its training rows, which are transformed when needed."""

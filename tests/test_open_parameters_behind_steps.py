@@ -1,4 +1,4 @@
-"""Parameters that the samples leave open, behind steps whose choices a removal keeps.
+"""Parameters that the samples leave open, behind steps that need no refit for a removal.
 
 Losses are compared with scikit-learn's refits.
 """
@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import GammaRegressor, LogisticRegression
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence import InfluenceWarning, from_fitted
 from skinfluence.pipeline import make_pipeline
@@ -38,3 +38,14 @@ def test_they_are_nan_and_have_the_names_of_the_features(model):
         refit = clone(pipe).fit(X.drop(index=rows), y.drop(rows))
         expected = from_fitted(refit).sample_loss(X[:5], y[:5])
         np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_behind_a_scaler_they_have_the_names_of_the_features():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(30, 2)), columns=["height", "weight"])
+    X["sum"] = X.height + X.weight
+    y = (X.height + rng.logistic(size=30) > 0).astype(int)
+    pipe = make_pipeline(StandardScaler(), LogisticRegression(C=np.inf, tol=1e-9)).fit(X, y)
+    said = r"coef\[height\], coef\[weight\], coef\[sum\]: .* flat along \+1 coef\[sum\]"
+    with pytest.warns(InfluenceWarning, match=said):
+        from_fitted(pipe, X, y).leave_out_loss(X[:2], y[:2], [[0]])
