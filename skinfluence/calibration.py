@@ -210,9 +210,11 @@ class CalibratedProblem(FoldedProblem):
                 Y[:, target] = stage.response(values)
                 dY[:, :, target] = stage.tangent(values, changes, statistics)
             if n_classes == 2:
-                Y[:, 0], dY[:, :, 0] = 1.0 - Y[:, 1], -dY[:, :, 1]
-            total = total + normalised(Y, dY) / len(self.answering)
-        warn_of_blocks(moved.known.get("blocks", ()), self.n_rows)
+                dY[:, :, 0] = -dY[:, :, 1]
+            elif not self.is_joint:
+                dY = normalised(Y, dY)
+            total = total + dY / len(self.answering)
+        warn_of_blocks(moved.known.pop("blocks", ()), self.n_rows)  # once for all queries
         return total
 
 

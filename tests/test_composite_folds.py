@@ -11,7 +11,7 @@ import pytest
 from sklearn import config_context, ensemble
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_predict,
 )
+from sklearn.multioutput import ClassifierChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     Normalizer,
@@ -290,3 +291,13 @@ def test_groups_that_take_a_whole_fold_of_calibrators_have_folds_drawn_again():
     fold = next(iter(StratifiedKFold(3).split(X, y)))[1]
     with pytest.raises(ValueError, match="left as it is"):
         ours.remove_samples(fold)
+
+
+def test_a_chain_of_one_output_has_no_folds():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, Y = X[:60, :3] / 10, y[:60, None]
+    chain, groups = ClassifierChain(LOGISTIC, cv=3).fit(X, Y), [[0], [3, 7]]
+    found = from_fitted(chain, X, Y).leave_out_loss(X[:5], Y[:5], groups, method="exact")
+    alone = from_fitted(LOGISTIC.fit(X, Y[:, 0]), X, Y[:, 0])
+    expected = alone.leave_out_loss(X[:5], Y[:5, 0], groups, method="exact")
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
@@ -53,3 +54,14 @@ def test_blocks_that_stay_do_not_warn():
         warnings.filterwarnings("error", ".*keep their blocks")
         moved = ours.influence_prediction(X)[:, :, 1]
     assert difference(model, X, y, moved) < 0.02
+
+
+def test_many_queries_in_little_memory_warn_once():
+    X, y = make_classification(90, 4, flip_y=0.2, random_state=0)
+    model = CalibratedClassifierCV(LogisticRegression(), method="isotonic", cv=2).fit(X, y)
+    ours = from_fitted(model, X, y)
+    for _ in range(2):
+        with pytest.warns(InfluenceWarning) as caught, config_context(working_memory=0.05):
+            ours.influence_prediction(X[:40])
+        messages = [str(one.message) for one in caught]
+        assert sum("keep their blocks" in message for message in messages) == 1

@@ -67,7 +67,8 @@ class FoldedProblem(CompositeProblem):
         trains = [(train, None) for train, _ in self.folds(data)]
         before, after = [(None, None)] * self.n_whole, [(None, None)] * self.n_combined
         count = len(self.members()) - len(before) - len(after)
-        return before + trains * (count // len(trains)) + after
+        # A chain of one output has no models of folds.
+        return before + trains * (count // max(1, len(trains))) + after
 
     def tests(self, data):
         return [test for _, test in self.folds(data)]

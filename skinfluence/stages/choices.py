@@ -82,10 +82,9 @@ class Choice:
         """Return whether the choice is known for such rows."""
         return sparse.issparse(X) or bool(np.isfinite(X).all())
 
-    @property
-    def group_bytes(self):
-        """Bytes of the statistics without one group, and of temporaries."""
-        return 64 * self.X.shape[1]
+    def group_bytes(self, n_left_out):
+        """Return the bytes of one group's rows and statistics, and of temporaries."""
+        return (64 + 24 * n_left_out) * self.X.shape[1]
 
     def made_without(self, groups):
         """Return the columns that refits without groups of rows keep.
@@ -231,15 +230,30 @@ class OfMoments(Scores):
             # The share of rounding in a variance from sums of the columns as they are.
             self.error = self.rounding * n * (1.0 + n * mean**2 / self.spread)
 
-    def bounds(self, scores, spread, growth=1.0):
-        """Return bounds on the errors of scores, from the columns' centred sums of squares.
+    def bounds(self, scores, spread, rest=None, growth=1.0):
+        """Return bounds on the errors of scores (b, d).
 
-        If a group has almost all of a column's variance, the digits of the rest are lost.
-        `growth` is the same ratio for the targets.
+        Parameters
+        ----------
+        scores : ndarray of shape (b, d)
+            Scores without groups.
+        spread : ndarray of shape (b, d)
+            The columns' centred sums of squares. If a group has almost all of one, the digits
+            of the rest are lost.
+        rest : ndarray of shape (b, d) or None, default=None
+            What the classes or the target leave of them, by which a score divides. If that is
+            almost nothing, it is rounding.
+        growth : float or ndarray of shape (b, 1), default=1.0
+            Ratio of the target's sums of squares with and without the groups.
         """
-        of_columns = np.where(spread > 0, np.maximum(self.spread / spread, 1.0), np.inf)
-        growth = np.maximum(of_columns, growth)
-        return (_SHARE + self.error * growth) * (1.0 + np.abs(scores))
+        error = _SHARE + self.error * np.maximum(self._ratio(spread), growth)
+        if rest is not None:
+            error += self.error / self.n_rows * self._ratio(rest)
+        return error * (1.0 + np.abs(scores))
+
+    def _ratio(self, sums):
+        """Return the centred sums of squares of all rows over others, at least 1."""
+        return np.where(sums > 0, np.maximum(self.spread / sums, 1.0), np.inf)
 
 
 class ByClass(OfMoments):
@@ -249,9 +263,8 @@ class ByClass(OfMoments):
         super().__init__(transformer, X, y)
         self.sums = ClassSums(self.X, y)
 
-    @property
-    def group_bytes(self):
-        return super().group_bytes + 24 * self.sums.sums.size
+    def group_bytes(self, n_left_out):
+        return super().group_bytes(n_left_out) + 24 * self.sums.sums.size
 
     def scores_without(self, left):
         counts, sums = self.sums.without(left)
@@ -262,7 +275,7 @@ class ByClass(OfMoments):
         within = squares - of_all - between
         K = self.sums.n_classes
         scores = (between / (K - 1)) / (within / (n - K))
-        return scores, self.bounds(scores, within + between), counts.all(axis=1)
+        return scores, self.bounds(scores, within + between, within), counts.all(axis=1)
 
     def p_values(self, scores, n_left_out):
         K = self.sums.n_classes
@@ -298,7 +311,8 @@ class ByTarget(OfMoments):
         squares = correlations**2
         scores = squares / (1.0 - squares) * (self.n_rows - left.counts - 2)[:, None]
         exist = np.ones(len(scores), dtype=bool)
-        return scores, self.bounds(scores, spread, growth), exist
+        rest = spread * (1.0 - squares)
+        return scores, self.bounds(scores, spread, rest, growth), exist
 
     def p_values(self, scores, n_left_out):
         return stats.f.sf(scores, 1, self.n_rows - n_left_out - 2)
@@ -309,7 +323,8 @@ class ByCorrelation(ByTarget):
 
     def scores_without(self, left):
         scores, spread, growth = self.correlations(left)
-        return scores, self.bounds(scores, spread, growth), np.ones(len(scores), dtype=bool)
+        exist = np.ones(len(scores), dtype=bool)
+        return scores, self.bounds(scores, spread, growth=growth), exist
 
     def p_values(self, scores, n_left_out):
         return None
@@ -322,9 +337,8 @@ class ByCounts(Scores):
         super().__init__(transformer, X, y)
         self.sums = ClassSums(self.X, y)
 
-    @property
-    def group_bytes(self):
-        return super().group_bytes + 32 * self.sums.sums.size
+    def group_bytes(self, n_left_out):
+        return super().group_bytes(n_left_out) + 32 * self.sums.sums.size
 
     def scores_without(self, left):
         counts, observed = self.sums.without(left)

@@ -68,9 +68,8 @@ class Categories(Choice):
         self.counts = column_sums(self.members)
         self.kept = np.ones(len(encoded), dtype=bool)
 
-    @property
-    def group_bytes(self):
-        return 32 * self.members.shape[1]
+    def group_bytes(self, n_left_out):
+        return (32 + 24 * n_left_out) * self.members.shape[1]
 
     def made_without(self, groups):
         """Return the mask for each group, None if a category has no row left."""

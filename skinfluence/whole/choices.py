@@ -24,8 +24,8 @@ from skinfluence.whole.refits import Refit, attempt
 
 # A model for other columns takes about as long as the refits of this many groups.
 _ENOUGH = 3
-# So many groups are checked at once at most.
-_CHECKED = 256
+# So many groups of one row are checked at once, or as many groups as take so many bytes.
+_CHECKED, _CACHED = 256, 4 * 2**20
 
 
 class Choices:
@@ -99,8 +99,11 @@ class Choices:
                 for masks in zip(*found, strict=True)
             ]
 
-        group_bytes = max(choice.group_bytes for choice in self.choices)
-        largest = _CHECKED * group_bytes
+        most = max((len(groups.rows(group)) for group in members), default=1)
+        one, group_bytes = (
+            max(choice.group_bytes(n_rows) for choice in self.choices) for n_rows in (1, most)
+        )
+        largest = max(_CHECKED * one, _CACHED)
         blocks = row_blocks(len(members), group_bytes, n_jobs=n_jobs, largest=largest)
         return list(chain.from_iterable(run_blocks(check, blocks, n_jobs=n_jobs)))
 
