@@ -65,7 +65,9 @@ def answers(estimator, X, y):
         "params_": explained.params_,
         "sample_loss": explained.sample_loss(X[QUERIES], y[QUERIES]),
         "influence_loss": explained.influence_loss(X[QUERIES], y[QUERIES]),
-        "leave_out_loss": explained.leave_out_loss(X[QUERIES], y[QUERIES], GROUPS),
+        "leave_out_loss": explained.leave_out_loss(
+            X[QUERIES], y[QUERIES], GROUPS, method="exact"
+        ),
     }
 
 
