@@ -98,14 +98,28 @@ class SoftmaxLoss(Loss):
         return -log_expit(-z)
 
     def gradient(self, target, raw_prediction):
-        gradient = softmax(raw_prediction)
+        # With e_k = exp(eta_k - eta_y) the others' p_k is e_k / (1 + sum of e_k). Their sum is
+        # 1 - p_y without cancellation if p_y ~ 1. So the row sums to zero as exactly as the
+        # gauge requires.
         codes = self._codes(target, raw_prediction)
-        np.put_along_axis(gradient, codes, 0.0, axis=-1)
-        # Summing the other probabilities gives 1 - p_y without cancellation if p_y ~ 1, and
-        # the row sums to zero as exactly as the gauge requires.
-        others = gradient.sum(axis=-1, keepdims=True)
-        np.put_along_axis(gradient, codes, -others, axis=-1)
-        return gradient
+        with np.errstate(over="ignore"):
+            out = np.exp(raw_prediction - np.take_along_axis(raw_prediction, codes, axis=-1))
+            np.put_along_axis(out, codes, 0.0, axis=-1)
+            others = (out @ np.ones(out.shape[-1], like=out))[..., None]
+        if not np.isfinite(others).all():
+            return self._gradient_of_far(codes, raw_prediction)
+        total = 1.0 + others
+        out /= total
+        np.put_along_axis(out, codes, -others / total, axis=-1)
+        return out
+
+    @staticmethod
+    def _gradient_of_far(codes, raw_prediction):
+        """Return `gradient` if exp(eta_k - eta_y) overflows in a row."""
+        out = softmax(raw_prediction)
+        np.put_along_axis(out, codes, 0.0, axis=-1)
+        np.put_along_axis(out, codes, -out.sum(axis=-1, keepdims=True), axis=-1)
+        return out
 
     def response(self, raw_prediction):
         return softmax(raw_prediction)
