@@ -241,7 +241,7 @@ class OfMoments(Scores):
             The columns' centred sums of squares. If a group has almost all of one, the digits
             of the rest are lost.
         rest : ndarray of shape (b, d) or None, default=None
-            What the classes or the target leave of them, by which a score divides. If that is
+            The part that the classes or the target do not explain. A score divides by it. If that is
             almost nothing, it is rounding.
         growth : float or ndarray of shape (b, 1), default=1.0
             Ratio of the target's sums of squares with and without the groups.

@@ -79,7 +79,7 @@ class Choices:
         return np.concatenate([choice.kept for choice in self.choices])
 
     def made_without(self, groups, members, n_jobs):
-        """Return the `kept` of fits without groups, None for groups of which it is unknown.
+        """Return `kept` for a fit without each group, None if it is unknown.
 
         Parameters
         ----------
@@ -108,14 +108,14 @@ class Choices:
         return list(chain.from_iterable(run_blocks(check, blocks, n_jobs=n_jobs)))
 
     def staying(self, groups, members, n_jobs):
-        """Return those of some groups without which the choices are those of this fit."""
+        """Return the groups whose removal leaves the choices of this fit as they are."""
         made = self.made_without(groups, members, n_jobs)
         return [
             g for g, one in zip(members, made, strict=True) if np.array_equal(one, self.kept)
         ]
 
     def write_unchanged(self, alone, request, read, write, written):
-        """Write those of some groups without which the choices are those of this fit."""
+        """Write the results of groups whose removal leaves the choices as they are."""
         groups = request.groups
         alone = [g for g in alone if not self.cancellation.without(groups.rows(g))]
         if not alone:
