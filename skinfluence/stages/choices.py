@@ -241,8 +241,8 @@ class OfMoments(Scores):
             The columns' centred sums of squares. If a group has almost all of one, the digits
             of the rest are lost.
         rest : ndarray of shape (b, d) or None, default=None
-            The part that the classes or the target do not explain. A score divides by it. If that is
-            almost nothing, it is rounding.
+            The part that the classes or the target do not explain. A score divides by it. If
+            it is almost nothing, it is rounding.
         growth : float or ndarray of shape (b, 1), default=1.0
             Ratio of the target's sums of squares with and without the groups.
         """
