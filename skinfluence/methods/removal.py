@@ -230,8 +230,8 @@ class RemovalMixin:
         This is `sklearn.model_selection.cross_val_predict` without refitting the model. It
         predicts only the rows of each group, by the model without that group. "newton" takes
         further steps for single rows if the first one is not accurate to 2 % of the change
-        that it predicts. For predictions of any samples without some rows, give these rows the weight 0 in `reweight_predict`,
-        or call `remove_samples` on a copy.
+        that it predicts. For predictions of any samples without some rows, give these rows the
+        weight 0 in `reweight_predict`, or call `remove_samples` on a copy.
 
         Parameters
         ----------
