@@ -221,8 +221,9 @@ class _Loop:
             found = self.findings.recover(indices[j], reduced(j))
             if found is not None and found.theta is not None:
                 theta[j], converged[j] = found.theta, True
-        keys = [members.tobytes() for members in rows[converged]]
-        self.findings.note_flat(indices[converged], keys)
+        if self.base.flat:
+            keys = [members.tobytes() for members in rows[converged]]
+            self.findings.note_flat(indices[converged], keys)
 
 
 def _forecast(base, groups, stacks, n_jobs):
