@@ -306,6 +306,8 @@ def refine_stack(stack, theta, decrement, chosen, tol):
 
 def _refit_rest(run, rest, tol):
     """Refit groups whose steps do not contract, with their own Hessians, in place."""
+    if not len(rest):
+        return
     stack = run.stack
     lines = [stack.rows[j][stack.real[j]] for j in rest]
     found = refit_apart(stack.base, lines, run.theta[rest], run.first[rest], tol)
