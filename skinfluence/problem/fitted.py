@@ -14,7 +14,7 @@ from skinfluence import convergence, existence, l1_support, removal
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.kinks import kink_change
 from skinfluence.layout import ParameterLayout
-from skinfluence.objective import Formulation, Objective
+from skinfluence.objective import Formulation, Objective, curvature_change, gradient_shift
 
 # If the rows' gradients change by more than this relative amount, some rows' influence values
 # are wrong by more than a few per cent, because a norm over all rows hides small gradients.
@@ -99,12 +99,12 @@ class State:
     @cached_property
     def gradient_shift(self):
         """Relative change in the rows' gradients after one Newton step, to a few digits."""
-        return convergence.gradient_shift(self.point, self._rough_correction)
+        return gradient_shift(self.point, self._rough_correction)
 
     @cached_property
     def curvature_change(self):
         """Bound on the change in a row's log curvature after one Newton step."""
-        return convergence.curvature_change(self.point, self._rough_correction)
+        return curvature_change(self.point, self._rough_correction)
 
     @cached_property
     def kink_change(self):
@@ -150,7 +150,7 @@ class State:
         A short Newton step proves that it has one, unless H is close to singular.
         """
         objective, doubt = self.point.objective, self.factor.doubt
-        if not existence.may_recede(objective):
+        if objective.n_opposed:
             return None
         if doubt is None and not existence.may_lack_minimum(objective, self._rough_correction):
             return None

@@ -17,6 +17,7 @@ import numpy as np
 
 from skinfluence import convergence, existence
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.objective import curvature_change, gradient_shift, largest_move
 
 # A fitted point is kept if its distance to the optimum is at most this share of a median row's
 # effect, and if no row's curvature changes by more than this share on the way.
@@ -123,8 +124,8 @@ def _is_near(point, factor, correction):
     if loss.constant_curvature:
         return True
     if loss.curvature_rate is None:
-        return convergence.gradient_shift(point, correction) <= _NEAR
-    return convergence.curvature_change(point, correction) <= _NEAR
+        return gradient_shift(point, correction) <= _NEAR
+    return curvature_change(point, correction) <= _NEAR
 
 
 def _effect_of_a_row(point, factor):
@@ -294,8 +295,8 @@ def _goes_on(base, objective, polished):
     the decrement becomes small long before the steps do.
     """
     point = objective.at(polished.theta)
-    last = convergence.largest_move(point, polished.correction)
-    return last > _SHORT * convergence.largest_move(point, polished.theta - base.theta)
+    last = largest_move(point, polished.correction)
+    return last > _SHORT * largest_move(point, polished.theta - base.theta)
 
 
 def weight_growth(base, objective):
@@ -314,8 +315,6 @@ def _lacks_minimum(objective, polished):
     """
     if objective.is_distributed:
         return existence.may_lack_minimum(objective, polished.correction)
-    if not existence.may_recede(objective):
-        return False
-    if not existence.may_lack_minimum(objective, polished.correction):
+    if objective.n_opposed or not existence.may_lack_minimum(objective, polished.correction):
         return False
     return existence.recession_direction(objective, polished.theta) is not None
