@@ -305,6 +305,20 @@ class Doubts:
         """Warn if the derivatives are evaluated far from the optimum."""
         kind_of(self, state.point.objective.formulation).warn_of_misfit(state)
 
+    def warn_of_counts(self, objective):
+        """Warn if samples without weight count for "balanced" class weights and say so."""
+        balance = None if objective.is_distributed else getattr(objective, "balance", None)
+        factor = None if balance is None else balance.per_weight(objective.unit_weight)
+        lost = 0 if factor is None else np.isnan(factor).sum()
+        if lost:
+            warn(
+                f"{lost} training sample(s) with a weight of 0 have no influence, because "
+                f"they count for the 'balanced' class weights of {self.name}: their entries "
+                "are NaN. The methods that remove samples (leave_out_*) take them into "
+                "account."
+            )
+        return bool(lost)
+
     @contextmanager
     def naming_directions(self):
         """Raise a solver's SingularHessianError again with parameter names.
