@@ -22,6 +22,7 @@ ROOMS = [
     ["gradients", "rank", "active_path", "largest"],
     ["objective"],
     ["solvers", "existence"],
+    ["optimum"],
     ["stages"],
     ["groups", "influence", "convergence", "kinks", "active_set"],
     ["parameters", "responses"],

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import convergence, distributed, existence, l1_support, removal
+from skinfluence import distributed, existence, l1_support, removal
 from skinfluence.exceptions import (
     SingularHessianError,
     TrainingDataMissingError,
@@ -24,6 +24,7 @@ from skinfluence.exceptions import (
 from skinfluence.kinks import kink_change
 from skinfluence.namespaces import to_host
 from skinfluence.objective import curvature_change, gradient_shift
+from skinfluence.optimum import find_optimum, newton_correction
 from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.kinds import Doubts, kind_of, lost_params
 from skinfluence.problem.samples import SampleChecks
@@ -72,7 +73,7 @@ class State:
     @cached_property
     def correction(self):
         """The Newton step N = -H^-1 G."""
-        return convergence.newton_correction(self.point, self.factor)
+        return newton_correction(self.point, self.factor)
 
     @cached_property
     def gradient_shift(self):
@@ -174,7 +175,7 @@ class State:
     @cached_property
     def optimum(self):
         """The nearby optimum with all rows, from which removal starts."""
-        return removal.find_optimum(self.point, self.factor, self.solver)
+        return find_optimum(self.point, self.factor, self.solver)
 
 
 def parent_class(cls):

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinfluence import active_set, convergence, data_check, existence, l1_support, removal
+from skinfluence import active_set, data_check, existence, l1_support, removal
 from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.optimum import polish
 from skinfluence.problem import repeated_fit
 
 # Largest difference between the active set's predictions and the fit's, relative to the
@@ -109,7 +110,7 @@ class Smooth:
 
     def enlarge(self, before, objective, theta, solver):
         """Return (theta, converged) for an objective with more rows than `before`."""
-        polished = convergence.polish(objective, theta, solver, tol=1e-11, max_iter=100)
+        polished = polish(objective, theta, solver, tol=1e-11, max_iter=100)
         if existence.may_lack_minimum(objective, polished.correction):
             found = existence.recession_direction(objective, polished.theta)
             if found is not None:

@@ -10,13 +10,14 @@ from functools import cached_property
 import numpy as np
 from scipy.special import comb
 
-from skinfluence import convergence, existence
+from skinfluence import existence
 from skinfluence._compat import rank_cutoff
 from skinfluence.blocks import memory_budget, row_blocks
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.kinks import Kinks
 from skinfluence.namespaces import to_host
+from skinfluence.optimum import newton_correction, polish
 from skinfluence.rank import least_norm
 from skinfluence.removal.accuracies import remove
 from skinfluence.removal.identified import hold, identified, identified_beside
@@ -75,7 +76,7 @@ class Base:
     @classmethod
     def at(cls, point, factor, solver, **known):
         """Return the base at a point, given a factor of its Hessian."""
-        correction = convergence.newton_correction(point, factor)
+        correction = newton_correction(point, factor)
         objective = point.objective
         # If features are far from 0, `centred` uses the pencil instead.
         plain = objective.formulation.penalty_share is None or objective.offset is not None
@@ -263,7 +264,7 @@ class Base:
 
     def optimum(self):
         """Return the optimum for all rows, (K, D)."""
-        return convergence.polish(
+        return polish(
             self.point.objective, self.theta, self.solver, tol=1e-11, max_iter=100
         ).theta
 

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from skinfluence import convergence, existence, l1_support
+from skinfluence import existence, l1_support
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.optimum import polish
 
 # Size, relative to the largest, below which a column of a triangular factor counts as zero.
 _RANK_TOL = 1e-9
@@ -91,7 +92,7 @@ def identified_beside(objective, theta, solver, recession):
         return nothing
     part, directions = found
     try:
-        polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
+        polished = polish(part, theta, solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
         return nothing
     if not polished.converged:
