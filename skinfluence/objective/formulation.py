@@ -255,8 +255,7 @@ class FixedObjective:
     @cached_property
     def free(self):
         """Mask of the free parameters, (K, D) bool."""
-        support = self.formulation.l1_support
-        return np.ones(self.penalty.shape, dtype=bool) if support is None else support.free
+        return self.formulation.support.free
 
     @cached_property
     def fixed(self):
@@ -266,8 +265,7 @@ class FixedObjective:
     @cached_property
     def unpenalised(self):
         """Mask of the parameters without a quadratic or l1 penalty, (K, D) bool."""
-        support, flat = self.formulation.l1_support, self.penalty == 0
-        return flat if support is None else flat & ~support.penalised
+        return (self.penalty == 0) & ~self.formulation.support.penalised
 
     @cached_property
     def n_opposed(self):
@@ -288,9 +286,9 @@ class FixedObjective:
 
     @cached_property
     def slope(self):
-        """Gradient of the linear penalty on an l1 support, (K, D), or None."""
-        support = self.formulation.l1_support
-        return None if support is None else support.slope(self.weight_sum)
+        """Gradient of the linear penalty on an l1 support, (K, D), None for zeros."""
+        slope = self.formulation.support.slope(self.weight_sum)
+        return slope if slope.any() else None
 
     @cached_property
     def dependence(self):

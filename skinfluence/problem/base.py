@@ -375,17 +375,8 @@ class ProblemBase(SampleChecks, Doubts):
 
     @property
     def influence_theta(self):
-        """Parameters at which influence is evaluated, (K, D).
-
-        If the loss is piecewise linear, they are the optimum near the fit. A query may lie on
-        one side of a kink there and on the other at the fit.
-        """
-        if not self.formulation.loss.is_piecewise_linear:
-            return self.theta
-        state = self.cached_state
-        if state is None or state.params != self.params.tobytes():
-            return self.evaluate(self.objective).theta
-        return state.point.theta
+        """Parameters at which influence is evaluated, (K, D)."""
+        return kind_of(self).influence_theta
 
     @property
     def n_scores(self):

@@ -166,21 +166,14 @@ def flat_directions(objective, theta):
     in the parameters that are not 0 or at the edge of it, unless a quadratic penalty bends
     it. Parameters at the edge move to one side only.
     """
-    if objective.formulation.support_may_change:
-        objective = l1_support.on_support_of(objective, theta)
-        freed = l1_support.other_side(objective, theta, EDGE)
-        objective = objective if freed is None else freed
-    found = determined(objective)
+    found = determined(l1_support.at_edge_of(objective, theta, EDGE))
     return None if found is None else found[1]
 
 
 def hold(objective, held):
     """Return the objective with the parameters `held` (K, D) fixed at their values."""
     form = objective.formulation
-    support = form.support
-    held = held if support.held is None else held | support.held
-    support = replace(support, held=held)
-    return replace(objective, formulation=replace(form, l1_support=support))
+    return replace(objective, formulation=replace(form, l1_support=form.support.holding(held)))
 
 
 def depends(directions, x=None):
