@@ -7,10 +7,11 @@ on its active sets.
 
 import numpy as np
 
-from skinfluence import active_set, convergence, existence, influence, removal
+from skinfluence import active_set, existence, influence, removal
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.groups import Groups
 from skinfluence.inspection.goals import layout_of, refit_theta
+from skinfluence.optimum import polish
 from skinfluence.solvers import get_solver
 
 
@@ -167,7 +168,7 @@ class Removals:
         return self._at_optimum(objective, start.theta)
 
     def _at_optimum(self, objective, theta):
-        polished = convergence.polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
+        polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
         if not polished.converged:
             return None
         doubtful = existence.may_lack_minimum(objective, polished.correction)

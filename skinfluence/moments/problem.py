@@ -347,6 +347,9 @@ class _Moments(Coefficients):
     def vector(self, model, layout):
         return model._moments(model).read(model)
 
+    def theta(self, model, layout):
+        return layout.from_public(self.vector(model, layout))
+
     def names(self, model, layout):
         classes, features = self.labels_and_features(model)
         return model._moments(model).names(classes, features)

@@ -10,6 +10,7 @@ from skinfluence.checks import check_one_metric, check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases
 from skinfluence.namespaces import is_device, to_host
+from skinfluence.optimum import optimum_from, refine_optimum
 from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions
@@ -156,9 +157,9 @@ class RemovalAnswers(LazyRemoval):
         if state is not None:
             optimum = state.optimum
         else:
-            optimum = removal.optimum_from(self.objective, self.theta, solver)
+            optimum = optimum_from(self.objective, self.theta, solver)
         if refine:
-            optimum = removal.refine_optimum(optimum, solver)
+            optimum = refine_optimum(optimum, solver)
         point, factor = optimum.point, optimum.factor
         try:
             settled, theta = self.settle(self.objective, point.theta)
