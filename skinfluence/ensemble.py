@@ -4,6 +4,7 @@ import copy
 from numbers import Integral
 
 import numpy as np
+from scipy import sparse
 from sklearn import ensemble
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils.validation import has_fit_parameter
@@ -110,15 +111,14 @@ class BaggingProblem(CompositeProblem):
     def drawer(self, data):
         """Return scikit-learn's fit with these draws and members that learn nothing.
 
-        The draws depend on the seed and on the number of rows alone.
+        The draws depend on the seed and on the shape of X alone.
         """
         dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
         params = self.estimator.get_params(deep=False)
         params |= {"estimator": dummy, "warm_start": False, "oob_score": False}
         drawer = parent_class(type(self.estimator))(**params)
-        return drawer.fit(
-            np.asarray(data.X), data.y, sample_weight=data.params["sample_weight"]
-        )
+        X = sparse.csr_matrix(np.shape(data.X))
+        return drawer.fit(X, data.y, sample_weight=data.params["sample_weight"])
 
     def reaches(self, member, routing):
         return not draws_by_weight(self.estimator) and super().reaches(member, routing)

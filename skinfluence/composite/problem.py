@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
@@ -423,6 +424,8 @@ class CompositeProblem(
         columns = self.columns()
         if self.takes_arrays and hasattr(X, "iloc"):
             X = np.asarray(X)
+        if columns is not None and sparse.issparse(X):
+            X = X.tocsr()
         return X if columns is None else X[:, columns[k]]
 
     # ---------------------------------------------------------------- other training data

@@ -8,7 +8,6 @@ A problem asks `kind_of` once for each task in which they differ.
 """
 
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -294,13 +293,17 @@ class Kinked(Smooth):
         return removal.ActiveSetBase(point, solver, refit)
 
     def enlarge(self, before, objective, theta, solver):
-        # The dual coefficients in theta (K, D) belong to the class weights of `before`.
-        old = before.formulation.class_weight
-        form = replace(objective.formulation, class_weight=old)
-        point = active_set.evaluate(replace(objective, formulation=form, balance=None), theta)
-        if objective.balance is None or not np.isfinite(point.misfit):
-            return point.theta, np.isfinite(point.misfit)
-        return active_set.follow(point, objective, range(len(theta)))[:2]
+        # A path leads on from the optimum at which the new rows have no weight.
+        new = np.arange(before.n_rows, objective.n_rows)
+        point = active_set.evaluate(objective.without(new), theta)
+        if np.isfinite(point.misfit):
+            theta, arrived, _ = active_set.follow(point, objective, range(len(theta)))
+            if arrived:
+                return theta, True
+        if objective.design.has_metric:
+            return theta, False
+        point = active_set.evaluate(objective, self.problem.refitted_theta(objective))
+        return point.theta, np.isfinite(point.misfit)
 
 
 class Doubts:

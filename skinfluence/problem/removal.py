@@ -266,9 +266,9 @@ class RemovalAnswers(LazyRemoval):
             if not missing.size:
                 raise
             raise ValueError(
-                f"There is no optimum without the groups of {missing.size} sample(s), and the "
-                f"scoring takes no NaN: {missing[:5].tolist()}. Use leave_out_predict, where "
-                "they are NaN."
+                f"There is no prediction without the groups of {missing.size} sample(s), and "
+                f"the scoring takes no NaN: {missing[:5].tolist()}. Use leave_out_predict, "
+                "where they are NaN."
             ) from error
 
     def check_labelled(self, missing, *, scored=False):

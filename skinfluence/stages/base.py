@@ -93,7 +93,11 @@ def numbers(X):
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=np.float64)
     X = where_it_is(X)
-    return X.astype(np.float64, copy=False) if is_device(X) else np.asarray(X, np.float64)
+    if is_device(X):
+        return X.astype(np.float64, copy=False)
+    if hasattr(X, "iloc"):  # np.asarray fails for pandas' NA
+        return X.to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(X, np.float64)
 
 
 def like_rows(X):

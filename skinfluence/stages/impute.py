@@ -1,5 +1,7 @@
 """SimpleImputer, which replaces missing entries by a statistic of their column."""
 
+from numbers import Real
+
 import numpy as np
 from scipy import sparse
 from sklearn.impute import SimpleImputer
@@ -71,7 +73,8 @@ class SimpleImputerStage(Stage):
         """Return a mask for missing entries, sparse if the rows are sparse."""
         value = self.transformer.missing_values
         data = X.data if sparse.issparse(X) else X
-        is_nan = not isinstance(value, str) and (value is None or value != value)
+        # None, NaN, or pandas' NA, which has no truth value beside others.
+        is_nan = not isinstance(value, str | Real) or value != value
         mask = np.isnan(data) if is_nan else data == value
         if not sparse.issparse(X):
             return mask

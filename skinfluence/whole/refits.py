@@ -14,13 +14,15 @@ from scipy import sparse
 
 from skinfluence import diagnostics
 from skinfluence.blocks import run_blocks
-from skinfluence.exceptions import warn
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.steps import acting, feature_names, param_names, through
 from skinfluence.whole.data import take_rows
 
 # Refits, and features of each, that a warning names.
 _TOLD = 5
+# Errors of a call, not of one refit.
+_FATAL = UnsupportedEstimatorError
 
 
 def warn_of_lost_features(cases, lost, n_outputs):
@@ -222,6 +224,19 @@ class ForSameRows:
         return self.result
 
 
+def _first_line(error):
+    """Return the first line of an error's message as a sentence."""
+    return f"{str(error).strip().splitlines()[0].rstrip('.')}."
+
+
+def _why_unread(error):
+    """Return why refitted steps do not take samples, and the remedy if there is one."""
+    told = _first_line(error)
+    if "unknown categories" in told:
+        told += " handle_unknown='ignore' of OneHotEncoder, for example, takes them."
+    return told
+
+
 def attempt(function, *arguments, fatal=()):
     """Return (result, None), or (None, error) after a ValueError that is not `fatal`."""
     try:
@@ -294,8 +309,10 @@ class PipelineRefits:
     def write_refits(self, cases, find, blocks, read, write, missing, request):
         """Call ``write(j, read(j, refit))`` for each case j that has a `Refit`, in parallel.
 
-        Cases without a refit get NaN rows in `missing`, if it is given. Warnings name these,
-        and those whose refits leave parameters undetermined.
+        Cases without a refit get NaN rows in `missing`, if it is given, and so do refits that
+        do not take the samples that are read, such as a category that left. Warnings name
+        these, and those whose refits leave parameters undetermined. If all fail to read, the
+        first one's error is raised.
 
         Parameters
         ----------
@@ -314,29 +331,37 @@ class PipelineRefits:
         request : Removal or Reweighting
             Numbers of jobs and messages.
         """
-        failed, undetermined = {}, {}
+        failed, unread, undetermined = {}, {}, {}
 
         def work(block):
             return [
                 (j, self._reason(refit, error), self._undetermined(refit))
-                + (None if refit is None else read(j, refit),)
+                + ((None, None) if refit is None else attempt(read, j, refit, fatal=_FATAL))
                 for j, (refit, error) in zip(block, find(block), strict=True)
             ]
 
         def take(found):
-            for j, reason, told, value in found:
+            for j, reason, told, value, error in found:
                 if told is not None:
                     undetermined[j] = told
-                if reason is None:
+                if reason is None and error is None:
                     write(j, value)
                     continue
-                failed[j] = reason
+                if reason is None:
+                    unread[j] = error
+                else:
+                    failed[j] = reason
                 if missing is not None:
                     missing[j] = np.nan
 
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
         run_blocks(work, blocks, reduce=take, is_pure=True, **options)
+        if unread and len(unread) + len(failed) == cases.count:
+            raise unread[min(unread)]
         cases.tell_why(failed, "there is no model; their results are NaN")
+        reasons = {j: _why_unread(error) for j, error in unread.items()}
+        problem = "the refitted steps do not take all samples; their results are NaN"
+        cases.tell_why(reasons, problem)
         cases.tell_why(undetermined, "parameters have no value")
 
     def write_params(self, cases, each, request, out, rows_of):
@@ -365,7 +390,7 @@ class PipelineRefits:
     def _reason(refit, error):
         """Return why there is no refit, None if there is one."""
         if error is not None:
-            return f"{str(error).strip().splitlines()[0].rstrip('.')}."
+            return _first_line(error)
         return "a class is lost, or the objective has no optimum." if refit is None else None
 
     def _undetermined(self, refit):

@@ -349,7 +349,7 @@ class KernelSweep(Sweep):
     def _gamma_in_unit(self):
         """Return d gamma / d u_i for the weight u_i in the variance, (n,)."""
         (X, gamma), (mean, variance) = self._features, self._moments
-        if variance == 0:
+        if variance == 0 or not self.whole.gamma_moves:
             return np.zeros(len(X))
         moved = ((X - mean) ** 2).mean(axis=1) - variance
         return -gamma * moved / (variance * self._gamma_weight.sum())
@@ -357,7 +357,7 @@ class KernelSweep(Sweep):
     def _gamma_in_rows(self):
         """Return d gamma / d x_i, (n, d)."""
         (X, gamma), (mean, variance) = self._features, self._moments
-        if variance == 0:
+        if variance == 0 or not self.whole.gamma_moves:
             return np.zeros(X.shape)
         u = self._gamma_weight
         return -gamma * 2 * u[:, None] * (X - mean) / (variance * X.shape[1] * u.sum())
