@@ -15,8 +15,7 @@ class _Full(MeanModel):
 
     covariance: Covariance
 
-    def __init__(self, estimator):
-        super().__init__(estimator)
+    def check_supported(self, estimator):
         if estimator.covariance_estimator is not None:
             name = type(estimator).__name__
             raise UnsupportedEstimatorError(
