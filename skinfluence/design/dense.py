@@ -1,4 +1,4 @@
-"""Rows x~_i in memory and their products, by blocks: for NumPy arrays, and for all designs."""
+"""Rows x~_i and their products: the base class of all designs, and rows in NumPy arrays."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property, singledispatch
@@ -25,13 +25,10 @@ _FAR = 1e3
 # columns. With 50 weights and 21 columns it took a third of the time of SYRK, with 101 columns
 # four fifths.
 _FEW = 100
-
-
 # Bytes for rows that stay in cache between two products. For 55,000 x 784 rows and ten columns
 # 3 to 50 MiB are equally fast, a quarter of the time for two passes. Rows stored as bytes are
 # converted first, so they need small blocks.
 _CACHED = 4 * 2**20
-
 # Rows used to estimate the spread of features.
 _ENOUGH_ROWS = 64
 

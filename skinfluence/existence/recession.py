@@ -30,7 +30,7 @@ class Recession:
     lost: np.ndarray
 
 
-def recession_direction(objective, theta=None):
+def recession_direction(objective, theta=None, step=None):
     """Return a direction (K, D) in parameter space along which F falls forever, or None.
 
     Parameters
@@ -40,6 +40,9 @@ def recession_direction(objective, theta=None):
     theta : ndarray of shape (K, D) or None, default=None
         Parameters that may be such a direction themselves, like those after a fit to separated
         classes, which saves linear programs. They do not decide whether there is a direction.
+    step : ndarray of shape (K, D) or None, default=None
+        A Newton step at any point, to a few digits. If it is short, F has a minimum, see
+        `may_lack_minimum`, and no linear program is needed.
 
     Returns
     -------
@@ -48,7 +51,7 @@ def recession_direction(objective, theta=None):
         cannot be read. For losses that are not convex, None only means that no direction was
         found.
     """
-    found = find_recession(objective, theta)
+    found = find_recession(objective, theta, step)
     return None if found is None else found.direction
 
 
@@ -79,7 +82,7 @@ def may_lack_minimum(objective, correction):
     return not np.all(size < _SHARE * loss.shortest_step())
 
 
-def find_recession(objective, theta=None):
+def find_recession(objective, theta=None, step=None):
     """Return the `Recession` of an objective, None if it has a minimum.
 
     See `recession_direction` for the arguments.
@@ -89,6 +92,8 @@ def find_recession(objective, theta=None):
     direction compensates for them.
     """
     if objective.n_opposed:
+        return None
+    if step is not None and not may_lack_minimum(objective, step):
         return None
     # The linear programs are solved with NumPy.
     objective, theta = objective.on_host(), to_host(theta)
@@ -179,9 +184,8 @@ class RemovalCheck:
             reduced = changed(j)
             if np.sum(present & (reduced.sample_weight <= 0)) < self.objective.n_opposed:
                 continue
-            lost = not np.isfinite(moved[j]).all()
-            if lost or may_lack_minimum(reduced, change[j]):
-                direction = recession_direction(reduced, None if lost else moved[j])
-                if direction is not None:
-                    found[int(j)] = direction
+            known = (moved[j], change[j]) if np.isfinite(moved[j]).all() else ()
+            direction = recession_direction(reduced, *known)
+            if direction is not None:
+                found[int(j)] = direction
         return found

@@ -171,10 +171,10 @@ class Removals:
         polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
         if not polished.converged:
             return None
-        doubtful = existence.may_lack_minimum(objective, polished.correction)
-        if doubtful and existence.recession_direction(objective, polished.theta) is not None:
+        theta, step = polished.theta, polished.correction
+        if existence.recession_direction(objective, theta, step) is not None:
             return None
-        point = objective.at(polished.theta)
+        point = objective.at(theta)
         return removal.Base.at(point, self.solver.factorise(point), self.solver)
 
 

@@ -253,9 +253,22 @@ class FixedObjective:
         return np.all((self.penalty == 0.0) & self.free, axis=0)
 
     @cached_property
+    def _at_0(self):
+        """The masks of free and of l1 penalised parameters, and `slope`."""
+        support, every = self.formulation.l1_support, np.ones(self.penalty.shape, dtype=bool)
+        if support is None:
+            return every, ~every, None
+        return support.free, support.penalised, support.slope(self.weight_sum)
+
+    @property
     def free(self):
         """Mask of the free parameters, (K, D) bool."""
-        return self.formulation.support.free
+        return self._at_0[0]
+
+    @property
+    def slope(self):
+        """Gradient of the linear penalty on an l1 support, (K, D), None without any."""
+        return self._at_0[2]
 
     @cached_property
     def fixed(self):
@@ -265,7 +278,7 @@ class FixedObjective:
     @cached_property
     def unpenalised(self):
         """Mask of the parameters without a quadratic or l1 penalty, (K, D) bool."""
-        return (self.penalty == 0) & ~self.formulation.support.penalised
+        return (self.penalty == 0) & ~self._at_0[1]
 
     @cached_property
     def n_opposed(self):
@@ -283,12 +296,6 @@ class FixedObjective:
         counts = (self.row_weight > 0) & ~np.isnan(falls)
         opposed = [np.sum((falls != side) & counts, axis=0).min() for side in (-1.0, 1.0)]
         return int(min(opposed))
-
-    @cached_property
-    def slope(self):
-        """Gradient of the linear penalty on an l1 support, (K, D), None for zeros."""
-        slope = self.formulation.support.slope(self.weight_sum)
-        return slope if slope.any() else None
 
     @cached_property
     def dependence(self):

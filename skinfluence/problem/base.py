@@ -128,12 +128,11 @@ class State:
 
         A short Newton step proves that it has one, unless H is close to singular.
         """
-        objective, doubt = self.point.objective, self.factor.doubt
+        objective = self.point.objective
         if objective.n_opposed:
             return None
-        if doubt is None and not existence.may_lack_minimum(objective, self._rough_correction):
-            return None
-        return existence.find_recession(objective, self.point.theta)
+        step = self._rough_correction if self.factor.doubt is None else None
+        return existence.find_recession(objective, self.point.theta, step)
 
     @cached_property
     def kink(self):

@@ -122,9 +122,7 @@ class ConvergenceAnswers:
             self.replace_objective(settled, theta)
         self.estimator.n_newton_iter_ = polished.n_iter
         self.estimator.newton_decrement_ = polished.decrement
-        direction = None
-        if existence.may_lack_minimum(settled, polished.correction):
-            direction = existence.recession_direction(settled, theta)
+        direction = existence.recession_direction(settled, theta, polished.correction)
         if direction is not None:
             warn(self.describe_direction(direction), ConvergenceWarning)
         elif not polished.converged:

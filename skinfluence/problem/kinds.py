@@ -115,12 +115,12 @@ class Smooth:
     def enlarge(self, before, objective, theta, solver):
         """Return (theta, converged) for an objective with more rows than `before`."""
         polished = polish(objective, theta, solver, tol=1e-11, max_iter=100)
-        if existence.may_lack_minimum(objective, polished.correction):
-            found = existence.recession_direction(objective, polished.theta)
-            if found is not None:
-                told = self.problem.describe_direction(found, objective)
-                raise ValueError(f"With these samples: {told} The model is unchanged.")
-        return polished.theta, polished.converged
+        theta, step = polished.theta, polished.correction
+        found = existence.recession_direction(objective, theta, step)
+        if found is not None:
+            told = self.problem.describe_direction(found, objective)
+            raise ValueError(f"With these samples: {told} The model is unchanged.")
+        return theta, polished.converged
 
 
 class OnSupport(Smooth):

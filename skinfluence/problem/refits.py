@@ -342,10 +342,8 @@ def _tolerance(objective, method):
 
 def _if_minimum(objective, theta, correction, directions):
     """Return (theta, directions), None if the last Newton step tells of no minimum."""
-    doubtful = existence.may_lack_minimum(objective, correction)
-    if doubtful and existence.recession_direction(objective, theta) is not None:
-        return None
-    return theta, directions
+    found = existence.recession_direction(objective, theta, correction)
+    return (theta, directions) if found is None else None
 
 
 def _polished(objective, theta, solver, **steps):

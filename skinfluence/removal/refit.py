@@ -90,6 +90,5 @@ def _lacks_minimum(objective, polished):
     """
     if objective.is_distributed:
         return existence.may_lack_minimum(objective, polished.correction)
-    if objective.n_opposed or not existence.may_lack_minimum(objective, polished.correction):
-        return False
-    return existence.recession_direction(objective, polished.theta) is not None
+    theta, step = polished.theta, polished.correction
+    return existence.recession_direction(objective, theta, step) is not None
