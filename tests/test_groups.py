@@ -132,3 +132,25 @@ def test_labels_with_the_names_of_the_samples_in_another_order_are_doubtful(mode
         model.leave_out_predict(other)
     for groups in (other.loc[X.index], ward.to_numpy(), ward.reset_index(drop=True)):
         assert np.array_equal(model.leave_out_predict(groups), expected)
+
+
+def test_repeated_names_in_another_order_have_a_remedy_of_their_own():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X[::5].set_axis([f"patient {i // 2}" for i in range(30)])
+    model = RidgeClassifier().fit(X, y[::5])
+    ward = pd.Series(np.arange(30) % 4, index=X.index[::-1])
+    with pytest.warns(InfluenceWarning, match="give each row its own, or groups.to_numpy"):
+        found = model.leave_out_predict(ward)
+    assert np.array_equal(found, model.leave_out_predict(ward.to_numpy()))
+
+
+@pytest.mark.parametrize("model", WITH_GROUPS.values(), ids=WITH_GROUPS)
+def test_a_check_of_few_groups_refits_each_of_them(model):
+    X, y = load_iris(return_X_y=True)
+    groups = np.arange(30) % 3
+    model.fit(X[::5], y[::5])
+    if not hasattr(model, "leave_out_check"):
+        pytest.skip("models in closed form are removed exactly")
+    assert sorted(model.leave_out_check(groups=groups).indices) == [0, 1, 2]
+    with pytest.raises(ValueError, match="n_checks=20 must be an integer from 1 to 3"):
+        model.leave_out_check(20, groups)
