@@ -85,9 +85,10 @@ def data_values(
     kind : {"banzhaf", "shapley", "beta_shapley", "loo", "influence"}, default="banzhaf"
         Definition of the value.
     utility : str or callable, default=None
-        A scikit-learn scoring name or a scorer. None uses the estimator's own `score`. It
-        sees the responses of a model and no other attributes. "influence" takes none, because
-        a score such as accuracy has no derivative.
+        A scikit-learn scoring name or a scorer. None uses the estimator's own `score`. A
+        callable gets the model of each coalition, and a dummy estimator where there is none,
+        so it may use responses for any samples, but no other attributes. "influence" takes
+        none, because a score such as accuracy has no derivative.
     n_coalitions : int, default=None
         Number of coalitions. None means 2000 for "banzhaf" and 10 n for "shapley" and
         "beta_shapley"; n coalitions in a row are the beginnings of one random permutation.
@@ -225,6 +226,7 @@ class _Utility:
                 f"utility={scoring!r} has several scores, and a value is a change in one of "
                 "them: pass one."
             )
+        self.takes_models = problem.has_parts or self.metric.needs_model
         self.request = Reweighting(self.weight, method, n_jobs=n_jobs)
         self.request.check()
         if problem.has_parts:
@@ -261,14 +263,14 @@ class _Utility:
         with warnings.catch_warnings():
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
-            if self.problem.has_parts:
+            if self.takes_models:
                 return self.problem.models_at_weights(request)
             raw = self.problem.raw_reweighted(self.metric.X, request)
         return [None if np.isnan(one).any() else one for one in raw]
 
     def _score(self, model):
         """Return the score of one of `_models`."""
-        if self.problem.has_parts:
+        if self.takes_models:
             return self.metric.of_model(model)[None]
         return self.metric.of_raw(self.problem, model)[None]
 
@@ -278,6 +280,9 @@ class _Utility:
         if self.problem.is_classifier:
             dummy = DummyClassifier(strategy="prior")
         dummy.fit(np.zeros((len(weight), 1)), self.target, sample_weight=weight)
+        if self.metric.own_score and not self.takes_models:
+            X, y, metadata = self.metric.with_responses
+            return float(self.problem.own_score(dummy, X, y, metadata))
         return self.metric.of_model(dummy)[None]
 
     def warn_of_lost(self):
