@@ -13,6 +13,7 @@ from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from skinfluence.multiclass import OneVsRestClassifier
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
+from skinfluence.svm import LinearSVC
 from tests.fits import data
 
 MASK = np.arange(150) < 30
@@ -154,3 +155,15 @@ def test_a_check_of_few_groups_refits_each_of_them(model):
     assert sorted(model.leave_out_check(groups=groups).indices) == [0, 1, 2]
     with pytest.raises(ValueError, match="n_checks=20 must be an integer from 1 to 3"):
         model.leave_out_check(20, groups)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LinearSVC(random_state=0), LogisticRegression(fit_intercept=False), RidgeClassifier()],
+    ids=str,
+)
+def test_a_group_with_all_of_one_of_two_classes_is_named(model):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:100:4], y[:100:4]
+    with pytest.warns(InfluenceWarning, match=r"last samples of a class are gone.*class 1"):
+        model.fit(X, y).leave_out_loss(X[:2], y[:2], [np.flatnonzero(y == 1), [0]])
