@@ -139,6 +139,8 @@ OUTCOMES = {
     "leverage 1, poisson": {"warns": r"row 5|NaN.*\[5\]", "raises": "NaN"},
     "one sample of a class": {"warns": "class 1|7", "raises": r"class 1|\[7\]"},
     "one sample of three classes": {"warns": "class 2|7", "raises": r"class 2|\[7\]"},
+    "one sample of a class, ridge": {"warns": "class 1"},
+    "one sample of a class, smooth": {"warns": "class 1"},
     "one sample of a class, svc": {"warns": "class 1|7", "raises": r"class 1|\[7\]"},
     "perfect fit, no penalty": {"warns": "group|degrees|NaN|fitted"},
     "perfect fit, huber": {

@@ -1,4 +1,4 @@
-"""Callables that score models may ask for any samples and for the model's own score.
+"""Values are scores of fits on coalitions, and callables that score may ask for any samples.
 
 The oracle is scikit-learn's refit without a sample.
 """
@@ -10,7 +10,13 @@ from sklearn.linear_model import GammaRegressor as Plain
 from sklearn.metrics import d2_tweedie_score
 
 from skinfluence.inspection import data_values
-from skinfluence.linear_model import GammaRegressor, LogisticRegression, Ridge
+from skinfluence.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+)
+from skinfluence.svm import SVC
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-10}
 
@@ -69,3 +75,31 @@ def test_a_pooled_score_is_the_models_own_and_has_no_other_samples():
         fitted.leave_out_score(scoring=lambda e, X, y: e.predict(X[3:4])[0])
     found = fitted.leave_out_score(scoring=lambda e, X, y: e.predict(X)[3], method="exact")
     assert found == pytest.approx(pooled[3], rel=1e-6)
+
+
+def shift(estimator, X, y):
+    """Return the mean decision value, 0 for a dummy estimator."""
+    decide = getattr(estimator, "decision_function", None)
+    return 0.0 if decide is None else float(np.mean(decide(X)))
+
+
+COUNTED = [
+    SVC(tol=1e-10, C=0.5),
+    SVC(tol=1e-10, gamma=0.3, class_weight="balanced"),
+    RidgeClassifier(class_weight="balanced"),
+    LogisticRegression(class_weight="balanced", **TIGHT),
+]
+
+
+@pytest.mark.parametrize("model", COUNTED, ids=str)
+def test_coalitions_decide_gamma_and_balanced_class_weights(model):
+    y = Y > 0.6
+    fitted = clone(model).fit(X[FIT], y[FIT])
+    found = data_values(fitted, X[NEW], y[NEW], kind="loo", utility=shift, method="exact")
+    for row in (0, 7):
+        rows = np.delete(np.arange(30), row)
+        refit = clone(model).fit(X[rows], y[rows])
+        change = shift(fitted, X[NEW], y[NEW]) - shift(refit, X[NEW], y[NEW])
+        assert found.sample_values[row] == pytest.approx(change, rel=1e-4, abs=1e-6)
+    found = data_values(fitted, X[NEW], y[NEW], n_coalitions=40, random_state=0)
+    assert found.utility_all == pytest.approx(fitted.score(X[NEW], y[NEW]))

@@ -175,7 +175,8 @@ def data_values(
     if kind == "influence":
         return _first_order(problem, X, y, utility, n_jobs)
     warn_of_jumps(problem, Removal(method=method))
-    utilities = _Utility(problem, X, y, utility, method, n_jobs)
+    removal = problem_of(estimator, "leave_out_loss", composites=True)
+    utilities = _Utility(problem, removal, X, y, utility, method, n_jobs)
     everything = utilities(np.ones((1, n), dtype=bool))[0]
     nothing = utilities(np.zeros((1, n), dtype=bool))[0]
     if kind == "loo":
@@ -204,8 +205,8 @@ class _Utility:
 
     Parameters
     ----------
-    problem : Problem
-        The fitted model's problem.
+    problem, removal : Problem
+        The fitted model's problems, for other weights and for removals.
     X, y : array-like
         The samples on which models are scored.
     scoring : str, callable or None
@@ -216,7 +217,7 @@ class _Utility:
         Number of threads.
     """
 
-    def __init__(self, problem, X, y, scoring, method, n_jobs):
+    def __init__(self, problem, removal, X, y, scoring, method, n_jobs):
         self.problem = problem
         self.weight = problem.sample_weight
         self.target = np.asarray(problem.training_target)
@@ -226,7 +227,10 @@ class _Utility:
                 f"utility={scoring!r} has several scores, and a value is a change in one of "
                 "them: pass one."
             )
-        self.takes_models = problem.has_parts or self.metric.needs_model
+        # Rows of weight 0 would still count for gamma="scale" and balanced class weights.
+        counts = not problem.has_parts and problem.counts_samples
+        self.removal = removal if counts else None
+        self.takes_models = problem.has_parts or self.metric.needs_model or counts
         self.request = Reweighting(self.weight, method, n_jobs=n_jobs)
         self.request.check()
         if problem.has_parts:
@@ -263,6 +267,10 @@ class _Utility:
         with warnings.catch_warnings():
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
+            if self.removal is not None:
+                without = [np.flatnonzero(one == 0) for one in weights]
+                leaving = Removal(without, method=request.method, n_jobs=request.n_jobs)
+                return self.removal.models_without(leaving)
             if self.takes_models:
                 return self.problem.models_at_weights(request)
             raw = self.problem.raw_reweighted(self.metric.X, request)
