@@ -245,11 +245,14 @@ def _warn_of_order(groups, index):
     if len(own.difference(index, sort=False)) or len(index.difference(own, sort=False)):
         return
     moved = int(np.sum(np.asarray(own) != np.asarray(index)))
+    remedy = "Pass groups.loc[X.index] to match names"
+    if not own.is_unique:  # `loc` returns all rows of a name
+        remedy = "Names are repeated, so they match no order: give each row its own"
     warn(
         f"groups has the index of X in another order: {moved} of {len(own)} labels have "
         "another name than the training sample at their position. Labels are taken by "
-        "position, as in scikit-learn. Pass groups.loc[X.index] to match names, or "
-        "groups.to_numpy() if the positions are right."
+        f"position, as in scikit-learn. {remedy}, or groups.to_numpy() if the positions are "
+        "right."
     )
 
 

@@ -79,9 +79,16 @@ class Responses:
     def check(self, response_method):
         """Raise if a response is not a function of the raw predictions."""
 
-    def score(self, pooled, X, y, params, **metadata):
-        """Return the model's own score for an estimator with precomputed predictions."""
-        return pooled.score(X, y, **metadata)
+    def deviance_power(self, params):
+        """Return the power of the Tweedie deviance that `score` explains, None for others."""
+        return None
+
+    def score(self, estimator, X, y, params, **metadata):
+        """Return the model's own score for another estimator's predictions."""
+        power = self.deviance_power(params)
+        if power is None:
+            return estimator.score(X, y, **metadata)
+        return d2_tweedie_score(y, estimator.predict(X), power=power, **metadata)
 
     def limit(self, model):
         """Let a copy with other parameters raise for responses that would be the old ones."""
@@ -111,9 +118,8 @@ class DevianceResponses(Responses):
 
     power: float | None = None
 
-    def score(self, pooled, X, y, params, **metadata):
-        power = params["power"] if self.power is None else self.power
-        return d2_tweedie_score(y, pooled.predict(None), power=power, **metadata)
+    def deviance_power(self, params):
+        return params["power"] if self.power is None else self.power
 
 
 class PairResponses(Responses):

@@ -84,3 +84,25 @@ def test_a_kernel_without_gamma_has_a_summary_behind_steps_that_learn_nothing():
     with pytest.warns(InfluenceWarning, match=TOLD):
         found = pipe.influence_summary()
     np.testing.assert_allclose(found.self_influence, plain.self_influence(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [None, np.array([0.5, 2.0])], ids=["plain", "weighted"])
+def test_samples_with_a_new_category_are_added(weight):
+    X, y = data()
+    kept = np.flatnonzero(X["group"] != "rare")
+    order = np.append(kept, [ROW, 0])
+    given = {} if weight is None else {"ridge__sample_weight": np.ones(len(kept))}
+    pipe = fitted(Ridge(), X.iloc[kept], y[kept]).fit(X.iloc[kept], y[kept], **given)
+    pipe.add_samples(X.iloc[[ROW, 0]], y[[ROW, 0]], weight)
+    weights = np.append(np.ones(len(kept)), np.ones(2) if weight is None else weight)
+    refit = clone(pipe).fit(X.iloc[order], y[order], ridge__sample_weight=weights)
+    np.testing.assert_allclose(pipe.predict(X), refit.predict(X), rtol=1e-9)
+    again = refit.leave_out_loss(X[:3], y[:3])
+    np.testing.assert_allclose(pipe.leave_out_loss(X[:3], y[:3]), again, rtol=1e-7)
+    for bad, told in (({"sample_weight": [-1.0]}, "[Nn]egative"), ({}, "length|inconsistent")):
+        rows = X.iloc[[ROW]].assign(group="z")
+        with pytest.raises(ValueError, match=told):
+            pipe.add_samples(rows, y[[0]] if bad else y[:2], **bad)
+    with pytest.raises(ValueError, match=r"not a member|columns are missing|unknown"):
+        pipe.add_samples(rows.drop(columns="size"), y[[0]])
+    np.testing.assert_allclose(pipe.predict(X), refit.predict(X), rtol=1e-9)

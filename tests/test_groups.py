@@ -13,6 +13,7 @@ from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from skinfluence.multiclass import OneVsRestClassifier
 from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
+from skinfluence.svm import LinearSVC
 from tests.fits import data
 
 MASK = np.arange(150) < 30
@@ -132,3 +133,37 @@ def test_labels_with_the_names_of_the_samples_in_another_order_are_doubtful(mode
         model.leave_out_predict(other)
     for groups in (other.loc[X.index], ward.to_numpy(), ward.reset_index(drop=True)):
         assert np.array_equal(model.leave_out_predict(groups), expected)
+
+
+def test_repeated_names_in_another_order_have_a_remedy_of_their_own():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X[::5].set_axis([f"patient {i // 2}" for i in range(30)])
+    model = RidgeClassifier().fit(X, y[::5])
+    ward = pd.Series(np.arange(30) % 4, index=X.index[::-1])
+    with pytest.warns(InfluenceWarning, match="give each row its own, or groups.to_numpy"):
+        found = model.leave_out_predict(ward)
+    assert np.array_equal(found, model.leave_out_predict(ward.to_numpy()))
+
+
+@pytest.mark.parametrize("model", WITH_GROUPS.values(), ids=WITH_GROUPS)
+def test_a_check_of_few_groups_refits_each_of_them(model):
+    X, y = load_iris(return_X_y=True)
+    groups = np.arange(30) % 3
+    model.fit(X[::5], y[::5])
+    if not hasattr(model, "leave_out_check"):
+        pytest.skip("models in closed form are removed exactly")
+    assert sorted(model.leave_out_check(groups=groups).indices) == [0, 1, 2]
+    with pytest.raises(ValueError, match="n_checks=20 must be an integer from 1 to 3"):
+        model.leave_out_check(20, groups)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LinearSVC(random_state=0), LogisticRegression(fit_intercept=False), RidgeClassifier()],
+    ids=str,
+)
+def test_a_group_with_all_of_one_of_two_classes_is_named(model):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:100:4], y[:100:4]
+    with pytest.warns(InfluenceWarning, match=r"last samples of a class are gone.*class 1"):
+        model.fit(X, y).leave_out_loss(X[:2], y[:2], [np.flatnonzero(y == 1), [0]])

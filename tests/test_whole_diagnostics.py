@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
 from sklearn.preprocessing import RobustScaler, StandardScaler
@@ -17,6 +17,7 @@ from skinfluence import InfluenceWarning
 from skinfluence.inspection import LeverageDisplay, outlier_test
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import GammaRegressor, LogisticRegression, Ridge
+from skinfluence.neighbors import NearestCentroid
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SmoothHingeSVC
 
@@ -162,3 +163,27 @@ def test_the_jackknife_of_a_fit_that_stopped_early_is_around_the_optimum(step):
     np.testing.assert_allclose(found, moved.T @ moved, rtol=1e-2, atol=1e-4 * found.max())
     check = early.leave_out_check(4, random_state=0)
     np.testing.assert_allclose(check.actual, moved[check.indices], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [make_pipeline(StandardScaler(), Ridge()), make_pipeline(RobustScaler(), Ridge())],
+    ids=["scaled", "refitted"],
+)
+def test_changes_of_large_parameters_keep_their_digits_in_single_precision(model):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:60], 1e6 + y[:60]
+    fitted = model.fit(X, y)
+    expected = fitted.dfbetas()
+    found = fitted.dfbetas(dtype=np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def test_parameters_that_do_not_move_have_no_change_in_single_precision():
+    X, y = load_iris(return_X_y=True)
+    fitted = NearestCentroid().fit(X[::3] + 1e4, y[::3])
+    expected = fitted.dfbetas()
+    found = np.empty(expected.shape, np.float32)
+    assert fitted.dfbetas(out=found) is found
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

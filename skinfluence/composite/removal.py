@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_count, check_one_metric, check_option, has_one_target
+from skinfluence.checks import check_one_metric, check_option, has_one_target
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length, label_loss
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
@@ -23,7 +23,7 @@ from skinfluence.methods import get_problem
 from skinfluence.problem.jumps import answer, warn_of_jumps
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, Removal
-from skinfluence.problem.updates import choose_checks, compare_changes
+from skinfluence.problem.updates import choose_checks, compare_changes, count_checks
 from skinfluence.steps import innermost
 from skinfluence.whole import RESPONSES, attempt, give_data, take_rows
 
@@ -294,7 +294,7 @@ class CompositeRemoval:
         random_state = check_random_state(random_state)
         request = self.resolve(request)
         groups = request.groups
-        check_count("n_checks", n_checks, len(groups), of="groups")
+        n_checks = count_checks(n_checks, groups)
         optimum = self.refit_without(np.empty(0, dtype=np.intp), "exact")
         start = self.answer(self.fitted_model if optimum is None else optimum)
         size = np.full((len(groups), 1), np.nan)

@@ -85,9 +85,10 @@ def data_values(
     kind : {"banzhaf", "shapley", "beta_shapley", "loo", "influence"}, default="banzhaf"
         Definition of the value.
     utility : str or callable, default=None
-        A scikit-learn scoring name or a scorer. None uses the estimator's own `score`. It
-        sees the responses of a model and no other attributes. "influence" takes none, because
-        a score such as accuracy has no derivative.
+        A scikit-learn scoring name or a scorer. None uses the estimator's own `score`. A
+        callable gets the model of each coalition, and a dummy estimator where there is none,
+        so it may use responses for any samples, but no other attributes. "influence" takes
+        none, because a score such as accuracy has no derivative.
     n_coalitions : int, default=None
         Number of coalitions. None means 2000 for "banzhaf" and 10 n for "shapley" and
         "beta_shapley"; n coalitions in a row are the beginnings of one random permutation.
@@ -174,7 +175,8 @@ def data_values(
     if kind == "influence":
         return _first_order(problem, X, y, utility, n_jobs)
     warn_of_jumps(problem, Removal(method=method))
-    utilities = _Utility(problem, X, y, utility, method, n_jobs)
+    removal = problem_of(estimator, "leave_out_loss", composites=True)
+    utilities = _Utility(problem, removal, X, y, utility, method, n_jobs)
     everything = utilities(np.ones((1, n), dtype=bool))[0]
     nothing = utilities(np.zeros((1, n), dtype=bool))[0]
     if kind == "loo":
@@ -203,8 +205,8 @@ class _Utility:
 
     Parameters
     ----------
-    problem : Problem
-        The fitted model's problem.
+    problem, removal : Problem
+        The fitted model's problems, for other weights and for removals.
     X, y : array-like
         The samples on which models are scored.
     scoring : str, callable or None
@@ -215,7 +217,7 @@ class _Utility:
         Number of threads.
     """
 
-    def __init__(self, problem, X, y, scoring, method, n_jobs):
+    def __init__(self, problem, removal, X, y, scoring, method, n_jobs):
         self.problem = problem
         self.weight = problem.sample_weight
         self.target = np.asarray(problem.training_target)
@@ -225,6 +227,10 @@ class _Utility:
                 f"utility={scoring!r} has several scores, and a value is a change in one of "
                 "them: pass one."
             )
+        # Rows of weight 0 would still count for gamma="scale" and balanced class weights.
+        counts = not problem.has_parts and problem.counts_samples
+        self.removal = removal if counts else None
+        self.takes_models = problem.has_parts or self.metric.needs_model or counts
         self.request = Reweighting(self.weight, method, n_jobs=n_jobs)
         self.request.check()
         if problem.has_parts:
@@ -261,14 +267,18 @@ class _Utility:
         with warnings.catch_warnings():
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
-            if self.problem.has_parts:
+            if self.removal is not None:
+                without = [np.flatnonzero(one == 0) for one in weights]
+                leaving = Removal(without, method=request.method, n_jobs=request.n_jobs)
+                return self.removal.models_without(leaving)
+            if self.takes_models:
                 return self.problem.models_at_weights(request)
             raw = self.problem.raw_reweighted(self.metric.X, request)
         return [None if np.isnan(one).any() else one for one in raw]
 
     def _score(self, model):
         """Return the score of one of `_models`."""
-        if self.problem.has_parts:
+        if self.takes_models:
             return self.metric.of_model(model)[None]
         return self.metric.of_raw(self.problem, model)[None]
 
@@ -278,6 +288,9 @@ class _Utility:
         if self.problem.is_classifier:
             dummy = DummyClassifier(strategy="prior")
         dummy.fit(np.zeros((len(weight), 1)), self.target, sample_weight=weight)
+        if self.metric.own_score and not self.takes_models:
+            X, y, metadata = self.metric.with_responses
+            return float(self.problem.own_score(dummy, X, y, metadata))
         return self.metric.of_model(dummy)[None]
 
     def warn_of_lost(self):

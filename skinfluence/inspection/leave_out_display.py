@@ -30,9 +30,6 @@ from skinfluence.inspection.plotting import (
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 
-# Default number of refits, if there are at least as many groups.
-_N_CHECKS = 20
-
 
 @dataclass(eq=False, repr=False)
 class LeaveOutDisplay:
@@ -139,8 +136,6 @@ class LeaveOutDisplay:
         problem = problem_of(estimator, "leave_out_check", "LeaveOutDisplay", composites=True)
         problem.refuse_dask("LeaveOutDisplay", groups)
         resolved = problem.groups_for(groups, cv)
-        if n_checks is None:
-            n_checks = min(_N_CHECKS, len(resolved))
         request = Removal(resolved, method=method, refine=refine)
         check = problem.leave_out_check(n_checks, request, random_state=random_state)
         names = problem.index if resolved.members is None else resolved.labels

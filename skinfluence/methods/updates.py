@@ -124,7 +124,7 @@ class UpdateMixin:
     @available
     def leave_out_check(
         self,
-        n_checks: int = 20,
+        n_checks: int | None = None,
         groups: GroupsLike = None,
         *,
         cv: CrossValidation = None,
@@ -143,8 +143,8 @@ class UpdateMixin:
 
         Parameters
         ----------
-        n_checks : int, default=20
-            Number of refits.
+        n_checks : int, default=None
+            Number of refits. None means 20, or one for each group if there are fewer.
         groups : None, array-like of shape (n,) or list of index arrays, default=None
             Rows that are left out together, see `leave_out_params`.
         cv : int, splitter or iterable, default=None

@@ -22,7 +22,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases, check_indices, resolve_groups
 from skinfluence.moments.data import MomentData
 from skinfluence.problem import FittedObjective
-from skinfluence.problem.requests import NEW, Influence, Removal
+from skinfluence.problem.requests import NEW, Influence, Output, Removal
 from skinfluence.removal import METHODS
 
 
@@ -318,10 +318,13 @@ class MomentUncertainty:
     def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
         groups = self.groups_for(groups)
         error = np.linalg.norm(self._first_order_moves(n_jobs), axis=0)
-        out = self.leave_out_params(Removal(groups, n_jobs=n_jobs), output)
+        out = output.prepare((len(groups), len(self.params)))
+        # In single precision, differences between parameters would lose their digits.
+        params = out if out.dtype == np.float64 else np.empty(out.shape)
+        self.leave_out_params(Removal(groups, n_jobs=n_jobs), Output(out=params))
         error[error == 0] = np.nan  # a parameter that does not move has no unit
         for rows in row_blocks(len(out), 4 * 8 * out.shape[1]):
-            moved = self.params - out[rows]
+            moved = self.params - params[rows]
             out[rows] = np.where(moved == 0, 0.0, moved / error)
         return out
 

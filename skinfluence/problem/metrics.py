@@ -11,11 +11,12 @@ from functools import cached_property, partial
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import accuracy_score, check_scoring, make_scorer
+from sklearn.metrics import accuracy_score, check_scoring, d2_tweedie_score, make_scorer
 from sklearn.utils.metaestimators import available_if
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
+from skinfluence.checks import count_rows
 from skinfluence.namespaces import is_foreign, to_host
 
 #: Class of scikit-learn's scorers, which call an estimator's responses and nothing else.
@@ -216,6 +217,7 @@ def pooled_predictions(problem, raw_prediction):
     else:
         pooled = _PooledRegressor()
         pooled.flat_ = problem.has_flat_target
+        pooled.power_ = problem.responses.deviance_power(problem.fitted.params)
     pooled.loss_ = problem.formulation.loss
     pooled.has_probabilities_ = hasattr(estimator, "predict_proba")
     pooled.has_decision_ = hasattr(estimator, "decision_function")
@@ -235,21 +237,32 @@ class _Pooled(BaseEstimator):
     def fit(self, X, y):
         return self  # scorers require `fit`; there is nothing to fit
 
+    def _raw_for(self, X):
+        """Return the raw predictions, which are known for one X only."""
+        if X is not None and count_rows(X) != len(self.raw_prediction_):
+            raise ValueError(
+                f"scoring asks for responses for {count_rows(X)} samples. A prediction for "
+                "each sample without itself is not from one model: ask for the "
+                f"{len(self.raw_prediction_)} samples of X in the call, and take some of the "
+                "responses. leave_out_metric has scorers that need a model."
+            )
+        return self.raw_prediction_
+
 
 class _PooledClassifier(ClassifierMixin, _Pooled):
     @available_if(lambda self: self.has_decision_)
     def decision_function(self, X):
-        return self._response("decision_function")
+        return self._response("decision_function", X)
 
     @available_if(lambda self: self.has_probabilities_)
     def predict_proba(self, X):
-        return self._response("predict_proba")
+        return self._response("predict_proba", X)
 
     def predict(self, X):
-        return self._response("predict")
+        return self._response("predict", X)
 
-    def _response(self, method):
-        raw = self.raw_prediction_
+    def _response(self, method, X):
+        raw = self._raw_for(X)
         self.check_(method)
         if method == "predict_proba":
             return self.loss_.response(raw)
@@ -262,10 +275,16 @@ class _PooledClassifier(ClassifierMixin, _Pooled):
 
 class _PooledRegressor(RegressorMixin, _Pooled):
     def predict(self, X):
-        return self._response("predict")
+        return self._response("predict", X)
 
-    def _response(self, method):
-        response = self.loss_.response(self.raw_prediction_)
+    def score(self, X, y, sample_weight=None):
+        if self.power_ is None:
+            return super().score(X, y, sample_weight)
+        weight = {"sample_weight": sample_weight}
+        return d2_tweedie_score(y, self.predict(X), power=self.power_, **weight)
+
+    def _response(self, method, X):
+        response = self.loss_.response(self._raw_for(X))
         return response[:, 0] if self.flat_ else response
 
 

@@ -202,13 +202,14 @@ class RemovalAnswers(LazyRemoval):
 
     def warn_of_lost_classes(self, groups):
         """Warn about groups with the last samples of a class if an optimum remains."""
-        if self.objective.formulation.layout.n_outputs == 1:
-            return  # two classes share the parameters and the loss
         lost = dict(removal.groups_without_class(self.objective, groups))
+        consequence = "results keep the class in the parameters and in the loss"
+        if self.objective.formulation.layout.n_outputs == 1:  # which two classes share
+            consequence = "results are for the optimum with samples of the other class alone"
         Cases.of_groups(groups).tell(
             lost,
             "the last samples of a class are gone, and a refit would not have this class; "
-            "results keep the class in the parameters and in the loss",
+            f"{consequence}",
             name=lambda g: f"{groups.name(g)} (class {self.label(lost[g])!r})",
         )
 

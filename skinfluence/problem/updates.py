@@ -14,6 +14,17 @@ from skinfluence.problem.requests import Removal
 from skinfluence.results import Result
 from skinfluence.solvers import get_solver
 
+# Refits for a check, unless there are fewer groups.
+_N_CHECKS = 20
+
+
+def count_checks(n_checks, groups):
+    """Return the number of groups to refit, for an argument that may be None."""
+    if n_checks is None:
+        return min(_N_CHECKS, len(groups))
+    check_count("n_checks", n_checks, len(groups), of="groups")
+    return n_checks
+
 
 def choose_checks(predicted, n_checks, random_state):
     """Return the groups to refit: half by largest predicted change (G, p), half random."""
@@ -100,7 +111,7 @@ class UpdateAnswers:
         random_state = check_random_state(random_state)
         request = self.resolve(request)
         groups = request.groups
-        check_count("n_checks", n_checks, len(groups), of="groups")
+        n_checks = count_checks(n_checks, groups)
         optimum, predicted = self.params_to_check(request)
         predicted = predicted - optimum
         indices = choose_checks(predicted, n_checks, random_state)

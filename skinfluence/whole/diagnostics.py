@@ -62,17 +62,20 @@ class WholeDiagnostics:
         groups, state = request.groups, self.influence_state(hessian_solver)
         layout = state.layout
         out = output.prepare((len(groups), layout.size), self.like)
+        # In single precision, differences between parameters would lose their digits.
+        single = self.like is None and out.dtype != np.float64
+        params = np.empty(out.shape) if single else out
         base = self.start_base("newton", hessian_solver)
         full = layout.to_public((base.theta + base.correction)[None])[0]
         scale = diagnostics.inverse_diagonal(state.point, state.factor, n_jobs=n_jobs)
         phi = None
         if state.point.objective.formulation.loss.has_dispersion:
-            phi = self.measure_whole(state, request, out).deleted_dispersion
+            phi = self.measure_whole(state, request, params).deleted_dispersion
         else:
-            self._params_without(request, Output(out=out))
+            self._params_without(request, Output(out=params))
         phi = np.ones((len(groups), len(scale))) if phi is None else phi
         for rows in row_blocks(len(out), 4 * 8 * layout.size):
-            moves = full - out[rows]
+            moves = full - params[rows]
             out[rows] = diagnostics.moves_in_errors(moves, scale, phi[rows], layout)
         out[:, self.lost_params] = np.nan
         return out

@@ -7,8 +7,10 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
+from sklearn.utils.validation import check_consistent_length
 
 from skinfluence import removal
+from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_option
 from skinfluence.column_scales import Cancellation
@@ -22,10 +24,7 @@ from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.first_order import FirstOrderPipeline
-from skinfluence.whole.refits import (
-    ForSameRows,
-    PipelineRefits,
-)
+from skinfluence.whole.refits import ForSameRows, PipelineRefits, attempt
 
 # Bytes of the refits that take their steps together: what stays in cache, or, for many
 # parameters, so many times the bytes of H^-1, which each step reads.
@@ -232,13 +231,21 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             # The steps may select columns by name.
             data = self.data.append(X, y, sample_weight)
             rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
-        # The samples behind the current steps must pass the model's checks.
-        objective = self.objective
-        more = self.make_objective(objective.formulation, rows, y, sample_weight)
+        form, weight = self.objective.formulation, [to_host(self.objective.sample_weight)]
+        _, not_taken = attempt(self.transform, rows)
+        if not_taken is None:  # the samples must pass the model's checks
+            more = self.make_objective(form, rows, y, sample_weight)
+            weight.append(to_host(more.sample_weight))
+        else:  # refitted steps may take them, for example with a category more
+            check_consistent_length(rows, y)
+            form.target.encode(to_host(y))
+            given, like = to_host(sample_weight), np.empty((len(to_host(y)), 0))
+            weight.append(check_sample_weight(given, like, ensure_non_negative=True))
         self.check_refits()
         data = self.data.append(X, y, sample_weight)
-        weight = np.concatenate([to_host(o.sample_weight) for o in (objective, more)])
-        refit = self.refit(data, weight, "exact")
+        refit, error = attempt(self.refit, data, np.concatenate(weight), "exact")
+        if error is not None:
+            raise error if not_taken is None else not_taken
         if refit is None:
             raise ValueError(
                 "With these samples there is another class, or the objective has no optimum: "
