@@ -37,6 +37,14 @@ class FittedObjective:
     layout: ParameterLayout | None = None
     params: dict | None = None
 
+    def with_formulation(self, formulation):
+        """Return the same fit with another description of its objective, None for none."""
+        layout = None if formulation is None else formulation.layout
+        objective = self.objective
+        if objective is not None:
+            objective = replace(objective, formulation=formulation)
+        return replace(self, formulation=formulation, objective=objective, layout=layout)
+
     def on(self, objective):
         """Return the same fit with other training data."""
         # "balanced" class weights belong to the training data.
