@@ -109,6 +109,14 @@ class RemovalAnswers(LazyRemoval):
         request = self.resolve(request)
         return self.start_base(request.method, request.hessian_solver), request
 
+    def start_own_predictions(self, request):
+        """Return `start_removal` for the predictions of the rows that leave, by their models."""
+        base, request = self.start_removal(request)
+        groups, method = request.groups, request.method
+        if method == "newton" and groups.sizes().max(initial=0) == 1:
+            method = removal.method_of_own(base.point.objective)
+        return base, request.of(groups, method=method)
+
     def start_base(self, method, hessian_solver):
         """Return the start of removal, or of a move to other weights."""
         solver = get_solver(hessian_solver, self.objective)
@@ -227,12 +235,10 @@ class RemovalAnswers(LazyRemoval):
         """Return each training sample's raw prediction without its group, (n, K)."""
         if self.objective.is_distributed:
             return np.asarray(self.lazy_raw_without(request)[0])
-        base, request = self.start_removal(request)
+        base, request = self.start_own_predictions(request)
         groups = request.groups
         groups.partition()
         design = base.point.objective.design
-        if request.method == "newton" and groups.sizes().max(initial=0) == 1:
-            request = request.of(groups, method=removal.method_of_own(base.point.objective))
         raw = np.empty((base.point.objective.n_rows, self.n_scores), like=self.like)
 
         def emit(_indices, rows, theta):
@@ -255,7 +261,8 @@ class RemovalAnswers(LazyRemoval):
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
         self.check_labelled(missing, scored=True)
         X = self.objective.design.X
-        X = np.empty((len(raw), 0)) if is_device(X) else X  # the predictions are known
+        if self.objective.is_distributed or is_device(X):
+            X = np.empty((len(raw), 0))  # the predictions are known
         pooled = self.pooled(raw)
         y = self.training_target
         try:
