@@ -110,7 +110,7 @@ class RemovalAnswers(LazyRemoval):
         return self.start_base(request.method, request.hessian_solver), request
 
     def start_own_predictions(self, request):
-        """Return `start_removal` for the predictions of the rows that leave, by their models."""
+        """Return `start_removal` for predictions of the rows that leave."""
         base, request = self.start_removal(request)
         groups, method = request.groups, request.method
         if method == "newton" and groups.sizes().max(initial=0) == 1:
