@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_option, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
@@ -156,13 +156,16 @@ class CompositeInfluence(RankedBlocks):
         q = X.shape[0]
         out = output.prepare((n,) if average else (q, n))
         total = np.zeros(n)
-        for block in self.blocks(q):
+
+        def fill(block):
             Xb, yb = take_block(X, block), take_block(y, block)
             found = self.influence_on_losses(Xb, yb, options)
             if average:
-                total += found.sum(axis=0)
+                total[:] += found.sum(axis=0)
             else:
                 out[block] = found
+
+        run_blocks(fill, self.blocks(q), verbose=request.verbose)
         if average:
             out[:] = total / q
         return out
