@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from tests.advice_on_calls import ADVICE_ON_CALLS
 from tests.advice_on_models import ADVICE_ON_MODELS
+from tests.advice_on_parts import ADVICE_ON_PARTS
 
 
 def said(call):
@@ -28,7 +29,9 @@ def said(call):
 
 
 @pytest.mark.parametrize(
-    "advice", [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS], ids=lambda advice: advice.name
+    "advice",
+    [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS, *ADVICE_ON_PARTS],
+    ids=lambda advice: advice.name,
 )
 def test_advice_can_be_followed_and_helps(advice):
     assert re.search(advice.message, said(advice.meet), flags=re.DOTALL)
