@@ -12,6 +12,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from tests.advice_on_calls import ADVICE_ON_CALLS
+from tests.advice_on_functions import ADVICE_ON_FUNCTIONS
 from tests.advice_on_models import ADVICE_ON_MODELS
 from tests.advice_on_parts import ADVICE_ON_PARTS
 
@@ -30,7 +31,7 @@ def said(call):
 
 @pytest.mark.parametrize(
     "advice",
-    [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS, *ADVICE_ON_PARTS],
+    [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS, *ADVICE_ON_PARTS, *ADVICE_ON_FUNCTIONS],
     ids=lambda advice: advice.name,
 )
 def test_advice_can_be_followed_and_helps(advice):
