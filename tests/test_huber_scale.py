@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from sklearn import linear_model
+from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import HuberRegressor
+from skinfluence.model_selection import jackknife_plus_interval
 from tests.fits import HUBER, data
 
 
@@ -57,3 +59,11 @@ def test_polish_takes_no_more_steps_than_it_may():
     reg.scale_ *= 5
     with pytest.warns(ConvergenceWarning, match="1 Newton steps"):
         reg.polish(max_iter=1)
+
+
+def test_the_scale_is_no_output_of_an_interval():
+    X, y = load_diabetes(return_X_y=True)
+    reg = HuberRegressor(max_iter=10_000, tol=1e-8).fit(X, y)
+    for method in ("newton", "exact"):
+        found = jackknife_plus_interval(reg, X[:1], method=method)
+        np.testing.assert_allclose(found, [[111.757, 296.269]], rtol=1e-5)
