@@ -1,4 +1,4 @@
-"""What an error or a warning tells its reader to do can be done, and helps.
+"""The remedy in an error or a warning can be followed, and helps.
 
 The tables have the situations, the messages and what follows their remedies. The test fails
 if the situation's message comes again.
@@ -18,7 +18,7 @@ from tests.advice_on_parts import ADVICE_ON_PARTS
 
 
 def said(call):
-    """Return what a call says: its error, else its warnings."""
+    """Return the message of a call's error, or those of its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -136,7 +136,7 @@ SEARCHES = [halving, randomised, exhaustive]
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_every_search_compares_what_independent_fits_score(case, make_search):
+def test_every_search_has_the_scores_of_independent_fits(case, make_search):
     X, y = small(case)
     pipe, grid = pipe_and_grid(case)
     options = {"scoring": leave_one_out_scorer(score), "cv": all_rows(y)}

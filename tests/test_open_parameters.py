@@ -1,4 +1,4 @@
-"""Features that leave parameters open: removal answers what every optimum has in common.
+"""Features that leave parameters open: removal returns the values that all optima share.
 
 Dummies for every site beside an intercept are such features. Each refit by scikit-learn has
 other coefficients, but the same predictions.
@@ -113,7 +113,7 @@ def test_a_removal_in_place_is_refused_and_changes_nothing():
 
 
 @pytest.mark.parametrize("seed", [7, 11, 12])
-def test_rounding_does_not_hide_what_nothing_determines(seed):
+def test_rounding_does_not_hide_undetermined_parameters(seed):
     """What is left of the smallest eigenvalue of a Hessian may be positive rounding."""
     X, y, _ = data("counts")
     rng, gone = np.random.default_rng(seed), np.arange(3)

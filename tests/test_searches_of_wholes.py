@@ -25,7 +25,7 @@ from tests.fits import sklearn_parent
 from tests.moments import MOMENTS, data
 from tests.searches import all_rows
 
-#: Composites whose refits are fast; what folds and draws depend on is tested with removal.
+#: Composites with fast refits. The tests of removal cover folds and draws.
 COMPOSITES = [
     "rest, two classes",
     "one, two classes",
