@@ -198,11 +198,11 @@ class CompositeInfluence(RankedBlocks):
             if results is None:
                 place = Output(output.dtype) if several else output
                 results = [
-                    place.prepare((q, n, *one.shape[2:]))
-                    for one in (found if several else [found])
+                    place.prepare((q, n, *part.shape[2:]))
+                    for part in (found if several else [found])
                 ]
-            for result, one in zip(results, found if several else [found], strict=True):
-                result[block] = one
+            for result, part in zip(results, found if several else [found], strict=True):
+                result[block] = part
         return results if several else results[0]
 
     def loss_chunks(self, X, y, hessian_solver):
