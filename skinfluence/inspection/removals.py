@@ -7,7 +7,7 @@ on its active sets.
 
 import numpy as np
 
-from skinfluence import active_set, convergence, existence, influence, removal
+from skinfluence import active_set, convergence, existence, influence, l1_support, removal
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.groups import Groups
 from skinfluence.inspection.goals import layout_of, refit_theta
@@ -167,7 +167,18 @@ class Removals:
         return self._at_optimum(objective, start.theta)
 
     def _at_optimum(self, objective, theta):
+        moves = objective.formulation.support_may_change
+        if moves:
+            objective = l1_support.on_support_of(objective, theta)
         polished = convergence.polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
+        if moves and not l1_support.is_optimum(objective, polished.theta):
+            theta = objective.formulation.layout.from_public(self.problem.refit_on(objective))
+            objective = l1_support.on_support_of(objective, theta)
+            polished = convergence.polish(
+                objective, theta, self.solver, tol=1e-11, max_iter=100
+            )
+            if not l1_support.is_optimum(objective, polished.theta):
+                return None
         if not polished.converged:
             return None
         doubtful = existence.may_lack_minimum(objective, polished.correction)
