@@ -32,7 +32,7 @@ def problems(model):
         fitted = clone(model).fit(X, y)
         target = mean_prediction(fitted, X[:8])
         before = target.value(fitted.params_)
-        for threshold in (before + 0.12, before - 0.12):
+        for threshold in (before + 0.08, before - 0.08):
             yield X, y, fitted, target, threshold
 
 
