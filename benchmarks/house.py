@@ -36,11 +36,12 @@ OUTSIDE = ["functionals", "leave_one_out", "search", "model_selection", "inspect
 PIPELINES = ["whole", "pipeline", "steps"]
 #: Modules that are about kinks, supports of parameters, or kernels.
 HOMES = [
+    "active_path",
     "active_set",
     "kernel_ridge",
     "kernels",
+    "kinks",
     "l1_support",
-    "mixins/kernel",
     "parameters",
     "problem/kinds",
     "removal/support*",

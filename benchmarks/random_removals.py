@@ -9,7 +9,8 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from benchmarks._report import Table
-from skinfluence import InfluenceWarning, SingularHessianError, active_set, convergence
+from skinfluence import InfluenceWarning, SingularHessianError, active_set
+from skinfluence.optimum import polish
 from skinfluence.pipeline import problem_of
 from skinfluence.solvers import get_solver
 from tests.problems import FAMILIES, random_problem
@@ -156,7 +157,7 @@ def _optimum(objective, start):
         return active_set.evaluate(objective, start).theta
     solver = get_solver("auto", objective)
     try:
-        return convergence.polish(objective, start, solver, tol=1e-13, max_iter=200).theta
+        return polish(objective, start, solver, tol=1e-13, max_iter=200).theta
     except SingularHessianError:
         return np.full(start.shape, np.nan)  # there is none
 

@@ -34,8 +34,11 @@ from sklearn.utils.validation import _check_sample_weight
 TOL_DECIDES_RANK = parse_version(sklearn.__version__) >= parse_version("1.9")
 #: Whether discriminant analysis by "svd" has unbiased covariances, over n - K or n_k - 1.
 UNBIASED_SCATTER = parse_version(sklearn.__version__) < parse_version("1.9")
+#: The attribute with the version of scikit-learn that fitted an estimator from a pickle.
+FITTED_BY = "_sklearn_of_fit"
 
 __all__ = [
+    "FITTED_BY",
     "TOL_DECIDES_RANK",
     "UNBIASED_SCATTER",
     "LinearClassifierMixin",
@@ -46,6 +49,7 @@ __all__ = [
     "draws_by_weight",
     "fitted_gamma",
     "has_several_labels",
+    "has_unbiased_scatter",
     "is_array_api_obj",
     "namespace",
     "one_vs_one_decision",
@@ -105,6 +109,12 @@ def scores_with_weights(scorer):
     if hasattr(scorer, "_accept_sample_weight"):
         return scorer._accept_sample_weight()
     return "sample_weight" in signature(scorer).parameters
+
+
+def has_unbiased_scatter(discriminant):
+    """Return `UNBIASED_SCATTER` for the version that fitted a discriminant analysis."""
+    version = vars(discriminant).get(FITTED_BY, sklearn.__version__)
+    return parse_version(version) < parse_version("1.9")
 
 
 def rank_unit(estimator):

@@ -84,7 +84,7 @@ class CalibratedProblem(FoldedProblem):
                 f"to others than these. Use labels 0 to {positions[-1]} or text, and fit "
                 "again; or use another method."
             )
-        ensemble, n_folds = self.estimator.ensemble, len(self.folds(data))
+        ensemble, n_folds = self.as_fitted.ensemble, len(self.folds(data))
         has_each = ensemble is True or (ensemble == "auto" and count > 1)
         if has_each and n_folds != count:
             raise UnsupportedEstimatorError(

@@ -32,10 +32,11 @@ class VotingProblem(CompositeProblem):
     """Members on all rows; their responses are averaged with weights."""
 
     takes_weights = codes_classes = True
+    response_params = ("voting", "weights")
 
     def put(self, estimator, members):
         estimator.estimators_ = members
-        name_members(estimator)
+        name_members(estimator, self.as_fitted)
 
     @property
     def mean_weights(self):
@@ -69,9 +70,9 @@ class BaggingProblem(CompositeProblem):
             return [(part.rows, part.counts) for part in remembered.parts]  # rows were removed
         if draws_by_weight(self.estimator):  # otherwise the members' gradients show it
             self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
-        samples = self.estimator.estimators_samples_
+        samples = self.as_fitted.estimators_samples_
         if len(samples) < len(self.members()):  # after warm_start: those of the last fit alone
-            if not isinstance(self.estimator.random_state, Integral):
+            if not isinstance(self.as_fitted.random_state, Integral):
                 raise UnsupportedEstimatorError(
                     f"{self.name} with warm_start: scikit-learn keeps the draws of the last "
                     "fit alone, and draws the others again for an integer random_state. Fit "
@@ -97,15 +98,18 @@ class BaggingProblem(CompositeProblem):
     def fit_again(self, data):
         estimator = copy.copy(self.estimator)
         kept = {name: vars(estimator)[name] for name in ("estimators_", "estimator_")}
-        is_fixed = isinstance(estimator.random_state, Integral)
-        if not is_fixed or estimator.oob_score or estimator.warm_start:
+        fitted = self.as_fitted
+        is_fixed = isinstance(fitted.random_state, Integral)
+        if not is_fixed or fitted.oob_score or fitted.warm_start:
             raise UnsupportedEstimatorError(
                 f"add_samples of {self.name}: fit draws rows again, which is known for an "
                 "integer random_state, and without oob_score and warm_start. Fit it again."
             )
         drawer = self.drawer(data)
-        del drawer.estimator
-        vars(estimator).update(vars(drawer) | kept)
+        drawn = {
+            name: vars(drawer)[name] for name in vars(drawer).keys() - drawer.get_params()
+        }
+        vars(estimator).update(drawn | kept)
         return super(BaggingProblem, type(self)(estimator)).fit_again(data)
 
     def drawer(self, data):
@@ -114,7 +118,7 @@ class BaggingProblem(CompositeProblem):
         The draws depend on the seed and on the shape of X alone.
         """
         dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
-        params = self.estimator.get_params(deep=False)
+        params = self.as_fitted.get_params(deep=False)
         params |= {"estimator": dummy, "warm_start": False, "oob_score": False}
         drawer = parent_class(type(self.estimator))(**params)
         X = sparse.csr_matrix(np.shape(data.X))

@@ -63,6 +63,10 @@ class L1Support:
         zeros = np.zeros(shape)
         return cls(sign=zeros, strength=zeros, share=zeros)
 
+    def holding(self, held):
+        """Return this support with more parameters that stay at their values, (K, D) bool."""
+        return replace(self, held=held if self.held is None else held | self.held)
+
     def total(self, weight_sum):
         """Return the factor on |theta| for a given sum of sample weights, (K, D)."""
         return self.strength + weight_sum * self.share
@@ -144,6 +148,18 @@ def other_side(objective, theta, edge=_EDGE):
         return None
     support = replace(support, sign=np.where(at_edge, -np.sign(gradient), support.sign))
     return replace(objective, formulation=replace(form, l1_support=support))
+
+
+def at_edge_of(objective, theta, edge=_EDGE):
+    """Return the objective on the support of theta, with parameters at the edge of 0 free.
+
+    It is the objective itself if no parameter may become free.
+    """
+    if not objective.formulation.support_may_change:
+        return objective
+    objective = on_support_of(objective, theta)
+    freed = other_side(objective, theta, edge)
+    return objective if freed is None else freed
 
 
 def settle(objective, theta, refit):

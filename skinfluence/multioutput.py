@@ -107,7 +107,8 @@ class ChainMixin(CompositeMixin):
 def problem_of_chain(chain, method=None):
     """Return a chain's problem."""
     check_is_fitted(chain)
-    return (ChainProblem if chain.cv is None else CrossFittedChainProblem)(chain)
+    problem = ChainProblem(chain)
+    return problem if problem.as_fitted.cv is None else CrossFittedChainProblem(chain)
 
 
 class ClassifierChain(ChainMixin, multioutput.ClassifierChain):

@@ -80,6 +80,12 @@ class Coefficients:
             return np.ravel(coef).astype(np.float64)
         return np.concatenate([np.ravel(coef), np.ravel(intercept)]).astype(np.float64)
 
+    def theta(self, model, layout):
+        """Return a fitted model's parameters as theta (K, D)."""
+        coef, intercept = self.read(model, layout)
+        coef = np.array(coef, dtype=np.float64, ndmin=2)
+        return np.column_stack([coef, np.ravel(intercept)]) if layout.fit_intercept else coef
+
     def write(self, model, theta, layout, ndims, objective):
         """Write theta (K, D) into a model's attributes.
 
@@ -256,6 +262,9 @@ class CoefficientsAndScale(Coefficients):
     def vector(self, model, layout):
         intercept = [model.intercept_] if layout.has_intercept else []
         return np.concatenate([model.coef_, intercept, [model.scale_]])
+
+    def theta(self, model, layout):
+        return layout.from_public(self.vector(model, layout))
 
     def write(self, model, theta, layout, ndims, objective):
         model.coef_ = theta[0, :-1].copy()

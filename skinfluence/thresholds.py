@@ -26,6 +26,7 @@ class ThresholdProblem(CompositeProblem):
     holds = "its classifier, estimator_"
     #: The loss is the classifier's own, which does not depend on the threshold.
     loss_method = None
+    response_params = ("pos_label", "response_method", "threshold")
 
     # The classifier computes all models without a sample together, which is faster.
 
@@ -54,7 +55,7 @@ class ThresholdProblem(CompositeProblem):
     @property
     def is_prefit(self):
         """Whether the classifier was fitted before, and the threshold alone here."""
-        cv = getattr(self.estimator, "cv", None)
+        cv = getattr(self.as_fitted, "cv", None)
         return isinstance(cv, str) and cv == "prefit"
 
     def remember(self, X, y, sample_weight):
@@ -69,7 +70,7 @@ class ThresholdProblem(CompositeProblem):
         super().remember(X, y, sample_weight)
 
     def prepare(self, data):
-        if not self.is_prefit and getattr(self.estimator, "refit", True) is False:
+        if not self.is_prefit and getattr(self.as_fitted, "refit", True) is False:
             raise UnsupportedEstimatorError(
                 f"{self.name} with refit=False has no influence, because its classifier was "
                 "fitted on a part of the samples. Use refit=True, or pass estimator_ and the "

@@ -113,14 +113,3 @@ def test_counts_of_drawn_rows_are_weights_of_calibrators():
     assert check.max_relative_error < 1e-6
     found = ours.remove_samples([4]).predict_proba(X)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("ensemble", [True, False])
-def test_parameters_that_are_set_after_the_fit_change_no_answer(ensemble):
-    X, y = classes(24)
-    template = CalibratedClassifierCV(LOGISTIC, cv=2, ensemble=ensemble)
-    ours = from_fitted(template.fit(X, y), X, y)
-    expected = ours.leave_out_loss(X[:2], y[:2], [[3]]), ours.influence_loss(X[:2], y[:2])
-    ours.set_params(method="temperature", ensemble=not ensemble)
-    np.testing.assert_allclose(ours.leave_out_loss(X[:2], y[:2], [[3]]), expected[0])
-    np.testing.assert_allclose(ours.influence_loss(X[:2], y[:2]), expected[1])

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import convergence, from_fitted
+from skinfluence import from_fitted, optimum
 from skinfluence.distributed import DistributedPoint
 from skinfluence.linear_model import LogisticRegression
 from tests.cases import LINEAR
@@ -114,13 +114,13 @@ def test_full_steps_too_long_are_cut_as_on_arrays(monkeypatch, never_whole):
     fitted = LogisticRegression(**NEWTON).fit(X, y, w)
     fitted.coef_ = 10 * fitted.coef_
     chunks = from_fitted(fitted, *arrays(X, y, w))
-    minima, minimum = [], convergence.brentq
+    minima, minimum = [], optimum.brentq
 
     def count(*arguments, **options):
         minima.append(minimum(*arguments, **options))
         return minima[-1]
 
-    monkeypatch.setattr(convergence, "brentq", count)
+    monkeypatch.setattr(optimum, "brentq", count)
     chunks.polish()
     cut = len(minima)
     fitted.polish()

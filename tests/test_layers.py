@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.house import Package, moves, overridden
+from benchmarks.house import Package, branches, moves, overridden
 
 PACKAGE = Path(__file__).parents[1] / "skinfluence"
 ROOMS = [
@@ -22,6 +22,7 @@ ROOMS = [
     ["gradients", "rank", "active_path", "largest"],
     ["objective"],
     ["solvers", "existence"],
+    ["optimum"],
     ["stages"],
     ["groups", "influence", "convergence", "kinks", "active_set"],
     ["parameters", "responses"],
@@ -174,5 +175,10 @@ def test_no_private_method_is_overridden():
 
 def test_a_call_on_a_plain_model_enters_few_files():
     figures = {label: value for label, value, *_ in moves(package())}
-    assert figures["files entered by influence_loss"] <= 28
-    assert figures["files entered by leave_out_loss exact"] <= 39
+    assert figures["files entered by influence_loss"] <= 20
+    assert figures["files entered by leave_out_loss exact"] <= 28
+
+
+def test_few_modules_ask_about_kinks_supports_and_kernels():
+    ((label, number, names),) = branches(package())
+    assert number <= 19, f"{label}: {names}"

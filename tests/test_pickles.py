@@ -8,32 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.fixes import parse_version
 from skops import io as skops
 
 import skinfluence
-from skinfluence import (
-    InfluenceWarning,
-    TrainingDataMissingError,
-    gaussian_process,
-    kernel_ridge,
-    linear_model,
-    svm,
-)
+from skinfluence import InfluenceWarning, TrainingDataMissingError, svm
+from skinfluence.fitted import composites, mirrors
 from tests.fits import fit, sklearn_parent
+from tests.moments import MOMENTS
+from tests.moments import data as moment_data
 from tests.pickles.make import QUERIES, answers, examples
 
 FILES = sorted((Path(__file__).parent / "pickles").glob("*/*.pkl.xz"))
-CLASSES = {
-    *linear_model.__all__,
-    *svm.__all__,
-    *gaussian_process.__all__,
-    *kernel_ridge.__all__,
-    "Pipeline",
-    "LeaveOneOutSearchCV",
-}
+CLASSES = {cls.__name__ for known in (composites(), mirrors()) for cls in known.values()}
+CLASSES |= {*svm.__all__, "Pipeline", "LeaveOneOutSearchCV"}
 
 
 def read(pickled):
@@ -98,6 +89,21 @@ def test_a_pickle_of_a_release_answers_as_it_did(path):
         explained(dropped).influence_loss(X[QUERIES], y[QUERIES])
     explained(dropped).set_training_data(X, y, w)
     assert_same(answers(dropped, X, y), kept["answers"])
+
+
+@pytest.mark.parametrize("case", MOMENTS, ids=lambda case: repr(case.estimator))
+def test_formulas_of_means_are_made_when_a_pickle_is_read(case):
+    X, y = (rows[::2] for rows in moment_data(case.name))
+    fitted = clone(case.estimator).fit(X, y)
+    expected = fitted.influence_loss(X[:3], y[:3])
+    assert b"Moments" not in pickle.dumps(fitted).replace(b"skinfluence.moments", b"")
+    state = vars(fitted).copy()  # with the formulas, as in earlier pickles
+    formulation = pickle.loads(pickle.dumps(state["_influence_problem"].formulation))
+    vars(formulation.model).clear()
+    state["_influence_problem"] = state["_influence_problem"].with_formulation(formulation)
+    other = type(fitted)()
+    other.__setstate__(state)
+    np.testing.assert_allclose(other.influence_loss(X[:3], y[:3]), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

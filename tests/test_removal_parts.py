@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from skinfluence import InfluenceWarning, active_set, convergence
+from skinfluence import InfluenceWarning, active_set
 from skinfluence.groups import Groups
 from skinfluence.linear_model import HuberRegressor, LogisticRegression, PoissonRegressor
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
-from skinfluence.removal import Base, accuracies, optimum, run, weighted
+from skinfluence.removal import Base, accuracies, refit, run, weighted
 from skinfluence.removal.accuracies import ONE_STEP, each_alone
 from skinfluence.removal.leave_out import stacks_of
 from skinfluence.removal.stack import Stack
@@ -75,20 +75,20 @@ def test_a_refit_counts_where_it_converged_to_less_than_its_first_step(
         decrement=decrement,
         correction=np.zeros_like(base.theta),
     )
-    monkeypatch.setattr(convergence, "polish", lambda *_, **__: end)
-    assert optimum.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
-    assert optimum.refit(base, [3])[1] == converged
+    monkeypatch.setattr(refit, "polish", lambda *_, **__: end)
+    assert refit.refit(base, [3], first=1.0)[1] == (converged and decrement == 0.0)
+    assert refit.refit(base, [3])[1] == converged
 
 
 def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatch):
     # Nearly separable classes, for which steps on one Hessian do not contract.
     X, y, _ = data("cancer")
     fitted = LogisticRegression(C=1e5, **NEWTON).fit(X, y)
-    asked, refit = [], accuracies.refit_apart
+    asked, refit_apart = [], accuracies.refit_apart
 
     def measured(base, groups, start, first, tol):
         asked.extend(zip([int(rows[0]) for rows in groups], first, strict=True))
-        return refit(base, groups, start, first, tol)
+        return refit_apart(base, groups, start, first, tol)
 
     monkeypatch.setattr(accuracies, "refit_apart", measured)
     fitted.leave_out_params(method="exact")
@@ -120,7 +120,7 @@ def test_groups_with_their_own_hessians_end_where_each_one_does_alone(
     moved = np.linalg.norm(Stack(base, np.arange(len(y))[:, None]).newton()[0], axis=(1, 2))
     worst = np.argsort(-np.nan_to_num(moved))[:4]
     groups = [*worst[:, None], worst]
-    alone_each = [optimum.refit(base, rows) for rows in groups]
+    alone_each = [refit.refit(base, rows) for rows in groups]
     monkeypatch.setattr(weighted, "refit_objective", None)  # together, or not at all
     start = np.repeat(base.theta[None], len(groups), axis=0)
     theta, converged = weighted.refit_apart(base, groups, start, np.ones(5), 1e-11)

@@ -12,7 +12,7 @@ from skinfluence.linear_model import (
 )
 from skinfluence.losses import LOSSES
 from skinfluence.pipeline import problem_of
-from skinfluence.removal import series
+from skinfluence.removal import base as base_of_removal
 from skinfluence.removal.stack import Stack
 from tests.fits import NEWTON
 
@@ -31,7 +31,7 @@ MODELS = {
 @pytest.fixture(params=MODELS)
 def fitted(request, monkeypatch):
     """A model of 1,200 rows in columns of different scales, few enough for refits."""
-    monkeypatch.setattr(series, "_ROWS", 500)
+    monkeypatch.setattr(base_of_removal, "_ROWS", 500)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1_200, 3)) * [0.1, 1.0, 30.0] + [0.0, 1.0, 0.0]
     eta = X @ [4.0, -0.5, 0.02]
@@ -74,7 +74,7 @@ def test_exact_removal_by_the_polynomial_is_that_by_passes(fitted, monkeypatch):
     assert problem.removal_base("exact", "auto").series is not None
     found = fitted.leave_out_params(method="exact")
     optimum = problem.removal_base("exact", "auto").optimum().ravel()
-    monkeypatch.setattr(series, "_ROWS", 10**9)
+    monkeypatch.setattr(base_of_removal, "_ROWS", 10**9)
     expected = fitted.leave_out_params(method="exact")
     change = np.linalg.norm(expected - optimum, axis=1)
     error = np.linalg.norm(found - expected, axis=1)

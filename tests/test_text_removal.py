@@ -15,7 +15,7 @@ from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.preprocessing import OneHotEncoder
 
 import skinfluence
-from skinfluence import InfluenceWarning, convergence
+from skinfluence import InfluenceWarning
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.naive_bayes import ComplementNB, MultinomialNB
 from skinfluence.pipeline import make_pipeline
@@ -162,7 +162,7 @@ def test_the_factor_of_the_fit_serves_refits_that_lack_a_feature(monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("another factor")
 
-    monkeypatch.setattr(convergence, "polish", refuse)
+    monkeypatch.setattr("skinfluence.problem.refits.polish", refuse)
     for rows in ([60], [61], [60, 61], [4]):
         found = whole.without(np.array(rows), "exact").raw_predictions(X)[:, 0]
         others = np.delete(np.arange(62), rows)

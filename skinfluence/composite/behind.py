@@ -118,7 +118,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
 
     def response(self, X, method):
         """Return one response for raw samples."""
-        return getattr(self.pipe, method)(X)
+        return self.inner.response(self.transform(X), method)
 
     def sample_loss(self, X, y):
         return self.inner.sample_loss(self.transform(X), y)
@@ -220,7 +220,9 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         data = replace(training_data(self.pipe, X, y, given, routing), counts=counts)
         if kept is None and self.inner.draws:
             with config_context(enable_metadata_routing=routing):
-                return clone(self.pipe).fit(X, y, **data.params)
+                steps = [step for _, step in self.steps]
+                pipe = self.pipe_of(steps, self.inner.as_fitted)
+                return clone(pipe).fit(X, y, **data.params)
         drawn, tests = (None, None) if kept is None else self.inner.rest(kept)
         return self.refit(data, weight, drawn, tests, method, kept=kept, remember=remember)
 

@@ -163,7 +163,7 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
         return [pair for column in y for pair in draw_folds(self, data, column)]
 
     def prepare(self, data):
-        model = self.estimator.estimator
+        model = self.members()[0]
         self.estimator._fold_members = [clone(model) for _ in self.folds(data)]
 
         def fit(k, share):

@@ -122,14 +122,14 @@ def draw_folds(problem, data, y=None):
     Parameters
     ----------
     problem : CompositeProblem
-        The composite, whose parameter `cv` makes the folds.
+        The composite, whose fit had a parameter `cv` that makes the folds.
     data : TrainingData
         The composite's training data.
     y : ndarray of shape (n,) or None, default=None
         Targets to use instead of those in the data.
     """
     y = np.asarray(data.y if y is None else y)
-    cv = check_cv(problem.estimator.cv, y, classifier=problem.is_classifier)
+    cv = check_cv(problem.as_fitted.cv, y, classifier=problem.is_classifier)
     seed = getattr(cv, "random_state", 0)
     if not isinstance(seed, Integral) and getattr(cv, "shuffle", True):
         raise UnsupportedEstimatorError(

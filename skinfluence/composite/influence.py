@@ -98,7 +98,7 @@ class CompositeInfluence(RankedBlocks):
 
     def response(self, X, method):
         """Return one response from the composite."""
-        return getattr(self.estimator, method)(X)
+        return getattr(self.as_fitted, method)(X)
 
     def moved(self, X, options):
         """Return the members' derivatives for fixed features, see `tangent`."""

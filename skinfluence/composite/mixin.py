@@ -55,7 +55,8 @@ def remembering(fit):
 
     @wraps(fit)
     def remember(self, X, y, *args, **params):
-        vars(self).pop("_composite", None)
+        for name in ("_composite", "_fit_params"):
+            vars(self).pop(name, None)
         fit(self, X, y, *args, **params)
         weight = params.get("sample_weight", args[0] if args else None)
         get_problem(self).remember(X, y, weight)

@@ -1,11 +1,12 @@
 """From a fitted composite and its data to its parts; changes to the training data."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 from sklearn import config_context
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
@@ -204,6 +205,22 @@ class CompositeProblem(
         return is_classifier(self.estimator)
 
     @property
+    def as_fitted(self):
+        """A copy of the composite with its constructor parameters at fit time.
+
+        `set_params` may have changed them since. `response_params` are the present ones.
+        """
+        estimator = copy.copy(self.estimator)
+        given = vars(estimator).get("_fit_params", {})
+        vars(estimator).update(
+            {n: v for n, v in given.items() if n not in self.response_params}
+        )
+        return estimator
+
+    #: Names of parameters that only change how the members' responses are combined.
+    response_params = ()
+
+    @property
     def remembered(self):
         """The record from the fit."""
         return vars(self.estimator).get("_composite", Remembered())
@@ -298,6 +315,7 @@ class CompositeProblem(
             raise UnsupportedEstimatorError(
                 f"{self.name} takes no dask arrays: call compute() on a part of the rows."
             )
+        self.keep_params()
         if X is None:
             members = self.members()
             converted = [
@@ -316,6 +334,18 @@ class CompositeProblem(
         data = TrainingData(X, y, {"sample_weight": sample_weight})
         self.prepare(data)
         self.attach(data, self.drawn(data), self.tests(data), path)
+
+    def keep_params(self):
+        """Store the parameters of the fit, unless they are stored already."""
+        if "_fit_params" in vars(self.estimator):
+            return
+        try:
+            self.estimator._fit_params = clone(self.estimator).get_params(deep=False)
+        except TypeError as error:
+            raise UnsupportedEstimatorError(
+                f"A parameter of {self.name} cannot be copied ({error}). If cv is an "
+                "iterator, fit has used it up: pass the list of its folds, and fit again."
+            ) from error
 
     def attach(self, data, drawn, tests, path, *, refitted=False):
         """Store the training data of the estimator's members.

@@ -1,6 +1,5 @@
 """Refits of a composite on other rows, and changes to its training data."""
 
-import copy
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -54,7 +53,7 @@ class CompositeRefits:
 
         Returns None if the combining members cannot be fitted.
         """
-        other = copy.copy(self.estimator)
+        other = self.as_fitted
         vars(other).pop("_composite", None)
         self.put(other, members)
         return other if self.combine(other, data, tests, method, **options) else None
@@ -154,7 +153,7 @@ class CompositeRefits:
         """Return a clone of the composite fitted on other rows, with draws of its own."""
         params = {} if weight is None else {"sample_weight": weight}
         with config_context(enable_metadata_routing=self.data.routing):
-            return clone(self.estimator).fit(X, y, **params)
+            return clone(self.as_fitted).fit(X, y, **params)
 
     # ---------------------------------------------------------------- updates in place
 
@@ -225,11 +224,12 @@ class CompositeRefits:
                 f"{when} a member of {self.name}, or what combines the members, has no "
                 "optimum, or a class is lost: it was left as it is."
             )
-        vars(self.estimator).update(vars(other))
+        params = self.estimator.get_params(deep=False)  # `set_params` may have changed them
+        vars(self.estimator).update(vars(other) | params)
 
     def fit_again(self, data):
         """Return the composite fitted on other data with their own draws and folds."""
-        cv = getattr(self.estimator, "cv", None)
+        cv = getattr(self.as_fitted, "cv", None)
         if not (cv is None or isinstance(cv, Integral) or hasattr(cv, "split")):
             raise UnsupportedEstimatorError(
                 f"add_samples of {self.name}: its cv lists folds for the present samples "

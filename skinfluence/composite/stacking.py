@@ -21,11 +21,14 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.whole import give_data, take_rows, training_data
 
 
-def name_members(estimator):
-    """Set `named_estimators_` of an estimator that has `estimators_`."""
+def name_members(estimator, fitted):
+    """Set `named_estimators_` of an estimator that has `estimators_`.
+
+    `fitted` has the constructor parameters of the fit.
+    """
     found = iter(estimator.estimators_)
     estimator.named_estimators_ = Bunch(
-        **{name: "drop" if e == "drop" else next(found) for name, e in estimator.estimators}
+        **{name: "drop" if e == "drop" else next(found) for name, e in fitted.estimators}
     )
 
 
@@ -42,14 +45,14 @@ class StackingProblem(FoldedProblem):
     def put(self, estimator, members):
         super().put(estimator, members[:-1])
         estimator.final_estimator_ = members[-1]
-        name_members(estimator)
+        name_members(estimator, self.as_fitted)
 
     def prepare(self, data):
-        if isinstance(self.estimator.cv, str):
+        cv = self.as_fitted.cv
+        if isinstance(cv, str):
             raise UnsupportedEstimatorError(
-                f"{self.name} with cv={self.estimator.cv!r} has no influence, because the "
-                "training samples of its members are unknown. Pass cv as a number or a "
-                "splitter, and fit again."
+                f"{self.name} with cv={cv!r} has no influence, because the training samples "
+                "of its members are unknown. Pass cv as a number or a splitter, and fit again."
             )
         if np.ndim(data.y) > 1 and np.shape(data.y)[1] > 1:
             raise UnsupportedEstimatorError(
@@ -93,7 +96,7 @@ class StackingProblem(FoldedProblem):
 
     def features_of(self, Z, X):
         """Return the final estimator's features: predictions and, if asked, samples."""
-        if not self.estimator.passthrough:
+        if not self.as_fitted.passthrough:
             return Z
         if sparse.issparse(X):
             return sparse.hstack([Z, X], format=X.format)
@@ -104,7 +107,7 @@ class StackingProblem(FoldedProblem):
         return [len(self.members()) - 1]
 
     def members_loss(self, X, y, loss_of):
-        features = self.estimator.transform(X)
+        features = self.as_fitted.transform(X)
         return loss_of(self.estimator.final_estimator_, features, self.coded(y))
 
     # ---------------------------------------------------------------- influence
@@ -117,8 +120,8 @@ class StackingProblem(FoldedProblem):
 
     def moved_final(self, X, method, moved, y=None):
         """Return the influence on a response of the final estimator, or on its losses."""
-        features, last = self.estimator.transform(X), len(self.parts) - 1
-        width = features.shape[1] - (X.shape[1] if self.estimator.passthrough else 0)
+        features, last = self.as_fitted.transform(X), len(self.parts) - 1
+        width = features.shape[1] - (X.shape[1] if self.as_fitted.passthrough else 0)
         columns = partial(self.moved_columns, moved=moved)
 
         def fed(rows):
@@ -135,7 +138,7 @@ class StackingProblem(FoldedProblem):
         if k < len(self.members()) - 1:
             return super().places(k)
         n_features = self.data.X.shape[1]
-        if not self.estimator.passthrough:
+        if not self.as_fitted.passthrough:
             return np.arange(0), 0
         return None, self.estimator.final_estimator_.n_features_in_ - n_features
 

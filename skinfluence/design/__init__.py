@@ -18,18 +18,12 @@ A design may use coordinates in which gradients and parameters pair through a me
 
     readings(theta)  (..., D) -> (..., D)     M theta; theta itself for features
     read(readings)   (..., D) -> (n, ...)     x~_i' readings; predict(theta) for M theta
+
+    dense.py    the products, for rows in NumPy arrays; what all designs share
+    sparse.py   rows in sparse matrices
+    device.py   rows in arrays of other libraries
 """
 
-from scipy.sparse import issparse
-
-from skinfluence.design.base import Design
-from skinfluence.design.dense import DenseDesign, DeviceDesign
+from skinfluence.design.dense import DenseDesign, Design, make_design
+from skinfluence.design.device import DeviceDesign
 from skinfluence.design.sparse import SparseDesign
-from skinfluence.namespaces import is_device
-
-
-def make_design(X, fit_intercept):
-    """Return the design for a validated array or CSR matrix."""
-    if issparse(X):
-        return SparseDesign(X, fit_intercept)
-    return (DeviceDesign if is_device(X) else DenseDesign)(X, fit_intercept)

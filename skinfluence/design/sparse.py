@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from skinfluence.blocks import row_blocks
-from skinfluence.design.base import Design, confirmed_offset, is_far, spread
+from skinfluence.design.dense import Design, confirmed_offset, is_far, make_design, spread
 
 # If a feature is present in at least this fraction of the rows, products are faster with a
 # dense column. A dense column with n entries adds n^2 operations to a SYRK, at 50 per
@@ -13,6 +13,8 @@ from skinfluence.design.base import Design, confirmed_offset, is_far, spread
 _FREQUENT = 1 / 30
 
 
+@make_design.register(sparse.sparray)
+@make_design.register(sparse.spmatrix)
 class SparseDesign(Design):
     """Rows in a CSR matrix or array; only blocks of rows or columns are made dense."""
 

@@ -63,6 +63,8 @@ class DistributedObjective:
 
     #: Least squares with many minima and features far from 0 are solved in memory only.
     offset = spectrum = None
+    #: The linear programs of `existence` need the rows in memory.
+    n_opposed = np.inf
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -35,7 +35,6 @@ from skinfluence.existence.recession import (
     RemovalCheck,
     find_recession,
     may_lack_minimum,
-    may_recede,
     moving_rows,
     recession_direction,
 )

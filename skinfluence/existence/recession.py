@@ -30,7 +30,7 @@ class Recession:
     lost: np.ndarray
 
 
-def recession_direction(objective, theta=None):
+def recession_direction(objective, theta=None, step=None):
     """Return a direction (K, D) in parameter space along which F falls forever, or None.
 
     Parameters
@@ -40,6 +40,9 @@ def recession_direction(objective, theta=None):
     theta : ndarray of shape (K, D) or None, default=None
         Parameters that may be such a direction themselves, like those after a fit to separated
         classes, which saves linear programs. They do not decide whether there is a direction.
+    step : ndarray of shape (K, D) or None, default=None
+        A Newton step at any point, to a few digits. If it is short, F has a minimum, see
+        `may_lack_minimum`, and no linear program is needed.
 
     Returns
     -------
@@ -48,7 +51,7 @@ def recession_direction(objective, theta=None):
         cannot be read. For losses that are not convex, None only means that no direction was
         found.
     """
-    found = find_recession(objective, theta)
+    found = find_recession(objective, theta, step)
     return None if found is None else found.direction
 
 
@@ -70,7 +73,7 @@ def may_lack_minimum(objective, correction):
     if objective.is_distributed:
         movable = bool(objective.unpenalised.any())
         return movable and bool(objective.largest(may_lack_minimum, correction))
-    if not may_recede(objective):
+    if np.isinf(objective.n_opposed):
         return False
     moved = objective.design.predict(correction)
     moved = moved[objective.sample_weight > 0]
@@ -79,7 +82,7 @@ def may_lack_minimum(objective, correction):
     return not np.all(size < _SHARE * loss.shortest_step())
 
 
-def find_recession(objective, theta=None):
+def find_recession(objective, theta=None, step=None):
     """Return the `Recession` of an objective, None if it has a minimum.
 
     See `recession_direction` for the arguments.
@@ -88,7 +91,9 @@ def find_recession(objective, theta=None):
     round no longer restrict the direction in the next, because a long step along the first
     direction compensates for them.
     """
-    if not may_recede(objective) or _n_opposed(objective):
+    if objective.n_opposed:
+        return None
+    if step is not None and not may_lack_minimum(objective, step):
         return None
     # The linear programs are solved with NumPy.
     objective, theta = objective.on_host(), to_host(theta)
@@ -114,30 +119,6 @@ def moving_rows(objective, direction):
     return (size > MOVES * known) & (objective.sample_weight > 0)
 
 
-def may_recede(objective):
-    """Return whether loss and penalties permit that F has no minimum."""
-    if objective.is_distributed:
-        return False
-    falls = objective.formulation.loss.falls_forever
-    arguments = objective.target[:1], len(objective.penalty)
-    return falls(*arguments) is not None and bool(objective.unpenalised.any())
-
-
-def _n_opposed(objective):
-    """Return how many rows have to leave before F can fall forever along an intercept.
-
-    An intercept moves all rows to the same side, so the loss of each has to fall there. The
-    result is 0 if coefficients of features have no penalty either.
-    """
-    free = objective.unpenalised[:, : objective.design.n_features]
-    if free.any():
-        return 0
-    falls = objective.formulation.loss.falls_forever(objective.target, len(free))
-    counts = (objective.row_weight > 0) & ~np.isnan(falls)
-    opposed = [np.sum((falls != side) & counts, axis=0).min() for side in (-1.0, 1.0)]
-    return int(min(opposed))
-
-
 class RemovalCheck:
     """Finds the groups of rows whose removal leaves F without a minimum.
 
@@ -153,10 +134,8 @@ class RemovalCheck:
 
     def __init__(self, objective):
         self.objective = objective
-        self.is_needed = may_recede(objective)
-        if not self.is_needed:
+        if np.isinf(objective.n_opposed):
             return
-        self.n_opposed = _n_opposed(objective)
         design = objective.design
         d = design.n_features
         self.mean = np.zeros(d)
@@ -189,7 +168,7 @@ class RemovalCheck:
         moved : ndarray of shape (b, K, D)
             Parameters after the steps.
         """
-        if not self.is_needed:
+        if np.isinf(self.objective.n_opposed):
             return {}
         d = self.objective.design.n_features
         with np.errstate(invalid="ignore"):
@@ -203,11 +182,10 @@ class RemovalCheck:
         found = {}
         for j in np.flatnonzero(~(bound < step)):
             reduced = changed(j)
-            if np.sum(present & (reduced.sample_weight <= 0)) < self.n_opposed:
+            if np.sum(present & (reduced.sample_weight <= 0)) < self.objective.n_opposed:
                 continue
-            lost = not np.isfinite(moved[j]).all()
-            if lost or may_lack_minimum(reduced, change[j]):
-                direction = recession_direction(reduced, None if lost else moved[j])
-                if direction is not None:
-                    found[int(j)] = direction
+            known = (moved[j], change[j]) if np.isfinite(moved[j]).all() else ()
+            direction = recession_direction(reduced, *known)
+            if direction is not None:
+                found[int(j)] = direction
         return found

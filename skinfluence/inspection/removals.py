@@ -7,10 +7,11 @@ on its active sets.
 
 import numpy as np
 
-from skinfluence import active_set, convergence, existence, influence, l1_support, removal
+from skinfluence import active_set, existence, influence, l1_support, removal
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.groups import Groups
 from skinfluence.inspection.goals import layout_of, refit_theta
+from skinfluence.optimum import polish
 from skinfluence.solvers import get_solver
 
 
@@ -170,21 +171,19 @@ class Removals:
         moves = objective.formulation.support_may_change
         if moves:
             objective = l1_support.on_support_of(objective, theta)
-        polished = convergence.polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
+        polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
         if moves and not l1_support.is_optimum(objective, polished.theta):
             theta = objective.formulation.layout.from_public(self.problem.refit_on(objective))
             objective = l1_support.on_support_of(objective, theta)
-            polished = convergence.polish(
-                objective, theta, self.solver, tol=1e-11, max_iter=100
-            )
+            polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
             if not l1_support.is_optimum(objective, polished.theta):
                 return None
         if not polished.converged:
             return None
-        doubtful = existence.may_lack_minimum(objective, polished.correction)
-        if doubtful and existence.recession_direction(objective, polished.theta) is not None:
+        theta, step = polished.theta, polished.correction
+        if existence.recession_direction(objective, theta, step) is not None:
             return None
-        point = objective.at(polished.theta)
+        point = objective.at(theta)
         return removal.Base.at(point, self.solver.factorise(point), self.solver)
 
 

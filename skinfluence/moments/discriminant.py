@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skinfluence._compat import UNBIASED_SCATTER
+from skinfluence._compat import has_unbiased_scatter
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.moments.base import MeanModel, Prior, joined
 from skinfluence.moments.covariance import Covariance, Inverse
@@ -15,8 +15,7 @@ class _Full(MeanModel):
 
     covariance: Covariance
 
-    def __init__(self, estimator):
-        super().__init__(estimator)
+    def check_supported(self, estimator):
         if estimator.covariance_estimator is not None:
             name = type(estimator).__name__
             raise UnsupportedEstimatorError(
@@ -55,7 +54,7 @@ class LinearMoments(_Full):
         self.own = slice(K - self.lengths["o"], None)
         self.prior = Prior(None if estimator.priors is None else estimator.priors_)
         self.covariance = Covariance(d, None if self.by_svd else estimator.shrinkage)
-        lost_freedom = K if self.by_svd and UNBIASED_SCATTER else 0
+        lost_freedom = K if self.by_svd and has_unbiased_scatter(estimator) else 0
         self.shares = Prior(None, lost_freedom) if self.by_svd else self.prior
         self.centre = self.prior if self.by_svd else Prior(np.zeros(K))
 
@@ -137,7 +136,7 @@ class QuadraticMoments(_Full):
         self.tol = float(estimator.tol)
         self.prior = Prior(estimator.priors)
         if estimator.solver == "svd":
-            f = int(UNBIASED_SCATTER)
+            f = int(has_unbiased_scatter(estimator))
             self.covariance = Covariance(d, estimator.reg_param, target=1.0, lost_freedom=f)
             self.fewest = max(2, d)
         else:

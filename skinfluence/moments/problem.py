@@ -7,6 +7,7 @@ Influence pulls a scalar's gradient back to the sums and multiplies it by each r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import sparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence import distributed
-from skinfluence._compat import check_sample_weight
+from skinfluence._compat import FITTED_BY, check_sample_weight
 from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.methods import InfluenceEstimatorMixin, get_problem
@@ -111,6 +112,16 @@ class MomentProblem(
         model.check_supported(estimator)
         target = ClassCodes(np.asarray(self.estimator.classes_))
         return MomentFormulation(model, target, self.parameters.layout(self.estimator))
+
+    def formulate_again(self):
+        """Make the formulas of a fit from the estimator, or store why there are none."""
+        fitted = vars(self.estimator).get("_influence_problem")
+        if fitted is None or fitted.refusal is not None:
+            return
+        try:
+            self.fitted = fitted.with_formulation(self.formulate(None, None))
+        except Exception as error:
+            self.fitted = replace(fitted, refusal=self.reason(error, "parameters"))
 
     def make_objective(self, formulation, X, y, sample_weight):
         if distributed.is_dask(X, y, sample_weight):
@@ -347,6 +358,9 @@ class _Moments(Coefficients):
     def vector(self, model, layout):
         return model._moments(model).read(model)
 
+    def theta(self, model, layout):
+        return layout.from_public(self.vector(model, layout))
+
     def names(self, model, layout):
         classes, features = self.labels_and_features(model)
         return model._moments(model).names(classes, features)
@@ -355,6 +369,9 @@ class _Moments(Coefficients):
         """Return class and feature names."""
         features = self.column_names(model, model.n_features_in_)
         return [str(label) for label in self.class_names(model)], features
+
+    def forget(self, model):
+        vars(model).pop(FITTED_BY, None)
 
     def rows_of_X(self, objective, rows):
         """Return some training rows."""
@@ -380,6 +397,21 @@ class MomentMixin(InfluenceEstimatorMixin):
     _has_objective = False
     #: Arguments for `validate_data`, as in scikit-learn's own `predict`.
     _row_checks: ClassVar[dict[str, Any]] = {}
+
+    def __getstate__(self):
+        # The formulas follow from the estimator. Pickles of other versions then have none of
+        # their fields.
+        state = super().__getstate__()
+        fitted = state.get("_influence_problem")
+        if fitted is not None:
+            state["_influence_problem"] = fitted.with_formulation(None)
+        return state
+
+    def __setstate__(self, state):
+        if "_skinfluence_versions" in state:
+            state = {FITTED_BY: state["_skinfluence_versions"][1]} | state
+        super().__setstate__(state)
+        get_problem(self).formulate_again()
 
     def _check_moment_rows(self, X):
         """Return samples after scikit-learn's own checks."""

@@ -12,9 +12,20 @@ Three objects, each immutable:
     Formulation   loss, labels, penalty and class weights as `fit` resolved them; no data
     Objective     a formulation together with data and sample weights
     Point         an objective evaluated at theta: gradient, curvature, Hessian
+
+    formulation.py   the formulation, and the objective's values at its rows and weights
+    objective.py     the objective at other rows and weights
+    point.py         the objective at theta, and how far a step from there changes the rows
+    coupled.py       Hessians of losses that mix the outputs
 """
 
 from skinfluence.gradients import weigh
 from skinfluence.objective.formulation import Formulation
 from skinfluence.objective.objective import Objective
-from skinfluence.objective.point import Point, hessian_blocks
+from skinfluence.objective.point import (
+    Point,
+    curvature_change,
+    gradient_shift,
+    hessian_blocks,
+    largest_move,
+)

@@ -1,4 +1,4 @@
-"""An objective evaluated at one parameter vector."""
+"""An objective evaluated at one parameter vector, and how far a step changes its rows."""
 
 from functools import cached_property
 
@@ -11,7 +11,9 @@ from skinfluence.l1_support import freeze_hessian
 from skinfluence.objective.coupled import coupled_gram
 
 # Rows used to estimate the spread of features.
-_ENOUGH_ROWS = 64
+_SPREAD_ROWS = 64
+# Number of rows from which the rounding in a gradient is estimated.
+_ENOUGH_ROWS = 256
 
 
 class Point:
@@ -251,7 +253,7 @@ class Point:
         if mean is None:
             return None
         # A rough estimate of the spread shows whether the shift is worthwhile.
-        sample = design.take(slice(None, None, 1 + design.n_rows // _ENOUGH_ROWS)).rows()
+        sample = design.take(slice(None, None, 1 + design.n_rows // _SPREAD_ROWS)).rows()
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.where(mean == 0, 0.0, mean / sample[:, : len(mean)].std(axis=0))
         return None if np.sum(ratio**2) < 1 else mean
@@ -372,3 +374,54 @@ def _add_diagonal(matrix, diagonal):
     order = np.arange(matrix.shape[0])
     matrix[order, order] += diagonal
     return matrix
+
+
+def gradient_shift(point, correction):
+    """Return ||(h_i x~_i'N)_i|| / ||(g_i)_i||, the relative change in the rows' gradients.
+
+    If a model fits perfectly, both norms are rounding, and the ratio is set to 0.
+    """
+    moved, size, known = np.sqrt(point.total(_squares_of_shift, correction))
+    if moved <= 64 * np.finfo(np.float64).eps * known:
+        return 0.0
+    return float(moved / size) if size > 0 else np.inf
+
+
+def curvature_change(point, correction):
+    """Return a bound on the relative change in any row's curvature over a step.
+
+    This is rate max_i |x~_i'N| with the loss's `curvature_rate`. It is 0 if the loss has none.
+    `gradient_shift` takes a norm over all rows, in which rows with small gradients are
+    invisible.
+    """
+    rate = point.objective.formulation.loss.curvature_rate
+    return float(rate * largest_move(point, correction)) if rate else 0.0
+
+
+def largest_move(point, step):
+    """Return max_i |x~_i'd| for a step d over the rows with a weight."""
+    return point.largest(_largest_move, step)
+
+
+def _largest_move(point, correction):
+    """Return `largest_move` over the rows of a part."""
+    objective = point.objective
+    moved = objective.design.predict(correction)[objective.sample_weight > 0]
+    return np.linalg.norm(moved, axis=1).max(initial=0.0)
+
+
+def _squares_of_shift(point, correction):
+    """Return the squared norms of (h_i x~_i'N)_i, of (g_i)_i and of the accuracy of g_i.
+
+    The raw prediction is accurate to eps |x~|'|theta|, so g_i is accurate to h_i times that.
+    The factor eps is left out here. A sample of the rows suffices, because only the order of
+    magnitude is needed.
+    """
+    objective = point.objective
+    moved = point.curvature_product(objective.design.predict(correction))
+    weighted = objective.sample_weight[:, None] * point.rows.raw_gradient
+    sample = slice(None, None, 1 + objective.n_rows // _ENOUGH_ROWS)
+    magnitude = objective.design.take(sample).magnitude(point.theta)
+    known = point.curvature_product(magnitude, sample)
+    squares = [np.sum(a * a) for a in (moved, weighted, known)]
+    return np.array(squares) * [1.0, 1.0, len(moved) / max(1, len(known))]

@@ -1,7 +1,7 @@
 """Each fitted object has a problem, to which the public methods delegate.
 
-fitted.py        the objective that a fit minimised, and its factorised state
-base.py          an estimator's parameters and factor
+fitted.py        the objective that a fit minimised, as `fit` stores it
+base.py          an estimator's parameters, and its factorised state
 samples.py       checked training data, queries and groups of rows
 requests.py      the options that methods share, as one argument
 kinds.py         smooth objectives, those on an l1 support, and those with kinks; warnings
@@ -16,10 +16,10 @@ influence.py, convergence.py, removal.py, reweighting.py, metrics.py, updates.py
 diagnostics.py   the public methods' results, one file for each chapter
 """
 
-from skinfluence.problem.base import ProblemBase, parent_class
+from skinfluence.problem.base import ProblemBase, State, parent_class
 from skinfluence.problem.convergence import ConvergenceAnswers
 from skinfluence.problem.diagnostics import DiagnosticsAnswers
-from skinfluence.problem.fitted import FittedObjective, State
+from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.fitting import FittingAnswers
 from skinfluence.problem.influence import InfluenceAnswers
 from skinfluence.problem.metrics import MetricAnswers, PredictionsWithout

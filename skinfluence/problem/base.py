@@ -1,30 +1,180 @@
 """A fitted estimator in mathematical form: objective, parameters, factor.
 
-`ProblemBase` reads and writes an estimator. `samples` checks the samples that methods take.
-`kinds` warns about points far from the optimum.
+`ProblemBase` reads an estimator, and factorises the Hessian at its parameters: a `State`.
+`samples` checks the samples that methods take. `kinds` warns about points far from the
+optimum. `fitting` writes the training data.
 The chapter modules compute the public methods' results.
 """
 
-import copy
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import distributed, removal
+from skinfluence import distributed, existence, l1_support, removal
 from skinfluence.exceptions import (
+    SingularHessianError,
     TrainingDataMissingError,
     UnsupportedEstimatorError,
     warn,
 )
-from skinfluence.namespaces import device_array, is_foreign, to_host
-from skinfluence.problem.fitted import State
+from skinfluence.kinks import kink_change
+from skinfluence.namespaces import to_host
+from skinfluence.objective import curvature_change, gradient_shift
+from skinfluence.optimum import find_optimum, newton_correction
+from skinfluence.problem.fitted import FittedObjective
 from skinfluence.problem.kinds import Doubts, kind_of, lost_params
 from skinfluence.problem.samples import SampleChecks
 from skinfluence.solvers import get_solver
+
+# If the rows' gradients change by more than this relative amount, some rows' influence values
+# are wrong by more than a few per cent, because a norm over all rows hides small gradients.
+GRADIENT_SHIFT_LIMIT = 0.007
+# The limit for the largest change in a row's log curvature.
+CURVATURE_CHANGE_LIMIT = 0.1
+# The limit for the share of the curvature that rows gain or lose at kinks.
+KINK_CHANGE_LIMIT = 0.05
+# Rows from which the difference between one-sided derivatives is estimated.
+_SOME_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A fitted objective at one point, with its factorised Hessian.
+
+    Parameters
+    ----------
+    fitted : FittedObjective
+        The fitted objective.
+    params : bytes
+        The parameters at the point.
+    solver : HessianSolver
+        The solver that factorised H.
+    point : Point
+        The objective at the parameters.
+    factor : Factor
+        H^-1 there.
+    """
+
+    fitted: FittedObjective
+    params: bytes
+    solver: Any
+    point: Any
+    factor: Any
+
+    @property
+    def layout(self):
+        """The parameters' shapes."""
+        return self.point.objective.formulation.layout
+
+    @cached_property
+    def correction(self):
+        """The Newton step N = -H^-1 G."""
+        return newton_correction(self.point, self.factor)
+
+    @cached_property
+    def gradient_shift(self):
+        """Relative change in the rows' gradients after one Newton step, to a few digits."""
+        return gradient_shift(self.point, self._rough_correction)
+
+    @cached_property
+    def curvature_change(self):
+        """Bound on the change in a row's log curvature after one Newton step."""
+        return curvature_change(self.point, self._rough_correction)
+
+    @cached_property
+    def kink_change(self):
+        """Share of the curvature that rows gain or lose at kinks over one Newton step."""
+        if not self.point.objective.formulation.loss.has_kinks:
+            return 0.0
+        return kink_change(self.point, self.factor, self._rough_correction)
+
+    @property
+    def is_near(self):
+        """Whether influence here agrees with the optimum's to a few per cent."""
+        return (
+            self.gradient_shift <= GRADIENT_SHIFT_LIMIT
+            and self.curvature_change <= CURVATURE_CHANGE_LIMIT
+            and self.kink_change <= KINK_CHANGE_LIMIT
+        )
+
+    @property
+    def distance(self):
+        """A sentence that tells how far the point is from the optimum."""
+        if self.gradient_shift > GRADIENT_SHIFT_LIMIT:
+            return (
+                "one Newton step would change the rows' gradients by "
+                f"{self.gradient_shift:.3g} of their size (gradient_shift), and influence "
+                "values are wrong by about as much, those of rows with small gradients by more"
+            )
+        if self.curvature_change <= CURVATURE_CHANGE_LIMIT:
+            return (
+                "over one Newton step some rows would cross a kink of the loss and change the "
+                f"curvature along some direction by {self.kink_change:.3g} of its size, and "
+                "influence values are wrong by up to about as much"
+            )
+        return (
+            "one Newton step would change the curvature of some rows by a factor of up to "
+            f"exp({self.curvature_change:.3g}), and their influence values are wrong by about "
+            "as much"
+        )
+
+    @cached_property
+    def recession(self):
+        """The `Recession` if the objective has no minimum, None if it has one.
+
+        A short Newton step proves that it has one, unless H is close to singular.
+        """
+        objective = self.point.objective
+        if objective.n_opposed:
+            return None
+        step = self._rough_correction if self.factor.doubt is None else None
+        return existence.find_recession(objective, self.point.theta, step)
+
+    @cached_property
+    def kink(self):
+        """The mask of parameters at the edge of 0 and how far one-sided derivatives differ.
+
+        None without such parameters. In one of a row's derivatives d, with the gradient g,
+        the parameters stay at 0, in the other they are free. The difference is relative, in
+        the norm of the Hessian, where d'Hd = g'd.
+        """
+        theta = self.point.theta
+        other = l1_support.other_side(self.point.objective, theta)
+        if other is None:
+            return None
+        n = self.point.objective.n_rows
+        sample = np.unique(np.linspace(0, n - 1, min(n, _SOME_ROWS)).astype(np.intp))
+
+        def size(point, factor):
+            gradients = point.rows.take(sample).toarray()
+            return float(np.sum(gradients * factor.solve(gradients)))
+
+        point = other.at(theta)
+        present = self.point.objective.formulation.l1_support
+        edge = other.formulation.l1_support.free & ~present.free
+        try:
+            free = size(point, self.solver.factorise(point))
+        except SingularHessianError:
+            return edge, np.inf
+        fixed = size(self.point, self.factor)
+        return edge, np.sqrt(max(free / fixed - 1.0, 0.0)) if fixed > 0 else np.inf
+
+    @cached_property
+    def _rough_correction(self):
+        """The Newton step to a few digits, or the exact step if it is already computed."""
+        correction = vars(self).get("correction")
+        if correction is None:
+            correction = -self.factor.rough_solve(self.point.gradient[None])[0]
+        return correction
+
+    @cached_property
+    def optimum(self):
+        """The nearby optimum with all rows, from which removal starts."""
+        return find_optimum(self.point, self.factor, self.solver)
 
 
 def parent_class(cls):
@@ -105,12 +255,6 @@ class ProblemBase(SampleChecks, Doubts):
         form = None if fitted is None else fitted.formulation
         counted = getattr(form, "balanced_by", None) == "count"
         return counted or (self.gamma_moves and not self.parameters.gamma_by_weight)
-
-    def take_as_draws(self):
-        """Take the training weights as numbers of draws, see `Objective.drawn`."""
-        if self.fitted.objective is not None:
-            self.fitted = self.fitted.on(replace(self.objective, drawn=True))
-            self.forget_state()
 
     @property
     def is_classifier(self):
@@ -206,7 +350,8 @@ class ProblemBase(SampleChecks, Doubts):
     @property
     def theta(self):
         """Parameters in mathematical form, (K, D)."""
-        return self.formulation.layout.from_public(self.params)
+        check_is_fitted(self.estimator)
+        return self.parameters.theta(self.estimator, self.formulation.layout)
 
     @theta.setter
     def theta(self, theta):
@@ -229,17 +374,8 @@ class ProblemBase(SampleChecks, Doubts):
 
     @property
     def influence_theta(self):
-        """Parameters at which influence is evaluated, (K, D).
-
-        If the loss is piecewise linear, they are the optimum near the fit. A query may lie on
-        one side of a kink there and on the other at the fit.
-        """
-        if not self.formulation.loss.is_piecewise_linear:
-            return self.theta
-        state = self.cached_state
-        if state is None or state.params != self.params.tobytes():
-            return self.evaluate(self.objective).theta
-        return state.point.theta
+        """Parameters at which influence is evaluated, (K, D)."""
+        return kind_of(self).influence_theta
 
     @property
     def n_scores(self):
@@ -250,27 +386,6 @@ class ProblemBase(SampleChecks, Doubts):
         """Write parameters (K, D); `ndims` gives the number of axes of (coef, intercept)."""
         layout = self.formulation.layout
         self.parameters.write(self.estimator, theta, layout, ndims, self.fitted.objective)
-
-    def check_params(self, params):
-        """Return parameter vectors (..., p) as an array of numbers."""
-        foreign = is_foreign(params)
-        params = check_array(
-            params,
-            ensure_2d=False,
-            allow_nd=True,
-            ensure_all_finite=False,
-            input_name="params",
-        )
-        params = device_array(params) if foreign else params
-        if params.ndim == 0 or params.shape[-1] != self.layout.size:
-            raise ValueError(
-                f"params has shape {params.shape}, but the last axis must hold the "
-                f"{self.layout.size} parameters of the model."
-            )
-        return params
-
-    def split_params(self, params):
-        return self.parameters.split(self.estimator, self.check_params(params), self.layout)
 
     def param_names(self):
         check_is_fitted(self.estimator)
@@ -285,39 +400,6 @@ class ProblemBase(SampleChecks, Doubts):
     def cached_state(self):
         """The last `State` that was computed, None if there is none."""
         return getattr(self.estimator, "_influence_state", None)
-
-    def forget_state(self):
-        """Drop results for other parameters or training data."""
-        self.estimator._influence_state = None
-        for name in ("n_newton_iter_", "newton_decrement_"):
-            self.estimator.__dict__.pop(name, None)
-
-    def replace_objective(self, objective, theta=None):
-        """Store other training data, and the parameters updated for them."""
-        ndims = self.parameters.ndims(self.estimator, self.layout)
-        fitted = replace(self.fitted, objective=objective, data_refusal=None)
-        if objective is not None:
-            form = objective.formulation
-            fitted = replace(fitted, formulation=form, layout=form.layout)
-        self.fitted = fitted
-        if theta is not None:
-            self.write(theta, ndims)
-        self.forget_state()
-
-    def on(self, objective):
-        """Return the problem for a copy of the estimator with other training data."""
-        other = self.of(copy.copy(self.estimator))
-        other.replace_objective(objective)
-        return other
-
-    def name_rows(self, index):
-        """Store names for the training rows if the fitted X had none."""
-        if index is None:
-            return
-        fitted = getattr(self.estimator, "_influence_problem", None)
-        objective = None if fitted is None else fitted.objective
-        if getattr(objective, "index", index) is None and len(index) == objective.n_rows:
-            self.fitted = replace(fitted, objective=replace(objective, index=index))
 
     @property
     def parent_class(self):
@@ -393,17 +475,3 @@ class ProblemBase(SampleChecks, Doubts):
     def prediction_state(self, hessian_solver, n_solves=None):
         """Return `influence_state` for scalars that depend on predictions."""
         return self.influence_state(hessian_solver, n_solves)
-
-    def warn_of_counts(self, objective):
-        """Warn if samples without weight count for "balanced" class weights and say so."""
-        balance = None if objective.is_distributed else getattr(objective, "balance", None)
-        factor = None if balance is None else balance.per_weight(objective.unit_weight)
-        lost = 0 if factor is None else np.isnan(factor).sum()
-        if lost:
-            warn(
-                f"{lost} training sample(s) with a weight of 0 have no influence, because "
-                f"they count for the 'balanced' class weights of {self.name}: their entries "
-                "are NaN. The methods that remove samples (leave_out_*) take them into "
-                "account."
-            )
-        return bool(lost)

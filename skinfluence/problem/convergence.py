@@ -7,6 +7,7 @@ from skinfluence import convergence, existence, l1_support
 from skinfluence.checks import check_count, check_number
 from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.namespaces import to_host
+from skinfluence.optimum import newton_decrement, polish
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.requests import NEW, PLAIN
 from skinfluence.results import Result
@@ -67,7 +68,7 @@ class ConvergenceAnswers:
         point, factor, correction = state.point, state.factor, state.correction
         readings = point.objective.design.readings
         S = point.objective.weight_sum
-        decrement = convergence.newton_decrement(point, correction)
+        decrement = newton_decrement(point, correction)
         shift = state.gradient_shift
         ratio = convergence.convergence_ratio(point, factor, correction, n_jobs=n_jobs)
         holds = l1_support.holds(state)
@@ -113,9 +114,7 @@ class ConvergenceAnswers:
         objective = self.objective
         solver = get_solver(hessian_solver, objective)
         with self.naming_directions():
-            polished = convergence.polish(
-                objective, self.theta, solver, tol=tol, max_iter=max_iter
-            )
+            polished = polish(objective, self.theta, solver, tol=tol, max_iter=max_iter)
         settled, theta = self.settle(objective, polished.theta)
         if settled is objective:
             self.theta = theta
@@ -123,9 +122,7 @@ class ConvergenceAnswers:
             self.replace_objective(settled, theta)
         self.estimator.n_newton_iter_ = polished.n_iter
         self.estimator.newton_decrement_ = polished.decrement
-        direction = None
-        if existence.may_lack_minimum(settled, polished.correction):
-            direction = existence.recession_direction(settled, theta)
+        direction = existence.recession_direction(settled, theta, polished.correction)
         if direction is not None:
             warn(self.describe_direction(direction), ConvergenceWarning)
         elif not polished.converged:

@@ -69,6 +69,45 @@ class FittingAnswers:
         self.forget_state()
         self.parameters.forget(self.estimator)
 
+    def forget_state(self):
+        """Drop results for other parameters or training data."""
+        self.estimator._influence_state = None
+        for name in ("n_newton_iter_", "newton_decrement_"):
+            self.estimator.__dict__.pop(name, None)
+
+    def replace_objective(self, objective, theta=None):
+        """Store other training data, and the parameters updated for them."""
+        ndims = self.parameters.ndims(self.estimator, self.layout)
+        fitted = replace(self.fitted, objective=objective, data_refusal=None)
+        if objective is not None:
+            form = objective.formulation
+            fitted = replace(fitted, formulation=form, layout=form.layout)
+        self.fitted = fitted
+        if theta is not None:
+            self.write(theta, ndims)
+        self.forget_state()
+
+    def on(self, objective):
+        """Return the problem for a copy of the estimator with other training data."""
+        other = self.of(copy.copy(self.estimator))
+        other.replace_objective(objective)
+        return other
+
+    def name_rows(self, index):
+        """Store names for the training rows if the fitted X had none."""
+        if index is None:
+            return
+        fitted = getattr(self.estimator, "_influence_problem", None)
+        objective = None if fitted is None else fitted.objective
+        if getattr(objective, "index", index) is None and len(index) == objective.n_rows:
+            self.fitted = replace(fitted, objective=replace(objective, index=index))
+
+    def take_as_draws(self):
+        """Take the training weights as numbers of draws, see `Objective.drawn`."""
+        if self.fitted.objective is not None:
+            self.fitted = self.fitted.on(replace(self.objective, drawn=True))
+            self.forget_state()
+
     #: Names of the features if they come from steps before the model, else None.
     features = None
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from skinfluence import active_set, convergence, data_check, existence, l1_support, removal
+from skinfluence import active_set, data_check, existence, l1_support, removal
 from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
+from skinfluence.optimum import polish
 from skinfluence.problem import repeated_fit
 
 # Largest difference between the active set's predictions and the fit's, relative to the
@@ -63,6 +64,11 @@ class Smooth:
         """Return an objective at the fitted parameters, or at the nearby optimum."""
         return objective.at(self.problem.theta)
 
+    @property
+    def influence_theta(self):
+        """Parameters at which influence is evaluated, (K, D)."""
+        return self.problem.theta
+
     def check_curved(self, lacks):
         """Raise if the loss has no curvature that Newton's method could use."""
 
@@ -108,13 +114,13 @@ class Smooth:
 
     def enlarge(self, before, objective, theta, solver):
         """Return (theta, converged) for an objective with more rows than `before`."""
-        polished = convergence.polish(objective, theta, solver, tol=1e-11, max_iter=100)
-        if existence.may_lack_minimum(objective, polished.correction):
-            found = existence.recession_direction(objective, polished.theta)
-            if found is not None:
-                told = self.problem.describe_direction(found, objective)
-                raise ValueError(f"With these samples: {told} The model is unchanged.")
-        return polished.theta, polished.converged
+        polished = polish(objective, theta, solver, tol=1e-11, max_iter=100)
+        theta, step = polished.theta, polished.correction
+        found = existence.recession_direction(objective, theta, step)
+        if found is not None:
+            told = self.problem.describe_direction(found, objective)
+            raise ValueError(f"With these samples: {told} The model is unchanged.")
+        return theta, polished.converged
 
 
 class OnSupport(Smooth):
@@ -170,6 +176,17 @@ class Kinked(Smooth):
 
     def evaluate(self, objective):
         return active_set.evaluate(objective, self.problem.theta)
+
+    @property
+    def influence_theta(self):
+        """Parameters of the optimum near the fit, (K, D).
+
+        A query may lie on one side of a kink there and on the other at the fit.
+        """
+        state = self.problem.cached_state
+        if state is None or state.params != self.problem.params.tobytes():
+            return self.evaluate(self.problem.objective).theta
+        return state.point.theta
 
     def check_curved(self, lacks):
         name, loss = self.problem.name, self.problem.fitted.params["loss"]
@@ -307,6 +324,20 @@ class Doubts:
     def warn_of_misfit(self, state):
         """Warn if the derivatives are evaluated far from the optimum."""
         kind_of(self, state.point.objective.formulation).warn_of_misfit(state)
+
+    def warn_of_counts(self, objective):
+        """Warn if samples without weight count for "balanced" class weights and say so."""
+        balance = None if objective.is_distributed else getattr(objective, "balance", None)
+        factor = None if balance is None else balance.per_weight(objective.unit_weight)
+        lost = 0 if factor is None else np.isnan(factor).sum()
+        if lost:
+            warn(
+                f"{lost} training sample(s) with a weight of 0 have no influence, because "
+                f"they count for the 'balanced' class weights of {self.name}: their entries "
+                "are NaN. The methods that remove samples (leave_out_*) take them into "
+                "account."
+            )
+        return bool(lost)
 
     @contextmanager
     def naming_directions(self):

@@ -13,9 +13,10 @@ import numpy as np
 from scipy import sparse
 from sklearn import config_context
 
-from skinfluence import convergence, existence, removal
+from skinfluence import existence, removal
 from skinfluence.exceptions import SingularHessianError, warn
 from skinfluence.namespaces import as_given, from_host, is_device, to_host
+from skinfluence.optimum import follow, newton_correction, polish
 from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 from skinfluence.solvers.cg import ConjugateGradientSolver
@@ -209,7 +210,7 @@ class RefitAnswers:
         """Return (theta, last step, open) at the optimum, None if there is none."""
         if _products_are_cheap(objective):
             steps = {"tol": tol, "max_iter": _MAX_INEXACT}
-            polished = convergence.polish(objective, theta, _Inexact, **steps)
+            polished = polish(objective, theta, _Inexact, **steps)
             if polished.converged:
                 return polished.theta, polished.correction, None
             theta = polished.theta
@@ -217,8 +218,8 @@ class RefitAnswers:
         if factor is not None and _serves(factor, columns, point):
             if columns is not None:
                 factor = _Restricted(factor, columns, self.objective.design)
-            step = convergence.newton_correction(point, factor)
-            point, step, decrement = removal.follow(point, factor, step, tol)
+            step = newton_correction(point, factor)
+            point, step, decrement = follow(point, factor, step, tol)
             if decrement <= tol * np.sqrt(abs(point.value)):
                 return point.theta + step, step, None
             theta = point.theta
@@ -329,7 +330,7 @@ class RefitAnswers:
         layout, kind = objective.formulation.layout, kind_of(self, objective.formulation)
         objective, start = kind.start_of_polish(objective, layout.from_public(params))
         solver = get_solver("auto", objective)
-        polished = convergence.polish(objective, start, solver, tol=1e-11, max_iter=100)
+        polished = polish(objective, start, solver, tol=1e-11, max_iter=100)
         return layout.to_public(to_host(polished.theta))
 
 
@@ -341,16 +342,14 @@ def _tolerance(objective, method):
 
 def _if_minimum(objective, theta, correction, directions):
     """Return (theta, directions), None if the last Newton step tells of no minimum."""
-    doubtful = existence.may_lack_minimum(objective, correction)
-    if doubtful and existence.recession_direction(objective, theta) is not None:
-        return None
-    return theta, directions
+    found = existence.recession_direction(objective, theta, correction)
+    return (theta, directions) if found is None else None
 
 
 def _polished(objective, theta, solver, **steps):
-    """Return `convergence.polish`, None if it ends at a singular Hessian."""
+    """Return `polish`, None if it ends at a singular Hessian."""
     try:
-        return convergence.polish(objective, theta, solver, **steps)
+        return polish(objective, theta, solver, **steps)
     except SingularHessianError:
         return None
 

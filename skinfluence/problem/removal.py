@@ -10,6 +10,7 @@ from skinfluence.checks import check_one_metric, check_option
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases
 from skinfluence.namespaces import is_device, to_host
+from skinfluence.optimum import optimum_from, refine_optimum
 from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions
@@ -108,6 +109,14 @@ class RemovalAnswers(LazyRemoval):
         request = self.resolve(request)
         return self.start_base(request.method, request.hessian_solver), request
 
+    def start_own_predictions(self, request):
+        """Return `start_removal` for predictions of the rows that leave."""
+        base, request = self.start_removal(request)
+        groups, method = request.groups, request.method
+        if method == "newton" and groups.sizes().max(initial=0) == 1:
+            method = removal.method_of_own(base.point.objective)
+        return base, request.of(groups, method=method)
+
     def start_base(self, method, hessian_solver):
         """Return the start of removal, or of a move to other weights."""
         solver = get_solver(hessian_solver, self.objective)
@@ -156,9 +165,9 @@ class RemovalAnswers(LazyRemoval):
         if state is not None:
             optimum = state.optimum
         else:
-            optimum = removal.optimum_from(self.objective, self.theta, solver)
+            optimum = optimum_from(self.objective, self.theta, solver)
         if refine:
-            optimum = removal.refine_optimum(optimum, solver)
+            optimum = refine_optimum(optimum, solver)
         point, factor = optimum.point, optimum.factor
         try:
             settled, theta = self.settle(self.objective, point.theta)
@@ -226,12 +235,10 @@ class RemovalAnswers(LazyRemoval):
         """Return each training sample's raw prediction without its group, (n, K)."""
         if self.objective.is_distributed:
             return np.asarray(self.lazy_raw_without(request)[0])
-        base, request = self.start_removal(request)
+        base, request = self.start_own_predictions(request)
         groups = request.groups
         groups.partition()
         design = base.point.objective.design
-        if request.method == "newton" and groups.sizes().max(initial=0) == 1:
-            request = request.of(groups, method=removal.method_of_own(base.point.objective))
         raw = np.empty((base.point.objective.n_rows, self.n_scores), like=self.like)
 
         def emit(_indices, rows, theta):
@@ -254,7 +261,8 @@ class RemovalAnswers(LazyRemoval):
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
         self.check_labelled(missing, scored=True)
         X = self.objective.design.X
-        X = np.empty((len(raw), 0)) if is_device(X) else X  # the predictions are known
+        if self.objective.is_distributed or is_device(X):
+            X = np.empty((len(raw), 0))  # the predictions are known
         pooled = self.pooled(raw)
         y = self.training_target
         try:

@@ -2,13 +2,13 @@
 
 import numpy as np
 from scipy.stats import linregress
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 
 from skinfluence import existence, removal
 from skinfluence.checks import check_count
 from skinfluence.exceptions import warn
 from skinfluence.groups import check_indices
-from skinfluence.namespaces import to_host
+from skinfluence.namespaces import device_array, is_foreign, to_host
 from skinfluence.problem.kinds import kind_of
 from skinfluence.problem.requests import Removal
 from skinfluence.results import Result
@@ -84,6 +84,27 @@ def _line(predicted, actual):
 
 class UpdateAnswers:
     """Checks for removals, and updates in place, see `methods.updates`."""
+
+    def check_params(self, params):
+        """Return parameter vectors (..., p) as an array of numbers."""
+        foreign = is_foreign(params)
+        params = check_array(
+            params,
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_all_finite=False,
+            input_name="params",
+        )
+        params = device_array(params) if foreign else params
+        if params.ndim == 0 or params.shape[-1] != self.layout.size:
+            raise ValueError(
+                f"params has shape {params.shape}, but the last axis must hold the "
+                f"{self.layout.size} parameters of the model."
+            )
+        return params
+
+    def split_params(self, params):
+        return self.parameters.split(self.estimator, self.check_params(params), self.layout)
 
     def leave_out_check(self, n_checks, request, *, random_state=None):
         self.refuse_dask("leave_out_check")

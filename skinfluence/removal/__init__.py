@@ -9,12 +9,12 @@
 
 All methods start at the optimum theta* for all rows, so they predict the converged refit.
 
-    optimum.py     the optimum near the fit; one refit
-    base.py        the quantities there that all groups share
+    base.py        the quantities at the optimum near the fit that all groups share
     leave_out.py   loops over all groups, in stacks that fit into memory; groups with no
                    result, or with one of many
     accuracies.py  one stack at one accuracy, up to the exact refit
     identified.py  the part that is determined if there is no single optimum
+    refit.py       one changed objective, with its own Hessian
     step_error.py  how far a Newton step ends from the optimum
     stack.py       the rows in a stack, their gradients, one step
     run.py         iterates a stack while its steps contract
@@ -39,13 +39,6 @@ from skinfluence.removal.leave_out import (
     stack_bytes,
 )
 from skinfluence.removal.nearby import are_alike, optima_near
-from skinfluence.removal.optimum import (
-    Optimum,
-    find_optimum,
-    follow,
-    optimum_from,
-    refine_optimum,
-)
 from skinfluence.removal.rescaled import Rescaled, move_rescaled
 from skinfluence.removal.reweight import Weights, reweight
 from skinfluence.removal.support import SupportBase

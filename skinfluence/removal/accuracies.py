@@ -27,11 +27,11 @@ classes), the group is refitted with its own Hessian, see `weighted`.
 
 import numpy as np
 
-from skinfluence import convergence
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.namespaces import to_host
+from skinfluence.optimum import newton_correction, newton_decrement
 from skinfluence.removal.identified import determines
-from skinfluence.removal.optimum import refit
+from skinfluence.removal.refit import refit
 from skinfluence.removal.run import Run
 from skinfluence.removal.stack import AMPLIFIED, Stack, finite
 from skinfluence.removal.weighted import refit_apart
@@ -228,15 +228,15 @@ def _alone(base, rows, method):
         factor = base.solver.factorise(reduced)
     except SingularHessianError:
         return np.full_like(base.theta, np.nan), np.inf, method == ONE_STEP
-    step = convergence.newton_correction(reduced, factor)
-    theta, decrement = base.theta + step, convergence.newton_decrement(reduced, step)
+    step = newton_correction(reduced, factor)
+    theta, decrement = base.theta + step, newton_decrement(reduced, step)
     if method == ONE_STEP or reduced.objective.formulation.loss.constant_curvature:
         return theta, decrement, True
     # If few rows have curvature, a first step over kinks may predict any decrease.
     if not reduced.objective.formulation.loss.has_kinks:
         following = reduced.objective.at(theta)
-        remaining = convergence.newton_correction(following, factor)
-        remaining = convergence.newton_decrement(following, remaining)
+        remaining = newton_correction(following, factor)
+        remaining = newton_decrement(following, remaining)
         if np.isfinite(remaining) and remaining <= max(ACCURATE * decrement, base.rounding):
             return theta, decrement, True
     theta, converged = refit(base, rows, theta, first=decrement, tol=_REFINED)
@@ -330,6 +330,8 @@ def refine_stack(stack, theta, decrement, chosen, tol):
 
 def _refit_rest(run, rest, tol):
     """Refit groups whose steps do not contract, with their own Hessians, in place."""
+    if not len(rest):
+        return
     stack = run.stack
     lines = [stack.rows[j][stack.real[j]] for j in rest]
     found = refit_apart(stack.base, lines, run.theta[rest], run.first[rest], tol)

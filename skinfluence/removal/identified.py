@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from skinfluence import convergence, existence, l1_support
+from skinfluence import existence, l1_support
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.optimum import polish
 
 # Size, relative to the largest, below which a column of a triangular factor counts as zero.
 _RANK_TOL = 1e-9
@@ -91,7 +92,7 @@ def identified_beside(objective, theta, solver, recession):
         return nothing
     part, directions = found
     try:
-        polished = convergence.polish(part, theta, solver, tol=1e-11, max_iter=100)
+        polished = polish(part, theta, solver, tol=1e-11, max_iter=100)
     except SingularHessianError:
         return nothing
     if not polished.converged:
@@ -165,21 +166,14 @@ def flat_directions(objective, theta):
     in the parameters that are not 0 or at the edge of it, unless a quadratic penalty bends
     it. Parameters at the edge move to one side only.
     """
-    if objective.formulation.support_may_change:
-        objective = l1_support.on_support_of(objective, theta)
-        freed = l1_support.other_side(objective, theta, EDGE)
-        objective = objective if freed is None else freed
-    found = determined(objective)
+    found = determined(l1_support.at_edge_of(objective, theta, EDGE))
     return None if found is None else found[1]
 
 
 def hold(objective, held):
     """Return the objective with the parameters `held` (K, D) fixed at their values."""
     form = objective.formulation
-    support = form.support
-    held = held if support.held is None else held | support.held
-    support = replace(support, held=held)
-    return replace(objective, formulation=replace(form, l1_support=support))
+    return replace(objective, formulation=replace(form, l1_support=form.support.holding(held)))
 
 
 def depends(directions, x=None):

@@ -163,7 +163,10 @@ class _Loop:
         self.base, self.groups, self.emit, self.options = base, groups, emit, options
         self.findings = Findings(base, len(groups))
         self.decrements = np.zeros(len(groups))
-        self.check = base.existence if recover else None
+        # A group that is too small to leave F without a minimum needs no check.
+        large = groups.sizes().max(initial=0) >= base.point.objective.n_opposed
+        self.check = base.existence if recover and large else None
+        self.recover = recover
 
     def skip(self, without_optimum):
         """Set groups without an optimum to NaN, and return the others.
@@ -199,7 +202,7 @@ class _Loop:
         rows = self.groups.padded(indices)
         theta, decrement, converged = self.base.remove(rows, method)
         converged = converged & finite(theta)
-        if self.check is not None:
+        if self.recover:
             self._recover(indices, rows, theta, converged)
         self.findings.solved[indices] = converged
         self.decrements[indices] = np.where(np.isfinite(decrement), decrement, np.inf)
@@ -215,14 +218,16 @@ class _Loop:
         def reduced(j):
             return self.base.point.objective.without(rows[j][rows[j] >= 0])
 
-        lost = self.check.directions(theta - self.base.theta, reduced, theta)
-        converged[list(lost)] = False
+        if self.check is not None:
+            lost = self.check.directions(theta - self.base.theta, reduced, theta)
+            converged[list(lost)] = False
         for j in np.flatnonzero(~converged):
             found = self.findings.recover(indices[j], reduced(j))
             if found is not None and found.theta is not None:
                 theta[j], converged[j] = found.theta, True
-        keys = [members.tobytes() for members in rows[converged]]
-        self.findings.note_flat(indices[converged], keys)
+        if self.base.flat:
+            keys = [members.tobytes() for members in rows[converged]]
+            self.findings.note_flat(indices[converged], keys)
 
 
 def _forecast(base, groups, stacks, n_jobs):

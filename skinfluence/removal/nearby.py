@@ -10,7 +10,7 @@ most of the time would go into calls, not into products.
 import numpy as np
 
 from skinfluence.gradients import weigh
-from skinfluence.removal.optimum import Secants
+from skinfluence.optimum import Secants
 
 # Newton steps of one model contract with the Hessian of another if the two curvatures of each
 # parameter differ by no more than this factor.

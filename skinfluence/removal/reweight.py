@@ -16,7 +16,7 @@ from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.removal.identified import determines
 from skinfluence.removal.leave_out import Findings, leave_out, needs_every_class
-from skinfluence.removal.optimum import refit_objective
+from skinfluence.removal.refit import refit_objective
 from skinfluence.removal.stack import finite
 from skinfluence.removal.weighted import first_order
 

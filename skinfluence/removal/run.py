@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence.kinks import largest_share
 from skinfluence.namespaces import to_host
-from skinfluence.removal.optimum import Secants
+from skinfluence.optimum import Secants
 from skinfluence.removal.stack import LOST, finite
 
 # A step has to reduce the decrement by this factor to count as a contraction.

@@ -14,46 +14,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import comb, factorial
+from scipy.special import factorial
 from sklearn.preprocessing import PolynomialFeatures
 
-from skinfluence.blocks import memory_budget, row_blocks
+from skinfluence.blocks import row_blocks
 
-# The series saves time from this many rows, and from this many for each coefficient.
-# Leave-one-out of 10,000 x 10 data took 0.68 s with it and 0.76 s with passes over the rows,
-# of 20,000 x 20 1.6 s and 3.5 s, of 50,000 x 50, with two rows for each coefficient, 19 s and
-# 30 s.
-_ROWS, _ROWS_PER_TERM = 5_000, 2
 # Number of rows whose remainders are compared: those of largest leverage, and random ones.
 _LARGEST, _RANDOM = 128, 384
-
-
-def series_of(base):
-    """Return the `RemainderSeries` for a base, None if passes over the rows are cheaper.
-
-    Parameters
-    ----------
-    base : Base
-        The start of removal.
-    """
-    point = base.point
-    objective = point.objective
-    design, loss = objective.design, objective.formulation.loss
-    if point.theta.shape[0] > 1 or not design.is_dense or design.has_metric:
-        return None
-    if design.like is not None:  # monomials are NumPy's, and passes are fast on a device
-        return None
-    D, n = design.n_columns, objective.n_rows
-    n_terms = comb(D + 1, 2) + comb(D + 2, 3)
-    if (
-        n < max(_ROWS, _ROWS_PER_TERM * n_terms)
-        or 8 * n_terms * (2 * D + 64) > memory_budget()
-    ):
-        return None
-    derivatives = loss.higher_derivatives(objective.target, point.raw_prediction)
-    if derivatives is None:
-        return None
-    return RemainderSeries(base, *derivatives)
 
 
 @dataclass(frozen=True, eq=False)

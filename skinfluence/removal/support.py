@@ -4,8 +4,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from skinfluence import convergence, l1_support
+from skinfluence import l1_support
 from skinfluence.exceptions import SingularHessianError
+from skinfluence.optimum import polish
 from skinfluence.removal.base import Base
 from skinfluence.removal.identified import EDGE, flat_directions
 from skinfluence.removal.stack import Stack
@@ -109,9 +110,7 @@ class SupportBase(Base):
             form = replace(objective.formulation, l1_support=support)
             objective = replace(objective, formulation=form)
             try:
-                polished = convergence.polish(
-                    objective, theta, self.solver, tol=1e-11, max_iter=50
-                )
+                polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=50)
             except SingularHessianError:
                 return None
             if not polished.converged:

@@ -21,7 +21,7 @@ from skinfluence.namespaces import to_host
 from skinfluence.objective.coupled import pin, stacked_coupled_grams
 from skinfluence.rank import has_full_rank, least_norm
 from skinfluence.removal.identified import determines
-from skinfluence.removal.optimum import refit_objective, weight_growth
+from skinfluence.removal.refit import refit_objective, weight_growth
 from skinfluence.removal.run import Run
 from skinfluence.removal.stack import finite, step_from
 

@@ -1,4 +1,4 @@
-"""The interface that a solver of H x = v implements.
+"""The interface that a solver of H x = v implements, and the choice of a solver.
 
 A solver is a small immutable description: a name and options. Its method `factorise` does the
 work that all right-hand sides share, once. The factor that it returns solves for any number of
@@ -12,11 +12,12 @@ itself, which needs only half a solve.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from skinfluence._typing import Floats, Indices
+from skinfluence.blocks import memory_budget
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Objective, Point
@@ -333,3 +334,95 @@ class HessianSolver(ABC):
         SingularHessianError
             If the Hessian has no inverse.
         """
+
+
+#: Every registered solver by name; `solvers/__init__.py` registers them. Tests run over it.
+SOLVERS: dict[str, Any] = {}
+
+
+def select_solver(objective: Objective, n_solves: int | None = None) -> HessianSolver:
+    """Return the solver that "auto" takes for an objective, see the package docstring.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective whose Hessian is to be inverted.
+    n_solves : int or None, default=None
+        Number of right-hand sides; None for as many as there are rows, or more later.
+
+    Returns
+    -------
+    HessianSolver
+        One of the registered solvers.
+    """
+    if _needs_rows(objective):
+        return SOLVERS["woodbury"]
+    if objective.is_distributed or not objective.formulation.loss.convex:
+        return SOLVERS["cholesky"]
+    K, D = objective.penalty.shape
+    outputs = K if objective.coupled else 1  # that share one block of H
+    rows, order = objective.n_rows * outputs, D * outputs
+    fits = 16 * rows**2 <= memory_budget()
+    if is_penalised(objective) and rows < order and fits:
+        return SOLVERS["woodbury"]
+    few = n_solves is not None and objective.formulation.loss.shift_invariant
+    if few and SOLVERS["cg"].pays(objective, n_solves):
+        return SOLVERS["cg"]
+    hessian_bytes = 8 * ((K * D) ** 2 if objective.coupled else K * D**2)
+    if 2 * hessian_bytes <= memory_budget():  # each Gram block is added to H in memory
+        return SOLVERS["cholesky"]
+    return SOLVERS["cg"]
+
+
+def get_solver(
+    hessian_solver: str | HessianSolver, objective: Objective, n_solves: int | None = None
+) -> HessianSolver:
+    """Return the solver for the value of a `hessian_solver` keyword.
+
+    Parameters
+    ----------
+    hessian_solver : str or HessianSolver
+        "auto", a registered name, or an instance.
+    objective : Objective
+        The objective that "auto" decides for.
+    n_solves : int or None, default=None
+        Number of right-hand sides, see `select_solver`.
+
+    Returns
+    -------
+    HessianSolver
+        The solver.
+    """
+    solver = hessian_solver
+    if isinstance(solver, str) and solver == "auto":
+        return select_solver(objective, n_solves)
+    if isinstance(solver, str) and solver in SOLVERS:
+        solver = SOLVERS[solver]
+    if isinstance(solver, HessianSolver):
+        if _needs_rows(objective) and not solver.by_rows:
+            raise ValueError(
+                f"hessian_solver={hessian_solver!r} needs a Hessian in feature coefficients, "
+                "which kernel models and piecewise linear losses do not have: use "
+                "'auto' or 'woodbury'."
+            )
+        if solver.needs_convex and not objective.formulation.loss.convex:
+            raise ValueError(
+                f"hessian_solver={hessian_solver!r} is for convex losses: use 'cholesky', "
+                "which checks whether the Hessian is positive definite."
+            )
+        if objective.is_distributed and not solver.by_sums:
+            raise ValueError(
+                f"hessian_solver={hessian_solver!r} needs the training rows, which are in a "
+                "dask array: use 'auto' or 'cholesky', or compute() the rows."
+            )
+        return solver
+    names = ", ".join(repr(name) for name in ("auto", *SOLVERS))
+    raise ValueError(
+        f"hessian_solver={hessian_solver!r} is not known: use one of {names}, or an "
+        "instance of skinfluence.solvers.HessianSolver."
+    )
+
+
+def _needs_rows(objective):
+    """Return whether H^-1 must be applied without a Hessian of the features."""
+    return objective.design.has_metric or objective.formulation.loss.is_piecewise_linear

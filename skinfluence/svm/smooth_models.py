@@ -18,7 +18,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skinfluence import convergence
 from skinfluence._compat import LinearClassifierMixin, check_sample_weight
 from skinfluence._typing import Floats, MatrixLike
 from skinfluence.checks import check_count, check_number
@@ -27,6 +26,7 @@ from skinfluence.exceptions import warn
 from skinfluence.kernels import Basis, KernelDesign, KernelQueries
 from skinfluence.losses import SmoothHingeLoss
 from skinfluence.objective import Objective
+from skinfluence.optimum import polish
 from skinfluence.responses import PairResponses
 from skinfluence.solvers import ConjugateGradientSolver, WoodburySolver, get_solver
 from skinfluence.svm.shared import (
@@ -38,7 +38,7 @@ from skinfluence.svm.shared import (
 # Factor between the temperatures in successive stages. Each stage starts from a first-order
 # prediction and then needs two to four Newton steps.
 _COOLING = 0.2
-# Tolerance for all stages except the last, see `convergence.polish`.
+# Tolerance for all stages except the last, see `polish`.
 _STAGE_TOL = 1e-3
 # A kernel model with at least _MANY rows starts from a subsample, which contains at least _FEW
 # rows from each class (or all, if there are fewer). Its first temperature is at most about
@@ -77,7 +77,7 @@ def anneal(objective, tol, max_iter):
         solver = ConjugateGradientSolver(_INEXACT, None, WoodburySolver(_CUTOFF))
     for stage in range(stages, -1, -1):
         warm = _at_temperature(objective, t / _COOLING**stage)
-        polished = convergence.polish(
+        polished = polish(
             warm,
             theta,
             solver,

@@ -19,9 +19,9 @@ from skinfluence.design import make_design
 from skinfluence.diagnostics import ROW_COLUMNS
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases
+from skinfluence.optimum import optimum_from
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, PLAIN, Influence, Removal
-from skinfluence.removal.optimum import optimum_from
 from skinfluence.solvers import get_solver
 from skinfluence.stages.registry import learns_from_rows, moves_with_weights
 from skinfluence.stages.scalers import scaled_columns
