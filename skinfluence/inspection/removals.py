@@ -7,11 +7,12 @@ on its active sets.
 
 import numpy as np
 
-from skinfluence import active_set, existence, influence, l1_support, removal
+from skinfluence import active_set, existence, influence, removal
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError
 from skinfluence.groups import Groups
 from skinfluence.inspection.goals import layout_of, refit_theta
 from skinfluence.optimum import polish
+from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 
 
@@ -168,16 +169,16 @@ class Removals:
         return self._at_optimum(objective, start.theta)
 
     def _at_optimum(self, objective, theta):
-        moves = objective.formulation.support_may_change
-        if moves:
-            objective = l1_support.on_support_of(objective, theta)
+        kind = kind_of(self.problem, objective.formulation)
+        objective, theta = kind.start_of_polish(objective, theta)
         polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
-        if moves and not l1_support.is_optimum(objective, polished.theta):
-            theta = objective.formulation.layout.from_public(self.problem.refit_on(objective))
-            objective = l1_support.on_support_of(objective, theta)
+        try:
+            settled, theta = kind.settle(objective, polished.theta)
+        except ValueError:
+            return None
+        if settled is not objective:
+            objective = settled
             polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
-            if not l1_support.is_optimum(objective, polished.theta):
-                return None
         if not polished.converged:
             return None
         theta, step = polished.theta, polished.correction
