@@ -229,6 +229,8 @@ class RemovalAnswers(LazyRemoval):
         groups = request.groups
         groups.partition()
         design = base.point.objective.design
+        if request.method == "newton" and groups.sizes().max(initial=0) == 1:
+            request = request.of(groups, method=removal.method_of_own(base.point.objective))
         raw = np.empty((base.point.objective.n_rows, self.n_scores), like=self.like)
 
         def emit(_indices, rows, theta):

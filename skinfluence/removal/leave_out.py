@@ -122,7 +122,7 @@ def leave_out(
         The start of removal.
     groups : Groups
         The rows that leave together.
-    method : {"influence", "one-step", "newton", "exact"}
+    method : {"influence", "one-step", "newton", "own", "exact"}
         Accuracy.
     emit : callable
         Called as ``emit(indices, rows, theta)`` with group indices (b,), their rows (b, a)
@@ -182,7 +182,7 @@ class _Loop:
 
     def run(self, chosen, method):
         """Remove groups (c,) at one accuracy."""
-        if method in ("newton", "exact"):
+        if method not in ("influence", "one-step"):
             self.base.prepare(method)
         n_jobs = self.options["n_jobs"]
         stacks = stacks_of(self.base, self.groups, chosen, n_jobs)

@@ -73,49 +73,33 @@ class Run:
         metric of a Hessian that holds there. A decrement below the floor that no longer falls
         is rounding. Both count only after `least` contractions.
 
-        With secants, steps that contract slowly update the inverse Hessian of their group. A
-        secant may take away the slow part of the error in one step, and only that, so the next
-        step is taken to contract as the slowest one.
+        With secants, steps that contract slowly update the inverse Hessian of their group, see
+        `_SecantSteps`.
         """
         objective = self.stack.base.point.objective
         jumps = objective.formulation.loss.has_kinks
-        part, secants = self.stack.take(active), None
+        part = self.stack.take(active)
+        steps = _Steps(part)
         if with_secants and not jumps:
-            secants = Secants(part.inverse_times, part.readings)
-            gradient = self.stack.first_gradients[active]
-            step = self.theta[active] - self.stack.base.theta
-            farther = np.zeros(len(active), dtype=bool)
+            steps = _SecantSteps(part, self.theta[active] - self.stack.base.theta)
         for _ in range(_MAX_ITER):
             if not len(active):
                 break
-            rounding, last = self.stack.rounding[active], self.last[active]
-            slowest = self.slowest[active]
             residual = gradients_of(part, self.theta[active])
-            if secants is None:
-                step, slope, decrement, ratio = _step(part, part.inverse_times, residual, last)
-            else:
-                before, change, gradient = step, residual - gradient, residual
-                step, slope, decrement, ratio = _step(part, secants.solve, residual, last)
-                slowest = np.maximum(slowest, ratio)
-                slow = ~(ratio <= _SWIFT)
-                if slow.any():
-                    # A step of 0 updates nothing: no group depends on others.
-                    secants.add(np.where(slow[:, None, None], before, 0.0), change)
-                    step, slope, decrement, ratio = _step(part, secants.solve, residual, last)
+            step, slope, decrement, ratio = steps.after(residual, self.last[active])
             # If a step points uphill, rounding has changed the sign of H - H_A or the residual
             # is only rounding. A step would amplify it along directions in which H is flat.
+            rounding = self.stack.rounding[active]
             downhill = (slope <= 0) & (decrement > rounding)
             contracts = (ratio <= contraction) & downhill
-            slowest = np.maximum(slowest, ratio)
-            ahead = decrement * (ratio if secants is None else slowest)
-            ahead = decrement if jumps else ahead
+            slowest = np.maximum(self.slowest[active], steps.slowest)
+            ahead = decrement
+            if not jumps:
+                ahead = decrement * (slowest if steps.has_secants else ratio)
             done = contracts & (ahead <= tol * self.first[active])
             done |= ~contracts & (decrement <= np.maximum(floor[active], rounding))
             done &= self.taken[active] >= least
-            accepted = contracts
-            if secants is not None:
-                accepted = contracts | (downhill & (ratio <= _FARTHER) & ~farther & ~done)
-                farther = ~contracts
+            accepted = steps.accept(ratio, contracts, downhill & ~done)
             self.ratio[active] = ratio
             moved = active[accepted]
             self.theta[moved] += step[accepted]
@@ -132,22 +116,95 @@ class Run:
                 length = self.first[there] / (1.0 - self.slowest[there])
                 done[done] = _holds(part.take(done), self.theta[there], length)
             self.converged[active[done]] = True
-            active = active[goes_on]
-            part = part.take(goes_on)
-            if secants is not None:
-                secants = secants.take(goes_on, part.inverse_times)
-                gradient, step, farther = gradient[goes_on], step[goes_on], farther[goes_on]
+            active, part = active[goes_on], part.take(goes_on)
+            steps.take(goes_on, part)
         return np.flatnonzero(self.converged)
 
 
-def _step(stack, inverse, residual, last):
-    """Return the steps, their slopes and decrements, and the ratios to the last decrements."""
-    step = -inverse(residual)
-    with np.errstate(invalid="ignore"):
-        slope = to_host(np.einsum("bkd,bkd->b", residual, stack.readings(step)))
-        decrement = np.sqrt(np.abs(slope))
-    ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
-    return step, slope, decrement, ratio
+class _Steps:
+    """Steps of a stack with its inverse Hessian at the base point.
+
+    Attributes
+    ----------
+    slowest : ndarray of shape (b,)
+        Largest ratio that `after` has seen in its last call.
+    """
+
+    has_secants = False
+
+    def __init__(self, stack):
+        self.stack = stack
+
+    def after(self, residual, last):
+        """Return the steps for gradients (b, K, D), slopes, decrements, ratios to `last`."""
+        found = self.step(self.stack.inverse_times, residual, last)
+        self.slowest = found[3]
+        return found
+
+    def step(self, inverse, residual, last):
+        """Return the same with the function that maps V to H^-1 V."""
+        step = -inverse(residual)
+        with np.errstate(invalid="ignore"):
+            slope = to_host(np.einsum("bkd,bkd->b", residual, self.stack.readings(step)))
+            decrement = np.sqrt(np.abs(slope))
+        ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
+        return step, slope, decrement, ratio
+
+    def accept(self, ratio, contracts, may):
+        """Return which steps are taken: those that contract, and some that `may` be."""
+        return contracts
+
+    def take(self, chosen, stack):
+        """Go on with some of the groups and their stack."""
+        self.stack = stack
+
+
+class _SecantSteps(_Steps):
+    """Steps whose inverse Hessian learns from steps that contract slowly.
+
+    A secant may take away the slow part of the error in one step, and only that, so the next
+    step is taken to contract as the slowest one.
+
+    Parameters
+    ----------
+    stack : Stack
+        The groups.
+    first : ndarray of shape (b, K, D)
+        The steps from the base point that led to the present parameters.
+    """
+
+    has_secants = True
+
+    def __init__(self, stack, first):
+        super().__init__(stack)
+        self.secants = Secants(stack.inverse_times, stack.readings)
+        self.before, self.gradient = first, None
+        self.farther = np.zeros(len(stack), dtype=bool)
+
+    def after(self, residual, last):
+        found = self.step(self.secants.solve, residual, last)
+        self.slowest = found[3]
+        slow = ~(self.slowest <= _SWIFT)
+        if slow.any():
+            known = self.stack.first_gradients if self.gradient is None else self.gradient
+            # A step of 0 updates nothing: no group depends on others.
+            before = np.where(slow[:, None, None], self.before, 0.0)
+            self.secants.add(before, residual - known)
+            found = self.step(self.secants.solve, residual, last)
+            self.slowest = np.maximum(self.slowest, found[3])
+        self.before, self.gradient = found[0], residual
+        return found
+
+    def accept(self, ratio, contracts, may):
+        accepted = contracts | (may & (ratio <= _FARTHER) & ~self.farther)
+        self.farther = ~contracts
+        return accepted
+
+    def take(self, chosen, stack):
+        super().take(chosen, stack)
+        self.secants = self.secants.take(chosen, stack.inverse_times)
+        self.before, self.gradient = self.before[chosen], self.gradient[chosen]
+        self.farther = self.farther[chosen]
 
 
 def _holds(stack, theta, length):

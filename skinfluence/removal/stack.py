@@ -14,18 +14,13 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.namespaces import to_host
+from skinfluence.removal.new_weights import correct, steps_at_new_weights
 from skinfluence.solvers.update import GroupUpdate
 
 #: Rows that lose more than this share of the curvature in some direction change the Hessian.
 LOST = 0.25
 #: If rounding is amplified more than this, the leaving rows must not enter a sum at all.
 AMPLIFIED = 1e3
-
-# Relative accuracy of a Newton step at new class weights, and the steps that lead to it.
-_CORRECTED, _MAX_CORRECTIONS = 1e-9, 30
-# Factorise at new class weights if that takes at most this many rows of the fit for each
-# group.
-_FEW = 30
 
 
 def finite(theta):
@@ -350,11 +345,11 @@ class Stack:
         else:
             residual = self.first_gradients
             if (exact or self.is_quadratic) and self.class_growth is not None:
-                step = self._step_at_new_weights(residual)
+                step = steps_at_new_weights(self, residual)
             else:
                 step = -self.update.correct(self.solve(residual))
                 if self.is_corrected:
-                    self._correct(step, residual)
+                    correct(self, step, residual)
             slope = to_host(np.einsum("bkd,bkd->b", residual, self.readings(step)))
         if np.any(slope > 0):
             lost = slope > base.rounding**2
@@ -375,31 +370,6 @@ class Stack:
         """Return (H - H_A)^-1 V at the base point for right-hand sides (b, K, D)."""
         return self.update.correct(self.solve(V))
 
-    def _step_at_new_weights(self, residual):
-        """Return Newton steps (b, K, D) with the Hessians at the new class weights.
-
-        Groups with as many rows of each class have the same class weights, and share a factor
-        if there are many such groups.
-        """
-        objective, b = self.base.point.objective, len(self)
-        growths, which = np.unique(
-            self.class_growth.reshape(b, -1), axis=0, return_inverse=True
-        )
-        shared = len(growths) * objective.n_rows <= _FEW * b
-        if not shared or not self.base.has_factors_of_classes(len(growths)):
-            step = -self.update.correct(self.solve(residual))
-            self._correct(step, residual)
-            return step
-        step, which = np.full_like(residual, np.nan), which.reshape(b)
-        curvature = self._grown(self.curvature)
-        for place, growth in enumerate(growths):
-            groups = np.flatnonzero(which == place)
-            factor = self.base.factor_at(growth.reshape(self.class_growth.shape[1:]))
-            if factor is not None:
-                update = GroupUpdate(factor, self.x[groups], -curvature[groups])
-                step[groups] = -update.correct(factor.solve(residual[groups]))
-        return step
-
     @property
     def is_quadratic(self):
         """Whether the loss is quadratic, so that one step with the right Hessian is exact."""
@@ -414,33 +384,6 @@ class Stack:
         """
         is_part = not self.base.point.objective.has_all_rows
         return is_part and self.is_quadratic and self.moved_penalty is not None
-
-    def _correct(self, step, residual):
-        """Change steps (b, K, D) to those for the Hessian at new weights, in place.
-
-        These are new class weights, or a new penalty. A step is NaN if they change too much
-        for the present Hessian.
-        """
-        active, last = np.arange(len(step)), np.inf
-        share = self.base.point.objective.formulation.penalty_share
-        for _ in range(_MAX_CORRECTIONS):
-            part = self.take(active)
-            moved = part.moved_hessian_times(step[active])
-            if share is not None:
-                moved -= part.t[:, None, None] * share * step[active]
-            if part.moved_penalty is not None:
-                moved += part.moved_penalty * step[active]
-            change = part.update.correct(part.solve(residual[active] + moved))
-            step[active] -= change
-            size = to_host(np.abs(change).max(axis=(1, 2)))
-            goes_on = size > _CORRECTED * to_host(np.abs(step[active]).max(axis=(1, 2)))
-            grows = goes_on & ~(size <= 0.5 * last)
-            step[active[grows]] = np.nan
-            goes_on &= ~grows
-            active, last = active[goes_on], size[goes_on]
-            if not len(active):
-                return
-        step[active] = np.nan
 
     def moved_hessian_times(self, steps):
         """Return (H - H_A) d for steps (b, K, D), with the penalty of the present scales.
@@ -458,7 +401,7 @@ class Stack:
         """Return (H - H_A) d for steps (b, K, D), with H_A at the new class weights."""
         moved = self._curvature_times(np.matmul(self.x, steps.transpose(0, 2, 1)))
         if self.class_growth is not None:
-            moved = self._grown(moved)
+            moved = self.grown(moved)
         out = self.base.hessian_times(steps)
         out -= np.matmul(moved.transpose(0, 2, 1), self.x)
         return out
@@ -468,7 +411,7 @@ class Stack:
         W = self.curvature
         return np.matmul(W, raw[..., None])[..., 0] if W.ndim == 4 else W * raw
 
-    def _grown(self, values):
+    def grown(self, values):
         """Return the leaving rows' values (b, a, K) or (b, a, K, K) at new class weights."""
         codes = self.base.point.objective.balance.codes[self.rows]
         growth = np.take_along_axis(self.class_growth, codes[..., None], axis=1)
@@ -486,7 +429,7 @@ class Stack:
         """
         g, growth = self._base_gradients(), self.class_growth if grown else None
         if growth is not None:
-            g = self._grown(g)
+            g = self.grown(g)
         total = np.matmul(g.transpose(0, 2, 1), self.x)
         if growth is not None:
             by_class = self.base.point.class_gradients

@@ -348,11 +348,16 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
     def _rescale(self, params, groups):
         """Convert parameters (G, p) from current to refitted scales, in place."""
         objective = self.scaled.objective
-        layout = objective.formulation.layout
-        for group in range(len(groups)):
-            scales = objective.scales.without(objective.design.take(groups.rows(group)).rows())
-            theta = layout.from_public(params[[group]])[0]
-            params[group] = layout.to_public(scales.to_refit(theta)[None])[0]
+        layout, design = objective.formulation.layout, objective.design
+        a = groups.sizes().max(initial=1)
+        for block in row_blocks(len(groups), 24 * a * design.n_columns):
+            rows = groups.padded(np.arange(block.start, block.stop))
+            real = rows >= 0
+            x = design.take(np.where(real, rows, 0).ravel()).rows().reshape(*rows.shape, -1)
+            x = x * real[..., None]
+            theta = layout.from_public(params[block])
+            theta = objective.scales.to_refit(theta, x, real.sum(axis=1))
+            params[block] = layout.to_public(theta)
         return params
 
     def _summed(self, influence, rows):
