@@ -62,7 +62,8 @@ class FoldedProblem(CompositeProblem):
         `n_whole` replaces the attribute, which may come from an earlier fit.
         """
         n_whole = self.n_whole if n_whole is None else n_whole
-        count, trains = len(self.members()), [train for train, _ in self.folds(data)]
+        count = len(getattr(self.estimator, self.path))
+        trains = [train for train, _ in self.folds(data)]
         if not n_whole and len(trains) != count:
             raise UnsupportedEstimatorError(
                 f"{self.name} has {count} members, but cv makes {len(trains)} folds: pass cv "
