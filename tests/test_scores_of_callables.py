@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import GammaRegressor as Plain
 from sklearn.metrics import d2_tweedie_score
 
+from skinfluence.ensemble import VotingRegressor
 from skinfluence.inspection import data_values
 from skinfluence.linear_model import (
     GammaRegressor,
@@ -71,8 +72,10 @@ def test_a_pooled_score_is_the_models_own_and_has_no_other_samples():
     for scoring in (None, lambda e, X, y: e.score(X, y)):
         found = fitted.leave_out_score(scoring=scoring, method="exact")
         assert found == pytest.approx(expected, rel=1e-6)
-    with pytest.raises(ValueError, match="asks for responses for 1 samples"):
-        fitted.leave_out_score(scoring=lambda e, X, y: e.predict(X[3:4])[0])
+    around = VotingRegressor([("one", clone(fitted))]).fit(X, Y)
+    for model in (fitted, around):
+        with pytest.raises(ValueError, match="asks for responses for 1 samples"):
+            model.leave_out_score(scoring=lambda e, X, y: e.predict(X[3:4])[0])
     found = fitted.leave_out_score(scoring=lambda e, X, y: e.predict(X)[3], method="exact")
     assert found == pytest.approx(pooled[3], rel=1e-6)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.problem import parent_class
+from skinfluence.problem.metrics import check_pooled
 from skinfluence.problem.requests import Influence
 from skinfluence.whole import RESPONSES, FirstOrder, ForSameRows
 
@@ -108,18 +109,21 @@ class FirstOrderComposite(FirstOrder):
 
 def pool(estimator, responses):
     """Return a copy of an estimator that returns precomputed responses."""
-    methods = {name: _answer(name, value) for name, value in responses.items()}
+    methods = {name: _response(name, value) for name, value in responses.items()}
     pooled = copy.copy(estimator)
     parent = parent_class(type(estimator))
     if not hasattr(parent, "fit"):
-        methods["fit"] = _answer("fit", pooled)  # scorers require it and never call it
+        methods["fit"] = lambda self, X, y: self  # scorers require it and never call it
     pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
     return pooled
 
 
-def _answer(name, value):
-    def answer(self, X):
+def _response(name, value):
+    n = len(value[0] if isinstance(value, list) else value)
+
+    def respond(self, X):
+        check_pooled(X, n)
         return value
 
-    answer.__name__ = name  # scikit-learn reads the name
-    return answer
+    respond.__name__ = name  # scikit-learn reads the name
+    return respond

@@ -218,7 +218,7 @@ class CompositeProblem(
         return estimator
 
     #: Names of parameters that only change how the members' responses are combined.
-    response_params = ()
+    response_params: tuple[str, ...] = ()
 
     @property
     def remembered(self):

@@ -12,6 +12,7 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.groups import Groups
 from skinfluence.inspection.goals import layout_of, refit_theta
 from skinfluence.optimum import polish
+from skinfluence.problem.kinds import kind_of
 from skinfluence.solvers import get_solver
 
 
@@ -168,7 +169,16 @@ class Removals:
         return self._at_optimum(objective, start.theta)
 
     def _at_optimum(self, objective, theta):
+        kind = kind_of(self.problem, objective.formulation)
+        objective, theta = kind.start_of_polish(objective, theta)
         polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
+        try:
+            settled, theta = kind.settle(objective, polished.theta)
+        except ValueError:
+            return None
+        if settled is not objective:
+            objective = settled
+            polished = polish(objective, theta, self.solver, tol=1e-11, max_iter=100)
         if not polished.converged:
             return None
         theta, step = polished.theta, polished.correction

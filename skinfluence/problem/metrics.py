@@ -233,19 +233,24 @@ def respond_to(raw_prediction, pooled, response_method):
     return getattr(pooled, response_method)(None)
 
 
+def check_pooled(X, n):
+    """Raise if a scorer asks for other responses than those of the n samples."""
+    if X is not None and count_rows(X) != n:
+        raise ValueError(
+            f"scoring asks for responses for {count_rows(X)} samples. A prediction for each "
+            f"sample without itself is not from one model: ask for the {n} samples of X in "
+            "the call, and take some of the responses. leave_out_metric has scorers that need "
+            "a model."
+        )
+
+
 class _Pooled(BaseEstimator):
     def fit(self, X, y):
         return self  # scorers require `fit`; there is nothing to fit
 
     def _raw_for(self, X):
         """Return the raw predictions, which are known for one X only."""
-        if X is not None and count_rows(X) != len(self.raw_prediction_):
-            raise ValueError(
-                f"scoring asks for responses for {count_rows(X)} samples. A prediction for "
-                "each sample without itself is not from one model: ask for the "
-                f"{len(self.raw_prediction_)} samples of X in the call, and take some of the "
-                "responses. leave_out_metric has scorers that need a model."
-            )
+        check_pooled(X, len(self.raw_prediction_))
         return self.raw_prediction_
 
 
