@@ -20,6 +20,7 @@ from skinfluence._typing import Accuracy, Scoring
 from skinfluence.checks import count_rows
 from skinfluence.exceptions import warn
 from skinfluence.pipeline import problem_of, with_data
+from skinfluence.problem.metrics import Pooled
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import routing_enabled, warn_of_leaks
@@ -135,10 +136,7 @@ class LeaveOneOutScorer(WeightedScorer):
 
     def __init__(self, scoring, options, *, groups=None, estimator=None, error_score="raise"):
         if isinstance(scoring, LeaveOneOutScorer):
-            raise TypeError(
-                f"scoring={scoring!r} is leave-one-out already: pass {scoring.scoring!r}, the "
-                "metric for the leave-one-out predictions."
-            )
+            raise scoring.repeated()
         self.scoring = scoring
         self.options = options
         self.groups = groups
@@ -157,6 +155,8 @@ class LeaveOneOutScorer(WeightedScorer):
         return f"leave_one_out_scorer({self.scoring!r}{listed})"
 
     def __call__(self, estimator, X, y=None, *, groups=None, sample_weight=None, **metadata):
+        if isinstance(estimator, Pooled):  # inside leave_out_score
+            raise self.repeated()
         if sample_weight is not None:
             metadata["sample_weight"] = sample_weight
         problem = problem_of(estimator, composites=True)
@@ -184,6 +184,13 @@ class LeaveOneOutScorer(WeightedScorer):
 
         score(scoring=keep)
         return self._without_errors(results[0])
+
+    def repeated(self):
+        """Return the error for a scorer of predictions that are leave-one-out already."""
+        return TypeError(
+            f"scoring={self!r} is leave-one-out already: pass {self.scoring!r}, the metric "
+            "for the leave-one-out predictions."
+        )
 
     def route(self, estimator, metadata):
         """Return the metadata for the inner scorer, or for the estimator's `score`."""

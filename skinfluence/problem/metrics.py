@@ -244,7 +244,9 @@ def check_pooled(X, n):
         )
 
 
-class _Pooled(BaseEstimator):
+class Pooled(BaseEstimator):
+    """A stand-in for a model, with a prediction for each sample from a model without it."""
+
     def fit(self, X, y):
         return self  # scorers require `fit`; there is nothing to fit
 
@@ -254,7 +256,7 @@ class _Pooled(BaseEstimator):
         return self.raw_prediction_
 
 
-class _PooledClassifier(ClassifierMixin, _Pooled):
+class _PooledClassifier(ClassifierMixin, Pooled):
     @available_if(lambda self: self.has_decision_)
     def decision_function(self, X):
         return self._response("decision_function", X)
@@ -278,7 +280,7 @@ class _PooledClassifier(ClassifierMixin, _Pooled):
         return self.labels_(raw)
 
 
-class _PooledRegressor(RegressorMixin, _Pooled):
+class _PooledRegressor(RegressorMixin, Pooled):
     def predict(self, X):
         return self._response("predict", X)
 
