@@ -20,7 +20,6 @@ from skinfluence._typing import Accuracy, Scoring
 from skinfluence.checks import count_rows
 from skinfluence.exceptions import warn
 from skinfluence.pipeline import problem_of, with_data
-from skinfluence.problem.metrics import Pooled
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
 from skinfluence.steps import routing_enabled, warn_of_leaks
@@ -155,7 +154,7 @@ class LeaveOneOutScorer(WeightedScorer):
         return f"leave_one_out_scorer({self.scoring!r}{listed})"
 
     def __call__(self, estimator, X, y=None, *, groups=None, sample_weight=None, **metadata):
-        if isinstance(estimator, Pooled):  # inside leave_out_score
+        if getattr(estimator, "is_pooled", False):  # inside leave_out_score
             raise self.repeated()
         if sample_weight is not None:
             metadata["sample_weight"] = sample_weight

@@ -189,6 +189,12 @@ ADVICE_ON_FUNCTIONS = [
         lambda: logistic().leave_out_score(scoring="accuracy"),
     ),
     row(
+        "a leave-one-out scorer of leave_out_score of a composite",
+        lambda: votes("soft").leave_out_score(scoring=leave_one_out_scorer("accuracy")),
+        r"is leave-one-out already: pass 'accuracy'",
+        lambda: votes("soft").leave_out_score(scoring="accuracy"),
+    ),
+    row(
         "several metrics for one score",
         lambda: logistic().leave_out_score(scoring=["accuracy", "roc_auc"]),
         r"call it once for each metric",

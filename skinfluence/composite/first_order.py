@@ -109,12 +109,13 @@ class FirstOrderComposite(FirstOrder):
 
 def pool(estimator, responses):
     """Return a copy of an estimator that returns precomputed responses."""
-    methods = {name: _response(name, value) for name, value in responses.items()}
+    attributes = {name: _response(name, value) for name, value in responses.items()}
+    attributes["is_pooled"] = True
     pooled = copy.copy(estimator)
     parent = parent_class(type(estimator))
     if not hasattr(parent, "fit"):
-        methods["fit"] = lambda self, X, y: self  # scorers require it and never call it
-    pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), methods)
+        attributes["fit"] = lambda self, X, y: self  # scorers require it and never call it
+    pooled.__class__ = type(f"Pooled{parent.__name__}", (parent,), attributes)
     return pooled
 
 

@@ -244,8 +244,10 @@ def check_pooled(X, n):
         )
 
 
-class Pooled(BaseEstimator):
+class _Pooled(BaseEstimator):
     """A stand-in for a model, with a prediction for each sample from a model without it."""
+
+    is_pooled = True
 
     def fit(self, X, y):
         return self  # scorers require `fit`; there is nothing to fit
@@ -256,7 +258,7 @@ class Pooled(BaseEstimator):
         return self.raw_prediction_
 
 
-class _PooledClassifier(ClassifierMixin, Pooled):
+class _PooledClassifier(ClassifierMixin, _Pooled):
     @available_if(lambda self: self.has_decision_)
     def decision_function(self, X):
         return self._response("decision_function", X)
@@ -280,7 +282,7 @@ class _PooledClassifier(ClassifierMixin, Pooled):
         return self.labels_(raw)
 
 
-class _PooledRegressor(RegressorMixin, Pooled):
+class _PooledRegressor(RegressorMixin, _Pooled):
     def predict(self, X):
         return self._response("predict", X)
 
