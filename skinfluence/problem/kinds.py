@@ -348,6 +348,9 @@ class Doubts:
         try:
             yield
         except SingularHessianError as error:
+            why = self._why_no_scale()
+            if why is not None:
+                raise SingularHessianError(why) from None
             found = existence.recession_direction(self.objective, self.theta)
             if found is not None:
                 public = self.layout.to_public(found)
@@ -358,6 +361,14 @@ class Doubts:
             terms = self.name_terms(direction)
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
+
+    def _why_no_scale(self):
+        """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0."""
+        loss, objective = self.formulation.loss, self.objective
+        if loss.positive_output is None:
+            return None
+        raw = objective.at(self.theta).raw_prediction
+        return loss.why_no_scale(objective.target, raw, objective.sample_weight)
 
     def name_terms(self, direction, weight=None):
         """Return a direction's largest entries, from (p,), with parameter names.
