@@ -128,8 +128,8 @@ class HuberLoss(Loss):
         heaviest = np.argmax(np.where(exact, weight, -1.0))
         told = (
             f"The scale of the fit is {sigma[0]:.2g}, which is 0 beside the spread of the "
-            f"targets, {spread:.2g}, so the fit has no derivatives: it is exact for {exact.sum()} "
-            f"row(s), such as row {heaviest}, whose weights add up to {W:.3g}"
+            f"targets, {spread:.2g}, so the fit has no derivatives: it is exact for "
+            f"{exact.sum()} row(s), such as row {heaviest}, whose weights add up to {W:.3g}"
         )
         if V <= 0:
             return f"{told}. These are all rows: use fewer features, or LinearRegression."
