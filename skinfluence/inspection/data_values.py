@@ -28,7 +28,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from skinfluence._typing import Accuracy, Estimator, MatrixLike, RandomState
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_count, check_option
+from skinfluence.checks import check_count, check_option, shown
 from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError, warn
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.jumps import warn_of_jumps
@@ -392,7 +392,9 @@ def _beta_weights(n, beta):
     except (TypeError, ValueError):
         a = b = np.nan
     if not (a > 0 and b > 0 and np.isfinite(a + b)):
-        raise ValueError(f"beta={beta!r} must hold two positive numbers, such as (16, 1).")
+        raise ValueError(
+            f"beta={shown(beta)} must hold two positive numbers, such as (16, 1)."
+        )
     j = np.arange(1, n + 1)
     choices = gammaln(n) - gammaln(j) - gammaln(n - j + 1)
     weight = n * np.exp(choices + betaln(j + b - 1, n - j + a) - betaln(a, b))
