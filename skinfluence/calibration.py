@@ -4,16 +4,13 @@ import copy
 
 import numpy as np
 from sklearn import calibration
-from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence.blocks import row_blocks
 from skinfluence.composite import CompositeMixin, remembering
 from skinfluence.composite.folds import FoldedProblem
-from skinfluence.composite.influence import codes_of, normalised
-from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.stages.calibrators import STAGES, as_logits, warn_of_blocks
-from skinfluence.whole import take_rows
+from skinfluence.composite.influence import codes_of
+from skinfluence.stages.calibrators import Calibrators, check_temperature, warn_of_blocks
 
 __all__ = ["CalibratedClassifierCV"]
 
@@ -73,147 +70,62 @@ class CalibratedProblem(FoldedProblem):
             return has_fit_parameter(member, "sample_weight")
         return super().reaches(member, routing)
 
-    def prepare(self, data, n_whole=None):
-        classes, count = self.estimator.classes_, len(self.answering)
-        positions = np.arange(len(classes))
-        is_number = np.asarray(classes).dtype.kind in "iufb"
-        if self.is_joint and is_number and not np.array_equal(classes, positions):
-            raise UnsupportedEstimatorError(
-                f"{self.name}(method='temperature') with the labels {classes.tolist()}: "
-                "scikit-learn takes numbers for positions of classes and fits the temperature "
-                f"to others than these. Use labels 0 to {positions[-1]} or text, and fit "
-                "again; or use another method."
-            )
-        ensemble, n_folds = self.as_fitted.ensemble, len(self.folds(data))
-        has_each = ensemble is True or (ensemble == "auto" and count > 1)
-        if has_each and n_folds != count:
-            raise UnsupportedEstimatorError(
-                f"{self.name} has {count} members, but cv makes {n_folds} folds: pass cv as a "
-                "number or a splitter, and fit again."
-            )
+    def prepare(self, data):
+        if self.is_joint:
+            check_temperature(self.name, self.estimator.classes_)
+        ensemble = self.as_fitted.ensemble
+        has_each = ensemble is True or (ensemble == "auto" and len(self.answering) > 1)
         super().prepare(data, 0 if has_each else 1)
 
-    def sources(self, number, tests):
-        """Return the members that one classifier's calibrators see, and their test rows."""
-        if self.n_whole:
-            return self.of_folds(0, tests), tests
-        return [number], [tests[number]]
+    def fed_method(self, m):
+        is_score = hasattr(self.members()[m], "decision_function")
+        return "decision_function" if is_score else "predict_proba"
 
-    def calibrators(self, number, members, data, tests):
-        """Return (rows, F, found) for one calibrated classifier.
-
-        F (len(rows), K) is the calibrators' input for these training rows, and the list has
-        (columns of the input, classes that are calibrated, calibrator, its labels).
-        """
-        one = self.estimator.calibrated_classifiers_[number]
-        models, tests = self.sources(number, tests)
-        rows = np.sort(np.concatenate(tests))
-        codes = codes_of(data.y, self.estimator.classes_)[rows]
-
-        def respond(k, here):
-            return self.scores(members[k], take_rows(data.X, here))
-
-        F = self.cross_fitted(respond, models, tests, rows)
-        if self.is_joint:
-            return rows, F, [(slice(None), slice(None), one.calibrators[0], codes)]
-        classes = codes_of(members[number].classes_, self.estimator.classes_)
-        targets = [1] if len(self.estimator.classes_) == 2 else classes[: len(one.calibrators)]
-        triples = zip(range(len(targets)), targets, one.calibrators, strict=True)
-        return rows, F, [(*triple, (codes == triple[1]).astype(int)) for triple in triples]
+    def calibrators(self, number):
+        """Return the `Calibrators` of one classifier."""
+        one, classes = self.estimator.calibrated_classifiers_[number], self.estimator.classes_
+        return Calibrators(self.method, one.calibrators, one.estimator.classes_, classes)
 
     def combine(self, estimator, data, tests, method, **options):
-        members, given = type(self)(estimator).members(), data.params["sample_weight"]
-        fitted = []
+        members, weight = type(self)(estimator).members(), data.params["sample_weight"]
+        codes, fitted = codes_of(data.y, self.estimator.classes_), []
         for number, one in enumerate(estimator.calibrated_classifiers_):
-            if not any(map(len, self.sources(number, tests)[1])):  # no row of the fold is left
+            rows, F = self.fed_values(number, members, data, tests)
+            if F is None:  # no row of the fold is left
                 can_draw = method != "influence" and not options.get("remember")
                 return can_draw and self.draw_again(estimator, data)
-            rows, F, found = self.calibrators(number, members, data, tests)
-            weight = None if given is None else given[rows]
+            given = None if weight is None else weight[rows]
             fitted.append(copy.copy(one))
-            fitted[-1].calibrators = [
-                clone(calibrator).fit(F[:, columns], labels, weight)
-                for columns, _, calibrator, labels in found
-            ]
+            fitted[-1].calibrators = self.calibrators(number).fit_again(F, codes[rows], given)
         estimator.calibrated_classifiers_ = fitted
         return True
 
-    def draw_again(self, estimator, data):
-        """Fit a copy of the composite, in place, with folds that `fit` draws from other rows.
-
-        Returns False if there is no such fit.
-        """
-        try:
-            fresh = self.fit_anew(data.X, data.y, data.params["sample_weight"])
-        except ValueError:  # a class has too few rows, or cv lists folds of all rows
-            return False
-        vars(estimator).update(vars(fresh))
-        return True
-
-    def response_of(self, member):
-        """Return the name of a member's response that is calibrated."""
-        return "decision_function" if hasattr(member, "decision_function") else "predict_proba"
-
-    def scores(self, member, X, moved=None):
-        """Return the calibrators' input (q, K), or its derivative (q, n, K).
-
-        The input is the decision values or probabilities; for a temperature their logits.
-        `moved` is the derivative of the response.
-        """
-        method = self.response_of(member)
-        found = self.columns_of(getattr(member, method)(X), method)
-        moved = None if moved is None else self.columns_of(moved, method, axis=2)
-        if self.is_joint:
-            found, moved = as_logits(found, moved)
-        return found if moved is None else moved
-
-    def moved_scores(self, k, moved, rows=None):
-        """Return the derivative of `scores` for the queries or training rows, (q, n, K)."""
-        member = self.members()[k]
-        found = moved(k, self.response_of(member), rows=rows)
-        return self.scores(member, moved.samples(None, rows), found)
-
-    def stages(self, number, moved):
-        """Return (columns, classes, stage, influence on its statistics), a list."""
-        known, w, tests = moved.known, self.sample_weight, self.remembered.tests
-        if number in known:
-            return known[number]
-        rows, F, calibrators = self.calibrators(number, self.members(), self.data, tests)
-        found = []
-        for columns, target, calibrator, labels in calibrators:
-            stage = STAGES[self.method](calibrator, F[:, columns], labels, w[rows])
-            statistics = np.zeros((len(stage.weight_derivative), self.data.n_rows))
-            statistics[:, rows] = w.sum() * stage.weight_derivative
-            found.append((columns, target, stage, moved.own(statistics)))
-
-        def respond(k, here):
-            return self.moved_scores(k, moved, here)
-
-        watched = [entry for entry in found if entry[-1].any()]  # not behind steps that learn
-        for block in row_blocks(len(rows), 16 * moved.width * F.shape[1]):
-            dF = self.cross_fitted(respond, *self.sources(number, tests), rows[block])
-            for columns, _, stage, statistics in found:
-                statistics += stage.through(block, dF[:, :, columns])
-        if self.method == "isotonic":
-            changes = [stage.changes(rows, w, moves) for *_, stage, moves in watched]
-            known.setdefault("blocks", []).extend(changes)
-        known[number] = found
-        return found
+    def learned(self, number, moved):
+        """Return one classifier's `Calibrators` and the influence on their statistics."""
+        known, w, data = moved.known, self.sample_weight, self.data
+        if number not in known:
+            rows, F = self.fed_values(number, self.members(), data, self.remembered.tests)
+            stage, codes = self.calibrators(number), codes_of(data.y, self.estimator.classes_)
+            derivative = stage.learn(F, codes[rows], w[rows])
+            statistics = np.zeros((len(derivative), data.n_rows))
+            statistics[:, rows] = w.sum() * derivative
+            statistics = moved.own(statistics)
+            is_direct = statistics.any()  # not behind steps that learn
+            for block in row_blocks(len(rows), 16 * moved.width * F.shape[1]):
+                statistics += stage.through(block, self.fed_moves(number, moved, rows[block]))
+            if is_direct:
+                blocks = known.setdefault("blocks", [])
+                blocks.extend(stage.changes(rows, w, statistics))
+            known[number] = stage, statistics
+        return known[number]
 
     def tangent(self, X, method, moved):
-        n_classes, total = len(self.estimator.classes_), 0.0
+        total = 0.0
         for number in self.answering:
-            F, dF = self.scores(self.members()[number], X), self.moved_scores(number, moved)
-            Y, dY = np.zeros((len(F), n_classes)), np.zeros((*dF.shape[:2], n_classes))
-            for columns, target, stage, statistics in self.stages(number, moved):
-                values, changes = F[:, columns], dF[:, :, columns]
-                Y[:, target] = stage.response(values)
-                dY[:, :, target] = stage.tangent(values, changes, statistics)
-            if n_classes == 2:
-                dY[:, :, 0] = -dY[:, :, 1]
-            elif not self.is_joint:
-                dY = normalised(Y, dY)
-            total = total + dY / len(self.answering)
+            stage, statistics = self.learned(number, moved)
+            F = self.fed(number, self.members()[number], X)
+            dF = self.moved_fed(number, number, moved)
+            total = total + stage.tangent(F, dF, statistics) / len(self.answering)
         warn_of_blocks(moved.known.pop("blocks", ()), self.n_rows)  # once for all queries
         return total
 

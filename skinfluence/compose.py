@@ -9,12 +9,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.composite.moved import in_targets
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.methods import get_problem
 from skinfluence.stages import learns_from_rows
-from skinfluence.stages.chain import add
-from skinfluence.stages.registry import make_chain
-from skinfluence.steps import innermost
+from skinfluence.stages.targets import TargetStage, as_columns
 from skinfluence.whole import TrainingData, fit_counted
 
 __all__ = ["TransformedTargetRegressor"]
@@ -48,57 +46,27 @@ class TransformedTargetProblem(CompositeProblem):
 
     @property
     def jumping(self):
-        own = self.chain().jumping() if self.moves_as_one else []
+        own = self.stage().jumping() if self.moves_as_one else []
         return [(stage, np.asarray) for stage in own] + super().jumping
 
     # ---------------------------------------------------------------- influence
 
-    def chain(self):
-        """Return the stage for the targets."""
-        columns = as_columns(self.data.y).astype(np.float64)
-        return make_chain([self.estimator.transformer_], columns, None, [None])
+    def stage(self):
+        """Return the stage of the targets."""
+        return TargetStage(self.estimator.transformer_, self.data.y)
 
     def tangent(self, X, method, moved):
-        chain, columns = self.chain(), as_columns(np.float64(self.response(X, method)))
-        slope = np.asarray(chain.pull_input(columns, np.ones(columns.shape)))  # t'(f)
-        dg = moved(0, method)
-        if chain.has_influence:
-            if columns.shape[1] > 1:
+        stage, f = self.stage(), as_columns(np.float64(self.response(X, method)))
+        slope, dg = stage.slope(f), moved(0, method)
+        if stage.has_influence:
+            if f.shape[1] > 1:
                 raise UnsupportedEstimatorError(
                     f"Influence of {self.name} through {self.estimator.transformer_!r} with "
                     "several targets. Use one target, or the methods that remove samples."
                 )
-            dg = dg + moved.own(self.through_targets(X, chain, columns))
+            derivatives = in_targets(self.parts[0], X, self.coded(self.data.y), self)
+            dg = dg + moved.own(stage.through(f, derivatives) * self.row_scale)
         return dg / (slope if dg.ndim == 3 else slope[:, 0])[:, None]
-
-    def through_targets(self, X, chain, f):
-        """Return sum_k (dg/dy'_k) dy'_k - (dt/ds) ds for predictions f (q, 1), (q, n)."""
-        member, weight = self.members()[0], self.parts[0].weight(self.sample_weight)
-        model = innermost(member)
-        if not (
-            hasattr(member, "influence_relabel")
-            and get_problem(model).formulation.loss.constant_curvature
-        ):
-            raise UnsupportedEstimatorError(
-                f"Influence of {self.name} through {self.estimator.transformer_!r} is known "
-                f"for single regressors with a squared loss, not for {type(model).__name__}. "
-                "Use one of these, or the methods that remove samples (leave_out_*)."
-            )
-        # The gradient of a squared loss is linear in the targets. At this distance r from the
-        # prediction the slope of the loss a r^2 is 2 a r = a.
-        queries = member.predict(X) - 0.5
-        slope = member.sample_loss(X, queries) / 0.25
-        shifted = self.coded(self.data.y) + 1.0
-        to_targets = member.influence_relabel(X, queries, y_new=shifted) / slope[:, None]
-        to_targets = to_targets * (weight / weight.sum())
-        cs = [
-            add(
-                chain.pull_training_statistics(B[:, None]),
-                chain.pull_statistics(one[None], np.array([[-1.0]])),
-            )
-            for B, one in zip(to_targets, f, strict=True)
-        ]
-        return chain.row_influences(cs) * self.row_scale
 
     # ---------------------------------------------------------------- removal
 
@@ -117,11 +85,6 @@ class TransformedTargetProblem(CompositeProblem):
         return super(TransformedTargetProblem, problem).refit(
             data, drawn, tests, method, **options
         )
-
-
-def as_columns(y):
-    """Return targets with an axis of columns, (n, K)."""
-    return np.asarray(y).reshape(len(y), -1)
 
 
 class TransformedTargetRegressor(CompositeMixin, compose.TransformedTargetRegressor):

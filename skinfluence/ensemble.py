@@ -4,16 +4,14 @@ import copy
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from sklearn import ensemble
-from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._compat import drawn_from, draws_by_weight
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
+from skinfluence.composite.draws import draw_rows, drawn_again
 from skinfluence.composite.stacking import StackingProblem, name_members
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
-from skinfluence.problem import parent_class
+from skinfluence.exceptions import UnsupportedEstimatorError
 
 __all__ = [
     "BaggingClassifier",
@@ -23,9 +21,6 @@ __all__ = [
     "VotingClassifier",
     "VotingRegressor",
 ]
-
-# Relative difference between weights that is rounding, in single precision.
-_ROUNDED = 1e-6
 
 
 class VotingProblem(CompositeProblem):
@@ -60,7 +55,7 @@ class BaggingProblem(CompositeProblem):
 
     def drawn(self, data):
         n, remembered = data.n_rows, self.remembered
-        drawn_n, drawn_weight = drawn_from(self.estimator)
+        drawn_n, _ = drawn_from(self.estimator)
         if n != drawn_n:
             if remembered.parts is None or remembered.data.n_rows != n:
                 raise ValueError(
@@ -68,32 +63,10 @@ class BaggingProblem(CompositeProblem):
                     "data: pass the samples of the fit."
                 )
             return [(part.rows, part.counts) for part in remembered.parts]  # rows were removed
-        if draws_by_weight(self.estimator):  # otherwise the members' gradients show it
-            self._warn_of_other_weights(data.params["sample_weight"], drawn_weight)
-        samples = self.as_fitted.estimators_samples_
-        if len(samples) < len(self.members()):  # after warm_start: those of the last fit alone
-            if not isinstance(self.as_fitted.random_state, Integral):
-                raise UnsupportedEstimatorError(
-                    f"{self.name} with warm_start: scikit-learn keeps the draws of the last "
-                    "fit alone, and draws the others again for an integer random_state. Fit "
-                    "without warm_start, or with such a random_state."
-                )
-            samples = self.drawer(data).estimators_samples_
+        samples = draw_rows(self, data)
         if has_fit_parameter(self.estimator.estimator_, "sample_weight"):
             return [(None, np.bincount(rows, minlength=n)) for rows in samples]
         return [(rows, None) for rows in samples]
-
-    def _warn_of_other_weights(self, given, drawn):
-        """Warn if the draws were made by other weights than the given ones."""
-        given, drawn = (1.0 if weight is None else weight for weight in (given, drawn))
-        size = np.maximum(np.maximum(given, drawn), np.finfo(np.float64).tiny)
-        apart = float(np.max(np.abs(given - drawn) / size))
-        if apart > _ROUNDED:
-            warn(
-                f"sample_weight is not that by which this {self.name} drew its samples: "
-                f"entries differ by up to {apart:.0%} of their size. Pass the weights of the "
-                "fit."
-            )
 
     def fit_again(self, data):
         estimator = copy.copy(self.estimator)
@@ -105,24 +78,12 @@ class BaggingProblem(CompositeProblem):
                 f"add_samples of {self.name}: fit draws rows again, which is known for an "
                 "integer random_state, and without oob_score and warm_start. Fit it again."
             )
-        drawer = self.drawer(data)
+        drawer = drawn_again(self, data)
         drawn = {
             name: vars(drawer)[name] for name in vars(drawer).keys() - drawer.get_params()
         }
         vars(estimator).update(drawn | kept)
         return super(BaggingProblem, type(self)(estimator)).fit_again(data)
-
-    def drawer(self, data):
-        """Return scikit-learn's fit with these draws and members that learn nothing.
-
-        The draws depend on the seed and on the shape of X alone.
-        """
-        dummy = DummyClassifier() if self.is_classifier else DummyRegressor()
-        params = self.as_fitted.get_params(deep=False)
-        params |= {"estimator": dummy, "warm_start": False, "oob_score": False}
-        drawer = parent_class(type(self.estimator))(**params)
-        X = sparse.csr_matrix(np.shape(data.X))
-        return drawer.fit(X, data.y, sample_weight=data.params["sample_weight"])
 
     def reaches(self, member, routing):
         return not draws_by_weight(self.estimator) and super().reaches(member, routing)

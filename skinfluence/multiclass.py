@@ -7,9 +7,10 @@ from scipy import sparse
 from sklearn import multiclass
 
 from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
-from skinfluence.composite.influence import codes_of, normalised
+from skinfluence.composite.influence import codes_of
 from skinfluence.composite.losses import log_loss, marginal_log_loss
 from skinfluence.responses import PairDecision
+from skinfluence.stages.calibrators import normalised
 
 __all__ = ["OneVsOneClassifier", "OneVsRestClassifier"]
 

@@ -18,6 +18,7 @@ from sklearn.multioutput import ClassifierChain, RegressorChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PowerTransformer, StandardScaler
 
+import skinfluence.calibration
 from skinfluence import UnsupportedEstimatorError, from_fitted
 from skinfluence.discriminant_analysis import LinearDiscriminantAnalysis
 from tests.composites import (
@@ -118,6 +119,16 @@ def test_what_predict_reads_is_as_now(template, change):
     fresh = from_fitted(clone(template).set_params(**change).fit(X, y), X, y)
     np.testing.assert_allclose(answers(ours, X, y), answers(fresh, X, y), rtol=1e-9)
     np.testing.assert_array_equal(ours.leave_out_predict(cv=3), fresh.leave_out_predict(cv=3))
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_a_second_fit_with_other_parameters_is_like_a_first(ensemble):
+    X, y = (rows[:24] for rows in two_classes())
+    first = skinfluence.calibration.CalibratedClassifierCV(LOGISTIC, cv=2, ensemble=ensemble)
+    again = clone(first).set_params(ensemble=not ensemble, cv=3).fit(X, y)
+    again.set_params(ensemble=ensemble, cv=2).fit(X, y)
+    expected = first.fit(X, y).influence_loss(X[:3], y[:3])
+    np.testing.assert_allclose(again.influence_loss(X[:3], y[:3]), expected, rtol=1e-9)
 
 
 def test_an_iterator_of_folds_is_used_up():

@@ -9,6 +9,8 @@ refits.py       fits of the members on other rows, and updates in place
 first_order.py  a composite without some rows, with responses to first order
 moved.py        how the members' responses move with their features
 behind.py       a pipeline that ends in a composite
+folds.py, draws.py
+                folds and rows that `fit` drew, and what the models of folds feed to others
 stacking.py, chains.py, resampled.py
                 composites in which models see other models' responses, or chosen rows
 mixin.py        a composite's methods, and its `fit`

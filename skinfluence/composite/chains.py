@@ -91,13 +91,13 @@ class ChainProblem(MultiOutputProblem):
         return marginal_log_loss(value, labels)
 
     @property
-    def fed(self):
+    def chain_method(self):
         """The response that following members use, and whether it has a derivative."""
         fed = getattr(self.estimator, "chain_method_", "predict")
         return fed, fed != "predict" or not self.is_classifier  # labels have none
 
     def tangent(self, X, method, moved):
-        fed, smooth = self.fed
+        fed, smooth = self.chain_method
         order, before = self.estimator.order_, np.empty((X.shape[0], 0))
         X, found, through = self.features(0, X), [None] * len(order), []
         for k, member in enumerate(self.estimator.estimators_):
@@ -144,14 +144,16 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
     moves_as_one = True
     takes_weights = False
 
+    @property
+    def n_fed(self):
+        return self.n_whole - 1  # nothing follows the last output
+
     def output_of(self, k):
         """Return the position in the chain of a member's output."""
-        n_folds = len(self.fold_members) // max(1, self.n_whole - 1)
-        return k if k < self.n_whole else (k - self.n_whole) // n_folds
+        return next(j for j in range(self.n_whole) if k == j or k in self.of_folds(j))
 
-    def of_output(self, j):
-        """Return the positions of the models of an output's folds."""
-        return [k for k in range(self.n_whole, len(self.members())) if self.output_of(k) == j]
+    def fed_method(self, m):
+        return self.chain_method[0]
 
     def targets(self, y):
         of_outputs = super().targets(y)
@@ -177,21 +179,21 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
 
         ``member_of(k, share)`` returns member k, in the order of the chain, or None to stop.
         """
-        fed, _ = self.fed
         shares = CompositeProblem.shares(self, data, drawn, tests)
-        X, Z = self.features(0, data.X), np.zeros((data.n_rows, self.n_whole - 1))
+        X, Z = self.features(0, data.X), np.zeros((data.n_rows, self.n_fed))
+        members = self.members()
         for j in range(self.n_whole):
-            for k in (j, *self.of_output(j)):
+            for k in (j, *self.of_folds(j)):
                 part, own, y = shares[k]
                 part = replace(part, reached=part.reached and k < self.n_whole)
                 shares[k] = part, beside(own, Z[part.rows, :j]), y
-                member = member_of(k, shares[k])
-                if member is None:
+                members[k] = member_of(k, shares[k])
+                if members[k] is None:
                     return None
-                if k >= self.n_whole:
-                    test = tests[k - self.n_whole]
-                    rows = beside(take_rows(X, test), Z[test, :j])
-                    Z[test, j] = positive(getattr(member, fed)(rows))
+            if j < self.n_fed:
+                beside_fed = replace(data, X=beside(X, Z[:, :j]))
+                rows, found = self.fed_values(j, members, beside_fed, tests)
+                Z[rows, j] = found[:, 0]
         return Z, shares
 
     def shares(self, data, drawn, tests):
@@ -225,18 +227,18 @@ class CrossFittedChainProblem(ChainProblem, FoldedProblem):
 
     def crossed_moved(self, n_outputs, moved, rows):
         """Return cross-fitted responses' derivatives for sorted training rows, (b, j, N)."""
-        fed, smooth = self.fed
+        fed, smooth = self.chain_method
         found, tests = np.zeros((len(rows), n_outputs, moved.width)), self.remembered.tests
         X, Z = self.features(0, self.data.X), self.crossed(moved)
 
-        def respond(k, here, j):
-            steps = list(found[np.searchsorted(rows, here), :j].transpose(1, 0, 2))
-            return self.through(k, fed, take_rows(X, here), Z[here, :j], steps, moved, here)
-
         for j in range(n_outputs if smooth else 0):
-            models = self.of_output(j)
-            own = [tests[k - self.n_whole] for k in models]
-            found[:, j] = self.cross_fitted(respond, models, own, rows, j)
+
+            def respond(k, here, j=j):
+                steps = list(found[np.searchsorted(rows, here), :j].transpose(1, 0, 2))
+                X_here, Z_here = take_rows(X, here), Z[here, :j]
+                return self.through(k, fed, X_here, Z_here, steps, moved, here)
+
+            found[:, j] = self.cross_fitted(respond, j, tests, rows)
         return found
 
     def crossed(self, moved):

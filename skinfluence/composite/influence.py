@@ -282,19 +282,6 @@ def contract(gradient, moved):
     return np.einsum("qk,qnk->qn", gradient, moved)
 
 
-def normalised(Y, moved):
-    """Return P = Y / sum Y's tangent (q, n, K), dP = (dY - P sum dY) / sum Y.
-
-    It is 0 if all entries of Y are 0, because scikit-learn then has constant probabilities.
-    """
-    total = Y.sum(axis=1)[:, None]
-    is_empty = total == 0
-    total = np.where(is_empty, 1.0, total)
-    P = (Y / total)[:, None, :]
-    found = (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
-    return np.where(is_empty[:, None], 0.0, found)
-
-
 def codes_of(y, classes):
     """Return the labels' positions among the classes, (q,)."""
     y = np.asarray(y)

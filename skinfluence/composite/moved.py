@@ -294,6 +294,39 @@ def make_node(member, inputs, hessian_solver):
     return (make_member if is_single else Nested)(member, inputs, hessian_solver)
 
 
+def in_targets(part, X, y, problem):
+    """Return the derivatives of a regressor's predictions for X in its targets, (q, n).
+
+    Parameters
+    ----------
+    part : Part
+        A composite's regressor with a squared loss, on all rows.
+    X : array-like of shape (q, d)
+        Samples.
+    y : ndarray of shape (n,)
+        The regressor's targets.
+    problem : CompositeProblem
+        The composite.
+    """
+    member, weight = part.member, part.weight(problem.sample_weight)
+    model = innermost(member)
+    if not (
+        hasattr(member, "influence_relabel")
+        and get_problem(model).formulation.loss.constant_curvature
+    ):
+        raise UnsupportedEstimatorError(
+            f"Influence of {problem.name} through {problem.estimator.transformer_!r} is known "
+            f"for single regressors with a squared loss, not for {type(model).__name__}. Use "
+            "one of these, or the methods that remove samples (leave_out_*)."
+        )
+    # The gradient of a squared loss is linear in the targets. At this distance r from the
+    # prediction the slope of the loss a r^2 is 2 a r = a.
+    queries = member.predict(X) - 0.5
+    slope = member.sample_loss(X, queries) / 0.25
+    moved = member.influence_relabel(X, queries, y_new=y + 1.0) / slope[:, None]
+    return moved * (weight / weight.sum())
+
+
 def add(first, second):
     """Return the sum of two derivatives, each an array or a list of them."""
     if isinstance(first, list):

@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
@@ -20,7 +21,7 @@ from skinfluence.pipeline import is_composite
 from skinfluence.problem.requests import Removal
 from skinfluence.problem.samples import check_not_negative
 from skinfluence.steps import innermost
-from skinfluence.whole import TrainingData
+from skinfluence.whole import TrainingData, give_data, training_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,11 @@ class CompositeRefits:
 
         Returns None if the combining members cannot be fitted.
         """
+        if method == "influence" and self.n_combined:
+            raise UnsupportedEstimatorError(
+                f"Removal from {self.name} fits the final estimator again, because all of its "
+                "features move: use method='newton' or 'exact'."
+            )
         other = self.as_fitted
         vars(other).pop("_composite", None)
         self.put(other, members)
@@ -138,7 +144,12 @@ class CompositeRefits:
         if is_composite(innermost(part.member)):
             options = {"kept": kept, "counts": counts, "remember": remember}
         problem = get_problem(part.member, "leave_out_loss")
-        return problem.model_on(X, y, weight, method, **options)
+        model = problem.model_on(X, y, weight, method, **options)
+        if remember and isinstance(model, Pipeline):
+            given = data.params["sample_weight"] if part.reached else None
+            given = None if given is None else given[part.rows]
+            give_data(model, training_data(model, X, y, given, data.routing))
+        return model
 
     def model_on(self, X, y, sample_weight, method, kept=None, *, counts=None, remember=False):
         """Return the composite fitted on other rows, see `Problem.model_on` and `refit`."""

@@ -9,16 +9,13 @@ with its raw prediction eta. The term "direct" changes the weights at fixed feat
 """
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from scipy import sparse
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
 from skinfluence.composite.folds import FoldedProblem
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.whole import give_data, take_rows, training_data
 
 
 def name_members(estimator, fitted):
@@ -48,12 +45,6 @@ class StackingProblem(FoldedProblem):
         name_members(estimator, self.as_fitted)
 
     def prepare(self, data):
-        cv = self.as_fitted.cv
-        if isinstance(cv, str):
-            raise UnsupportedEstimatorError(
-                f"{self.name} with cv={cv!r} has no influence, because the training samples "
-                "of its members are unknown. Pass cv as a number or a splitter, and fit again."
-            )
         if np.ndim(data.y) > 1 and np.shape(data.y)[1] > 1:
             raise UnsupportedEstimatorError(
                 f"{self.name} with several outputs has no influence. Fit one for each output."
@@ -67,32 +58,21 @@ class StackingProblem(FoldedProblem):
 
     # ---------------------------------------------------------------- features
 
-    def side_by_side(self, respond, tests, rows):
-        """Return cross-fitted values from the folds of all members, (len(rows), ..., F)."""
-        found = [
-            self.cross_fitted(respond, self.of_folds(m, tests), tests, rows, method)
-            for m, method in enumerate(self.estimator.stack_method_)
-        ]
-        return np.concatenate(found, axis=-1)
+    def fed_method(self, m):
+        return self.estimator.stack_method_[m]
 
-    def cross_features(self, members, data, tests):
-        """Return the final estimator's features for the rows, from the fold models."""
-
-        def respond(k, rows, method):
-            found = getattr(members[k], method)(take_rows(data.X, rows))
-            return self.columns_of(found, method)
-
-        rows = np.arange(data.n_rows)
-        return self.features_of(self.side_by_side(respond, tests, rows), data.X)
-
-    def moved_columns(self, k, rows, method, moved):
-        """Return the influence on the features from member k, (q, n, F)."""
-        if method == "predict" and self.is_classifier:
+    def moved_fed(self, m, k, moved, rows=None):
+        if self.fed_method(m) == "predict" and self.is_classifier:
             raise UnsupportedEstimatorError(
                 f"{self.name} stacks class labels, which have no derivative. Use "
                 "stack_method='predict_proba' or 'decision_function'."
             )
-        return self.columns_of(moved(k, method, rows=rows), method, axis=2)
+        return super().moved_fed(m, k, moved, rows)
+
+    def cross_features(self, members, data, tests):
+        """Return the final estimator's features for the rows, from the fold models."""
+        found = [self.fed_values(m, members, data, tests)[1] for m in range(self.n_whole)]
+        return self.features_of(np.concatenate(found, axis=1), data.X)
 
     def features_of(self, Z, X):
         """Return the final estimator's features: predictions and, if asked, samples."""
@@ -122,15 +102,14 @@ class StackingProblem(FoldedProblem):
         """Return the influence on a response of the final estimator, or on its losses."""
         features, last = self.as_fitted.transform(X), len(self.parts) - 1
         width = features.shape[1] - (X.shape[1] if self.as_fitted.passthrough else 0)
-        columns = partial(self.moved_columns, moved=moved)
+        members = range(self.n_whole)
 
         def fed(rows):
             """Return the derivatives of cross-fitted predictions, (b, F, N)."""
-            return self.side_by_side(columns, self.remembered.tests, rows).transpose(0, 2, 1)
+            found = [self.fed_moves(m, moved, rows) for m in members]
+            return np.concatenate(found, axis=-1).transpose(0, 2, 1)
 
-        now = [
-            columns(k, None, method) for k, method in enumerate(self.estimator.stack_method_)
-        ]
+        now = [self.moved_fed(m, m, moved) for m in members]
         now = np.concatenate(now, axis=-1).transpose(0, 2, 1)
         return moved.with_fed(last, method, features, slice(0, width), now, fed, y=y)
 
@@ -145,11 +124,6 @@ class StackingProblem(FoldedProblem):
     # ---------------------------------------------------------------- removal
 
     def combine(self, estimator, data, tests, method, *, kept=None, remember=False):
-        if method == "influence":
-            raise UnsupportedEstimatorError(
-                f"Removal from {self.name} fits the final estimator again, because all of its "
-                "features move: use method='newton' or 'exact'."
-            )
         members = type(self)(estimator).members()
         rows = np.arange(data.n_rows)
         final = replace(self.parts[-1], rows=rows, counts=np.ones(data.n_rows))
@@ -157,8 +131,5 @@ class StackingProblem(FoldedProblem):
         model = self.refit_model(final, X, y, data, method, kept, remember=remember)
         if model is None:
             return False
-        if remember and isinstance(model, Pipeline):
-            weight = data.params["sample_weight"] if final.reached else None
-            give_data(model, training_data(model, X, y, weight, data.routing))
         estimator.final_estimator_ = model
         return True

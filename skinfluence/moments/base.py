@@ -22,6 +22,7 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.layout import ParameterLayout
@@ -148,6 +149,28 @@ class MeanModel(MomentModel):
     def pull_means(self, N, E, C, *gradients):
         """Return (gN (m, B), gE (m, B, s)) for gradients in the blocks of parameters."""
         raise NotImplementedError
+
+
+class LinearScores(MomentModel):
+    """A model whose scores are X A' + b, for its two blocks of parameters A and b."""
+
+    #: The classes with such a score; that of others is 0.
+    own = slice(None)
+    #: Whether b is in the scores.
+    has_prior = True
+
+    def raw(self, theta, X):
+        A, b = self.split(theta)
+        raw = np.zeros((X.shape[0], self.n_classes))
+        raw[:, self.own] = X @ A.T + (b if self.has_prior else 0.0)
+        return raw
+
+    def pull_raw(self, theta, X, U):
+        U, X = U[:, self.own], X.toarray() if sparse.issparse(X) else X
+        return joined([U[:, :, None] * X[:, None], U * float(self.has_prior)], [len(X)])
+
+    def pull_input(self, theta, X, U):
+        return U[:, self.own] @ self.split(theta)[0]
 
 
 class Prior:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from skinfluence.moments.base import MomentModel, Prior, joined
+from skinfluence.moments.base import LinearScores, Prior, joined
 
 # scikit-learn raises a smaller smoothing to this value unless force_alpha is True.
 _SMALLEST_ALPHA = 1e-10
@@ -21,11 +21,10 @@ _CANCELS = 1e-9
 _EXACT = 2.0**53
 
 
-class _Counts(MomentModel):
+class _Counts(LinearScores):
     """Common to the four models: prior, terms, and scores that are linear in the terms."""
 
     centred = False
-    has_prior = True
     blocks: ClassVar = {"feature_log_prob": "kj", "class_log_prior": "k"}
 
     def __init__(self, estimator):
@@ -81,17 +80,6 @@ class _Counts(MomentModel):
     def pull_log_prob(self, N, M, g):
         """Return (gN, gM) for its gradients g (m, K, s)."""
         raise NotImplementedError
-
-    def raw(self, theta, X):
-        log_prob, log_prior = self.split(theta)
-        return np.asarray(X @ log_prob.T) + (log_prior if self.has_prior else 0.0)
-
-    def pull_raw(self, theta, X, U):
-        X = X.toarray() if sparse.issparse(X) else X
-        return joined([U[:, :, None] * X[:, None], U * float(self.has_prior)], [len(X)])
-
-    def pull_input(self, theta, X, U):
-        return U @ self.split(theta)[0]
 
     def read(self, estimator):
         log_prob = estimator.feature_log_prob_

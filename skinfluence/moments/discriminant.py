@@ -6,7 +6,7 @@ import numpy as np
 
 from skinfluence._compat import has_unbiased_scatter
 from skinfluence.exceptions import UnsupportedEstimatorError
-from skinfluence.moments.base import MeanModel, Prior, joined
+from skinfluence.moments.base import LinearScores, MeanModel, Prior, joined
 from skinfluence.moments.covariance import Covariance, Inverse
 
 
@@ -30,7 +30,7 @@ class _Full(MeanModel):
         return self.covariance.pull_terms(gM, D)
 
 
-class LinearMoments(_Full):
+class LinearMoments(_Full, LinearScores):
     """LinearDiscriminantAnalysis: `coef_` and `intercept_`.
 
     With the means mu_k, probabilities pi_k and the inverse P of the within-class covariance,
@@ -107,19 +107,6 @@ class LinearMoments(_Full):
         gE[..., : self.n_features] += g_mean
         gN = gN + self.prior.pull(N, g_prior) + self.shares.pull(N, g_shares)
         return gN + self.centre.pull(N, g_centre @ mean.T), gE
-
-    def raw(self, theta, X):
-        coef, intercept = self.split(theta)
-        raw = np.zeros((len(X), self.n_classes))
-        raw[:, self.own] = X @ coef.T + intercept
-        return raw
-
-    def pull_raw(self, theta, X, U):
-        U = U[:, self.own]
-        return joined([U[:, :, None] * X[:, None], U], [len(X)])
-
-    def pull_input(self, theta, X, U):
-        return U[:, self.own] @ self.split(theta)[0]
 
 
 class QuadraticMoments(_Full):

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import clone
 
-from skinfluence.exceptions import warn
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 
 # Number of training samples whose removal from isotonic calibrators is tried.
 _N_TRIED = 10
@@ -272,6 +272,113 @@ STAGES = {
     "isotonic": IsotonicStage,
     "temperature": TemperatureStage,
 }
+
+
+class Calibrators:
+    """All calibrators of one classifier, from its responses F (q, .) to probabilities (q, K).
+
+    Parameters
+    ----------
+    method : {"sigmoid", "isotonic", "temperature"}
+        The calibration method. A temperature serves all classes, the others one class each.
+    fitted : list
+        The fitted calibrators.
+    own : ndarray of shape (k,)
+        The classifier's classes, which may be some of all. A temperature knows all.
+    classes : ndarray of shape (K,)
+        All classes.
+    """
+
+    def __init__(self, method, fitted, own, classes):
+        self.method, self.n_classes = method, len(classes)
+        self.is_joint = method == "temperature"
+        if self.is_joint:
+            self.each = [(slice(None), slice(None), fitted[0])]
+        else:
+            own = np.searchsorted(classes, own)
+            targets = [1] if self.n_classes == 2 else own[: len(fitted)]
+            self.each = list(zip(range(len(targets)), targets, fitted, strict=True))
+
+    def read(self, F, moved=None):
+        """Return what calibrators get for responses F, and for dF (q, n, .)."""
+        return as_logits(F, moved) if self.is_joint else (F, moved)
+
+    def cases(self, F, codes):
+        """Generate each calibrator with its input and labels, for codes of classes (q,)."""
+        F, _ = self.read(F)
+        for columns, target, calibrator in self.each:
+            labels = codes if self.is_joint else (codes == target).astype(int)
+            yield calibrator, F[:, columns], labels
+
+    def fit_again(self, F, codes, weight):
+        """Return calibrators fitted on other rows."""
+        return [clone(one).fit(X, labels, weight) for one, X, labels in self.cases(F, codes)]
+
+    def learn(self, F, codes, weight):
+        """Take the training rows, and return d statistics / d weights, (R, m)."""
+        self.F = F
+        self.stages = [STAGES[self.method](*case, weight) for case in self.cases(F, codes)]
+        derivatives = [stage.weight_derivative for stage in self.stages]
+        self.ends = np.cumsum([len(one) for one in derivatives])[:-1]
+        return np.vstack(derivatives)
+
+    def through(self, block, moved):
+        """Return ds (R, n) for dF (b, n, .) of a block of rows."""
+        _, moved = self.read(self.F[block], moved)
+        return np.vstack(
+            [
+                stage.through(block, moved[:, :, columns])
+                for stage, (columns, _, _) in zip(self.stages, self.each, strict=True)
+            ]
+        )
+
+    def tangent(self, F, moved, statistics):
+        """Return the probabilities' dp (q, n, K) for dF (q, n, .) and ds (R, n)."""
+        F, moved = self.read(F, moved)
+        p, dp = (
+            np.zeros((len(F), self.n_classes)),
+            np.zeros((*moved.shape[:2], self.n_classes)),
+        )
+        own = np.split(statistics, self.ends)
+        for stage, (columns, target, _), ds in zip(self.stages, self.each, own, strict=True):
+            p[:, target] = stage.response(F[:, columns])
+            dp[:, :, target] = stage.tangent(F[:, columns], moved[:, :, columns], ds)
+        if self.n_classes == 2:
+            dp[:, :, 0] = -dp[:, :, 1]
+            return dp
+        return dp if self.is_joint else normalised(p, dp)
+
+    def changes(self, rows, weight, statistics):
+        """Return `IsotonicStage.changes` of each calibrator."""
+        if self.method != "isotonic":
+            return []
+        own = zip(self.stages, np.split(statistics, self.ends), strict=True)
+        return [stage.changes(rows, weight, ds) for stage, ds in own]
+
+
+def normalised(Y, moved):
+    """Return P = Y / sum Y's tangent (q, n, K), dP = (dY - P sum dY) / sum Y.
+
+    It is 0 if all entries of Y are 0, because scikit-learn then has constant probabilities.
+    """
+    total = Y.sum(axis=1)[:, None]
+    is_empty = total == 0
+    total = np.where(is_empty, 1.0, total)
+    P = (Y / total)[:, None, :]
+    found = (moved - P * moved.sum(axis=-1, keepdims=True)) / total[:, None]
+    return np.where(is_empty[:, None], 0.0, found)
+
+
+def check_temperature(name, classes):
+    """Raise if scikit-learn fits a temperature to other labels than the given ones."""
+    positions, classes = np.arange(len(classes)), np.asarray(classes)
+    if classes.dtype.kind in "iufb" and not np.array_equal(classes, positions):
+        raise UnsupportedEstimatorError(
+            f"{name}(method='temperature') with the labels {classes.tolist()}: scikit-learn "
+            "takes numbers for positions of classes and fits the temperature to others than "
+            f"these. Use labels 0 to {positions[-1]} or text, and fit again; or use another "
+            "method."
+        )
 
 
 def as_logits(values, moved=None):
