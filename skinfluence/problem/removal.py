@@ -115,7 +115,7 @@ class RemovalAnswers(LazyRemoval):
 
     def start_own_predictions(self, request):
         """Return `start_removal` for predictions of the rows that leave."""
-        base, request = self.start_removal(request)
+        base, request = self.start_removal(request, self.objective.design)
         groups, method = request.groups, request.method
         if method == "newton" and groups.sizes().max(initial=0) == 1:
             method = removal.method_of_own(base.point.objective)
@@ -135,7 +135,7 @@ class RemovalAnswers(LazyRemoval):
         state, recession = self._state_or_recession(hessian_solver)
         if state is None or recession is not None:
             base = removal.base_of_part(self.objective, self.theta, solver, recession)
-            if base is not None and recession is None and matters(base.open, samples):
+            if base is not None and recession is None and removal.matters(base.open, samples):
                 warn(self.describe_undetermined(base.open, of="the fit"))
             if base is not None:
                 return base
@@ -194,10 +194,10 @@ class RemovalAnswers(LazyRemoval):
 
         See `removal.leave_out` for `emit`, and `start_removal` for `samples`.
         """
-        outcome = self.remove_groups(base, request, emit, samples, recover=True)
+        outcome = self.remove_groups(base, request, emit, samples=samples, recover=True)
         return base.open_directions(outcome, len(request.groups))
 
-    def remove_groups(self, base, request, emit, samples=None, **options):
+    def remove_groups(self, base, request, emit, *, samples=None, **options):
         """Remove each group, warn about groups without a result, and return the outcome."""
         outcome = removal.leave_out(
             base,
@@ -209,7 +209,7 @@ class RemovalAnswers(LazyRemoval):
             verbose=request.verbose,
             **options,
         )
-        flat = {g: V for g, V in outcome.undetermined.items() if matters(V, samples)}
+        flat = {g: V for g, V in outcome.undetermined.items() if removal.matters(V, samples)}
         told = replace(outcome, undetermined=flat)
         self.warn_of_outcome(base, request.groups, told, request.method)
         return outcome
@@ -333,8 +333,3 @@ class RemovalAnswers(LazyRemoval):
             "return_bound=True needs a penalty on every parameter, but these have none: "
             f"{', '.join(names[:5])}. Use {remedy}."
         )
-
-
-def matters(directions, samples):
-    """Return whether parameters in directions matter to samples, or to all if None."""
-    return samples is None or bool(removal.depends(directions, samples).any())
