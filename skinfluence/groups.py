@@ -311,13 +311,15 @@ def check_indices(indices, n_rows, name="indices"):
 
 def _how_to_get_indices(rows):
     """Return a remedy for an array of no integers, empty if none is known."""
-    held = {type(row) for row in rows.ravel()} if rows.dtype.kind == "O" else {rows.dtype.type}
-    if held <= {str, np.str_}:
+    types = {type(row) for row in rows.ravel()}
+    if rows.dtype.kind != "O":
+        types = {rows.dtype.type}
+    if types <= {str, np.str_}:
         return (
             ": pass positions in the training data. Take them from the column `position` "
             "of a result with as_frame=True, or call X.index.get_indexer(names)"
         )
-    if held <= {bool, np.bool_}:
+    if types <= {bool, np.bool_}:
         return "; np.flatnonzero turns a mask into indices"
     return ""
 

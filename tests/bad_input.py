@@ -84,7 +84,7 @@ def labels_of(name):
     return YQ if name in CLASSIFIERS else REALQ
 
 
-# Methods: a valid call of each, by what it takes.
+# A valid call of each method, grouped by its arguments.
 
 
 def listed(blocks):
@@ -92,7 +92,7 @@ def listed(blocks):
 
 
 def changed(estimator):
-    """Return what a method that changes the estimator has made of it."""
+    """Return influences of an estimator after a method has changed it."""
     return np.concatenate([estimator.influence_loss(XQ[:2], own_labels(estimator)).ravel()])
 
 

@@ -91,7 +91,7 @@ CASES = [
         ),
         "cancer",
         gradient=1e-5,
-        influence=1e-4,  # what it stops at, over a step of 1e-4
+        influence=1e-4,  # its stopping bound, divided by a step of 1e-4
     ),
     Case("ridge", Ridge(alpha=0.7, solver="cholesky"), "diabetes"),
     Case("ridge-unweighted", Ridge(alpha=0.7, solver="svd"), "diabetes", False),

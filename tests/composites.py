@@ -1,4 +1,4 @@
-"""Estimators around others that the tests run over, and what they compare answers by.
+"""Estimators around others for the tests, and functions that compare their answers.
 
 `CASES` are composites whose members see all rows, `BAGS` draw rows, `STACKS`, `CALIBRATED` and
 `FOLDED` fit on folds. Each is a pair of an unfitted object of scikit-learn and its data.

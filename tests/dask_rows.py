@@ -10,7 +10,7 @@ da = pytest.importorskip("dask.array", reason="dask[array] is not installed")
 
 
 def refusal(case):
-    """Return what refuses a linear case rows in dask arrays, or None where it takes them."""
+    """Return why a linear case takes no rows in dask arrays, or None if it takes them."""
     if case.dataset == "dependent":
         return "The features depend on each other"
     if case.name.startswith("huber"):
@@ -52,7 +52,7 @@ def assert_close(found, expected, tolerance=1e-10):
 
 
 def evaluate(array):
-    """Return a lazy result in memory; what is no dask array is a mistake."""
+    """Return a lazy result in memory; fail if it is no dask array."""
     assert isinstance(array, da.Array)
     return array.compute()
 

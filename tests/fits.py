@@ -201,7 +201,7 @@ SQUARED = {"loss": "squared_epsilon_insensitive", **DUAL}
 
 
 def frozen(case, fitted):
-    """Return the case's unfitted estimator with what a search chose as numbers."""
+    """Return the case's unfitted estimator at the values that a search chose."""
     if not has_fit_parameter(case.estimator, "sample_weight") or hasattr(fitted, "lambda_"):
         return held(fitted)
     estimator = clone(case.estimator)

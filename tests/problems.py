@@ -61,7 +61,7 @@ CONTAINERS = {
 
 @dataclass(frozen=True)
 class Family:
-    """An estimator, what its targets are, and which promises are its own.
+    """An estimator, its kind of targets, and the promises that it alone makes.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Family:
 
 
 def _scaled(cls, **fixed):
-    """Return what makes an estimator whose penalty is `alpha`."""
+    """Return a function that makes an estimator with the penalty `alpha`."""
 
     def make(problem):
         alpha = problem.strength * problem.scale**2
@@ -116,7 +116,7 @@ def _ridge(cls, solver, **fixed):
 
 
 def _inverse(cls, **fixed):
-    """Return what makes an estimator whose penalty is 1/C."""
+    """Return a function that makes an estimator with the penalty 1/C."""
 
     def make(problem):
         C = 1 / (problem.strength * problem.scale**2)
@@ -126,7 +126,7 @@ def _inverse(cls, **fixed):
 
 
 def _mean(cls, **fixed):
-    """Return what makes an estimator whose penalty `alpha` counts samples."""
+    """Return a function that makes an estimator whose penalty `alpha` counts samples."""
 
     def make(problem):
         alpha = problem.strength * problem.scale**2 / problem.n_samples
@@ -136,7 +136,7 @@ def _mean(cls, **fixed):
 
 
 def _l1(cls, **fixed):
-    """Return what makes an estimator whose penalty has the units of a feature."""
+    """Return a function that makes an estimator whose penalty has a feature's units."""
 
     def make(problem):
         alpha = 0.1 * problem.strength**0.25 * problem.scale
@@ -181,7 +181,7 @@ def _l1_logistic(problem):
 
 
 def _rbf(cls, name, **fixed):
-    """Return what makes a kernel model; `name` is its parameter for the strength."""
+    """Return a function that makes a kernel model; `name` is its penalty parameter."""
 
     def make(problem):
         gamma = 0.5 / (problem.n_features * problem.scale**2)

@@ -1,4 +1,4 @@
-"""Classes that are separated by a dummy variable, and what is found and told about them."""
+"""Classes that a dummy variable separates, with their results and messages."""
 
 import warnings
 
@@ -34,7 +34,7 @@ def find(estimator, theta=None):
 
 
 def told(function, *arguments, **keywords):
-    """Return what a call returns and the messages of its warnings."""
+    """Return a call's result and the messages of its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = function(*arguments, **keywords)

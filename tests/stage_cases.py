@@ -32,12 +32,12 @@ class Case(NamedTuple):
     data: object
     # Which entries are moved, of the rows; None for every seventh.
     entries: object = None
-    # Relative to the largest; more than this where the fit itself has fewer digits.
+    # Relative to the largest; larger if the fit itself has fewer digits.
     tolerance: float = 1e-5
     input_tolerance: float = 1e-6
     # By how much an entry is moved for a fit.
     step: float = 1e-6
-    # Changes what was fitted to copies into what was fitted to multiplicities.
+    # Turns statistics fitted to copies into those fitted to multiplicities.
     adjust: object = None
 
 
@@ -70,7 +70,7 @@ def missing_column():
 
 
 def coded_missing():
-    """Return rows with the number -9 for what is missing."""
+    """Return rows with the number -9 for missing values."""
     X, y = distinct_missing()
     return np.nan_to_num(X, nan=-9.0), y
 
@@ -192,7 +192,8 @@ DECOMPOSITION_CASES = [
 
 
 # scikit-learn finds the power to about 1e-8 only, which the differences of fits divide by
-# small changes. On training rows, what an entry does itself and through the fit nearly cancel.
+# small changes. On training rows, an entry's direct effect and that through the fit nearly
+# cancel.
 searched = {"entries": few, "tolerance": 1e-4, "input_tolerance": 3e-4, "step": 3e-3}
 
 

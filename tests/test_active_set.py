@@ -34,7 +34,7 @@ def test_influence_is_the_derivative_of_the_refit(case):
     influence = fitted.influence_prediction(queries(case))
     refit = tight_parent(fitted)
     # The derivative is constant until a row changes its place, and a longer step shows it
-    # better where liblinear's regression stops early.
+    # better if liblinear's regression stops early.
     step = 1e-3 if isinstance(fitted, LinearSVR) else 1e-4
     bound, held, outside = rows_by_place(fitted)
     for row in (*bound[:3], *held[:1], *outside[:1]):

@@ -35,7 +35,7 @@ def test_without_a_held_row_nothing_holds_the_intercept():
         clf.influence_prediction(X)
 
 
-def test_rows_that_hold_all_others_are_told_with_what_is_left():
+def test_rows_that_hold_all_others_are_named_with_the_remaining_effect():
     # Two features and as many held rows, whatever the third says: the model cannot move.
     rng = np.random.default_rng(0)
     X = rng.standard_normal((30, 2))
@@ -50,7 +50,7 @@ def test_rows_that_hold_all_others_are_told_with_what_is_left():
         influence = fitted.influence_loss(X, y)
     alone = len(y) * fitted.C * np.sum(X**2, axis=1).max()
     assert np.abs(influence).max() <= 1e-12 * alone
-    # One row more that may move, and what was rounding is a number.
+    # With one more row that may move, the rounding error becomes a true value.
     fewer = LinearSVC(C=0.01, random_state=0, **how).fit(X, y)
     assert len(rows_by_place(fewer)[1]) < 2
     with warnings.catch_warnings():
@@ -74,7 +74,7 @@ def test_methods_of_newton_are_hidden_or_refused():
 
 
 @pytest.mark.parametrize("estimator", [SVC(), SVR()], ids=str)
-def test_what_is_hidden_names_a_smooth_model(estimator):
+def test_hidden_methods_name_a_smooth_model(estimator):
     chapter = [name for name in vars(ConvergenceMixin) if not name.startswith("_")]
     remedy = "Use smooth()" if isinstance(estimator, SVC) else "Use skinfluence.kernel_ridge"
     for name in [*chapter, "influence_summary"]:

@@ -1,4 +1,4 @@
-"""What an error or a warning tells its reader to do can be done, and helps.
+"""The remedy in an error or a warning can be followed, and helps.
 
 The tables have the situations, the messages and what follows their remedies. The test fails
 if the situation's message comes again.
@@ -12,11 +12,13 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from tests.advice_on_calls import ADVICE_ON_CALLS
+from tests.advice_on_functions import ADVICE_ON_FUNCTIONS
 from tests.advice_on_models import ADVICE_ON_MODELS
+from tests.advice_on_parts import ADVICE_ON_PARTS
 
 
 def said(call):
-    """Return what a call says: its error, else its warnings."""
+    """Return the message of a call's error, or those of its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -28,7 +30,9 @@ def said(call):
 
 
 @pytest.mark.parametrize(
-    "advice", [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS], ids=lambda advice: advice.name
+    "advice",
+    [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS, *ADVICE_ON_PARTS, *ADVICE_ON_FUNCTIONS],
+    ids=lambda advice: advice.name,
 )
 def test_advice_can_be_followed_and_helps(advice):
     assert re.search(advice.message, said(advice.meet), flags=re.DOTALL)

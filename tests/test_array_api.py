@@ -270,7 +270,7 @@ def copied(model):
 
 @cache
 def answer(name, case, call):
-    """Return what a call makes of a copy of a model; an error if it refuses."""
+    """Return the result of a call on a copy of a model, or its error."""
     with sklearn.config_context(array_api_dispatch=True):
         model, X, y = fitted(name, case)
         try:

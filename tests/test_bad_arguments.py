@@ -51,7 +51,7 @@ def test_every_method_is_called():
 # Indices of training samples and labels of groups.
 
 INDICES = {
-    # what the indices are                                   what becomes of them
+    # indices                                                result
     "beyond the last": ([0, N], f"{N}.*0 to {N - 1}"),
     "negative": ([-1], "-1"),
     "least int64": ([np.iinfo(np.int64).min], "-9223372036854775808"),
@@ -81,7 +81,7 @@ INDICES = {
 
 
 GROUPS = {
-    # what the labels are                                    what becomes of them
+    # labels                                                 result
     "one too few": (np.arange(N - 1) % 3, f"{N - 1} labels"),
     "none at all": ([], "0 labels"),
     "two dimensions": (np.zeros((N, 2)), rf"\({N}, 2\)|1-d"),
@@ -139,7 +139,7 @@ def test_groups(name, method, kind):
 # Vectors of parameters.
 
 VECTORS = {
-    # what is done to them                                   what becomes of them
+    # change                                                 result
     "nan": (put(np.nan), "NaN"),
     "infinite": (put(np.inf), "infinity"),
     "none": (put(None, object), "NaN|NoneType|float"),

@@ -42,7 +42,7 @@ def with_label(value):
 
 
 LABELS = {
-    # what is done to y                                      what becomes of it
+    # change of y                                            result
     "unseen": (with_label("zebra"), "zebra"),
     "starts like a class": (with_label("bar"), "'bar'"),
     "with a space": (with_label("barbera "), "'barbera '"),
@@ -76,7 +76,7 @@ LABELS = {
 }
 
 
-# The same for new labels of the training samples, where it reads otherwise.
+# Messages about new labels of the training samples, if they differ.
 NEW_LABELS = {
     "one too few": f"y_new holds {N - 1}",
     "one too many": f"y_new holds {N + 1}",
@@ -149,7 +149,7 @@ def test_new_labels(name, kind):
 # Weights.
 
 WEIGHTS = {
-    # what is done to w                                      what becomes of it
+    # change of w                                            result
     "one negative": (lambda w: np.append(w[:-1], -0.25), "-0.25"),
     "all negative": (lambda w: -w, r"-\d"),
     "nan": (lambda w: np.append(w[:-1], np.nan), "NaN"),

@@ -62,7 +62,7 @@ def unsorted(X):
 
 
 def converted(dtype):
-    """Return what numbers are in a type, and what they are after it."""
+    """Return numbers in a type, and the same converted back to float64."""
 
     def make(X):
         limits = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
@@ -80,7 +80,7 @@ def scaled(factor):
 
 
 SAMPLES = {
-    # what is done to X                                      what becomes of it
+    # change of X                                            result
     "nan": (put(np.nan), "NaN"),
     "infinite": (put(np.inf), "infinity"),
     "minus infinite": (put(-np.inf), "infinity"),

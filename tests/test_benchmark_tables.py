@@ -17,7 +17,7 @@ def test_every_benchmark_has_a_table_or_a_reason_for_none():
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_a_table_says_what_it_was_measured_on_and_how_to_measure_it_again(name):
+def test_a_table_names_its_machine_and_its_command(name):
     text = _pages.stored(name).read_text(encoding="utf-8")
     summary = BENCHMARKS[name].__doc__.splitlines()[0]
     assert text.startswith(f"# {name}\n\n{summary}\n\n**")
@@ -30,7 +30,7 @@ def test_a_table_says_what_it_was_measured_on_and_how_to_measure_it_again(name):
 
 
 @pytest.mark.parametrize("path", _pages.PAGES, ids=lambda path: path.name)
-def test_a_page_is_what_the_stored_tables_make(path):
+def test_a_page_is_made_from_the_stored_tables(path):
     page = path.read_text(encoding="utf-8")
     assert page == _pages.render(page), (
         "run python -m benchmarks --write with the name of any quick one"

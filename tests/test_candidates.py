@@ -94,7 +94,7 @@ def test_the_change_is_that_of_a_refit_with_the_candidate(case):
     np.testing.assert_allclose(result.confirmed_change, actual[first], atol=1e-5 * spread)
 
 
-def test_what_is_not_possible_is_said():
+def test_impossible_requests_are_named():
     X, y, X_new, y_new, X_val, y_val = split(*cancer())
     rest = X_new, y_new, X_val, y_val
     clf = LogisticRegression(**NEWTON).fit(X, y)

@@ -269,7 +269,7 @@ def test_folds_within_the_last_model_of_a_stack_stay_too():
         np.testing.assert_allclose(removed.predict_proba(X), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_fit_would_draw_by_chance_is_not_drawn_again():
+def test_random_draws_of_fit_are_not_drawn_again():
     X, y = two_classes()
     random = ensemble.BaggingClassifier(LOGISTIC, 2)
     listed = CalibratedClassifierCV(LOGISTIC, cv=list(KFold(3).split(X)))

@@ -233,7 +233,7 @@ def test_members_without_influence_are_refused_by_name():
         ours.influence_loss(X, y)
 
 
-def test_what_is_not_fitted_has_no_influence():
+def test_unfitted_composites_have_no_influence():
     with pytest.raises(NotFittedError):
         from_fitted(multiclass.OneVsRestClassifier(LOGISTIC))
 

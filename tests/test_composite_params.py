@@ -113,7 +113,7 @@ def test_answers_of_a_pipeline_belong_to_the_fit():
         (FixedThresholdClassifier(LOGISTIC), {"threshold": 0.9, "pos_label": 0}),
     ],
 )
-def test_what_predict_reads_is_as_now(template, change):
+def test_predict_reads_the_present_parameters(template, change):
     X, y = (rows[:24] for rows in two_classes())
     ours = from_fitted(clone(template).fit(X, y), X, y).set_params(**change)
     fresh = from_fitted(clone(template).set_params(**change).fit(X, y), X, y)

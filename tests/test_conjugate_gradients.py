@@ -153,7 +153,7 @@ def test_parameters_of_a_nearly_singular_hessian_come_with_a_warning(shape, alph
     if shape[0] > shape[1]:
         assert not told  # the rows themselves hold every direction
         assert error <= 1e-12
-    elif alpha == 1e-9 and offset == 0:  # the penalty alone holds what no row reaches
+    elif alpha == 1e-9 and offset == 0:  # the penalty alone determines some directions
         smallest = float(told[0].split("eigenvalue about ")[1].split()[0])
         diagonal = np.sum(X**2, axis=0)
         assert 0.5 * alpha / diagonal.max() < smallest < 10 * alpha / diagonal.min()

@@ -133,7 +133,7 @@ def test_gradient_shift_tracks_the_error_of_influence():
     assert np.all((ratio > 0.2) & (ratio < 5))
 
 
-def test_the_norms_of_the_report_are_what_they_say():
+def test_the_norms_of_the_report_are_those_in_the_docstring():
     clf = stopped_after(5, "wine")
     _, _, w = data("wine")
     report = clf.convergence_report()

@@ -95,7 +95,7 @@ def test_responses_of_classes_are_those_of_arrays(method, n_classes, never_whole
 # Every second one: the sums that a step takes are those of the numbers above.
 @pytest.mark.parametrize("case", **ids(each_case_taken["argvalues"][::2]))
 def test_newton_is_that_of_arrays(case, never_whole):
-    # Away from the optimum, where there is something to correct.
+    # Away from the optimum, so that there is something to correct.
     fitted = case.fit()
     fitted.coef_ = fitted.coef_ * 0.9
     chunks = from_fitted(fitted, *chunked(case))
@@ -109,7 +109,7 @@ def test_newton_is_that_of_arrays(case, never_whole):
 
 
 def test_full_steps_too_long_are_cut_as_on_arrays(monkeypatch, never_whole):
-    # From far out, where the probabilities are saturated.
+    # Far from the optimum the probabilities are saturated.
     X, y, w = data("wine")
     fitted = LogisticRegression(**NEWTON).fit(X, y, w)
     fitted.coef_ = 10 * fitted.coef_
@@ -226,7 +226,7 @@ def test_weights_may_be_zero_in_a_whole_chunk():
 
 @pytest.mark.filterwarnings("ignore:The `numpy.may_share_memory`")  # in scikit-learn's fit
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
-def test_what_was_fitted_on_dask_arrays_keeps_them(class_weight):
+def test_fits_on_dask_arrays_keep_them(class_weight):
     X, y, w = data("wine")
     expected = LogisticRegression(class_weight=class_weight, **NEWTON).fit(X, y, w)
     fitted = clone(expected).fit(*arrays(X, y, w))

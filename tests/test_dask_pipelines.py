@@ -223,7 +223,7 @@ def with_gaps(X):
 @pytest.mark.parametrize(
     ("steps", "container", "weighted"),
     [
-        # Two steps learn, the second from what the first one returns.
+        # Two steps learn, the second from the results of the first.
         ((SimpleImputer(), StandardScaler()), with_gaps, True),
         (
             (TfidfTransformer(), StandardScaler(with_mean=False), Normalizer()),

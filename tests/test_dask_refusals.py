@@ -31,7 +31,7 @@ each_case_refused = ids([case for case in LINEAR if refusal(case) is not None])
 
 
 @pytest.mark.parametrize("case", **each_case_refused)
-def test_what_rows_decide_beyond_sums_refuses_by_name(case, never_whole):
+def test_results_that_are_no_sums_over_rows_are_refused_by_name(case, never_whole):
     with pytest.raises(UnsupportedEstimatorError, match=refusal(case)):
         from_fitted(case.fit(), *chunked(case)).influential_samples(*case.data()[:2])
 
@@ -199,7 +199,7 @@ def test_bad_queries_are_named(what, message):
         logistic().polish().influential_samples(X, y)
 
 
-def test_what_is_no_dask_array_is_named():
+def test_arrays_that_are_not_of_dask_are_named():
     fitted = logistic().polish()
     X, y = arrays(X_WINE, Y_WINE)
     with pytest.raises(ValueError, match=r"X is a dask Delayed.*dask array or dataframe"):

@@ -1,4 +1,4 @@
-"""Models without rows in dask arrays, and what follows from them, are those of arrays."""
+"""Removal from dask arrays, and all that uses it, equals removal from arrays in memory."""
 
 import dataclasses
 
@@ -226,7 +226,7 @@ def test_without_all_samples_that_have_weight_there_is_no_model():
         (lambda e, X, y: e.leave_out_metric(X, y), "leave_out_metric"),
     ],
 )
-def test_what_is_not_supported_refuses_by_name(call, named):
+def test_unsupported_calls_are_refused_by_name(call, named):
     X, y, _ = data("wine")
     dX, dy = da.from_array(X, chunks=(90, -1)), da.from_array(y, chunks=90)
     lazy = from_fitted(LogisticRegression(**NEWTON).fit(X, y), dX, dy)

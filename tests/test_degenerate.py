@@ -1,7 +1,7 @@
-"""Problems at the edge: the right answer, a warning that says what is wrong, or an error.
+"""Problems at the edge give the right answer, a warning that names the fault, or an error.
 
-Never NaN in silence. `OUTCOMES` says for each problem what its methods come to; the tests
-behind it compare what is finite with refits and formulas.
+No method returns NaN without a warning. `FITS` has the problems, `METHODS` the calls, and
+`OUTCOMES` the messages. The tests below them compare finite values with refits and formulas.
 """
 
 import pickle
@@ -103,7 +103,7 @@ FITS = {
     "two rows": lambda: LogisticRegression(**NEWTON).fit(X[:2], [0, 1]),
 }
 
-#: Every method says first that there is no optimum, and along which parameters.
+#: Every method warns that there is no optimum, and names the parameters of the direction.
 SEPARATED = {
     "warns": r"There is no optimum: .* along .*coef\[|s\) the objective|positive definite",
     "raises": r"There is no optimum: .* along .*coef\[|nothing to check|no predicted class",
@@ -119,7 +119,7 @@ def flat(along):
     }
 
 
-#: Words in what is said: an error, a warning, or both; "" where all is as usual.
+#: Patterns of the warnings and errors of each problem. A problem that is not here has neither.
 OUTCOMES = {
     "no parameter": {"warns": "predicted changes are 0"},
     "separable": SEPARATED,
@@ -284,7 +284,7 @@ def test_no_nan_in_silence(problem, method):
         assert told or np.all(np.isfinite(found))
 
 
-# What is finite is right.
+# Finite values are right.
 
 
 def refits_without_each_row(estimator, X, y):

@@ -54,7 +54,7 @@ def test_dispersion_of_an_l1_penalty_is_that_of_the_refit():
         assert np.array_equal(np.append(refit.coef_ != 0, True), support)
         deleted = w[kept] @ (y[kept] - refit.predict(X[kept])) ** 2
         deleted /= n - 1 - summary.leverage.sum()
-        # An own share of the penalty moves the fit too: r is what it adds to the decrement.
+        # A row's share of the penalty also moves the fit: r is its part of the decrement.
         squares = w[row] * residual[row] ** 2 + summary.newton_decrement[row] ** 2
         found = summary.studentized_residual[row] ** 2
         np.testing.assert_allclose(found, squares / deleted, rtol=1e-6)
@@ -210,7 +210,7 @@ def test_softmax_of_two_outputs_is_the_binary_model():
         )
 
 
-def test_residuals_have_the_sign_of_what_was_observed():
+def test_residuals_have_the_sign_of_observed_less_expected():
     X, y, w = data("counts")
     reg = PoissonRegressor(alpha=0.1, **NEWTON).fit(X, y, w)
     summary = reg.influence_summary()

@@ -147,7 +147,7 @@ def test_samples_without_a_finite_residual_are_counted():
     assert display.ax_.texts
 
 
-def test_what_labels_share_goes_first():
+def test_the_common_part_of_labels_is_dropped_first():
     dots = "\N{HORIZONTAL ELLIPSIS}"
     assert shorten(["a", "bb"], 6) == ["a", "bb"]
     long = [f"customer number {i} from the north" for i in (3, 47)]

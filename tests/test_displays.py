@@ -370,7 +370,7 @@ def test_search_display_of_scikit_learns_searches():
     assert display.scores[display.best] == halving.best_score_
 
 
-def test_search_display_marks_what_refit_chose():
+def test_search_display_marks_the_choice_of_refit():
     X, y, _ = data("cancer")
     grid = {"C": [0.01, 0.1, 1.0, 10.0]}
     search = LeaveOneOutSearchCV(LogisticRegression(**NEWTON), grid, refit=lambda results: 1)
@@ -383,7 +383,7 @@ def test_search_display_marks_what_refit_chose():
 
 @pytest.mark.parametrize("estimator", [SVC(), SVR(), LinearSVC(loss="hinge")], ids=str)
 @pytest.mark.parametrize("display", [LeverageDisplay, ConvergenceDisplay])
-def test_what_needs_curvature_says_so_where_there_is_none(display, estimator):
+def test_displays_that_need_curvature_say_so(display, estimator):
     X, y, _ = data("cancer")
     fitted = make_pipeline(StandardScaler(), estimator).fit(X, y == y[0])
     for model in (fitted, fitted[-1]):
@@ -392,7 +392,7 @@ def test_what_needs_curvature_says_so_where_there_is_none(display, estimator):
         assert "no curvature" in f"{caught.value} {caught.value.__cause__}"
 
 
-def test_search_display_names_what_is_no_search(clf):
+def test_search_display_names_objects_that_are_no_search(clf):
     with pytest.raises(TypeError, match="LogisticRegression has no cv_results_"):
         SearchDisplay.from_estimator(clf)
 

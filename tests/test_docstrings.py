@@ -45,7 +45,7 @@ ESTIMATORS = (
     "skinfluence.neighbors.",
     "skinfluence.svm.",
 )
-# Not asked for: extended summaries and see-also sections where they would say nothing,
+# Not required: extended summaries and see-also sections that would add nothing,
 # summaries starting on the second line, returned values without a name.
 IGNORED = {"ES01", "EX01", "GL01", "GL02", "GL03", "RT02", "RT03", "SA01", "SS05", "SS06"}
 

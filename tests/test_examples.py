@@ -1,4 +1,4 @@
-"""Every example runs, draws its pictures and finds what it says it finds."""
+"""Every example runs, draws its pictures, and its statements are true."""
 
 import runpy
 import sys
@@ -211,7 +211,7 @@ def test_every_example_has_a_place_in_the_gallery():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_the_example_shows_what_it_says(path, tmp_path, monkeypatch):
+def test_the_example_shows_its_statements(path, tmp_path, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot")
     check = globals()[path.stem.removeprefix("plot_")]
     plt.close("all")

@@ -202,14 +202,14 @@ def nothing_left_behind(folder, monkeypatch):
 
 
 def state(estimator):
-    """Return all that an estimator holds, but for what it works out anew."""
+    """Return the attributes of an estimator except those that it computes on demand."""
     attributes = {k: v for k, v in vars(estimator).items() if k != "_influence_state"}
     return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
 
 
 @cache
 def answer(name, n_jobs):
-    """Return what a reader finds when no other has read."""
+    """Return the result of a reader that has the estimator to itself."""
     return READERS[name](LogisticRegression(**NEWTON).fit(X, Y, W), n_jobs=n_jobs)
 
 
@@ -348,7 +348,7 @@ def test_results_are_reduced_in_the_order_of_the_blocks(n_jobs):
 
 @pytest.fixture
 def wide_out(tmp_path):
-    """Return a fit and a memmap for its influence that is larger than what the disk has."""
+    """Return a fit and a memmap for its influence that is larger than the free disk."""
     free = shutil.disk_usage(tmp_path).free
     n = 1_000_000
     x = np.linspace(0, 1, n)[:, None]
@@ -370,7 +370,7 @@ def test_a_file_that_outgrows_the_disk_is_refused(wide_out, tmp_path):
 
 
 @pytest.mark.parametrize(("code", "refused"), [("EDQUOT", True), ("EOPNOTSUPP", False)])
-def test_what_the_file_system_says_of_a_reservation(
+def test_answers_of_the_file_system_to_a_reservation(
     fitted, tmp_path, monkeypatch, code, refused
 ):
     """A full quota is an error; a file system that cannot reserve is left to do its best."""

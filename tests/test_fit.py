@@ -37,7 +37,7 @@ def samples(classifier):
 #: Parameters that keep fits short and the same.
 PARAMS = {"alphas": [0.01, 0.1], "Cs": [0.1, 1.0], "cv": 2, "random_state": 0, "max_iter": 50}
 
-#: Losses that have influence, where the default has none.
+#: Losses with influence for classes whose default has none.
 SMOOTH = {"SGDClassifier": {"loss": "log_loss"}}
 
 

@@ -281,7 +281,7 @@ def test_the_deprecated_penalty_parameter():
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_scikit_learn_accepts_is_fitted_and_explained(estimator, change):
+def test_every_fit_of_scikit_learn_is_fitted_and_explained(estimator, change):
     X, y, _ = data("wine")
     y = (y > 0).astype(int)
     given = (X, y, None) if change is None else change(X, y)

@@ -1,4 +1,4 @@
-"""from_fitted: what scikit-learn has fitted answers as if it had been fitted here.
+"""from_fitted: fits by scikit-learn give the same results as fits by our classes.
 
 The oracles are our own fits, refits of scikit-learn, and the argument, which never changes.
 """
@@ -279,7 +279,7 @@ def test_a_search_over_a_plain_pipeline():
         lambda clf, X, y: make_pipeline(FixedThresholdClassifier(clf)).fit(X, y),
     ],
 )
-def test_what_is_inside(wrap):
+def test_members_of_objects_are_found(wrap):
     X, y, _ = data("cancer")
     y = (y == "malignant").astype(int)
     obj = wrap(linear_model.LogisticRegression(**NEWTON), X, y)

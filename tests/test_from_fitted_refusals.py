@@ -1,4 +1,4 @@
-"""from_fitted refuses by name what it cannot answer for: data, configurations and classes.
+"""from_fitted refuses unsupported data, configurations and classes by name.
 
 Data that cannot be those of the fit are an error, other data a warning. A class whose fit may
 be another is refused with what to pass instead.
@@ -235,7 +235,7 @@ COMPOSED = [
 
 @pytest.mark.filterwarnings("ignore")  # lbfgs on few rows
 @pytest.mark.parametrize(("estimator", "inside"), COMPOSED, ids=repr)
-def test_an_object_of_several_models_is_refused_with_what_to_pass(estimator, inside):
+def test_an_object_of_several_models_is_refused_with_a_remedy(estimator, inside):
     X, y, _ = data("wine")
     pipe = make_pipeline(StandardScaler(), estimator).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError) as error:
@@ -302,7 +302,7 @@ def test_an_unsupported_estimator_is_named(estimator, message):
     ],
     ids=repr,
 )
-def test_what_is_not_fitted_is_not_fitted_here_either(estimator):
+def test_unfitted_objects_are_not_fitted_here_either(estimator):
     X, y, _ = data("wine")
     for given in [(), (X, y)]:
         with pytest.raises(NotFittedError):

@@ -160,7 +160,7 @@ def test_a_scale_is_no_target():
         functionals.mean_prediction(reg, X, label=1)
 
 
-def test_what_makes_no_sense_is_named():
+def test_arguments_that_make_no_sense_are_named():
     clf, X, y = fit("wine")
     reg, _, _ = fit("linnerud")
     with pytest.raises(ValueError, match="label is required"):

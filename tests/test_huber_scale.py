@@ -5,10 +5,12 @@ import re
 import numpy as np
 import pytest
 from sklearn import linear_model
+from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import InfluenceWarning
 from skinfluence.linear_model import HuberRegressor
+from skinfluence.model_selection import jackknife_plus_interval
 from tests.fits import HUBER, data
 
 
@@ -78,3 +80,11 @@ def test_a_scale_of_0_by_one_heavy_row_is_named_with_an_epsilon_that_works(weigh
     refit.fit(X[kept], y[kept], sample_weight[kept])
     np.testing.assert_allclose(found[:3], refit.coef_, rtol=1e-3)
     assert np.isfinite(reg.polish().influence_params()).all()
+
+
+def test_the_scale_is_no_output_of_an_interval():
+    X, y = load_diabetes(return_X_y=True)
+    reg = HuberRegressor(max_iter=10_000, tol=1e-8).fit(X, y)
+    for method in ("newton", "exact"):
+        found = jackknife_plus_interval(reg, X[:1], method=method)
+        np.testing.assert_allclose(found, [[111.757, 296.269]], rtol=1e-5)

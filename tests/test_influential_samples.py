@@ -94,7 +94,7 @@ def test_fewer_rows_than_asked_for_are_all_of_them():
     assert values.shape == indices.shape == (3, 5)
 
 
-def test_what_is_not_a_number_comes_last():
+def test_nans_come_last():
     rows, V = whole_numbers(1_500, 4, "random")
     rows.raw_gradient[[3, 600, 1_400]] = np.nan
     values, indices = largest_products(rows, V, 1_500, "absolute")

@@ -54,7 +54,7 @@ def test_wrong_labels_come_first(name, floor):
     assert min(found.values()) > 0.7
 
 
-def test_scores_are_what_they_say():
+def test_scores_are_those_in_the_docstring():
     X, y, _ = data("wine")
     clf = LogisticRegression(**NEWTON).fit(X, y)
     score = {s: rank_label_errors(clf, strategy=s, return_scores=True)[1] for s in STRATEGIES}
@@ -320,7 +320,7 @@ def test_the_estimator_stays_as_it_was():
     assert clf.influence_params().shape[0] == len(y)
 
 
-def test_what_cannot_be_flipped_is_said():
+def test_targets_that_cannot_be_flipped_are_named():
     X, y, _ = data("diabetes")
     reg = Ridge(alpha=0.1).fit(X, y)
     mean = functionals.mean_prediction(reg, X)

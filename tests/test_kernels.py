@@ -309,7 +309,7 @@ def test_a_failed_fit_leaves_the_model_as_it_was(labels):
 
 
 @pytest.mark.parametrize("estimator", [SVC(), KernelRidge()], ids=lambda e: type(e).__name__)
-def test_what_dual_coefficients_cannot_say_names_what_there_is(estimator):
+def test_methods_that_dual_coefficients_lack_name_the_alternatives(estimator):
     for name in ("solve_hessian", "dfbetas", "params_covariance"):
         with pytest.raises(AttributeError, match=f"no attribute '{name}'") as caught:
             getattr(estimator, name)

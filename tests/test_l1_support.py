@@ -34,7 +34,7 @@ def signs(fitted, params=None):
 
 
 @each
-def test_what_is_zero_stays_zero(case):
+def test_zeros_stay_zero(case):
     fitted = case.fit()
     moves = (fitted.influence_params() != 0).any(axis=0)[: fitted.coef_.size]
     np.testing.assert_array_equal(moves, signs(fitted) != 0)

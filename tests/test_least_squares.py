@@ -55,7 +55,7 @@ def test_removal_that_lowers_the_rank_is_the_refit_of_least_norm(fit_intercept, 
 @pytest.mark.parametrize("rank", [11, 12])
 def test_a_leverage_of_one_is_not_told_by_rounding(rank, method):
     # As many parameters as rows: every leverage is 1, and 1 - h is rounding, larger than any
-    # fixed bound where the features nearly depend on each other.
+    # fixed bound if the features nearly depend on each other.
     rng = np.random.default_rng(0)
     X = rng.standard_normal((12, rank)) @ rng.standard_normal((rank, 12)) + 1.0
     y = rng.standard_normal(12)

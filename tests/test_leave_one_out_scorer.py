@@ -93,7 +93,7 @@ def test_the_scorer_is_an_object_of_scikit_learn():
     assert search.fit(X, y).best_score_ == scorer(reg, X, y)
 
 
-def test_what_the_scorer_refuses():
+def test_the_scorer_refuses_bad_arguments():
     X, y, _ = data("diabetes")
     with pytest.raises(ValueError, match="method='loo' is not known"):
         leave_one_out_scorer(method="loo")

@@ -136,7 +136,7 @@ SEARCHES = [halving, randomised, exhaustive]
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_every_search_compares_what_independent_fits_score(case, make_search):
+def test_every_search_has_the_scores_of_independent_fits(case, make_search):
     X, y = small(case)
     pipe, grid = pipe_and_grid(case)
     options = {"scoring": leave_one_out_scorer(score), "cv": all_rows(y)}
@@ -191,15 +191,15 @@ def multiply(X, w):
 def test_long_arrays_are_compared_by_value():
     X, y = load_diabetes(return_X_y=True)
     X, y = X[:150], y[:150]
-    one, other = np.ones(2000), np.ones(2000)
+    ones, other = np.ones(2000), np.ones(2000)
     other[5:9] = 1e-6
-    pipe = make_pipeline(FunctionTransformer(multiply, kw_args={"w": one}), Ridge(alpha=0.1))
+    pipe = make_pipeline(FunctionTransformer(multiply, kw_args={"w": ones}), Ridge(alpha=0.1))
     found = []
-    for weights in ([one, other], [other]):
+    for weights in ([ones, other], [other]):
         grid = {"functiontransformer__kw_args": [{"w": w} for w in weights]}
         results = LeaveOneOutSearchCV(pipe, grid, scoring="r2").fit(X, y).cv_results_
         found.append(results["mean_test_score"])
-    for w, score in zip([one, other, other], np.concatenate(found), strict=True):
+    for w, score in zip([ones, other, other], np.concatenate(found), strict=True):
         left_out = cross_val_predict(Ridge(alpha=0.1), multiply(X, w), y, cv=LeaveOneOut())
         expected = 1 - np.sum((y - left_out) ** 2) / np.sum((y - y.mean()) ** 2)
         np.testing.assert_allclose(score, expected)

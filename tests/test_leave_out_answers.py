@@ -192,7 +192,7 @@ def test_leave_out_check_refits_with_scikit_learn(case):
     np.testing.assert_array_equal(check.indices, again.indices)
 
 
-def test_leave_out_check_sees_what_first_order_misses():
+def test_leave_out_check_sees_the_error_of_first_order():
     X, y, w = data("cancer")
     fitted = LogisticRegression(**NEWTON).fit(X, y, w)
     checks = {

@@ -93,5 +93,5 @@ def test_a_class_that_a_member_lacks_has_the_users_name():
     assert member.param_names()[0] == "theta[ash, age]"
     member = from_fitted(VotingClassifier([("a", SVC())]).fit(X, y), X, y).estimators_[0]
     assert member.param_names()[0].endswith("[ash vs elm, 0]")
-    # A fit by the user forgets what the composite said.
+    # A fit by the user removes the message of the composite.
     assert member.fit(X, np.arange(36) % 3).param_names()[0].endswith("[0 vs 1, 0]")

@@ -264,7 +264,7 @@ def test_metadata_of_pipelines_go_to_the_steps_that_they_name():
 
 
 def searches_of_pipelines(scale=None, model=None):
-    """Return ours and scikit-learn's search, with what the steps request if anything."""
+    """Return our search and scikit-learn's, with the metadata requests of the steps."""
     scaler, last = StandardScaler(), LogisticRegression(**NEWTON)
     scoring = get_scorer("accuracy")
     if scale is not None:
@@ -341,7 +341,7 @@ def test_weights_reach_the_own_score_that_requests_them(routing):
         last.set_score_request(sample_weight=None)
 
 
-def test_routing_refuses_what_nobody_requests(routing):
+def test_routing_refuses_metadata_that_nobody_requests(routing):
     X, y, w = data("cancer")
     searches = [
         LeaveOneOutSearchCV(LogisticRegression(), {"C": [1.0]}),

@@ -130,7 +130,7 @@ def test_taking_more_weight_than_a_row_has_is_nan_and_named():
     X = np.column_stack([X, np.zeros(len(X))])
     X[5, -1] = 10.0
     reg = Ridge(alpha=1e-3, solver="cholesky").fit(X, y)
-    # Twice the weight of a row is too much where its leverage is above one half.
+    # Twice the weight of a row is too much if its leverage is above one half.
     x = np.column_stack([X, np.ones(len(y))])
     leverage = 2 * np.einsum("ip,ip->i", x, reg.solve_hessian(x))
     expected = np.flatnonzero(leverage > 0.5).tolist()

@@ -236,7 +236,7 @@ def test_an_extra_penalty_adds_its_multiple_of_the_parameters(case):
     np.testing.assert_allclose(found, 0.5 * V, atol=1e-12 * max(size, 1.0))
 
 
-def test_an_extra_penalty_keeps_what_holds_dependent_features():
+def test_an_extra_penalty_keeps_dependent_features_determined():
     X, y, _ = data("diabetes")
     X = np.column_stack([X, X[:, 0] + X[:, 1]])
     objective = problem_of(LinearRegression().fit(X, y)).objective

@@ -1,4 +1,4 @@
-"""Features that leave parameters open: removal answers what every optimum has in common.
+"""Features that leave parameters open: removal returns the values that all optima share.
 
 Dummies for every site beside an intercept are such features. Each refit by scikit-learn has
 other coefficients, but the same predictions.
@@ -81,6 +81,27 @@ def test_parameters_and_predictions_that_are_open_are_nan():
     assert np.isnan(loss[1, 0])  # nothing is left of its site
 
 
+@pytest.mark.filterwarnings("ignore:Without")
+def test_a_site_takes_no_parameter_with_it_but_its_own():
+    """The first site has no dummy: without it the others depend on the intercept."""
+    rng = np.random.default_rng(1)
+    site = np.repeat(np.arange(4), 40)
+    x = rng.normal(size=160)
+    y = (x + 0.5 * rng.normal(size=160) + 0.3 * site > 0.5).astype(int)
+    features = np.column_stack([x, np.eye(4)[site][:, 1:]])
+    model = LogisticRegression(C=np.inf, **NEWTON)
+    found = clone(model).fit(features, y).leave_out_params(site, method="exact")
+    for gone in range(4):
+        rows = site != gone
+        columns = np.setdiff1d(np.arange(4), [max(gone, 1)])  # these determine a refit
+        refit = clone(model).fit(features[rows][:, columns], y[rows])
+        np.testing.assert_allclose(found[gone, 0], refit.coef_[0, 0], rtol=1e-6)
+        open_ones = np.flatnonzero(np.isnan(found[gone]))
+        assert open_ones.tolist() == ([1, 2, 3, 4] if gone == 0 else [gone])
+        if gone:
+            np.testing.assert_allclose(found[gone, columns], refit.coef_[0], rtol=1e-6)
+
+
 def test_a_removal_in_place_is_refused_and_changes_nothing():
     model, y = MODELS["ridge"]
     fitted = clone(model).fit(X, y)
@@ -97,7 +118,7 @@ def test_a_removal_in_place_is_refused_and_changes_nothing():
 
 
 @pytest.mark.parametrize("seed", [7, 11, 12])
-def test_rounding_does_not_hide_what_nothing_determines(seed):
+def test_rounding_does_not_hide_undetermined_parameters(seed):
     """What is left of the smallest eigenvalue of a Hessian may be positive rounding."""
     X, y, _ = data("counts")
     rng, gone = np.random.default_rng(seed), np.arange(3)

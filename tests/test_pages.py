@@ -1,4 +1,4 @@
-"""The code on the pages of the documentation runs, and prints what the pages say."""
+"""The code on the documentation pages runs, and prints the output on the page."""
 
 import doctest
 import re

@@ -28,7 +28,7 @@ CLASSES |= {*svm.__all__, "Pipeline", "LeaveOneOutSearchCV"}
 
 
 def read(pickled):
-    """Return what a pickle holds, and its warnings where it is of other versions."""
+    """Return the object in a pickle, and the warnings if it is from other versions."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator = pickle.loads(pickled)
@@ -58,7 +58,7 @@ def test_every_class_is_kept():
 
 
 def unpack(path, saved):
-    """Return what a file holds; skip where scikit-learn cannot read a fit of its own."""
+    """Return the object in a file; skip if scikit-learn cannot read its own fit."""
     if parse_version(saved) > parse_version(sklearn.__version__):
         pytest.skip("pickled with a later scikit-learn")
     kept = pickle.loads(lzma.decompress(path.read_bytes()))
@@ -107,7 +107,7 @@ def test_formulas_of_means_are_made_when_a_pickle_is_read(case):
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
-def test_skops_reads_what_it_wrote(name):
+def test_skops_reads_its_own_files(name):
     fitted, X, y, w = examples()[name]
     dumped = skops.dumps(fitted)
     untrusted = skops.get_untrusted_types(data=dumped)

@@ -69,7 +69,7 @@ WHOLE_KEYWORDS = {
 }
 
 
-#: Methods of the whole fit where a step before the model learns.
+#: Methods of the whole fit if a step before the model learns.
 WHOLE = {name for name in METHODS if WholeProblem.answers(name)}
 
 
@@ -313,7 +313,7 @@ def test_samples_are_added_as_in_a_refit_of_the_pipeline(fitted):
     )
     np.testing.assert_allclose(pipe[-1].coef_, expected[-1].coef_, rtol=1e-7)
     np.testing.assert_array_equal(pipe[0].mean_, expected[0].mean_)
-    assert not np.array_equal(scaler.mean_, expected[0].mean_)  # it stays what it was
+    assert not np.array_equal(scaler.mean_, expected[0].mean_)  # it stays unchanged
     pipe.remove_samples(np.arange(200, 220))
     expected = refit(X, y)
     np.testing.assert_allclose(pipe[-1].coef_, expected[-1].coef_, rtol=1e-7)

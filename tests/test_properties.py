@@ -94,7 +94,7 @@ def test_influence_on_losses_is_that_on_parameters_times_gradients(problem):
     influence = fitted.influence_loss(X, y)
     # v_q'H^-1 v_j is rounded by the lengths of both, not by the angle between them.
     size = max(np.abs(influence).max(), np.abs(fitted.self_influence()).max())
-    # Influence of a hinge is what held rows leave of larger terms.
+    # Influence of a hinge is the small rest of larger terms that margin vectors cancel.
     wide = digits(1e-8, fitted)
     narrow = wide if problem.kind == "kernel hinge" else digits(1e-9, fitted)
     if problem.has_coef:
@@ -176,7 +176,7 @@ def test_influence_is_the_derivative_of_the_optimum(problem, row):
 
 @given(problem=problems(), method=st.sampled_from(METHODS), row=st.integers(0, 11))
 def test_a_group_of_one_is_the_row(problem, method, row):
-    """In raw predictions, for exact removal ends by what is left in these."""
+    """In raw predictions, because exact removal ends by their remaining change."""
     fitted = fit(problem, derivatives=method == "influence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

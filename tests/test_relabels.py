@@ -148,7 +148,7 @@ def test_steps_that_learned_from_the_labels_are_fitted_to_the_new_ones():
         assert result.n_at_least is None
 
 
-def test_pipelines_and_what_is_not_possible():
+def test_pipelines_and_refusals():
     X, y = cancer()
     pipe = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
     result = most_influential_relabels(pipe, margin(pipe, X[:1]), max_samples=20)

@@ -166,7 +166,7 @@ def test_results_do_not_depend_on_blocks_or_jobs(name, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["binary", "softmax-3", "poisson", "squared-hinge-classes"])
-def test_results_do_not_depend_on_what_stays_in_cache(name, method, monkeypatch):
+def test_results_do_not_depend_on_the_cache(name, method, monkeypatch):
     # Chunks of 64 rows, so that groups have their rows in several.
     case = next(case for case in CASES if case.name == name)
     fitted = case.fit()
@@ -180,7 +180,7 @@ def test_results_do_not_depend_on_what_stays_in_cache(name, method, monkeypatch)
 @pytest.mark.parametrize("name", ["binary", "softmax-3", "ridge", "poisson", "tweedie-3"])
 def test_rows_of_ordinary_data_share_one_hessian(name, monkeypatch):
     # Of 150 to 200 rows none needs a Hessian of its own, and a row takes the gradient in
-    # double precision about once where every step takes it otherwise.
+    # double precision about once; otherwise every step takes it.
     fitted = next(case for case in CASES if case.name == name).fit()
     alone, doubles = [], []
     gradients = Stack.gradients

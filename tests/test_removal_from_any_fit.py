@@ -1,4 +1,4 @@
-"""Removal predicts the converged refit, from any fit, and names what has no value."""
+"""Removal predicts the converged refit from any fit, and names results without a value."""
 
 import warnings
 
@@ -210,7 +210,7 @@ def test_coefficients_that_stay_identified_are_those_of_the_refit():
 @pytest.mark.parametrize(
     "step", [StandardScaler(), MinMaxScaler(), PowerTransformer()], ids=str
 )
-def test_what_stays_identified_behind_a_step_is_that_of_the_refit(step):
+def test_identified_parameters_behind_a_step_are_those_of_the_refit(step):
     X, y, site = sites()
     model = sk.LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
     pipe = make_pipeline(step, model).fit(X, y)

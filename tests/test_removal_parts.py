@@ -1,4 +1,4 @@
-"""What removal is made of, each part by itself: what it hands on, and to whom."""
+"""Each part of removal alone: its result, and the parts that get it."""
 
 import warnings
 from types import SimpleNamespace
@@ -80,7 +80,7 @@ def test_a_refit_counts_where_it_converged_to_less_than_its_first_step(
     assert refit.refit(base, [3])[1] == converged
 
 
-def test_what_a_stack_leaves_to_a_refit_is_measured_by_its_first_step(monkeypatch):
+def test_removals_that_a_stack_leaves_to_a_refit_are_measured_by_its_first_step(monkeypatch):
     # Nearly separable classes, for which steps on one Hessian do not contract.
     X, y, _ = data("cancer")
     fitted = LogisticRegression(C=1e5, **NEWTON).fit(X, y)
@@ -133,7 +133,7 @@ def test_groups_with_their_own_hessians_end_where_each_one_does_alone(
 @pytest.mark.filterwarnings("ignore::skinfluence.InfluenceWarning")
 @pytest.mark.parametrize("steps", [40, 0])
 def test_a_dual_coefficient_without_its_row_is_zero_to_the_last_bit(steps, monkeypatch):
-    # Also where each group is left to a refit of its own.
+    # Also if each group gets a refit of its own.
     monkeypatch.setattr(run, "_MAX_ITER", steps)
     X, y, _ = data("cancer")
     clf = SmoothHingeSVC(C=100.0, gamma=0.1, temperature=0.1).fit(X[6:], y[6:])
@@ -212,7 +212,7 @@ def test_removal_from_a_fit_without_an_optimum_nearby_starts_from_a_refit(method
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_what_single_precision_makes_of_predictions_is_estimated():
+def test_the_error_of_single_precision_in_predictions_is_estimated():
     # Far from the origin an intercept may take back what the coefficients bring, here in the
     # first two of five steps, of features in units of their own.
     X, y, _ = data("wine")

@@ -1,4 +1,4 @@
-"""The experiments of the papers run on scikit-learn's digits, and find what they should."""
+"""The experiments of the papers run on scikit-learn's digits, with the expected results."""
 
 import os
 import re
@@ -135,7 +135,7 @@ def test_refits_are_kept_on_disk(cache, monkeypatch):
     problem = digits(1, 7)
     estimator = groups.reference.LogisticRegression()
     first = refits(problem, estimator, [np.array([0])], n_jobs=1)
-    # Other rows under the same name are not looked at: what was kept is what comes back.
+    # The stored refits come back even if the rows under the same name are others.
     other = problem._replace(X=problem.X[::-1])
     second = refits(other, estimator, [np.array([0])], n_jobs=1)
     assert_allclose(second[0].coef_, first[0].coef_, rtol=0)
@@ -152,7 +152,7 @@ def test_every_experiment_has_a_region_on_the_page_and_says_how_to_run_it_again(
 
 
 @pytest.mark.parametrize("how", [["-m", "benchmarks.reproduce_paper"], ["{file}"]])
-def test_the_command_line_says_what_is_missing(how, tmp_path):
+def test_the_command_line_names_missing_files(how, tmp_path):
     how = [part.format(file=ROOT / "benchmarks" / "reproduce_paper.py") for part in how]
     command = [sys.executable, *how, "labels", "--cache", str(tmp_path)]
     environ = os.environ | {"SKINFLUENCE_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -209,7 +209,7 @@ def test_steps_before_a_sampler_learn_from_all_samples():
     ],
     ids=["synthetic", "smoothed"],
 )
-def test_what_is_not_a_choice_alone_is_refused_by_name(steps, message):
+def test_samplers_that_make_rows_are_refused_by_name(steps, message):
     pipe = make(*steps, PlainLogistic(max_iter=10_000)).fit(X, Y)
     with pytest.raises(UnsupportedEstimatorError, match=message):
         from_fitted(pipe, X, Y)

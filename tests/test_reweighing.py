@@ -83,7 +83,7 @@ def test_the_loss_of_other_samples_does_not_rise():
     np.testing.assert_allclose(rate.value(with_loss.params), with_loss.target_after)
 
 
-def test_what_cannot_be_reached_is_said():
+def test_thresholds_that_cannot_be_reached_are_named():
     X, y, sex = diabetes()
     reg = Ridge(alpha=0.01).fit(X, y)
     gap = demographic_parity(reg, X, sex)

@@ -347,7 +347,7 @@ def test_bad_weights_are_named():
         reg.reweight_params(good, method="jackknife")
 
 
-def test_what_moves_in_an_unknown_way_is_refused():
+def test_a_kernel_that_moves_with_the_weights_is_refused():
     X, y, _ = data("cancer")
     clf = SmoothHingeSVC(tol=1e-13).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="fit with gamma=") as caught:

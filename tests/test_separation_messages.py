@@ -1,4 +1,4 @@
-"""A fit without an optimum is named everywhere the same way, and what stays is right.
+"""All methods name a fit without an optimum in the same way; identified values are right.
 
 The oracles are the limit of the fits, the fit without the rows, and statsmodels.
 """
@@ -73,7 +73,7 @@ def test_every_method_says_so_once():
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
-def test_what_is_not_in_the_direction_stays(as_sparse):
+def test_parameters_outside_the_direction_stay(as_sparse):
     # The limit is the fit to the other rows, whose standard errors statsmodels has as well.
     X, y, rows = dummy()
     fit = LogisticRegression(**FREE).fit(sparse.csr_matrix(X) if as_sparse else X, y)

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent: what it descends on, and that it is never at the bottom.
+"""Stochastic gradient descent: its objective, and its distance from the optimum.
 
 Its own refits are too rough to take differences of, so the common table polishes them. That
 the polished objective is scikit-learn's is shown here: its steps go down that objective's
@@ -145,7 +145,7 @@ def test_the_check_refits_with_all_samples_in_the_penalty():
     ],
     ids=repr,
 )
-def test_what_has_no_influence_names_an_alternative(estimator, instead):
+def test_fits_without_influence_name_an_alternative(estimator, instead):
     X, y, _ = data("cancer")
     fitted = estimator.fit(X, (y == y[0]).astype(int))
     assert fitted.predict(X).shape == y.shape

@@ -59,7 +59,7 @@ def dense_hessian(fitted):
         columns.append(layout.to_public((plus - minus) / 2e-5))
     frozen = ~layout.to_public(objective.free)
     for j in np.flatnonzero(frozen):
-        columns[j][:] = 0.0  # what does not move has no part in H^+
+        columns[j][:] = 0.0  # fixed parameters have no part in H^+
     return np.array(columns)
 
 

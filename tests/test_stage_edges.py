@@ -1,4 +1,4 @@
-"""Ties, constants, missing values and what has no derivative: stages say so by name."""
+"""Stages name ties, constants, missing values and cases without a derivative."""
 
 import numpy as np
 import pytest

@@ -155,7 +155,7 @@ def test_the_table_has_every_public_function():
 
 
 def compare(function, nesting, model, X, y):
-    """Check what a function makes of a pipeline, by one that is not nested.
+    """Compare a function's result for a nested pipeline with that for a flat one.
 
     With frozen steps by the last step alone.
     """
@@ -168,7 +168,7 @@ def compare(function, nesting, model, X, y):
     np.testing.assert_array_equal(pipe.predict(X), final.predict(seen))
     if nesting is only_plain:
         return  # scikit-learn's pipelines do not know their training samples
-    # Scaled samples are what another scaler leaves as it is.
+    # A second scaler does not change scaled samples.
     pipe, once = (make(StandardScaler, clone(model)).fit(X, y) for make in (nesting, flat))
     if function is FUNCTIONS["ConvergenceDisplay"]:  # of the last step
         return
@@ -199,7 +199,7 @@ def test_methods_go_to_any_depth(nesting):
     X, y, _ = data("cancer")
     raw = 3 * X + 1
     model = LogisticRegression(**NEWTON)
-    # Scaled samples are what another scaler leaves as it is.
+    # A second scaler does not change scaled samples.
     pipe, once = (make(StandardScaler, clone(model)).fit(raw, y) for make in (nesting, flat))
 
     def check():
@@ -291,7 +291,7 @@ def test_an_empty_pipeline_reads_as_scikit_learns():
 
 
 @pytest.mark.parametrize("last", ["passthrough", None])
-def test_what_has_no_influence_is_named(last):
+def test_steps_without_influence_are_named(last):
     pipe = plain.make_pipeline(StandardScaler(), plain.make_pipeline(last))
     with pytest.raises(TypeError, match=f"{last!r} has no influence methods"):
         inspection.rank_label_errors(pipe)

@@ -1,4 +1,4 @@
-"""The page of supported models is what the tests run over, and forgets no estimator."""
+"""The page of supported models lists every estimator, and the tests run over its list."""
 
 from collections import Counter
 

@@ -209,7 +209,7 @@ def test_containers(container):
     assert clf.coef_.dtype == np.float64
 
 
-def test_too_few_steps_warn_and_keep_what_was_reached():
+def test_too_few_steps_warn_and_keep_the_parameters_reached():
     X, y = breast_cancer()
     for max_iter in (1, 4, 9):
         clf = SmoothHingeLinearSVC(max_iter=max_iter)

@@ -11,7 +11,7 @@ from mypy import api
 import skinfluence
 from tests.test_docstrings import OBJECTS
 
-# Executed too, so that the types asserted are those of what comes back.
+# Executed too, so that the asserted types are those of the results.
 RIGHT = """
 from typing import Any, assert_type
 

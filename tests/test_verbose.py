@@ -11,6 +11,8 @@ import sklearn
 from skinfluence.blocks import run_blocks
 from skinfluence.linear_model import LogisticRegression
 from skinfluence.methods import InfluenceEstimatorMixin
+from skinfluence.multiclass import OneVsRestClassifier
+from skinfluence.naive_bayes import GaussianNB
 from skinfluence.pipeline import make_pipeline
 from skinfluence.svm import SVC
 from tests.fits import NEWTON, data
@@ -76,6 +78,20 @@ def test_progress_with_any_number_of_jobs(name, n_jobs, make, capsys):
     assert 1 <= len(said) <= 20
     assert all("Parallel(n_jobs=" in line for line in said)
     np.testing.assert_array_equal(shown, quiet)
+
+
+def composite():
+    return OneVsRestClassifier(LogisticRegression(**NEWTON))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "influence_relabel"])
+def test_progress_of_composites_and_moment_models(name, capsys):
+    makes = [composite, GaussianNB] if "params" not in name else [GaussianNB]
+    for make in makes:
+        quiet = call(fitted(make), name)
+        assert not lines(capsys)
+        np.testing.assert_array_equal(call(fitted(make), name, verbose=1), quiet)
+        assert 1 <= len(lines(capsys)) <= 20
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])

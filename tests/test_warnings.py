@@ -150,7 +150,7 @@ def dumped(model):
     return file
 
 
-def test_verdicts_say_nothing_of_what_they_mend(unfinished):
+def test_verdicts_do_not_mention_faults_that_they_mend(unfinished):
     # These go to the optimum by themselves.
     with warnings.catch_warnings():
         warnings.simplefilter("error")

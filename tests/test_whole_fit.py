@@ -298,7 +298,7 @@ def test_samples_that_may_be_added_move_every_step(name, model, tolerance):
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
-def test_samples_beyond_what_a_step_has_seen_are_named():
+def test_samples_beyond_the_range_of_a_step_are_named():
     X, y = data("Ridge")
     pipe = fit(next(case for case in CASES if case.name == "min-max"), "Ridge", X, y)
     inside, beyond = X.mean(axis=0), X.max(axis=0) + 1.0

@@ -92,7 +92,7 @@ def test_influence_is_the_derivative_in_weights_of_all_steps(data, steps):
             error = np.abs(found[:, row] - n * expected).max()
             assert error <= 1e-5 * np.abs(found).max()
     assert tried >= 2
-    # Queries off the kinks lose what their predictions lose.
+    # The loss of queries off the kinks changes as their predictions do.
     off = ~np.isinf(point.curvature()[:6]).any(axis=1)
     slopes = whole_problem(pipe).check_query(X[:6], y[:6]).raw_gradient
     wide = found if found.ndim == 3 else found[:, :, None]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.blocks import row_blocks
+from skinfluence.blocks import row_blocks, run_blocks
 from skinfluence.checks import check_option, check_working_memory
 from skinfluence.composite.losses import log_loss, squared_error
 from skinfluence.composite.moved import Direct, Moved
@@ -156,13 +156,16 @@ class CompositeInfluence(RankedBlocks):
         q = X.shape[0]
         out = output.prepare((n,) if average else (q, n))
         total = np.zeros(n)
-        for block in self.blocks(q):
+
+        def fill(block):
             Xb, yb = take_block(X, block), take_block(y, block)
             found = self.influence_on_losses(Xb, yb, options)
             if average:
-                total += found.sum(axis=0)
+                total[:] += found.sum(axis=0)
             else:
                 out[block] = found
+
+        run_blocks(fill, self.blocks(q), verbose=request.verbose)
         if average:
             out[:] = total / q
         return out
@@ -195,11 +198,11 @@ class CompositeInfluence(RankedBlocks):
             if results is None:
                 place = Output(output.dtype) if several else output
                 results = [
-                    place.prepare((q, n, *one.shape[2:]))
-                    for one in (found if several else [found])
+                    place.prepare((q, n, *part.shape[2:]))
+                    for part in (found if several else [found])
                 ]
-            for result, one in zip(results, found if several else [found], strict=True):
-                result[block] = one
+            for result, part in zip(results, found if several else [found], strict=True):
+                result[block] = part
         return results if several else results[0]
 
     def loss_chunks(self, X, y, hessian_solver):

@@ -47,7 +47,7 @@ class CompositeReweighting:
                 )
             found.append(_unknown(known) if value is None else value)
         if isinstance(known, list):  # one for each output
-            return [np.array(one) for one in zip(*found, strict=True)]
+            return [np.array(part) for part in zip(*found, strict=True)]
         return np.array(found)
 
     def resolve_weights(self, request):
@@ -145,5 +145,5 @@ class CompositeReweighting:
 def _unknown(response):
     """Return NaN in the shape of a response."""
     if isinstance(response, list):
-        return [_unknown(one) for one in response]
+        return [_unknown(part) for part in response]
     return np.full(np.shape(response), np.nan)

@@ -131,10 +131,10 @@ def sums_of_groups(point, rows, theta, d, growth):
         if loss.has_dispersion:
             raw = part.predict(theta)
             out[:, K:-1] += _chi_squares(objective, block, raw, rows, growth)
-    for index, (line, one) in enumerate(zip(rows, theta, strict=True)):
+    for index, (line, params) in enumerate(zip(rows, theta, strict=True)):
         members = line[line >= 0]
         if len(members):
-            raw = design.take(members).predict(one)
+            raw = design.take(members).predict(params)
             out[index, -1] = loss.loss(objective.target[members], raw).sum()
     return out
 

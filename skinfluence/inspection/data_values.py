@@ -269,13 +269,13 @@ class _Utility:
             # Coalitions without a model are counted, and one warning tells their number.
             warnings.simplefilter("ignore", InfluenceWarning)
             if self.removal is not None:
-                without = [np.flatnonzero(one == 0) for one in weights]
+                without = [np.flatnonzero(weight == 0) for weight in weights]
                 leaving = Removal(without, method=request.method, n_jobs=request.n_jobs)
                 return self.removal.models_without(leaving)
             if self.takes_models:
                 return self.problem.models_at_weights(request)
             raw = self.problem.raw_reweighted(self.metric.X, request)
-        return [None if np.isnan(one).any() else one for one in raw]
+        return [None if np.isnan(scores).any() else scores for scores in raw]
 
     def _score(self, model):
         """Return the score of one of `_models`, None if it does not take the samples."""

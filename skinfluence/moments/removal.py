@@ -235,8 +235,8 @@ class MomentRemoval:
 
     def refit_without(self, rows):
         data = self.objective
-        left = data.take(np.delete(np.arange(data.n_rows), rows))
-        return self._same_size(self.formulation.model.read(self.refit(left)))
+        kept = data.take(np.delete(np.arange(data.n_rows), rows))
+        return self._same_size(self.formulation.model.read(self.refit(kept)))
 
 
 class MomentReweighting:

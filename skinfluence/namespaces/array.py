@@ -104,7 +104,7 @@ class Space:
         return self.xp.asarray(values, dtype=self.dtype(values.dtype), device=self.device)
 
     def array(self, values, dtype=None):
-        """Return a `DeviceArray` here with the values of any array or number."""
+        """Return a `DeviceArray` on this device with the values of an array or number."""
         return DeviceArray(self.raw(values, dtype), self)
 
     def wrap(self, raw):

@@ -266,8 +266,8 @@ class Columns(Stage):
     @cached_property
     def are_dense(self):
         """Whether each part's own output is dense."""
-        one = self.given[:1]
-        found = (stage.apply(self.select(one, columns)) for stage, columns, _ in self.parts)
+        row = self.given[:1]
+        found = (stage.apply(self.select(row, columns)) for stage, columns, _ in self.parts)
         return [not sparse.issparse(rows) for rows in found]
 
     def complete(self, rows, X=None):

@@ -87,10 +87,10 @@ class OrderStatistics:
         found = []
         for value in self.values()[np.isin(self.fractions, (0.0, 1.0))]:
             if sparse.issparse(self.X):
-                at = with_values(self.X, self.X.data == value[self.X.indices])
+                is_extreme = with_values(self.X, self.X.data == value[self.X.indices])
             else:
-                at = to_host(self.X) == value
-            found.append((at, np.ravel(at.sum(axis=0))))
+                is_extreme = to_host(self.X) == value
+            found.append((is_extreme, np.ravel(is_extreme.sum(axis=0))))
         return found
 
     def jump_without(self, rows):
@@ -102,8 +102,8 @@ class OrderStatistics:
         if not np.isin(self.fractions, (0.0, 1.0)).all():
             return True
         return any(
-            bool(np.any((count > 0) & (np.ravel(at[rows].sum(axis=0)) == count)))
-            for at, count in self.extremes
+            bool(np.any((count > 0) & (np.ravel(is_extreme[rows].sum(axis=0)) == count)))
+            for is_extreme, count in self.extremes
         )
 
     def sides(self, row):

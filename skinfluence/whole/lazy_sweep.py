@@ -244,10 +244,10 @@ def _unit_cotangents(example):
         parts = c if isinstance(c, tuple) else (() if c is None else (c,))
         for k, part in enumerate(parts):
             for unit in np.eye(len(part)):
-                one = [np.zeros(len(other)) for other in parts]
-                one[k] = unit
+                cotangent = [np.zeros(len(other)) for other in parts]
+                cotangent[k] = unit
                 units = [None] * len(example)
-                units[number] = tuple(one) if isinstance(c, tuple) else unit
+                units[number] = tuple(cotangent) if isinstance(c, tuple) else unit
                 found.append(units)
     return found
 

@@ -188,8 +188,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         if request.method == "influence":
             for group in range(len(groups)):
                 for row in groups.rows(group):
-                    one, members = take_rows(self.data.X, [row]), [groups.rows(group)]
-                    found = self._first_order_raw(one, members, request.hessian_solver)
+                    query, members = take_rows(self.data.X, [row]), [groups.rows(group)]
+                    found = self._first_order_raw(query, members, request.hessian_solver)
                     raw[row] = to_host(found[0])
             return raw
 
