@@ -16,11 +16,22 @@ def count_rows(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
+def shown(value):
+    """Return the repr of a value that a user gave; NumPy's numbers and strings are plain."""
+    if type(value) in (list, tuple):
+        value = type(value)(map(_plain, value))
+    return repr(_plain(value))
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def check_option(name, value, options):
     """Raise unless the value is one of the options."""
     if not isinstance(value, str) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
-        raise ValueError(f"{name}={value!r} is not known: use one of {allowed}.")
+        raise ValueError(f"{name}={shown(value)} is not known: use one of {allowed}.")
 
 
 def check_one_metric(scoring):
@@ -38,7 +49,7 @@ def check_working_memory(working_memory):
         return
     if not isinstance(working_memory, Real) or not working_memory > 0:
         raise ValueError(
-            f"working_memory={working_memory!r} must be a positive number of MiB."
+            f"working_memory={shown(working_memory)} must be a positive number of MiB."
         )
 
 
@@ -83,7 +94,7 @@ def check_number(
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise ValueError(f"{name}={value!r} must be {expected}.")
+        raise ValueError(f"{name}={shown(value)} must be {expected}.")
 
 
 def import_pandas(option):

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import column_or_1d
 
+from skinfluence.checks import shown
 from skinfluence.exceptions import warn
 
 # Cases that a warning names.
@@ -69,7 +70,7 @@ class Groups:
         if self.labels is None:
             rows = self.members[group]
             return f"row {rows[0]}" if len(rows) == 1 else f"group {group}"
-        return f"group {self.labels[group]!r}"
+        return f"group {shown(self.labels[group])}"
 
     def check_leaves_weight(self, weight):
         """Raise an error if a group contains every row with a weight, for weights (n,)."""
@@ -203,7 +204,9 @@ def resolve_groups(groups, cv, *, X, y, classifier, index):
         return Groups(n, members)
     if np.ndim(groups) != 1:
         given = (
-            f"={groups!r} is" if np.ndim(groups) == 0 else f" has shape {np.shape(groups)},"
+            f"={shown(groups)} is"
+            if np.ndim(groups) == 0
+            else f" has shape {np.shape(groups)},"
         )
         raise ValueError(
             f"groups{given} not one-dimensional: pass a label for each sample, such as a "

@@ -11,6 +11,8 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
+from skinfluence.checks import shown
+
 
 def check_target(y, name="y"):
     """Raise unless the targets are an array or a list."""
@@ -18,8 +20,8 @@ def check_target(y, name="y"):
         raise ValueError(f"{name} is required: it is None.")
     if np.ndim(y) == 0:
         raise ValueError(
-            f"{name}={y!r} is one value, but {name} must be an array with one for each "
-            f"sample: pass {name}=[{y!r}] for one sample."
+            f"{name}={shown(y)} is one value, but {name} must be an array with one for each "
+            f"sample: pass {name}=[{shown(y)}] for one sample."
         )
 
 

@@ -27,9 +27,13 @@ def data():
     return X, X["size"].to_numpy() + (X["group"] == "a") + rng.normal(size=20)
 
 
-def fitted(model, X, y):
+def encoded(model):
     columns = make_column_transformer((OneHotEncoder(), ["group"]), remainder="passthrough")
-    return make_pipeline(columns, model).fit(X, y)
+    return make_pipeline(columns, model)
+
+
+def fitted(model, X, y):
+    return encoded(model).fit(X, y)
 
 
 @pytest.mark.parametrize("model", [Ridge(), KernelRidge(kernel="linear")], ids=str)

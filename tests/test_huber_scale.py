@@ -1,5 +1,7 @@
 """Huber's scale may fall to 0 on the way to an optimum, or at it."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn import linear_model
@@ -59,6 +61,25 @@ def test_polish_takes_no_more_steps_than_it_may():
     reg.scale_ *= 5
     with pytest.warns(ConvergenceWarning, match="1 Newton steps"):
         reg.polish(max_iter=1)
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e4, 1e6])
+def test_a_scale_of_0_by_one_heavy_row_is_named_with_an_epsilon_that_works(weight):
+    rng = np.random.default_rng(0)
+    X, sample_weight = rng.normal(size=(40, 3)), np.ones(40)
+    y, sample_weight[3] = X @ [1.0, 2.0, 3.0] + rng.normal(size=40), weight
+    reg = HuberRegressor(max_iter=5000).fit(X, y, sample_weight)
+    assert reg.scale_ < 1e-8
+    named = r"scale of the fit is.*such as row 3, "
+    with pytest.raises(np.linalg.LinAlgError, match=named) as told:
+        reg.influence_params()
+    epsilon = float(re.search(r"epsilon=([\d.e+]+)", str(told.value))[1])
+    reg = HuberRegressor(epsilon=epsilon, max_iter=10_000, tol=1e-9).fit(X, y, sample_weight)
+    found, kept = reg.leave_out_params([[7]], method="exact")[0], np.arange(40) != 7
+    refit = linear_model.HuberRegressor(epsilon=epsilon, max_iter=10_000, tol=1e-9)
+    refit.fit(X[kept], y[kept], sample_weight[kept])
+    np.testing.assert_allclose(found[:3], refit.coef_, rtol=1e-3)
+    assert np.isfinite(reg.polish().influence_params()).all()
 
 
 def test_the_scale_is_no_output_of_an_interval():

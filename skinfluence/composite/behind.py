@@ -70,6 +70,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
     is_classifier = property(attrgetter("inner.is_classifier"))
     parts = property(attrgetter("inner.parts"))
     sample_weight = property(attrgetter("inner.sample_weight"))
+    counts_samples = property(attrgetter("inner.counts_samples"))
     n_rows = property(attrgetter("inner.n_rows"))
     loss_method = property(attrgetter("inner.loss_method"))
     loss = property(attrgetter("inner.loss"))

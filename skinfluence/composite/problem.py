@@ -249,6 +249,12 @@ class CompositeProblem(
         return np.ones(self.data.n_rows) if weight is None else weight
 
     @property
+    def counts_samples(self):
+        """Whether samples without weight count for a member, see `ProblemBase`."""
+        models = [innermost(p.member) for p in self.parts if not p.is_constant]
+        return any(get_problem(model).counts_samples for model in models)
+
+    @property
     def row_scale(self):
         """S/w_i, by which influence is multiplied, NaN for rows with weight 0, (n,)."""
         w = self.sample_weight

@@ -25,7 +25,7 @@ from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import NEW, Removal
 from skinfluence.problem.updates import choose_checks, compare_changes, count_checks
 from skinfluence.steps import innermost
-from skinfluence.whole import RESPONSES, attempt, give_data, take_rows
+from skinfluence.whole import RESPONSES, attempt, give_data, take_rows, tell_unread
 
 
 class CompositeRemoval:
@@ -134,29 +134,37 @@ class CompositeRemoval:
         kept = ~np.isin(np.arange(self.data.n_rows), rows)
         return self.refit(self.data.without(rows), *self.rest(kept), method, kept=kept)
 
-    def each(self, request, chosen=None):
-        """Generate (group, model) without each group, None for a group without a model."""
+    def each(self, request, read, chosen=None):
+        """Generate (group, read(group, model)) without each group, see `in_blocks`."""
         groups = request.groups
         chosen = np.arange(len(groups)) if chosen is None else chosen
 
         def models_of(part):
             return self.models_without(request.of([groups.rows(group) for group in part]))
 
-        yield from self.in_blocks(Cases.of_groups(groups), chosen, self.model_bytes, models_of)
+        cases = Cases.of_groups(groups)
+        yield from self.in_blocks(cases, chosen, self.model_bytes, models_of, read)
 
-    def in_blocks(self, cases, chosen, model_bytes, models_of):
-        """Generate (case, model) for some of the `Cases`, in blocks that fit into memory.
+    def in_blocks(self, cases, chosen, model_bytes, models_of, read):
+        """Generate (case, read(case, model)) for some `Cases`, in blocks that fit into memory.
 
-        ``models_of(part)`` returns the models of some cases, None for one without a model. A
-        warning names these.
+        ``models_of(part)`` returns the models of some cases, None for one without a model. It
+        has None instead of what is read, and so has a model that does not take the samples.
+        Warnings name both. If no model takes them, the first one's error is raised.
         """
-        lost = []
+        lost, unread = [], {}
         for block in row_blocks(len(chosen), model_bytes):
             part = chosen[block]
             for case, model in zip(part, models_of(part), strict=True):
+                value, error = None, None
                 if model is None:
                     lost.append(case)
-                yield case, model
+                else:
+                    value, error = attempt(read, case, model, fatal=UnsupportedEstimatorError)
+                if error is not None:
+                    unread[case] = error
+                yield case, value
+        tell_unread(cases, unread, len(chosen) - len(lost))
         cases.tell(
             lost,
             f"a member of {self.name} has no model, because a class is lost or its objective "
@@ -183,16 +191,19 @@ class CompositeRemoval:
 
     def leave_out_loss(self, X, y, request, output=NEW):
         request = self.resolve(request)
-        return self.losses(X, y, self.each(request), len(request.groups), output)
+        return self.losses(X, y, partial(self.each, request), len(request.groups), output)
 
     @staticmethod
-    def losses(X, y, models, n_models, output):
-        """Return the losses of samples under models, (q, n_models), NaN without a model."""
+    def losses(X, y, each, n_models, output):
+        """Return the losses of samples under models, (q, n_models), NaN without a model.
+
+        ``each(read)`` generates what is read from the models, see `in_blocks`.
+        """
         X, y = as_rows(X), as_target(y)
         check_length(X, y)
         out = output.prepare((X.shape[0], n_models))
-        for number, model in models:
-            out[:, number] = np.nan if model is None else model.sample_loss(X, y)
+        for number, losses in each(lambda _, model: model.sample_loss(X, y)):
+            out[:, number] = np.nan if losses is None else losses
         return out
 
     def check_left_out_response(self, response_method):
@@ -210,12 +221,15 @@ class CompositeRemoval:
         X, request = as_rows(X), self.resolve(request)
         groups = request.groups
         groups.partition()
-        for group, model in self.each(request):
-            if model is None:
-                continue
-            rows, respond = groups.rows(group), getattr(model, response_method)
-            own, predicted = respond(take_rows(self.data.X, rows)), respond(X)
-            visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
+
+        def read(group, model):
+            respond = getattr(model, response_method)
+            return respond(take_rows(self.data.X, groups.rows(group))), respond(X)
+
+        for group, found in self.each(request, read):
+            if found is not None:
+                rows, (own, predicted) = groups.rows(group), found
+                visit(slice(0, X.shape[0]), rows, np.zeros_like(rows), own, predicted[:, None])
 
     def left_out(self, names, request):
         """Return responses for training samples without their groups, a dict by names."""
@@ -223,16 +237,20 @@ class CompositeRemoval:
         groups = request.groups
         groups.partition()
         data, pieces = self.data, {name: {} for name in names}
-        for group, model in self.each(request):
+
+        def read(group, model):
             X = take_rows(data.X, groups.rows(group))
-            for name in names if model is not None else ():
-                pieces[name][group] = getattr(model, name)(X)
+            return [getattr(model, name)(X) for name in names]
+
+        for group, found in self.each(request, read):
+            for name, piece in zip(names, found or [], strict=found is not None):
+                pieces[name][group] = piece
         missing = [g for g in range(len(groups)) if g not in pieces[names[0]]]
         if missing and "predict" in names and self.is_classifier:
             raise ValueError(
-                f"There is no model without {groups.name(missing[0])}, so its samples have no "
-                "predicted class. Use groups that leave members of every class, or another "
-                "response_method, whose values are NaN there."
+                f"There is no model without {groups.name(missing[0])} that takes its samples, "
+                "so they have no predicted class. Use groups that leave members of every "
+                "class and category, or another response_method, whose values are NaN there."
             )
         return {name: assemble(pieces[name], groups, data.n_rows) for name in names}
 
@@ -252,9 +270,8 @@ class CompositeRemoval:
         request = self.resolve(request)
         metric = Metric(self, X, y, scoring, sample_weight)
         scores = metric.table(len(request.groups))
-        for group, model in self.each(request):
-            if model is not None:
-                scores.add_model(group, model)
+        for group, found in self.each(request, lambda _, model: metric.of_model(model)):
+            scores.store(group, found)
         return scores.result
 
     def suspicions(self, strategy, request, propose):
@@ -276,18 +293,23 @@ class CompositeRemoval:
                 "several: use 'leave_out_loss'."
             )
         scores = np.empty(data.n_rows)
-        for row, model in self.each(self.resolve(request)):
-            model = self.fitted_model if model is None else model
-            y = np.asarray(take_rows(data.y, [row]))
+
+        def read(row, model):
+            y, label = np.asarray(take_rows(data.y, [row])), None
             if propose:
-                proposed[row] = model.predict(take_rows(data.X, [row]))[0]
+                label = model.predict(take_rows(data.X, [row]))[0]
             if relabel:  # the given label first, then the others, in one call
                 classes, y = self.estimator.classes_, y.ravel()
                 y = np.concatenate([y, classes[classes != y[0]]])
                 losses = label_loss(model, take_rows(data.X, [row] * len(y)), y)
-                scores[row] = losses[0] - min(losses[1:], default=0.0)
-            else:
-                (scores[row],) = model.sample_loss(take_rows(data.X, [row]), y)
+                return losses[0] - min(losses[1:], default=0.0), label
+            (loss,) = model.sample_loss(take_rows(data.X, [row]), y)
+            return loss, label
+
+        for row, found in self.each(self.resolve(request), read):
+            scores[row], label = read(row, self.fitted_model) if found is None else found
+            if propose:
+                proposed[row] = label
         return scores, proposed
 
     def leave_out_check(self, n_checks, request, *, random_state=None):
@@ -298,15 +320,19 @@ class CompositeRemoval:
         optimum = self.refit_without(np.empty(0, dtype=np.intp), "exact")
         start = self.answer(self.fitted_model if optimum is None else optimum)
         size = np.full((len(groups), 1), np.nan)
-        for group, model in self.each(request):
-            if model is not None:
-                size[group] = np.linalg.norm(self.answer(model) - start)
+
+        def change(_, model):
+            return self.answer(model) - start
+
+        for group, found in self.each(request, change):
+            if found is not None:
+                size[group] = np.linalg.norm(found)
         indices = choose_checks(size, n_checks, random_state)
         changes = []
         for method in (request.method, "refit"):
             again = request.of(groups, method=method, refine=None)
-            models = dict(self.each(again, indices))
-            changes.append(np.array([self.answer(models[g]) - start for g in indices]))
+            found = dict(self.each(again, change, indices))
+            changes.append(np.array([found[g] for g in indices]))
         return compare_changes(*changes, indices, start)
 
     def answer(self, model):

@@ -25,8 +25,8 @@ class CompositeReweighting:
         request = self.resolve_weights(request)
         self.refuse_divided_weights()
         warn_of_jumps(self, request)
-        models, m = self.each_weighted(request), len(request.sample_weight)
-        return self.losses(X, y, models, m, output)
+        each, m = partial(self.each_weighted, request), len(request.sample_weight)
+        return self.losses(X, y, each, m, output)
 
     def reweight_predict(self, X, request, *, response_method="predict"):
         self.check_left_out_response(response_method)
@@ -34,16 +34,18 @@ class CompositeReweighting:
         self.refuse_divided_weights()
         warn_of_jumps(self, request)
         found, known = [], self.response(X, response_method)
-        for vector, model in self.each_weighted(request):
-            if model is None and response_method == "predict" and self.is_classifier:
+
+        def read(_, model):
+            return getattr(model, response_method)(X)
+
+        for vector, value in self.each_weighted(request, read):
+            if value is None and response_method == "predict" and self.is_classifier:
                 raise ValueError(
-                    f"There is no model at row {vector} of sample_weight, so it predicts no "
-                    "class. Give weight to every class, or use another response_method, "
-                    "whose values are NaN there."
+                    f"There is no model at row {vector} of sample_weight that takes these "
+                    "samples, so it predicts no class. Give weight to every class and "
+                    "category, or use another response_method, whose values are NaN there."
                 )
-            found.append(
-                _unknown(known) if model is None else getattr(model, response_method)(X)
-            )
+            found.append(_unknown(known) if value is None else value)
         if isinstance(known, list):  # one for each output
             return [np.array(part) for part in zip(*found, strict=True)]
         return np.array(found)
@@ -127,8 +129,8 @@ class CompositeReweighting:
         )
         return self.refit(data, *self.rest(kept), method, kept=kept)
 
-    def each_weighted(self, request):
-        """Generate (vector, model) at each vector of weights, None without a model."""
+    def each_weighted(self, request, read):
+        """Generate (vector, read(vector, model)) at each weight vector, see `in_blocks`."""
         values = request.sample_weight
 
         def models_of(part):
@@ -136,7 +138,8 @@ class CompositeReweighting:
 
         vector_bytes = self.weighted_bytes + 16 * values.shape[1]
         every = np.arange(len(values))
-        yield from self.in_blocks(Cases.of_weights(values), every, vector_bytes, models_of)
+        cases = Cases.of_weights(values)
+        yield from self.in_blocks(cases, every, vector_bytes, models_of, read)
 
 
 def _unknown(response):

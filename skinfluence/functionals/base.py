@@ -9,7 +9,7 @@ from numbers import Integral
 import numpy as np
 
 from skinfluence._typing import Estimator, Floats
-from skinfluence.checks import check_number
+from skinfluence.checks import check_number, shown
 from skinfluence.pipeline import problem_of
 from skinfluence.responses import PairDecision
 from skinfluence.steps import final_estimator, param_names
@@ -236,7 +236,7 @@ def coefficient(estimator: Estimator, param: str | int) -> Functional:
         )
     if param not in names:
         raise ValueError(
-            f"param={param!r} is not a parameter of this model: use an index or one of "
+            f"param={shown(param)} is not a parameter of this model: use an index or one of "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
         )
     return _Coefficient(names.index(param), len(names))

@@ -8,6 +8,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, MatrixLike
+from skinfluence.checks import shown
 from skinfluence.functionals.base import (
     Functional,
     check_classifier,
@@ -150,8 +151,8 @@ def _gap(estimator, X, sensitive, among, label, temperature):
         inside = counted & (member == group)
         if not inside.any():
             raise ValueError(
-                f"No sample in group {groups[group]!r} has the requested label, so its rate "
-                "is not defined: pass samples with this label for both groups."
+                f"No sample in group {shown(groups[group])} has the requested label, so its "
+                "rate is not defined: pass samples with this label for both groups."
             )
         weights[inside] = sign / inside.sum()
     loss, response = smooth_response(estimator, label)

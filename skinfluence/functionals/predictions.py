@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._typing import Estimator, MatrixLike
+from skinfluence.checks import shown
 from skinfluence.functionals.base import (
     Functional,
     PredictionFunctional,
@@ -258,7 +259,7 @@ def smooth_response(estimator, label):
         return (LogisticLoss() if K == 1 else SoftmaxLoss()), class_code(problem, label)
     target = 0 if label is None and K == 1 else label
     if not isinstance(target, Integral) or not 0 <= target < K:
-        raise ValueError(f"label={label!r} must be the index of one of {K} targets.")
+        raise ValueError(f"label={shown(label)} must be the index of one of {K} targets.")
     # If the last output is a scale, the response does not contain it.
     loss = formulation.loss
     raw = np.zeros((1, formulation.layout.n_outputs))

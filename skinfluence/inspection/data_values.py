@@ -28,13 +28,14 @@ from sklearn.utils import Bunch, check_random_state
 
 from skinfluence._typing import Accuracy, Estimator, MatrixLike, RandomState
 from skinfluence.blocks import row_blocks
-from skinfluence.checks import check_count, check_option
-from skinfluence.exceptions import InfluenceWarning, warn
+from skinfluence.checks import check_count, check_option, shown
+from skinfluence.exceptions import InfluenceWarning, UnsupportedEstimatorError, warn
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import Metric
 from skinfluence.problem.requests import Influence, Removal, Reweighting
 from skinfluence.results import Result
+from skinfluence.whole import attempt
 
 Kind: TypeAlias = Literal["banzhaf", "shapley", "beta_shapley", "loo", "influence"]
 KINDS = get_args(Kind)
@@ -228,7 +229,7 @@ class _Utility:
                 "them: pass one."
             )
         # Rows of weight 0 would still count for gamma="scale" and balanced class weights.
-        counts = not problem.has_parts and problem.counts_samples
+        counts = problem.counts_samples
         self.removal = removal if counts else None
         self.takes_models = problem.has_parts or self.metric.needs_model or counts
         self.request = Reweighting(self.weight, method, n_jobs=n_jobs)
@@ -252,11 +253,11 @@ class _Utility:
         possible = np.flatnonzero(weights.any(axis=1))
         models = self._models(weights[possible]) if len(possible) else []
         for coalition, model in zip(possible, models, strict=True):
-            if model is None:
+            score = None if model is None else self._score(model)
+            if score is None:
                 self.n_lost += 1
-                scores[coalition] = self._constant(weights[coalition])
-            else:
-                scores[coalition] = self._score(model)
+                score = self._constant(weights[coalition])
+            scores[coalition] = score
         for coalition in np.setdiff1d(np.arange(len(members)), possible):
             scores[coalition] = self._constant(self.weight)
         return scores
@@ -277,9 +278,11 @@ class _Utility:
         return [None if np.isnan(scores).any() else scores for scores in raw]
 
     def _score(self, model):
-        """Return the score of one of `_models`."""
+        """Return the score of one of `_models`, None if it does not take the samples."""
         if self.takes_models:
-            return self.metric.of_model(model)[None]
+            # The fit itself was scored before, so a refitted step is what raises here.
+            found, _ = attempt(self.metric.of_model, model, fatal=UnsupportedEstimatorError)
+            return None if found is None else found[None]
         return self.metric.of_raw(self.problem, model)[None]
 
     def _constant(self, weight):
@@ -297,9 +300,9 @@ class _Utility:
         """Warn if coalitions had no model."""
         if self.n_lost:
             warn(
-                f"{self.n_lost} of {self.n_coalitions} coalition(s) have no model, because "
-                "they lack a class or have no optimum: their utility is the score of the best "
-                "constant prediction on the coalition."
+                f"{self.n_lost} of {self.n_coalitions} coalition(s) have no model for X, "
+                "because they lack a class or a category or have no optimum: their utility is "
+                "the score of the best constant prediction on the coalition."
             )
 
 
@@ -389,7 +392,9 @@ def _beta_weights(n, beta):
     except (TypeError, ValueError):
         a = b = np.nan
     if not (a > 0 and b > 0 and np.isfinite(a + b)):
-        raise ValueError(f"beta={beta!r} must hold two positive numbers, such as (16, 1).")
+        raise ValueError(
+            f"beta={shown(beta)} must hold two positive numbers, such as (16, 1)."
+        )
     j = np.arange(1, n + 1)
     choices = gammaln(n) - gammaln(j) - gammaln(n - j + 1)
     weight = n * np.exp(choices + betaln(j + b - 1, n - j + a) - betaln(a, b))

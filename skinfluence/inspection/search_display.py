@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skinfluence._typing import Axes, Estimator, Floats
+from skinfluence.checks import shown
 from skinfluence.inspection.plotting import ORANGE, make_axes, tidy
 from skinfluence.search import is_leave_one_out, scoring_name
 
@@ -113,7 +114,7 @@ class SearchDisplay:
         if param is None:
             param = max(names, key=lambda n: len({repr(c.get(n)) for c in candidates}))
         if param not in names:
-            raise ValueError(f"param={param!r} was not searched: use one of {names}.")
+            raise ValueError(f"param={shown(param)} was not searched: use one of {names}.")
         metric = _metric(search, metric)
         indices = [i for i, params in enumerate(candidates) if param in params]
         lines = [_line(results, i, param) for i in indices]
@@ -256,7 +257,7 @@ def _metric(search, metric):
         if len(names) > 1 and metric != search.refit:
             raise ValueError(f"The search has several metrics: pass metric, one of {names}.")
     if metric not in names:
-        raise ValueError(f"metric={metric!r} is not in the search: use one of {names}.")
+        raise ValueError(f"metric={shown(metric)} is not in the search: use one of {names}.")
     return metric
 
 

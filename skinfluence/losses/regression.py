@@ -41,6 +41,10 @@ class HalfSquaredLoss(SquaredLoss):
         return np.ones_like(raw_prediction)
 
 
+# A fitted scale is 0 if it is smaller, in units of the quartiles' distance of the targets.
+_NO_SCALE = 1e-6
+
+
 @dataclass(frozen=True)
 class HuberLoss(Loss):
     """Huber's loss with its scale, l = sigma + H((y - eta)/sigma) sigma; target (n, 1).
@@ -108,6 +112,33 @@ class HuberLoss(Loss):
 
     def response_jacobian(self, raw_prediction):
         return np.broadcast_to([[1.0, 0.0]], (len(raw_prediction), 1, 2))
+
+    def why_no_scale(self, target, raw_prediction, weight):
+        """Return why the scale is 0 beside the spread of the targets, None if it is not.
+
+        Let the fit be exact for rows with weights W, and V be the others' weights. As sigma
+        falls to 0, the objective's slope in it is W + (1 - epsilon^2) V.
+        """
+        u, sigma = self._scaled(target, raw_prediction)
+        spread = np.subtract(*np.percentile(target, [75, 25]))
+        if not sigma[0] <= _NO_SCALE * spread:
+            return None
+        exact = np.abs(u) <= self.epsilon
+        W, V = weight[exact].sum(), weight[~exact].sum()
+        heaviest = np.argmax(np.where(exact, weight, -1.0))
+        told = (
+            f"The scale of the fit is {sigma[0]:.2g}, which is 0 beside the spread of the "
+            f"targets, {spread:.2g}, so the fit has no derivatives: it is exact for "
+            f"{exact.sum()} row(s), such as row {heaviest}, whose weights add up to {W:.3g}"
+        )
+        if V <= 0:
+            return f"{told}. These are all rows: use fewer features, or LinearRegression."
+        least = np.sqrt(1 + W / V)
+        return (
+            f"{told}, those of the others to {V:.3g}. Use epsilon={1.2 * least:.3g}, because "
+            f"the scale falls to 0 below about sqrt(1 + {W:.3g}/{V:.3g}) = {least:.3g}, or "
+            "give these rows less weight."
+        )
 
     @staticmethod
     def _scaled(target, raw_prediction):

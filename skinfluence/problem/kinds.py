@@ -97,9 +97,9 @@ class Smooth:
     def warn_of_edge(self, state):
         """Warn if a parameter is about to leave 0: its one-sided derivatives differ."""
 
-    def start_base(self, method, hessian_solver, solver):
+    def start_base(self, method, hessian_solver, solver, samples=None):
         """Return the start of removal, or of a move to other weights."""
-        return self.problem.removal_base(method, hessian_solver)
+        return self.problem.removal_base(method, hessian_solver, samples)
 
     def start_of_polish(self, objective, start):
         """Return (objective, start) for Newton steps from a refit's parameters `start`."""
@@ -160,8 +160,8 @@ class OnSupport(Smooth):
             "method='exact', or another alpha."
         )
 
-    def start_base(self, method, hessian_solver, solver):
-        base = self.problem.removal_base(method, hessian_solver)
+    def start_base(self, method, hessian_solver, solver, samples=None):
+        base = self.problem.removal_base(method, hessian_solver, samples)
         return removal.SupportBase.of(base, self.problem.refitted_theta)
 
     def settle(self, objective, theta):
@@ -279,7 +279,7 @@ class Kinked(Smooth):
             f"{number}.{guess} Pass the data of the fit."
         )
 
-    def start_base(self, method, hessian_solver, solver):
+    def start_base(self, method, hessian_solver, solver, samples=None):
         objective, refit = self.problem.objective, self.problem.refitted_theta
         point = self.evaluate(objective)
         if method == "influence":  # first order at the fit, as influence is
@@ -348,6 +348,9 @@ class Doubts:
         try:
             yield
         except SingularHessianError as error:
+            why = self._why_no_scale()
+            if why is not None:
+                raise SingularHessianError(why) from None
             found = existence.recession_direction(self.objective, self.theta)
             if found is not None:
                 public = self.layout.to_public(found)
@@ -358,6 +361,14 @@ class Doubts:
             terms = self.name_terms(direction)
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
+
+    def _why_no_scale(self):
+        """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0."""
+        loss, objective = self.formulation.loss, self.objective
+        if loss.positive_output is None:
+            return None
+        raw = objective.at(self.theta).raw_prediction
+        return loss.why_no_scale(objective.target, raw, objective.sample_weight)
 
     def name_terms(self, direction, weight=None):
         """Return a direction's largest entries, from (p,), with parameter names.

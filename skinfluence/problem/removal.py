@@ -53,13 +53,13 @@ class RemovalAnswers(LazyRemoval):
         self.refuse_dask("leave_out_loss", X, y)
         formulation = self.objective.formulation
         design, target = self.check_samples(formulation, X, y)
-        base, request = self.start_removal(request)
+        base, request = self.start_removal(request, design)
         out = output.prepare((design.n_rows, len(request.groups)), self.like)
 
         def emit(indices, _rows, theta):
             removal.losses_into(out, indices, formulation.loss, design, target, theta)
 
-        for group, directions in self.remove(base, request, emit):
+        for group, directions in self.remove(base, request, emit, design):
             out[removal.depends(directions, design), group] = np.nan
         return out
 
@@ -104,25 +104,29 @@ class RemovalAnswers(LazyRemoval):
             groups.check_leaves_weight(objective.samples.weights())
         return request.of(groups)
 
-    def start_removal(self, request):
-        """Return (base, request) for one call, with the request resolved."""
+    def start_removal(self, request, samples=None):
+        """Return (base, request) for one call, with the request resolved.
+
+        If `samples`, a design, are given, warnings of parameters without a value are about
+        those that matter to these samples.
+        """
         request = self.resolve(request)
-        return self.start_base(request.method, request.hessian_solver), request
+        return self.start_base(request.method, request.hessian_solver, samples), request
 
     def start_own_predictions(self, request):
         """Return `start_removal` for predictions of the rows that leave."""
-        base, request = self.start_removal(request)
+        base, request = self.start_removal(request, self.objective.design)
         groups, method = request.groups, request.method
         if method == "newton" and groups.sizes().max(initial=0) == 1:
             method = removal.method_of_own(base.point.objective)
         return base, request.of(groups, method=method)
 
-    def start_base(self, method, hessian_solver):
+    def start_base(self, method, hessian_solver, samples=None):
         """Return the start of removal, or of a move to other weights."""
         solver = get_solver(hessian_solver, self.objective)
-        return kind_of(self).start_base(method, hessian_solver, solver)
+        return kind_of(self).start_base(method, hessian_solver, solver, samples)
 
-    def removal_base(self, method, hessian_solver):
+    def removal_base(self, method, hessian_solver, samples=None):
         """Return the base at the optimum with all rows, to rounding error for "exact".
 
         If there is no optimum, use the optimum in the parameters that have one.
@@ -131,7 +135,7 @@ class RemovalAnswers(LazyRemoval):
         state, recession = self._state_or_recession(hessian_solver)
         if state is None or recession is not None:
             base = removal.base_of_part(self.objective, self.theta, solver, recession)
-            if base is not None and recession is None:
+            if base is not None and recession is None and removal.matters(base.open, samples):
                 warn(self.describe_undetermined(base.open, of="the fit"))
             if base is not None:
                 return base
@@ -185,15 +189,15 @@ class RemovalAnswers(LazyRemoval):
             )
         return point, factor
 
-    def remove(self, base, request, emit):
+    def remove(self, base, request, emit, samples=None):
         """Remove each group; return (group, directions) for those without a single result.
 
-        See `removal.leave_out` for `emit`.
+        See `removal.leave_out` for `emit`, and `start_removal` for `samples`.
         """
-        outcome = self.remove_groups(base, request, emit, recover=True)
+        outcome = self.remove_groups(base, request, emit, samples=samples, recover=True)
         return base.open_directions(outcome, len(request.groups))
 
-    def remove_groups(self, base, request, emit, **options):
+    def remove_groups(self, base, request, emit, *, samples=None, **options):
         """Remove each group, warn about groups without a result, and return the outcome."""
         outcome = removal.leave_out(
             base,
@@ -205,7 +209,9 @@ class RemovalAnswers(LazyRemoval):
             verbose=request.verbose,
             **options,
         )
-        self.warn_of_outcome(base, request.groups, outcome, request.method)
+        flat = {g: V for g, V in outcome.undetermined.items() if removal.matters(V, samples)}
+        told = replace(outcome, undetermined=flat)
+        self.warn_of_outcome(base, request.groups, told, request.method)
         return outcome
 
     def warn_of_lost_classes(self, groups):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skinfluence.checks import check_number, check_option
+from skinfluence.checks import check_number, check_option, shown
 from skinfluence.namespaces import to_host
 from skinfluence.removal import METHODS
 
@@ -167,7 +167,7 @@ def check_dtype(dtype):
     except TypeError:
         known = False
     if not known:
-        raise ValueError(f"dtype={dtype!r} is not supported: use float32 or float64.")
+        raise ValueError(f"dtype={shown(dtype)} is not supported: use float32 or float64.")
     return np.dtype(np.float64 if dtype is None else dtype)
 
 

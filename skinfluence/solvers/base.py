@@ -18,6 +18,7 @@ import numpy as np
 
 from skinfluence._typing import Floats, Indices
 from skinfluence.blocks import memory_budget
+from skinfluence.checks import shown
 from skinfluence.exceptions import SingularHessianError
 from skinfluence.gradients import GradientRows
 from skinfluence.objective import Objective, Point
@@ -401,24 +402,24 @@ def get_solver(
     if isinstance(solver, HessianSolver):
         if _needs_rows(objective) and not solver.by_rows:
             raise ValueError(
-                f"hessian_solver={hessian_solver!r} needs a Hessian in feature coefficients, "
-                "which kernel models and piecewise linear losses do not have: use "
-                "'auto' or 'woodbury'."
+                f"hessian_solver={shown(hessian_solver)} needs a Hessian in feature "
+                "coefficients, which kernel models and piecewise linear losses do not have: "
+                "use 'auto' or 'woodbury'."
             )
         if solver.needs_convex and not objective.formulation.loss.convex:
             raise ValueError(
-                f"hessian_solver={hessian_solver!r} is for convex losses: use 'cholesky', "
-                "which checks whether the Hessian is positive definite."
+                f"hessian_solver={shown(hessian_solver)} is for convex losses: use "
+                "'cholesky', which checks whether the Hessian is positive definite."
             )
         if objective.is_distributed and not solver.by_sums:
             raise ValueError(
-                f"hessian_solver={hessian_solver!r} needs the training rows, which are in a "
-                "dask array: use 'auto' or 'cholesky', or compute() the rows."
+                f"hessian_solver={shown(hessian_solver)} needs the training rows, which are "
+                "in a dask array: use 'auto' or 'cholesky', or compute() the rows."
             )
         return solver
     names = ", ".join(repr(name) for name in ("auto", *SOLVERS))
     raise ValueError(
-        f"hessian_solver={hessian_solver!r} is not known: use one of {names}, or an "
+        f"hessian_solver={shown(hessian_solver)} is not known: use one of {names}, or an "
         "instance of skinfluence.solvers.HessianSolver."
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import issparse
 
+from skinfluence.checks import shown
 from skinfluence.kernels import Kernel
 from skinfluence.layout import ParameterLayout
 from skinfluence.losses import SmoothHingeLoss
@@ -136,7 +137,9 @@ def _resolve_gamma(gamma, X, sample_weight):
     if gamma == "auto":
         return 1.0 / X.shape[1]
     if gamma != "scale":
-        raise ValueError(f"gamma={gamma!r} is not known: use 'scale', 'auto' or a number.")
+        raise ValueError(
+            f"gamma={shown(gamma)} is not known: use 'scale', 'auto' or a number."
+        )
     X = X.astype(np.float64, copy=False)
     if issparse(X):
         rows, squares = X.mean(axis=1), X.multiply(X).mean(axis=1)

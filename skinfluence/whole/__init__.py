@@ -21,4 +21,4 @@ from skinfluence.whole.problem import (
     pipeline_problem,
     whole_problem,
 )
-from skinfluence.whole.refits import ForSameRows, attempt
+from skinfluence.whole.refits import ForSameRows, attempt, tell_unread

@@ -237,6 +237,25 @@ def _why_unread(error):
     return told
 
 
+def tell_unread(cases, unread, n_models):
+    """Warn of models that do not take the samples, such as a category that left.
+
+    Parameters
+    ----------
+    cases : Cases
+        Groups that leave, or vectors of weights.
+    unread : dict of int to ValueError
+        What the models of some cases raised. The first one is raised if all did.
+    n_models : int
+        Number of cases that have a model.
+    """
+    if unread and len(unread) == n_models:
+        raise unread[min(unread)]
+    reasons = {case: _why_unread(error) for case, error in unread.items()}
+    problem = "the refitted steps do not take all samples; their results are NaN"
+    cases.tell_why(reasons, problem)
+
+
 def attempt(function, *arguments, fatal=()):
     """Return (result, None), or (None, error) after a ValueError that is not `fatal`."""
     try:
@@ -356,12 +375,8 @@ class PipelineRefits:
 
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
         run_blocks(work, blocks, reduce=take, is_pure=True, **options)
-        if unread and len(unread) + len(failed) == cases.count:
-            raise unread[min(unread)]
+        tell_unread(cases, unread, cases.count - len(failed))
         cases.tell_why(failed, "there is no model; their results are NaN")
-        reasons = {j: _why_unread(error) for j, error in unread.items()}
-        problem = "the refitted steps do not take all samples; their results are NaN"
-        cases.tell_why(reasons, problem)
         cases.tell_why(undetermined, "parameters have no value")
 
     def write_params(self, cases, each, request, out, rows_of):
