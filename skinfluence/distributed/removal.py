@@ -109,7 +109,7 @@ class RowRemoval:
     ----------
     base : DistributedBase
         The start of removal.
-    method : {"influence", "one-step", "newton", "own", "exact"}
+    method : {"influence", "one-step", "newton", "exact"}
         Accuracy.
     rows : ndarray, default=()
         Rows, in ascending order, whose parameters the caller has computed.
@@ -130,7 +130,7 @@ class RowRemoval:
         ----------
         base : DistributedBase
             The start of removal.
-        method : {"influence", "newton", "own", "exact"}
+        method : {"influence", "newton", "exact"}
             Accuracy.
         refine : float or None
             Share of the rows to compute exactly.

@@ -228,10 +228,9 @@ class RemovalMixin:
         """Return each training sample's prediction by a model fitted without its group.
 
         This is `sklearn.model_selection.cross_val_predict` without refitting the model. It
-        predicts only the rows of each group, by the model without that group. "newton" takes
-        further steps for single rows if the first one is not accurate to 2 % of the change
-        that it predicts. For predictions of any samples without some rows, give these rows the
-        weight 0 in `reweight_predict`, or call `remove_samples` on a copy.
+        predicts only the rows of each group, by the model without that group. For predictions
+        of any samples without some rows, give these rows the weight 0 in `reweight_predict`,
+        or call `remove_samples` on a copy.
 
         Parameters
         ----------

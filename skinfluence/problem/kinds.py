@@ -297,12 +297,13 @@ class Kinked(Smooth):
         new = np.arange(before.n_rows, objective.n_rows)
         point = active_set.evaluate(objective.without(new), theta)
         if np.isfinite(point.misfit):
-            theta, arrived, _ = active_set.follow(point, objective, range(len(theta)))
+            found, arrived, _ = active_set.follow(point, objective, range(len(theta)))
             if arrived:
-                return theta, True
-        if objective.design.has_metric:
-            return theta, False
-        point = active_set.evaluate(objective, self.problem.refitted_theta(objective))
+                return found, True
+        # Where it does not, the optimum is looked for near the fit or a refit.
+        if not objective.design.has_metric:
+            theta = self.problem.refitted_theta(objective)
+        point = active_set.evaluate(objective, theta)
         return point.theta, np.isfinite(point.misfit)
 
 

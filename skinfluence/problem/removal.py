@@ -113,14 +113,6 @@ class RemovalAnswers(LazyRemoval):
         request = self.resolve(request)
         return self.start_base(request.method, request.hessian_solver, samples), request
 
-    def start_own_predictions(self, request):
-        """Return `start_removal` for predictions of the rows that leave."""
-        base, request = self.start_removal(request, self.objective.design)
-        groups, method = request.groups, request.method
-        if method == "newton" and groups.sizes().max(initial=0) == 1:
-            method = removal.method_of_own(base.point.objective)
-        return base, request.of(groups, method=method)
-
     def start_base(self, method, hessian_solver, samples=None):
         """Return the start of removal, or of a move to other weights."""
         solver = get_solver(hessian_solver, self.objective)
@@ -241,7 +233,7 @@ class RemovalAnswers(LazyRemoval):
         """Return each training sample's raw prediction without its group, (n, K)."""
         if self.objective.is_distributed:
             return np.asarray(self.lazy_raw_without(request)[0])
-        base, request = self.start_own_predictions(request)
+        base, request = self.start_removal(request, self.objective.design)
         groups = request.groups
         groups.partition()
         design = base.point.objective.design

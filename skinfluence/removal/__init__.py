@@ -27,7 +27,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
     weighted.py    one stack of such vectors
 """
 
-from skinfluence.removal.accuracies import ACCURATE, METHODS, ONE_STEP, method_of_own
+from skinfluence.removal.accuracies import ACCURATE, METHODS, ONE_STEP
 from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.base import Base, base_of_part, error_bound, losses_into
 from skinfluence.removal.identified import depends, determined, flat_directions, matters

@@ -3,7 +3,6 @@
     "influence"   theta* + H^-1 sum_A v_i                                       first order
     "one-step"    theta* - (H - H_A)^-1 (G - sum_A v_i)       one Newton step, unchecked
     "newton"      the same, plus further steps if the first is not accurate
-    "own"         the same, as accurate as the leaving row's own prediction needs it
     "exact"       Newton steps to the minimum of F without A
 
 The error of a Newton step is small for most groups, which `step_error` shows from few rows or
@@ -40,17 +39,10 @@ from skinfluence.removal.weighted import refit_apart
 METHODS = ("influence", "newton", "exact")
 #: A Newton step, accurate or not, for measures that are defined by it.
 ONE_STEP = "one-step"
-#: "newton" for the predictions of single rows by the models without them.
-OWN = "own"
 
 #: Largest relative error of an accurate Newton step, and the error to reach if it is larger.
 #: Both are in the metric of the Hessian. In the parameters it may be a few times as large.
 ACCURATE, _REFINED = 0.005, 1e-3
-# The same for the prediction of a row that leaves alone. Without it, its raw prediction moves
-# by x~'d with d = (H - H_i)^-1 x~ g, so x~ lies in the direction of the step, and the relative
-# error is at most the one in that metric. Other rows' predictions may move by differences that
-# almost cancel.
-_ACCURATE_OWN, _REFINED_OWN = 0.02, 0.01
 # The same for squared loss, for which "newton" is exact.
 _EXACT = 1e-10
 # Errors to reach in single and in double precision, relative to the first step and in the
@@ -64,20 +56,6 @@ _ROUGH_FLOOR = 1e-4
 _WIDE = 1e4
 
 
-def method_of_own(objective):
-    """Return the accuracy that single rows' predictions by models without them need.
-
-    "own" applies if the step is in the direction of the row that leaves, which it is if only
-    the row's own term of the objective changes.
-    """
-    form = objective.formulation
-    if not form.is_smooth or not form.loss.curvature_rate:
-        return "newton"
-    alone = form.loss.coupled or form.layout.n_outputs == 1
-    moves = objective.balance is not None or objective.scales is not None
-    return OWN if alone and form.penalty_share is None and not moves else "newton"
-
-
 def remove(base, rows, method):
     """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1.
 
@@ -87,7 +65,7 @@ def remove(base, rows, method):
         The start of removal.
     rows : ndarray of shape (b, a)
         Rows in each group.
-    method : {"influence", "one-step", "newton", "own", "exact"}
+    method : {"influence", "one-step", "newton", "exact"}
         Accuracy.
 
     Returns
@@ -115,7 +93,7 @@ def remove(base, rows, method):
             base, rows[alone], method
         )
         if len(suspects):
-            tol = _tolerances(stack, method)[1]
+            tol = _tolerances(stack)[1]
             converged[suspects] = refine_stack(stack, theta, decrement, suspects, tol)
     return theta, decrement, converged
 
@@ -127,7 +105,7 @@ def first_steps(stack, method):
     ----------
     stack : Stack
         The groups.
-    method : {"one-step", "newton", "own"}
+    method : {"one-step", "newton"}
         Accuracy.
 
     Returns
@@ -147,20 +125,18 @@ def first_steps(stack, method):
     alone = np.flatnonzero(~finite(theta))
     suspects = np.zeros(0, dtype=np.intp)
     if method != ONE_STEP:
-        suspects = np.flatnonzero(_may_be_inaccurate(stack, theta, decrement, method))
+        suspects = np.flatnonzero(_may_be_inaccurate(stack, theta, decrement))
     return theta, decrement, alone, suspects
 
 
-def _tolerances(stack, method):
+def _tolerances(stack):
     """Return the largest error of an accurate step, and the error to reach otherwise."""
     if stack.base.point.objective.formulation.loss.constant_curvature:
         return _EXACT, _EXACT  # if only the penalty changes, a step or two are enough
-    if method == OWN:
-        return _ACCURATE_OWN, _REFINED_OWN
     return ACCURATE, _REFINED
 
 
-def _may_be_inaccurate(stack, theta, decrement, method):
+def _may_be_inaccurate(stack, theta, decrement):
     """Return whether one Newton step may not be accurate for each group, (b,) bool."""
     loss = stack.base.point.objective.formulation.loss
     if loss.constant_curvature and (stack.moved_penalty is None or stack.is_corrected):
@@ -172,7 +148,7 @@ def _may_be_inaccurate(stack, theta, decrement, method):
         error += to_host(np.abs(stack.scale_ratio - 1.0).max(axis=1))
     if stack.class_growth is not None:  # likewise, it uses the curvature at the old weights
         error += np.abs(stack.class_growth).max(axis=(1, 2))
-    accurate = _tolerances(stack, method)[0]
+    accurate = _tolerances(stack)[0]
     by_leverage = bounds.bound(decrement, 1.0 - 1.0 / stack.update.amplification())
     suspects = ~(error + by_leverage <= accurate) & finite(theta)
     if bounds.rate and suspects.any():

@@ -122,7 +122,7 @@ def leave_out(
         The start of removal.
     groups : Groups
         The rows that leave together.
-    method : {"influence", "one-step", "newton", "own", "exact"}
+    method : {"influence", "one-step", "newton", "exact"}
         Accuracy.
     emit : callable
         Called as ``emit(indices, rows, theta)`` with group indices (b,), their rows (b, a)

@@ -242,10 +242,15 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             given, like = to_host(sample_weight), np.empty((len(to_host(y)), 0))
             weight.append(check_sample_weight(given, like, ensure_non_negative=True))
         self.check_refits()
-        data = self.data.append(X, y, sample_weight)
-        refit, error = attempt(self.refit, data, np.concatenate(weight), "exact")
+
+        def fit_again():
+            data = self.data.append(X, y, sample_weight)
+            return data, self.refit(data, np.concatenate(weight), "exact")
+
+        found, error = attempt(fit_again)
         if error is not None:
-            raise error if not_taken is None else not_taken
+            raise not_taken or error
+        data, refit = found
         if refit is None:
             raise ValueError(
                 "With these samples there is another class, or the objective has no optimum: "
