@@ -35,19 +35,3 @@ def test_losses_on_full_dummies_are_those_of_refits_without_a_warning():
     with pytest.warns(InfluenceWarning, match="do not determine"):
         lost = clf.leave_out_loss(X[:1] + [1, 0, 0, 0], y[:1])  # two dummies at once
     assert np.isnan(lost).all()
-
-
-def test_predictions_and_other_weights_without_a_warning():
-    y = (Y > 0).astype(int)
-    clf = LogisticRegression(**TIGHT).fit(X, y)
-    weight = np.where(np.arange(40) == 7, 0.0, 1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        own = clf.leave_out_predict(response_method="predict_proba", method="exact")
-        moved = clf.reweight_loss(X[:8], y[:8], weight, method="exact")
-    expected = -np.log(own[7, y[7]])
-    assert moved[7, 0] == pytest.approx(expected, rel=1e-6)
-    kept = np.arange(40) != 7
-    refit = sk.LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
-    refit.fit(X[kept][:, 1:], y[kept])
-    np.testing.assert_allclose(own[7], refit.predict_proba(X[[7], 1:])[0], rtol=1e-6)

@@ -55,7 +55,7 @@ class NormalisedRemoval:
         out[:, -1] = theta[:, -1] + shift
         return out
 
-    def reweigh(self, request, emit, samples=None):
+    def reweigh(self, request, emit):
         """Call ``emit(vectors, theta)`` at each vector of weights, see `Problem.reweigh`.
 
         Row i then has the noise v / w_i, and m is the weighted mean.

@@ -251,7 +251,7 @@ class MomentReweighting:
             models.append(None if refit is None else self.as_model(refit.estimator))
         return models
 
-    def reweigh(self, request, emit, samples=None):
+    def reweigh(self, request, emit):
         """Call ``emit(vectors, theta)`` at each vector of weights, see `Problem.reweigh`.
 
         The parameters are NaN if there is no model; a warning names these vectors.

@@ -51,7 +51,7 @@ class LazyRemoval:
 
     def lazy_raw_without(self, request):
         """Return `raw_without` as a dask array, and the rows without a model."""
-        base, request = self.start_removal(request, self.objective.design)
+        base, request = self.start_removal(request)
         if request.groups.members is None:
             found = self.rows_removed(base, request)
             rows, theta = np.asarray(found.rows), found.theta

@@ -127,7 +127,7 @@ class RemovalAnswers(LazyRemoval):
         state, recession = self._state_or_recession(hessian_solver)
         if state is None or recession is not None:
             base = removal.base_of_part(self.objective, self.theta, solver, recession)
-            if base is not None and recession is None and removal.matters(base.open, samples):
+            if base is not None and recession is None and matters(base.open, samples):
                 warn(self.describe_undetermined(base.open, of="the fit"))
             if base is not None:
                 return base
@@ -186,10 +186,10 @@ class RemovalAnswers(LazyRemoval):
 
         See `removal.leave_out` for `emit`, and `start_removal` for `samples`.
         """
-        outcome = self.remove_groups(base, request, emit, samples=samples, recover=True)
+        outcome = self.remove_groups(base, request, emit, samples, recover=True)
         return base.open_directions(outcome, len(request.groups))
 
-    def remove_groups(self, base, request, emit, *, samples=None, **options):
+    def remove_groups(self, base, request, emit, samples=None, **options):
         """Remove each group, warn about groups without a result, and return the outcome."""
         outcome = removal.leave_out(
             base,
@@ -201,7 +201,7 @@ class RemovalAnswers(LazyRemoval):
             verbose=request.verbose,
             **options,
         )
-        flat = {g: V for g, V in outcome.undetermined.items() if removal.matters(V, samples)}
+        flat = {g: V for g, V in outcome.undetermined.items() if matters(V, samples)}
         told = replace(outcome, undetermined=flat)
         self.warn_of_outcome(base, request.groups, told, request.method)
         return outcome
@@ -233,7 +233,7 @@ class RemovalAnswers(LazyRemoval):
         """Return each training sample's raw prediction without its group, (n, K)."""
         if self.objective.is_distributed:
             return np.asarray(self.lazy_raw_without(request)[0])
-        base, request = self.start_removal(request, self.objective.design)
+        base, request = self.start_removal(request)
         groups = request.groups
         groups.partition()
         design = base.point.objective.design
@@ -325,3 +325,8 @@ class RemovalAnswers(LazyRemoval):
             "return_bound=True needs a penalty on every parameter, but these have none: "
             f"{', '.join(names[:5])}. Use {remedy}."
         )
+
+
+def matters(directions, samples):
+    """Return whether parameters in directions matter to samples, or to all if None."""
+    return samples is None or bool(removal.depends(directions, samples).any())

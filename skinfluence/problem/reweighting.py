@@ -1,7 +1,5 @@
 """Chapter C at any sample weights: the model of another `fit` on the same rows."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from skinfluence import removal
@@ -40,7 +38,7 @@ class ReweightAnswers:
         def emit(vectors, theta):
             removal.losses_into(out, vectors, formulation.loss, design, target, theta)
 
-        for vector, directions in self.reweigh(request, emit, design):
+        for vector, directions in self.reweigh(request, emit):
             out[removal.depends(directions, design), vector] = np.nan
         return out
 
@@ -76,7 +74,7 @@ class ReweightAnswers:
             for block in row_blocks(len(theta), 8 * 3 * raw[0].size):
                 raw[vectors[block]] = design.predict(theta[block]).transpose(1, 0, 2)
 
-        for vector, directions in self.reweigh(request, emit, design):
+        for vector, directions in self.reweigh(request, emit):
             raw[vector, removal.depends(directions, design)] = np.nan
         return to_host(raw)  # for scikit-learn's responses
 
@@ -85,14 +83,14 @@ class ReweightAnswers:
         found = self.reweight_params(request)
         return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
 
-    def reweigh(self, request, emit, samples=None):
+    def reweigh(self, request, emit):
         """Move to each vector of weights; return (vector, directions) without a value.
 
-        See `removal.reweight` for `emit`, and `start_removal` for `samples`.
+        See `removal.reweight` for `emit`.
         """
         self.check_reweightable()
         values, method = request.sample_weight, request.method
-        base = self.start_base(method, request.hessian_solver, samples)
+        base = self.start_base(method, request.hessian_solver)
         whole = base.open is None and base.has_optimum
         objective = base.point.objective if whole else self.objective
         fixed = self.fitted.params.get("class_weight") != "balanced"
@@ -101,9 +99,7 @@ class ReweightAnswers:
         outcome = removal.reweight(
             base, weights, method, emit, n_jobs=request.n_jobs, verbose=request.verbose
         )
-        flat = {v: V for v, V in outcome.undetermined.items() if removal.matters(V, samples)}
-        told = replace(outcome, undetermined=flat)
-        self.warn_of_cases(Cases.of_weights(values, weights.at), told, base, method)
+        self.warn_of_cases(Cases.of_weights(values, weights.at), outcome, base, method)
         if method == "influence" and base.open is not None:
             return [(vector, base.open) for vector in range(len(values))]
         return list(outcome.undetermined.items())

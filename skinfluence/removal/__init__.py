@@ -30,7 +30,7 @@ All methods start at the optimum theta* for all rows, so they predict the conver
 from skinfluence.removal.accuracies import ACCURATE, METHODS, ONE_STEP
 from skinfluence.removal.active_set import ActiveSetBase
 from skinfluence.removal.base import Base, base_of_part, error_bound, losses_into
-from skinfluence.removal.identified import depends, determined, flat_directions, matters
+from skinfluence.removal.identified import depends, determined, flat_directions
 from skinfluence.removal.leave_out import (
     Outcome,
     groups_without_class,

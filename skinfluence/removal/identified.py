@@ -200,11 +200,6 @@ def depends(directions, x=None):
     return (moved > _ENTRY_TOL * known[:, None]).any(axis=(1, 2))
 
 
-def matters(directions, samples):
-    """Return whether parameters in directions matter to samples, or to all if None."""
-    return samples is None or bool(depends(directions, samples).any())
-
-
 def _null_columns(objective, columns):
     """Return (basis, pivots) of the null space of the rows in some columns, (r, D)."""
     D, n = objective.penalty.shape[1], len(columns)
