@@ -112,7 +112,7 @@ class ClosedFormAnswers(RankedBlocks):
         self.data_of_fit  # noqa: B018  # raises here, not in the generator
         return (self.influence_of(query.take(block)) for block in blocks)
 
-    def start_base(self, method, hessian_solver, samples=None):
+    def start_base(self, method, hessian_solver):
         """Return the start of removal."""
         return ClosedForm(self.objective, self.theta)
 

@@ -97,9 +97,9 @@ class Smooth:
     def warn_of_edge(self, state):
         """Warn if a parameter is about to leave 0: its one-sided derivatives differ."""
 
-    def start_base(self, method, hessian_solver, solver, samples=None):
+    def start_base(self, method, hessian_solver, solver):
         """Return the start of removal, or of a move to other weights."""
-        return self.problem.removal_base(method, hessian_solver, samples)
+        return self.problem.removal_base(method, hessian_solver)
 
     def start_of_polish(self, objective, start):
         """Return (objective, start) for Newton steps from a refit's parameters `start`."""
@@ -160,8 +160,8 @@ class OnSupport(Smooth):
             "method='exact', or another alpha."
         )
 
-    def start_base(self, method, hessian_solver, solver, samples=None):
-        base = self.problem.removal_base(method, hessian_solver, samples)
+    def start_base(self, method, hessian_solver, solver):
+        base = self.problem.removal_base(method, hessian_solver)
         return removal.SupportBase.of(base, self.problem.refitted_theta)
 
     def settle(self, objective, theta):
@@ -279,7 +279,7 @@ class Kinked(Smooth):
             f"{number}.{guess} Pass the data of the fit."
         )
 
-    def start_base(self, method, hessian_solver, solver, samples=None):
+    def start_base(self, method, hessian_solver, solver):
         objective, refit = self.problem.objective, self.problem.refitted_theta
         point = self.evaluate(objective)
         if method == "influence":  # first order at the fit, as influence is

@@ -53,13 +53,13 @@ class RemovalAnswers(LazyRemoval):
         self.refuse_dask("leave_out_loss", X, y)
         formulation = self.objective.formulation
         design, target = self.check_samples(formulation, X, y)
-        base, request = self.start_removal(request, design)
+        base, request = self.start_removal(request)
         out = output.prepare((design.n_rows, len(request.groups)), self.like)
 
         def emit(indices, _rows, theta):
             removal.losses_into(out, indices, formulation.loss, design, target, theta)
 
-        for group, directions in self.remove(base, request, emit, design):
+        for group, directions in self.remove(base, request, emit):
             out[removal.depends(directions, design), group] = np.nan
         return out
 
@@ -104,21 +104,17 @@ class RemovalAnswers(LazyRemoval):
             groups.check_leaves_weight(objective.samples.weights())
         return request.of(groups)
 
-    def start_removal(self, request, samples=None):
-        """Return (base, request) for one call, with the request resolved.
-
-        If `samples`, a design, are given, warnings of parameters without a value are about
-        those that matter to these samples.
-        """
+    def start_removal(self, request):
+        """Return (base, request) for one call, with the request resolved."""
         request = self.resolve(request)
-        return self.start_base(request.method, request.hessian_solver, samples), request
+        return self.start_base(request.method, request.hessian_solver), request
 
-    def start_base(self, method, hessian_solver, samples=None):
+    def start_base(self, method, hessian_solver):
         """Return the start of removal, or of a move to other weights."""
         solver = get_solver(hessian_solver, self.objective)
-        return kind_of(self).start_base(method, hessian_solver, solver, samples)
+        return kind_of(self).start_base(method, hessian_solver, solver)
 
-    def removal_base(self, method, hessian_solver, samples=None):
+    def removal_base(self, method, hessian_solver):
         """Return the base at the optimum with all rows, to rounding error for "exact".
 
         If there is no optimum, use the optimum in the parameters that have one.
@@ -127,7 +123,7 @@ class RemovalAnswers(LazyRemoval):
         state, recession = self._state_or_recession(hessian_solver)
         if state is None or recession is not None:
             base = removal.base_of_part(self.objective, self.theta, solver, recession)
-            if base is not None and recession is None and matters(base.open, samples):
+            if base is not None and recession is None:
                 warn(self.describe_undetermined(base.open, of="the fit"))
             if base is not None:
                 return base
@@ -181,15 +177,15 @@ class RemovalAnswers(LazyRemoval):
             )
         return point, factor
 
-    def remove(self, base, request, emit, samples=None):
+    def remove(self, base, request, emit):
         """Remove each group; return (group, directions) for those without a single result.
 
-        See `removal.leave_out` for `emit`, and `start_removal` for `samples`.
+        See `removal.leave_out` for `emit`.
         """
-        outcome = self.remove_groups(base, request, emit, samples, recover=True)
+        outcome = self.remove_groups(base, request, emit, recover=True)
         return base.open_directions(outcome, len(request.groups))
 
-    def remove_groups(self, base, request, emit, samples=None, **options):
+    def remove_groups(self, base, request, emit, **options):
         """Remove each group, warn about groups without a result, and return the outcome."""
         outcome = removal.leave_out(
             base,
@@ -201,9 +197,7 @@ class RemovalAnswers(LazyRemoval):
             verbose=request.verbose,
             **options,
         )
-        flat = {g: V for g, V in outcome.undetermined.items() if matters(V, samples)}
-        told = replace(outcome, undetermined=flat)
-        self.warn_of_outcome(base, request.groups, told, request.method)
+        self.warn_of_outcome(base, request.groups, outcome, request.method)
         return outcome
 
     def warn_of_lost_classes(self, groups):
@@ -325,8 +319,3 @@ class RemovalAnswers(LazyRemoval):
             "return_bound=True needs a penalty on every parameter, but these have none: "
             f"{', '.join(names[:5])}. Use {remedy}."
         )
-
-
-def matters(directions, samples):
-    """Return whether parameters in directions matter to samples, or to all if None."""
-    return samples is None or bool(removal.depends(directions, samples).any())
