@@ -435,7 +435,7 @@ class FixedObjective:
         The rows `absent` (b, a), different for each vector and padded by -1, do not
         contribute. Subtracting their terms afterwards would leave rounding errors in
         directions that no other row constrains. Class weights grow by `growth`
-        (b, n_classes, 1 or K), see `ClassBalance.growth`. For parameters that a support fixes
+        (b, n_classes, 1 or K), see `ClassBalance`. For parameters that a support fixes
         at 0, the result is the gradient of the smooth part of F.
 
         This takes two matrix products with X. The rows come in chunks small enough that the
