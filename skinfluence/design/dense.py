@@ -75,6 +75,12 @@ class Design(ABC):
         """Number of columns including the intercept, D."""
         return self.n_features + int(self.fit_intercept)
 
+    def groups(self, rows):
+        """Return groups of rows (b, a, D) for indices (b, a), 0 where an index is -1."""
+        real = rows >= 0
+        x = self.take(np.where(real, rows, 0).ravel()).rows()
+        return x.reshape(*rows.shape, -1) * real[:, :, None]
+
     def take(self, rows):
         """Return the design for some rows, given as a slice or an index array."""
         return type(self)(self.X[rows], self.fit_intercept)

@@ -292,9 +292,6 @@ class MomentFormulation:
     target: Any
     layout: MomentLayout
 
-    #: Whether the fit minimises a smooth loss: no, it computes sums.
-    is_smooth = False
-
     @property
     def loss(self):
         """The scores' log loss."""

@@ -93,9 +93,7 @@ class Run:
             downhill = (slope <= 0) & (decrement > rounding)
             contracts = (ratio <= contraction) & downhill
             slowest = np.maximum(self.slowest[active], steps.slowest)
-            ahead = decrement
-            if not jumps:
-                ahead = decrement * (slowest if steps.has_secants else ratio)
+            ahead = decrement if jumps else decrement * steps.next_ratio(ratio, slowest)
             done = contracts & (ahead <= tol * self.first[active])
             done |= ~contracts & (decrement <= np.maximum(floor[active], rounding))
             done &= self.taken[active] >= least
@@ -130,8 +128,6 @@ class _Steps:
         Largest ratio that `after` has seen in its last call.
     """
 
-    has_secants = False
-
     def __init__(self, stack):
         self.stack = stack
 
@@ -149,6 +145,10 @@ class _Steps:
             decrement = np.sqrt(np.abs(slope))
         ratio = np.divide(decrement, last, out=np.zeros_like(last), where=last > 0)
         return step, slope, decrement, ratio
+
+    def next_ratio(self, ratio, slowest):
+        """Return how much the next step is taken to contract, given the last and slowest."""
+        return ratio
 
     def accept(self, ratio, contracts, may):
         """Return which steps are taken: those that contract, and some that `may` be."""
@@ -173,8 +173,6 @@ class _SecantSteps(_Steps):
         The steps from the base point that led to the present parameters.
     """
 
-    has_secants = True
-
     def __init__(self, stack, first):
         super().__init__(stack)
         self.secants = Secants(stack.inverse_times, stack.readings)
@@ -194,6 +192,9 @@ class _SecantSteps(_Steps):
             self.slowest = np.maximum(self.slowest, found[3])
         self.before, self.gradient = found[0], residual
         return found
+
+    def next_ratio(self, ratio, slowest):
+        return slowest
 
     def accept(self, ratio, contracts, may):
         accepted = contracts | (may & (ratio <= _FARTHER) & ~self.farther)

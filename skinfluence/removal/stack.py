@@ -56,13 +56,10 @@ class Stack:
         self.rows = rows
         self.real = rows >= 0
         objective = base.point.objective
-        b, a = rows.shape
-        flat = np.where(self.real, rows, 0).ravel()
-        self.target = objective.target[flat]
+        self.target = objective.target[np.where(self.real, rows, 0).ravel()]
         self.weight = np.where(self.real, objective.sample_weight[rows], 0.0)
         self.t = self.weight.sum(axis=1)
-        x = objective.design.take(flat).rows().reshape(b, a, -1)
-        self.x = x * self.real[:, :, None]
+        self.x = objective.design.groups(rows)
 
     def release(self, theta):
         """Set the leaving rows' dual coefficients in theta (b, K, D) to 0, in place.

@@ -364,11 +364,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         a = groups.sizes().max(initial=1)
         for block in row_blocks(len(groups), 24 * a * design.n_columns):
             rows = groups.padded(np.arange(block.start, block.stop))
-            real = rows >= 0
-            x = design.take(np.where(real, rows, 0).ravel()).rows().reshape(*rows.shape, -1)
-            x = x * real[..., None]
-            theta = layout.from_public(params[block])
-            theta = objective.scales.to_refit(theta, x, real.sum(axis=1))
+            theta, counts = layout.from_public(params[block]), (rows >= 0).sum(axis=1)
+            theta = objective.scales.to_refit(theta, design.groups(rows), counts)
             params[block] = layout.to_public(theta)
         return params
 
