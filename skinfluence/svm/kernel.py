@@ -34,7 +34,8 @@ from skinfluence.targets import RealTarget
 from skinfluence.whole import gamma_problem
 
 # Parameters for refits, with the smallest tolerance that libsvm reaches. LIBSVM's own programs
-# have this limit, without which a hopeless fit never ends; scikit-learn warns where it is met.
+# have this limit, because a hopeless fit never ends without one. scikit-learn warns if a fit
+# reaches it.
 _TIGHT = {"tol": 1e-9, "max_iter": 10_000_000, "verbose": False}
 
 

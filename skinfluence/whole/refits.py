@@ -245,7 +245,7 @@ def tell_unread(cases, unread, n_models):
     cases : Cases
         Groups that leave, or vectors of weights.
     unread : dict of int to ValueError
-        What the models of some cases raised. The first one is raised if all did.
+        Errors that the models of some cases raised. If all did, the first one is raised.
     n_models : int
         Number of cases that have a model.
     """
