@@ -252,8 +252,8 @@ class RemovalAnswers(LazyRemoval):
         """Return the score for the training samples' raw predictions (n, K)."""
         missing = np.flatnonzero(np.isnan(raw).any(axis=1))
         self.check_labelled(missing, scored=True)
-        X = self.objective.design.X
-        if self.objective.is_distributed or is_device(X):
+        X = self.rows_for_scikit_learn
+        if self.objective.is_distributed or is_device(self.objective.design.X):
             X = np.empty((len(raw), 0))  # the predictions are known
         pooled = self.pooled(raw)
         y = self.training_target
